@@ -27,13 +27,13 @@ from rnncli.cli.outputs import destination
 from rnncli.cli.progress import working
 from rnncli.cli.values import Choice, FileName, number
 from rnncli.engine.stream import stream
-from rnncli.model.arrays import Floats
 from rnncli.model.errors import InputError, shown, verbatim
 from rnncli.model.network import Network
 from rnncli.readers import STDIN
 from rnncli.readers.expected import read_expected
 from rnncli.readers.foreign import display_name
 from rnncli.storage import local_copy
+from rnncli.verify.case import Case
 from rnncli.verify.compared import (
     Result,
     compare,
@@ -87,11 +87,7 @@ comparison_options = group(
         help="The file of --expected has a row a sequence: the final state, or what a head makes "
         "of it. Default: as the model gives it.",
     ),
-    click.option(
-        "--no-last",
-        is_flag=True,
-        help="The file of --expected has a row a step.",
-    ),
+    click.option("--no-last", is_flag=True, help="The file of --expected has a row a step."),
     click.option(
         "--atol",
         type=_not_negative,
@@ -129,10 +125,6 @@ def verify(precision: str, unroll: str, json: bool, **given: Any) -> None:
     """
     options, reading = picked(NetworkOptions, given), picked(InputOptions, given)
     starting, own = picked(StartOptions, given), picked(ComparisonOptions, given)
-    if own.last and own.no_last:
-        raise click.UsageError("--last and --no-last: give one")
-    if own.last and own.expected is None:
-        raise click.UsageError("--last is for --expected FILE")
     if reading.seq is None and not reading.files and options == NOTHING_GIVEN:
         for name, value in (own._asdict() | starting._asdict()).items():
             if value not in (None, False, ()):
@@ -140,16 +132,13 @@ def verify(precision: str, unroll: str, json: bool, **given: Any) -> None:
                 raise click.UsageError(f"{option}: give an input and a network to compare")
         report = compare_notebook(unroll)
     else:
-        check_network(options, reading.files)
-        if own.expected == STDIN and reading.seq is None and STDIN in (reading.files or [STDIN]):
-            raise click.UsageError("--expected -: standard input is the input; name a FILE for one")
+        _check(own, options, reading)
         with np.errstate(all="ignore"):  # what others computed, or wrote, may be of any size
             read = read_case(reading, options, precision, starting)
-            whole = options == NOTHING_GIVEN._replace(weights=options.weights) and precision in (
-                "float32",
-            )
-            plain = whole and reading.center is reading.scale is None and not read.case.h0.any()
-            report = _compare(read, unroll, own, plain)
+            plain = options == NOTHING_GIVEN._replace(weights=options.weights)
+            plain &= precision == "float32" and reading.center is reading.scale is None
+            path = options.weights if plain and not read.case.h0.any() else None
+            report = _compare(read, unroll, own, path)
     write = write_report_json if json else write_report_table
     with destination(None) as out:
         write(out, report._replace(with_options=with_options))
@@ -159,11 +148,20 @@ def verify(precision: str, unroll: str, json: bool, **given: Any) -> None:
         raise Exit(RUN_FAILED)
 
 
-def _compare(read: ReadCase, unroll: str, own: ComparisonOptions, plain: bool) -> Report:
-    """Compare our run with all that there is; `plain` says that a file is run as it is."""
-    layers, source = read.case.network.layers, read.model["source"]
+def _check(own: ComparisonOptions, options: NetworkOptions, reading: InputOptions) -> None:
+    if own.last and own.no_last:
+        raise click.UsageError("--last and --no-last: give one")
+    if own.last and own.expected is None:
+        raise click.UsageError("--last is for --expected FILE")
+    check_network(options, reading.files)
+    if own.expected == STDIN and reading.seq is None and STDIN in (reading.files or [STDIN]):
+        raise click.UsageError("--expected -: standard input is the input; name a FILE for one")
+
+
+def _compare(read: ReadCase, unroll: str, own: ComparisonOptions, path: str | None) -> Report:
+    """Compare our run with all that there is; a model file at `path` is run as it is."""
+    layers, source, tolerance = read.case.network.layers, read.model["source"], None
     last = None if own.no_last else read.last or ("state" if own.last else None)
-    tolerance = None
     if (own.atol, own.rtol) != (None, None):
         tolerance = Tolerance(own.atol or 0.0, own.rtol or 0.0)
     names = _layer_names(source, len(layers)) if own.expected else ()
@@ -178,45 +176,39 @@ def _compare(read: ReadCase, unroll: str, own: ComparisonOptions, plain: bool) -
         results = [each._replace(name=with_options(each.name)) for each in results]
     expected, hint = None, ""
     if own.expected is not None:
-        expected, hint = _with_file(comparison.row or comparison, own.expected, read)
+        expected = _with_file(comparison.row or comparison, own.expected, read)
+        hint = _hint(case) if expected.explanations == {} else ""
         results.insert(0, expected)
     if own.peers or expected is None:
         with working(f"Comparing with {', '.join(own.peers or PEERS)}"):
-            path = source.get("weights") if plain else None
             results += with_peers(comparison, own.peers, path)
     model = read.model | {"unroll": unroll}
     return Report(model, results, expected, tolerance, read.names, hint=hint)
 
 
-def _with_file(comparison: Comparison, path: str, read: ReadCase) -> tuple[Result, str]:
-    """Compare with a file: a row a step in the order of the input, an array, or a row a sequence.
-
-    Returned too is what the user can do where nothing explains it.
-    """
-    case, place = comparison.case, display_name(path)
-    head, last = case.network.head or case.network.last and read.last, case.network.last
+def _with_file(comparison: Comparison, path: str, read: ReadCase) -> Result:
+    """Compare with a file: a row a step in the order of the input, or a row a sequence."""
+    case, place, last = comparison.case, display_name(path), comparison.case.network.last
+    head = case.network.head or (last and read.last)
     rows = read_expected(path, "y" if head else "h", last=bool(last))
     with np.errstate(over="ignore"):
         rows = rows.astype(case.h0.dtype)
     N, _, O = comparison.ours.shape
-    if not last:
-        if rows.ndim == 2:
-            rows = read.arranged(rows) if len(rows) == len(read.rows.x) else rows[None]
-    else:
+    if last:
         if rows.ndim == 2 and len(rows) == len(read.keys) > N:
             rows = rows[read.numbers]  # a sequence without steps has a row too
         if rows.ndim == 2 and len(rows) == len(read.rows.x) != N and rows.size != N * O:
             what = f"expected a row for each of {N} sequences, got {len(rows)}, as there are steps"
             raise InputError(place, what, "`no_last` compares a row a step")
         rows = rows.reshape(-1, 1, O if rows.size == N * O and N == 1 else rows.shape[-1])
-    hint = _hint(case, read, rows.shape[-1])
-    result = with_expected(comparison, place, rows, hint)
-    return result, _hint(case, read) if result.explanations == {} else ""
+    elif rows.ndim == 2:
+        rows = read.arranged(rows) if len(rows) == len(read.rows.x) else rows[None]
+    return with_expected(comparison, place, rows, _hint(case, rows.shape[-1]))
 
 
 def _layer_names(source: dict[str, Any], count: int) -> list[str]:
-    """Name the layers as their file does; no names where its parts have several layers."""
-    if "weights" not in source:
+    """Name the layers as their file does, if each is a part of it."""
+    if "weights" not in source or "layer" in source:
         return []
     from rnncli.model.formats import layer_names
 
@@ -225,20 +217,15 @@ def _layer_names(source: dict[str, Any], count: int) -> list[str]:
     return names if len(names) == count and all(names) else []
 
 
-def _hint(case: Any, read: ReadCase, columns: int | None = None) -> str:
+def _hint(case: Case, columns: int | None = None) -> str:
     """Say what compares the states below a head, if a file of so many columns may have them."""
-    network, source = case.network, read.model["source"]
+    network, names = case.network, case.names
     states, size = network.layers[-1 - network.head].output_size, network.output_size
     if not network.head or (columns and not size != columns == states):
         name = "y" if network.head else "h"
         named = f"name the columns {name}_0, ... in a header: others are passed over"
         return named if columns and columns > size else ""
-    from rnncli.model.formats import below_head, layer_names
-
-    with local_copy(source["weights"]) as path:
-        if not layer_names(path):
-            return ""
-        name = "" if "layer" in source else below_head(path)
-    if not name:
+    recurrent = [name for name, layer in zip(names, network.layers, strict=False) if layer.cells]
+    if len(recurrent) != 1:
         return "`layer` NAME picks a part of the model alone"
-    return f"`layer` {verbatim(shown(name))} compares the states below the head"
+    return f"`layer` {verbatim(shown(recurrent[0]))} compares the states below the head"

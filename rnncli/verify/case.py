@@ -34,11 +34,11 @@ class Case(NamedTuple):
         """Return the network with weights and clips in the precision, as a run has them."""
         precision = PRECISIONS[self.precision]
 
-        def with_clip(cell: Cell) -> Cell:
-            clip = cell.settings.get("clip", inf)
-            return cell if isinf(clip) else cell.replaced(clip=float(precision.dtype.type(clip)))
+        def clip(cell: Cell) -> Cell:
+            given = cell.settings.get("clip", inf)
+            return cell if isinf(given) else cell.replaced(clip=float(precision.dtype.type(given)))
 
-        return self.network.converted(precision.convert).with_cells(with_clip)
+        return self.network.converted(precision.convert).with_cells(clip)
 
     def running(self) -> Truths:
         """Find which steps each sequence has, (N, T)."""

@@ -117,16 +117,16 @@ class Comparison:
             (1 + len(case.network.layers) - n, given, right, times_bound(given, right, bound, rows))
             for n, (given, right, bound) in zip(range(len(each), 0, -1), each, strict=True)
         ]
-        firsts = [_wrong(case, each, own and steps, 1) for each in faults]
-        first = min(sum(firsts, []), key=lambda w: (*w[:2], w.layer), default=self.wrong)
+        firsts = [wrong for each in faults for wrong in _wrong(case, each, own and steps, 1)]
+        first = min(firsts, key=lambda wrong: (*wrong[:2], wrong.layer), default=self.wrong)
         share = float(judged.sum() / (rows.sum() * ours.shape[2]))
-        if share < ENOUGH and not any(firsts):
+        if share < ENOUGH and not firsts:
             raise ValueError(
                 f"too little to compare: rounding alone drives right runs apart; {share:.0%} of "
                 "the values can be judged, and they are equal"
             )
         shown = faults if layers else faults[-1:]
-        worst = sum((_wrong(case, each, own and steps, WORST, worst=True) for each in shown), [])
+        worst = [wrong for each in shown for wrong in _wrong(case, each, own and steps)]
         return Verdict(
             equal=first is None,
             values=sum(int(rows.sum()) * times.shape[2] for *_, times in shown),
@@ -172,15 +172,15 @@ def _place(case: Case, n: Any, t: Any, unit: Any) -> tuple[int, int, int]:
 
 
 def _wrong(
-    case: Case, fault: tuple[int, Floats, Floats, Floats], own: bool, most: int, worst: bool = False
+    case: Case, fault: tuple[int, Floats, Floats, Floats], own: bool, first: int = 0
 ) -> list[Wrong]:
     """List the first wrong values of a layer, or the worst, with the digits of their float type."""
     layer, given, right, times = fault
     places = np.flatnonzero(times > 1)
-    if worst:
+    if not first:
         places = places[np.argsort(-times.flat[places], kind="stable")]
     found = []
-    for at in (np.unravel_index(place, times.shape) for place in places[:most]):
+    for at in (np.unravel_index(place, times.shape) for place in places[: first or WORST]):
         pair = [float(str(given.dtype.type(array[at]))) for array in (given, right)]
         expected, actual = pair[::-1] if own else pair
         found.append(Wrong(*_place(case, *at), expected, actual, float(times[at]), layer, own))
@@ -188,41 +188,34 @@ def _wrong(
 
 
 def in_words(case: Case, wrong: Truths) -> str:
-    """Say where the wrong values (N, T, O) are, as a fault leaves them."""
-    units, steps = wrong.any(axis=(0, 1)), wrong.any(axis=2)
-    sequences = np.flatnonzero(steps.any(axis=1))
-    if not len(sequences):
+    """Say in which sequences, steps and units the wrong values (N, T, O) are."""
+    steps = wrong.any(axis=2)
+    sequences, units = steps.any(axis=1), wrong.any(axis=(0, 1))
+    if not units.any():
         return ""
-    words = []
-    if len(steps) > 1:
-        key = f" ({case.keys[sequences[0]]})" if case.keys else ""
-        one, some = f"{sequences[0] + 1}{key}", f"{len(sequences)} of {len(steps)} sequences"
-        words.append(_few("sequence", one, some, steps.any(axis=1)))
-    if not case.network.last and steps.shape[1] > 1:
-        words.append(_steps_in_words(case.rows()[sequences], steps[sequences]))
-    if len(units) > 1:
-        at = np.flatnonzero(units)
-        some = f"units {at[0]} to {at[-1]}"
-        if at[-1] - at[0] >= len(at):
-            some = f"{len(at)} of {len(units)} units"
-        words.append(_few("unit", str(at[0]), some, units))
-    return ", ".join(words)
+    numbers = np.flatnonzero(sequences) + 1
+    keys = [f"{n} ({case.keys[n - 1]})" if case.keys else str(n) for n in numbers]
+    rows = case.rows()[sequences]
+    T = int(rows.sum(axis=1).max())
+    rows, at = rows[:, :T], steps[sequences, :T]
+    first = int(at.any(axis=0).argmax())
+    onward = (rows[:, first:] == at[:, first:]).all() and 0 < first < T - 1
+    words = [
+        f"in {_few('sequence', sequences, keys)}" if len(sequences) > 1 else "",
+        f"from step {first + 1} on" if onward else f"at {_few('step', at.any(axis=0))}",
+        f"in {_few('unit', units, first=0)}" if len(units) > 1 else "",
+    ]
+    if case.network.last or steps.shape[1] == 1:
+        words[1] = ""
+    return ", ".join(filter(None, words))
 
 
-def _few(kind: str, one: str, some: str, wrong: Truths) -> str:
+def _few(kind: str, wrong: Truths, names: Sequence[str] = (), first: int = 1) -> str:
+    numbers = np.flatnonzero(wrong) + first
     if wrong.all():
-        return f"in every {kind}"
-    return f"in {kind} {one} alone" if wrong.sum() == 1 else f"in {some}"
-
-
-def _steps_in_words(rows: Truths, wrong: Truths) -> str:
-    """Name the steps that are wrong, of those (N, T) of sequences that have wrong ones."""
-    steps = np.flatnonzero(wrong.any(axis=0)) + 1
-    first, last = int(steps[0]), int(steps[-1])
-    after = rows[:, first - 1 :]
-    if (after == wrong[:, first - 1 :]).all() and first < rows.sum(axis=1).max():
-        return f"from step {first} on" if first > 1 else "at every step"
-    if (rows[:, first - 1 : last] == wrong[:, first - 1 : last]).all():
-        return f"from step {first} to {last}" if first < last else f"at step {first} alone"
-    start = f" from step {first} on" if first > 1 else ""
-    return f"at {wrong.sum():,} of {after.sum():,} steps{start}"
+        return f"every {kind}"
+    if len(numbers) == 1:
+        return f"{kind} {names[0] if names else numbers[0]} alone"
+    if numbers[-1] - numbers[0] < len(numbers):
+        return f"{kind}s {numbers[0]} to {numbers[-1]}"
+    return f"{len(numbers):,} of {len(wrong):,} {kind}s"

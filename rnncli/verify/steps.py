@@ -14,18 +14,18 @@ For the vanilla cell the bound is, of a sum of I + H + 1 products in any order
 """
 
 from collections.abc import Iterator, Sequence
-from typing import Any, cast
+from typing import cast
 
 import numpy as np
 
 from rnncli.engine import near
 from rnncli.engine.precision import PRECISIONS
 from rnncli.model.arrays import Floats, Truths
-from rnncli.model.cells import Cell
+from rnncli.model.cells import LSTM, Cell
 from rnncli.model.layers import Layer, Masks, Recurrent
 from rnncli.model.network import Network
 from rnncli.verify.case import Case
-from rnncli.verify.near import Near, exactly, held, layer_rows
+from rnncli.verify.near import exactly, held, layer_rows
 
 # Values that are judged at once: their arrays in float64 stay in the cache.
 PIECE = 2**17
@@ -138,103 +138,67 @@ def _take_steps(
 ) -> None:
     """Take all steps of a cell, (N, T), each from the h before it; write value and bound.
 
-    A result shows no other state, such as c of an LSTM. That goes along time
-    in float64, with how far it may be off in a right program::
-
-        c_t = f c_{t-1} + added
-        dc_t = (|f| + df) dc_{t-1} + |c_{t-1}| df + dadded + eps (|f c_{t-1}| + |c_t|)
-
-    Where a unit forgets, the bound settles. Where f is 1 it grows with the
-    steps, as rounding may; a wrong weight errs as steadily as that.
+    A result shows no other state, such as c of an LSTM. That goes along time in float64, with how
+    far it may be off in a right program: ``dc_t = (|f| + df) dc_{t-1} + |c_{t-1}| df + ...``.
+    Where a unit forgets, the bound settles. Where f is 1 it grows with the steps, as rounding may;
+    a wrong weight errs as steadily as that.
     """
     N, T = active.shape
-    states, at_once = [held(array, precision) for array in start], True
+    states = [held(array, precision) for array in start]
     for some in _pieces(T, N * cell.state_sizes[0]):
-        live = active[:, some].T  # the steps of a piece stand time first, as rows of (t, n)
-        rows = [array[:, some].swapaxes(0, 1).reshape(live.size, -1) for array in (x, before)]
+        steps = active[:, some].T  # the steps of a piece stand time first, as rows (t, n)
+        rows = [array[:, some].swapaxes(0, 1).reshape(steps.size, -1) for array in (x, before)]
         x_t, h = (exactly(array, precision) for array in rows)
-        sums = near.sums(cell, x_t, h)
-        if at_once:
-            try:
-                unknown = [_Unknown(state, live) for state in states]
-                after, *others = cell.step(_AlongTime(h), sums, h, *unknown)
-                states = [state.last(new) for state, new in zip(unknown, others, strict=True)]
-            except _NotCarriedError:  # peepholes, say
-                at_once = False
-        if not at_once:
-            after, states = _step_by_step(cell, sums, h, states, live)
-        for array, new in zip(out, (after.value, after.off), strict=True):
-            steps = new.reshape(*live.shape, -1).swapaxes(0, 1)
-            array[:, some] = np.where(live.T[..., None], steps, array[:, some])
-
-
-def _step_by_step(
-    cell: Cell, sums: Sequence[Near], h: Near, states: list[Near], live: Truths
-) -> tuple[Near, list[Near]]:
-    numbers, made = near.NearNumbers(h), []
-    for t, running in enumerate(live):
-        rows = slice(t * len(running), (t + 1) * len(running))
-        after, *others = cell.step(numbers, [block[rows] for block in sums], h[rows], *states)
-        made.append(after)
-        states = [
-            h.of(
-                np.where(running[:, None], new.value, old.value),
-                np.where(running[:, None], new.off, old.off),
-            )
-            for new, old in zip(others, states, strict=True)
-        ]
-    value, off = (np.concatenate([getattr(a, name) for a in made]) for name in ("value", "off"))
-    return h.of(value, off), states
-
-
-class _NotCarriedError(Exception):
-    """A step takes a state beside h in another way than by `carry`."""
-
-
-class _Unknown(Near):
-    """The states before many steps: `_AlongTime.carry` alone can compute them."""
-
-    made: near.Near | None = None
-    end: Near
-
-    def __init__(self, first: Near, live: Truths) -> None:
-        self.first, self.live = first, live
-
-    def __getattr__(self, name: str) -> Any:
-        raise _NotCarriedError
-
-    def last(self, new: near.Near) -> Near:
-        """Return the states after the steps, which must be what `carry` made of these."""
-        if new is not self.made:
-            raise _NotCarriedError
-        return self.end
-
-    def recur(self, s: Floats, factor: Floats, added: Floats) -> tuple[Floats, Floats, Floats]:
-        """Compute ``s_{t-1}``, ``s_t = factor s_{t-1} + added`` at every row, and the last s."""
-        before, after = np.empty(added.shape), np.empty(added.shape)
-        for t in range(len(added)):
-            before[t] = s
-            s = np.multiply(factor[t], s, out=after[t])
-            s += added[t]
-        return before, after, s.copy()
+        sums, made = near.sums(cell, x_t, h), []
+        if not states or (type(cell) is LSTM and cell.weights.w_ch is None):  # c needs its f alone
+            numbers = _AlongTime(h, steps)
+            made = [cell.step(numbers, sums, h, *states)[0]]
+            states = [numbers.last] if states else []
+        else:
+            for t, live in enumerate(steps):
+                at = slice(t * N, t * N + N)
+                blocks = [each[at] for each in sums]
+                after, *others = cell.step(near.NearNumbers(h), blocks, h[at], *states)
+                made.append(after)
+                states = [
+                    h.of(np.where(live[:, None], *each), np.where(live[:, None], *off))
+                    for new, old in zip(others, states, strict=True)
+                    for each, off in [((new.value, old.value), (new.off, old.off))]
+                ]
+        for array, name in zip(out, ("value", "off"), strict=True):
+            given = np.concatenate([getattr(each, name) for each in made])
+            given = given.reshape(*steps.shape, -1).swapaxes(0, 1)
+            array[:, some] = np.where(steps.T[..., None], given, array[:, some])
 
 
 class _AlongTime(near.NearNumbers):
-    """`Near` numbers at the rows of many steps, with states that go from step to step."""
+    """`Near` numbers at the rows (t, n) of many steps; c goes from step to step."""
+
+    last: near.Near
+
+    def __init__(self, like: near.Near, steps: Truths) -> None:
+        super().__init__(like)
+        self.steps = steps
 
     def carry(self, c: near.Near, f: near.Near, added: near.Near) -> near.Near:
-        """Compute ``f c + added``, each c from the one before it."""
-        if not isinstance(c, _Unknown):
-            return super().carry(c, f, added)
-        rows, live = (c.live.size, c.first.value.shape[1]), c.live[..., None]
-        shape = (*c.live.shape, -1)
+        """Compute ``c_t = f c_{t-1} + added``, and its bound, from the c before the first step."""
+        live = self.steps[..., None]
         factor, df, value, off = (
-            np.where(live, np.broadcast_to(array, rows).reshape(shape), rest)
+            np.where(live, array.reshape(*self.steps.shape, -1), rest)
             for array, rest in ((f.value, 1), (f.off, 0), (added.value, 0), (added.off, 0))
         )
-        before, value, end = c.recur(c.first.value, factor, value)
+        before, value = _recur(c.value, factor, value)
         off = np.abs(before) * df + off + live * f.eps * (np.abs(factor * before) + np.abs(value))
-        _, off, end_off = c.recur(c.first.off, np.abs(factor) + df, off)
-        c.end = Near(end, end_off, f.precision)
-        c.made = f.of(*(array.reshape(rows) for array in (value, off)))
-        return c.made
+        off = _recur(c.off, np.abs(factor) + df, off)[1]
+        self.last = f.of(value[-1], off[-1])
+        return f.of(value.reshape(f.value.shape), off.reshape(f.off.shape))
+
+
+def _recur(s: Floats, factor: Floats, added: Floats) -> tuple[Floats, Floats]:
+    """Compute ``s_{t-1}`` and ``s_t = factor s_{t-1} + added`` of every step."""
+    before, after = np.empty(added.shape), np.empty(added.shape)
+    for t in range(len(added)):
+        before[t] = s
+        s = np.multiply(factor[t], s, out=after[t])
+        s += added[t]
+    return before, after

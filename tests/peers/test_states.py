@@ -273,7 +273,11 @@ def unsupported() -> Iterator[tuple[str, Network, str, str]]:
         ("torch", clipped["rnn"], "no clip"),
         ("torch", cell("lstm", merge="ave", **both), "no merge ave"),
         ("torch", cell("rnn", activation=["tanh", "relu"], **both), "one activation for both"),
-        ("torch", cell("lstm", recurrent_activation=["hard_sigmoid"]), "no recurrent activation"),
+        (
+            "torch",
+            cell("lstm", recurrent_activation=["hard_sigmoid"]),
+            "no recurrent_activation hard_sigmoid",
+        ),
         ("torch", cell("gru", activation=["relu"]), "no activation relu"),
         ("torch", cell("gru", reset=["before"]), "no reset before"),
         ("torch", topped("hard_sigmoid"), "no activation hard_sigmoid:0.2,0.5; it has tanh"),
@@ -298,7 +302,7 @@ def unsupported() -> Iterator[tuple[str, Network, str, str]]:
     yield "keras", slope, "float64", "no leaky_relu:0.01 in float64"
     for each in ("gelu", "gelu_tanh"):
         yield "keras", topped(each), "float64", f"no {each} in float64"
-    yield "keras", cell("rnn"), "tf32", "no precision tf32; it has float32 and float64"
+    yield "keras", cell("rnn"), "tf32", "no precision tf32; it has float32, float64"
     yield "torch", cell("rnn"), "bfloat16", "no precision bfloat16"
     yield "onnxruntime", cell("rnn"), "float64", "no precision float64; it has float32"
 

@@ -1,18 +1,23 @@
 """Peers: the same network, or its own file, in another library, to check against and to race.
 
-A peer is a module here and an entry in `PEERS`. It has ``TITLE``, ``PRECISIONS``, ``LACKS``,
-``make(layer)`` and ``open_file(path)``, and imports its library only in these. ``make`` returns
-``forward(x, start, lengths, mask)``, which gives the output (N, T, O) of a layer and its final
-states, an array (D, N, size) for each name of its state, as `start` has them. ``open_file``
-returns a function from an input to all outputs of the model in a file; None for no such file.
+A peer is a module here, which imports its library only when it is called, and an entry in `PEERS`:
+
+make(layer)
+    Returns ``forward(x, start, lengths, mask)``, which gives the output (N, T, O) of a layer and
+    its final states, (D, N, size) for each name of its state, as `start` has them.
+open_file(path)
+    Returns ``forward(x, lengths)``, which gives all outputs of the model in a file, or None.
+TITLE, PRECISIONS, LACKS
+    Its name, its precisions, and what it lacks of what `_check` knows.
 """
 
 import os
 import warnings
 from collections.abc import Callable, Collection, Sequence
+from functools import partial
 from importlib import import_module
 from math import isinf
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 
@@ -20,7 +25,7 @@ from rnncli.engine.precision import PRECISIONS
 from rnncli.engine.run import States
 from rnncli.model.activations import Activation
 from rnncli.model.arrays import Floats, Integers
-from rnncli.model.cells import GRU, LSTM, RNN, Cell
+from rnncli.model.cells import GRU, LSTM, RNN
 from rnncli.model.errors import choice
 from rnncli.model.layers import (
     Dense,
@@ -47,13 +52,6 @@ class Unsupported(ValueError):  # noqa: N818 - no mistake of the caller's: the p
     """A network, a precision, an input or a file that a peer cannot run."""
 
 
-class Peer(Protocol):
-    """A network built in another library, ready to run as `rnncli.engine.run.run` does a batch."""
-
-    def __call__(self, x: Floats, h0: Floats, lengths: Integers | None = None) -> States:
-        """Run x, (N, T, I), from h0, (N, S); lengths are from 1 to T."""
-
-
 def version(name: str) -> str | None:
     """Return the installed version of a peer, without loading it; None if there is none."""
     from importlib import metadata
@@ -74,8 +72,11 @@ def requirement(name: str) -> str:
 
 def build(
     name: str, network: Network, *, precision: str = "float32", all_layers: bool = False
-) -> Peer:
-    """Build a network in a peer, layer by layer."""
+) -> Callable[..., States]:
+    """Build a network in a peer, to be run as `rnncli.engine.run.run` runs a batch.
+
+    It takes x, (N, T, I), h0, (N, S), and lengths from 1 to T, or none.
+    """
     peer = _module(name)
     if precision not in peer.PRECISIONS:
         raise lacks(peer.TITLE, f"precision {precision}", peer.PRECISIONS)
@@ -84,39 +85,42 @@ def build(
     for layer in layers:
         _check(peer, layer)
     try:
-        made = [None if isinstance(layer, Masking) else peer.make(layer) for layer in layers]
+        made = [peer.make(layer) for layer in layers]
     except ImportError as error:
         raise ValueError(f"peer {name}: {error}: {requirement(name)}") from error
 
-    def run(x: Floats, h0: Floats, lengths: Integers | None = None) -> States:
-        if x.shape[1] < 1 or (lengths is not None and (lengths < 1).any()):
-            raise Unsupported(f"{peer.TITLE} runs no sequence without steps")
-        if network.masking and h0.any():
-            raise Unsupported(f"{peer.TITLE} has no masked rows after an initial state")
-        N, T, _ = x.shape
-        running = None if lengths is None else (np.arange(T) < lengths[:, None])
-        h_n, mask, outputs = np.empty(h0.shape, precision), running, []
-        h = np.asarray(x, precision)
-        for layer, forward, slices in zip(layers, made, network.state_slices, strict=True):
-            if layer.masks:
-                kept = ~layer.masked(h)
-                mask = kept if mask is None else mask & kept
-            if isinstance(layer, Masking):
-                h = np.where(mask[..., None], h, 0)
-                outputs.append(h)
-                continue
-            states = list(zip(*slices, strict=True))  # where the cells have them, a name each
-            start = [np.stack([h0[:, place] for place in each]) for each in states]
-            h, finals = forward(h, [each.astype(precision) for each in start], lengths, mask)
-            for each, final in zip(states, finals, strict=True):
-                for place, array in zip(each, final, strict=True):
-                    h_n[:, place] = array
-            outputs.append(h if running is None else np.where(running[..., None], h, 0))
-        y = outputs[-1] if network.head else None
-        h = outputs[-1 - network.head]
-        return States(h, h_n, tuple(outputs) if all_layers else (), y)
+    return partial(_run, peer.TITLE, network, made, precision, all_layers)
 
-    return run
+
+def _run(
+    title: str,
+    network: Network,
+    made: Sequence[Callable[..., Any]],
+    precision: str,
+    all_layers: bool,
+    x: Floats,
+    h0: Floats,
+    lengths: Integers | None = None,
+) -> States:
+    if x.shape[1] < 1 or (lengths is not None and (lengths < 1).any()):
+        raise Unsupported(f"{title} runs no sequence without steps")
+    if network.masking and h0.any():
+        raise Unsupported(f"{title} has no masked rows after an initial state")
+    mask = running = None if lengths is None else np.arange(x.shape[1]) < lengths[:, None]
+    h, h_n, outputs = np.asarray(x, precision), np.empty(h0.shape, precision), []
+    for layer, forward, slices in zip(network.layers, made, network.state_slices, strict=True):
+        if layer.masks:
+            kept = ~layer.masked(h)
+            mask = kept if mask is None else mask & kept
+        states = list(zip(*slices, strict=True))  # where the cells have them, a name each
+        start = [np.stack([h0[:, place] for place in each]) for each in states]
+        h, finals = forward(h, [each.astype(precision) for each in start], lengths, mask)
+        for each, final in zip(states, finals, strict=True):
+            for place, array in zip(each, final, strict=True):
+                h_n[:, place] = array
+        outputs.append(h if running is None else np.where(running[..., None], h, 0))
+    y, top = outputs[-1] if network.head else None, outputs[-1 - network.head]
+    return States(top, h_n, tuple(outputs) if all_layers else (), y)
 
 
 def _module(name: str) -> Any:
@@ -126,20 +130,18 @@ def _module(name: str) -> Any:
 
 def _check(peer: Any, layer: Layer) -> None:
     """Raise `Unsupported` where a peer lacks what a layer has."""
-    title, lacking = peer.TITLE, peer.LACKS
     if not isinstance(layer, KNOWN):
-        raise lacks(title, f"layer {type(layer).__name__}")
-    if layer.masks and "masks" in lacking:
-        raise Unsupported(f"{title} masks no rows between others")
+        raise lacks(peer.TITLE, f"layer {type(layer).__name__}")
+    if layer.masks and "masks" in peer.LACKS:
+        raise Unsupported(f"{peer.TITLE} masks no rows between others")
     for cell in layer.cells:
         if type(cell) not in (RNN, LSTM, GRU):
-            raise lacks(title, f"cell {type(cell).__name__}")
-        weights = cell.weights
-        has = {"peepholes": weights.w_ch is not None, "projection": weights.W_hr is not None}
-        has["clip"] = not isinf(cell.settings["clip"])
-        for what, there in has.items():
-            if there and what in lacking:
-                raise lacks(f"{title}'s {type(cell).__name__}", what)
+            raise lacks(peer.TITLE, f"cell {type(cell).__name__}")
+        has = {"peepholes": cell.weights.w_ch is not None, "clip": not isinf(cell.settings["clip"])}
+        has["projection"] = cell.weights.W_hr is not None
+        for what in peer.LACKS:
+            if has.get(what):
+                raise lacks(f"{peer.TITLE}'s {type(cell).__name__}", what)
 
 
 def _spell_out(layer: Layer) -> Layer:
@@ -153,15 +155,7 @@ def _spell_out(layer: Layer) -> Layer:
 
 def lacks(title: str, what: str, has: Collection[str] = ()) -> Unsupported:
     """Return the error that a library lacks something, with what it has instead."""
-    *others, last = has or [""]
-    listed = f"{', '.join(others)} and {last}" if others else last
-    return Unsupported(f"{title} has no {what}" + f"; it has {listed}" * bool(listed))
-
-
-def activations(cell: Cell) -> list[Activation]:
-    """Return the functions of a cell: of its gates, of the candidate, of the output."""
-    names = ("recurrent_activation", "activation", "output_activation")
-    return [cell.settings[name] for name in names if name in cell.settings]
+    return Unsupported(f"{title} has no {what}" + f"; it has {', '.join(has)}" * bool(has))
 
 
 def row_activation(layer: Layer) -> Activation | None:
@@ -170,11 +164,11 @@ def row_activation(layer: Layer) -> Activation | None:
     return Activation(given) if isinstance(given, str) else given
 
 
-def normalize(layer: Normalization, x: Any, tensor: Callable[[Floats], Any]) -> Any:
+def normalize(x: Any, center: Any, scale: Any, factor: Any = None, shift: Any = None) -> Any:
     """Compute a normalization by the arithmetic of a library."""
-    y = (x - tensor(layer.center)) / tensor(layer.scale)
-    y = y if layer.factor is None else y * tensor(layer.factor)
-    return y if layer.shift is None else y + tensor(layer.shift)
+    y = (x - center) / scale
+    y = y if factor is None else y * factor
+    return y if shift is None else y + shift
 
 
 def run_file(name: str, path: str, x: Floats, lengths: Integers, ours: Floats) -> Floats | None:

@@ -1,11 +1,10 @@
-"""The network in Keras: ``SimpleRNN``, ``LSTM``, ``GRU`` and ``Bidirectional`` layers, on the CPU."""
+"""The network in Keras, on the CPU."""
 
 import os
 import random
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
-from math import isclose
 from typing import Any
 
 import numpy as np
@@ -19,10 +18,11 @@ from rnncli.model.layers import (
     Embedding,
     Layer,
     LayerNormalization,
+    Masking,
     Normalization,
     Recurrent,
 )
-from rnncli.verify.peers import Unsupported, activations, lacks, normalize, row_activation
+from rnncli.verify.peers import Unsupported, lacks, normalize, row_activation
 
 TITLE, PRECISIONS = "Keras", ("float32", "float64")
 LACKS = ("clip", "peepholes", "projection")
@@ -58,6 +58,8 @@ def make(layer: Layer) -> Callable[..., tuple[Floats, Sequence[Floats]]]:
     random.setstate(drawn)
 
     def run(x: Any, mask: Any, *start: Any) -> Any:
+        if isinstance(layer, Masking):
+            return [keras.ops.where(mask[..., None], x, 0.0)]
         if not isinstance(layer, Recurrent):
             return [made(x)]
         h, *finals = made(x, initial_state=list(start), mask=mask)
@@ -92,50 +94,40 @@ def open_file(path: str) -> Callable[..., Sequence[Floats]] | None:
 
 def _check(layer: Layer) -> None:
     """Raise `Unsupported` if Keras lacks the functions of a layer."""
-    functions = [activation for cell in layer.cells for activation in activations(cell)]
-    functions += filter(None, [row_activation(layer)])
-    wide = any(array.dtype == np.float64 for array in _arrays(layer))
-    for activation in functions:
-        name, parameters = activation
-        if name not in FUNCTIONS:
+    own = [f for cell in layer.cells for f in cell.settings.values() if isinstance(f, Activation)]
+    arrays = [*layer.arrays.values(), *(cell.weights.b_h for cell in layer.cells)]
+    wide = any(array.dtype == np.float64 for array in arrays)
+    for activation in [*own, *filter(None, [row_activation(layer)])]:
+        if activation.name not in FUNCTIONS:
             raise lacks(TITLE, f"activation {activation}", FUNCTIONS)
-        if name == "hard_sigmoid":
-            alpha, beta = parameters
-            if beta != 0.5 or not isclose(alpha, 1 / 6, rel_tol=1e-15 if wide else 1e-7):
-                what = f"x/6 + 0.5, the network's is {activation}"
-                raise Unsupported(f"Keras's hard_sigmoid is {what}")
-        if name in ROUNDED and wide:
+        if activation.name in ROUNDED and wide:
             raise lacks(TITLE, f"{activation} in float64: it rounds constants to float32")
+        if activation.name == "hard_sigmoid" and not np.allclose(
+            activation.parameters, (1 / 6, 0.5), rtol=1e-15 if wide else 1e-7, atol=0
+        ):
+            raise Unsupported(f"Keras's hard_sigmoid is x/6 + 0.5, the network's is {activation}")
     for cell in layer.cells:
         if isinstance(cell, LSTM) and cell.output_activation != cell.activation:
             raise Unsupported("Keras's LSTM has one activation for the candidate and the output")
 
 
-def _arrays(layer: Layer) -> list[Floats]:
-    of_cells = [array for cell in layer.cells for array in cell.weights.arrays.values()]
-    return [*layer.arrays.values(), *of_cells]
-
-
 def _stateless(keras: Any, layer: Layer) -> Callable[[Any], Any]:
-    layers, shape = keras.layers, (None, None, layer.input_size)
+    layers = keras.layers
     if isinstance(layer, Normalization):
-        return lambda x: normalize(layer, x, lambda array: array)
+        return lambda x: normalize(x, **layer.arrays)
     if isinstance(layer, Embedding):
         return lambda x: keras.ops.take(layer.W, keras.ops.cast(x[..., 0], "int32"), axis=0)
-    if isinstance(layer, LayerNormalization):
-        made = layers.LayerNormalization(
-            epsilon=layer.epsilon, center=layer.shift is not None, dtype=layer.factor.dtype.name
-        )
-        made.build(shape)
-        made.set_weights([*layer.arrays.values()])
-        return made  # type: ignore[no-any-return]
     f = _activation(keras, row_activation(layer) or Activation("linear"))
-    if not isinstance(layer, Dense):
+    if isinstance(layer, LayerNormalization):
+        options = {"epsilon": layer.epsilon, "center": layer.shift is not None}
+        made = layers.LayerNormalization(**options, dtype=layer.factor.dtype.name)
+    elif isinstance(layer, Dense):
+        made = layers.Dense(layer.output_size, activation=f, dtype=layer.W.dtype.name)
+    else:
         return f
-    dense = layers.Dense(layer.output_size, activation=f, dtype=layer.W.dtype.name)
-    dense.build(shape)
-    dense.set_weights([layer.W, layer.b])
-    return dense  # type: ignore[no-any-return]
+    made.build((None, None, layer.input_size))
+    made.set_weights([*layer.arrays.values()])
+    return made  # type: ignore[no-any-return]
 
 
 def _recurrent(keras: Any, layer: Recurrent) -> Any:

@@ -3,7 +3,7 @@
 import warnings
 import zipfile
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from rnncli.model.activations import ACTIVATIONS as KINDS
 from rnncli.model.activations import SIGMOID, TANH, Activation
 from rnncli.model.arrays import Floats, Integers
-from rnncli.model.cells import GRU, RNN
+from rnncli.model.cells import RNN
 from rnncli.model.cells.gates import ordered, two_biases
 from rnncli.model.layers import (
     Dense,
@@ -21,14 +21,18 @@ from rnncli.model.layers import (
     Normalization,
     Recurrent,
 )
-from rnncli.verify.peers import Unsupported, activations, lacks, normalize, row_activation
-
-if TYPE_CHECKING:
-    import torch
+from rnncli.verify.peers import Unsupported, lacks, normalize, row_activation
 
 TITLE, PRECISIONS, LACKS = "PyTorch", ("float32", "float64"), ("masks", "clip", "peepholes")
 # Of our gates, the one at each place of its own.
 GATES = {"RNN": (0,), "LSTM": (0, 1, 2, 3), "GRU": (1, 0, 2)}
+# Settings that its gated cells have alone.
+FIXED: dict[str, Any] = {
+    "recurrent_activation": SIGMOID,
+    "activation": TANH,
+    "output_activation": TANH,
+    "reset": "after",
+}
 # Of layers without state: modules, which take the parameters or these arguments.
 FUNCTIONS = {name: kind.torch for name, kind in KINDS.items() if kind.torch} | {
     "gelu_tanh": "GELU",
@@ -48,26 +52,37 @@ def make(layer: Layer) -> Callable[..., tuple[Floats, Sequence[Floats]]]:
     PyTorch has no backward layer: a forward one takes each sequence turned around. ``b_h`` becomes
     ``bias_ih``, and ``bias_hh`` is zero but for the ``b_n`` of a GRU.
     """
-    if isinstance(layer, Recurrent):
-        _check(layer)
-        rnn = _module(layer)
-    else:
-        f = _stateless(layer)
+    made: Any = _module(layer) if isinstance(layer, Recurrent) else _stateless(layer)
     import torch
+    from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
+
+    def turn(x: Any, lengths: Any) -> Any:
+        """Turn each sequence around; what lies beyond its end stays there."""
+        t = torch.arange(x.shape[1]).expand(x.shape[:2])  # (N, T)
+        ends = torch.full(x.shape[:1], x.shape[1]) if lengths is None else lengths
+        source = torch.where(t < ends[:, None], ends[:, None] - 1 - t, t)
+        return x.gather(1, source[..., None].expand(x.shape))
 
     def forward(
         x: Floats, start: Sequence[Floats], lengths: Integers | None, _mask: object
     ) -> tuple[Floats, Sequence[Floats]]:
         with torch.inference_mode(), warnings.catch_warnings():
             warnings.filterwarnings("ignore", "LSTM with projections is not supported with oneDNN")
-            given = _tensor(x)
+            h, ends = _tensor(x), None if lengths is None else _tensor(lengths, "int64")
             if not isinstance(layer, Recurrent):
-                return f(given).numpy(), []
-            steps = None if lengths is None else _tensor(lengths, "int64")
-            state = tuple(map(_tensor, start))
-            back = layer.direction == "backward"
-            h, final = _run(rnn, _turn(given, steps) if back else given, state, steps)
-            return (_turn(h, steps) if back else h).numpy(), [array.numpy() for array in final]
+                return made(h).numpy(), []
+            backward = layer.direction == "backward"
+            h = turn(h, ends) if backward else h
+            states = tuple(map(_tensor, start))
+            state = states[0] if len(states) == 1 else states
+            if ends is None:
+                h, final = made(h, state)
+            else:
+                packed = pack_padded_sequence(h, ends, batch_first=True, enforce_sorted=False)
+                packed, final = made(packed, state)
+                h, _ = pad_packed_sequence(packed, batch_first=True, total_length=x.shape[1])
+            h = turn(h, ends) if backward else h
+            return h.numpy(), [each.numpy() for each in ([final] if len(states) == 1 else final)]
 
     return forward
 
@@ -101,49 +116,43 @@ def open_file(path: str) -> Callable[..., Sequence[Floats]] | None:
 def _check(layer: Recurrent) -> None:
     """Raise `Unsupported` if PyTorch lacks what a layer and its cells have."""
     if layer.direction == "bidirectional" and layer.merge != "concat":
-        raise lacks(TITLE, f"merge {layer.merge}", ("concat",))
+        raise lacks(TITLE, f"merge {layer.merge}")
     for cell in layer.cells:
-        title, functions = f"{TITLE}'s nn.{type(cell).__name__}", activations(cell)
-        if isinstance(cell, RNN):
-            if cell.activation.name not in ("tanh", "relu"):
-                raise lacks(title, f"activation {cell.activation}", ("tanh", "relu"))
-            if cell.activation != layer.cells[0].settings["activation"]:
-                raise Unsupported(f"{title} has one activation for both directions of a layer")
-            continue
-        for activation, fixed in zip(functions, (SIGMOID, TANH, TANH), strict=False):
-            if activation != fixed:
-                kind = "recurrent activation" if fixed == SIGMOID else "activation"
-                raise lacks(title, f"{kind} {activation}", (fixed.name,))
-        if isinstance(cell, GRU) and cell.reset != "after":
-            raise lacks(title, f"reset {cell.reset}", ("after",))
+        title, function = f"{TITLE}'s nn.{type(cell).__name__}", cell.settings["activation"]
+        for name, fixed in FIXED.items() if not isinstance(cell, RNN) else ():
+            if cell.settings.get(name, fixed) != fixed:
+                raise lacks(title, f"{name} {cell.settings[name]}", (str(fixed),))
+        if function.name not in ("tanh", "relu"):
+            raise lacks(title, f"activation {function}", ("tanh", "relu"))
+        if function != layer.cells[0].settings["activation"]:
+            raise Unsupported(f"{title} has one activation for both directions of a layer")
         if cell.weights.W_hr is not None and cell.state_sizes[0] >= cell.hidden_size:
             raise lacks(title, "projection to as many values or more")
 
 
-def _stateless(layer: Layer) -> "Callable[[torch.Tensor], torch.Tensor]":
-    activation = row_activation(layer) or Activation("linear")
-    name, parameters = activation
+def _stateless(layer: Layer) -> Callable[[Any], Any]:
+    name, parameters = activation = row_activation(layer) or Activation("linear")
     if name not in FUNCTIONS:
         raise lacks(TITLE, f"activation {activation}", FUNCTIONS)
     import torch
 
+    functional, f = torch.nn.functional, getattr(torch.nn, FUNCTIONS[name])
+    f = f(*parameters, **ARGUMENTS.get(name, {}))
+    arrays = {name: _tensor(array) for name, array in layer.arrays.items()}
     if isinstance(layer, Normalization):
-        return lambda x: normalize(layer, x, _tensor)  # type: ignore[no-any-return]
+        return lambda x: normalize(x, **arrays)
     if isinstance(layer, Embedding):
-        table = _tensor(layer.W)
-        return lambda x: torch.nn.functional.embedding(x[..., 0].long(), table)
+        return lambda x: functional.embedding(x[..., 0].long(), arrays["W"])
     if isinstance(layer, LayerNormalization):
-        factor, epsilon = _tensor(layer.factor), layer.epsilon
-        shift = None if layer.shift is None else _tensor(layer.shift)
-        return lambda x: torch.nn.functional.layer_norm(x, factor.shape, factor, shift, epsilon)
-    f: Any = getattr(torch.nn, FUNCTIONS[name])(*parameters, **ARGUMENTS.get(name, {}))
-    if not isinstance(layer, Dense):
-        return f  # type: ignore[no-any-return]
-    W, b = _tensor(layer.W.T), _tensor(layer.b)
-    return lambda x: f(torch.nn.functional.linear(x, W, b))  # type: ignore[no-any-return]
+        size, shift = (layer.input_size,), arrays.get("shift")
+        return lambda x: functional.layer_norm(x, size, arrays["factor"], shift, layer.epsilon)
+    if isinstance(layer, Dense):
+        return lambda x: f(functional.linear(x, arrays["W"].T, arrays["b"]))
+    return f  # type: ignore[no-any-return]
 
 
-def _module(layer: Recurrent) -> "torch.nn.RNNBase":
+def _module(layer: Recurrent) -> Any:
+    _check(layer)
     import torch
 
     first, kind = layer.cells[0], type(layer.cells[0]).__name__
@@ -153,7 +162,7 @@ def _module(layer: Recurrent) -> "torch.nn.RNNBase":
     elif first.weights.W_hr is not None:
         options["proj_size"] = first.state_sizes[0]
     with torch.random.fork_rng(devices=[]):  # the module draws weights that are not kept
-        rnn: torch.nn.RNNBase = getattr(torch.nn, kind)(
+        rnn = getattr(torch.nn, kind)(
             layer.input_size,
             layer.hidden_size,
             batch_first=True,
@@ -171,38 +180,8 @@ def _module(layer: Recurrent) -> "torch.nn.RNNBase":
     return rnn
 
 
-def _run(
-    rnn: "torch.nn.RNNBase",
-    x: "torch.Tensor",
-    start: "tuple[torch.Tensor, ...]",
-    lengths: "torch.Tensor | None",
-) -> "tuple[torch.Tensor, Sequence[torch.Tensor]]":
-    """Return the output (N, T, O) of a module, and the arrays (D, N, size) of its final state."""
-    from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
-
-    state = start[0] if len(start) == 1 else start
-    if lengths is None:
-        h, final = rnn(x, state)
-    else:
-        packed = pack_padded_sequence(x, lengths, batch_first=True, enforce_sorted=False)
-        packed, final = rnn(packed, state)
-        h, _ = pad_packed_sequence(packed, batch_first=True, total_length=x.shape[1])
-    return h, [final] if len(start) == 1 else final
-
-
-def _tensor(array: NDArray[Any], dtype: str | None = None) -> "torch.Tensor":
+def _tensor(array: NDArray[Any], dtype: str | None = None) -> Any:
     """Share an array with PyTorch, or copy it: one that is read-only or has gaps."""
     import torch
 
     return torch.from_numpy(np.require(array, dtype, ["C", "W"]))
-
-
-def _turn(x: "torch.Tensor", lengths: "torch.Tensor | None") -> "torch.Tensor":
-    """Turn each sequence around; what lies beyond its end stays there."""
-    import torch
-
-    if lengths is None:
-        return x.flip(1)
-    t = torch.arange(x.shape[1]).expand(x.shape[:2])  # (N, T)
-    source = torch.where(t < lengths[:, None], lengths[:, None] - 1 - t, t)
-    return x.gather(1, source[..., None].expand(x.shape))
