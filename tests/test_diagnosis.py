@@ -192,7 +192,8 @@ def in_float16(network: Network, x: Floats) -> Floats:
         state = float16(ran.h_n).astype(float)
         h.append(float16(ran.h[0]))
     given = np.array(h[-1:] if network.last else h)
-    return float16(rounded.layers[1](given)) if network.head else given
+    head = rounded.layers[1:]
+    return float16(head[0](given)) if head else given  # type: ignore[operator]
 
 
 def int8(axis: int | None) -> Change:

@@ -1,5 +1,6 @@
 """``rnn verify``: whether these are the right numbers."""
 
+from collections import deque
 from typing import Any, NamedTuple
 
 import click
@@ -169,9 +170,15 @@ def _compare(read: ReadCase, unroll: str, own: ComparisonOptions, path: str | No
     with working("Comparing with a float64 loop and every way to unroll"):
         comparison = compare(case, unroll, tolerance)
         if not all(np.isfinite(each).all() for each in comparison.layers):
-            options = {"precision": case.precision, "unroll": unroll, "keys": read.keys}
-            for _ in stream(read.case.network, [read.rows], case.h0[0], **options):
-                pass  # raises the error that has the step
+            blocks = stream(
+                read.case.network,
+                [read.rows],
+                case.h0[0],
+                precision=case.precision,
+                unroll=unroll,
+                keys=read.keys,
+            )
+            deque(blocks, maxlen=0)  # raises the error that has the step
         results = [with_reference(comparison), *with_strategies(comparison)]
         results = [each._replace(name=with_options(each.name)) for each in results]
     expected, hint = None, ""

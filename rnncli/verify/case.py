@@ -58,5 +58,12 @@ class Case(NamedTuple):
 
     def run(self, unroll: str = "auto") -> States:
         """Run it, and return the outputs of all layers too."""
-        options = {"precision": self.precision, "unroll": unroll}
-        return run(self.network, self.x, self.h0, lengths=self.lengths, all_layers=True, **options)
+        return run(
+            self.network,
+            self.x,
+            self.h0,
+            lengths=self.lengths,
+            precision=self.precision,
+            unroll=unroll,
+            all_layers=True,
+        )

@@ -2,7 +2,7 @@
 
 import os
 from collections.abc import Iterator, Mapping, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -47,24 +47,24 @@ def result_of(
     name: str,
     theirs: Floats,
     layers: Sequence[Floats] = (),
-    row: Floats | None = None,
     *,
     own: bool = False,
 ) -> Result:
-    """Judge another run by `Comparison.judge`; the note is the reason if that cannot be done.
-
-    Where the model gives one row a sequence, `row` is judged after the steps.
-    """
+    """Judge another run by `Comparison.judge`; the note is the reason if that cannot be done."""
     try:
-        verdict = comparison.judge(theirs, layers, own=own)
+        return Result(name, verdict=comparison.judge(theirs, layers, own=own))
     except ValueError as error:
         return Result(name, note=str(error))
-    if comparison.row and row is not None and verdict.equal:
-        of_row = result_of(comparison.row, name, row[:, None])
-        if of_row.verdict:
-            verdict = of_row.verdict._replace(step_error=verdict.step_error)
-        verdict = verdict._replace(values=row.size)
-    return Result(name, verdict=verdict)
+
+
+def _with_row(comparison: Comparison, result: Result, row: Floats | None) -> Result:
+    """Judge the row that a model gives of a sequence too, where the steps are equal."""
+    verdict = result.verdict
+    if not (comparison.row and verdict and verdict.equal and row is not None):
+        return result
+    of_row = result_of(comparison.row, result.name, row[:, None]).verdict or verdict
+    of_row = of_row._replace(step_error=verdict.step_error, values=row.size)
+    return result._replace(verdict=of_row)
 
 
 def with_reference(comparison: Comparison) -> Result:
@@ -75,7 +75,7 @@ def with_reference(comparison: Comparison) -> Result:
     which has equations of its own, are judged too.
     """
     case, name = (comparison.row or comparison).case, "float64 loop"
-    exact, ends = [np.zeros(rows.shape) for rows in comparison.layers], []
+    exact, ends = [np.zeros(rows.shape) for rows in comparison.layers], list[Any]()
     try:
         network = case.network_as_run()
         for n, length in enumerate(case.lengths):
@@ -85,14 +85,13 @@ def with_reference(comparison: Comparison) -> Result:
                 rows[n, :length] = layer
     except ValueError as error:  # a cell whose step is not written out
         return Result(name, note=str(error))
-    row = np.concatenate(ends) if comparison.row else None
-    result = result_of(comparison, name, exact[-1], comparison.layers, row, own=True)
+    result = result_of(comparison, name, exact[-1], comparison.layers, own=True)
     if result.verdict and not comparison.tolerance:
         comparison.wrong = result.verdict.first
         if result.verdict.equal and result.verdict.step_error is not None:
             of_loop = result_of(comparison, name, exact[-1], exact)
-            return of_loop if of_loop.differs else result
-    return result
+            result = of_loop if of_loop.differs else result
+    return _with_row(comparison, result, np.concatenate(ends) if comparison.row else None)
 
 
 def with_strategies(comparison: Comparison) -> Iterator[Result]:
@@ -104,7 +103,8 @@ def with_strategies(comparison: Comparison) -> Iterator[Result]:
             yield Result(name, note=lacking)
             continue
         states = case.run(unroll)
-        yield result_of(comparison, name, states.layers[-1], states.layers, states.y_n)
+        result = result_of(comparison, name, states.layers[-1], states.layers)
+        yield _with_row(comparison, result, states.y_n)
 
 
 def with_peers(

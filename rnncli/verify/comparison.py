@@ -189,12 +189,12 @@ def _wrong(
 
 def in_words(case: Case, wrong: Truths) -> str:
     """Say in which sequences, steps and units the wrong values (N, T, O) are."""
-    steps = wrong.any(axis=2)
-    sequences, units = steps.any(axis=1), wrong.any(axis=(0, 1))
+    steps: Any = wrong.any(axis=2)
+    sequences, units = steps.any(axis=1), np.asarray(wrong.any(axis=(0, 1)))
     if not units.any():
         return ""
     numbers = np.flatnonzero(sequences) + 1
-    keys = [f"{n} ({case.keys[n - 1]})" if case.keys else str(n) for n in numbers]
+    keys = [f"{n} ({case.keys[n - 1]})" if case.keys else str(n) for n in numbers.tolist()]
     rows = case.rows()[sequences]
     T = int(rows.sum(axis=1).max())
     rows, at = rows[:, :T], steps[sequences, :T]

@@ -210,9 +210,8 @@ def run(
                 x = _MERGES[layer.merge](*(np.where(masked[:, None], 0, h) for h in each))
                 row = _MERGES[layer.merge](*ends)
         else:
-            x, row = (
-                None if a is None else layer_rows(layer, exactly(a, precision)).value
-                for a in (x, row)
-            )
+            x = layer_rows(layer, exactly(x, precision)).value
+            if row is not None:
+                row = layer_rows(layer, exactly(row, precision)).value
         outputs.append(x)
     return outputs, outputs[-1][-1:] if network.last == "step" else row

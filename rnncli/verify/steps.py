@@ -144,7 +144,7 @@ def _take_steps(
     a wrong weight errs as steadily as that.
     """
     N, T = active.shape
-    states = [held(array, precision) for array in start]
+    states: list[near.Near] = [held(array, precision) for array in start]
     for some in _pieces(T, N * cell.state_sizes[0]):
         steps = active[:, some].T  # the steps of a piece stand time first, as rows (t, n)
         rows = [array[:, some].swapaxes(0, 1).reshape(steps.size, -1) for array in (x, before)]

@@ -14,7 +14,8 @@ from conftest import GUIDE, NIGHTLY
 from safetensors.torch import save_file
 
 from rnncli.cli import rnn
-from rnncli.model.formats import FORMATS
+from rnncli.model.cells import Cell
+from rnncli.model.formats import FORMATS, load_network
 from rnncli.verify.peers import PEERS
 
 SEQ = ("--seq", "1,2,3,4,5,6", "--hidden", "4")
@@ -138,6 +139,41 @@ def test_a_port_that_forgot_a_bias_of_pytorch(tmp_path: Path) -> None:
         options = ("--weights", tmp_path / "w.safetensors", "--expected", tmp_path / "e.npy")
         report = verified(tmp_path / "x.npy", *options, "--peer", "torch", exit_code=1)
         assert [found["name"] for found in report["explanations"]] == [f"{kind} bias only"]
+
+
+@pytest.mark.parametrize(
+    ("name", "file"),
+    [("keras", "keras_lstm.keras"), ("torch", "torch_trace.pt"), ("onnxruntime", "onnx_lstm.onnx")],
+)
+def test_a_file_that_is_read_wrongly_is_found(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, name: str, file: str
+) -> None:
+    """Its library runs the file itself."""
+    path = FOLDER / file
+    np.save(tmp_path / "x.npy", np.load(path.with_suffix(".npz"))["x"])
+    options = (tmp_path / "x.npy", "--weights", path, "--peer", name)
+    result = of_peers(verified(*options))[name]
+    assert (result["verdict"], result["note"]) == ("equal", f"ran {file} itself")
+
+    def wrong(*arguments: Any) -> Any:
+        loaded = load_network(*arguments)
+
+        def biased(cell: Cell) -> Cell:
+            return cell.replaced(cell.weights._replace(b_h=cell.weights.b_h + np.float32(0.1)))
+
+        return loaded._replace(network=loaded.network.with_cells(biased))
+
+    monkeypatch.setattr("rnncli.model.formats.load_network", wrong)
+    monkeypatch.setattr("rnncli.cli.networks._LAST", {})
+    assert of_peers(verified(*options, exit_code=1))[name]["verdict"] == "different"
+
+
+def test_no_code_of_a_pickle_is_run(tmp_path: Path) -> None:
+    note = "cannot run m.pt: a pickle, which may run any code, is not loaded"
+    torch.save(torch.nn.RNN(1, 2).state_dict(), tmp_path / "m.pt")
+    report = verified("--seq", "1,2", "--weights", tmp_path / "m.pt", "--peer", "torch")
+    result = of_peers(report)["torch"]
+    assert (result["verdict"], result["note"]) == ("equal", f"{note}; built from its weights")
 
 
 # By default one of twenty: each framework's, with heads, masks and embeddings.

@@ -74,8 +74,7 @@ def _in_cells(
             for number, (cell, biases) in pairs
         ]
         if any(new is not old for new, old in zip(changed, cells, strict=True)):
-            left = iter(changed)
-            network = case.network.with_cells(lambda _, left=left: next(left))
+            network = case.network.with_cells(partial(next, iter(changed)))
             yield name + where, case._replace(network=network), theirs
 
 

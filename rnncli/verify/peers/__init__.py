@@ -17,9 +17,10 @@ from collections.abc import Callable, Collection, Sequence
 from functools import partial
 from importlib import import_module
 from math import isinf
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
+from numpy.typing import NDArray
 
 from rnncli.engine.precision import PRECISIONS
 from rnncli.engine.run import States
@@ -33,6 +34,7 @@ from rnncli.model.layers import (
     Layer,
     LayerNormalization,
     Masking,
+    Masks,
     Normalization,
     Pointwise,
     Recurrent,
@@ -110,7 +112,7 @@ def _run(
     h, h_n, outputs = np.asarray(x, precision), np.empty(h0.shape, precision), []
     for layer, forward, slices in zip(network.layers, made, network.state_slices, strict=True):
         if layer.masks:
-            kept = ~layer.masked(h)
+            kept = ~cast(Masks, layer).masked(h)
             mask = kept if mask is None else mask & kept
         states = list(zip(*slices, strict=True))  # where the cells have them, a name each
         start = [np.stack([h0[:, place] for place in each]) for each in states]
@@ -171,7 +173,9 @@ def normalize(x: Any, center: Any, scale: Any, factor: Any = None, shift: Any = 
     return y if shift is None else y + shift
 
 
-def run_file(name: str, path: str, x: Floats, lengths: Integers, ours: Floats) -> Floats | None:
+def run_file(
+    name: str, path: str, x: NDArray[Any], lengths: Integers, ours: Floats
+) -> Floats | None:
     """Run the model in a file by its own library, over steps x (N, T, I) or whole numbers (N, T).
 
     None where the library has no such files. A file does not say whether its model takes the batch
@@ -182,8 +186,6 @@ def run_file(name: str, path: str, x: Floats, lengths: Integers, ours: Floats) -
         warnings.simplefilter("ignore")
         try:
             forward = _module(name).open_file(path)
-        except Unsupported:
-            raise
         except Exception as error:  # whatever a library raises
             raise _not_run(path, error) from error
         if forward is None:
@@ -202,7 +204,9 @@ def run_file(name: str, path: str, x: Floats, lengths: Integers, ours: Floats) -
     return theirs
 
 
-def _nearest(forward: Callable[..., Sequence[Any]], path: str, x: Floats, ours: Floats) -> Floats:
+def _nearest(
+    forward: Callable[..., Sequence[Any]], path: str, x: NDArray[Any], ours: Floats
+) -> Floats:
     found, errors = [], []
     N, rows, _ = ours.shape
     for turned, given in [(0, x), (1, x.swapaxes(0, 1)), *([(0, x[0])] if N == 1 else [])]:

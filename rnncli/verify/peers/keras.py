@@ -54,7 +54,9 @@ def make(layer: Layer) -> Callable[..., tuple[Floats, Sequence[Floats]]]:
     _check(layer)
     keras = _quiet_keras()
     drawn = random.getstate()  # Keras draws a seed for a layer whether it needs one or not
-    made = _recurrent(keras, layer) if isinstance(layer, Recurrent) else _stateless(keras, layer)
+    made: Any = (
+        _recurrent(keras, layer) if isinstance(layer, Recurrent) else _stateless(keras, layer)
+    )
     random.setstate(drawn)
 
     def run(x: Any, mask: Any, *start: Any) -> Any:

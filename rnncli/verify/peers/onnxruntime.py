@@ -69,7 +69,7 @@ def open_file(path: str) -> Callable[..., Sequence[Floats]] | None:
     }
 
     def forward(x: Floats, lengths: Integers) -> Sequence[Floats]:
-        feeds = dict.fromkeys(inputs, lengths)
+        feeds: dict[str, Any] = dict.fromkeys(inputs, lengths)
         for name in [name for name in inputs if types[name].kind == "f"]:
             shape = [size if isinstance(size, int) else len(lengths) for size in inputs[name].shape]
             feeds[name] = np.zeros(shape)
