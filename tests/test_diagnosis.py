@@ -24,8 +24,8 @@ I, H = 3, 4
 LENGTHS = (12, 10, 4)
 RANDOM = np.random.RandomState(5)
 X = [RANDOM.normal(size=(T, I)).astype("f") for T in LENGTHS]
-MEAN, DEVIATION = np.concatenate(X).mean(axis=0), np.concatenate(X).std(axis=0)
-LOW, HIGH = np.concatenate(X).min(axis=0), np.concatenate(X).max(axis=0)
+EVERY = np.concatenate(X)
+MEAN, LOW, HIGH = EVERY.mean(axis=0), EVERY.min(axis=0), EVERY.max(axis=0)
 Rows = Callable[[Floats], Floats]
 Change = Callable[[Floats], Floats]
 
@@ -115,6 +115,11 @@ def rows(network: Network, change: Change) -> Port:
     return Port(network, lambda x: change(output(network, x)))
 
 
+def fed(network: Network, change: Change) -> Port:
+    """A port that does this with its input."""
+    return Port(network, lambda x: output(network, change(x)))
+
+
 def taken_for(network: Network, mine: str, order: str, cells: Sequence[int] = ()) -> Port:
     """A port that reads the columns of gates in another order."""
 
@@ -185,15 +190,12 @@ def float16(W: Floats) -> Floats:
 
 def in_float16(network: Network, x: Floats) -> Floats:
     """Run step by step, and round the state after each; then what the head makes of it."""
-    rounded = network.converted(lambda _, array: float16(array))
-    state, h = np.zeros(network.state_size), []
+    recurrent, *head = network.converted(lambda _, array: float16(array)).layers
+    h, state = [], np.zeros(network.state_size)
     for row in float16(x):
-        ran = rnncli.run(Network(rounded.layers[0]), row[None], state, precision="float64")
-        state = float16(ran.h_n).astype(float)
-        h.append(float16(ran.h[0]))
-    given = np.array(h[-1:] if network.last else h)
-    head = rounded.layers[1:]
-    return float16(head[0](given)) if head else given  # type: ignore[operator]
+        state = float16(rnncli.run(Network(recurrent), row[None], state).h_n)
+        h.append(state[:H])
+    return float16(head[0](np.array(h))) if head else np.array(h)  # type: ignore[operator]
 
 
 def int8(axis: int | None) -> Change:
@@ -280,7 +282,7 @@ MISTAKES: dict[str, Port] = {
     "W_xh transposed": changed(ONE, W_xh=transposed),
     "W_hh transposed": changed(L, W_hh=transposed),
     "W_xh and W_hh transposed": changed(SQUARE, W_xh=transposed, W_hh=transposed),
-    "features permuted: 1 2 0": Port(ONE, lambda x: output(ONE, x[:, [1, 2, 0]])),
+    "features permuted: 1 2 0": fed(ONE, lambda x: x[:, [1, 2, 0]]),
     # Gates
     **{
         f"gates in the order {' '.join(order)}, not i f g o": taken_for(L, "ifgo", "".join(order))
@@ -313,17 +315,15 @@ MISTAKES: dict[str, Port] = {
         G, recurrent_activation=f"hard_sigmoid:{1 / 6!r},0.5"
     ),
     # Scale
-    "the input standardised": Port(ONE, lambda x: output(ONE, (x - MEAN) / DEVIATION)),
-    "the input standardised, its variance over n - 1": Port(
-        L, lambda x: output(L, (x - MEAN) / np.std(np.concatenate(X), axis=0, ddof=1))
+    "the input standardised": fed(ONE, lambda x: (x - MEAN) / EVERY.std(axis=0)),
+    "the input standardised, its variance over n - 1": fed(
+        L, lambda x: (x - MEAN) / EVERY.std(axis=0, ddof=1)
     ),
-    "the input scaled to 0 to 1": Port(HEADED, lambda x: output(HEADED, (x - LOW) / (HIGH - LOW))),
-    "the input scaled to -1 to 1": Port(
-        G, lambda x: output(G, (2 * x - LOW - HIGH) / (HIGH - LOW))
-    ),
-    "the input multiplied by 2": Port(L, lambda x: output(L, 2 * x)),
-    "the input divided by 1000": Port(ONE, lambda x: output(ONE, x / 1000)),
-    "the sign of the input flipped": Port(G, lambda x: output(G, -x)),
+    "the input scaled to 0 to 1": fed(HEADED, lambda x: (x - LOW) / (HIGH - LOW)),
+    "the input scaled to -1 to 1": fed(G, lambda x: (2 * x - LOW - HIGH) / (HIGH - LOW)),
+    "the input multiplied by 2": fed(L, twice),
+    "the input divided by 1000": fed(ONE, lambda x: x / 1000),
+    "the sign of the input flipped": fed(G, np.negative),
     "the output scaled: expected = 40 h + 50": rows(L, lambda h: 40 * h + 50),
     "the output scaled: expected = 40 y - 50": rows(PLAIN, lambda y: 40 * y - 50),
     "the output scaled: expected = 2 y + 1, 3 y": rows(
@@ -351,7 +351,7 @@ MISTAKES: dict[str, Port] = {
     "--merge sum": wrong(Network(both(*SUM, merge="ave")), both(*SUM, merge="sum")),
     "--merge ave": wrong(Network(both(*SUM, merge="mul")), both(*SUM, merge="ave")),
     # Order
-    "the input reversed in time": Port(ONE, lambda x: output(ONE, x[::-1])),
+    "the input reversed in time": fed(ONE, lambda x: x[::-1]),
     "the rows of the output reversed in time": rows(ONE, lambda h: h[::-1]),
     "the rows of the output reversed in time, both": rows(BOTH, lambda h: h[::-1]),
     "rows one step late: row t holds h_{t-1}": rows(ONE, late),

@@ -11,7 +11,6 @@ import pytest
 import torch
 from click.testing import CliRunner, Result
 from conftest import GUIDE, NIGHTLY
-from safetensors.torch import save_file
 
 from rnncli.cli import rnn
 from rnncli.model.cells import Cell
@@ -93,19 +92,6 @@ def test_a_peer_that_lacks_something_or_is_absent(monkeypatch: pytest.MonkeyPatc
     assert (result.exit_code, result.stderr[:36]) == (2, "Error: peer torch is not installed: ")
 
 
-def test_the_output_of_a_keras_stack_that_goes_backwards(tmp_path: Path) -> None:
-    keras.utils.set_random_seed(3)
-    layers = [keras.layers.SimpleRNN(4, return_sequences=True, go_backwards=True) for _ in range(2)]
-    x = np.random.RandomState(0).normal(size=(1, 7, 3)).astype(np.float32)
-    np.save(tmp_path / "x.npy", x[0])
-    np.save(tmp_path / "e.npy", np.array(keras.Sequential(layers)(x))[0])
-    network = ("--hidden", "4,4", "--init", "keras", "--seed", "3", "--direction", "backward")
-    expected = ("--expected", tmp_path / "e.npy", "--peer", "onnxruntime")
-    report = verified(tmp_path / "x.npy", *network, *expected, exit_code=1)
-    names = [found["name"] for found in report["explanations"]]
-    assert names == ["backward states in processing order"]
-
-
 @pytest.mark.parametrize("merge", ["concat", "sum"])
 def test_masked_rows_of_a_bidirectional_layer(tmp_path: Path, merge: str) -> None:
     """Zeros in Keras, the state before in rnn, passed over by verify; all others are equal."""
@@ -124,21 +110,6 @@ def test_masked_rows_of_a_bidirectional_layer(tmp_path: Path, merge: str) -> Non
     options += ["--hidden", "2", "--direction", "bidirectional", "--merge", merge]
     report = verified(*options, "--expected", tmp_path / "e.npy", "--peer", "onnxruntime")
     assert report["results"][0]["verdict"] == "equal"
-
-
-def test_a_port_that_forgot_a_bias_of_pytorch(tmp_path: Path) -> None:
-    x = np.random.RandomState(0).normal(size=(1, 7, 3)).astype(np.float32)
-    np.save(tmp_path / "x.npy", x[0])
-    torch.manual_seed(3)
-    for kind, forgotten in (("input", "bias_hh_l0"), ("recurrent", "bias_ih_l0")):
-        module = torch.nn.RNN(3, 4, batch_first=True)
-        save_file(module.state_dict(), tmp_path / "w.safetensors")
-        with torch.no_grad():
-            getattr(module, forgotten).zero_()
-            np.save(tmp_path / "e.npy", module(torch.from_numpy(x))[0].numpy()[0])
-        options = ("--weights", tmp_path / "w.safetensors", "--expected", tmp_path / "e.npy")
-        report = verified(tmp_path / "x.npy", *options, "--peer", "torch", exit_code=1)
-        assert [found["name"] for found in report["explanations"]] == [f"{kind} bias only"]
 
 
 @pytest.mark.parametrize(
