@@ -191,7 +191,8 @@ def float16(W: Floats) -> Floats:
 def in_float16(network: Network, x: Floats) -> Floats:
     """Run step by step, and round the state after each; then what the head makes of it."""
     recurrent, *head = network.converted(lambda _, array: float16(array)).layers
-    h, state = [], np.zeros(network.state_size)
+    h: list[Floats] = []
+    state: Floats = np.zeros(network.state_size)
     for row in float16(x):
         state = float16(rnncli.run(Network(recurrent), row[None], state).h_n)
         h.append(state[:H])

@@ -8,12 +8,9 @@ from math import isfinite
 from typing import Any, NamedTuple, TextIO
 
 from rnncli.verify.compared import Result
-from rnncli.verify.comparison import Tolerance, Verdict, Wrong
+from rnncli.verify.comparison import Tolerance, Wrong
 from rnncli.writers.grid import Column, draw, write_text
 from rnncli.writers.model import model_line
-
-# How Rich paints a verdict; the words say the same.
-STYLES = {"equal": "bold green", "different": "bold red", "not compared": "bold yellow"}
 
 
 class Report(NamedTuple):
@@ -47,33 +44,35 @@ class Report(NamedTuple):
 
 def write_report_table(out: TextIO, report: Report) -> None:
     """Write the verdict, the cause and the worst values, then a row for each result."""
-    differing, expected, style = report.differing, report.expected, STYLES[report.verdict]
-    others = [each for each in report.results if each.verdict and each is not expected]
-    write_text(out, f"{report.verdict.upper()}: {_sentence(report)}", style)
+    expected, styles = report.expected, ("bold green", "bold red", "bold yellow")
+    style = dict(zip(("equal", "different", "not compared"), styles, strict=True))
+    write_text(out, f"{report.verdict.upper()}: {_sentence(report)}", style[report.verdict])
     if expected and not expected.verdict:
         write_text(out, f"{expected.note}.")
-    first = next((each.verdict.first for each in differing if each.verdict), None)
-    if first and first.own:
+    wrong = next((each.verdict for each in report.differing if each.verdict), None)
+    if wrong and wrong.first and wrong.first.own:
         write_text(out, "rnn's own run is wrong; so nothing equals it.", "bold")
     if expected and expected.explanations is not None:
         _write_causes(out, report, expected.explanations)
-    worst = next((each.verdict.worst for each in differing if each.verdict), ())
-    if worst:
+    if wrong and wrong.worst:
         out.write("\n")
-        _draw_worst(out, report, worst)
-    if expected and not any(each.differs for each in others):
-        names = [f"a {_name(each)}" for each in others if not each.version][:1]
-        names += [_name(each) for each in others if each.version]
-        ways = f"{sum(not each.version for each in others[1:])} other ways to compute"
-        out.write("\n")
-        write_text(out, f"rnn itself agrees with {', '.join(names)} and {ways}.")
+        _draw_worst(out, report, wrong.worst)
+    out.write("\n")
+    others = [each for each in report.results if each.verdict and each is not expected]
+    noted = [each for each in report.results if each.note and each is not expected]
+    if expected and others and not any(each.differs for each in others):
+        ways = [each for each in others if not each.version]
+        names = ["a float64 loop", *(_name(each) for each in others if each.version)]
+        noted = [each for each in noted if each.version]
+        agrees = f"{', '.join(names)} and {len(ways) - 1} other ways to compute"
+        write_text(out, f"rnn itself agrees with {agrees}.")
     else:
-        out.write("\n")
         _draw_results(out, report)
-        out.write("\n")
-        write_text(out, _legend(report), "dim", wrap=True)
-    for note in _notes(report):
-        write_text(out, note)
+    for note, results in groupby(noted, lambda each: each.note):
+        write_text(out, f"{', '.join(map(_name, results))}: {note}")
+    for result in (each for each in report.results if each.verdict and each.verdict.judged < 1):
+        share = f"{100 * result.verdict.judged:.3g}% of the values are judged"  # type: ignore[union-attr]
+        write_text(out, f"{_label(result)}: {share}; rounding alone may drive the others anywhere.")
 
 
 def _sentence(report: Report) -> str:
@@ -133,21 +132,27 @@ def _key(report: Report, wrong: Wrong) -> str:
 
 
 def _draw_results(out: TextIO, report: Report) -> None:
-    """Draw a row for each result that was compared."""
+    """Draw a row for each result that was compared, and explain the columns."""
     rows = [(_label(result), result.verdict) for result in report.results if result.verdict]
-
-    def column(name: str, cell: Callable[[Verdict], str]) -> Column:
-        return Column(name, [cell(verdict) for _, verdict in rows])
-
-    columns = [
-        column("verdict", lambda each: "equal" if each.equal else "DIFFERENT"),
-        column(
-            "step error", lambda each: "" if each.step_error is None else _times(each.step_error)
-        ),
-        column("difference", lambda each: _short(each.difference)),
-        column("rtol", lambda each: _short(each.rtol)),
-    ]
-    draw(out, model_line(report.model), [Column("", [name for name, _ in rows])], columns)
+    columns = {
+        "verdict": ["equal" if each.equal else "DIFFERENT" for _, each in rows],
+        "step error": [
+            "" if each.step_error is None else _times(each.step_error) for _, each in rows
+        ],
+        "difference": [_short(each.difference) for _, each in rows],
+        "rtol": [_short(each.rtol) for _, each in rows],
+    }
+    labels = [Column("", [name for name, _ in rows])]
+    draw(out, model_line(report.model), labels, [Column(*each) for each in columns.items()])
+    legend = (
+        "Step error: distance from a float64 step; 1 is the most that rounding explains. "
+        "Difference, rtol: how far whole runs are apart; with these as `atol` or `rtol` they pass."
+    )
+    if report.tolerance:
+        atol, rtol = report.tolerance
+        legend = f"Equal: |a - b| <= {atol:g} + {rtol:g} |b|, for all values of the whole runs."
+    out.write("\n")
+    write_text(out, report.with_options(legend), "dim", wrap=True)
 
 
 def write_report_json(out: TextIO, report: Report) -> None:
@@ -211,27 +216,3 @@ def _short(number: float) -> str:
 def _times(number: float) -> str:
     """Write a number of bounds; one over 1, which is wrong, is not shown as 1."""
     return ">1" if 1 < number < 1.05 else _short(number)
-
-
-def _legend(report: Report) -> str:
-    """Explain the columns of the table."""
-    if report.tolerance:
-        atol, rtol = report.tolerance
-        return f"Equal: |a - b| <= {atol:g} + {rtol:g} |b|, for all values of the whole runs."
-    return report.with_options(
-        "Step error: distance from a float64 step; 1 is the most that rounding explains. "
-        "Difference, rtol: how far whole runs are apart; with these as `atol` or `rtol` they pass."
-    )
-
-
-def _notes(report: Report) -> list[str]:
-    """Name the results that were not compared, or not in full."""
-    others = [each for each in report.results if each is not report.expected and each.note]
-    partly = [
-        f"{_label(result)}: {100 * verdict.judged:.3g}% of the values are judged; rounding alone "
-        "may drive the others anywhere."
-        for result in report.results
-        if (verdict := result.verdict) and verdict.judged < 1
-    ]
-    notes = groupby(others, lambda each: each.note)
-    return [*(f"{', '.join(map(_name, results))}: {note}" for note, results in notes), *partly]

@@ -6,7 +6,7 @@ result. Parameters stand between backticks, as in "`precision` tf32"; the
 command line shows them as its options.
 """
 
-from math import isclose
+from math import isclose, nan
 
 import numpy as np
 
@@ -164,7 +164,7 @@ def scaled_output(comparison: Comparison, theirs: Floats) -> dict[str, float]:
     """Find a line on which the result lies over ours: one for all values, or for each of a head."""
     network, rows = comparison.case.network, comparison.case.rows()
     if not theirs.any():
-        return {"all values are 0": 0.0}
+        return {"all values are 0": nan}
     name, y = "y" if network.head else "h", theirs[rows].astype(np.float64)
     x, O = comparison.ours[rows].astype(np.float64), y.shape[1]
     for groups in [[slice(None)], [slice(k, k + 1) for k in range(O)]][: 1 + bool(network.head)]:

@@ -281,15 +281,12 @@ def _layers_changed(case: Case, theirs: Floats) -> Iterator[Tried]:
     """Change all recurrent layers that can be, then each alone."""
     layers = case.network.layers
     for name, change in LAYERS.items():
-        changed = {
-            number: new
-            for number, layer in enumerate(layers)
-            if isinstance(layer, Recurrent) and (new := change(layer)) is not None
-        }
-        alone = {f" in {case.layer_name(number)}": {number: new} for number, new in changed.items()}
+        new = {n: change(each) for n, each in enumerate(layers) if isinstance(each, Recurrent)}
+        changed = {n: layer for n, layer in new.items() if layer is not None}
+        alone = {f" in {case.layer_name(n)}": {n: layer} for n, layer in changed.items()}
         for where, some in ({"": changed} | (alone if len(changed) > 1 else {})).items():
             if some:
-                every = (some.get(number, layer) for number, layer in enumerate(layers))
+                every = (some.get(n, layer) for n, layer in enumerate(layers))
                 network = Network(*every, last=case.network.last)
                 yield name + where, case._replace(network=network), theirs
 
@@ -314,32 +311,29 @@ def _halves_exchanged(case: Case, theirs: Floats) -> Iterator[Tried]:
 def _stateless_changed(case: Case, theirs: Floats) -> Iterator[Tried]:
     """Make a mistake in one layer without state, leave it out, or apply it twice."""
     layers = case.network.layers
-    for number, layer in enumerate(layers):
-        if isinstance(layer, Stateless):
-            others = _stateless_mistakes(layer, case.layer_name(number), others=len(layers) > 1)
-            for name, mistaken in others:
-                changed = (*layers[:number], *mistaken, *layers[number + 1 :])
-                network = Network(*changed, last=case.network.last)
+    for n, layer in enumerate(layers):
+        for words, new in _stateless(layer) if isinstance(layer, Stateless) else ():
+            every = (*layers[:n], *new, *layers[n + 1 :])
+            if every:
+                network = Network(*every, last=case.network.last)
+                name = words.format(case.layer_name(n))
                 yield name, case._replace(network=network), theirs
 
 
-def _stateless_mistakes(
-    layer: Stateless, name: str, *, others: bool
-) -> Iterator[tuple[str, tuple[Layer, ...]]]:
-    if layer.input_size == layer.output_size and others and not layer.masks:
-        yield f"{name} left out", ()
+def _stateless(layer: Stateless) -> Iterator[tuple[str, tuple[Layer, ...]]]:
+    if layer.input_size == layer.output_size and not layer.masks:
+        yield "{} left out", ()
     if isinstance(layer, Normalization):
-        yield f"{name} applied twice", (layer, layer)
+        yield "{} applied twice", (layer, layer)
     if isinstance(layer, Dense):
         W, b, f = layer.W, layer.b, layer.activation
         if b.any():
-            yield f"no bias in {name}", (Dense(W, np.zeros_like(b), f),)
-        for other in OF_HEADS:
-            if other != str(f):
-                yield f"activation {other} in {name}", (Dense(W, b, other),)
+            yield "no bias in {}", (Dense(W, np.zeros_like(b), f),)
+        for other in (other for other in OF_HEADS if other != str(f)):
+            yield f"activation {other} in {{}}", (Dense(W, b, other),)
         if 1 not in W.shape:
-            yield f"W transposed in {name}", (Dense(_transposed(W), b, f),)
-        yield f"relu below {name}", (Pointwise("relu", layer.input_size), layer)
+            yield "W transposed in {}", (Dense(_transposed(W), b, f),)
+        yield "relu below {}", (Pointwise("relu", layer.input_size), layer)
 
 
 # In the order of rows and features, and in their scale
@@ -441,15 +435,15 @@ def _input_scaled(case: Case, theirs: Floats) -> Iterator[Tried]:
 
 
 def _start_left_out(case: Case, theirs: Floats) -> Iterator[Tried]:
-    """Start from zeros: all of the state, or h or c of it."""
-    names = case.network.state_names
-    for name, place in names.items():
-        if case.h0[:, place].any():
-            h0 = case.h0.copy()
-            h0[:, place] = 0
-            yield f"`{name}0` left out", case._replace(h0=h0), theirs
-    if len(names) > 1 and case.h0.any():
-        yield "start states left out", case._replace(h0=np.zeros_like(case.h0)), theirs
+    """Start from zeros: h or c of the state, or all of it."""
+    places = {f"`{name}0` left out": place for name, place in case.network.state_names.items()}
+    if len(places) > 1:
+        places["start states left out"] = slice(None)
+    for name, place in places.items():
+        h0 = case.h0.copy()
+        h0[:, place] = 0
+        if not np.array_equal(h0, case.h0):
+            yield name, case._replace(h0=h0), theirs
 
 
 def _carried_on(case: Case, theirs: Floats) -> Iterator[Tried]:
