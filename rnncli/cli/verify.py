@@ -33,7 +33,7 @@ from rnncli.model.network import Network
 from rnncli.readers import STDIN
 from rnncli.readers.expected import read_expected
 from rnncli.readers.foreign import display_name
-from rnncli.storage import local_copy
+from rnncli.storage import is_url, local_copy
 from rnncli.verify.case import Case
 from rnncli.verify.compared import (
     Result,
@@ -138,7 +138,8 @@ def verify(precision: str, unroll: str, json: bool, **given: Any) -> None:
             read = read_case(reading, options, precision, starting)
             plain = options == NOTHING_GIVEN._replace(weights=options.weights)
             plain &= precision == "float32" and reading.center is reading.scale is None
-            path = options.weights if plain and not read.case.h0.any() else None
+            plain &= not (read.case.h0.any() or is_url(options.weights or ""))
+            path = options.weights if plain else None
             report = _compare(read, unroll, own, path)
     write = write_report_json if json else write_report_table
     with destination(None) as out:

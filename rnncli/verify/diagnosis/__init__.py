@@ -168,9 +168,11 @@ def scaled_output(comparison: Comparison, theirs: Floats) -> dict[str, float]:
     name, y = "y" if network.head else "h", theirs[rows].astype(np.float64)
     x, O = comparison.ours[rows].astype(np.float64), y.shape[1]
     for groups in [[slice(None)], [slice(k, k + 1) for k in range(O)]][: 1 + bool(network.head)]:
-        if any(x[:, some].size < FITTED for some in groups):
+        pairs = [(x[:, some].ravel(), y[:, some].ravel()) for some in groups]
+        if any(a.size < FITTED or not a.var() > 0 for a, _ in pairs):
             continue
-        lines = [np.polyfit(x[:, some].ravel(), y[:, some].ravel(), 1) for some in groups]
+        slopes = [float(((a - a.mean()) * b).mean() / a.var()) for a, b in pairs]
+        lines = [(m, float((b - m * a).mean())) for m, (a, b) in zip(slopes, pairs, strict=True)]
         slope, shift = (np.repeat(each, O // len(lines)) for each in np.transpose(lines))
         off = np.abs(y - slope * x - shift)
         if not (off.max(axis=0) <= CLOSE * y.std(axis=0)).all():
