@@ -280,7 +280,10 @@ def text_of(number: int) -> Any:
 NPZ: list[tuple[str, bytes]] = [
     ("W_hh: is in the archive twice", twice()),
     ("its end, a list of its members, is missing", npz()[:-30]),
-    ("W_hh: damaged: expected 40000000000 bytes", member(npy(described("(100000, 100000)"), bytes(36)))),
+    (
+        "W_hh: damaged: expected 40000000000 bytes",
+        member(npy(described("(100000, 100000)"), bytes(36))),
+    ),
     ("W_hh: damaged: expected 36 bytes", member(npy(described("(3, 3)"), bytes(32)))),
     ("W_hh: damaged: expected 36 bytes", member(npy(described("(3, 3)"), bytes(40)))),
     ("W_hh: damaged: expected 36 bytes", member(npy(described("(-3, -3)"), bytes(36)))),
@@ -296,7 +299,10 @@ NPZ: list[tuple[str, bytes]] = [
     ("is encrypted", encrypted()),
     ("a list of members of at most 2,097,152 bytes", many_members()),
     ("about: not JSON text", npz(about=np.array("[" * 100_000))),
-    ("about: expected text, as rnn writes it, got 4,400,000 bytes", npz(about=np.array("[" * 1_100_000))),
+    (
+        "about: expected text, as rnn writes it, got 4,400,000 bytes",
+        npz(about=np.array("[" * 1_100_000)),
+    ),
     *(("about: damaged: ", npz(about=text_of(n))) for n in (0x110000, 0xFFFF73, 0xFFFFFFFF)),
 ]
 TENSOR = {"dtype": "F32", "shape": [2, 2], "data_offsets": [0, 16]}

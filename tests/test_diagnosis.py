@@ -24,6 +24,8 @@ I, H = 3, 4
 LENGTHS = (12, 10, 4)
 RANDOM = np.random.RandomState(5)
 X = [RANDOM.normal(size=(T, I)).astype("f") for T in LENGTHS]
+EVERY = np.concatenate(X)
+MEAN, LOW, HIGH = EVERY.mean(axis=0), EVERY.min(axis=0), EVERY.max(axis=0)
 Rows = Callable[[Floats], Floats]
 Change = Callable[[Floats], Floats]
 
@@ -61,6 +63,7 @@ G, G_OLD, G_BEFORE = Network(gru()), Network(gru(plain=True)), Network(gru(reset
 HEAD = Dense(normal(H, 2), normal(2), "softmax")
 HEADED = Network(lstm(), HEAD, last="state")
 NORMAL = Network(*HEADED.layers[:1], LayerNormalization(np.ones(H)), HEAD, last="state")
+PLAIN = Network(lstm(), Dense(normal(H, 2), normal(2)))
 BOTH_HEAD = Dense(normal(2 * H, 2), normal(2))
 BOTH_HEADED = Network(both(lstm(), lstm()), BOTH_HEAD, last="state")
 
@@ -110,6 +113,11 @@ def others(network: Network, **settings: Any) -> Port:
 def rows(network: Network, change: Change) -> Port:
     """A port that computes the right rows, and does this with them."""
     return Port(network, lambda x: change(output(network, x)))
+
+
+def fed(network: Network, change: Change) -> Port:
+    """A port that does this with its input."""
+    return Port(network, lambda x: output(network, change(x)))
 
 
 def taken_for(network: Network, mine: str, order: str, cells: Sequence[int] = ()) -> Port:
@@ -178,6 +186,17 @@ def bfloat16(W: Floats) -> Floats:
 
 def float16(W: Floats) -> Floats:
     return W.astype(np.float16).astype("f")
+
+
+def in_float16(network: Network, x: Floats) -> Floats:
+    """Run step by step, and round the state after each; then what the head makes of it."""
+    recurrent, *head = network.converted(lambda _, array: float16(array)).layers
+    h: list[Floats] = []
+    state: Floats = np.zeros(network.state_size)
+    for row in float16(x):
+        state = float16(rnncli.run(Network(recurrent), row[None], state).h_n)
+        h.append(state[:H])
+    return float16(head[0](np.array(h))) if head else np.array(h)  # type: ignore[operator]
 
 
 def int8(axis: int | None) -> Change:
@@ -264,18 +283,18 @@ MISTAKES: dict[str, Port] = {
     "W_xh transposed": changed(ONE, W_xh=transposed),
     "W_hh transposed": changed(L, W_hh=transposed),
     "W_xh and W_hh transposed": changed(SQUARE, W_xh=transposed, W_hh=transposed),
-    "features permuted: 1 2 0": Port(ONE, lambda x: output(ONE, x[:, [1, 2, 0]])),
+    "features permuted: 1 2 0": fed(ONE, lambda x: x[:, [1, 2, 0]]),
     # Gates
     **{
-        f"gates i f g o taken for {' '.join(order)}": taken_for(L, "ifgo", "".join(order))
+        f"gates in the order {' '.join(order)}, not i f g o": taken_for(L, "ifgo", "".join(order))
         for order in list(permutations("ifgo"))[1:]
     },
     **{
-        f"gates z r n taken for {' '.join(order)}": taken_for(G_OLD, "zrn", "".join(order))
+        f"gates in the order {' '.join(order)}, not z r n": taken_for(G_OLD, "zrn", "".join(order))
         for order in permutations("zrn")
         if order != tuple("zrn")
     },
-    "gates z r n taken for r z n, with b_n": taken_for(G, "zrn", "rzn"),
+    "gates in the order r z n, not z r n, with b_n": taken_for(G, "zrn", "rzn"),
     "no peepholes": changed(P, w_ch=no),
     "1 added to the forget bias": changed(L, b_h=plus(1, 1)),
     "1 left out of the forget bias": changed(L, b_h=plus(-1, 1)),
@@ -296,12 +315,31 @@ MISTAKES: dict[str, Port] = {
     "--recurrent-activation hard_sigmoid:0.16666666666666666,0.5": others(
         G, recurrent_activation=f"hard_sigmoid:{1 / 6!r},0.5"
     ),
+    # Scale
+    "the input standardised": fed(ONE, lambda x: (x - MEAN) / EVERY.std(axis=0)),
+    "the input standardised, its variance over n - 1": fed(
+        L, lambda x: (x - MEAN) / EVERY.std(axis=0, ddof=1)
+    ),
+    "the input scaled to 0 to 1": fed(HEADED, lambda x: (x - LOW) / (HIGH - LOW)),
+    "the input scaled to -1 to 1": fed(G, lambda x: (2 * x - LOW - HIGH) / (HIGH - LOW)),
+    "the input multiplied by 2": fed(L, twice),
+    "the input divided by 1000": fed(ONE, lambda x: x / 1000),
+    "the sign of the input flipped": fed(G, np.negative),
+    "the output scaled: expected = 40 h + 50": rows(L, lambda h: 40 * h + 50),
+    "the output scaled: expected = 40 y - 50": rows(PLAIN, lambda y: 40 * y - 50),
+    "the output scaled: expected = 2 y + 1, 3 y": rows(
+        PLAIN, lambda y: y * np.array([2, 3]) + np.array([1, 0])
+    ),
+    "the sign of the output flipped": rows(G, np.negative),
+    "float16 throughout": Port(PLAIN, lambda x: in_float16(PLAIN, x)),
+    "float16 throughout, of states": Port(ONE, lambda x: in_float16(ONE, x)),
+    "all values are 0": rows(BOTH, no),
     # One layer or direction
     "no bias in layer 2": changed(TWO, [1], b_h=no),
     "W_hh transposed in layer 1": changed(TWO, [0], W_hh=transposed),
     "no bias in the backward direction": changed(BOTH, [1], b_h=no),
     "W_hh transposed in the forward direction of layer 2": changed(FOUR, [2], W_hh=transposed),
-    "gates i f g o taken for i f o g in the backward direction": taken_for(
+    "gates in the order i f o g, not i f g o in the backward direction": taken_for(
         L_BOTH, "ifgo", "ifog", [1]
     ),
     "weights of the two directions exchanged": layers(FOUR, both(*ONES[1::-1]), both(*ONES[:1:-1])),
@@ -314,7 +352,7 @@ MISTAKES: dict[str, Port] = {
     "--merge sum": wrong(Network(both(*SUM, merge="ave")), both(*SUM, merge="sum")),
     "--merge ave": wrong(Network(both(*SUM, merge="mul")), both(*SUM, merge="ave")),
     # Order
-    "the input reversed in time": Port(ONE, lambda x: output(ONE, x[::-1])),
+    "the input reversed in time": fed(ONE, lambda x: x[::-1]),
     "the rows of the output reversed in time": rows(ONE, lambda h: h[::-1]),
     "the rows of the output reversed in time, both": rows(BOTH, lambda h: h[::-1]),
     "rows one step late: row t holds h_{t-1}": rows(ONE, late),
@@ -362,7 +400,7 @@ MISTAKES: dict[str, Port] = {
         HEADED.layers[0],
         Dense(np.ascontiguousarray(transposed(HEAD.W)), HEAD.b, "softmax"),
     ),
-    "gates i f g o taken for i f o g, below a head": taken_for(HEADED, "ifgo", "ifog"),
+    "gates in the order i f o g, not i f g o, below a head": taken_for(HEADED, "ifgo", "ifog"),
     "layer 2 left out": wrong(NORMAL, HEADED),
     "weights of the two directions exchanged, below a head": layers(
         BOTH_HEADED, both(*BOTH_HEADED.layers[0].cells[::-1]), BOTH_HEADED.layers[1]
@@ -389,13 +427,11 @@ def explained(folder: Path, port: Port) -> list[str]:
 
 
 # Orders of an LSTM's gates that no framework has are tried each night.
-RARE = [f"gates i f g o taken for {' '.join(order)}" for order in permutations("ifgo")]
+RARE = [f"gates in the order {' '.join(order)}, not i f g o" for order in permutations("ifgo")]
 for known in ("i f g o", "i f o g", "i o f g", "f i g o", "o i f g"):
-    RARE.remove(f"gates i f g o taken for {known}")
+    RARE.remove(f"gates in the order {known}, not i f g o")
 RARE += [name for name in MISTAKES if name.endswith((", one", ", three", ", both", ", of both"))]
-RARE += [
-    name for name in MISTAKES if name.startswith("gates z r n taken for") and "r z n" not in name
-]
+RARE += [name for name in MISTAKES if name.endswith(", not z r n") and "r z n" not in name]
 
 
 @pytest.mark.parametrize(
@@ -442,7 +478,9 @@ def test_both_biases_of_a_gru_are_read_in_another_order(tmp_path: Path, order: s
     save_file(mistaken, tmp_path / "port.safetensors")
     save_file(TORCH, tmp_path / "w.safetensors")
     port = rnncli.load(tmp_path / "port.safetensors")
-    assert explained(tmp_path, wrong(port, port)) == [f"gates z r n taken for {' '.join(order)}"]
+    assert explained(tmp_path, wrong(port, port)) == [
+        f"gates in the order {' '.join(order)}, not z r n"
+    ]
 
 
 def scaled(h: Floats) -> Floats:
@@ -464,7 +502,6 @@ UNNAMED: dict[str, Port] = {
     "another state before each sequence": Port(
         ONE, lambda x: output(ONE, x, h0=np.full(H, len(x) / 30))
     ),
-    "zeros": rows(BOTH, no),
     "ones": rows(ONE, np.ones_like),
     "other weights": wrong(ONE, rnn()),
     "other weights of a GRU": wrong(G, gru()),

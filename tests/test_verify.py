@@ -1,6 +1,7 @@
 """``rnn verify``: right runs pass, and a wrong value is found in its place."""
 
 import json
+import re
 from collections.abc import Sequence
 from math import inf
 from pathlib import Path
@@ -292,9 +293,11 @@ def test_a_wrong_strategy_is_found(monkeypatch: pytest.MonkeyPatch, names: list[
     ours = [f"--unroll {name}" for name in names]
     assert wrong == (ours if names == ["fused"] else ["float64 loop", *ours])
     text = invoke("verify", *options, "--unroll", "stepwise", code=1).stdout
-    assert text.startswith("DIFFERENT: --unroll fused\n" if names == ["fused"] else "DIFFERENT: ")
+    assert text.startswith(f"DIFFERENT: {wrong[0]}, ")
     assert ("rnn's own run is wrong" in text) == (names != ["fused"])
-    assert text.count("\nFirst wrong value: layer 1, step 2, unit ") == 1
+    assert "\nlayer  step  unit " in text
+    firsts = [item["first"] for item in report["results"] if item["name"] == wrong[0]]
+    assert [(first["layer"], first["step"]) for first in firsts] == [(1, 2)]
     # Nothing equals a wrong run, even if its own steps are right.
     results = verified(*options, "--unroll", "fused", code=1)["results"]
     assert {item["verdict"] for item in results if "note" not in item} == {"different"}
@@ -316,6 +319,30 @@ def test_a_wrong_equation_of_a_cell_is_found(
     monkeypatch.setattr(LSTM, "step", wrong)
     (result, *_) = verified(*options, code=1)["results"]
     assert (result["name"], result["verdict"]) == ("float64 loop", "different")
+
+
+@pytest.mark.parametrize("by", [0.0, 0.5])
+@pytest.mark.parametrize("last", ["state", "step"])
+def test_the_row_that_a_model_gives_is_compared(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, last: str, by: float
+) -> None:
+    layers = rnncli.seeded(1, 4, 3, "torch", cell="lstm", direction="bidirectional").layers
+    head = Dense(np.ones((8, 1), "f"), activation="sigmoid")
+    rnncli.save(Network(*layers, head, last=last), tmp_path / "w.npz")
+
+    def moved(*arguments: Any, **options: Any) -> rnncli.States:
+        states = rnncli.run(*arguments, **options)
+        assert states.y_n is not None
+        return states._replace(y_n=states.y_n + np.float32(by))
+
+    monkeypatch.setattr("rnncli.verify.case.run", moved)
+    options = ("--seq", "1,2,3", "--weights", tmp_path / "w.npz")
+    results = verified(*options, code=int(by > 0))["results"]
+    verdict = "different" if by else "equal"
+    assert (results[0]["name"], results[0]["verdict"]) == ("float64 loop", verdict)
+    assert {item["values"] for item in results if "values" in item} == {1}
+    text = invoke("verify", *options, code=int(by > 0)).stdout
+    assert by or re.search(r"^EQUAL: \d results of 1 value each are ", text)
 
 
 @pytest.mark.parametrize("wrong", [0.0, 1e-4])

@@ -107,7 +107,12 @@ def _words(name: str, value: Any) -> list[str]:
     if option.is_flag:
         return [option.opts[-1]] if bool(value) != inverse else []
     texts = [_text(value)]
-    if option.multiple and not getattr(option, "once", False) and isinstance(value, Iterable) and not isinstance(value, str):
+    if (
+        option.multiple
+        and not getattr(option, "once", False)
+        and isinstance(value, Iterable)
+        and not isinstance(value, str)
+    ):
         texts = [_quoted(_text(each)) if option.name in _NAMED else _text(each) for each in value]
     return [f"{option.opts[-1]}={text}" for text in texts]
 

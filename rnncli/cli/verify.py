@@ -1,7 +1,6 @@
 """``rnn verify``: whether these are the right numbers."""
 
 from collections import deque
-from collections.abc import Iterable
 from typing import Any, NamedTuple
 
 import click
@@ -27,18 +26,18 @@ from rnncli.cli.options import (
 )
 from rnncli.cli.progress import working
 from rnncli.cli.values import Choice, FileName, number
-from rnncli.engine.run import States
 from rnncli.engine.stream import stream
-from rnncli.model.arrays import Floats
 from rnncli.model.errors import InputError, shown, verbatim
 from rnncli.model.network import Network
 from rnncli.pipeline import Options
 from rnncli.readers import STDIN
 from rnncli.readers.expected import read_expected
 from rnncli.readers.foreign import display_name
-from rnncli.storage import local_copy
+from rnncli.storage import is_url, local_copy
+from rnncli.verify.case import Case
 from rnncli.verify.compared import (
     Result,
+    compare,
     with_expected,
     with_peers,
     with_reference,
@@ -58,11 +57,11 @@ EXAMPLES = (
     ),
     (
         "rnn verify log.csv --weights model.safetensors --expected ported.csv",
-        "Is the output of a port right? If not, where does it go wrong, and by which convention?",
+        "Is the output of a port right? If not, where does it go wrong, and why?",
     ),
     (
-        "rnn verify --seq 1,2,3 --weights model.safetensors --peer torch --json",
-        "Of the libraries PyTorch alone, for a script: exit code 0 if equal, 1 if not.",
+        "rnn verify --seq 1,2,3 --weights model.onnx --peer onnxruntime --json",
+        "Against ONNX Runtime on the file itself, for a script: exit code 0 if equal, 1 if not.",
     ),
 )
 
@@ -78,12 +77,6 @@ class ComparisonOptions(NamedTuple):
     peers: tuple[str, ...] = ()
     atol: float | None = None
     rtol: float | None = None
-
-    def tolerance(self) -> Tolerance | None:
-        """Return the tolerance of whole runs; None where steps are judged."""
-        if self.atol is None and self.rtol is None:
-            return None
-        return Tolerance(self.atol or 0.0, self.rtol or 0.0)
 
 
 COMPARISON = Section(
@@ -130,138 +123,120 @@ def verify(precision: str, unroll: str, json: bool, **given: Any) -> None:
     """Compare a run with a float64 loop, other libraries, or a file.
 
     It is compared with every way to unroll, with each of Keras, PyTorch and
-    ONNX Runtime that is installed, and with --expected. Without an input and
+    ONNX Runtime that is installed, or with --expected. Without an input and
     a network: the states that the notebook printed. Exit code 0: equal, 1: different.
     """
-    wanted = picked(NetworkOptions, given)
+    wanted, own = picked(NetworkOptions, given), picked(ComparisonOptions, given)
     reading = picked(Options, given | {"precision": precision})
-    own = picked(ComparisonOptions, given)
+    if reading.seq is None and not reading.files and wanted == NetworkOptions():
+        starting = {"h0": reading.h0, "c0": reading.c0}
+        for name, value in (own._asdict() | starting).items():
+            if value not in (None, False, ()):
+                option = with_options(f"`{name}`")
+                raise click.UsageError(f"{option}: give an input and a network to compare")
+        report = compare_notebook(unroll)
+    else:
+        _check(own, wanted, reading)
+        with np.errstate(all="ignore"):  # what others computed, or wrote, may be of any size
+            read = read_case(reading, wanted)
+            plain = wanted == NetworkOptions(weights=wanted.weights)
+            plain &= precision == "float32" and reading.center is reading.scale is None
+            plain &= not (read.case.h0.any() or is_url(wanted.weights or ""))
+            path = wanted.weights if plain else None
+            report = _compare(read, unroll, own, path)
+    write = write_report_json if json else write_report_table
+    with destination(None) as out:
+        write(out, report._replace(with_options=with_options))
+    if not any(result.verdict or result.explanations for result in report.results):
+        raise ValueError("nothing was compared")
+    if report.verdict != "equal":
+        raise Exit(RUN_FAILED)
+
+
+def _check(own: ComparisonOptions, options: NetworkOptions, reading: Options) -> None:
     if own.last and own.no_last:
         raise click.UsageError("--last and --no-last: give one")
     if own.last and own.expected is None:
         raise click.UsageError("--last is for --expected FILE")
-    if reading.seq is None and not reading.files and wanted == NetworkOptions():
-        _check_no_options(own, reading)
-        report = compare_notebook(unroll)._replace(with_options=with_options)
-    else:
-        check_network(wanted, reading.files)
-        if own.expected == STDIN and reading.seq is None and STDIN in (reading.files or [STDIN]):
-            raise click.UsageError("--expected -: standard input is the input; name a FILE for one")
-        with np.errstate(all="ignore"):  # what others computed, or wrote, may be of any size
-            report = _compared(read_case(reading, wanted), unroll, own)
-    write = write_report_json if json else write_report_table
-    with destination(None) as out:
-        write(out, report)
-    if not any(result.verdict or result.explanations for result in report.results):
-        raise ValueError("nothing was compared")
-    if not report.equal:
-        raise Exit(RUN_FAILED)
+    check_network(options, reading.files)
+    if own.expected == STDIN and reading.seq is None and STDIN in (reading.files or [STDIN]):
+        raise click.UsageError("--expected -: standard input is the input; name a FILE for one")
 
 
-def _states(read: ReadCase, unroll: str) -> States:
-    """Run the network as ``rnn run`` would, and return the outputs of all layers too."""
-    case = read.case
-    states = case.run(unroll)
-    if not all(np.isfinite(array).all() for array in (*states.layers, states.h_n)):
-        blocks = stream(
-            case.network,
-            [read.rows],
-            case.h0[0],
-            precision=case.precision,
-            unroll=unroll,
-            keys=read.keys,
-        )
-        deque(blocks, maxlen=0)
-    return states
-
-
-def _compared(read: ReadCase, unroll: str, own: ComparisonOptions) -> Report:
-    """Compare our run with all that there is: every step, also of a model that gives one row."""
+def _compare(read: ReadCase, unroll: str, own: ComparisonOptions, path: str | None) -> Report:
+    """Compare our run with all that there is; a model file at `path` is run as it is."""
+    layers, source, tolerance = read.case.network.layers, read.model["source"], None
+    last = None if own.no_last else read.last or ("state" if own.last else None)
+    if (own.atol, own.rtol) != (None, None):
+        tolerance = Tolerance(own.atol or 0.0, own.rtol or 0.0)
+    names = _layer_names(source, len(layers)) if own.expected else ()
+    case = read.case._replace(network=Network(*layers, last=last), keys=read.names, names=names)
     with working("Comparing with a float64 loop and every way to unroll"):
-        states = _states(read, unroll)
-        comparison = Comparison(read.case, states.layers, own.tolerance())
-        results = _named([with_reference(comparison), *with_strategies(comparison)])
-    expected = None
+        comparison = compare(case, unroll, tolerance)
+        if not all(np.isfinite(each).all() for each in comparison.layers):
+            blocks = stream(
+                read.case.network,
+                [read.rows],
+                case.h0[0],
+                precision=case.precision,
+                unroll=unroll,
+                keys=read.keys,
+            )
+            deque(blocks, maxlen=0)  # raises the error that has the step
+        results = [with_reference(comparison), *with_strategies(comparison)]
+        results = [each._replace(name=with_options(each.name)) for each in results]
+    expected, hint = None, ""
     if own.expected is not None:
-        if own.last or (read.last and not own.no_last):
-            expected = _with_last(read, unroll, own)
-        else:
-            name = "y" if read.case.network.head else "h"
-            theirs = _arranged(read_expected(own.expected, name), read)
-            hint = _of_states(read, theirs.shape[-1])
-            expected = with_expected(comparison, display_name(own.expected), theirs, hint)
+        expected = _with_file(comparison.row or comparison, own.expected, read)
+        hint = _hint(case) if expected.explanations == {} else ""
         results.insert(0, expected)
-    with working(f"Comparing with {', '.join(own.peers or PEERS)}"):
-        results += with_peers(comparison, own.peers)
+    if own.peers or expected is None:
+        with working(f"Comparing with {', '.join(own.peers or PEERS)}"):
+            results += with_peers(comparison, own.peers, path)
     model = read.model | {"unroll": unroll}
-    hint = _of_states(read) if expected and expected.explanations == {} else ""
-    return Report(model, results, expected, comparison.tolerance, read.names, with_options, hint)
+    return Report(model, results, expected, tolerance, read.names, hint=hint)
 
 
-def _of_states(read: ReadCase, columns: int | None = None) -> str:
-    """Return what compares the states below a head, if a file of so many columns may have them."""
-    network, source = read.case.network, read.model["source"]
+def _with_file(comparison: Comparison, path: str, read: ReadCase) -> Result:
+    """Compare with a file: a row a step in the order of the input, or a row a sequence."""
+    case, place, last = comparison.case, display_name(path), comparison.case.network.last
+    head = case.network.head or (last and read.last)
+    rows = read_expected(path, "y" if head else "h", last=bool(last))
+    with np.errstate(over="ignore"):
+        rows = rows.astype(case.h0.dtype)
+    N, _, O = comparison.ours.shape
+    if last:
+        if rows.ndim == 2 and len(rows) == len(read.keys) > N:
+            rows = rows[read.numbers]  # a sequence without steps has a row too
+        if rows.ndim == 2 and len(rows) == len(read.rows.x) != N and rows.size != N * O:
+            what = f"expected a row for each of {N} sequences, got {len(rows)}, as there are steps"
+            raise InputError(place, what, "`no_last` compares a row a step")
+        rows = rows.reshape(-1, 1, O if rows.size == N * O and N == 1 else rows.shape[-1])
+    elif rows.ndim == 2:
+        rows = read.arranged(rows) if len(rows) == len(read.rows.x) else rows[None]
+    return with_expected(comparison, place, rows, _hint(case, rows.shape[-1]))
+
+
+def _layer_names(source: dict[str, Any], count: int) -> list[str]:
+    """Name the layers as their file does, if each is a part of it."""
+    if "weights" not in source or "layer" in source:
+        return []
+    from rnncli.model.formats import layer_names
+
+    with local_copy(source["weights"]) as path:
+        names = layer_names(path)
+    return names if len(names) == count and all(names) else []
+
+
+def _hint(case: Case, columns: int | None = None) -> str:
+    """Say what compares the states below a head, if a file of so many columns may have them."""
+    network, names = case.network, case.names
     states, size = network.layers[-1 - network.head].output_size, network.output_size
     if not network.head or (columns and not size != columns == states):
         name = "y" if network.head else "h"
         named = f"name the columns {name}_0, ... in a header: others are passed over"
         return named if columns and columns > size else ""
-    from rnncli.model.formats import below_head, layer_names
-
-    with local_copy(source["weights"]) as path:
-        if not layer_names(path):
-            return ""
-        name = "" if "layer" in source else below_head(path)
-    if not name:
+    recurrent = [name for name, layer in zip(names, network.layers, strict=False) if layer.cells]
+    if len(recurrent) != 1:
         return "`layer` NAME picks a part of the model alone"
-    return f"`layer` {verbatim(shown(name))} compares the states below the head"
-
-
-def _with_last(read: ReadCase, unroll: str, own: ComparisonOptions) -> Result:
-    """Compare a file of a row a sequence with what the network gives of each."""
-    path, layers = str(own.expected), read.case.network.layers
-    case = read.case._replace(network=Network(*layers, last=read.last or "state"))
-    comparison = Comparison(case, case.outputs(unroll), own.tolerance())
-    shape, dtype = comparison.ours.shape, case.h0.dtype
-    rows = read_expected(path, "y" if read.last or read.case.network.head else "h", last=True)
-    with np.errstate(over="ignore"):
-        rows = rows.astype(dtype)
-    if rows.ndim == 2 and len(rows) == len(read.keys) > shape[0]:
-        rows = rows[read.numbers]  # a sequence without steps has a row too, of its initial state
-    if rows.size == comparison.ours.size and (rows.shape[-1] == shape[2] or shape[0] == 1):
-        rows = rows.reshape(shape)
-    elif len(rows) == len(read.rows.x) and rows.ndim == 2:
-        what = (
-            f"expected a row for each of {shape[0]} sequences, got {len(rows)}, as there are steps"
-        )
-        raise InputError(display_name(path), what, "`no_last` compares a row a step")
-    rows, hint = rows.reshape(-1, 1, rows.shape[-1]), _of_states(read, rows.shape[-1])
-    return with_expected(comparison, display_name(path), rows, hint)
-
-
-def _named(results: Iterable[Result]) -> list[Result]:
-    return [result._replace(name=with_options(result.name)) for result in results]
-
-
-def _arranged(states: Floats, read: ReadCase) -> Floats:
-    """Arrange rows in the order of the input as sequences; an array is one already."""
-    with np.errstate(over="ignore"):
-        states = states.astype(read.case.h0.dtype)
-    if states.ndim == 3:
-        return states
-    if len(states) == len(read.rows.x):
-        return read.arranged(states)
-    return states[None]
-
-
-def _check_no_options(own: ComparisonOptions, reading: Options) -> None:
-    """Refuse options that are for an input, where there is none."""
-    for name, given in (
-        ("--expected", own.expected is not None),
-        ("--peer", bool(own.peers)),
-        ("--atol and --rtol", own.tolerance() is not None),
-        ("--h0", reading.h0 is not None),
-        ("--c0", reading.c0 is not None),
-    ):
-        if given:
-            raise click.UsageError(f"{name}: give an input and a network to compare")
+    return f"`layer` {verbatim(shown(recurrent[0]))} compares the states below the head"

@@ -1,4 +1,4 @@
-"""A case: what a result is a result of."""
+"""A case: a network and the whole of its input."""
 
 from collections.abc import Sequence
 from math import inf, isinf
@@ -23,16 +23,22 @@ class Case(NamedTuple):
     precision: str = "float32"
     # Of each cell, layer by layer: the input bias and the recurrent one, where a file has two.
     biases: Sequence[tuple[Floats, ...]] = ()
+    names: Sequence[str] = ()  # of the layers in their file
+    keys: Sequence[str] = ()  # of the sequences, where there are several
+
+    def layer_name(self, number: int) -> str:
+        """Name a layer, counted from 0, as its file does."""
+        return self.names[number] if self.names else f"layer {number + 1}"
 
     def network_as_run(self) -> Network:
         """Return the network with weights and clips in the precision, as a run has them."""
         precision = PRECISIONS[self.precision]
 
-        def with_clip(cell: Cell) -> Cell:
-            clip = cell.settings.get("clip", inf)
-            return cell if isinf(clip) else cell.replaced(clip=float(precision.dtype.type(clip)))
+        def clip(cell: Cell) -> Cell:
+            given = cell.settings.get("clip", inf)
+            return cell if isinf(given) else cell.replaced(clip=float(precision.dtype.type(given)))
 
-        return self.network.converted(precision.convert).with_cells(with_clip)
+        return self.network.converted(precision.convert).with_cells(clip)
 
     def running(self) -> Truths:
         """Find which steps each sequence has, (N, T)."""

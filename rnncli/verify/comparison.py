@@ -1,20 +1,26 @@
-"""Comparisons: whether a result is that of a case, and where it is not."""
+"""Whether a result is that of a case, and where it is not.
+
+A value is wrong if it is further from what is right than a bound, both of
+which one of three rules gives: every step from the state that the result
+itself holds (`rnncli.verify.steps`); whole runs, where such states are not
+known, as far as nudged runs are apart (`rnncli.verify.whole`); or a tolerance
+that the user gives for whole runs.
+"""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from functools import cached_property
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from rnncli.model.arrays import Floats, Truths
 from rnncli.verify.case import Case
-from rnncli.verify.steps import judged_steps
-from rnncli.verify.tally import PIECE, Place, Tally, Wrong
+from rnncli.verify.steps import can_judge_steps, right_steps, times_bound
 from rnncli.verify.whole import Bounds, whole_run_bounds
 
 # Whole runs are equal if so many of their values can be judged, and are.
 ENOUGH = 0.9
+WORST = 5
 
 
 class Tolerance(NamedTuple):
@@ -24,149 +30,192 @@ class Tolerance(NamedTuple):
     rtol: float = 0.0
 
 
+class Wrong(NamedTuple):
+    """A wrong value: sequence, step and layer counted from 1, unit from 0.
+
+    Where steps are judged, `expected` or `actual` (what rnn computes) is taken from the
+    h_{t-1} of the other's result.
+    """
+
+    sequence: int
+    step: int
+    unit: int
+    expected: float
+    actual: float
+    times: float  # how far it is off, in bounds
+    layer: int
+    own: bool = False  # whether it stands in our own run
+
+    @property
+    def difference(self) -> float:
+        """Distance of the two."""
+        return abs(self.expected - self.actual)
+
+
 class Verdict(NamedTuple):
     """The outcome of a comparison."""
 
     equal: bool
     difference: float  # of two values of the whole runs: the smallest `atol` that would pass them
+    values: int = 0  # that were compared, in all layers that are known
+    wrong: int = 0
     step_error: float | None = None  # the largest, as a share of its bound, if steps are judged
-    # The first wrong value, by sequence, step and layer; of our own run where that is wrong.
-    first: Wrong | None = None
-    at: Place | None = None  # where the difference is largest
+    first: Wrong | None = None  # by sequence, step and layer; of our own run where that is wrong
+    worst: Sequence[Wrong] = ()  # the furthest off
+    at: dict[str, int] | None = None  # where the difference is largest
     rtol: float = 0.0  # the smallest that would pass the whole runs
     steps: int = 0  # of each sequence that are compared, at most
     judged: float = 1.0  # share of the values that could be judged
-    # Of each layer of the result, the bottom one first; or of the top one, where only that is
-    # compared.
-    tallies: Sequence[Tally] = ()
-
-    @property
-    def values(self) -> int:
-        """How many values were compared."""
-        return sum(tally.values for tally in self.tallies)
-
-    @property
-    def wrong(self) -> int:
-        """How many of them are wrong."""
-        return sum(tally.wrong for tally in self.tallies)
-
-    @property
-    def own_wrong(self) -> bool:
-        """Whether it is in our own run that values are wrong."""
-        return any(tally.own and tally.wrong for tally in self.tallies)
+    where: str = ""  # in words
 
 
-@dataclass
 class Comparison:
     """A case, our own run of it, and how other runs are judged by it."""
 
-    case: Case
-    layers: tuple[Floats, ...]  # of our run: `Case.outputs`
-    tolerance: Tolerance | None = None  # by which whole runs are judged, instead of every step
-    wrong: Wrong | None = None  # in our own run, once it is known: nothing is equal to that
-
-    @property
-    def ours(self) -> Floats:
-        """The output of the top layer in our run."""
-        return self.layers[-1]
+    def __init__(
+        self, case: Case, layers: Sequence[Floats], tolerance: Tolerance | None = None
+    ) -> None:
+        self.case, self.layers, self.tolerance = case, layers, tolerance
+        self.ours = layers[-1]
+        self.wrong: Wrong | None = None  # in our own run, once known: nothing is equal to that
+        self.row: Comparison | None = None  # of the row that a model gives of a sequence alone
 
     @cached_property
     def bounds(self) -> Bounds:
         """How far whole runs may be apart, measured once and only where it is needed."""
         return whole_run_bounds(self.case, self.ours)
 
-    def judge(self, theirs: Floats, layers: Sequence[Floats] = ()) -> Verdict:
-        """Judge a result.
+    def judge(self, theirs: Floats, layers: Sequence[Floats] = (), *, own: bool = False) -> Verdict:
+        """Judge a result: its top layer, and all layers where they are known.
 
-        By default every step is judged by itself, from the states of the
-        same result (`rnncli.verify.steps`). Where those are not known (of
-        the layers below, or of two directions that are merged), whole runs
-        are compared, each value as far as rounding cannot move it
-        (`rnncli.verify.whole`). With a tolerance all values of whole runs
-        are compared.
+        `own` says that the layers are those of our own run, and `theirs` is what is right.
+
+        Raises
+        ------
+        ValueError
+            The result has another shape, or too little of it can be judged.
         """
-        ours, rows = self.ours, self.case.rows()
+        case, ours, rows = self.case, self.ours, self.case.rows()
         if ours.shape != theirs.shape:
             raise ValueError(f"expected shape {ours.shape}, got {theirs.shape}")
         if not rows.any():
             raise ValueError("nothing to compare: there are no steps")
-        known = layers or [*self._below(), theirs]
-        tallies = judged_steps(self.case, known) if self.tolerance is None else None
-        steps = tallies is not None
+        stateless = not any(layer.cells for layer in case.network.layers[:-1])
+        known = layers or [*(self.layers[:-1] if stateless else ()), theirs]
+        steps = self.tolerance is None and can_judge_steps(case.network, len(known))
         distance = distances(ours, theirs)
         compared = judged = np.broadcast_to(rows[..., None], ours.shape)
-        if tallies is not None:
-            for tally in tallies:
-                tally.own = known[-1] is ours
+        if steps:
+            tables = zip(known, right_steps(case, known), strict=True)
+            each = [(given, right, bound) for given, (right, bound) in tables]
         else:
-            bound = self._bound(theirs)
-            tallies = [self._tally(theirs, distance, bound)]
-            if self.tolerance is None:
-                judged = compared & (self.bounds.judged | bool((distance == 0).all()))
+            bound, can_be_judged = self._whole_bounds(theirs)
+            judged = compared & (can_be_judged | bool((distance[compared] == 0).all()))
             compared = judged | (compared & ~(distance <= bound))
+            each = [(theirs, ours, bound)]
+        faults = [
+            (1 + len(case.network.layers) - n, given, right, times_bound(given, right, bound, rows))
+            for n, (given, right, bound) in zip(range(len(each), 0, -1), each, strict=True)
+        ]
+        firsts = [wrong for each in faults for wrong in _wrong(case, each, own and steps, 1)]
+        first = min(firsts, key=lambda wrong: (*wrong[:2], wrong.layer), default=self.wrong)
         share = float(judged.sum() / (rows.sum() * ours.shape[2]))
-        firsts = [tally.first for tally in tallies if tally.first]
-        first = min(firsts, key=lambda wrong: (wrong.place[:2], wrong.layer), default=self.wrong)
         if share < ENOUGH and not firsts:
             raise ValueError(
                 f"too little to compare: rounding alone drives right runs apart; {share:.0%} of "
                 "the values can be judged, and they are equal"
             )
-        difference, at, rtol = _measured(self.case, theirs, distance, compared)
+        shown = faults if layers else faults[-1:]
+        worst = [wrong for each in shown for wrong in _wrong(case, each, own and steps)]
         return Verdict(
             equal=first is None,
-            difference=difference,
-            step_error=max(tally.times for tally in tallies) if steps else None,
+            values=sum(int(rows.sum()) * times.shape[2] for *_, times in shown),
+            wrong=sum(int((times > 1).sum()) for *_, times in shown),
+            step_error=max(float(times.max()) for *_, times in faults) if steps else None,
             first=first,
-            at=at,
-            rtol=rtol,
+            worst=sorted(worst, key=lambda each: -each.times)[:WORST],
             steps=int(compared.any(axis=2).sum(axis=1).max()),
             judged=share,
-            tallies=tallies if layers else tallies[-1:],
+            where=in_words(case, shown[-1][-1] > 1),
+            **_largest(case, theirs, np.where(compared, distance, 0)),
         )
 
-    def _below(self) -> Sequence[Floats]:
-        """Return the layers below the top one if they give the same in every result."""
-        stateless = not any(layer.cells for layer in self.case.network.layers[:-1])
-        return self.layers[:-1] if stateless else ()
-
-    def _bound(self, theirs: Floats) -> Floats:
-        """Compute the bound of each value of whole runs."""
+    def _whole_bounds(self, theirs: Floats) -> Bounds:
         if self.tolerance is None:
-            return self.bounds.distance
-        # In float64: a float32 may not hold the tolerance.
-        atol, rtol = self.tolerance
-        return np.asarray(atol + rtol * np.abs(theirs.astype(np.float64)))
-
-    def _tally(self, theirs: Floats, distance: Floats, bound: Floats) -> Tally:
-        """Count the values that are further apart than they may be."""
-        tally = Tally(self.case, len(self.case.network.layers), theirs)
-        n, t = np.nonzero(self.case.rows())
-        piece = max(1, PIECE // theirs.shape[2])
-        for start in range(0, len(n), piece):
-            at = n[start : start + piece], t[start : start + piece]
-            apart = distance[at]
-            with np.errstate(invalid="ignore", divide="ignore", over="ignore"):
-                times = np.where(apart > 0, apart / bound[at], 0)
-            times[~np.isfinite(apart)] = np.inf
-            tally.add(*at, slice(None), times, theirs, self.ours[at])
-        return tally
+            return self.bounds
+        atol, rtol = self.tolerance  # in float64: a float32 may not hold them
+        bound = np.asarray(atol + rtol * np.abs(theirs.astype(np.float64)))
+        return Bounds(bound, np.ones(bound.shape, bool))
 
 
 def distances(ours: Floats, theirs: Floats) -> Floats:
-    """Return the distance of all values in float64."""
+    """Compute the distance of all values in float64."""
     with np.errstate(invalid="ignore"):
         return np.abs(ours.astype(np.float64) - theirs)
 
 
-def _measured(
-    case: Case, theirs: Floats, distance: Floats, compared: Truths
-) -> tuple[float, Place | None, float]:
-    """Return the largest distance of the values that are compared, its place, and rtol."""
-    distance = np.where(compared, distance, 0)
+def _largest(case: Case, theirs: Floats, distance: Floats) -> dict[str, Any]:
+    """Find the largest distance of the values that are compared, its place, and rtol."""
     distance = np.where(np.isnan(distance), np.inf, distance)
     with np.errstate(invalid="ignore", divide="ignore"):
         share = np.where(distance > 0, distance / np.abs(theirs), 0)
     largest = float(distance.max())
-    at = Place.of(case, np.argwhere(distance == largest)[0]) if largest else None
-    return largest, at, float(np.where(np.isnan(share), np.inf, share).max())
+    place = _place(case, *np.unravel_index(int(distance.argmax()), distance.shape))
+    at = dict(zip(Wrong._fields, place, strict=False)) if largest else None
+    rtol = float(np.where(np.isnan(share), np.inf, share).max())
+    return {"difference": largest, "at": at, "rtol": rtol}
+
+
+def _place(case: Case, n: Any, t: Any, unit: Any) -> tuple[int, int, int]:
+    """Count sequence and step from 1; a row of a sequence is at its last step."""
+    return int(n) + 1, int(case.lengths[n]) if case.network.last else int(t) + 1, int(unit)
+
+
+def _wrong(
+    case: Case, fault: tuple[int, Floats, Floats, Floats], own: bool, first: int = 0
+) -> list[Wrong]:
+    """List the first wrong values of a layer, or the worst, with the digits of their float type."""
+    layer, given, right, times = fault
+    places = np.flatnonzero(times > 1)
+    if not first:
+        places = places[np.argsort(-times.flat[places], kind="stable")]
+    found = []
+    for at in (np.unravel_index(place, times.shape) for place in places[: first or WORST]):
+        pair = [float(str(given.dtype.type(array[at]))) for array in (given, right)]
+        expected, actual = pair[::-1] if own else pair
+        found.append(Wrong(*_place(case, *at), expected, actual, float(times[at]), layer, own))
+    return found
+
+
+def in_words(case: Case, wrong: Truths) -> str:
+    """Say in which sequences, steps and units the wrong values (N, T, O) are."""
+    steps: Any = wrong.any(axis=2)
+    sequences, units = steps.any(axis=1), np.asarray(wrong.any(axis=(0, 1)))
+    if not units.any():
+        return ""
+    numbers = np.flatnonzero(sequences) + 1
+    keys = [f"{n} ({case.keys[n - 1]})" if case.keys else str(n) for n in numbers.tolist()]
+    rows = case.rows()[sequences]
+    T = int(rows.sum(axis=1).max())
+    rows, at = rows[:, :T], steps[sequences, :T]
+    first = int(at.any(axis=0).argmax())
+    onward = (rows[:, first:] == at[:, first:]).all() and 0 < first < T - 1
+    words = [
+        f"in {_few('sequence', sequences, keys)}" if len(sequences) > 1 else "",
+        f"from step {first + 1} on" if onward else f"at {_few('step', at.any(axis=0))}",
+        f"in {_few('unit', units, first=0)}" if len(units) > 1 else "",
+    ]
+    if case.network.last or steps.shape[1] == 1:
+        words[1] = ""
+    return ", ".join(filter(None, words))
+
+
+def _few(kind: str, wrong: Truths, names: Sequence[str] = (), first: int = 1) -> str:
+    numbers = np.flatnonzero(wrong) + first
+    if wrong.all():
+        return f"every {kind}"
+    if len(numbers) == 1:
+        return f"{kind} {names[0] if names else numbers[0]} alone"
+    if numbers[-1] - numbers[0] < len(numbers):
+        return f"{kind}s {numbers[0]} to {numbers[-1]}"
+    return f"{len(numbers):,} of {len(wrong):,} {kind}s"

@@ -5,8 +5,7 @@ import numpy as np
 from rnncli import __version__
 from rnncli.model.seeds import seeded
 from rnncli.verify.case import Case
-from rnncli.verify.compared import result_of
-from rnncli.verify.comparison import Comparison
+from rnncli.verify.compared import compare, result_of
 from rnncli.verify.report import Report
 from rnncli.writers.model import describe
 
@@ -23,11 +22,10 @@ PRINTED = (
 
 def compare_notebook(unroll: str) -> Report:
     """Compare a run of the notebook's network on its input with the printed states."""
-    source = {"init": "tensorflow", "seed": 1}
     x = np.arange(1, 7, dtype=np.float32)[None, :, None]
     network = seeded(1, 4, 1, "tensorflow")
     case = Case(network, x, np.zeros((1, 4), np.float32), np.array([6]), "tf32")
-    comparison = Comparison(case, case.outputs(unroll))
-    result = result_of(comparison, "the notebook's states", np.array([PRINTED], np.float32))
-    model = describe(network, source, __version__) | {"precision": "tf32", "unroll": unroll}
-    return Report(model, [result])
+    printed = np.array([PRINTED], np.float32)
+    result = result_of(compare(case, unroll), "the notebook's states", printed)
+    model = describe(network, {"init": "tensorflow", "seed": 1}, __version__)
+    return Report(model | {"precision": "tf32", "unroll": unroll}, [result])

@@ -2,10 +2,7 @@
 
 It shares no arithmetic with `rnncli.engine` and `rnncli.model`: sums are
 taken term by term, without BLAS, operands are rounded by arithmetic, not by
-bits, and every sequence runs by itself. A layer without state that is not
-written out here is called as it is, in float64.
-
-A new cell is one more entry in `STEPS`, a new layer one in `ROWS`.
+bits, and every sequence runs by itself. A new cell is one more entry in `STEPS`.
 """
 
 from collections.abc import Callable
@@ -17,16 +14,7 @@ import numpy as np
 from rnncli.model.activations import Activation
 from rnncli.model.arrays import Floats, Truths
 from rnncli.model.cells import GRU, LSTM, RNN, Cell, State
-from rnncli.model.layers import (
-    Dense,
-    Embedding,
-    LayerNormalization,
-    Masking,
-    Masks,
-    Normalization,
-    Pointwise,
-    Recurrent,
-)
+from rnncli.model.layers import Masks, Recurrent
 from rnncli.model.network import Network
 
 # Explicit mantissa bits of a product's operands, where a precision rounds them.
@@ -70,17 +58,8 @@ _MERGES: dict[str, Callable[[Floats, Floats], Floats]] = {
 }
 
 
-def sums(cell: Cell, x: Floats, h: Floats, precision: str = "float64") -> Floats:
-    """Compute the sums of one step in float64, from each of n inputs and states.
-
-    ``a_t = x_t @ W_xh + h_{t-1} @ W_hh + b_h``
-    """
-    W_xh, W_hh, b_h = cell.weights[:3]
-    return product(h, W_hh, product(x, W_xh, b_h, precision), precision)
-
-
-def product(rows: Floats, W: Floats, start: Floats, precision: str = "float64") -> Floats:
-    """Compute ``start + rows @ W`` in float64, the operands rounded as for `sums`."""
+def product(rows: Floats, W: Floats, start: Floats, precision: str) -> Floats:
+    """Compute ``start + rows @ W`` in float64, term by term, of operands that are `rounded`."""
     rows, W = rounded(rows, precision), rounded(W, precision)
     total = np.zeros((len(rows), W.shape[1])) + start
     if len(rows) == 1:  # the same sums in the same order, by one call instead of one a term
@@ -90,60 +69,77 @@ def product(rows: Floats, W: Floats, start: Floats, precision: str = "float64") 
     return total
 
 
+def rounded(values: Floats, precision: str) -> Floats:
+    """Round float64 values as a product in a precision takes them, halves rounded to even."""
+    bits = MANTISSA_BITS.get(precision)
+    if bits is None:
+        return np.asarray(values, np.float64)
+    mantissa, exponent = np.frexp(np.asarray(values, np.float64))
+    shorter: Floats = np.ldexp(np.rint(np.ldexp(mantissa, bits + 1)), exponent - bits - 1)
+    return shorter
+
+
 def activated(f: Activation, a: Floats, clip: float = inf) -> Floats:
     """Compute ``f(min(max(a, -clip), clip))``."""
     with np.errstate(all="ignore"):
         return _ACTIVATIONS[f.name](np.minimum(np.maximum(a, -clip), clip), *f.parameters)
 
 
+def log_softmax(a: Floats) -> Floats:
+    """Compute ``a - log(sum(exp(a)))`` of each row."""
+    return np.asarray(a - np.logaddexp.reduce(a, axis=1, keepdims=True))
+
+
+def softmax(a: Floats) -> Floats:
+    """Compute ``exp(a - log(sum(exp(a))))`` of each row."""
+    return np.asarray(np.exp(log_softmax(a)))
+
+
 def rnn_step(cell: RNN, x: Floats, state: State, precision: str) -> State:
-    """Take a step of the vanilla cell: ``h_t = f(x_t @ W_xh + h_{t-1} @ W_hh + b_h)``."""
-    return (activated(cell.activation, sums(cell, x, state[0], precision), cell.clip),)
+    """Compute ``h_t = f(x_t @ W_xh + h_{t-1} @ W_hh + b_h)``."""
+    W_xh, W_hh, b_h = cell.weights[:3]
+    a = product(state[0], W_hh, product(x, W_xh, b_h, precision), precision)
+    return (activated(cell.activation, a, cell.clip),)
 
 
 def lstm_step(cell: LSTM, x: Floats, state: State, precision: str) -> State:
-    """Take a step of an LSTM.
+    """Compute h_t and c_t of an LSTM.
 
     ::
 
         i, f, g, o = x_t @ W_xh + h_{t-1} @ W_hh + b_h
-        i = sigmoid(i + p_i c_{t-1})
-        f = sigmoid(f + p_f c_{t-1})
+        i = sigmoid(i + p_i c_{t-1}),  f = sigmoid(f + p_f c_{t-1})
         c_t = f c_{t-1} + i tanh(g)
-        o = sigmoid(o + p_o c_t)
-        h_t = (o tanh(c_t)) @ W_hr
+        h_t = (sigmoid(o + p_o c_t) tanh(c_t)) @ W_hr
 
     The peepholes p are 0, and W_hr the identity, where there are none; the
     clip limits the sums of the gates, and not c_t.
     """
     h, c = state
-    i, f, g, o = np.split(sums(cell, x, h, precision), 4, axis=1)
-    _, _, _, _, w_ch, W_hr = cell.weights
+    W_xh, W_hh, b_h, _, w_ch, W_hr = cell.weights
+    sums = product(h, W_hh, product(x, W_xh, b_h, precision), precision)
+    i, f, g, o = np.split(sums, 4, axis=1)
     p_i, p_f, p_o = np.zeros((3, 1)) if w_ch is None else np.split(w_ch, 3)
 
     def gate(a: Floats) -> Floats:
         return activated(cell.recurrent_activation, a, cell.clip)
 
-    i = gate(i + p_i * c)
-    f = gate(f + p_f * c)
+    i, f = gate(i + p_i * c), gate(f + p_f * c)
     c = f * c + i * activated(cell.activation, g, cell.clip)
     h = gate(o + p_o * c) * activated(cell.output_activation, c)
     return h if W_hr is None else product(h, W_hr, np.zeros(1), precision), c
 
 
 def gru_step(cell: GRU, x: Floats, state: State, precision: str) -> State:
-    """Take a step of a GRU.
+    """Compute h_t of a GRU.
 
     ::
 
         z, r, n = x_t @ W_xh + b_h
-        z = sigmoid(z + h_{t-1} @ W_hh[z])
-        r = sigmoid(r + h_{t-1} @ W_hh[r])
+        z = sigmoid(z + h_{t-1} @ W_hh[z]),  r = sigmoid(r + h_{t-1} @ W_hh[r])
         n = tanh(n + r (h_{t-1} @ W_hh[n] + b_n))    reset after
         n = tanh(n + (r h_{t-1}) @ W_hh[n])          reset before
         h_t = z h_{t-1} + (1 - z) n
-
-    b_n is 0 where there is none.
     """
     (h,) = state
     W_xh, W_hh, b_h, b_n, _, _ = cell.weights
@@ -161,61 +157,8 @@ def gru_step(cell: GRU, x: Floats, state: State, precision: str) -> State:
     return (z * h + (1 - z) * activated(cell.activation, n, cell.clip),)
 
 
-# step(cell, x, state, precision): one float64 step from each of n inputs, (n, I),
-# and states, (n, size) each, by the class of the cell.
+# step(cell, x, state, precision): one float64 step from inputs (n, I) and states (n, size).
 STEPS: dict[type, Callable[..., State]] = {RNN: rnn_step, LSTM: lstm_step, GRU: gru_step}
-
-
-def log_softmax(a: Floats) -> Floats:
-    """Compute ``a - log(sum(exp(a)))`` of each row."""
-    return np.asarray(a - np.logaddexp.reduce(a, axis=1, keepdims=True))
-
-
-def softmax(a: Floats) -> Floats:
-    """Compute ``exp(a - log(sum(exp(a))))`` of each row."""
-    return np.asarray(np.exp(log_softmax(a)))
-
-
-def dense_rows(layer: Dense, x: Floats, precision: str) -> Floats:
-    """Compute ``f(x @ W + b)``."""
-    return activated_rows(layer, product(x, layer.W, layer.b, precision))
-
-
-def activated_rows(layer: Dense | Pointwise, a: Floats) -> Floats:
-    """Compute ``f(a)``, where f may be a function of the row."""
-    f, a = layer.activation, np.asarray(a, np.float64)
-    if isinstance(f, str):
-        return softmax(a) if f == "softmax" else log_softmax(a)
-    return activated(f, a)
-
-
-def normalized_rows(layer: Normalization, x: Floats) -> Floats:
-    """Compute ``factor * (x - center) / scale + shift``."""
-    factor = 1.0 if layer.factor is None else layer.factor
-    shift = 0.0 if layer.shift is None else layer.shift
-    return factor * (x - layer.center.astype(np.float64)) / layer.scale + shift
-
-
-def row_normalized_rows(layer: LayerNormalization, x: Floats) -> Floats:
-    """Compute ``factor * (x - mean(x)) / sqrt(var(x) + epsilon) + shift``."""
-    rows = x.astype(np.float64)
-    apart = rows - (rows.sum(axis=1) / rows.shape[1])[:, None]
-    variance = (apart * apart).sum(axis=1) / rows.shape[1]
-    shift = 0.0 if layer.shift is None else layer.shift
-    normal: Floats = apart / np.sqrt(variance + layer.epsilon)[:, None]
-    return layer.factor * normal + shift
-
-
-# rows(layer, x, precision): what a layer without state gives at rows, (n, I), of the float
-# type of the input, by its class.
-ROWS: dict[type, Callable[..., Floats]] = {
-    Dense: dense_rows,
-    Embedding: lambda layer, x, _precision: layer.W.take(x[:, 0].astype(int), axis=0),
-    Normalization: lambda layer, x, _precision: normalized_rows(layer, x),
-    LayerNormalization: lambda layer, x, _precision: row_normalized_rows(layer, x),
-    Pointwise: lambda layer, x, _precision: activated_rows(layer, x),
-    Masking: lambda layer, x, _precision: np.where(layer.masked(x)[:, None], 0, x),
-}
 
 
 def unroll(cell: Cell, x: Floats, h0: Floats, precision: str, masked: Truths) -> Floats:
@@ -234,47 +177,48 @@ def unroll(cell: Cell, x: Floats, h0: Floats, precision: str, masked: Truths) ->
     return h
 
 
-def run(network: Network, x: Floats, h0: Floats, precision: str = "float64") -> list[Floats]:
+def run(
+    network: Network, x: Floats, h0: Floats, precision: str = "float64"
+) -> tuple[list[Floats], Floats | None]:
     """Compute the outputs (T, O) of all layers for one sequence (T, I), the bottom one first.
 
-    h0, (S,), is the state of all cells, as ``Network.state_slices`` places it.
+    h0, (S,), is the state of all cells, as ``Network.state_slices`` places it. Returned too is
+    what the layers make of the final states of the top cells, or of the last step, (1, O).
 
     Raises
     ------
     ValueError
         The step of a cell is not written out here.
     """
-    masked = np.zeros(len(x), bool)
-    outputs = [x]
-    for number, (layer, slices) in enumerate(
-        zip(network.layers, network.state_slices, strict=True), start=1
-    ):
+    from rnncli.verify.near import exactly, layer_rows  # which has its arithmetic from here
+
+    masked, outputs = np.zeros(len(x), bool), [x]
+    finals: list[Floats | None] = [None]  # of the input and each layer, for the final states
+    every = zip(network.layers, network.state_slices, strict=True)
+    for number, (layer, slices) in enumerate(every, start=1):
+        row: Floats | None = None
         x = network.taken(number, outputs)
         if layer.masks:
             masked |= cast(Masks, layer).masked(x)
         if isinstance(layer, Recurrent):
-            each = []
+            each, ends = [], []
             for cell, places, direction in zip(layer.cells, slices, layer.directions, strict=True):
                 turn, state = -1 if direction == "backward" else 1, [h0[place] for place in places]
                 h = unroll(cell, x[::turn], np.concatenate(state), precision, masked[::turn])
                 each.append(h[::turn])
+                ends.append(h[-1:])
             if len(each) == 1:
-                (x,) = each
+                (x,), (row,) = each, ends
             else:  # a masked row is 0 in either direction, as in Keras
                 x = _MERGES[layer.merge](*(np.where(masked[:, None], 0, h) for h in each))
-        elif type(layer) in ROWS:
-            x = np.asarray(ROWS[type(layer)](layer, x, precision), np.float64)
+                row = _MERGES[layer.merge](*ends)
         else:
-            x = layer(np.asarray(x, np.float64))
+            x = layer_rows(layer, exactly(x, precision)).value
+            known = [
+                each for k in layer.sources or (number - 1,) if (each := finals[k]) is not None
+            ]
+            if len(known) == len(layer.sources or (0,)) and not layer.whole:
+                row = layer_rows(layer, exactly(np.concatenate(known, axis=1), precision)).value
         outputs.append(x)
-    return outputs[1:]
-
-
-def rounded(values: Floats, precision: str) -> Floats:
-    """Round float64 values as a product in a precision takes them, halves rounded to even."""
-    bits = MANTISSA_BITS.get(precision)
-    if bits is None:
-        return np.asarray(values, np.float64)
-    mantissa, exponent = np.frexp(np.asarray(values, np.float64))
-    shorter: Floats = np.ldexp(np.rint(np.ldexp(mantissa, bits + 1)), exponent - bits - 1)
-    return shorter
+        finals.append(row)
+    return outputs[1:], x[-1:] if network.last and network.by_row else row

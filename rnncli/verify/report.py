@@ -1,4 +1,4 @@
-"""Results of comparisons, as a table for people or as one JSON document."""
+"""Results of comparisons, as text for people or as one JSON document."""
 
 import json
 import os
@@ -8,13 +8,9 @@ from math import isfinite
 from typing import Any, NamedTuple, TextIO
 
 from rnncli.verify.compared import Result
-from rnncli.verify.comparison import Tolerance, Verdict
-from rnncli.verify.tally import Place, Wrong
+from rnncli.verify.comparison import Tolerance, Wrong
 from rnncli.writers.grid import Column, draw, write_text
 from rnncli.writers.model import model_line
-
-# How Rich paints a verdict; the words say the same.
-STYLES = {"equal": "bold green", "different": "bold red", "not compared": "bold yellow"}
 
 
 class Report(NamedTuple):
@@ -22,17 +18,12 @@ class Report(NamedTuple):
 
     model: Mapping[str, Any]
     results: Sequence[Result]
-    expected: Result | None = None  # the result that is a file's
+    expected: Result | None = None  # the result that is a file's, the first
     tolerance: Tolerance | None = None  # by which whole runs were judged
     keys: Sequence[str] = ()  # names of the sequences, where there are several
     # Shows parameters between backticks as the user knows them.
     with_options: Callable[[str], str] = str
     hint: str = ""  # what to do where nothing reproduces the file
-
-    @property
-    def explanations(self) -> Mapping[str, float] | None:
-        """Causes that reproduce the file, if it differs."""
-        return self.expected.explanations if self.expected else None
 
     @property
     def verdict(self) -> str:
@@ -45,142 +36,167 @@ class Report(NamedTuple):
 
     @property
     def differing(self) -> list[Result]:
-        """Results that differ, the file first."""
-        return [each for each in self.results if each.differs or each.explanations]
-
-    @property
-    def shown(self) -> list[tuple[str, Verdict]]:
-        """Names and verdicts: those by which our own run is wrong, else all that differ."""
-        found = [(_label(each), each.verdict) for each in self.differing if each.verdict]
-        return [each for each in found if each[1].own_wrong] or found
-
-    @property
-    def equal(self) -> bool:
-        """Whether the verdict is that all is equal."""
-        return self.verdict == "equal"
+        """Results that differ; where our own run is wrong, those by which that is known."""
+        found = [each for each in self.results if each.differs or each.explanations]
+        own = [e for e in found if e.verdict and e.verdict.first and e.verdict.first.own]
+        return own or found
 
 
 def write_report_table(out: TextIO, report: Report) -> None:
-    """Write the verdict, what is wrong and why, a row for each result, then the legend."""
-    differing, style = report.differing, STYLES[report.verdict]
-    if report.equal:
-        write_text(out, f"EQUAL: {_sentence(report)}", style)
+    """Write the verdict, the cause and the worst values, then a row for each result."""
+    expected, styles = report.expected, ("bold green", "bold red", "bold yellow")
+    style = dict(zip(("equal", "different", "not compared"), styles, strict=True))
+    write_text(out, f"{report.verdict.upper()}: {_sentence(report)}", style[report.verdict])
+    if expected and not expected.verdict:
+        write_text(out, f"{expected.note}.")
+    wrong = next((each.verdict for each in report.differing if each.verdict), None)
+    if wrong and wrong.first and wrong.first.own:
+        write_text(out, "rnn's own run is wrong; so nothing equals it.", "bold")
+    if expected and expected.explanations is not None:
+        _write_causes(out, report, expected.explanations)
+    if wrong and wrong.worst:
+        out.write("\n")
+        _draw_worst(out, report, wrong.worst)
+    out.write("\n")
+    others = [each for each in report.results if each.verdict and each is not expected]
+    noted = [each for each in report.results if each.note and each is not expected]
+    if expected and others and not any(each.differs for each in others):
+        ways = [each for each in others if not each.version]
+        names = ["a float64 loop", *(_name(each) for each in others if each.version)]
+        noted = [each for each in noted if each.version]
+        agrees = f"{', '.join(names)} and {len(ways) - 1} other ways to compute"
+        write_text(out, f"rnn itself agrees with {agrees}.")
     else:
-        names = ", ".join(map(_name, differing or filter(None, [report.expected]))) or "nothing"
-        write_text(out, f"{report.verdict.upper()}: {names}", style)
-        write_text(out, _sentence(report))
-    for name, verdict in report.shown:
-        _write_wrong(out, report, name, verdict)
-    if report.explanations is not None:
-        _write_explanations(out, report, report.explanations)
-    out.write("\n")
-    _draw_results(out, report)
-    out.write("\n")
-    for note in _notes(report):
-        write_text(out, note)
-    for line in _legend(report):
-        write_text(out, line, "dim", wrap=True)
+        _draw_results(out, report)
+    for note, results in groupby(noted, lambda each: each.note):
+        write_text(out, f"{', '.join(map(_name, results))}: {note}")
+    for result in (each for each in report.results if each.verdict and each.verdict.judged < 1):
+        share = f"{100 * result.verdict.judged:.3g}% of the values are judged"  # type: ignore[union-attr]
+        write_text(out, f"{_label(result)}: {share}; rounding alone may drive the others anywhere.")
 
 
 def _sentence(report: Report) -> str:
-    """Return in a sentence what was compared with what, and how much of it differs."""
-    expected, wrong = report.expected, [verdict for _, verdict in report.shown]
+    """Say what was compared, and how much of it differs."""
     verdicts = [result.verdict for result in report.results if result.verdict]
-    if expected and not expected.verdict:
-        return f"{expected.note}."
-    if report.equal:
-        values = max(verdict.tallies[-1].values for verdict in verdicts)
+    within = "within the tolerance" if report.tolerance else "up to rounding"
+    if report.verdict == "equal":
+        file = report.expected and report.expected.verdict
+        values = file.values if file else max(verdict.values for verdict in verdicts)
         amount = f"{values:,} value{'s' * (values > 1)}"
-        within = "within the tolerance" if report.tolerance else "up to rounding"
+        if report.expected and file:
+            return f"{report.expected.name}, {amount}, {within}."
         if len(verdicts) == 1:
             return f"1 result of {amount} is what rnn computes, {within}."
         return f"{len(verdicts)} results of {amount} each are what rnn computes, {within}."
-    if wrong and wrong[0].own_wrong:
-        return f"rnn's own run is wrong, in {_amount(wrong[0], report.keys)}; so nothing equals it."
-    text = "They differ from what rnn computes."
-    if len(wrong) == 1:
-        text = f"It differs from what rnn computes in {_amount(wrong[0], report.keys)}."
-    others = " The other ways to compute it are equal."
-    return text + others * (len(verdicts) > len(wrong))
+    differing = report.differing
+    names = ", ".join(map(_name, differing or filter(None, [report.expected]))) or "nothing"
+    verdict = next((each.verdict for each in differing if each.verdict), None)
+    if verdict is None:
+        return names
+    part = 100 * verdict.wrong / (verdict.values or 1)
+    share = "100%" if verdict.wrong == verdict.values else f"{min(part, 99.9):.3g}%"
+    amount = f"{verdict.wrong:,} of {verdict.values:,} values ({share})"
+    return ", ".join(filter(None, [names, amount, verdict.where])) + "."
 
 
-def _write_explanations(out: TextIO, report: Report, explanations: Mapping[str, float]) -> None:
+def _write_causes(out: TextIO, report: Report, explanations: Mapping[str, float]) -> None:
     """Write what reproduces the file, or what to do where nothing does."""
-    out.write("\n")
-    for name, left in explanations.items():
-        within = f"within {left:.2g}" if left else "to the bit"
-        how = f"with {report.with_options(name)}" if name.startswith("`") else f"by: {name}"
-        write_text(out, f"Reproduced {within} {how}.", "bold reverse")
+    for number, (name, left) in enumerate(explanations.items()):
+        within = f" With it, equal within {left:.2g}." if left else " With it, equal to the bit."
+        cause = f"{'Or' if number else 'Cause'}: {report.with_options(name)}."
+        write_text(out, cause + within * isfinite(left), "bold")
     if not explanations:
-        write_text(out, "No convention that rnn knows reproduces it.")
+        write_text(out, "No cause that rnn knows reproduces it.")
         if report.hint:
             write_text(out, report.with_options(f"Save the states too: {report.hint}."))
 
 
-def _amount(verdict: Verdict, keys: Sequence[str]) -> str:
-    """Count the wrong values in words, with their share and where they are."""
-    share = _percent(verdict.wrong, verdict.values)
-    *_, where = (tally.where(keys) for tally in verdict.tallies)
-    amount = f"{verdict.wrong:,} of {verdict.values:,} values ({share})"
-    return f"{amount}, {where}" if len(verdict.tallies) == 1 and where else amount
+def _draw_worst(out: TextIO, report: Report, worst: Sequence[Wrong]) -> None:
+    """Draw the values that are furthest off, and the first."""
+    columns = {
+        "sequence": [_key(report, each) for each in worst] if report.keys else [],
+        "layer": [str(each.layer) for each in worst] if len({e.layer for e in worst}) > 1 else [],
+        "step": [str(each.step) for each in worst],
+        "unit": [str(each.unit) for each in worst],
+        "expected": [repr(each.expected) for each in worst],
+        "rnn computes": [repr(each.actual) for each in worst],
+        "off by": [_short(each.difference) for each in worst],
+        "bounds": [_times(each.times) for each in worst],
+    }
+    drawn = [Column(*each) for each in columns.items() if each[1]]
+    draw(out, "The worst values", drawn[:1], drawn[1:])
 
 
-def _write_wrong(out: TextIO, report: Report, name: str, verdict: Verdict) -> None:
-    """Write the first wrong value; how many are wrong too where several results differ."""
-    out.write("\n")
-    if not verdict.wrong or not verdict.first:
-        write_text(out, f"{name}: none of its values is wrong by itself.")
-        return
-    if len(report.shown) > 1:
-        write_text(out, f"{name}: wrong in {_amount(verdict, report.keys)}.", "bold")
-    write_text(out, f"First wrong value: {_first(verdict, verdict.first, report.keys)}.")
-
-
-def _first(verdict: Verdict, first: Wrong, keys: Sequence[str]) -> str:
-    """Return in words where the first wrong value is, and how far it is off."""
-    sequence, step, unit = first.place
-    key = f" ({keys[sequence - 1]})" if keys else ""
-    where = f"sequence {sequence}{key}, " if len(verdict.tallies[-1].steps) > 1 else ""
-    where += f"layer {first.layer}, " if len(verdict.tallies) > 1 else ""
-    pair = f"expected {first.expected!r}, rnn computes {first.actual!r}"
-    off = f"off by {_short(first.difference)}, {_times(first.times)} times the bound"
-    return f"{where}step {step}, unit {unit}: {pair}; {off}"
+def _key(report: Report, wrong: Wrong) -> str:
+    return report.keys[wrong.sequence - 1]
 
 
 def _draw_results(out: TextIO, report: Report) -> None:
-    """Draw a row for each result that was compared."""
+    """Draw a row for each result that was compared, and explain the columns."""
     rows = [(_label(result), result.verdict) for result in report.results if result.verdict]
-
-    def column(name: str, cell: Callable[[Verdict], str]) -> Column:
-        return Column(name, [cell(verdict) for _, verdict in rows])
-
-    def at(field: str) -> Column:
-        return column(field, lambda each: str(getattr(each.at, field)) if each.at else "")
-
-    columns = [
-        column("verdict", lambda each: "equal" if each.equal else "DIFFERENT"),
-        column(
-            "step error", lambda each: "" if each.step_error is None else _times(each.step_error)
-        ),
-        column("difference", lambda each: _short(each.difference)),
-        *(at(field) for field in Place._fields[0 if report.keys else 1 :]),
-        column("rtol", lambda each: _short(each.rtol)),
-    ]
-    draw(out, model_line(report.model), [Column("", [name for name, _ in rows])], columns)
+    columns = {
+        "verdict": ["equal" if each.equal else "DIFFERENT" for _, each in rows],
+        "step error": [
+            "" if each.step_error is None else _times(each.step_error) for _, each in rows
+        ],
+        "difference": [_short(each.difference) for _, each in rows],
+        "rtol": [_short(each.rtol) for _, each in rows],
+    }
+    labels = [Column("", [name for name, _ in rows])]
+    draw(out, model_line(report.model), labels, [Column(*each) for each in columns.items()])
+    legend = (
+        "Step error: distance from a float64 step; 1 is the most that rounding explains. "
+        "Difference, rtol: how far whole runs are apart; with these as `atol` or `rtol` they pass."
+    )
+    if report.tolerance:
+        atol, rtol = report.tolerance
+        legend = f"Equal: |a - b| <= {atol:g} + {rtol:g} |b|, for all values of the whole runs."
+    out.write("\n")
+    write_text(out, report.with_options(legend), "dim", wrap=True)
 
 
 def write_report_json(out: TextIO, report: Report) -> None:
     """Write one document: verdict, model, rule, results, explanations."""
-    document: dict[str, Any] = {"equal": report.equal, "verdict": report.verdict}
-    document["model"] = dict(report.model)
-    document["rule"] = report.tolerance._asdict() if report.tolerance else "step error"
-    document["results"] = [_item(result, report.keys) for result in report.results]
-    if report.explanations is not None:
+    rule = report.tolerance._asdict() if report.tolerance else "step error"
+    document: dict[str, Any] = {
+        "equal": report.verdict == "equal",
+        "verdict": report.verdict,
+        "model": dict(report.model),
+        "rule": rule,
+        "results": [_item(result, report) for result in report.results],
+    }
+    if report.expected and report.expected.explanations is not None:
         document["explanations"] = [
             _finite({"name": report.with_options(name), "difference": left})
-            for name, left in report.explanations.items()
+            for name, left in report.expected.explanations.items()
         ]
     out.write(json.dumps(document, indent=1, allow_nan=False) + "\n")
+
+
+def _item(result: Result, report: Report) -> dict[str, Any]:
+    item = {"name": result.name, "version": result.version, "note": result.note}
+    item = {name: text for name, text in item.items() if text}
+    verdict = result.verdict
+    if verdict is None:
+        return item | {"verdict": "not compared"}
+    item["verdict"] = "equal" if verdict.equal else "different"
+    found = verdict._asdict() | {"atol": verdict.difference}
+    if first := verdict.first:
+        pair = {"expected": first.expected, "actual": first.actual, "difference": first.difference}
+        place = dict(zip(first._fields, first[:3], strict=False))
+        found["first"] = _finite(place | pair | {"times": first.times, "layer": first.layer})
+        if report.keys:
+            found["first"]["key"] = _key(report, first)
+    names = ("step_error", "difference", "at", "first", "atol", "rtol", "steps", "judged")
+    return item | _finite({name: found[name] for name in (*names, "values", "wrong", "where")})
+
+
+def _finite(item: dict[str, Any]) -> dict[str, Any]:
+    """Put null in place of numbers that JSON does not have."""
+    return {
+        name: None if isinstance(value, float) and not isfinite(value) else value
+        for name, value in item.items()
+    }
 
 
 def _name(result: Result) -> str:
@@ -200,84 +216,3 @@ def _short(number: float) -> str:
 def _times(number: float) -> str:
     """Write a number of bounds; one over 1, which is wrong, is not shown as 1."""
     return ">1" if 1 < number < 1.05 else _short(number)
-
-
-def _percent(part: int, whole: int) -> str:
-    """Return a share as text; 100% is all of it."""
-    return "100%" if part == whole else f"{min(100 * part / whole, 99.9):.3g}%"
-
-
-def _legend(report: Report) -> list[str]:
-    """Explain the columns of the table."""
-    if report.tolerance:
-        atol, rtol = report.tolerance
-        return [f"Bound: |a - b| <= {atol:g} + {rtol:g} |b|, for all values of the whole runs."]
-    lines = ["Step error: distance from a float64 step; 1 is the most that rounding explains."]
-    steps = [each for _, each in report.shown if each.wrong and each.step_error is not None]
-    if steps:
-        column = "Expected" if steps[0].own_wrong else "rnn computes"
-        what = "one step from the h_{t-1} of the same result, not a whole run"
-        lines.insert(0, f"{column}: {what}.")
-    text = (
-        "Difference, rtol: how far whole runs are apart at most; rounding alone can add up to "
-        "much. With these as `atol` or `rtol`, the runs pass."
-    )
-    lines.append(report.with_options(text))
-    if any(result.verdict and result.verdict.step_error is None for result in report.results):
-        lines.append("Blank step error: whole runs, compared with bounds of their own.")
-    return lines
-
-
-def _notes(report: Report) -> list[str]:
-    """Name the results that were not compared, or not in full."""
-    others = [each for each in report.results if each is not report.expected and not each.verdict]
-    partly = [
-        f"{_label(result)}: {100 * verdict.judged:.3g}% of the values are judged; rounding alone "
-        "may drive the others anywhere."
-        for result in report.results
-        if (verdict := result.verdict) and verdict.judged < 1
-    ]
-    notes = groupby(others, lambda each: each.note)
-    return [*(f"{', '.join(map(_name, results))}: {note}" for note, results in notes), *partly]
-
-
-def _item(result: Result, keys: Sequence[str]) -> dict[str, Any]:
-    item: dict[str, Any] = {"name": result.name}
-    if result.version:
-        item["version"] = result.version
-    if result.note:
-        item["note"] = result.note
-    verdict = result.verdict
-    if verdict is None:
-        return item | {"verdict": "not compared"}
-    item |= _finite(
-        {
-            "verdict": "equal" if verdict.equal else "different",
-            "step_error": verdict.step_error,
-            "difference": verdict.difference,
-            "at": verdict.at._asdict() if verdict.at else None,
-            "first": _value(verdict.first, keys) if verdict.first else None,
-            "atol": verdict.difference,
-            "rtol": verdict.rtol,
-            "steps": verdict.steps,
-            "judged": verdict.judged,
-        }
-    )
-    if verdict.tallies:
-        where = verdict.tallies[-1].where(keys)
-        item |= {"values": verdict.values, "wrong": verdict.wrong, "where": where}
-    return item
-
-
-def _value(wrong: Wrong, keys: Sequence[str]) -> dict[str, Any]:
-    place, key = wrong.place, {"key": keys[wrong.place.sequence - 1]} if keys else {}
-    numbers = {name: getattr(wrong, name) for name in ("expected", "actual", "difference", "times")}
-    return _finite(place._asdict() | numbers | {"layer": wrong.layer} | key)
-
-
-def _finite(item: dict[str, Any]) -> dict[str, Any]:
-    """Put null in place of numbers that JSON does not have."""
-    return {
-        name: None if isinstance(value, float) and not isfinite(value) else value
-        for name, value in item.items()
-    }

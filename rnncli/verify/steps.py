@@ -1,93 +1,75 @@
 """The step error: right or wrong, however far whole runs are apart.
 
 Networks that are not contracting amplify rounding, so that two right
-programs end far apart. Each single step can still be judged: it is taken
-from the state that the same output holds for the step before. What a step is,
-and how far from it a right one may be, is in `rnncli.verify.bounded`.
+programs end far apart. Each single step can still be judged: it is taken in
+float64 from the state that the same output holds for the step before, by
+numbers that know how far rounding may have carried them. A cell needs nothing
+here: its own `Cell.step` is taken.
+
+For the vanilla cell the bound is, of a sum of I + H + 1 products in any order
+(Higham (2002), "Accuracy and Stability of Numerical Algorithms", section 3.1)::
+
+    da = (I + H + 4) eps (|x_t| @ |W_xh| + |h_{t-1}| @ |W_hh| + |b_h|)
+    dh = max |f(a +- da) - f(a)| + 8 eps max(1, |h_t|)
 """
 
-from collections.abc import Callable, Iterator, Sequence
-from functools import partial
-from typing import NamedTuple, cast
+from collections.abc import Iterator, Sequence
+from typing import cast
 
 import numpy as np
 
+from rnncli.engine import near
 from rnncli.engine.precision import PRECISIONS
-from rnncli.model.arrays import Floats, Integers, Truths
-from rnncli.model.cells import Cell
+from rnncli.model.arrays import Floats, Truths
+from rnncli.model.cells import LSTM, Cell
 from rnncli.model.layers import Layer, Masks, Recurrent
 from rnncli.model.network import Network
-from rnncli.verify.bounded import BOUNDED_ROWS, CellSteps, layer_rows
 from rnncli.verify.case import Case
-from rnncli.verify.near import Near
-from rnncli.verify.tally import PIECE, Tally
+from rnncli.verify.near import exactly, held, layer_rows
+
+# Values that are judged at once: their arrays in float64 stay in the cache.
+PIECE = 2**17
 
 
 def step_errors(cell: Cell, x: Floats, h0: Floats, h: Floats, precision: str = "float32") -> Floats:
-    """Compute the error of every step as a share of what rounding explains.
-
-    Row h_t is compared with one float64 step from x_t and the h_{t-1} of the
-    same output. Its bound is that of the equation in which each operation is
-    off by half a unit of the last place, doubled (`rnncli.engine.near`). For
-    the vanilla cell, of a sum of I + H + 1 products in any order (Higham
-    (2002), "Accuracy and Stability of Numerical Algorithms", section 3.1)::
-
-        da = (I + H + 4) eps (|x_t| @ |W_xh| + |h_{t-1}| @ |W_hh| + |b_h|)
-        dh = max |f(a +- da) - f(a)| + 8 eps max(1, |h_t|)
-
-    Where an activation jumps, a sum that far off may fall on the other side:
-    the state on either side is right.
-    """
+    """Compute the error of every step of one sequence as a share of its bound."""
     case = Case(Network(Recurrent(cell)), x[None], h0[None], np.array([len(x)]), precision)
     errors = case_step_errors(case, [h[None]])
     assert errors is not None
     return np.asarray(errors[0])
 
 
-def judged_steps(case: Case, layers: Sequence[Floats]) -> list[Tally] | None:
-    """Judge every step of a result; None, and parameters, as for `case_step_errors`."""
-    if not can_judge_steps(case.network, len(layers)):
-        return None
-    tallies, each = [], zip(_parts(case, layers), layers, strict=True)
-    for number, (parts, output) in enumerate(each, start=1):
-        tallies.append(Tally(case, number, output))
-        for part in parts:
-            for n, t, errors, right in _errors(part, case.precision):
-                tallies[-1].add(n, t, part.columns, errors, part.output, right)
-    return tallies
-
-
 def case_step_errors(case: Case, layers: Sequence[Floats]) -> Floats | None:
-    """Return the step errors of a result, the largest of all cells at each top value."""
+    """Compute step errors, (N, T, O): the largest in any layer; None if a state is not known."""
     if not can_judge_steps(case.network, len(layers)):
         return None
     errors: Floats = np.zeros((*case.running().shape, 1))
-    for parts, output in zip(_parts(case, layers), layers, strict=True):
-        below, errors = errors.max(axis=2, keepdims=True), np.zeros(output.shape)
-        for part in parts:
-            for n, t, each, _ in _errors(part, case.precision):
-                errors[n, t, part.columns] = each
-        np.maximum(errors, below, out=errors)
+    for output, (right, bound) in zip(layers, right_steps(case, layers), strict=True):
+        below = errors.max(axis=2, keepdims=True)
+        errors = np.maximum(times_bound(output, right, bound, case.running()), below)
     return errors
 
 
 def largest_step_error(case: Case, layers: Sequence[Floats]) -> float | None:
-    """Return the largest of the `case_step_errors`, piece by piece: the result may be long."""
-    tallies = judged_steps(case, layers)
-    return max(tally.times for tally in tallies) if tallies else None
+    """Compute the largest of the `case_step_errors`."""
+    errors = case_step_errors(case, layers)
+    return None if errors is None else float(errors.max(initial=0.0))
+
+
+def times_bound(given: Floats, right: Floats, bound: Floats, rows: Truths) -> Floats:
+    """Compute how many bounds each value is off, (N, T, O): 0 beyond the rows."""
+    with np.errstate(invalid="ignore", divide="ignore", over="ignore"):
+        off = np.abs(given.astype(np.float64) - right)
+        times = np.where(off > 0, off / bound, off)
+    return np.where(rows[..., None], np.where(np.isfinite(times), times, np.inf), 0)
 
 
 def can_judge_steps(network: Network, layers: int = 1) -> bool:
-    """Whether every step can be judged by itself.
-
-    That needs layers without state of classes that are in `BOUNDED_ROWS`, and
-    the states of all cells in the outputs of so many layers, the top one or
-    all, at every step.
-    """
+    """Whether the states of all cells are in the outputs of so many layers, the top one or all."""
     shown = layers == len(network.layers) and not network.last
+    shown = shown and not any(layer.whole for layer in network.layers)
     return shown and all(
-        len(layer.cells) == 1 or concatenates(layer) if layer.cells else type(layer) in BOUNDED_ROWS
-        for layer in network.layers
+        len(layer.cells) == 1 or concatenates(layer) for layer in network.layers if layer.cells
     )
 
 
@@ -102,72 +84,123 @@ def cell_outputs(layer: Layer, output: Floats) -> list[Floats]:
     return np.split(output, ends[:-1], axis=-1)
 
 
-class Part(NamedTuple):
-    """A part of a result: what a cell gives, or a layer without state."""
-
-    rows: Truths  # (N, T)
-    direction: str
-    columns: slice  # of the output of the layer
-    output: Floats  # (N, T, H), these columns
-    # Takes the steps t of the sequences n, (k, H). It is called with those of a sequence in the
-    # order in which the cell goes, each once; those of several sequences stand step by step.
-    steps: Callable[[Integers, Integers], Near]
-
-
-def _parts(case: Case, layers: Sequence[Floats]) -> Iterator[list[Part]]:
-    """Yield the parts of each layer in a result; each has to be used before the next."""
-    network, x, running = case.network_as_run(), case.x, case.running()
-    masked, precision = np.zeros(running.shape, bool), case.precision
+def right_steps(case: Case, layers: Sequence[Floats]) -> Iterator[tuple[Floats, Floats]]:
+    """Take each step of a result in float64: what is right, and its bound, (N, T, O) a layer."""
+    network, precision = case.network_as_run(), case.precision
+    running, masked = case.running(), np.zeros(case.running().shape, bool)
+    dtype = PRECISIONS[precision].dtype
     each = zip(network.layers, network.state_slices, layers, strict=True)
     for number, (layer, slices, output) in enumerate(each, start=1):
         x = network.taken(number, [case.x, *layers])
+        right, bound = np.zeros(output.shape), np.zeros(output.shape)
         if layer.masks:
-            narrow = x.astype(PRECISIONS[precision].dtype, copy=False)
-            masked |= running & cast(Masks, layer).masked(narrow)
-        parts = []
-        if not layer.cells:
-            steps = partial(layer_rows, layer, x, precision)
-            parts.append(Part(running, "forward", slice(None), output, steps))
-        begin = 0
-        for cell, direction, places in zip(layer.cells, layer.directions, slices, strict=True):
-            columns = slice(begin, begin + cell.state_sizes[0])
-            begin, h = columns.stop, output[..., columns]
-            start, active = tuple(case.h0[:, place] for place in places), running & ~masked
-            before = _rows_before(active, direction)
-            cell_steps = CellSteps(cell, precision, start, x, h, before)
-            parts.append(Part(active, direction, columns, h, cell_steps))
-            if masked.any():
-                kept = partial(cell_steps.kept_rows, zero=len(layer.cells) > 1)
-                parts.append(Part(masked, direction, columns, h, kept))
-        yield parts
-
-
-def _rows_before(steps: Truths, direction: str) -> Integers:
-    """Return the last of the steps before each row, (N, T), in a direction; -1 for none."""
-    N, T = steps.shape
-    if direction == "backward":
-        turned = _rows_before(steps[:, ::-1], "forward")[:, ::-1]
-        return np.where(turned < 0, -1, T - 1 - turned)
-    last = np.maximum.accumulate(np.where(steps, np.arange(T), -1), axis=1)
-    return np.concatenate([np.full((N, 1), -1), last], axis=1)[:, :-1]
-
-
-def _errors(part: Part, precision: str) -> Iterator[tuple[Integers, Integers, Floats, Floats]]:
-    """Yield n, t, the errors of the steps t of the sequences n, (k, H), and the right steps.
-
-    They come piece by piece, as they are taken: the result may be long.
-    """
-    t, n = np.nonzero(part.rows.T)
-    if part.direction == "backward":
-        t, n = t[::-1], n[::-1]
-    tiny = np.finfo(PRECISIONS[precision].dtype).tiny
-    piece = max(1, PIECE // part.output.shape[2])
-    for start in range(0, len(n), piece):
-        rows = slice(start, start + piece)
+            masked |= running & cast(Masks, layer).masked(x.astype(dtype, copy=False))
         with np.errstate(invalid="ignore", over="ignore"):
-            right = part.steps(n[rows], t[rows])
-            # Where a c grows without end, nothing is known; numbers under the smallest normal
-            # one may lose all digits.
-            bound = np.where(np.isnan(right.off), np.inf, right.off) + tiny
-            errors = np.abs(part.output[n[rows], t[rows]] - right.value) / bound
-        yield n[rows], t[rows], np.where(np.isfinite(errors), errors, np.inf), right.value
+            if not layer.cells:
+                n, t = np.nonzero(running)
+                for some in _pieces(len(n), output.shape[2]):
+                    rows = layer_rows(layer, exactly(x[n[some], t[some]], precision))
+                    right[n[some], t[some]], bound[n[some], t[some]] = rows.value, rows.off
+            halves = [cell_outputs(layer, array) for array in (output, right, bound)]
+            for k, cell in enumerate(layer.cells):
+                turn = slice(None, None, -1 if layer.directions[k] == "backward" else 1)
+                h, *out = (half[k][:, turn] for half in halves)
+                start = [case.h0[:, place] for place in slices[k]]
+                active, passed = (running & ~masked)[:, turn], masked[:, turn]
+                before = _states_before(active, start[0], h)
+                _take_steps(cell, precision, start[1:], active, x[:, turn], before, out)
+                kept = held(before[passed] * (len(layer.cells) == 1), precision)
+                out[0][passed], out[1][passed] = kept.value, kept.off
+        # Where a c grows without end, nothing is known; numbers under the smallest normal one may
+        # lose all digits.
+        yield right, np.where(np.isnan(bound), np.inf, bound) + np.finfo(dtype).tiny
+
+
+def _pieces(rows: int, size: int) -> Iterator[slice]:
+    piece = max(1, PIECE // size)
+    return (slice(start, start + piece) for start in range(0, rows, piece))
+
+
+def _states_before(active: Truths, h0: Floats, h: Floats) -> Floats:
+    """Find the h from which each row starts: that of the last active row before it, or h0."""
+    N, T = active.shape
+    last = np.maximum.accumulate(np.where(active, np.arange(T), -1), axis=1)
+    rows = np.concatenate([np.full((N, 1), -1), last], axis=1)[:, :T]
+    return np.where(rows[..., None] < 0, h0[:, None], h[np.arange(N)[:, None], rows])
+
+
+def _take_steps(
+    cell: Cell,
+    precision: str,
+    start: Sequence[Floats],
+    active: Truths,
+    x: Floats,
+    before: Floats,
+    out: Sequence[Floats],
+) -> None:
+    """Take all steps of a cell, (N, T), each from the h before it; write value and bound.
+
+    A result shows no other state, such as c of an LSTM. That goes along time in float64, with how
+    far it may be off in a right program: ``dc_t = (|f| + df) dc_{t-1} + |c_{t-1}| df + ...``.
+    Where a unit forgets, the bound settles. Where f is 1 it grows with the steps, as rounding may;
+    a wrong weight errs as steadily as that.
+    """
+    N, T = active.shape
+    states: list[near.Near] = [held(array, precision) for array in start]
+    for some in _pieces(T, N * cell.state_sizes[0]):
+        steps = active[:, some].T  # the steps of a piece stand time first, as rows (t, n)
+        rows = [array[:, some].swapaxes(0, 1).reshape(steps.size, -1) for array in (x, before)]
+        x_t, h = (exactly(array, precision) for array in rows)
+        sums, made = near.sums(cell, x_t, h), []
+        if not states or (type(cell) is LSTM and cell.weights.w_ch is None):  # c needs its f alone
+            numbers = _AlongTime(h, steps)
+            made = [cell.step(numbers, sums, h, *states)[0]]
+            states = [numbers.last] if states else []
+        else:
+            for t, live in enumerate(steps):
+                at = slice(t * N, t * N + N)
+                blocks = [each[at] for each in sums]
+                after, *others = cell.step(near.NearNumbers(h), blocks, h[at], *states)
+                made.append(after)
+                states = [
+                    h.of(np.where(live[:, None], *each), np.where(live[:, None], *off))
+                    for new, old in zip(others, states, strict=True)
+                    for each, off in [((new.value, old.value), (new.off, old.off))]
+                ]
+        for array, name in zip(out, ("value", "off"), strict=True):
+            given = np.concatenate([getattr(each, name) for each in made])
+            given = given.reshape(*steps.shape, -1).swapaxes(0, 1)
+            array[:, some] = np.where(steps.T[..., None], given, array[:, some])
+
+
+class _AlongTime(near.NearNumbers):
+    """`Near` numbers at the rows (t, n) of many steps; c goes from step to step."""
+
+    last: near.Near
+
+    def __init__(self, like: near.Near, steps: Truths) -> None:
+        super().__init__(like)
+        self.steps = steps
+
+    def carry(self, c: near.Near, f: near.Near, added: near.Near) -> near.Near:
+        """Compute ``c_t = f c_{t-1} + added``, and its bound, from the c before the first step."""
+        live = self.steps[..., None]
+        factor, df, value, off = (
+            np.where(live, array.reshape(*self.steps.shape, -1), rest)
+            for array, rest in ((f.value, 1), (f.off, 0), (added.value, 0), (added.off, 0))
+        )
+        before, value = _recur(c.value, factor, value)
+        off = np.abs(before) * df + off + live * f.eps * (np.abs(factor * before) + np.abs(value))
+        off = _recur(c.off, np.abs(factor) + df, off)[1]
+        self.last = f.of(value[-1], off[-1])
+        return f.of(value.reshape(f.value.shape), off.reshape(f.off.shape))
+
+
+def _recur(s: Floats, factor: Floats, added: Floats) -> tuple[Floats, Floats]:
+    """Compute ``s_{t-1}`` and ``s_t = factor s_{t-1} + added`` of every step."""
+    before, after = np.empty(added.shape), np.empty(added.shape)
+    for t in range(len(added)):
+        before[t] = s
+        s = np.multiply(factor[t], s, out=after[t])
+        s += added[t]
+    return before, after

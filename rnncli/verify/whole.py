@@ -1,14 +1,11 @@
 """Whole runs: how far they are apart, and how much of that rounding explains.
 
-The tolerance is measured by nudging the weights by a last bit: a program
-whose sums are rounded in another way computes what this one would with
-weights that differ by about a last bit (backward error analysis: Higham
-(2002), "Accuracy and Stability of Numerical Algorithms", section 3.1). So a
-few runs with such weights show, at each place, how far a network drives right
-results apart: by a last bit where it is contracting, by anything where it is
-chaotic. The activations of gated cells are nudged too: weights no longer move
-a gate that is open or closed, but rounding does. And so is what a layer
-normalization takes, since no weight moves that.
+A program whose sums are rounded in another way computes what this one would with weights that
+differ by about a last bit (backward error analysis: Higham (2002), "Accuracy and Stability of
+Numerical Algorithms", section 3.1). So a few runs with such weights show, at each place, how far a
+network drives right results apart: by a last bit where it is contracting, by anything where it is
+chaotic. The activations of gated cells are nudged too: weights no longer move a gate that is open
+or closed, but rounding does.
 """
 
 from collections.abc import Callable
@@ -19,26 +16,19 @@ import numpy as np
 from rnncli.engine.precision import PRECISIONS
 from rnncli.model.activations import Activation
 from rnncli.model.arrays import Floats, Truths
-from rnncli.model.cells import Cell, Multiply
-from rnncli.model.layers import Layer, LayerNormalization
+from rnncli.model.cells import Cell
 from rnncli.model.network import Network
 from rnncli.verify.case import Case
 
 # How far the weights are nudged. Where operands are rounded it is 1/512 of
 # their last bit: enough that some fall on the other side, as in other programs.
 NUDGES = {"float32": 2.0**-23, "float64": 2.0**-52, "tf32": 2.0**-19, "bfloat16": 2.0**-16}
-# Over 381 runs of Keras, PyTorch and ONNX Runtime (trained stacks, and random
-# ones up to chaos) no value that is judged needs more than 2.7 times the
-# largest distance that eight nudged runs show within eight steps, and 99% of
-# the runs need at most 1.3 times.
+# Over 381 runs of Keras, PyTorch and ONNX Runtime no value that is judged needs more than 2.7 times
+# the largest distance that eight nudged runs show within eight steps.
 RUNS, STEPS, FACTOR = 8, 8, 8.0
-# What an activation and a merge may round, in units of the last place: twice
-# what the error of a step allows.
+# What an activation and a merge may round, in units of the last place.
 UNITS = 8
-# What is added to a sum, and so is off as far as the sum is.
-BIASES = ("b_h", "b_n", "b")
-# What no precision rounds, since it is in no product of matrices.
-NORMALIZATION = ("center", "scale", "factor", "shift")
+BIASES, NORMALIZATION = ("b_h", "b_n", "b"), ("center", "scale", "factor", "shift")
 # A value is judged while rounding moves it by at most this share of the largest
 # that its unit has: where operands are rounded, by one of them on the other side.
 SMALL = {"float32": 0.01, "float64": 0.01, "tf32": 0.03, "bfloat16": 0.1}
@@ -64,8 +54,22 @@ def whole_run_bounds(case: Case, ours: Floats, runs: int = RUNS) -> Bounds:
     shown = ours.shape[1]
     if case.network.last:
         ours = np.concatenate([case.run().layers[-1], ours], axis=1)
-    spread = _spread(case, ours, runs)
-    driven = FACTOR * _within_steps(spread)
+    random = np.random.RandomState(0)
+    size = min(1.0, float(np.abs(ours).max(initial=0.0)))
+    spread: Floats = np.zeros(ours.shape)
+    for _ in range(runs):
+        nudged = case._replace(network=_nudge(case, size, random)).run()
+        rows = [nudged.layers[-1]]
+        if case.network.last and nudged.y_n is not None:
+            rows.append(nudged.y_n[:, None])
+        with np.errstate(invalid="ignore"):
+            distance = np.abs(np.concatenate(rows, axis=1).astype(np.float64) - ours)
+        np.maximum(spread, np.where(np.isfinite(distance), distance, np.inf), out=spread)
+    driven = spread.copy()  # within so many steps before and after
+    for shift in range(1, min(STEPS, spread.shape[1] - 1) + 1):
+        np.maximum(driven[:, shift:], spread[:, :-shift], out=driven[:, shift:])
+        np.maximum(driven[:, :-shift], spread[:, shift:], out=driven[:, :-shift])
+    driven *= FACTOR
     judged = driven <= _most_driven(ours, case.precision)
     anywhere = FACTOR * spread.max(axis=(0, 1))
     distance = _rounded(ours) + np.where(judged, driven, anywhere)
@@ -94,82 +98,42 @@ def _most_driven(ours: Floats, precision: str) -> Floats:
     return np.asarray(np.maximum(_rounded(ours), SMALL[precision] * largest))
 
 
-def _spread(case: Case, ours: Floats, runs: int) -> Floats:
-    """Return the largest distance of the nudged runs from our own."""
-    random = np.random.RandomState(0)
-    size = min(1.0, float(np.abs(ours).max(initial=0.0)))
-    spread: Floats = np.zeros(ours.shape)
-    for _ in range(runs):
-        nudged = case._replace(network=_nudged(case, size, random)).run()
-        rows = [nudged.layers[-1]]
-        if case.network.last and nudged.y_n is not None:
-            rows.append(nudged.y_n[:, None])
-        with np.errstate(invalid="ignore"):
-            distance = np.abs(np.concatenate(rows, axis=1).astype(np.float64) - ours)
-        np.maximum(spread, np.where(np.isfinite(distance), distance, np.inf), out=spread)
-    return spread
-
-
-def _nudged(case: Case, size: float, random: np.random.RandomState) -> Network:
-    """Return the network with every weight changed by about a last bit, up or down.
+def _nudge(case: Case, size: float, random: np.random.RandomState) -> Network:
+    """Change every weight of the network by about a last bit, up or down.
 
     Matrices that the precision rounds stay as they are, since all programs
     round them alike. The biases move their sums. What masks rows stays too.
     """
-    precision = PRECISIONS[case.precision]
+    precision, nudge = PRECISIONS[case.precision], NUDGES[case.precision]
     last_bit = float(np.finfo(precision.dtype).eps)
 
     def moved(name: str, array: Floats) -> Floats:
         if array.ndim > 1 and precision.rounds:
             return array
-        nudge = last_bit if name in NORMALIZATION else NUDGES[case.precision]
         by = np.abs(array) + (size if name in BIASES else 0)
-        wide = array.astype(np.float64)
-        return np.asarray(wide + nudge * by * random.choice([-1.0, 1.0], array.shape))
+        share = last_bit if name in NORMALIZATION else nudge
+        signs = random.choice([-1.0, 1.0], array.shape)
+        return np.asarray(array.astype(np.float64) + share * by * signs)
 
     def gates_moved(cell: Cell) -> Cell:
-        if cell.gates == 1:
-            return cell
         activations: dict[str, Any] = {}
-        for name, given in cell.settings.items():
+        for name, given in cell.settings.items() if cell.gates > 1 else ():
             if isinstance(given, Activation):
-                by = NUDGES[case.precision] * random.choice([-1.0, 1.0], cell.hidden_size)
+                by = (nudge * random.choice([-1.0, 1.0], cell.hidden_size)).astype(precision.dtype)
+                activations[name] = NudgedActivation(*given)
                 gate = name == "recurrent_activation"
-                activations[name] = NudgedActivation.of(
-                    given, by.astype(precision.dtype), gate=gate
-                )
+                activations[name].change = (np.add, by) if gate else (np.multiply, 1 + by)
         return cell.replaced(**activations)
 
     masking, layers = case.network.masking, case.network.layers
-    above = (_rows_moved(layer.converted(moved), random) for layer in layers[masking:])
+    above = (layer.converted(moved) for layer in layers[masking:])
     return Network(*layers[:masking], *above, last=case.network.last).with_cells(gates_moved)
 
 
-def _rows_moved(layer: Layer, random: np.random.RandomState) -> Layer:
-    """Nudge what a layer normalization takes."""
-    if not isinstance(layer, LayerNormalization):
-        return layer
-    by = np.finfo(layer.factor.dtype).eps * random.choice([-1.0, 1.0], layer.input_size)
-    return NudgedNormalization.of(layer, by)
-
-
 class NudgedActivation(Activation):
-    """An activation of a gated cell that is off by about a last bit, up or down.
+    """An activation of a gated cell that is off by about a last bit, up or down."""
 
-    The weights move a gate that is nearly open or closed by nothing, and
-    rounding by units of 1; and the other factors of a product by those of
-    their own.
-    """
-
-    by: Floats
-    gate: bool
-
-    @classmethod
-    def of(cls, activation: Activation, by: Floats, *, gate: bool) -> "NudgedActivation":
-        """Perturb a gate by so much, (H,), or another activation by such a share."""
-        nudged = cls(*activation)
-        nudged.by, nudged.gate = by if gate else 1 + by, gate
-        return nudged
+    change: tuple[Callable[..., Any], Floats]
 
     def __eq__(self, other: object) -> bool:
         """Return False for the activation itself, which cells have other arithmetic for."""
@@ -177,41 +141,10 @@ class NudgedActivation(Activation):
 
     def function(self) -> Callable[[Floats, Floats], Any]:
         """Return ``function(a, out)``."""
-        exact = super().function()
-        change, by = np.add if self.gate else np.multiply, self.by
+        exact, (change, by) = super().function(), self.change
 
         def nudged(a: Floats, out: Floats) -> None:
             exact(a, out)
             change(out, by, out)
 
         return nudged
-
-
-class NudgedNormalization(LayerNormalization):
-    """Layer normalization of rows that are off by about a last bit, up or down.
-
-    Where the mean is far over the spread, what is left of a value is rounded
-    by a unit of the mean.
-    """
-
-    by: Floats
-
-    @classmethod
-    def of(cls, layer: LayerNormalization, by: Floats) -> "NudgedNormalization":
-        """Return the same layer, and the share of each of its I features that is added to it."""
-        nudged = cls(layer.factor, layer.shift, layer.epsilon)
-        nudged.by = by
-        return nudged
-
-    def __call__(self, x: Floats, multiply: Multiply = np.matmul) -> Floats:
-        """Normalize rows."""
-        return super().__call__(x + x * self.by.astype(x.dtype), multiply)
-
-
-def _within_steps(values: Floats) -> Floats:
-    """Return the largest of the values of a unit from `STEPS` before a step to `STEPS` after it."""
-    largest = values.copy()
-    for shift in range(1, min(STEPS, values.shape[1] - 1) + 1):
-        np.maximum(largest[:, shift:], values[:, :-shift], out=largest[:, shift:])
-        np.maximum(largest[:, :-shift], values[:, shift:], out=largest[:, :-shift])
-    return largest

@@ -11,15 +11,17 @@ import pytest
 import torch
 from click.testing import CliRunner, Result
 from conftest import GUIDE, NIGHTLY
-from safetensors.torch import save_file
 
 from rnncli.cli import rnn
-from rnncli.model.formats import FORMATS
+from rnncli.model.cells import Cell
+from rnncli.model.formats import FORMATS, load_network
 from rnncli.verify.peers import PEERS
 
 SEQ = ("--seq", "1,2,3,4,5,6", "--hidden", "4")
 FOLDER = Path(__file__).parents[1] / "data" / "models"
 MODELS = sorted(path for path in FOLDER.glob("*") if path.suffix in FORMATS.keys() - {".npz"})
+# What its own library does not run: of Keras 2, float16, the layout of ONNX.
+ALONE = ("keras2_gates", "keras2_masked", "keras_float16", "onnx_layout")
 # What a peer cannot express.
 LACKS = re.compile(r".* (has no|masks no rows between|has one) .*|Keras's hard_sigmoid is .*")
 
@@ -90,19 +92,6 @@ def test_a_peer_that_lacks_something_or_is_absent(monkeypatch: pytest.MonkeyPatc
     assert (result.exit_code, result.stderr[:36]) == (2, "Error: peer torch is not installed: ")
 
 
-def test_the_output_of_a_keras_stack_that_goes_backwards(tmp_path: Path) -> None:
-    keras.utils.set_random_seed(3)
-    layers = [keras.layers.SimpleRNN(4, return_sequences=True, go_backwards=True) for _ in range(2)]
-    x = np.random.RandomState(0).normal(size=(1, 7, 3)).astype(np.float32)
-    np.save(tmp_path / "x.npy", x[0])
-    np.save(tmp_path / "e.npy", np.array(keras.Sequential(layers)(x))[0])
-    network = ("--hidden", "4,4", "--init", "keras", "--seed", "3", "--direction", "backward")
-    expected = ("--expected", tmp_path / "e.npy", "--peer", "onnxruntime")
-    report = verified(tmp_path / "x.npy", *network, *expected, exit_code=1)
-    names = [found["name"] for found in report["explanations"]]
-    assert names == ["backward states in processing order"]
-
-
 @pytest.mark.parametrize("merge", ["concat", "sum"])
 def test_masked_rows_of_a_bidirectional_layer(tmp_path: Path, merge: str) -> None:
     """Zeros in Keras, the state before in rnn, passed over by verify; all others are equal."""
@@ -123,19 +112,39 @@ def test_masked_rows_of_a_bidirectional_layer(tmp_path: Path, merge: str) -> Non
     assert report["results"][0]["verdict"] == "equal"
 
 
-def test_a_port_that_forgot_a_bias_of_pytorch(tmp_path: Path) -> None:
-    x = np.random.RandomState(0).normal(size=(1, 7, 3)).astype(np.float32)
-    np.save(tmp_path / "x.npy", x[0])
-    torch.manual_seed(3)
-    for kind, forgotten in (("input", "bias_hh_l0"), ("recurrent", "bias_ih_l0")):
-        module = torch.nn.RNN(3, 4, batch_first=True)
-        save_file(module.state_dict(), tmp_path / "w.safetensors")
-        with torch.no_grad():
-            getattr(module, forgotten).zero_()
-            np.save(tmp_path / "e.npy", module(torch.from_numpy(x))[0].numpy()[0])
-        options = ("--weights", tmp_path / "w.safetensors", "--expected", tmp_path / "e.npy")
-        report = verified(tmp_path / "x.npy", *options, "--peer", "torch", exit_code=1)
-        assert [found["name"] for found in report["explanations"]] == [f"{kind} bias only"]
+@pytest.mark.parametrize(
+    ("name", "file"),
+    [("keras", "keras_lstm.keras"), ("torch", "torch_trace.pt"), ("onnxruntime", "onnx_lstm.onnx")],
+)
+def test_a_file_that_is_read_wrongly_is_found(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, name: str, file: str
+) -> None:
+    """Its library runs the file itself."""
+    path = FOLDER / file
+    np.save(tmp_path / "x.npy", np.load(path.with_suffix(".npz"))["x"])
+    options = (tmp_path / "x.npy", "--weights", path, "--peer", name)
+    result = of_peers(verified(*options))[name]
+    assert (result["verdict"], result["note"]) == ("equal", f"ran {file} itself")
+
+    def wrong(*arguments: Any) -> Any:
+        loaded = load_network(*arguments)
+
+        def biased(cell: Cell) -> Cell:
+            return cell.replaced(cell.weights._replace(b_h=cell.weights.b_h + np.float32(0.1)))
+
+        return loaded._replace(network=loaded.network.with_cells(biased))
+
+    monkeypatch.setattr("rnncli.model.formats.load_network", wrong)
+    monkeypatch.setattr("rnncli.cli.networks._LAST", {})
+    assert of_peers(verified(*options, exit_code=1))[name]["verdict"] == "different"
+
+
+def test_no_code_of_a_pickle_is_run(tmp_path: Path) -> None:
+    note = "cannot run m.pt: a pickle, which may run any code, is not loaded"
+    torch.save(torch.nn.RNN(1, 2).state_dict(), tmp_path / "m.pt")
+    report = verified("--seq", "1,2", "--weights", tmp_path / "m.pt", "--peer", "torch")
+    result = of_peers(report)["torch"]
+    assert (result["verdict"], result["note"]) == ("equal", f"{note}; built from its weights")
 
 
 # By default one of twenty: each framework's, with heads, masks and embeddings.
@@ -150,11 +159,15 @@ def test_a_saved_model_is_equal_in_every_peer_that_has_it(tmp_path: Path, model:
     table = [",".join(map(str, row)) for row in (["sequence", *names], *rows)]
     (tmp_path / "x.csv").write_text("\n".join([*table, ""]))
     data = (tmp_path / "x.csv", "--group-by", "sequence", "--columns", ",".join(names))
-    report = verified(*data, "--weights", model, *options, "--expected", expected)
-    file, loop, *others = report["results"]
-    assert (file["name"], file["verdict"]) == (str(expected), "equal")
-    assert (loop["name"], loop["verdict"]) == ("float64 loop", "equal")
-    for item in others:
-        note = item.get("note", "")
-        assert item["verdict"] == "equal" or (item["name"] in PEERS and LACKS.fullmatch(note)), item
-    assert {item["name"] for item in others} >= PEERS.keys()
+    network = ("--weights", model, *options)
+    report = verified(*data, *network, "--expected", expected)
+    assert [item["name"] for item in report["results"][:2]] == [str(expected), "float64 loop"]
+    assert all(item["verdict"] == "equal" or "note" in item for item in report["results"])
+    results = of_peers(verified(*data, *network))
+    assert list(results) == list(PEERS)
+    for item in results.values():
+        assert item["verdict"] == "equal" or LACKS.fullmatch(item["note"]), item
+    own = {".keras": "keras", ".onnx": "onnxruntime"}.get(model.suffix)
+    if own and not options:
+        note = results[own]["note"]
+        assert note.endswith("; built from its weights" if model.stem in ALONE else " itself"), note

@@ -1,91 +1,56 @@
 """The diagnosis of a result that differs: the mistakes that people make in a port.
 
-Every hypothesis in `HYPOTHESES` has one signature, ``hypothesis(case,
-theirs)``: it yields, each with a name, a case and a result as they would be
-if it were the cause. If these are judged equal, it explains the result.
-Parameters stand between backticks, as in "`precision` tf32"; the command
-line shows them as its options.
-
-A mistake in a cell is one more entry in `CELL_CHANGES`: it is looked for in all
-cells, and in each layer and direction alone. Any other one is in `cases`.
+A mistake (`rnncli.verify.diagnosis.mistakes`) is a case and a result as they
+would be if it were the cause. If these are judged equal, it explains the
+result. Parameters stand between backticks, as in "`precision` tf32"; the
+command line shows them as its options.
 """
 
-from collections.abc import Callable, Iterator
-from math import isclose
+from math import isclose, nan
 
 import numpy as np
 
 from rnncli.model.arrays import Floats
 from rnncli.verify.case import Case
-from rnncli.verify.comparison import ENOUGH, Comparison, Tolerance, distances
-from rnncli.verify.diagnosis.cases import (
-    another_merge,
-    carried_on,
-    cell_state,
-    directions_exchanged,
-    features_permuted,
-    final_rows,
-    halves_exchanged,
-    head_changed,
-    not_reversed,
-    processing_order,
-    products_rounded,
-    rows_shifted,
-    start_left_out,
-    time_reversed,
-)
-from rnncli.verify.diagnosis.cells import Tried, all_cells_changed, some_cells_changed
+from rnncli.verify.comparison import ENOUGH, Comparison, distances
+from rnncli.verify.diagnosis.mistakes import mistakes
 from rnncli.verify.steps import can_judge_steps, case_step_errors, cell_outputs
-from rnncli.verify.whole import Bounds, can_be_equal, whole_run_bounds
+from rnncli.verify.whole import can_be_equal, whole_run_bounds
 
 # Digits after the point that states are looked at for; more are those of float32 itself.
 MOST_DIGITS = 6
-# A hypothesis is judged at all if it reproduces so many of the values in the first rows of
-# a few sequences. Where both directions are in all rows, a longer piece is run for them.
+# A mistake is judged at all if it reproduces so many of the values in the first rows of a few
+# sequences. Where rows hang on later ones, a longer piece is run for them.
 SCREENED, SEQUENCES, ROWS, PIECE = 0.5, 4, 32, 160
 # So few nudged runs are enough to see whether half of the values are near.
 NUDGED = 2
-# Two hypotheses that leave so little reproduce a result equally well, in units of the last place.
+# Two mistakes that leave so little reproduce a result equally well, in units of the last place.
 UNITS = 32
 # What leaves more than so many times what the closest leaves does not explain the result.
 LOOSE = 4
-
-# From simple to involved: of those that leave as much the first is named.
-HYPOTHESES: tuple[Callable[[Case, Floats], Iterator[Tried]], ...] = (
-    products_rounded,
-    all_cells_changed,
-    another_merge,
-    directions_exchanged,
-    time_reversed,
-    processing_order,
-    not_reversed,
-    start_left_out,
-    carried_on,
-    rows_shifted,
-    halves_exchanged,
-    head_changed,
-    cell_state,
-    final_rows,
-    features_permuted,
-    some_cells_changed,
-)
+# A line is fitted to so many values at least, and to this share of their deviation.
+FITTED, CLOSE = 6, 1e-3
+# So far over what rounding does in a right run are the bounds of whole runs.
+TYPICAL = 16
 
 
-def explain(case: Case, theirs: Floats, tolerance: Tolerance | None = None) -> dict[str, float]:
-    """Find what reproduces a result."""
-    ours = case.outputs()[-1]
-    before = distances(ours, theirs) if ours.shape == theirs.shape else None
+def explain(comparison: Comparison, theirs: Floats) -> dict[str, float]:
+    """Find what reproduces a result, with the distance that is left."""
     found: dict[str, float] = {}
-    for hypothesis in HYPOTHESES:
-        for name, tried, result in hypothesis(case, theirs):
+    if theirs.any():  # zeros explain nothing
+        for name, tried, result in mistakes(comparison.case, theirs):
             with np.errstate(over="ignore", invalid="ignore"):  # an exponential, say
-                near = _may_be_equal(tried, result, tolerance)
-                left = _distance_left(tried, result, before, tolerance) if near else None
+                left = None
+                if _may_be_equal(comparison, tried, result):
+                    left = _distance_left(comparison, tried, result, theirs)
             if left is not None:
                 found.setdefault(name, left)
+    ours = comparison.ours
     size = max(1.0, float(np.abs(theirs).max(initial=0.0)))
     found = _simplest(found, UNITS * float(np.finfo(ours.dtype).eps) * size)
-    found |= fewer_digits(ours, theirs)
+    if ours.shape == theirs.shape:
+        found |= fewer_digits(ours, theirs)
+        found = found or scaled_output(comparison, theirs) or in_float16(comparison, theirs)
     return dict(sorted(found.items(), key=lambda item: item[1]))
 
 
@@ -101,23 +66,37 @@ def _simplest(found: dict[str, float], least: float) -> dict[str, float]:
     return kept
 
 
-def _may_be_equal(case: Case, theirs: Floats, tolerance: Tolerance | None) -> bool:
+def _may_be_equal(comparison: Comparison, case: Case, theirs: Floats) -> bool:
     """Return whether the first rows of a few sequences are near enough to judge the rest.
 
-    Rows of a cell do not depend on what it comes to later. Where both directions
-    are in all rows, the backward ones begin at the end of a longer piece, and
-    values may be off by what they remember.
+    Rows of a cell do not depend on what it comes to later. One row a sequence hangs on the
+    last steps, and rows of both directions on later ones; what lies beyond moves them little.
     """
-    rows = case.rows()
-    if theirs.shape != (*rows.shape, case.network.output_size) or not rows.any():
+    rows, tolerance, network = case.rows(), comparison.tolerance, case.network
+    if theirs.shape != (*rows.shape, network.output_size) or not rows.any():
         return False
-    if tolerance is None and can_judge_steps(case.network):
-        return _steps_are_near(case, theirs)
-    cut, ours, theirs, off = _piece(case, theirs)
-    distance = np.maximum(distances(ours, theirs) - off, 0)
+    if tolerance is None and can_judge_steps(network):
+        (layer,) = network.layers
+        for number, direction in enumerate(layer.directions):
+            cut, some = _first_rows(case, theirs, ROWS, backward=direction == "backward")
+            errors = case_step_errors(cut, [some])
+            assert errors is not None
+            of_cell = cell_outputs(layer, errors)[number]
+            if (of_cell[cut.running()] <= 1).mean() < SCREENED:
+                return False
+        return True
+    whole, last = network.needs_whole_sequences, bool(network.last)
+    count = case.x.shape[1] if whole and last else PIECE if whole or last else ROWS
+    cut, some = _first_rows(case, theirs, count, backward=last)
+    ours = cut.outputs()[-1]
+    distance = distances(ours, some)
+    if count == PIECE < case.x.shape[1]:  # our own rows show how far the rest moves them
+        own, right = _first_rows(comparison.case, comparison.ours, count, backward=last)
+        off = distances(own.outputs()[-1], right)[:, :ROWS]
+        distance = np.maximum(distance - 2 * off.max(axis=(0, 1)), 0)
     first = cut._replace(lengths=np.minimum(cut.lengths, ROWS))
     if tolerance is not None:
-        near = distance <= tolerance.atol + tolerance.rtol * np.abs(theirs)
+        near = distance <= tolerance.atol + tolerance.rtol * np.abs(some)
     elif can_be_equal(first, ours, ours + distance, SCREENED):
         bounds = whole_run_bounds(cut, ours, NUDGED)
         near = (distance <= bounds.distance) | ~bounds.judged
@@ -126,61 +105,7 @@ def _may_be_equal(case: Case, theirs: Floats, tolerance: Tolerance | None) -> bo
     return bool(near[first.rows()].mean() >= SCREENED)
 
 
-def _steps_are_near(case: Case, theirs: Floats) -> bool:
-    """Return whether each cell of the one layer takes its first steps so."""
-    (layer,) = case.network.layers
-    for number, direction in enumerate(layer.directions):
-        cut, rows = _first_rows(case, theirs, ROWS, direction == "backward")
-        errors = case_step_errors(cut, [rows])
-        assert errors is not None
-        of_cell = cell_outputs(layer, errors)[number]
-        if (of_cell[cut.running()] <= 1).mean() < SCREENED:
-            return False
-    return True
-
-
-def _piece(case: Case, theirs: Floats) -> tuple[Case, Floats, Floats, Floats]:
-    """Return a piece of a few sequences, our output and theirs, and how far ours may be off.
-
-    What one row a sequence hangs on is the last rows, unless the network goes
-    backward too. It is off by what those before them move it.
-    """
-    if case.network.last:
-        longest = case.x.shape[1]
-        count = longest if case.network.needs_whole_sequences else PIECE
-        cut, rows = _first_rows(case, theirs, count, backward=True)
-        ours, shorter = cut.outputs()[-1], cut
-        if count < longest:
-            shorter, _ = _first_rows(case, theirs, count // 2, backward=True)
-        return cut, ours, rows, distances(ours, shorter.outputs()[-1])
-    if case.network.needs_whole_sequences:
-        cut, rows = _first_rows(case, theirs, PIECE)
-        ours, off = _first_outputs(cut)
-        return cut, ours, rows, off
-    cut, rows = _first_rows(case, theirs, ROWS)
-    ours = cut.outputs()[-1]
-    return cut, ours, rows, np.zeros(ours.shape)
-
-
-def _first_outputs(cut: Case) -> tuple[Floats, Floats]:
-    """Run a piece; return also how far a unit's first rows are from those of half of it.
-
-    What lies beyond the piece moves them less.
-    """
-    half = np.minimum(cut.lengths, PIECE // 2)
-    twice = cut._replace(
-        x=np.concatenate([cut.x, cut.x]),
-        h0=np.concatenate([cut.h0, cut.h0]),
-        lengths=np.concatenate([cut.lengths, half]),
-    )
-    ours, shorter = np.split(twice.outputs()[-1], 2)
-    off = distances(ours, shorter)[:, :ROWS].max(axis=(0, 1))
-    return ours, np.asarray(off)
-
-
-def _first_rows(
-    case: Case, theirs: Floats, count: int, backward: bool = False
-) -> tuple[Case, Floats]:
+def _first_rows(case: Case, theirs: Floats, count: int, *, backward: bool) -> tuple[Case, Floats]:
     """Return the rows of a few sequences to which a direction comes first."""
     some = np.flatnonzero(case.lengths)[:SEQUENCES]
     lengths = np.minimum(case.lengths[some], count)
@@ -192,46 +117,37 @@ def _first_rows(
 
 
 def _distance_left(
-    case: Case, theirs: Floats, before: Floats | None, tolerance: Tolerance | None
+    comparison: Comparison, case: Case, theirs: Floats, original: Floats
 ) -> float | None:
     """Return how far a case is from what it explains; None where it does not.
 
-    Zeros alone explain nothing.
+    Whole runs are explained if most of the difference is gone too: what rounds operands has
+    wide bounds. Distances are shares of the bound of each value: units may be of unlike size.
     """
-    layers = case.outputs()
-    ours = layers[-1]
-    if ours.shape != theirs.shape or not case.rows().any() or not ours.any():
+    ours = case.outputs()[-1]
+    if ours.shape != theirs.shape or not ours.any():
         return None
-    comparison = Comparison(case, layers, tolerance)
-    whole = tolerance is None and not can_judge_steps(case.network)
+    tried = Comparison(case, [ours], comparison.tolerance)
+    whole = tried.tolerance is None and not can_judge_steps(case.network)
     if whole and not can_be_equal(case, ours, theirs, ENOUGH):
         return None
     try:
-        verdict = comparison.judge(theirs)
+        verdict = tried.judge(theirs)
     except ValueError:  # too little can be judged
         return None
-    left = distances(ours, theirs)
-    if not verdict.equal or (whole and not _is_nearer(left, before, comparison.bounds)):
-        return None
-    return verdict.difference
-
-
-def _is_nearer(left: Floats, before: Floats | None, bounds: Bounds) -> bool:
-    """Return whether most of the difference is gone: what rounds operands has wide bounds.
-
-    Distances are shares of the bound of each value: units may be of unlike size.
-    """
-    if before is None or before.shape != left.shape:
-        return True
-    most_left, most_before = (
-        (distance / bounds.distance)[bounds.judged].max() for distance in (left, before)
-    )
-    return bool(most_left <= most_before / 4)
+    if whole and comparison.ours.shape == original.shape == ours.shape:
+        left, before = (
+            float((distance / tried.bounds.distance)[tried.bounds.judged].max())
+            for distance in (distances(ours, theirs), distances(comparison.ours, original))
+        )
+        if not left <= before / 4:
+            return None
+    return verdict.difference if verdict.equal else None
 
 
 def fewer_digits(ours: Floats, theirs: Floats) -> dict[str, float]:
     """Find the rounding of a result whose digits alone were cut."""
-    if ours.shape != theirs.shape or not theirs.any():
+    if not theirs.any():
         return {}
     difference = float(distances(ours, theirs).max())
     last_bit = np.finfo(ours.dtype).eps * max(1.0, np.abs(theirs).max())
@@ -241,4 +157,45 @@ def fewer_digits(ours: Floats, theirs: Floats) -> dict[str, float]:
             return {f"rounding to {digits} digits after the point": difference}
     if (theirs.astype(np.float16) == theirs).all() and (ours.astype(np.float16) == theirs).all():
         return {"rounding to float16": difference}
+    return {}
+
+
+def scaled_output(comparison: Comparison, theirs: Floats) -> dict[str, float]:
+    """Find a line on which the result lies over ours: one for all values, or for each of a head."""
+    network, rows = comparison.case.network, comparison.case.rows()
+    if not theirs.any():
+        return {"all values are 0": nan}
+    name, y = "y" if network.head else "h", theirs[rows].astype(np.float64)
+    x, O = comparison.ours[rows].astype(np.float64), y.shape[1]
+    for groups in [[slice(None)], [slice(k, k + 1) for k in range(O)]][: 1 + bool(network.head)]:
+        pairs = [(x[:, some].ravel(), y[:, some].ravel()) for some in groups]
+        if any(a.size < FITTED or not a.var() > 0 for a, _ in pairs):
+            continue
+        slopes = [float(((a - a.mean()) * b).mean() / a.var()) for a, b in pairs]
+        lines = [(m, float((b - m * a).mean())) for m, (a, b) in zip(slopes, pairs, strict=True)]
+        slope, shift = (np.repeat(each, O // len(lines)) for each in np.transpose(lines))
+        off = np.abs(y - slope * x - shift)
+        if not (off.max(axis=0) <= CLOSE * y.std(axis=0)).all():
+            continue
+        bounds, eps = comparison.bounds, float(np.finfo(theirs.dtype).eps)
+        bound = np.abs(slope) * bounds.distance[rows] + 8 * eps * (np.abs(y) + np.abs(shift))
+        if bounds.judged[rows].mean() >= ENOUGH and (off <= bound).all():
+            if np.allclose(slope, -1) and np.allclose(shift, 0, atol=1e-6):
+                return {"the sign of the output flipped": float(off.max())}
+            each = [f"{a:.6g} {name}" + f" {b:+.6g}" * bool(abs(b) > 1e-6) for a, b in lines]
+            each = [text.replace(" +", " + ").replace(" -", " - ") for text in each]
+            return {f"the output scaled: expected = {', '.join(each)}": float(off.max())}
+    return {}
+
+
+def in_float16(comparison: Comparison, theirs: Floats) -> dict[str, float]:
+    """Find a result that was computed in float16: its last bit explains the distance."""
+    rows, ours, bounds = comparison.case.rows(), comparison.ours, comparison.bounds
+    if not (theirs.astype(np.float16) == theirs).all():
+        return {}
+    wider = float(np.finfo(np.float16).eps / np.finfo(ours.dtype).eps) / TYPICAL
+    distance, bound = distances(ours, theirs)[rows], wider * bounds.distance[rows]
+    told = bound <= 0.1 * ours[rows].std(axis=0)
+    if told.mean() >= ENOUGH and (distance <= bound).all():
+        return {"float16 throughout": float(distance.max())}
     return {}

@@ -1,22 +1,32 @@
-"""Peers: the same network in another library, to check against and to race.
+"""Peers: the same network, or its own file, in another library, to check against and to race.
 
-A peer is a module here with a function ``build``, as `build` calls it, that
-imports its library only then; and an entry in `PEERS`.
+A peer is a module here, which imports its library only when it is called, and an entry in `PEERS`:
+
+make(layer)
+    Returns ``forward(x, start, lengths, mask)``, which gives the output (N, T, O) of a layer and
+    its final states, (D, N, size) for each name of its state, as `start` has them.
+open_file(path)
+    Returns ``forward(x, lengths)``, which gives all outputs of the model in a file, or None.
+TITLE, PRECISIONS, LACKS
+    Its name, its precisions, and what it lacks of what `_check` knows.
 """
 
-from collections.abc import Callable, Collection, Mapping, Sequence
+import os
+import warnings
+from collections.abc import Callable, Collection, Sequence
+from functools import partial
 from importlib import import_module
 from math import isinf
-from typing import Any, NamedTuple, Protocol, TypeAlias, TypeVar, cast
+from typing import Any, cast
 
 import numpy as np
+from numpy.typing import NDArray
 
 from rnncli.engine.precision import PRECISIONS
 from rnncli.engine.run import States
 from rnncli.model.activations import Activation
 from rnncli.model.arrays import Floats, Integers
-from rnncli.model.cells import GRU, LSTM, RNN, Cell
-from rnncli.model.cells.gates import ordered
+from rnncli.model.cells import GRU, LSTM, RNN
 from rnncli.model.errors import choice
 from rnncli.model.layers import (
     Dense,
@@ -24,6 +34,7 @@ from rnncli.model.layers import (
     Layer,
     LayerNormalization,
     Masking,
+    Masks,
     Normalization,
     Pointwise,
     Recurrent,
@@ -36,53 +47,11 @@ PEERS = {
     "torch": ("torch",),
     "onnxruntime": ("onnxruntime", "onnxruntime-gpu"),
 }
-
-# The cells that peers have, and a layer with its own.
-PeerCell: TypeAlias = RNN | LSTM | GRU
-PeerLayer: TypeAlias = tuple[Layer, Sequence[PeerCell]]
-# The layers without state that they have.
-STATELESS = (Dense, Embedding, LayerNormalization, Masking, Normalization, Pointwise)
-Tensor = TypeVar("Tensor")
-Value = TypeVar("Value")
+KNOWN = (Recurrent, Dense, Embedding, LayerNormalization, Masking, Normalization, Pointwise)
 
 
 class Unsupported(ValueError):  # noqa: N818 - no mistake of the caller's: the peer lacks something
-    """A network, a precision or an input that a peer cannot express."""
-
-
-class Peer(Protocol):
-    """A network built in another library, ready to run.
-
-    Parameters
-    ----------
-    x : array, shape (N, T, I)
-        Input at every step, T at least 1.
-    h0 : array, shape (N, S)
-        Initial state of all cells, as ``Network.state_slices`` places it.
-    lengths : array of int, shape (N,), optional
-        Number of steps of each sequence, 1 to T; T by default.
-
-    Returns
-    -------
-    States
-        As `rnncli.engine.run.run` returns them for a batch.
-    """
-
-    def __call__(self, x: Floats, h0: Floats, lengths: Integers | None = None) -> States:
-        """Run the network over a batch of sequences."""
-
-
-def build(
-    name: str, network: Network, *, precision: str = "float32", all_layers: bool = False
-) -> Peer:
-    """Build a network in a peer."""
-    choice("peer", name, PEERS)
-    member = import_module(f"{__name__}.{name}")
-    try:
-        peer: Peer = member.build(network, precision=precision, all_layers=all_layers)
-    except ImportError as error:
-        raise ValueError(f"peer {name}: {error}: {requirement(name)}") from error
-    return peer
+    """A network, a precision, an input or a file that a peer cannot run."""
 
 
 def version(name: str) -> str | None:
@@ -103,177 +72,158 @@ def requirement(name: str) -> str:
     return "pip install 'rnncli[peers]'"
 
 
-# What the peers share
+def build(
+    name: str, network: Network, *, precision: str = "float32", all_layers: bool = False
+) -> Callable[..., States]:
+    """Build a network in a peer, to be run as `rnncli.engine.run.run` runs a batch.
 
-
-class Kind(NamedTuple):
-    """What a library has for a kind of cell.
-
-    Parameters
-    ----------
-    name : str
-        Its class, or its operator.
-    gates : sequence of int
-        Which of our gates stands at each place of its own.
-    lacks : collection of str
-        What it has not, of the names that `particulars` has.
+    It takes x, (N, T, I), h0, (N, S), and lengths from 1 to T, or none.
     """
+    peer = _module(name)
+    if precision not in peer.PRECISIONS:
+        raise lacks(peer.TITLE, f"precision {precision}", peer.PRECISIONS)
+    spelled = Network(*map(_spell_out, network.layers), last=network.last)
+    layers = spelled.converted(PRECISIONS[precision].convert).layers
+    for layer in layers:
+        _check(peer, layer)
+    try:
+        made = [peer.make(layer) for layer in layers]
+    except ImportError as error:
+        raise ValueError(f"peer {name}: {error}: {requirement(name)}") from error
 
-    name: str
-    gates: Sequence[int]
-    lacks: Collection[str] = ()
-
-    def ordered(self, array: Floats) -> Floats:
-        """Return an array (..., gates * H) with the gates in the order of the library."""
-        return ordered(array, self.gates)
-
-
-class Library(NamedTuple):
-    """What a peer is built with.
-
-    Parameters
-    ----------
-    name : str
-    titles : str
-        What an error calls a kind of cell, with braces for its name.
-    kinds : mapping
-        The kinds of cells that it has, by our own classes.
-    masks : bool
-        Whether its cells keep their state at masked rows.
-    """
-
-    name: str
-    titles: str
-    kinds: Mapping[type, Kind]
-    masks: bool = False
-
-    def title(self, *cells: Cell) -> str:
-        """Return what an error calls the kind of the first cell that it has."""
-        kinds = (self.kinds[type(cell)] for cell in cells if type(cell) in self.kinds)
-        first = next(kinds, None)
-        return self.titles.format(first.name) if first else self.name
-
-    def title_of(self, network: Network) -> str:
-        """Return `title` for all cells of a network."""
-        return self.title(*(cell for layer in network.layers for cell in layer.cells))
-
-    def layers(self, network: Network) -> list[PeerLayer]:
-        """Return the layers of a network, each with its cells."""
-        layers: list[PeerLayer] = []
-        for layer in network.layers:
-            if not isinstance(layer, (Recurrent, *STATELESS)):
-                known = [kind.__name__ for kind in (Recurrent, *STATELESS)]
-                raise lacks(self.name, "layer", type(layer).__name__, known)
-            if layer.masks and not self.masks:
-                raise Unsupported(f"{self.name} masks no rows between others")
-            cells = [cell for cell in layer.cells if isinstance(cell, PeerCell)]
-            if len(cells) < len(layer.cells):
-                names = ", ".join(type(cell).__name__ for cell in layer.cells)
-                known = [kind.__name__ for kind in self.kinds]
-                raise lacks(self.name, "cell", names, known)
-            layers.append((layer, cells))
-        for cell in (cell for _, cells in layers for cell in cells):
-            for what, has in particulars(cell).items():
-                if what in self.kinds[type(cell)].lacks:
-                    raise Unsupported(
-                        f"{self.title(cell)} has no {what}, and the network has {has}"
-                    )
-        return layers
+    return partial(_run, peer.TITLE, network, made, precision, all_layers)
 
 
-def particulars(cell: PeerCell) -> dict[str, str]:
-    """Return what a cell has that not every library knows, and what it is called here."""
-    weights, has = cell.weights, {}
-    if not isinf(cell.clip):
-        has["clip"] = f"clip {cell.clip:g}"
-    if weights.w_ch is not None:
-        has["peepholes"] = "w_ch"
-    if weights.W_hr is not None:
-        has["projection"] = "W_hr"
-    return has
-
-
-def activations(cell: PeerCell) -> list[Activation]:
-    """Return the functions of a cell: of its gates, of the candidate, of the output."""
-    names = ("recurrent_activation", "activation", "output_activation")
-    return [cell.settings[name] for name in names if name in cell.settings]
-
-
-def stateless_activation(layer: Layer) -> Activation | None:
-    """Return the function of a layer without state, one of rows by its name; None for none."""
-    given = layer.settings.get("activation")
-    return Activation(given) if isinstance(given, str) else given
-
-
-def normalized(layer: Normalization, x: Tensor, tensor: Callable[[Floats], Any]) -> Tensor:
-    """Return what a normalization gives, by the arithmetic of a library."""
-    y: Any = (x - tensor(layer.center)) / tensor(layer.scale)
-    if layer.factor is not None:
-        y = y * tensor(layer.factor)
-    if layer.shift is not None:
-        y = y + tensor(layer.shift)
-    return cast(Tensor, y)
-
-
-def as_states(
+def _run(
+    title: str,
     network: Network,
-    outputs: Sequence[Floats],
-    h_n: Floats,
-    lengths: Integers | None,
-    *,
+    made: Sequence[Callable[..., Any]],
+    precision: str,
     all_layers: bool,
+    x: Floats,
+    h0: Floats,
+    lengths: Integers | None = None,
 ) -> States:
-    """Return what a peer computed as `rnncli.engine.run.run` returns it."""
-    outputs = list(outputs)
-    layers = network.layers[-len(outputs) :]
-    for number, layer in enumerate(layers):
-        if lengths is not None and (network.masking or not layer.cells):
-            N, T, _ = outputs[number].shape
-            running = np.arange(T) < np.broadcast_to(lengths[:, None], (N, T))
-            outputs[number] = np.where(running[..., None], outputs[number], 0)
-    top = len(outputs) - 1 - network.head
-    y = outputs[-1] if network.head else None
-    return States(outputs[top], h_n, tuple(outputs) if all_layers else (), y)
+    if x.shape[1] < 1 or (lengths is not None and (lengths < 1).any()):
+        raise Unsupported(f"{title} runs no sequence without steps")
+    if network.masking and h0.any():
+        raise Unsupported(f"{title} has no masked rows after an initial state")
+    mask = running = None if lengths is None else np.arange(x.shape[1]) < lengths[:, None]
+    h, h_n, outputs = np.asarray(x, precision), np.empty(h0.shape, precision), []
+    for layer, forward, slices in zip(network.layers, made, network.state_slices, strict=True):
+        if layer.masks:
+            kept = ~cast(Masks, layer).masked(h)
+            mask = kept if mask is None else mask & kept
+        states = list(zip(*slices, strict=True))  # where the cells have them, a name each
+        start = [np.stack([h0[:, place] for place in each]) for each in states]
+        h, finals = forward(h, [each.astype(precision) for each in start], lengths, mask)
+        for each, final in zip(states, finals, strict=True):
+            for place, array in zip(each, final, strict=True):
+                h_n[:, place] = array
+        outputs.append(h if running is None else np.where(running[..., None], h, 0))
+    y, top = outputs[-1] if network.head else None, outputs[-1 - network.head]
+    return States(top, h_n, tuple(outputs) if all_layers else (), y)
 
 
-def converted(title: str, network: Network, precision: str, precisions: Collection[str]) -> Network:
-    """Return the network with its arrays in a precision."""
-    if precision not in precisions:
-        raise lacks(title, "precision", precision, precisions)
-    layers = map(_spelled_out, network.layers)
-    return Network(*layers, last=network.last).converted(PRECISIONS[precision].convert)
+def _module(name: str) -> Any:
+    choice("peer", name, PEERS)
+    return import_module(f"{__name__}.{name}")
 
 
-def _spelled_out(layer: Layer) -> Layer:
+def _check(peer: Any, layer: Layer) -> None:
+    """Raise `Unsupported` where a peer lacks what a layer has."""
+    if not isinstance(layer, KNOWN):
+        raise lacks(peer.TITLE, f"layer {type(layer).__name__}")
+    if layer.masks and "masks" in peer.LACKS:
+        raise Unsupported(f"{peer.TITLE} masks no rows between others")
+    for cell in layer.cells:
+        if type(cell) not in (RNN, LSTM, GRU):
+            raise lacks(peer.TITLE, f"cell {type(cell).__name__}")
+        has = {"peepholes": cell.weights.w_ch is not None, "clip": not isinf(cell.settings["clip"])}
+        has["projection"] = cell.weights.W_hr is not None
+        for what in peer.LACKS:
+            if has.get(what):
+                raise lacks(f"{peer.TITLE}'s {type(cell).__name__}", what)
+
+
+def _spell_out(layer: Layer) -> Layer:
     """Return ``alpha x + beta`` as a layer of arrays, for libraries that have no such function."""
-    if not isinstance(layer, Pointwise) or not isinstance(layer.activation, Activation):
-        return layer
-    name, parameters = layer.activation
-    if name != "affine":
+    name, parameters = row_activation(layer) or ("", ())
+    if not isinstance(layer, Pointwise) or name != "affine":
         return layer
     none, one, alpha, beta = (np.full(layer.input_size, value) for value in (0.0, 1.0, *parameters))
     return Normalization(none, one, beta, alpha)
 
 
-def lacks(library: str, kind: str, wanted: object, has: Collection[str]) -> Unsupported:
+def lacks(title: str, what: str, has: Collection[str] = ()) -> Unsupported:
     """Return the error that a library lacks something, with what it has instead."""
-    *others, last = has
-    listed = f"{', '.join(others)} and {last}" if others else last
-    return Unsupported(f"{library} has no {kind} {wanted}; it has {listed}")
+    return Unsupported(f"{title} has no {what}" + f"; it has {', '.join(has)}" * bool(has))
 
 
-def one_for_both(library: str, kind: str, wanted: Sequence[Value]) -> Value:
-    """Return what the cells of a layer have, for a library that has one for both directions."""
-    one, *others = dict.fromkeys(wanted)
-    if others:
-        raise Unsupported(
-            f"{library} has one {kind} for both directions of a layer, "
-            f"and the network has {one} and {others[0]}"
-        )
-    return one
+def row_activation(layer: Layer) -> Activation | None:
+    """Return the function of a layer without state, one of rows by its name; None for none."""
+    given = layer.settings.get("activation")
+    return Activation(given) if isinstance(given, str) else given
 
 
-def refuse_no_steps(library: str, x: Floats, lengths: Integers | None) -> None:
-    """Raise `Unsupported` if a sequence has no steps: no peer runs one."""
-    if x.shape[1] < 1 or (lengths is not None and (lengths < 1).any()):
-        raise Unsupported(f"{library} runs no sequence without steps")
+def normalize(x: Any, center: Any, scale: Any, factor: Any = None, shift: Any = None) -> Any:
+    """Compute a normalization by the arithmetic of a library."""
+    y = (x - center) / scale
+    y = y if factor is None else y * factor
+    return y if shift is None else y + shift
+
+
+def run_file(
+    name: str, path: str, x: NDArray[Any], lengths: Integers, ours: Floats
+) -> Floats | None:
+    """Run the model in a file by its own library, over steps x (N, T, I) or whole numbers (N, T).
+
+    None where the library has no such files. A file does not say whether its model takes the batch
+    or the steps first, and may give several outputs: the one nearest to `ours` is returned.
+    """
+    theirs: Floats = np.zeros(ours.shape, np.float32)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        try:
+            forward = _module(name).open_file(path)
+        except Exception as error:  # whatever a library raises
+            raise _not_run(path, error) from error
+        if forward is None:
+            return None
+        for length in np.unique(lengths):
+            some = np.flatnonzero(lengths == length)
+            steps = slice(length if ours.shape[1] > 1 else 1)
+            try:
+                theirs[some, steps] = _nearest(forward, path, x[some, :length], ours[some, steps])
+            except Unsupported:  # a model of one sequence at a time
+                if len(some) == 1:
+                    raise
+                for n in some:
+                    one = slice(n, n + 1)
+                    theirs[one, steps] = _nearest(forward, path, x[one, :length], ours[one, steps])
+    return theirs
+
+
+def _nearest(
+    forward: Callable[..., Sequence[Any]], path: str, x: NDArray[Any], ours: Floats
+) -> Floats:
+    found, errors = [], []
+    N, rows, _ = ours.shape
+    for turned, given in [(0, x), (1, x.swapaxes(0, 1)), *([(0, x[0])] if N == 1 else [])]:
+        try:
+            outputs = forward(np.ascontiguousarray(given), np.full(N, x.shape[1]))
+        except Exception as error:  # whatever a library raises, of another layout, say
+            errors.append(error)
+            continue
+        for y in (np.asarray(each) for each in outputs):
+            if y.size == ours.size and y.dtype == np.float32:
+                y = y.reshape(rows, N, -1).swapaxes(0, 1) if turned else y
+                found.append(y.reshape(ours.shape))
+    if not found:
+        raise _not_run(path, *errors, ValueError("no output of float32 has the shape of ours"))
+    return min(found, key=lambda y: float(np.abs(y - ours).max()))
+
+
+def _not_run(path: str, error: Exception, *_: Exception) -> Unsupported:
+    reason = next(filter(None, str(error).splitlines()), type(error).__name__).strip()
+    return Unsupported(f"cannot run {os.path.basename(path)}: {reason[:200]}")
