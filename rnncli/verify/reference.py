@@ -214,10 +214,9 @@ def run(
                 row = _MERGES[layer.merge](*ends)
         else:
             x = layer_rows(layer, exactly(x, precision)).value
-            known = [
-                each for k in layer.sources or (number - 1,) if (each := finals[k]) is not None
-            ]
-            if len(known) == len(layer.sources or (0,)) and not layer.whole:
+            below = [finals[k] for k in layer.sources or (number - 1,)]
+            known = [array for array in below if array is not None]
+            if len(known) == len(below) and not layer.whole:
                 row = layer_rows(layer, exactly(np.concatenate(known, axis=1), precision)).value
         outputs.append(x)
         finals.append(row)
