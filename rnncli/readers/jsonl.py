@@ -5,15 +5,18 @@ import re
 from collections.abc import Iterator, Sequence
 from typing import Any
 
+from rnncli.engine.rows import Literal, Quoted
 from rnncli.model.errors import InputError
 from rnncli.readers.foreign import display_name
 from rnncli.readers.header import Row
 from rnncli.readers.hints import not_json_lines
 from rnncli.readers.text import Lines
 
-# Numbers stay the text that they are, to be read as those of CSV.
-_DECODER = json.JSONDecoder(parse_int=str, parse_float=str, parse_constant=str)
-_TEXTS = {None: "", True: "true", False: "false"}
+# Numbers stay the text that they are, to be read as those of CSV; objects are tuples of pairs.
+_DECODER = json.JSONDecoder(
+    parse_int=Literal, parse_float=Literal, parse_constant=str, object_pairs_hook=tuple
+)
+_LITERALS = {None: Literal(), True: Literal("true"), False: Literal("false")}
 # Objects of a line that `rnn run` writes whose names are names of columns.
 _UNNAMED = ("", "key", "row")
 
@@ -34,7 +37,7 @@ def is_json(line: str, path: str) -> bool:
 
 def take_json_header(lines: Lines, path: str) -> tuple[list[str] | None, Row]:
     """Take the first line; return its names, if it is an object, and its row."""
-    text = lines.take().decode()
+    text = lines.take().decode().removesuffix("\n")
     cells = cells_of(text, path, lines.line - 1)
     if not cells:
         raise InputError(f"{display_name(path)}:{lines.line - 1}", "an empty object or array")
@@ -63,7 +66,10 @@ def json_rows(
         ):
             what = f"column {new[0]!r} is not in the first line"
             raise InputError(f"{name}:{number}", what, "`passthrough` needs all columns there")
-        yield number, [cells.get(each, "") for each in header] if header else [*cells.values()]
+        yield (
+            number,
+            [cells.get(each, Literal()) for each in header] if header else [*cells.values()],
+        )
 
 
 def is_object(line: str) -> bool:
@@ -75,10 +81,10 @@ def cells_of(line: str, path: str, number: int) -> dict[str, str]:
     """Return the cells of a line by name; those of an array have none, and come in their order."""
     try:
         value = _DECODER.decode(line)
-        if isinstance(value, list) and any(isinstance(item, dict | list) for item in value):
+        if isinstance(value, list) and any(isinstance(item, tuple | list) for item in value):
             raise not_json_lines(path, line, number)
         cells = dict[str, str]()
-        _add(cells, "", value if isinstance(value, dict | list) else [value])
+        _add(cells, "", value if isinstance(value, tuple | list) else [value])
         return cells
     except json.JSONDecodeError as error:
         what = f"{error.msg} (character {error.colno})"
@@ -89,13 +95,11 @@ def cells_of(line: str, path: str, number: int) -> dict[str, str]:
 
 def _add(cells: dict[str, str], name: str, value: Any) -> None:
     """Name the values in an object: ``h_0`` in a list ``h``, ``a.b`` in an object ``a``."""
-    if isinstance(value, str):  # or a number
-        cells[name] = value
-    elif isinstance(value, dict):
-        for key, item in value.items():
+    if isinstance(value, tuple):
+        for key, item in value:
             _add(cells, key if name in _UNNAMED else f"{name}.{key}", item)
     elif isinstance(value, list):
         for i, item in enumerate(value):
             _add(cells, f"{name}_{i}", item)
     else:
-        cells[name] = _TEXTS[value]
+        cells[name] = Quoted(value) if type(value) is str else _LITERALS.get(value, value)
