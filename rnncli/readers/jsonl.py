@@ -79,27 +79,31 @@ def is_object(line: str) -> bool:
 
 def cells_of(line: str, path: str, number: int) -> dict[str, str]:
     """Return the cells of a line by name; those of an array have none, and come in their order."""
+    place = f"{display_name(path)}:{number}"
     try:
         value = _DECODER.decode(line)
         if isinstance(value, list) and any(isinstance(item, tuple | list) for item in value):
             raise not_json_lines(path, line, number)
         cells = dict[str, str]()
-        _add(cells, "", value if isinstance(value, tuple | list) else [value])
+        for name, cell in _fields("", value if isinstance(value, tuple | list) else [value]):
+            if cells.get(name, cell) != cell:  # `rnn run` writes the same in key and row
+                raise InputError(place, f"column {name!r} stands twice in the line")
+            cells[name] = cell
         return cells
     except json.JSONDecodeError as error:
         what = f"{error.msg} (character {error.colno})"
     except RecursionError:
         what = "nested too deep"
-    raise InputError(f"{display_name(path)}:{number}", f"not JSON: {what}")
+    raise InputError(place, f"not JSON: {what}")
 
 
-def _add(cells: dict[str, str], name: str, value: Any) -> None:
+def _fields(name: str, value: Any) -> Iterator[tuple[str, str]]:
     """Name the values in an object: ``h_0`` in a list ``h``, ``a.b`` in an object ``a``."""
     if isinstance(value, tuple):
         for key, item in value:
-            _add(cells, key if name in _UNNAMED else f"{name}.{key}", item)
+            yield from _fields(key if name in _UNNAMED else f"{name}.{key}", item)
     elif isinstance(value, list):
         for i, item in enumerate(value):
-            _add(cells, f"{name}_{i}", item)
+            yield from _fields(f"{name}_{i}", item)
     else:
-        cells[name] = Quoted(value) if type(value) is str else _LITERALS.get(value, value)
+        yield name, Quoted(value) if type(value) is str else _LITERALS.get(value, value)
