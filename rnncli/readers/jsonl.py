@@ -30,9 +30,11 @@ def is_json(line: str, path: str) -> bool:
     except RecursionError:
         return True
     except json.JSONDecodeError as error:
-        if error.pos >= len(line.rstrip()):  # it goes on in the next line
+        # It goes on in the next line, or another object follows.
+        extra = "{" if error.msg == "Extra data" and is_object(line) else None
+        if error.pos >= len(line.rstrip()) or line[error.pos] == extra:
             raise not_json_lines(path, line) from error
-        return False
+        return is_object(line)
 
 
 def take_json_header(lines: Lines, path: str) -> tuple[list[str] | None, Row]:
@@ -45,13 +47,13 @@ def take_json_header(lines: Lines, path: str) -> tuple[list[str] | None, Row]:
 
 
 def json_rows(
-    text: bytes, lines: Lines, path: str, header: Sequence[str] | None, *, whole: bool
+    text: bytes, lines: Lines, path: str, header: Sequence[str] | None, wanted: Sequence[str] | None
 ) -> Iterator[Row]:
     """Read the rows of lines just taken; a name that is absent is an empty cell.
 
-    With `whole`, a row has no name that the first one lacks.
+    No list that has `wanted` columns is longer than in the first row; None wants whole rows.
     """
-    raw, name = text.decode().split("\n")[:-1], display_name(path)
+    raw, name, known = text.decode().split("\n")[:-1], display_name(path), {*(header or ())}
     for number, line in enumerate(raw, lines.line - len(raw)):
         if not line.strip():
             continue
@@ -59,13 +61,16 @@ def json_rows(
         if is_object(line) != (header is not None):
             expected = "an object" if header else "an array"
             raise InputError(f"{name}:{number}", f"expected {expected}, as in the first line")
-        if (
-            whole
-            and header
-            and (new := [each for each in cells if cells[each] and each not in header])
-        ):
+        new, hint = [], "`passthrough` needs all columns there"
+        if header:
+            new = [each for each in cells if cells[each] and each not in known]
+        if new and wanted is not None:
+            fields, hint = _fields("", _DECODER.decode(line)), "the list is longer here"
+            of = {each: f"{of}_" for each, _, of in fields if of}
+            new = [n for n in new if n in of and any(each.startswith(of[n]) for each in wanted)]
+        if new:
             what = f"column {new[0]!r} is not in the first line"
-            raise InputError(f"{name}:{number}", what, "`passthrough` needs all columns there")
+            raise InputError(f"{name}:{number}", what, hint)
         yield (
             number,
             [cells.get(each, Literal()) for each in header] if header else [*cells.values()],
@@ -85,7 +90,7 @@ def cells_of(line: str, path: str, number: int) -> dict[str, str]:
         if isinstance(value, list) and any(isinstance(item, tuple | list) for item in value):
             raise not_json_lines(path, line, number)
         cells = dict[str, str]()
-        for name, cell in _fields("", value if isinstance(value, tuple | list) else [value]):
+        for name, cell, _ in _fields("", value if isinstance(value, tuple | list) else [value]):
             if cells.get(name, cell) != cell:  # `rnn run` writes the same in key and row
                 raise InputError(place, f"column {name!r} stands twice in the line")
             cells[name] = cell
@@ -97,13 +102,13 @@ def cells_of(line: str, path: str, number: int) -> dict[str, str]:
     raise InputError(place, f"not JSON: {what}")
 
 
-def _fields(name: str, value: Any) -> Iterator[tuple[str, str]]:
-    """Name the values in an object: ``h_0`` in a list ``h``, ``a.b`` in an object ``a``."""
+def _fields(name: str, value: Any, of: str = "") -> Iterator[tuple[str, str, str]]:
+    """Name values, ``h_0`` in a list ``h``, ``a.b`` in an object ``a``; yield the list, too."""
     if isinstance(value, tuple):
         for key, item in value:
-            yield from _fields(key if name in _UNNAMED else f"{name}.{key}", item)
+            yield from _fields(key if name in _UNNAMED else f"{name}.{key}", item, of)
     elif isinstance(value, list):
         for i, item in enumerate(value):
-            yield from _fields(f"{name}_{i}", item)
+            yield from _fields(f"{name}_{i}", item, of or name)
     else:
-        yield name, Quoted(value) if type(value) is str else _LITERALS.get(value, value)
+        yield name, Quoted(value) if type(value) is str else _LITERALS.get(value, value), of
