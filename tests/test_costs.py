@@ -138,7 +138,10 @@ def test_a_line_that_is_too_long_is_refused(tmp_path: Path, name: str, end: str)
     result = invoke("run", tmp_path / name, *NETWORK, "--last", code=2)
     assert result.stderr.count("\n") == 1
     assert f"{name}:300003: " in result.stderr
-    assert "32 MiB" in result.stderr
+    assert "32 MiB; expected a step a line (tr , '\\n' " in result.stderr
+    (tmp_path / name).write_bytes(b'{"v": [1' + b", 1" * (1 << 24))
+    result = invoke("run", tmp_path / name, *NETWORK, "--last", code=2)
+    assert result.stderr.endswith(f"{name}:1: a line of more than 32 MiB; expected a step a line\n")
 
 
 def test_memory_does_not_grow_with_the_blocks_of_a_network_that_masks_and_has_a_head() -> None:

@@ -83,7 +83,9 @@ def test_bad_bytes_anywhere(run_rnn: Rnn, row: int, place: str) -> None:
         text = b"\n".join([*rows[:-1], rows[-1].replace(b",", bad + b",")])
         result = run_rnn("run", "--columns", "v", *NETWORK, stdin=b"k,v\n" + text + b"\n")
         assert result.exit_code == 2
-        assert result.stderr.startswith(f"Error: standard input:{line}: expected CSV text, found ")
+        assert result.stderr.startswith(
+            f"Error: standard input:{line}: expected CSV or JSON lines, found "
+        )
         assert found in result.stderr
         assert len(result.stdout.splitlines()) == (row if row > 1 else 0)
 
@@ -92,11 +94,11 @@ def test_bad_bytes_anywhere(run_rnn: Rnn, row: int, place: str) -> None:
 def test_bad_bytes_at_an_end(run_rnn: Rnn, follow: tuple[str, ...]) -> None:
     for bad, _ in BAD:
         result = run_rnn("run", *NETWORK, *follow, stdin=b"v\n1\n2" + bad)
-        assert result.stderr.startswith("Error: standard input:3: expected CSV text")
+        assert result.stderr.startswith("Error: standard input:3: expected CSV or JSON lines")
         assert len(result.stdout.splitlines()) == 2
     for text, line in ((b"\x7fELF\x02\0", 1), (b"\xf6,v\n1,2\n", 1), (b'\n"a\n\xf6",v\n1,2\n', 3)):
         result = run_rnn("run", *NETWORK, *follow, stdin=text)
-        assert result.stderr.startswith(f"Error: standard input:{line}: expected CSV text")
+        assert result.stderr.startswith(f"Error: standard input:{line}: expected CSV or JSON lines")
 
 
 def test_text_in_utf_8_is_passed_on(run_rnn: Rnn) -> None:

@@ -16,6 +16,14 @@ BLOCK_STEPS = 65_536
 BLOCK_VALUES = 1 << 21
 
 
+class Literal(str):
+    """The text of a number, a truth or null (empty) in JSON lines: no string."""
+
+
+class Quoted(str):
+    """The text of a string in JSON lines, whatever it looks like."""
+
+
 class Rows(NamedTuple):
     """Consecutive rows of an input and, once they are run, the results at them.
 

@@ -71,8 +71,7 @@ class _Table:
         if is_json(begin, path):
             check_layout(self._name, layout, "JSON", "delimiter", "decimal", "first_row")
             header, first = take_json_header(lines, path)
-            whole = layout.passthrough
-            self._split = lambda text: json_rows(text, lines, path, header, whole=whole)
+            self._split = lambda text: json_rows(text, lines, path, header, self._wanted())
             self._first, self._first_line = [first], first[0]
             if not header and len(first[1]) > 1 and layout.block_steps > 1:
                 self.note = self._note_of_one_line(len(first[1]))
@@ -84,6 +83,12 @@ class _Table:
         self.header, self.width = header, len(first[1])
         columns = choose_all(self._name, layout, self.width, self.header)
         self.grouping, self.chosen, self.kept = columns
+
+    def _wanted(self) -> list[str] | None:
+        """Return the names of the features; None where whole rows are kept, or without a header."""
+        if self.kept or not self.header:
+            return None
+        return [self.header[i] for i in self.chosen]
 
     def _note_of_one_line(self, width: int) -> str:
         """Return a note on an array that may be a sequence: no line follows it."""

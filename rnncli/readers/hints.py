@@ -140,5 +140,5 @@ def _as_model(path: str) -> str:
 def _error(path: str, found: str, hint: str = "", encoding: str = "", line: int = 0) -> InputError:
     place = display_name(path) + (f":{line}" if line else "")
     return InputError(
-        place, f"expected CSV text{encoding and f' in {encoding}'}, found {found}", hint
+        place, f"expected CSV or JSON lines{encoding and f' in {encoding}'}, found {found}", hint
     )

@@ -5,15 +5,18 @@ import re
 from collections.abc import Iterator, Sequence
 from typing import Any
 
+from rnncli.engine.rows import Literal, Quoted
 from rnncli.model.errors import InputError
 from rnncli.readers.foreign import display_name
 from rnncli.readers.header import Row
 from rnncli.readers.hints import not_json_lines
 from rnncli.readers.text import Lines
 
-# Numbers stay the text that they are, to be read as those of CSV.
-_DECODER = json.JSONDecoder(parse_int=str, parse_float=str, parse_constant=str)
-_TEXTS = {None: "", True: "true", False: "false"}
+# Numbers stay the text that they are, to be read as those of CSV; objects are tuples of pairs.
+_DECODER = json.JSONDecoder(
+    parse_int=Literal, parse_float=Literal, parse_constant=str, object_pairs_hook=tuple
+)
+_LITERALS = {None: Literal(), True: Literal("true"), False: Literal("false")}
 # Objects of a line that `rnn run` writes whose names are names of columns.
 _UNNAMED = ("", "key", "row")
 
@@ -27,14 +30,16 @@ def is_json(line: str, path: str) -> bool:
     except RecursionError:
         return True
     except json.JSONDecodeError as error:
-        if error.pos >= len(line.rstrip()):  # it goes on in the next line
+        # It goes on in the next line, or another object follows.
+        extra = "{" if error.msg == "Extra data" and is_object(line) else None
+        if error.pos >= len(line.rstrip()) or line[error.pos] == extra:
             raise not_json_lines(path, line) from error
-        return False
+        return is_object(line)
 
 
 def take_json_header(lines: Lines, path: str) -> tuple[list[str] | None, Row]:
     """Take the first line; return its names, if it is an object, and its row."""
-    text = lines.take().decode()
+    text = lines.take().decode().removesuffix("\n")
     cells = cells_of(text, path, lines.line - 1)
     if not cells:
         raise InputError(f"{display_name(path)}:{lines.line - 1}", "an empty object or array")
@@ -42,13 +47,13 @@ def take_json_header(lines: Lines, path: str) -> tuple[list[str] | None, Row]:
 
 
 def json_rows(
-    text: bytes, lines: Lines, path: str, header: Sequence[str] | None, *, whole: bool
+    text: bytes, lines: Lines, path: str, header: Sequence[str] | None, wanted: Sequence[str] | None
 ) -> Iterator[Row]:
     """Read the rows of lines just taken; a name that is absent is an empty cell.
 
-    With `whole`, a row has no name that the first one lacks.
+    No list that has `wanted` columns is longer than in the first row; None wants whole rows.
     """
-    raw, name = text.decode().split("\n")[:-1], display_name(path)
+    raw, name, known = text.decode().split("\n")[:-1], display_name(path), {*(header or ())}
     for number, line in enumerate(raw, lines.line - len(raw)):
         if not line.strip():
             continue
@@ -56,14 +61,20 @@ def json_rows(
         if is_object(line) != (header is not None):
             expected = "an object" if header else "an array"
             raise InputError(f"{name}:{number}", f"expected {expected}, as in the first line")
-        if (
-            whole
-            and header
-            and (new := [each for each in cells if cells[each] and each not in header])
-        ):
+        new, hint = [], "`passthrough` needs all columns there"
+        if header:
+            new = [each for each in cells if cells[each] and each not in known]
+        if new and wanted is not None:
+            fields, hint = _fields("", _DECODER.decode(line)), "the list is longer here"
+            of = {each: f"{of}_" for each, _, of in fields if of}
+            new = [n for n in new if n in of and any(each.startswith(of[n]) for each in wanted)]
+        if new:
             what = f"column {new[0]!r} is not in the first line"
-            raise InputError(f"{name}:{number}", what, "`passthrough` needs all columns there")
-        yield number, [cells.get(each, "") for each in header] if header else [*cells.values()]
+            raise InputError(f"{name}:{number}", what, hint)
+        yield (
+            number,
+            [cells.get(each, Literal()) for each in header] if header else [*cells.values()],
+        )
 
 
 def is_object(line: str) -> bool:
@@ -73,29 +84,31 @@ def is_object(line: str) -> bool:
 
 def cells_of(line: str, path: str, number: int) -> dict[str, str]:
     """Return the cells of a line by name; those of an array have none, and come in their order."""
+    place = f"{display_name(path)}:{number}"
     try:
         value = _DECODER.decode(line)
-        if isinstance(value, list) and any(isinstance(item, dict | list) for item in value):
+        if isinstance(value, list) and any(isinstance(item, tuple | list) for item in value):
             raise not_json_lines(path, line, number)
         cells = dict[str, str]()
-        _add(cells, "", value if isinstance(value, dict | list) else [value])
+        for name, cell, _ in _fields("", value if isinstance(value, tuple | list) else [value]):
+            if cells.get(name, cell) != cell:  # `rnn run` writes the same in key and row
+                raise InputError(place, f"column {name!r} stands twice in the line")
+            cells[name] = cell
         return cells
     except json.JSONDecodeError as error:
         what = f"{error.msg} (character {error.colno})"
     except RecursionError:
         what = "nested too deep"
-    raise InputError(f"{display_name(path)}:{number}", f"not JSON: {what}")
+    raise InputError(place, f"not JSON: {what}")
 
 
-def _add(cells: dict[str, str], name: str, value: Any) -> None:
-    """Name the values in an object: ``h_0`` in a list ``h``, ``a.b`` in an object ``a``."""
-    if isinstance(value, str):  # or a number
-        cells[name] = value
-    elif isinstance(value, dict):
-        for key, item in value.items():
-            _add(cells, key if name in _UNNAMED else f"{name}.{key}", item)
+def _fields(name: str, value: Any, of: str = "") -> Iterator[tuple[str, str, str]]:
+    """Name values, ``h_0`` in a list ``h``, ``a.b`` in an object ``a``; yield the list, too."""
+    if isinstance(value, tuple):
+        for key, item in value:
+            yield from _fields(key if name in _UNNAMED else f"{name}.{key}", item, of)
     elif isinstance(value, list):
         for i, item in enumerate(value):
-            _add(cells, f"{name}_{i}", item)
+            yield from _fields(f"{name}_{i}", item, of or name)
     else:
-        cells[name] = _TEXTS[value]
+        yield name, Quoted(value) if type(value) is str else _LITERALS.get(value, value), of

@@ -70,7 +70,9 @@ class Lines:
         text = b"".join(parts)
         self._text, self._at = text, 0
         if length > MOST_IN_A_LINE and not 0 <= text.find(b"\n") <= MOST_IN_A_LINE:
-            hint = "expected a step a line (tr , '\\n' gives each cell a line of its own)"
+            is_json = text.lstrip().startswith((b"{", b"["))
+            way_out = "" if is_json else " (tr , '\\n' gives each cell a line of its own)"
+            hint = f"expected a step a line{way_out}"
             what = f"a line of more than {MOST_IN_A_LINE >> 20} MiB"
             raise InputError(f"{display_name(self._path)}:{self.line}", what, hint)
         if self._damage and not has_line:

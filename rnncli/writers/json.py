@@ -8,7 +8,7 @@ from typing import TextIO
 
 import numpy as np
 
-from rnncli.engine.rows import Rows
+from rnncli.engine.rows import Literal, Quoted, Rows
 from rnncli.model.arrays import Floats, Integers
 from rnncli.model.errors import NotFiniteError
 from rnncli.writers.digits import Words, by_key, floats, integers, rows_of_text, words_of
@@ -90,18 +90,21 @@ class _ItemWriter:
         return f'"key": {_object([*map(self._quoted, names)], map(self._quoted, key))}, '
 
     def _write_cells(self, rows: Sequence[Sequence[str]]) -> list[str]:
-        """Write the cells of each row: those of a number as they are, others as text."""
+        """Write the cells of each row as the JSON that they were; of others numbers as they are."""
         types = self._result.types or [None] * len(self._result.header)
         as_text = ["string" in str(field and field.type) for field in types]
         names = [*map(self._quoted, self._result.header)]
         objects = []
         for cells in rows:
-            values = (
-                self._quoted(cell) if is_text or not _NUMBER.fullmatch(cell) else cell
-                for is_text, cell in zip(as_text, cells, strict=True)
-            )
+            values = map(self._value, cells, as_text)
             objects.append(f'"row": {_object(names, values)}, ')
         return objects
+
+    def _value(self, cell: str, is_text: bool) -> str:
+        if isinstance(cell, Literal):
+            return cell or "null"
+        is_text = is_text or isinstance(cell, Quoted) or not _NUMBER.fullmatch(cell)
+        return self._quoted(cell) if is_text else cell
 
     def _quoted(self, text: str) -> str:
         """Write text as JSON; what controls a terminal, and halves of characters, are escaped."""
