@@ -497,7 +497,7 @@ def process(
         opened = open_both(options, build, console, Keys(files.keys), weights, frame)
         network, one_row = opened.network, bool(opened.network.last) and not options.no_last
         if network.needs_whole_sequences:
-            _check_goes_backward(options, network)
+            _check_goes_backward(options)
         if one_row:
             _check_shows_one_row(options, form, weights)
             options = options._replace(last=True)
@@ -748,15 +748,11 @@ def _is_same_file(one: str, other: str) -> bool:
     return os.path.realpath(one) == os.path.realpath(other)
 
 
-def _check_goes_backward(options: Options, network: Network) -> None:
+def _check_goes_backward(options: Options) -> None:
     """Refuse what a network that needs whole sequences cannot do."""
-    whole = any(layer.whole for layer in (*network.front, *network.layers))
-    needs = "takes all steps at once" if whole else "begins at the last step"
     for name in ("follow", *_STATES):
         if getattr(options, name):
-            raise OptionError(
-                f"`{name}`: the network has a layer that {needs}; it needs whole sequences"
-            )
+            raise OptionError(f"`{name}`: the network needs whole sequences")
 
 
 def _check_shows_one_row(options: Options, form: str, weights: str | None) -> None:

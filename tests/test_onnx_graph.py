@@ -247,7 +247,7 @@ REFUSED: list[tuple[str, str, Build]] = [
     ("Loop_0", "in a Loop", lambda g: g.add("Loop", "", "", "x", body=b"")),
     ("", "got MatMul_0", lambda g: g.add("Relu", g.add("MatMul", "x", g.draw(2, 3)))),
     ("", "no recurrent layer", lambda g: g.add("Gather", g.draw(7, 2, 2), "x")),
-    ("", "no recurrent layer", lambda g: g.add("Relu", repeated(g, "Mul", size(g, 0), 200))),
+    ("Relu_", "expected floats", lambda g: g.add("Relu", repeated(g, "Mul", size(g, 0), 200))),
 ]
 
 # What is run, and as which layers: of pieces of a graph `tests/peers` compares the numbers.
@@ -349,6 +349,21 @@ def test_a_branch_that_a_constant_chooses(tmp_path: Path) -> None:
     output = graph.add("If", graph.array(np.array(False)), **branches)
     network, _ = load(write(tmp_path / "m.onnx", graph, output))
     assert str(network.layers[1].settings["activation"]) == "tanh"
+
+
+@pytest.mark.parametrize("size", ["N", 1])
+def test_a_step_for_each_call(tmp_path: Path, size: str | int) -> None:
+    """A graph that takes and gives states runs a step a row."""
+    graph = Graph()
+    rows = graph.add("Unsqueeze", graph.add("Relu", "x"), graph.array([0]))
+    top = graph.recurrent("RNN", rows, "", "", "h")
+    output = graph.add("Squeeze", top, graph.array([0, 1]))
+    inputs: dict[str, Axes | None] = {"x": (size, 2), "h": (1, size, 3)}
+    path = write(tmp_path / "m.onnx", graph, output, f"{top}.1", inputs=inputs)
+    network, notes = load(path)
+    assert layers(network) == "Pointwise 2, RNN 3"
+    assert any("from h: `h0` gives it" in note for note in notes)
+    assert not network.needs_whole_sequences
 
 
 def test_an_input_of_no_axes(tmp_path: Path) -> None:

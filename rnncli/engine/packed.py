@@ -1,5 +1,6 @@
 """Sequences side by side: which rows are steps of which, and their order in a batch."""
 
+from collections.abc import Callable
 from functools import cached_property
 from itertools import pairwise
 from typing import NamedTuple
@@ -138,14 +139,15 @@ class Packed:
             begin += T
         return np.concatenate(t), np.concatenate(n)
 
-    @property
-    def sequences(self) -> list[Integers]:
-        """The rows of each sequence, of rows (R, K)."""
-        N = len(self.lengths)
+    def apply(self, function: Callable[[Floats], Floats], x: Floats) -> Floats:
+        """Apply a function of the rows of a sequence, (T, K), to each."""
         if self.even:
-            return [*np.arange(int(self.lengths[0]) * N).reshape(-1, N).T]
+            return np.stack([function(x[:, n]) for n in range(x.shape[1])], axis=1)
         t, n = self._steps
-        return np.split(np.lexsort((t, n)), np.cumsum(self.lengths)[:-1])
+        order = np.lexsort((t, n))
+        parts = np.split(x[order], np.cumsum(self.lengths)[:-1])
+        made = np.concatenate([function(part) for part in parts])
+        return made[np.argsort(order)]
 
     def order(self, starts: Integers) -> Integers:
         """Return where each packed row stands in sequences that begin at `starts`."""

@@ -1,6 +1,7 @@
 """A network ready to run: rows of any sequences go through its layers, bottom to top."""
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from math import ceil
 from typing import NamedTuple, cast
 
@@ -101,24 +102,9 @@ class Runner:
         mark_product(product, rows, W, self.bounds[id(W)])
         return product.reshape(*x.shape[:-1], W.shape[1])
 
-    def output(
-        self,
-        layer: Layer,
-        x: Floats,
-        states: Sequence[State] = (),
-        sequences: Sequence[Integers] = (),
-    ) -> Floats:
-        """Compute the output of a layer: of the states of its cells, or without state of rows x.
-
-        A layer that takes whole sequences needs the rows of each of them too.
-        """
+    def output(self, layer: Layer, x: Floats, states: Sequence[State] = ()) -> Floats:
+        """Compute the output of a layer: of the states of its cells, or without state of rows x."""
         with np.errstate(all="ignore"):
-            if layer.whole:
-                rows = x.reshape(-1, x.shape[-1])
-                out = np.empty((len(rows), layer.output_size), x.dtype)
-                for each in sequences:
-                    out[each] = layer(rows[each])  # type: ignore[operator]
-                return out.reshape(*x.shape[:-1], -1)
             if isinstance(layer, Recurrent):
                 return layer.merged([state[0] for state in states])
             return layer(np.ascontiguousarray(x), self.multiply)
@@ -126,7 +112,7 @@ class Runner:
     def run_front(self, x: Floats) -> Floats:
         """Compute the rows (T', I') that the layers make of the rows (T, I) of a sequence."""
         for layer in self.network.front:
-            x = layer(x) if layer.whole else self.output(layer, x)
+            x = self.output(layer, x)
         return x
 
     def head(self, state: Floats) -> Floats:
@@ -251,7 +237,8 @@ class Runner:
                     self._run_cell(strategy, x, packed, state, target.cells[n], backward=backward)
                     for columns, array in zip(slices[n], state, strict=True):
                         after[:, columns] = array
-                x = self.output(layer, x, target.cells, packed.sequences if layer.whole else ())
+                run_whole = partial(self.output, layer)
+                x = packed.apply(run_whole, x) if layer.whole else run_whole(x, target.cells)
                 outputs.append(x)
                 if x is not target.output:
                     target.output[...] = x

@@ -84,9 +84,9 @@ def _rows_by_itself(layer: Stateless, x: Near) -> Near:
     def multiply(a: Floats, W: Floats) -> Floats:
         return reference.rounded(a, x.precision) @ reference.rounded(W, x.precision)
 
-    dtype = PRECISIONS[x.precision].dtype
+    like = PRECISIONS[x.precision].dtype
     wide = np.asarray(layer(x.value, multiply), np.float64)
-    narrow = layer(x.value.astype(dtype), lambda a, W: multiply(a, W).astype(a.dtype))
+    narrow = layer(x.value.astype(like), lambda a, W: multiply(a, W).astype(like))
     size = np.abs(wide) + np.abs(wide).max(axis=1, keepdims=True)
     off = np.abs(narrow - wide).max(axis=1, keepdims=True)
     return x.of(wide, 8 * off + 64 * x.eps * np.maximum(1, size))

@@ -165,6 +165,56 @@ def test_heads(name: str, tmp_path: Path) -> None:
         assert furthest([given(load_network(path).network, x.numpy())], [y]) <= 1e-6
 
 
+class Around(nn.Module):  # type: ignore[misc]
+    """A recurrent module within others, by what is computed around it."""
+
+    def __init__(self, kind: str) -> None:
+        super().__init__()
+        self.kind, wide = kind, {"branches": 2 * H + I, "both": 2 * H}.get(kind, H)
+        self.below = nn.Linear(I, H)
+        self.conv = nn.Conv1d(I, H, 3, stride=1 + (kind == "strided"), padding=int(kind != "valid"))
+        self.one, self.other = nn.GRU(H, H, batch_first=True), nn.LSTM(I, H, batch_first=True)
+        self.score, self.head = nn.Linear(H, 1), nn.Linear(wide, 2)
+
+    def forward(self, x: Any) -> Any:
+        if self.kind in ("conv", "strided", "valid"):
+            rows = torch.relu(self.conv(x.transpose(1, 2))).transpose(1, 2)
+            return self.head(self.one(rows)[0])
+        rows = self.below(x)
+        h, last = self.one(rows)
+        found = {
+            "residual": lambda: h + rows,
+            "branches": lambda: torch.cat([h, self.other(x)[0], x], -1),
+            "both": lambda: torch.cat([last[-1], self.other(x)[1][0][-1]], -1),
+            "mean": lambda: h.mean(1),
+            "attention": lambda: (torch.softmax(self.score(h), 1) * h).sum(1),
+            "rows": lambda: torch.sin(h) * h.norm(dim=-1, keepdim=True),
+        }[self.kind]()
+        return self.head(found)
+
+
+AROUND = ["conv", "strided", "valid", "residual", "branches", "both", "mean", "attention", "rows"]
+
+
+@pytest.mark.parametrize("kind", AROUND)
+@pytest.mark.filterwarnings("ignore")
+def test_what_stands_around(kind: str, tmp_path: Path) -> None:
+    """Pieces of graphs: rows, whole sequences, and layers that meet."""
+    torch.manual_seed(0)
+    module, x = Around(kind), torch.randn(N, 9, I)
+    for dynamo in (False, True) if NIGHTLY else (False,):
+        for axes in ({}, {"dynamic_axes": {"x": {0: "a", 1: "b"}}})[: 2 - dynamo]:
+            names = {"input_names": ["x"], "opset_version": 18, **axes}
+            y = exported(tmp_path / "m.onnx", module, x, dynamo=dynamo, **names)
+            network = load_network(tmp_path / "m.onnx").network
+            assert furthest([given(network, x.numpy())], [y]) <= 1e-6
+            if axes:
+                rows = x[:1, :7]
+                with torch.no_grad():
+                    y = module(rows).numpy()
+                assert furthest([given(network, rows.numpy())], [y]) <= 1e-6
+
+
 # Nodes with numbers, one after the other, by their inputs behind the rows.
 NUMBERED: dict[str, list[tuple[str, tuple[float | None, ...]]]] = {
     "from": [("Clip", (-0.1,))],

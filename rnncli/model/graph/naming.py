@@ -187,8 +187,7 @@ def _activation(step: Step, others: Sequence[Any]) -> str:
         return ""
     if op in ("Clip", "Max", "Min") and len(numbers) < 3:
         low, high = (*numbers, None, None)[:2]
-        low, high = {"Max": (low, None), "Min": (None, low)}.get(op, (low, high))
-        return _limit(given.get("min", low), given.get("max", high))
+        return _limit(*{"Max": (low, None), "Min": (None, low)}.get(op, (low, high)))
     if op in _NUMBERED and numbers[0] is not None:
         return str(activation(_NUMBERED[op], numbers[0]))
     if op == "Gelu":
@@ -247,8 +246,6 @@ def express(steps: Mapping[int, Step], x: int, numbers: list[float]) -> str:
             return ""
         if op == "HardSigmoid":
             op += f"({given.get('alpha', 0.2):.5g},{given.get('beta', 0.5):.5g})"
-        if op == "Clip":
-            parts += [f"{given[key]:.5g}" for key in ("min", "max") if key in given]
         found = texts[register] = _write(op, parts)
     return found
 

@@ -55,8 +55,10 @@ def _activated(name: str) -> Callable[..., Array]:
 
 
 def _function(a: Array, name: str, *parameters: float) -> Array:
-    if a.dtype.kind != "f":  # labels
+    if isinstance(a, Labels):
         return np.positive(a)
+    if a.dtype.kind != "f":
+        raise RefusedError(f"expected floats, got {a.dtype}")
     try:
         function = activation(name, *parameters).function()
     except ValueError as error:
@@ -118,20 +120,15 @@ def _mean(*arrays: Array) -> Array:
     return _fit(arrays[0], np.asanyarray(_several(np.add)(*arrays) / len(arrays)))
 
 
-def _clip(a: Array, low: Any = None, high: Any = None, min: Any = None, max: Any = None) -> Array:  # noqa: A002
-    low, high = min if low is None else low, max if high is None else high
-    a = a if low is None else np.maximum(a, np.asanyarray(low, a.dtype))
-    return np.positive(a) if high is None else np.minimum(a, np.asanyarray(high, a.dtype))
+def _clip(a: Array, low: Any = None, high: Any = None) -> Array:
+    a = a if low is None else np.maximum(a, low)
+    return np.positive(a) if high is None else np.minimum(a, high)
 
 
 def _cast(a: Array, to: int, saturate: int = 1) -> Array:  # noqa: ARG001
     if to not in TYPES:
         raise RefusedError(f"casts to type {to}")
     return a.astype(TYPES[to])
-
-
-def _cast_like(a: Array, like: Array, saturate: int = 1) -> Array:  # noqa: ARG001
-    return a.astype(like.dtype)
 
 
 def _gemm(
@@ -146,13 +143,12 @@ def _gemm(
 
 def _reduced(function: Callable[..., Any]) -> Callable[..., Any]:
     def reduce(
-        a: Array, given: Any = None, axes: Any = None, keepdims: int = 1,
-        noop_with_empty_axes: int = 0,
-    ) -> Array:  # fmt: skip
-        found = as_list(axes if given is None else given) or None
-        if found is None and noop_with_empty_axes:
+        a: Array, axes: Any = None, keepdims: int = 1, noop_with_empty_axes: int = 0
+    ) -> Array:
+        along = as_list(axes) or None
+        if along is None and noop_with_empty_axes:
             return np.positive(a)
-        return np.asanyarray(function(a, axis=found, keepdims=bool(keepdims)))
+        return np.asanyarray(function(a, axis=along, keepdims=bool(keepdims)))
 
     return reduce
 
@@ -166,12 +162,6 @@ def _extreme_place(function: Callable[..., Array]) -> Callable[..., Array]:
     return find
 
 
-def _cumulated(a: Array, axis: Array, exclusive: int = 0, reverse: int = 0) -> Array:
-    if exclusive or reverse:
-        raise RefusedError("CumSum that is exclusive or reverse is not read")
-    return np.asanyarray(np.cumsum(a, axis=int(axis.item())))
-
-
 def _batch_normalization(
     x: Array, scale: Array, shift: Array, mean: Array, variance: Array, epsilon: float = 1e-5,
     momentum: float = 0.9, spatial: int = 1, training_mode: int = 0,  # noqa: ARG001
@@ -183,27 +173,27 @@ def _batch_normalization(
     return _fit(x, less * scale.reshape(shape) + shift.reshape(shape))
 
 
-def _layer_normalization(
-    x: Array, scale: Array, shift: Any = None, axis: int = -1, epsilon: float = 1e-5,
-    stash_type: int = 1,  # noqa: ARG001
-) -> Array:  # fmt: skip
-    axes = tuple(range(axis % x.ndim, x.ndim))
+def _normal(x: Array, axes: tuple[int, ...], epsilon: float) -> Array:
     less = x - np.mean(x, axis=axes, keepdims=True)
     root = np.sqrt(np.mean(less * less, axis=axes, keepdims=True) + epsilon)
-    made = less / root * scale
+    return np.asanyarray(less / root)
+
+
+def _layer_normalization(
+    x: Array, scale: Array, shift: Any = 0, axis: int = -1, epsilon: float = 1e-5,
+    stash_type: int = 1,  # noqa: ARG001
+) -> Array:  # fmt: skip
+    made = _normal(x, tuple(range(axis % x.ndim, x.ndim)), epsilon) * scale
     return _fit(x, made if shift is None else made + shift)
 
 
 def _instance_normalization(x: Array, scale: Array, shift: Array, epsilon: float = 1e-5) -> Array:
-    axes, shape = tuple(range(2, x.ndim)), (-1,) + (1,) * (x.ndim - 2)
-    less = x - np.mean(x, axis=axes, keepdims=True)
-    root = np.sqrt(np.mean(less * less, axis=axes, keepdims=True) + epsilon)
-    return _fit(x, less / root * scale.reshape(shape) + shift.reshape(shape))
+    shape = (-1,) + (1,) * (x.ndim - 2)
+    normal = _normal(x, tuple(range(2, x.ndim)), epsilon)
+    return _fit(x, normal * scale.reshape(shape) + shift.reshape(shape))
 
 
 def _constant(**value: Any) -> Array:
-    if len(value) != 1:
-        raise RefusedError("Constant: its value is not read")
     ((name, found),) = value.items()
     if name == "value":
         return np.asarray(found)
@@ -217,12 +207,8 @@ def _constant_of_shape(shape: Array, value: Any = None) -> Array:
     return np.broadcast_to(one.reshape(()), as_list(shape) or ())
 
 
-def _range(start: Array, stop: Array, step: Array) -> Array:
-    return np.arange(start.item(), stop.item(), step.item()).astype(start.dtype)
-
-
-def _reshape(x: Array, given: Any = None, shape: Any = None, allowzero: int = 0) -> Array:
-    sizes = as_list(shape if given is None else given) or ()
+def _reshape(x: Array, shape: Array, allowzero: int = 0) -> Array:
+    sizes = as_list(shape) or ()
     if not allowzero:
         sizes = tuple(x.shape[k] if size == 0 else size for k, size in enumerate(sizes))
     return x.reshape(sizes)
@@ -233,34 +219,9 @@ def _flatten(x: Array, axis: int = 1) -> Array:
     return x.reshape(prod(x.shape[:axis]), -1)
 
 
-def _transpose(x: Array, perm: Any = None) -> Array:
-    return x.transpose(perm)
-
-
-def _squeeze(x: Array, given: Any = None, axes: Any = None) -> Array:
-    return np.squeeze(x, as_list(axes if given is None else given))
-
-
-def _unsqueeze(x: Array, given: Any = None, axes: Any = None) -> Array:
-    return np.expand_dims(x, as_list(axes if given is None else given) or ())
-
-
-def _expand(x: Array, shape: Array) -> Array:
-    return np.broadcast_to(x, np.broadcast_shapes(x.shape, as_list(shape) or ()))
-
-
-def _concat(*arrays: Array, axis: int) -> Array:
-    return np.concatenate(arrays, axis)
-
-
-def _slice(
-    x: Array, begins: Any = None, stops: Any = None, places: Any = None, steps: Any = None,
-    starts: Any = None, ends: Any = None, axes: Any = None,
-) -> Array:  # fmt: skip
-    begin = as_list(starts if begins is None else begins) or ()
-    end = as_list(ends if stops is None else stops) or ()
-    along = as_list(axes if places is None else places)
-    along = tuple(range(len(begin))) if along is None else along
+def _slice(x: Array, starts: Any, ends: Any, axes: Any = None, steps: Any = None) -> Array:
+    begin, end = as_list(starts) or (), as_list(ends) or ()
+    along = tuple(range(len(begin))) if axes is None else as_list(axes) or ()
     by = as_list(steps) or (1,) * len(begin)
     if not len(begin) == len(end) == len(along) == len(by) or 0 in by:
         raise RefusedError("Slice: begins, ends and axes do not fit each other")
@@ -279,10 +240,9 @@ def _slice(
 
 
 def _split(
-    x: Array, given: Any = None, split: Any = None, axis: int = 0, num_outputs: int = 0,
-    outputs: int = 1,
-) -> list[Array]:  # fmt: skip
-    size, sizes = x.shape[axis], as_list(split if given is None else given)
+    x: Array, split: Any = None, axis: int = 0, num_outputs: int = 0, outputs: int = 1
+) -> list[Array]:
+    size, sizes = x.shape[axis], as_list(split)
     if sizes is None:
         most = -(-size // (num_outputs or outputs))
         sizes = tuple(min(most, size - most * k) for k in range(num_outputs or outputs))
@@ -297,11 +257,8 @@ def _gather(x: Array, indices: Array, axis: int = 0) -> Array:
     return np.take(x, indices.astype(np.intp), axis)
 
 
-def _pad(
-    x: Array, given: Any = None, value: Any = None, axes: Any = None, mode: str = "constant",
-    pads: Any = None,
-) -> Array:  # fmt: skip
-    sizes = as_list(pads if given is None else given) or ()
+def _pad(x: Array, pads: Any, value: Any = None, axes: Any = None, mode: str = "constant") -> Array:
+    sizes = as_list(pads) or ()
     along = as_list(axes) or tuple(range(x.ndim))
     widths = [(0, 0)] * x.ndim
     for place, axis in enumerate(along):
@@ -309,8 +266,7 @@ def _pad(
     if min(sizes, default=0) < 0 or mode not in ("constant", "reflect", "edge"):
         raise RefusedError(f"Pad of mode {mode!r:.20} is not read")
     if mode == "constant":
-        filled = 0 if value is None or not np.size(value) else np.asarray(value).reshape(-1)[0]
-        return np.pad(x, widths, constant_values=filled)
+        return np.pad(x, widths, constant_values=0 if value is None else np.ravel(value)[0])
     return np.pad(x, widths, mode=mode)  # type: ignore[call-overload,no-any-return]
 
 
@@ -366,7 +322,8 @@ def _pooled(function: Callable[..., Array], filled: float) -> Callable[..., Arra
         storage_order: int = 0,  # noqa: ARG001
     ) -> Array:  # fmt: skip
         n = len(kernel_shape)
-        if not filled and any(pads or ()) and not count_include_pad:
+        padded = any(pads or ()) or auto_pad.startswith("SAME")
+        if not filled and padded and not count_include_pad:
             raise RefusedError("averages at edges that are padded")
         found = windows(x, kernel_shape, strides, pads, dilations, auto_pad, filled, ceil_mode)
         return np.asanyarray(function(found, axis=tuple(range(-n, 0))))
@@ -396,41 +353,23 @@ def _trilu(x: Array, k: Any = None, upper: int = 1) -> Array:
     return (np.triu if upper else np.tril)(x, 0 if k is None else int(k.item()))
 
 
-def _reciprocal(a: Array) -> Array:
-    return _fit(a, 1 / a)
-
-
+_SAME = ("exp", "log", "sqrt", "floor", "ceil", "sign", "sin", "cos", "tan", "equal", "less")
 _UFUNCS: dict[str, Callable[..., Any]] = {
-    "Add": np.add,
-    "Sub": np.subtract,
-    "Mul": np.multiply,
-    "Div": _divide,
-    "Pow": _power,
-    "Neg": np.negative,
+    **{name.title(): getattr(np, name) for name in (*_SAME, "greater")},
     "Abs": np.abs,
-    "Sign": np.sign,
-    "Mod": np.mod,
-    "Round": np.rint,
-    "Exp": np.exp,
-    "Log": np.log,
-    "Sqrt": np.sqrt,
-    "Floor": np.floor,
-    "Ceil": np.ceil,
-    "Sin": np.sin,
-    "Cos": np.cos,
-    "Tan": np.tan,
-    "Atan": np.arctan,
-    "Sinh": np.sinh,
+    "Add": np.add,
     "And": np.logical_and,
-    "Or": np.logical_or,
-    "Xor": np.logical_xor,
-    "Not": np.logical_not,
-    "Equal": np.equal,
-    "Less": np.less,
-    "Greater": np.greater,
-    "LessOrEqual": np.less_equal,
+    "Div": _divide,
     "GreaterOrEqual": np.greater_equal,
-    "IsNaN": np.isnan,
+    "LessOrEqual": np.less_equal,
+    "Mod": np.mod,
+    "Mul": np.multiply,
+    "Neg": np.negative,
+    "Not": np.logical_not,
+    "Or": np.logical_or,
+    "Pow": _power,
+    "Round": np.rint,
+    "Sub": np.subtract,
     "Where": np.where,
 }
 # Functions of each value alone, and of values at the same place of several arrays.
@@ -438,7 +377,6 @@ ELEMENTWISE: dict[str, Callable[..., Any]] = {
     **{op: _activated(name) for name, op in ONNX_OPERATORS.items()},
     **_UFUNCS,
     "Cast": _cast,
-    "CastLike": _cast_like,
     "Celu": _celu,
     "Clip": _clip,
     "Erf": lambda a: _fit(a, np.asanyarray(_ERF(a))),
@@ -447,26 +385,28 @@ ELEMENTWISE: dict[str, Callable[..., Any]] = {
     "Mean": _mean,
     "Min": _several(np.minimum),
     "PRelu": lambda a, slope: np.where(a < 0, slope * a, a),
-    "Reciprocal": _reciprocal,
+    "Reciprocal": lambda a: _fit(a, 1 / a),
     "Selu": _selu,
     "Sum": _several(np.add),
     "Swish": lambda a, alpha=1.0: _fit(a, a * _function(_fit(a, alpha * a), "sigmoid")),
 }
 # What moves values, and changes none.
 MOVERS: dict[str, Callable[..., Any]] = {
-    "Concat": _concat,
+    "Concat": lambda *arrays, axis: np.concatenate(arrays, axis),
     "Dropout": _dropout,
-    "Expand": _expand,
+    "Expand": lambda x, shape: np.broadcast_to(
+        x, np.broadcast_shapes(x.shape, as_list(shape) or ())
+    ),
     "Flatten": _flatten,
     "Gather": _gather,
     "Identity": lambda x: x,
     "Reshape": _reshape,
     "Slice": _slice,
     "Split": _split,
-    "Squeeze": _squeeze,
+    "Squeeze": lambda x, axes=None: np.squeeze(x, as_list(axes)),
     "Tile": lambda x, repeats: np.tile(x, as_list(repeats) or ()),
-    "Transpose": _transpose,
-    "Unsqueeze": _unsqueeze,
+    "Transpose": lambda x, perm=None: x.transpose(perm),
+    "Unsqueeze": lambda x, axes: np.expand_dims(x, as_list(axes) or ()),
 }
 _REDUCED: dict[str, Any] = {
     "Mean": np.mean,
@@ -491,7 +431,6 @@ OPERATORS: dict[str, Callable[..., Any]] = {
     "Constant": _constant,
     "ConstantOfShape": _constant_of_shape,
     "Conv": _conv,
-    "CumSum": _cumulated,
     "DequantizeLinear": _dequantized,
     "Gemm": _gemm,
     "GlobalAveragePool": _global(np.mean),
@@ -502,11 +441,14 @@ OPERATORS: dict[str, Callable[..., Any]] = {
     "MatMul": np.matmul,
     "MaxPool": _pooled(np.max, -np.inf),
     "Pad": _pad,
-    "Range": _range,
+    "Range": lambda a, b, by: np.arange(a.item(), b.item(), by.item()).astype(a.dtype),
     "Shape": lambda x, start=0, end=None: np.array(x.shape[start:end], np.int64),
     "Size": lambda x: np.array(x.size, np.int64),
     "Softmax": _softmax,
     "Trilu": _trilu,
 }
+# Attributes that are inputs in later opsets, behind the first.
+INPUTS = {"Clip": ("min", "max"), "Pad": ("pads", "value"), "Slice": ("starts", "ends", "axes")}
+INPUTS |= {"Split": ("split",), **dict.fromkeys(("Squeeze", "Unsqueeze", *REDUCED), ("axes",))}
 # Operators as they were before an opset.
 OLDER = {"Softmax": (13, _flat(_softmax)), "LogSoftmax": (13, _flat(_log_softmax))}

@@ -135,7 +135,8 @@ class Root(NamedTuple):
 class Whole(Stateless):
     """Nodes of a graph that make something of several steps: a convolution, a mean.
 
-    They are computed for one sequence at a time, all of its rows.
+    They are computed for one sequence at a time, all of its rows. One that is not `whole` makes
+    something of each row alone, for which its graph has an axis of sequences.
 
     Parameters
     ----------
@@ -170,7 +171,7 @@ class Whole(Stateless):
         self.settings = {"operators": self.operators}
 
     def __repr__(self) -> str:
-        return f"whole sequences: {self.operators}"
+        return f"{'whole sequences' if self.whole else 'rows'}: {self.operators}"
 
     @property
     def operators(self) -> str:
@@ -186,7 +187,10 @@ class Whole(Stateless):
 
     def __call__(self, x: Floats, multiply: Multiply = np.matmul) -> Floats:  # noqa: ARG002
         """Compute the rows (T, O) of a sequence (T, I)."""
-        T = len(x)
+        T, shape = len(x.reshape(-1, self.input_size)), x.shape
+        x = x.reshape(T, self.input_size)
+        if not T:
+            return np.empty((*shape[:-1], self.output_size), x.dtype)
         if self.steps and self.steps != T:
             what = f"takes sequences of {self.steps} steps, as the graph was exported, got {T}"
             raise InputError(self.nodes[0].name, what)
@@ -206,7 +210,17 @@ class Whole(Stateless):
         if not one or not fits or rows.shape[1] != self.output_size:
             what = f"expected {T} rows of {self.output_size} values, got shape {rows.shape}"
             raise InputError(self.nodes[0].name, what)
-        return np.ascontiguousarray(rows, x.dtype)
+        rows = np.ascontiguousarray(rows, x.dtype)
+        return rows.reshape(*shape[:-1], -1) if len(rows) == T else rows
+
+    def grows(self, steps: int) -> bool:
+        """Return whether it gives two more rows where it takes two more."""
+        free = copy(self)
+        free.steps = 0
+        try:
+            return len(free(np.zeros((steps + 2, self.input_size), np.float32))) == steps + 2
+        except ValueError:
+            return False
 
     def is_local(self, steps: int) -> bool:
         """Return whether the last row of a sequence does not depend on the first."""

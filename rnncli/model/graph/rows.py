@@ -236,7 +236,7 @@ class Rows:
             places = [place(k) for k in range(attributes.get("axis", -1) % n, n)]
             attributes["axis"] = places[0] - len(shape) - 1
         elif op in REDUCED:
-            found = as_list(attributes.pop("axes", None) if len(given) < 2 else given[1])
+            found = as_list(given[1]) if len(given) > 1 else None
             rest, attributes["axes"] = [], [place(axis) for axis in found or range(n)]
         else:
             raise RefusedError(f"operator {op} is not read for each row alone")

@@ -29,6 +29,9 @@ class Pieces:
     def make(self, name: str, value: Any, axes: Axes) -> tuple[Operand, Whole]:
         """Return what a piece takes of the layers below, and the piece that gives a value."""
         nodes, constants, roots = self.trace(name)
+        by_call = self.walk.guess.axes[0] is None
+        if by_call:  # rows stand where the graph has sequences
+            axes = axes[1], None
         if not roots:
             raise RefusedError("is made of an input that is not rows")
         target, columns = self.gather([each.view for each in roots.values()])
@@ -41,17 +44,18 @@ class Pieces:
         size = prod(n for k, n in enumerate(shape) if k not in axes)
         width = len(target.columns) if target.columns is not None else 0
         width = width or self.rows.widths[target.register]
-        shortens = along is not None and shape[along] < self.walk.steps
+        shortens = not by_call and along is not None and shape[along] < self.walk.steps
         piece = Whole(
             nodes, constants, self.walk.opset, laid, name, axes, (width, size), shortens=shortens
         )
+        piece.whole = not by_call
         try:  # as it will run: one sequence alone
-            piece(np.zeros((self.walk.steps, width), np.float32))
+            piece(np.zeros((2 if by_call else self.walk.steps, width), np.float32))
         except ValueError as error:
             raise RefusedError("makes something else of each sequence") from error
         guess = self.walk.guess
         frozen = (self.walk.graph.inputs[guess.x] or (0,))[guess.axes[0] or 0]
-        piece.steps = frozen if isinstance(frozen, int) and frozen > 0 else 0
+        piece.steps = frozen if isinstance(frozen, int) and frozen > 0 and not by_call else 0
         return target, piece
 
     def trace(self, name: str) -> tuple[list[Node], dict[str, Array], dict[str, Any]]:
@@ -120,6 +124,8 @@ class Pieces:
             ends = np.array([-1 if way == "forward" else 0 for way in self.ways[registers[0]]])
             H = self.rows.widths[registers[0]] // len(ends)
             return Root(name, columns, shape, (None, axes[1]), ends[column // H])
+        if self.walk.guess.axes[0] is None:
+            axes = axes[1], None
         turned = bool(along) and t.take(0, along[0]).max() > 0
         return Root(name, columns, shape, axes, None, -1 if turned else 1)
 

@@ -5,7 +5,7 @@ The graph is run over labels, which tell the row of the input that each value co
 
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from itertools import permutations
+from itertools import islice, permutations
 from math import prod
 
 import numpy as np
@@ -35,6 +35,7 @@ from rnncli.model.graph.whole import STATE, Pieces, places
 from rnncli.model.layers import Normalization, Stateless
 
 _OLDEST = 7  # the first opset whose arrays are broadcast as NumPy's are
+_MOST_GUESSES = 30  # at the axes of the input
 _LARGE = 2**14  # values of an input of known sizes: fewer steps and sequences are tried first
 _ASIDE = "is not on the way to the output"
 _KERAS = "load the .keras file itself"
@@ -58,14 +59,19 @@ def find(path: str, model: Model) -> Found:
     lower = _ancestors(graph, [node.inputs[0] for node in above])
     shared, best = Shared({}, {}, needed, lower), None
     for strict in (3, 2, 1, 0):
-        for guess in _guesses(graph):
+        given_up = False
+        for guess in islice(_guesses(graph), _MOST_GUESSES):
             try:
                 found = _try(path, model, guess, shared._replace(strict=strict), outputs[0])
             except AxesError:
+                given_up = True
                 continue
             best = best or found
-            if found.target is not None:
+            sure = strict == 3 and (found.takes_rows() or found.walk.unread)
+            if found.target is not None or sure:
                 return found.found(outputs)._replace(title=title, beside=model.beside)
+        if not given_up:
+            break
     if best is None:
         return Found(_without_nodes(model, []), title, expected=_EXPECTED)
     return best.found(outputs)._replace(title=title, beside=model.beside)
@@ -80,6 +86,7 @@ def _guesses(graph: Graph) -> Iterator[Guess]:
         pairs: list[tuple[int | None, int | None]] = [
             *sorted(permutations(axes, 2), key=max),  # the first axes first
             *((axis, None) for axis in axes),
+            *((None, axis) for axis in axes),  # each call is a step
         ]
         free = {axis for axis, size in enumerate(shape) if not is_known(size)}
         left = min((len(free - {*pair}) for pair in pairs), default=0)
@@ -87,7 +94,11 @@ def _guesses(graph: Graph) -> Iterator[Guess]:
         large = prod(size for size in shape if isinstance(size, int)) > _LARGE
         for steps in (7, 131)[: 1 + long]:
             for fewer in (True, False)[not large :]:
-                yield from (Guess(x, pair, steps, fewer) for pair in pairs or [(None, None)])
+                left_open = [p for p in pairs if steps == 7 or fewer or p[0] in free]
+                yield from (
+                    Guess(x, pair, steps, fewer)
+                    for pair in left_open or [(None, None)][len(pairs) :]
+                )
 
 
 def _try(path: str, model: Model, guess: Guess, shared: Shared, output: str) -> "Chain":
@@ -130,12 +141,22 @@ class Chain:
         if why:
             self.error = Part(output, "output", why=why, needed=True)
 
+    def takes_rows(self) -> bool:
+        """Return whether a recurrent layer takes rows of the input: its axes are known then."""
+        layers = self.walk.layers.values()
+        return any(each.target and 0 in self.count_taken([each.target]) for each in layers)
+
     def find_output(self, value: Flow) -> None:
         """Find what the graph gives, and which row of a sequence it is."""
         walk = self.walk
         if value.view is None:
             axes = places(value, walk.steps, walk.sequences)
             target, self.whole = Pieces(walk).make(self.output, value, axes)
+            if axes[0] is not None and not self.whole.grows(walk.steps):
+                same = axes[0] == walk.guess.axes[0] and value.labels.ndim > 2
+                if not same:  # a row that has as many values as there are steps
+                    axes = None, axes[1]
+                    target, self.whole = Pieces(walk).make(self.output, value, axes)
             self.last = None if axes[0] is not None else "step"
         else:
             target = self.rows.operand(value.view)

@@ -12,9 +12,9 @@ from rnncli.model.errors import shown
 from rnncli.model.formats.found import CellDraft, Draft, Part
 from rnncli.model.formats.onnx.messages import Model
 from rnncli.model.formats.onnx.recurrent import KINDS, WAYS, attribute, read_cells
-from rnncli.model.graph import Graph, Limit, Node, RefusedError, Unread, apply
+from rnncli.model.graph import Graph, Limit, Node, RefusedError, Unread, UnreadError, apply
 from rnncli.model.graph.labels import Labels, labels, plain, row_label, sequences_of, steps_of
-from rnncli.model.graph.operators import MOVERS
+from rnncli.model.graph.operators import INPUTS, MOVERS
 from rnncli.model.graph.piece import Whole
 from rnncli.model.graph.rows import Operand, Rows, View
 from rnncli.model.graph.whole import STATE, Pieces
@@ -155,6 +155,7 @@ class Walk:
         self.notes: list[tuple[str, str]] = []
         self.refused: dict[str, Part] = {}
         self.layers: dict[str, Layer] = {}
+        self.unread = False  # whether a node on the way to the output is of none that are read
 
     def run(self) -> None:
         """Follow the values through all nodes."""
@@ -167,7 +168,7 @@ class Walk:
             name = name or next(filter(None, node.outputs), node.op)
             while name in self.nodes:
                 name = f"{name} ({len(self.nodes)})"
-            self.nodes[name] = node
+            self.nodes[name] = node = self.modernize(name, node)
             try:
                 if len(self.nodes) > _MOST_NODES:
                     raise RefusedError(f"comes after more than {_MOST_NODES:,} others")
@@ -191,17 +192,17 @@ class Walk:
             kept = is_known(size) and not (guess.fewer and axis in (T, N))
             whole.append(int(size) if kept else free)
             sizes[size] = whole[-1]
-        if shape is None or T is None:
+        if shape is None or T is N is None:
             what = "an input of which the graph does not tell the number of axes"
             node = Node("input", guess.x, "", (), (guess.x,), {})
             self.values[guess.x] = self.refuse(guess.x, node, RefusedError(what))[0]
         else:
-            self.steps, self.sequences = whole[T], 1 if N is None else whole[N]
+            self.steps, self.sequences = (1 if k is None else whole[k] for k in (T, N))
             self.spend(prod(whole), AxesError)
             number = [
                 np.arange(n).reshape(-1, *[1] * (len(whole) - 1 - k)) for k, n in enumerate(whole)
             ]
-            label = row_label(number[T], 0 if N is None else number[N])
+            label = row_label(*(0 if k is None else number[k] for k in (T, N)))
             found = labels(np.broadcast_to(label, whole))
             self.values[guess.x] = Flow(found, self.rows.source(found), frozenset({0}), True)
         for name, other in self.graph.inputs.items():
@@ -231,6 +232,8 @@ class Walk:
         """Record why a node cannot be read."""
         arrays = self.stored(self.values.get(each) for each in node.inputs)
         self.refused[name] = Part(name, node.op, arrays, (), error.why, error.hint, True)
+        needed = self.shared.needed.intersection(node.outputs)
+        self.unread |= isinstance(error, UnreadError) and bool(needed)
         return [Unknown(name)] * max(1, len(node.outputs))
 
     def stored(self, values: Any) -> dict[str, Array]:
@@ -242,6 +245,19 @@ class Walk:
             for n, array in each
             if array.dtype.kind == "f" and array.ndim
         }
+
+    def modernize(self, name: str, node: Node) -> Node:
+        """Return a node whose attributes are inputs where later opsets have them so."""
+        names = INPUTS.get(node.op, ())
+        if node.attributes.keys().isdisjoint(names):
+            return node
+        attributes, inputs = dict(node.attributes), [*node.inputs[:1]]
+        for each in names:
+            value = attributes.pop(each, None)
+            inputs.append("" if value is None else f"{name}: {each}")
+            kind = np.float32 if isinstance(value, float) else np.int64
+            self.values[inputs[-1]] = Const(np.array([] if value is None else value, kind))
+        return node._replace(inputs=inputs, attributes=attributes)
 
     def branch(self, node: Node) -> list[Node]:
         """Return the nodes of the branch that an ``If`` takes on a constant, the last one first."""
@@ -286,18 +302,18 @@ class Walk:
         """Check that an operator is one of ONNX's own, and what it takes is there."""
         op, domain = node.op, f"{node.domain} " if node.domain else ""
         if op.startswith(("QL", "Quantize", "DynamicQuantize")) or op.endswith("Integer"):
-            raise RefusedError(f"operator {domain}{op} is quantized, and not read", _QUANTIZED)
+            raise UnreadError(f"operator {domain}{op} is quantized, and not read", _QUANTIZED)
         if node.domain:
-            raise RefusedError(f"operator {domain}{op} is not read")
+            raise UnreadError(f"operator {domain}{op} is not read")
         if ("", op) in self.model.functions:
-            raise RefusedError(f"operator {op} is defined by the model, and is not read")
+            raise UnreadError(f"operator {op} is defined by the model, and is not read")
         if any(isinstance(each, Graph) for each in node.attributes.values()):
-            raise RefusedError(f"operator {op} has a graph of its own, and is not read")
+            raise UnreadError(f"operator {op} has a graph of its own, and is not read")
         for name, each in zip(node.inputs, given, strict=True):
             if name and each is None:
-                raise RefusedError(f"takes {shown(name)}, which no node before it gives")
+                raise UnreadError(f"takes {shown(name)}, which no node before it gives")
             if isinstance(each, Unread):
-                raise RefusedError(each.why)
+                raise UnreadError(each.why)
 
     def after_unknown(self, node: Node, given: Sequence[Any]) -> list[Any]:
         """Return what a node gives of a value that is not known: a filled shape is one value."""
@@ -369,6 +385,9 @@ class Walk:
         self.check_lengths(name, given[4], T)
         D, H = len(cells), len(cells[0].weights.W_hh)
         self.check_starts(name, given, (N, D, H) if layout else (D, N, H), roots)
+        states = given[5:7] if node.op == "LSTM" else given[5:6]
+        if self.guess.axes[0] is None and not all(isinstance(each, Flow) for each in states):
+            raise AxesError("starts anew at each call")
         settings = {"direction": ways[0]}
         if D == 2:
             settings = {"direction": "bidirectional", "merge": "concat"}
@@ -429,10 +448,10 @@ class Walk:
     def taken_whole(self, name: str, x: Flow, axes: tuple[int, int]) -> tuple[Operand, Whole]:
         """Return the rows of which whole sequences are made, and what makes them."""
         lowest, strict = x.roots == {0}, self.shared.strict
-        if lowest and strict > 2:
-            raise AxesError(x.why)
+        if lowest and (strict > 2 or x.labels.shape[axes[0]] == 1 < self.steps):
+            raise AxesError(x.why or "takes one step of several")
         target, whole = Pieces(self).make(name, x, axes)
-        if lowest and strict > 1 and not whole.is_local(self.steps):
+        if lowest and strict > 1 and whole.whole and not whole.is_local(self.steps):
             raise AxesError(x.why)
         if whole.shortens and (not lowest or self.layers or target.register):
             raise RefusedError("takes another number of steps than the layer below gives")

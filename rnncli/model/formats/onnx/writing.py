@@ -5,7 +5,7 @@ network has no head: (N, T, O), or (N, O) of a network that gives one row a
 sequence. Its nodes are named after the layers: ``layer_1/LSTM``.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from math import isinf
 from typing import Any
 
@@ -82,7 +82,11 @@ class _Writer:
     def recurrent(self, layer: Recurrent, rows: str, *, states: bool) -> str:
         """Add a layer that takes (T, N, I); return what gives (T, N, O), or its final states."""
         kind, cells = name_of(layer.cells[0]).upper(), layer.cells
-        inputs = [rows, *(self.tensor(*named) for named in self.arrays(layer).items())]
+        if any(cell.weights.W_hr is not None for cell in cells):
+            raise self.lacks("LSTM with a projection")
+        if kind not in KINDS:
+            raise self.lacks(f"cell {type(cells[0]).__name__}")
+        inputs = [rows, *(self.tensor(*named) for named in node_arrays(cells).items())]
         if len(inputs) > 4:  # peepholes stand behind lengths and initial states
             inputs[4:4] = [""] * 3
         given = self.add(kind, *inputs, place=int(states), **self.attributes(layer))
@@ -94,25 +98,6 @@ class _Writer:
             shape = [0] * (axis + 1) + [layer.output_size]
             return self.add("Reshape", turned, self.tensor("shape", shape))
         return self.add(_MERGES[layer.merge], given, self.tensor("axis", [axis]), keepdims=0)
-
-    def arrays(self, layer: Recurrent) -> dict[str, Floats]:
-        """Return W (D, G H, I), R (D, G H, H), B (D, 2 G H) and, of peepholes, P (D, 3 H)."""
-        arrays: dict[str, list[Floats]] = {"W": [], "R": [], "B": [], "P": []}
-        for cell in layer.cells:
-            weights, kind = cell.weights, name_of(cell).upper()
-            if weights.W_hr is not None:
-                raise self.lacks("LSTM with a projection")
-            if kind not in KINDS:
-                raise self.lacks(f"cell {type(cell).__name__}")
-            order = np.argsort(KINDS[kind].gates).tolist()
-            arrays["W"].append(ordered(weights.W_xh, order).T)
-            arrays["R"].append(ordered(weights.W_hh, order).T)
-            arrays["B"].append(np.concatenate([ordered(b, order) for b in two_biases(weights)]))
-            none = np.zeros(3 * cell.hidden_size, weights.W_hh.dtype)
-            arrays["P"].append(ordered(none if weights.w_ch is None else weights.w_ch, PEEPHOLES))
-        if all(cell.weights.w_ch is None for cell in layer.cells):
-            del arrays["P"]
-        return {name: np.stack(each) for name, each in arrays.items()}
 
     def attributes(self, layer: Recurrent) -> dict[str, Any]:
         """Return the attributes of a node: alphas, and betas, go to the functions that have one."""
@@ -185,6 +170,21 @@ _FORMULAS: dict[str, Callable[..., str]] = {
     "scaled_tanh": lambda w, a, p, q: w.by("Mul", w.add("Tanh", w.by("Mul", a, q)), p),
     "silu": lambda w, a: w.add("Mul", a, w.add("Sigmoid", a)),
 }
+
+
+def node_arrays(cells: Sequence[Cell]) -> dict[str, Floats]:
+    """Return W (D, G H, I), R (D, G H, H), B (D, 2 G H) and, of peepholes, P (D, 3 H)."""
+    arrays: dict[str, list[Floats]] = {"W": [], "R": [], "B": []}
+    peepholes = [cell.weights.w_ch for cell in cells]
+    for cell in cells:
+        weights, order = cell.weights, np.argsort(KINDS[name_of(cell).upper()].gates).tolist()
+        arrays["W"].append(ordered(weights.W_xh, order).T)
+        arrays["R"].append(ordered(weights.W_hh, order).T)
+        arrays["B"].append(np.concatenate([ordered(b, order) for b in two_biases(weights)]))
+    if any(w_ch is not None for w_ch in peepholes):
+        none = np.zeros(3 * cells[0].hidden_size, cells[0].weights.W_hh.dtype)
+        arrays["P"] = [ordered(none if w_ch is None else w_ch, PEEPHOLES) for w_ch in peepholes]
+    return {name: np.stack(each) for name, each in arrays.items()}
 
 
 def model_bytes(network: Network) -> bytes:
