@@ -489,9 +489,6 @@ def process(
         check_files_apart({"output": output}, [options.state_in])
     if output:
         check_destination(output, append=options.follow)
-    if form == "table" and not (options.format or frame) and redirected(output):
-        text = "the result is a table; `output` FILE.csv or `format` csv writes CSV"
-        console.note(console.worded(text))
     with state_files(options, console, task, again=again) as files:
         options = scaled_as_before(options, files)
         opened = open_both(options, build, console, Keys(files.keys), weights, frame)
@@ -516,6 +513,9 @@ def process(
             run.leave_after(error, begun=options.follow and carried.t.sum() > steps_before)
             raise
         run.leave()
+    if form == "table" and not (options.format or frame) and redirected(output):
+        text = "the result is a table; `output` FILE.csv or `format` csv writes CSV"
+        console.note(console.worded(text))
     return Finished(opened, int(carried.t.sum() - steps_before), latest)
 
 
