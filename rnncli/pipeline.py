@@ -90,6 +90,8 @@ PICTURES = ("heatmap", "plot", *FIGURES)
 _BYTES = ("npy", "png", "pdf", *TABLES)
 _LINES = ("csv", "tsv", "jsonl")
 _PACKED = ("table", "json", *_LINES)
+# Compressed files that are read and not written.
+_NOT_WRITTEN = (".bz2", ".xz", ".zst")
 _UNTITLED = (*_LINES, "npy", *TABLES)
 # Options that name a file of states.
 _STATES = ("state", "state_in", "state_out")
@@ -540,7 +542,9 @@ class _Run(NamedTuple):
         result = self.describe_result(runner)
         check_names(self.form, result, grouped=bool(options.group_by))
         delimiter, worded = "\t" if self.form == "tsv" else ",", self.console.worded
-        style = Style(options.digits, options.header, delimiter, options.follow, worded)
+        output = options.output and verbatim(options.output)
+        place = worded(f"`output` {output}" if output else f"`format` {self.form}")
+        style = Style(options.digits, options.header, delimiter, options.follow, worded, place)
         make = self.frame.writer if self.frame else WRITERS[self.form]
         with ExitStack() as stack:
             out: Any = None
@@ -703,11 +707,13 @@ def _check(*mistakes: tuple[object, str]) -> None:
 def _choose_format(options: Options) -> str:
     if options.json or options.format:
         return options.format or "json"
-    path, known = options.output or "", list(EXTENSIONS)
-    if is_packed(path):
-        path = path[:-3]
-        known = [extension for extension in known if EXTENSIONS[extension] in _PACKED]
-    extension = extension_of(path, known, ": give `format`", whole=options.output)
+    whole = options.output or ""
+    path = whole[:-3] if is_packed(whole) else whole
+    form = EXTENSIONS.get(os.path.splitext(path)[1].lower(), "table")
+    if path.lower().endswith(_NOT_WRITTEN) or (path != whole and form not in _PACKED):
+        what = "text alone is compressed, and as .gz, such as FILE.csv.gz"
+        raise OptionError(f"`output` {verbatim(whole)}: {what}")
+    extension = extension_of(path, list(EXTENSIONS), ": give `format`", whole=whole)
     if not extension and (options.follow or options.passthrough):
         return "csv"
     return EXTENSIONS[extension]
