@@ -56,6 +56,13 @@ def labels(figure: Figure) -> list[str]:
     return [axes.get_ylabel() for axes in panels(figure)]
 
 
+def test_the_names_of_axes_are_whole(run_rnn: Rnn, tmp_path: Path) -> None:
+    numbers = ("--center", "20", "--scale", "5", "--cell", "lstm", *SMALL, "3", "--states")
+    path = tmp_path / "x.png"
+    assert run_rnn("run", *SENSORS, *numbers, "-o", path).exit_code == 0
+    assert matplotlib.image.imread(path)[:, 0].min() == 1
+
+
 def wave(steps: int) -> str:
     values = np.sin(np.arange(steps) / 50) + np.random.RandomState(0).normal(size=steps) / 9
     values[steps // 2] = 7  # a spike

@@ -48,6 +48,7 @@ EXTENSIONS = {
     ".txt": "table",
     ".json": "json",
     ".jsonl": "jsonl",
+    ".ndjson": "jsonl",
     ".csv": "csv",
     ".tsv": "tsv",
     ".npy": "npy",

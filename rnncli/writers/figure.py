@@ -113,6 +113,7 @@ class FigureWriter:
             matplotlib.rcdefaults()
             matplotlib.rcParams.update(_SETTINGS)
             figure = _figure(title, names, self._panels, self._sequences)
+            figure.draw_without_rendering()  # how many ticks there are depends on the first layout
             figure.savefig(content, format=self._form, metadata=_METADATA[self._form])
         self._out.buffer.write(content.getvalue())
 

@@ -16,8 +16,8 @@ class NpyWriter:
     The shape stands before the values in the file.
     """
 
-    def __init__(self, out: TextIO, result: Result, _style: Style) -> None:
-        self._out, self._result = out, result
+    def __init__(self, out: TextIO, result: Result, style: Style) -> None:
+        self._out, self._result, self._place = out, result, style.place
         self._dtype = result.initial().rows().h.dtype
         self._held = [np.empty((0, len(result.units)), self._dtype)]
         self._keys = [np.empty(0, np.intp)]
@@ -46,7 +46,7 @@ class NpyWriter:
         lengths = np.bincount(key, minlength=len(self._result.keys))
         if len(set(lengths.tolist())) > 1:
             raise InputError(
-                "npy",
+                self._place,
                 f"the sequences have {lengths.min()} to {lengths.max()} steps, an array takes "
                 "equal lengths",
                 "write CSV or JSONL",

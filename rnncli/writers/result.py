@@ -116,6 +116,7 @@ class Style(NamedTuple):
     delimiter: str = ","  # between the cells of CSV
     follow: bool = False  # whether each row is passed on at once
     worded: Callable[[str], str] = str  # shows a note, in which parameters stand between backticks
+    place: str = ""  # where results go, in messages
 
 
 def columns_of(
