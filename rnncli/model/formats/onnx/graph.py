@@ -213,7 +213,7 @@ class Chain:
         else:
             self.parts, aside = [*self.parts, *aside], []
         notes = [note for name, note in walk.notes if name in on_way]
-        others = [n for n in outputs[1:] if not isinstance(walk.values.get(n), Const | None)]
+        others = [n for n in outputs[1:] if n and not isinstance(walk.values.get(n), Const | None)]
         if others:
             notes.append(f"gives {shown(self.output)}, and passes over {listed(others)}")
         return Found(self.parts, last=self.last, notes=notes, expected=_EXPECTED, aside=aside)
