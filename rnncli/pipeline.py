@@ -4,9 +4,11 @@ import os
 import signal
 import sys
 import warnings
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from functools import partial
+from math import inf
+from numbers import Integral
 from time import monotonic
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, Self, TextIO
 
@@ -27,6 +29,7 @@ from rnncli.engine.state import (
     save_state,
 )
 from rnncli.engine.stream import Carried, final_y, forward
+from rnncli.engine.unroll import STRATEGIES
 from rnncli.model.arrays import Floats, Integers, in_dtype
 from rnncli.model.errors import (
     InputError,
@@ -35,6 +38,7 @@ from rnncli.model.errors import (
     choice,
     did_you_mean,
     sentence,
+    shown,
     verbatim,
 )
 from rnncli.model.layers import Normalization
@@ -427,27 +431,28 @@ def score(
 
     given: dict[str, Any] = {name: arguments[name] for name in Options._fields if name in arguments}
     frame = Frame(source, passthrough=passthrough) if is_frame(source) else None
+    paths = () if frame else _as_paths(source)
+    _check_values(arguments)
     if (sink is None) != (frame is not None):
         what = "a table is returned" if frame else "give the file that the result goes to"
         raise ValueError(f"sink: {what}")
-    choice("missing", missing, dict.fromkeys(MISSING))
-    choice("first_row", first_row, dict.fromkeys(FIRST_ROW))
-    if format is not None:
-        choice("format", format, WRITERS)
+    for name in ("format", "digits", "header") if frame else ():
+        if given[name] != Options._field_defaults[name]:
+            raise ValueError(f"{name}: is for files, a table is returned")
     weights = "the network"
     if not isinstance(network, Network):
         from rnncli.model.formats import load
 
         weights = os.fspath(network)
         network = load(network)
-    paths = [source] if isinstance(source, str | os.PathLike) else source
     given |= {
-        "files": () if frame else [os.fspath(path) for path in paths],
+        "files": paths,
         "output": None if sink is None else os.fspath(sink),
         "columns": _as_texts(columns),
         "group_by": _as_texts(group_by),
         "center": _as_numbers(center),
         "scale": _as_numbers(scale),
+        "null_values": tuple(null_values),
         "h0": None if h0 is None else np.asarray(h0),
     }
     given |= {name: os.fspath(given[name]) for name in _STATES if given[name] is not None}
@@ -457,12 +462,116 @@ def score(
     return frame.result if frame else finished.steps
 
 
+def _check_values(arguments: Mapping[str, Any]) -> None:
+    """Check each value that a caller of `score` gives."""
+    defaults = {"sink": None, **Options._field_defaults}
+    for name, (fits, takes) in _TAKES.items():
+        value = arguments[name]
+        if not (fits(value) or (value is None and defaults.get(name, "") is None)):
+            raise ValueError(f"{name}: expected {takes}, got {shown(repr(value))}")
+    for name, choices in _CHOICES.items():
+        if arguments[name] is not None or name != "format":
+            choice(name, str(arguments[name]), dict.fromkeys(choices))
+
+
+def _is_whole(value: Any, least: int, most: float = inf) -> bool:
+    return isinstance(value, Integral) and least <= int(value) <= most
+
+
+def _is_path(value: Any) -> bool:
+    return isinstance(value, str | os.PathLike) and value != ""
+
+
+def _are_numbers(value: Any, *, scale: bool = False) -> bool:
+    if isinstance(value, str):
+        return value == "auto"
+    try:
+        numbers = np.asarray(value, np.float64)
+    except (TypeError, ValueError):
+        return False
+    return numbers.ndim < 2 and bool(np.isfinite(numbers).all() and (numbers.all() or not scale))
+
+
+def _are_texts(value: Any) -> bool:
+    return isinstance(value, list | tuple | set) and all(isinstance(text, str) for text in value)
+
+
+def is_delimiter(value: Any) -> bool:
+    """Return whether a character can stand between cells."""
+    return isinstance(value, str) and len(value) == 1 and value not in '"\r\n'
+
+
+def is_decimal(value: Any) -> bool:
+    """Return whether a character can stand before decimals; it stands nowhere else in a row."""
+    if not isinstance(value, str) or len(value) != 1:
+        return False
+    return not (value.isalnum() or value in "+-_\"';|:" or value.isspace())
+
+
+def is_encoding(value: Any) -> bool:
+    """Return whether Python has an encoding of text by a name; it has others, such as zip."""
+    try:
+        "0".encode(value)
+    except (LookupError, TypeError, ValueError):
+        return False
+    return True
+
+
+_PATH = (_is_path, "the name of a file")
+_NAMES = (
+    lambda value: isinstance(value, str | int | Iterable),
+    "a name or number of a column, or a list of them",
+)
+_LIMIT = (lambda value: _is_whole(value, 1), "a whole number from 1 up")
+# What `score` takes.
+_TAKES: dict[str, tuple[Callable[[Any], bool], str]] = {
+    "network": (
+        lambda value: isinstance(value, Network) or _is_path(value),
+        "a Network, or the name of a file",
+    ),
+    **dict.fromkeys(("sink", *_STATES), _PATH),
+    **dict.fromkeys(("columns", "group_by"), _NAMES),
+    "center": (_are_numbers, "'auto', or a finite number for each column"),
+    "scale": (
+        partial(_are_numbers, scale=True),
+        "'auto', or a finite number other than 0 for each column",
+    ),
+    "delimiter": (is_delimiter, "one character"),
+    "decimal": (is_decimal, "one character such as ',' or '.'"),
+    "encoding": (is_encoding, "an encoding of text, such as cp1252, latin-1 or utf-16"),
+    "null_values": (_are_texts, "a list of texts"),
+    **dict.fromkeys(("head", "tail"), _LIMIT),
+    "digits": (lambda value: _is_whole(value, 0, 20), "a whole number from 0 to 20"),
+}
+_CHOICES = {
+    "missing": MISSING,
+    "first_row": FIRST_ROW,
+    "precision": PRECISIONS,
+    "unroll": STRATEGIES,
+    "format": WRITERS,
+}
+
+
+def _as_paths(source: Any) -> list[str]:
+    """Return the names of files; there is at least one."""
+    takes, kind = "a file or files, a pandas.DataFrame or a pyarrow.Table", type(source)
+    got = f"{kind.__module__.split('.')[0]}.{kind.__name__}".removeprefix("builtins.")
+    if isinstance(source, str | os.PathLike):
+        source = [source]
+    if isinstance(source, Iterable) and not hasattr(source, "read"):
+        paths = list(source)
+        if paths and all(map(_is_path, paths)):
+            return [os.fspath(path) for path in paths]
+        got = got if paths else "none"
+    raise ValueError(f"source: expected {takes}, got {got}")
+
+
 def _as_texts(names: str | int | Sequence[str | int]) -> list[str]:
     return [str(name) for name in ([names] if isinstance(names, str | int) else names)]
 
 
 def _as_numbers(numbers: str | float | Sequence[float] | None) -> Sequence[float] | None:
-    if numbers is None or numbers == "auto":
+    if numbers is None or isinstance(numbers, str):
         return None if numbers is None else AUTO
     return tuple(np.atleast_1d(np.asarray(numbers, np.float64)).tolist())
 

@@ -10,7 +10,7 @@ import click
 
 from rnncli.model.activations import Activation, parse
 from rnncli.model.errors import did_you_mean, sentence
-from rnncli.pipeline import AUTO
+from rnncli.pipeline import AUTO, is_decimal, is_delimiter, is_encoding
 from rnncli.readers.columns import separated
 from rnncli.readers.foreign import UTF_8
 from rnncli.storage import named
@@ -111,7 +111,7 @@ def activation(value: str) -> Activation:
 def delimiter(value: str) -> str:
     """Read one character, or the name of one that is awkward to type."""
     character = _NAMED.get(value.lower(), value)
-    if len(character) != 1 or character in '"\r\n':
+    if not is_delimiter(character):
         known = ", ".join(_NAMED)
         what = f"{value!r} is not one character, or one of {known}"
         raise click.BadParameter(sentence("", what, did_you_mean(value, _NAMED)))
@@ -121,12 +121,7 @@ def delimiter(value: str) -> str:
 def decimal(value: str) -> str:
     """Read the character before the decimals of a number; it stands nowhere else in a row."""
     character = _NAMED.get(value.lower(), value)
-    if (
-        len(character) != 1
-        or character.isalnum()
-        or character in "+-_\"';|:"
-        or character.isspace()
-    ):
+    if not is_decimal(character):
         raise click.BadParameter(f"{value!r} is not one character such as ',' or '.'")
     return character
 
@@ -153,21 +148,12 @@ def _separated(value: str, kind: str) -> tuple[str, ...]:
 
 def encoding(value: str) -> str:
     """Check the name of an encoding of text; all names of UTF-8 are one."""
-    if not _is_encoding(value):
+    if not is_encoding(value):
         from encodings.aliases import aliases
 
         known = (name.replace("_", "-") for name in {*aliases, *aliases.values()})
         what = f"{value!r} is no encoding of text, such as cp1252, latin-1 or utf-16"
-        hint = did_you_mean(value.replace("_", "-"), filter(_is_encoding, known))
+        hint = did_you_mean(value.replace("_", "-"), filter(is_encoding, known))
         raise click.BadParameter(sentence("", what, hint))
     name = codecs.lookup(value).name
     return UTF_8 if name in (UTF_8, "utf-8-sig") else value
-
-
-def _is_encoding(name: str) -> bool:
-    """Return whether Python has an encoding of text by a name; it has others, such as zip."""
-    try:
-        "0".encode(name)
-    except (LookupError, UnicodeError):
-        return False
-    return True

@@ -91,6 +91,8 @@ def _unknown(
         hint = f"expected a number from 1 to {width} in `{parameter}`"
         return InputError(name, f"no column {text!r}: it has no header", hint)
     what = f"no column {text!r}; there are {listed(header)} (or 1 to {width})"
+    if {*map(str.strip, text.split(","))} <= {*header}:
+        return InputError(name, what, f"`{parameter}` takes a list of names")
     return InputError(name, what, verbatim(did_you_mean(text, header)))
 
 

@@ -9,14 +9,16 @@ from rnncli.engine.rows import Rows, join, steps_in_block
 from rnncli.model.arrays import Floats, Integers
 from rnncli.model.errors import InputError
 from rnncli.readers.columns import choose_all, named
-from rnncli.readers.input import Input, Layout, checked
+from rnncli.readers.input import OF_TEXT, Input, Layout, check_layout, checked
 from rnncli.readers.keyed import Keys
 from rnncli.writers.result import Result, Style
 
 
 def is_frame(source: object) -> bool:
     """Return whether an object is a table in memory."""
-    return hasattr(source, "iloc") or hasattr(source, "column_names")
+    return hasattr(source, "columns") and (
+        hasattr(source, "iloc") or hasattr(source, "column_names")
+    )
 
 
 class Frame:
@@ -38,6 +40,7 @@ class Frame:
     def open(self, layout: Layout, keys: Keys, _worded: Callable[[str], str]) -> Input:
         """Return the table as an input."""
         header = self._names
+        check_layout(self._name, layout, "a table", *OF_TEXT)
         self._grouping, chosen, _ = choose_all(self._name, layout, len(header), header)
         names = [header[i] for i in self._grouping]
         return Input(

@@ -1,6 +1,7 @@
 """`rnncli.score` on tables in memory: what the command makes of the same rows in a file."""
 
 import io
+import re
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,18 @@ OPTIONS: dict[str, dict[str, Any]] = {
     "--last --passthrough": {"last": True, "passthrough": True},
     "--head 2 --tail 1": {"head": 2, "tail": 1},
     "--states --all-layers --center 0.5": {"states": True, "all_layers": True, "center": 0.5},
+}
+WRONG: dict[str, tuple[Any, ...]] = {
+    **dict.fromkeys(("head", "tail"), (-1, 0, 1.5, "2")),
+    "digits": (-1, 25),
+    "encoding": ("zz", 3),
+    "delimiter": ("ab",),
+    "decimal": ("x",),
+    "null_values": ("NA",),
+    "center": ("x", float("nan")),
+    "scale": ("x", 0, [1, float("inf")]),
+    "state": (3, ""),
+    **dict.fromkeys(("precision", "unroll", "format"), ("no",)),
 }
 KEYED: dict[str, Any] = {"columns": "v", "group_by": "k", "missing": "hold"}
 
@@ -71,6 +84,19 @@ def test_files_are_written_and_states_left(tmp_path: Path) -> None:
     assert pd.read_csv(sink)["h_2"].astype("f").tolist() == whole["h_2"].tolist()
 
 
+NO_SOURCES: tuple[Any, ...] = (
+    None,
+    3,
+    [],
+    "",
+    [0.5],
+    [[1]],
+    np.ones(3),
+    frame()["v"],
+    io.StringIO("1"),
+)
+
+
 @pytest.mark.parametrize(
     ("source", "options", "message"),
     [
@@ -80,6 +106,20 @@ def test_files_are_written_and_states_left(tmp_path: Path) -> None:
         (frame(), {"columns": "v", "missing": "no"}, "missing: expected one of error, hold"),
         (frame(), {"columns": "v", "h0": [1, 2]}, r"h0: expected shape \(3,\), got \(2,\)"),
         (frame().rename(columns={"time": "h_0"}), KEYED | {"passthrough": True}, "'h_0' would"),
+        (frame(), {"columns": "v,time"}, "'v,time'; .*; `columns` takes a list of names"),
+        (frame(), {"columns": None}, "columns: expected a name or number of a column, or a list"),
+        *(
+            (frame(), {"columns": "v", name: wrong}, f"{name}: expected .*{re.escape(repr(wrong))}")
+            for name, values in WRONG.items()
+            for wrong in values
+        ),
+        *((source, {"sink": "y.csv"}, "source: expected a file or") for source in NO_SOURCES),
+        *(
+            (frame(), {"columns": "v", **given}, f"{next(iter(given))}.* is for ")
+            for given in ({"delimiter": ";"}, {"encoding": "cp1252"}, {"digits": 1})
+        ),
+        (frame(), {"columns": "v", "header": False}, "header: is for files, a table is returned"),
+        (frame(), {"columns": "v", "format": "csv"}, "format: is for files, a table is returned"),
         (frame(), {"columns": "v", "sink": "x.csv"}, "sink: a table is returned"),
         ("x.csv", {}, "sink: give the file that the result goes to"),
         ("x.csv", {"sink": "y.csv", "last": True, "no_last": True}, "`last` and `no_last`"),
