@@ -94,9 +94,9 @@ PICTURES = ("heatmap", "plot", *FIGURES)
 _BYTES = ("npy", "png", "pdf", *TABLES)
 _LINES = ("csv", "tsv", "jsonl")
 _PACKED = ("table", "json", *_LINES)
+_UNTITLED = (*_LINES, "npy", *TABLES)
 # Compressed files that are read and not written.
 _NOT_WRITTEN = (".bz2", ".xz", ".zst")
-_UNTITLED = (*_LINES, "npy", *TABLES)
 # Options that name a file of states.
 _STATES = ("state", "state_in", "state_out")
 # Bytes: more than any array of a block of rows takes.

@@ -84,7 +84,17 @@ def test_files_are_written_and_states_left(tmp_path: Path) -> None:
     assert pd.read_csv(sink)["h_2"].astype("f").tolist() == whole["h_2"].tolist()
 
 
-NO_SOURCES = (None, 3, [], "", [0.5], [[1]], np.ones(3), frame()["v"], io.StringIO("1"))
+NO_SOURCES: tuple[Any, ...] = (
+    None,
+    3,
+    [],
+    "",
+    [0.5],
+    [[1]],
+    np.ones(3),
+    frame()["v"],
+    io.StringIO("1"),
+)
 
 
 @pytest.mark.parametrize(
