@@ -49,9 +49,10 @@ EXAMPLES = (
 @click.argument("subject", metavar="[TOPIC | COMMAND | OPTION | WORD]", required=False)
 @click.pass_context
 def help(ctx: click.Context, subject: str | None) -> None:  # noqa: A001  # a module is asked for it
-    """Show the reference: a topic, a command, an option, or what has a word in its heading.
+    """Show the reference: a topic, a command, an option or a word.
 
-    Without an argument it lists the topics. On a terminal a topic is shown a page at a time;
+    A word finds the sections that have it in their headings. Without an argument the topics are
+    listed. On a terminal a topic is shown a page at a time;
     elsewhere it is Markdown.
     """
     commands = load_commands(ctx)
