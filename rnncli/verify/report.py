@@ -87,7 +87,9 @@ def _sentence(report: Report) -> str:
             return f"{report.expected.name}, {amount}, {within}."
         if len(verdicts) == 1:
             return f"1 result of {amount} is what rnn computes, {within}."
-        return f"{len(verdicts)} results of {amount} each are what rnn computes, {within}."
+        alike = len({verdict.values for verdict in verdicts}) == 1  # some may give more rows
+        of = f" of {amount} each" if alike else ""
+        return f"{len(verdicts)} results{of} are what rnn computes, {within}."
     differing = report.differing
     names = ", ".join(map(_name, differing or filter(None, [report.expected]))) or "nothing"
     verdict = next((each.verdict for each in differing if each.verdict), None)
