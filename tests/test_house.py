@@ -31,7 +31,7 @@ MOST_LINES = {
     "rnncli/explain": 981,
     "rnncli/batches": 1_086,
     "rnncli/cli": 3_173,
-    "tests": 25_827,
+    "tests": 25_828,
 }
 
 # A package may import those before it; of `__init__`, the library, anybody may import.
