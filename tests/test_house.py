@@ -26,7 +26,7 @@ MOST_LINES = {
     "rnncli/storage": 696,
     "rnncli/readers": 2_290,
     "rnncli/writers": 3_156,
-    "rnncli/verify": 2_905,
+    "rnncli/verify": 2_922,
     "rnncli/bench": 541,
     "rnncli/explain": 981,
     "rnncli/batches": 1_086,

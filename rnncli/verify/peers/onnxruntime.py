@@ -42,19 +42,34 @@ def make(layer: Layer) -> Callable[..., tuple[Floats, Sequence[Floats]]]:
         graph.input.append(value("lengths", kind.INT32, ["N"]))
         graph.input.extend(value(name, kind.FLOAT, ["D", "N", "H"]) for name in names)
         graph.output.extend(value(f"end_{name}", kind.FLOAT, ["D", "N", "H"]) for name in names)
+        _drop_transposes(graph)
     session = _session(model.SerializeToString())
 
     def forward(
         x: Floats, start: Sequence[Floats], lengths: Integers | None, _mask: object
     ) -> tuple[Floats, Sequence[Floats]]:
-        feeds = {"x": np.ascontiguousarray(x), **dict(zip(names, start, strict=True))}
+        rows = x.swapaxes(0, 1) if names else x
+        feeds = {"x": np.ascontiguousarray(rows), **dict(zip(names, start, strict=True))}
         if names:
             ends = np.full(len(x), x.shape[1]) if lengths is None else lengths
             feeds["lengths"] = ends.astype(np.int32)
         output, *finals = session.run(None, feeds)
-        return output, finals
+        return output.swapaxes(0, 1) if names else output, finals
 
     return forward
+
+
+def _drop_transposes(graph: Any) -> None:
+    """Have a recurrent layer take and give (T, N, values), as its node does: no time goes there."""
+    first, *nodes, last = graph.node
+    for node in nodes:
+        node.input[:] = ["x" if name == first.output[0] else name for name in node.input]
+        node.output[:] = [last.output[0] if name == last.input[0] else name for name in node.output]
+    graph.node.remove(first)
+    graph.node.remove(last)
+    for each in (graph.input[0], graph.output[0]):
+        n, t, *_ = each.type.tensor_type.shape.dim
+        n.dim_param, t.dim_param = t.dim_param, n.dim_param
 
 
 def open_file(path: str) -> Callable[..., Sequence[Floats]] | None:
