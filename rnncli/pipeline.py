@@ -108,7 +108,7 @@ _SECONDS = 1.0
 
 
 class Options(NamedTuple):
-    """What is read, how it is run and what is written: the options of ``rnn run``."""
+    """The options of ``rnn run`` but for those of the network."""
 
     files: Sequence[str] = ()
     seq: str | None = None
@@ -145,7 +145,7 @@ class Options(NamedTuple):
 
 
 class Watcher(Protocol):
-    """What looks on while rows are run."""
+    """Is called before and after each block of rows."""
 
     def begin(self, rows: Rows) -> None:
         """Begin rows that were read."""
@@ -155,13 +155,13 @@ class Watcher(Protocol):
 
 
 class Console:
-    """What a run tells while it goes on; of a library, notes as warnings."""
+    """Takes the notes and the progress of a run; in a library, notes are warnings."""
 
     # Signals that wait until the row under way is out, where the run leaves a state.
     signals: Sequence[int] = ()
 
     def note(self, text: str) -> None:
-        """Tell what a result does not show."""
+        """Pass on a note."""
         warnings.warn(text, stacklevel=2)
 
     def worded(self, text: str) -> str:
@@ -683,7 +683,7 @@ class _Run(NamedTuple):
             return deliver(source, runner, carried, writer, options.all_layers, worded, watchers)
 
     def describe_result(self, runner: Runner) -> Result:
-        """Return what the writers need of the run."""
+        """Describe the run for its writer."""
         source, network, carried = self.opened.source, self.opened.network, self.carried
         all_layers, all_states = self.options.all_layers, self.options.states
         last = self.options.last
@@ -716,7 +716,7 @@ class _Run(NamedTuple):
         )
 
     def following(self, out: TextIO) -> Following:
-        """Return what keeps the states with the rows; those at a URL are left at the end alone."""
+        """Keep states and rows together while an input grows; a URL gets its state at the end."""
         written = self.files.written
         leave = self.leave if written and not is_url(written) else None
         return Following(out, self.carried, leave, self.console.signals if written else ())

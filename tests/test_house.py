@@ -21,7 +21,7 @@ TREES = {
 # Lines of Python of each package, and of Python and transcripts of the tests. A change may lower a
 # number, never raise it: what needs more room takes something else out.
 MOST_LINES = {
-    "rnncli/model": 11_328,
+    "rnncli/model": 11_321,
     "rnncli/engine": 3_374,
     "rnncli/storage": 696,
     "rnncli/readers": 2_290,

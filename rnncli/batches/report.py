@@ -107,7 +107,7 @@ def done_before(path: str) -> dict[str, str]:
 
 
 def _read(path: str) -> tuple[dict[str, str], int]:
-    """Return what is done, and how many bytes the lines are that are whole."""
+    """Return the finished tasks, and how many bytes the whole lines have."""
     done, whole = dict[str, str](), 0
     with open(path, "rb") as file:
         if not _BEGIN.startswith(file.read(len(_BEGIN))):

@@ -30,7 +30,7 @@ class Candidate(NamedTuple):
 
     @property
     def label(self) -> str:
-        """What it is called in results: strategies by their option."""
+        """Its name in results: strategies by their option."""
         return f"`unroll` {self.name}" if self.kind == "strategy" else self.name
 
     def runner(self, case: Case, *, all_layers: bool = False) -> Callable[[Case], Any]:

@@ -53,7 +53,7 @@ EXAMPLES = (
 
 
 class TimingOptions(NamedTuple):
-    """What is timed."""
+    """Options of the timing."""
 
     peers: tuple[str, ...] = ()
     repeats: int = 3

@@ -75,7 +75,7 @@ def errors_shown(ctx: click.Context | None = None) -> Iterator[None]:
 
 
 def failure(error: Exception, group: click.Context | None = None) -> Failure:
-    """Return what is shown of an error that is one of `EXPECTED`, or an OSError."""
+    """Make the failure to show for an error that is one of `EXPECTED`, or an OSError."""
     if isinstance(error, OSError):
         what = str(error.strerror or error)
         return Failure(sentence(error.filename or "", what, ""), RUN_FAILED)
@@ -130,7 +130,7 @@ def _numbers(name: str) -> list[str]:
 
 
 def _usage_message(error: click.UsageError, group: click.Context | None) -> str:
-    """Return what is wrong, and which help describes what is right."""
+    """Describe a usage error, and the help that applies."""
     command = "rnn"
     if error.ctx:
         command = error.ctx.command_path
@@ -143,7 +143,7 @@ def _usage_message(error: click.UsageError, group: click.Context | None) -> str:
 
 
 def _meant(error: NoSuchOption) -> str:
-    """Return what may have been meant by an option that there is not."""
+    """Suggest an option for an unknown one."""
     if error.ctx is None:
         return ""
     command = error.ctx.command

@@ -71,7 +71,7 @@ def wanted_steps(value: str) -> Wanted:
 
 
 class ExplanationOptions(NamedTuple):
-    """What is explained."""
+    """Options of an explanation."""
 
     steps: Wanted | None = None
     unit: str | None = None

@@ -65,7 +65,7 @@ def _example(files: Sequence[str]) -> str:
 
 
 def _of_model(files: Sequence[str]) -> str:
-    """Return what to do where one of these is a model, and no input."""
+    """Suggest --weights where one of these files is a model, and no input."""
     from rnncli.model.formats import is_model
 
     models = filter(is_model, files)
@@ -138,7 +138,7 @@ def read_weights(options: NetworkOptions) -> "Loaded":
 
 
 def digest_of(options: NetworkOptions) -> str:
-    """Return what tells the bytes of a weight file, and of those beside it, from any others."""
+    """Return a digest of a weight file and of the files beside it."""
     return _digest(read_weights(options))
 
 

@@ -22,7 +22,7 @@ _FULL = tuple(os.strerror(number) for number in (errno.ENOSPC, errno.EDQUOT))
 
 
 class Summary(NamedTuple):
-    """What became of a batch.
+    """The outcome of a batch.
 
     Parameters
     ----------
@@ -49,7 +49,7 @@ class Summary(NamedTuple):
 
 
 def sentence(summary: Summary) -> str:
-    """Return what became of a batch in a line."""
+    """Describe the outcome of a batch in a line."""
     left = f"{summary.not_run:,} not run, " if summary.not_run else ""
     return (
         f"{summary.done:,} done, {summary.skipped:,} skipped, {summary.failed:,} failed, {left}"

@@ -70,7 +70,7 @@ _not_negative = number("from 0 on", lambda tolerance: tolerance >= 0)
 
 
 class ComparisonOptions(NamedTuple):
-    """What a run is compared with, and how."""
+    """Options of a comparison."""
 
     expected: str | None = None
     last: bool = False

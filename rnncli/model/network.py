@@ -163,7 +163,7 @@ class Network:
         return rows
 
     def taken(self, number: int, outputs: Sequence[Floats]) -> Floats:
-        """Return what layer `number` (from 1) takes, of the input and what the layers give."""
+        """Return the input of layer `number` (from 1), of the network's input and the outputs."""
         chosen = [outputs[k] for k in self.layers[number - 1].sources or (number - 1,)]
         return chosen[0] if len(chosen) == 1 else np.concatenate(chosen, axis=-1)
 

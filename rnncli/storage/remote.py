@@ -67,7 +67,7 @@ def exists(url: Url) -> bool:
 
 
 def version(url: Url) -> str:
-    """Return what tells one version of a file from another."""
+    """Return a text that differs between versions of a file."""
     return _version(_info(url))
 
 
@@ -226,7 +226,7 @@ def _store(url: Url) -> Iterator[tuple[Any, str]]:
 
 
 def _info(url: Url) -> dict[str, Any]:
-    """Return what a store knows of a file; nothing where there is none."""
+    """Return the details of a file in a store; none where there is no file."""
     with _store(url) as (fs, place):
         try:
             return cast(dict[str, Any], fs.info(place))

@@ -20,7 +20,7 @@ _mine: set[str] = set()
 
 
 class NotOnDiskError(OSError):
-    """What was written is lost, or may be."""
+    """The written data is lost, or may be."""
 
 
 @contextmanager
@@ -192,7 +192,7 @@ def _remove(name: str, number: int) -> None:
 
 
 def _version(path: str | int) -> tuple[int, ...]:
-    """Return what differs between files, and between states of one; () where there is none."""
+    """Return numbers that differ between files, and between states of one; () without a file."""
     try:
         found = os.stat(path)
     except FileNotFoundError:

@@ -119,7 +119,7 @@ class FigureWriter:
 
 
 def _panels(result: Result) -> Iterator[Panel]:
-    """Return what is drawn together: the input, and each array of each layer and direction."""
+    """Group the series of a panel: the input, and each array of each layer and direction."""
     names = [*result.columns]
     columns = slice(1, 1 + len(names))  # the first is t
     yield Panel("x", names[0] if len(names) == 1 else "input", names, columns, columns)
@@ -315,7 +315,7 @@ def _short(text: str, most: int = 24) -> str:
 
 
 def _caption(sequences: Sequences) -> str:
-    """Return what a reader could mistake, or miss."""
+    """Return the notes of a figure."""
     size = max(bins.size for bins in sequences.bins.values())
     most = "up to " if len(sequences.bins) > 1 else ""
     mean = "their mean, in a band from the least to the greatest value."

@@ -119,7 +119,7 @@ class Frame:
         return numbers[inverse.reshape(-1)]
 
     def writer(self, _out: TextIO | None, result: Result, _style: Style) -> "Frame":
-        """Return what takes the result."""
+        """Return the writer that takes the result."""
         self._result = result
         return self
 

@@ -62,7 +62,7 @@ def describe(network: Network, source: Mapping[str, Any], version: str) -> dict[
 
 
 def describe_layer(layer: Layer) -> dict[str, Any]:
-    """Return what a document says of a layer."""
+    """Describe a layer for a document."""
     if not isinstance(layer, Recurrent):
         return _layer_of(_kind(layer), layer.input_size, layer.output_size, layer.settings)
     projected = layer.cells[0].state_sizes[0]
@@ -81,7 +81,7 @@ def describe_layer(layer: Layer) -> dict[str, Any]:
 
 
 def _kind(layer: Layer) -> str:
-    """Return what a document calls a layer; a piece of a graph has no name."""
+    """Name a layer for a document; a piece of a graph has no name of its own."""
     if layer.cells:
         return "recurrent"
     return name_of(layer) or ("whole_sequences" if layer.whole else "rows")
@@ -139,7 +139,7 @@ def _layer_of(
 
 
 def _kinds(model: Mapping[str, Any]) -> str:
-    """Return what a network is called by its cells: ``RNN``, ``LSTM``, ..."""
+    """Name a network by its cells: ``RNN``, ``LSTM``, ..."""
     names = model.get("cell", _VANILLA)
     each = dict.fromkeys([names] if isinstance(names, str) else names)
     return ", ".join("RNN" if name == _VANILLA else name.upper() for name in each) or "Network"

@@ -156,7 +156,7 @@ def _takes(run: Mapping[str, Any]) -> str:
 
 
 def _here(part: Mapping[str, Any]) -> str:
-    """Return what a part is here, in words."""
+    """Describe the layers of a part in words."""
     if "why" in part:
         return "cannot be run" if part["needed"] else "passed over"
     lines = groupby(map(layer_line, part["layers"]))
@@ -165,7 +165,7 @@ def _here(part: Mapping[str, Any]) -> str:
 
 
 def _texts(document: Mapping[str, Any]) -> Iterator[str]:
-    """Return what the tables do not say, a paragraph each."""
+    """Yield the paragraphs below the tables."""
     by_reason: dict[tuple[str, str], list[str]] = {}
     for part in document["parts"]:
         if "why" in part:

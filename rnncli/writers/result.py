@@ -34,7 +34,7 @@ class SequenceStates(NamedTuple):
 
     @property
     def c(self) -> list[Floats]:
-        """What the state of each layer holds beside h, (K, C)."""
+        """The state of each layer without h, (K, C)."""
         return [
             np.concatenate([h[:, :0], *others], axis=1)
             for h, *others in (layer.values() for layer in self.layers)
@@ -49,7 +49,7 @@ class SequenceStates(NamedTuple):
 
 
 class Result(NamedTuple):
-    """What a writer needs of a run over one sequence or several, beside its rows."""
+    """Describes a run to its writer: the network, the names of columns and the keys."""
 
     model: Mapping[str, Any]  # the network, for the JSON document and titles
     columns: Sequence[str]  # names of the features in a row
@@ -88,7 +88,7 @@ class Result(NamedTuple):
         return [part.array for part in shown for _ in range(part.width)]
 
     def name_of(self, number: int) -> str:
-        """Return what a sequence is called in a picture: its key; empty text where there is one."""
+        """Name a sequence in a picture by its key; empty text where there is one."""
         if not self.key_columns:
             return ""
         return printable(in_words(self.key_columns, self.keys[number]))

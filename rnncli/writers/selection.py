@@ -11,7 +11,7 @@ from rnncli.writers.result import Result
 
 
 class Writer(Protocol):
-    """What takes the rows of a run, block by block."""
+    """A writer takes the rows of a run, block by block."""
 
     def rows(self, rows: Rows) -> None:
         """Write rows, at least one."""

@@ -233,13 +233,6 @@ def layer_names(path: str) -> list[str]:
     return find_parts(path)[0].names()
 
 
-def below_head(path: str) -> str:
-    """Return the name that picks all that is below the head of a model, if one part is."""
-    bottom, *above = (part for part in find_parts(path)[0].parts if part.layers)
-    alone = isinstance(bottom.layers[-1], Draft) and not any(part.recurrent for part in above)
-    return bottom.name if alone else ""
-
-
 def save_network(file: BinaryIO, network: Network, extension: str) -> list[str]:
     """Write a network as a weight file; the same network gives the same bytes."""
     extension = choice("extension", extension.lower(), {each: each for each in WRITTEN})

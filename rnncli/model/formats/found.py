@@ -181,7 +181,7 @@ class Part(NamedTuple):
 
 
 class Found(NamedTuple):
-    """What is found in a file.
+    """The contents of a file.
 
     Parameters
     ----------
@@ -296,7 +296,7 @@ def widen_bfloat16(bits: NDArray[np.uint16]) -> Floats:
 
 
 def find_kind(path: str, W_hh: Floats, names: Mapping[str, str]) -> str:
-    """Tell which cell has such arrays: by one that no other has, or by the shape of `W_hh`.
+    """Find the cell that has such arrays: by one that no other has, or by the shape of `W_hh`.
 
     It is (H, H) in an RNN, (H, 3 H) in a GRU and (H, 4 H) in an LSTM. `names`
     are the file's, by ours.
@@ -326,7 +326,7 @@ def kind_of(layer: FileLayer) -> str:
 
 
 def agree(place: str, known: Mapping[str, Any], given: Mapping[str, Any]) -> dict[str, Any]:
-    """Return what the file says, and where it is silent what is given."""
+    """Merge the settings of a file and those given; the two may not disagree."""
     for name in known.keys() & given.keys():
         if known[name] != given[name]:
             text = "none" if known[name] == inf else known[name]

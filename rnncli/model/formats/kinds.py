@@ -122,7 +122,7 @@ def find_reader(path: str) -> str:
 
 
 def _find_kind(path: str) -> Kind:
-    """Tell what a path leads to."""
+    """Find the kind of a path."""
     if os.path.isdir(path):
         saved = os.path.exists(os.path.join(path, "saved_model.pb"))
         return _SAVED if saved else _named(path, Kind("a folder", "give the file in it"))
@@ -135,7 +135,7 @@ def _find_kind(path: str) -> Kind:
 
 
 def _named(path: str, otherwise: Kind) -> Kind:
-    """Tell what a file's name says that it is."""
+    """Find the kind of a file by its name."""
     kinds = (kind for end, kind in _NAMES.items() if re.search(rf"{end}\Z", path.lower()))
     return next(kinds, otherwise)
 
@@ -161,7 +161,7 @@ def kind_of(path: str) -> Kind:
 
 
 def _archive(path: str, file: BinaryIO) -> Kind:
-    """Tell what a zip archive is by the names in it; a damaged one is but an archive."""
+    """Find the kind of a zip archive by the names in it; a damaged one is but an archive."""
     try:
         names = open_zip(path, file).namelist()
     except InputError:

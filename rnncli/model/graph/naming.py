@@ -228,7 +228,7 @@ def _formula(steps: Mapping[int, Step], x: int, K: int) -> Stateless | None:
 
 
 def express(steps: Mapping[int, Step], x: int, numbers: list[float]) -> str:
-    """Return what steps make of a register as text; empty if they are no function of a value.
+    """Write steps as a formula of a register; empty if they are no function of a value.
 
     Sums and products stand in one order, with numbers of five digits.
     """

@@ -23,7 +23,7 @@ Integers = NDArray[np.int64]
 
 
 class Operand(NamedTuple):
-    """What a step takes: columns of a register, all for None, or else constant values."""
+    """An input of a step: columns of a register, all for None, or else constant values."""
 
     register: int
     columns: Any = None
@@ -157,7 +157,7 @@ class Rows:
         opset: int,
         arrays: Mapping[str, Array],
     ) -> list[View]:
-        """Return what a node gives as rows; `given` are arrays, or views of rows."""
+        """Compute the outputs of a node as rows; `given` are arrays, or views of rows."""
         op = node.op
         if op in MOVERS and not (op == "Gather" and isinstance(given[1], View)):
             return self._move(node, given, made)

@@ -20,14 +20,14 @@ STATE = 2**30
 
 
 class Pieces:
-    """What makes pieces of the values that a run over labels has found."""
+    """Makes pieces of the values that a run over labels has found."""
 
     def __init__(self, walk: Any) -> None:
         self.walk, self.rows = walk, walk.rows
         self.ways = {layer.register: layer.ways for layer in walk.layers.values()}
 
     def make(self, name: str, value: Any, axes: Axes) -> tuple[Operand, Whole]:
-        """Return what a piece takes of the layers below, and the piece that gives a value."""
+        """Make the piece that gives a value; return its input from the layers below, and it."""
         nodes, constants, roots = self.trace(name)
         by_call = self.walk.guess.axes[0] is None
         if by_call:  # rows stand where the graph has sequences

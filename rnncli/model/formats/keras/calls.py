@@ -32,7 +32,7 @@ def name_of(found: _Config, default: str) -> str:
 
 
 def layers_of(config: Any) -> dict[str, _Config]:
-    """Return what the config of a model says of its layers, by name."""
+    """Return the configs of the layers of a model, by name."""
     layers = config.get("layers") if isinstance(config, dict) else config
     if not isinstance(layers, list) or not all(isinstance(each, dict) for each in layers):
         raise ValueError("damaged: it has no list of layers")

@@ -44,7 +44,7 @@ class Waiting(NamedTuple):
 
 
 class Flow(NamedTuple):
-    """What goes from a layer to the next one."""
+    """The rows between a layer and the next one."""
 
     axes: int = 3  # (N, T, I), or 2 where a layer has given one row a sequence
     masked: str = ""  # the layer that masks rows
@@ -102,7 +102,7 @@ class Layer(NamedTuple):
 
 
 def make(layer: Layer, makers: Mapping[str, Callable[["Layer"], Made]]) -> Made:
-    """Return what a layer is here; raise ValueError, which says why, where it cannot be run."""
+    """Convert a layer; raise ValueError, which says why, where it cannot be run."""
     if layer.kind not in makers:
         raise ValueError(f"{shown(layer.kind)} is not run here")
     made = makers[layer.kind](layer)
@@ -298,7 +298,7 @@ def _masking(layer: Layer) -> Made:
 
 
 def _cut(value: float, dtype: str) -> float:
-    """Return what a type of few digits has of a number."""
+    """Round a number to a type of few digits."""
     if dtype == "float16":
         with np.errstate(over="ignore"):
             return float(np.float16(value))

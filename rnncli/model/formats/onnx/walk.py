@@ -58,7 +58,7 @@ class Flow(NamedTuple):
 
 
 class Unknown(NamedTuple):
-    """What a node gives that was refused, or cannot be the output."""
+    """An output of a node that was refused, or cannot be that of the model."""
 
     name: str
     why: str = ""
@@ -98,7 +98,7 @@ class Guess(NamedTuple):
 
 
 class Shared(NamedTuple):
-    """What all runs of a graph share: constants, the cells of nodes, and values that it needs.
+    """Shared by all runs of a graph: constants, the cells of nodes, and values that it needs.
 
     A guess at the axes of the input is given up where the lowest recurrent node does not take its
     rows (3), or what is made of a few neighbouring rows (2), or of rows at all (1).
@@ -277,7 +277,7 @@ class Walk:
     # Nodes.
 
     def node(self, name: str, node: Node) -> Sequence[Any]:
-        """Return what a node gives."""
+        """Compute the outputs of a node."""
         given = [self.values.get(each) if each else None for each in node.inputs]
         self.check(node, given)
         while given and given[-1] is None:
@@ -316,7 +316,7 @@ class Walk:
                 raise UnreadError(each.why)
 
     def after_unknown(self, node: Node, given: Sequence[Any]) -> list[Any]:
-        """Return what a node gives of a value that is not known: a filled shape is one value."""
+        """Compute the outputs of a node for an unknown value: a filled shape is one value."""
         value, first = node.attributes.get("value", np.zeros(1, np.float32)), given[0]
         if node.op == "Expand" and isinstance(first, Const):
             value = first.array
@@ -328,7 +328,7 @@ class Walk:
         return [Const(value.reshape(-1)[0].reshape(()), True, False)]
 
     def fold(self, node: Node, given: Sequence[Const], made: Sequence[Array]) -> list[Const]:
-        """Return what a node gives of constants."""
+        """Compute the outputs of a node for constants."""
         content = given[:1] if node.op in _PLACING else given
         sized = node.op != "ConstantOfShape" and any(each.sized for each in content)
         fixed = all(each.fixed for each in given)
@@ -344,7 +344,7 @@ class Walk:
     def flow(
         self, name: str, node: Node, given: Sequence[Any], made: Sequence[Labels]
     ) -> list[Flow]:
-        """Return what a node gives of values that depend on inputs."""
+        """Compute the outputs of a node for values that depend on inputs."""
         flows = [each for each in given if isinstance(each, Flow)]
         roots = frozenset[int | str]().union(*(each.roots for each in flows))
         moved = node.op in (*MOVERS, "Cast") and all(each.moved for each in flows)
@@ -420,7 +420,7 @@ class Walk:
     def taken(
         self, name: str, node: Node, x: Any, layout: int
     ) -> tuple[Operand, Whole | None, int]:
-        """Return what a node takes: rows, and what makes whole sequences of them, and the order."""
+        """Find the input of a node: its rows, the piece that makes sequences, and the order."""
         if not isinstance(x, Flow):
             raise RefusedError("input 1: expected rows, got a constant")
         if x.labels.ndim != 3:
