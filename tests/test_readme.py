@@ -49,17 +49,10 @@ def test_the_readme_runs_from_python(
 def test_the_readme_leads_to_every_topic() -> None:
     links = re.findall(r"\((rnncli/cli/topics/[\w-]+\.md)\)", GUIDE["README"])
     assert {Path(link).stem for link in links} == set(GUIDE) - {"README"}
-    anchors = {
-        re.sub(r"[^\w -]", "", title.lower()).replace(" ", "-")
-        for title in re.findall(r"^#+ (.*)$", GUIDE["README"], re.MULTILINE)
-    }
-    contents = re.findall(r"\(#([\w-]+)\)", GUIDE["README"])
-    assert contents
-    assert set(contents) <= anchors
 
 
 def test_the_readme_is_short() -> None:
-    assert GUIDE["README"].count("\n") < 220
+    assert GUIDE["README"].count("\n") <= 200
 
 
 def test_links_between_topics_lead_somewhere() -> None:
