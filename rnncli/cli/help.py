@@ -30,9 +30,6 @@ TOPICS = (
     "notebook",
 )
 
-# Where a topic has the table of its options.
-_OPTIONS = "<!-- options -->\n"
-
 EXAMPLES = (
     ("rnn help", "The topics."),
     ("rnn help inputs", "What is read as a sequence, and how."),
@@ -121,11 +118,10 @@ def all_options(commands: Mapping[str, click.Command]) -> list[Option]:
 
 
 def topic_text(topic: str, commands: Mapping[str, click.Command]) -> str:
-    """Return a topic as Markdown, with a table of its options where it has a place for one."""
+    """Return a topic as Markdown, with a table of its options at the end."""
     text = (Path(__file__).parent / "topics" / f"{topic}.md").read_text(encoding="utf-8")
-    if _OPTIONS in text:
-        text = text.replace(_OPTIONS, table(o for o in all_options(commands) if o.topic == topic))
-    return text
+    options = [option for option in all_options(commands) if option.topic == topic]
+    return f"{text}\n## Options\n\n{table(options)}" if options else text
 
 
 def table(options: Iterable[Option]) -> str:
