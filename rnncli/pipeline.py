@@ -1,14 +1,12 @@
-"""From an input through a network to a result: what ``rnn run`` does, and a Python program may."""
+"""From an input through a network to a result: `score`, and what the commands share with it."""
 
 import os
 import signal
 import sys
 import warnings
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import AbstractContextManager, ExitStack, nullcontext
 from functools import partial
-from math import inf
-from numbers import Integral
 from time import monotonic
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, Self, TextIO
 
@@ -29,23 +27,22 @@ from rnncli.engine.state import (
     save_state,
 )
 from rnncli.engine.stream import Carried, final_y, forward
-from rnncli.engine.unroll import STRATEGIES
 from rnncli.model.arrays import Floats, Integers, in_dtype
-from rnncli.model.errors import (
-    InputError,
-    OptionError,
-    check_installed,
-    choice,
-    did_you_mean,
-    sentence,
-    shown,
-    verbatim,
-)
+from rnncli.model.errors import InputError, OptionError, choice, sentence, shown, verbatim
 from rnncli.model.layers import Normalization
 from rnncli.model.network import Network, taken_by
+from rnncli.options import (
+    AUTO,
+    LINES,
+    PICTURES,
+    STATE_FILES,
+    Options,
+    check_files_apart,
+    check_options,
+    path,
+    read_options,
+)
 from rnncli.readers import (
-    FIRST_ROW,
-    MISSING,
     STDIN,
     Input,
     Keys,
@@ -60,7 +57,7 @@ from rnncli.readers.columns import listed
 from rnncli.readers.foreign import UTF_8, display_name
 from rnncli.storage import check_writable, exists, is_url, local_copy, replacing, writing
 from rnncli.storage.replacement import NotOnDiskError, sync
-from rnncli.writers import EXTENSIONS, FIGURES, TABLES, WRITERS
+from rnncli.writers import TABLES, WRITERS
 from rnncli.writers.log import continue_log
 from rnncli.writers.model import describe
 from rnncli.writers.result import (
@@ -72,13 +69,7 @@ from rnncli.writers.result import (
     states_by_layer,
 )
 from rnncli.writers.selection import Begun, Last, Selected, Selection, Writer
-from rnncli.writers.sink import (
-    check_destination,
-    destination,
-    is_packed,
-    on_screen,
-    redirected,
-)
+from rnncli.writers.sink import check_destination, destination, redirected
 
 if TYPE_CHECKING:
     from rnncli.writers.frames import Frame
@@ -86,62 +77,14 @@ if TYPE_CHECKING:
 # A network, where its weights are from, and the biases of each cell in a weight file.
 Sourced = tuple[Network, dict[str, Any], Sequence[tuple[Floats, ...]]]
 
-# Numbers that are to be found.
-AUTO: tuple[float, ...] = ()
-# Formats that show steps over time, those that are no text, those that have a line a step, those
-# that a file ending in .gz may have, and those in which nobody sees what was run.
-PICTURES = ("heatmap", "plot", *FIGURES)
-_BYTES = ("npy", "png", "pdf", *TABLES)
-_LINES = ("csv", "tsv", "jsonl")
-_PACKED = ("table", "json", *_LINES)
-_UNTITLED = (*_LINES, "npy", *TABLES)
-# Compressed files that are read and not written.
-_NOT_WRITTEN = (".bz2", ".xz", ".zst")
-# Options that name a file of states.
-_STATES = ("state", "state_in", "state_out")
+# Formats in which nobody sees what was run.
+_UNTITLED = (*LINES, "npy", *TABLES)
 # Bytes: more than any array of a block of rows takes.
 _KEPT = 1 << 24
 # How much of a standard deviation values may be apart, rounded to their float type, without a note.
 _COARSE = 0.1
 # Between two states of a run that follows its input.
 _SECONDS = 1.0
-
-
-class Options(NamedTuple):
-    """The options of ``rnn run`` but for those of the network."""
-
-    files: Sequence[str] = ()
-    seq: str | None = None
-    columns: Sequence[str] = ()
-    group_by: Sequence[str] = ()
-    delimiter: str | None = None
-    decimal: str = "."
-    encoding: str = UTF_8
-    first_row: str = "auto"
-    null_values: Sequence[str] = ()
-    missing: str = "error"
-    center: Sequence[float] | None = None
-    scale: Sequence[float] | None = None
-    passthrough: bool = False
-    follow: bool = False
-    h0: str | ArrayLike | None = None
-    c0: str | None = None
-    state: str | None = None
-    state_in: str | None = None
-    state_out: str | None = None
-    precision: str = "float32"
-    unroll: str = "auto"
-    output: str | None = None
-    format: str | None = None
-    json: bool = False
-    last: bool = False
-    no_last: bool = False
-    all_layers: bool = False
-    states: bool = False
-    head: int | None = None
-    tail: int | None = None
-    digits: int | None = None
-    header: bool = True
 
 
 class Watcher(Protocol):
@@ -177,18 +120,6 @@ class Console:
     ) -> AbstractContextManager[Sequence[Watcher]]:
         """Show how far a run has come, unless its output is on the screen."""
         return nullcontext(())
-
-
-class StateFiles(NamedTuple):
-    """The state files of a run, while it has them."""
-
-    read: str | None
-    written: str | None
-    before: State | None  # what was in the one that is read
-    # Opens the one that is written; an OSError if it is also read and another program changed it.
-    write: Callable[[], AbstractContextManager[TextIO]] | None
-    keys: Sequence[tuple[str, ...]]  # in the one that is read
-    task: str  # of a batch, which leaves the one that is written
 
 
 class Opened(NamedTuple):
@@ -429,151 +360,39 @@ def score(
     arguments = locals()
     from rnncli.writers.frames import Frame, is_frame
 
-    given: dict[str, Any] = {name: arguments[name] for name in Options._fields if name in arguments}
+    given = read_options({name: arguments[name] for name in Options._fields if name in arguments})
     frame = Frame(source, passthrough=passthrough) if is_frame(source) else None
-    paths = () if frame else _as_paths(source)
-    _check_values(arguments)
     if (sink is None) != (frame is not None):
         what = "a table is returned" if frame else "give the file that the result goes to"
         raise ValueError(f"sink: {what}")
     for name in ("format", "digits", "header") if frame else ():
         if given[name] != Options._field_defaults[name]:
             raise ValueError(f"{name}: is for files, a table is returned")
+    if sink is not None:
+        given |= {"files": _read_paths(source), "output": path(sink)}
     weights = "the network"
     if not isinstance(network, Network):
         from rnncli.model.formats import load
 
-        weights = os.fspath(network)
+        weights = path(network)
         network = load(network)
-    given |= {
-        "files": paths,
-        "output": None if sink is None else os.fspath(sink),
-        "columns": _as_texts(columns),
-        "group_by": _as_texts(group_by),
-        "center": _as_numbers(center),
-        "scale": _as_numbers(scale),
-        "null_values": tuple(null_values),
-        "h0": None if h0 is None else np.asarray(h0),
-    }
-    given |= {name: os.fspath(given[name]) for name in _STATES if given[name] is not None}
-    options = Options(**given)
     sourced: Sourced = network, {"weights": weights}, ()
+    options = Options(**given)
     finished = process(options, lambda _: sourced, Console(), weights=weights, frame=frame)
     return frame.result if frame else finished.steps
 
 
-def _check_values(arguments: Mapping[str, Any]) -> None:
-    """Check each value that a caller of `score` gives."""
-    defaults = {"sink": None, **Options._field_defaults}
-    for name, (fits, takes) in _TAKES.items():
-        value = arguments[name]
-        if not (fits(value) or (value is None and defaults.get(name, "") is None)):
-            raise ValueError(f"{name}: expected {takes}, got {shown(repr(value))}")
-    for name, choices in _CHOICES.items():
-        if arguments[name] is not None or name != "format":
-            choice(name, str(arguments[name]), dict.fromkeys(choices))
-
-
-def _is_whole(value: Any, least: int, most: float = inf) -> bool:
-    return isinstance(value, Integral) and least <= int(value) <= most
-
-
-def _is_path(value: Any) -> bool:
-    return isinstance(value, str | os.PathLike) and value != ""
-
-
-def _are_numbers(value: Any, *, scale: bool = False) -> bool:
-    if isinstance(value, str):
-        return value == "auto"
-    try:
-        numbers = np.asarray(value, np.float64)
-    except (TypeError, ValueError):
-        return False
-    return numbers.ndim < 2 and bool(np.isfinite(numbers).all() and (numbers.all() or not scale))
-
-
-def _are_texts(value: Any) -> bool:
-    return isinstance(value, list | tuple | set) and all(isinstance(text, str) for text in value)
-
-
-def is_delimiter(value: Any) -> bool:
-    """Return whether a character can stand between cells."""
-    return isinstance(value, str) and len(value) == 1 and value not in '"\r\n'
-
-
-def is_decimal(value: Any) -> bool:
-    """Return whether a character can stand before decimals; it stands nowhere else in a row."""
-    if not isinstance(value, str) or len(value) != 1:
-        return False
-    return not (value.isalnum() or value in "+-_\"';|:" or value.isspace())
-
-
-def is_encoding(value: Any) -> bool:
-    """Return whether Python has an encoding of text by a name; it has others, such as zip."""
-    try:
-        "0".encode(value)
-    except (LookupError, TypeError, ValueError):
-        return False
-    return True
-
-
-_PATH = (_is_path, "the name of a file")
-_NAMES = (
-    lambda value: isinstance(value, str | int | Iterable),
-    "a name or number of a column, or a list of them",
-)
-_LIMIT = (lambda value: _is_whole(value, 1), "a whole number from 1 up")
-# What `score` takes.
-_TAKES: dict[str, tuple[Callable[[Any], bool], str]] = {
-    "network": (
-        lambda value: isinstance(value, Network) or _is_path(value),
-        "a Network, or the name of a file",
-    ),
-    **dict.fromkeys(("sink", *_STATES), _PATH),
-    **dict.fromkeys(("columns", "group_by"), _NAMES),
-    "center": (_are_numbers, "'auto', or a finite number for each column"),
-    "scale": (
-        partial(_are_numbers, scale=True),
-        "'auto', or a finite number other than 0 for each column",
-    ),
-    "delimiter": (is_delimiter, "one character"),
-    "decimal": (is_decimal, "one character such as ',' or '.'"),
-    "encoding": (is_encoding, "an encoding of text, such as cp1252, latin-1 or utf-16"),
-    "null_values": (_are_texts, "a list of texts"),
-    **dict.fromkeys(("head", "tail"), _LIMIT),
-    "digits": (lambda value: _is_whole(value, 0, 20), "a whole number from 0 to 20"),
-}
-_CHOICES = {
-    "missing": MISSING,
-    "first_row": FIRST_ROW,
-    "precision": PRECISIONS,
-    "unroll": STRATEGIES,
-    "format": WRITERS,
-}
-
-
-def _as_paths(source: Any) -> list[str]:
+def _read_paths(source: Any) -> list[str]:
     """Return the names of files; there is at least one."""
-    takes, kind = "a file or files, a pandas.DataFrame or a pyarrow.Table", type(source)
-    got = f"{kind.__module__.split('.')[0]}.{kind.__name__}".removeprefix("builtins.")
-    if isinstance(source, str | os.PathLike):
-        source = [source]
-    if isinstance(source, Iterable) and not hasattr(source, "read"):
-        paths = list(source)
-        if paths and all(map(_is_path, paths)):
-            return [os.fspath(path) for path in paths]
-        got = got if paths else "none"
-    raise ValueError(f"source: expected {takes}, got {got}")
-
-
-def _as_texts(names: str | int | Sequence[str | int]) -> list[str]:
-    return [str(name) for name in ([names] if isinstance(names, str | int) else names)]
-
-
-def _as_numbers(numbers: str | float | Sequence[float] | None) -> Sequence[float] | None:
-    if numbers is None or isinstance(numbers, str):
-        return None if numbers is None else AUTO
-    return tuple(np.atleast_1d(np.asarray(numbers, np.float64)).tolist())
+    paths = [source] if isinstance(source, str | os.PathLike) else source
+    try:
+        names = [] if hasattr(source, "read") else [path(each) for each in paths]
+    except (TypeError, ValueError):
+        names = []
+    if not names:
+        takes = "a file or files, a pandas.DataFrame or a pyarrow.Table"
+        raise ValueError(f"source: expected {takes}, got {shown(repr(source))}")
+    return names
 
 
 def process(
@@ -593,16 +412,15 @@ def process(
     input twice, unless `again`.
     """
     form = check_options(options)
-    output = options.output
-    written = {"output": output, "state": options.state, "state_out": options.state_out}
+    written = {"output": options.output, "state": options.state, "state_out": options.state_out}
     check_files_apart(written, [*options.files, weights])
     if options.state_in:
-        check_files_apart({"output": output}, [options.state_in])
-    if output:
-        check_destination(output, append=options.follow)
-    with state_files(options, console, task, again=again) as files:
-        options = scaled_as_before(options, files)
-        opened = open_both(options, build, console, Keys(files.keys), weights, frame)
+        check_files_apart({"output": options.output}, [options.state_in])
+    if options.output:
+        check_destination(options.output, append=options.follow)
+    with States(options, console, task, again=again) as states:
+        options = states.scaled()
+        opened = open_both(options, build, console, Keys(states.keys), weights, frame)
         network, one_row = opened.network, bool(opened.network.last) and not options.no_last
         if network.needs_whole_sequences:
             _check_goes_backward(options)
@@ -614,258 +432,107 @@ def process(
             opened = opened._replace(network=network)
             del opened.model["last"]
         opened.model["unroll"] = options.unroll
-        whose = fingerprint(network, options.precision) if files.read or files.written else ""
-        carried = resume(files, opened, whose, console)
-        run = _Run(options, form, console, files, opened, carried, whose, frame, weights is None)
-        steps_before = carried.t.sum()
+        carried = states.resume(opened)
+        before = carried.t.sum()
         try:
-            latest = run.write(one_row=one_row)
+            latest = _write(options, form, console, opened, carried, states, frame, one_row)
         except BaseException as error:
-            run.leave_after(error, begun=options.follow and carried.t.sum() > steps_before)
+            begun = options.follow and carried.t.sum() > before
+            states.leave_after(error, opened, carried, begun=bool(begun))
             raise
-        run.leave()
-    if form == "table" and not (options.format or frame) and redirected(output):
+        states.leave(opened, carried)
+    if form == "table" and not (options.format or frame) and redirected(options.output):
         text = "the result is a table; `output` FILE.csv or `format` csv writes CSV"
         console.note(console.worded(text))
-    return Finished(opened, int(carried.t.sum() - steps_before), latest)
+    return Finished(opened, int(carried.t.sum() - before), latest)
 
 
-class _Run(NamedTuple):
-    """A run that is ready."""
+def _write(
+    options: Options,
+    form: str,
+    console: Console,
+    opened: Opened,
+    carried: Carried,
+    states: "States",
+    frame: "Frame | None",
+    one_row: bool,
+) -> Rows | None:
+    """Run the input through the network, and write the result; return the last rows."""
+    network, source = opened.network, opened.source
+    runner = Runner(network, options.precision, options.unroll, all_states=options.states)
+    result = _describe_result(options, opened, carried, runner)
+    check_names(form, result, grouped=bool(options.group_by))
+    delimiter, worded = "\t" if form == "tsv" else ",", console.worded
+    output = options.output and verbatim(options.output)
+    place = worded(f"`output` {output}" if output else f"`format` {form}")
+    style = Style(options.digits, options.header, delimiter, options.follow, worded, place)
+    make = frame.writer if frame else WRITERS[form]
+    watchers = list[Watcher]()
+    with ExitStack() as stack:
+        out: Any = None
+        if frame is None:
+            out = stack.enter_context(destination(options.output, append=options.follow))
+        if options.follow:
+            style, cut = continue_log(out, make, result, style, is_json=form == "jsonl")
+            if cut:
+                console.note(f"{out.name}: ended within a line, which is cut off: {cut!r}")
+            # A state at a URL is written once, at the end.
+            leave = partial(states.leave, opened, carried) if states.is_local else None
+            following = Following(out, carried, leave, console.signals if states.is_left else ())
+            watchers.append(stack.enter_context(following))
 
-    options: Options
-    form: str
-    console: Console
-    files: StateFiles
-    opened: Opened
-    carried: Carried
-    whose: str  # the fingerprint of the network
-    frame: "Frame | None"
-    is_drawn: bool  # whether the network has as many inputs as there are columns
+        def begin(result: Result) -> Writer:
+            if form in _UNTITLED and "seed" in opened.model["source"] and not options.columns:
+                _note_columns(source.chosen, console)
+            return make(out, result, style)
 
-    def write(self, *, one_row: bool) -> Rows | None:
-        """Run the input through the network, and write the result; return the last rows."""
-        options, source, carried = self.options, self.opened.source, self.carried
-        network, watchers = self.opened.network, list[Watcher]()
-        runner = Runner(network, options.precision, options.unroll, all_states=options.states)
-        result = self.describe_result(runner)
-        check_names(self.form, result, grouped=bool(options.group_by))
-        delimiter, worded = "\t" if self.form == "tsv" else ",", self.console.worded
-        output = options.output and verbatim(options.output)
-        place = worded(f"`output` {output}" if output else f"`format` {self.form}")
-        style = Style(options.digits, options.header, delimiter, options.follow, worded, place)
-        make = self.frame.writer if self.frame else WRITERS[self.form]
-        with ExitStack() as stack:
-            out: Any = None
-            if self.frame is None:
-                out = stack.enter_context(destination(options.output, append=options.follow))
-            if options.follow:
-                style, cut = continue_log(out, make, result, style, is_json=self.form == "jsonl")
-                if cut:
-                    text = f"{out.name}: ended within a line, which is cut off: {cut!r}"
-                    self.console.note(text)
-                watchers.append(stack.enter_context(self.following(out)))
-
-            def begin(result: Result) -> Writer:
-                if self.form in _UNTITLED and self.is_drawn and not options.columns:
-                    _note_columns(source.chosen, self.console)
-                return make(out, result, style)
-
-            begun = Begun(result, begin)
-            writer: Writer = begun
-            if options.last:
-                writer = Last(begun, one_row=one_row)
-            elif options.head or options.tail:
-                selection = Selection(options.head, options.tail)
-                writer = Selected(selection.of(begun), selection, carried.resumed.t)
-            shown = self.console.progress(source, runner, options.output)
-            watchers += stack.enter_context(shown)
-            return deliver(source, runner, carried, writer, options.all_layers, worded, watchers)
-
-    def describe_result(self, runner: Runner) -> Result:
-        """Describe the run for its writer."""
-        source, network, carried = self.opened.source, self.opened.network, self.carried
-        all_layers, all_states = self.options.all_layers, self.options.states
-        last = self.options.last
-
-        def states(t: Integers, state: Floats) -> SequenceStates:
-            return SequenceStates(t, states_by_layer(network, state, all_layers=all_layers))
-
-        def final() -> SequenceStates:
-            keys = source.keys if source.key_columns else ()
-            y = final_y(runner, carried, keys) if network.one_output else None
-            return states(carried.t.copy(), carried.state)._replace(y=y)
-
-        y = network.head or (last and network.last)
-        arrays = {"h": all_states or all_layers or not y, "c": all_states, "y": y}
-        return Result(
-            model=self.opened.model,
-            columns=source.columns,
-            values=columns_of(network, all_layers=all_layers, all_states=all_states, last=last),
-            initial=lambda: states(*carried.starts()),
-            final=final,
-            key_columns=source.key_columns,
-            keys=source.keys,
-            header=source.header,
-            types=source.types,
-            shape=source.shape,
-            all_layers=all_layers,
-            forward=not network.needs_whole_sequences,
-            last=last,
-            shown=[name for name, shown in arrays.items() if shown],
-        )
-
-    def following(self, out: TextIO) -> Following:
-        """Keep states and rows together while an input grows; a URL gets its state at the end."""
-        written = self.files.written
-        leave = self.leave if written and not is_url(written) else None
-        return Following(out, self.carried, leave, self.console.signals if written else ())
-
-    def leave(self) -> None:
-        """Leave the states in their file, if there is one."""
-        if not self.files.write:
-            return
-        source, network, carried = self.opened.source, self.opened.network, self.carried
-        keys = list(source.keys)[: len(carried.t)] if source.key_columns else [()]
-        arrays = {name: carried.state[:, place] for name, place in network.state_names.items()}
-        state = State(
-            self.whose,
-            source.key_columns,
-            keys,
-            carried.t,
-            arrays,
-            cells=cells_of(network),
-            columns=_names(source),
-            task=self.files.task,
-            center=tuple(self.opened.model.get("center", ())),
-            scale=tuple(self.opened.model.get("scale", ())),
-        )
-        with self.files.write() as file:
-            save_state(file.buffer, state)
-
-    def leave_after(self, error: BaseException, *, begun: bool) -> None:
-        """Leave the states of rows that are out, if there are any; else note why there are none."""
-        why = ""
-        if isinstance(error, NotOnDiskError):
-            why = "the output may be lost"
-        elif begun:
-            try:
-                self.leave()
-            except OSError as second:  # the message at the end is of what came first
-                self.console.note(f"{second.filename}: {second.strerror}")
-        elif isinstance(error, BrokenPipeError):
-            why = "the reader of the output closed it before the end"
-        if why and self.files.written:
-            self.console.note(f"{self.files.written}: no state was left: {why}")
+        begun = Begun(result, begin)
+        writer: Writer = begun
+        if options.last:
+            writer = Last(begun, one_row=one_row)
+        elif options.head or options.tail:
+            selection = Selection(options.head, options.tail)
+            writer = Selected(selection.of(begun), selection, carried.resumed.t)
+        watchers += stack.enter_context(console.progress(source, runner, options.output))
+        return deliver(source, runner, carried, writer, options.all_layers, worded, watchers)
 
 
-def check_options(options: Options) -> str:
-    """Check that options go together; return the format: by option, by extension, else a table."""
-    for name in _STATES:
-        path = getattr(options, name)
-        if path == STDIN:
-            raise OptionError(f"`{name}` -: a state is in a file, not on a stream")
-        if path and options.state and name != "state":
-            given = f"`state` {verbatim(options.state)} and `{name}` {verbatim(path)}"
-            raise OptionError(f"{given}: give one")
-    output, head, tail = verbatim(options.output or ""), options.head, options.tail
-    follow, last, no_last = options.follow, options.last, options.no_last
-    both_forms = options.json and options.format not in (None, "json")
-    _check(
-        (both_forms, f"`json` and `format` {options.format}: give one"),
-        (last and no_last, "`last` and `no_last`: give one"),
-        (follow and head, "`head` and `follow`: give one"),
-        (follow and tail, "`tail` and `follow`: give one"),
+def _describe_result(options: Options, opened: Opened, carried: Carried, runner: Runner) -> Result:
+    """Describe the run for its writer."""
+    source, network = opened.source, opened.network
+    all_layers, all_states, last = options.all_layers, options.states, options.last
+
+    def states(t: Integers, state: Floats) -> SequenceStates:
+        return SequenceStates(t, states_by_layer(network, state, all_layers=all_layers))
+
+    def final() -> SequenceStates:
+        keys = source.keys if source.key_columns else ()
+        y = final_y(runner, carried, keys) if network.one_output else None
+        return states(carried.t.copy(), carried.state)._replace(y=y)
+
+    y = network.head or (last and network.last)
+    arrays = {"h": all_states or all_layers or not y, "c": all_states, "y": y}
+    return Result(
+        model=opened.model,
+        columns=source.columns,
+        values=columns_of(network, all_layers=all_layers, all_states=all_states, last=last),
+        initial=lambda: states(*carried.starts()),
+        final=final,
+        key_columns=source.key_columns,
+        keys=source.keys,
+        header=source.header,
+        types=source.types,
+        shape=source.shape,
+        all_layers=all_layers,
+        forward=not network.needs_whole_sequences,
+        last=last,
+        shown=[name for name, shown in arrays.items() if shown],
     )
-    form = _choose_format(options)
-    is_picture, has_lines, is_csv = form in PICTURES, form in _LINES, form in ("csv", "tsv")
-    is_figure = EXTENSIONS.get(os.path.splitext(output)[1].lower()) in FIGURES
-    on_terminal = form in _BYTES and on_screen(options.output)
-    for_text, has_cells = form not in ("npy", *TABLES, *PICTURES), has_lines or form in TABLES
-    rounded = options.digits is not None
-    text, way_out = f"`format` {form} is text", ": give `format` csv"
-    figure = f"`output` {output}: {text}, without it this is a figure"
-    both_ends = f"`head` and `tail`: a {form} shows steps in a row, give one"
-    cells = f"`passthrough` is for CSV, JSONL, Parquet and Arrow, the format is {form}{way_out}"
-    _check(
-        (is_picture and is_figure and form not in FIGURES, figure),
-        (rounded and not for_text, f"`digits` is for text, the format is {form}"),
-        (not options.header and not is_csv, f"`no_header` is for CSV, the format is {form}"),
-        (last and is_picture, f"`last` is not for pictures, the format is {form}"),
-        (is_picture and head and tail, both_ends),
-        (on_terminal, f"{form} is not text: give `output` FILE, or pipe it on"),
-        (follow and not has_lines, f"`follow` is for CSV and JSONL, the format is {form}{way_out}"),
-        (options.passthrough and not has_cells, cells),
-        (follow and is_packed(output), f"`follow` adds to a file, and {output} is written whole"),
-        (follow and last, "`follow` and `last`: give one"),
-    )
-    if form in TABLES:
-        check_installed("pyarrow")
-    if form in FIGURES:
-        check_installed("matplotlib")
-    return form
-
-
-def _check(*mistakes: tuple[object, str]) -> None:
-    """Raise the first mistake that was made."""
-    for made, text in mistakes:
-        if made:
-            raise OptionError(text)
-
-
-def _choose_format(options: Options) -> str:
-    if options.json or options.format:
-        return options.format or "json"
-    whole = options.output or ""
-    path = whole[:-3] if is_packed(whole) else whole
-    form = EXTENSIONS.get(os.path.splitext(path)[1].lower(), "table")
-    if path.lower().endswith(_NOT_WRITTEN) or (path != whole and form not in _PACKED):
-        what = "text alone is compressed, and as .gz, such as FILE.csv.gz"
-        raise OptionError(f"`output` {verbatim(whole)}: {what}")
-    extension = extension_of(path, list(EXTENSIONS), ": give `format`", whole=whole)
-    if not extension and (options.follow or options.passthrough):
-        return "csv"
-    return EXTENSIONS[extension]
-
-
-def extension_of(
-    path: str | None, known: Sequence[str], way_out: str = "", whole: str | None = None
-) -> str:
-    """Return the extension of the file that a result is written to; `whole` is all of its name."""
-    extension = os.path.splitext(path or "")[1].lower()
-    if extension not in known:
-        names = ", ".join(filter(None, known))
-        what = verbatim(f"no format has the extension {extension!r} (known: {names})")
-        place = f"`output` {verbatim(whole or path or '')}"
-        raise OptionError(sentence(place, what + way_out, did_you_mean(extension, known)))
-    return extension
-
-
-def check_files_apart(written: dict[str, str | None], read: Iterable[str | None]) -> None:
-    """Check that no file is written that is also read, and none twice."""
-    files = [(f"`{name}` {verbatim(path)}", path) for name, path in written.items() if path]
-    for place, (name, path) in enumerate(files):
-        for other, other_path in files[place + 1 :]:
-            if _is_same_file(path, other_path):
-                raise OptionError(f"{name} and {other}: one file; give two")
-        for source in filter(None, read):
-            if _is_same_file(path, source):
-                source = verbatim(source)
-                raise OptionError(f"{name}: would write over {source}, which is read")
-
-
-def _is_same_file(one: str, other: str) -> bool:
-    """Return whether two names are of one plain file, there or not; ``-`` names none."""
-    if STDIN in (one, other):
-        return False
-    if os.path.exists(one) and os.path.exists(other):
-        return os.path.isfile(one) and os.path.samefile(one, other)
-    return os.path.realpath(one) == os.path.realpath(other)
 
 
 def _check_goes_backward(options: Options) -> None:
     """Refuse what a network that needs whole sequences cannot do."""
-    for name in ("follow", *_STATES):
+    for name in ("follow", *STATE_FILES):
         if getattr(options, name):
             raise OptionError(f"`{name}`: the network needs whole sequences")
 
@@ -879,10 +546,7 @@ def _check_shows_one_row(options: Options, form: str, weights: str | None) -> No
 
 
 def _note_columns(columns: Sequence[str | int], console: Console) -> None:
-    """Note which columns were read, where the result does not and nobody chose them.
-
-    A network that is drawn takes as many as there are, a time beside the values too.
-    """
+    """Note which columns are read: a network that is drawn takes all, a time too."""
     if len(columns) > 1 and any(isinstance(column, str) for column in columns):
         text = f"the features are the columns {verbatim(listed(columns))}: "
         console.note(console.worded(f"{text}`columns` chooses others"))
@@ -956,16 +620,16 @@ def _check_measured(network: Network) -> None:
         raise OptionError(text)
 
 
-def _check_read_twice(name: str, options: Options) -> None:
+def _check_read_twice(option: str, options: Options) -> None:
     """Check that an input can be read twice, where center or scale are to be found in it."""
     if options.follow:
-        raise OptionError(f"`{name}` auto and `follow`: give numbers to follow an input")
-    for path in () if options.seq is not None else options.files or (STDIN,):
+        raise OptionError(f"`{option}` auto and `follow`: give numbers to follow an input")
+    for name in () if options.seq is not None else options.files or (STDIN,):
         # A file that is not there cannot be read at all, which is told later.
-        if path == STDIN or (os.path.exists(path) and not os.path.isfile(path)):
+        if name == STDIN or (os.path.exists(name) and not os.path.isfile(name)):
             raise OptionError(
-                f"`{name}` auto reads the input twice, {verbatim(display_name(path))} can be read "
-                "but once: give numbers"
+                f"`{option}` auto reads the input twice, {verbatim(display_name(name))} can be "
+                "read but once: give numbers"
             )
 
 
@@ -1021,8 +685,8 @@ def _open_input(
             f"`delimiter` and `decimal` are both {layout.decimal!r}: give another, or leave "
             "`delimiter` out where such numbers stand in quotes"
         )
-    for path in filter(is_url, options.files if options.follow else ()):
-        raise OptionError(f"`follow` and {verbatim(path)}: it does not grow; give a file or a pipe")
+    for url in filter(is_url, options.files if options.follow else ()):
+        raise OptionError(f"`follow` and {verbatim(url)}: it does not grow; give a file or a pipe")
     if options.seq is None:
         if not options.files and (sys.stdin is None or sys.stdin.isatty()):
             raise OptionError("no input: give a FILE or `seq` 1,2,3, or pipe CSV text in")
@@ -1077,37 +741,139 @@ def _read_start(
     return start
 
 
-@contextmanager
-def state_files(
-    options: Options, console: Console, task: str = "", *, again: bool = False
-) -> Iterator[StateFiles]:
-    """Read what a run starts from; keep other runs from a file that is read and then written."""
-    read = options.state or options.state_in
-    written = options.state or options.state_out
-    write: Callable[[], AbstractContextManager[TextIO]] | None = None
-    both = read and written and os.path.realpath(read) == os.path.realpath(written)
-    before = None
-    if written:
-        write = partial(writing, written)
-        check_is_file(written)
-        check_writable(written)
-    with ExitStack() as stack:
+class States:
+    """The state files of a run: one that it starts from, one that it leaves, or neither.
+
+    Within its `with` block no other run has a file that is both.
+    """
+
+    def __init__(
+        self, options: Options, console: Console, task: str = "", *, again: bool = False
+    ) -> None:
+        self._options, self._console, self._task, self._again = options, console, task, again
+        self._read = options.state or options.state_in
+        self._written = options.state or options.state_out
+        self._before: State | None = None
+        self._fingerprint = ""
+        self._stack = ExitStack()
+
+    def __enter__(self) -> Self:
+        with self._stack:
+            self._open()
+            self._stack = self._stack.pop_all()
+        return self
+
+    def __exit__(self, *error: Any) -> None:
+        self._stack.__exit__(*error)
+
+    def _open(self) -> None:
+        read, written, note = self._read, self._written, self._console.note
+        both = read and written and os.path.realpath(read) == os.path.realpath(written)
+        self._write: Callable[[], AbstractContextManager[TextIO]]
+        if written:
+            self._write = partial(writing, written)
+            check_is_file(written)
+            check_writable(written)
         if written and both:
             waiting = f"{written}: another run has it; waiting until that has ended"
             try:
-                write = stack.enter_context(replacing(written, lambda: console.note(waiting)))
+                lock = replacing(written, lambda: note(waiting))
+                self._write = self._stack.enter_context(lock)
             except OSError as error:
-                way_out = console.worded("give `state_in` and `state_out`, which need no lock")
+                way_out = self._console.worded(
+                    "give `state_in` and `state_out`, which need no lock"
+                )
                 raise OSError(error.errno, f"{error.strerror}: {way_out}", written) from error
         if read and exists(read):
             with local_copy(read) as copy:
-                before = load_state(copy)
-        elif options.state_in:
+                self._before = load_state(copy)
+        elif self._options.state_in:
             what = "cannot be read: No such file or directory"
-            raise InputError(options.state_in, what, "the first run has no `state_in`")
-        if both and before and task and not again:
-            _check_not_counted(written or "", before.task, task)
-        yield StateFiles(read, written, before, write, before.keys if before else (), task)
+            raise InputError(self._options.state_in, what, "the first run has no `state_in`")
+        if both and self._before and self._task and not self._again:
+            _check_not_counted(written or "", self._before.task, self._task)
+
+    @property
+    def keys(self) -> Sequence[tuple[str, ...]]:
+        """The keys in the file that is read."""
+        return self._before.keys if self._before else ()
+
+    @property
+    def is_left(self) -> bool:
+        """Whether the run leaves a state."""
+        return self._written is not None
+
+    @property
+    def is_local(self) -> bool:
+        """Whether the run leaves a state in a file that it may write every second."""
+        return self._written is not None and not is_url(self._written)
+
+    def scaled(self) -> Options:
+        """Return the options with the numbers of the file in place of ``auto``, if it has any."""
+        options = self._options
+        for name in ("center", "scale") if self._before else ():
+            if getattr(options, name) == AUTO and getattr(self._before, name):
+                options = options._replace(**{name: getattr(self._before, name)})
+        return options
+
+    def resume(self, opened: Opened) -> Carried:
+        """Return the states of the sequences: at their start, or where an earlier run left them.
+
+        A note says if that run read other columns.
+        """
+        source, columns = opened.source, opened.source.key_columns
+        if self._read or self._written:
+            self._fingerprint = fingerprint(opened.network, opened.model["precision"])
+        carried = Carried(opened.start, sequences=len(source.keys) if columns else 1)
+        if self._read and self._before:
+            before, dtype = self._before, opened.start.dtype
+            whose, network = self._fingerprint, opened.network
+            state = fitting_states(self._read, before, network, whose, columns, dtype)
+            carried.resume(before.t, state)
+            names = zip(before.columns, _names(source), strict=False)
+            if others := [(one, now) for one, now in names if one != now]:
+                left, read = map(listed, zip(*others, strict=True))
+                self._console.note(
+                    f"{self._read}: left by a run over {left}, this one reads {read}"
+                )
+        return carried
+
+    def leave(self, opened: Opened, carried: Carried) -> None:
+        """Write the states to their file, if there is one."""
+        if not self._written:
+            return
+        source, slices = opened.source, opened.network.state_names
+        state = State(
+            self._fingerprint,
+            source.key_columns,
+            list(source.keys)[: len(carried.t)] if source.key_columns else [()],
+            carried.t,
+            {name: carried.state[:, columns] for name, columns in slices.items()},
+            cells=cells_of(opened.network),
+            columns=_names(source),
+            task=self._task,
+            center=tuple(opened.model.get("center", ())),
+            scale=tuple(opened.model.get("scale", ())),
+        )
+        with self._write() as file:
+            save_state(file.buffer, state)
+
+    def leave_after(
+        self, error: BaseException, opened: Opened, carried: Carried, *, begun: bool
+    ) -> None:
+        """Write the states after rows that are written, if there are any; else say why not."""
+        why = ""
+        if isinstance(error, NotOnDiskError):
+            why = "the output may be lost"
+        elif begun:
+            try:
+                self.leave(opened, carried)
+            except OSError as second:  # the message at the end is of what came first
+                self._console.note(f"{second.filename}: {second.strerror}")
+        elif isinstance(error, BrokenPipeError):
+            why = "the reader of the output closed it before the end"
+        if why and self._written:
+            self._console.note(f"{self._written}: no state was left: {why}")
 
 
 def _check_not_counted(path: str, before: str, task: str) -> None:
@@ -1116,33 +882,6 @@ def _check_not_counted(path: str, before: str, task: str) -> None:
     if before.partition("-")[0] == task.partition("-")[0]:
         what = "has counted this input with other options, or in another version of rnn"
         raise InputError(path, what, "remove it to begin anew; `force` counts the input again")
-
-
-def scaled_as_before(options: Options, files: StateFiles) -> Options:
-    """Replace a center or scale of ``auto`` by the numbers in the state file, if it has any."""
-    if files.before:
-        for name in ("center", "scale"):
-            if getattr(options, name) == AUTO and getattr(files.before, name):
-                options = options._replace(**{name: getattr(files.before, name)})
-    return options
-
-
-def resume(files: StateFiles, opened: Opened, whose: str, console: Console) -> Carried:
-    """Return where the sequences stand: at their start, or where an earlier run has left them.
-
-    A note says if that read other columns.
-    """
-    source, keys = opened.source, opened.source.key_columns
-    carried = Carried(opened.start, sequences=len(source.keys) if keys else 1)
-    if files.read and files.before:
-        dtype = opened.start.dtype
-        state = fitting_states(files.read, files.before, opened.network, whose, keys, dtype)
-        carried.resume(files.before.t, state)
-        names = zip(files.before.columns, _names(source), strict=False)
-        if others := [(before, now) for before, now in names if before != now]:
-            left, read = map(listed, zip(*others, strict=True))
-            console.note(f"{files.read}: left by a run over {left}, this one reads {read}")
-    return carried
 
 
 def _names(source: Input) -> tuple[str, ...]:

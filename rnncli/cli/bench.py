@@ -29,8 +29,8 @@ from rnncli.cli.options import (
     options,
     picked,
 )
-from rnncli.cli.values import Choice, FileName, whole
-from rnncli.pipeline import Options
+from rnncli.cli.values import Choice, FileName
+from rnncli.options import Options, whole
 from rnncli.verify.case import Case
 from rnncli.verify.peers import PEERS
 from rnncli.writers.model import model_line

@@ -30,23 +30,14 @@ from rnncli.cli.outputs import note
 from rnncli.cli.progress import Terminal
 from rnncli.cli.values import FileName, columns, name
 from rnncli.engine.rows import Rows
-from rnncli.engine.state import fingerprint
 from rnncli.explain.document import as_json, write_document
 from rnncli.explain.page import most_steps, write_page
 from rnncli.explain.report import Report
 from rnncli.explain.steps import Wanted, explain_steps
 from rnncli.explain.units import find_unit
 from rnncli.model.errors import InputError, did_you_mean, listed, shown, verbatim
-from rnncli.pipeline import (
-    Options,
-    check_files_apart,
-    check_options,
-    extension_of,
-    open_both,
-    resume,
-    scaled_as_before,
-    state_files,
-)
+from rnncli.options import Options, check_files_apart, check_options, extension_of
+from rnncli.pipeline import States, open_both
 from rnncli.readers import Input, Keys
 from rnncli.writers.sink import check_destination, destination
 
@@ -145,18 +136,17 @@ def explain(
     check_files_apart({"output": output}, [*reading.files, wanted.weights, state_in])
     check_destination(output)
     console = Terminal()
-    with state_files(reading, console) as files:
-        reading = scaled_as_before(reading, files)
+    with States(reading, console) as states:
         build = partial(build_network, wanted, precision=precision)
         opened = open_both(
-            reading,
+            states.scaled(),
             build,
             console,
-            Keys(files.keys),
+            Keys(states.keys),
             wanted.weights,
         )
         source, network = opened.source, opened.network
-        carried = resume(files, opened, fingerprint(network, precision), console)
+        carried = states.resume(opened)
     one_unit = None if unit is None else find_unit(network, unit)
     rows = _watched(source, console, output)
     one = key is not None or not source.key_columns

@@ -13,7 +13,8 @@ from rnncli.engine.rows import Rows, join
 from rnncli.model.arrays import Floats, Integers
 from rnncli.model.errors import InputError
 from rnncli.model.network import Network
-from rnncli.pipeline import Options, open_both
+from rnncli.options import Options
+from rnncli.pipeline import open_both
 from rnncli.readers import Keys
 
 if TYPE_CHECKING:

@@ -18,7 +18,7 @@ from rnncli.model.cells import CELLS
 from rnncli.model.cells.gru import RESETS
 from rnncli.model.layers import DIRECTIONS, MERGES
 from rnncli.model.seeds import INITIALIZERS, SEED_MAX
-from rnncli.pipeline import Options
+from rnncli.options import READ, Options, whole
 from rnncli.readers import FIRST_ROW, MISSING
 from rnncli.writers import WRITERS
 
@@ -160,7 +160,9 @@ def _make(section: Section, field: str, about: Opt) -> Option:
     if about.kind is None:
         attrs |= {"is_flag": True, "flag_value": not absent, "default": absent}
     else:
-        attrs |= {"type": about.kind, "metavar": about.metavar, "multiple": True}
+        is_type = isinstance(about.kind, click.ParamType) or about.kind is str
+        kind = about.kind if is_type else values.Value(about.kind)
+        attrs |= {"type": kind, "metavar": about.metavar, "multiple": True}
     if about.many == "lists":
         attrs["callback"] = lambda _ctx, _param, found: tuple(chain.from_iterable(found))
     option = Option(names, **attrs)
@@ -202,14 +204,14 @@ INPUT = Section(
         "delimiter": Opt(
             "Separate cells by this character, or by comma, tab, semicolon, space or pipe. "
             "Default: comma, tab or semicolon, whichever the first line has.",
-            values.delimiter,
+            READ["delimiter"],
             "CHAR",
         ),
-        "decimal": Opt("Decimal separator. Default: the point.", values.decimal, "CHAR"),
+        "decimal": Opt("Decimal separator. Default: the point.", READ["decimal"], "CHAR"),
         "encoding": Opt(
             "Encoding of text: cp1252, latin-1, utf-16 or another that Python knows. "
             "Default: utf-8.",
-            values.encoding,
+            READ["encoding"],
             "NAME",
         ),
         "first_row": Opt(
@@ -232,12 +234,12 @@ INPUT = Section(
         "center": Opt(
             "Subtract these numbers from the columns, one per column, separated by commas. auto: "
             "the mean of each.",
-            values.numbers("", lambda _: True),
+            READ["center"],
             "LIST",
         ),
         "scale": Opt(
             "Then divide the columns by these numbers. auto: the standard deviation of each.",
-            values.numbers("other than 0", lambda scale: scale != 0),
+            READ["scale"],
             "LIST",
         ),
         "follow": Opt("Write a line for each line that arrives, at once; append to -o FILE."),
@@ -258,7 +260,7 @@ NETWORK = Section(
         "cell": Opt("Cell of the layers. Default: rnn.", values.Choice(CELLS), common=True),
         "seed": Opt(
             f"Seed of the weights, 0 to {SEED_MAX}. Default: 1.",
-            values.whole(0, SEED_MAX),
+            whole(0, SEED_MAX),
             "N",
             common=True,
         ),
@@ -387,14 +389,14 @@ OUTPUT = Section(
         ),
         "last": Opt("Write the final state only, or the output of the head for it."),
         "no_last": Opt("Write a row per step of a model that gives one row per sequence."),
-        "head": Opt("Write only the first N steps of each sequence.", values.whole(1), "N"),
-        "tail": Opt("Write only the last N steps of each sequence.", values.whole(1), "N"),
+        "head": Opt("Write only the first N steps of each sequence.", whole(1), "N"),
+        "tail": Opt("Write only the last N steps of each sequence.", whole(1), "N"),
         "all_layers": Opt("Write the states of every layer."),
         "states": Opt("Write h, and c of an LSTM, also where the model has a head."),
         "digits": Opt(
             "Round to N digits after the point, 0 to 20. Default: the fewest that read back to "
             "the same float.",
-            values.whole(0, 20),
+            READ["digits"],
             "N",
         ),
         "header": Opt("Write CSV without a header.", name="--no-header"),
@@ -416,7 +418,7 @@ BATCH = Section(
         ),
         "jobs": Opt(
             "Number of processes. Default: one per processor.",
-            values.whole(1),
+            whole(1),
             "N",
             short="-j",
             common=True,

@@ -26,7 +26,8 @@ from rnncli.cli.progress import Terminal, on_terminal
 from rnncli.cli.values import FileName
 from rnncli.model.activations import NEAR_END, saturated
 from rnncli.model.layers import Recurrent
-from rnncli.pipeline import Finished, Options, check_options, process
+from rnncli.options import Options, check_options
+from rnncli.pipeline import Finished, process
 
 # Percent of the states at the ends of their range from which a note is written.
 _SATURATED = 90

@@ -1,6 +1,5 @@
 """Kinds of option values that Click does not know."""
 
-import codecs
 import os
 from collections.abc import Callable, Iterable
 from math import isfinite, nan
@@ -10,14 +9,28 @@ import click
 
 from rnncli.model.activations import Activation, parse
 from rnncli.model.errors import did_you_mean, sentence
-from rnncli.pipeline import AUTO, is_decimal, is_delimiter, is_encoding
+from rnncli.options import whole
 from rnncli.readers.columns import separated
-from rnncli.readers.foreign import UTF_8
 from rnncli.storage import named
 
-_NAMED = {"comma": ",", "tab": "\t", "\\t": "\t", "semicolon": ";", "space": " ", "pipe": "|"}
 # Why a script gives an empty value.
 _UNSET = "(a shell variable that is not set?)"
+
+
+class Value(click.ParamType):  # type: ignore[type-arg]  # generic since Click 8.2
+    """A value that a function reads; its ValueError is the message of a usage error."""
+
+    name = "text"
+
+    def __init__(self, read: Callable[[Any], Any]) -> None:
+        self.read = read
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """Return the value."""
+        try:
+            return self.read(value)
+        except ValueError as error:
+            return self.fail(str(error), param, ctx)
 
 
 class Choice(click.Choice[str]):
@@ -54,24 +67,8 @@ def state(value: str) -> str:
 
 def _not_empty(kind: str, value: str) -> str:
     if not value:
-        raise click.BadParameter(f"an empty {kind} {_UNSET}")
+        raise ValueError(f"an empty {kind} {_UNSET}")
     return value
-
-
-def whole(least: int, most: int | None = None) -> Callable[[Any], int]:
-    """Return a function that reads a whole number within bounds."""
-    bounds = f"from {least} up" if most is None else f"from {least} to {most}"
-
-    def read(value: Any) -> int:
-        try:
-            number = int(value)
-        except ValueError:
-            number = least - 1
-        if number < least or (most is not None and number > most):
-            raise click.BadParameter(f"{value!r} is not a whole number {bounds}")
-        return number
-
-    return read
 
 
 def sizes(value: str) -> tuple[int, ...]:
@@ -88,72 +85,22 @@ def number(bounds: str, fits: Callable[[float], bool]) -> Callable[[str], float]
         except ValueError:
             found = nan
         if not (isfinite(found) and fits(found)):
-            raise click.BadParameter(f"{value!r} is not a number {bounds}".rstrip())
+            raise ValueError(f"{value!r} is not a number {bounds}".rstrip())
         return found
 
     return read
 
 
-def numbers(bounds: str, fits: Callable[[float], bool]) -> Callable[[str], tuple[float, ...]]:
-    """Return a function that reads finite numbers within bounds, separated by commas, or `AUTO`."""
-    read = number(bounds, fits)
-    return lambda value: AUTO if value == "auto" else tuple(map(read, value.split(",")))
-
-
 def activation(value: str) -> Activation:
     """Read the name of an activation, in any case, with its parameters."""
-    try:
-        return parse(value.lower())
-    except ValueError as error:
-        raise click.BadParameter(str(error)) from error
-
-
-def delimiter(value: str) -> str:
-    """Read one character, or the name of one that is awkward to type."""
-    character = _NAMED.get(value.lower(), value)
-    if not is_delimiter(character):
-        known = ", ".join(_NAMED)
-        what = f"{value!r} is not one character, or one of {known}"
-        raise click.BadParameter(sentence("", what, did_you_mean(value, _NAMED)))
-    return character
-
-
-def decimal(value: str) -> str:
-    """Read the character before the decimals of a number; it stands nowhere else in a row."""
-    character = _NAMED.get(value.lower(), value)
-    if not is_decimal(character):
-        raise click.BadParameter(f"{value!r} is not one character such as ',' or '.'")
-    return character
+    return parse(value.lower())
 
 
 def null_values(value: str) -> tuple[str, ...]:
     """Read cells, separated by commas; quoted as in CSV."""
-    return _separated(value, "cell")
+    return separated(value, "cell")
 
 
 def columns(value: str) -> tuple[str, ...]:
-    """Read header names or numbers from 1, separated by commas; quoted as in CSV.
-
-    Numbers stay text.
-    """
-    return _separated(value, "column")
-
-
-def _separated(value: str, kind: str) -> tuple[str, ...]:
-    try:
-        return separated(value, kind)
-    except ValueError as error:
-        raise click.BadParameter(str(error)) from error
-
-
-def encoding(value: str) -> str:
-    """Check the name of an encoding of text; all names of UTF-8 are one."""
-    if not is_encoding(value):
-        from encodings.aliases import aliases
-
-        known = (name.replace("_", "-") for name in {*aliases, *aliases.values()})
-        what = f"{value!r} is no encoding of text, such as cp1252, latin-1 or utf-16"
-        hint = did_you_mean(value.replace("_", "-"), filter(is_encoding, known))
-        raise click.BadParameter(sentence("", what, hint))
-    name = codecs.lookup(value).name
-    return UTF_8 if name in (UTF_8, "utf-8-sig") else value
+    """Read header names or numbers from 1 as text, separated by commas; quoted as in CSV."""
+    return separated(value)

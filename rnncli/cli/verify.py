@@ -30,7 +30,7 @@ from rnncli.cli.values import Choice, FileName, number
 from rnncli.engine.stream import stream
 from rnncli.model.errors import InputError, shown, verbatim
 from rnncli.model.network import Network
-from rnncli.pipeline import Options
+from rnncli.options import Options
 from rnncli.readers import STDIN
 from rnncli.readers.expected import read_expected
 from rnncli.readers.foreign import display_name

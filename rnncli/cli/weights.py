@@ -19,9 +19,9 @@ from rnncli.cli.options import (
     picked,
 )
 from rnncli.cli.outputs import note
-from rnncli.cli.values import whole
 from rnncli.model.network import Network
-from rnncli.pipeline import check_input_size, extension_of
+from rnncli.options import extension_of, whole
+from rnncli.pipeline import check_input_size
 from rnncli.writers.model import describe
 from rnncli.writers.sink import check_destination, destination
 from rnncli.writers.weights import write_weights_json, write_weights_table

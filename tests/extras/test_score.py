@@ -22,7 +22,7 @@ OPTIONS: dict[str, dict[str, Any]] = {
     "--states --all-layers --center 0.5": {"states": True, "all_layers": True, "center": 0.5},
 }
 WRONG: dict[str, tuple[Any, ...]] = {
-    **dict.fromkeys(("head", "tail"), (-1, 0, 1.5, "2")),
+    **dict.fromkeys(("head", "tail"), (-1, 0, 1.5, "x")),
     "digits": (-1, 25),
     "encoding": ("zz", 3),
     "delimiter": ("ab",),
@@ -109,7 +109,7 @@ NO_SOURCES: tuple[Any, ...] = (
         (frame(), {"columns": "v,time"}, "'v,time'; .*; `columns` takes a list of names"),
         (frame(), {"columns": None}, "columns: expected a name or number of a column, or a list"),
         *(
-            (frame(), {"columns": "v", name: wrong}, f"{name}: expected .*{re.escape(repr(wrong))}")
+            (frame(), {"columns": "v", name: wrong}, f"{name}: .*{re.escape(repr(wrong))}")
             for name, values in WRONG.items()
             for wrong in values
         ),
