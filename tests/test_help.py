@@ -104,7 +104,8 @@ ONCE = [(name, option) for name, option in OURS if option.once]
 def test_an_option_given_twice_is_refused(run_rnn: Rnn, name: str, option: click.Option) -> None:
     value = value_of(option)
     for second in option.opts:
-        result = run_rnn(name, option.opts[-1], value, second, value)
+        file = ["FILE"] * (name == "inspect")
+        result = run_rnn(name, option.opts[-1], value, second, value, *file)
         assert (result.exit_code, result.stdout) == (2, "")
         assert result.stderr.startswith(f"Error: {option.opts[-1]}: given 2 times")
 

@@ -65,6 +65,21 @@ class Command(click.Command):
             flags: dict[str, Any] = {"is_flag": True, "is_eager": True, "expose_value": False}
             self.params.append(click.Option(names, callback=show_it, help=help_, **flags))
 
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """Read the options; one that takes a single value may be given once."""
+        rest = super().parse_args(ctx, args)
+        ours: list[Any] = [param for param in self.params if hasattr(param, "section")]
+        for param in ours:
+            if param.is_flag:
+                continue
+            found = ctx.params[param.name]
+            if param.once and len(found or ()) > 1 and not ctx.resilient_parsing:
+                message = f"{param.opts[-1]}: given {len(found)} times, give it once"
+                raise click.UsageError(message, ctx)
+            value = (found[0] if param.once else found) if found else param.absent
+            ctx.params[param.name] = value
+        return rest
+
     def invoke(self, ctx: click.Context) -> Any:
         """Run the command."""
         quiet.set(ctx.params.pop("quiet", False))

@@ -100,31 +100,20 @@ class QuietOption(NamedTuple):
 
 
 class Option(click.Option):
-    """An option of a section; one with a single value may stand but once.
+    """An option of a section.
 
-    Click would take the last value.
+    To Click each may be given several times; `Command` refuses a second value where only one is
+    meant, of which Click would take the last.
     """
 
     section: Section
     common = once = False
-    absent: Any = None
+    absent: Any = None  # its value where it is not given
 
     @property
     def topic(self) -> str:
         """The topic that says more."""
         return self.section.topic
-
-    def process_value(self, ctx: click.Context, value: Any) -> Any:
-        """Return the value, or that of an option that is not given."""
-        found = super().process_value(ctx, value)
-        if self.is_flag:
-            return found
-        if self.once and len(found or ()) > 1 and not ctx.resilient_parsing:
-            message = f"{self.opts[-1]}: given {len(found)} times, give it once"
-            raise click.UsageError(message, ctx)
-        if not found:
-            return self.absent
-        return found[0] if self.once else found
 
 
 def picked(kind: Callable[..., Values], given: Mapping[str, Any]) -> Values:
