@@ -21,7 +21,7 @@ from conftest import NIGHTLY
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rnncli.cli.values import encoding as read_name
+from rnncli.options import encoding as read_name
 from rnncli.engine.rows import BLOCK_STEPS
 from rnncli.model.errors import InputError
 from rnncli.readers import STDIN, Keys, Layout, read_file
