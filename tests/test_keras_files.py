@@ -4,7 +4,6 @@ The models of ``data/models`` and ``tests/peers`` have Keras's own numbers.
 """
 
 import io
-import struct
 import zipfile
 from collections.abc import Mapping
 from pathlib import Path
@@ -36,7 +35,6 @@ from rnncli.model.activations import parse
 BACKWARD = layer("GRU", **WHOLE, go_backwards=True)
 BOTH = layer("Bidirectional", layer=LSTM, merge_mode="sum")
 FLOAT16 = {"class_name": "DTypePolicy", "config": {"name": "mixed_float16"}}
-INT8 = {"class_name": "QuantizedDTypePolicy", "config": {"name": "int8"}}
 OWN = {**LSTM, "module": None, "registered_name": "my>LSTM"}
 HALF = {"class_name": "function", "config": "my>half"}
 
@@ -59,7 +57,6 @@ REFUSED: list[tuple[str, list[Config]]] = [
     ("activation my>half", [layer("GRU", activation=HALF)]),
     ("recurrent_activation softmax", [layer("GRU", recurrent_activation="softmax")]),
     ("PReLU", [layer("Dense", activation=layer("PReLU"))]),
-    ("dtype Quantized", [layer("Dense", dtype=INT8)]),
     ("lora_rank 4", [layer("Dense", lora_rank=4)]),
     ("seeds 4", [layer("Dense", seeds=4)]),
     ("use_bias: expected true or false", [layer("LSTM", use_bias="yes")]),
@@ -70,15 +67,14 @@ REFUSED: list[tuple[str, list[Config]]] = [
     ("merge_mode none", [layer("Bidirectional", layer=LSTM, merge_mode=None)]),
     ("go_backwards true", [layer("Bidirectional", layer=BACKWARD)]),
     ("go_backwards false", [layer("Bidirectional", layer=LSTM, backward_layer=LSTM)]),
-    ("cells: expected layers, got []", [cells()]),
+    ("cells: expected a layer", [cells()]),
     ("over reversed rows", [BACKWARD, layer("Bidirectional", layer=LSTM)]),
     ("reversed rows", [MASKING, BACKWARD, LSTM]),
     ("masks rows above l0", [LSTM, MASKING]),
     ("masks rows above l0", [MASKING, layer("Dense"), MASKING]),
     ("Softmax of rows", [MASKING, LSTM, layer("Softmax")]),
     ("a row for each step", [layer("LSTM"), layer("Dense"), LSTM]),
-    ("threshold: expected", [layer("ThresholdedReLU", theta=1e300)]),
-    ("TimeDistributed of LSTM", [layer("TimeDistributed", layer=LSTM)]),
+    ("a row for each step", [layer("TimeDistributed", layer=LSTM)]),
     (
         "TimeDistributed of an embedding",
         [
@@ -92,11 +88,8 @@ REFUSED: list[tuple[str, list[Config]]] = [
     ("renorm true", [layer("BatchNormalization", renorm=True)]),
     ("rms_scaling true", [layer("LayerNormalization", rms_scaling=True)]),
     ("invert true", [layer("Normalization", invert=True)]),
-    ("how many features", [layer("Normalization", mean=0.0, variance=1.0, axis=None)]),
-    ("scale: expected a number", [layer("Rescaling", scale=[[1.0], [2.0], [3.0]])]),
-    ("2 scales and 3 offsets", [layer("Rescaling", scale=[1.0, 2.0], offset=[1.0, 2.0, 3.0])]),
-    ("max_value 5.0", [layer("ReLU", max_value=5.0)]),
-    ("CuDNNGRU takes no mask", [MASKING, layer("CuDNNGRU")]),
+    ("how many features", [layer("LayerNormalization", center=False, scale=False)]),
+    ("max_value", [layer("ReLU", max_value=5.0)]),
     ("units 5", [layer("GRU", units=5)]),
     ("units 4", [LSTM, layer("Dense", units=4)]),
     ("arrays that are not known", [layer("GRU", use_bias=False)]),
@@ -107,7 +100,7 @@ REFUSED: list[tuple[str, list[Config]]] = [
     ("padding same", [LSTM, layer("AveragePooling1D", padding="same")]),
     ("activation softmax", [layer("Conv1D", activation="softmax")]),
     ("groups: expected", [layer("Conv1D", padding="same", groups=0, **ROWS_OF_TWO)]),
-    ("expected shape (steps, I, O)", [layer("Conv1D", groups=3)]),
+    ("a kernel of shape (steps, I, O)", [layer("Conv1D", groups=3)]),
     ("120,001 steps", [layer("Conv1D", padding="causal", dilation_rate=[60_000])]),
     ("filters 3", [layer("Conv1D", padding="same", filters=3)]),
     ("channels_first", [layer("Conv1D", padding="same", data_format="channels_first")]),
@@ -145,7 +138,6 @@ def test_the_layers_that_run_alone_are_offered(tmp_path: Path) -> None:
     assert layers(load(path, layer="l2")[0]) == "LSTM 2"
 
 
-NORMAL = {"mean": [0.0], "variance": [1.0]}
 # Layers, and the network that they become.
 RUN: dict[str, tuple[list[Config], str]] = {
     "no layers at inference": (
@@ -168,7 +160,7 @@ RUN: dict[str, tuple[list[Config], str]] = {
     ),
     "stacked cells": ([cells(layer("GRUCell"), layer("GRUCell"))], "GRU 2, GRU 2"),
     "a mask through a normalization": (
-        [start(None, 2), MASKING, layer("Normalization", mean=[0.0] * 2, variance=[1.0] * 2), LSTM],
+        [start(None, 2), MASKING, layer("Normalization"), LSTM],
         "Masking 2, Normalization 2, LSTM 2",
     ),
 }
@@ -181,7 +173,7 @@ def test_layers_that_are_run(tmp_path: Path, found: list[Config], expected: str)
 
 @pytest.mark.parametrize(
     "found",
-    [layer("Normalization", **NORMAL), layer("Rescaling", scale=1.0), layer("Identity")],
+    [layer("Normalization"), layer("Rescaling", scale=1.0), layer("Identity")],
     ids=lambda found: found["class_name"],
 )
 def test_a_mask_ends_at_some_layers_of_keras_2(tmp_path: Path, found: Config) -> None:
@@ -195,18 +187,18 @@ BOTH_TENSORS = {"args": [[tensor("a"), tensor("b")]], "kwargs": {}}
 BOTH_CALLED = {"inbound_nodes": [BOTH_TENSORS]}
 # Layers of a functional model, settings of the model, and why it is no chain.
 NO_CHAINS: list[tuple[str, list[Config], Config]] = [
-    ("takes 2 inputs (x, z)", [], {"input_layers": [["x", 0, 0], ["z", 0, 0]]}),
-    ("gives 2 outputs", [], {"output_layers": {"one": ["a", 0, 0], "two": ["x", 0, 0]}}),
-    ("gives a state of a", [], {"output_layers": [["a", 0, 1]]}),
+    ("input_layers: expected one", [], {"input_layers": [["x", 0, 0], ["z", 0, 0]]}),
+    ("output_layers: expected one", [], {"output_layers": {1: ["a", 0, 0], 2: ["x", 0, 0]}}),
+    ("output_layers: expected one", [], {"output_layers": [["a", 0, 1]]}),
     ("c: takes a, b", [node("b", "GRU", "x"), {**node("c", "LSTM"), **BOTH_CALLED}], {}),
     (
-        "a is used 2 times",
+        "a is not called just once",
         [{**node("a", "LSTM", "x"), "inbound_nodes": [[["x", 0, 0]], [["a", 0, 0]]]}],
         {},
     ),
     ("takes b", [node("a", "LSTM", "b"), node("b", "LSTM", "a")], {}),
     ("y takes nothing", [node("a", "LSTM", "y")], {}),
-    ("damaged", [{**node("a", "LSTM"), "inbound_nodes": 3}], {}),
+    ("not called just once", [{**node("a", "LSTM"), "inbound_nodes": 3}], {}),
 ]
 
 
@@ -262,12 +254,12 @@ NO_BRANCHES: list[tuple[str, list[Config]]] = [
         "different steps",
         [{**BACKWARD, **UPPER, "config": BACKWARD["config"]}, both("c", "Add", "x", "a")],
     ),
-    ("2, 4 values", [both("a", "Concatenate", "x", "x"), both("c", "Add", "x", "a")]),
-    ("2, 2, 2 values", [both("c", "Subtract", "x", "x", "x")]),
+    ("[2, 4] values", [both("a", "Concatenate", "x", "x"), both("c", "Add", "x", "a")]),
+    ("[2, 2, 2] values", [both("c", "Subtract", "x", "x", "x")]),
     ("axis 1", [both("c", "Concatenate", "x", "x", axis=1)]),
     ("masked", [{**node("a", "Masking", "x")}, both("c", "Add", "a", "a")]),
-    ("argument 2", [node("c", "Multiply", "x", 0)]),
-    ("argument 1", [node("c", "Add", 2.0, "x")]),
+    ("called with 0", [node("c", "Multiply", "x", 0)]),
+    ("called with 2.0", [node("c", "Add", 2.0, "x")]),
     ("seeds 4", [both("c", "Add", "x", "x", seeds=4)]),
     (
         "without the mask of a",
@@ -390,7 +382,7 @@ def nested(depth: int) -> Config:
 @pytest.mark.parametrize(
     ("found", "why"),
     [
-        ([nested(30)], "over 8 deep"),
+        ([nested(200)], "too deep"),
         ([layer("LSTM")] * 2001, "over 2,000 layers"),
         ([3], "no list of layers"),
         ([layer("LSTM", name="a")] * 2, "several layers have one name"),
@@ -417,9 +409,6 @@ NOTES: list[tuple[list[Config], str, list[str]]] = [
     ([BACKWARD, layer("Dense")], "3.15.1", ["from the last step to the first"]),
     ([BACKWARD, BACKWARD], "3.15.1", []),
     ([BACKWARD, layer("LSTM")], "3.15.1", []),
-    ([start(None, 2), MASKING, LSTM], "2.3.1", ["l1 masks what Keras does since 2.4"]),
-    ([start(None, 2), MASKING, LSTM], "2.4.0", []),
-    ([start(None, 2), MASKING, layer("LSTM")], "2.3.1", []),
     (
         [layer("LSTM", dtype=FLOAT16), layer("Dense", dtype="mixed_float16")],
         "3.15.1",
@@ -487,9 +476,9 @@ def test_layers_that_are_functions(
 
 
 def test_no_scale_is_smaller_than_that_of_keras(tmp_path: Path) -> None:
-    normal = layer("Normalization", mean=[1.0, 0.0], variance=[0.0, 4.0])
-    network, _ = load(sequential(tmp_path / "m.keras", normal, LSTM))
-    assert network.layers[0].arrays["scale"].tolist() == [np.float32(1e-7), 2.0]
+    shapes = {**NUMBERED, **{f"layers/normalization/vars/{k}": (3,) for k in range(2)}}
+    network, _ = load(stored(tmp_path / "m.keras", shapes, [layer("Normalization"), layer("GRU")]))
+    assert network.layers[0].arrays["scale"].tolist()[0] == np.float32(1e-7)
 
 
 def test_two_directions_over_reversed_rows_change_places(tmp_path: Path) -> None:
@@ -562,9 +551,7 @@ def test_arrays_by_number(tmp_path: Path) -> None:
     columns = stored(path, {"layers/dense/vars/0": (3, 2)}, [layer("Dense", units=4)])
     assert "expected 2 arrays, got layers/dense/vars/0" in refusal(columns)
     columns = stored(path, DENSE, [layer("Dense", units=4)])
-    assert "layers/dense/vars/0 has 1" in refusal(columns)
-    shapes = {**CUDNN, "layers/cu_dnngru/vars/2": (2, 6)}
-    assert "two halves" in refusal(stored(path, shapes, [layer("CuDNNGRU")]))
+    assert "units 4, its arrays have 1" in refusal(columns)
 
 
 @pytest.mark.parametrize("root", ["", "model_weights"])
@@ -720,27 +707,3 @@ def test_an_archive_that_was_packed_anew(tmp_path: Path) -> None:
         members = {name: archive.read(name) for name in archive.namelist()}
     path.write_bytes(zipped(members, zipfile.ZIP_DEFLATED))
     assert content(load(path)[0]) == content(load(kept)[0])
-
-
-def halves(*attributes: tuple[int, bytes]) -> bytes:
-    """Return weights of two bytes each, 1.5 and -0.25, with such attributes."""
-    names = enumerate((b"layers", b"rnn", b"cell", b"vars"), start=1)
-    groups = [h5.header(h5.link(name, number)) for number, name in names]
-    arrays = [
-        h5.dataset(h5.contiguous(7 + n, 2), h5.space(1, 1), h5.of_class(5, 2)[:8], *attributes)
-        for n in range(2)
-    ]
-    values = [struct.pack("<f", value)[2:] for value in (1.5, -0.25)]
-    return h5.made(*groups, h5.header(h5.link(b"0", 5), h5.link(b"1", 6)), *arrays, *values)
-
-
-def test_bfloat16(tmp_path: Path) -> None:
-    """Two bytes without a meaning, which an attribute of Keras gives them."""
-    path = tmp_path / "w.weights.h5"
-    path.write_bytes(
-        halves((12, h5.attribute(h5.of_class(3, 8)[:8], h5.space(), b"bfloat16", b"dtype")))
-    )
-    weights = load(path)[0].layers[0].cells[0].weights
-    assert (weights.W_xh.tolist(), weights.W_hh.tolist()) == ([[1.5]], [[-0.25]])
-    path.write_bytes(halves())
-    assert "layers/rnn/cell/vars/0: expected floats" in refusal(path)
