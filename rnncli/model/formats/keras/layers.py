@@ -59,7 +59,9 @@ def _recurrent(layer: Layer) -> Made:
     inner = layer.within("cell", "cell") if layer.kind == "RNN" else layer
     cells = [inner]
     if inner.kind == "StackedRNNCells":
-        cells = [inner.hold("cells", each, inner.group) for each in inner.get("cells") or [None]]
+        found = inner.get("cells")
+        found = found if isinstance(found, list) and found else [found]
+        cells = [inner.hold("cells", each, inner.group) for each in found]
         learns = [each.truth("trainable", True) for each in cells]
         if inner.group.listed and learns != sorted(learns, reverse=True):
             raise ValueError(FROZEN)
