@@ -37,8 +37,7 @@ BOTH = layer("Bidirectional", layer=LSTM, merge_mode="sum")
 FLOAT16 = {"class_name": "DTypePolicy", "config": {"name": "mixed_float16"}}
 OWN = {**LSTM, "module": None, "registered_name": "my>LSTM"}
 HALF = {"class_name": "function", "config": "my>half"}
-
-
+EMBEDDING = layer("Sequential", layers=[layer("Embedding", name="e")])
 ROWS_OF_TWO: Config = {"filters": 2, "kernel_size": [3]}
 
 
@@ -58,7 +57,6 @@ REFUSED: list[tuple[str, list[Config]]] = [
     ("recurrent_activation softmax", [layer("GRU", recurrent_activation="softmax")]),
     ("PReLU", [layer("Dense", activation=layer("PReLU"))]),
     ("lora_rank 4", [layer("Dense", lora_rank=4)]),
-    ("seeds 4", [layer("Dense", seeds=4)]),
     ("use_bias: expected true or false", [layer("LSTM", use_bias="yes")]),
     ("whole numbers", [start(None, 3, dtype="int32")]),
     ("mask_value -9999.0", [layer("Masking", mask_value=-9999.0, dtype="mixed_float16")]),
@@ -71,29 +69,18 @@ REFUSED: list[tuple[str, list[Config]]] = [
     ("over reversed rows", [BACKWARD, layer("Bidirectional", layer=LSTM)]),
     ("reversed rows", [MASKING, BACKWARD, LSTM]),
     ("masks rows above l0", [LSTM, MASKING]),
-    ("masks rows above l0", [MASKING, layer("Dense"), MASKING]),
     ("Softmax of rows", [MASKING, LSTM, layer("Softmax")]),
     ("a row for each step", [layer("LSTM"), layer("Dense"), LSTM]),
     ("a row for each step", [layer("TimeDistributed", layer=LSTM)]),
-    (
-        "TimeDistributed of an embedding",
-        [
-            layer(
-                "TimeDistributed", layer=layer("Sequential", layers=[layer("Embedding", name="e")])
-            )
-        ],
-    ),
+    ("TimeDistributed of an embedding", [layer("TimeDistributed", layer=EMBEDDING)]),
     ("one number a step, and not 3", [start(None, 3), layer("Embedding")]),
     ("axis [1]", [LSTM, layer("BatchNormalization", axis=[1])]),
-    ("renorm true", [layer("BatchNormalization", renorm=True)]),
     ("rms_scaling true", [layer("LayerNormalization", rms_scaling=True)]),
     ("invert true", [layer("Normalization", invert=True)]),
-    ("how many features", [layer("LayerNormalization", center=False, scale=False)]),
     ("max_value", [layer("ReLU", max_value=5.0)]),
     ("units 5", [layer("GRU", units=5)]),
     ("units 4", [LSTM, layer("Dense", units=4)]),
     ("arrays that are not known", [layer("GRU", use_bias=False)]),
-    ("number of steps", [layer("Conv1D", padding="valid", **ROWS_OF_TWO), LSTM]),
     ("number of steps", [layer("Conv1D", padding="same", strides=[2], **ROWS_OF_TWO), LSTM]),
     ("number of steps", [LSTM, layer("MaxPooling1D"), layer("Dense")]),
     ("padding mirror", [layer("Conv1D", padding="mirror")]),
@@ -102,15 +89,11 @@ REFUSED: list[tuple[str, list[Config]]] = [
     ("groups: expected", [layer("Conv1D", padding="same", groups=0, **ROWS_OF_TWO)]),
     ("a kernel of shape (steps, I, O)", [layer("Conv1D", groups=3)]),
     ("120,001 steps", [layer("Conv1D", padding="causal", dilation_rate=[60_000])]),
-    ("filters 3", [layer("Conv1D", padding="same", filters=3)]),
     ("channels_first", [layer("Conv1D", padding="same", data_format="channels_first")]),
     ("masked or reversed", [MASKING, layer("Conv1D", padding="same")]),
     ("masked or reversed", [BACKWARD, layer("GlobalMaxPooling1D")]),
-    ("a row for each step", [layer("LSTM"), layer("GlobalMaxPooling1D")]),
     ("how many features", [layer("GlobalAveragePooling1D")]),
-    ("keepdims true", [LSTM, layer("GlobalMaxPooling1D", keepdims=True)]),
     ("Flatten of a row", [LSTM, layer("Flatten")]),
-    ("takes a row for each step", [LSTM, layer("GlobalMaxPooling1D"), LSTM]),
     ("frozen", [cells(layer("GRUCell", trainable=False), layer("GRUCell", trainable=True))]),
 ]
 
@@ -197,7 +180,7 @@ NO_CHAINS: list[tuple[str, list[Config], Config]] = [
         {},
     ),
     ("takes b", [node("a", "LSTM", "b"), node("b", "LSTM", "a")], {}),
-    ("y takes nothing", [node("a", "LSTM", "y")], {}),
+    ("it has no y", [node("a", "LSTM", "y")], {}),
     ("not called just once", [{**node("a", "LSTM"), "inbound_nodes": 3}], {}),
 ]
 
@@ -260,7 +243,6 @@ NO_BRANCHES: list[tuple[str, list[Config]]] = [
     ("masked", [{**node("a", "Masking", "x")}, both("c", "Add", "a", "a")]),
     ("called with 0", [node("c", "Multiply", "x", 0)]),
     ("called with 2.0", [node("c", "Add", 2.0, "x")]),
-    ("seeds 4", [both("c", "Add", "x", "x", seeds=4)]),
     (
         "without the mask of a",
         [
@@ -495,12 +477,9 @@ def test_a_layer_above_reversed_rows_is_picked_as_it_is(tmp_path: Path) -> None:
     lower = layer("Sequential", name="e", layers=[layer("LSTM", name="a", **WHOLE), both])
     path = sequential(tmp_path / "m.keras", BACKWARD, lower, BACKWARD)
     whole, picked = load(path)[0].layers[1:], load(path, layer="e")[0].layers
-    assert [each.settings["direction"] for each in whole] == [
-        "backward",
-        "bidirectional",
-        "forward",
-    ]
-    assert [each.settings["direction"] for each in picked] == ["forward", "bidirectional"]
+    turned = [[each.settings["direction"] for each in found] for found in (whole, picked)]
+    assert turned[0] == ["backward", "bidirectional", "forward"]
+    assert turned[1] == ["forward", "bidirectional"]
     assert load(path, layer="l2")[0].layers[0].settings["direction"] == "backward"
     cells = [[cell.weights.W_xh.tolist() for cell in each[1].cells] for each in (whole, picked)]
     assert cells[0] == cells[1][::-1] != cells[1]
@@ -619,18 +598,6 @@ def test_old_weights_have_gates_of_their_time(tmp_path: Path, version: str, assu
     assert any(note.startswith(HARD) for note in notes) == assumed
 
 
-def test_layers_stand_as_they_are_listed(tmp_path: Path) -> None:
-    shapes = {f"b/lstm/{name}": (2, 8) for name in ("kernel", "recurrent_kernel")}
-    shapes |= {f"a/gru/{name}": (2, 6) for name in ("kernel", "recurrent_kernel")}
-    attributes: dict[str, Any] = {
-        "root": {"layer_names": ["b", "a"]},
-        "b": {"weight_names": ["lstm/kernel", "lstm/recurrent_kernel"]},
-        "a": {"weight_names": ["gru/kernel", "gru/recurrent_kernel"]},
-    }
-    path = stored(tmp_path / "m.h5", shapes, **attributes)
-    assert layers(load(path)[0]) == "LSTM 2, GRU 2"
-
-
 def test_directions_stand_where_they_are_listed(tmp_path: Path) -> None:
     cells = {"b": ["b/forward_lstm", "b/backward_lstm"], "a": ["a"], "c": ["c/lstm_cell"]}
     shapes: dict[str, tuple[int, ...]] = {}
@@ -640,11 +607,8 @@ def test_directions_stand_where_they_are_listed(tmp_path: Path) -> None:
         attributes[name] = {"weight_names": names}
         shapes |= {f"{name}/{each}": (2, 8) for each in names}
     parts = inspect(stored(tmp_path / "m.h5", shapes, **attributes))["parts"]
-    assert [(part["name"], len(part["tensors"])) for part in parts] == [
-        ("b", 4),
-        ("a", 2),
-        ("c", 2),
-    ]
+    assert {part["name"]: len(part["tensors"]) for part in parts} == {"b": 4, "a": 2, "c": 2}
+    assert [part["name"] for part in parts] == ["b", "a", "c"]
 
 
 # Archives and HDF5 files whatever is in them.
@@ -675,14 +639,8 @@ UNREAD: dict[str, tuple[bytes, str]] = {
     "brackets": (zipped(BARE | {MEMBERS[0]: b"[" * 100_000}), "config.json: damaged"),
     "a long config": (text_in_heap(2**21 + 1), "model_config: expected at most 2,097,152"),
     "Keras 1": (h5.file_of({}, {"": {"keras_version": "1.2.2"}}), "Keras 1"),
-    "a list": (
-        h5.file_of({}, {"": {"model_config": "[1]"}}),
-        "model_config: expected a JSON object",
-    ),
-    "training": (
-        h5.made(h5.header(h5.link(b"optimizer", 0), h5.link(b"optimizer_weights", 99))),
-        "no recurr",
-    ),
+    "a list": (h5.file_of({}, {"": {"model_config": "[1]"}}), "expected a JSON object"),
+    "training": (h5.made(h5.header(h5.link(b"optimizer", 0))), "no recurr"),
 }
 
 

@@ -68,6 +68,12 @@ class Layer:
         self.used: list[str] = []  # paths of arrays
         self._asked, self._inner = {"dtype"}, list[Layer]()
 
+    @property
+    def title(self) -> str:
+        """The class, and that of the layer in it: ``Bidirectional(LSTM)``."""
+        inner = f"({shown(self._inner[0].kind)})" if self._inner else ""
+        return shown(self.kind) + inner
+
     def get(self, name: str, default: Any = None) -> Any:
         """Return a setting as the config has it."""
         self._asked.add(name)

@@ -35,12 +35,7 @@ MERGES = {
     "Maximum": "Max",
     "Minimum": "Min",
 }
-_POOLED = {
-    "AveragePooling1D": "AveragePool",
-    "MaxPooling1D": "MaxPool",
-    "GlobalAveragePooling1D": "ReduceMean",
-    "GlobalMaxPooling1D": "ReduceMax",
-}
+_GLOBAL = {"GlobalAveragePooling1D": "ReduceMean", "GlobalMaxPooling1D": "ReduceMax"}
 _NOTHING = (
     *("Dropout", "SpatialDropout1D", "GaussianNoise", "GaussianDropout", "AlphaDropout"),
     *("ActivityRegularization", "Identity", "Flatten"),
@@ -282,12 +277,12 @@ def _convolution(layer: Layer) -> Made:
 
 def _pooling(layer: Layer) -> Made:
     size = layer.features()
-    if layer.kind.startswith("Global"):
-        operator = (_POOLED[layer.kind], {"axes": [1], "keepdims": 0})
+    if layer.kind in _GLOBAL:
+        operator = (_GLOBAL[layer.kind], {"axes": [1], "keepdims": 0})
         return _over_steps(layer, [operator], {}, (size, size), keeps=None)
     reach = layer.whole("pool_size", 2)
     strides = reach if layer.get("strides") is None else layer.whole("strides")
-    operator = (_POOLED[layer.kind], {"kernel_shape": [reach], "strides": [strides]})
+    operator = (layer.kind.removesuffix("ing1D"), {"kernel_shape": [reach], "strides": [strides]})
     pads = {"same": _SAME} if layer.kind == "MaxPooling1D" else {}
     operators, keeps = _slide(layer, operator, reach - 1, pads)
     return _over_steps(layer, operators, {}, (size, size), keeps=keeps)
@@ -365,7 +360,7 @@ MAKERS: dict[str, Callable[[Layer], Made]] = {
     **dict.fromkeys(_NOTHING, _nothing),
     **dict.fromkeys(("Activation", *POINTWISE), _pointwise),
     **dict.fromkeys(("BatchNormalization", "LayerNormalization"), _normalizing),
-    **dict.fromkeys(_POOLED, _pooling),
+    **dict.fromkeys(("AveragePooling1D", "MaxPooling1D", *_GLOBAL), _pooling),
     **dict.fromkeys(MERGES, _merge),
     "Bidirectional": _bidirectional,
     "InputLayer": _input,

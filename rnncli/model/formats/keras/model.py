@@ -78,7 +78,7 @@ class _Walk:
         try:
             calls = _order(kind, config, layers)
         except ValueError as error:  # each layer can still be run by itself
-            name, alone = prefix.rstrip("/") or _name({"config": config}, "model"), True
+            name, alone = prefix.rstrip("/") or "model", True
             self.parts.append(Part(name, kind, why=str(error), needed=True))
             calls = [Call(k, v) for k, v in layers.items() if classes[k] not in _MASK_CLASSES]
         gives: dict[str, Flow] = {}
@@ -89,8 +89,8 @@ class _Walk:
                 gives[call.name] = self._through(call, prefix, within, flows)
             except ValueError as error:
                 arrays = {path: self._stored.arrays[path] for path in within.paths.values()}
-                part = Part(prefix + call.name, _kind(call.entry), arrays, why=str(error))
-                self.parts.append(part._replace(needed=True))
+                name, kind = prefix + call.name, shown(classes[call.name])
+                self.parts.append(Part(name, kind, arrays, why=str(error), needed=True))
                 gives[call.name] = flows[0]._replace(waiting=None)
         return gives[calls[-1].name] if calls else flow
 
@@ -109,7 +109,7 @@ class _Walk:
             return self.along(layer.kind, layer.config, f"{name}/", group, layer.flow)
         layer.flow = _add_shape(layer.flow, layer.config)
         if layer.kind != "TimeDistributed":
-            return self._one(layer, _kind(call.entry))
+            return self._one(layer, layer)
         layer.check_sequence()
         layer.get("layer")
         layer.check_rest()
@@ -118,13 +118,13 @@ class _Walk:
         if inner.kind in _MODELS:
             above = self.along(inner.kind, inner.config, f"{name}/", inner.group, inner.flow)
         else:
-            above = self._one(inner, _kind(call.entry))
+            above = self._one(inner, layer)
         if above.axes != 2:
             raise ValueError("TimeDistributed of an embedding is not run here")
         return above._replace(axes=3)
 
-    def _one(self, layer: Layer, kind: str) -> Flow:
-        """Add a layer; return what it gives."""
+    def _one(self, layer: Layer, outer: Layer) -> Flow:
+        """Add a layer, which may be in another one; return what it gives."""
         below = layer.flow
         if layer.kind not in MAKERS:
             raise ValueError(f"{shown(layer.kind)} is not run here")
@@ -150,7 +150,7 @@ class _Walk:
         waits = layer.flow.waiting is not below.waiting
         why = "is run with what makes one row of its steps" if waits else NOTHING
         arrays = {path: self._stored.arrays[path] for path in layer.used}
-        part = Part(layer.name, kind, arrays, layers, "" if layers else why)
+        part = Part(layer.name, outer.title, arrays, layers, "" if layers else why)
         self.parts.append(part._replace(turned=below.reversed))
         self._number += len(layers)
         return layer.flow._replace(number=self._number) if layers else layer.flow
@@ -168,32 +168,19 @@ class _Walk:
             raise ValueError("takes another number of steps than the input has, not run here")
 
 
-def _name(entry: _Config, default: str) -> str:
-    """Return the name of a layer, which stands beside its settings or among them."""
-    config = entry.get("config")
-    names = [about.get("name") for about in (entry, config) if isinstance(about, dict)]
-    return next((name for name in names if isinstance(name, str) and name), default)
-
-
 def _name_layers(config: Any) -> dict[str, _Config]:
-    """Return the layers of a model by name."""
+    """Return the layers of a model by name, which stands beside the settings or among them."""
     entries = config.get("layers") if isinstance(config, dict) else config
     if not isinstance(entries, list) or not all(isinstance(each, dict) for each in entries):
         raise ValueError("damaged: it has no list of layers")
-    layers = {_name(each, f"layer {k}"): each for k, each in enumerate(entries, start=1)}
+    layers = {}
+    for k, each in enumerate(entries, start=1):
+        own = each.get("config")
+        name = each.get("name") or (isinstance(own, dict) and own.get("name"))
+        layers[name if isinstance(name, str) and name else f"layer {k}"] = each
     if len(layers) < len(entries):
         raise ValueError(f"damaged: several layers have one name ({listed(layers)})")
     return layers
-
-
-def _kind(entry: _Config) -> str:
-    """Return the class of a layer, and that of the layer in it: ``Bidirectional(LSTM)``."""
-    kind, config = shown(str(entry.get("class_name"))), entry.get("config")
-    for key in ("layer", "cell"):
-        inner = config.get(key) if isinstance(config, dict) else None
-        if isinstance(inner, dict) and inner.get("class_name"):
-            return f"{kind}({shown(str(inner['class_name']))})"
-    return kind
 
 
 def _add_shape(flow: Flow, config: _Config) -> Flow:
@@ -224,22 +211,22 @@ def _order(kind: str, config: Any, layers: Mapping[str, _Config]) -> list[Call]:
     ordered, waiting = dict[str, Call](), {end: None}
     while waiting:
         name = next(reversed(waiting))
-        call = calls.get(name, Call(name, {}))
-        inputs = [] if name == start else call.inputs
+        if name not in calls:
+            raise ValueError(f"damaged: it has no {shown(name)}")
+        inputs = [] if name == start else calls[name].inputs
         got = listed(f"{each} ({n})" if n else each for each, n in inputs)
         if (name != start and not inputs) or any(n != 0 for _, n in inputs):
-            why = call.problem or f"takes {got}, and not layers' only outputs"
+            why = calls[name].problem or f"takes {got}, and not layers' only outputs"
             raise ValueError(f"{shown(name)} {why}")
         below = [each for each, _ in inputs if each not in ordered]
-        if not below:
-            ordered[name] = call._replace(inputs=inputs, mask=_find_mask(calls, call))
-            del waiting[name]
-        elif below[0] in waiting:
+        if below and below[0] in waiting:
             raise ValueError(f"{shown(name)} takes {got}, and so its own output")
-        else:
+        if below:
             waiting[below[0]] = None
-    if start not in calls:
-        raise ValueError(f"damaged: it has no {shown(start)}")
+        else:
+            mask = _find_mask(calls, calls[name])
+            ordered[name] = calls[name]._replace(inputs=inputs, mask=mask)
+            del waiting[name]
     return list(ordered.values())
 
 
