@@ -57,6 +57,7 @@ REFUSED: list[tuple[str, list[Config]]] = [
     ("recurrent_activation softmax", [layer("GRU", recurrent_activation="softmax")]),
     ("PReLU", [layer("Dense", activation=layer("PReLU"))]),
     ("lora_rank 4", [layer("Dense", lora_rank=4)]),
+    ("seeds 4", [layer("Bidirectional", layer=layer("LSTM", seeds=4))]),
     ("use_bias: expected true or false", [layer("LSTM", use_bias="yes")]),
     ("whole numbers", [start(None, 3, dtype="int32")]),
     ("mask_value -9999.0", [layer("Masking", mask_value=-9999.0, dtype="mixed_float16")]),
@@ -568,7 +569,7 @@ def test_frozen_parts_that_are_listed_last_are_refused(tmp_path: Path) -> None:
 HARD = "does not name the activation of the gates: hard_sigmoid:0.2,0.5"
 DENSE = {"layers/dense/vars/0": (2, 1), "layers/dense/vars/1": (1,)}
 MINE = {"layers/mine/vars/0": (3, 4), "layers/mine/vars/1": (4, 2)}
-SECOND = {"layers/gru_1/cell/vars/0": (2, 6), "layers/gru_1/cell/vars/1": (2, 6)}
+ABOVE = {f"layers/gru_{n}/cell/vars/{k}": (2, 6) for n in (2, 10) for k in range(2)}
 ANOTHER = {"layers/lstm/cell/vars/0": (2, 8), "layers/lstm/cell/vars/1": (2, 8)}
 SEEDS = {"layers/gru/cell/seed_generator/vars/0": (2,)}
 
@@ -581,9 +582,9 @@ def test_arrays_without_a_config(tmp_path: Path) -> None:
     assert network.layers[0].cells[0].settings["reset"] == "after"
     assert "holds weights alone" in notes[0]
     assert "passes over layers/dense, layers/mine" in notes[1]
-    network, notes = load(stored(path, NUMBERED | SECOND, version=""))
-    assert layers(network) == "GRU 2, GRU 2"
-    assert "layers/gru, layers/gru_1 one above the other" in notes[1]
+    network, notes = load(stored(path, NUMBERED | ABOVE, version=""))
+    assert layers(network) == "GRU 2, GRU 2, GRU 2"
+    assert "layers/gru, layers/gru_2, layers/gru_10 one above the other" in notes[1]
     assert "several recurrent modules: layers/gru, layers/lstm" in refusal(
         stored(path, NUMBERED | ANOTHER, version="")
     )
