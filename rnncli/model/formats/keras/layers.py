@@ -349,10 +349,10 @@ def _merge(layer: Layer) -> Made:
     if min(size, *widths) < 1:
         raise ValueError(f"{kind} of rows of {widths} values is not run here")
     step = Step(MERGES[kind], "", tuple(map(Operand, range(n))), size)
-    piece = Piece({n: step}, dict(enumerate(widths)), Operand(n), size)
-    piece.sources = tuple(flow.number for flow in flows)
+    made = Piece({n: step}, dict(enumerate(widths)), Operand(n), size)
+    made.sources = tuple(flow.number for flow in flows)
     layer.give(recurrent=max(flow.recurrent for flow in flows))
-    return [piece]
+    return [made]
 
 
 MAKERS: dict[str, Callable[[Layer], Made]] = {

@@ -30,7 +30,7 @@ class Call(NamedTuple):
     name: str
     entry: _Config  # what the config says of the layer
     inputs: Sequence[tuple[str, Any]] = ()  # names of layers, and the number of an output of each
-    others: Sequence[Any] = ()  # values of other arguments without a name
+    values: Sequence[Any] = ()  # arguments without a name that are no tensors
     mask: str = ""  # the layer that masks rows, where the config says that of the call
     problem: str = ""  # why the layer cannot be run as it is called
 
@@ -40,7 +40,7 @@ def find(stored: Stored) -> Found:
     walk = _Walk(stored)
     kind, config = str(stored.config.get("class_name")), stored.config.get("config")
     try:
-        flow = walk.along(kind, config, "", stored.group, Flow())
+        flow = walk.add_model(kind, config, "", stored.group, Flow())
     except (ValueError, RecursionError) as error:
         raise InputError(stored.path, str(error)) from error
     if flow.waiting:
@@ -67,8 +67,8 @@ class _Walk:
         self._number = 0  # of the layer on top
         self._masking = ""  # the layer that masks rows
 
-    def along(self, kind: str, config: Any, prefix: str, group: Group, flow: Flow) -> Flow:
-        """Walk along the layers of a model; return what the last one gives."""
+    def add_model(self, kind: str, config: Any, prefix: str, group: Group, flow: Flow) -> Flow:
+        """Add the layers of a model; return what the last one gives."""
         layers = _name_layers(config)
         if len(self.parts) + len(layers) > _MOST or len(prefix) > _LONGEST:
             raise ValueError(f"has over {_MOST:,} layers, or models too deep in models")
@@ -86,7 +86,7 @@ class _Walk:
             start, within = Flow(number=self._number) if alone else flow, groups[call.name]
             flows = [gives[name] for name, _ in call.inputs] or [start]
             try:
-                gives[call.name] = self._through(call, prefix, within, flows)
+                gives[call.name] = self._add_call(call, prefix, within, flows)
             except ValueError as error:
                 arrays = {path: self._stored.arrays[path] for path in within.paths.values()}
                 name, kind = prefix + call.name, shown(classes[call.name])
@@ -94,8 +94,8 @@ class _Walk:
                 gives[call.name] = flows[0]._replace(waiting=None)
         return gives[calls[-1].name] if calls else flow
 
-    def _through(self, call: Call, prefix: str, group: Group, flows: Sequence[Flow]) -> Flow:
-        """Walk through one layer; return what it gives."""
+    def _add_call(self, call: Call, prefix: str, group: Group, flows: Sequence[Flow]) -> Flow:
+        """Add what a layer is, in its place in the model; return what it gives."""
         name, mask = prefix + call.name, call.mask and prefix + call.mask
         layer = Layer(name, call.entry, self._stored, group, *flows)
         if call.problem and layer.kind in (*_MODELS, *MAKERS, "TimeDistributed"):
@@ -106,24 +106,24 @@ class _Walk:
         if mask not in ("", layer.flow.masked):
             raise ValueError(f"takes the mask {shown(mask)}, which is not run here")
         if layer.kind in _MODELS:
-            return self.along(layer.kind, layer.config, f"{name}/", group, layer.flow)
+            return self.add_model(layer.kind, layer.config, f"{name}/", group, layer.flow)
         layer.flow = _add_shape(layer.flow, layer.config)
         if layer.kind != "TimeDistributed":
-            return self._one(layer, layer)
+            return self._add_layer(layer, layer)
         layer.check_sequence()
         layer.get("layer")
         layer.check_rest()
         layer.give(axes=2)
         inner = layer.within("layer", "layer")
         if inner.kind in _MODELS:
-            above = self.along(inner.kind, inner.config, f"{name}/", inner.group, inner.flow)
+            above = self.add_model(inner.kind, inner.config, f"{name}/", inner.group, inner.flow)
         else:
-            above = self._one(inner, layer)
+            above = self._add_layer(inner, layer)
         if above.axes != 2:
             raise ValueError("TimeDistributed of an embedding is not run here")
         return above._replace(axes=3)
 
-    def _one(self, layer: Layer, outer: Layer) -> Flow:
+    def _add_layer(self, layer: Layer, outer: Layer) -> Flow:
         """Add a layer, which may be in another one; return what it gives."""
         below = layer.flow
         if layer.kind not in MAKERS:
@@ -138,12 +138,12 @@ class _Walk:
             self.coarse.setdefault(dtype, []).append(layer.name)
         first = layers[0] if layers else None
         # The bottom layer takes the input as it is.
-        apart = not self._number if layer.kind in MERGES else below.number != self._number
-        if first and apart:
+        skips = not self._number if layer.kind in MERGES else below.number != self._number
+        if first and skips:
             size = below.features or input_size(first) or layer.features()
-            piece = Piece({}, {0: size}, Operand(0), size)
-            piece.sources = (below.number,)
-            self.parts.append(Part("", "Identity", layers=[piece]))
+            identity = Piece({}, {0: size}, Operand(0), size)
+            identity.sources = (below.number,)
+            self.parts.append(Part("", "Identity", layers=[identity]))
             self._number += 1
         if isinstance(first, Stateless):
             layer.give(features=first.output_size)
@@ -158,7 +158,8 @@ class _Walk:
     def _check(self, layer: Layer, below: Flow, layers: Sequence[Any]) -> None:
         """Check that a layer leaves no array out, and takes masked rows and steps as others do."""
         left = {*layer.group.paths.values()} - {*layer.used}
-        if any(self._stored.arrays[path].shape for path in left):  # a counter has none
+        arrays = [self._stored.arrays[path] for path in left]
+        if any(array.shape or array.dtype.kind == "f" for array in arrays):  # no counter
             raise ValueError(f"has arrays that are not known here: {listed(sorted(left))}")
         self._masking = layer.flow.masked or self._masking
         if layer.flow.recurrent == layer.name and self._masking and not below.masked:
@@ -253,7 +254,7 @@ def _find_mask(calls: Mapping[str, Call], call: Call) -> str:
             config = each.entry.get("config")
             if each.inputs == found.inputs and isinstance(config, dict):
                 value = config.get("mask_value", 0 if config.get("mask_zero") else None)
-                if found.others == [value]:
+                if found.values == [value]:
                     return each.name
     return call.mask
 
@@ -278,10 +279,12 @@ def _read_call(name: str, entry: _Config) -> Call:
             del given["mask"]
     except (TypeError, ValueError, LookupError, AttributeError):
         return Call(name, entry, problem="is not called just once")
-    others = [value for value, tensor in zip(values, tensors, strict=True) if not tensor]
+    constants = [value for value, tensor in zip(values, tensors, strict=True) if not tensor]
     extra = [key for key, value in given.items() if value not in (None, False)]
-    problem = f"is called with {listed([*extra, *map(str, others)])}" if extra or others else ""
-    return Call(name, entry, [*filter(None, tensors)], others, mask, problem)
+    problem = (
+        f"is called with {listed([*extra, *map(str, constants)])}" if extra or constants else ""
+    )
+    return Call(name, entry, [*filter(None, tensors)], constants, mask, problem)
 
 
 def _tensor(found: Any) -> tuple[str, Any] | None:
