@@ -12,7 +12,10 @@ Texts = str | list[str]
 NO_ADDRESS = 2**64 - 1
 
 # The files, and the oldest version that h5py was told to write for.
-FILES = {"earliest": "earliest", "v108": "v108", "latest": "latest"}
+FILES = ("earliest", "latest")
+# A group with more links and attributes than an object keeps in its header: the newest format has
+# a heap for them, which is not read.
+MANY = "many"
 
 _TABLE = np.arange(6).reshape(2, 3)
 VALUES: dict[str, Any] = {
@@ -20,24 +23,21 @@ VALUES: dict[str, Any] = {
     "layers/lstm/cell/vars/1": _TABLE.astype("<f2") / 4,
     "layers/lstm/cell/vars/2": (_TABLE / 7).astype(">f8"),
     "layers/dense/vars/0": _TABLE.astype("<i8") - 3,
-    "layers/dense/vars/1": _TABLE > 2,
     "layers/dense/vars/2": np.float32(1.5),
     "layers/dense/vars/3": np.zeros((0, 3), "<f4"),
-    "layers/dense/vars/4": np.zeros(2, "V2"),
     "layers/dense/vars/5": (_TABLE * 1000 + 40_000).astype(">u2"),
     "names/fixed": ["a", "bc"],
     "names/any": ["", "é", "three"],
     "names/none": np.zeros(0, "<f4"),
     "names/é": np.float64(2.5),
-    # More than an object keeps in its header.
-    **{f"many/{number:02}": np.float32(number) for number in range(12)},
+    **{f"{MANY}/{number:02}": np.float32(number) for number in range(12)},
 }
 ATTRIBUTES: dict[str, dict[str, Any]] = {
-    "": {"keras_version": "3.15.1", "layer_names": ["lstm", "dense"], "masked": True},
+    "": {"keras_version": "3.15.1", "layer_names": ["lstm", "dense"]},
     "layers/lstm/cell/vars": {"name": "lstm"},
     "layers/lstm/cell/vars/0": {"scale": np.float32(0.5), "shape": np.array([2, 3])},
     "names": {"fixed": ["a", "bc"]},
-    "many": {f"{number:02}": "x" * number for number in range(40)},
+    MANY: {f"{number:02}": "x" * number for number in range(40)},
 }
 # A group that keeps the order in which it was written.
 ORDERED = "names"

@@ -23,6 +23,9 @@ SHAPES: dict[str, list[tuple[int, ...]]] = {
     "Dense": [(2, 2), (2,)],
     "Embedding": [(3, 2)],
     "Conv1D": [(3, 2, 2), (2,)],
+    "BatchNormalization": [(2,)] * 4,
+    "LayerNormalization": [(2,)] * 2,
+    "Normalization": [(2,)] * 2,
 }
 
 

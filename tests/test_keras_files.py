@@ -4,7 +4,6 @@ The models of ``data/models`` and ``tests/peers`` have Keras's own numbers.
 """
 
 import io
-import struct
 import zipfile
 from collections.abc import Mapping
 from pathlib import Path
@@ -36,11 +35,9 @@ from rnncli.model.activations import parse
 BACKWARD = layer("GRU", **WHOLE, go_backwards=True)
 BOTH = layer("Bidirectional", layer=LSTM, merge_mode="sum")
 FLOAT16 = {"class_name": "DTypePolicy", "config": {"name": "mixed_float16"}}
-INT8 = {"class_name": "QuantizedDTypePolicy", "config": {"name": "int8"}}
 OWN = {**LSTM, "module": None, "registered_name": "my>LSTM"}
 HALF = {"class_name": "function", "config": "my>half"}
-
-
+EMBEDDING = layer("Sequential", layers=[layer("Embedding", name="e")])
 ROWS_OF_TWO: Config = {"filters": 2, "kernel_size": [3]}
 
 
@@ -59,9 +56,8 @@ REFUSED: list[tuple[str, list[Config]]] = [
     ("activation my>half", [layer("GRU", activation=HALF)]),
     ("recurrent_activation softmax", [layer("GRU", recurrent_activation="softmax")]),
     ("PReLU", [layer("Dense", activation=layer("PReLU"))]),
-    ("dtype Quantized", [layer("Dense", dtype=INT8)]),
     ("lora_rank 4", [layer("Dense", lora_rank=4)]),
-    ("seeds 4", [layer("Dense", seeds=4)]),
+    ("seeds 4", [layer("Bidirectional", layer=layer("LSTM", seeds=4))]),
     ("use_bias: expected true or false", [layer("LSTM", use_bias="yes")]),
     ("whole numbers", [start(None, 3, dtype="int32")]),
     ("mask_value -9999.0", [layer("Masking", mask_value=-9999.0, dtype="mixed_float16")]),
@@ -70,54 +66,35 @@ REFUSED: list[tuple[str, list[Config]]] = [
     ("merge_mode none", [layer("Bidirectional", layer=LSTM, merge_mode=None)]),
     ("go_backwards true", [layer("Bidirectional", layer=BACKWARD)]),
     ("go_backwards false", [layer("Bidirectional", layer=LSTM, backward_layer=LSTM)]),
-    ("cells: expected layers, got []", [cells()]),
+    ("cells: expected a layer", [cells()]),
     ("over reversed rows", [BACKWARD, layer("Bidirectional", layer=LSTM)]),
     ("reversed rows", [MASKING, BACKWARD, LSTM]),
     ("masks rows above l0", [LSTM, MASKING]),
-    ("masks rows above l0", [MASKING, layer("Dense"), MASKING]),
     ("Softmax of rows", [MASKING, LSTM, layer("Softmax")]),
     ("a row for each step", [layer("LSTM"), layer("Dense"), LSTM]),
-    ("threshold: expected", [layer("ThresholdedReLU", theta=1e300)]),
-    ("TimeDistributed of LSTM", [layer("TimeDistributed", layer=LSTM)]),
-    (
-        "TimeDistributed of an embedding",
-        [
-            layer(
-                "TimeDistributed", layer=layer("Sequential", layers=[layer("Embedding", name="e")])
-            )
-        ],
-    ),
+    ("a row for each step", [layer("TimeDistributed", layer=LSTM)]),
+    ("TimeDistributed of an embedding", [layer("TimeDistributed", layer=EMBEDDING)]),
     ("one number a step, and not 3", [start(None, 3), layer("Embedding")]),
     ("axis [1]", [LSTM, layer("BatchNormalization", axis=[1])]),
-    ("renorm true", [layer("BatchNormalization", renorm=True)]),
     ("rms_scaling true", [layer("LayerNormalization", rms_scaling=True)]),
     ("invert true", [layer("Normalization", invert=True)]),
-    ("how many features", [layer("Normalization", mean=0.0, variance=1.0, axis=None)]),
-    ("scale: expected a number", [layer("Rescaling", scale=[[1.0], [2.0], [3.0]])]),
-    ("2 scales and 3 offsets", [layer("Rescaling", scale=[1.0, 2.0], offset=[1.0, 2.0, 3.0])]),
-    ("max_value 5.0", [layer("ReLU", max_value=5.0)]),
-    ("CuDNNGRU takes no mask", [MASKING, layer("CuDNNGRU")]),
+    ("max_value", [layer("ReLU", max_value=5.0)]),
     ("units 5", [layer("GRU", units=5)]),
     ("units 4", [LSTM, layer("Dense", units=4)]),
     ("arrays that are not known", [layer("GRU", use_bias=False)]),
-    ("number of steps", [layer("Conv1D", padding="valid", **ROWS_OF_TWO), LSTM]),
     ("number of steps", [layer("Conv1D", padding="same", strides=[2], **ROWS_OF_TWO), LSTM]),
     ("number of steps", [LSTM, layer("MaxPooling1D"), layer("Dense")]),
     ("padding mirror", [layer("Conv1D", padding="mirror")]),
     ("padding same", [LSTM, layer("AveragePooling1D", padding="same")]),
     ("activation softmax", [layer("Conv1D", activation="softmax")]),
     ("groups: expected", [layer("Conv1D", padding="same", groups=0, **ROWS_OF_TWO)]),
-    ("expected shape (steps, I, O)", [layer("Conv1D", groups=3)]),
+    ("a kernel of shape (steps, I, O)", [layer("Conv1D", groups=3)]),
     ("120,001 steps", [layer("Conv1D", padding="causal", dilation_rate=[60_000])]),
-    ("filters 3", [layer("Conv1D", padding="same", filters=3)]),
     ("channels_first", [layer("Conv1D", padding="same", data_format="channels_first")]),
     ("masked or reversed", [MASKING, layer("Conv1D", padding="same")]),
     ("masked or reversed", [BACKWARD, layer("GlobalMaxPooling1D")]),
-    ("a row for each step", [layer("LSTM"), layer("GlobalMaxPooling1D")]),
     ("how many features", [layer("GlobalAveragePooling1D")]),
-    ("keepdims true", [LSTM, layer("GlobalMaxPooling1D", keepdims=True)]),
     ("Flatten of a row", [LSTM, layer("Flatten")]),
-    ("takes a row for each step", [LSTM, layer("GlobalMaxPooling1D"), LSTM]),
     ("frozen", [cells(layer("GRUCell", trainable=False), layer("GRUCell", trainable=True))]),
 ]
 
@@ -145,7 +122,6 @@ def test_the_layers_that_run_alone_are_offered(tmp_path: Path) -> None:
     assert layers(load(path, layer="l2")[0]) == "LSTM 2"
 
 
-NORMAL = {"mean": [0.0], "variance": [1.0]}
 # Layers, and the network that they become.
 RUN: dict[str, tuple[list[Config], str]] = {
     "no layers at inference": (
@@ -168,7 +144,7 @@ RUN: dict[str, tuple[list[Config], str]] = {
     ),
     "stacked cells": ([cells(layer("GRUCell"), layer("GRUCell"))], "GRU 2, GRU 2"),
     "a mask through a normalization": (
-        [start(None, 2), MASKING, layer("Normalization", mean=[0.0] * 2, variance=[1.0] * 2), LSTM],
+        [start(None, 2), MASKING, layer("Normalization"), LSTM],
         "Masking 2, Normalization 2, LSTM 2",
     ),
 }
@@ -181,7 +157,7 @@ def test_layers_that_are_run(tmp_path: Path, found: list[Config], expected: str)
 
 @pytest.mark.parametrize(
     "found",
-    [layer("Normalization", **NORMAL), layer("Rescaling", scale=1.0), layer("Identity")],
+    [layer("Normalization"), layer("Rescaling", scale=1.0), layer("Identity")],
     ids=lambda found: found["class_name"],
 )
 def test_a_mask_ends_at_some_layers_of_keras_2(tmp_path: Path, found: Config) -> None:
@@ -195,18 +171,18 @@ BOTH_TENSORS = {"args": [[tensor("a"), tensor("b")]], "kwargs": {}}
 BOTH_CALLED = {"inbound_nodes": [BOTH_TENSORS]}
 # Layers of a functional model, settings of the model, and why it is no chain.
 NO_CHAINS: list[tuple[str, list[Config], Config]] = [
-    ("takes 2 inputs (x, z)", [], {"input_layers": [["x", 0, 0], ["z", 0, 0]]}),
-    ("gives 2 outputs", [], {"output_layers": {"one": ["a", 0, 0], "two": ["x", 0, 0]}}),
-    ("gives a state of a", [], {"output_layers": [["a", 0, 1]]}),
+    ("input_layers: expected one", [], {"input_layers": [["x", 0, 0], ["z", 0, 0]]}),
+    ("output_layers: expected one", [], {"output_layers": {1: ["a", 0, 0], 2: ["x", 0, 0]}}),
+    ("output_layers: expected one", [], {"output_layers": [["a", 0, 1]]}),
     ("c: takes a, b", [node("b", "GRU", "x"), {**node("c", "LSTM"), **BOTH_CALLED}], {}),
     (
-        "a is used 2 times",
+        "a is not called just once",
         [{**node("a", "LSTM", "x"), "inbound_nodes": [[["x", 0, 0]], [["a", 0, 0]]]}],
         {},
     ),
     ("takes b", [node("a", "LSTM", "b"), node("b", "LSTM", "a")], {}),
-    ("y takes nothing", [node("a", "LSTM", "y")], {}),
-    ("damaged", [{**node("a", "LSTM"), "inbound_nodes": 3}], {}),
+    ("it has no y", [node("a", "LSTM", "y")], {}),
+    ("not called just once", [{**node("a", "LSTM"), "inbound_nodes": 3}], {}),
 ]
 
 
@@ -262,13 +238,12 @@ NO_BRANCHES: list[tuple[str, list[Config]]] = [
         "different steps",
         [{**BACKWARD, **UPPER, "config": BACKWARD["config"]}, both("c", "Add", "x", "a")],
     ),
-    ("2, 4 values", [both("a", "Concatenate", "x", "x"), both("c", "Add", "x", "a")]),
-    ("2, 2, 2 values", [both("c", "Subtract", "x", "x", "x")]),
+    ("[2, 4] values", [both("a", "Concatenate", "x", "x"), both("c", "Add", "x", "a")]),
+    ("[2, 2, 2] values", [both("c", "Subtract", "x", "x", "x")]),
     ("axis 1", [both("c", "Concatenate", "x", "x", axis=1)]),
     ("masked", [{**node("a", "Masking", "x")}, both("c", "Add", "a", "a")]),
-    ("argument 2", [node("c", "Multiply", "x", 0)]),
-    ("argument 1", [node("c", "Add", 2.0, "x")]),
-    ("seeds 4", [both("c", "Add", "x", "x", seeds=4)]),
+    ("called with 0", [node("c", "Multiply", "x", 0)]),
+    ("called with 2.0", [node("c", "Add", 2.0, "x")]),
     (
         "without the mask of a",
         [
@@ -390,7 +365,7 @@ def nested(depth: int) -> Config:
 @pytest.mark.parametrize(
     ("found", "why"),
     [
-        ([nested(30)], "over 8 deep"),
+        ([nested(200)], "too deep"),
         ([layer("LSTM")] * 2001, "over 2,000 layers"),
         ([3], "no list of layers"),
         ([layer("LSTM", name="a")] * 2, "several layers have one name"),
@@ -417,9 +392,6 @@ NOTES: list[tuple[list[Config], str, list[str]]] = [
     ([BACKWARD, layer("Dense")], "3.15.1", ["from the last step to the first"]),
     ([BACKWARD, BACKWARD], "3.15.1", []),
     ([BACKWARD, layer("LSTM")], "3.15.1", []),
-    ([start(None, 2), MASKING, LSTM], "2.3.1", ["l1 masks what Keras does since 2.4"]),
-    ([start(None, 2), MASKING, LSTM], "2.4.0", []),
-    ([start(None, 2), MASKING, layer("LSTM")], "2.3.1", []),
     (
         [layer("LSTM", dtype=FLOAT16), layer("Dense", dtype="mixed_float16")],
         "3.15.1",
@@ -487,9 +459,9 @@ def test_layers_that_are_functions(
 
 
 def test_no_scale_is_smaller_than_that_of_keras(tmp_path: Path) -> None:
-    normal = layer("Normalization", mean=[1.0, 0.0], variance=[0.0, 4.0])
-    network, _ = load(sequential(tmp_path / "m.keras", normal, LSTM))
-    assert network.layers[0].arrays["scale"].tolist() == [np.float32(1e-7), 2.0]
+    shapes = {**NUMBERED, **{f"layers/normalization/vars/{k}": (3,) for k in range(2)}}
+    network, _ = load(stored(tmp_path / "m.keras", shapes, [layer("Normalization"), layer("GRU")]))
+    assert network.layers[0].arrays["scale"].tolist()[0] == np.float32(1e-7)
 
 
 def test_two_directions_over_reversed_rows_change_places(tmp_path: Path) -> None:
@@ -506,12 +478,9 @@ def test_a_layer_above_reversed_rows_is_picked_as_it_is(tmp_path: Path) -> None:
     lower = layer("Sequential", name="e", layers=[layer("LSTM", name="a", **WHOLE), both])
     path = sequential(tmp_path / "m.keras", BACKWARD, lower, BACKWARD)
     whole, picked = load(path)[0].layers[1:], load(path, layer="e")[0].layers
-    assert [each.settings["direction"] for each in whole] == [
-        "backward",
-        "bidirectional",
-        "forward",
-    ]
-    assert [each.settings["direction"] for each in picked] == ["forward", "bidirectional"]
+    turned = [[each.settings["direction"] for each in found] for found in (whole, picked)]
+    assert turned[0] == ["backward", "bidirectional", "forward"]
+    assert turned[1] == ["forward", "bidirectional"]
     assert load(path, layer="l2")[0].layers[0].settings["direction"] == "backward"
     cells = [[cell.weights.W_xh.tolist() for cell in each[1].cells] for each in (whole, picked)]
     assert cells[0] == cells[1][::-1] != cells[1]
@@ -562,9 +531,7 @@ def test_arrays_by_number(tmp_path: Path) -> None:
     columns = stored(path, {"layers/dense/vars/0": (3, 2)}, [layer("Dense", units=4)])
     assert "expected 2 arrays, got layers/dense/vars/0" in refusal(columns)
     columns = stored(path, DENSE, [layer("Dense", units=4)])
-    assert "layers/dense/vars/0 has 1" in refusal(columns)
-    shapes = {**CUDNN, "layers/cu_dnngru/vars/2": (2, 6)}
-    assert "two halves" in refusal(stored(path, shapes, [layer("CuDNNGRU")]))
+    assert "units 4, its arrays have 1" in refusal(columns)
 
 
 @pytest.mark.parametrize("root", ["", "model_weights"])
@@ -602,7 +569,7 @@ def test_frozen_parts_that_are_listed_last_are_refused(tmp_path: Path) -> None:
 HARD = "does not name the activation of the gates: hard_sigmoid:0.2,0.5"
 DENSE = {"layers/dense/vars/0": (2, 1), "layers/dense/vars/1": (1,)}
 MINE = {"layers/mine/vars/0": (3, 4), "layers/mine/vars/1": (4, 2)}
-SECOND = {"layers/gru_1/cell/vars/0": (2, 6), "layers/gru_1/cell/vars/1": (2, 6)}
+ABOVE = {f"layers/gru_{n}/cell/vars/{k}": (2, 6) for n in (2, 10) for k in range(2)}
 ANOTHER = {"layers/lstm/cell/vars/0": (2, 8), "layers/lstm/cell/vars/1": (2, 8)}
 SEEDS = {"layers/gru/cell/seed_generator/vars/0": (2,)}
 
@@ -615,9 +582,9 @@ def test_arrays_without_a_config(tmp_path: Path) -> None:
     assert network.layers[0].cells[0].settings["reset"] == "after"
     assert "holds weights alone" in notes[0]
     assert "passes over layers/dense, layers/mine" in notes[1]
-    network, notes = load(stored(path, NUMBERED | SECOND, version=""))
-    assert layers(network) == "GRU 2, GRU 2"
-    assert "layers/gru, layers/gru_1 one above the other" in notes[1]
+    network, notes = load(stored(path, NUMBERED | ABOVE, version=""))
+    assert layers(network) == "GRU 2, GRU 2, GRU 2"
+    assert "layers/gru, layers/gru_2, layers/gru_10 one above the other" in notes[1]
     assert "several recurrent modules: layers/gru, layers/lstm" in refusal(
         stored(path, NUMBERED | ANOTHER, version="")
     )
@@ -632,18 +599,6 @@ def test_old_weights_have_gates_of_their_time(tmp_path: Path, version: str, assu
     assert any(note.startswith(HARD) for note in notes) == assumed
 
 
-def test_layers_stand_as_they_are_listed(tmp_path: Path) -> None:
-    shapes = {f"b/lstm/{name}": (2, 8) for name in ("kernel", "recurrent_kernel")}
-    shapes |= {f"a/gru/{name}": (2, 6) for name in ("kernel", "recurrent_kernel")}
-    attributes: dict[str, Any] = {
-        "root": {"layer_names": ["b", "a"]},
-        "b": {"weight_names": ["lstm/kernel", "lstm/recurrent_kernel"]},
-        "a": {"weight_names": ["gru/kernel", "gru/recurrent_kernel"]},
-    }
-    path = stored(tmp_path / "m.h5", shapes, **attributes)
-    assert layers(load(path)[0]) == "LSTM 2, GRU 2"
-
-
 def test_directions_stand_where_they_are_listed(tmp_path: Path) -> None:
     cells = {"b": ["b/forward_lstm", "b/backward_lstm"], "a": ["a"], "c": ["c/lstm_cell"]}
     shapes: dict[str, tuple[int, ...]] = {}
@@ -653,11 +608,8 @@ def test_directions_stand_where_they_are_listed(tmp_path: Path) -> None:
         attributes[name] = {"weight_names": names}
         shapes |= {f"{name}/{each}": (2, 8) for each in names}
     parts = inspect(stored(tmp_path / "m.h5", shapes, **attributes))["parts"]
-    assert [(part["name"], len(part["tensors"])) for part in parts] == [
-        ("b", 4),
-        ("a", 2),
-        ("c", 2),
-    ]
+    assert {part["name"]: len(part["tensors"]) for part in parts} == {"b": 4, "a": 2, "c": 2}
+    assert [part["name"] for part in parts] == ["b", "a", "c"]
 
 
 # Archives and HDF5 files whatever is in them.
@@ -688,14 +640,8 @@ UNREAD: dict[str, tuple[bytes, str]] = {
     "brackets": (zipped(BARE | {MEMBERS[0]: b"[" * 100_000}), "config.json: damaged"),
     "a long config": (text_in_heap(2**21 + 1), "model_config: expected at most 2,097,152"),
     "Keras 1": (h5.file_of({}, {"": {"keras_version": "1.2.2"}}), "Keras 1"),
-    "a list": (
-        h5.file_of({}, {"": {"model_config": "[1]"}}),
-        "model_config: expected a JSON object",
-    ),
-    "training": (
-        h5.made(h5.header(h5.link(b"optimizer", 0), h5.link(b"optimizer_weights", 99))),
-        "no recurr",
-    ),
+    "a list": (h5.file_of({}, {"": {"model_config": "[1]"}}), "expected a JSON object"),
+    "training": (h5.made(h5.header(h5.link(b"optimizer", 0))), "no recurr"),
 }
 
 
@@ -720,27 +666,3 @@ def test_an_archive_that_was_packed_anew(tmp_path: Path) -> None:
         members = {name: archive.read(name) for name in archive.namelist()}
     path.write_bytes(zipped(members, zipfile.ZIP_DEFLATED))
     assert content(load(path)[0]) == content(load(kept)[0])
-
-
-def halves(*attributes: tuple[int, bytes]) -> bytes:
-    """Return weights of two bytes each, 1.5 and -0.25, with such attributes."""
-    names = enumerate((b"layers", b"rnn", b"cell", b"vars"), start=1)
-    groups = [h5.header(h5.link(name, number)) for number, name in names]
-    arrays = [
-        h5.dataset(h5.contiguous(7 + n, 2), h5.space(1, 1), h5.of_class(5, 2)[:8], *attributes)
-        for n in range(2)
-    ]
-    values = [struct.pack("<f", value)[2:] for value in (1.5, -0.25)]
-    return h5.made(*groups, h5.header(h5.link(b"0", 5), h5.link(b"1", 6)), *arrays, *values)
-
-
-def test_bfloat16(tmp_path: Path) -> None:
-    """Two bytes without a meaning, which an attribute of Keras gives them."""
-    path = tmp_path / "w.weights.h5"
-    path.write_bytes(
-        halves((12, h5.attribute(h5.of_class(3, 8)[:8], h5.space(), b"bfloat16", b"dtype")))
-    )
-    weights = load(path)[0].layers[0].cells[0].weights
-    assert (weights.W_xh.tolist(), weights.W_hh.tolist()) == ([[1.5]], [[-0.25]])
-    path.write_bytes(halves())
-    assert "layers/rnn/cell/vars/0: expected floats" in refusal(path)

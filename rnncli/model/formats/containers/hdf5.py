@@ -6,10 +6,8 @@ within the file, no block is read twice, and a budget bounds what is made.
 """
 
 import struct
-from bisect import bisect_right
-from collections.abc import Container, Iterator, Sequence
+from collections.abc import Container, Iterator
 from contextlib import contextmanager
-from itertools import accumulate
 from math import prod
 from typing import Any
 
@@ -22,13 +20,10 @@ from rnncli.model.formats.found import Budget
 _SIGNATURE = b"\x89HDF\r\n\x1a\n"
 _NO_ADDRESS = 2**64 - 1
 # Kinds of messages.
-_DATASPACE, _LINKS, _DATATYPE, _LINK, _EXTERNAL, _LAYOUT = 1, 2, 3, 6, 7, 8
+_DATASPACE, _LINKS, _DATATYPE, _LINK, _LAYOUT = 1, 2, 3, 6, 8
 _ATTRIBUTE, _CONTINUATION, _SYMBOLS, _ATTRIBUTES = 12, 16, 17, 21
-_SOFT_LINK = 2
 # Classes of types.
-_INTEGER, _FLOAT, _ENUMERATION, _SEQUENCE = 0, 1, 8, 9
-# Classes of types that are bytes, as NumPy has them: texts, and opaque ones.
-_RAW = {3: "S", 5: "V"}
+_INTEGER, _FLOAT, _TEXT, _SEQUENCE = 0, 1, 3, 9
 # IEEE 754's floats by size: the sign's bit; first and number of all bits; those of the exponent
 # and of the mantissa; the bias.
 _IEEE = {
@@ -38,12 +33,10 @@ _IEEE = {
 }
 # Where a text of any length lies: its size, the address of its heap, its number there.
 _IN_HEAP = np.dtype([("size", "<u4"), ("address", "<u8"), ("number", "<u4")])
-_COMPACT, _CONTIGUOUS = 0, 1
 # Messages, links and texts in a file: less than a second's work.
 _MOST_OBJECTS = 200_000
 _WAY_OUT = "copy what is needed to a new file with h5py, as it writes by default"
 
-# The messages of an object, by their kinds.
 _Messages = dict[int, list[bytes]]
 
 
@@ -111,14 +104,13 @@ class _File:
             raise ValueError("does not begin as an HDF5 file")
         start = self.data[:96].ljust(96, b"\0")
         version = start[8]
-        if version > 3:
+        if version not in (0, 2, 3):
             raise _UnreadError(f"a superblock of version {version}")
-        if start[13:15] != b"\x08\x08" if version < 2 else start[9:11] != b"\x08\x08":
+        if start[13:15] != b"\x08\x08" if version == 0 else start[9:11] != b"\x08\x08":
             raise _UnreadError("addresses or lengths of other than 8 bytes")
-        place = (24, 28, 12, 12)[version]
-        base, _, end, root = struct.unpack_from("<4Q", start, place)
-        if version < 2:  # the root is an entry as in a group: its name, its address
-            (root,) = struct.unpack_from("<Q", start, place + 40)
+        base, _, end, root = struct.unpack_from("<4Q", start, 12 if version else 24)
+        if version == 0:  # the root is an entry as in a group: its name, its address
+            (root,) = struct.unpack_from("<Q", start, 64)
         if base:
             raise _UnreadError("a user block")
         if end > len(self.data):
@@ -163,8 +155,8 @@ class _File:
 
     def links(self, messages: _Messages) -> Iterator[tuple[str, int]]:
         """Return the name and the address of each object in a group."""
-        dense = self._dense(messages.get(_LINKS, []), 2, 8, 4)
-        for message in [*messages.get(_LINK, []), *dense]:
+        _check_dense(messages.get(_LINKS, []), 8)
+        for message in messages.get(_LINK, []):
             flags, place = message[1], 2
             if flags & 8:
                 if message[place]:  # a soft link, or one to another file
@@ -187,7 +179,7 @@ class _File:
             for start, child, kind in struct.iter_unpack("<QQI20x", entries):
                 end = names.index(0, start)
                 self.budget.spend(1, end - start)
-                if kind != _SOFT_LINK:
+                if kind != 2:  # a soft link
                     yield _text(names[start:end]), child
 
     def _leaves(self, root: int) -> Iterator[int]:
@@ -206,8 +198,8 @@ class _File:
 
     def attributes(self, messages: _Messages) -> Iterator[tuple[str, Any]]:
         """Return the name and the value of each attribute that can be read."""
-        dense = self._dense(messages.get(_ATTRIBUTES, []), 2, 2, 0)
-        for message in [*messages.get(_ATTRIBUTE, []), *dense]:
+        _check_dense(messages.get(_ATTRIBUTES, []), 2)
+        for message in messages.get(_ATTRIBUTE, []):
             version, flags, *sizes = struct.unpack_from("<BBHHH", message)
             if version not in (1, 2, 3):
                 raise _UnreadError(f"an attribute of version {version}")
@@ -224,74 +216,16 @@ class _File:
                 name = _text(fields[0])
                 yield name, values.tolist() if values.dtype == object else values[()]
 
-    def _dense(self, about: Sequence[bytes], place: int, order: int, start: int) -> Iterator[bytes]:
-        """Return messages that lie in a fractal heap, whose numbers are in the records of a tree.
-
-        Addresses of both stand in a message at a place, behind an order if there is one; a number
-        stands at a start in a record.
-        """
-        for message in about:
-            heap, tree = struct.unpack_from("<QQ", message, place + order * (message[1] & 1))
-            if heap == _NO_ADDRESS:
-                continue
-            header = self._block(heap, 142, b"FRHP\0")
-            length, filters = struct.unpack_from("<HH", header, 5)
-            columns, first, largest, bits = struct.unpack_from("<HQQH", header, 110)
-            root, rows = struct.unpack_from("<QH", header, 132)
-            size, addresses, sizes = -(-bits // 8), [root], [first]
-            if filters or first << max(0, min(rows, 64) - 2) > largest:
-                raise _UnreadError("a fractal heap that is compressed, or of blocks of blocks")
-            if rows:
-                block = self._block(root, 13 + size + 8 * rows * columns, b"FHIB")
-                addresses = [*struct.unpack_from(f"<{rows * columns}Q", block, 13 + size)]
-                # Blocks double from the third row on.
-                sizes = [first << max(0, row - 1) for row in range(rows) for _ in range(columns)]
-            begins = [0, *accumulate(sizes)]
-            for record in self._records(tree):
-                number = record[start : start + length]
-                if number[0] & 0x30:
-                    raise _UnreadError("objects of a fractal heap outside its blocks")
-                offset = int.from_bytes(number[1 : 1 + size], "little")
-                which = bisect_right(begins, offset) - 1
-                address = addresses[which] + offset - begins[which]
-                yield self._block(address, int.from_bytes(number[1 + size :], "little"))
-
-    def _records(self, tree: int) -> Iterator[bytes]:
-        """Return the records of a tree of version 2."""
-        header = self._block(tree, 26, b"BTHD\0")
-        node_size, size, depth, root, count = struct.unpack_from("<IHH2xQH", header, 6)
-        if depth > 1:
-            raise _UnreadError("a tree of over two levels")
-        waiting = [(root, count, depth)]
-        while waiting:
-            address, count, depth = waiting.pop()
-            block = self._block(address, node_size, b"BTIN" if depth else b"BTLF")
-            self.budget.spend(count)
-            end = 6 + count * size
-            yield from (block[place : place + size] for place in range(6, end, max(1, size)))
-            if depth:  # behind them their children: an address, and a number of records
-                width = -(-((node_size - 10) // max(1, size)).bit_length() // 8)
-                for place in range(end, end + (count + 1) * (8 + width), 8 + width):
-                    child = block[place : place + 8 + width]
-                    number = int.from_bytes(child[8:], "little")
-                    waiting.append((int.from_bytes(child[:8], "little"), number, 0))
-
     def array(self, messages: _Messages) -> NDArray[Any]:
         """Return the values of a dataset."""
         if not {_DATATYPE, _DATASPACE} <= messages.keys():
             raise ValueError("a dataset without a type or a shape")
-        if _EXTERNAL in messages:
-            raise _UnreadError("values in other files")
         layout, dtype = messages[_LAYOUT][0], _dtype(messages[_DATATYPE][0])
         shape = _shape(messages[_DATASPACE][0])
         if dtype is None or shape is None:
             return np.broadcast_to(np.zeros((), dtype or "V1"), (0,) if shape is None else shape)
-        if layout[0] not in (3, 4) or layout[1] not in (_COMPACT, _CONTIGUOUS):
-            way = "in chunks, or compressed" if layout[1] == 2 else "of another layout"
-            raise _UnreadError(f"a dataset {way}")
-        if layout[1] == _COMPACT:
-            (size,) = struct.unpack_from("<H", layout, 2)
-            return self._values(dtype, shape, memoryview(layout)[4 : 4 + size])
+        if layout[0] not in (3, 4) or layout[1] != 1:
+            raise _UnreadError("a dataset in chunks, compressed or of another layout")
         address, size = struct.unpack_from("<QQ", layout, 2)
         if not prod(shape):
             return self._values(dtype, shape, memoryview(b""))
@@ -304,14 +238,12 @@ class _File:
     def _values(
         self, dtype: np.dtype[Any], shape: tuple[int, ...], content: memoryview
     ) -> NDArray[Any]:
-        """Return values of such a type and shape: truths as bool, texts as str."""
+        """Return values of such a type and shape: texts as str."""
         needed = prod(shape) * dtype.itemsize
         if needed > len(content):
             what = f"expected {needed:,} bytes, as its shape {shape} of {dtype} takes"
             raise ValueError(f"{what}, got {len(content):,}")
         array: NDArray[Any] = np.ndarray(shape, dtype, content)
-        if dtype.kind == "b":
-            return np.not_equal(array.view(np.int8), 0)
         if dtype.kind != "S" and dtype != _IN_HEAP:
             return array if array.flags.aligned else array.copy()  # which products are slow at
         self.budget.spend(array.size, array.nbytes)
@@ -355,6 +287,13 @@ class _File:
         return self.data[address : address + size]
 
 
+def _check_dense(about: list[bytes], order: int) -> None:
+    """Check that no links or attributes lie in a heap; the message may have an order first."""
+    for message in about:
+        if struct.unpack_from("<Q", message, 2 + order * (message[1] & 1)) != (_NO_ADDRESS,):
+            raise _UnreadError("many links or attributes as only the newest format has them")
+
+
 def _text(content: bytes) -> str:
     """Return text up to a zero; bytes that are not UTF-8 as `errors.printable` shows them."""
     return content.split(b"\0", 1)[0].decode("utf-8", "surrogateescape")
@@ -372,38 +311,19 @@ def _shape(message: bytes) -> tuple[int, ...] | None:
     return struct.unpack_from(f"<{axes}Q", message, 8 if version == 1 else 4)
 
 
-def _size(message: bytes) -> int:
-    """Return how many bytes a value of a type takes."""
-    (size,) = struct.unpack_from("<4xI", message)
-    if not 0 < size < 2**31:
-        raise ValueError(f"a type of {size:,} bytes")
-    return int(size)
-
-
 def _dtype(message: bytes) -> np.dtype[Any] | None:
     """Return the type that a message tells, if it is one that is read."""
-    kind, size = message[0] & 15, _size(message)
-    if kind == _INTEGER:
-        return _integer(message)
-    if kind == _FLOAT and _IEEE.get(size) == (
-        message[2],
-        *struct.unpack_from("<HHBBBBI", message, 8),
-    ):
-        return np.dtype(f"{_order(message)}f{size}")
-    if kind == _ENUMERATION:  # h5py writes NumPy's truths as one
-        truths = size == 1 and message[20:].startswith(b"FALSE\0")
-        return np.dtype(bool) if truths else _integer(message[8:])
-    if kind == _SEQUENCE:
-        return _IN_HEAP if message[1] & 15 == 1 and size == _IN_HEAP.itemsize else None
-    return np.dtype(f"{_RAW[kind]}{size}") if kind in _RAW else None
-
-
-def _integer(message: bytes) -> np.dtype[Any] | None:
-    size, bits = _size(message), struct.unpack_from("<HH", message, 8)
-    if message[0] & 15 != _INTEGER or size not in (1, 2, 4, 8) or bits != (0, 8 * size):
-        return None
-    return np.dtype(f"{_order(message)}{'i' if message[1] & 8 else 'u'}{size}")
-
-
-def _order(message: bytes) -> str:
-    return ">" if message[1] & 1 else "<"
+    kind, size = message[0] & 15, *struct.unpack_from("<4xI", message)
+    if not 0 < size < 2**31:
+        raise ValueError(f"a type of {size:,} bytes")
+    order = ">" if message[1] & 1 else "<"
+    if kind == _INTEGER and size in (1, 2, 4, 8):
+        if struct.unpack_from("<HH", message, 8) != (0, 8 * size):
+            return None
+        return np.dtype(f"{order}{'i' if message[1] & 8 else 'u'}{size}")
+    if kind == _FLOAT and size in _IEEE:
+        fields = message[2], *struct.unpack_from("<HHBBBBI", message, 8)
+        return np.dtype(f"{order}f{size}") if fields == _IEEE[size] else None
+    if kind == _SEQUENCE and message[1] & 15 == 1 and size == _IN_HEAP.itemsize:
+        return _IN_HEAP
+    return np.dtype(f"S{size}") if kind == _TEXT else None

@@ -2,15 +2,15 @@
 
 import re
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 from rnncli.model.activations import SIGMOID, TANH, parse
 from rnncli.model.errors import InputError, listed, shown, verbatim
 from rnncli.model.formats.found import CellDraft, Draft, Found, Part, find_kind
+from rnncli.model.formats.keras.layer import HARD_SIGMOID
 from rnncli.model.formats.keras.layers import SIGMOID_SINCE, make_cell
-from rnncli.model.formats.keras.settings import HARD_SIGMOID
-from rnncli.model.formats.keras.weights import Stored, read_floats, unpack_cudnn
+from rnncli.model.formats.keras.weights import Stored, read_floats
 
 _KINDS = {"rnn": "SimpleRNN", "lstm": "LSTM", "gru": "GRU"}
 _CELL = re.compile(r"(?:.*_)?cell(?:_[0-9]+)?", re.DOTALL)
@@ -21,20 +21,21 @@ _ALONE = "holds weights alone: directions (`direction`) and activations are not 
 
 def find(stored: Stored) -> Found:
     """Find the recurrent layers in a file of weights."""
-    owners = _group_by_owner(stored)
-    by_name = stored.listed() is not None
-    cells = {
-        owner: paths for owner, paths in owners.items() if _is_cell(stored, paths, by_name=by_name)
-    }
-    layers = _pair_directions(stored.path, _name_layers(cells))
+    group = stored.group
+    owners: dict[str, list[str]] = {}  # paths of arrays by the cell or the layer that has them
+    for paths in group.layers.values() if group.listed else [group.paths]:
+        for name, path in paths.items():
+            owner = name.rpartition("/")[0].removesuffix("/vars")
+            owners.setdefault(owner or name, []).append(path)
+    cells = {owner: paths for owner, paths in owners.items() if _is_cell(stored, paths)}
     parts = []
-    for name, each in layers.items():
+    for name, each in _pair_directions(stored.path, cells).items():
         drafts = tuple(_make_cell(stored, paths) for paths in each)
         settings = {"direction": "bidirectional"} if len(drafts) == 2 else {}
         arrays = {path: stored.arrays[path] for paths in each for path in paths}
         parts.append(Part(name, _KINDS[drafts[0].kind], arrays, [Draft(drafts, settings)]))
     scopes = {part.name.rpartition("/")[0] for part in parts}
-    if not by_name:  # numbers tell the order of layers of one class
+    if not group.listed:  # numbers tell the order of layers of one class
         scopes = {_split_number(part.name)[0] for part in parts}
         parts.sort(key=lambda part: _split_number(part.name))
     notes, others = [_ALONE], [owner for owner in owners if owner not in cells]
@@ -46,65 +47,40 @@ def find(stored: Stored) -> Found:
     for owner in others:
         arrays = {path: stored.arrays[path] for path in owners[owner]}
         parts.append(Part(owner, "", arrays, why="is no recurrent layer by its names"))
-    title = f"Keras {stored.written_by}".rstrip()
-    return Found(parts, title, len(scopes) < 2, notes=notes, expected=_EXPECTED)
+    return Found(parts, stored.title, len(scopes) < 2, notes=notes, expected=_EXPECTED)
 
 
-def _group_by_owner(stored: Stored) -> dict[str, list[str]]:
-    """Return the paths of the arrays that each cell or layer owns, in their order."""
-    layers = stored.listed()
-    every = [stored.numbered()] if layers is None else layers.values()
-    owners: dict[str, list[str]] = {}
-    for name, path in (each for paths in every for each in paths.items()):
-        owner = name.rpartition("/")[0].removesuffix("/vars")
-        owners.setdefault(owner or name, []).append(path)
-    return owners
-
-
-def _is_cell(stored: Stored, paths: Sequence[str], *, by_name: bool) -> bool:
+def _is_cell(stored: Stored, paths: Sequence[str]) -> bool:
     """Return whether arrays are those of a recurrent cell: a kernel, a recurrent one, a bias."""
-    if len(paths) not in (2, 3) or (by_name and "recurrent_kernel" not in paths[1].split("/")[-1]):
+    if len(paths) not in (2, 3):
+        return False
+    if stored.group.listed and "recurrent_kernel" not in paths[1].split("/")[-1]:
         return False
     kernel, recurrent = (stored.arrays[path].shape for path in paths[:2])
     return len(kernel) == len(recurrent) == 2 and kernel[1] == recurrent[1]
 
 
-def _name_layers(cells: Mapping[str, list[str]]) -> dict[str, list[str]]:
-    """Name cells as their layers, but for stacked ones; Keras 2 has layers that are cells."""
-    holders = {}
+def _pair_directions(path: str, cells: dict[str, list[str]]) -> dict[str, list[list[str]]]:
+    """Return the cells of each layer, one or two, by its name."""
+    holders = {}  # a cell has the name of its layer, unless it is one of several
     for owner in cells:
         parent, _, leaf = owner.rpartition("/")
         holders[owner] = parent if _CELL.fullmatch(leaf) else owner
     several = Counter(holders.values())
-    names = {owner: owner if several[holder] > 1 else holder for owner, holder in holders.items()}
-    return {names[owner]: paths for owner, paths in cells.items()}
-
-
-def _pair_directions(path: str, cells: Mapping[str, list[str]]) -> dict[str, list[list[str]]]:
-    """Put the two cells of each bidirectional layer together; the backward one has any name."""
-    groups: dict[str, list[str]] = {}
-    for name in cells:
-        groups.setdefault(name.rpartition("/")[0], []).append(name)
-    pairs: dict[str, str] = {}
-    for parent, names in groups.items():
-        wrapped = len(names) == 2 and _BIDIRECTIONAL.fullmatch(parent)
-        for name, other in zip(names, names[::-1], strict=True):
-            stem, _, inner = name.rpartition("forward_")
-            if name.rpartition("/")[2].startswith("forward_"):
-                backward = other if wrapped else f"{stem}backward_{inner}"
-                pairs |= {name: backward} if backward in cells else {}
+    named = {o if several[h] > 1 else h: cells[o] for o, h in holders.items()}
     layers: dict[str, list[list[str]]] = {}
-    second = {*pairs.values()}
-    for name in (name for name in cells if name not in second):
-        parent = name.rpartition("/")[0]
-        if name in pairs:
-            alone = parent if len(groups[parent]) == 2 else ""
-            layer = alone or "".join(name.rsplit("forward_", 1))
-            layers[layer] = [cells[name], cells[pairs[name]]]
+    for name, paths in named.items():
+        parent, _, leaf = name.rpartition("/")
+        way, _, kind = leaf.partition("_")
+        other = {"forward": "backward", "backward": "forward"}.get(way, "")
+        second = named.get(f"{parent}/{other}_{kind}".removeprefix("/")) if other else None
+        if second is not None:
+            if way == "forward":
+                layers[name if parent in ("", *layers) else parent] = [paths, second]
         elif _BIDIRECTIONAL.fullmatch(parent):
             raise InputError(path, f"has {shown(name)}, but no other direction beside it")
         else:
-            layers[name] = [cells[name]]
+            layers[name] = [paths]
     return layers
 
 
@@ -116,22 +92,22 @@ def _split_number(name: str) -> tuple[str, int]:
 
 def _make_cell(stored: Stored, paths: Sequence[str]) -> CellDraft:
     """Make a cell, with what is known of cuDNN's, and what was usual in others once."""
+    settings: dict[str, Any] = {}
+    assumed: dict[str, Any] = {}
     try:
         arrays = {path: read_floats(path, stored.arrays[path]) for path in paths}
-        _, (name, W_hh), *bias = arrays.items()
-        kind = find_kind(stored.path, W_hh, {"W_hh": name})
-        settings: dict[str, Any] = {}
-        assumed: dict[str, Any] = {}
-        if kind != "rnn" and bias and bias[0][1].shape == (2 * W_hh.shape[1],):
+        _, W_hh, *bias = arrays.values()
+        kind = find_kind(stored.path, W_hh, {"W_hh": paths[1]})
+        packed = kind != "rnn" and bool(bias) and bias[0].shape == (2 * W_hh.shape[1],)
+        if packed:
             settings = {"activation": TANH, "recurrent_activation": SIGMOID}
-            arrays = unpack_cudnn(kind, arrays)
         elif kind != "rnn" and stored.version < SIGMOID_SINCE:
             assumed = {"recurrent_activation": parse(HARD_SIGMOID[True])}
         if kind == "gru" and bias:
-            after = arrays[paths[2]].ndim == 2
-            settings["reset"] = "after" if after else "before"
-        return make_cell(kind, arrays, settings)._replace(assumed=assumed)
+            settings["reset"] = "after" if packed or bias[0].ndim == 2 else "before"
+        draft = make_cell(kind, arrays, settings, packed=packed)
+        return draft._replace(assumed=assumed)
+    except InputError:
+        raise
     except ValueError as error:
-        if isinstance(error, InputError):
-            raise
         raise InputError(stored.path, str(error)) from error
