@@ -14,7 +14,7 @@ import numpy as np
 from rnncli.engine.precision import PRECISIONS
 from rnncli.model.activations import Activation, clipped
 from rnncli.model.arrays import Floats, Integers
-from rnncli.model.cells import Cell
+from rnncli.model.cells import Cell, Numbers
 
 
 class Near:
@@ -42,16 +42,13 @@ class Near:
         return float(np.finfo(PRECISIONS[self.precision].dtype).eps)
 
     def __getitem__(self, rows: "slice | Integers") -> Self:
-        """Return some of the rows."""
         return self.of(self.value[rows], self.off[rows])
 
     def __add__(self, other: Self) -> Self:
-        """Add values that a program has rounded."""
         value = self.value + other.value
         return self.of(value, self.off + other.off + self.eps * np.abs(value))
 
     def __mul__(self, other: Self) -> Self:
-        """Multiply element by element."""
         value, a, b = self.value * other.value, np.abs(self.value), np.abs(other.value)
         off = a * other.off + b * self.off + self.off * other.off
         return self.of(value, off + self.eps * np.abs(value))
@@ -116,14 +113,8 @@ class Near:
         return type(self)(value, off, self.precision)
 
 
-class NearNumbers:
-    """`Near` as a kind of number for `Cell.step`.
-
-    Parameters
-    ----------
-    like : Near
-        Any number of the precision.
-    """
+class NearNumbers(Numbers):
+    """`Near` as a kind of number for `Cell.step`; `like` is any number of the precision."""
 
     def __init__(self, like: Near) -> None:
         self.like = like
@@ -139,10 +130,6 @@ class NearNumbers:
     def weight(self, w: Floats, name: str) -> Near:  # noqa: ARG002
         """Take weights as exact."""
         return self.like.of(w.astype(np.float64), np.zeros(w.shape))
-
-    def carry(self, c: Near, f: Near, added: Near) -> Near:
-        """Compute ``f c + added``."""
-        return f * c + added
 
     def mix(self, z: Near, a: Near, b: Near) -> Near:
         """Compute ``z a + (1 - z) b``."""

@@ -99,8 +99,10 @@ def join(blocks: Sequence[Rows]) -> Rows:
     if len({rows.key is None for rows in blocks}) > 1:
         raise ValueError("key: expected keys in all blocks or in none")
     if any(rows.masked is not None for rows in blocks):
-        masks = ((rows, np.zeros(len(rows.x), bool)) for rows in blocks)
-        blocks = [r._replace(masked=none if r.masked is None else r.masked) for r, none in masks]
+        blocks = [
+            rows._replace(masked=np.zeros(len(rows.x), bool)) if rows.masked is None else rows
+            for rows in blocks
+        ]
     return Rows(*map(concatenate, zip(*blocks, strict=True)))
 
 

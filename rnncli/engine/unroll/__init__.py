@@ -2,10 +2,9 @@
 
 from functools import cached_property
 
-from rnncli.engine.precision import PRECISIONS, Precision
-from rnncli.engine.unroll.parallel import Parallel
-from rnncli.engine.unroll.projected import Projected
-from rnncli.engine.unroll.stepwise import Fused, Stepwise
+from rnncli.engine.precision import Precision
+from rnncli.engine.unroll.parallel import SHORT, Parallel
+from rnncli.engine.unroll.strategy import Fused, Projected, Stepwise
 from rnncli.model.arrays import Floats
 from rnncli.model.cells import Cell, State
 
@@ -22,19 +21,15 @@ CACHED = 1 << 16
 class Compiled(Projected):
     """All steps in one loop of the processor's own instructions.
 
-    ``h_t = f(x_t @ W_xh + b_h + h_{t-1} @ W_hh)``
-
     A cell without a compiled loop (peepholes, a projection, gelu) runs as `Projected`. The loops
     are imported when one is used: few runs are worth it.
     """
 
     def __init__(self, cell: Cell, precision: Precision) -> None:
         super().__init__(cell, precision)
-        self.loop = None
-        if has_loop(cell) and not precision.rounds:
-            from rnncli.engine.compiled import CompiledCell
+        from rnncli.engine.compiled import CompiledCell, can_compile
 
-            self.loop = CompiledCell(cell)
+        self.loop = CompiledCell(cell) if can_compile(cell) else None
 
     def __call__(self, x: Floats, state: State, out: State) -> State:
         """Run T steps, see `Strategy`."""
@@ -54,7 +49,7 @@ class Auto(Parallel):
     @cached_property
     def compiles(self) -> bool:
         """Whether a compiled loop can run."""
-        return not self.precision.rounds and has_loop(self.cell) and not missing("compiled")
+        return has_loop(self.cell) and not missing("compiled", self.precision.name)
 
     @cached_property
     def compiled(self) -> Compiled:
@@ -71,7 +66,7 @@ class Auto(Parallel):
         loop = len(out) == 1 and seconds > CALL + compilation and self.compiles
         if loop and (N > 1 or weights < CACHED):
             return self.compiled(x, state, out)
-        S = self.worthwhile_segments(x, state) if len(out) == 1 else 0
+        S = self.worthwhile_segments(x, state) if len(out) == 1 and T >= SHORT else 0
         if S:
             return self.run_segments(x, state, out[0], S)
         return self.compiled(x, state, out) if loop else Projected.__call__(self, x, state, out)
@@ -88,11 +83,7 @@ STRATEGIES = UNROLLS | {"auto": Auto}
 
 
 def has_loop(cell: Cell) -> bool:
-    """Whether LLVM is installed, and a loop for the cell can be compiled."""
-    from importlib.machinery import PathFinder
-
-    if not cell.compilable or PathFinder.find_spec("llvmlite") is None:
-        return False
+    """Whether a loop for the cell can be compiled, by LLVM."""
     from rnncli.engine.compiled import can_compile
 
     return can_compile(cell)
@@ -102,8 +93,8 @@ def missing(unroll: str, precision: str = "float32") -> str:
     """Describe what a strategy lacks here; empty if it can run."""
     if unroll != "compiled":
         return ""
-    if PRECISIONS[precision].rounds:
-        return "computes in float32 or float64"
+    if precision != "float32":
+        return "computes in float32"
     from rnncli.engine.compiled.machine import lacks
 
     return lacks()

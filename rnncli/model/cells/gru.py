@@ -9,16 +9,8 @@ import numpy as np
 
 from rnncli.model.activations import SIGMOID, TANH, Activation, as_activation, positive_clip
 from rnncli.model.arrays import Floats
-from rnncli.model.cells.cell import (
-    Cell,
-    InPlace,
-    Multiply,
-    Numbers,
-    Operands,
-    State,
-    Weights,
-)
-from rnncli.model.cells.gates import halve_sigmoids, ordered
+from rnncli.model.cells.cell import Cell, InPlace, Multiply, Numbers, Operands, State, Weights
+from rnncli.model.cells.gates import ordered
 from rnncli.model.errors import choice
 
 RESETS = ("after", "before")
@@ -122,7 +114,7 @@ class GRU(Cell):
         """Compute both gates by one tanh, where they are sigmoids."""
         if self.recurrent_activation != SIGMOID or not isinf(self.clip):
             return super().in_place(multiply)
-        operands = halve_sigmoids(self.operands, (1.0, 0.5, 0.5, 1.0)[: len(self.sum_names)])
+        operands = self.operands.multiplied((1.0, 0.5, 0.5, 1.0)[: len(self.sum_names)])
         f, W_n = self.activation.function(), self.inner
         tanh, times, plus, minus = np.tanh, np.multiply, np.add, np.subtract
         half = np.array(0.5, self.weights.b_h.dtype)  # NumPy takes longer to convert a number
