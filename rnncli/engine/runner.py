@@ -107,9 +107,7 @@ class Runner:
     def head(self, state: Floats) -> Floats:
         """Compute the head's output for the final states (K, S) of the top recurrent layer.
 
-        Of two directions the backward one's is that after the first step, so
-        this is no row of `y`. It is what Keras's ``return_sequences=False``
-        gives the head. Without a head it is that state, merged.
+        A backward one's is that after the first step, so this may be no row of `y`.
         """
         network = self.network
         if not network.final:
@@ -133,10 +131,7 @@ class Runner:
         return masked
 
     def run_batch(self, x: Floats, states: Floats) -> list[LayerRows]:
-        """Run N sequences of T steps, (T, N, I), from `states` (N, S), which are overwritten.
-
-        The results are (T, N, O).
-        """
+        """Run (T, N, I) from `states` (N, S), which are overwritten, to results (T, N, O)."""
         T, N, _ = x.shape
         results = [self._allocate(layer, (T, N)) for layer in self.network.layers]
         shares = self._count_shares(N, T * N)
@@ -156,9 +151,8 @@ class Runner:
     ) -> list[LayerRows]:
         """Run rows (n, I) of several sequences, from `states` (K, S), which are overwritten.
 
-        At a masked row a cell repeats the h of the state that it keeps. In a
-        layer of two directions the cells give 0 where a layer of the network
-        masks, as Keras has it.
+        At a masked row a cell repeats the h of the state that it keeps. In a layer of two
+        directions the cells give 0 where a layer of the network masks, as Keras has it.
         """
         by_input = np.zeros(len(x), bool) if masked is None else masked
         if masked is not None:
@@ -208,21 +202,15 @@ class Runner:
     def _run_layers(
         self, x: Floats, packed: Packed | None, before: Floats, targets: Sequence[LayerRows]
     ) -> Floats:
-        """Run rows through all layers into `targets`; return the states after them.
-
-        The rows are packed, or (T, N, I) where all sequences have T steps.
-        """
+        """Run rows, packed or (T, N, I), through all layers; return the states after them."""
         after, network, outputs = before.copy(), self.network, [x]
         with np.errstate(all="ignore"):
-            for number, (layer, target) in enumerate(
-                zip(network.layers, targets, strict=True), start=1
-            ):
-                x = network.taken(number, outputs)
-                for n, strategy in enumerate(self.strategies[number - 1]):
-                    slices = network.state_slices[number - 1][n]
+            for number, (layer, target) in enumerate(zip(network.layers, targets, strict=True)):
+                x = network.taken(number + 1, outputs)
+                for n, strategy in enumerate(self.strategies[number]):
+                    slices, out = network.state_slices[number][n], target.cells[n]
                     state = tuple([before[:, columns].copy() for columns in slices])
-                    backward = layer.directions[n] == "backward"
-                    self._run_cell(strategy, x, packed, state, target.cells[n], backward=backward)
+                    self._run_cell(strategy, x, packed, state, out, layer.directions[n])
                     for columns, array in zip(slices, state, strict=True):
                         after[:, columns] = array
                 if len(layer.cells) != 1:
@@ -244,12 +232,11 @@ class Runner:
         packed: Packed | None,
         state: State,
         out: State,
-        *,
-        backward: bool,
+        way: str,
     ) -> None:
         """Run a cell over rows into `out`, and leave the final state in `state`."""
         x = x if self.precision.mantissa is None else self.precision.operand(x)
-        turned = out
+        turned, backward = out, way == "backward"
         if backward:
             turn = packed.turn if packed else lambda array: array[::-1]
             x, turned = turn(x), tuple(map(turn, out))
@@ -268,10 +255,7 @@ class Runner:
                 array[...] = packed.turn(of_turned)
 
     def _count_shares(self, N: int, rows: int) -> int:
-        """Count the shares that N sequences are cut into: one, or some for each thread.
-
-        The rows are added to those of the stream, on which `Auto` decides.
-        """
+        """Count the shares that N sequences of more rows are cut into: one, or some a thread."""
         self.rows += rows
         for strategies in self.strategies:
             for strategy in strategies:
@@ -303,8 +287,8 @@ class Runner:
         if any(layer.whole for layer in network.layers):
             raise ValueError("masked rows: a layer of the network takes whole sequences")
         sources = {way: groups.find_sources(masked, way) for way in ("forward", "backward")}
-        for number, (layer, each) in enumerate(zip(network.layers, results, strict=True), start=1):
-            x, slices = network.taken(number, outputs), network.state_slices[number - 1]
+        for number, (layer, each) in enumerate(zip(network.layers, results, strict=True)):
+            x, slices = network.taken(number + 1, outputs), network.state_slices[number]
             for state, way, columns in zip(each.cells, layer.directions, slices, strict=True):
                 rows, n, source = sources[way]
                 for array, of_array in zip(state, columns, strict=False):  # h alone, or all

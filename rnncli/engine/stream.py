@@ -1,6 +1,7 @@
 """Sequences that come in blocks of rows, and the states that are carried between them."""
 
 from collections.abc import Iterable, Iterator, Sequence
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -184,11 +185,7 @@ def stream(
 
 
 def _stream(
-    runner: Runner,
-    blocks: Iterable[Rows | ArrayLike],
-    carried: Carried,
-    keys: Names,
-    all_layers: bool,
+    runner: Runner, blocks: Iterable[Any], carried: Carried, keys: Names, all_layers: bool
 ) -> Iterator[Rows]:
     checked = (_check(runner, block) for block in blocks)
     if runner.network.needs_whole_sequences:
@@ -238,9 +235,7 @@ def forward(
     head = len(network.layers) - network.head
     first = 0 if all_layers else head - 1
     carried.grow(1 if rows.key is None else int(rows.key.max(initial=-1)) + 1)
-    x = rows.x
-    if network.front:
-        rows, x = _run_front(runner, rows)
+    rows, x = _run_front(runner, rows) if network.front else (rows, rows.x)
     groups = group(rows.key, len(rows.x))
     layers = runner.run_rows(x, groups, carried.state, rows.masked)
     if network.by_row and len(rows.x):
@@ -273,11 +268,7 @@ def _run_front(runner: Runner, rows: Rows) -> tuple[Rows, Floats]:
 
 
 def final_y(runner: Runner, carried: Carried, keys: Names) -> Floats:
-    """Return the model's output for each sequence of a stream as a whole, (K, O).
-
-    It is the head's output for the states that they ended with, or the last
-    row of each, see `rnncli.States`.
-    """
+    """Return the model's output for each sequence of a stream as a whole, (K, O)."""
     y = runner.head(carried.state)
     if len(carried.last):
         with_rows = np.flatnonzero(np.isfinite(carried.last).all(axis=1))
@@ -285,8 +276,8 @@ def final_y(runner: Runner, carried: Carried, keys: Names) -> Floats:
     finite = _count_finite(y)
     if finite < len(y):
         rows, layers = carried.block(), len(runner.network.layers)
-        where = f"layer {layers}: " if layers > 1 else ""
-        raise _error(rows if keys else rows._replace(key=None), finite, y, keys, where, "final y")
+        rows, where = rows if keys else rows._replace(key=None), f"layer {layers}" * (layers > 1)
+        raise _error(rows, finite, y[finite], keys, where, "final y")
     return y
 
 
@@ -310,47 +301,44 @@ def _find_overflow(
 ) -> tuple[int, NotFiniteError | None]:
     """Count the rows before the first value that is not finite, and make an error of it."""
     n, error = len(rows.x), None
-    row = stop = min(_count_finite(array) for each in layers for array in each.arrays)
+    stop = min(_count_finite(array) for each in layers for array in each.arrays)
     # A state beside h may overflow where h does not.
     for name, columns in list(network.state_names.items())[1:]:
         values = states[groups.present, columns]
         last = np.where(np.isfinite(values).all(axis=1), n, groups.last)
         if last.min(initial=n) < stop:
             stop = int(last.min())
-            error = _error(rows, stop, values[[np.argmin(last)]], keys, "", name)
-    if error or stop == n:
-        return stop, error
-    named = [
-        (number, direction, name, array)
-        for number, (layer, each) in enumerate(zip(network.layers, layers, strict=True), start=1)
-        for direction, names, state in [
-            *(
-                (direction, cell.state_names, state)
-                for direction, cell, state in zip(
-                    layer.directions, layer.cells, each.cells, strict=True
-                )
-            ),
-            ("", ("h" if layer.cells else "y",), (each.output,)),  # of finite rows, or merged
-        ]
-        for name, array in zip(names, state, strict=False)
-    ]
-    number, direction, name, array = next(e for e in named if not np.isfinite(e[3][row]).all())
-    if direction == "backward":  # it comes from later rows
-        same = True if rows.key is None else rows.key == rows.key[row]
-        row = int(np.flatnonzero(~np.isfinite(array).all(axis=1) & same)[-1])
-    layer = f"layer {number}" if len(layers) > 1 else ""
-    both = direction if len(network.layers[number - 1].cells) > 1 else ""
-    where = " ".join(filter(None, (layer, both)))
-    return stop, _error(rows, row, array, keys, where and f"{where}: ", name)
+            error = _error(rows, stop, values[np.argmin(last)], keys, "", name)
+    return stop, error if error or stop == n else _trace(network, layers, rows, stop, keys)
+
+
+def _trace(
+    network: Network, layers: Sequence[LayerRows], rows: Rows, row: int, keys: Names
+) -> NotFiniteError:
+    """Find the layer, and of a backward cell the row, from which a row is not finite."""
+    for number, (layer, each) in enumerate(zip(network.layers, layers, strict=True), start=1):
+        where = f"layer {number}" if len(layers) > 1 else ""
+        for way, cell, state in zip(layer.directions, layer.cells, each.cells, strict=True):
+            for name, array in zip(cell.state_names, state, strict=False):
+                wrong = ~np.isfinite(array).all(axis=1)
+                if wrong[row]:
+                    if way == "backward":  # it comes from later rows
+                        same = True if rows.key is None else rows.key == rows.key[row]
+                        row = int(np.flatnonzero(wrong & same)[-1])
+                    where = f"{where} {way}".strip() if len(layer.cells) > 1 else where
+                    return _error(rows, row, array[row], keys, where, name)
+        if not np.isfinite(each.output[row]).all():  # of finite rows, or of two states merged
+            name = "h" if layer.cells else "y"
+            return _error(rows, row, each.output[row], keys, where, name)
+    raise AssertionError("every value of the row is finite")
 
 
 def _error(
     rows: Rows, row: int, values: Floats, keys: Names, where: str, name: str
 ) -> NotFiniteError:
-    values = values[min(row, len(values) - 1)]
-    unit = int(np.argmin(np.isfinite(values)))
+    unit, where = int(np.argmin(np.isfinite(values))), where and f"{where}: "
     if rows.key is not None:
         number = int(rows.key[row])
-        known = number < len(keys)
-        where = f"{' '.join(keys[number]) if known else f'sequence {number}'}: {where}"
+        key = " ".join(keys[number]) if number < len(keys) else f"sequence {number}"
+        where = f"{key}: {where}"
     return NotFiniteError(where, int(rows.t[row]), unit, float(values[unit]), name)

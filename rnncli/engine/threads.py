@@ -1,9 +1,4 @@
-"""Threads: two side by side, with BLAS on one thread each.
-
-NumPy lets go of Python's lock within a call, so two threads run beside each
-other as long as their calls are long. BLAS's own threads would take the
-processors away from them.
-"""
+"""Threads: two side by side, with BLAS on one thread each, as its own would take the processors."""
 
 import os
 import sys
@@ -48,10 +43,7 @@ def start_no_threads() -> None:
 
 
 def in_threads(work: Callable[[Job], Any], jobs: Sequence[Job]) -> None:
-    """Do jobs in this thread and in another one, each taking the next.
-
-    An exception of either is raised once the other has ended its job.
-    """
+    """Do jobs in this thread and in another one, each taking the next."""
     numbers, errors = iter(range(len(jobs))), list[BaseException]()
 
     def run() -> None:
@@ -78,11 +70,7 @@ def in_threads(work: Callable[[Job], Any], jobs: Sequence[Job]) -> None:
 
 
 def ahead(items: Iterator[Item]) -> Generator[Item, None, None]:
-    """Pass items on; a thread makes the next one while one is in use.
-
-    An item must not share memory with the one before. An exception is raised
-    where its item is awaited.
-    """
+    """Pass items on; a thread makes the next one, in memory of its own, while one is in use."""
     wanted: SimpleQueue[bool] = SimpleQueue()
     made: SimpleQueue[tuple[Item] | BaseException] = SimpleQueue()
 
@@ -109,13 +97,10 @@ def ahead(items: Iterator[Item]) -> Generator[Item, None, None]:
 
 
 class _Thread(threading.Thread):
-    """A thread that starts no others; `fail` takes its exception, or the end of an iterator.
-
-    It is a daemon, which in a long product does not hold up the end of the process.
-    """
+    """A thread that starts no others; `fail` takes its exception, or the end of an iterator."""
 
     def __init__(self, work: Callable[[], None], fail: Callable[[BaseException], None]) -> None:
-        super().__init__(daemon=True)
+        super().__init__(daemon=True)  # so that a long product does not hold up the end
         self._work, self._fail = work, fail
 
     def run(self) -> None:
@@ -137,7 +122,6 @@ class _Thread(threading.Thread):
 
 @cache
 def _controller() -> Any:
-    """Load the controller of the threads of BLAS, if it is installed."""
     try:
         from threadpoolctl import ThreadpoolController
     except ModuleNotFoundError:

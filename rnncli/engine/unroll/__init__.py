@@ -21,8 +21,7 @@ CACHED = 1 << 16
 class Compiled(Projected):
     """All steps in one loop of the processor's own instructions.
 
-    A cell without a compiled loop (peepholes, a projection, gelu) runs as `Projected`. The loops
-    are imported when one is used: few runs are worth it.
+    A cell without a compiled loop (peepholes, a projection, gelu) runs as `Projected`.
     """
 
     def __init__(self, cell: Cell, precision: Precision) -> None:
@@ -42,8 +41,7 @@ class Auto(Parallel):
     """The fastest strategy for the sizes and the input.
 
     A compiled loop, if its time to compile pays and the weights stay in the cache or the rows are
-    many; else segments, if the network is contracting; else step by step. All rows of a stream so
-    far share the time to compile.
+    many; else segments, if the network is contracting; else step by step.
     """
 
     @cached_property

@@ -23,13 +23,10 @@ it is the new n_{t-1}, of which the step makes n_t. Converged means
 the bound is what rounding may do to this step (`rnncli.engine.near`). So the
 row o_t is off from its own step by a share of what `rnn verify` allows.
 
-**What it costs.** A step of a batch costs ``c + S v``: c for the calls, v a
-row. The whole is ``(L + horizon) (c + S v)``, ``S L = T``. The horizon, the
-steps until runs converge, is measured first, by probes at a few places of x. A
-network that is not contracting shows there, and runs step by step.
+The horizon, the steps until runs converge, is measured first, by probes at a
+few places of x. A network that is not contracting shows there.
 
-Source: multiple shooting: Bellen & Zennaro (1989), J. Comput. Appl. Math. 25;
-Gander (2015), "50 years of time parallel time integration".
+Source: Bellen & Zennaro (1989), J. Comput. Appl. Math. 25 (multiple shooting).
 """
 
 from math import ceil
@@ -59,9 +56,7 @@ SHARE = 0.25
 class Parallel(Projected):
     """Segments of the sequence at once, as a batch; then again from their true states.
 
-    ``h_t = f(x_t @ W_xh + h_{t-1} @ W_hh + b_h)``, each step within rounding
-    of the row before it, joins included. Short sequences, or a network that
-    is not contracting, run as `Projected`.
+    Short sequences, or a network that is not contracting, run as `Projected`.
     """
 
     def __call__(self, x: Floats, state: State, out: State) -> State:
@@ -83,9 +78,7 @@ class Parallel(Projected):
         return S if S >= FEWEST else 0
 
     def horizon(self, x: Floats, state: State, limit: int) -> int:
-        """Measure the steps until two runs have converged; 0 if they do not at a place of x.
-
-        They are given up early where their rate predicts more than `limit` steps.
+        """Measure the steps until two runs have converged; 0 if their rate predicts over `limit`.
 
         One run starts from zero, the other where `state` leads: a gate that
         remembers does not show where a unit is zero.
@@ -197,10 +190,7 @@ class Segments:
 
 
 def _length(T: int) -> int:
-    """Return an odd length up to T, which leaves the last block at least three steps.
-
-    Segments an even way apart share lines of the cache.
-    """
+    """Return a length up to T: odd for the cache, with three steps or more in the last block."""
     return (T - 3) | 3
 
 

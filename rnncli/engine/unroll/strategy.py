@@ -71,11 +71,8 @@ class Stepwise(Strategy):
 
     ``h_t = f(x_t @ W_xh + h_{t-1} @ W_hh + b_h)``
 
-    The bits of a sequence depend on its own steps and the weights alone:
-    not on the batch, on where the steps are cut into blocks, or on the
-    number of BLAS threads (on one processor, with one NumPy).
-
-    Source: cell 6 of the notebook; ``SimpleRNNCell`` in Keras.
+    The bits of a sequence depend on its own steps and the weights alone (on
+    one processor, with one NumPy). Source: cell 6 of the notebook.
     """
 
     def __call__(self, x: Floats, state: State, out: State) -> State:
@@ -106,10 +103,7 @@ class Stepwise(Strategy):
 
 
 class Fused(Stepwise):
-    """One product a step: ``h_t = f([x_t, h_{t-1}] @ [W_xh; W_hh] + b_h)``.
-
-    Source: cell 7 of the notebook.
-    """
+    """One product a step, ``f([x_t, h_{t-1}] @ [W_xh; W_hh] + b_h)``: the notebook's cell 7."""
 
     product = Strategy.product
 
@@ -127,12 +121,8 @@ class Fused(Stepwise):
 class Projected(Strategy):
     """All input projections of a block in one product, then one product a step.
 
-    ``a = x @ W_xh + b_h``, then ``h_t = f(a_t + h_{t-1} @ W_hh)``
-
-    A block is as many steps as stay in the cache.
-
-    Source: Appleyard et al. (2016), arXiv:1604.01946, section 3.2; what
-    cuDNN and PyTorch do.
+    ``a = x @ W_xh + b_h``, then ``h_t = f(a_t + h_{t-1} @ W_hh)``. A block is as many steps as
+    stay in the cache. Source: Appleyard et al. (2016), arXiv:1604.01946, section 3.2.
     """
 
     def __init__(self, cell: Cell, precision: Precision) -> None:
@@ -196,10 +186,8 @@ def largest_sum(W: Floats) -> float:
 def row_products(rows: Floats, W: Floats) -> Floats:
     """Multiply each row by a matrix, so that its bits depend on the two alone.
 
-    A product of all rows at once may add in another order than that of a
-    single row, so each is multiplied on its own. OpenBLAS cuts a large
-    matrix among its threads, and adds in another order at a cut, so the
-    matrix goes in pieces that it leaves to one thread.
+    A product of all rows may add in another order than that of one. So does OpenBLAS where it cuts
+    a large matrix among its threads, so it gets pieces that it leaves to one.
     """
     K, H = W.shape
     if H > ONE_THREAD:
