@@ -5,7 +5,6 @@ that the gates are one sum, or that every layer is recurrent.
 """
 
 from collections.abc import Mapping, Sequence
-from functools import cached_property
 from typing import Any
 
 import loop
@@ -53,14 +52,14 @@ class Gated(Leaky):
     def sum_names(self) -> tuple[str, ...]:
         return ("g", "i")
 
-    @cached_property
+    @property
     def operands(self) -> Operands:
         H = self.hidden_size
         turned = (np.concatenate([W[..., H:], W[..., :H]], axis=-1) for W in self.weights[:3])
         W_xh, W_hh, b_h = turned  # g, then i
         return Operands(W_xh, np.ascontiguousarray(W_hh[:, H:]), b_h)
 
-    @cached_property
+    @property
     def inner(self) -> Floats:
         return np.ascontiguousarray(self.weights.W_hh[:, self.hidden_size :])
 

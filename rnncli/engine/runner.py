@@ -70,7 +70,9 @@ class Runner:
         strategy = STRATEGIES.get(unroll) or choice("unroll", unroll, STRATEGIES)
         if unroll == "compiled" and (lacking := missing(unroll, precision)):
             raise InputError(f"unroll {unroll}", lacking)
-        self.network, self.all_states = network.converted(self.precision.convert), all_states
+        kept = self.precision.mantissa is None and network.has_dtype(self.precision.dtype)
+        self.network = network if kept else network.converted(self.precision.convert)
+        self.all_states = all_states
         self.strategies = [
             [strategy(cell, self.precision) for cell in layer.cells]
             for layer in self.network.layers

@@ -15,7 +15,7 @@ from numpy.typing import ArrayLike
 from rnncli.model.activations import ACTIVATIONS, Activation, as_activation
 from rnncli.model.arrays import Floats, Truths, as_floats
 from rnncli.model.cells import CELLS, RNN, Cell, Multiply, Weights, checked
-from rnncli.model.errors import InputError, choice
+from rnncli.model.errors import choice
 
 # convert(name, array): an array in the type that a run computes in.
 Convert: TypeAlias = Callable[[str, Floats], Floats]
@@ -255,10 +255,6 @@ class Embedding(Stateless):
         """Return the same layer with its table converted, not as an operand of a product."""
         layer = copy(self)
         layer.W = convert("W", self.W.reshape(-1)).reshape(self.W.shape)
-        numbers = 2 ** (np.finfo(layer.W.dtype).nmant + 1) + 1  # whole numbers of the type, from 0
-        if len(self.W) > numbers:
-            what = f"{len(self.W)} rows, {layer.W.dtype} numbers {numbers}"
-            raise InputError("W", what, " (`precision` float64 holds more)")
         return layer
 
 

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from rnncli.model.arrays import Floats, in_dtype, no_index, not_indices
 from rnncli.model.cells import Cell, Weights
-from rnncli.model.errors import choice
+from rnncli.model.errors import InputError, choice
 from rnncli.model.layers import Convert, Embedding, Layer, Recurrent, Stateless
 
 # Rows that a model may give alone.
@@ -151,6 +151,10 @@ class Network:
         """Convert rows of input, (..., I), to a float type; an index must have its row."""
         rows = in_dtype("x", x, dtype)
         if self.indices is not None:
+            numbers = 2 ** (np.finfo(dtype).nmant + 1) + 1  # whole numbers of the type, from 0
+            if self.indices > numbers:
+                what = f"{self.indices} rows, {dtype} numbers {numbers}"
+                raise InputError("W", what, " (`precision` float64 holds more)")
             wrong = not_indices(rows, self.indices)
             if wrong.any():
                 place = tuple(int(i) for i in np.argwhere(wrong)[0])
@@ -180,6 +184,13 @@ class Network:
             for each in self.layers
         ]
         return Network(*layers, last=self.last, front=self.front)
+
+    def has_dtype(self, dtype: np.dtype[np.floating]) -> bool:
+        """Whether all arrays have a float type."""
+        layers = (*self.front, *self.layers)
+        every = [layer.arrays for layer in layers]
+        every += [cell.weights.arrays for layer in layers for cell in layer.cells]
+        return all(array.dtype == dtype for arrays in every for array in arrays.values())
 
     def converted(self, convert: Convert) -> "Network":
         """Return the same network with its arrays converted."""

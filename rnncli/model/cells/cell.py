@@ -1,7 +1,6 @@
 """The base of all cells, and the arrays that they are made of."""
 
 from collections.abc import Callable, Mapping, Sequence
-from functools import cached_property
 from math import inf
 from typing import Any, ClassVar, NamedTuple, Protocol, Self, TypeAlias
 
@@ -194,12 +193,12 @@ class Cell:
         """Whether every array of a step is an operand or `inner`."""
         return True
 
-    @cached_property
+    @property
     def operands(self) -> Operands:
         """The weights of the sums that `step` takes."""
         return Operands(*self.weights[:3])
 
-    @cached_property
+    @property
     def inner(self) -> Floats | None:
         """Weights (H, H) of a product within a step, if there is one."""
         return None

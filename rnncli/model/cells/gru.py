@@ -1,7 +1,6 @@
 """The GRU cell."""
 
 from collections.abc import Sequence
-from functools import cached_property
 from math import inf, isinf
 from typing import Any
 
@@ -80,7 +79,7 @@ class GRU(Cell):
         """The candidate without h, the gates and, for a reset after it, the product of h."""
         return ("n", "z", "r", "m") if self.reset == "after" else ("n", "z", "r")
 
-    @cached_property
+    @property
     def operands(self) -> Operands:
         """The weights of n, z and r, and of ``m = h_{t-1} @ W_hh[n] + b_n``."""
         H, dtype = self.hidden_size, self.weights.W_hh.dtype
@@ -94,7 +93,7 @@ class GRU(Cell):
             np.concatenate([b_h, b_n]),
         )
 
-    @cached_property
+    @property
     def inner(self) -> Floats | None:
         """Recurrent weights of the candidate, if r multiplies h before their product."""
         W_n = self.weights.W_hh[:, 2 * self.hidden_size :]
