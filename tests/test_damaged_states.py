@@ -18,7 +18,6 @@ from hypothesis import strategies as st
 from rnncli import RNN, Network, Recurrent, Weights, activation, seeded
 from rnncli.cli import rnn
 from rnncli.engine.state import fingerprint
-from rnncli.model.layers import Stateless
 
 RUN = ("run", "--group-by", "k", "--hidden", "3", "--format", "csv", "--state-in")
 TEXT = "k,v\na,1\nb,2\na,3\n"
@@ -182,26 +181,11 @@ def test_a_fingerprint_is_what_it_always_was() -> None:
     )
 
 
-class Scaled(Stateless):
-    """A layer without state."""
-
-    array_names = ("factor",)
-    input_size = output_size = 3
-
-    def __init__(self, factor: float, name: str = "") -> None:
-        self.factor = np.full(3, factor)
-        self.settings = {"name": name}
-
-
 def test_a_fingerprint_tells_every_network_from_others() -> None:
     def cell(value: float) -> Weights:
         return Weights(*(np.full(shape, value) for shape in ((3, 3), (3, 3), (3,))))
 
-    networks = [
-        *(Network(cell(1)), Network(cell(2)), Network(cell(1), cell(1))),
-        Network(Recurrent(cell(1), direction="backward")),
-        *(Network(cell(1), Scaled(*settings)) for settings in ((1.0,), (2.0,), (1.0, "other"))),
-    ]
+    networks = [*(Network(cell(1)), Network(cell(2)), Network(cell(1), cell(1)))]
+    networks.append(Network(Recurrent(cell(1), direction="backward")))
     found = [fingerprint(network, "float32") for network in networks]
-    assert len(set(found)) == len(found)
-    assert fingerprint(networks[0], "float64") not in found
+    assert len({*found, fingerprint(networks[0], "float64")}) == len(found) + 1

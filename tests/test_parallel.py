@@ -93,7 +93,7 @@ def test_a_contracting_network_runs_in_segments(
 def test_sequences_of_unequal_lengths_run_in_segments_while_they_are_long(
     unconverged: list[int], unroll: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("rnncli.engine.unroll.Auto.compiles", False)
+    monkeypatch.setattr("rnncli.engine.unroll.Auto.compiled", None)
     network, x = rnncli.seeded(1, 4, 1, "torch"), inputs(9_001, 1, 3)
     lengths = [30, 9_001, 8_000]
     h = run(network, x, unroll, lengths=lengths)

@@ -70,7 +70,12 @@ class Runner:
         strategy = STRATEGIES.get(unroll) or choice("unroll", unroll, STRATEGIES)
         if unroll == "compiled" and (lacking := missing(unroll, precision)):
             raise InputError(f"unroll {unroll}", lacking)
-        kept = self.precision.mantissa is None and network.has_dtype(self.precision.dtype)
+        dtype = self.precision.dtype
+        numbers = 2 ** (np.finfo(dtype).nmant + 1) + 1  # whole numbers of the type, from 0
+        if (network.indices or 0) > numbers:
+            what = f"{network.indices} rows, {dtype} numbers {numbers}"
+            raise InputError("W", what, " (`precision` float64 holds more)")
+        kept = self.precision.mantissa is None and network.has_dtype(dtype)
         self.network = network if kept else network.converted(self.precision.convert)
         self.all_states = all_states
         self.strategies = [

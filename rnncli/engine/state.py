@@ -57,8 +57,7 @@ class State(NamedTuple):
 def fingerprint(network: Network, precision: str) -> str:
     """Return a SHA-256 that tells a network and precision from any others.
 
-    Below float64 it has the arrays of a layer in the narrowest of their
-    types: that of the file, which a sum of two biases is wider than.
+    Below float64 it has the arrays of a layer in the narrowest of their types, that of the file.
     """
     import hashlib  # 3 ms that most runs do not need
 

@@ -1,8 +1,6 @@
-"""Activations: what a step makes of the sum of its products.
+"""Activations: ``function(a, out, *parameters)`` writes into `out`, which may be a.
 
-A function here is ``function(a, out, *parameters)``: it takes sums of any
-shape and writes into `out`, which may be the same array. Parameters are
-ONNX's alpha, or alpha and beta.
+Parameters are ONNX's alpha, or alpha and beta.
 """
 
 from collections.abc import Callable

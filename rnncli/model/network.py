@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from rnncli.model.arrays import Floats, in_dtype, no_index, not_indices
 from rnncli.model.cells import Cell, Weights
-from rnncli.model.errors import InputError, choice
+from rnncli.model.errors import choice
 from rnncli.model.layers import Convert, Embedding, Layer, Recurrent, Stateless
 
 # Rows that a model may give alone.
@@ -151,10 +151,6 @@ class Network:
         """Convert rows of input, (..., I), to a float type; an index must have its row."""
         rows = in_dtype("x", x, dtype)
         if self.indices is not None:
-            numbers = 2 ** (np.finfo(dtype).nmant + 1) + 1  # whole numbers of the type, from 0
-            if self.indices > numbers:
-                what = f"{self.indices} rows, {dtype} numbers {numbers}"
-                raise InputError("W", what, " (`precision` float64 holds more)")
             wrong = not_indices(rows, self.indices)
             if wrong.any():
                 place = tuple(int(i) for i in np.argwhere(wrong)[0])
@@ -177,12 +173,10 @@ class Network:
 
     def with_cells(self, change: Callable[[Cell], Cell]) -> "Network":
         """Return the same network with each cell changed."""
-        layers = [
-            type(each)(*map(change, each.cells), **each.settings)
-            if isinstance(each, Recurrent)
-            else each
-            for each in self.layers
-        ]
+        layers = list(self.layers)
+        for n, each in enumerate(layers):
+            if isinstance(each, Recurrent):
+                layers[n] = Recurrent(*map(change, each.cells), **each.settings)
         return Network(*layers, last=self.last, front=self.front)
 
     def has_dtype(self, dtype: np.dtype[np.floating]) -> bool:

@@ -26,7 +26,7 @@ class Compiled(Projected):
 
     def __init__(self, cell: Cell, precision: Precision) -> None:
         super().__init__(cell, precision)
-        from rnncli.engine.compiled import CompiledCell, can_compile
+        from rnncli.engine.compiled.loop import CompiledCell, can_compile
 
         self.loop = CompiledCell(cell) if can_compile(cell) else None
 
@@ -45,14 +45,12 @@ class Auto(Parallel):
     """
 
     @cached_property
-    def compiles(self) -> bool:
-        """Whether a compiled loop can run."""
-        return has_loop(self.cell) and not missing("compiled", self.precision.name)
-
-    @cached_property
-    def compiled(self) -> Compiled:
-        """The strategy that compiles."""
-        return Compiled(self.cell, self.precision)
+    def compiled(self) -> Compiled | None:
+        """The strategy that compiles, if it can here."""
+        if missing("compiled", self.precision.name):
+            return None
+        strategy = Compiled(self.cell, self.precision)
+        return strategy if strategy.loop else None
 
     def __call__(self, x: Floats, state: State, out: State) -> State:
         """Run T steps, see `Strategy`."""
@@ -61,13 +59,13 @@ class Auto(Parallel):
         seconds = T * (STEP if self.cell.gates == 1 else GATED_STEP)
         seconds += T * N * (weights * MULTIPLICATION + len(b_h) * FUNCTION)
         compilation = COMPILATION * T * N / max(T * N, self.rows) / (1 if N == 1 else BATCHES)
-        loop = len(out) == 1 and seconds > CALL + compilation and self.compiles
+        loop = self.compiled if len(out) == 1 and seconds > CALL + compilation else None
         if loop and (N > 1 or weights < CACHED):
-            return self.compiled(x, state, out)
+            return loop(x, state, out)
         S = self.worthwhile_segments(x, state) if len(out) == 1 and T >= SHORT else 0
         if S:
             return self.run_segments(x, state, out[0], S)
-        return self.compiled(x, state, out) if loop else Projected.__call__(self, x, state, out)
+        return loop(x, state, out) if loop else Projected.__call__(self, x, state, out)
 
 
 UNROLLS = {
@@ -78,13 +76,6 @@ UNROLLS = {
     "compiled": Compiled,
 }
 STRATEGIES = UNROLLS | {"auto": Auto}
-
-
-def has_loop(cell: Cell) -> bool:
-    """Whether a loop for the cell can be compiled, by LLVM."""
-    from rnncli.engine.compiled import can_compile
-
-    return can_compile(cell)
 
 
 def missing(unroll: str, precision: str = "float32") -> str:

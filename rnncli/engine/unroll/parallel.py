@@ -7,24 +7,19 @@ converge until they differ by rounding alone. So::
     1   h0 -> -> -> -> -> 0  -> -> -> -> -> 0  -> -> -> -> ->    all at once
     2                     e0 -> -> joined   e1 -> -> joined      all at once
 
-1. *Guess.* T steps are cut into S segments of L. All run at once, as a batch
-   of S rows: the first from the true state, the others from zero.
+1. *Guess.* T steps are cut into S segments of L. All run at once, as a batch:
+   the first from the true state, the others from zero.
 2. *Correct.* All but the first run again, from the state e that the segment
    before ended with, until the new run has converged to the old one. From that
    step on the old rows stand.
-3. A segment that does not converge has changed its end, so its successor is
-   corrected again: all such at once as long as every sweep halves their number.
-   From the first that is left, the steps then go one after the other.
+3. The successor of a segment that does not converge is corrected again, as long
+   as every sweep halves their number; then the steps go one after the other.
 
-**Why the joins are right.** Every row but one a segment is a step from the row
-before it. That one row, at the join, is the old state o_t, while the row before
-it is the new n_{t-1}, of which the step makes n_t. Converged means
-``|n_t - o_t| <= SHARE bound`` in every unit of every array of the state, where
-the bound is what rounding may do to this step (`rnncli.engine.near`). So the
-row o_t is off from its own step by a share of what `rnn verify` allows.
-
-The horizon, the steps until runs converge, is measured first, by probes at a
-few places of x. A network that is not contracting shows there.
+Every row but one a segment is a step from the row before it. That one row, at
+the join, is the old state o_t, while the new n_{t-1} before it makes n_t.
+Converged means ``|n_t - o_t| <= SHARE bound`` in every unit of every array of
+the state, where the bound is what rounding may do to this step
+(`rnncli.engine.near`): a share of what `rnn verify` allows.
 
 Source: Bellen & Zennaro (1989), J. Comput. Appl. Math. 25 (multiple shooting).
 """

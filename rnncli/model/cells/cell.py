@@ -68,8 +68,6 @@ class Operands(NamedTuple):
     """The weights of a step: a block of H columns for each of its B sums.
 
     ``sums = x_t @ W_xh + b_h``, then ``sums += h_{t-1} @ W_hh`` in the last C blocks.
-    Those of `Cell.operands` are in the order of `Cell.step`; those of
-    `Cell.in_place` belong to its step alone.
     """
 
     W_xh: Floats  # (I, B * H)
@@ -93,11 +91,7 @@ class Operands(NamedTuple):
 
 
 class Numbers(Protocol):
-    """A kind of number that a step is computed with; all have ``+``, ``-`` and ``*``.
-
-    NumPy arrays (`Arrays`), vectors of compiled code, numbers with an error
-    bound and numbers that remember their equation.
-    """
+    """A kind of number that a step is computed with; all have ``+``, ``-`` and ``*``."""
 
     def apply(self, f: Activation, a: Any, clip: float = inf) -> Any:
         """Compute ``f(a)`` for a limited to ±`clip`."""
@@ -139,27 +133,12 @@ class Cell:
     """A cell: its weights, its settings and one step.
 
     Its arguments are its weights and the settings that `setting_names` lists.
-
-    Attributes
-    ----------
-    weights : Weights
-    gates : int
-        Number of blocks of H columns in the weights.
-    gate_names : tuple of str
-        Names of these blocks; ``h`` where there is one.
-    sum_names : tuple of str
-        Names of the sums that `step` takes: those of the gates by default.
-    setting_names : tuple of str
-    extra_names : tuple of str
-        Arrays that the weights may have beside the three of every cell.
-    state_names : tuple of str
-        Names of the state's arrays, ``h`` first.
     """
 
-    gates: ClassVar[int]
-    gate_names: ClassVar[tuple[str, ...]]
+    gates: ClassVar[int]  # blocks of H columns in the weights
+    gate_names: ClassVar[tuple[str, ...]]  # of these blocks; h where there is one
     setting_names: ClassVar[tuple[str, ...]]
-    extra_names: ClassVar[tuple[str, ...]] = ()
+    extra_names: ClassVar[tuple[str, ...]] = ()  # arrays beside the three of every cell
     state_names: ClassVar[tuple[str, ...]] = ("h",)
     weights: Weights
 
@@ -217,11 +196,7 @@ class Cell:
         raise NotImplementedError
 
     def in_place(self, multiply: Multiply) -> tuple[Operands, InPlace]:
-        """Return operands and a step of NumPy arrays in place: `step` in its fastest form.
-
-        A cell may write this out for its usual settings; its operands may then stand in
-        another order than those of `step`.
-        """
+        """Return operands, in any order, and a step of NumPy arrays in place: the fastest form."""
         n = Arrays(multiply)
 
         def step(sums: Floats, out: Floats, *state: Floats) -> State:
@@ -233,11 +208,7 @@ class Cell:
 
 
 def checked(cell: Cell) -> Cell:
-    """Return the cell with C-contiguous floats for weights.
-
-    A TypeError if it is no cell; a ValueError if a shape does not fit the others, a size is 0, an
-    array is not of this cell, or the values are not finite numbers.
-    """
+    """Return the cell with finite, C-contiguous floats of fitting shapes for weights."""
     if not isinstance(cell, Cell):
         raise TypeError(f"expected a cell, such as RNN, or Weights, got {type(cell).__name__}")
     for name in cell.weights.arrays:

@@ -17,8 +17,7 @@ def ordered(array: Floats, order: Sequence[int]) -> Floats:
 def two_biases(weights: Weights) -> tuple[Floats, Floats]:
     """Split the bias of a cell into the input's and the state's, no wider than the weights.
 
-    The state's is `b_n`, and elsewhere what the type of the weights does not
-    hold of the sum, or -0.0, which changes no bit of it.
+    The state's is `b_n`, and elsewhere what the first does not hold, or -0.0, which changes no bit.
     """
     b_h, b_n = weights.b_h, weights.b_n
     b_x = b_h.astype(min(b_h.dtype, weights.W_hh.dtype))
