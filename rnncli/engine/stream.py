@@ -320,7 +320,7 @@ def _trace(
         where = f"layer {number}" if len(layers) > 1 else ""
         for way, cell, state in zip(layer.directions, layer.cells, each.cells, strict=True):
             for name, array in zip(cell.state_names, state, strict=False):
-                wrong = ~np.isfinite(array).all(axis=1)
+                wrong = np.asarray(~np.isfinite(array).all(axis=1))
                 if wrong[row]:
                     if way == "backward":  # it comes from later rows
                         same = True if rows.key is None else rows.key == rows.key[row]

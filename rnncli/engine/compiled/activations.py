@@ -1,7 +1,7 @@
 """Activations of vectors, as code; a cell with another activation has no loop."""
 
 from collections.abc import Callable, Sequence
-from math import inf, isinf
+from math import inf
 from typing import Any
 
 from rnncli.engine.compiled.code import Vector
@@ -25,7 +25,7 @@ TANH_Q = (1.0, 0.4641733765602112, 0.02449517883360386, 0.0002546145406085998)
 
 def apply(f: Activation, a: Vector, clip: float = inf) -> Vector:
     """Write ``f(a)`` for a limited to ±`clip`."""
-    return FUNCTIONS[f.name](a if isinf(clip) else _limit(a, -clip, clip), *f.parameters)
+    return FUNCTIONS[f.name](a.function.limit(a, -clip, clip), *f.parameters)
 
 
 def polynomial(x: Vector, coefficients: Sequence[float]) -> Vector:
@@ -45,28 +45,24 @@ def polynomial(x: Vector, coefficients: Sequence[float]) -> Vector:
 
 def tanh(a: Vector) -> Vector:
     """Write tanh as a ratio of polynomials."""
-    a = _limit(a, -TANH_END, TANH_END)
+    a = a.function.limit(a, -TANH_END, TANH_END)
     square = a * a
     ratio = a * polynomial(square, TANH_P) / polynomial(square, TANH_Q)
-    return _limit(ratio, -1, 1)  # which rounding may pass
-
-
-def _limit(a: Vector, low: float, high: float) -> Vector:
-    return a.function.at_most(a.function.at_least(a, low), high)
+    return a.function.limit(ratio, -1, 1)  # which rounding may pass
 
 
 def _elu(a: Vector, alpha: float) -> Vector:
-    t = tanh(a.function.at_most(a, 0) * 0.5)  # exp(a) - 1 = 2 t / (1 - t)
+    t = tanh(a.function.limit(a, high=0) * 0.5)  # exp(a) - 1 = 2 t / (1 - t)
     return a.function.where(a < 0, alpha * (2 * t / (1 - t)), a)
 
 
 FUNCTIONS: dict[str, Callable[..., Vector]] = {
     "tanh": tanh,
-    "relu": lambda a: a.function.at_least(a, 0),
+    "relu": lambda a: a.function.limit(a, low=0),
     "sigmoid": lambda a: tanh(a * 0.5) * 0.5 + 0.5,
     "linear": lambda a: a,
     "leaky_relu": lambda a, alpha: a.function.where(a < 0, a * alpha, a),
-    "hard_sigmoid": lambda a, alpha, beta: _limit(a * alpha + beta, 0, 1),
+    "hard_sigmoid": lambda a, alpha, beta: a.function.limit(a * alpha + beta, 0, 1),
     "elu": _elu,
     "softsign": lambda a: a / (abs(a) + 1),
 }

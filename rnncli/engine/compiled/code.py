@@ -9,6 +9,7 @@ Source: the LLVM Language Reference, https://llvm.org/docs/LangRef.html.
 """
 
 from collections.abc import Callable, Sequence
+from math import inf
 from struct import pack
 from typing import TypeAlias, Union
 
@@ -105,17 +106,10 @@ class Function:
         chosen = f"{self.kind} {self._named(a)}, {self.kind} {self._named(b)}"
         return self._vector(f"select <{self.width} x i1> {truth.name}, {chosen}")
 
-    def at_most(self, a: Vector, limit: float) -> Vector:
-        """Limit a vector from above; what is not a number stays so."""
-        return self.where(a > limit, limit, a)
-
-    def at_least(self, a: Vector, limit: float) -> Vector:
-        """Limit a vector from below; what is not a number stays so."""
-        return self.where(a < limit, limit, a)
-
-    def zeros(self) -> Vector:
-        """Return a vector of zeros."""
-        return Vector(self, "zeroinitializer")
+    def limit(self, a: Vector, low: float = -inf, high: float = inf) -> Vector:
+        """Limit a vector; what is not a number stays so."""
+        a = a if low == -inf else self.where(a < low, low, a)
+        return a if high == inf else self.where(a > high, high, a)
 
     def plus(self, a: Integer, b: Integer) -> str:
         """Compute ``a + b`` of integers."""

@@ -244,7 +244,7 @@ class Writer:
                         now[place] = f.multiply_add(factor, weight, now[place])
             return now
 
-        totals: Sequence[Any] = [*sums, *[f.zeros()] * ((parts - 1) * len(sums))]
+        totals: Sequence[Any] = [*sums, *[Vector(f, "zeroinitializer")] * ((parts - 1) * len(sums))]
         rest = K if K <= SHORT else K % ROUND
         if rest < K:
             totals = f.loop(K - rest, lambda k, *now: products(k, ROUND, *now), *totals, step=ROUND)

@@ -77,12 +77,12 @@ class Stepwise(Strategy):
 
     def __call__(self, x: Floats, state: State, out: State) -> State:
         """Run T steps, see `Strategy`."""
-        N = x.shape[1]
-        every = max(1, TOLD // max(N, 1))
+        N, (step, sums_of) = x.shape[1], (self.step, self.sums)
+        every, shape = max(1, TOLD // max(N, 1)), (N, -1, self.H)
         for t, x_t in enumerate(x):
             # NumPy's functions may have other last digits for values that are apart.
-            sums = self.sums(x_t, state[0]).reshape(N, -1, self.H).swapaxes(0, 1)
-            state = self.step(np.ascontiguousarray(sums), out[0][t], *state)
+            sums = sums_of(x_t, state[0]).reshape(shape).swapaxes(0, 1)
+            state = step(np.ascontiguousarray(sums), out[0][t], *state)
             for array, after in zip(out[1:], state[1:], strict=False):
                 array[t] = after
             if not (t + 1) % every:
@@ -93,7 +93,7 @@ class Stepwise(Strategy):
         """Compute all sums of a step, (N, B * H)."""
         W_xh, W_hh, b_h = self.operands
         sums = row_products(contiguous(x_t), W_xh)
-        sums[:, self.operands.first_with_h :] += row_products(self.precision.operand(h), W_hh)
+        sums[:, len(b_h) - W_hh.shape[1] :] += row_products(self.precision.operand(h), W_hh)
         sums += b_h
         return sums
 
@@ -194,8 +194,10 @@ def row_products(rows: Floats, W: Floats) -> Floats:
         halves = [row_products(rows, half) for half in np.array_split(W, 2, axis=1)]
         return np.concatenate(halves, axis=1)
     rows = rows[:, None]  # (N, 1, K): a row product for each of N
-    height = K if K * H <= ONE_THREAD else ONE_THREAD // H
+    if K * H <= ONE_THREAD:
+        return (rows @ W)[:, 0]
+    height = ONE_THREAD // H
     total = rows[:, :, :height] @ W[:height]  # (N, 1, H)
     for start in range(height, K, height):
         total += rows[:, :, start : start + height] @ W[start : start + height]
-    return np.asarray(total[:, 0])
+    return total[:, 0]
