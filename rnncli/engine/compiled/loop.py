@@ -43,9 +43,8 @@ _compiling = Lock()  # two threads often want the same loop at once
 def can_compile(cell: Cell) -> bool:
     """Whether there is code for a step of a cell, and for all its activations."""
     activations = (f for f in cell.settings.values() if isinstance(f, Activation))
-    single = cell.weights.W_hh.dtype == np.float32
     known = all(f.name in FUNCTIONS for f in activations)
-    return cell.compilable and cell.inner is None and single and known
+    return cell.compilable and cell.weights.W_hh.dtype == np.float32 and known
 
 
 class CompiledCell:

@@ -169,8 +169,8 @@ class Cell:
 
     @property
     def compilable(self) -> bool:
-        """Whether every array of a step is an operand or `inner`."""
-        return True
+        """Whether every array of a step is an operand."""
+        return self.weights.w_ch is None and self.weights.W_hr is None and self.inner is None
 
     @property
     def operands(self) -> Operands:

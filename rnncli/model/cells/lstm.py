@@ -73,11 +73,6 @@ class LSTM(Cell):
         """The ends of the output activation, if h is not projected."""
         return None if self.weights.W_hr is not None else self.output_activation.ends
 
-    @property
-    def compilable(self) -> bool:
-        """Whether it has neither peepholes nor a projection."""
-        return self.weights.w_ch is None and self.weights.W_hr is None
-
     def step(self, n: Numbers, sums: Sequence[Any], *state: Any) -> tuple[Any, ...]:
         """Compute h_t and c_t."""
         (i, f, g, o), (_h, c) = sums, state
