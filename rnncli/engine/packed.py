@@ -1,6 +1,7 @@
 """Sequences side by side: which rows are steps of which, and their order in a batch."""
 
 from collections.abc import Callable
+from functools import cached_property
 from itertools import pairwise
 from typing import NamedTuple
 
@@ -101,10 +102,14 @@ class Packed:
             (slice(start, stop), (stop - start) // n, n)
             for (start, stop), n in zip(pairwise(edges), sizes, strict=True)
         ]
-        # The sequence of each packed row, its step, and its place in one sequence after another.
+        # The sequence and the step of each packed row.
         self.n = np.concatenate([np.tile(np.arange(n), T) for _, T, n in self.runs])
         self.t = np.repeat(np.arange(steps[-1]), np.repeat(sizes, np.diff(steps)))
-        self.places = (lengths.cumsum() - lengths)[self.n] + self.t
+
+    @cached_property
+    def places(self) -> Integers:
+        """Where each packed row stands in one sequence after another."""
+        return np.asarray((self.lengths.cumsum() - self.lengths)[self.n] + self.t)
 
     def cut(self, rows: Floats) -> list[Floats]:
         """View rows (R, K) as one array (T, N, K) a run."""
