@@ -176,7 +176,7 @@ class Network:
         layers = list(self.layers)
         for n, each in enumerate(layers):
             if isinstance(each, Recurrent):
-                layers[n] = Recurrent(*map(change, each.cells), **each.settings)
+                layers[n] = type(each)(*map(change, each.cells), **each.settings)
         return Network(*layers, last=self.last, front=self.front)
 
     def has_dtype(self, dtype: np.dtype[np.floating]) -> bool:
