@@ -1,11 +1,10 @@
-"""Cells and a layer that rnncli does not know, and their steps for the plain loop.
+"""A cell and a layer that rnncli does not know, and their steps for the plain loop.
 
 What runs them may not assume that the output is the state, that there is one gate,
-that the gates are one sum, or that every layer is recurrent.
+or that every layer is recurrent.
 """
 
 from collections.abc import Mapping, Sequence
-from functools import cached_property
 from typing import Any
 
 import loop
@@ -13,7 +12,7 @@ import numpy as np
 
 from rnncli.model.activations import SIGMOID, TANH
 from rnncli.model.arrays import Floats
-from rnncli.model.cells import Cell, Multiply, Numbers, Operands, Weights
+from rnncli.model.cells import Cell, Multiply, Numbers, Weights
 from rnncli.model.layers import Stateless
 
 
@@ -46,33 +45,6 @@ class Leaky(Cell):
         return type(self)(weights, **{"keep": self.keep, **settings})
 
 
-class Gated(Leaky):
-    """The same, but g comes from ``(i * h_{t-1}) @ W_g``: its gates are not one sum."""
-
-    @property
-    def sum_names(self) -> tuple[str, ...]:
-        return ("g", "i")
-
-    @cached_property
-    def operands(self) -> Operands:
-        H = self.hidden_size
-        turned = (np.concatenate([W[..., H:], W[..., :H]], axis=-1) for W in self.weights[:3])
-        W_xh, W_hh, b_h = turned  # g, then i
-        return Operands(W_xh, np.ascontiguousarray(W_hh[:, H:]), b_h)
-
-    @cached_property
-    def inner(self) -> Floats:
-        return np.ascontiguousarray(self.weights.W_hh[:, self.hidden_size :])
-
-    def step(self, n: Numbers, sums: Sequence[Any], *state: Any) -> tuple[Any, ...]:
-        (g, i), (h, c) = sums, state
-        i = n.apply(SIGMOID, i)
-        g = n.apply(TANH, g + n.product(i * h, self.inner, "W_hh[g]"))
-        keep = np.full(self.hidden_size, self.keep, self.weights.b_h.dtype)
-        c = n.weight(keep, "keep") * c + i * g  # which no kind of number carries along time
-        return n.apply(TANH, c), c
-
-
 class Head(Stateless):
     """A layer without state: ``y_t = x_t @ W``."""
 
@@ -87,23 +59,20 @@ class Head(Stateless):
 
 
 def step_of(cell: Leaky, w: dict[str, Any], dot: Any) -> Any:
-    W_i, W_g = np.split(w["W_hh"], 2, axis=1)
-
     def step(x: Any, h: Any, c: Any) -> tuple[Any, Any]:
-        i, g = (dot(x, w["W_xh"]) + w["b_h"]).reshape(2, -1)
-        i = loop.sigmoid(i + dot(h, W_i))
-        c = cell.keep * c + i * np.tanh(g + dot(i * h if isinstance(cell, Gated) else h, W_g))
+        i, g = (dot(x, w["W_xh"]) + dot(h, w["W_hh"]) + w["b_h"]).reshape(2, -1)
+        c = cell.keep * c + loop.sigmoid(i) * np.tanh(g)
         return np.tanh(c), c
 
     return step
 
 
-loop.STEPS |= {Leaky: step_of, Gated: step_of}
+loop.STEPS[Leaky] = step_of
 loop.ROWS[Head] = lambda layer, x, _: x @ layer.W
 
 
-def drawn(kind: type[Leaky], I: int, H: int, seed: int) -> Leaky:
+def drawn(I: int, H: int, seed: int) -> Leaky:
     random = np.random.RandomState(seed)
     shapes = ((I, 2 * H), (H, 2 * H), (2 * H,))
     arrays = (random.uniform(-1, 1, shape) / np.sqrt(2 * H) for shape in shapes)
-    return kind(Weights(*(array.astype(np.float32) for array in arrays)))
+    return Leaky(Weights(*(array.astype(np.float32) for array in arrays)))

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
-from rnncli import Embedding, Network
+from rnncli import Network
 
 Arrays = list[np.ndarray[Any, Any]]
 BIASES = ("bias_ih", "bias_hh")
@@ -20,11 +20,10 @@ def check(network: Network, expected: Arrays, **tolerances: float) -> None:
     network : Network
     expected : list of arrays
     **tolerances
-        Of arrays by name, that of an embedding being ``table``; the others
-        have to be equal to the bit.
+        Of arrays by name; the others have to be equal to the bit.
     """
     named = [
-        ("table" if isinstance(layer, Embedding) else name, array)
+        (name, array)
         for layer in network.layers
         for arrays in (layer.arrays, *(cell.weights.arrays for cell in layer.cells))
         for name, array in arrays.items()
@@ -37,22 +36,17 @@ def check(network: Network, expected: Arrays, **tolerances: float) -> None:
 def torch_arrays(parameters: Mapping[str, ArrayLike], cell: str) -> Arrays:
     """Turn ``named_parameters()`` into arrays.
 
-    Those of an ``nn.Embedding`` are called ``embedding.weight``, those of an
-    ``nn.Linear`` ``head.weight`` and ``head.bias``.
+    Those of an ``nn.Linear`` are called ``head.weight`` and ``head.bias``.
     """
     named = {name: np.array(values, np.float32) for name, values in parameters.items()}
     listed: Arrays = []
     for name, array in named.items():
-        if name == "embedding.weight":
-            listed.append(array)
-        elif name == "head.weight":
+        if name == "head.weight":
             listed += [array.T, named["head.bias"]]
         elif name.startswith("weight_ih"):
             zeros = np.zeros(len(array), np.float32)
             both = [named.get(name.replace("weight_ih", bias), zeros) for bias in BIASES]
             listed += _torch_cell(cell, array, named[name.replace("_ih", "_hh")], *both)
-        elif name.startswith("weight_hr"):
-            listed.append(array.T)
     return listed
 
 
@@ -75,14 +69,12 @@ def keras_arrays(
     *,
     bias: bool = True,
     reset: str = "after",
-    embedding: Any = None,
     head: Any = None,
 ) -> Arrays:
     """Turn ``get_weights()`` into arrays; biases are zeros where there are none."""
     each = [np.array(values, np.float32) for values in weights]
-    below, above = each[: bool(embedding)], each[len(each) - 2 * bool(head) :]
-    recurrent = each[len(below) : len(each) - len(above)]
-    listed = below
+    above, listed = each[len(each) - 2 * bool(head) :], Arrays()
+    recurrent = each[: len(each) - len(above)]
     for start in range(0, len(recurrent), 2 + bias):
         kernel, recurrent_kernel, *biases = recurrent[start : start + 2 + bias]
         b_h = biases[0] if biases else np.zeros(kernel.shape[1], np.float32)

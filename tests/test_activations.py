@@ -1,6 +1,5 @@
 """Activations against values from elsewhere, the plain loop, and their own claims."""
 
-from math import isinf
 from typing import Any
 
 import loop
@@ -92,20 +91,6 @@ def test_no_number_stays_none(f: Activation) -> None:
 
 
 @EACH
-def test_no_slope_is_steeper(f: Activation) -> None:
-    a = np.linspace(-10, 10, 200_001)
-    steps = np.abs(np.diff(loop.function(f)(a))) / np.diff(a)
-    if isinf(f.slope):
-        assert not f.jumps
-        assert steps.max() > 2e4 or f.name == "power"  # power:1 is flat
-        return
-    jumps = steps > 100  # a jump within one step of 1e-4
-    assert jumps.sum() == f.jumps
-    assert steps[~jumps].max() <= f.slope * (1 + 1e-9)
-    assert f.slope < 1.001 * max(1, steps[~jumps].max())
-
-
-@EACH
 def test_ends_are_where_large_sums_lead(f: Activation) -> None:
     with np.errstate(all="ignore"):
         low, high = sorted(loop.function(f)(np.array([-1e6, 1e6])))
@@ -137,7 +122,7 @@ def test_defaults_are_onnxs() -> None:
         ("sin", "activation: expected one of tanh, relu, .*, got 'sin'"),
         ("tanh:1", "activation tanh: expected tanh, got tanh:1.0"),
         ("elu:1,2", "activation elu: expected elu:ALPHA, got elu:1.0,2.0"),
-        ("elu:x", "activation elu: not a number: 'x'"),
+        ("elu:1,x", "activation elu: not a number: '1,x'"),
         ("elu:", "activation elu: not a number: ''"),
         ("elu:nan", "activation elu: expected elu:ALPHA, got elu:nan"),
         ("affine", "activation affine: expected affine:ALPHA,BETA, got affine"),

@@ -3,26 +3,22 @@
 import loop
 import numpy as np
 import pytest
-from any_cell import Gated, Head, Leaky, drawn
+from any_cell import Head, Leaky, drawn
 from conftest import RUNNABLE, runnable
 
 import rnncli
 from rnncli import Network, Recurrent, Rows, Weights
 from rnncli.engine.precision import PRECISIONS
-from rnncli.engine.state import fingerprint
 from rnncli.engine.stream import Carried
-from rnncli.engine.unroll import has_loop
+from rnncli.engine.unroll import Compiled
 from rnncli.explain.steps import Wanted, explain_steps
 from rnncli.verify.case import Case
 from rnncli.verify.steps import case_step_errors, largest_step_error
 
-KINDS = [Leaky, Gated]
 
-
-@pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("unroll", ["auto", *RUNNABLE])
-def test_every_strategy(kind: type[Leaky], unroll: str) -> None:
-    network, random = Network(drawn(kind, 3, 5, seed=1)), np.random.RandomState(2)
+def test_every_strategy(unroll: str) -> None:
+    network, random = Network(drawn(3, 5, seed=1)), np.random.RandomState(2)
     long = unroll in ("auto", "parallel")
     for T, N in [(40, 1), (40, 3), *([(9_001, 1), (9_001, 2)] if long else [])]:
         x = random.normal(size=(N, T, 3)).astype("f")
@@ -38,7 +34,7 @@ def test_every_strategy(kind: type[Leaky], unroll: str) -> None:
 @pytest.mark.parametrize(("precision", "within"), [("float64", 1e-13), ("bfloat16", 1e-6)])
 def test_every_precision(precision: str, within: float) -> None:
     """Three steps: later, a value falls on the other side of a rounding."""
-    network = Network(drawn(Gated, 3, 5, seed=3))
+    network = Network(drawn(3, 5, seed=3))
     x = np.random.RandomState(4).normal(size=(3, 3)).astype("f")
     right = loop.run(network, x, operand=loop.OPERANDS[precision])
     for unroll in runnable(precision):
@@ -46,20 +42,16 @@ def test_every_precision(precision: str, within: float) -> None:
         np.testing.assert_allclose(h, right.outputs[0], rtol=0, atol=within)
 
 
-@pytest.mark.parametrize("kind", KINDS)
-def test_an_array_that_is_no_operand_is_not_compiled(kind: type[Leaky]) -> None:
-    assert not has_loop(drawn(kind, 3, 5, seed=1))
+def test_an_array_that_is_no_operand_is_not_compiled() -> None:
+    assert Compiled(drawn(3, 5, seed=1), PRECISIONS["float32"]).loop is None
 
 
 @pytest.mark.parametrize("precision", PRECISIONS)
-@pytest.mark.parametrize("kind", KINDS)
-def test_every_step_is_judged_by_the_equation_of_the_cell(
-    kind: type[Leaky], precision: str
-) -> None:
-    random, cell = np.random.RandomState(6), drawn(kind, 3, 5, seed=1)
+def test_every_step_is_judged_by_the_equation_of_the_cell(precision: str) -> None:
+    random, cell = np.random.RandomState(6), drawn(3, 5, seed=1)
     dtype = PRECISIONS[precision].dtype
     x, h0 = random.normal(size=(3, 40, 3)), random.uniform(-1, 1, (3, 20))
-    layers = [Recurrent(cell, drawn(kind, 3, 5, seed=2), direction="bidirectional")]
+    layers = [Recurrent(cell, drawn(3, 5, seed=2), direction="bidirectional")]
     case = Case(
         Network(*layers), x.astype(dtype), h0.astype(dtype), np.array([40, 7, 39]), precision
     )
@@ -76,24 +68,17 @@ def test_every_step_is_judged_by_the_equation_of_the_cell(
         assert errors[n, t, unit] > 1
 
 
-I_T = "i_t = sigmoid(x_t @ W_xh[i] + h_{t-1} @ W_hh[i] + b_h[i])"
-C_T, H_T = "c_t = keep c_{t-1} + i_t g_t", "h_t = tanh(c_t)"
-EQUATIONS = {
-    Leaky: [I_T, "g_t = tanh(x_t @ W_xh[g] + h_{t-1} @ W_hh[g] + b_h[g])", C_T, H_T],
-    Gated: [
-        I_T,
-        "i_t h_{t-1} = i_t h_{t-1}",
-        "g_t = tanh(x_t @ W_xh[g] + b_h[g] + (i_t h_{t-1}) @ W_hh[g])",
-        C_T,
-        H_T,
-    ],
-}
+EQUATIONS = [
+    "i_t = sigmoid(x_t @ W_xh[i] + h_{t-1} @ W_hh[i] + b_h[i])",
+    "g_t = tanh(x_t @ W_xh[g] + h_{t-1} @ W_hh[g] + b_h[g])",
+    "c_t = keep c_{t-1} + i_t g_t",
+    "h_t = tanh(c_t)",
+]
 
 
 @pytest.mark.parametrize("precision", PRECISIONS)
-@pytest.mark.parametrize("kind", KINDS)
-def test_every_step_is_explained(kind: type[Leaky], precision: str) -> None:
-    network = Network(drawn(kind, 3, 5, seed=1))
+def test_every_step_is_explained(precision: str) -> None:
+    network = Network(drawn(3, 5, seed=1))
     x = np.random.RandomState(7).normal(size=(4, 3)).astype("f")
     ran = rnncli.run(network, x, precision=precision, unroll="stepwise", all_states=True)
     assert ran.c is not None
@@ -101,7 +86,7 @@ def test_every_step_is_explained(kind: type[Leaky], precision: str) -> None:
     steps = explain_steps(network, [Rows(x)], Wanted(1), start, precision=precision)
     for t, step in enumerate(steps):
         quantities = step.layers[0].cells[0].quantities
-        assert [f"{q.name} = {q.equation}" for q in quantities] == EQUATIONS[kind]
+        assert [f"{q.name} = {q.equation}" for q in quantities] == EQUATIONS
         of_c, of_h = (q.values for q in quantities[-2:])
         assert np.array_equal(of_c, ran.c[t])
         assert np.array_equal(of_h, ran.h[t])
@@ -113,7 +98,7 @@ def test_every_step_is_explained(kind: type[Leaky], precision: str) -> None:
 
 def test_a_layer_that_explain_does_not_know_is_its_output() -> None:
     head = Head(np.random.RandomState(5).normal(size=(5, 2)).astype("f"))
-    network = Network(drawn(Leaky, 1, 5, seed=1), head)
+    network = Network(drawn(1, 5, seed=1), head)
     x = np.ones((3, 1), "f")
     (step,) = explain_steps(network, [Rows(x)], Wanted(), Carried(np.zeros(10)))
     (y_t,) = step.layers[1].cells[0].quantities
@@ -124,11 +109,10 @@ def test_a_layer_that_explain_does_not_know_is_its_output() -> None:
     assert np.array_equal(step.layers[1].cells[0].inputs["x_t"], step.h)
 
 
-@pytest.mark.parametrize("kind", KINDS)
-def test_runs_join_only_where_every_array_of_the_state_has_converged(kind: type[Leaky]) -> None:
+def test_runs_join_only_where_every_array_of_the_state_has_converged() -> None:
     """c is near 100, where tanh(c) is 1 whatever c is: h alone would join two runs at once."""
     b_h = np.array([9, 9], "f")
-    cell = kind(Weights(np.zeros((1, 2), "f"), np.zeros((1, 2), "f"), b_h), keep=0.99)
+    cell = Leaky(Weights(np.zeros((1, 2), "f"), np.zeros((1, 2), "f"), b_h), keep=0.99)
     states = rnncli.run(Network(cell), np.zeros((20_000, 1), "f"), unroll="parallel")
     c = loop.sigmoid(9) * np.tanh(9) / (1 - 0.99)
     assert states.h_n[1] == pytest.approx(c, rel=1e-5)
@@ -136,9 +120,7 @@ def test_runs_join_only_where_every_array_of_the_state_has_converged(kind: type[
 
 def test_rows_that_the_input_masks() -> None:
     head = Head(np.random.RandomState(5).normal(size=(3, 2)).astype("f"))
-    network = Network(
-        Head(np.ones((1, 2), "f")), drawn(Leaky, 2, 3, 5), drawn(Gated, 3, 3, 5), head
-    )
+    network = Network(Head(np.ones((1, 2), "f")), drawn(2, 3, 5), drawn(3, 3, 5), head)
     x = np.array([[np.nan], [1], [np.nan], [2]], "f")
     masked = np.isnan(x[:, 0])
     (block,) = rnncli.stream(network, [Rows(x, masked=masked)], all_layers=True)
@@ -160,19 +142,7 @@ def test_a_network_without_any_state() -> None:
     assert block.h.tolist() == [[2, 2, 2]] * 3
 
 
-def test_networks_with_other_settings_have_other_fingerprints() -> None:
-    weights = drawn(Leaky, 2, 3, 0).weights
-    networks = [
-        Network(Leaky(weights)),
-        Network(Gated(weights)),
-        Network(Leaky(weights, keep=0.4)),
-        Network(Leaky(weights), Head(np.ones((3, 1), "f"))),
-        Network(Leaky(weights), Head(np.full((3, 1), 2, "f"))),
-    ]
-    assert len({fingerprint(network, "float32") for network in networks}) == len(networks)
-
-
 def test_two_directions_of_unlike_size_are_refused() -> None:
     wide = rnncli.seeded(2, 4).layers[0].cells[0]
     with pytest.raises(ValueError, match="both directions have to have as many hidden units"):
-        Recurrent(drawn(Leaky, 2, 2, seed=0), wide, direction="bidirectional")
+        Recurrent(drawn(2, 2, seed=0), wide, direction="bidirectional")

@@ -25,41 +25,36 @@ pytestmark = pytest.mark.skipif("compiled" not in RUNNABLE, reason="needs the ex
 # Sizes about lanes (4 to 16), panels of them, and the rows of a matrix that are no loop (32).
 FEWER = [1, 3, 4, 5, 7, 8, 9, 15, 17, 31, 33, 40, 65]
 SIZES = [*range(1, 34), 63, 64, 65, 100, 255, 257] if NIGHTLY else [*FEWER, 13, 16, 32, 256]
-# A GRU that resets h before the product has one within the step.
-KINDS = [*CELLS, "gru before"]
 # About the inputs that are projected by BLAS.
 INPUTS = [1, 2, loop.FEW_INPUTS, loop.FEW_INPUTS + 1, 40]
 
 
-def make(kind: str, I: int, H: int, fill: Callable[..., Any], dtype: Any = "f") -> Cell:
-    name, _, reset = kind.partition(" ")
-    shapes = weight_shapes(I, H, CELLS[name].gates).values()
-    cell = CELLS[name](Weights(*(fill(size=shape).astype(dtype) for shape in shapes)))
-    return cell.replaced(reset=reset) if reset else cell
+def make(kind: str, I: int, H: int, fill: Callable[..., Any]) -> Cell:
+    shapes = weight_shapes(I, H, CELLS[kind].gates).values()
+    return CELLS[kind](Weights(*(fill(size=shape).astype("f") for shape in shapes)))
 
 
-def draw(kind: str, I: int, H: int, dtype: Any = "f") -> Cell:
+def draw(kind: str, I: int, H: int) -> Cell:
     random, k = np.random.RandomState(100 * I + H), 1 / np.sqrt(H)
-    return make(kind, I, H, lambda size: random.uniform(-k, k, size), dtype)
+    return make(kind, I, H, lambda size: random.uniform(-k, k, size))
 
 
 @pytest.mark.parametrize("name", MACHINES)
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", CELLS)
 def test_every_size_is_near_the_plain_loop(
     kind: str, name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     chosen = machine(name)
     monkeypatch.setattr(loop, "this_machine", lambda: chosen)
-    rest = zip(cycle(INPUTS), cycle(range(1, 10)), cycle(["float32", "float64"]), strict=False)
-    for H, (I, N, precision) in zip(SIZES if name == "this" else FEWER, rest, strict=False):
-        random, dtype, T = np.random.RandomState(N), PRECISIONS[precision].dtype, 6 + H % 2
-        network = rnncli.Network(draw(kind, I, H, dtype))
-        x, h0 = random.normal(size=(N, T, I)), random.uniform(-1, 1, (N, network.state_size))
-        x, h0 = x.astype(dtype), h0.astype(dtype)
-        found = rnncli.run(network, x, h0, precision=precision, unroll="compiled")
+    rest = zip(cycle(INPUTS), cycle(range(1, 10)), strict=False)
+    for H, (I, N) in zip(SIZES if name == "this" else FEWER, rest, strict=False):
+        random, T, atol = np.random.RandomState(N), 6 + H % 2, 20 * float(np.finfo("f").eps)
+        network = rnncli.Network(draw(kind, I, H))
+        x = random.normal(size=(N, T, I)).astype("f")
+        h0 = random.uniform(-1, 1, (N, network.state_size)).astype("f")
+        found = rnncli.run(network, x, h0, unroll="compiled")
         for n in range(N):
             expected = plain.run(network, x[n], h0[n])
-            atol = 20 * float(np.finfo(dtype).eps)
             np.testing.assert_allclose(found.h[n], expected.outputs[-1], atol=atol, rtol=0)
             np.testing.assert_allclose(found.h_n[n], expected.h_n, atol=atol, rtol=0)
 
@@ -100,7 +95,7 @@ VIEWS: dict[str, Callable[[Floats], Floats]] = {
 
 
 @pytest.mark.parametrize("I", [1, 3, 40])
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", CELLS)
 def test_blocks_and_strides_change_nothing(
     kind: str, I: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -124,7 +119,7 @@ def test_blocks_and_strides_change_nothing(
             assert np.isnan(wide).all()  # nothing was written elsewhere
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", CELLS)
 def test_states_overflow_as_they_do_in_numpy(kind: str) -> None:
     """Weights that are powers of two, so that no rounding moves the step at which it happens."""
     for f in OF_LAYERS:
@@ -141,7 +136,7 @@ def test_states_overflow_as_they_do_in_numpy(kind: str) -> None:
 
 
 @pytest.mark.parametrize("value", [np.nan, inf, -inf])
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", CELLS)
 def test_a_state_that_is_no_number_stays_in_its_sequence(kind: str, value: float) -> None:
     cell, x = draw(kind, 3, 20), normal(9, 6, 3)
     expected = run(cell, x)
@@ -153,20 +148,20 @@ def test_a_state_that_is_no_number_stays_in_its_sequence(kind: str, value: float
         assert one[..., others, :].tobytes() == right[..., others, :].tobytes()
 
 
-def test_peepholes_and_a_projection_run_by_numpy() -> None:
+def test_peepholes_a_projection_and_an_early_reset_run_by_numpy() -> None:
     cell, x = draw("lstm", 3, 4), normal(5, 2, 3)
-    for name, shape in (("w_ch", (12,)), ("W_hr", (4, 4))):
-        other = cell.replaced(cell.weights._replace(**{name: normal(*shape)}))
+    peepholes, projection = {"w_ch": normal(12)}, {"W_hr": normal(4, 4)}
+    others = [cell.replaced(cell.weights._replace(**each)) for each in (peepholes, projection)]
+    for other in (*others, draw("gru", 3, 4).replaced(reset="before")):
         assert bits(run(other, x)) == bits(run(other, x, unroll="projected"))
 
 
-def test_each_setting_and_type_has_a_loop(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_each_setting_has_a_loop(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(loop, "CACHED", 2)
     monkeypatch.setattr(loop, "_loops", {})
     cell, x = draw("rnn", 2, 5), normal(4, 2)
-    for precision, atol in (("float32", 1e-6), ("float64", 1e-15)):
-        for f in ("tanh", "leaky_relu:0.0", "leaky_relu:0.5", "tanh"):
-            network = rnncli.Network(cell.replaced(activation=parse(f)))
-            h = [rnncli.run(network, x, precision=precision, unroll=name).h for name in UNROLLS]
-            np.testing.assert_allclose(h[-1], h[0], atol=atol, rtol=0)
+    for f in ("tanh", "leaky_relu:0.0", "leaky_relu:0.5", "tanh"):
+        network = rnncli.Network(cell.replaced(activation=parse(f)))
+        h = [rnncli.run(network, x, unroll=name).h for name in UNROLLS]
+        np.testing.assert_allclose(h[-1], h[0], atol=1e-6, rtol=0)
     assert len(loop._loops) == 2

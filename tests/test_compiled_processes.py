@@ -20,29 +20,14 @@ INSTALL = "pip install 'rnncli[fast]'"
 UPGRADE = "upgrade it: pip install -U llvmlite"
 
 
-def parse_without_ptr(text: str) -> None:
-    """Parse as LLVM did before its version 15."""
-    if "ptr" in text:
-        raise RuntimeError("LLVM IR parsing error\n<string>:1:22: error: expected type\n")
-
-
 def fail() -> None:
     raise OSError("GLIBC\n2.99")
 
 
-# What an older one has, as far as it goes before it reads code.
-OLD: dict[str, Any] = {
-    "initialize_native_target": lambda: None,
-    "initialize_native_asmprinter": lambda: None,
-    "get_host_cpu_name": str,
-    "get_host_cpu_features": lambda: type("Features", (dict,), {"flatten": str})(),
-    "parse_assembly": parse_without_ptr,
-}
 # Functions of ``llvmlite.binding``, and the message.
 FAULTS: dict[str, tuple[dict[str, Any] | None, str]] = {
     "none": (None, f"not installed: {INSTALL}"),
     "empty": ({}, f"has no attribute 'initialize_native_target'; {UPGRADE}"),
-    "too old": (OLD, f"error: expected type; {UPGRADE}"),
     "broken": ({"initialize_native_target": fail}, f"fails: GLIBC 2.99; {UPGRADE}"),
 }
 

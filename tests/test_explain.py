@@ -4,7 +4,7 @@ import json
 import re
 from collections.abc import Iterator, Mapping
 from itertools import chain, pairwise
-from math import inf, isinf
+from math import inf
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -16,7 +16,7 @@ from click.testing import CliRunner
 from conftest import NIGHTLY
 from hypothesis import assume, given, reject, settings
 from hypothesis import strategies as st
-from networks import NetworkCase
+from networks import NetworkCase, slope
 from stacks import invoke, stacks
 
 import rnncli
@@ -124,8 +124,7 @@ class Checked:
             f = activation(name, *map(float, filter(None, parameters.split(","))))
             expected = reference.activated(f, a, quantity.get("clip", inf))
             # A function with parameters takes them as the float type has them.
-            slope = 1 if isinf(f.slope) else f.slope
-            size = slope * np.maximum(np.abs(expected), np.maximum(1, np.abs(a)))
+            size = slope(f) * np.maximum(np.abs(expected), np.maximum(1, np.abs(a)))
         close(quantity["values"], expected, size, self.eps, 8)
 
     def check_equation(self, quantity: Item) -> None:

@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 import numpy as np
 import pytest
-from conftest import RUNNABLE, runnable
+from conftest import runnable
 from networks import gated_cell
 
 from rnncli.engine.precision import PRECISIONS
@@ -152,25 +152,6 @@ def test_a_wrong_port_is_far_above_the_bound(name: str, change: Callable[[Cell],
     error = largest_step_error(case, theirs)
     assert error is not None
     assert error > 100
-
-
-@pytest.mark.parametrize("name", KINDS)
-def test_units_of_unlike_size_and_dead_ones_are_right(name: str) -> None:
-    cell = drawn(name, 3, 6, scale=3.0)
-    sizes = np.array([1, 1e-3, 1e-7, 0, 1, 30])
-
-    def sized(array: Floats) -> Floats:
-        gates = array.reshape(*array.shape[:-1], -1, 6)
-        return np.asarray(gates * sizes, "f").reshape(array.shape)
-
-    cell = changed(cell, **{each: sized(cell.weights.arrays[each]) for each in ALL})
-    for scale in (0, 1e-20, 1, 100):
-        case = case_of(Network(Recurrent(cell)), T=30, scale=scale)
-        assert all(worst(case, unroll) < RIGHT["float32"] for unroll in RUNNABLE)
-    nothing = Network(Recurrent(cell)).with_cells(
-        lambda each: each.replaced(each.weights.converted(lambda _, array: array * 0))
-    )
-    assert all(worst(case_of(nothing), unroll) < RIGHT["float32"] for unroll in RUNNABLE)
 
 
 @pytest.mark.parametrize("precision", ["float32", "float64"])

@@ -49,16 +49,18 @@ def threads(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> 
 
 
 @pytest.fixture
-def one_by_one(monkeypatch: pytest.MonkeyPatch) -> list[int]:
-    """Count the segments that have not converged, of each run in segments."""
+def unconverged(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """Count the segments that have not converged, of each sweep that corrects them."""
     counts: list[int] = []
-    right = module.Parallel.run_in_order
+    right = module.Segments.run
 
-    def counted(self: Any, segments: Any, left: Any) -> None:
-        counts.append(len(left))
-        right(self, segments, left)
+    def counted(self: Any, chosen: Any, starts: Any, *, again: bool) -> Any:
+        left = right(self, chosen, starts, again=again)
+        if again:
+            counts.append(len(left))
+        return left
 
-    monkeypatch.setattr(module.Parallel, "run_in_order", counted)
+    monkeypatch.setattr(module.Segments, "run", counted)
     return counts
 
 
@@ -76,11 +78,11 @@ def one_by_one(monkeypatch: pytest.MonkeyPatch) -> list[int]:
 @pytest.mark.parametrize("N", [1, 3])
 @pytest.mark.usefixtures("threads")
 def test_a_contracting_network_runs_in_segments(
-    one_by_one: list[int], cell: str, I: int, H: int, N: int
+    unconverged: list[int], cell: str, I: int, H: int, N: int
 ) -> None:
     network, x = rnncli.seeded(I, H, 1, "torch", cell=cell), inputs(9_001, I, N)
     h = run(network, x)
-    assert set(one_by_one) == {0}
+    assert set(unconverged) == {0}
     # Right code stays far below the bound; a join may add its share of it.
     assert worst(network, x, h) < 0.5
     # Such networks shrink what differs: whole runs stay together, at a few roundings.
@@ -89,13 +91,13 @@ def test_a_contracting_network_runs_in_segments(
 
 @pytest.mark.parametrize("unroll", ["auto", "parallel"])
 def test_sequences_of_unequal_lengths_run_in_segments_while_they_are_long(
-    one_by_one: list[int], unroll: str, monkeypatch: pytest.MonkeyPatch
+    unconverged: list[int], unroll: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("rnncli.engine.unroll.Auto.compiles", False)
+    monkeypatch.setattr("rnncli.engine.unroll.Auto.compiled", None)
     network, x = rnncli.seeded(1, 4, 1, "torch"), inputs(9_001, 1, 3)
     lengths = [30, 9_001, 8_000]
     h = run(network, x, unroll, lengths=lengths)
-    assert one_by_one == [0]  # the steps that two sequences have, and not the third
+    assert unconverged == [0]  # the steps that two sequences have, and not the third
     for n, T in enumerate(lengths):
         assert worst(network, x[n : n + 1, :T], h[n : n + 1, :T]) < 0.5
         assert not h[n, T:].any()
@@ -108,14 +110,14 @@ def test_rounded_operands_give_the_bits_of_one_by_one() -> None:
     assert np.mean(h == alone) > 0.99
 
 
-def test_a_network_that_is_not_contracting_runs_in_no_segments(one_by_one: list[int]) -> None:
+def test_a_network_that_is_not_contracting_runs_in_no_segments(unconverged: list[int]) -> None:
     network, x = rnncli.seeded(1, 16, 1), inputs(20_000, 1)
     assert run(network, x).tobytes() == run(network, x, "projected").tobytes()
-    assert one_by_one == []
+    assert unconverged == []
 
 
 @pytest.mark.usefixtures("threads")
-def test_segments_that_never_converge_are_run_one_by_one(one_by_one: list[int]) -> None:
+def test_segments_that_never_converge_are_run_one_by_one(unconverged: list[int]) -> None:
     """A latch: large inputs set it, and with none it stays as it was for ever.
 
     It is contracting wherever a probe is, and remembers in between.
@@ -126,7 +128,7 @@ def test_segments_that_never_converge_are_run_one_by_one(one_by_one: list[int]) 
     silent = np.arange(T) % (T // module.PROBES) > 1_000
     x[0, silent] = 0
     h = run(latch, x)
-    assert one_by_one[0] > 0
+    assert unconverged[0] > 0
     assert worst(latch, x, h) < 0.5
     # From zero and without input it would stay at zero: only the true state gives ±0.957.
     assert np.abs(h[0, silent]).min() > 0.9

@@ -9,7 +9,7 @@ from typing import NamedTuple
 import numpy as np
 import pytest
 from conftest import NIGHTLY, RUNNABLE, runnable
-from networks import ALL_ACTIVATIONS
+from networks import ALL_ACTIVATIONS, slope
 
 import rnncli
 from rnncli.engine.precision import PRECISIONS
@@ -45,8 +45,8 @@ def case_of(seed: int) -> Case:
     if random.random() < 0.5:
         unit *= 10.0 ** random.uniform(0, 7)  # above 1 too
     # How much of itself a unit carries on: time constants from none to a hundred steps.
-    own = (1 - 10 ** -random.uniform(0, 2, H)) * random.choice([0, 1, 1, -1], H) / f.slope
-    among = random.normal(size=(H, H)) * (random.random((H, H)) < 0.5) / f.slope
+    own = (1 - 10 ** -random.uniform(0, 2, H)) * random.choice([0, 1, 1, -1], H) / slope(f)
+    among = random.normal(size=(H, H)) * (random.random((H, H)) < 0.5) / slope(f)
     among = np.triu(among, 1) if random.random() < 0.8 else 0.3 * among / np.sqrt(H)
     W_hh = (np.diag(own) + among) * unit / unit[:, None]
     W_xh = random.normal(size=(I, H)) * (random.random((I, H)) < 0.8) * unit / feature[:, None]

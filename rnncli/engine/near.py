@@ -2,8 +2,7 @@
 
 Running error analysis: every operation bounds its own rounding and passes on
 that of its operands (Higham (2002), "Accuracy and Stability of Numerical
-Algorithms", section 3.3). A step taken with `Near` numbers (`Cell.step`) gives
-its values and its error bounds at once.
+Algorithms", section 3.3).
 """
 
 from math import inf
@@ -14,22 +13,20 @@ import numpy as np
 from rnncli.engine.precision import PRECISIONS
 from rnncli.model.activations import Activation, clipped
 from rnncli.model.arrays import Floats, Integers
-from rnncli.model.cells import Cell
+from rnncli.model.cells import Cell, Numbers
 
 
 class Near:
     """Values in float64, and how far `off` a right program may be that has a `precision`.
 
-    The bounds of the operations, each operation off by half a unit of the
-    last place, doubled, with da and db for how far a and b are off::
+    The bounds, with da and db for how far a and b are off::
 
         a + b     da + db + eps |a + b|
         a b       |a| db + |b| da + da db + eps |a b|
         f(a)      max |f(a +- da) - f(a)| + 8 eps max(1, |f(a)|)
         exp(a)    max |exp(a +- da) - exp(a)| + 8 eps exp(a)
 
-    That of f(a) is tight where f is steep, flat, clipped or jumps, and
-    allows for functions that are exact only to a few units of 1: the tanh of
+    That of f(a) allows for functions that are exact only to a few units of 1: the tanh of
     ONNX Runtime 1.32 to 2.7 eps, its sigmoid to 1.4 eps.
     """
 
@@ -42,36 +39,27 @@ class Near:
         return float(np.finfo(PRECISIONS[self.precision].dtype).eps)
 
     def __getitem__(self, rows: "slice | Integers") -> Self:
-        """Return some of the rows."""
         return self.of(self.value[rows], self.off[rows])
 
     def __add__(self, other: Self) -> Self:
-        """Add values that a program has rounded."""
         value = self.value + other.value
         return self.of(value, self.off + other.off + self.eps * np.abs(value))
 
     def __mul__(self, other: Self) -> Self:
-        """Multiply element by element."""
         value, a, b = self.value * other.value, np.abs(self.value), np.abs(other.value)
         off = a * other.off + b * self.off + self.off * other.off
         return self.of(value, off + self.eps * np.abs(value))
 
     def activate(self, f: Activation, clip: float = inf) -> Self:
         """Compute ``f(a)`` for values limited to ±`clip`."""
-        value, *sides = (
-            self.function(f, a, clip)
-            for a in (self.value, self.value - self.off, self.value + self.off)
-        )
+        inputs = (self.value, self.value - self.off, self.value + self.off)
+        value, *sides = (self.function(f, a, clip) for a in inputs)
         off = np.max([np.abs(side - value) for side in sides], axis=0)
         least = 0 if f.name == "exponential" else 1
         return self.of(value, off + 8 * self.eps * np.maximum(least, np.abs(value)))
 
     def mix(self, other: Self, share: Self) -> Self:
-        """Compute ``z a + (1 - z) b`` for a share z of this.
-
-        It is off by ``|a - b| dz + |z| da + |1 - z| db``, and by two units of
-        each term, however it is written.
-        """
+        """Compute ``z a + (1 - z) b`` for a share z of this, however it is written."""
         a, b, z = self.value, other.value, share.value
         terms = np.abs(z * a) + np.abs(z * b) + np.abs((1 - z) * b)
         off = (np.abs(a - b) + self.off + other.off) * share.off
@@ -79,12 +67,9 @@ class Near:
         return self.of(z * a + (1 - z) * b, off + 2 * self.eps * terms)
 
     def multiply(self, W: Floats, start: Floats | float, terms: int) -> Self:
-        """Compute ``start + a @ W``, part of a sum of so many terms.
+        """Compute ``start + a @ W``, part of a sum of so many terms that is taken in any order.
 
-        It is off by ``(terms + 4) eps (|a| @ |W| + |start|) + da @ |W|``:
-        the sum may be taken in any order. Where a precision rounds operands,
-        da is how far apart the rounded ones may be, doubled: nothing, unless
-        a is within da of the middle between two neighbours.
+        Where a precision rounds operands, da is how far apart the rounded ones may be, doubled.
         """
         size, operand = np.abs(W).astype(np.float64), self.operand(self.value)
         moved = self.off
@@ -116,14 +101,8 @@ class Near:
         return type(self)(value, off, self.precision)
 
 
-class NearNumbers:
-    """`Near` as a kind of number for `Cell.step`.
-
-    Parameters
-    ----------
-    like : Near
-        Any number of the precision.
-    """
+class NearNumbers(Numbers):
+    """`Near` as a kind of number for `Cell.step`; `like` is any number of the precision."""
 
     def __init__(self, like: Near) -> None:
         self.like = like
@@ -139,10 +118,6 @@ class NearNumbers:
     def weight(self, w: Floats, name: str) -> Near:  # noqa: ARG002
         """Take weights as exact."""
         return self.like.of(w.astype(np.float64), np.zeros(w.shape))
-
-    def carry(self, c: Near, f: Near, added: Near) -> Near:
-        """Compute ``f c + added``."""
-        return f * c + added
 
     def mix(self, z: Near, a: Near, b: Near) -> Near:
         """Compute ``z a + (1 - z) b``."""

@@ -20,10 +20,7 @@ class Precision(NamedTuple):
         return self.mantissa is not None
 
     def operand(self, values: Floats) -> Floats:
-        """Round an array to what a product takes of it.
-
-        Biases are added, not multiplied, and so are never rounded by it.
-        """
+        """Round an array to what a product takes of it."""
         return values if self.mantissa is None else round_mantissa(values, self.mantissa)
 
     def convert(self, name: str, array: Floats) -> Floats:
@@ -33,11 +30,7 @@ class Precision(NamedTuple):
 
 
 def round_mantissa(values: Floats, bits: int) -> Floats:
-    """Round float32 values to a shorter mantissa, halves to even.
-
-    The sign and the eight exponent bits stay, as in NVIDIA's TF32 (10
-    explicit mantissa bits) and Google's bfloat16 (7).
-    """
+    """Round float32 values to a shorter mantissa, halves to even, as TF32 and bfloat16 do."""
     dropped = 23 - bits
     pattern = np.ascontiguousarray(values, dtype=np.float32).view(np.uint32)
     # Just under half a unit of the last kept bit, plus that bit itself,

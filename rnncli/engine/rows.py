@@ -99,28 +99,25 @@ def join(blocks: Sequence[Rows]) -> Rows:
     if len({rows.key is None for rows in blocks}) > 1:
         raise ValueError("key: expected keys in all blocks or in none")
     if any(rows.masked is not None for rows in blocks):
-        masks = ((rows, np.zeros(len(rows.x), bool)) for rows in blocks)
-        blocks = [r._replace(masked=none if r.masked is None else r.masked) for r, none in masks]
+        blocks = [
+            rows._replace(masked=np.zeros(len(rows.x), bool)) if rows.masked is None else rows
+            for rows in blocks
+        ]
     return Rows(*map(concatenate, zip(*blocks, strict=True)))
 
 
 def steps_in_block(values: int, most: int, rows: int | None = None) -> int:
     """Count the steps in a block: `most`, or fewer where each has many values.
 
-    With `rows`, how many steps there are in all, the blocks are equal, so that
-    the last is not too short to run in segments.
+    The blocks of so many `rows` are equal, so that the last can run in segments too.
     """
     steps = max(1, min(most, BLOCK_VALUES // values))
     return ceil(rows / ceil(rows / steps)) if rows else steps
 
 
 def in_blocks(pieces: Iterable[Rows], steps: int) -> Iterator[Rows]:
-    """Cut rows into blocks of so many steps; the last may have fewer.
-
-    The rows before a ValueError are yielded before it.
-    """
-    waiting: list[Rows] = []
-    missing, error = steps, None
+    """Cut rows into blocks of so many steps; those before a ValueError are yielded before it."""
+    waiting, missing, error = list[Rows](), steps, None
     try:
         for rows in pieces:
             while len(rows.x) >= missing:

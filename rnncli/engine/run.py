@@ -1,9 +1,9 @@
 """The forward pass of a network over arrays."""
 
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
 from rnncli.engine.packed import group
 from rnncli.engine.runner import Runner
@@ -119,29 +119,30 @@ def run(
         run here.
     """
     runner = Runner(network, precision, unroll, all_states=all_states)
-    dtype, layers = runner.precision.dtype, network.layers
-    given = np.asarray(x)
-    _check_shape(network, given)
+    dtype, given, I = runner.precision.dtype, np.asarray(x), network.input_size
+    if given.ndim not in (2, 3) or given.shape[-1] != I:
+        expected, (name, unit) = f"(T, {I}) or (N, T, {I})", taken_by(network.layers[0])
+        what = f"expected shape {expected}, as {name} has {I} {unit}, got {given.shape}"
+        raise ValueError(f"x: {what}")
     batch = given if given.ndim == 3 else given[None]
     N, T, _ = batch.shape
-    ends = np.full(N, T) if lengths is None else _lengths(lengths, N, T)
+    ends = np.full(N, T) if lengths is None else _check_lengths(lengths, N, T)
     h_n = _initial_state(network, h0, N, dtype)
     if network.front:
-        checked = (
-            network.checked_input(each[:end], dtype) for each, end in zip(batch, ends, strict=True)
-        )
-        fronts = [runner.run_front(each) for each in checked]
-        ends = np.array([len(each) for each in fronts], np.intp)
+        made = [
+            runner.run_front(network.checked_input(each[:end], dtype))
+            for each, end in zip(batch, ends, strict=True)
+        ]
+        ends = np.array([*map(len, made)], np.intp)
         T = int(ends.max(initial=0))
         batch = np.zeros((N, T, network.layers[0].input_size), dtype)
-        for n, each in enumerate(fronts):
+        for n, each in enumerate(made):
             batch[n, : len(each)] = each
         given = batch if given.ndim == 3 else batch[0]
     if not network.masking and (ends == T).all():
         # All first rows lie together, then all second ones: the results are views (N, T, O).
-        results = runner.run_batch(
-            network.checked_input(given, dtype).reshape(batch.shape).swapaxes(0, 1), h_n
-        )
+        rows = network.checked_input(given, dtype).reshape(batch.shape)
+        results = runner.run_batch(rows.swapaxes(0, 1), h_n)
         results = [each.map(lambda array: array.swapaxes(0, 1)) for each in results]
     else:
         # Zeros stand beyond the ends, of which `x` may hold anything.
@@ -156,26 +157,23 @@ def run(
 
         results = runner.run_rows(rows, group(np.nonzero(steps)[0], len(rows)), h_n)
         results = [each.map(spread) for each in results]
-    last = len(layers) - 1
-    top = last - network.head
-    y_n = None
-    if network.one_output:
-        y_n = runner.head(h_n)
-        if network.by_row and T:
-            some = np.flatnonzero(ends)
-            y_n[some] = results[last].output[some, ends[some] - 1]
+    y_n = runner.head(h_n) if network.one_output else None
+    if y_n is not None and network.by_row and T:
+        some = np.flatnonzero(ends)
+        y_n[some] = results[-1].output[some, ends[some] - 1]
     if given.ndim == 2:
         h_n, y_n = h_n[0], None if y_n is None else y_n[0]
         results = [each.map(lambda array: array[0]) for each in results]
+    top = len(results) - 1 - network.head
     with_c = [each.c for each in results] if all_states else []
     return States(
         results[top].output,
         h_n,
         tuple(each.output for each in results) if all_layers else (),
-        results[last].output if network.head else None,
+        results[-1].output if network.head else None,
         y_n,
         with_c[top] if all_states else None,
-        tuple(with_c) if all_states and all_layers else (),
+        tuple(with_c) if all_layers else (),
     )
 
 
@@ -184,15 +182,7 @@ def c_size(layer: Layer) -> int:
     return sum(sum(cell.state_sizes[1:]) for cell in layer.cells)
 
 
-def _check_shape(network: Network, x: NDArray[Any]) -> None:
-    if x.ndim not in (2, 3) or x.shape[-1] != network.input_size:
-        I, (name, unit) = network.input_size, taken_by(network.layers[0])
-        raise ValueError(
-            f"x: expected shape (T, {I}) or (N, T, {I}), as {name} has {I} {unit}, got {x.shape}"
-        )
-
-
-def _lengths(lengths: ArrayLike, N: int, T: int) -> Integers:
+def _check_lengths(lengths: ArrayLike, N: int, T: int) -> Integers:
     array = np.asarray(lengths)
     if array.shape != (N,) or (N and array.dtype.kind not in "iu"):
         raise ValueError(f"lengths: expected {N} integers, got shape {array.shape}, {array.dtype}")
@@ -202,15 +192,10 @@ def _lengths(lengths: ArrayLike, N: int, T: int) -> Integers:
 
 
 def _initial_state(
-    network: Network, h0: ArrayLike | None, batch: int, dtype: np.dtype[np.floating]
+    network: Network, h0: ArrayLike | None, N: int, dtype: np.dtype[np.floating]
 ) -> Floats:
-    S = network.state_size
-    if h0 is None:
-        return np.zeros((batch, S), dtype)
-    array = np.asarray(h0)
-    if array.shape not in ((S,), (batch, S)):
-        raise ValueError(
-            f"h0: expected shape ({S},) or ({batch}, {S}), as the network has {S} units, "
-            f"got {array.shape}"
-        )
-    return np.array(np.broadcast_to(in_dtype("h0", array, dtype), (batch, S)), order="C")
+    S, array = network.state_size, np.asarray(0.0 if h0 is None else h0)
+    if h0 is not None and array.shape not in ((S,), (N, S)):
+        what = f"expected shape ({S},) or ({N}, {S}), as the network has {S} units"
+        raise ValueError(f"h0: {what}, got {array.shape}")
+    return np.array(np.broadcast_to(in_dtype("h0", array, dtype), (N, S)), order="C")

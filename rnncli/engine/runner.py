@@ -7,14 +7,13 @@ from typing import NamedTuple, cast
 
 import numpy as np
 
-from rnncli.engine.overflow import mark_overflow, mark_product
+from rnncli.engine.overflow import find_sums, mark_states
 from rnncli.engine.packed import Groups, Packed, share
 from rnncli.engine.precision import PRECISIONS
 from rnncli.engine.threads import THREADS, in_threads, leaves_processors, may_start_a_thread
 from rnncli.engine.unroll import STRATEGIES, missing
-from rnncli.engine.unroll.stepwise import row_products
-from rnncli.engine.unroll.strategy import Strategy, largest_sum
-from rnncli.model.arrays import Floats, Integers, Truths, as_items, contiguous
+from rnncli.engine.unroll.strategy import SAFE, Strategy, largest_sum, row_products
+from rnncli.model.arrays import Floats, Integers, Truths, as_items, contiguous, largest
 from rnncli.model.cells import State
 from rnncli.model.errors import InputError, choice
 from rnncli.model.layers import Layer, Masks, Recurrent
@@ -67,18 +66,23 @@ class Runner:
         *,
         all_states: bool = False,
     ) -> None:
-        self.precision = choice("precision", precision, PRECISIONS)
-        strategy = choice("unroll", unroll, STRATEGIES)
+        self.precision = PRECISIONS.get(precision) or choice("precision", precision, PRECISIONS)
+        strategy = STRATEGIES.get(unroll) or choice("unroll", unroll, STRATEGIES)
         if unroll == "compiled" and (lacking := missing(unroll, precision)):
             raise InputError(f"unroll {unroll}", lacking)
-        self.network, self.all_states = network.converted(self.precision.convert), all_states
+        dtype = self.precision.dtype
+        numbers = 2 ** (np.finfo(dtype).nmant + 1) + 1  # whole numbers of the type, from 0
+        if (network.indices or 0) > numbers:
+            what = f"{network.indices} rows, {dtype} numbers {numbers}"
+            raise InputError("W", what, " (`precision` float64 holds more)")
+        kept = self.precision.mantissa is None and network.has_dtype(dtype)
+        self.network = network if kept else network.converted(self.precision.convert)
+        self.all_states = all_states
         self.strategies = [
             [strategy(cell, self.precision) for cell in layer.cells]
             for layer in self.network.layers
         ]
-        self.rows = 0
-        self.row_by_row = unroll == "stepwise"
-        self.bounds: dict[int, float] = {}  # of products, by the id of the network's array
+        self.rows, self.row_by_row = 0, unroll == "stepwise"
 
     def watch(self, tell: Callable[[int], object]) -> None:
         """Call `tell` with a number of rows now and then: each row counts once for each cell."""
@@ -86,20 +90,12 @@ class Runner:
             for strategy in strategies:
                 strategy.tell = tell
 
-    def _count_rows(self, rows: int) -> None:
-        """Count the rows of the stream, on which `Auto` decides."""
-        self.rows += rows
-        for strategies in self.strategies:
-            for strategy in strategies:
-                strategy.rows = self.rows
-
     def multiply(self, x: Floats, W: Floats) -> Floats:
         """Multiply rows (..., K) by a matrix, as a layer without state does."""
         rows = contiguous(self.precision.operand(x)).reshape(-1, len(W))
         product = row_products(rows, W) if self.row_by_row else np.matmul(rows, W)
-        if id(W) not in self.bounds:
-            self.bounds[id(W)] = largest_sum(W)
-        mark_product(product, rows, W, self.bounds[id(W)])
+        if not largest(rows) * largest_sum(W) <= SAFE * float(np.finfo(W.dtype).max):
+            product[find_sums(rows, W)] = np.nan
         return product.reshape(*x.shape[:-1], W.shape[1])
 
     def output(self, layer: Layer, x: Floats, states: Sequence[State] = ()) -> Floats:
@@ -118,9 +114,7 @@ class Runner:
     def head(self, state: Floats) -> Floats:
         """Compute the head's output for the final states (K, S) of the top recurrent layer.
 
-        Of two directions the backward one's is that after the first step, so
-        this is no row of `y`. It is what Keras's ``return_sequences=False``
-        gives the head. Without a head it is that state, merged.
+        A backward one's is that after the first step, so this may be no row of `y`.
         """
         network = self.network
         if not network.final:
@@ -128,7 +122,7 @@ class Runner:
         outputs = [state] * (len(network.layers) + 1)
         for number in network.final:
             layer, slices = network.layers[number - 1], network.state_slices[number - 1]
-            states = [tuple(state[:, place].copy() for place in cell) for cell in slices]
+            states = [tuple(state[:, columns].copy() for columns in cell) for cell in slices]
             x = state if layer.cells else network.taken(number, outputs)
             outputs[number] = self.output(layer, x, states)
         return outputs[-1]
@@ -138,31 +132,25 @@ class Runner:
         masked = np.zeros(len(x), bool)
         layers = self.network.layers[: self.network.masking]
         for number, layer in enumerate(layers):
-            if number:
-                x = self.output(layers[number - 1], x)
+            x = self.output(layers[number - 1], x) if number else x
             if layer.masks:
                 masked |= cast(Masks, layer).masked(x)
         return masked
 
     def run_batch(self, x: Floats, states: Floats) -> list[LayerRows]:
-        """Run N sequences of T steps, (T, N, I), from `states` (N, S), which are overwritten.
-
-        The results are (T, N, O).
-        """
+        """Run (T, N, I) from `states` (N, S), which are overwritten, to results (T, N, O)."""
         T, N, _ = x.shape
-        self._count_rows(T * N)
-        results = [self._empty(layer, (T, N)) for layer in self.network.layers]
-        shares = self._count_shares(N)
-        if N and shares == 1:
-            states[...] = self._run_layers(x, Packed(np.full(N, T)), states, results)
-            return results
+        results = [self._allocate(layer, (T, N)) for layer in self.network.layers]
+        shares = self._count_shares(N, T * N)
 
         def run(some: slice) -> None:
             targets = [rows.map(lambda array: array[:, some]) for rows in results]
-            packed = Packed(np.full(some.stop - some.start, T))
-            states[some] = self._run_layers(x[:, some], packed, states[some], targets)
+            states[some] = self._run_layers(x[:, some], None, states[some], targets)
 
-        in_threads(run, share(np.full(N, T), shares))  # type: ignore[arg-type]
+        if N and shares == 1:
+            states[...] = self._run_layers(x, None, states, results)
+        else:
+            in_threads(run, share(np.full(N, T), shares))  # type: ignore[arg-type]
         return results
 
     def run_rows(
@@ -170,9 +158,8 @@ class Runner:
     ) -> list[LayerRows]:
         """Run rows (n, I) of several sequences, from `states` (K, S), which are overwritten.
 
-        At a masked row a cell repeats the h of the state that it keeps. In a
-        layer of two directions the cells give 0 where a layer of the network
-        masks, as Keras has it.
+        At a masked row a cell repeats the h of the state that it keeps. In a layer of two
+        directions the cells give 0 where a layer of the network masks, as Keras has it.
         """
         by_input = np.zeros(len(x), bool) if masked is None else masked
         if masked is not None:
@@ -192,97 +179,103 @@ class Runner:
 
     def _run_groups(self, x: Floats, groups: Groups, states: Floats) -> list[LayerRows]:
         """Run several sequences; the results of rows in no group are left empty."""
-        self._count_rows(len(groups.order))
-        results = [self._empty(layer, (len(x),)) for layer in self.network.layers]
+        results = [self._allocate(layer, (len(x),)) for layer in self.network.layers]
+        shares = self._count_shares(len(groups.present), len(groups.order))
 
         def run(some: Integers) -> None:
             packed, keys = Packed(groups.lengths[some]), groups.present[some]
-            rows = groups.order[packed.order(groups.starts[some])]
-            shape = packed.runs[0][1:] if packed.even else (len(rows),)
-            targets = [self._empty(layer, shape) for layer in self.network.layers]
-            inputs = x.take(rows, axis=0).reshape(*shape, -1)
-            states[keys] = self._run_layers(inputs, packed, states[keys], targets)
+            rows, one = groups.order[packed.order(groups.starts[some])], len(packed.runs) == 1
+            shape = packed.runs[0][1:] if one else (len(rows),)
+            targets = [self._allocate(layer, shape) for layer in self.network.layers]
+            inputs, batch = x.take(rows, axis=0).reshape(*shape, -1), None if one else packed
+            states[keys] = self._run_layers(inputs, batch, states[keys], targets)
             for result, target in zip(results, targets, strict=True):
                 for array, packed_array in zip(result.arrays, target.arrays, strict=True):
                     as_items(array)[rows] = as_items(packed_array).reshape(-1)
 
         if len(groups.order):
-            shares = share(groups.lengths, self._count_shares(len(groups.present)))
-            in_threads(run, shares)  # type: ignore[arg-type]
+            in_threads(run, share(groups.lengths, shares))  # type: ignore[arg-type]
         return results
 
-    def _empty(self, layer: Layer, rows: tuple[int, ...]) -> LayerRows:
+    def _allocate(self, layer: Layer, rows: tuple[int, ...]) -> LayerRows:
         """Allocate the results of a layer."""
         dtype, cells = self.precision.dtype, []
         for cell in layer.cells:
             sizes = cell.state_sizes if self.all_states else cell.state_sizes[:1]
             cells.append(tuple([np.empty((*rows, size), dtype) for size in sizes]))
-        if len(cells) == 1:
-            return LayerRows(cells[0][0], cells)
-        return LayerRows(np.empty((*rows, layer.output_size), dtype), cells)
+        one = len(cells) == 1
+        return LayerRows(cells[0][0] if one else np.empty((*rows, layer.output_size), dtype), cells)
 
     def _run_layers(
-        self, x: Floats, packed: Packed, before: Floats, targets: Sequence[LayerRows]
+        self, x: Floats, packed: Packed | None, before: Floats, targets: Sequence[LayerRows]
     ) -> Floats:
-        """Run packed rows through all layers into `targets`; return the states after them."""
-        after, network = before.copy(), self.network
+        """Run rows, packed or (T, N, I), through all layers; return the states after them."""
+        after, network, outputs = before.copy(), self.network, [x]
         with np.errstate(all="ignore"):
-            each = zip(network.layers, network.state_slices, self.strategies, targets, strict=True)
-            outputs = [x]
-            for number, (layer, slices, strategies, target) in enumerate(each, start=1):
-                x = network.taken(number, outputs)
-                for n, strategy in enumerate(strategies):
-                    state = tuple([before[:, columns].copy() for columns in slices[n]])
-                    backward = layer.directions[n] == "backward"
-                    self._run_cell(strategy, x, packed, state, target.cells[n], backward=backward)
-                    for columns, array in zip(slices[n], state, strict=True):
+            for number, (layer, target) in enumerate(zip(network.layers, targets, strict=True)):
+                x = network.taken(number + 1, outputs)
+                for n, strategy in enumerate(self.strategies[number]):
+                    slices, out = network.state_slices[number][n], target.cells[n]
+                    state = tuple([before[:, columns].copy() for columns in slices])
+                    self._run_cell(strategy, x, packed, state, out, layer.directions[n])
+                    for columns, array in zip(slices, state, strict=True):
                         after[:, columns] = array
-                run_whole = partial(self.output, layer)
-                x = packed.apply(run_whole, x) if layer.whole else run_whole(x, target.cells)
-                outputs.append(x)
-                if x is not target.output:
-                    target.output[...] = x
+                if len(layer.cells) != 1:
+                    run = partial(self.output, layer, states=target.cells)
+                    if not layer.whole:
+                        target.output[...] = run(x)
+                    elif packed:
+                        target.output[...] = packed.apply(run, x)
+                    else:
+                        for n in range(x.shape[1]):
+                            target.output[:, n] = run(x[:, n])
+                outputs.append(target.output)
         return after
 
     def _run_cell(
         self,
         strategy: Strategy,
         x: Floats,
-        packed: Packed,
+        packed: Packed | None,
         state: State,
         out: State,
-        *,
-        backward: bool,
+        way: str,
     ) -> None:
-        """Run a cell over packed rows into `out`, and leave the final state in `state`."""
-        x = self.precision.operand(x) if self.precision.rounds else x
-        turned = out
+        """Run a cell over rows into `out`, and leave the final state in `state`."""
+        x = x if self.precision.mantissa is None else self.precision.operand(x)
+        turned, backward = out, way == "backward"
         if backward:
-            x, turned = packed.turn(x), tuple(packed.turn(array) for array in out)
-        for x_run, *out_run in zip(packed.cut(x), *map(packed.cut, turned), strict=True):
+            turn = packed.turn if packed else lambda array: array[::-1]
+            x, turned = turn(x), tuple(map(turn, out))
+        runs = list(zip(*map(packed.cut, (x, *turned)), strict=True)) if packed else [(x, *turned)]
+        for x_run, *out_run in runs if len(x) else ():
             N = x_run.shape[1]
             start = tuple([array[:N].copy() for array in state])
             h = start[0]
             _, *rest = strategy(x_run, start, tuple(out_run))
-            mark_overflow(strategy, x_run, h, tuple(out_run), rest)
+            if strategy.may_overflow(x_run, h, out_run[0]):
+                mark_states(strategy, x_run, h, tuple(out_run), rest)
             for array, final in zip(state, [out_run[0][-1], *rest], strict=True):
                 array[:N] = final
-        if backward and not packed.even:
+        if backward and packed:
             for array, of_turned in zip(out, turned, strict=True):
                 array[...] = packed.turn(of_turned)
 
-    def _count_shares(self, N: int) -> int:
-        """Count the shares that N sequences are cut into: one, or some for each thread."""
+    def _count_shares(self, N: int, rows: int) -> int:
+        """Count the shares that N sequences of more rows are cut into: one, or some a thread."""
+        self.rows += rows
+        for strategies in self.strategies:
+            for strategy in strategies:
+                strategy.rows = self.rows
         cells = [cell for layer in self.network.layers for cell in layer.cells]
         if N < 2 or not cells or not may_start_a_thread():
             return 1
         widest = 0
         for cell in cells:
-            (I, width), rows = cell.weights.W_xh.shape, len(cell.weights.W_hh)
-            enough, work = WORK, width * (rows + FUNCTION)
-            if cell.gates > 1:
-                enough, work = WORK * GATED, work + I * width
-            if ceil(enough / work) > N or not leaves_processors(max(I + 1, rows) * width):
+            (I, width), H = cell.weights.W_xh.shape, len(cell.weights.W_hh)
+            enough, terms = (WORK, H) if cell.gates == 1 else (WORK * GATED, H + I)
+            worth = N * width * (terms + FUNCTION) >= enough
+            if not worth or not leaves_processors(max(I + 1, H) * width):
                 return 1
             widest = max(widest, width)
         return THREADS * ceil(N * widest / (THREADS * STATES_IN_CACHE))
@@ -297,29 +290,21 @@ class Runner:
         by_layer: Truths,
     ) -> None:
         """Fill in the results at masked rows: of the rows before them, or of `initial`, (P, S)."""
-        layers, all_slices = self.network.layers, self.network.state_slices
-        sources = {
-            direction: groups.find_sources(masked, backward=direction == "backward")
-            for direction in {way for layer in layers for way in layer.directions}
-        }
-        if any(layer.whole for layer in layers):
+        network, outputs = self.network, [x]
+        if any(layer.whole for layer in network.layers):
             raise ValueError("masked rows: a layer of the network takes whole sequences")
-        outputs = [x]
-        for number, (layer, each, slices) in enumerate(
-            zip(layers, results, all_slices, strict=True), start=1
-        ):
-            x = self.network.taken(number, outputs)
-            for state, direction, columns in zip(each.cells, layer.directions, slices, strict=True):
-                rows, n, source = sources[direction]
-                first = source < 0
+        sources = {way: groups.find_sources(masked, way) for way in ("forward", "backward")}
+        for number, (layer, each) in enumerate(zip(network.layers, results, strict=True)):
+            x, slices = network.taken(number + 1, outputs), network.state_slices[number]
+            for state, way, columns in zip(each.cells, layer.directions, slices, strict=True):
+                rows, n, source = sources[way]
                 for array, of_array in zip(state, columns, strict=False):  # h alone, or all
-                    array[rows] = array[source]
-                    array[rows[first]] = initial[n[first], of_array]
+                    first = source[:, None] < 0
+                    array[rows] = np.where(first, initial[n, of_array], array[source])
                 if len(each.cells) > 1:
                     state[0][by_layer] = 0
             # All rows at once: a product of one row may round in another way than that of many,
             # and a masked row would not be like the one that it repeats.
-            x = self.output(layer, x, each.cells)
-            outputs.append(x)
-            if x is not each.output:
-                each.output[...] = x
+            if len(layer.cells) != 1:
+                each.output[...] = self.output(layer, x, each.cells)
+            outputs.append(each.output)

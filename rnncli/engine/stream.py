@@ -1,6 +1,7 @@
 """Sequences that come in blocks of rows, and the states that are carried between them."""
 
 from collections.abc import Iterable, Iterator, Sequence
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -11,6 +12,8 @@ from rnncli.engine.runner import LayerRows, Runner
 from rnncli.model.arrays import Floats, Integers, in_dtype
 from rnncli.model.errors import NotFiniteError
 from rnncli.model.network import Network
+
+Names = Sequence[tuple[str, ...]]
 
 
 class Carried:
@@ -41,8 +44,7 @@ class Carried:
         # There is room for sequences that are yet to come.
         self._t: Integers = np.empty(0, np.intp)
         self._state = np.empty((0, len(self.initial)), self.initial.dtype)
-        self.t, self.state = self._t, self._state
-        self.last: Floats = np.empty((0, 0))
+        self.t, self.state, self.last = self._t, self._state, np.empty((0, 0))
         self.grow(sequences)
         self.resumed = self.block()
 
@@ -61,11 +63,9 @@ class Carried:
 
     def convert(self, network: Network, dtype: np.dtype[np.floating]) -> None:
         """Check that the states are those of a network, and convert them to a float type."""
-        expected = (network.state_size,)
-        if self.initial.shape != expected:
-            raise ValueError(
-                f"carried: expected states of shape {expected}, got {self.initial.shape}"
-            )
+        shape, expected = self.initial.shape, (network.state_size,)
+        if shape != expected:
+            raise ValueError(f"carried: expected states of shape {expected}, got {shape}")
         self.initial = in_dtype("carried", self.initial, dtype)
         self._state = self._state.astype(dtype, copy=False)
         self.state = self._state[: len(self.t)]
@@ -75,12 +75,10 @@ class Carried:
         count = len(self.t)
         if sequences <= count:
             return
-        if sequences > len(self._t):
-            capacity = max(sequences, 2 * len(self._t))  # twice, so that few are moved often
-            t = np.empty(capacity, np.intp)
-            state = np.empty((capacity, len(self.initial)), self.initial.dtype)
-            t[:count], state[:count] = self.t, self.state
-            self._t, self._state = t, state
+        if sequences > len(self._t):  # twice as many, so that few are moved often
+            more = max(sequences, 2 * len(self._t)) - len(self._t)
+            self._t = np.pad(self._t, (0, more))
+            self._state = np.pad(self._state, ((0, more), (0, 0)))
         self._t[count:sequences] = 0
         self._state[count:sequences] = self.initial
         self.t, self.state = self._t[:sequences], self._state[:sequences]
@@ -122,7 +120,7 @@ def stream(
     all_layers: bool = False,
     all_states: bool = False,
     carried: Carried | None = None,
-    keys: Sequence[tuple[str, ...]] = (),
+    keys: Names = (),
 ) -> Iterator[Rows]:
     """Run a network over sequences that come in blocks of rows, carrying their states.
 
@@ -183,16 +181,11 @@ def stream(
     elif h0 is not None:
         raise ValueError("h0 and carried: give one; carried holds the initial state")
     carried.convert(network, dtype)
-    return _stream(runner, blocks, carried, keys, all_layers=all_layers)
+    return _stream(runner, blocks, carried, keys, all_layers)
 
 
 def _stream(
-    runner: Runner,
-    blocks: Iterable[Rows | ArrayLike],
-    carried: Carried,
-    keys: Sequence[tuple[str, ...]],
-    *,
-    all_layers: bool,
+    runner: Runner, blocks: Iterable[Any], carried: Carried, keys: Names, all_layers: bool
 ) -> Iterator[Rows]:
     checked = (_check(runner, block) for block in blocks)
     if runner.network.needs_whole_sequences:
@@ -206,11 +199,31 @@ def _stream(
             raise error
 
 
+def _check(runner: Runner, block: Rows | ArrayLike) -> Rows:
+    """Check a block of rows, and convert it to the type of the precision."""
+    rows = block if isinstance(block, Rows) else Rows(np.asarray(block))
+    x, I, dtype = np.asarray(rows.x), runner.network.input_size, runner.precision.dtype
+    if x.ndim != 2 or x.shape[1] != I:
+        raise ValueError(f"x: expected blocks of shape (n, {I}), got {x.shape}")
+    key = None if rows.key is None else np.asarray(rows.key)
+    masked = None if rows.masked is None else np.asarray(rows.masked)
+    for name, array, kinds in (("key", key, "iu"), ("masked", masked, "b")):
+        if array is not None and (array.shape != (len(x),) or array.dtype.kind not in kinds):
+            got = f"got shape {array.shape}, {array.dtype}"
+            raise ValueError(f"{name}: expected {len(x)} values, one a row, {got}")
+    if key is not None and key.min(initial=0) < 0:
+        raise ValueError(f"key: expected numbers from 0, got {key.min()}")
+    runner.network.checked_input(x if masked is None else np.where(masked[:, None], 0, x), dtype)
+    with np.errstate(over="ignore"):  # of a masked row, whose features are not looked at
+        x = np.ascontiguousarray(x, dtype)
+    return rows._replace(x=x, key=None if key is None else key.astype(np.intp), masked=masked)
+
+
 def forward(
     runner: Runner,
     rows: Rows,
     carried: Carried,
-    keys: Sequence[tuple[str, ...]] = (),
+    keys: Names = (),
     *,
     all_layers: bool = False,
 ) -> tuple[Rows, NotFiniteError | None]:
@@ -222,15 +235,12 @@ def forward(
     head = len(network.layers) - network.head
     first = 0 if all_layers else head - 1
     carried.grow(1 if rows.key is None else int(rows.key.max(initial=-1)) + 1)
-    x = rows.x
-    if network.front:
-        rows, x = _run_front(runner, rows)
+    rows, x = _run_front(runner, rows) if network.front else (rows, rows.x)
     groups = group(rows.key, len(rows.x))
     layers = runner.run_rows(x, groups, carried.state, rows.masked)
     if network.by_row and len(rows.x):
-        carried.keep(
-            groups if rows.masked is None else groups.only(~rows.masked), layers[-1].output
-        )
+        counted = groups if rows.masked is None else groups.only(~rows.masked)
+        carried.keep(counted, layers[-1].output)
     above = layers[head if all_layers else -1 :] if network.head else []
     done = rows._replace(
         masked=None,
@@ -250,57 +260,25 @@ def _run_front(runner: Runner, rows: Rows) -> tuple[Rows, Floats]:
     groups = group(rows.key, len(rows.x))
     x = np.zeros((len(rows.x), runner.network.layers[0].input_size), rows.x.dtype)
     chosen = np.zeros(len(rows.x), bool)
-    for start, length in zip(groups.starts.tolist(), groups.lengths.tolist(), strict=True):
-        order = groups.order[start : start + length]
+    for order in np.split(groups.order, groups.starts[1:]):
         made = runner.run_front(rows.x[order])
-        last = order[(np.arange(1, len(made) + 1) * length) // max(len(made), 1) - 1]
+        last = order[np.arange(1, len(made) + 1) * len(order) // max(len(made), 1) - 1]
         x[last], chosen[last] = made, True
     return rows.take(chosen), x[chosen]
 
 
-def final_y(runner: Runner, carried: Carried, keys: Sequence[tuple[str, ...]]) -> Floats:
-    """Return the model's output for each sequence of a stream as a whole, (K, O).
-
-    It is the head's output for the states that they ended with, or the last
-    row of each, see `rnncli.States`.
-    """
+def final_y(runner: Runner, carried: Carried, keys: Names) -> Floats:
+    """Return the model's output for each sequence of a stream as a whole, (K, O)."""
     y = runner.head(carried.state)
     if len(carried.last):
         with_rows = np.flatnonzero(np.isfinite(carried.last).all(axis=1))
         y[with_rows] = carried.last[with_rows]
     finite = _count_finite(y)
     if finite < len(y):
-        rows = carried.block() if keys else carried.block()._replace(key=None)
-        where = _name_layer(runner.network, len(runner.network.layers) - 1)
+        rows, layers = carried.block(), len(runner.network.layers)
+        rows, where = rows if keys else rows._replace(key=None), f"layer {layers}" * (layers > 1)
         raise _error(rows, finite, y[finite], keys, where, "final y")
     return y
-
-
-def _check(runner: Runner, block: Rows | ArrayLike) -> Rows:
-    """Check a block of rows, and convert it to the type of the precision."""
-    rows = block if isinstance(block, Rows) else Rows(np.asarray(block))
-    x, I = np.asarray(rows.x), runner.network.input_size
-    if x.ndim != 2 or x.shape[1] != I:
-        raise ValueError(f"x: expected blocks of shape (n, {I}), got {x.shape}")
-    key = None if rows.key is None else np.asarray(rows.key)
-    masked = None if rows.masked is None else np.asarray(rows.masked)
-    for name, array, kinds in (("key", key, "iu"), ("masked", masked, "b")):
-        if array is not None and (array.shape != (len(x),) or array.dtype.kind not in kinds):
-            raise ValueError(
-                f"{name}: expected {len(x)} values, one a row, got shape {array.shape}, "
-                f"{array.dtype}"
-            )
-    if key is not None and key.min(initial=0) < 0:
-        raise ValueError(f"key: expected numbers from 0, got {key.min()}")
-    dtype = runner.precision.dtype
-    if masked is None:
-        x = runner.network.checked_input(x, dtype)
-    else:
-        runner.network.checked_input(np.where(masked[:, None], 0, x), dtype)
-        with np.errstate(over="ignore"):  # of a masked row, whose features are not looked at
-            x = x.astype(dtype)
-    key = None if key is None else key.astype(np.intp)
-    return rows._replace(x=np.ascontiguousarray(x), key=key, masked=masked)
 
 
 def _side_by_side(arrays: Sequence[Floats]) -> Floats:
@@ -319,12 +297,11 @@ def _find_overflow(
     rows: Rows,
     groups: Groups,
     states: Floats,
-    keys: Sequence[tuple[str, ...]],
+    keys: Names,
 ) -> tuple[int, NotFiniteError | None]:
     """Count the rows before the first value that is not finite, and make an error of it."""
-    n = len(rows.x)
+    n, error = len(rows.x), None
     stop = min(_count_finite(array) for each in layers for array in each.arrays)
-    error = None
     # A state beside h may overflow where h does not.
     for name, columns in list(network.state_names.items())[1:]:
         values = states[groups.present, columns]
@@ -332,49 +309,36 @@ def _find_overflow(
         if last.min(initial=n) < stop:
             stop = int(last.min())
             error = _error(rows, stop, values[np.argmin(last)], keys, "", name)
-    if error is None and stop < n:
-        error = _trace(network, layers, rows, stop, keys)
-    return stop, error
+    return stop, error if error or stop == n else _trace(network, layers, rows, stop, keys)
 
 
 def _trace(
-    network: Network,
-    layers: Sequence[LayerRows],
-    rows: Rows,
-    row: int,
-    keys: Sequence[tuple[str, ...]],
+    network: Network, layers: Sequence[LayerRows], rows: Rows, row: int, keys: Names
 ) -> NotFiniteError:
     """Find the layer, and of a backward cell the row, from which a row is not finite."""
-    for number, (layer, each) in enumerate(zip(network.layers, layers, strict=True)):
-        for direction, cell, state in zip(layer.directions, layer.cells, each.cells, strict=True):
+    for number, (layer, each) in enumerate(zip(network.layers, layers, strict=True), start=1):
+        where = f"layer {number}" if len(layers) > 1 else ""
+        for way, cell, state in zip(layer.directions, layer.cells, each.cells, strict=True):
             for name, array in zip(cell.state_names, state, strict=False):
-                if np.isfinite(array[row]).all():
-                    continue
-                if direction == "backward":  # it comes from later rows
-                    same = True if rows.key is None else rows.key == rows.key[row]
-                    row = int(np.flatnonzero(~np.isfinite(array).all(axis=1) & same)[-1])
-                where = _name_layer(network, number, direction)
-                return _error(rows, row, array[row], keys, where, name)
+                wrong = np.asarray(~np.isfinite(array).all(axis=1))
+                if wrong[row]:
+                    if way == "backward":  # it comes from later rows
+                        same = True if rows.key is None else rows.key == rows.key[row]
+                        row = int(np.flatnonzero(wrong & same)[-1])
+                    where = f"{where} {way}".strip() if len(layer.cells) > 1 else where
+                    return _error(rows, row, array[row], keys, where, name)
         if not np.isfinite(each.output[row]).all():  # of finite rows, or of two states merged
-            name, where = "h" if each.cells else "y", _name_layer(network, number)
+            name = "h" if layer.cells else "y"
             return _error(rows, row, each.output[row], keys, where, name)
     raise AssertionError("every value of the row is finite")
 
 
-def _name_layer(network: Network, number: int, direction: str = "") -> str:
-    """Name a layer, and a direction, where there are several."""
-    both = direction if len(network.layers[number].cells) > 1 else ""
-    layer = f"layer {number + 1}" if len(network.layers) > 1 else ""
-    return " ".join(filter(None, [layer, both]))
-
-
 def _error(
-    rows: Rows, row: int, values: Floats, keys: Sequence[tuple[str, ...]], where: str, name: str
+    rows: Rows, row: int, values: Floats, keys: Names, where: str, name: str
 ) -> NotFiniteError:
-    unit = int(np.argmin(np.isfinite(values)))
-    sequence = ""
+    unit, where = int(np.argmin(np.isfinite(values))), where and f"{where}: "
     if rows.key is not None:
         number = int(rows.key[row])
-        sequence = f"{' '.join(keys[number]) if number < len(keys) else f'sequence {number}'}: "
-    where = f"{sequence}{where}: " if where else sequence
+        key = " ".join(keys[number]) if number < len(keys) else f"sequence {number}"
+        where = f"{key}: {where}"
     return NotFiniteError(where, int(rows.t[row]), unit, float(values[unit]), name)

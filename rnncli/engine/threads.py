@@ -1,15 +1,10 @@
-"""Threads: two side by side, with BLAS on one thread each.
-
-NumPy lets go of Python's lock within a call, so two threads run beside each
-other as long as their calls are long. BLAS's own threads would take the
-processors away from them.
-"""
+"""Threads: two side by side, with BLAS on one thread each, as its own would take the processors."""
 
 import os
 import sys
 import threading
 from collections.abc import Callable, Generator, Iterator, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import nullcontext
 from functools import cache
 from queue import SimpleQueue
 from typing import Any, TypeVar
@@ -48,36 +43,23 @@ def start_no_threads() -> None:
 
 
 def in_threads(work: Callable[[Job], Any], jobs: Sequence[Job]) -> None:
-    """Do jobs in this thread and in another one, each taking the next.
+    """Do jobs in this thread and in another one, each taking the next."""
+    numbers, errors = iter(range(len(jobs))), list[BaseException]()
 
-    An exception of either is raised once the other has ended its job. If the
-    system has no thread left, this one does all.
-    """
-    numbers = iter(range(len(jobs)))
-    errors: list[BaseException] = []
-
-    def run_here() -> None:
+    def run() -> None:
         for number in numbers:
             work(jobs[number])
 
-    def run() -> None:
-        _this.starts_none = True
-        try:
-            with np.errstate(all="ignore"):  # each thread has its own
-                run_here()
-        except BaseException as error:  # raised below, in the thread that waits
-            errors.append(error)
-
     if len(jobs) < 2 or not may_start_a_thread():
-        run_here()
+        run()
         return
-    # A daemon, so that a thread in a long product does not hold up the end of the process.
-    thread = threading.Thread(target=run, daemon=True)
-    with one_blas_thread():
+    controller = None if blas_has_one_thread() else _controller()
+    thread = _Thread(run, errors.append)
+    with controller.limit(limits=1, user_api="blas") if controller else nullcontext():
         _this.starts_none = True
         try:
-            _start(thread)
-            run_here()
+            thread.try_to_start()
+            run()
         finally:
             del _this.starts_none
             list(numbers)  # the other thread takes no more
@@ -88,26 +70,16 @@ def in_threads(work: Callable[[Job], Any], jobs: Sequence[Job]) -> None:
 
 
 def ahead(items: Iterator[Item]) -> Generator[Item, None, None]:
-    """Pass items on; a thread makes the next one while one is in use.
-
-    An item must not share memory with the one before. An exception is raised
-    where its item is awaited. If the system has no thread left, each item is
-    made when it is awaited.
-    """
+    """Pass items on; a thread makes the next one, in memory of its own, while one is in use."""
     wanted: SimpleQueue[bool] = SimpleQueue()
     made: SimpleQueue[tuple[Item] | BaseException] = SimpleQueue()
 
     def run() -> None:
-        _this.starts_none = True
-        try:
-            with np.errstate(all="ignore"):
-                while wanted.get():
-                    made.put((next(items),))
-        except BaseException as error:  # or the end, raised where the item is awaited
-            made.put(error)
+        while wanted.get():
+            made.put((next(items),))
 
-    thread = threading.Thread(target=run, daemon=True)
-    if not may_start_a_thread() or not _start(thread):
+    thread = _Thread(run, made.put)
+    if not may_start_a_thread() or not thread.try_to_start():
         yield from items
         return
     try:
@@ -124,18 +96,32 @@ def ahead(items: Iterator[Item]) -> Generator[Item, None, None]:
             thread.join(SECONDS_TO_LEAVE)
 
 
-def _start(thread: threading.Thread) -> bool:
-    """Start a thread, if the system has one."""
-    try:
-        thread.start()
-    except RuntimeError:
-        return False
-    return True
+class _Thread(threading.Thread):
+    """A thread that starts no others; `fail` takes its exception, or the end of an iterator."""
+
+    def __init__(self, work: Callable[[], None], fail: Callable[[BaseException], None]) -> None:
+        super().__init__(daemon=True)  # so that a long product does not hold up the end
+        self._work, self._fail = work, fail
+
+    def run(self) -> None:
+        _this.starts_none = True
+        try:
+            with np.errstate(all="ignore"):  # each thread has its own
+                self._work()
+        except BaseException as error:
+            self._fail(error)
+
+    def try_to_start(self) -> bool:
+        """Start, if the system has a thread left."""
+        try:
+            self.start()
+        except RuntimeError:
+            return False
+        return True
 
 
 @cache
 def _controller() -> Any:
-    """Load the controller of the threads of BLAS, if threadpoolctl is installed."""
     try:
         from threadpoolctl import ThreadpoolController
     except ModuleNotFoundError:
@@ -153,10 +139,3 @@ def leaves_processors(multiplications: int) -> bool:
     """Whether a product of so many multiplications a row leaves the other processors to threads."""
     small = multiplications * FEW_ROWS <= ONE_THREAD
     return small or blas_has_one_thread() or _controller() is not None
-
-
-def one_blas_thread() -> AbstractContextManager[Any]:
-    """Limit BLAS to one thread, as far as that can be done in a running process."""
-    if blas_has_one_thread() or _controller() is None:
-        return nullcontext()
-    return _controller().limit(limits=1, user_api="blas")  # type: ignore[no-any-return]

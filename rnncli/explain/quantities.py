@@ -1,6 +1,6 @@
 """The quantities that a cell computes in a step, and a layer without state at a row.
 
-They are computed by the operations of `rnncli.engine.unroll.stepwise`: each has the bits of a run.
+They are computed by the operations of `Stepwise`: each has the bits of a run.
 """
 
 from collections.abc import Iterable, Sequence
@@ -60,7 +60,7 @@ class _Traced:
     gate: str = ""  # whose sum it is
     function: Activation = _LINEAR
     clip: float = inf
-    halved: bool = False  # the step in place adds up halves, see `halve_sigmoids`
+    halved: bool = False  # the step in place adds up halves, see `Operands.multiplied`
     shown: bool = False  # as a quantity; any other array is a term of one
     textbook: str = ""
 

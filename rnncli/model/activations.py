@@ -1,12 +1,10 @@
-"""Activations: what a step makes of the sum of its products.
+"""Activations: ``function(a, out, *parameters)`` writes into `out`, which may be a.
 
-A function here is ``function(a, out, *parameters)``: it takes sums of any
-shape and writes into `out`, which may be the same array. Parameters are
-ONNX's alpha, or alpha and beta.
+Parameters are ONNX's alpha, or alpha and beta.
 """
 
 from collections.abc import Callable
-from math import erfc, inf, isfinite, isinf, pi, prod, sqrt
+from math import erfc, isfinite, isinf, pi, sqrt
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -38,23 +36,12 @@ class Activation(NamedTuple):
         return f"{self.name}:{given}" if given else self.name
 
     @property
-    def slope(self) -> float:
-        """Steepest slope but for jumps, at least 1; infinite where there is none."""
-        kind = ACTIVATIONS[self.name]
-        return max(kind.steepest, abs(prod(self.parameters[: kind.factors])))
-
-    @property
     def ends(self) -> tuple[float, float] | None:
         """The least and the greatest value; None without both."""
         if self.name == "scaled_tanh":
             alpha = abs(self.parameters[0])
             return -alpha, alpha
         return ACTIVATIONS[self.name].ends
-
-    @property
-    def jumps(self) -> bool:
-        """Whether sums a rounding apart can give values far apart."""
-        return self.name == "thresholded_relu" and self.parameters != (0.0,)
 
     def function(self) -> Callable[[Floats, Floats], Any]:
         """Return ``function(a, out)`` for these parameters."""
@@ -71,8 +58,6 @@ class Kind(NamedTuple):
     torch: str = ""  # the module in torch.nn
     onnx: str = ""  # the operator, or the function of a cell
     defaults: tuple[float | None, ...] = ()  # None: the parameter has to be given
-    factors: int = 0  # how many of the parameters multiply the sum
-    steepest: float = 1.0  # the steepest slope that no parameter sets, at least 1
     ends: tuple[float, float] | None = None
 
 
@@ -105,13 +90,12 @@ def activation(name: str, *parameters: float) -> Activation:
 def parse(text: str) -> Activation:
     """Read ``NAME``, ``NAME:alpha`` or ``NAME:alpha,beta``."""
     name, colon, given = text.partition(":")
-    parameters = []
-    for number in given.split(",") if colon else ():
-        try:
-            parameters.append(float(number))
-        except ValueError:
-            raise ValueError(f"activation {name}: not a number: {number!r}") from None
-    return activation(name, *parameters)
+    try:
+        return activation(name, *map(float, given.split(",") if colon else ()))
+    except ValueError as error:
+        if not str(error).startswith("could not"):
+            raise
+        raise ValueError(f"activation {name}: not a number: {given!r}") from None
 
 
 def as_activation(given: Activation | str) -> Activation:
@@ -193,37 +177,30 @@ ACTIVATIONS = {
     "relu": Kind(lambda a, out: np.maximum(a, 0, out=out), "ReLU", "Relu"),
     "sigmoid": Kind(_sigmoid, "Sigmoid", "Sigmoid", ends=(0, 1)),
     "linear": Kind(lambda a, out: np.copyto(out, a), "Identity", "Affine"),
-    "affine": Kind(_to(lambda a, p, q: p * a + q), "", "Affine", (None, None), 1),
+    "affine": Kind(_to(lambda a, p, q: p * a + q), "", "Affine", (None, None)),
     "leaky_relu": Kind(
-        _to(lambda a, p: np.where(a < 0, p * a, a)), "LeakyReLU", "LeakyRelu", (0.01,), 1
+        _to(lambda a, p: np.where(a < 0, p * a, a)), "LeakyReLU", "LeakyRelu", (0.01,)
     ),
     "thresholded_relu": Kind(
         _to(lambda a, p: np.where(a < p, 0, a)), "", "ThresholdedRelu", (1.0,)
     ),
-    "scaled_tanh": Kind(_to(lambda a, p, q: p * np.tanh(q * a)), "", "ScaledTanh", (None, None), 2),
-    "hard_sigmoid": Kind(_hard_sigmoid, "", "HardSigmoid", (0.2, 0.5), 1, ends=(0, 1)),
-    "elu": Kind(_to(_elu), "ELU", "Elu", (1.0,), 1),
+    "scaled_tanh": Kind(_to(lambda a, p, q: p * np.tanh(q * a)), "", "ScaledTanh", (None, None)),
+    "hard_sigmoid": Kind(_hard_sigmoid, "", "HardSigmoid", (0.2, 0.5), ends=(0, 1)),
+    "elu": Kind(_to(_elu), "ELU", "Elu", (1.0,)),
     "softsign": Kind(_to(lambda a: a / (1 + np.abs(a))), "Softsign", "Softsign", ends=(-1, 1)),
     "softplus": Kind(lambda a, out: np.logaddexp(a, 0, out), "Softplus", "Softplus"),
     "relu6": Kind(lambda a, out: np.clip(a, 0, 6, out), "ReLU6", ends=(0, 6)),
-    "silu": Kind(_to(lambda a: a * _accurate_sigmoid(a)), "SiLU", steepest=1.09983933),
-    "gelu": Kind(_to(_gelu), "GELU", "Gelu", steepest=1.12890415),
-    "gelu_tanh": Kind(_to(_gelu_tanh), steepest=1.12899307),
-    "selu": Kind(
-        _to(lambda a: SELU_SCALE * _elu(a, SELU_ALPHA)),
-        *("SELU", "Selu"),
-        steepest=SELU_ALPHA * SELU_SCALE,
-    ),
-    "mish": Kind(  # Misra (2019), arXiv:1908.08681
-        _to(lambda a: a * np.tanh(np.logaddexp(a, 0))), "Mish", "Mish", steepest=1.08849817
-    ),
-    "exponential": Kind(np.exp, "", "Exp", steepest=inf),
-    "hard_silu": Kind(
-        _to(lambda a: a * (np.clip(a + 3, 0, 6) / 6)), "Hardswish", "HardSwish", steepest=1.5
-    ),
+    "silu": Kind(_to(lambda a: a * _accurate_sigmoid(a)), "SiLU"),
+    "gelu": Kind(_to(_gelu), "GELU", "Gelu"),
+    "gelu_tanh": Kind(_to(_gelu_tanh)),
+    "selu": Kind(_to(lambda a: SELU_SCALE * _elu(a, SELU_ALPHA)), "SELU", "Selu"),
+    # Misra (2019), arXiv:1908.08681.
+    "mish": Kind(_to(lambda a: a * np.tanh(np.logaddexp(a, 0))), "Mish", "Mish"),
+    "exponential": Kind(np.exp, "", "Exp"),
+    "hard_silu": Kind(_to(lambda a: a * (np.clip(a + 3, 0, 6) / 6)), "Hardswish", "HardSwish"),
     "maximum": Kind(_to(np.maximum), "", "Max", (None,)),
     "minimum": Kind(_to(np.minimum), "", "Min", (None,)),
-    "power": Kind(_to(np.power), "", "Pow", (None,), steepest=inf),
+    "power": Kind(_to(np.power), "", "Pow", (None,)),
 }
 # Our names are Keras's, which lacks these, or needs arguments for them.
 _LACKING = {"affine", "thresholded_relu", "scaled_tanh", "gelu_tanh", "maximum", "minimum", "power"}

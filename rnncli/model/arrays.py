@@ -61,6 +61,11 @@ def in_dtype(name: str, values: NDArray[Any], dtype: np.dtype[np.floating]) -> F
     return converted
 
 
+def largest(values: Floats) -> float:
+    """Return the largest size of values; NaN where one is."""
+    return max(float(values.max(initial=0)), -float(values.min(initial=0)))
+
+
 def not_indices(values: Floats, count: int) -> Truths:
     """Return which values are no whole numbers from 0 to `count` - 1."""
     return np.asarray(~((values >= 0) & (values < count) & (values == np.floor(values))))

@@ -15,7 +15,7 @@ from numpy.typing import ArrayLike
 from rnncli.model.activations import ACTIVATIONS, Activation, as_activation
 from rnncli.model.arrays import Floats, Truths, as_floats
 from rnncli.model.cells import CELLS, RNN, Cell, Multiply, Weights, checked
-from rnncli.model.errors import InputError, choice
+from rnncli.model.errors import choice
 
 # convert(name, array): an array in the type that a run computes in.
 Convert: TypeAlias = Callable[[str, Floats], Floats]
@@ -23,7 +23,6 @@ Convert: TypeAlias = Callable[[str, Floats], Floats]
 RowActivation: TypeAlias = Activation | str
 # Up to so many values, rows are summed by columns: NumPy is slow at short rows.
 FEW = 16
-_MORE = " (`precision` float64 holds more)"
 # The directions of the cells of a layer, by the layer's own.
 DIRECTIONS = {
     "forward": ("forward",),
@@ -85,15 +84,14 @@ class Recurrent:
         if len(cells) != len(self.directions):
             has = "1 cell" if len(self.directions) == 1 else "2 cells"
             raise ValueError(f"a {direction} layer has {has}, got {len(cells)}")
-        first, *others = (cell.weights.W_xh.shape for cell in self.cells)
-        for shape in others:
-            if shape != first:
-                raise ValueError(f"W_xh: expected shape {first} backward too, got {shape}")
-        width, *widths = (cell.state_sizes[0] for cell in self.cells)
-        if widths not in ([], [width]):
+        first, last = self.cells[0], self.cells[-1]
+        shapes = [cell.weights.W_xh.shape for cell in (first, last)]
+        if shapes[0] != shapes[1]:
+            raise ValueError(f"W_xh: expected shape {shapes[0]} backward too, got {shapes[1]}")
+        if first.state_sizes[0] != last.state_sizes[0]:
             raise ValueError("both directions have to have as many hidden units")
-        self.input_size, self.hidden_size = first[0], self.cells[0].hidden_size
-        self.output_size = merged_size(width, direction, merge)
+        self.input_size, self.hidden_size = shapes[0][0], first.hidden_size
+        self.output_size = merged_size(first.state_sizes[0], direction, merge)
 
     def __repr__(self) -> str:
         direction = "" if self.direction == "forward" else f" {self.direction}"
@@ -257,9 +255,6 @@ class Embedding(Stateless):
         """Return the same layer with its table converted, not as an operand of a product."""
         layer = copy(self)
         layer.W = convert("W", self.W.reshape(-1)).reshape(self.W.shape)
-        numbers = 2 ** (np.finfo(layer.W.dtype).nmant + 1) + 1  # whole numbers of the type, from 0
-        if len(self.W) > numbers:
-            raise InputError("W", f"{len(self.W)} rows, {layer.W.dtype} numbers {numbers}", _MORE)
         return layer
 
 
@@ -312,16 +307,6 @@ class Normalization(Stateless):
         if self.shift is not None:
             y += self.shift
         return y
-
-    def converted(self, convert: Convert) -> "Stateless":
-        """Return the same layer with its arrays converted; no scale may become 0."""
-        layer = super().converted(convert)
-        scale = layer.arrays["scale"]
-        if not scale.all():
-            place = int(np.argmin(scale != 0))
-            what = f"0 in {scale.dtype}: {self.scale[place]} at [{place}]"
-            raise InputError("scale", what, _MORE)
-        return layer
 
 
 class LayerNormalization(Stateless):
@@ -382,8 +367,7 @@ class Pointwise(Stateless):
     Parameters
     ----------
     activation : Activation or str
-        The function f, or one of the row: ``softmax``, ``exp(x) / sum(exp(x))``,
-        or ``log_softmax``, the logarithm of that.
+        The function f, as for `Dense`.
     size : int
         Number of features, I.
 

@@ -83,20 +83,18 @@ class Network:
         self._check_widths()
         self.input_size, self.output_size = (*front, bottom)[0].input_size, top.output_size
         self.indices = len(bottom.W) if isinstance(bottom, Embedding) else None
-        recurrent = [number for number, layer in enumerate(self.layers, start=1) if layer.cells]
+        numbered = [*enumerate(self.layers, start=1)]
+        recurrent = [number for number, layer in numbered if layer.cells]
         if last and not recurrent:
             raise ValueError("last: a network without recurrent layers has no final state")
         self.head = len(layers) - recurrent[-1] if recurrent else 0
         self.one_output = bool(self.head or last)
         self.final = self._find_final()
         self.by_row = last == "step" or not self.final
-        masking = [number for number, layer in enumerate(self.layers, start=1) if layer.masks]
-        self.masking = max(masking, default=0)
+        self.masking = max((number for number, layer in numbered if layer.masks), default=0)
         if recurrent and self.masking > recurrent[0]:
-            raise ValueError(
-                f"layer {self.masking}: a layer that masks rows stands below all recurrent ones, "
-                f"layer {recurrent[0]} is one"
-            )
+            what = f"stands below all recurrent ones, layer {recurrent[0]} is one"
+            raise ValueError(f"layer {self.masking}: a layer that masks rows {what}")
         self.needs_whole_sequences = any(
             layer.whole or "backward" in layer.directions for layer in (*front, *self.layers)
         )
@@ -107,7 +105,7 @@ class Network:
 
     def _check_widths(self) -> None:
         """Check that each layer takes as many values as the ones below give."""
-        for below, above in pairwise([*self.front, self.layers[0]] if self.front else []):
+        for below, above in pairwise([*self.front, self.layers[0]]):
             if below.output_size != above.input_size:
                 what = f"expected {above.input_size} values, as the layer above takes"
                 raise ValueError(f"front: {what}, got {below.output_size}")
@@ -119,10 +117,8 @@ class Network:
             taken = layer.sources or (number - 1,)
             if max(taken) >= number or layer.input_size != sum(widths[k] for k in taken):
                 name, unit = taken_by(layer)
-                raise ValueError(
-                    f"layer {number}: {name}: expected {widths[-1]} {unit}, as layer "
-                    f"{number - 1} gives so many values a step, got {layer.input_size}"
-                )
+                what = f"expected {widths[-1]} {unit}, as layer {number - 1} gives so many values"
+                raise ValueError(f"layer {number}: {name}: {what}, got {layer.input_size}")
             widths.append(layer.output_size)
 
     def _find_final(self) -> list[int]:
@@ -144,13 +140,12 @@ class Network:
         cells = [cell for layer in self.layers for cell in layer.cells]
         of_cells = list(chain.from_iterable(self.state_slices))
         for name in dict.fromkeys(name for cell in cells for name in cell.state_names):
-            begin = self.state_size
+            begin = end = self.state_size
             for cell, slices in zip(cells, of_cells, strict=True):
                 if name in cell.state_names:
-                    end = self.state_size + cell.state_sizes[cell.state_names.index(name)]
-                    slices.append(slice(self.state_size, end))
-                    self.state_size = end
-            self.state_names[name] = slice(begin, self.state_size)
+                    start, end = end, end + cell.state_sizes[cell.state_names.index(name)]
+                    slices.append(slice(start, end))
+            self.state_names[name], self.state_size = slice(begin, end), end
 
     def checked_input(self, x: NDArray[Any], dtype: np.dtype[np.floating]) -> Floats:
         """Convert rows of input, (..., I), to a float type; an index must have its row."""
@@ -178,13 +173,18 @@ class Network:
 
     def with_cells(self, change: Callable[[Cell], Cell]) -> "Network":
         """Return the same network with each cell changed."""
-        layers = [
-            type(each)(*map(change, each.cells), **each.settings)
-            if isinstance(each, Recurrent)
-            else each
-            for each in self.layers
-        ]
+        layers = list(self.layers)
+        for n, each in enumerate(layers):
+            if isinstance(each, Recurrent):
+                layers[n] = type(each)(*map(change, each.cells), **each.settings)
         return Network(*layers, last=self.last, front=self.front)
+
+    def has_dtype(self, dtype: np.dtype[np.floating]) -> bool:
+        """Whether all arrays have a float type."""
+        layers = (*self.front, *self.layers)
+        every = [layer.arrays for layer in layers]
+        every += [cell.weights.arrays for layer in layers for cell in layer.cells]
+        return all(array.dtype == dtype for arrays in every for array in arrays.values())
 
     def converted(self, convert: Convert) -> "Network":
         """Return the same network with its arrays converted."""

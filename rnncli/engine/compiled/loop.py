@@ -8,7 +8,6 @@ enough: each vector of weights is then loaded once for all of them.
 
 from collections.abc import Callable, Generator, Sequence
 from contextlib import closing
-from functools import partial
 from itertools import product
 from math import inf
 from threading import Lock
@@ -17,16 +16,15 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from rnncli.engine.compiled.activations import FUNCTIONS, apply
-from rnncli.engine.compiled.code import Address, Function, Integer, Lanes, Vector
+from rnncli.engine.compiled.code import Address, Function, Integer, Vector
 from rnncli.engine.compiled.machine import compile_function, this_machine
 from rnncli.engine.threads import ahead, leaves_processors
-from rnncli.engine.unroll.projected import ROWS, STEPS, SUMS_IN_CACHE
+from rnncli.engine.unroll.strategy import ROWS, STEPS, SUMS_IN_CACHE
 from rnncli.model.activations import Activation
 from rnncli.model.arrays import Floats, contiguous
-from rnncli.model.cells import Cell, State
+from rnncli.model.cells import Cell, Numbers, State
 
-# Most inputs that a loop multiplies itself. With so many and H = 16 it is 1.3 times as fast as with
-# BLAS beside it, 1.6 in a batch; an LSTM of H = 256 takes a tenth longer, and others with 40.
+# Most inputs that a loop multiplies itself: with more, BLAS beside it is as fast.
 FEW_INPUTS = 32
 # Weights that are read between two looks at Ctrl-C: some tenths of a second at most.
 WORK = 200_000_000
@@ -35,7 +33,7 @@ ROUND, SHORT = 4, 32
 # Sums that are added to at once: of two additions a cycle each takes four.
 IN_FLIGHT = 8
 INTEGERS = ("steps", "rows", "x_step", "x_row", "out_step", "out_row")
-ADDRESSES = ("x", "out", "W_xh", "W_hh", "b_h", "W_inner", "state")
+ADDRESSES = ("x", "out", "W_xh", "W_hh", "b_h", "state")
 # The last compiled loops, by what they are compiled for, and how many.
 _loops: dict[Any, Callable[..., None]] = {}
 CACHED = 100
@@ -43,17 +41,10 @@ _compiling = Lock()  # two threads often want the same loop at once
 
 
 def can_compile(cell: Cell) -> bool:
-    """Whether there is code for all activations of a cell."""
-    return all(f.name in FUNCTIONS for f in cell.settings.values() if isinstance(f, Activation))
-
-
-def align(values: Floats) -> Floats:
-    """Copy values to the start of a line of the cache, so that no vector is in two."""
-    space = np.empty(values.size + 64 // values.itemsize, values.dtype)
-    start = -space.ctypes.data % 64 // values.itemsize
-    copy = space[start : start + values.size].reshape(values.shape)
-    copy[...] = values
-    return copy
+    """Whether there is code for a step of a cell, and for all its activations."""
+    activations = (f for f in cell.settings.values() if isinstance(f, Activation))
+    known = all(f.name in FUNCTIONS for f in activations)
+    return cell.compilable and cell.weights.W_hh.dtype == np.float32 and known
 
 
 class CompiledCell:
@@ -62,19 +53,17 @@ class CompiledCell:
     Weights lie in the order in which they are read: by group of panels, row
     of the matrix, panel, sum. The state of a sequence lies in slots of H
     values, with zeros behind them in the last panel: h before a step and h
-    after it, which take turns, the other S - 1 arrays, then the operand of a
-    product within a step, and the sums before it.
+    after it, which take turns, and the other S - 1 arrays.
     """
 
     def __init__(self, cell: Cell) -> None:
         W_xh, W_hh, b_h = cell.operands
-        self.cell, self.machine, self.dtype = cell, this_machine(), b_h.dtype
-        self.H, self.S = cell.hidden_size, len(cell.state_names)
+        self.cell, self.machine = cell, this_machine()
+        self.H, self.slots = cell.hidden_size, 1 + len(cell.state_names)
         # Sums of a unit, and how many of them, the last ones, have a product of h.
         self.B, self.C = len(b_h) // self.H, W_hh.shape[1] // self.H
-        self.slots = 1 + self.S + (0 if cell.inner is None else 1 + self.B)
-        width = min(self.machine.bytes // b_h.itemsize, max(4, 1 << (self.H - 1).bit_length()))
-        self.lanes, self.panels = Lanes(width, b_h.itemsize * 8), -(-self.H // width)
+        self.width = min(self.machine.bytes // 4, max(4, 1 << (self.H - 1).bit_length()))
+        self.panels = -(-self.H // self.width)
         # Panels of a group: as registers allow for their sums.
         self.group = max(1, min(self.panels, self.machine.rows_at_once // self.B))
         self.columns = None
@@ -82,27 +71,26 @@ class CompiledCell:
             self.columns = self.in_panels(W_xh).reshape(len(W_xh), -1)
             W_xh = W_xh[:0]
         self.inputs = len(W_xh)
-        W_inner = W_hh[:0] if cell.inner is None else cell.inner
         edges = range(self.group, self.panels, self.group)
         self.weights = [
             align(np.concatenate([a.ravel() for a in np.split(self.in_panels(W), edges, axis=1)]))
-            for W in (W_xh, W_hh, b_h[None], W_inner)
+            for W in (W_xh, W_hh, b_h[None])
         ]
 
     def in_panels(self, W: Floats) -> Floats:
         """Return weights (K, sums * H) as (K, panels, sums, lanes)."""
         units = W.reshape(len(W), W.shape[1] // self.H, self.H)
-        padding = self.panels * self.lanes.width - self.H
+        padding = self.panels * self.width - self.H
         padded = np.pad(units, ((0, 0), (0, 0), (0, padding)))
-        return padded.reshape(*units.shape[:2], self.panels, self.lanes.width).swapaxes(1, 2)
+        return padded.reshape(*units.shape[:2], self.panels, self.width).swapaxes(1, 2)
 
     def __call__(self, x: Floats, state: State, out: Floats) -> State:
         """Run T steps, see `Strategy`."""
         _, N, H = out.shape
         rows = 1 if N == 1 else self.machine.rows_at_once
         loop, filled = self.loop(rows), -(-N // rows) * rows
-        slots = align(np.zeros((filled, self.slots, self.panels * self.lanes.width), self.dtype))
-        places = [slots[:, k, :H] for k in (0, *range(2, self.S + 1))]
+        slots = align(np.zeros((filled, self.slots, self.panels * self.width), np.float32))
+        places = [slots[:, k, :H] for k in (0, *range(2, self.slots))]
         for place, array in zip(places, state, strict=True):
             place[:N], place[N:] = array, array[-1]  # rows that fill a group repeat the last one
         done = 0
@@ -133,9 +121,9 @@ class CompiledCell:
 
     def loop(self, rows: int) -> Callable[..., None]:
         """Return the loop for so many sequences side by side, compiled once."""
-        cell, shapes = self.cell, tuple(W.shape for W in self.cell.operands)
-        settings = str(dict(cell.settings))  # the text of a number reads back to the same one
-        key = (type(cell), settings, self.H, shapes, self.slots, self.dtype, self.machine, rows)
+        settings = str(dict(self.cell.settings))  # the text of a number reads back to the same one
+        shapes = tuple(W.shape for W in self.cell.operands)
+        key = (type(self.cell), settings, self.H, shapes, self.machine, rows)
         with _compiling:
             if key not in _loops:
                 if len(_loops) >= CACHED:
@@ -144,32 +132,16 @@ class CompiledCell:
             return _loops[key]
 
 
-class Vectors:
-    """Vectors of code as a kind of number; a product is computed before the vectors are."""
-
-    def __init__(self, product: Vector) -> None:
-        self.result = self.operand = product
+class Vectors(Numbers):
+    """Vectors of code as a kind of number."""
 
     def apply(self, f: Activation, a: Vector, clip: float = inf) -> Vector:
         """Write ``f(a)`` for a limited to ±`clip`."""
         return apply(f, a, clip)
 
-    def product(self, a: Vector, W: Floats, name: str) -> Vector:  # noqa: ARG002
-        """Note the operand, and return the product."""
-        self.operand = a
-        return self.result
-
-    def weight(self, w: Floats, name: str) -> Vector:
-        """Refuse: such a cell is not `compilable`."""
+    def product(self, a: Vector, W: Floats, name: str) -> Vector:
+        """Refuse: such a cell has no loop."""
         raise NotImplementedError(name)
-
-    def carry(self, c: Vector, f: Vector, added: Vector) -> Vector:
-        """Write ``f c + added``."""
-        return f * c + added
-
-    def mix(self, z: Vector, a: Vector, b: Vector) -> Vector:
-        """Write ``b + z (a - b)``."""
-        return b + z * (a - b)
 
 
 class Row(NamedTuple):
@@ -184,8 +156,8 @@ class Writer:
     """The code of a loop for some sequences side by side."""
 
     def __init__(self, loop: CompiledCell, rows: int) -> None:
-        self.loop, self.rows, self.width = loop, rows, loop.lanes.width
-        self.f = Function("advance", loop.lanes, INTEGERS, ADDRESSES)
+        self.loop, self.rows, self.width = loop, rows, loop.width
+        self.f = Function("advance", loop.width, INTEGERS, ADDRESSES)
 
     def write(self) -> Function:
         """Write all steps of the first sequences, then those of the next ones."""
@@ -194,57 +166,41 @@ class Writer:
 
     def write_steps(self, first: Integer) -> tuple[()]:
         """Write all steps of the sequences from `first` on."""
-        f, padded = self.f, self.loop.panels * self.width
-        size, last = self.loop.slots * padded, f.plus("%rows", -1)
+        f, loop, padded = self.f, self.loop, self.loop.panels * self.width
+        size, last = loop.slots * padded, f.plus("%rows", -1)
         numbers = [f.least(f.plus(first, n), last) for n in range(self.rows)]
         offsets = [(f.times(n, "%x_row"), f.times(n, "%out_row")) for n in numbers]
         state = f.address("%state", f.times(first, size))
+        units = loop.group * self.width
+        whole, left = divmod(loop.H, units)
 
         def step(_t: Integer, x: Address, out: Address, *turns: Address) -> Sequence[Address]:
             rows = []
             for n, (x_row, out_row) in enumerate(offsets):
-                slots = [f.address(state, n * size + k * padded) for k in range(self.loop.slots)]
+                slots = [f.address(state, n * size + k * padded) for k in range(loop.slots)]
                 slots[:2] = [f.address(h, n * size) for h in turns]
                 rows.append(Row(f.address(x, x_row), f.address(out, out_row), slots))
-            self.write_groups(rows, second=False)
-            if self.loop.cell.inner is not None:
-                self.write_groups(rows, second=True)
+            if whole:
+                f.loop(whole, lambda n: self.write_group(rows, f.times(n, units), units))
+            if left:
+                self.write_group(rows, whole * units, left)
             return f.address(x, "%x_step"), f.address(out, "%out_step"), *reversed(turns)
 
         f.loop("%steps", step, "%x", "%out", state, f.address(state, padded))
         return ()
 
-    def write_groups(self, rows: list[Row], *, second: bool) -> None:
-        """Write a step of all groups: its first pass, or the second."""
-        units = self.loop.group * self.width
-        whole, left = divmod(self.loop.H, units)
-        write = partial(self.write_group, rows, second)
-        if whole:
-            self.f.loop(whole, lambda n: write(self.f.times(n, units), units))
-        if left:
-            write(whole * units, left)
-
-    def write_group(self, rows: list[Row], second: bool, first: Integer, units: int) -> tuple[()]:
-        """Write a pass of the units from `first` on."""
-        f, loop, S = self.f, self.loop, self.loop.S
+    def write_group(self, rows: list[Row], first: Integer, units: int) -> tuple[()]:
+        """Write a step of the units from `first` on."""
+        f, B, numbers = self.f, self.loop.B, Vectors()
         panels = list(product(rows, range(0, units, self.width)))
-        sums = [] if second else self.sums(rows, first, len(panels) // len(rows))
-        products = [f.zeros()] * len(panels)
-        if second:
-            W = f.address("%W_inner", f.times(first, loop.H))
-            products = self.add_products(products, W, [row.slots[S + 1] for row in rows], loop.H)
+        sums = self.sums(rows, first, len(panels) // len(rows))
         for n, (row, offset) in enumerate(panels):
-            place, slots, kept = f.plus(first, offset), row.slots[1 : S + 1], row.slots[S + 1 :]
-            state = [f.load(row.slots[k], place) for k in (0, *range(2, S + 1))]
-            a = sums[n * loop.B : (n + 1) * loop.B] or [f.load(slot, place) for slot in kept[1:]]
-            numbers = Vectors(products[n])
-            values = loop.cell.step(numbers, a, *state)
-            if second or not kept:
-                f.store(values[0], row.out, place, min(self.width, units - offset))
-            else:  # LLVM drops what follows from the zeros
-                slots, values = kept, (numbers.operand, *a)
-            for slot, vector in zip(slots, values, strict=True):
-                f.store(vector, slot, place)
+            place = f.plus(first, offset)
+            state = [f.load(row.slots[k], place) for k in (0, *range(2, self.loop.slots))]
+            after = self.loop.cell.step(numbers, sums[n * B : (n + 1) * B], *state)
+            f.store(after[0], row.out, place, min(self.width, units - offset))
+            for slot, vector in zip(row.slots[1:], after, strict=True):
+                f.store(vector, slot, place, self.width)
         return ()
 
     def sums(self, rows: list[Row], first: Integer, panels: int) -> list[Vector]:
@@ -287,10 +243,19 @@ class Writer:
                         now[place] = f.multiply_add(factor, weight, now[place])
             return now
 
-        totals: Sequence[Any] = [*sums, *[f.zeros()] * ((parts - 1) * len(sums))]
+        totals: Sequence[Any] = [*sums, *[Vector(f, "zeroinitializer")] * ((parts - 1) * len(sums))]
         rest = K if K <= SHORT else K % ROUND
         if rest < K:
             totals = f.loop(K - rest, lambda k, *now: products(k, ROUND, *now), *totals, step=ROUND)
         if rest:
             totals = products(K - rest, rest, *totals)
         return [sum(totals[n + len(sums) :: len(sums)], totals[n]) for n in range(len(sums))]
+
+
+def align(values: Floats) -> Floats:
+    """Copy values to the start of a line of the cache, so that no vector is in two."""
+    space = np.empty(values.size + 16, np.float32)
+    start = -space.ctypes.data % 64 // 4
+    copy = space[start : start + values.size].reshape(values.shape)
+    copy[...] = values
+    return copy

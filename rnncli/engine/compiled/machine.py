@@ -5,7 +5,7 @@ from collections.abc import Callable
 from functools import cache
 from typing import Any, NamedTuple
 
-from rnncli.engine.compiled.code import Function, Lanes
+from rnncli.engine.compiled.code import Function
 
 
 class Machine(NamedTuple):
@@ -27,7 +27,7 @@ def lacks() -> str:
     """Say why nothing can be compiled here; nothing if it can."""
     try:
         # Addresses that do not say what they lead to came with LLVM 15.
-        compile_function(Function("nothing", Lanes(4, 32), [], ["there"]), this_machine())(0)
+        compile_function(Function("nothing", 4, [], ["there"]), this_machine())(0)
     except ModuleNotFoundError:
         return "not installed: pip install 'rnncli[fast]'"
     except Exception as error:  # whatever is wrong with it
@@ -44,9 +44,7 @@ def this_machine() -> Machine:
     cpu, names = llvm.get_host_cpu_name(), features.flatten()
     if features.get("avx512f"):
         return Machine(cpu, names, 64, 32)
-    if features.get("avx2"):
-        return Machine(cpu, names, 32, 16)
-    return Machine(cpu, names, 32 if features.get("neon") else 16, 16)
+    return Machine(cpu, names, 32 if features.get("avx2") or features.get("neon") else 16, 16)
 
 
 def compile_function(code: Function, machine: Machine) -> Callable[..., None]:

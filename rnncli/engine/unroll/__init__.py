@@ -2,10 +2,9 @@
 
 from functools import cached_property
 
-from rnncli.engine.precision import PRECISIONS, Precision
-from rnncli.engine.unroll.parallel import Parallel
-from rnncli.engine.unroll.projected import Projected
-from rnncli.engine.unroll.stepwise import Fused, Stepwise
+from rnncli.engine.precision import Precision
+from rnncli.engine.unroll.parallel import SHORT, Parallel
+from rnncli.engine.unroll.strategy import Fused, Projected, Stepwise
 from rnncli.model.arrays import Floats
 from rnncli.model.cells import Cell, State
 
@@ -22,19 +21,14 @@ CACHED = 1 << 16
 class Compiled(Projected):
     """All steps in one loop of the processor's own instructions.
 
-    ``h_t = f(x_t @ W_xh + b_h + h_{t-1} @ W_hh)``
-
-    A cell without a compiled loop (peepholes, a projection, gelu) runs as `Projected`. The loops
-    are imported when one is used: few runs are worth it.
+    A cell without a compiled loop (peepholes, a projection, gelu) runs as `Projected`.
     """
 
     def __init__(self, cell: Cell, precision: Precision) -> None:
         super().__init__(cell, precision)
-        self.loop = None
-        if has_loop(cell) and not precision.rounds:
-            from rnncli.engine.compiled import CompiledCell
+        from rnncli.engine.compiled.loop import CompiledCell, can_compile
 
-            self.loop = CompiledCell(cell)
+        self.loop = CompiledCell(cell) if can_compile(cell) else None
 
     def __call__(self, x: Floats, state: State, out: State) -> State:
         """Run T steps, see `Strategy`."""
@@ -47,19 +41,16 @@ class Auto(Parallel):
     """The fastest strategy for the sizes and the input.
 
     A compiled loop, if its time to compile pays and the weights stay in the cache or the rows are
-    many; else segments, if the network is contracting; else step by step. All rows of a stream so
-    far share the time to compile.
+    many; else segments, if the network is contracting; else step by step.
     """
 
     @cached_property
-    def compiles(self) -> bool:
-        """Whether a compiled loop can run."""
-        return not self.precision.rounds and has_loop(self.cell) and not missing("compiled")
-
-    @cached_property
-    def compiled(self) -> Compiled:
-        """The strategy that compiles."""
-        return Compiled(self.cell, self.precision)
+    def compiled(self) -> Compiled | None:
+        """The strategy that compiles, if it can here."""
+        if missing("compiled", self.precision.name):
+            return None
+        strategy = Compiled(self.cell, self.precision)
+        return strategy if strategy.loop else None
 
     def __call__(self, x: Floats, state: State, out: State) -> State:
         """Run T steps, see `Strategy`."""
@@ -68,13 +59,13 @@ class Auto(Parallel):
         seconds = T * (STEP if self.cell.gates == 1 else GATED_STEP)
         seconds += T * N * (weights * MULTIPLICATION + len(b_h) * FUNCTION)
         compilation = COMPILATION * T * N / max(T * N, self.rows) / (1 if N == 1 else BATCHES)
-        loop = len(out) == 1 and seconds > CALL + compilation and self.compiles
+        loop = self.compiled if len(out) == 1 and seconds > CALL + compilation else None
         if loop and (N > 1 or weights < CACHED):
-            return self.compiled(x, state, out)
-        S = self.worthwhile_segments(x, state) if len(out) == 1 else 0
+            return loop(x, state, out)
+        S = self.worthwhile_segments(x, state) if len(out) == 1 and T >= SHORT else 0
         if S:
             return self.run_segments(x, state, out[0], S)
-        return self.compiled(x, state, out) if loop else Projected.__call__(self, x, state, out)
+        return loop(x, state, out) if loop else Projected.__call__(self, x, state, out)
 
 
 UNROLLS = {
@@ -87,23 +78,12 @@ UNROLLS = {
 STRATEGIES = UNROLLS | {"auto": Auto}
 
 
-def has_loop(cell: Cell) -> bool:
-    """Whether LLVM is installed, and a loop for the cell can be compiled."""
-    from importlib.machinery import PathFinder
-
-    if not cell.compilable or PathFinder.find_spec("llvmlite") is None:
-        return False
-    from rnncli.engine.compiled import can_compile
-
-    return can_compile(cell)
-
-
 def missing(unroll: str, precision: str = "float32") -> str:
     """Describe what a strategy lacks here; empty if it can run."""
     if unroll != "compiled":
         return ""
-    if PRECISIONS[precision].rounds:
-        return "computes in float32 or float64"
+    if precision != "float32":
+        return "computes in float32"
     from rnncli.engine.compiled.machine import lacks
 
     return lacks()

@@ -1,13 +1,27 @@
-"""The base of the strategies."""
+"""Strategies: ways to run a cell over many steps; the base, and those that need NumPy alone."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import cached_property
 
 import numpy as np
 
 from rnncli.engine.precision import Precision
-from rnncli.model.arrays import Floats
+from rnncli.engine.threads import ahead, leaves_processors
+from rnncli.model.arrays import Floats, as_items, contiguous, largest
 from rnncli.model.cells import Cell, State
+
+# Numbers in a matrix that OpenBLAS multiplies a vector by in a single thread:
+# it starts others from 9,216 (interface/gemv.c).
+ONE_THREAD = 8192
+# Rows after which `tell` is called.
+TOLD = 128
+# Sums of a block that stay in the cache, and fewest steps of a block.
+SUMS_IN_CACHE, STEPS = 65_536, 4
+# Multiplications of an input from which BLAS takes longest: of so many rows at once it takes a
+# fifth less, and another thread projects the next block (it takes 80 us to start).
+LARGE, ROWS = 20_000, 1024
+# Gates that are from 0 to 1, and the share of the largest float under which no sum overflows.
+GATES, SAFE = ("sigmoid", "hard_sigmoid"), 0.5
 
 
 class Strategy:
@@ -20,13 +34,6 @@ class Strategy:
     def __init__(self, cell: Cell, precision: Precision) -> None:
         self.cell, self.precision, self.H = cell, precision, cell.hidden_size
         self.operands, self.step = cell.in_place(lambda a, W: self.product(precision.operand(a), W))
-
-    @cached_property
-    def largest_sums(self) -> tuple[float, float, float]:
-        """The largest size of a sum of inputs of 1, of one of states of 1, and of a bias."""
-        W_xh, W_hh, b_h = self.cell.operands
-        W_hh = W_hh if self.cell.inner is None else np.hstack([W_hh, self.cell.inner])
-        return largest_sum(W_xh), largest_sum(W_hh), float(np.abs(b_h).max())
 
     def __call__(self, x: Floats, state: State, out: State) -> State:
         """Run T steps and return the state after them.
@@ -41,7 +48,156 @@ class Strategy:
         """Multiply rows by a matrix."""
         return np.asarray(rows @ W)
 
+    @cached_property
+    def limits(self) -> tuple[float, float, float, float | None]:
+        """The largest sums of inputs of 1, of states of 1 and of biases; the largest h if known."""
+        cell, (W_xh, W_hh, b_h) = self.cell, self.cell.operands
+        W_hh = W_hh if cell.inner is None else np.hstack([W_hh, cell.inner])
+        gate, ends = getattr(cell, "recurrent_activation", None), cell.ends
+        most = max(map(abs, ends)) if ends else None
+        if gate is not None and gate.name not in GATES:
+            most = None if cell.inner is None else np.inf
+        return largest_sum(W_xh), largest_sum(W_hh), largest(b_h), most
+
+    def may_overflow(self, x: Floats, before: Floats, h: Floats) -> bool:
+        """Whether a sum of these steps may pass the largest float on the way."""
+        of_x, of_h, of_b, most = self.limits
+        size = largest(before) + (largest(h) if most is None else most)
+        return not largest(x) * of_x + size * of_h + of_b <= SAFE * float(np.finfo(h.dtype).max)
+
+
+class Stepwise(Strategy):
+    """Two products a step, a row at a time: the reference.
+
+    ``h_t = f(x_t @ W_xh + h_{t-1} @ W_hh + b_h)``
+
+    The bits of a sequence depend on its own steps and the weights alone (on
+    one processor, with one NumPy). Source: cell 6 of the notebook.
+    """
+
+    def __call__(self, x: Floats, state: State, out: State) -> State:
+        """Run T steps, see `Strategy`."""
+        N, (step, sums_of) = x.shape[1], (self.step, self.sums)
+        every, shape = max(1, TOLD // max(N, 1)), (N, -1, self.H)
+        for t, x_t in enumerate(x):
+            # NumPy's functions may have other last digits for values that are apart.
+            sums = sums_of(x_t, state[0]).reshape(shape).swapaxes(0, 1)
+            state = step(np.ascontiguousarray(sums), out[0][t], *state)
+            for array, after in zip(out[1:], state[1:], strict=False):
+                array[t] = after
+            if not (t + 1) % every:
+                self.tell(every * N)
+        return state
+
+    def sums(self, x_t: Floats, h: Floats) -> Floats:
+        """Compute all sums of a step, (N, B * H)."""
+        W_xh, W_hh, b_h = self.operands
+        sums = row_products(contiguous(x_t), W_xh)
+        sums[:, len(b_h) - W_hh.shape[1] :] += row_products(self.precision.operand(h), W_hh)
+        sums += b_h
+        return sums
+
+    def product(self, rows: Floats, W: Floats) -> Floats:
+        """Multiply rows one by one."""
+        return row_products(rows, W)
+
+
+class Fused(Stepwise):
+    """One product a step, ``f([x_t, h_{t-1}] @ [W_xh; W_hh] + b_h)``: the notebook's cell 7."""
+
+    product = Strategy.product
+
+    def __init__(self, cell: Cell, precision: Precision) -> None:
+        super().__init__(cell, precision)
+        W_xh, W_hh, _ = self.operands
+        self.W = np.concatenate([W_xh, np.pad(W_hh, ((0, 0), (self.operands.first_with_h, 0)))])
+
+    def sums(self, x_t: Floats, h: Floats) -> Floats:
+        """Compute all sums of a step, (N, B * H)."""
+        x_h = np.concatenate([x_t, self.precision.operand(h)], axis=1)
+        return np.asarray(x_h @ self.W + self.operands.b_h)
+
+
+class Projected(Strategy):
+    """All input projections of a block in one product, then one product a step.
+
+    ``a = x @ W_xh + b_h``, then ``h_t = f(a_t + h_{t-1} @ W_hh)``. A block is as many steps as
+    stay in the cache. Source: Appleyard et al. (2016), arXiv:1604.01946, section 3.2.
+    """
+
+    def __init__(self, cell: Cell, precision: Precision) -> None:
+        super().__init__(cell, precision)
+        W_xh, self.W_hh, b_h = self.operands
+        # A column of ones adds the biases within the product, and keeps it from having a single
+        # input, which NumPy multiplies without BLAS, ten times as slowly.
+        self.W_xh = np.concatenate([W_xh, b_h[None]])  # (I + 1, B * H)
+        # Of several rows each block of columns is a product of its own, so that its sums are
+        # contiguous: the functions of the gates are up to three times as fast.
+        self.blocks_xh, self.blocks_hh = (
+            np.ascontiguousarray(W.reshape(len(W), -1, self.H).swapaxes(0, 1))
+            for W in (self.W_xh, self.W_hh)
+        )
+
+    def __call__(self, x: Floats, state: State, out: State) -> State:
+        """Run T steps, see `Strategy`."""
+        N, B, C = x.shape[1], len(self.blocks_xh), len(self.blocks_hh)
+        u: Floats = np.empty((C, N, self.H), self.W_hh.dtype)
+        multiply: Callable[..., Floats] = np.matmul
+        W, products = self.blocks_hh, u
+        if N == 1 or C == 1:
+            multiply, W, products = np.ndarray.dot, self.W_hh, u.reshape(N, -1)
+        add, step, operand = np.add, self.step, self.precision.operand
+        rounds, t = self.precision.mantissa is not None, 0
+        for a in self._project(x):
+            for a_t, h_t in zip(a, out[0][t : t + len(a)], strict=True):
+                multiply(operand(state[0]) if rounds else state[0], W, products)
+                sums = a_t if B == C else a_t[B - C :]
+                add(sums, u, sums)
+                state = step(a_t, h_t, *state)
+                for array, after in zip(out[1:], state[1:], strict=False):
+                    array[t] = after
+                t += 1
+            self.tell(len(a) * N)
+        return state
+
+    def _project(self, x: Floats) -> Iterator[Floats]:
+        """Yield ``[x, 1] @ [W_xh; b_h]`` block by block, (steps, B, N, H)."""
+        (T, N, I), W, large = x.shape, self.W_xh, self.W_xh.size >= LARGE
+        size = SUMS_IN_CACHE // (N * max(W.shape))
+        size = max(1, min(T, max(size, STEPS, ROWS // N if large else 0)))
+
+        def project(x: Floats) -> Floats:
+            rows = np.ones((len(x) * N, I + 1), W.dtype)
+            # NumPy is faster at gathering rows into one piece and then spreading that.
+            as_items(rows[:, :I])[...] = np.ascontiguousarray(as_items(x)).reshape(-1)
+            if N == 1:
+                return np.asarray(rows @ W).reshape(len(x), -1, 1, self.H)
+            return np.asarray(rows @ self.blocks_xh).reshape(-1, len(x), N, self.H).swapaxes(0, 1)
+
+        blocks = (project(x[start : start + size]) for start in range(0, T, size))
+        return ahead(blocks) if large and size < T and leaves_processors(W.size) else blocks
+
 
 def largest_sum(W: Floats) -> float:
     """Return the largest sum of the sizes of a column."""
     return float(np.abs(W).sum(axis=0, dtype=np.float64).max(initial=0))
+
+
+def row_products(rows: Floats, W: Floats) -> Floats:
+    """Multiply each row by a matrix, so that its bits depend on the two alone.
+
+    A product of all rows may add in another order than that of one. So does OpenBLAS where it cuts
+    a large matrix among its threads, so it gets pieces that it leaves to one.
+    """
+    K, H = W.shape
+    if H > ONE_THREAD:
+        halves = [row_products(rows, half) for half in np.array_split(W, 2, axis=1)]
+        return np.concatenate(halves, axis=1)
+    rows = rows[:, None]  # (N, 1, K): a row product for each of N
+    if K * H <= ONE_THREAD:
+        return (rows @ W)[:, 0]
+    height = ONE_THREAD // H
+    total = rows[:, :, :height] @ W[:height]  # (N, 1, H)
+    for start in range(height, K, height):
+        total += rows[:, :, start : start + height] @ W[start : start + height]
+    return total[:, 0]

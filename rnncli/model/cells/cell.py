@@ -1,7 +1,6 @@
 """The base of all cells, and the arrays that they are made of."""
 
 from collections.abc import Callable, Mapping, Sequence
-from functools import cached_property
 from math import inf
 from typing import Any, ClassVar, NamedTuple, Protocol, Self, TypeAlias
 
@@ -69,32 +68,30 @@ class Operands(NamedTuple):
     """The weights of a step: a block of H columns for each of its B sums.
 
     ``sums = x_t @ W_xh + b_h``, then ``sums += h_{t-1} @ W_hh`` in the last C blocks.
-    Those of `Cell.operands` are in the order of `Cell.step`; those of
-    `Cell.in_place` belong to its step alone.
-
-    Parameters
-    ----------
-    W_xh : array, shape (I, B * H)
-    W_hh : array, shape (rows, C * H)
-    b_h : array, shape (B * H,)
     """
 
-    W_xh: Floats
-    W_hh: Floats
-    b_h: Floats
+    W_xh: Floats  # (I, B * H)
+    W_hh: Floats  # (rows, C * H)
+    b_h: Floats  # (B * H,)
 
     @property
     def first_with_h(self) -> int:
         """The first column of the sums to which the product of h is added."""
         return len(self.b_h) - int(self.W_hh.shape[1])
 
+    def multiplied(self, factors: Sequence[float]) -> "Operands":
+        """Multiply each block: by 0.5 for a sigmoid of a, which is ``0.5 + 0.5 tanh(a / 2)``.
+
+        Halving changes no bit of a sum, unless a number is subnormal.
+        """
+        W_xh, W_hh, b_h = self
+        by = np.repeat(factors, len(b_h) // len(factors)).astype(W_hh.dtype)
+        scaled = (W_xh * by, W_hh * by[self.first_with_h :], b_h * by)
+        return Operands(*(W.astype(W_hh.dtype, copy=False) for W in scaled))
+
 
 class Numbers(Protocol):
-    """A kind of number that a step is computed with.
-
-    NumPy arrays (`Arrays`), vectors of compiled code, numbers with an error
-    bound and numbers that remember their equation. All have ``+`` and ``*``.
-    """
+    """A kind of number that a step is computed with; all have ``+``, ``-`` and ``*``."""
 
     def apply(self, f: Activation, a: Any, clip: float = inf) -> Any:
         """Compute ``f(a)`` for a limited to ±`clip`."""
@@ -102,24 +99,21 @@ class Numbers(Protocol):
     def product(self, a: Any, W: Floats, name: str) -> Any:
         """Compute ``a @ W`` for the weights of that name."""
 
-    def weight(self, w: Floats, name: str) -> Any:
+    def weight(self, w: Floats, name: str) -> Any:  # noqa: ARG002
         """Convert an array of one weight for each unit."""
+        return w
 
     def carry(self, c: Any, f: Any, added: Any) -> Any:
         """Compute ``f c + added``, the state c after a step."""
+        return f * c + added
 
     def mix(self, z: Any, a: Any, b: Any) -> Any:
         """Compute ``z a + (1 - z) b``."""
+        return b + z * (a - b)
 
 
-class Arrays:
-    """NumPy arrays as a kind of number.
-
-    Parameters
-    ----------
-    multiply : callable
-        Computes ``a @ W``.
-    """
+class Arrays(Numbers):
+    """NumPy arrays as a kind of number; `multiply` computes ``a @ W``."""
 
     def __init__(self, multiply: Multiply = np.matmul) -> None:
         self.multiply = multiply
@@ -134,44 +128,17 @@ class Arrays:
         """Compute ``a @ W``."""
         return self.multiply(a, W)
 
-    def weight(self, w: Floats, name: str) -> Floats:  # noqa: ARG002
-        """Take the array itself."""
-        return w
-
-    def carry(self, c: Floats, f: Floats, added: Floats) -> Floats:
-        """Compute ``f c + added``."""
-        return f * c + added
-
-    def mix(self, z: Floats, a: Floats, b: Floats) -> Floats:
-        """Compute ``b + z (a - b)``."""
-        return b + z * (a - b)
-
 
 class Cell:
     """A cell: its weights, its settings and one step.
 
     Its arguments are its weights and the settings that `setting_names` lists.
-
-    Attributes
-    ----------
-    weights : Weights
-    gates : int
-        Number of blocks of H columns in the weights.
-    gate_names : tuple of str
-        Names of these blocks; ``h`` where there is one.
-    sum_names : tuple of str
-        Names of the sums that `step` takes: those of the gates by default.
-    setting_names : tuple of str
-    extra_names : tuple of str
-        Arrays that the weights may have beside the three of every cell.
-    state_names : tuple of str
-        Names of the state's arrays, ``h`` first.
     """
 
-    gates: ClassVar[int]
-    gate_names: ClassVar[tuple[str, ...]]
+    gates: ClassVar[int]  # blocks of H columns in the weights
+    gate_names: ClassVar[tuple[str, ...]]  # of these blocks; h where there is one
     setting_names: ClassVar[tuple[str, ...]]
-    extra_names: ClassVar[tuple[str, ...]] = ()
+    extra_names: ClassVar[tuple[str, ...]] = ()  # arrays beside the three of every cell
     state_names: ClassVar[tuple[str, ...]] = ("h",)
     weights: Weights
 
@@ -202,15 +169,15 @@ class Cell:
 
     @property
     def compilable(self) -> bool:
-        """Whether every array of a step is an operand or `inner`."""
-        return True
+        """Whether every array of a step is an operand."""
+        return self.weights.w_ch is None and self.weights.W_hr is None and self.inner is None
 
-    @cached_property
+    @property
     def operands(self) -> Operands:
         """The weights of the sums that `step` takes."""
         return Operands(*self.weights[:3])
 
-    @cached_property
+    @property
     def inner(self) -> Floats | None:
         """Weights (H, H) of a product within a step, if there is one."""
         return None
@@ -223,23 +190,13 @@ class Cell:
     def step(self, n: Numbers, sums: Sequence[Any], *state: Any) -> tuple[Any, ...]:
         """Compute the state after a step: the equation of the cell, over any kind of number.
 
-        Parameters
-        ----------
-        n : Numbers
-            The kind of number.
-        sums : sequence
-            ``x_t @ W_xh + h_{t-1} @ W_hh + b_h``, a block of H units for each of `sum_names`.
-        *state
-            The state before the step, h first.
+        `sums` are ``x_t @ W_xh + h_{t-1} @ W_hh + b_h``, a block of H units for each of
+        `sum_names`; the state before the step has h first.
         """
         raise NotImplementedError
 
     def in_place(self, multiply: Multiply) -> tuple[Operands, InPlace]:
-        """Return operands and a step of NumPy arrays in place: `step` in its fastest form.
-
-        A cell may write this out for its usual settings; its operands may then stand in
-        another order than those of `step`.
-        """
+        """Return operands, in any order, and a step of NumPy arrays in place: the fastest form."""
         n = Arrays(multiply)
 
         def step(sums: Floats, out: Floats, *state: Floats) -> State:
@@ -251,36 +208,24 @@ class Cell:
 
 
 def checked(cell: Cell) -> Cell:
-    """Return the cell with C-contiguous floats for weights.
-
-    Raises
-    ------
-    TypeError
-        It is no cell.
-    ValueError
-        A shape does not fit the others, a size is 0, an array is not of this
-        cell, or the values are not finite numbers.
-    """
+    """Return the cell with finite, C-contiguous floats of fitting shapes for weights."""
     if not isinstance(cell, Cell):
         raise TypeError(f"expected a cell, such as RNN, or Weights, got {type(cell).__name__}")
-    kind = type(cell).__name__
     for name in cell.weights.arrays:
         if name not in (*WEIGHT_NAMES, *cell.extra_names):
-            raise ValueError(f"{name}: {kind} has none")
-    weights = cell.weights.converted(as_floats)
-    if weights.W_xh.ndim != 2 or weights.W_xh.shape[1] % cell.gates:
-        wide = "(I, H)" if cell.gates == 1 else f"(I, {cell.gates} H)"
-        raise ValueError(f"W_xh: expected shape {wide}, got {weights.W_xh.shape}")
-    I, width = weights.W_xh.shape
-    H = width // cell.gates
+            raise ValueError(f"{name}: {type(cell).__name__} has none")
+    weights, gates = cell.weights.converted(as_floats), cell.gates
+    shape = weights.W_xh.shape
+    if len(shape) != 2 or shape[1] % gates:
+        wide = "(I, H)" if gates == 1 else f"(I, {gates} H)"
+        raise ValueError(f"W_xh: expected shape {wide}, got {shape}")
+    H = shape[1] // gates
     P = H if weights.W_hr is None else weights.W_hr.shape[-1]
-    expected = weight_shapes(I, H, cell.gates, P) | extra_shapes(H, P)
+    expected = weight_shapes(shape[0], H, gates, P) | extra_shapes(H, P)
     for name, array in weights.arrays.items():
         if array.shape != expected[name]:
-            raise ValueError(
-                f"{name}: expected shape {expected[name]}, as W_xh is {weights.W_xh.shape}, "
-                f"got {array.shape}"
-            )
+            what = f"expected shape {expected[name]}, as W_xh is {shape}, got {array.shape}"
+            raise ValueError(f"{name}: {what}")
     return cell.replaced(weights)
 
 
@@ -288,13 +233,13 @@ def weight_shapes(
     input_size: int, hidden_size: int, gates: int = 1, projected_size: int | None = None
 ) -> dict[str, tuple[int, ...]]:
     """Return the shape of each array that every cell has, by name; a ValueError under 1."""
-    sizes = {"input_size": input_size, "hidden_size": hidden_size, "projected_size": projected_size}
+    P = hidden_size if projected_size is None else projected_size
+    sizes = {"input_size": input_size, "hidden_size": hidden_size, "projected_size": P}
     for name, size in sizes.items():
-        if size is not None and size < 1:
+        if size < 1:
             raise ValueError(f"{name}: expected at least 1, got {size}")
     width = gates * hidden_size
-    rows = hidden_size if projected_size is None else projected_size
-    return {"W_xh": (input_size, width), "W_hh": (rows, width), "b_h": (width,)}
+    return {"W_xh": (input_size, width), "W_hh": (P, width), "b_h": (width,)}
 
 
 def extra_shapes(hidden_size: int, projected_size: int) -> dict[str, tuple[int, ...]]:

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from rnncli.model.arrays import Floats
-from rnncli.model.cells.cell import Operands, Weights
+from rnncli.model.cells.cell import Weights
 
 
 def ordered(array: Floats, order: Sequence[int]) -> Floats:
@@ -14,22 +14,10 @@ def ordered(array: Floats, order: Sequence[int]) -> Floats:
     return gates.take(order, axis=-2).reshape(array.shape)
 
 
-def halve_sigmoids(operands: Operands, factors: Sequence[float]) -> Operands:
-    """Multiply each block by 1 or 0.5: the sigmoid of a is ``0.5 + 0.5 tanh(a / 2)``.
-
-    Halving changes no bit of a sum, unless a number is subnormal.
-    """
-    W_xh, W_hh, b_h = operands
-    by = np.repeat(factors, len(b_h) // len(factors)).astype(W_hh.dtype)
-    scaled = (W_xh * by, W_hh * by[-W_hh.shape[1] :], b_h * by)
-    return Operands(*(W.astype(W_hh.dtype, copy=False) for W in scaled))
-
-
 def two_biases(weights: Weights) -> tuple[Floats, Floats]:
     """Split the bias of a cell into the input's and the state's, no wider than the weights.
 
-    The state's is `b_n`, and elsewhere what the type of the weights does not
-    hold of the sum, or -0.0, which changes no bit of it.
+    The state's is `b_n`, and elsewhere what the first does not hold, or -0.0, which changes no bit.
     """
     b_h, b_n = weights.b_h, weights.b_n
     b_x = b_h.astype(min(b_h.dtype, weights.W_hh.dtype))
@@ -39,17 +27,10 @@ def two_biases(weights: Weights) -> tuple[Floats, Floats]:
 
 
 def summed(b_x: Floats, b_r: Floats, apart: int = 0) -> dict[str, Floats]:
-    """Return `b_h`, the sum of two biases, and what stays apart as `b_n`.
+    """Return `b_h`, the sum of two biases, the input's and the state's, (gates * H,).
 
-    The sum is float64, unless their own type holds it exactly.
-
-    Parameters
-    ----------
-    b_x, b_r : array, shape (gates * H,)
-        The input's and the state's.
-    apart : int
-        How many of the last values of `b_r` are not added: H in a GRU that
-        resets after the product, whose r multiplies them.
+    The last `apart` values of `b_r` are returned as `b_n`: H in a GRU that resets after the
+    product. The sum is float64, unless their own type holds it exactly.
     """
     added = len(b_x) - apart
     b_h = np.concatenate([np.add(b_x[:added], b_r[:added], dtype=np.float64), b_x[added:]])

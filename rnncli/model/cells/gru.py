@@ -1,7 +1,6 @@
 """The GRU cell."""
 
 from collections.abc import Sequence
-from functools import cached_property
 from math import inf, isinf
 from typing import Any
 
@@ -9,16 +8,8 @@ import numpy as np
 
 from rnncli.model.activations import SIGMOID, TANH, Activation, as_activation, positive_clip
 from rnncli.model.arrays import Floats
-from rnncli.model.cells.cell import (
-    Cell,
-    InPlace,
-    Multiply,
-    Numbers,
-    Operands,
-    State,
-    Weights,
-)
-from rnncli.model.cells.gates import halve_sigmoids, ordered
+from rnncli.model.cells.cell import Cell, InPlace, Multiply, Numbers, Operands, State, Weights
+from rnncli.model.cells.gates import ordered
 from rnncli.model.errors import choice
 
 RESETS = ("after", "before")
@@ -88,7 +79,7 @@ class GRU(Cell):
         """The candidate without h, the gates and, for a reset after it, the product of h."""
         return ("n", "z", "r", "m") if self.reset == "after" else ("n", "z", "r")
 
-    @cached_property
+    @property
     def operands(self) -> Operands:
         """The weights of n, z and r, and of ``m = h_{t-1} @ W_hh[n] + b_n``."""
         H, dtype = self.hidden_size, self.weights.W_hh.dtype
@@ -102,7 +93,7 @@ class GRU(Cell):
             np.concatenate([b_h, b_n]),
         )
 
-    @cached_property
+    @property
     def inner(self) -> Floats | None:
         """Recurrent weights of the candidate, if r multiplies h before their product."""
         W_n = self.weights.W_hh[:, 2 * self.hidden_size :]
@@ -122,7 +113,7 @@ class GRU(Cell):
         """Compute both gates by one tanh, where they are sigmoids."""
         if self.recurrent_activation != SIGMOID or not isinf(self.clip):
             return super().in_place(multiply)
-        operands = halve_sigmoids(self.operands, (1.0, 0.5, 0.5, 1.0)[: len(self.sum_names)])
+        operands = self.operands.multiplied((1.0, 0.5, 0.5, 1.0)[: len(self.sum_names)])
         f, W_n = self.activation.function(), self.inner
         tanh, times, plus, minus = np.tanh, np.multiply, np.add, np.subtract
         half = np.array(0.5, self.weights.b_h.dtype)  # NumPy takes longer to convert a number

@@ -8,16 +8,8 @@ import numpy as np
 
 from rnncli.model.activations import SIGMOID, TANH, Activation, as_activation, positive_clip
 from rnncli.model.arrays import Floats
-from rnncli.model.cells.cell import (
-    Cell,
-    InPlace,
-    Multiply,
-    Numbers,
-    Operands,
-    State,
-    Weights,
-)
-from rnncli.model.cells.gates import halve_sigmoids, ordered
+from rnncli.model.cells.cell import Cell, InPlace, Multiply, Numbers, Operands, State, Weights
+from rnncli.model.cells.gates import ordered
 
 
 class LSTM(Cell):
@@ -81,11 +73,6 @@ class LSTM(Cell):
         """The ends of the output activation, if h is not projected."""
         return None if self.weights.W_hr is not None else self.output_activation.ends
 
-    @property
-    def compilable(self) -> bool:
-        """Whether it has neither peepholes nor a projection."""
-        return self.weights.w_ch is None and self.weights.W_hr is None
-
     def step(self, n: Numbers, sums: Sequence[Any], *state: Any) -> tuple[Any, ...]:
         """Compute h_t and c_t."""
         (i, f, g, o), (_h, c) = sums, state
@@ -108,7 +95,7 @@ class LSTM(Cell):
         if not (usual and self.compilable and isinf(self.clip)):
             return super().in_place(multiply)
         i_f_o_g = Operands(*(ordered(W, (0, 1, 3, 2)) for W in self.operands))
-        operands = halve_sigmoids(i_f_o_g, (0.5, 0.5, 0.5, 1.0))
+        operands = i_f_o_g.multiplied((0.5, 0.5, 0.5, 1.0))
         f_out = self.output_activation.function()
         tanh, times, plus = np.tanh, np.multiply, np.add
         half = np.array(0.5, self.weights.b_h.dtype)  # NumPy takes longer to convert a number

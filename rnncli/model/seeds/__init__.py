@@ -1,18 +1,17 @@
 """Seeds: the weights that a framework draws from a seed.
 
 The `Draws` of a framework draw for one layer after the other, from the bottom:
-``table(V, E)`` an embedding, ``layer(cell, I, H, P, bias, has_b_n)`` the weights
-of each cell, and ``dense(I, O)`` those of a head.
+``layer(cell, I, H, bias, has_b_n)`` the weights of each cell, ``dense(I, O)`` those of a head.
 """
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from operator import index
 from typing import Any, TypeAlias
 
 from rnncli.model.activations import Activation
 from rnncli.model.cells import CELLS
 from rnncli.model.errors import choice
-from rnncli.model.layers import DIRECTIONS, Dense, Embedding, Layer, Recurrent, per_cell
+from rnncli.model.layers import DIRECTIONS, Dense, Layer, Recurrent, per_cell
 from rnncli.model.network import Network
 from rnncli.model.seeds import keras, tensorflow, torch
 
@@ -35,8 +34,6 @@ def seeded(
     merge: str = "concat",
     cell: str = "rnn",
     bias: bool = True,
-    projected_size: int | None = None,
-    embedding: tuple[int, int] | None = None,
     head: int | None = None,
     head_activation: str | Activation = "linear",
     **settings: Any,
@@ -46,7 +43,7 @@ def seeded(
     Parameters
     ----------
     input_size : int
-        Number of input features, I; 1 with an embedding.
+        Number of input features, I.
     hidden_size : int or sequence of int
         Number of hidden units, H, or those of each layer, the bottom one first.
     seed : int
@@ -64,11 +61,6 @@ def seeded(
     bias : bool
         Whether the framework's layers have biases (``use_bias`` in Keras).
         Where they have none, the arrays are zeros.
-    projected_size : int, optional
-        Size of the projection of an LSTM, P (``proj_size`` in PyTorch).
-    embedding : tuple of two ints, optional
-        Sizes V and E of an `Embedding` below the recurrent layers, drawn
-        before them.
     head : int, optional
         Number of outputs, O, of a `Dense` layer with a bias above them, drawn
         after them (PyTorch: ``Linear``).
@@ -95,52 +87,38 @@ def seeded(
         A size or the seed is no integer.
     """
     sizes = hidden_size if isinstance(hidden_size, Iterable) else (hidden_size,)
-    hidden = _read_sizes("hidden_size", *sizes)
-    (width,), top = _read_sizes("input_size", input_size), _read_sizes("head", head)
-    table = _read_sizes("embedding", *(() if embedding is None else embedding))
-    P = next(iter(_read_sizes("projected_size", projected_size)), None)
+    hidden, width, top = [index(size) for size in sizes], index(input_size), head and index(head)
     kind, ways = choice("cell", cell, CELLS), choice("direction", direction, DIRECTIONS)
     draws_of = choice("init", init, INITIALIZERS)
     if not hidden:
         raise ValueError("hidden_size: expected at least one layer, got none")
-    if table and width != 1:
-        raise ValueError(f"input_size: expected 1, as an embedding takes, got {width}")
+    for name, size in (("input_size", width), ("hidden_size", min(hidden)), ("head", top)):
+        if size is not None and size < 1:
+            raise ValueError(f"{name}: expected at least 1, got {size}")
     if not 0 <= index(seed) <= SEED_MAX:
         raise ValueError(f"seed: expected 0 to {SEED_MAX}, got {seed}")
-    if P is not None and cell != "lstm":
-        raise ValueError(f"projected_size: {kind.__name__} has none")
     if init == "torch":
-        torch.check_one_module(cell, hidden, P, direction, merge)
-    settings_of_cells = _settings_of_cells(cell, settings, [len(ways)] * len(hidden))
-    draws = draws_of(index(seed))
-    layers: list[Layer] = [Embedding(draws.table(*table))] if table else []
+        torch.check_one_module(cell, hidden, direction, merge)
+    each_cell = iter(_settings_of_cells(cell, settings, [len(ways)] * len(hidden)))
+    draws, layers = draws_of(index(seed)), list[Layer]()
     for H in hidden:
-        width = layers[-1].output_size if layers else width
-        each = [next(settings_of_cells) for _ in ways]
+        each = [next(each_cell) for _ in ways]
         has_b_n = [cell == "gru" and one.get("reset", "after") == "after" for one in each]
-        weights = draws.layer(cell, width, H, P, bias, has_b_n)
+        weights = draws.layer(cell, width, H, bias, has_b_n)
         cells = map(lambda drawn, one: kind(drawn, **one), weights, each)
         layers.append(Recurrent(*cells, direction=direction, merge=merge))
-    for O in top:
-        layers.append(Dense(*draws.dense(layers[-1].output_size, O), head_activation))
+        width = layers[-1].output_size
+    if top:
+        layers.append(Dense(*draws.dense(width, top), head_activation))
     return Network(*layers)
-
-
-def _read_sizes(name: str, *given: int | None) -> list[int]:
-    """Check sizes; leave out None."""
-    sizes = [index(size) for size in given if size is not None]
-    if min(sizes, default=1) < 1:
-        raise ValueError(f"{name}: expected at least 1, got {min(sizes)}")
-    return sizes
 
 
 def _settings_of_cells(
     cell: str, settings: dict[str, Any], counts: list[int]
-) -> Iterator[dict[str, Any]]:
+) -> list[dict[str, Any]]:
     """Give each cell its settings; `counts` are those of cells by layer."""
     for name in settings:
         if name not in CELLS[cell].setting_names:
             raise ValueError(f"{name}: {CELLS[cell].__name__} has none")
     values = {name: per_cell(name, given, counts) for name, given in settings.items()}
-    for n in range(sum(counts)):
-        yield {name: of_cells[n] for name, of_cells in values.items()}
+    return [{name: values[name][n] for name in values} for n in range(sum(counts))]

@@ -13,7 +13,6 @@ import numpy as np
 
 from rnncli.model.arrays import Floats
 from rnncli.model.cells import CELLS, Weights
-from rnncli.model.errors import InputError
 from rnncli.model.seeds.tensorflow import Stream, draw, normals, philox4x32, unit
 
 # tensorflow/core/kernels/stateless_random_ops.cc: the key under which a seed is scrambled.
@@ -27,11 +26,9 @@ class Draws:
         self._seeds = random.Random(seed)
 
     def layer(
-        self, cell: str, I: int, H: int, P: int | None, bias: bool, has_b_n: list[bool]
+        self, cell: str, I: int, H: int, bias: bool, has_b_n: list[bool]
     ) -> Iterator[Weights]:
         """Draw a uniform kernel and an orthogonal recurrent kernel; biases are zeros but for f."""
-        if P is not None:
-            raise InputError("init keras", "LSTM has no projection", "take another init")
         width = CELLS[cell].gates * H
         b_h = np.zeros(width, np.float32)
         if cell == "lstm" and bias:
@@ -53,10 +50,6 @@ class Draws:
                 np.zeros(H, np.float32) if with_b_n else None,
             )
 
-    def table(self, V: int, E: int) -> Floats:
-        """Draw from U(-0.05, 0.05), as ``Embedding(V, E)``."""
-        return _uniform(V, E, np.float32(0.05), self._next())
-
     def dense(self, I: int, O: int) -> tuple[Floats, Floats | None]:
         """Draw a uniform kernel, as ``Dense(O)``."""
         return _glorot_uniform(I, O, self._next()), None
@@ -75,10 +68,6 @@ def _stream(seed: int) -> Stream:
 def _glorot_uniform(rows: int, columns: int, seed: int) -> Floats:
     # The limit in Keras's own order of operations, for the last bit.
     limit = np.float32(sqrt(3 * (1 / max(1, (rows + columns) / 2))))
-    return _uniform(rows, columns, limit, seed)
-
-
-def _uniform(rows: int, columns: int, limit: np.float32, seed: int) -> Floats:
     values = draw((rows, columns), _stream(seed), unit)
     values *= limit - -limit
     values -= limit

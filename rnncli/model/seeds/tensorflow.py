@@ -31,24 +31,20 @@ class Draws:
         self._op_seeds = random.Random(seed)  # as TensorFlow's eager context keeps it
 
     def layer(
-        self, cell: str, I: int, H: int, P: int | None, _bias: bool, has_b_n: list[bool]
+        self, cell: str, I: int, H: int, _bias: bool, has_b_n: list[bool]
     ) -> Iterator[Weights]:
-        """Draw a tensor for all gates: of `W_xh`, of `W_hh`, and of `W_hr`."""
+        """Draw a tensor for all gates: of `W_xh`, and of `W_hh`."""
         width = CELLS[cell].gates * H
         for with_b_n in has_b_n:
-            yield Weights(
-                self.table(I, width),
-                self.table(P or H, width),
-                np.zeros(width, np.float32),
-                np.zeros(H, np.float32) if with_b_n else None,
-                W_hr=None if P is None else self.table(H, P),
-            )
+            b_n = np.zeros(H, np.float32) if with_b_n else None
+            W_xh, W_hh = self._normals(I, width), self._normals(H, width)
+            yield Weights(W_xh, W_hh, np.zeros(width, np.float32), b_n)
 
     def dense(self, I: int, O: int) -> tuple[Floats, Floats | None]:
         """Draw weights."""
-        return self.table(I, O), None
+        return self._normals(I, O), None
 
-    def table(self, rows: int, columns: int) -> Floats:
+    def _normals(self, rows: int, columns: int) -> Floats:
         """Draw ``tf.random.normal((rows, columns))``."""
         op_seed = self._op_seeds.randint(0, 2**31 - 1)
         return normals((rows, columns), _stream(self._seed, op_seed))
