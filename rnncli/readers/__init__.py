@@ -12,7 +12,7 @@ import numpy as np
 
 from rnncli.engine.rows import Rows
 from rnncli.engine.threads import ahead
-from rnncli.model.errors import InputError, verbatim
+from rnncli.model.errors import InputError, check_installed, verbatim
 from rnncli.readers import csv, inline, npy
 from rnncli.readers.foreign import (
     ARROW,
@@ -52,6 +52,7 @@ read_state = inline.read_state
 
 
 def _read_arrow(path: str, file: Any, layout: Layout, keys: Keys) -> Input:
+    check_installed("pyarrow", display_name(path))
     from rnncli.readers.arrow import read_arrow
 
     return read_arrow(path, file, layout, keys)

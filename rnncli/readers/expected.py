@@ -12,9 +12,8 @@ import numpy as np
 from rnncli.model.arrays import Floats
 from rnncli.model.errors import InputError
 from rnncli.readers.columns import choose
-from rnncli.readers.csv import read_lines
+from rnncli.readers.csv import first_line, read_lines
 from rnncli.readers.foreign import NPY, display_name, open_input, seekable
-from rnncli.readers.header import first_line
 from rnncli.readers.input import Layout
 from rnncli.readers.jsonl import cells_of, is_json, is_object
 from rnncli.readers.keyed import Keys
@@ -34,7 +33,7 @@ def read_expected(path: str, name: str = "h", *, last: bool = False) -> Floats:
                     if stored.dtype.kind not in "fiu":
                         raise InputError(shown, f"expected numbers, got an array of {stored.dtype}")
                     with np.errstate(all="ignore"):
-                        states = stored.array().astype(np.float64)
+                        states = stored.read_all().astype(np.float64)
             elif ending == ".json":
                 states = _read_json(shown, file.read(), name, "final" if last else "steps")
             else:

@@ -20,30 +20,16 @@ _GOLDEN = np.uint64(0x9E3779B97F4A7C15)
 
 
 class Cells(NamedTuple):
-    """The text of n cells, in UTF-8: the first byte of each, and the byte behind it, (n,)."""
+    """The text of n cells, in UTF-8 without NUL: where each begins and ends, (n,)."""
 
     text: bytes
     starts: Integers
     stops: Integers
 
-    @staticmethod
-    def of(texts: Sequence[str]) -> "Cells":
-        """Return texts as cells."""
-        encoded = [text.encode("utf-8", "surrogatepass") for text in texts]
-        edges = np.cumsum([0, *map(len, encoded)])
-        return Cells(b"".join(encoded), edges[:-1], edges[1:])
-
-    def cut(self, rows: Any) -> "Cells":
-        """Return some of them."""
-        return Cells(self.text, self.starts[rows], self.stops[rows])
-
-    def texts(self) -> list[str]:
-        """Return the text of each."""
-        edges = zip(self.starts.tolist(), self.stops.tolist(), strict=True)
-        if self.text.isascii():
-            text = self.text.decode()
-            return [text[start:stop] for start, stop in edges]
-        return [str(self.text[start:stop], "utf-8", "surrogatepass") for start, stop in edges]
+    def texts(self, rows: Any = slice(None)) -> list[str]:
+        """Return the text of each, or of some."""
+        edges = zip(self.starts[rows].tolist(), self.stops[rows].tolist(), strict=True)
+        return [self.text[start:stop].decode() for start, stop in edges]
 
 
 class Keys:
@@ -55,9 +41,6 @@ class Keys:
         self._numbers: dict[str | Key, int] = {
             key[0] if len(key) == 1 else key: number for number, key in enumerate(known)
         }
-        # Keys that have come in cells: their words, those mixed to one, sorted, and numbers.
-        self._words, self._mixed = np.zeros((1, 1), np.uint64), np.zeros(1, np.uint64)
-        self._found = np.zeros(1, np.intp)
 
     def number(self, *columns: Sequence[str]) -> Integers:
         """Return the number of each row's key, a column for each of its parts."""
@@ -69,50 +52,38 @@ class Keys:
         return np.array(found, np.intp)
 
     def number_cells(self, columns: Sequence[Cells]) -> Integers:
-        """Return the number of each row's key, whose parts are cells; make text of new ones."""
-        words = _words(columns, len(self._words.T))
-        if words is None:
-            return self.number(*(cells.texts() for cells in columns))
-        self._words = np.pad(self._words, ((0, 0), (0, len(words.T) - len(self._words.T))))
-        mixed = np.zeros(len(words), np.uint64)
-        for word in words.T:
+        """Return the number of each row's key, whose parts are cells."""
+        words, mixed = _words(columns), np.zeros(len(columns[0].starts), np.uint64)
+        for word in words:
             mixed = (mixed ^ word) * _GOLDEN
             mixed ^= mixed >> np.uint64(32)
-        mixed, first, which = np.unique(mixed, return_index=True, return_inverse=True)
-        at = np.searchsorted(self._mixed, mixed)
-        is_new = self._mixed.take(at, mode="clip") != mixed
-        distinct, known = words[first], ~is_new
-        # Two keys may be mixed alike.
-        alike = np.array_equal(distinct[which], words)
-        if not (alike and np.array_equal(self._words[at[known]], distinct[known])):
+        rows, which = first_rows(mixed)
+        # Two keys may be mixed alike; a long one has no words.
+        if not words or any((word[rows][which] != word).any() for word in words):
             return self.number(*(cells.texts() for cells in columns))
-        numbers = self._found.take(at, mode="clip")
-        new = np.flatnonzero(is_new)
-        as_they_come = new[np.argsort(first[new])]
-        rows = first[as_they_come]
-        numbers[as_they_come] = self.number(*(cells.cut(rows).texts() for cells in columns))
-        self._mixed = np.insert(self._mixed, at[new], mixed[new])
-        self._words = np.insert(self._words, at[new], distinct[new], axis=0)
-        self._found = np.insert(self._found, at[new], numbers[new])
-        return np.asarray(numbers[which])
+        return self.number(*(cells.texts(rows) for cells in columns))[which]
 
 
-def _words(columns: Sequence[Cells], fewest: int) -> Words | None:
-    """Return the cells of each row as words, (n, words): their lengths, then eight bytes each.
+def first_rows(values: NDArray[Any]) -> tuple[Integers, Integers]:
+    """Return where each different value comes first, as they come, and which of them each is."""
+    _, first, which = np.unique(values, return_index=True, return_inverse=True)
+    order = np.argsort(first)
+    rank = np.empty_like(order)
+    rank[order] = np.arange(len(order))
+    return first[order], rank[which]
 
-    There are `fewest` at least, zeros at last; None where a cell is long.
-    """
-    sizes = [cells.stops - cells.starts for cells in columns]
-    longest = max(int(size.max(initial=0)) for size in sizes)
-    if longest > _LONGEST:
-        return None
-    texts = [bytes(_LONGEST) + cells.text for cells in columns]
-    words = [(size + 1).astype("<u8") for size in sizes]  # no key is all zeros
-    for behind in range(0, longest, 8):
-        for text, size, cells in zip(texts, sizes, columns, strict=True):
-            every = np.ndarray(len(text) - 7, "<u8", text, strides=1)
+
+def _words(columns: Sequence[Cells]) -> list[Words]:
+    """Return the bytes of each row's cells, eight a word, the last ones first; none if too long."""
+    words = []
+    for cells in columns:
+        sizes, text = cells.stops - cells.starts, bytes(_LONGEST) + cells.text
+        longest = int(sizes.max(initial=1))
+        if longest > _LONGEST:
+            return []
+        every = np.ndarray(len(text) - 7, "<u8", text, strides=1)
+        for behind in range(0, longest, 8):
             # A word that begins before a cell has other text in its low bits.
-            other = (np.maximum(8 + behind - size, 0) * 8).astype(np.uint64)
+            other = (np.maximum(8 + behind - sizes, 0) * 8).astype(np.uint64)
             words.append(every[cells.stops + (_LONGEST - 8 - behind)] >> other)
-    words += [np.zeros_like(words[0])] * (fewest - len(words))
-    return np.stack(words, axis=1)
+    return words
