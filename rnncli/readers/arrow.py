@@ -13,12 +13,11 @@ from numpy.typing import NDArray
 from pyarrow import ipc, types
 
 from rnncli.engine.rows import BLOCK_STEPS, Rows, in_blocks, steps_in_block
-from rnncli.model.arrays import Integers
 from rnncli.model.errors import InputError, one_line
 from rnncli.readers.columns import choose_all, named
 from rnncli.readers.foreign import ARROW, PARQUET, STREAM, display_name
 from rnncli.readers.input import OF_TEXT, Doubles, Input, Layout, check_layout, checked
-from rnncli.readers.keyed import Keys, first_rows
+from rnncli.readers.keyed import Keys
 
 # Bytes of a column that are read at once: a row group may be the whole file.
 _PIECE = 1 << 16
@@ -60,7 +59,10 @@ def read_arrow(path: str, file: Any, layout: Layout, keys: Keys) -> Input:
     def rows() -> Iterator[Rows]:
         with _readable(name, source.kind):
             for of in _read(source, sorted({*grouping, *chosen, *kept}), steps):
-                key = _number_keys(name, keys, [of[i] for i in grouping], grouping, names)
+                key = None
+                if grouping:
+                    texts = (_key_texts(of[i], f"{name}: column {names[i]!r}") for i in grouping)
+                    key = keys.number(*texts)
                 cells = Typed(pa.Table.from_arrays([of[i] for i in kept], names)) if kept else None
                 yield Rows(np.stack([_numbers(of[i]) for i in chosen], axis=1), key, None, cells)
 
@@ -253,28 +255,15 @@ def _filled(column: Any, value: float) -> NDArray[Any]:
     return np.where(is_valid, np.from_dlpack(stored), value)
 
 
-def _number_keys(
-    name: str, keys: Keys, columns: list[Any], places: Sequence[int], names: Sequence[str]
-) -> Integers | None:
-    """Return the number of each row's key; each different cell of a column becomes text once."""
-    if not columns:
-        return None
-    every, codes, texts = np.zeros(len(columns[0]), np.intp), [], []
-    for column, i in zip(columns, places, strict=True):
-        label = f"{name}: column {names[i]!r}"
-        try:
-            encoded = column.dictionary_encode()
-        except pa.ArrowNotImplementedError:
-            code, text = np.arange(len(column)), _texts(column, label)
-        else:
-            code = _filled(encoded.indices, len(encoded.dictionary)).astype(np.intp)
-            text = [*_texts(encoded.dictionary, label), ""]
-        every = first_rows(every)[1] * len(text) + code
-        codes.append(code)
-        texts.append(text)
-    rows, which = first_rows(every)
-    of_keys = zip(codes, texts, strict=True)
-    return keys.number(*([text[i] for i in code[rows].tolist()] for code, text in of_keys))[which]
+def _key_texts(column: Any, label: str) -> list[str]:
+    """Return the text of each cell, each different one made once."""
+    try:
+        column = column.dictionary_encode()
+    except pa.ArrowNotImplementedError:
+        return _texts(column, label)
+    texts = [*_texts(column.dictionary, label), ""]
+    places = _filled(column.indices, len(column.dictionary)).tolist()
+    return [texts[int(place)] for place in places]
 
 
 def _texts(column: Any, label: str) -> list[str]:

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import chain
 
 from rnncli.engine.rows import Rows, in_blocks, steps_in_block
-from rnncli.model.arrays import Floats, Integers
+from rnncli.model.arrays import Floats
 from rnncli.model.errors import InputError
 from rnncli.readers.columns import choose_all, is_number, named, parted
 from rnncli.readers.decimals import DELIMITERS, plain_rows
@@ -125,54 +125,53 @@ class _Table:
             return None
         plain = plain_rows(text, delimiter, self.width)
         values = None if plain is None else plain.numbers(self.chosen, self._layout)
-        if plain is None or values is None or self._is_unfit(values):
+        if plain is None or values is None:
             return None
-        key = None
-        if self.grouping:
-            key = self._keys.number_cells([plain.column(i) for i in self.grouping])
-        return self._rows(values, plain.rows() if self.kept else None, key)
+        rows = self._fit(values, plain.rows() if self.kept else None)
+        if rows and self.grouping:
+            rows = rows._replace(key=self._keys.number(*map(plain.column, self.grouping)))
+        return rows
 
     def _read(self, numbered: Iterable[Row]) -> Iterator[Rows]:
         """Read any rows up to the first error; they come before it."""
-        lines, rows, error = list[int](), list[list[str]](), None
+        lines, cells, error = list[int](), list[list[str]](), None
         try:
             for line, row in numbered:
                 lines.append(line)
-                rows.append(row)
+                cells.append(row)
         except InputError as raised:
             error = raised
-        values = self._values(rows)
-        if values is None:
-            errors = enumerate(map(self._error, rows, lines))
+        rows = self._parse(cells)
+        if rows is None:
+            errors = enumerate(map(self._error, cells, lines))
             end, error = next((end, each) for end, each in errors if each)
-            rows = rows[:end]
-            values = self._values(rows)
-        if rows and values is not None:
-            key = None
+            cells = cells[:end]
+            rows = self._parse(cells)
+        if cells and rows:
             if self.grouping:
-                key = self._keys.number(*([row[i] for row in rows] for i in self.grouping))
-            yield self._rows(values, rows if self.kept else None, key)
+                columns = ([row[i] for row in cells] for i in self.grouping)
+                rows = rows._replace(key=self._keys.number(*columns))
+            yield rows
         if error:
             raise error
 
-    def _values(self, rows: Sequence[list[str]]) -> Floats | None:
-        """Return the values of rows; None if there is an error in any."""
-        if any(len(row) != self.width for row in rows):
+    def _parse(self, cells: list[list[str]]) -> Rows | None:
+        """Read the numbers of rows; None if there is an error in any."""
+        if any(len(row) != self.width for row in cells):
             return None
-        values = parse_cells([row[i] for row in rows for i in self.chosen], self._layout)
+        values = parse_cells([row[i] for row in cells for i in self.chosen], self._layout)
         if values is None:
             return None
-        values = values.reshape(len(rows), len(self.chosen))
-        return None if self._is_unfit(values) else values
+        values = values.reshape(len(cells), len(self.chosen))
+        return self._fit(values, cells if self.kept else None)
 
-    def _is_unfit(self, values: Floats) -> bool:
-        """Return whether a value is not finite, but for what may be missing."""
-        return first_unfit(filled(values, self._layout.missing)[0], self._layout) is not None
-
-    def _rows(self, values: Floats, cells: list[list[str]] | None, key: Integers | None) -> Rows:
+    def _fit(self, values: Floats, cells: list[list[str]] | None) -> Rows | None:
+        """Make rows of numbers; None if one is not finite, but for what may be missing."""
         without_gaps, masked = filled(values, self._layout.missing)
+        if first_unfit(without_gaps, self._layout):
+            return None
         x = without_gaps if masked is None else values
-        return Rows(x.astype(self._layout.dtype), key, masked, cells)
+        return Rows(x.astype(self._layout.dtype), masked=masked, cells=cells)
 
     def _error(self, row: list[str], line: int) -> InputError | None:
         """Find the fault of a row, if it has one."""

@@ -6,12 +6,15 @@ digits of which are a word of 64 bits, divided by a power of ten.
 
 from collections.abc import Sequence
 from csv import field_size_limit
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from rnncli.model.arrays import Integers, Truths
 from rnncli.readers.input import Doubles, Layout, parse_cells, parse_number
-from rnncli.readers.keyed import Cells, Words
+
+Words = NDArray[np.uint64]
 
 # A delimiter that no number has in it, and no row between its cells.
 DELIMITERS = ",;\t|:"
@@ -29,10 +32,17 @@ class PlainRows:
         self._text, self._ends = text, ends  # the margin has an end, too
         self._delimiter, self._width = delimiter, width
 
-    def column(self, i: int) -> Cells:
-        """Return the cells of a column."""
-        starts, stops = self._ends[i : -1 : self._width] + 1, self._ends[i + 1 :: self._width]
-        return Cells(self._text, starts, stops)
+    def column(self, i: int) -> list[str]:
+        """Return the text of the cells of a column."""
+        return self._texts(slice(i, None, self._width))
+
+    def _texts(self, cells: Any) -> list[str]:
+        starts, stops = self._ends[:-1][cells] + 1, self._ends[1:][cells]
+        edges = zip(starts.tolist(), stops.tolist(), strict=True)
+        if self._text.isascii():
+            text = self._text.decode()
+            return [text[start:stop] for start, stop in edges]
+        return [self._text[start:stop].decode() for start, stop in edges]
 
     def rows(self) -> list[list[str]]:
         """Return the text of all cells."""
@@ -47,7 +57,7 @@ class PlainRows:
         for null in map(parse_number, map(layout.with_point, layout.null_values)):
             read &= True if null is None else values != null
         if not read.all():
-            texts = Cells(self._text, self._ends[cell] + 1, self._ends[cell + 1]).texts(~read)
+            texts = self._texts(cell[~read])
             if self._width == 1 and not all(map(str.strip, texts)):
                 return None  # a blank line is no row
             parsed = parse_cells(texts, layout)
