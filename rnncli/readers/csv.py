@@ -186,7 +186,7 @@ class _Table:
                 what, hint = error
                 reads_all = len(self.chosen) + len(self.grouping) == self.width > 1
                 chooses = reads_all and line == self._first_line
-                more = chooses and "`columns` chooses those to read"
+                more = "`columns` chooses those to read" if chooses else ""
                 hints = filter(None, [hint, hint_at_cell(row[column], layout) or more])
                 label = repr(self.header[column]) if self.header else column + 1
                 return InputError(f"{place}: column {label}", what, "; ".join(hints))
