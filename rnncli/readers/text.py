@@ -104,7 +104,7 @@ class Lines:
                 piece = data.read1(_PIECE)
                 text = decoder.decode(piece, final=not piece)
             except UnicodeError:  # there is no byte order mark where one is needed
-                text = chr(0xDC00 | piece[0])
+                text = chr(0xDC00 | (piece or b"?")[0])
             except Exception as error:
                 self._damage = error
                 return

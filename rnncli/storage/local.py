@@ -7,7 +7,7 @@ import re
 import shlex
 import stat
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from typing import TextIO
 
 from rnncli.model.errors import InputError, verbatim
@@ -59,20 +59,21 @@ def writing(path: str, *, append: bool = False) -> Iterator[TextIO]:
                 finally:
                     sync(file)
             return
-        with Replacement(path) as new:
-            if not append:
-                with new.open() as file:
-                    yield file
-                return
-            with open_text(path, "a+") as file:
-                try:
-                    yield file
-                finally:
-                    sync(file)
-                    sync_folder(os.path.dirname(os.path.realpath(path)))
-                    if not os.fstat(file.fileno()).st_nlink:
-                        what = "was removed or replaced while rows were added to it"
-                        raise NotOnDiskError(None, what)
+        if not append:
+            with Replacement(path) as new, new.open() as file:
+                yield file
+            return
+        with ExitStack() as lock, open_text(path, "a+") as file:
+            with suppress(OSError):  # a log may be where new files are not allowed
+                lock.enter_context(Replacement(path))
+            try:
+                yield file
+            finally:
+                sync(file)
+                sync_folder(os.path.dirname(os.path.realpath(path)))
+                if not os.fstat(file.fileno()).st_nlink:
+                    what = "was removed or replaced while rows were added to it"
+                    raise NotOnDiskError(None, what)
     except OSError as error:
         kind = NotOnDiskError if append and isinstance(error, NotOnDiskError) else OSError
         raise kind(error.errno, error.strerror, path) from error

@@ -81,10 +81,17 @@ class Replacement:
         """Open a text file that takes the place of the one there if the block ends well."""
         if self._number < 0 or _version(self._path) != self._before:
             raise OSError(None, CHANGED, self._path)
-        with open_text(self._number, "w", closefd=False) as file:
-            yield file
-            _copy_access(self._target, self._number)
-            sync(file)
+        try:
+            with open_text(self._number, "w", closefd=False) as file:
+                yield file
+                _copy_access(self._target, self._number)
+                sync(file)
+            self._rename()
+            sync_folder(os.path.dirname(self._target))
+        except OSError as error:
+            raise OSError(error.errno, error.strerror, self._path) from error
+
+    def _rename(self) -> None:
         try:
             os.replace(self._name, self._target)
         except OSError as error:
@@ -98,7 +105,6 @@ class Replacement:
             with suppress(BlockingIOError):
                 self._number = self._create()
             os.close(renamed)
-        sync_folder(os.path.dirname(self._target))
 
     def __exit__(self, *_: object) -> None:
         if self._number >= 0:
