@@ -107,6 +107,8 @@ class Lines:
                 text = chr(0xDC00 | (piece or b"?")[0])
             except Exception as error:
                 self._damage = error
+                if decoder.getstate()[1] & 1:  # a carriage return waits for a line feed
+                    yield b"\n"
                 return
             if text:
                 text = text if begun else text.removeprefix("\ufeff")
