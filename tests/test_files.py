@@ -34,7 +34,7 @@ class Disk:
         if stat.S_ISREG(about.st_mode):
             self._synced[about.st_ino] = self.content(about.st_ino)
         elif os.path.samestat(about, self.folder.stat()):
-            paths = [path for path in self.folder.iterdir() if path.suffix != ".rnn-lock"]
+            paths = [path for path in self.folder.iterdir() if path.name[0] != "."]
             inodes = {path.name: path.stat().st_ino for path in paths}
             self.left.append({name: self._synced.get(i, b"") for name, i in inodes.items()})
 

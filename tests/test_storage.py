@@ -10,7 +10,6 @@ import pytest
 from conftest import Rnn
 
 from rnncli.storage import exists, is_url, named, version
-from rnncli.storage.replacement import remove_left, replace
 from rnncli.storage.url import Url
 
 
@@ -88,13 +87,3 @@ def test_a_package_to_install_is_named_before_anything_is_read(
 def test_nothing_elsewhere_is_followed(run_rnn: Rnn, words: str) -> None:
     done = run_rnn(*words.split(), "--follow", "--hidden", "1", "--format", "csv")
     assert (done.exit_code, done.stdout, done.stderr.count("\n")) == (2, "", 1)
-
-
-def test_ctrl_c_before_a_file_is_in_use_leaves_nothing(tmp_path: Path) -> None:
-    """It may come when the file is there and the block that removes it has not begun."""
-    opened = replace(str(tmp_path / "out.csv"))
-    opened.__enter__()
-    remove_left(str(tmp_path / "out.csv"))
-    assert os.listdir(tmp_path) == []
-    assert not opened.__exit__(KeyboardInterrupt, KeyboardInterrupt(), None)
-    assert os.listdir(tmp_path) == []

@@ -289,21 +289,15 @@ def tables(
 PIECES = st.sampled_from([1, 2, 3, 7, 1 << 20])
 
 
-@given(tables(numbers_as_text() | st.sampled_from(["", "nan", " 2.5 "])), PIECES)
+@given(
+    tables(numbers_as_text() | st.sampled_from(["", "nan", " 2.5 "]))
+    | tables(numbers_as_text() | st.sampled_from(CELLS))
+    | tables(numbers_as_text(), ragged=True),
+    PIECES,
+)
 def test_rows_are_those_of_python(folder: Path, table: tuple[bytes, Layout], piece: int) -> None:
+    """Up to the first error, which is at its line."""
     check(folder, *table, piece)
-
-
-@given(tables(numbers_as_text() | st.sampled_from(CELLS)), PIECES)
-def test_an_error_ends_the_rows_at_its_line(
-    folder: Path, table: tuple[bytes, Layout], piece: int
-) -> None:
-    check(folder, *table, piece)
-
-
-@given(tables(numbers_as_text(), ragged=True))
-def test_a_row_of_another_width_is_an_error(folder: Path, table: tuple[bytes, Layout]) -> None:
-    check(folder, *table)
 
 
 @given(

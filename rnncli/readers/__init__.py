@@ -4,7 +4,7 @@ import errno
 import os
 import shlex
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import ExitStack, suppress
+from contextlib import ExitStack
 from itertools import chain, islice
 from typing import Any
 
@@ -12,7 +12,7 @@ import numpy as np
 
 from rnncli.engine.rows import Rows
 from rnncli.engine.threads import ahead
-from rnncli.model.errors import InputError, verbatim
+from rnncli.model.errors import InputError, check_installed, verbatim
 from rnncli.readers import csv, inline, npy
 from rnncli.readers.foreign import (
     ARROW,
@@ -52,6 +52,7 @@ read_state = inline.read_state
 
 
 def _read_arrow(path: str, file: Any, layout: Layout, keys: Keys) -> Input:
+    check_installed("pyarrow", display_name(path))
     from rnncli.readers.arrow import read_arrow
 
     return read_arrow(path, file, layout, keys)
@@ -96,9 +97,8 @@ def _find_reader(path: str, start: bytes) -> Callable[[str, Any, Layout, Keys], 
         return _read_arrow
     if start.startswith(NPY):
         return npy.read_npy
-    is_text = start.startswith(tuple(COMPRESSED))
-    extension = os.path.splitext(path.lower())[1]
-    return csv.read_text if is_text else READERS.get(extension, csv.read_text)
+    extension = "" if start.startswith(tuple(COMPRESSED)) else os.path.splitext(path.lower())[1]
+    return READERS.get(extension, csv.read_text)
 
 
 def _closing(files: ExitStack, blocks: Iterator[Rows]) -> Iterator[Rows]:
@@ -116,9 +116,7 @@ def read_files(paths: Sequence[str], layout: Layout, keys: Keys) -> Input:
     """
     for n, path in enumerate(paths):
         if path != STDIN and not exists(path):
-            missing = FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), path)
-            what, hint = f"cannot be read: {missing.strerror}", _hint_at_columns(paths, layout)
-            raise InputError(path, what, hint) from missing
+            raise InputError(path, f"cannot be read: {os.strerror(errno.ENOENT)}")
         if path in paths[:n]:
             raise InputError(path, "is given twice")
     first = read_file(paths[0], layout, keys)._replace(share=lambda _: None, shape=())
@@ -128,17 +126,6 @@ def read_files(paths: Sequence[str], layout: Layout, keys: Keys) -> Input:
     numbers = keys.number(paths).tolist()
     blocks = _in_turn(first, paths, opened, numbers)
     return first._replace(blocks=blocks, key_columns=("file",), keys=keys.names)
-
-
-def _hint_at_columns(paths: Sequence[str], layout: Layout) -> str:
-    """Suggest commas between columns, where names that are no files are columns of the first."""
-    with suppress(InputError, ImportError):
-        if layout.columns and paths[0] != STDIN:
-            names = read_file(paths[0], Layout(layout.dtype), Keys()).chosen
-            columns = [*layout.columns, *(path for path in paths if path in names)]
-            if len(columns) > len(layout.columns):
-                return f"`columns` {verbatim(','.join(columns))}?"
-    return ""
 
 
 def _in_turn(

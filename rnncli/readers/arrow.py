@@ -8,17 +8,20 @@ from contextlib import contextmanager, suppress
 from typing import Any, NamedTuple
 
 import numpy as np
+import pyarrow as pa
 from numpy.typing import NDArray
+from pyarrow import ipc, types
 
 from rnncli.engine.rows import BLOCK_STEPS, Rows, in_blocks, steps_in_block
-from rnncli.model.errors import InputError, check_installed, one_line
+from rnncli.model.errors import InputError, one_line
 from rnncli.readers.columns import choose_all, named
 from rnncli.readers.foreign import ARROW, PARQUET, STREAM, display_name
 from rnncli.readers.input import OF_TEXT, Doubles, Input, Layout, check_layout, checked
-from rnncli.readers.keyed import Cells, Keys
+from rnncli.readers.keyed import Keys
 
 # Bytes of a column that are read at once: a row group may be the whole file.
 _PIECE = 1 << 16
+_VIEWS = {pa.string_view(): pa.large_string(), pa.binary_view(): pa.large_binary()}
 
 
 class Source(NamedTuple):
@@ -32,81 +35,62 @@ class Source(NamedTuple):
 
 
 def read_arrow(path: str, file: Any, layout: Layout, keys: Keys) -> Input:
-    """Read a Parquet file, an Arrow file or an Arrow stream: a row is a step."""
-    name = display_name(path)
-    check_installed("pyarrow", name)
-    return read_source(name, _open(name, file), layout, keys)
-
-
-def read_source(name: str, source: Source, layout: Layout, keys: Keys) -> Input:
-    """Read the rows of a table.
+    """Read a Parquet file, an Arrow file or an Arrow stream: a row is a step.
 
     Blocks are cut as those of CSV are, whatever the batches: the same numbers
     give the same states, to the bit.
     """
+    name = display_name(path)
+    source = _open(name, file)
     check_layout(name, layout, source.kind, *OF_TEXT)
-    table = _Table(name, source, layout, keys)
-    names, chosen, kept = table.schema.names, table.chosen, table.kept
+    fields = [field.with_type(_plain_type(field.type)) for field in source.schema]
+    schema = pa.schema(fields, source.schema.metadata)
+    names = schema.names
+    grouping, chosen, kept = choose_all(name, layout, len(names), names)
     # As many as in CSV, where a cell that is kept takes as much memory as eight values.
     steps = steps_in_block(len(chosen) + 8 * len(kept), layout.block_steps)
+    for field in (schema.field(i) for i in chosen):
+        if not _is_number(field.type):
+            what = f"column {field.name!r}: expected numbers, got {field.type}"
+            chooses = "`columns` chooses those to read"
+            hint = "make numbers of it where the file is written"
+            raise InputError(name, what, hint if layout.columns else chooses)
+
+    def rows() -> Iterator[Rows]:
+        with _readable(name, source.kind):
+            for of in _read(source, sorted({*grouping, *chosen, *kept}), steps):
+                key = None
+                if grouping:
+                    texts = (_key_texts(of[i], f"{name}: column {names[i]!r}") for i in grouping)
+                    key = keys.number(*texts)
+                cells = Typed(pa.Table.from_arrays([of[i] for i in kept], names)) if kept else None
+                yield Rows(np.stack([_numbers(of[i]) for i in chosen], axis=1), key, None, cells)
+
     labels = [repr(names[i]) for i in chosen]
     return Input(
         columns=[names[i] for i in chosen],
-        blocks=in_blocks(checked(name, table.rows(steps), labels, layout), steps),
-        key_columns=[names[i] for i in table.grouping],
-        keys=keys.names if table.grouping else (),
+        blocks=in_blocks(checked(name, rows(), labels, layout), steps),
+        key_columns=[names[i] for i in grouping],
+        keys=keys.names if grouping else (),
         header=[names[i] for i in kept],
         share=source.share,
-        shape=() if table.grouping or source.rows is None else (source.rows,),
+        shape=() if grouping or source.rows is None else (source.rows,),
         chosen=named(chosen, names),
-        types=table.schema if layout.passthrough else None,
+        types=schema if layout.passthrough else None,
     )
 
 
-class _Table:
-    """Columns of a source that become rows."""
-
-    def __init__(self, name: str, source: Source, layout: Layout, keys: Keys) -> None:
-        import pyarrow as pa
-
-        self._name, self._source, self._layout, self._keys = name, source, layout, keys
-        fields = [field.with_type(_plain_type(field.type)) for field in source.schema]
-        self.schema = pa.schema(fields, source.schema.metadata)
-        names = self.schema.names
-        self.grouping, self.chosen, self.kept = choose_all(name, layout, len(names), names)
-
-    def rows(self, steps: int) -> Iterator[Rows]:
-        """Read some rows at a time."""
-        for i in self.chosen:
-            field = self.schema.field(i)
-            if not _is_number(field.type):
-                what = f"column {field.name!r}: expected numbers, got {field.type}"
-                chosen = "`columns` chooses those to read"
-                hint = "make numbers of it where the file is written"
-                raise InputError(self._name, what, hint if self._layout.columns else chosen)
-        columns, done = sorted({*self.grouping, *self.chosen, *self.kept}), 0
-        with _readable(self._name, self._source.kind):
-            for batch in self._source.batches(columns):
-                batch.validate(full=True)
-                for start in range(0, batch.num_rows, steps):
-                    some = batch.slice(start, steps).columns
-                    yield self._rows(dict(zip(columns, map(_plain, some), strict=True)))
-                done += batch.num_rows
-            if self._source.rows not in (None, done):
-                raise OSError(f"expected {self._source.rows} rows, got {done}")
-
-    def _rows(self, columns: dict[int, Any]) -> Rows:
-        import pyarrow as pa
-
-        names, key, cells = self.schema.names, None, None
-        if self.grouping:
-            labels = [f"{self._name}: column {names[i]!r}" for i in self.grouping]
-            of_keys = map(_key_cells, [columns[i] for i in self.grouping], labels)
-            key = self._keys.number_cells([*of_keys])
-        if self.kept:
-            cells = Typed(pa.Table.from_arrays([columns[i] for i in self.kept], names))
-        x = np.stack([_numbers(columns[i]) for i in self.chosen], axis=1)
-        return Rows(x, key, None, cells)
+def _read(source: Source, columns: list[int], steps: int) -> Iterator[dict[int, Any]]:
+    """Read columns of some rows at a time."""
+    done = 0
+    for batch in source.batches(columns):
+        batch.validate(full=True)
+        for start in range(0, batch.num_rows, steps):
+            some = map(_plain, batch.slice(start, steps).columns)
+            yield dict(zip(columns, some, strict=True))
+        done += batch.num_rows
+    if source.rows not in (None, done):
+        raise OSError(f"expected {source.rows} rows, got {done}")
 
 
 def _open(name: str, file: Any) -> Source:
@@ -115,7 +99,7 @@ def _open(name: str, file: Any) -> Source:
     kinds = {PARQUET[:4]: _open_parquet, ARROW[:6]: _open_file, STREAM: _open_stream}
     for mark, kind in kinds.items():
         if start.startswith(mark):
-            with _readable(name, "Parquet" if mark == PARQUET[:4] else "Arrow"):
+            with _readable(name, "Parquet" if kind is _open_parquet else "Arrow"):
                 return kind(file)
     if start.startswith(b"PARE"):
         raise InputError(name, "is encrypted; expected a Parquet file that is not")
@@ -142,30 +126,23 @@ def _open_parquet(file: Any) -> Source:
 
 
 def _open_file(file: Any) -> Source:
-    import pyarrow as pa
-    from pyarrow import ipc
-
     # A thread of Arrow that has a Python object when the process ends aborts it.
     with suppress(io.UnsupportedOperation):  # of a file elsewhere
         file = pa.OSFile(f"/dev/fd/{file.fileno()}")
     reader = ipc.open_file(file, options=ipc.IpcReadOptions(use_threads=False))
-    read = 0
+    count, read = reader.num_record_batches, 0
 
     def batches(columns: Sequence[int]) -> Iterator[Any]:
         nonlocal read
         options = ipc.IpcReadOptions(included_fields=[*columns], use_threads=False)
         some = ipc.open_file(file, options=options)
-        for read in range(some.num_record_batches):
+        for read in range(count):
             yield some.get_batch(read)
 
-    count = reader.num_record_batches
     return Source("Arrow", reader.schema, batches, share=lambda _: read / max(1, count))
 
 
 def _open_stream(file: Any) -> Source:
-    import pyarrow as pa
-    from pyarrow import ipc
-
     marked = _Mark(file)
     reader = ipc.open_stream(marked, options=ipc.IpcReadOptions(use_threads=False))
 
@@ -198,8 +175,6 @@ class _Mark:
 @contextmanager
 def _readable(name: str, kind: str) -> Iterator[None]:
     """Make an InputError of what PyArrow raises where a file is damaged."""
-    import pyarrow as pa
-
     try:
         yield
     except (pa.ArrowException, OSError, MemoryError, UnicodeError, OverflowError) as error:
@@ -224,8 +199,6 @@ class Typed(Sequence[Sequence[str]]):
 
     def __getitem__(self, rows: Any) -> Any:
         """Return the text of a row, or some rows with their types."""
-        import pyarrow as pa
-
         if isinstance(rows, slice):
             start, stop, _ = rows.indices(len(self))
             return Typed(self.arrow.slice(start, stop - start))
@@ -242,18 +215,13 @@ class Typed(Sequence[Sequence[str]]):
     @staticmethod
     def of(parts: "Sequence[Typed]") -> "Typed":
         """Join rows of the same columns."""
-        import pyarrow as pa
-
         return Typed(pa.concat_tables([part.arrow for part in parts]))
 
 
 def _plain_type(kind: Any) -> Any:
     """Return the type that columns of a type are read as: the values of a dictionary, no views."""
-    import pyarrow as pa
-
-    kind = kind.value_type if pa.types.is_dictionary(kind) else kind
-    views = {pa.string_view(): pa.large_string(), pa.binary_view(): pa.large_binary()}
-    return views.get(kind, kind)
+    kind = kind.value_type if types.is_dictionary(kind) else kind
+    return _VIEWS.get(kind, kind)
 
 
 def _plain(column: Any) -> Any:
@@ -266,25 +234,19 @@ def _plain(column: Any) -> Any:
 
 def _is_number(kind: Any) -> bool:
     """Return whether values of a type are numbers, or none is there."""
-    from pyarrow import types
-
     numbers = (types.is_integer, types.is_floating, types.is_decimal)
     return any(each(kind) for each in (*numbers, types.is_boolean, types.is_null))
 
 
 def _numbers(column: Any) -> Doubles:
     """Return the numbers of a column, each rounded once; NaN where there is none."""
-    import pyarrow as pa
-
-    if pa.types.is_decimal(column.type):  # Arrow would round twice
+    if types.is_decimal(column.type):  # Arrow would round twice
         column = column.cast(pa.string())
     return _filled(column.cast(pa.float64(), safe=False), np.nan)
 
 
 def _filled(column: Any, value: float) -> NDArray[Any]:
     """Return numbers with one for no value; `fill_null` and `to_numpy` would import pandas."""
-    import pyarrow as pa
-
     if not column.null_count:
         return np.from_dlpack(column)
     data = [None, column.buffers()[1]]
@@ -293,36 +255,31 @@ def _filled(column: Any, value: float) -> NDArray[Any]:
     return np.where(is_valid, np.from_dlpack(stored), value)
 
 
-def _key_cells(column: Any, label: str) -> Cells:
-    """Return the text of each cell of a column, each different one made once."""
-    import pyarrow as pa
-
+def _key_texts(column: Any, label: str) -> list[str]:
+    """Return the text of each cell, each different one made once."""
     try:
         column = column.dictionary_encode()
     except pa.ArrowNotImplementedError:
-        return Cells.of(_texts(column, label))
-    cells = Cells.of([*_texts(column.dictionary, label), ""])
-    return cells.cut(_filled(column.indices, len(column.dictionary)))
+        return _texts(column, label)
+    texts = [*_texts(column.dictionary, label), ""]
+    places = _filled(column.indices, len(column.dictionary)).tolist()
+    return [texts[int(place)] for place in places]
 
 
 def _texts(column: Any, label: str) -> list[str]:
     """Return the text of each cell, as CSV would have it: empty where there is no value."""
-    import pyarrow as pa
-
     kind = column.type
     if getattr(kind, "extension_name", "") == "arrow.uuid":
         return ["" if each is None else str(each) for each in column.to_pylist()]
-    if pa.types.is_floating(kind):
+    if types.is_floating(kind):
         texts = _filled(column, 0).astype(str).tolist()
-        return [
-            text if known else ""
-            for text, known in zip(texts, column.is_valid().to_pylist(), strict=True)
-        ]
+        is_valid = column.is_valid().to_pylist()
+        return [text if known else "" for text, known in zip(texts, is_valid, strict=True)]
     try:
         texts = [text or "" for text in column.cast("string").to_pylist()]
     except pa.ArrowException as error:
         raise InputError(label, f"{kind} has no text: {one_line(error)}") from error
-    if not (pa.types.is_timestamp(kind) or pa.types.is_time(kind)):
+    if not (types.is_timestamp(kind) or types.is_time(kind)):
         return texts
     # As ISO 8601 has them, without zeros at the end of a second; beyond all dates, a number.
     for pattern, by in (

@@ -1,17 +1,23 @@
 """Rows of cells in text, CSV or JSON lines, the chosen columns of which are the features."""
 
+import csv
 import io
+import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import suppress
+from itertools import chain
 
 from rnncli.engine.rows import Rows, in_blocks, steps_in_block
-from rnncli.model.arrays import Floats, Integers
+from rnncli.model.arrays import Floats
 from rnncli.model.errors import InputError
-from rnncli.readers.columns import choose_all, named
+from rnncli.readers.columns import choose_all, is_number, named, parted
 from rnncli.readers.decimals import DELIMITERS, plain_rows
 from rnncli.readers.foreign import display_name
-from rnncli.readers.header import Row, csv_rows, first_line, take_header
-from rnncli.readers.hints import hint_at_cell, hint_at_width
+from rnncli.readers.hints import (
+    check_first_line,
+    hint_at_cell,
+    hint_at_width,
+    mark_between_numbers,
+)
 from rnncli.readers.input import (
     Input,
     Layout,
@@ -21,9 +27,11 @@ from rnncli.readers.input import (
     first_unfit,
     is_missing,
     parse_cells,
+    parse_number,
+    shortened,
     unnamed,
 )
-from rnncli.readers.jsonl import is_json, json_rows, take_json_header
+from rnncli.readers.jsonl import Row, is_json, json_rows, take_json_header
 from rnncli.readers.keyed import Keys
 from rnncli.readers.text import Lines
 
@@ -66,23 +74,22 @@ class _Table:
     def __init__(self, path: str, layout: Layout, keys: Keys, lines: Lines) -> None:
         self._name, self._layout, self._keys, self._lines = display_name(path), layout, keys, lines
         self.note, self._delimiter = "", ""
-        self._split: Callable[[bytes], Iterator[Row]]
+        self._split: Callable[[bytes], Iterable[Row]]
         begin = first_line(lines, path, layout.delimiter)
         if is_json(begin, path):
             check_layout(self._name, layout, "JSON", "delimiter", "decimal", "first_row")
             header, first = take_json_header(lines, path)
             self._split = lambda text: json_rows(text, lines, path, header, self._wanted())
             self._first, self._first_line = [first], first[0]
-            if not header and len(first[1]) > 1 and layout.block_steps > 1:
-                self.note = self._note_of_one_line(len(first[1]))
         else:
-            delimiter, header, first = take_header(lines, begin, self._name, layout)
-            self._split = lambda text: csv_rows(text, lines, self._name, delimiter)
+            self._delimiter, header, first = _take_header(lines, begin, self._name, layout)
+            self._split = lambda text: _csv_rows(text, lines, self._name, self._delimiter)
             self._first, self._first_line = ([], lines.line) if header else ([first], first[0])
-            self._delimiter = delimiter
         self.header, self.width = header, len(first[1])
         columns = choose_all(self._name, layout, self.width, self.header)
         self.grouping, self.chosen, self.kept = columns
+        if not self._delimiter and not header and self.width > 1 and layout.block_steps > 1:
+            self.note = self._note_one_line()
 
     def _wanted(self) -> list[str] | None:
         """Return the names of the features; None where whole rows are kept, or without a header."""
@@ -90,82 +97,81 @@ class _Table:
             return None
         return [self.header[i] for i in self.chosen]
 
-    def _note_of_one_line(self, width: int) -> str:
+    def _note_one_line(self) -> str:
         """Return a note on an array that may be a sequence: no line follows it."""
-        with suppress(InputError):  # it is raised again where the line is awaited
+        try:
             behind = self._lines.take()
-            self._lines.put_back(behind)
-            if not behind:
-                rows = "an array a line is a step"
-                return f"{self._name}: read as one step of {width} features; {rows}"
-        return ""
+        except InputError:  # it is raised again where the line is awaited
+            return ""
+        self._lines.put_back(behind)
+        step = f"{self._name}: read as one step of {self.width} features"
+        return "" if behind else f"{step}; an array a line is a step"
 
     def rows(self) -> Iterator[Rows]:
         """Read some rows at a time, then the error that ended them, if one did."""
         yield from self._read(self._first)
         follows = self._layout.block_steps == 1
         for text in iter(lambda: self._lines.take(1 if follows else _TAKEN), b""):
-            plain = None if follows else self._plain(text)
+            plain = None if follows else self._read_plain(text)
             if plain is None:
                 yield from self._read(self._split(text))
             else:
                 yield plain
 
-    def _plain(self, text: bytes) -> Rows | None:
+    def _read_plain(self, text: bytes) -> Rows | None:
         """Read rows without quotes; None where anything is out of the ordinary."""
         delimiter, decimal = self._delimiter, self._layout.decimal
         if delimiter not in (*DELIMITERS,) or decimal == delimiter or not decimal.isascii():
             return None
         plain = plain_rows(text, delimiter, self.width)
         values = None if plain is None else plain.numbers(self.chosen, self._layout)
-        if plain is None or values is None or self._is_unfit(values):
+        if plain is None or values is None:
             return None
-        key = None
-        if self.grouping:
-            key = self._keys.number_cells([plain.column(i) for i in self.grouping])
-        return self._rows(values, plain.rows() if self.kept else None, key)
+        rows = self._fit(values, plain.rows() if self.kept else None)
+        if rows and self.grouping:
+            rows = rows._replace(key=self._keys.number(*map(plain.column, self.grouping)))
+        return rows
 
     def _read(self, numbered: Iterable[Row]) -> Iterator[Rows]:
         """Read any rows up to the first error; they come before it."""
-        lines, rows, error = list[int](), list[list[str]](), None
+        lines, cells, error = list[int](), list[list[str]](), None
         try:
             for line, row in numbered:
                 lines.append(line)
-                rows.append(row)
+                cells.append(row)
         except InputError as raised:
             error = raised
-        values = self._values(rows)
-        if values is None:
-            errors = enumerate(map(self._error, rows, lines))
+        rows = self._parse(cells)
+        if rows is None:
+            errors = enumerate(map(self._error, cells, lines))
             end, error = next((end, each) for end, each in errors if each)
-            rows = rows[:end]
-            values = self._values(rows)
-        if rows and values is not None:
-            key = None
+            cells = cells[:end]
+            rows = self._parse(cells)
+        if cells and rows:
             if self.grouping:
-                key = self._keys.number(*([row[i] for row in rows] for i in self.grouping))
-            yield self._rows(values, rows if self.kept else None, key)
+                columns = ([row[i] for row in cells] for i in self.grouping)
+                rows = rows._replace(key=self._keys.number(*columns))
+            yield rows
         if error:
             raise error
 
-    def _values(self, rows: Sequence[list[str]]) -> Floats | None:
-        """Return the values of rows; None if there is an error in any."""
-        if any(len(row) != self.width for row in rows):
+    def _parse(self, cells: list[list[str]]) -> Rows | None:
+        """Read the numbers of rows; None if there is an error in any."""
+        if any(len(row) != self.width for row in cells):
             return None
-        values = parse_cells([row[i] for row in rows for i in self.chosen], self._layout)
+        values = parse_cells([row[i] for row in cells for i in self.chosen], self._layout)
         if values is None:
             return None
-        values = values.reshape(len(rows), len(self.chosen))
-        return None if self._is_unfit(values) else values
+        values = values.reshape(len(cells), len(self.chosen))
+        return self._fit(values, cells if self.kept else None)
 
-    def _is_unfit(self, values: Floats) -> bool:
-        """Return whether a value is not finite, but for what may be missing."""
-        return first_unfit(filled(values, self._layout.missing)[0], self._layout) is not None
-
-    def _rows(self, values: Floats, cells: list[list[str]] | None, key: Integers | None) -> Rows:
+    def _fit(self, values: Floats, cells: list[list[str]] | None) -> Rows | None:
+        """Make rows of numbers; None if one is not finite, but for what may be missing."""
         without_gaps, masked = filled(values, self._layout.missing)
+        if first_unfit(without_gaps, self._layout):
+            return None
         x = without_gaps if masked is None else values
-        return Rows(x.astype(self._layout.dtype), key, masked, cells)
+        return Rows(x.astype(self._layout.dtype), masked=masked, cells=cells)
 
     def _error(self, row: list[str], line: int) -> InputError | None:
         """Find the fault of a row, if it has one."""
@@ -178,14 +184,84 @@ class _Table:
             error = error_in(row[column], layout)
             if error and (layout.missing == "error" or not is_missing(layout.usual(row[column]))):
                 what, hint = error
-                hints = filter(None, [hint, self._hint(row[column], line)])
+                reads_all = len(self.chosen) + len(self.grouping) == self.width > 1
+                chooses = reads_all and line == self._first_line
+                more = "`columns` chooses those to read" if chooses else ""
+                hints = filter(None, [hint, hint_at_cell(row[column], layout) or more])
                 label = repr(self.header[column]) if self.header else column + 1
                 return InputError(f"{place}: column {label}", what, "; ".join(hints))
         return None
 
-    def _hint(self, cell: str, line: int) -> str:
-        """Suggest a way out for a cell that is no number."""
-        reads_all = len(self.chosen) + len(self.grouping) == self.width > 1
-        is_first = line == self._first_line
-        chooses = "`columns` chooses those to read" if reads_all and is_first else ""
-        return hint_at_cell(cell, self._layout) or chooses
+
+def first_line(lines: Lines, path: str, delimiter: str | None = None) -> str:
+    """Look at the first line that is not blank."""
+    for text in iter(lines.take, b""):
+        line = text.decode()
+        # Tabs alone are the delimiters of a row whose cells are all empty.
+        if line.strip() or (delimiter or "\t") in line.strip(" \n"):
+            lines.put_back(text)
+            check_first_line(line.strip(), path)
+            return line
+    raise InputError(display_name(path), "empty; expected rows of numbers")
+
+
+def _csv_rows(text: bytes, lines: Lines, name: str, delimiter: str) -> Iterator[Row]:
+    """Read the rows that are not blank of lines just taken; the last row may go on in others."""
+    raw = io.StringIO(text.decode()).readlines()
+    first = lines.line - len(raw)
+    behind = (line.decode() for line in iter(lines.take, b""))
+    rows = csv.reader(chain(raw, behind), delimiter=delimiter, skipinitialspace=True, strict=True)
+    while rows.line_num < len(raw):
+        line = first + rows.line_num
+        try:
+            row = next(rows)
+        except csv.Error as error:
+            hint = "" if "limit" in str(error) else "is a quote left open or out of place?"
+            raise InputError(f"{name}:{line}", f"not CSV: {error}", hint) from error
+        if len(row) > 1 or rows.line_num > len(raw) or raw[rows.line_num - 1].strip():
+            yield line, row
+
+
+def _take_header(
+    lines: Lines, begin: str, name: str, layout: Layout
+) -> tuple[str, list[str] | None, Row]:
+    """Take the first row, which begins with a line; return delimiter, header and the row."""
+    outside_quotes = "".join(begin.split('"')[::2])
+    delimiter = layout.delimiter or _delimiter_of(outside_quotes, begin, layout)
+    line, row = next(_csv_rows(lines.take(), lines, name, delimiter))
+    if _is_header(row, layout):
+        return delimiter, [cell.strip() for cell in row], (line, row)
+    if delimiter == layout.decimal == "," and re.search(r"\d,\d", outside_quotes):
+        what = f"a comma may end a cell here, or stand in a number: {shortened(begin.strip())}"
+        hint = "put such numbers in quotes, or give another `delimiter`"
+        raise InputError(f"{name}:{line}", what, hint)
+    return delimiter, None, (line, row)
+
+
+def _delimiter_of(outside_quotes: str, line: str, layout: Layout) -> str:
+    """Return tab, semicolon or comma: the first of them outside quotes.
+
+    A comma in a single number with a decimal comma is none.
+    """
+    found = next((mark for mark in "\t;," if mark in outside_quotes), ",")
+    alone = found not in outside_quotes or parse_number(layout.with_point(line)) is not None
+    return ";" if found == layout.decimal and alone else found
+
+
+def _is_header(first: Sequence[str], layout: Layout) -> bool:
+    """Return whether the first row names columns: it must, or a feature in it is a word."""
+    if layout.first_row != "auto":
+        return layout.first_row == "header"
+    cells, width = [cell.strip() for cell in first], len(first)
+    wanted = (*layout.columns, *parted(layout.group_by, cells))
+    if any(not is_number(column, width) and column in cells for column in wanted):
+        return True
+    try:
+        _, chosen, _ = choose_all("", layout, width, None)
+    except InputError:  # at a column that is named, or is not there with a header either
+        return True
+    usual = [layout.usual(cells[i]) for i in chosen]
+    return any(
+        cell.strip() and parse_number(cell) is None and not mark_between_numbers(cell)
+        for cell in usual
+    )

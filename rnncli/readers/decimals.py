@@ -6,17 +6,20 @@ digits of which are a word of 64 bits, divided by a power of ten.
 
 from collections.abc import Sequence
 from csv import field_size_limit
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from rnncli.model.arrays import Integers, Truths
 from rnncli.readers.input import Doubles, Layout, parse_cells, parse_number
-from rnncli.readers.keyed import Cells, Words
+
+Words = NDArray[np.uint64]
 
 # A delimiter that no number has in it, and no row between its cells.
 DELIMITERS = ",;\t|:"
-# Digits in a word, and bytes before the first cell: as many as the longest integer has.
-_DIGITS, _MARGIN = 8, 24
+# Bytes before the first cell: as many as the longest integer has.
+_MARGIN = 24
 # Integers under this are read: that makes sure of the rounding.
 _MOST = 10**18
 _POWERS = np.array([10.0**k for k in range(21)])
@@ -29,10 +32,17 @@ class PlainRows:
         self._text, self._ends = text, ends  # the margin has an end, too
         self._delimiter, self._width = delimiter, width
 
-    def column(self, i: int) -> Cells:
-        """Return the cells of a column."""
-        starts, stops = self._ends[i : -1 : self._width] + 1, self._ends[i + 1 :: self._width]
-        return Cells(self._text, starts, stops)
+    def column(self, i: int) -> list[str]:
+        """Return the text of the cells of a column."""
+        return self._texts(slice(i, None, self._width))
+
+    def _texts(self, cells: Any) -> list[str]:
+        starts, stops = self._ends[:-1][cells] + 1, self._ends[1:][cells]
+        edges = zip(starts.tolist(), stops.tolist(), strict=True)
+        if self._text.isascii():
+            text = self._text.decode()
+            return [text[start:stop] for start, stop in edges]
+        return [self._text[start:stop].decode() for start, stop in edges]
 
     def rows(self) -> list[list[str]]:
         """Return the text of all cells."""
@@ -46,9 +56,8 @@ class PlainRows:
         values, read = self._decimals(cell, ord(layout.decimal))
         for null in map(parse_number, map(layout.with_point, layout.null_values)):
             read &= True if null is None else values != null
-        others = cell[~read]
-        if len(others):
-            texts = Cells(self._text, self._ends[others] + 1, self._ends[others + 1]).texts()
+        if not read.all():
+            texts = self._texts(cell[~read])
             if self._width == 1 and not all(map(str.strip, texts)):
                 return None  # a blank line is no row
             parsed = parse_cells(texts, layout)
@@ -61,7 +70,7 @@ class PlainRows:
         """Read cells by their numbers; return which of them are plain decimals, too."""
         points = np.flatnonzero(np.frombuffer(self._text, np.uint8) == decimal)
         text = self._text.translate(None, bytes([decimal]))
-        ends = _ends(text, self._delimiter)
+        ends = _find_ends(text, self._delimiter)
         before = self._ends - ends  # points before each end
         has_point = before[cell + 1] - before[cell]
         start, stop = ends[cell] + 1, ends[cell + 1]
@@ -72,7 +81,7 @@ class PlainRows:
         places = np.where(has_point > 0, self._ends[cell + 1] - 1 - point, 0)
         integers, read = _integers(text, stop, digits)
         read &= (digits > 0) & (has_point < 2) & (places <= digits) & (places < len(_POWERS))
-        values = _quotients(np.where(read, integers, 0), _POWERS[np.where(read, places, 0)])
+        values = _divide(np.where(read, integers, 0), _POWERS[np.where(read, places, 0)])
         values.view(np.uint64)[:] |= minus.astype(np.uint64) << 63
         return values, read
 
@@ -80,12 +89,11 @@ class PlainRows:
 def plain_rows(text: bytes, delimiter: str, width: int) -> PlainRows | None:
     """Find the cells of rows that have as many each, and no quotes; None for any others."""
     text = bytes(_MARGIN - 1) + b"\n" + text
-    if b" " in text:
-        for mark in (delimiter.encode(), b"\n"):
-            text = text.replace(mark + b" ", mark)
-            if mark + b" " in text:
-                return None
-    ends = _ends(text, delimiter)
+    for mark in (delimiter.encode(), b"\n") if b" " in text else ():
+        text = text.replace(mark + b" ", mark)
+        if mark + b" " in text:
+            return None
+    ends = _find_ends(text, delimiter)
     is_line_end = np.frombuffer(text, np.uint8)[ends] == ord("\n")
     rows, rest = divmod(len(ends) - 1, width)
     if b'"' in text or rest or is_line_end.sum() != rows + 1 or not is_line_end[::width].all():
@@ -95,20 +103,20 @@ def plain_rows(text: bytes, delimiter: str, width: int) -> PlainRows | None:
     return PlainRows(text, ends, width, delimiter)
 
 
-def _ends(text: bytes, delimiter: str) -> Integers:
+def _find_ends(text: bytes, delimiter: str) -> Integers:
     characters = np.frombuffer(text, np.uint8)
     return np.flatnonzero((characters == ord("\n")) | (characters == ord(delimiter)))
 
 
 def _integers(text: bytes, stop: Integers, digits: Integers) -> tuple[Words, Truths]:
     """Read integers of so many digits that end before `stop`; return which are under `_MOST`."""
-    words = np.ndarray(len(text) - _DIGITS + 1, "<u8", text, strides=1)
+    words = np.ndarray(len(text) - 7, "<u8", text, strides=1)
     total, read = np.zeros(len(stop), np.uint64), digits <= _MARGIN
-    for behind in range(0, min(int(digits.max(initial=0)), _MARGIN), _DIGITS):
+    for behind in range(0, min(int(digits.max(initial=0)), _MARGIN), 8):
         # The bits of a word that are of other text: its first byte is its lowest.
-        foreign = (np.maximum(_DIGITS + behind - digits, 0) * 8).astype(np.uint64)
+        foreign = (np.maximum(8 + behind - digits, 0) * 8).astype(np.uint64)
         # Each byte becomes a digit, those before the number zeros; then two, four, eight are one.
-        word = (words[stop - (behind + _DIGITS)] ^ 0x3030303030303030) >> foreign << foreign
+        word = (words[stop - (behind + 8)] ^ 0x3030303030303030) >> foreign << foreign
         read &= (((word + 0x7676767676767676) | word) & 0x8080808080808080) == 0
         word = (word * 10 + (word >> 8)) & 0x00FF00FF00FF00FF
         word = (word * 100 + (word >> 16)) & 0x0000FFFF0000FFFF
@@ -118,7 +126,7 @@ def _integers(text: bytes, stop: Integers, digits: Integers) -> tuple[Words, Tru
     return total, read
 
 
-def _quotients(numbers: Words, divisors: Doubles) -> Doubles:
+def _divide(numbers: Words, divisors: Doubles) -> Doubles:
     """Divide integers by powers of ten, rounding once.
 
     An integer that is no float64 is the sum of two: the quotient of the first is put right by

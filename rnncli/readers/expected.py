@@ -12,9 +12,8 @@ import numpy as np
 from rnncli.model.arrays import Floats
 from rnncli.model.errors import InputError
 from rnncli.readers.columns import choose
-from rnncli.readers.csv import read_lines
+from rnncli.readers.csv import first_line, read_lines
 from rnncli.readers.foreign import NPY, display_name, open_input, seekable
-from rnncli.readers.header import first_line
 from rnncli.readers.input import Layout
 from rnncli.readers.jsonl import cells_of, is_json, is_object
 from rnncli.readers.keyed import Keys
@@ -29,12 +28,8 @@ def read_expected(path: str, name: str = "h", *, last: bool = False) -> Floats:
     try:
         with open_input(path) as file:
             if ending == ".npy" or file.peek(8).startswith(NPY):
-                with seekable(file) as array:
-                    stored = StoredArray(shown, array)
-                    if stored.dtype.kind not in "fiu":
-                        raise InputError(shown, f"expected numbers, got an array of {stored.dtype}")
-                    with np.errstate(all="ignore"):
-                        states = stored.array().astype(np.float64)
+                with seekable(file) as array, np.errstate(all="ignore"):
+                    states = StoredArray(shown, array).read_all().astype(np.float64)
             elif ending == ".json":
                 states = _read_json(shown, file.read(), name, "final" if last else "steps")
             else:
@@ -55,7 +50,7 @@ def _read_text(path: str, file: io.BufferedReader, name: str) -> Floats:
         blanks, columns = None, tuple[str, ...]()
         if is_json(line, path):
             if is_object(line):
-                columns = _state_columns(shown, [*cells_of(line, path, 1)], name)
+                columns = _find_columns(shown, [*cells_of(line, path, 1)], name)
                 if not columns:
                     raise InputError(f"{shown}:1", f"expected a row, or an object with {name}")
         # numpy.savetxt separates by blanks.
@@ -63,7 +58,7 @@ def _read_text(path: str, file: io.BufferedReader, name: str) -> Floats:
             blanks = " "
         else:
             header = [cell.strip() for cell in next(csv.reader([line]), [])]
-            columns = _state_columns(shown, header, name)
+            columns = _find_columns(shown, header, name)
             if not columns and "t" in header:
                 columns = tuple(cell for cell in header if cell != "t")
         layout = Layout(np.dtype(np.float64), columns=columns, delimiter=blanks)
@@ -75,7 +70,7 @@ def _read_text(path: str, file: io.BufferedReader, name: str) -> Floats:
     return np.concatenate(blocks) if blocks else np.empty((0, 0))
 
 
-def _state_columns(path: str, header: list[str], name: str) -> tuple[str, ...]:
+def _find_columns(path: str, header: list[str], name: str) -> tuple[str, ...]:
     """Return the names of the columns that hold states; none if no name tells them."""
     matches = (re.fullmatch(rf"{name}_(\d+)", cell) for cell in header)
     units = sorted(int(match[1]) for match in matches if match)
@@ -94,20 +89,12 @@ def _read_json(path: str, text: bytes, name: str, field: str) -> Floats:
     """Read rows, or objects that have rows of that name, from one document."""
     try:
         document: Any = json.loads(text)
-    except (ValueError, RecursionError) as error:
-        raise InputError(path, f"not JSON: {error}") from error
-    if isinstance(document, dict):
-        if field not in document:
-            hint = "was it written with `last`?" if field == "steps" else ""
-            raise InputError(path, f"expected a document with {field}", hint)
-        document = document[field]
-    if not isinstance(document, list):
-        raise InputError(path, f"expected an array of rows, or objects with {name}")
-    rows = [item.get(name) if isinstance(item, dict) else item for item in document]
-    if None in rows:
-        number = rows.index(None) + 1
-        raise InputError(path, f"item {number}: expected a row, or an object with {name}")
-    try:
+        if isinstance(document, dict):
+            document = document[field]
+        rows = [item[name] if isinstance(item, dict) else item for item in document]
         return np.array(rows, np.float64)
-    except (TypeError, ValueError) as error:
-        raise InputError(path, f"expected rows of as many numbers each: {error}") from error
+    except KeyError as error:
+        hint = "was it written with `last`?" if error.args == ("steps",) else ""
+        raise InputError(path, f"expected a document with {error.args[0]}", hint) from error
+    except (TypeError, ValueError, RecursionError) as error:
+        raise InputError(path, f"expected JSON rows of as many numbers each: {error}") from error

@@ -25,10 +25,7 @@ COMPRESSED = {
     b"\xfd7zXZ\0": "lzma",
     b"\x28\xb5\x2f\xfd": "compression.zstd",  # from Python 3.14 on
     **{b"BZh%d1AY&SY" % level: "bz2" for level in range(1, 10)},
-    **{b"BZh%d\x17rE8P\x90" % level: "bz2" for level in range(1, 10)},  # of no data
 }
-# Bytes that are copied at once.
-_PIECE = 1 << 20
 _MARKS = (PARQUET, ARROW, STREAM, NPY, ZIP, *UTF_16, codecs.BOM_UTF8, *COMPRESSED)
 
 
@@ -52,8 +49,7 @@ class _Pipe(io.RawIOBase):
 
     def readinto(self, buffer: Any) -> int:
         # `readinto1` would wait for more than what is there already.
-        data = self._start[: len(buffer)] or self._file.read1(len(buffer))
-        self._start = self._start[len(data) :]
+        data, self._start = self._start or self._file.read1(len(buffer)), b""
         buffer[: len(data)] = data
         return len(data)
 
@@ -70,18 +66,15 @@ def open_input(path: str) -> Iterator[io.BufferedReader]:
 
 
 def decompress(file: io.BufferedReader, path: str) -> Any:
-    """Return the data of a compressed file, which its first bytes tell; any other as it is."""
-    start = file.peek(max(map(len, COMPRESSED)))
-    for mark, name in COMPRESSED.items():
-        if start.startswith(mark):
-            try:
-                return import_module(name).open(file)
-            except ModuleNotFoundError as error:
-                what = "is compressed with Zstandard, which Python reads from 3.14 on"
-                source = "" if path == STDIN else f" {verbatim(shlex.quote(path))}"
-                hint = f"zstd -dc{source} | rnn run -"
-                raise InputError(display_name(path), what, hint) from error
-    return file
+    """Return a file that reads what is compressed; any other as it is."""
+    start = file.peek(10)
+    module = next((name for mark, name in COMPRESSED.items() if start.startswith(mark)), "")
+    try:
+        return import_module(module).open(file) if module else file
+    except ModuleNotFoundError as error:
+        what = "is compressed with Zstandard, which Python reads from 3.14 on"
+        source = "" if path == STDIN else f" {verbatim(shlex.quote(path))}"
+        raise InputError(display_name(path), what, f"zstd -dc{source} | rnn run -") from error
 
 
 @contextmanager
@@ -91,6 +84,6 @@ def seekable(file: Any) -> Iterator[Any]:
         yield file
         return
     with tempfile.TemporaryFile() as copy:
-        shutil.copyfileobj(file, copy, _PIECE)
+        shutil.copyfileobj(file, copy, 1 << 20)
         copy.seek(0)
         yield copy

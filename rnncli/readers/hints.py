@@ -21,11 +21,10 @@ from rnncli.readers.input import PASSES, Layout, is_missing, parse_number
 
 _OF_TABLE = "give `format` csv to the run that wrote it"
 _THOUSANDS = " (a mark of thousands? leave it out)"
-_APOSTROPHES = "'\N{RIGHT SINGLE QUOTATION MARK}"
-_SPACES = "\N{NO-BREAK SPACE}\N{NARROW NO-BREAK SPACE}"
 
 # How data begin, what they are, and the way out.
 _DATA = (
+    (UTF_16, "UTF-16 text", "`encoding` utf-16 reads it"),
     ((NPY, PARQUET, ARROW, STREAM, *COMPRESSED), "other data in what is compressed", "unpack it"),
     (ZIP, "a zip archive (.xlsx, .npz?)", "export it as CSV"),
 )
@@ -35,25 +34,24 @@ _LINES = (
     (r"(Network|[A-Z]+(, [A-Z]+)*): I = \d", "a table of rnn", _OF_TABLE),
 )
 # What two numbers with such a mark between them most often mean.
-_BETWEEN_NUMBERS = (
-    (",", " (a decimal comma? `decimal` , reads it)"),
-    (";", " (is it `delimiter` ';'?)"),
-    ("\t", " (is it `delimiter` tab?)"),
-    ("|", " (is it `delimiter` pipe?)"),
-    (" ", " (is it `delimiter` space?)"),
-    *((mark, _THOUSANDS) for mark in _APOSTROPHES + _SPACES),
-)
+_BETWEEN_NUMBERS = {
+    ",": " (a decimal comma? `decimal` , reads it)",
+    ";": " (is it `delimiter` ';'?)",
+    "\t": " (is it `delimiter` tab?)",
+    "|": " (is it `delimiter` pipe?)",
+    " ": " (is it `delimiter` space?)",
+    **dict.fromkeys("'\N{RIGHT SINGLE QUOTATION MARK}\N{NO-BREAK SPACE}", _THOUSANDS),
+    "\N{NARROW NO-BREAK SPACE}": _THOUSANDS,
+}
 # What programs write where they have no number.
 _NULLS = ("na", "n/a", "#n/a", "#na", "<na>", "null", "none", "nil", "-", "--", "?", ".")
 
 
 def check_start(start: bytes, path: str, encoding: str = UTF_8) -> None:
     """Check that the first bytes of a text are not those of other data."""
-    if start.startswith(UTF_16) and not _has_mark(encoding):
-        raise _error(path, "UTF-16 text", "`encoding` utf-16 reads it")
     if start.startswith(codecs.BOM_UTF8) and encoding != UTF_8:
         raise _error(path, "UTF-8 text", "leave `encoding` out", encoding)
-    for marks, kind, hint in _DATA:
+    for marks, kind, hint in _DATA[_has_mark(encoding) :]:
         if start.startswith(marks):
             raise _error(path, kind, _as_model(path) or hint)
 
@@ -65,20 +63,18 @@ def check_first_line(line: str, path: str) -> None:
             raise _error(path, kind, hint)
 
 
-def not_text(path: str, line: int, rest: bytes, encoding: str = UTF_8) -> InputError:
-    """Return the error of a file whose rest is no text; empty where it ends within a character."""
-    found, hint = "binary data", ""
-    if b"\0" in rest and not _has_mark(encoding):
-        if re.match(b"(\0[^\0]){3}", rest):  # Latin letters, from the first NUL on
-            found += " (UTF-16 without its mark?)"
+def not_text(path: str, line: int, rest: str, encoding: str = UTF_8) -> InputError:
+    """Return the error of a file that goes on with a NUL, or with a byte that is no text."""
+    if "\0" in rest and not _has_mark(encoding):
+        if re.match("(\0[^\0]){3}", rest):  # Latin letters, from the first NUL on
             hint = "`encoding` utf-16-le or utf-16-be reads it"
-        return _error(path, found, hint or _as_model(path), line=line)
+            return _error(path, "binary data (UTF-16 without its mark?)", hint, line=line)
+        return _error(path, "binary data", _as_model(path), line=line)
     if encoding != UTF_8:
-        found = f"the byte {rest[0]:#04x}" if rest else "a character that is cut short"
         hint = f"is it {encoding}-le or {encoding}-be?" if _has_mark(encoding) and line == 1 else ""
-        return _error(path, found, hint, encoding, line)
+        return _error(path, f"the byte {ord(rest[0]) & 255:#04x}", hint, encoding, line)
     # Letters and marks in Windows' own encoding, and no text in Latin-1.
-    is_windows = re.search(b"[\x80-\x9f]", rest)
+    is_windows = re.search("[\udc80-\udc9f]", rest)
     guess, name = ("cp1252", "Windows-1252") if is_windows else ("latin-1", "Latin-1")
     found = f"bytes that are not UTF-8 ({name}?)"
     return _error(path, found, f"`encoding` {guess} reads it", line=line)
@@ -118,7 +114,7 @@ def hint_at_width(delimiter: str, width: int, layout: Layout) -> str:
 
 def mark_between_numbers(cell: str) -> str:
     """Return a hint at the usual cause of a cell that holds several numbers, if it does."""
-    for mark, hint in _BETWEEN_NUMBERS:
+    for mark, hint in _BETWEEN_NUMBERS.items():
         numbers = cell.split(mark)
         if len(numbers) > 1 and all(parse_number(number) is not None for number in numbers):
             return _THOUSANDS if mark == "," and "." in cell else hint

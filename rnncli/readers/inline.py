@@ -23,8 +23,8 @@ def read_inline(
     text: str, dtype: np.dtype[np.floating], name: str, indices: int | None = None
 ) -> Input:
     """Read a sequence: steps separated by commas or line ends, features by spaces, or JSON."""
-    is_json = _is_json(text)
-    steps = _json_steps(text, name) if is_json else _steps(text, name)
+    is_json = text.lstrip().startswith("[")
+    steps = _read_json(text, name) if is_json else _split(text, name)
     if not steps:
         raise InputError(name, "empty; expected numbers such as 1,2,3")
     layout, hint = Layout(dtype, indices=indices), "" if is_json else _HINT
@@ -38,13 +38,12 @@ def read_inline(
     except InputError:
         if not os.path.isfile(text):
             raise
-        hint = "give it without `seq`"
-        raise InputError(name, f"{shortened(text)} is a file", hint) from None
-    x = np.array(rows).astype(dtype)
+        raise InputError(name, f"{shortened(text)} is a file", "give it without `seq`") from None
     note = ""
-    if len(x) == 1 < width and not is_json:
+    if len(rows) == 1 < width and not is_json:
         way_out = "commas or line ends separate steps: 1,2,3"
         note = f"{name}: read as one step of {width} features; {way_out}"
+    x = np.array(rows).astype(dtype)
     return Input(unnamed(width), iter([Rows(x)]), hint=_HINT, note=note, name=name)
 
 
@@ -52,7 +51,8 @@ def read_state(
     text: str, dtype: np.dtype[np.floating], size: int, name: str, each: str = "hidden unit"
 ) -> Floats:
     """Read a state, shape (S,): numbers separated by commas or spaces, or JSON."""
-    steps = _json_steps(text, name) if _is_json(text) else [text.replace(",", " ").split()]
+    is_json = text.lstrip().startswith("[")
+    steps = _read_json(text, name) if is_json else [text.replace(",", " ").split()]
     cells = list(chain.from_iterable(steps))
     if len(cells) != size:
         expected = f"expected {size} numbers, one for each {each}"
@@ -60,11 +60,7 @@ def read_state(
     return np.array(_numbers(cells, name, Layout(dtype))).astype(dtype)
 
 
-def _is_json(text: str) -> bool:
-    return text.lstrip().startswith("[")
-
-
-def _json_steps(text: str, name: str) -> list[list[str]]:
+def _read_json(text: str, name: str) -> list[list[str]]:
     """Return the cells of a JSON array as text, so that they are checked as any others."""
     try:
         items = json.loads(text, parse_float=str, parse_int=str, parse_constant=str)
@@ -73,15 +69,12 @@ def _json_steps(text: str, name: str) -> list[list[str]]:
     return [item if isinstance(item, list) else [item] for item in items]
 
 
-def _steps(text: str, name: str) -> list[list[str]]:
+def _split(text: str, name: str) -> list[list[str]]:
     """Return the cells of each step."""
     text = re.sub(r"\s*,\s*", ",", text.strip())
     if "," in text and re.search(_END, text):
-        raise InputError(
-            name,
-            "commas and line ends: each ends a step; '1 2, 3 4' are two steps of two features, "
-            "and rows of CSV are piped in",
-        )
+        what = "commas and line ends: each ends a step; '1 2, 3 4' are two steps of two features"
+        raise InputError(name, f"{what}, and rows of CSV are piped in")
     return [step.split() for step in re.split(f",|{_END}", text)] if text else []
 
 

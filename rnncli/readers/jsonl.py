@@ -2,15 +2,17 @@
 
 import json
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import chain
 from typing import Any
 
 from rnncli.engine.rows import Literal, Quoted
 from rnncli.model.errors import InputError
 from rnncli.readers.foreign import display_name
-from rnncli.readers.header import Row
 from rnncli.readers.hints import not_json_lines
 from rnncli.readers.text import Lines
+
+Row = tuple[int, list[str]]  # the line where it begins, and its cells
 
 # Numbers stay the text that they are, to be read as those of CSV; objects are tuples of pairs.
 _DECODER = json.JSONDecoder(
@@ -48,13 +50,54 @@ def take_json_header(lines: Lines, path: str) -> tuple[list[str] | None, Row]:
 
 def json_rows(
     text: bytes, lines: Lines, path: str, header: Sequence[str] | None, wanted: Sequence[str] | None
-) -> Iterator[Row]:
+) -> Iterable[Row]:
     """Read the rows of lines just taken; a name that is absent is an empty cell.
 
     No list that has `wanted` columns is longer than in the first row; None wants whole rows.
     """
-    raw, name, known = text.decode().split("\n")[:-1], display_name(path), {*(header or ())}
-    for number, line in enumerate(raw, lines.line - len(raw)):
+    raw = text.decode().split("\n")[:-1]
+    first = lines.line - len(raw)
+    rows = _alike_rows(raw, header)
+    if rows is None:
+        return _any_rows(enumerate(raw, first), path, header, wanted)
+    return enumerate(rows, first)
+
+
+def _alike_rows(raw: list[str], header: Sequence[str] | None) -> list[list[str]] | None:
+    """Read lines as one array: objects with the names of the header, without lists, or arrays."""
+    begin, end = "{}" if header else "[]"
+    if not all(line[:1] == begin and line[-1:] == end for line in raw):
+        return None
+    try:
+        # Neither a text nor a number goes on behind the end of a line.
+        items = _DECODER.decode("[" + ",\n".join(raw) + "]")
+    except (ValueError, RecursionError):
+        return None
+    cells = [*chain.from_iterable(items)]
+    if header:
+        names = [name for name, _ in cells]
+        cells = [cell for _, cell in cells]
+        if names != [*header] * len(raw):
+            return None
+    width = len(cells) // len(raw)
+    kinds = {*map(type, cells)}
+    if not width or len(items) != len(raw) or any(len(item) != width for item in items):
+        return None
+    if not kinds <= {Literal, str, bool, type(None)}:
+        return None
+    if kinds != {Literal}:
+        cells = [_as_text(cell) for cell in cells]
+    return [cells[start : start + width] for start in range(0, len(cells), width)]
+
+
+def _any_rows(
+    numbered: Iterable[tuple[int, str]],
+    path: str,
+    header: Sequence[str] | None,
+    wanted: Sequence[str] | None,
+) -> Iterator[Row]:
+    name, known = display_name(path), {*(header or ())}
+    for number, line in numbered:
         if not line.strip():
             continue
         cells = cells_of(line, path, number)
@@ -111,4 +154,9 @@ def _fields(name: str, value: Any, of: str = "") -> Iterator[tuple[str, str, str
         for i, item in enumerate(value):
             yield from _fields(f"{name}_{i}", item, of or name)
     else:
-        yield name, Quoted(value) if type(value) is str else _LITERALS.get(value, value), of
+        yield name, _as_text(value), of
+
+
+def _as_text(value: Any) -> str:
+    """Return a value as a cell."""
+    return Quoted(value) if type(value) is str else _LITERALS.get(value, value)

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rnncli.engine.rows import BLOCK_STEPS, Rows, in_blocks, steps_in_block
-from rnncli.model.arrays import READ_NPY_HEADER, Floats
+from rnncli.model.arrays import READ_NPY_HEADER
 from rnncli.model.errors import InputError
 from rnncli.readers.columns import choose, named
 from rnncli.readers.foreign import display_name
@@ -31,17 +31,34 @@ def read_npy(path: str, file: io.BufferedReader, layout: Layout, keys: Keys) -> 
     name = display_name(path)
     check_layout(name, layout, "an array", *OF_TEXT, "passthrough", "group_by")
     array = StoredArray(name, file)
-    N, T, I = array.sizes if len(array.shape) in (1, 2, 3) else (0, 0, 0)
+    N, T, I = {1: (1, *array.shape, 1), 2: (1, *array.shape), 3: array.shape}.get(
+        len(array.shape), (0, 0, 0)
+    )
     if 0 in (N, I):
         expected = "expected an array of shape (T,), (T, I) or (N, T, I)"
         raise InputError(name, f"{expected}, got {array.shape}")
     columns = choose(name, layout.columns, I, header=None, otherwise=range(I))
     steps = steps_in_block(len(columns), BLOCK_STEPS, N * T)
     numbers = keys.number([str(n + 1) for n in range(N)]) if N > 1 else None
+    # Values that float32 holds come as that, others as float64, infinite where that holds none.
+    float_type = f"f{min(np.promote_types(array.dtype, np.float32).itemsize, 8)}"
 
     def rows() -> Iterator[Rows]:
-        for start, x in array.rows(columns, steps):
-            at = np.arange(start, start + len(x)) // T
+        step = min(steps, max(1, _PIECE // (I * array.dtype.itemsize)))
+        # The values of a column lie together where a sequence is in the order of Fortran.
+        whole = array.read_all().reshape(-1, I) if array.order == "F" and N > 1 else None
+        for start in range(0, N * T, step):
+            count = min(step, N * T - start)
+            if whole is not None:
+                x = whole[start : start + count, columns]
+            elif array.order == "F":
+                x = np.array([array.read(column * T + start, count) for column in columns]).T
+            else:
+                x = array.read(start * I, count * I).reshape(count, I)
+                x = x if columns == [*range(I)] else x[:, columns]
+            with np.errstate(all="ignore"):  # perhaps in a thread with an error state of its own
+                x = np.ascontiguousarray(x, float_type)
+            at = np.arange(start, start + count) // T
             yield Rows(x, None if numbers is None else numbers[at])
 
     labels = [column + 1 for column in columns]
@@ -77,52 +94,18 @@ class StoredArray:
         if min(shape, default=0) < 0 or without_values:
             raise self._not_whole(f"shape {shape}")
         self.shape = tuple(map(int, shape))
-        self._order: Literal["C", "F"] = "F" if is_fortran else "C"
+        self.order: Literal["C", "F"] = "F" if is_fortran else "C"
         self._start = file.tell()
         size, got = prod(self.shape) * self.dtype.itemsize, file.seek(0, os.SEEK_END) - self._start
         if got < size:
             takes = f"as its shape {self.shape} of {self.dtype} takes"
             raise self._not_whole(f"expected {size:,} bytes, {takes}, got {got:,}")
 
-    @property
-    def sizes(self) -> tuple[int, int, int]:
-        """The shape as (N, T, I)."""
-        *several, T, I = (*self.shape, 1) if len(self.shape) == 1 else self.shape
-        return prod(several), T, I
+    def read_all(self) -> NDArray[Any]:
+        """Read the array."""
+        return self.read(0, prod(self.shape)).reshape(self.shape, order=self.order)
 
-    def array(self) -> NDArray[Any]:
-        """Read all of it."""
-        return self._read(0, prod(self.shape)).reshape(self.shape, order=self._order)
-
-    def rows(self, columns: list[int], steps: int) -> Iterator[tuple[int, Floats]]:
-        """Read columns of some rows at a time, sequence by sequence; number the first of them.
-
-        Values that float32 holds come as that, others as float64, infinite where that holds none.
-        """
-        N, T, I = self.sizes
-        float_type = f"f{min(np.promote_types(self.dtype, np.float32).itemsize, 8)}"
-        wanted: Any = slice(None) if columns == [*range(I)] else columns
-        whole: Any = None
-        if self._order == "F" and N > 1:  # the values of a row do not lie together
-            try:
-                whole = np.memmap(self._file, self.dtype, "r", self._start, self.shape, "F")
-            except io.UnsupportedOperation:  # of a file elsewhere
-                whole = self.array()
-        step = min(steps, max(1, _PIECE // (I * self.dtype.itemsize)))
-        for start in range(0, N * T, step):
-            count = min(step, N * T - start)
-            if self._order == "C":
-                x = self._read(start * I, count * I).reshape(count, I)[:, wanted]
-            elif whole is None:
-                x = np.array([self._read(column * T + start, count) for column in columns]).T
-            else:
-                n, t = np.divmod(np.arange(start, start + count), T)
-                x = whole[n[:, None], t[:, None], columns]
-            with np.errstate(all="ignore"):
-                x = np.ascontiguousarray(x, float_type)
-            yield start, x  # perhaps to another thread, with an error state of its own
-
-    def _read(self, place: int, count: int) -> NDArray[Any]:
+    def read(self, place: int, count: int) -> NDArray[Any]:
         """Read some values, in the order of the file."""
         values = np.empty(count, self.dtype)
         try:

@@ -7,7 +7,7 @@ import codecs
 import io
 import os
 from collections.abc import Iterator
-from itertools import chain
+from typing import Any
 
 import numpy as np
 
@@ -20,19 +20,34 @@ _PIECE = 1 << 20
 MOST_IN_A_LINE = 1 << 25
 
 
+def _as_surrogates(error: UnicodeError) -> tuple[str, int]:
+    """Decode what begins with bytes that are no text: halves of pairs, of which no text has one."""
+    assert isinstance(error, UnicodeDecodeError)
+    rest = error.object[error.start :]
+    return "".join(chr(byte and 0xDC00 | byte) for byte in rest), len(error.object)
+
+
+codecs.register_error("rnncli", _as_surrogates)
+
+
 class Lines:
     """Lines of a text file, taken one or many at a time."""
 
     def __init__(self, file: io.BufferedReader, path: str, encoding: str = UTF_8) -> None:
         self.line = 1  # number of the next one
-        plain = encoding == UTF_8 and os.path.isfile(path) and decompress(file, path) is file
-        self._size = os.path.getsize(path) if plain else 0
-        self._bytes_read = 0  # of UTF-8
-        self._file, self._path, self._encoding = file, path, encoding
-        self._pieces = self._decode()
+        self._path, self._encoding = path, encoding
         self._text, self._at = b"", 0  # what is read, and how much of it is taken
-        self._damage: InputError | None = None
-        self._bad: bytes | None = None  # bytes from one on that is no text
+        self._damage: Exception | str | None = None  # the text from a byte on that is none
+        try:
+            data = decompress(file, path)
+            check_start(data.peek(8), path, encoding)
+        except InputError:
+            raise
+        except Exception as error:  # each library that decompresses has errors of its own
+            raise InputError(display_name(path), f"cannot be read: {error}") from error
+        plain = encoding == UTF_8 and data is file and os.path.isfile(path)
+        self._size, self._bytes_read = os.path.getsize(path) if plain else 0, 0
+        self._pieces = self._decode(data)
 
     def take(self, size: int = 1) -> bytes:
         """Take whole lines of about `size` bytes, at least one; fewer at the end or before damage.
@@ -59,11 +74,8 @@ class Lines:
         parts = [self._text[self._at :]]
         length, has_line = len(parts[0]), b"\n" in parts[0]
         while (length < size or not has_line) and length <= MOST_IN_A_LINE + size:
-            try:
-                piece = next(self._pieces, b"")
-            except InputError as damage:
-                self._damage, piece = damage, b""
-            if not piece:
+            piece = next(self._pieces, None)
+            if piece is None:
                 break
             parts.append(piece)
             length, has_line = length + len(piece), has_line or b"\n" in piece
@@ -72,61 +84,50 @@ class Lines:
         if length > MOST_IN_A_LINE and not 0 <= text.find(b"\n") <= MOST_IN_A_LINE:
             is_json = text.lstrip().startswith((b"{", b"["))
             way_out = "" if is_json else " (tr , '\\n' gives each cell a line of its own)"
-            hint = f"expected a step a line{way_out}"
             what = f"a line of more than {MOST_IN_A_LINE >> 20} MiB"
-            raise InputError(f"{display_name(self._path)}:{self.line}", what, hint)
+            place = f"{display_name(self._path)}:{self.line}"
+            raise InputError(place, what, f"expected a step a line{way_out}")
         if self._damage and not has_line:
-            raise self._damage
-        if self._bad is not None and not has_line:
-            raise not_text(self._path, self.line, self._bad, self._encoding)
+            if isinstance(self._damage, str):
+                raise not_text(self._path, self.line, self._damage, self._encoding)
+            what = f"cannot be read: {self._damage}"
+            raise InputError(display_name(self._path), what) from self._damage
         return text.find(b"\n", size - 1) + 1 or text.rfind(b"\n") + 1
 
-    def _decode(self) -> Iterator[bytes]:
-        """Decode pieces of the file up to the end, or a byte that is no text, or is NUL."""
-        decoder = codecs.getincrementaldecoder(self._encoding)()
-        begun, last = False, "\n"
-        for piece in chain(_pieces(self._file, self._path, self._encoding), [b""]):
-            text, self._bad = _decode(decoder, piece)
-            if text:
-                text = text.removeprefix("\n" if last == "\r" else "" if begun else "\ufeff")
-                begun, last = True, text[-1:] or "\n"
-                text = text.replace("\r\n", "\n").replace("\r", "\n")
-            if not piece and self._bad is None and last not in "\r\n":
-                text += "\n"
-            if raw := text.encode():
-                self._bytes_read += len(raw)
-                yield raw
-            if self._bad is not None:
+    def _decode(self, data: Any) -> Iterator[bytes]:
+        """Decode pieces of a file up to the end, or a byte that is no text, or is NUL."""
+        decode = codecs.getincrementaldecoder(self._encoding)("rnncli")
+        decoder = io.IncrementalNewlineDecoder(decode, translate=True)
+        piece, begun, last = b"?", False, "\n"
+        while piece and self._damage is None:
+            try:
+                piece = data.read1(_PIECE)
+                text = decoder.decode(piece, final=not piece)
+            except UnicodeError:  # there is no byte order mark where one is needed
+                text = chr(0xDC00 | (piece or b"?")[0])
+            except Exception as error:
+                self._damage = error
+                if decoder.getstate()[1] & 1:  # a carriage return waits for a line feed
+                    yield b"\n"
                 return
+            if text:
+                text = text if begun else text.removeprefix("\ufeff")
+                begun, last = True, text[-1:] or "\n"
+            elif not piece and last != "\n":
+                text = "\n"
+            yield self._encode(text)
 
-
-def _decode(decoder: codecs.IncrementalDecoder, piece: bytes) -> tuple[str, bytes | None]:
-    """Decode a piece, none at the end; return what follows from a byte on that is no text."""
-    state, bad = decoder.getstate(), None
-    try:
-        text = decoder.decode(piece, not piece)
-        text.encode()  # a half of a pair in UTF-16 is no text
-    except UnicodeDecodeError as error:
-        decoder.setstate(state)
-        text = decoder.decode(piece[: max(0, error.start - len(state[0]))])
-        bad = error.object[error.start :] if piece else b""
-    except UnicodeError:  # there is no byte order mark where one is needed
-        text, bad = "", piece
-    text, nul, behind = text.partition("\0")
-    return text, (nul + behind).encode() + (bad or b"") if nul else bad
-
-
-def _pieces(file: io.BufferedReader, path: str, encoding: str) -> Iterator[bytes]:
-    """Read pieces of a file, each as soon as it is there."""
-    try:
-        data = decompress(file, path)
-        check_start(data.peek(8), path, encoding)
-        while piece := data.read1(_PIECE):
-            yield piece
-    except InputError:
-        raise
-    except Exception as error:  # each library that decompresses has errors of its own
-        raise InputError(display_name(path), f"cannot be read: {error}") from error
+    def _encode(self, text: str) -> bytes:
+        """Encode text up to what is none."""
+        end = text.find("\0")
+        try:
+            raw = text.encode()
+        except UnicodeEncodeError as error:
+            end = error.start if end < 0 else min(end, error.start)
+        if end >= 0:
+            self._damage, raw = text[end:], text[:end].encode()
+        self._bytes_read += len(raw)
+        return raw
 
 
 def count_lines(text: bytes) -> int:

@@ -3,30 +3,26 @@
 import os
 from collections.abc import Callable
 from functools import wraps
-from typing import Concatenate, ParamSpec, TypeVar
+from typing import Any, TypeVar, cast
 
 from rnncli.storage import local, replacement
 from rnncli.storage.url import Url, is_url, named
 
 __all__ = ["is_url", "named"]
 
-P = ParamSpec("P")
-T = TypeVar("T")
+F = TypeVar("F", bound=Callable[..., Any])
 
 
-def _or_remote(function: Callable[Concatenate[str, P], T]) -> Callable[Concatenate[str, P], T]:
-    """Call the function of the same name in `remote`, which needs fsspec, for a URL."""
-
+def _or_remote(function: F) -> F:
     @wraps(function)
-    def call(path: str, /, *args: P.args, **options: P.kwargs) -> T:
+    def call(path: str, *args: Any, **options: Any) -> Any:
         if not is_url(path):
             return function(path, *args, **options)
-        from rnncli.storage import remote
+        from rnncli.storage import remote  # needs fsspec
 
-        chosen: Callable[Concatenate[str, P], T] = getattr(remote, function.__name__)
-        return chosen(named(path), *args, **options)
+        return getattr(remote, function.__name__)(named(path), *args, **options)
 
-    return call
+    return cast(F, call)
 
 
 exists = _or_remote(os.path.exists)

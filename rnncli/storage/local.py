@@ -1,20 +1,17 @@
 """Files of this machine."""
 
 import errno
-import fcntl
 import io
 import os
+import re
 import shlex
 import stat
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from typing import TextIO
 
 from rnncli.model.errors import InputError, verbatim
-from rnncli.storage.replacement import NotOnDiskError, open_text, replace, sync, sync_folder
-
-# Directories in which the descriptors of this process have names.
-_DESCRIPTORS = ("/dev/fd", "/proc/self/fd", "/proc/thread-self/fd")
+from rnncli.storage.replacement import NotOnDiskError, Replacement, open_text, sync, sync_folder
 
 
 def opened(path: str) -> io.BufferedReader:
@@ -49,9 +46,9 @@ def matching(pattern: str) -> list[str]:
 def writing(path: str, *, append: bool = False) -> Iterator[TextIO]:
     """Open a text file for writing; it is on the disk when the block ends.
 
-    Without `append` it is replaced whole, or not at all. With it the file is locked, opened at its
-    end and can be read; rows before an error stay. A link is followed. A device, a pipe or an open
-    file (``/dev/stdout``) is written to directly.
+    Without `append` it is replaced whole, or not at all. With it the file is opened at its end and
+    can be read; rows before an error stay. A link is followed. A device, a pipe or an open file
+    (``/dev/stdout``) is written to directly. Any other file is locked against other runs.
     """
     try:
         if not _is_plain(path):
@@ -61,20 +58,22 @@ def writing(path: str, *, append: bool = False) -> Iterator[TextIO]:
                     yield file
                 finally:
                     sync(file)
-        elif append:
-            with open_text(path, "a+") as file:
-                _lock_log(file.fileno(), path, fcntl.LOCK_EX)
-                try:
-                    yield file
-                finally:
-                    sync(file)
-                    sync_folder(os.path.dirname(os.path.realpath(path)))
-                    if not os.fstat(file.fileno()).st_nlink:
-                        what = "was removed or replaced while rows were added to it"
-                        raise NotOnDiskError(None, what)
-        else:
-            with replace(path) as file:
+            return
+        if not append:
+            with Replacement(path) as new, new.open() as file:
                 yield file
+            return
+        with ExitStack() as lock, open_text(path, "a+") as file:
+            with suppress(OSError):  # a log may be where new files are not allowed
+                lock.enter_context(Replacement(path))
+            try:
+                yield file
+            finally:
+                sync(file)
+                sync_folder(os.path.dirname(os.path.realpath(path)))
+                if not os.fstat(file.fileno()).st_nlink:
+                    what = "was removed or replaced while rows were added to it"
+                    raise NotOnDiskError(None, what)
     except OSError as error:
         kind = NotOnDiskError if append and isinstance(error, NotOnDiskError) else OSError
         raise kind(error.errno, error.strerror, path) from error
@@ -82,21 +81,17 @@ def writing(path: str, *, append: bool = False) -> Iterator[TextIO]:
 
 def check_writable(path: str, *, append: bool = False) -> None:
     """Check before a long run that `writing` can open a file."""
-    folder = ""
+    folder, hint = os.path.dirname(os.path.realpath(path)), ""
     try:
-        folder = os.path.dirname(os.path.realpath(path))
-        if not _is_plain(path) or (append and os.path.exists(path)):
-            return
-        with suppress(FileNotFoundError, PermissionError), open(path, "rb") as file:
-            _lock_log(file.fileno(), path, fcntl.LOCK_SH)
-        if not os.access(folder, os.W_OK | os.X_OK):
-            read_only = os.statvfs(folder).f_flag & os.ST_RDONLY
-            raise _error(errno.EROFS if read_only else errno.EACCES, f" in {folder}")
-    except FileNotFoundError as error:
-        hint = f"mkdir -p {verbatim(shlex.quote(folder))}" if folder else ""
-        raise InputError(path, str(error.strerror), hint) from error
+        if _is_plain(path) and not (append and os.path.exists(path)):
+            os.stat(folder)
+            if not os.access(folder, os.W_OK | os.X_OK):
+                raise OSError(None, f"{os.strerror(errno.EACCES)} in {folder}")
     except OSError as error:
-        hint = "give a file in it" if isinstance(error, IsADirectoryError) else ""
+        if isinstance(error, FileNotFoundError):
+            hint = f"mkdir -p {verbatim(shlex.quote(folder))}"
+        elif isinstance(error, IsADirectoryError):
+            hint = "give a file in it"
         raise InputError(path, str(error.strerror), hint) from error
 
 
@@ -105,14 +100,11 @@ def descriptor(path: str) -> int | None:
 
     It must not be opened by its name: a file would be truncated, or written from its start.
     """
-    for _ in range(40):  # the system follows no more links
-        folder, name = os.path.split(path)
-        if name.isdecimal() and os.path.realpath(folder) in map(os.path.realpath, _DESCRIPTORS):
-            return int(name)
-        if not os.path.islink(path):
-            return None
-        path = os.path.join(folder, os.readlink(path))
-    return None
+    if os.path.islink(path) and not path.startswith(("/dev/", "/proc/")):
+        path = os.readlink(path)
+    path = {"/dev/stdout": "/dev/fd/1", "/dev/stderr": "/dev/fd/2"}.get(path, path)
+    found = re.fullmatch(r"/(?:dev|proc/self)/fd/(\d+)", path)
+    return int(found[1]) if found else None
 
 
 def _is_plain(path: str) -> bool:
@@ -124,25 +116,9 @@ def _is_plain(path: str) -> bool:
     try:
         mode = os.stat(path).st_mode
     except FileNotFoundError:
-        if path.endswith(os.sep):
-            raise _error(errno.EISDIR) from None
-        return True
-    if stat.S_ISDIR(mode):
-        raise _error(errno.EISDIR)
-    if not os.access(path, os.W_OK):
-        raise _error(errno.EACCES)
-    return stat.S_ISREG(mode)
-
-
-def _lock_log(number: int, path: str, kind: int) -> None:
-    """Lock a file to which rows are added, where the file system has locks."""
-    try:
-        fcntl.flock(number, kind | fcntl.LOCK_NB)
-    except BlockingIOError as error:
-        raise InputError(path, "another run is adding to it") from error
-    except OSError:
-        return
-
-
-def _error(number: int, place: str = "") -> OSError:
-    return OSError(number, f"{os.strerror(number)}{place}")
+        mode = 0
+    if stat.S_ISDIR(mode) or (not mode and path.endswith(os.sep)):
+        raise OSError(errno.EISDIR, os.strerror(errno.EISDIR))
+    if mode and not os.access(path, os.W_OK):
+        raise OSError(errno.EACCES, os.strerror(errno.EACCES))
+    return not mode or stat.S_ISREG(mode)

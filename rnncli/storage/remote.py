@@ -19,13 +19,12 @@ from rnncli.storage.replacement import CHANGED
 from rnncli.storage.url import WEB, Url, named
 
 _S3, _GOOGLE = ("s3", "s3a"), ("gs", "gcs")
-# Bytes that are asked for, and put, at once; that are kept for the reader; that S3 takes at once.
-_PIECE, _BUFFER, _AT_ONCE = 1 << 23, 1 << 20, 5 << 30
+# Bytes of a piece, and more than a file has that S3 takes at once.
+_PIECE, _AT_ONCE = 1 << 23, 5 << 30
 # Seconds until a server has to answer, and until it has to send more.
 _CONNECT, _SEND = 5, 60
-# Of what tells one version of a file from another, the first that a store has.
+# The first of these that a store has tells one version of a file from another.
 _VERSIONS = ("ETag", "etag", "generation", "Last-Modified", "LastModified", "mtime", "created")
-# What S3 says of a file whose bucket there is not.
 _NO_BUCKET = "bucket does not exist"
 
 # Libraries that log what is an error here too, with tracebacks.
@@ -39,7 +38,32 @@ def opened(url: Url) -> io.BufferedReader:
         # A page comes in one answer: not every server knows parts. A size keeps it from asking.
         how = {"block_size": 0, "size": 1} if url.protocol in WEB else {"block_size": _PIECE}
         raw: Any = _Raw(url, fs.open(place, "rb", **how))
-        return io.BufferedReader(raw, _BUFFER)
+        return io.BufferedReader(raw, 1 << 20)
+
+
+class _Raw(io.RawIOBase):
+    """A file of fsspec whose errors are those of an input."""
+
+    def __init__(self, url: Url, file: Any) -> None:
+        self._url, self._file = url, file
+
+    def readable(self) -> bool:
+        return True
+
+    def seekable(self) -> bool:
+        return self._url.protocol not in WEB
+
+    def seek(self, place: int, whence: int = io.SEEK_SET) -> int:
+        return int(self._file.seek(place, whence))
+
+    def readinto(self, buffer: Any) -> int:
+        with _store(self._url):
+            return int(self._file.readinto(buffer))
+
+    def close(self) -> None:
+        if not self.closed:
+            self._file.close()
+        super().close()
 
 
 @contextmanager
@@ -54,11 +78,8 @@ def local_copy(url: Url) -> Iterator[str]:
             shutil.copyfileobj(file, to, _PIECE)
         try:
             yield copy
-        except InputError as error:
-            parts = (part.replace(folder, place) for part in (error.place, error.what, error.hint))
-            raise InputError(*parts) from error
-        except ValueError as error:
-            raise ValueError(str(error).replace(folder, place)) from error
+        except ValueError as error:  # or an InputError, whose parts are texts too
+            raise type(error)(*(str(part).replace(folder, place) for part in error.args)) from error
 
 
 def exists(url: Url) -> bool:
@@ -76,12 +97,11 @@ def versions(folder: Url) -> dict[str, str] | None:
     if folder.protocol in WEB:
         return None
     with _store(folder) as (fs, place):
-        try:
-            listed = fs.ls(place, detail=True)
-        except FileNotFoundError:
-            listed = []
+        found = []
+        with suppress(FileNotFoundError):
+            found = fs.ls(place, detail=True)
         fs.invalidate_cache()  # what it has listed would later be taken for what is there
-    return {os.path.basename(info["name"]): _version(info) for info in listed}
+    return {os.path.basename(info["name"]): _version(info) for info in found}
 
 
 def matching(pattern: Url) -> list[str]:
@@ -126,7 +146,7 @@ def writing(url: Url, *, before: dict[str, Any] | None = None, **_: bool) -> Ite
         raise OSError(error.errno, f"{error.strerror}{place}", url) from error
 
 
-def _put(url: Url, file: TextIO, before: dict[str, Any] | None) -> None:
+def _put(url: Url, file: Any, before: dict[str, Any] | None) -> None:
     with _store(url) as (fs, place):
         if before is None:
             # A file without a name: a run that is killed leaves nothing.
@@ -158,39 +178,13 @@ def check_writable(url: Url, *, append: bool = False) -> None:
         what = f"{url.protocol}:// is for reading"
         raise InputError(url, what, "give a file to write to, or s3:// or gs://")
     try:
-        kind = _info(url).get("type")
+        is_folder = _info(url).get("type") == "directory"
     except InputError as error:
-        cause = error.__cause__
-        if isinstance(cause, PermissionError) or str(cause).startswith("Forbidden"):
+        if "Forbidden" in error.what or isinstance(error.__cause__, PermissionError):
             return  # who may write need not be allowed to look
         raise
-    if kind == "directory":
+    if is_folder:
         raise InputError(url, "Is a directory", "give a file in it")
-
-
-class _Raw(io.RawIOBase):
-    """A file of fsspec whose errors are those of an input."""
-
-    def __init__(self, url: Url, file: Any) -> None:
-        self._url, self._file = url, file
-
-    def readable(self) -> bool:
-        return True
-
-    def seekable(self) -> bool:
-        return self._url.protocol not in WEB
-
-    def seek(self, place: int, whence: int = io.SEEK_SET) -> int:
-        return int(self._file.seek(place, whence))
-
-    def readinto(self, buffer: Any) -> int:
-        with _store(self._url):
-            return int(self._file.readinto(buffer))
-
-    def close(self) -> None:
-        if not self.closed:
-            self._file.close()
-        super().close()
 
 
 @contextmanager
@@ -222,7 +216,13 @@ def _store(url: Url) -> Iterator[tuple[Any, str]]:
         message = f"{url}: {name} is not installed: pip install 'rnncli[remote]'"
         raise ImportError(message) from None
     except Exception as error:
-        raise InputError(url, _reason(error)) from error
+        if isinstance(error, FileNotFoundError) and _NO_BUCKET not in str(error):
+            raise InputError(url, "cannot be read: no such file") from error
+        text = getattr(error, "strerror", None) or one_line(error)
+        kind = "" if isinstance(error, OSError) else f"{type(error).__name__}: "
+        # Without the secrets of a URL.
+        what = re.sub(r"\w+://\S+", lambda found: named(found[0]), f"{kind}{text}")
+        raise InputError(url, what) from error
 
 
 def _info(url: Url) -> dict[str, Any]:
@@ -239,13 +239,3 @@ def _info(url: Url) -> dict[str, Any]:
 def _version(info: dict[str, Any]) -> str:
     found = next((f" {info[name]}" for name in _VERSIONS if info.get(name)), "")
     return f"{info.get('size') or 0}{found}" if info else ""
-
-
-def _reason(error: Exception) -> str:
-    """Return the message of a library, without the secrets of a URL."""
-    if isinstance(error, FileNotFoundError) and _NO_BUCKET not in str(error):
-        return "cannot be read: no such file"
-    text = getattr(error, "strerror", None) or one_line(error)
-    if not isinstance(error, OSError):
-        text = f"{type(error).__name__}: {text}"
-    return re.sub(r"\w+://\S+", lambda found: named(found[0]), text)

@@ -8,93 +8,125 @@ import stat
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, suppress
 from functools import cache
-from typing import Literal, TextIO
+from typing import Literal, Self, TextIO
 
-# Bytes of a name that leave room for an ending; a longer name is hashed.
+from rnncli.model.errors import InputError
+
+# Bytes of a name that leave room for what is put before and behind it.
 _LONGEST = 220
 # Why a file is not replaced.
 CHANGED = "changed by another program since this run has read it: the state of this run is not kept"
-_NEW = os.O_RDWR | os.O_CREAT | os.O_EXCL
-# Files that this process has made and not yet removed.
-_mine: set[str] = set()
 
 
 class NotOnDiskError(OSError):
     """The written data is lost, or may be."""
 
 
-@contextmanager
-def replace(path: str) -> Iterator[TextIO]:
-    """Open a file that takes the place of `path` if the block ends without an error.
+class Replacement:
+    """Replaces a file, once or often, while `.NAME.rnn` beside it is locked and private.
 
-    Until then it is private and locked; the next run removes one that a killed run has left. It
-    has a unique name where another run is writing to `path`, or where nothing can be locked.
+    The lock refuses other runs or, with `when_waiting`, lets them wait. The next run removes what
+    a killed run has left.
     """
-    target = os.path.realpath(path)
-    name = _name_beside(target, ".rnn")
-    try:
+
+    def __init__(self, path: str, when_waiting: Callable[[], None] | None = None) -> None:
+        self._path, self._when_waiting = path, when_waiting and cache(when_waiting)
+        self._target = os.path.realpath(path)
+        self._name, self._number = _name_beside(self._target, ".rnn"), -1
+
+    def __enter__(self) -> Self:
         try:
-            number = _create_locked(name, 0o600)
-        except OSError:
-            name = _name_beside(target, f".{os.urandom(8).hex()}.rnn")
-            number = os.open(name, _NEW, 0o600)
+            self._number = self._create(self._when_waiting)
+        except BlockingIOError as error:
+            raise InputError(self._path, "another run is writing it") from error
+        except OSError as error:
+            if self._when_waiting:
+                what = f"cannot be locked there ({error.strerror})"
+                raise OSError(error.errno, what, self._path) from error
+            # Without locks, each of several runs at once needs a name of its own.
+            self._name = _name_beside(self._target, f".{os.urandom(8).hex()}.rnn")
+            self._number = os.open(self._name, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600)
+        self._before = _version(self._path)
+        return self
+
+    def _create(self, when_waiting: Callable[[], None] | None = None) -> int:
+        """Create the file beside and lock it, after any that a killed run has left is removed."""
+        while True:
+            number, is_new = self._open()
+            try:
+                _lock(number, when_waiting)
+                # Another run may have removed or renamed it before it was locked.
+                is_there = _version(self._name) == _version(number)
+                if is_there and is_new:
+                    return number
+                if is_there:
+                    os.unlink(self._name)
+            except BaseException as error:
+                if is_new and not isinstance(error, BlockingIOError):
+                    os.unlink(self._name)
+                os.close(number)
+                raise
+            os.close(number)
+
+    def _open(self) -> tuple[int, bool]:
+        """Open the file beside; return whether it is new."""
+        while True:
+            with suppress(FileExistsError):
+                return os.open(self._name, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600), True
+            with suppress(FileNotFoundError):  # removed in this moment
+                return os.open(self._name, os.O_RDONLY | os.O_NOFOLLOW), False
+
+    @contextmanager
+    def open(self) -> Iterator[TextIO]:
+        """Open a text file that takes the place of the one there if the block ends well."""
+        if self._number < 0 or _version(self._path) != self._before:
+            raise OSError(None, CHANGED, self._path)
         try:
-            with open_text(number, "w", closefd=False) as file:
+            with open_text(self._number, "w", closefd=False) as file:
                 yield file
-                _copy_access(target, number)
+                _copy_access(self._target, self._number)
                 sync(file)
-                try:
-                    os.replace(name, target)
-                except OSError as error:
-                    whole = _name_beside(target, ".rnn-whole")
-                    os.rename(name, whole)
-                    what = f"{error.strerror}; the result is in {whole}"
-                    raise OSError(error.errno, what) from error
-        finally:
-            _remove(name, number)
-        sync_folder(os.path.dirname(target))
-    except OSError as error:
-        raise OSError(error.errno, error.strerror, path) from error
+            self._rename()
+            sync_folder(os.path.dirname(self._target))
+        except OSError as error:
+            raise OSError(error.errno, error.strerror, self._path) from error
+
+    def _rename(self) -> None:
+        try:
+            os.replace(self._name, self._target)
+        except OSError as error:
+            whole = _name_beside(self._target, ".rnn-whole")
+            os.rename(self._name, whole)
+            raise OSError(error.errno, f"{error.strerror}; the result is in {whole}") from error
+        self._before = _version(self._path)
+        if self._when_waiting:
+            # Runs that wait find the new file before they get the lock on the old one.
+            renamed, self._number = self._number, -1
+            with suppress(BlockingIOError):
+                self._number = self._create()
+            os.close(renamed)
+
+    def __exit__(self, *_: object) -> None:
+        if self._number >= 0:
+            if _version(self._name) == _version(self._number):
+                os.unlink(self._name)
+            os.close(self._number)
 
 
 @contextmanager
 def replacing(
     path: str, when_waiting: Callable[[], None]
 ) -> Iterator[Callable[[], AbstractContextManager[TextIO]]]:
-    """Lock a file against other runs; the value is `replace` of it while no program changes it.
-
-    An empty `.NAME.rnn-lock` is locked: a lock on the file itself would end when it is replaced.
-    """
-    name = _name_beside(os.path.realpath(path), ".rnn-lock")
-    try:
-        number = _create_locked(name, 0o666, when_waiting)
-    except OSError as error:
-        raise OSError(error.errno, f"cannot be locked there ({error.strerror})", path) from error
-    try:
-        before = _version(path)
-
-        @contextmanager
-        def replace_unchanged() -> Iterator[TextIO]:
-            nonlocal before
-            if _version(path) != before:
-                raise OSError(None, CHANGED, path)
-            with replace(path) as file:
-                yield file
-            before = _version(path)
-
-        yield replace_unchanged
-    finally:
-        _remove(name, number)
+    """Lock a file against other runs; the value opens what replaces it."""
+    with Replacement(path, when_waiting) as new:
+        yield new.open
 
 
 def remove_left(path: str) -> None:
-    """Remove what a killed run, or this process at Ctrl-C, has left of a file."""
-    name = _name_beside(os.path.realpath(path), ".rnn")
-    with suppress(OSError):
-        if name in _mine:
-            os.unlink(name)
-        elif os.path.lexists(name):
-            _remove(name, _create_locked(name, 0o600))
+    """Remove what a killed run has left of a file."""
+    if os.path.lexists(_name_beside(os.path.realpath(path), ".rnn")):
+        with suppress(OSError, InputError), Replacement(path):
+            pass
 
 
 def sync(file: TextIO) -> None:
@@ -132,63 +164,17 @@ def open_text(path: str | int, mode: Literal["w", "a+"], *, closefd: bool = True
 
 def _name_beside(target: str, ending: str) -> str:
     folder, name = os.path.split(target)
-    if len(os.fsencode(name)) > _LONGEST:
-        import hashlib
-
-        name = hashlib.sha256(os.fsencode(name)).hexdigest()
-    return os.path.join(folder, f".{name}{ending}")
+    return os.path.join(folder, f".{os.fsdecode(os.fsencode(name)[:_LONGEST])}{ending}")
 
 
-def _create_locked(name: str, mode: int, when_waiting: Callable[[], None] | None = None) -> int:
-    """Create a file and lock it, after any that a killed run has left is removed.
-
-    Call `when_waiting` and wait for another run that has it; without it raise a BlockingIOError.
-    """
-    call_once = when_waiting and cache(when_waiting)
-    while True:
-        try:
-            number, new = os.open(name, _NEW, mode), True
-            _mine.add(name)
-        except FileExistsError:
-            try:
-                # To lock the file of another user, reading is enough.
-                way = os.O_RDWR if os.access(name, os.W_OK) else os.O_RDONLY
-                number, new = os.open(name, way | os.O_NOFOLLOW), False
-            except FileNotFoundError:  # removed in this moment
-                continue
-        try:
-            # Shared, as `check_writable` locks a log: a file that was renamed a moment ago is none.
-            _lock(number, fcntl.LOCK_SH if new else fcntl.LOCK_EX, call_once)
-        except BaseException as error:
-            if new and not isinstance(error, BlockingIOError):
-                _remove(name, number)
-            else:
-                os.close(number)
-            raise
-        # Another run may have taken it for one that was left, before it was locked.
-        if new and _version(name) == _version(number):
-            return number
-        _remove(name, number)
-
-
-def _lock(number: int, kind: int, when_waiting: Callable[[], None] | None) -> None:
+def _lock(number: int, when_waiting: Callable[[], None] | None) -> None:
     try:
-        fcntl.flock(number, kind | fcntl.LOCK_NB)
+        fcntl.flock(number, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
         if when_waiting is None:
             raise
         when_waiting()
-        fcntl.flock(number, kind)
-
-
-def _remove(name: str, number: int) -> None:
-    """Close a locked file; remove it, unless another file or none has its name by now."""
-    try:
-        if _version(name) == _version(number):
-            os.unlink(name)
-    finally:
-        _mine.discard(name)
-        os.close(number)
+        fcntl.flock(number, fcntl.LOCK_EX)
 
 
 def _version(path: str | int) -> tuple[int, ...]:
@@ -207,13 +193,12 @@ def _copy_access(target: str, number: int) -> None:
     except FileNotFoundError:
         mask = os.umask(0o077)  # it can be read only by setting it
         os.umask(mask)
-        mode = 0o666 & ~mask
-    else:
-        for owner, group in ((old.st_uid, -1), (-1, old.st_gid)):
-            with suppress(OSError):
-                os.fchown(number, owner, group)
-        mode = old.st_mode & 0o777
-        if os.fstat(number).st_gid != old.st_gid:  # another group must not get its rights
-            mode &= ~0o070
-    with suppress(OSError):  # not every file system has owners and permissions
-        os.fchmod(number, mode)
+        os.fchmod(number, 0o666 & ~mask)
+        return
+    for owner, group in ((old.st_uid, -1), (-1, old.st_gid)):
+        with suppress(OSError):
+            os.fchown(number, owner, group)
+    # Another group must not get the rights of the old one.
+    same_group = os.fstat(number).st_gid == old.st_gid
+    with suppress(OSError):  # not every file system has permissions
+        os.fchmod(number, old.st_mode & (0o777 if same_group else 0o707))
