@@ -1,4 +1,4 @@
-"""What a terminal gets: no characters that control it, and both ends of what is long."""
+"""The text that a terminal gets: no characters that control it."""
 
 from collections.abc import Iterable
 from io import UnsupportedOperation
@@ -28,10 +28,3 @@ class Screen:
         """Write pieces of text."""
         for piece in pieces:
             self.write(piece)
-
-
-def ends_shown(out: TextIO, count: int, long: int, at_ends: int) -> list[int]:
-    """Choose which of so many rows to show: all, or on a terminal both ends of many."""
-    if count <= max(long, 2 * at_ends) or not out.isatty():
-        return list(range(count))
-    return [*range(at_ends), *range(count - at_ends, count)]
