@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from rnncli.model.arrays import Floats
-from rnncli.writers.bins import Bins
+from rnncli.writers.strip import Bins
 
 
 def binned(values: Floats, lengths: list[int], at_most: int) -> Bins:
