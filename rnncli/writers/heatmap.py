@@ -13,12 +13,10 @@ if TYPE_CHECKING:
 # A character and its style, for each of equal steps from -1 over 0 to 1.
 Ramp = list[tuple[str, str]]
 
-# Without colour: from little ink to much.
+# With fewer than 256 colours: from little ink to much.
 _SHADES = ".:-=+*#%@"
-# 16 colours, which a terminal may show as it likes: more of one of two colours over the ground.
-_FEW, _FEW_ASCII = "█▓▒░ ░▒▓█", "@%=. .=%@"
-# Colours that are in the xterm palette too, from dark blue over white to dark red; and how many
-# steps it is from one to the next where there are more.
+# Colours of the xterm palette, from dark blue over white to dark red, and how many steps it is
+# from one to the next on a terminal that has more.
 _COLOURS = (
     *((0, 0, 175), (0, 95, 215), (95, 135, 255), (135, 175, 255), (175, 215, 255)),
     (255, 255, 255),
@@ -32,12 +30,8 @@ _WIDEST, _SCALE = 8, 21
 def ramp(console: "Console") -> Ramp:
     """Choose how values from -1 to 1 are drawn: both sides of 0 get darker the further from it."""
     colours = None if console.no_color else console.color_system
-    if colours is None:
-        return [(shade, "") for shade in _SHADES]
     if colours not in ("256", "truecolor"):
-        shades = _FEW_ASCII if console.options.ascii_only else _FEW
-        styles = ["bright_blue"] * 4 + [""] + ["bright_red"] * 4
-        return [*zip(shades, styles, strict=True)]
+        return [(shade, "") for shade in _SHADES]
     anchors = np.arange(len(_COLOURS))
     steps = np.linspace(0, anchors[-1], anchors[-1] * (_MORE if colours == "truecolor" else 1) + 1)
     mixed = [np.interp(steps, anchors, channel).round() for channel in zip(*_COLOURS, strict=True)]
