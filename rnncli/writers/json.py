@@ -2,7 +2,7 @@
 
 import json
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from functools import cache
 from typing import TextIO
 
@@ -25,9 +25,9 @@ class _ItemWriter:
         self._out, self._result, self._digits = out, result, style.digits
         unicode = (out.encoding or "utf-8").lower().startswith("utf")
         self._encode = json.JSONEncoder(ensure_ascii=not unicode).encode
-        self._label = cache(
-            lambda n: f'{{"key": {self._object(result.key_columns, result.keys[n])}, '
-        )
+        self._label = cache(self._write_key)
+        types = result.types or [None] * len(result.header)
+        self._as_text = ["string" in str(field and field.type) for field in types]
 
     def _steps(self, rows: Rows, behind: str) -> Iterator[str]:
         """Write every step, with its input or, if they are written, the input's fields."""
@@ -39,9 +39,10 @@ class _ItemWriter:
         c = [array for layer, array in arrays if layer.array == "c"]
         if rows.cells is None:
             return self._items(rows.key, rows.t, None, {"x": rows.x} | top, h, c, behind)
-        types = self._result.types or [None] * len(self._result.header)
-        as_text = ["string" in str(field and field.type) for field in types]
-        fields = [self._object(self._result.header, row, as_text) for row in rows.cells]
+        fields = []
+        for row in rows.cells:
+            values = map(self._write_field, row, self._as_text)
+            fields.append(self._object(self._result.header, [*values]))
         return self._items(rows.key, rows.t, fields, top, h, c, behind)
 
     def _states(self, states: SequenceStates, *, final: bool) -> list[str]:
@@ -67,12 +68,12 @@ class _ItemWriter:
         if self._result.all_layers:
             arrays += [("], [" if n else '], "layers": [[', each) for n, each in enumerate(h)]
             if "c" in self._result.shown and any(array.size for array in c):
-                arrays += [
-                    ("], [" if n else ']], "layers_c": [[', each) for n, each in enumerate(c)
-                ]
+                begin = ']], "layers_c": [['
+                arrays += [("], [" if n else begin, each) for n, each in enumerate(c)]
         close = "]" * (1 + self._result.all_layers) + "}" + behind
-        front = None if key is None else [*map(self._label, key.tolist())]
-        begin = "{" if front is None else ""
+        begin, front = "{", None
+        if key is not None:
+            begin, front = "", [*map(self._label, key.tolist())]
         if fields is not None and t is not None:
             heads = front or ["{"] * len(fields)
             front = [
@@ -93,18 +94,16 @@ class _ItemWriter:
         values = sum(array.shape[1] for _, array in arrays)
         return rows_of_text(len(arrays[0][1]), 3 * values + 16, words, front)
 
-    def _object(
-        self, names: Sequence[str], values: Sequence[str], as_text: Iterable[bool] | None = None
-    ) -> str:
-        """Write an object of texts; where `as_text` is given, what is a number stays one."""
-        if as_text is None:
-            written = map(self._quote, values)
-        else:
-            written = map(self._write_field, values, as_text)
-        items = dict(zip(map(self._quote, names), written, strict=True)).items()
+    def _write_key(self, number: int) -> str:
+        key = [*map(self._quote, self._result.keys[number])]
+        return f'{{"key": {self._object(self._result.key_columns, key)}, '
+
+    def _object(self, names: Sequence[str], values: Sequence[str]) -> str:
+        items = dict(zip(map(self._quote, names), values, strict=True)).items()
         return "{" + ", ".join(f"{name}: {value}" for name, value in items) + "}"
 
     def _write_field(self, field: str, as_text: bool) -> str:
+        """Write a field as the JSON that it was; of other formats a number as it is."""
         if isinstance(field, Literal):
             return field or "null"
         as_text = as_text or isinstance(field, Quoted) or not _NUMBER.fullmatch(field)
@@ -150,19 +149,18 @@ class JsonWriter(_ItemWriter):
         if self._result.key_columns:
             self._write_initial()
         try:
-            states = self._result.final()
+            final = ",\n".join(self._states(self._result.final(), final=True))
         except NotFiniteError as failure:
             self._write_error(failure)
             raise
-        final = ",\n".join(self._states(states, final=True))
         self._out.write(f'"final": [{final}]}}\n')
+
+    def _write_error(self, error: Exception) -> None:
+        self._out.write(f'"error": {json.dumps(str(error))}}}\n')
 
     def _write_initial(self) -> None:
         initial = ", ".join(self._states(self._result.initial(), final=False))
         self._out.write(f'"initial": [{initial}],\n')
-
-    def _write_error(self, error: Exception) -> None:
-        self._out.write(f'"error": {json.dumps(str(error))}}}\n')
 
 
 class JsonLinesWriter(_ItemWriter):

@@ -132,19 +132,20 @@ class Last(Selected):
         """Write the final states."""
         if error:
             return
-        result, shape = self._begun.result, tuple[int, ...]()
-        rows, keyed = result.final().rows(), bool(result.key_columns)
+        result, final, shape = self._begun.result, self._begun.result.final().rows(), ()
+        keyed = bool(result.key_columns)
         if not result.header:
-            rows = rows._replace(key=np.arange(len(rows.t)) if keyed else None)
-            shape = (len(rows.t), *((1,) if keyed and not self._one_row else ()))
+            rows = final._replace(key=np.arange(len(final.t)) if keyed else None)
+            shape = (len(final.t), *((1,) if keyed and not self._one_row else ()))
         elif self._last:
             self._drop()
-            last, final = self._last[0], rows
-            n = _keys(last)
-            y = None if final.y is None else final.y[n]
-            rows = last._replace(h=final.h[n], c=None if final.c is None else final.c[n], y=y)
+            n = _keys(self._last[0])
+            c, y = (None if each is None else each[n] for each in (final.c, final.y))
+            rows = self._last[0]._replace(h=final.h[n], c=c, y=y)
+        else:
+            rows = final.cut(0, 0)
         self._begun.result = result._replace(columns=(), shape=shape)
-        if not result.header or self._last:
+        if len(rows.t):
             self._begun.rows(rows)
         self._begun.end(None)
 
