@@ -21,28 +21,21 @@ if TYPE_CHECKING:
 
 # Sequences that are drawn at most, also for the panels of each, and points of one that is alone
 # or of each of several.
-_SEQUENCES, _PANELS = 12, 36
+_SEQUENCES, _PANELS = 12, 48
 _POINTS, _POINTS_EACH = 800, 256
 # Features, or values of an array, that are drawn as lines; more are a heatmap.
 _LINES = 8
 # Points that are marked, and ticks on the time axis of one sequence and of each of several.
 _MARKED, _TICKS = 40, (8, 4)
-# Inches: how wide a figure of one sequence and of several is, how high its panels are.
-_WIDTH, _WIDTH_OF_SEVERAL = 7.5, 10.0
-_INPUT_HIGH, _LINES_OF_SEVERAL, _STRIP_HIGH = 1.1, 1.3, 0.55
-# A row of a heatmap and the name beside it, how much of a row several sequences have, and all rows.
-_ROW_HIGH, _NAME_HIGH, _HEATMAP_OF_SEVERAL = 0.14, 0.13, 0.4
-_LEAST_HIGH, _MOST_HIGH = 0.9, 4.5
+# Inches: how wide a figure of one sequence and of several is, how high a line and a lone one are.
+_WIDTH, _WIDTH_OF_SEVERAL, _LINE, _LONE_LINE = 7.5, 10.0, 0.55, 1.1
+# A row of a heatmap and the name beside it, and all rows.
+_ROW, _NAME, _LEAST_ROWS, _MOST_ROWS = 0.14, 0.13, 0.9, 4.5
 # Letters of an inch of title, and inches that a line of it is high.
-_LETTERS_OF_INCH, _LINE_HIGH = 16, 0.14
+_LETTERS, _TITLE = 16, 0.14
 # Of larger values matplotlib's own sums overflow.
 _LARGEST = 1e307
 
-# Okabe and Ito's colours, which people who are colour-blind tell apart, without their yellow.
-_COLOURS = (
-    *("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9"),
-    *("#7F7F7F", "#882255"),
-)
 _SETTINGS: dict[str, Any] = {
     "font.size": 8.0,
     "axes.linewidth": 0.6,
@@ -64,7 +57,7 @@ _METADATA: dict[str, dict[str, Any]] = {
 
 
 class Panel(NamedTuple):
-    """Values that are drawn together: a feature or many, or an array of a layer."""
+    """A line, or rows of a heatmap: a feature or many, a value of an array or all."""
 
     label: str
     names: list[str]
@@ -80,10 +73,9 @@ class FigureWriter:
     def __init__(self, out: TextIO, result: Result, style: Style, form: str = "svg") -> None:  # noqa: ARG002
         self._out, self._result, self._form = out, result, form
         points = _POINTS_EACH if result.key_columns else _POINTS
-        arrays = sum(values.array in result.shown for values in result.values)
-        features = len(result.columns)
-        most = _PANELS // (arrays + (features if features <= _LINES else 1))
-        self._strips = Strips(result, features, points, max(1, min(_SEQUENCES, most)))
+        self._panels = [*_choose_panels(result)]
+        most = max(1, min(_SEQUENCES, _PANELS // len(self._panels)))
+        self._strips = Strips(result, len(result.columns), points, most)
 
     def rows(self, rows: Rows) -> None:
         """Add rows."""
@@ -105,39 +97,34 @@ class FigureWriter:
             warnings.simplefilter("ignore")  # such as that the font lacks a character
             matplotlib.rcdefaults()
             matplotlib.rcParams.update(_SETTINGS)
-            figure = _draw_figure(self._result, self._strips)
+            figure = _draw_figure(model_line(self._result.model), self._panels, self._strips)
             figure.draw_without_rendering()  # how many ticks there are depends on the first layout
             figure.savefig(content, format=self._form, metadata=_METADATA[self._form])
         self._out.buffer.write(content.getvalue())
 
 
-def _choose_panels(result: Result, *, several: bool) -> Iterator[Panel]:
-    """Choose panels of a line, of the lines of an array where sequences are several, or of rows."""
-    columns = [*result.columns]
-    inputs = [[name] for name in columns] if len(columns) <= _LINES else [columns]
-    groups = [(names[0] if len(names) == 1 else "input", names, "feature") for names in inputs]
-    for values in result.values:
-        if values.array in result.shown and values.width:
-            names = [f"{values.name}_{j}" for j in range(values.width)]
-            groups.append((values.name if len(names) > 1 else names[0], names, "unit"))
+def _choose_panels(result: Result) -> Iterator[Panel]:
+    """Choose panels: a line for each value of a few, a heatmap of many."""
     start = 1  # the first column is t
-    for label, names, kind in groups:
+    shown = [layer for layer in result.values if layer.array in result.shown and layer.width]
+    groups = [("input", "feature", [*result.columns])] + [
+        (layer.name, "unit", [f"{layer.name}_{j}" for j in range(layer.width)]) for layer in shown
+    ]
+    for label, kind, names in groups:
         count = len(names)
-        own = slice(start, start + count)
+        whole = slice(start, start + count)
         if count > _LINES:
-            high = _ROW_HIGH * count * (_HEATMAP_OF_SEVERAL if several else 1)
-            yield Panel(label, names, kind, own, own, min(max(high, _LEAST_HIGH), _MOST_HIGH))
-        elif kind == "feature":
-            yield Panel(label, names, kind, own, own, _STRIP_HIGH if columns[1:] else _INPUT_HIGH)
-        elif several or count == 1:
-            yield Panel(label, names, kind, own, own, _LINES_OF_SEVERAL)
+            high = min(max(_ROW * count, _LEAST_ROWS), _MOST_ROWS)
+            yield Panel(label, names, kind, whole, whole, high)
         else:
             for place, name in enumerate(names, start):
-                yield Panel(name, [name], kind, slice(place, place + 1), own, _STRIP_HIGH)
+                own = slice(place, place + 1)
+                together = own if kind == "feature" else whole
+                yield Panel(name, [name], kind, own, together, _LINE if count > 1 else _LONE_LINE)
         start += count
 
 
-def _draw_figure(result: Result, strips: Strips) -> "Figure":
+def _draw_figure(title: str, panels: list[Panel], strips: Strips) -> "Figure":
     """Draw the panels of each sequence below one another, and several sequences side by side."""
     from matplotlib.figure import Figure
 
@@ -145,13 +132,9 @@ def _draw_figure(result: Result, strips: Strips) -> "Figure":
     count = len(sequences)
     across = 2 if count == 4 else min(count, 3)
     width = _WIDTH if across == 1 else _WIDTH_OF_SEVERAL
-    panels = [*_choose_panels(result, several=count > 1)]
     heights = [panel.high for panel in panels] * ceil(count / across)
-    texts = [
-        fill(text, round(width * _LETTERS_OF_INCH))
-        for text in (model_line(result.model), _write_caption(strips))
-    ]
-    high = sum(heights) + 1.2 + _LINE_HIGH * sum(text.count("\n") for text in texts)
+    texts = [fill(text, round(width * _LETTERS)) for text in (title, _write_caption(strips))]
+    high = sum(heights) + 1.2 + _TITLE * sum(text.count("\n") for text in texts)
     figure = Figure((width, high), layout="constrained")
     for write, text in zip((figure.suptitle, figure.supxlabel), texts, strict=True):
         write(text, x=0.01, ha="left", size="medium")
@@ -162,9 +145,11 @@ def _draw_figure(result: Result, strips: Strips) -> "Figure":
         row, column = divmod(n, across)
         for p, panel in enumerate(panels):
             axes = figure.add_subplot(grid[row * len(panels) + p, column])
-            draw = _draw_heatmap if len(panel.names) > _LINES else _draw_lines
             keyed = row == 0 and column == across - 1
-            draw(axes, panel, bins, strips, labelled=column == 0, keyed=keyed)
+            if len(panel.names) > 1:
+                _draw_heatmap(axes, panel, bins, strips, labelled=column == 0, keyed=keyed)
+            else:
+                _draw_line(axes, panel, bins, strips, labelled=column == 0)
             _draw_time(axes, limits, _TICKS[across > 1], empty=not bins.total)
             if p == 0:
                 axes.set_title(_shorten(name, 40))
@@ -188,27 +173,22 @@ def _draw_time(axes: "Axes", limits: tuple[float, float], ticks: int, *, empty: 
         axes.set_xticks([])
 
 
-def _draw_lines(
-    axes: "Axes", panel: Panel, bins: Bins, strips: Strips, *, labelled: bool, keyed: bool
-) -> None:
-    """Draw lines; where a point is of several steps, the mean in a band of all values."""
+def _draw_line(axes: "Axes", panel: Panel, bins: Bins, strips: Strips, *, labelled: bool) -> None:
+    """Draw a line; where a point is of several steps, the mean in a band of all values."""
     means = bins.means()
     t, marker = means[:, 0], "." if len(means) <= _MARKED else ""
-    arrays = (each[:, panel.columns].T for each in (means, *bins.ends()))
-    for name, colour, mean, *band in zip(panel.names, _COLOURS, *arrays, strict=False):
-        if bins.size > 1:
-            axes.fill_between(t, *band, color=colour, alpha=0.3, lw=0)
-        axes.plot(t, mean, color=colour, marker=marker, label=_shorten(name))
+    mean, bottom, top = (each[:, panel.columns.start] for each in (means, *bins.ends()))
+    if bins.size > 1:
+        axes.fill_between(t, bottom, top, alpha=0.3, lw=0)
+    axes.plot(t, mean, marker=marker, label=panel.label)
     least, greatest = (np.nan_to_num(ends[panel.together]) for ends in strips.ends())
     low, high = least.min(), greatest.max()
     room = 0.06 * (high - low) or abs(low) / 10 or 1.0
     axes.set_ylim(low - room, high + room)
-    if labelled and panel.high > _STRIP_HIGH:
+    if labelled and panel.high == _LONE_LINE:
         axes.set_ylabel(_shorten(panel.label))
     elif labelled:
         axes.set_ylabel(_shorten(panel.label), rotation=0, ha="right", va="center")
-    if keyed and len(panel.names) > 1:
-        axes.legend(frameon=False, loc="upper left", bbox_to_anchor=(1, 1.05))
 
 
 def _draw_heatmap(
@@ -240,11 +220,10 @@ def _draw_heatmap(
     axes.set_ylim(count - 0.5, -0.5)
     if labelled:
         axes.set_ylabel(_shorten(panel.label))
-    if labelled and panel.high >= _NAME_HIGH * count:
+    if labelled and panel.high >= _NAME * count:
         axes.set_yticks(range(count), [*map(_shorten, panel.names)])
     elif labelled:
-        ticks = int(panel.high / _NAME_HIGH / 2)
-        axes.yaxis.set_major_locator(MaxNLocator(ticks, steps=[1, 2, 5, 10], integer=True))
+        axes.yaxis.set_major_locator(MaxNLocator(int(panel.high / _NAME / 2), integer=True))
     if keyed:
         axes.figure.colorbar(drawn, ax=axes, pad=0.02, label=_shorten(key))
 
