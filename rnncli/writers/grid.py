@@ -27,6 +27,7 @@ class Column(NamedTuple):
     name: str
     cells: Sequence[str]
     style: str = ""
+    width: int = 0  # of all of them, once they are padded
 
 
 def page_rows(columns: int) -> int:
@@ -67,11 +68,11 @@ def draw(out: TextIO, title: str, labels: Sequence[Column], columns: Sequence[Co
         heading = "".join(column.name for column in block).rstrip()
         console.file.write("\n" + _pattern(console, "bold").format(heading) + "\n")
         console.file.write(rule * (sum(column.width for column in block) - 1) + "\n")
-        painted = []
-        for column in block:
-            pattern = _pattern(console, column.style)
-            plain = pattern == "{}"
-            painted.append(column.cells if plain else [*map(pattern.format, column.cells)])
+        patterns = [_pattern(console, column.style) for column in block]
+        painted = [
+            column.cells if pattern == "{}" else map(pattern.format, column.cells)
+            for pattern, column in zip(patterns, block, strict=True)
+        ]
         console.file.writelines(f"{''.join(row).rstrip()}\n" for row in zip(*painted, strict=True))
 
 
@@ -141,37 +142,29 @@ def _pattern(console: "Console", style: str) -> str:
     return drawn.get()
 
 
-class _Padded(NamedTuple):
-    """A column whose name and cells have one width."""
-
-    name: str
-    cells: Sequence[str]
-    style: str
-    width: int
-
-
-def _pad(column: Column) -> _Padded:
-    """Pad a column, with the points of numbers below each other and blanks behind."""
+def _pad(column: Column) -> Column:
+    """Pad a column to one width, with the points of numbers below each other and blanks behind."""
     from rich.cells import cell_len
 
-    name, cells, style = printable(column.name), column.cells, column.style
+    name, cells = printable(column.name), column.cells
     text = "".join(cells)
     if not text.isprintable():
         cells = [*map(printable, cells)]
-    size = len if text.isascii() and name.isascii() else cell_len
     points = [match.end() if match else 0 for match in map(_BEFORE_POINT.match, cells)]
     most = max(points, default=0)
-    cells = [
-        " " * (most - (p or cell == GAP)) + cell for p, cell in zip(points, cells, strict=True)
-    ]
-    width = max(size(name), *map(size, cells), 0) + _BLANKS
-    if size is len:
-        return _Padded(name.ljust(width), [cell.ljust(width) for cell in cells], style, width)
-    padded = [text + " " * (width - size(text)) for text in (name, *cells)]
-    return _Padded(padded[0], padded[1:], style, width)
+    shifts = [most - (point or cell == GAP) for point, cell in zip(points, cells, strict=True)]
+    texts = [name, *(" " * shift + cell for shift, cell in zip(shifts, cells, strict=True))]
+    if text.isascii() and name.isascii():
+        width = max(map(len, texts)) + _BLANKS
+        texts = [text.ljust(width) for text in texts]
+    else:
+        sizes = [*map(cell_len, texts)]
+        width = max(sizes) + _BLANKS
+        texts = [text + " " * (width - size) for text, size in zip(texts, sizes, strict=True)]
+    return Column(texts[0], texts[1:], column.style, width)
 
 
-def _blocks(every: Sequence[_Padded], labels: int, width: int) -> Iterator[Sequence[_Padded]]:
+def _blocks(every: Sequence[Column], labels: int, width: int) -> Iterator[Sequence[Column]]:
     """Yield the labels and the columns that fit beside them, at least one at a time."""
     block = [*every[:labels]]
     for column in every[labels:]:

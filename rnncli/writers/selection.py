@@ -41,10 +41,7 @@ class Begun:
 
 
 class Selection(NamedTuple):
-    """How many of the first and of the last steps of each sequence are shown, none of them twice.
-
-    None is no limit.
-    """
+    """How many of the first and last steps of each sequence are shown; None is no limit."""
 
     head: int | None = None
     tail: int | None = None
@@ -92,24 +89,24 @@ class Selected:
             if _count(self._last) >= BLOCK_STEPS + 2 * self._left:
                 self._drop()
 
+    def end(self, error: ValueError | None) -> None:
+        """Pass the last rows on."""
+        self._drop()
+        self._first += self._last
+        self._pass_on()
+        self._writer.end(error)
+
     def _drop(self) -> None:
         """Drop rows that are no longer among the last."""
-        rows = join(self._last)
-        rows = rows.take(self._latest[_keys(rows)] - rows.t < self._tail)
-        self._last, self._left = [rows], len(rows.t)
+        if self._last:
+            rows = join(self._last)
+            rows = rows.take(self._latest[_keys(rows)] - rows.t < self._tail)
+            self._last, self._left = [rows], len(rows.t)
 
     def _pass_on(self) -> None:
         if _count(self._first):
             self._writer.rows(join(self._first))
         self._first = []
-
-    def end(self, error: ValueError | None) -> None:
-        """Pass the last rows on."""
-        if self._last:
-            self._drop()
-        self._first += self._last
-        self._pass_on()
-        self._writer.end(error)
 
 
 class Last(Selected):
@@ -132,18 +129,17 @@ class Last(Selected):
         """Write the final states."""
         if error:
             return
-        result, final, shape = self._begun.result, self._begun.result.final().rows(), ()
-        keyed = bool(result.key_columns)
+        result, shape = self._begun.result, tuple[int, ...]()
+        rows, keyed = result.final().rows(), bool(result.key_columns)
         if not result.header:
-            rows = final._replace(key=np.arange(len(final.t)) if keyed else None)
-            shape = (len(final.t), *((1,) if keyed and not self._one_row else ()))
-        elif self._last:
-            self._drop()
-            n = _keys(self._last[0])
-            c, y = (None if each is None else each[n] for each in (final.c, final.y))
-            rows = self._last[0]._replace(h=final.h[n], c=c, y=y)
+            rows = rows._replace(key=np.arange(len(rows.t)) if keyed else None)
+            shape = (len(rows.t), *((1,) if keyed and not self._one_row else ()))
         else:
-            rows = final.cut(0, 0)
+            self._drop()
+            last = join(self._last) if self._last else rows.cut(0, 0)
+            n = _keys(last)
+            c, y = (each if each is None else each[n] for each in (rows.c, rows.y))
+            rows = last._replace(h=rows.h[n], c=c, y=y)
         self._begun.result = result._replace(columns=(), shape=shape)
         if len(rows.t):
             self._begun.rows(rows)
