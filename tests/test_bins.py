@@ -56,11 +56,6 @@ def test_means_of_a_state_that_swings_show_no_slower_swing() -> None:
     np.testing.assert_array_equal(bins.means(), np.zeros((8, 1)))  # not of three steps each
 
 
-def test_a_step_by_itself_is_exact() -> None:
-    values = np.array([[0.1], [1e30], [-1e-30]], np.float32)
-    np.testing.assert_array_equal(binned(values, [3], at_most=3).means(), values)
-
-
 def test_a_mean_is_finite_where_the_sum_is_not() -> None:
     values = np.full((4, 1), 1e308)
     assert binned(values, [4], at_most=1).means() == [[1e308]]
