@@ -28,8 +28,7 @@ def write_weights_json(out: TextIO, network: Network, model: Mapping[str, Any]) 
         head = json.dumps(place | ({"gates": gates} if len(gates) > 1 else {}))
         out.write(f"{separator}{head[:-1]}")
         for name, array in arrays.items():
-            rows = ",\n".join(f"[{', '.join(row)}]" for row in texts(np.atleast_2d(array)))
-            out.write(f',\n"{name}": {rows if array.ndim == 1 else f"[{rows}]"}')
+            out.write(f',\n"{name}": {_nest(texts(array))}')
         out.write("}")
         separator = ",\n"
     out.write("]}\n")
@@ -45,12 +44,13 @@ def write_weights_table(
         number, *direction = map(str, place.values())
         where = f"{', '.join([f'layer {number}', *direction])}: " if len(every) > 1 else ""
         for name, array in arrays.items():
-            rows = [f"{_ROWS.get(name, '')}{i}" for i in range(len(array))]
+            matrix = array.reshape(-1, *array.shape[-1:] or (1,))
+            rows = [f"{_ROWS.get(name, '')}{i}" for i in range(len(matrix))]
             out.write("\n")
             title = f"{where}{name}  {array.shape}"
             labels = rows if array.ndim > 1 else [""]
             blocks = _COLUMNS.get(name) or gates or ("x",)
-            if _draw_array(out, title, np.atleast_2d(array), labels, blocks):
+            if _draw_array(out, title, matrix, labels, blocks):
                 write_note(out, f"Only the first and last {SHOWN_AT_ENDS} are shown: {whole}.")
 
 
@@ -64,6 +64,14 @@ def _arrays(
             yield place, cell.gate_names, cell.weights.arrays
         if layer.arrays:
             yield {"layer": number}, (), layer.arrays
+
+
+def _nest(values: Any) -> str:
+    """Write nested lists of numbers, a row a line."""
+    if isinstance(values, str):
+        return values
+    between = ",\n" if values and isinstance(values[0], list) else ", "
+    return f"[{between.join(map(_nest, values))}]"
 
 
 def _draw_array(
