@@ -71,14 +71,14 @@ def wave(steps: int) -> str:
 
 def test_lines_are_the_input_and_the_states(run_rnn: Rnn, drawn: Drawn) -> None:
     command = ("--seq", "1,2,3,4,5,6", "--hidden", "4")
-    above, below = panels(drawn(*command))
+    above, *below = panels(figure := drawn(*command))
     np.testing.assert_array_equal(lines(above)["x"], [[t, t] for t in range(1, 7)])
     t, *h = states(run_rnn, *command).T
-    assert list(lines(below)) == [f"h_{j}" for j in range(4)]
-    for drawn_line, right in zip(lines(below).values(), h, strict=True):
-        np.testing.assert_array_equal(drawn_line, np.column_stack([t, right]))
-    assert (above.get_ylabel(), below.get_ylabel(), below.get_xlabel()) == ("x", "h", "t")
-    assert [text.get_text() for text in below.get_legend().get_texts()] == list(lines(below))
+    for j, (axes, right) in enumerate(zip(below, h, strict=True)):
+        np.testing.assert_array_equal(lines(axes)[f"h_{j}"], np.column_stack([t, right]))
+    assert labels(figure) == ["x", *(f"h_{j}" for j in range(4))]
+    assert below[-1].get_xlabel() == "t"
+    assert len({axes.get_ylim() for axes in below}) == 1
 
 
 def test_a_heatmap_is_the_states_around_0(run_rnn: Rnn, drawn: Drawn) -> None:
@@ -122,44 +122,23 @@ def test_a_long_sequence_is_means_in_bands_of_all_values(run_rnn: Rnn, drawn: Dr
     assert mesh.colorbar.ax.get_ylabel() == "mean of h"
 
 
-@pytest.mark.parametrize(
-    ("units", "steps", "cell", "expected"),
-    [
-        ("3", "309", "rnn", ["h_0", "h_1", "h_2"]),
-        ("5", "6", "rnn", [f"h_{j}" for j in range(5)]),
-        ("4", "100", "lstm", ["h", "c"]),
-    ],
-)
-def test_states_that_would_cover_each_other_have_panels(
-    drawn: Drawn, units: str, steps: str, cell: str, expected: list[str]
-) -> None:
-    states = ["--states"] if cell == "lstm" else []
-    command = (*SUNSPOTS, *SMALL, units, "--cell", cell, *states, "--head", steps)
-    _, *below = panels(figure := drawn(*command))
-    assert labels(figure)[1:] == expected
-    assert cell == "lstm" or len({axes.get_ylim() for axes in below}) == 1
-
-
-def test_layers_states_and_directions_have_panels(run_rnn: Rnn, drawn: Drawn) -> None:
+def test_layers_and_states_have_panels(run_rnn: Rnn, drawn: Drawn) -> None:
     """Both directions of a layer have one scale."""
     asked = ("--states", "--all-layers", "--direction", "bidirectional")
     command = ("--seq", "1,2,3", "--cell", "lstm", *SMALL, "3,2", *asked)
     _, *every = panels(figure := drawn(*command))
-    ways = ("forward", "backward")
-    names = [f"{name}, {way}" for name in ("layer_1_h", "h", "layer_1_c", "c") for way in ways]
-    assert labels(figure)[1:] == names
+    sizes = {"layer_1_h": 6, "h": 4, "layer_1_c": 6, "c": 4}
+    assert labels(figure)[1:] == [f"{name}_{j}" for name, n in sizes.items() for j in range(n)]
     found = np.concatenate([[*lines(axes).values()] for axes in every])[..., 1]
     np.testing.assert_array_equal(found.T, states(run_rnn, *command)[:, 1:])
-    assert len({axes.get_ylim() for axes in every[:2]}) == 1
+    assert len({axes.get_ylim() for axes in every[:6]}) == 1
 
 
 def test_features(drawn: Drawn) -> None:
-    """Missing values are not drawn; features that differ much have a scale each."""
-    above, _ = panels(drawn("--missing", "hold", "--hidden", "2", stdin="a\n1\nnan\n3\n"))
+    """Missing values are not drawn; each feature has a scale of its own."""
+    above, _ = panels(drawn("--missing", "hold", "--hidden", "1", stdin="a\n1\nnan\n3\n"))
     np.testing.assert_array_equal(lines(above)["a"][:, 1], [1, np.nan, 3])
-    hidden, _ = panels(drawn("--hidden", "2", stdin="_a,_b\n1,2\n2,1\n"))
-    assert [text.get_text() for text in hidden.get_legend().get_texts()] == [" _a", " _b"]
-    one, other, _ = panels(drawn("--hidden", "2", stdin="a,b\n1,1001\n2,1003\n"))
+    one, other, _ = panels(drawn("--hidden", "1", stdin="a,b\n1,1001\n2,1003\n"))
     assert (one.get_ylabel(), other.get_ylabel()) == ("a", "b")
     assert one.get_ylim() == pytest.approx((0.94, 2.06))
     assert other.get_ylim() == pytest.approx((1000.88, 1003.12))
@@ -171,26 +150,28 @@ def test_sequences_are_small_multiples_on_one_scale(run_rnn: Rnn, drawn: Drawn) 
     assert names == ["sensor greenhouse", "sensor attic", "sensor cellar"]
     text = run_rnn("run", *SENSORS, *SMALL, "2", "--format", "csv").stdout
     rows = [line.split(",") for line in text.splitlines()[1:]]
-    for name, axes in zip(names, every[1::2], strict=True):
+    for n, name in enumerate(names):
         own = [row[1:] for row in rows if f"sensor {row[0]}" == name]
         t, *h = np.array(own, np.float32).T
-        for line, right in zip(lines(axes).values(), h, strict=True):
+        for axes, right in zip(every[3 * n + 1 : 3 * n + 3], h, strict=True):
+            (line,) = lines(axes).values()
             np.testing.assert_array_equal(line, np.column_stack([t, right]))
-    assert len({(axes.get_xlim(), axes.get_ylim()) for axes in every[1::2]}) == 1
+    states = [axes for axes in every if axes.lines[0].get_label() != "temperature"]
+    assert len({(axes.get_xlim(), axes.get_ylim()) for axes in states}) == 1
 
 
 @pytest.mark.parametrize("units", ["3", "12"])
 def test_one_step_no_step_and_huge_values(run_rnn: Rnn, drawn: Drawn, units: str) -> None:
-    _, below = panels(drawn("--seq", "2", *SMALL, units))
-    assert len(below.lines) == (3 if units == "3" else 0)
-    assert below.get_xlim() == (0.5, 1.5)
+    _, *below = panels(drawn("--seq", "2", *SMALL, units))
+    assert (len(below), len(below[0].lines)) == ((3, 1) if units == "3" else (1, 0))
+    assert below[0].get_xlim() == (0.5, 1.5)
     none = [drawn(*SMALL, units, *by, stdin="k,v\n") for by in ((), ("--group-by", "k"))]
     for axes in [axes for figure in none for axes in panels(figure)]:
         assert "no steps" in [text.get_text() for text in axes.texts]
     for x in ("0,0,0", "1e30,-1e30,3e37", "1e306,-1e306,1e300"):
         command = ("--seq", x, *SMALL, units, "--activation", "linear", "--precision", "float64")
-        above, below = panels(drawn(*command))
-        assert np.isfinite([above.get_ylim(), below.get_ylim()]).all()
+        above, *below = panels(drawn(*command))
+        assert np.isfinite([axes.get_ylim() for axes in (above, *below)]).all()
         np.testing.assert_array_equal(lines(above)["x"][:, 1], np.array(x.split(","), float))
     refused = run_rnn("run", "--seq", "1e308", *SMALL, "1", *command[-2:], "--format", "svg")
     assert refused.stderr == "Error: a figure shows values up to 1e+307, got 1e+308\n"
@@ -210,7 +191,7 @@ def test_svg_has_its_text_as_text(run_rnn: Rnn) -> None:
     assert (result.exit_code, result.stderr) == (0, "")
     texts = ET.fromstring(result.stdout).iter("{http://www.w3.org/2000/svg}text")
     found = [*map("".join, (each.itertext() for each in texts))]
-    assert {"<v> & 温度", "h", "$when$", "h_0", "h_1"} <= set(found)
+    assert {"<v> & 温度", "t", "$when$", "h_0", "h_1"} <= set(found)
     assert any(text.startswith("RNN: I = 2 ($when$, <v> & 温度), H = 2") for text in found)
     fonts = {*re.findall(r"font(?:-family)?: ([^;\"]*)", result.stdout)}
     assert fonts

@@ -17,7 +17,7 @@ import rnncli
 from rnncli.model.formats import FORMATS
 from rnncli.model.layers import Dense, Embedding, Masking, Normalization, Pointwise, Recurrent
 from rnncli.model.network import Network
-from rnncli.writers.parts import write_parts_table
+from rnncli.writers.inspect import write_parts_table
 
 FOLDER = ROOT / "tests" / "data" / "models"
 MODELS = sorted(path for path in FOLDER.glob("*") if path.suffix in FORMATS.keys() - {".npz"})

@@ -238,7 +238,6 @@ def test_an_array_has_one_scale_of_its_own(run_rnn: Rnn, form: str) -> None:
     ("variables", "form", "code", "several"),
     [
         ({"TERM": "xterm-256color"}, "heatmap", r"\x1b\[48;5;\d+m", 4),
-        ({"TERM": "xterm-16color"}, "heatmap", r"\x1b\[9[14]m[░▒▓█]", 4),
         ({"TERM": "xterm", "COLORTERM": "truecolor"}, "heatmap", r"\x1b\[48;2;[\d;]+m", 4),
         ({"TERM": "xterm-256color"}, "plot", r"\x1b\[36m", 0),
     ],

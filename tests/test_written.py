@@ -22,7 +22,6 @@ from rnncli.engine.rows import Rows
 from rnncli.model.arrays import Floats, Integers
 from rnncli.writers import WRITERS, Style
 from rnncli.writers import Result as Described
-from rnncli.writers.digits import floats, one_by_one, text_of, words_of
 from rnncli.writers.result import Columns, SequenceStates
 
 NUMBER = re.compile(r"-?\d+\.\d+(?:e[-+]\d+)?")
@@ -181,12 +180,12 @@ def test_floats_of_any_bits_are_written_as_numpy_does(seed: int) -> None:
     powers = np.concatenate([10.0 ** np.arange(-6, 9), 2.0 ** np.arange(-20, 26)])
     bits = powers.astype(np.float32).view(np.int32)[:, None] + np.arange(-40, 41, dtype=np.int32)
     short = np.arange(1, 2048, 2)[:, None] * 2.0 ** np.arange(-23, 10)
-    anything = np.frombuffer(random.bytes(80_000), np.float32)
+    anything = np.frombuffer(random.bytes(200_000), np.float32)
     ordinary = 2.0 ** random.uniform(-14, 21, 60_000)
     parts = [bits.view(np.float32), short, anything[np.isfinite(anything)], ordinary]
     values = np.concatenate([part.astype(np.float32).ravel() for part in parts])
     values = (values * random.choice(np.array([-1, 1], np.float32), len(values)))[:, None]
-    t = 10**8 - 40_000 + np.arange(len(values))
+    t = 10**8 - 80_000 + np.arange(len(values))
     result = Result(t, values, values, None, [], None)
     lines = written("csv", result, Style(header=False), 50_000).decode().splitlines()
     assert [line.split(",")[1] for line in lines] == values[:, 0].astype("U").tolist()
@@ -200,15 +199,6 @@ def test_no_text_with_fewer_digits_reads_back(value: float) -> None:
     digits = re.sub(r"e.*|[-.]", "", line.decode().strip().split(",")[1]).strip("0")
     fewer = np.float32(f"{value:.{max(len(digits) - 2, 0)}e}")
     assert len(digits) <= 1 or fewer != np.float32(value)
-
-
-@pytest.mark.parametrize("seed", range(10 if NIGHTLY else 1))
-def test_many_floats_are_written_as_one_by_one(seed: int) -> None:
-    values = np.frombuffer(np.random.RandomState(seed).bytes(400_000), np.float32)[:, None]
-    for some in (values[np.abs(values[:, 0]) < 1e11], values):
-        lines = text_of([floats(some, "", ","), words_of(["\n"])]).splitlines()
-        assert lines == [text for (text,) in one_by_one(some)]
-        np.testing.assert_array_equal(np.array(lines, np.float32), some[:, 0])
 
 
 @pytest.mark.parametrize("form", ["json", "jsonl"])
@@ -331,11 +321,8 @@ def test_a_wide_long_table_is_whole(run_rnn: Rnn) -> None:
     assert table.count("Rounded to 2 digits") == 1
 
 
-@pytest.mark.parametrize("columns", ["40", "80"])
-def test_weights_have_every_digit(
-    run_rnn: Rnn, monkeypatch: pytest.MonkeyPatch, columns: str
-) -> None:
-    monkeypatch.setenv("COLUMNS", columns)
+def test_weights_have_every_digit(run_rnn: Rnn, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "40")
     command = ("weights", "--hidden", "70", "--inputs", "2", "--seed", "9")
     arrays = rnncli.seeded(2, 70, 9).layers[0].cells[0].weights.arrays
     (item,) = json.loads(run_rnn(*command, "--json").stdout)["weights"]

@@ -30,7 +30,7 @@ from rnncli.cli.errors import with_options
 from rnncli.cli.options import NETWORK, OUTPUT, options
 from rnncli.cli.values import FileName
 from rnncli.storage import local_copy
-from rnncli.writers.parts import describe_file, write_parts_json, write_parts_table
+from rnncli.writers.inspect import describe_file, write_parts_json, write_parts_table
 from rnncli.writers.sink import destination
 
 EXAMPLES = (

@@ -14,7 +14,7 @@ from rnncli.explain.units import Unit
 from rnncli.model.activations import NEAR_END
 from rnncli.model.arrays import Floats
 from rnncli.model.errors import printable
-from rnncli.writers.digits import texts_with_gaps
+from rnncli.writers.digits import texts
 from rnncli.writers.grid import GAP, console_on, lines_beside
 from rnncli.writers.model import model_line
 
@@ -198,7 +198,8 @@ class Report:
         return [*range(SHOWN_AT_ENDS), None, *range(size - SHOWN_AT_ENDS, size)]
 
     def _texts(self, values: Floats, gap: str = "nan") -> list[str]:
-        return texts_with_gaps(values[None], gap, self.digits)[0]
+        written: list[str] = texts(values, self.digits, gap)
+        return written
 
     def _equation(self, text: str) -> None:
         """Print an equation; only behind a sign may a new line begin."""

@@ -15,102 +15,22 @@ from rnncli.engine.rows import Rows, join
 from rnncli.model.errors import InputError, one_line
 from rnncli.writers.result import Result, Style
 
-# Values of blocks in a row group of Parquet: one block may have more.
+# Values of blocks that are written together: one block may have more.
 _GROUP = 1 << 20
 
 
-@contextmanager
-def _storable(form: str) -> Iterator[None]:
-    """Make an InputError of what PyArrow raises where a format has no such type."""
-    import pyarrow as pa
+class TypedWriter:
+    """Writes the columns of CSV in groups of rows of some megabytes.
 
-    try:
-        yield
-    except pa.ArrowException as error:
-        hint = "`format` arrow does" if form == "Parquet" else ""
-        what = f"{form} does not hold a column of the input: {one_line(error)}"
-        raise InputError("", what, hint) from error
-
-
-class ArrowWriter:
-    """Writes the columns of CSV, a batch a block: to a file as that of Arrow, else a stream.
-
-    A stream of a run that fails has no mark of its end: who reads it learns that.
+    Arrow is written to a file as its file format, else as a stream. That of a run that fails has
+    no mark of its end: who reads it learns that.
     """
 
-    @_storable("Arrow")
-    def __init__(self, out: TextIO, result: Result, _style: Style) -> None:
-        from pyarrow import ipc
-
-        self._columns = _Columns(result)
-        try:
-            self._is_file = stat.S_ISREG(os.fstat(out.fileno()).st_mode)
-        except io.UnsupportedOperation:  # a stream in memory
-            self._is_file = False
-        new = ipc.new_file if self._is_file else ipc.new_stream
-        self._writer = new(out.buffer, self._columns.schema)
-
-    @_storable("Arrow")
-    def rows(self, rows: Rows) -> None:
-        """Write a block of results."""
-        self._writer.write_table(self._columns.table(rows))
-
-    @_storable("Arrow")
-    def end(self, error: ValueError | None) -> None:
-        """Complete a file, or the stream of a run that did not fail."""
-        if self._is_file or not error:
-            self._writer.close()
-
-
-class ParquetWriter:
-    """Writes the columns of CSV in row groups of some megabytes."""
-
-    @_storable("Parquet")
-    def __init__(self, out: TextIO, result: Result, _style: Style) -> None:
-        import pyarrow.parquet as pq
-
-        class Writer(pq.ParquetWriter):  # type: ignore[misc]
-            def __del__(self) -> None:
-                """Leave a file that was abandoned as it is: it may be closed."""
-
-        self._columns = _Columns(result)
-        self._held: list[Rows] = []
-        schema = self._columns.schema
-        names = (*result.key_columns, *result.header)
-        kinds = ((name, str(schema.field(name).type)) for name in names)
-        self._writer = Writer(
-            out.buffer,
-            schema,
-            compression="zstd",
-            use_dictionary=[n for n, kind in kinds if kind not in ("halffloat", "float", "double")],
-            # Keys that are interleaved, and states, have much the same ends in each group.
-            write_statistics=["t", *result.header],
-        )
-
-    @_storable("Parquet")
-    def rows(self, rows: Rows) -> None:
-        """Write a block of results, or hold it where it is short."""
-        self._held.append(rows)
-        if sum(len(each.t) for each in self._held) * len(self._columns.schema) >= _GROUP:
-            self._writer.write_table(self._columns.table(join(self._held)))
-            self._held = []
-
-    @_storable("Parquet")
-    def end(self, error: ValueError | None) -> None:  # noqa: ARG002
-        """Write the blocks that are held, and complete the file."""
-        if self._held:
-            self._writer.write_table(self._columns.table(join(self._held)))
-        self._writer.close()
-
-
-class _Columns:
-    """The columns of a result: their `schema`, and blocks as tables."""
-
-    def __init__(self, result: Result) -> None:
+    def __init__(self, out: TextIO, result: Result, _style: Style, form: str) -> None:
         import pyarrow as pa
 
-        self._result = result
-        number = pa.from_numpy_dtype(result.initial().rows().h.dtype)
+        self._result, self._form = result, form
+        self._held: list[Rows] = []
         self._keyed = not set(result.key_columns) <= set(result.header)
         fields = [pa.field(name, pa.string()) for name in result.key_columns if self._keyed]
         if result.types is not None:
@@ -119,29 +39,83 @@ class _Columns:
             fields += [pa.field(name, pa.string()) for name in result.header]
         if not result.header:
             fields.append(pa.field("t", pa.int64()))
+        number = pa.from_numpy_dtype(result.initial().rows().h.dtype)
         fields += [pa.field(unit, number) for unit in result.units]
-        self.schema = pa.schema(fields, {"model": json.dumps(result.model)})
+        self._schema = pa.schema(fields, {"model": json.dumps(result.model)})
+        with self._storable():
+            self._writer = self._open_parquet(out) if form == "parquet" else self._open_arrow(out)
 
-    def table(self, block: Rows) -> Any:
-        """Return a block as a table."""
+    def _open_arrow(self, out: TextIO) -> Any:
+        from pyarrow import ipc
+
+        try:
+            self._is_file = stat.S_ISREG(os.fstat(out.fileno()).st_mode)
+        except io.UnsupportedOperation:  # a stream in memory
+            self._is_file = False
+        return (ipc.new_file if self._is_file else ipc.new_stream)(out.buffer, self._schema)
+
+    def _open_parquet(self, out: TextIO) -> Any:
+        import pyarrow.parquet as pq
+
+        class Writer(pq.ParquetWriter):  # type: ignore[misc]
+            def __del__(self) -> None:
+                """Leave a file that was abandoned as it is: it may be closed."""
+
+        self._is_file = True
+        names = (*self._result.key_columns, *self._result.header)
+        kinds = ((name, str(self._schema.field(name).type)) for name in names)
+        return Writer(
+            out.buffer,
+            self._schema,
+            compression="zstd",
+            use_dictionary=[n for n, kind in kinds if kind not in ("halffloat", "float", "double")],
+            # Keys that are interleaved, and states, have much the same ends in each group.
+            write_statistics=["t", *self._result.header],
+        )
+
+    def rows(self, rows: Rows) -> None:
+        """Write a block of results, or hold it where it is short."""
+        self._held.append(rows)
+        if sum(len(each.t) for each in self._held) * len(self._schema) >= _GROUP:
+            self._write()
+
+    def end(self, error: ValueError | None) -> None:
+        """Write the blocks that are held, and complete a file, or the stream of a whole run."""
+        if self._held:
+            self._write()
+        if self._is_file or not error:
+            self._writer.close()
+
+    def _write(self) -> None:
         import pyarrow as pa
 
+        rows, self._held = join(self._held), []
         columns: list[Any] = []
-        if block.key is not None and self._keyed:
-            present, places = np.unique(block.key, return_inverse=True)
-            keys = [self._result.keys[number] for number in present.tolist()]
-            for place in range(len(self._result.key_columns)):
-                texts = _strings([key[place] for key in keys])
-                columns.append(texts.take(_column(places)))
-        if block.cells is None:
-            columns.append(_column(block.t.astype(np.int64, copy=False)))
-        elif hasattr(block.cells, "arrow"):
-            columns += block.cells.arrow.columns
+        if rows.key is not None and self._keyed:
+            present, places = np.unique(rows.key, return_inverse=True)
+            keys = zip(*(self._result.keys[number] for number in present.tolist()), strict=True)
+            columns += [_strings(texts).take(_column(places)) for texts in keys]
+        if rows.cells is None:
+            columns.append(_column(rows.t.astype(np.int64, copy=False)))
+        elif hasattr(rows.cells, "arrow"):
+            columns += rows.cells.arrow.columns
         else:
-            width = len(self._result.header)
-            columns += [_strings([row[i] for row in block.cells]) for i in range(width)]
-        columns += map(_column, np.ascontiguousarray(self._result.rows(block).T))
-        return pa.Table.from_arrays(columns, schema=self.schema)
+            columns += map(_strings, zip(*rows.cells, strict=True))
+        columns += map(_column, np.ascontiguousarray(self._result.rows(rows).T))
+        with self._storable():
+            self._writer.write_table(pa.Table.from_arrays(columns, schema=self._schema))
+
+    @contextmanager
+    def _storable(self) -> Iterator[None]:
+        """Make an InputError of what PyArrow raises where a format has no such type."""
+        import pyarrow as pa
+
+        try:
+            yield
+        except pa.ArrowException as error:
+            hint = "`format` arrow does" if self._form == "parquet" else ""
+            what = f"{self._form.capitalize()} does not hold a column of the input"
+            raise InputError("", f"{what}: {one_line(error)}", hint) from error
 
 
 def _column(values: NDArray[Any]) -> Any:

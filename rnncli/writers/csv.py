@@ -6,14 +6,14 @@ from functools import cache
 from typing import TextIO
 
 from rnncli.engine.rows import Rows
-from rnncli.writers.digits import Words, by_key, floats, integers, rows_of_text, words_of
+from rnncli.writers.digits import Words, floats, integers, rows_of_text, words_of
 from rnncli.writers.result import Result, Style
 
 
 class CsvWriter:
     """Writes a line for each row, its key in front.
 
-    The input's cells, where they are written too, take the place of `t`. Key columns among
+    The input's fields, where they are written too, take the place of `t`. Key columns among
     them are not written twice.
     """
 
@@ -31,24 +31,25 @@ class CsvWriter:
     def rows(self, rows: Rows) -> None:
         """Write a block of results."""
         values = self._result.rows(rows)
-        key = rows.key if self._keyed else None
-        front = None if rows.cells is None else self._lines(rows.cells)
+        front = None
+        if rows.key is not None and self._keyed:
+            front = [*map(self._label, rows.key.tolist())]
+        if rows.cells is not None:
+            lines = self._lines(rows.cells)
+            front = [*map("".join, zip(front, lines, strict=True))] if front else lines
 
-        def parts_of(some: slice) -> list[Words]:
-            return [
-                *([by_key(key[some], self._label)] if key is not None else ()),
-                integers(rows.t[some]) if front is None else words_of(front[some]),
-                floats(values[some], self._delimiter, self._delimiter, self._digits),
-                words_of(["\n"]),
-            ]
+        def words(some: slice) -> list[Words]:
+            t = [integers(rows.t[some])] if rows.cells is None else []
+            numbers = floats(values[some], self._delimiter, self._delimiter, self._digits)
+            return [*t, numbers, words_of(["\n"])]
 
-        self._out.writelines(rows_of_text(len(rows.t), 2 * values.shape[1] + 2, parts_of))
+        self._out.writelines(rows_of_text(len(rows.t), 2 * values.shape[1] + 2, words, front))
 
     def end(self, error: ValueError | None) -> None:
         """Write nothing behind the rows."""
 
     def _lines(self, rows: Sequence[Sequence[str]]) -> list[str]:
-        """Join the cells of each row; where none is quoted, one look at all of them tells that."""
+        """Join the fields of each row; where none is quoted, one look at all of them shows that."""
         lines = [*map(self._delimiter.join, rows)]
         text = "".join(lines)
         delimiters = sum(map(len, rows)) - len(rows)
@@ -56,15 +57,15 @@ class CsvWriter:
             return lines
         return [*map(self._line, rows)]
 
-    def _line(self, cells: Sequence[str]) -> str:
-        """Join cells, quoted where they must be."""
+    def _line(self, fields: Sequence[str]) -> str:
+        """Join fields, quoted where they must be."""
         return self._delimiter.join(
-            '"' + cell.replace('"', '""') + '"' if self._special.search(cell) else cell
-            for cell in cells
+            '"' + field.replace('"', '""') + '"' if self._special.search(field) else field
+            for field in fields
         )
 
 
 class TsvWriter(CsvWriter):
-    """Writes the same lines with tabs between their cells."""
+    """Writes the same lines with tabs between their fields."""
 
     _delimiter = "\t"

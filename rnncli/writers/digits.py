@@ -1,8 +1,10 @@
-"""Numbers and texts as rows of text, by array operations.
+"""Numbers as text, by array operations: the fewest digits that read back as the same float.
 
-A row is a list of parts, and a part an array of *words*, shape (n, k): eight bytes of text
-each. A zero byte holds no text, so that every number has the same layout. A float32 has two
-words, here of -0.125 and -512.25 behind a comma (``_`` is a zero byte)::
+`_write_one_by_one` is the reference: `floats` writes the same texts, thirty times as fast.
+
+A row of text consists of *words*, an array of shape (n, k): eight bytes of text each. A zero
+byte holds no text, so that every number has the same layout. A float32 has two words, here of
+-0.125 and -512.25 behind a comma (``_`` is a zero byte)::
 
     byte          0 1 2 3  4 5 6 7  8 9 . .  . . . .
     below 10      , - 0 .  1 2 5 _  _ _ _ _  _ _ _ _   up to 12 decimals
@@ -13,6 +15,8 @@ Each four bytes but the first hold four digits, which a table has for the number
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import cache
+from itertools import chain
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,16 +28,13 @@ Halves = NDArray[np.uint32]
 Bytes = NDArray[np.uint8]
 
 _WORD, _HALF = np.dtype("<u8"), np.dtype("<u4")
-# Words of a piece of text: more leave the cache; and bytes of texts of unlike lengths, at most.
-_CACHED, _MOST_BYTES = 1 << 17, 1 << 22
+# Words of a slice of rows: more leave the cache.
+_CACHED = 1 << 17
 # Fewer values are written faster one by one.
 _FEW = 300
-# A byte that is not in UTF-8 stands for a zero byte of a text.
-_NUL, _WITH_NUL = b"\xff", bytes([*range(255), 0])
 
-# Between these sizes a float32 is a decimal of up to nine digits, and of up to twelve
-# decimals; below the last, and behind a mark, its text is no longer than two words.
-_LEAST, _MOST, _LONG = np.float32(1e-4), np.float32(1e6), np.float32(1e11)
+# Between these sizes a float32 is a decimal of up to nine digits, and of up to twelve decimals.
+_LEAST, _MOST = np.float32(1e-4), np.float32(1e6)
 _DIGITS, _DECIMALS, _WIDE_DECIMALS = 9, 12, 7
 _POWERS = 10.0 ** np.arange(_DECIMALS + 1)
 # From each of these sizes on, nine digits reach one decimal less.
@@ -42,64 +43,48 @@ _TENS = (10.0 ** np.arange(-3, 6)).astype(np.float32)
 _EXPONENT, _HALF_SPACING = np.uint32(0x7F800000), np.uint32(24 << 23)
 
 
-class _TooWideError(Exception):
-    """Texts of very unlike lengths do not stand below each other."""
-
-
 def rows_of_text(
-    count: int, width: int, parts_of: Callable[[slice], Iterable[Words]]
+    count: int,
+    width: int,
+    words_of: Callable[[slice], Iterable[Words]],
+    front: Sequence[str] | None = None,
 ) -> Iterator[str]:
-    """Yield the text of rows in pieces; `parts_of` some rows returns about `width` words a row."""
+    """Yield lines of text in slices of rows.
+
+    `words_of` returns the words of some rows, about `width` a row; a text of `front` goes before
+    each line.
+    """
     step = max(1, _CACHED // width)
-    waiting = [slice(i, min(count, i + step)) for i in range(0, count, step)][::-1]
-    while waiting:
-        rows = waiting.pop()
-        try:
-            text = text_of(parts_of(rows))
-        except _TooWideError:
-            middle = (rows.start + rows.stop) // 2
-            waiting += [slice(middle, rows.stop), slice(rows.start, middle)]
-        else:
-            yield text
+    for start in range(0, count, step):
+        rows = slice(start, min(count, start + step))
+        text = text_of(words_of(rows))
+        if front is not None:
+            text = "".join(
+                chain.from_iterable(zip(front[rows], text.splitlines(True), strict=True))
+            )
+        yield text
 
 
-def text_of(parts: Iterable[Words]) -> str:
-    """Return the text of n rows, whose parts have n rows, or one that is in all."""
-    parts = list(parts)
-    count = next((len(part) for part in parts if len(part) != 1), 1)
-    width = sum(part.shape[1] for part in parts)
+def text_of(words: Iterable[Words]) -> str:
+    """Join words side by side, those of n rows or of one that stands in all."""
+    every = list(words)
+    count = next((len(each) for each in every if len(each) != 1), 1)
+    width = sum(each.shape[1] for each in every)
     buffer = bytearray(count * width * _WORD.itemsize)
     rows = np.frombuffer(buffer, _WORD).reshape(count, width)
-    np.concatenate([np.broadcast_to(p, (count, p.shape[1])) for p in parts], axis=1, out=rows)
-    return buffer.translate(_WITH_NUL, b"\0").decode("utf-8", "surrogatepass")
+    np.concatenate([np.broadcast_to(e, (count, e.shape[1])) for e in every], axis=1, out=rows)
+    return buffer.translate(None, b"\0").decode("ascii")
 
 
-def words_of(given: Sequence[str]) -> Words:
-    """Return the words of n texts, as many for each as the longest needs."""
-    encoded = [text.encode("utf-8", "surrogatepass").replace(b"\0", _NUL) for text in given]
-    width = max(1, -(-max(map(len, encoded), default=0) // _WORD.itemsize))
-    _check_width(len(encoded), width)
-    words = np.array(encoded, f"S{width * _WORD.itemsize}")
-    return words.view(_WORD).reshape(len(encoded), width)
-
-
-def by_key(key: Integers, label: Callable[[int], str]) -> Words:
-    """Return the words of the label of each row's key."""
-    present = np.flatnonzero(np.bincount(key))
-    words = words_of([label(number) for number in present.tolist()])
-    _check_width(len(key), words.shape[1])
-    places = np.empty(present[-1] + 1, np.intp)
-    places[present] = np.arange(len(present))
-    return words.take(places[key], axis=0)
-
-
-def _check_width(count: int, width: int) -> None:
-    if count > 1 and count * width * _WORD.itemsize > _MOST_BYTES:
-        raise _TooWideError
+def words_of(texts: Sequence[str]) -> Words:
+    """Return the words of ASCII texts, as many for each as the longest needs."""
+    width = max(1, -(-max(map(len, texts), default=0) // _WORD.itemsize))
+    words = np.array(texts, f"S{width * _WORD.itemsize}")
+    return words.view(_WORD).reshape(len(texts), width)
 
 
 def integers(numbers: Integers) -> Words:
-    """Return the words of n integers, none of them negative."""
+    """Return the words of integers, none of them negative."""
     if numbers.max(initial=0) >= 10**8:
         return words_of([*map(str, numbers.tolist())])
     numbers = numbers.astype(np.uint32)
@@ -118,48 +103,36 @@ def integers(numbers: Integers) -> Words:
 def floats(
     values: Floats, before: str, between: str, digits: int | None = None, missing: str = "nan"
 ) -> Words:
-    """Return the words of rows of floats, shape (n, m), each written as `one_by_one` does.
+    """Return the words of rows of floats, shape (n, m), with `missing` in place of NaN.
 
     A character, or none, stands before the first of a row, and text before each other one.
     """
-    if digits is None and values.dtype == np.float32 and values.size >= _FEW:
-        words = _marked(values.ravel(), between[-1], missing)
-        if words is not None:
-            words = words.reshape(*values.shape, 2)
-            words[:, 0, 0] ^= ord(between[-1]) ^ ord(before or "\0")
-            if len(between) > 1:
-                ahead = np.broadcast_to(words_of([between[:-1]]), (*values.shape, 1)).copy()
-                ahead[:, 0] = 0
-                words = np.concatenate([ahead, words], axis=2)
-            return words.reshape(len(values), -1)
-    rows = one_by_one(values, digits, missing)
-    return words_of([before + between.join(row) for row in rows])
+    if digits is not None or values.dtype != np.float32 or values.size < _FEW:
+        rows = _write_one_by_one(values, digits, missing)
+        return words_of([before + between.join(row) for row in rows])
+    words = _write_behind(between[-1], values.ravel(), missing)
+    words = words.reshape(*values.shape, -1)
+    words[:, 0, 0] ^= ord(between[-1]) ^ ord(before or "\0")
+    if len(between) > 1:
+        ahead = np.broadcast_to(words_of([between[:-1]]), (*values.shape, 1)).copy()
+        ahead[:, 0] = 0
+        words = np.concatenate([ahead, words], axis=2)
+    return words.reshape(len(values), -1)
 
 
-def joined(
-    values: Floats, between: str, digits: int | None = None, missing: str = "nan"
-) -> list[str]:
-    """Return the text of each row of floats."""
-
-    def parts_of(some: slice) -> list[Words]:
-        return [floats(values[some], "", between, digits, missing), words_of(["\n"])]
-
-    text = "".join(rows_of_text(len(values), 2 * values.shape[1] + 1, parts_of))
-    return text.split("\n")[:-1]
-
-
-def texts(values: Floats, digits: int | None = None) -> list[list[str]]:
-    """Return the text of each value of an array of shape (n, m)."""
-    return texts_with_gaps(values, "nan", digits)
+def texts(values: Floats, digits: int | None = None, missing: str = "nan") -> Any:
+    """Return the text of each float, in lists nested as the array is."""
+    column = values.reshape(-1, 1)
+    lines = rows_of_text(
+        len(column),
+        3,
+        lambda rows: [floats(column[rows], "", " ", digits, missing), words_of(["\n"])],
+    )
+    each = "".join(lines).splitlines()
+    return np.array(each, object).reshape(values.shape).tolist()
 
 
-def texts_with_gaps(values: Floats, missing: str, digits: int | None = None) -> list[list[str]]:
-    """Return the text of each value, with `missing` in place of NaN."""
-    return [line.split() for line in joined(values, " ", digits, missing)]
-
-
-def one_by_one(values: Floats, digits: int | None = None, missing: str = "nan") -> list[list[str]]:
-    """Return the text of each float: the fewest digits that read back the same, nearest to it."""
+def _write_one_by_one(values: Floats, digits: int | None, missing: str) -> list[list[str]]:
     if digits is not None:
         rows = [[f"{value:z.{digits}f}" for value in row] for row in values.tolist()]
     elif values.dtype == np.float64:
@@ -171,14 +144,12 @@ def one_by_one(values: Floats, digits: int | None = None, missing: str = "nan") 
     return rows
 
 
-def _marked(values: Floats, mark: str, missing: str) -> Words | None:
-    """Return the two words of each float32 behind a mark; None where one needs more."""
+def _write_behind(mark: str, values: Floats, missing: str) -> Words:
+    """Return the words of each float32 behind a character: two, or more where one needs them."""
     size = np.abs(values)
     others = np.flatnonzero(~((size > _LEAST) & (size < _MOST)))  # zeros and NaN too
-    if (size[others] >= _LONG).any():
-        return None
     size[others] = 1
-    number, reach, zeros = _shortest(size)
+    number, reach, zeros = _find_shortest(size)
     number[others] = 0
     wide = np.flatnonzero(reach <= _WIDE_DECIMALS)
     # The decimal as an integer of 12 decimals, or 7; then in groups of 1 or 2, 4, 4 and 4 digits.
@@ -208,12 +179,15 @@ def _marked(values: Floats, mark: str, missing: str) -> Words | None:
     words &= _shown().take(reach * np.intp(_DECIMALS + 1) + decimals, axis=0)
     others = others[values[others] != 0]
     if len(others):
-        listed = [mark + text for (text,) in one_by_one(values[others, None], None, missing)]
-        words[others] = np.array(listed, "S16").view(_WORD).reshape(-1, 2)
+        rows = _write_one_by_one(values[others, None], None, missing)
+        slow = words_of([mark + text for (text,) in rows])
+        words = np.pad(words, ((0, 0), (0, max(0, slow.shape[1] - words.shape[1]))))
+        words[others] = 0
+        words[others, : slow.shape[1]] = slow
     return words
 
 
-def _shortest(size: Floats) -> tuple[Floats, Bytes, Bytes]:
+def _find_shortest(size: Floats) -> tuple[Floats, Bytes, Bytes]:
     """Find the decimals with the fewest digits, and of these the nearest, as NumPy does.
 
     A decimal reads back as x if it lies within half the spacing of the floats around x. There

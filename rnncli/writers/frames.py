@@ -6,7 +6,7 @@ from typing import Any, TextIO
 import numpy as np
 
 from rnncli.engine.rows import Rows, join, steps_in_block
-from rnncli.model.arrays import Floats, Integers
+from rnncli.model.arrays import Floats
 from rnncli.model.errors import InputError
 from rnncli.readers.columns import choose_all, named
 from rnncli.readers.input import OF_TEXT, Input, Layout, check_layout, checked
@@ -22,7 +22,7 @@ def is_frame(source: object) -> bool:
 
 
 class Frame:
-    """A table that is read, and its result.
+    """A table that is read, and the writer of its result.
 
     The `cells` of its rows are their numbers in the table.
     """
@@ -33,7 +33,7 @@ class Frame:
         self._name = type(frame).__name__
         self._names = [*map(str, frame.columns if self._is_pandas else frame.column_names)]
         self._grouping: Sequence[int] = ()
-        self._result: Result | None = None
+        self._described: Result
         self._blocks: list[Rows] = []
         self.result: Any = None
 
@@ -43,14 +43,10 @@ class Frame:
         check_layout(self._name, layout, "a table", *OF_TEXT)
         self._grouping, chosen, _ = choose_all(self._name, layout, len(header), header)
         names = [header[i] for i in self._grouping]
+        rows, labels = self._rows(chosen, layout, keys), [repr(header[i]) for i in chosen]
         return Input(
             columns=[header[i] for i in chosen],
-            blocks=checked(
-                self._name,
-                self._rows(chosen, layout, keys),
-                [repr(header[i]) for i in chosen],
-                layout,
-            ),
+            blocks=checked(self._name, rows, labels, layout),
             key_columns=names,
             keys=keys.names if names else (),
             header=header if self._whole else names or ["t"],
@@ -61,66 +57,42 @@ class Frame:
     def _rows(self, chosen: Sequence[int], layout: Layout, keys: Keys) -> Iterator[Rows]:
         total, steps = len(self._frame), steps_in_block(len(chosen), layout.block_steps)
         columns = [self._numbers(i) for i in chosen]
-        key = self._number_keys(keys) if self._grouping and total else None
+        key = keys.number(*map(self._texts, self._grouping)) if self._grouping else None
+        places: Any = np.arange(total)
         for start in range(0, total, steps):
             some = slice(start, start + steps)
             x = np.column_stack([column[some] for column in columns])
-            places: Any = np.arange(total)[some]
-            yield Rows(x, None if key is None else key[some], cells=places)
-
-    def _column(self, i: int) -> Any:
-        return self._frame.iloc[:, i] if self._is_pandas else self._frame.column(i)
+            yield Rows(x, None if key is None else key[some], cells=places[some])
 
     def _numbers(self, i: int) -> Floats:
         """Return a column as float64, NaN where it has none."""
-        column = self._column(i)
         if self._is_pandas:
-            if column.dtype.kind in "biuf":
-                return np.asarray(column.to_numpy(np.float64, na_value=np.nan))
+            column = self._frame.iloc[:, i]
             kind = column.dtype
+            if kind.kind in "biuf":
+                return np.asarray(column.to_numpy(np.float64, na_value=np.nan))
         else:
-            import pyarrow as pa
+            from pyarrow import float64, types
 
+            column = self._frame.column(i)
             kind = column.type
-            if not (pa.types.is_nested(kind) or pa.types.is_temporal(kind) or _is_text(kind)):
-                return np.asarray(column.cast(pa.float64()).to_numpy())
+            numbers = types.is_boolean, types.is_integer, types.is_floating, types.is_decimal
+            if any(is_kind(kind) for is_kind in numbers):
+                return np.asarray(column.cast(float64()).to_numpy())
         raise InputError(self._name, f"column {self._names[i]!r}: expected numbers, got {kind}")
 
-    def _number_keys(self, keys: Keys) -> Integers:
-        """Return the number of the sequence of each row."""
-        codes, texts = [], []
-        for i in self._grouping:
-            column = self._column(i)
-            if self._is_pandas:
-                code, values = column.factorize(use_na_sentinel=False)
-            else:
-                import pyarrow as pa
-                import pyarrow.compute as pc
-
-                if pa.types.is_dictionary(column.type):
-                    column = column.cast(column.type.value_type)
-                unique = column.unique()
-                code, values = pc.index_in(column, value_set=unique).to_numpy(), unique.to_pylist()
-            codes.append(code)
-            texts.append(
-                ["" if value is None or value != value else str(value) for value in values]
-            )
-        _, first, inverse = np.unique(
-            np.column_stack(codes), axis=0, return_index=True, return_inverse=True
-        )
-        order = np.argsort(first)  # as they come
-        numbers = np.empty(len(first), np.intp)
-        numbers[order] = keys.number(
-            *(
-                [text[place] for place in code[first[order]].tolist()]
-                for code, text in zip(codes, texts, strict=True)
-            )
-        )
-        return numbers[inverse.reshape(-1)]
+    def _texts(self, i: int) -> list[str]:
+        """Return a column as text, empty where it has none."""
+        if self._is_pandas:
+            column = self._frame.iloc[:, i]
+            values = column.astype(object).where(column.notna(), None).tolist()
+        else:
+            values = self._frame.column(i).to_pylist()
+        return ["" if value is None or value != value else str(value) for value in values]
 
     def writer(self, _out: TextIO | None, result: Result, _style: Style) -> "Frame":
         """Return the writer that takes the result."""
-        self._result = result
+        self._described = result
         return self
 
     def rows(self, rows: Rows) -> None:
@@ -129,16 +101,16 @@ class Frame:
 
     def end(self, error: ValueError | None) -> None:
         """Make a table of all rows."""
-        if error or self._result is None:
+        if error:
             return
-        units, dtype = self._result.units, self._result.initial().rows().h.dtype
+        units, dtype = self._described.units, self._described.initial().rows().h.dtype
         values = np.empty((0, len(units)), dtype)
         places, t = np.zeros(0, np.intp), np.zeros(0, np.int64)
         if self._blocks:
             rows = join(self._blocks)
-            values, t = self._result.rows(rows), np.asarray(rows.t, np.int64)
+            values, t = self._described.rows(rows), np.asarray(rows.t, np.int64)
             places = np.asarray(rows.cells)
-            if self._result.last and not self._whole and rows.key is not None:
+            if self._described.last and not self._whole and rows.key is not None:
                 order = np.argsort(rows.key, kind="stable")  # sequences as they came
                 values, t, places = values[order], t[order], places[order]
         new = dict(zip(units, np.ascontiguousarray(values.T), strict=True))
@@ -154,16 +126,9 @@ class Frame:
 
             taken = self._frame.iloc[places, kept]
             self.result = pd.concat([taken, pd.DataFrame(new, index=taken.index)], axis=1)
-            return
-        import pyarrow as pa
+        else:
+            import pyarrow as pa
 
-        taken = self._frame.select(kept).take(pa.array(places))
-        arrays = [*taken.columns, *map(pa.array, new.values())]
-        self.result = pa.table(arrays, names=names)
-
-
-def _is_text(kind: Any) -> bool:
-    import pyarrow as pa
-
-    of_text = pa.types.is_string, pa.types.is_large_string, pa.types.is_binary
-    return any(is_kind(kind) for is_kind in of_text) or pa.types.is_dictionary(kind)
+            taken = self._frame.select(kept).take(pa.array(places))
+            arrays = [*taken.columns, *map(pa.array, new.values())]
+            self.result = pa.table(arrays, names=names)

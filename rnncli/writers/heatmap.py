@@ -5,7 +5,6 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from rnncli.model.arrays import Floats
-from rnncli.writers.bins import times
 from rnncli.writers.pictures import Picture
 
 if TYPE_CHECKING:
@@ -14,12 +13,10 @@ if TYPE_CHECKING:
 # A character and its style, for each of equal steps from -1 over 0 to 1.
 Ramp = list[tuple[str, str]]
 
-# Without colour: from little ink to much.
+# With fewer than 256 colours: from little ink to much.
 _SHADES = ".:-=+*#%@"
-# 16 colours, which a terminal may show as it likes: more of one of two colours over the ground.
-_FEW, _FEW_ASCII, _FEW_COLOURS = "░▒▓█", ".=%@", ("bright_blue", "bright_red")
-# Colours that are in the xterm palette too, from dark blue over white to dark red; and how many
-# steps it is from one to the next where there are more.
+# Colours of the xterm palette, from dark blue over white to dark red, and how many steps it is
+# from one to the next on a terminal that has more.
 _COLOURS = (
     *((0, 0, 175), (0, 95, 215), (95, 135, 255), (135, 175, 255), (175, 215, 255)),
     (255, 255, 255),
@@ -33,15 +30,10 @@ _WIDEST, _SCALE = 8, 21
 def ramp(console: "Console") -> Ramp:
     """Choose how values from -1 to 1 are drawn: both sides of 0 get darker the further from it."""
     colours = None if console.no_color else console.color_system
-    if colours is None:
-        return [(shade, "") for shade in _SHADES]
     if colours not in ("256", "truecolor"):
-        few = _FEW_ASCII if console.options.ascii_only else _FEW
-        negative, positive = ([(char, colour) for char in few] for colour in _FEW_COLOURS)
-        return [*negative[::-1], (" ", ""), *positive]
+        return [(shade, "") for shade in _SHADES]
     anchors = np.arange(len(_COLOURS))
-    parts = _MORE if colours == "truecolor" else 1
-    steps = np.linspace(0, anchors[-1], anchors[-1] * parts + 1)
+    steps = np.linspace(0, anchors[-1], anchors[-1] * (_MORE if colours == "truecolor" else 1) + 1)
     mixed = [np.interp(steps, anchors, channel).round() for channel in zip(*_COLOURS, strict=True)]
     return [(" ", f"on rgb({r:.0f},{g:.0f},{b:.0f})") for r, g, b in zip(*mixed, strict=True)]
 
@@ -61,30 +53,30 @@ class HeatmapWriter(Picture):
         steps = ramp(self.console)
         names, left = self.fit(self.result.units, max(self.console.width // 3, 1))
         room = max(1, self.console.width - left - 1)
-        every = [bins.fitted(room) for bins in self.sequences.bins.values()]
-        means = [bins.means()[:, 1:] for bins in every]
+        every = [(title, bins.fitted(room)) for title, bins in self.strips]
         arrays = np.array(self.result.arrays)
-        peaks = np.max([np.zeros(len(arrays)), *(abs(each).max(axis=0) for each in means)], axis=0)
-        largest = {name: peaks[arrays == name].max() or 1.0 for name in dict.fromkeys(arrays)}
-        ends = np.array([largest[name] for name in arrays])
-        for title, bins, values in zip(self.sequences.titles(), every, means, strict=True):
+        peaks = [abs(bins.means()[:, 1:]).max(axis=0) for _, bins in every]
+        highest = np.max([np.zeros(len(arrays)), *peaks], axis=0)
+        scales = {name: highest[arrays == name].max() or 1.0 for name in dict.fromkeys(arrays)}
+        for title, bins in every:
             self.print_title(title)
+            values = bins.means()[:, 1:] / [scales[name] for name in arrays]
             wide = min(_WIDEST, max(1, room // len(values)))
-            for name, line in zip(names, (values / ends).T, strict=True):
-                self.print((f"{name} ", "dim"), *_cells(line, steps, wide))
-            signs = ("|" if self.ascii_only else "╵", " ", " ")
-            self.print_time(times(bins), np.arange(len(values)) * wide, left + 1, room, signs)
+            for name, line in zip(names, values.T, strict=True):
+                self.print((f"{name} ", "dim"), *_paint(line, steps, wide))
+            signs = " ", "|" if self.ascii_only else "╵", " "
+            self.print_time(bins, np.arange(len(values)) * wide, left + 1, room, signs)
             if bins.size > 1:
                 self.print((f"mean of {bins.size} steps a column", "dim"), wrap=True)
-        for name, end in largest.items():
-            begin, behind = f"{f'{name} ' if len(largest) > 1 else ''}-{end:.3g} ", f" {end:.3g}"
+        for name, end in scales.items():
+            begin, behind = f"{f'{name} ' if len(scales) > 1 else ''}-{end:.3g} ", f" {end:.3g}"
             width = max(3, min(_SCALE, len(steps), self.console.width - len(begin + behind)))
             scale = np.linspace(-1, 1, width - (width % 2 == 0))
-            self.print((begin, ""), *_cells(scale, steps), (behind, ""))
+            self.print((begin, ""), *_paint(scale, steps), (behind, ""))
         return ""
 
 
-def _cells(values: Floats, steps: Ramp, wide: int = 1) -> Ramp:
-    """Return how each of the values, from -1 to 1, is drawn."""
+def _paint(values: Floats, steps: Ramp, wide: int = 1) -> Ramp:
+    """Choose the characters of values from -1 to 1."""
     places = np.rint((values + 1) / 2 * (len(steps) - 1)).astype(int)
     return [(char * wide, style) for char, style in (steps[place] for place in places.tolist())]

@@ -2,7 +2,7 @@
 
 import json
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from functools import cache
 from typing import TextIO
 
@@ -11,10 +11,10 @@ import numpy as np
 from rnncli.engine.rows import Literal, Quoted, Rows
 from rnncli.model.arrays import Floats, Integers
 from rnncli.model.errors import NotFiniteError
-from rnncli.writers.digits import Words, by_key, floats, integers, rows_of_text, words_of
+from rnncli.writers.digits import Words, floats, integers, rows_of_text, words_of
 from rnncli.writers.result import Result, SequenceStates, Style
 
-# A cell that is written without quotes.
+# A field that is written without quotes.
 _NUMBER = re.compile(r"-?(0|[1-9][0-9]*)(\.[0-9]+)?([eE][-+]?[0-9]+)?")
 
 
@@ -26,33 +26,38 @@ class _ItemWriter:
         unicode = (out.encoding or "utf-8").lower().startswith("utf")
         self._encode = json.JSONEncoder(ensure_ascii=not unicode).encode
         self._label = cache(self._write_key)
+        types = result.types or [None] * len(result.header)
+        self._as_text = ["string" in str(field and field.type) for field in types]
 
     def _steps(self, rows: Rows, behind: str) -> Iterator[str]:
-        """Write every step, with its input or, if they are written, the input's cells."""
+        """Write every step, with its input or, if they are written, the input's fields."""
         arrays = self._result.by_layer(rows)
-        top = {columns.name: array for columns, array in arrays if columns.name == columns.array}
+        top = {layer.name: array for layer, array in arrays if layer.name == layer.array}
         if "c" in top and not top["c"].shape[1]:
             del top["c"]
-        h = [array for columns, array in arrays if columns.array != "c"]
-        c = [array for columns, array in arrays if columns.array == "c"]
+        h = [array for layer, array in arrays if layer.array != "c"]
+        c = [array for layer, array in arrays if layer.array == "c"]
         if rows.cells is None:
             return self._items(rows.key, rows.t, None, {"x": rows.x} | top, h, c, behind)
-        cells = self._write_cells(rows.cells)
-        return self._items(rows.key, rows.t, cells, top, h, c, behind)
+        fields = []
+        for row in rows.cells:
+            values = map(self._write_field, row, self._as_text)
+            fields.append(self._object(self._result.header, [*values]))
+        return self._items(rows.key, rows.t, fields, top, h, c, behind)
 
-    def _states(self, states: SequenceStates, between: str, *, final: bool) -> str:
+    def _states(self, states: SequenceStates, *, final: bool) -> list[str]:
         """Write where each sequence started, or ended."""
         key = np.arange(len(states.t)) if self._result.key_columns else None
         top = {**states.layers[-1], **({} if states.y is None else {"y": states.y})}
         h = [layer["h"] for layer in states.layers]
-        pieces = self._items(key, states.t if final else None, None, top, h, states.c, between)
-        return "".join(pieces).removesuffix(between)
+        items = self._items(key, states.t if final else None, None, top, h, states.c, "\n")
+        return "".join(items).split("\n")[:-1]
 
     def _items(
         self,
         key: Integers | None,
         t: Integers | None,
-        cells: Sequence[str] | None,
+        fields: Sequence[str] | None,
         top: Mapping[str, Floats],
         h: Sequence[Floats],
         c: Sequence[Floats],
@@ -63,50 +68,48 @@ class _ItemWriter:
         if self._result.all_layers:
             arrays += [("], [" if n else '], "layers": [[', each) for n, each in enumerate(h)]
             if "c" in self._result.shown and any(array.size for array in c):
-                arrays += [
-                    ("], [" if n else ']], "layers_c": [[', each) for n, each in enumerate(c)
-                ]
-        first = arrays[0][0].removeprefix("], ")
+                begin = ']], "layers_c": [['
+                arrays += [("], [" if n else begin, each) for n, each in enumerate(c)]
         close = "]" * (1 + self._result.all_layers) + "}" + behind
+        begin, front = "{", None
+        if key is not None:
+            begin, front = "", [*map(self._label, key.tolist())]
+        if fields is not None and t is not None:
+            heads = front or ["{"] * len(fields)
+            front = [
+                f'{head}"t": {step}, "row": {row}, '
+                for head, step, row in zip(heads, t.tolist(), fields, strict=True)
+            ]
+            begin, t = "", None
 
-        def parts_of(some: slice) -> Iterator[Words]:
-            yield words_of(["{"])
-            if key is not None:
-                yield by_key(key[some], self._label)
+        def words(some: slice) -> Iterator[Words]:
+            yield words_of([begin])
             if t is not None:
                 yield from (words_of(['"t": ']), integers(t[some]), words_of([", "]))
-            if cells is not None:
-                yield words_of(cells[some])
             for n, (text, array) in enumerate(arrays):
-                yield words_of([text if n else first])
+                yield words_of([text if n else text.removeprefix("], ")])
                 yield floats(array[some], "", ", ", self._digits, "null")
             yield words_of([close])
 
         values = sum(array.shape[1] for _, array in arrays)
-        return rows_of_text(len(arrays[0][1]), 3 * values + 16, parts_of)
+        return rows_of_text(len(arrays[0][1]), 3 * values + 16, words, front)
 
     def _write_key(self, number: int) -> str:
-        names, key = self._result.key_columns, self._result.keys[number]
-        return f'"key": {_object([*map(self._quoted, names)], map(self._quoted, key))}, '
+        key = [*map(self._quote, self._result.keys[number])]
+        return f'{{"key": {self._object(self._result.key_columns, key)}, '
 
-    def _write_cells(self, rows: Sequence[Sequence[str]]) -> list[str]:
-        """Write the cells of each row as the JSON that they were; of others numbers as they are."""
-        types = self._result.types or [None] * len(self._result.header)
-        as_text = ["string" in str(field and field.type) for field in types]
-        names = [*map(self._quoted, self._result.header)]
-        objects = []
-        for cells in rows:
-            values = map(self._value, cells, as_text)
-            objects.append(f'"row": {_object(names, values)}, ')
-        return objects
+    def _object(self, names: Sequence[str], values: Sequence[str]) -> str:
+        items = dict(zip(map(self._quote, names), values, strict=True)).items()
+        return "{" + ", ".join(f"{name}: {value}" for name, value in items) + "}"
 
-    def _value(self, cell: str, is_text: bool) -> str:
-        if isinstance(cell, Literal):
-            return cell or "null"
-        is_text = is_text or isinstance(cell, Quoted) or not _NUMBER.fullmatch(cell)
-        return self._quoted(cell) if is_text else cell
+    def _write_field(self, field: str, as_text: bool) -> str:
+        """Write a field as the JSON that it was; of other formats a number as it is."""
+        if isinstance(field, Literal):
+            return field or "null"
+        as_text = as_text or isinstance(field, Quoted) or not _NUMBER.fullmatch(field)
+        return self._quote(field) if as_text else field
 
-    def _quoted(self, text: str) -> str:
+    def _quote(self, text: str) -> str:
         """Write text as JSON; what controls a terminal, and halves of characters, are escaped."""
         quoted = self._encode(text)
         if quoted.isprintable():
@@ -133,8 +136,8 @@ class JsonWriter(_ItemWriter):
 
     def rows(self, rows: Rows) -> None:
         """Write a block of results."""
-        for piece in () if self._result.last else self._steps(rows, ",\n"):
-            self._out.write(self._between + piece.removesuffix(",\n"))
+        for text in () if self._result.last else self._steps(rows, ",\n"):
+            self._out.write(self._between + text.removesuffix(",\n"))
             self._between = ",\n"
 
     def end(self, error: ValueError | None) -> None:
@@ -146,25 +149,24 @@ class JsonWriter(_ItemWriter):
         if self._result.key_columns:
             self._write_initial()
         try:
-            states = self._result.final()
+            final = ",\n".join(self._states(self._result.final(), final=True))
         except NotFiniteError as failure:
             self._write_error(failure)
             raise
-        final = self._states(states, ",\n", final=True)
         self._out.write(f'"final": [{final}]}}\n')
-
-    def _write_initial(self) -> None:
-        initial = self._states(self._result.initial(), ", ", final=False)
-        self._out.write(f'"initial": [{initial}],\n')
 
     def _write_error(self, error: Exception) -> None:
         self._out.write(f'"error": {json.dumps(str(error))}}}\n')
+
+    def _write_initial(self) -> None:
+        initial = ", ".join(self._states(self._result.initial(), final=False))
+        self._out.write(f'"initial": [{initial}],\n')
 
 
 class JsonLinesWriter(_ItemWriter):
     """Writes the items of ``steps``, or those of ``final``, one a line.
 
-    With the input's cells it is always ``steps``: each item has a row of them.
+    With the input's fields it is always ``steps``: each item has a row of them.
     """
 
     def rows(self, rows: Rows) -> None:
@@ -175,10 +177,5 @@ class JsonLinesWriter(_ItemWriter):
     def end(self, error: ValueError | None) -> None:
         """Write the final states, if it is these."""
         if self._result.last and not self._result.header and not error:
-            final = self._states(self._result.final(), "\n", final=True)
-            self._out.write(final and f"{final}\n")
-
-
-def _object(names: Sequence[str], values: Iterable[str]) -> str:
-    items = dict(zip(names, values, strict=True)).items()
-    return "{" + ", ".join(f"{name}: {value}" for name, value in items) + "}"
+            states = self._states(self._result.final(), final=True)
+            self._out.writelines(f"{state}\n" for state in states)

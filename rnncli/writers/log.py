@@ -2,7 +2,6 @@
 
 import csv
 import json
-import os
 from collections.abc import Callable
 from io import StringIO
 from typing import Any, TextIO
@@ -14,8 +13,6 @@ from rnncli.model.errors import InputError
 from rnncli.writers.result import Result, Style
 from rnncli.writers.selection import Writer
 
-# Bytes read at once.
-_CHUNK = 1 << 20
 # A message shows so many characters of a line.
 _SHOWN = 100
 # Every row of JSON lines starts with so many characters: `{"t": `.
@@ -35,101 +32,57 @@ def continue_log(
     An unfinished last line is cut off. A killed run or a power loss can leave
     it, and with a row behind it, it could be read as numbers that never were.
     """
-    if not (log.readable() and log.seek(0, os.SEEK_END)):
+    if not (log.readable() and log.seekable()):
         return style, ""
+    end = place = quotes = log.seek(0)
+    for line in log.buffer:
+        place, quotes = place + len(line), quotes + line.count(b'"')
+        if line.endswith(b"\n") and (is_json or quotes % 2 == 0):  # no line end within a field
+            end = place
     own = StringIO()
     writer = begin(own, result._replace(keys=[("",) * len(result.key_columns)]), style)
-    writer.rows(_row_of_zeros(result))
+    writer.rows(_make_row(result))
     writer.end(None)
-    end = _end_of_lines(log) if is_json else _end_of_quoted_lines(log)
     log.seek(0)
-    begun = not end and _begins(log, own.getvalue(), is_json=is_json)
-    if not begun and _kind(log, style, is_json=is_json) != _kind(own, style, is_json=is_json):
-        found, expected = map(_first_line, (log, own))
-        raise InputError(
-            log.name,
-            f"its first line is {found}, this run's would be {expected}",
-            "`follow` adds to a file: give `output` another one",
-        )
+    first, expected = log.readline(), own.getvalue().partition("\n")[0] + "\n"
+    begun = expected.startswith(first) or (is_json and first.startswith(expected[:_SAME]))
+    fits = _outline(log, style, is_json=is_json) == _outline(own, style, is_json=is_json)
+    if not (fits or (begun and not end)):
+        first, expected = (repr(line.rstrip("\n")[:_SHOWN]) for line in (first, expected))
+        what = f"its first line is {first}, this run's would be {expected}"
+        raise InputError(log.name, what, "`follow` adds to a file: give `output` another one")
     log.buffer.seek(end)
     unfinished = log.buffer.read().decode("utf-8", "backslashreplace")
     log.buffer.truncate(end)
     return style._replace(header=style.header and not end), unfinished
 
 
-def _begins(log: TextIO, line: str, *, is_json: bool) -> bool:
-    """Return whether a file is the beginning of a line."""
-    begin = log.read(len(line))
-    return line.startswith(begin) or (is_json and begin.startswith(line[:_SAME]))
-
-
-def _end_of_lines(log: TextIO) -> int:
-    """Return where the last whole line of a file ends, in bytes."""
-    data = log.buffer
-    place = data.seek(0, os.SEEK_END)
-    while place:
-        start = max(0, place - _CHUNK)
-        data.seek(start)
-        last = data.read(place - start).rfind(b"\n")
-        if last >= 0:
-            return start + last + 1
-        place = start
-    return 0
-
-
-def _end_of_quoted_lines(log: TextIO) -> int:
-    """Return where the last whole line of CSV ends: not between two ``"``, within a cell."""
-    data = log.buffer
-    place = end = data.seek(0)
-    inside = False
-    while piece := data.read(_CHUNK):
-        for number, text in enumerate(piece.split(b'"')):
-            if number:
-                inside, place = not inside, place + 1
-            last = -1 if inside else text.rfind(b"\n")
-            if last >= 0:
-                end = place + last + 1
-            place += len(text)
-    return end
-
-
-def _row_of_zeros(result: Result) -> Rows:
-    """Return a row of a run with zeros for what it computes."""
+def _make_row(result: Result) -> Rows:
+    """Return a row of zeros as the run gives it."""
     h, c, y = (
-        np.zeros((1, sum(part.width for part in result.values if part.array == name)))
+        np.zeros((1, sum(layer.width for layer in result.values if layer.array == name)))
         for name in ("h", "c", "y")
     )
-    return Rows(
-        t=np.ones(1, np.intp),
-        x=np.zeros((1, len(result.columns))),
-        h=h,
-        key=np.zeros(1, np.intp) if result.key_columns else None,
-        cells=[[""] * len(result.header)] if result.header else None,
-        c=c,
-        y=y,
-    )
+    number = np.zeros(1, np.intp)
+    key = number if result.key_columns else None
+    cells = [[""] * len(result.header)] if result.header else None
+    return Rows(np.zeros((1, len(result.columns))), key, None, cells, number, h, y, c)
 
 
-def _kind(text: TextIO, style: Style, *, is_json: bool) -> Any:
-    """Return the header of CSV, without one the number of its cells, or the outline of JSON."""
+def _outline(text: TextIO, style: Style, *, is_json: bool) -> Any:
+    """Return the header of CSV, without one the number of its fields, or the outline of JSON."""
     text.seek(0)
     try:
         if is_json:
-            return _outline(json.loads(text.readline()))
+            return _blank(json.loads(text.readline()))
         row = next(csv.reader(text, delimiter=style.delimiter), [])
         return row if style.header else len(row)
     except (ValueError, csv.Error, RecursionError):  # no rows of any kind
         return None
 
 
-def _outline(value: Any) -> Any:
+def _blank(value: Any) -> Any:
     """Return a JSON value with None for all but its names and lengths."""
     if isinstance(value, dict):
-        return {name: _outline(part) for name, part in value.items()}
-    return [_outline(part) for part in value] if isinstance(value, list) else None
-
-
-def _first_line(text: TextIO) -> str:
-    text.seek(0)
-    line = text.readline().rstrip("\n")
-    return repr(line if len(line) <= _SHOWN else f"{line[:_SHOWN]}...")
+        return {name: _blank(each) for name, each in value.items()}
+    return [*map(_blank, value)] if isinstance(value, list) else None

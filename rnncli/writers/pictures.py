@@ -1,4 +1,4 @@
-"""What pictures in a terminal share: a few columns of it for many steps, and their time."""
+"""Pictures in a terminal: a few columns of it for many steps, and their time."""
 
 from abc import abstractmethod
 from collections.abc import Sequence
@@ -10,15 +10,15 @@ import numpy as np
 from rnncli.engine.rows import Rows
 from rnncli.model.arrays import Integers
 from rnncli.model.errors import printable
-from rnncli.writers.bins import Sequences
 from rnncli.writers.grid import console_on, write_note
 from rnncli.writers.model import model_line
 from rnncli.writers.result import Result, Style
+from rnncli.writers.strip import Bins, Strips
 
 # Bins for each column of the screen, which `Bins.fitted` merges to as many or a few less.
 _FINE = 32
 # Blanks between the marks of an axis, at least.
-_APART = 2
+_BLANKS = 2
 
 
 class Picture:
@@ -29,11 +29,11 @@ class Picture:
     def __init__(self, out: TextIO, result: Result, style: Style) -> None:  # noqa: ARG002
         self.out, self.result, self.console = out, result, console_on(out)
         self.ascii_only = self.console.options.ascii_only
-        self.sequences = Sequences(result, self.features, _FINE * max(1, self.console.width))
+        self.strips = Strips(result, self.features, _FINE * max(1, self.console.width))
 
     def rows(self, rows: Rows) -> None:
         """Add rows."""
-        self.sequences.add(rows)
+        self.strips.add(rows)
 
     def end(self, error: ValueError | None) -> None:  # noqa: ARG002
         """Draw what has come."""
@@ -41,7 +41,7 @@ class Picture:
             self.print((model_line(self.result.model), "bold"), wrap=True)
             note = self.draw()
         self.console.file.write(drawn.get())  # a terminal's stream that takes colours
-        write_note(self.out, f"{note} {self.sequences.note()}".strip())
+        write_note(self.out, f"{note} {self.strips.note()}".strip())
 
     @abstractmethod
     def draw(self) -> str:
@@ -51,9 +51,8 @@ class Picture:
         """Print pieces of a line and their styles; what does not fit is cut off, or wrapped."""
         from rich.text import Text
 
-        self.console.print(
-            Text.assemble(*pieces), overflow="fold" if wrap else "crop", no_wrap=not wrap
-        )
+        line = Text.assemble(*pieces)
+        self.console.print(line, overflow="fold" if wrap else "crop", no_wrap=not wrap)
 
     def print_title(self, title: str) -> None:
         """Print which sequence is below."""
@@ -72,19 +71,19 @@ class Picture:
         return [set_cell_size(name, width) for name in short], width
 
     def print_time(
-        self, t: Integers, places: Integers, left: int, room: int, signs: Sequence[str]
+        self, bins: Bins, places: Integers, left: int, room: int, signs: Sequence[str]
     ) -> None:
-        """Print an axis of a corner, ticks and a rule, and marks under the ticks."""
-        tick, corner, rule = signs
+        """Print the corner of an axis, its ticks and its rule, and marks under the ticks."""
+        corner, tick, rule = signs
         ticks = marks = ""
-        for mark, place in _marks(t, places, room):
+        for mark, place in _choose_marks(bins.ends()[0][:, 0].astype(int), places, room):
             ticks, marks = f"{ticks:{place}}{tick}", f"{marks:{place}}{mark}"
         line = f"{ticks:{room}}".replace(" ", rule).rstrip()
         self.print((f"{'':{left - 1}}{corner}{line}", "dim"))
         self.print((f"{'t':{left}.{left}}", "dim"), (marks, ""))
 
 
-def _marks(t: Integers, places: Integers, width: int) -> list[tuple[str, int]]:
+def _choose_marks(t: Integers, places: Integers, width: int) -> list[tuple[str, int]]:
     """Choose marks at the first t and at round ones, as close as they can be read."""
     if not len(t):
         return []
@@ -95,9 +94,9 @@ def _marks(t: Integers, places: Integers, width: int) -> list[tuple[str, int]]:
             continue
         times = np.arange(first // step + 1, last // step + 1) * step
         at = places[np.searchsorted(t, times, "right") - 1].tolist()
-        free = len(begin[0]) + _APART
-        named = zip(map(str, times.tolist()), at, strict=True)
-        marks = [begin, *((mark, a) for mark, a in named if free <= a <= width - len(mark))]
-        if all(b >= a + len(mark) + _APART for (mark, a), (_, b) in pairwise(marks)):
+        marks = [(str(time), a) for time, a in zip(times.tolist(), at, strict=True)]
+        free = len(begin[0]) + _BLANKS
+        marks = [begin, *((mark, a) for mark, a in marks if free <= a <= width - len(mark))]
+        if all(b >= a + len(mark) + _BLANKS for (mark, a), (_, b) in pairwise(marks)):
             return marks
     return [begin]

@@ -1,59 +1,20 @@
 """Lines of dots in a terminal: the input above, each unit below, time from left to right."""
 
-from typing import NamedTuple
-
 import numpy as np
 
 from rnncli.model.arrays import Floats, Integers, Truths
-from rnncli.writers.bins import times
 from rnncli.writers.pictures import Picture
 
 # Lines of a panel, those with which it has a blank one below, and those that stand beside panels.
 _LEAST, _MOST, _APART, _BESIDE = 2, 6, 4, 6
-
-
-class Dots(NamedTuple):
-    """Characters of dots, by the sum of what its dots add, (rows, columns), and of the axes."""
-
-    values: Integers
-    characters: str
-    axis: str
-    end: str  # of the axis, beside a value
-    signs: str  # tick, corner and rule of the axis of time
-
-
-_BRAILLE = Dots(
+# What each dot of a character adds, the characters by the sum, and the signs of the axes: beside
+# a line, beside a value, the corner, a tick and the rule.
+_BRAILLE = (
     np.array([[0x01, 0x08], [0x02, 0x10], [0x04, 0x20], [0x40, 0x80]]),
     " " + "".join(chr(0x2800 + n) for n in range(1, 256)),
-    *("│", "┤", "┬└─"),
+    ("│", "┤", "└", "┬", "─"),
 )
-_ASCII = Dots(np.array([[1], [2]]), " '.:", "|", "|", "++-")
-
-
-class Panel(NamedTuple):
-    """A feature or a unit: its name, its style, and the ends of its axis."""
-
-    name: str
-    style: str
-    least: float
-    greatest: float
-
-    def row(self, values: Floats, rows: int) -> Floats:
-        """Return in which of so many rows values stand, from the greatest in the second down.
-
-        The first is between this line and the one above.
-        """
-        # By halves: the whole span may overflow.
-        span = self.greatest / 2 - self.least / 2
-        return 1 + (self.greatest / 2 - values / 2) / span * (rows - 2)
-
-    def marks(self, lines: int, tall: int) -> list[str]:
-        """Return the values that stand beside its lines of so many dots, and empty text."""
-        marks = [f"{self.greatest:.3g}", *[""] * (lines - 2), f"{self.least:.3g}"]
-        zero = round(float(self.row(np.zeros(()), tall * lines))) // tall
-        if self.least < 0 < self.greatest and 1 < zero < lines - 2:
-            marks[zero] = "0"
-        return marks
+_ASCII = np.array([[1], [2]]), " '.:", ("|", "|", "+", "+", "-")
 
 
 class PlotWriter(Picture):
@@ -68,30 +29,46 @@ class PlotWriter(Picture):
 
     def draw(self) -> str:
         """Draw the panels of each sequence, and the time below."""
-        dots = _ASCII if self.ascii_only else _BRAILLE
-        tall, wide = dots.values.shape
-        panels, named = self._panels()
-        lines = max(_LEAST, (self.console.height - _BESIDE) // len(panels))
+        dots, characters, (axis, end, *signs) = _ASCII if self.ascii_only else _BRAILLE
+        tall, wide = dots.shape
+        features = self.result.columns[: self.features]
+        every = [*features, *self.result.units]
+        names, named = self.fit(every, max(4, self.console.width // 5))
+        styles = ["cyan"] * len(features) + [""] * len(self.result.units)
+        lows, highs = self._choose_scales(len(features))
+        lines = max(_LEAST, (self.console.height - _BESIDE) // len(every))
         apart = lines >= _APART
         lines = min(lines - apart, _MOST)
-        marks = [panel.marks(lines, tall) for panel in panels]
+        rows = lines * tall
+        marks = []
+        for low, high in zip(lows, highs, strict=True):
+            marks.append([f"{high:.3g}", *[""] * (lines - 2), f"{low:.3g}"])
+            zero = round(float(_find_row(np.zeros(()), low, high, rows))) // tall
+            if low < 0 < high and 1 < zero < lines - 2:
+                marks[-1][zero] = "0"
         beside = 1 + max(len(mark) for each in marks for mark in each)
-        room = max(1, self.console.width - named - beside - 1)
-        for title, bins in zip(self.sequences.titles(), self.sequences.bins.values(), strict=True):
+        left = named + beside + 1
+        room = max(1, self.console.width - left)
+        for title, bins in self.strips:
             self.print_title(title)
             bins = bins.fitted(room * wide)
-            least, greatest = bins.ends()
+            least, greatest = (each[:, 1:] for each in bins.ends())
             places = np.rint(np.linspace(0, room * wide - 1, len(least))).astype(int)
-            for n, panel in enumerate(panels, start=1):
-                if apart and n > 1:
-                    self.print((f"{'':{named + beside}}{dots.axis}", "dim"))
-                up, down = (panel.row(each[:, n], lines * tall) for each in (greatest, least))
-                text = _characters(_dots(up, down, places, (lines * tall, room * wide)), dots)
-                names = [panel.name, *[" " * named] * (lines - 1)]
-                for name, mark, line in zip(names, marks[n - 1], text, strict=True):
-                    left = f"{name}{mark:>{beside}}{dots.end if mark else dots.axis}"
-                    self.print((left, "dim"), (line.rstrip(), panel.style))
-            self.print_time(times(bins), places // wide, named + beside + 1, room, dots.signs)
+            up = _find_row(greatest, lows, highs, rows)
+            down = _find_row(least, lows, highs, rows)
+            for n, name in enumerate(names):
+                if apart and n:
+                    self.print((f"{'':{left - 1}}{axis}", "dim"))
+                drawn = _connect(up[:, n], down[:, n], places, (rows, room * wide))
+                cells = drawn.reshape(lines, tall, room, wide)
+                for line, sums in enumerate(np.einsum("aibj,ij->ab", cells, dots).tolist()):
+                    mark = marks[n][line]
+                    label = (
+                        f"{' ' * named if line else name}{mark:>{beside}}{end if mark else axis}"
+                    )
+                    text = "".join(characters[n] for n in sums).rstrip()
+                    self.print((label, "dim"), (text, styles[n]))
+            self.print_time(bins, places // wide, left, room, signs)
             if bins.size > 1:
                 which = "from their least value to their greatest"
                 self.print((f"{bins.size} steps a column of dots, {which}", "dim"), wrap=True)
@@ -99,24 +76,28 @@ class PlotWriter(Picture):
         first = f"These are the first {self.features} of {count} features of the input."
         return first if count > self.features else ""
 
-    def _panels(self) -> tuple[list[Panel], int]:
-        """Return a panel for each feature, with an axis of its own, and for each column of CSV."""
-        features = self.result.columns[: self.features]
-        names, width = self.fit([*features, *self.result.units], max(4, self.console.width // 5))
-        axes = np.array([*map(str, range(len(features))), *self.result.arrays])
-        least, greatest = (each[1:] for each in self.sequences.ends())
-        ends = {}
+    def _choose_scales(self, features: int) -> tuple[Floats, Floats]:
+        """Return the ends of the axis of each panel: a feature's own, those of a whole array."""
+        axes = np.array([*map(str, range(features)), *self.result.arrays])
+        least, greatest = (each[1:] for each in self.strips.ends())
         for axis in dict.fromkeys(axes):
             low = float(np.nan_to_num(np.fmin.reduce(least[axes == axis])))
             high = float(np.nan_to_num(np.fmax.reduce(greatest[axes == axis])))
             apart = (abs(low) / 2 or 1.0) if low == high else 0
-            ends[axis] = low - apart, high + apart
-        styles = ["cyan"] * len(features) + [""] * len(self.result.units)
-        every = zip(names, styles, axes, strict=True)
-        return [Panel(name, style, *ends[axis]) for name, style, axis in every], width
+            least[axes == axis], greatest[axes == axis] = low - apart, high + apart
+        return least, greatest
 
 
-def _dots(up: Floats, down: Floats, places: Integers, shape: tuple[int, int]) -> Truths:
+def _find_row(values: Floats, low: Floats, high: Floats, rows: int) -> Floats:
+    """Return in which of so many rows values stand, from the greatest in the second down.
+
+    The first is between this line and the one above.
+    """
+    # By halves: the whole span may overflow.
+    return 1 + (high / 2 - values / 2) / (high / 2 - low / 2) * (rows - 2)
+
+
+def _connect(up: Floats, down: Floats, places: Integers, shape: tuple[int, int]) -> Truths:
     """Return where the dots of a line are, which goes from `up` to `down` at each place.
 
     Between the places of steps it is straight; between neighbouring columns
@@ -132,12 +113,3 @@ def _dots(up: Floats, down: Floats, places: Integers, shape: tuple[int, int]) ->
     up[:-1] = np.fmin(up[:-1], rise + 1)
     row = np.arange(rows)[:, None]
     return (up <= row) & (row <= down)
-
-
-def _characters(drawn: Truths, dots: Dots) -> list[str]:
-    """Return dots as lines of characters."""
-    tall, wide = dots.values.shape
-    rows, columns = drawn.shape
-    cells = drawn.reshape(rows // tall, tall, columns // wide, wide)
-    numbers = np.einsum("aibj,ij->ab", cells, dots.values).tolist()
-    return ["".join(dots.characters[n] for n in line) for line in numbers]

@@ -1,4 +1,4 @@
-"""Which of the rows are shown: writers around a writer."""
+"""Writers around a writer, which choose the rows that are shown."""
 
 from collections.abc import Callable
 from typing import NamedTuple, Protocol
@@ -17,7 +17,7 @@ class Writer(Protocol):
         """Write rows, at least one."""
 
     def end(self, error: ValueError | None) -> None:
-        """Write what stands behind the rows; with an error, complete what was written."""
+        """Write the end of a result; with an error, complete what was written."""
 
 
 class Begun:
@@ -41,10 +41,7 @@ class Begun:
 
 
 class Selection(NamedTuple):
-    """Which steps of each sequence are shown; None is no limit.
-
-    Both together: the first and the last, none of them twice.
-    """
+    """How many of the first and last steps of each sequence are shown; None is no limit."""
 
     head: int | None = None
     tail: int | None = None
@@ -72,9 +69,9 @@ class Selected:
         self._head, self._tail = selection.head or 0, selection.tail or 0
         # By sequence: the steps of earlier runs, and the number of the latest step.
         self._resumed, self._latest = resumed, np.zeros_like(resumed)
-        self._waiting: list[Rows] = []
+        self._first: list[Rows] = []
         self._last: list[Rows] = []
-        self._left = 0  # rows in them when others were last dropped
+        self._left = 0  # rows in the latter when others were last dropped
 
     def rows(self, rows: Rows) -> None:
         """Take rows of any sequences."""
@@ -82,14 +79,22 @@ class Selected:
         room = (0, max(0, key.max(initial=0) + 1 - len(self._resumed)))
         self._resumed, self._latest = np.pad(self._resumed, room), np.pad(self._latest, room)
         first = rows.t - self._resumed[key] <= self._head
-        self._pass_on(rows.take(first))
+        self._first.append(rows.take(first))
+        if _count(self._first) >= BLOCK_STEPS:
+            self._pass_on()
         if self._tail:
             self._latest[key] = rows.t  # of several steps the last counts
-        if self._tail and not first.all():
             self._last.append(rows.take(~first))
             # Seldom, as blocks may be small.
-            if sum(len(each.t) for each in self._last) >= BLOCK_STEPS + 2 * self._left:
+            if _count(self._last) >= BLOCK_STEPS + 2 * self._left:
                 self._drop()
+
+    def end(self, error: ValueError | None) -> None:
+        """Pass the last rows on."""
+        self._drop()
+        self._first += self._last
+        self._pass_on()
+        self._writer.end(error)
 
     def _drop(self) -> None:
         """Drop rows that are no longer among the last."""
@@ -98,30 +103,16 @@ class Selected:
             rows = rows.take(self._latest[_keys(rows)] - rows.t < self._tail)
             self._last, self._left = [rows], len(rows.t)
 
-    def _pass_on(self, rows: Rows) -> None:
-        if len(rows.t):
-            self._waiting.append(rows)
-        if sum(len(each.t) for each in self._waiting) >= BLOCK_STEPS:
-            self._flush()
-
-    def _flush(self) -> None:
-        if self._waiting:
-            self._writer.rows(join(self._waiting))
-            self._waiting = []
-
-    def end(self, error: ValueError | None) -> None:
-        """Pass the last rows on."""
-        self._drop()
-        for rows in self._last:
-            self._pass_on(rows)
-        self._flush()
-        self._writer.end(error)
+    def _pass_on(self) -> None:
+        if _count(self._first):
+            self._writer.rows(join(self._first))
+        self._first = []
 
 
 class Last(Selected):
     """Waits for the end of a run, and passes the final state of each sequence on as its one row.
 
-    Where the input's cells are written too, these are those of the last row of each sequence, in
+    Where the input's fields are written too, these are those of the last row of each sequence, in
     the order of the input. A run that fails writes nothing.
     """
 
@@ -139,26 +130,25 @@ class Last(Selected):
         if error:
             return
         result, shape = self._begun.result, tuple[int, ...]()
-        final, keyed = result.final().rows(), bool(result.key_columns)
-        if result.header:
-            self._drop()
-            blocks = [_with_states(block, final) for block in self._last]
+        rows, keyed = result.final().rows(), bool(result.key_columns)
+        if not result.header:
+            rows = rows._replace(key=np.arange(len(rows.t)) if keyed else None)
+            shape = (len(rows.t), *((1,) if keyed and not self._one_row else ()))
         else:
-            blocks = [final._replace(key=np.arange(len(final.t)) if keyed else None)]
-            shape = (len(final.t), *((1,) if keyed and not self._one_row else ()))
+            self._drop()
+            last = join(self._last) if self._last else rows.cut(0, 0)
+            n = _keys(last)
+            c, y = (each if each is None else each[n] for each in (rows.c, rows.y))
+            rows = last._replace(h=rows.h[n], c=c, y=y)
         self._begun.result = result._replace(columns=(), shape=shape)
-        for rows in blocks:
+        if len(rows.t):
             self._begun.rows(rows)
         self._begun.end(None)
 
 
-def _with_states(block: Rows, final: Rows) -> Rows:
-    """Put the final state of its sequence into each row of a block."""
-    n = _keys(block)
-    y = None if final.y is None else final.y[n]
-    c = None if final.c is None else final.c[n]
-    return block._replace(h=final.h[n], c=c, y=y)
+def _count(blocks: list[Rows]) -> int:
+    return sum(len(rows.t) for rows in blocks)
 
 
-def _keys(block: Rows) -> Integers:
-    return np.zeros_like(block.t) if block.key is None else block.key
+def _keys(rows: Rows) -> Integers:
+    return np.zeros_like(rows.t) if rows.key is None else rows.key

@@ -3,18 +3,41 @@
 import os
 import stat
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from io import TextIOWrapper
-from typing import TextIO, cast
+from io import TextIOWrapper, UnsupportedOperation
+from typing import Any, NoReturn, TextIO, cast
 
+from rnncli.model.errors import printable
 from rnncli.storage import check_writable, writing
 from rnncli.storage.local import descriptor
 from rnncli.storage.replacement import sync
-from rnncli.writers.screen import Screen
 
 # Of gzip, 0 to 9: as small as 9 within some percent, in a third of the time.
 _LEVEL = 6
+
+
+class Screen:
+    """A text stream that passes only printable lines on to a terminal, none that control it."""
+
+    def __init__(self, terminal: TextIO) -> None:
+        self.terminal = terminal  # takes colours too, if written to directly
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.terminal, name)
+
+    def fileno(self) -> NoReturn:
+        """Raise an error: writing to the descriptor would bypass this stream."""
+        raise UnsupportedOperation("fileno")
+
+    def write(self, text: str) -> int:
+        """Write text, line by line."""
+        return self.terminal.write("\n".join(map(printable, text.split("\n"))))
+
+    def writelines(self, texts: Iterable[str]) -> None:
+        """Write texts."""
+        for text in texts:
+            self.write(text)
 
 
 def is_stdout(path: str | None) -> bool:
@@ -54,16 +77,16 @@ def destination(path: str | None, *, append: bool = False) -> Iterator[TextIO]:
     """
     if path is not None and not is_stdout(path):
         with writing(path, append=append) as file:
-            if not is_packed(path):
-                yield cast(TextIO, Screen(file)) if file.isatty() else file
-                return
-            import gzip  # 5 ms that most runs do not need
+            if is_packed(path):
+                import gzip  # 5 ms that most runs do not need
 
-            with (
-                gzip.GzipFile("", "wb", _LEVEL, file.buffer, mtime=0) as packed,
-                TextIOWrapper(packed, file.encoding, file.errors, newline="") as text,
-            ):
-                yield text
+                with (
+                    gzip.GzipFile("", "wb", _LEVEL, file.buffer, mtime=0) as packed,
+                    TextIOWrapper(packed, file.encoding, file.errors, newline="") as text,
+                ):
+                    yield text
+            else:
+                yield cast(TextIO, Screen(file)) if file.isatty() else file
         return
     if sys.stdout is None:
         raise OSError(None, "closed", "standard output")

@@ -1,12 +1,11 @@
 """States as a table for people: a row for every t."""
 
-from functools import cache
+from itertools import chain
 from typing import TextIO
 
 from rnncli.engine.rows import Rows, join
-from rnncli.model.errors import printable
-from rnncli.writers.digits import Words, by_key, floats, integers, rows_of_text, text_of, words_of
-from rnncli.writers.grid import GAP, Heading, draw_cells, page_rows, write_note
+from rnncli.writers.digits import texts
+from rnncli.writers.grid import GAP, Column, draw, page_rows, write_note
 from rnncli.writers.model import model_line
 from rnncli.writers.result import Result, Style
 
@@ -25,23 +24,20 @@ class TableWriter:
 
     def __init__(self, out: TextIO, result: Result, style: Style) -> None:
         self._out, self._result, self._style = out, result, style
-        self._labels = [*result.key_columns, "t"]
-        self._headings = [
-            *(Heading(name, "dim") for name in self._labels),
-            *(Heading(name, "cyan") for name in result.columns),
-            *map(Heading, result.units),
-        ]
-        self._title, self._initial = model_line(result.model), self._initial_cells()
+        self._labels = len(result.key_columns) + 1
+        names = [*result.key_columns, "t", *result.columns, *result.units]
+        styles = ["dim"] * self._labels + ["cyan"] * len(result.columns) + [""] * len(result.units)
+        self._columns = [*zip(names, styles, strict=True)]
+        self._title, self._initial = model_line(result.model), self._initial_row()
         self._whole = result.last or not out.isatty()
         self._first: list[Rows] = []
         self._latest: list[Rows] = []
         self._count = 0
-        self._label = cache(lambda n: "".join(f"{printable(cell)}\n" for cell in result.keys[n]))
 
     def rows(self, rows: Rows) -> None:
         """Draw a block of results, or hold its ends."""
         if self._whole:
-            page = page_rows(len(self._headings))
+            page = page_rows(len(self._columns))
             for start in range(0, len(rows.t), page):
                 self._draw(self._cells(rows.cut(start, start + page)))
         else:
@@ -55,13 +51,12 @@ class TableWriter:
         """Draw the rows that are held, and note what is left out."""
         notes = []
         if not self._count:
-            self._draw("")
+            self._draw()
         elif not self._whole and self._count <= LONG:
             self._draw(self._cells(join(self._first)))
         elif not self._whole:
             first = self._cells(join(self._first).cut(0, SHOWN_AT_ENDS))
-            gap = f"{GAP}\n" * len(self._headings)
-            self._draw(first + gap + self._cells(self._latest[0]))
+            self._draw(first, [[GAP]] * len(self._columns), self._cells(self._latest[0]))
             notes.append(
                 f"Rows {SHOWN_AT_ENDS + 1} to {self._count - SHOWN_AT_ENDS} are not shown "
                 f"({self._count - 2 * SHOWN_AT_ENDS} steps): `output` FILE.csv has all."
@@ -70,41 +65,36 @@ class TableWriter:
             notes.append(f"Rounded to {self._style.digits} digits after the point (`digits`).")
         write_note(self._out, self._style.worded(" ".join(notes)))
 
-    def _draw(self, cells: str) -> None:
-        """Draw a page, the first below the model and the initial state."""
-        cells = self._initial + cells
-        draw_cells(self._out, self._title, self._headings, len(self._labels), cells)
-        self._title = self._initial = ""
+    def _draw(self, *blocks: list[list[str]]) -> None:
+        """Draw a page of blocks of columns, the first page below the model and initial state."""
+        columns = []
+        for n, (name, style) in enumerate(self._columns):
+            cells = [*chain(self._initial[n : n + 1], *(block[n] for block in blocks))]
+            columns.append(Column(name, cells, style))
+        draw(self._out, self._title, columns[: self._labels], columns[self._labels :])
+        self._title, self._initial = "", []
 
-    def _initial_cells(self) -> str:
-        """Return the cells of the initial state; empty text if it has no row."""
-        result, digits = self._result, self._style.digits
+    def _initial_row(self) -> list[str]:
+        """Return the cells of the initial state, if it has a row."""
+        result = self._result
         if result.last or result.key_columns or not result.forward or "h" not in result.shown:
-            return ""
+            return []
         initial = result.initial()
         h, c = (layer["h"] for layer in initial.layers), (each for each in initial.c if each.size)
-        parts = [integers(initial.t), words_of(["\n" + "\n" * len(result.columns)])]
+        cells = [str(initial.t[0]), *[""] * len(result.columns)]
         for columns in result.values:
             if columns.array in result.shown and columns.width:
                 of = c if columns.array == "c" else h if columns.name.endswith("h") else None
-                if of is None:
-                    parts.append(words_of(["\n" * columns.width]))
-                else:
-                    parts += [floats(next(of), "", "\n", digits), words_of(["\n"])]
-        return text_of(parts)
+                width = columns.width
+                cells += [""] * width if of is None else texts(next(of)[0], self._style.digits)
+        return cells
 
-    def _cells(self, rows: Rows) -> str:
-        """Return the cells of rows, each with a line end behind it."""
-        values, digits = self._result.rows(rows), self._style.digits
-
-        def parts_of(some: slice) -> list[Words]:
-            return [
-                *(() if rows.key is None else [by_key(rows.key[some], self._label)]),
-                integers(rows.t[some]),
-                floats(rows.x[some], "\n", "\n", digits, "") if rows.x.shape[1] else words_of([""]),
-                floats(values[some], "\n", "\n", digits),
-                words_of(["\n"]),
-            ]
-
-        width = 2 * (rows.x.shape[1] + values.shape[1]) + 4
-        return "".join(rows_of_text(len(rows.t), width, parts_of))
+    def _cells(self, rows: Rows) -> list[list[str]]:
+        """Return the cells of rows, column by column."""
+        keys = [] if rows.key is None else [self._result.keys[n] for n in rows.key.tolist()]
+        return [
+            *map(list, zip(*keys, strict=True)),
+            [*map(str, rows.t.tolist())],
+            *texts(rows.x.T, self._style.digits, ""),
+            *texts(self._result.rows(rows).T, self._style.digits),
+        ]

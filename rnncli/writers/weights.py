@@ -8,10 +8,9 @@ import numpy as np
 
 from rnncli.model.arrays import Floats
 from rnncli.model.network import Network
-from rnncli.writers.digits import joined, texts
-from rnncli.writers.grid import GAP, Heading, draw_cells, page_rows, write_note
+from rnncli.writers.digits import texts
+from rnncli.writers.grid import GAP, Column, draw, ends_shown, page_rows, with_gaps, write_note
 from rnncli.writers.model import model_line
-from rnncli.writers.screen import ends_shown
 
 # On a terminal a larger array shows only its first and last rows and columns.
 LARGE = 64
@@ -27,8 +26,10 @@ def write_weights_json(out: TextIO, network: Network, model: Mapping[str, Any]) 
     separator = ""
     for place, gates, arrays in _arrays(network):
         head = json.dumps(place | ({"gates": gates} if len(gates) > 1 else {}))
-        rows = ",\n".join(f'"{name}": {_rows(array)}' for name, array in arrays.items())
-        out.write(f"{separator}{head[:-1]},\n{rows}}}")
+        out.write(f"{separator}{head[:-1]}")
+        for name, array in arrays.items():
+            out.write(f',\n"{name}": {_nest(texts(array))}')
+        out.write("}")
         separator = ",\n"
     out.write("]}\n")
 
@@ -43,12 +44,13 @@ def write_weights_table(
         number, *direction = map(str, place.values())
         where = f"{', '.join([f'layer {number}', *direction])}: " if len(every) > 1 else ""
         for name, array in arrays.items():
-            rows = [f"{_ROWS.get(name, '')}{i}" for i in range(len(array))]
+            matrix = array.reshape(-1, *array.shape[-1:] or (1,))
+            rows = [f"{_ROWS.get(name, '')}{i}" for i in range(len(matrix))]
             out.write("\n")
             title = f"{where}{name}  {array.shape}"
             labels = rows if array.ndim > 1 else [""]
             blocks = _COLUMNS.get(name) or gates or ("x",)
-            if _draw_array(out, title, np.atleast_2d(array), labels, blocks):
+            if _draw_array(out, title, matrix, labels, blocks):
                 write_note(out, f"Only the first and last {SHOWN_AT_ENDS} are shown: {whole}.")
 
 
@@ -64,9 +66,12 @@ def _arrays(
             yield {"layer": number}, (), layer.arrays
 
 
-def _rows(array: Floats) -> str:
-    rows = [f"[{row}]" for row in joined(np.atleast_2d(array), ", ")]
-    return rows[0] if array.ndim == 1 else f"[{(',' + chr(10)).join(rows)}]"
+def _nest(values: Any) -> str:
+    """Write nested lists of numbers, a row a line."""
+    if isinstance(values, str):
+        return values
+    between = ",\n" if values and isinstance(values[0], list) else ", "
+    return f"[{between.join(map(_nest, values))}]"
 
 
 def _draw_array(
@@ -76,25 +81,18 @@ def _draw_array(
     size = array.shape[1] // len(blocks)
     rows = ends_shown(out, len(labels), LARGE, SHOWN_AT_ENDS)
     within = ends_shown(out, size, LARGE // len(blocks), SHOWN_AT_ENDS)
-    columns = [n * size + j for n in range(len(blocks)) for j in within]
-    middles = range(SHOWN_AT_ENDS, len(columns), 2 * SHOWN_AT_ENDS) if len(within) < size else ()
-
-    def with_gaps(cells: list[str]) -> list[str]:
-        for middle in reversed(middles):
-            cells.insert(middle, GAP)
-        return cells
-
-    names = with_gaps([f"{block}_{j}" for block in blocks for j in within])
-    headings = [Heading("", "dim"), *map(Heading, names)]
-    page = page_rows(len(columns))
+    names = [GAP if j is None else f"{block}_{j}" for block in blocks for j in within]
+    places = [n * size + j for n in range(len(blocks)) for j in within if j is not None]
+    page = page_rows(len(names))
     for start in range(0, len(rows), page):
-        shown = rows[start : start + page]
-        lines = [
-            [labels[i], *with_gaps(row)]
-            for i, row in zip(shown, texts(array[np.ix_(shown, columns)]), strict=True)
+        some = rows[start : start + page]
+        known = [i for i in some if i is not None]
+        cells = iter(texts(array[np.ix_(known, places)].T))
+        columns = [
+            Column(name, [GAP] * len(some) if name == GAP else with_gaps(next(cells), some))
+            for name in names
         ]
-        if len(rows) < len(labels):
-            lines.insert(SHOWN_AT_ENDS, [GAP] * len(headings))
-        draw_cells(out, title, headings, 1, "".join(f"{cell}\n" for line in lines for cell in line))
+        label = Column("", with_gaps([labels[i] for i in known], some), "dim")
+        draw(out, title, [label], columns)
         title = ""
-    return len(rows) < len(labels) or bool(middles)
+    return None in rows or None in within
