@@ -121,11 +121,6 @@ class Labels(np.ndarray[Any, np.dtype[np.int64]]):
         return [labels(each) for each in moved] if isinstance(moved, list) else labels(moved)
 
 
-def _cumulate(x: Any, axis: int) -> Integers:
-    a = label_of(x)
-    return np.broadcast_to(join_along(a, axis, keepdims=True), a.shape)
-
-
 def _pad(x: Any, widths: Any, **settings: Any) -> Integers:
     filled = {"constant_values": CONSTANT} if "constant_values" in settings else settings
     return np.pad(plain(x), widths, **filled)
@@ -166,11 +161,8 @@ def take(x: Any, indices: Any, axis: int) -> Labels:
 
 # What is not done with labels as with numbers.
 _OWN: dict[Any, Any] = {
-    np.cumsum: _cumulate,
     np.empty_like: lambda x: np.full(x.shape, CONSTANT),
     np.pad: _pad,
     np.take: lambda x, indices, axis: take(x, indices, axis),
-    np.tril: lambda x, _: label_of(x),
-    np.triu: lambda x, _: label_of(x),
     np.where: lambda condition, a, b: reduce(join, map(label_of, (condition, a, b))),
 }
