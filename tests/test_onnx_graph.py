@@ -236,6 +236,12 @@ REFUSED: list[tuple[str, str, Build]] = [
         "more values",
         lambda g: g.add("Relu", g.add("Expand", g.draw(1), g.array([MANY, MANY]))),
     ),
+    (
+        "Conv_2",
+        "more values",
+        lambda g: g.add("Conv", g.rows(), g.draw(2, 3, 3), pads=[MANY, MANY]),
+    ),
+    ("Slice_2", "no values", lambda g: part(g, g.rows(), 0, 0, 0)),
     # Operators.
     (
         "FusedMatMul_2",
@@ -359,12 +365,13 @@ def test_a_step_for_each_call(tmp_path: Path, size: str | int) -> None:
     assert not network.needs_whole_sequences
 
 
-def test_an_input_of_no_axes(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("axes", "why"), [((), "the number of axes"), ((MANY, MANY, 2), "needs more values")]
+)
+def test_an_input_that_is_not_labelled(tmp_path: Path, axes: Axes, why: str) -> None:
     graph = Graph()
     rows = graph.rows(rows=graph.add("MatMul", "x", graph.draw(2, 2)))
-    assert "the number of axes" in refusal(
-        write(tmp_path / "m.onnx", graph, rows, inputs={"x": ()})
-    )
+    assert why in refusal(write(tmp_path / "m.onnx", graph, rows, inputs={"x": axes}))
 
 
 @pytest.mark.nightly

@@ -58,24 +58,33 @@ def count_values(node: Node, given: Sequence[Any]) -> float:
     """Count the values that a node makes at most."""
     op, arrays = node.op, [each for each in given if each is not None]
     sizes = [each.size for each in arrays] or [1]
-    numbers = [np.abs(np.ravel(each).astype(np.float64)) for each in arrays[:3]]
     if op in ("ConstantOfShape", "Expand", "Tile"):
-        return float(prod(numbers[-1]) * (sizes[0] if len(arrays) > 1 else 1))
+        return float(prod(_numbers(arrays[-1])) * (sizes[0] if len(arrays) > 1 else 1))
     if op == "Range":
-        return float((numbers[0] + numbers[1])[0] / (numbers[2][0] or 1e-9))
-    if op == "Pad":
-        pads = np.abs(node.attributes.get("pads", numbers[1:2])).max(initial=0)
-        return float((max(given[0].shape) + 2 * pads) ** given[0].ndim)
+        begin, end, by = (_numbers(each)[0] for each in arrays)
+        return float((begin + end) / (by or 1e-9))
+    if op in ("Pad", "Conv", "MaxPool", "AveragePool"):
+        given_kernel = given[1].shape[2:] if op == "Conv" else node.attributes.get("kernel_shape")
+        kernel, dilations = _numbers(given_kernel or []), node.attributes.get("dilations") or 1
+        pads = _numbers(node.attributes.get("pads") or (arrays[1] if op == "Pad" else []))
+        shape, n = np.array(given[0].shape, float), len(pads) // 2
+        shape[len(shape) - n :] += pads[:n] + pads[n:]
+        shape[len(shape) - len(kernel) :] += kernel * dilations  # what auto_pad may add
+        return float(prod(shape) * (prod(kernel) + (len(given[1]) if op == "Conv" else 0)))
     if op == "Gather" and given[0].ndim:
         axis = node.attributes.get("axis", 0) % given[0].ndim
         return float(sizes[0] / max(given[0].shape[axis], 1) * sizes[1])
-    if op in ("MatMul", "Gemm", "Conv"):
+    if op in ("MatMul", "Gemm"):
         wide = sizes[0] / max(given[0].shape[-1:], default=1) * max(given[1].shape)
         return float(sum(sizes) + wide)
     try:
         return float(prod([*np.broadcast_shapes(*(each.shape for each in arrays))]))
     except (ValueError, RuntimeError):  # they do not fit, or have too many axes
         return float(sum(sizes))
+
+
+def _numbers(values: Any) -> NDArray[np.float64]:
+    return np.abs(np.ravel(values).astype(np.float64))
 
 
 def apply(

@@ -221,12 +221,9 @@ def _gather(x: Array, indices: Array, axis: int = 0) -> Array:
     return np.take(x, indices.astype(np.intp), axis)
 
 
-def _pad(x: Array, pads: Any, value: Any = None, axes: Any = None, mode: str = "constant") -> Array:
+def _pad(x: Array, pads: Any, value: Any = None, mode: str = "constant") -> Array:
     sizes = as_list(pads) or ()
-    along = as_list(axes) or tuple(range(x.ndim))
-    widths = [(0, 0)] * x.ndim
-    for place, axis in enumerate(along):
-        widths[axis] = sizes[place], sizes[place + len(along)]
+    widths = [*zip(sizes[: x.ndim], sizes[x.ndim :], strict=True)]
     if min(sizes, default=0) < 0 or mode not in ("constant", "reflect", "edge"):
         raise RefusedError(f"Pad of mode {mode!r:.20} is not read")
     if mode == "constant":

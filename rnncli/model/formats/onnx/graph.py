@@ -120,8 +120,8 @@ class Chain:
     @property
     def is_sure(self) -> bool:
         """Whether no other guess can be right."""
-        targets = [each.target for each in self.walk.layers.values() if each.target]
-        takes_rows = any(0 in self.count_taken([each]) for each in targets)
+        layers = self.walk.layers.values()
+        takes_rows = any(0 in self.count_taken([each.target]) for each in layers)
         return self.walk.doubt == 0 and bool(self.target or takes_rows or self.walk.unread)
 
     def find_output(self, value: Flow) -> Operand:
@@ -140,7 +140,6 @@ class Chain:
             self.last = self.find_last(value)
         if target.register < 0:
             raise RefusedError("gives a constant")
-        self.below(target)
         return target
 
     def find_last(self, value: Flow) -> str | None:
@@ -166,6 +165,7 @@ class Chain:
         walk = self.walk
         on_way = [n for n, node in walk.nodes.items() if walk.shared.needed & {*node.outputs}]
         layers = {n: each.part for n, each in walk.layers.items() if n not in walk.pairs}
+        layers |= walk.loose
         if self.target is None:
             every = {**layers, **walk.refused}
             self.parts = [every[name] for name in (walk.guess.x, *on_way) if name in every]
@@ -175,7 +175,7 @@ class Chain:
             self.make_parts(self.target)
         names = {part.name for part in self.parts}
         aside = [part for name, part in layers.items() if name not in names]
-        if not walk.layers and not any(part.kind in KINDS for part in walk.refused.values()):
+        if not layers and not any(part.kind in KINDS for part in walk.refused.values()):
             self.parts = _without_nodes(walk.shared.model, self.parts)
         if self.target is None:
             self.parts, aside = [*self.parts, *aside], []
@@ -192,9 +192,8 @@ class Chain:
         """Make the layers that give the output, the bottom one first."""
         layers = {layer.register: layer for layer in self.walk.layers.values()}
         below = [layers[register] for register in self.below(target)]
-        taken = self.count_taken([target, *(each.target for each in below if each.target)])
+        taken = self.count_taken([target, *(each.target for each in below)])
         for layer in below:
-            assert layer.target is not None
             self.make_steps(layer.target, layer.whole, taken)
             self.add(layer.part, layer.register)
         self.make_steps(target, self.whole, taken)
@@ -242,13 +241,9 @@ class Chain:
     def below(self, target: Operand) -> list[int]:
         """Return the registers of the recurrent layers below a target."""
         targets = {layer.register: layer.target for layer in self.walk.layers.values()}
-        found: set[int] = set()
-        waiting: list[Operand | None] = [target]
+        found, waiting = set[int](), [target]
         while waiting:
-            each = waiting.pop()
-            if each is None:
-                raise RefusedError("comes after what cannot be read")
-            new = {*self.count_taken([each])} & targets.keys() - found
+            new = {*self.count_taken([waiting.pop()])} & targets.keys() - found
             found |= new
             waiting += [targets[register] for register in new]
         return sorted(found)

@@ -68,14 +68,14 @@ class Unknown(NamedTuple):
 class Layer(NamedTuple):
     """A recurrent layer: its part, its register, its directions, and what it takes.
 
-    The target is None where that is not known; `whole` makes of it what the layer takes.
+    `whole` makes of the target what it takes, where that is not the rows themselves.
     """
 
     part: Part
     draft: Draft
     register: int
     ways: tuple[str, ...]
-    target: Operand | None
+    target: Operand
     whole: Whole | None = None
 
 
@@ -115,7 +115,7 @@ class Walk:
     def __init__(self, shared: Shared, guess: Guess, pairs: dict[str, str], *, ends: bool) -> None:
         self.shared, self.guess, self.pairs, self.ends = shared, guess, pairs, ends
         self.graph, self.opset = shared.model.graph, shared.model.opsets.get("", 1)
-        self.rows, self.steps, self.doubt = Rows(), guess.steps, 0
+        self.rows, self.steps, self.sequences, self.doubt = Rows(), guess.steps, 1, 0
         arrays = self.graph.arrays
         stored = sum(each.size for each in arrays.values() if not isinstance(each, Unread))
         self.left = float(_MOST_COMPUTED + 4 * stored)
@@ -125,6 +125,7 @@ class Walk:
         self.notes: list[tuple[str, str]] = []
         self.refused: dict[str, Part] = {}
         self.layers: dict[str, Layer] = {}
+        self.loose: dict[str, Part] = {}  # layers that take what is not known
         self.unread = False  # whether a node on the way to the output is of none that are read
 
     def run(self) -> None:
@@ -158,41 +159,42 @@ class Walk:
 
     def start(self) -> None:
         """Label the inputs of the graph."""
-        guess, sizes = self.guess, dict[Any, int]()
-        shape, (T, N) = self.graph.inputs[guess.x], guess.axes
-        whole = []
-        for axis, size in enumerate(shape or ()):
-            free = {T: guess.steps, N: guess.sequences}.get(axis, self.features())
-            whole.append(int(size) if is_known(size) else free)
-            sizes[size] = whole[-1]
-        if shape is None or T is N is None:
-            what = "an input of which the graph does not tell the number of axes"
-            node = Node("input", guess.x, "", (), (guess.x,), {})
-            self.values[guess.x] = self.refuse(guess.x, node, RefusedError(what))[0]
-        else:
-            self.steps, self.sequences = (1 if k is None else whole[k] for k in (T, N))
-            self.spend(prod(whole))
-            number = [
-                np.arange(n).reshape(-1, *[1] * (len(whole) - 1 - k)) for k, n in enumerate(whole)
-            ]
-            label = row_label(*(0 if k is None else number[k] for k in (T, N)))
-            found = labels(np.broadcast_to(label, whole))
-            self.values[guess.x] = Flow(found, self.rows.source(found), frozenset({0}), True)
-        for name, other in self.graph.inputs.items():
+        x, sizes, inputs = self.guess.x, dict[Any, int](), self.graph.inputs
+        try:
+            self.values[x] = self.label(inputs[x], sizes)
+        except RefusedError as error:
+            self.doubt = 3
+            self.values[x] = self.refuse(x, Node("input", x, "", (), (x,), {}), error)[0]
+        for name, shape in inputs.items():
             if name not in self.values:
                 whole = [
-                    int(size) if is_known(size) else sizes.get(size, guess.sequences)
-                    for size in other or ()
+                    int(size) if is_known(size) else sizes.get(size, self.guess.sequences)
+                    for size in shape or ()
                 ]
                 none = labels(np.broadcast_to(np.zeros(1, np.int64), whole))
                 self.values[name] = Flow(none, None, frozenset({name}), True, "is another input")
+
+    def label(self, shape: Sequence[int | str] | None, sizes: dict[Any, int]) -> Flow:
+        """Label the input that is rows; add the sizes that its axes have."""
+        guess, (T, N), whole = self.guess, self.guess.axes, list[int]()
+        if shape is None or T is N is None:
+            raise RefusedError("an input of which the graph does not tell the number of axes")
+        for axis, size in enumerate(shape):
+            free = {T: guess.steps, N: guess.sequences}.get(axis, self.features())
+            whole.append(int(size) if is_known(size) else free)
+            sizes[size] = whole[-1]
+        self.steps, self.sequences = (1 if k is None else whole[k] for k in (T, N))
+        self.spend(prod(whole))
+        t, n = (0 if k is None else np.indices(whole, sparse=True)[k] for k in (T, N))
+        found = labels(np.broadcast_to(row_label(t, n), whole))
+        return Flow(found, self.rows.source(found), frozenset({0}), True)
 
     def features(self) -> int:
         """Return how many features a recurrent node takes, as far as a constant tells."""
         for node in self.graph.nodes:
             W = self.graph.arrays.get(node.inputs[1]) if len(node.inputs) > 1 else None
             if node.op in KINDS and isinstance(W, np.ndarray) and W.ndim == 3:
-                return int(W.shape[2])
+                return max(1, int(W.shape[2]))
         return 1
 
     def spend(self, values: float) -> None:
@@ -290,6 +292,8 @@ class Walk:
 
     def flow(self, node: Node, given: Sequence[Any], made: Sequence[Labels]) -> list[Flow]:
         """Compute the outputs of a node for values that depend on inputs."""
+        if not all(each.size for each in made):
+            raise RefusedError("gives an array of no values")
         flows = [each for each in given if isinstance(each, Flow)]
         roots = frozenset[int | str]().union(*(each.roots for each in flows))
         moved = node.op in (*MOVERS, "Cast") and all(each.moved for each in flows)
@@ -314,36 +318,37 @@ class Walk:
 
     def recurrent(self, name: str, node: Node, given: Sequence[Any]) -> list[Any]:
         """Read a recurrent node."""
-        cells = self.cells(name, node, given)
+        cells, x = self.cells(name, node, given), given[0]
         ways, layout = WAYS[attribute(node, "direction", "forward")], attribute(node, "layout", 0)
-        target, whole, roots, N = None, None, frozenset[Any](), None
-        T, step = self.steps, 1
-        if not isinstance(given[0], Unknown):
-            target, whole, step = self.taken(node, given[0], layout)
-            roots, N, T = given[0].roots, given[0].labels.shape[1 - layout], self.steps
+        D, H, known = len(cells), len(cells[0].weights.W_hh), not isinstance(x, Unknown)
+        target, whole, step = self.take(node, x, layout) if known else (Operand(-1), None, 1)
+        N: Any = x.labels.shape[1 - layout] if known else None
         if step < 0:
             ways = tuple(_TURNED[way] for way in ways)
         if ways[0] == "backward" and len(ways) == 2:
             raise RefusedError("takes the steps from the last to the first, in both directions")
-        self.check_lengths(name, given[4], T)
-        D, H = len(cells), len(cells[0].weights.W_hh)
+        self.check_lengths(name, given[4])
+        roots = x.roots if known else set()
         self.check_starts(name, given, (N, D, H) if layout else (D, N, H), roots)
         states = given[5:7] if node.op == "LSTM" else given[5:6]
         if self.guess.axes[0] is None and not all(isinstance(each, Flow) for each in states):
-            raise self.doubted(3, "starts anew at each call")
+            raise self.doubt_axes(3, "starts anew at each call")
+        before = node.op == "GRU" and not attribute(node, "linear_before_reset", 0)
+        if before and self.shared.model.producer.startswith("pytorch"):
+            self.notes.append((name, f"{name} {_MISTAKEN}"))
         settings = {"direction": ways[0]}
         if D == 2:
             settings = {"direction": "bidirectional", "merge": "concat"}
         draft = Draft(tuple(cells), settings)
         part = Part(name, node.op, self.arrays([*node.inputs[1:4], *node.inputs[7:8]]), [draft])
+        if not known:
+            self.loose[name] = part
+            return [x] * 3
         begin = self.join(name, Layer(part, draft, len(self.rows.widths), ways, target, whole), H)
-        reset = attribute(node, "linear_before_reset", 0)
-        if self.shared.model.producer.startswith("pytorch") and node.op == "GRU" and not reset:
-            self.notes.append((name, f"{name} {_MISTAKEN}"))
         columns = begin + np.arange(D * H).reshape(D, 1, H)
-        return self.outputs(self.layers[name].register, columns, node, T, N, ways, step)
+        return self.outputs(self.layers[name].register, columns, node, N, ways, step)
 
-    def doubted(self, doubt: int, why: str) -> RefusedError:
+    def doubt_axes(self, doubt: int, why: str) -> RefusedError:
         """Return the error where other axes of the input are those of steps and sequences."""
         self.doubt = max(self.doubt, doubt)
         return RefusedError(why)
@@ -363,50 +368,46 @@ class Walk:
         self.spend(sum(each.size for each in arrays.values() if each is not None))
         return self.shared.read[id(node)][1]  # type: ignore[no-any-return]
 
-    def taken(self, node: Node, x: Any, layout: int) -> tuple[Operand, Whole | None, int]:
+    def take(self, node: Node, x: Any, layout: int) -> tuple[Operand, Whole | None, int]:
         """Find the input of a node: its rows, the piece that makes sequences, and the order."""
         if not isinstance(x, Flow):
             raise RefusedError("input 1: expected rows, got a constant")
         if x.labels.ndim != 3:
             raise RefusedError(f"expected three axes, got {x.labels.ndim}")
-        own = x
-        if layout:
-            turn = Node("Transpose", "", "", (), (), {"perm": [1, 0, 2]})
-            (x,) = self.flow(turn, [x], [labels(plain(x.labels).transpose(1, 0, 2))])
-        (T, N, _), rows, lowest = x.labels.shape, plain(x.labels), x.roots == {0}
+        rows, lowest = plain(x.labels), x.roots == {0}
+        rows = rows.swapaxes(0, 1) if layout else rows
+        T, N, _ = rows.shape
         layered = any(isinstance(root, int) for root in x.roots)
         if not layered or (sequences_of(rows) != np.arange(N)[:, None]).any():
-            raise self.doubted(3 * lowest, _OTHER_AXES)
+            raise self.doubt_axes(3 * lowest, _OTHER_AXES)
         if x.view is None or (rows < 0).any():
-            return (*self.taken_whole(node.inputs[0], own, layout, lowest=lowest), 1)
+            return (*self.take_whole(node.inputs[0], x, layout, lowest=lowest), 1)
         t, order = steps_of(rows), np.arange(T)[:, None, None]
         if (t == STATE).all() and T == 1:
             raise RefusedError("takes one row a sequence of the layer below")
         forward = bool((t == order).all())
         if not forward and (t != order[::-1]).any():
-            raise self.doubted(3 * lowest, _OTHER_AXES)
+            raise self.doubt_axes(3 * lowest, _OTHER_AXES)
         return self.rows.operand(x.view), None, 1 if forward else -1
 
-    def taken_whole(self, name: str, x: Flow, along: int, *, lowest: bool) -> tuple[Operand, Whole]:
+    def take_whole(self, name: str, x: Flow, along: int, *, lowest: bool) -> tuple[Operand, Whole]:
         """Return the rows of which whole sequences are made, and what makes them."""
         T = x.labels.shape[along]
         if lowest and T == 1 < self.steps:
-            raise self.doubted(3, x.why or "takes one step of several")
-        self.doubted(lowest, "")
+            raise self.doubt_axes(3, x.why or "takes one step of several")
         target, whole = make_whole(self, name, x, (along, 1 - along))
-        if lowest and whole.whole and not whole.is_local(self.steps):
-            self.doubted(2, "")
+        if lowest:
+            self.doubt_axes(2 if whole.whole and not whole.is_local(self.steps) else 1, "")
         if whole.shortens and (not lowest or self.layers or target.register):
             raise RefusedError("takes another number of steps than the layer below gives")
         self.steps = T
         return target, whole
 
     def outputs(
-        self, register: int, columns: Array, node: Node, T: int, N: int | None,
-        ways: tuple[str, ...], step: int,
+        self, register: int, columns: Array, node: Node, N: int, ways: tuple[str, ...], step: int
     ) -> list[Any]:  # fmt: skip
         """Return all states that a node gives, and the last ones."""
-        (D, _, H), N = columns.shape, N or self.guess.sequences
+        (D, _, H), T = columns.shape, self.steps
         t = np.arange(T)[::step].reshape(-1, 1, 1, 1)
         if self.ends and T > 1 and not self.shared.lower.intersection(node.outputs):
             last = [[[T - 1 if way == "forward" else 0]] for way in ways]
@@ -441,7 +442,7 @@ class Walk:
             )
             return H * backward
         paired = name in self.pairs.values()
-        if not paired and len(layer.ways) == 1 and layer.target is not None:
+        if not paired and len(layer.ways) == 1:
             self.find_pair(name, layer)
         self.layers[name] = layer
         self.rows.widths.append(H * (2 if paired else len(layer.ways)))
@@ -450,19 +451,19 @@ class Walk:
     def find_pair(self, name: str, layer: Layer) -> None:
         """Find a node that is the other direction of the same layer."""
         for other, below in self.layers.items():
-            if other in (*self.pairs, *self.pairs.values()) or below.target is None:
+            if other in (*self.pairs, *self.pairs.values()):
                 continue
             same = below.part.kind == layer.part.kind and below.ways == (_TURNED[layer.ways[0]],)
             sizes = {len(each.draft.cells[0].weights.W_hh) for each in (below, layer)}
             needed = (self.shared.needed & {*self.nodes[each].outputs} for each in (name, other))
-            if same and len(sizes) == 1 and layer.target.is_same(below.target) and all(needed):  # type: ignore[union-attr]
+            if same and len(sizes) == 1 and layer.target.is_same(below.target) and all(needed):
                 self.pairs[name] = other
                 return
 
-    def check_lengths(self, name: str, given: Any, T: int) -> None:
+    def check_lengths(self, name: str, given: Any) -> None:
         """Check `sequence_lens`: how many steps each sequence has."""
         if isinstance(given, Const):
-            if (given.array != T).any():
+            if (given.array != self.steps).any():
                 what = "input sequence_lens is a constant: sequences have their own lengths"
                 raise RefusedError(what)
         elif origin := self.origin("sequence_lens", given, {0}):
