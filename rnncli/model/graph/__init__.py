@@ -20,10 +20,6 @@ class RefusedError(Exception):
         self.why, self.hint = why, hint
 
 
-class UnreadError(RefusedError):
-    """A node that is not run here whatever it takes."""
-
-
 class Unread(NamedTuple):
     """An array or an attribute of a type that is not read."""
 
@@ -100,7 +96,7 @@ def apply(
     if node.op in OLDER and opset < OLDER[node.op][0]:
         operator = OLDER[node.op][1]
     if operator is None:
-        raise UnreadError(f"operator {node.op} is not read")
+        raise RefusedError(f"operator {node.op} is not read")
     unread = next((v for v in node.attributes.values() if isinstance(v, Unread)), None)
     if unread:
         raise RefusedError(unread.why)

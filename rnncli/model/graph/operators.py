@@ -292,55 +292,47 @@ def _pooled(function: Callable[..., Array], filled: float) -> Callable[..., Arra
     return pool
 
 
-def _global(function: Callable[..., Array]) -> Callable[..., Array]:
-    return lambda x: np.asanyarray(function(x, axis=tuple(range(2, x.ndim)), keepdims=True))
-
-
 def _dropout(x: Array, ratio_in: Any = None, training: Any = None, **_: Any) -> Array:  # noqa: ARG001
     if training is not None and training.any():
         raise RefusedError("Dropout that is being trained is not read")
     return x
 
 
-_SAME = ("exp", "log", "sqrt", "floor", "ceil", "sign", "sin", "cos", "tan", "equal", "less")
-_UFUNCS: dict[str, Callable[..., Any]] = {
-    **{name.title(): getattr(np, name) for name in (*_SAME, "greater")},
-    "Abs": np.abs,
-    "Add": np.add,
-    "And": np.logical_and,
-    "Div": _divide,
-    "GreaterOrEqual": np.greater_equal,
-    "LessOrEqual": np.less_equal,
-    "Mod": np.mod,
-    "Mul": np.multiply,
-    "Neg": np.negative,
-    "Not": np.logical_not,
-    "Or": np.logical_or,
-    "Pow": _power,
-    "Round": np.rint,
-    "Sub": np.subtract,
-    "Where": np.where,
-}
+_NUMPY = ("exp", "log", "sqrt", "floor", "ceil", "sign", "sin", "cos", "tan", "equal", "less")
 # Functions of each value alone, and of values at the same place of several arrays.
 ELEMENTWISE: dict[str, Callable[..., Any]] = {
     **{op: _activated(name) for name, op in ONNX_OPERATORS.items()},
-    **_UFUNCS,
+    **{name.title(): getattr(np, name) for name in (*_NUMPY, "greater", "abs")},
+    "Add": np.add,
+    "And": np.logical_and,
     "Cast": _cast,
     "Celu": lambda a, alpha=1.0: _fit(
         a, np.where(a > 0, a, alpha * np.expm1(np.minimum(a, 0) / alpha))
     ),
     "Clip": _clip,
+    "Div": _divide,
     "Erf": lambda a: _fit(a, np.asanyarray(_ERF(a))),
     "Gelu": _gelu,
+    "GreaterOrEqual": np.greater_equal,
+    "LessOrEqual": np.less_equal,
     "Max": _several(np.maximum),
     "Min": _several(np.minimum),
+    "Mod": np.mod,
+    "Mul": np.multiply,
+    "Neg": np.negative,
+    "Not": np.logical_not,
+    "Or": np.logical_or,
     "PRelu": lambda a, slope: np.where(a < 0, slope * a, a),
+    "Pow": _power,
     "Reciprocal": lambda a: _fit(a, 1 / a),
+    "Round": np.rint,
     "Selu": lambda a, alpha=1.6732632423543772, gamma=1.0507009873554805: _fit(
         a, gamma * np.where(a > 0, a, alpha * np.expm1(np.minimum(a, 0)))
     ),
+    "Sub": np.subtract,
     "Sum": _several(np.add),
     "Swish": lambda a, alpha=1.0: _fit(a, a * _function(_fit(a, alpha * a), "sigmoid")),
+    "Where": np.where,
 }
 # What moves values, and changes none.
 MOVERS: dict[str, Callable[..., Any]] = {
@@ -380,8 +372,8 @@ OPERATORS: dict[str, Callable[..., Any]] = {
     "ConstantOfShape": _constant_of_shape,
     "Conv": _conv,
     "Gemm": _gemm,
-    "GlobalAveragePool": _global(np.mean),
-    "GlobalMaxPool": _global(np.max),
+    "GlobalAveragePool": lambda x: REDUCED["ReduceMean"](x, range(2, x.ndim)),
+    "GlobalMaxPool": lambda x: REDUCED["ReduceMax"](x, range(2, x.ndim)),
     "LayerNormalization": _layer_normalization,
     "LogSoftmax": _log_softmax,
     "MatMul": np.matmul,

@@ -122,7 +122,7 @@ class Chain:
         """Whether no other guess can be right."""
         layers = self.walk.layers.values()
         takes_rows = any(0 in self.count_taken([each.target]) for each in layers)
-        return self.walk.doubt == 0 and bool(self.target or takes_rows or self.walk.unread)
+        return self.walk.doubt == 0 and bool(self.target or takes_rows)
 
     def find_output(self, value: Flow) -> Operand:
         """Find what the graph gives, and which row of a sequence it is."""

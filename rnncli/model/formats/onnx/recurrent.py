@@ -29,29 +29,22 @@ WAYS = {
 
 
 class Kind(NamedTuple):
-    """A recurrent operator: its cell, and what it has of each of the cell's gates and settings.
+    """A recurrent operator: where our gates stand in its arrays, and its activations by setting."""
 
-    `gates` is the place of each of our gates in the arrays; `functions` are the activations by
-    the settings of the cell, in the operator's order; `attributes` are those that it alone has.
-    """
-
-    cell: str
     gates: tuple[int, ...]
     functions: dict[str, str]
-    attributes: tuple[str, ...] = ()
 
 
 _GATED = {"recurrent_activation": "Sigmoid", "activation": "Tanh"}
 KINDS = {
-    "RNN": Kind("rnn", (0,), {"activation": "Tanh"}),
-    "LSTM": Kind("lstm", (0, 2, 3, 1), {**_GATED, "output_activation": "Tanh"}, ("input_forget",)),
-    "GRU": Kind("gru", (0, 1, 2), _GATED, ("linear_before_reset",)),
+    "RNN": Kind((0,), {"activation": "Tanh"}),
+    "LSTM": Kind((0, 2, 3, 1), {**_GATED, "output_activation": "Tanh"}),
+    "GRU": Kind((0, 1, 2), _GATED),
 }
 PEEPHOLES = (0, 2, 1)  # i o f, and ours are i f o
-# Attributes of all of them.
 _KNOWN = {
     *("activations", "activation_alpha", "activation_beta", "clip", "direction", "hidden_size"),
-    *("layout", "output_sequence"),
+    *("input_forget", "layout", "linear_before_reset", "output_sequence"),
 }
 # Our names of activations, by ONNX's in small letters: programs write them in either way.
 _ACTIVATIONS = {name.replace("_", ""): name for name in ACTIVATIONS if name != "linear"}
@@ -69,7 +62,7 @@ def attribute(node: Node, name: str, default: Any) -> Any:
 def read_cells(path: str, node: Node, arrays: Mapping[str, Array | None]) -> list[CellDraft]:
     """Read the cell of each direction; `arrays` are W, R, B and P, which may be left out."""
     kind = KINDS[node.op]
-    unknown = node.attributes.keys() - _KNOWN - {*kind.attributes}
+    unknown = node.attributes.keys() - _KNOWN
     if unknown:
         raise RefusedError(f"attribute {shown(min(unknown))} is not read")
     way = attribute(node, "direction", "forward")
@@ -89,7 +82,7 @@ def read_cells(path: str, node: Node, arrays: Mapping[str, Array | None]) -> lis
     found = []
     for d, own in enumerate(np.array_split(np.arange(len(functions)), D)):
         named = dict(zip(kind.functions, [functions[k] for k in own], strict=True))
-        found.append(_cell(path, node, kind, d, arrays, {**named, **settings}))
+        found.append(_cell(path, node, d, arrays, {**named, **settings}))
     return found
 
 
@@ -109,9 +102,9 @@ def _check_shapes(node: Node, G: int, D: int, arrays: Mapping[str, Array | None]
 
 
 def _cell(
-    path: str, node: Node, kind: Kind, d: int, arrays: Mapping[str, Array | None],
-    settings: Mapping[str, Any],
-) -> CellDraft:  # fmt: skip
+    path: str, node: Node, d: int, arrays: Mapping[str, Array | None], settings: Mapping[str, Any]
+) -> CellDraft:
+    gates = KINDS[node.op].gates
     roles = {"W": "W_xh", "R": "W_hh", "B": "b_h", "P": "w_ch"}
     names = {role: f"{node.name}: {name}[{d}]" for name, role in roles.items()}
     floats: dict[str, Floats] = {
@@ -119,17 +112,19 @@ def _cell(
         for name, role in roles.items()
         if (array := arrays[name]) is not None
     }
-    W_xh, W_hh = (ordered(floats[role].T, kind.gates) for role in ("W_xh", "W_hh"))
+    W_xh, W_hh = (ordered(floats[role].T, gates) for role in ("W_xh", "W_hh"))
     biases: tuple[Floats, ...] = ()
     sums = {"b_h": np.zeros(W_hh.shape[1], W_hh.dtype)}
     if "b_h" in floats:
-        b_x, b_r = biases = tuple(ordered(b, kind.gates) for b in np.split(floats["b_h"], 2))
+        b_x, b_r = biases = tuple(ordered(b, gates) for b in np.split(floats["b_h"], 2))
         sums = summed(b_x, b_r, apart=len(W_hh) if settings.get("reset") == "after" else 0)
         with np.errstate(over="ignore"):
             if not np.isfinite(sums["b_h"].astype(W_hh.dtype)).all():
                 raise InputError(f"{path}: {shown(names['b_h'])}", "its sum is not finite")
     w_ch = ordered(floats["w_ch"], PEEPHOLES) if "w_ch" in floats else None
-    return CellDraft(kind.cell, Weights(W_xh, W_hh, **sums, w_ch=w_ch), settings, {}, biases, names)
+    return CellDraft(
+        node.op.lower(), Weights(W_xh, W_hh, **sums, w_ch=w_ch), settings, {}, biases, names
+    )
 
 
 def _functions(node: Node, defaults: list[str]) -> list[Activation]:

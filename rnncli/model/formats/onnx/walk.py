@@ -1,5 +1,6 @@
 """A run of a graph over labels: what each value is, and the recurrent nodes as layers."""
 
+import re
 from collections import Counter
 from collections.abc import Collection, Sequence
 from math import prod
@@ -13,7 +14,7 @@ from rnncli.model.formats.found import CellDraft, Draft, Part
 from rnncli.model.formats.onnx.messages import Model
 from rnncli.model.formats.onnx.recurrent import KINDS, WAYS, attribute, read_cells
 from rnncli.model.formats.onnx.whole import STATE, make_whole
-from rnncli.model.graph import Graph, Node, RefusedError, Unread, UnreadError, apply
+from rnncli.model.graph import Graph, Node, RefusedError, Unread, apply
 from rnncli.model.graph.labels import Labels, labels, plain, row_label, sequences_of, steps_of
 from rnncli.model.graph.operators import MOVERS
 from rnncli.model.graph.piece import Whole
@@ -126,7 +127,6 @@ class Walk:
         self.refused: dict[str, Part] = {}
         self.layers: dict[str, Layer] = {}
         self.loose: dict[str, Part] = {}  # layers that take what is not known
-        self.unread = False  # whether a node on the way to the output is of none that are read
 
     def run(self) -> None:
         """Follow the values through all nodes."""
@@ -207,8 +207,6 @@ class Walk:
         """Record why a node cannot be read."""
         arrays = self.arrays(node.inputs)
         self.refused[name] = Part(name, node.op, arrays, (), error.why, error.hint, True)
-        needed = self.shared.needed.intersection(node.outputs)
-        self.unread |= isinstance(error, UnreadError) and bool(needed)
         return [Unknown()] * max(1, len(node.outputs))
 
     def arrays(self, names: Sequence[str]) -> dict[str, Array]:
@@ -274,21 +272,19 @@ class Walk:
     def check(self, node: Node, given: Sequence[Any]) -> None:
         """Check that an operator is one of ONNX's own, and what it takes is there."""
         op, text = node.op, f"operator {f'{node.domain} {node.op}'.strip()}"
-        if op.startswith(("QL", "Quantize", "Dequantize", "DynamicQuantize")) or op.endswith(
-            "Integer"
-        ):
-            raise UnreadError(f"{text} is quantized, and not read", _QUANTIZED)
+        if re.match("QL|Quant|Dequant|DynamicQuant|.*Integer$", op):
+            raise RefusedError(f"{text} is quantized, and not read", _QUANTIZED)
         if node.domain:
-            raise UnreadError(f"{text} is not read")
+            raise RefusedError(f"{text} is not read")
         if ("", op) in self.shared.model.functions:
-            raise UnreadError(f"{text} is defined by the model, and is not read")
+            raise RefusedError(f"{text} is defined by the model, and is not read")
         if any(isinstance(each, Graph) for each in node.attributes.values()):
-            raise UnreadError(f"{text} has a graph of its own, and is not read")
+            raise RefusedError(f"{text} has a graph of its own, and is not read")
         for name, each in zip(node.inputs, given, strict=True):
             if name and each is None:
-                raise UnreadError(f"takes {shown(name)}, which no node before it gives")
+                raise RefusedError(f"takes {shown(name)}, which no node before it gives")
             if isinstance(each, Unread):
-                raise UnreadError(each.why)
+                raise RefusedError(each.why)
 
     def flow(self, node: Node, given: Sequence[Any], made: Sequence[Labels]) -> list[Flow]:
         """Compute the outputs of a node for values that depend on inputs."""
