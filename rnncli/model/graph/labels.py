@@ -145,23 +145,19 @@ def _multiply(a: Integers, b: Integers) -> Integers:
 
 
 def take(x: Any, indices: Any, axis: int) -> Labels:
-    """Return the labels of places of an axis, whose numbers may have labels themselves."""
+    """Return the labels of places of an axis; those of numbers that come from rows are theirs."""
     if not isinstance(indices, Labels):
         return labels(plain(x).take(indices, axis))
+    if isinstance(x, Labels):
+        raise TypeError("rows of which rows tell the places")
     axis %= np.ndim(x)
     shape = (*x.shape[:axis], *indices.shape, *x.shape[axis + 1 :])
     spread = (*indices.shape, *(1,) * (x.ndim - axis - 1))
-    own = np.broadcast_to(plain(indices).reshape(spread), shape)
-    if not isinstance(x, Labels):
-        return labels(own)
-    joined = join_along(plain(x), (axis,), keepdims=True)
-    kept = joined.reshape((*x.shape[:axis], *(1,) * indices.ndim, *x.shape[axis + 1 :]))
-    return labels(join(np.broadcast_to(kept, shape), own))
+    return labels(np.broadcast_to(plain(indices).reshape(spread), shape))
 
 
 # What is not done with labels as with numbers.
 _OWN: dict[Any, Any] = {
-    np.empty_like: lambda x: np.full(x.shape, CONSTANT),
     np.pad: _pad,
     np.take: lambda x, indices, axis: take(x, indices, axis),
     np.where: lambda condition, a, b: reduce(join, map(label_of, (condition, a, b))),

@@ -26,7 +26,7 @@ def make_whole(walk: Any, name: str, value: Any, axes: Axes) -> tuple[Operand, W
         axes = axes[1], None
     if not roots:
         raise RefusedError("is made of an input that is not rows")
-    every = [rows.row(view) for view in roots.values()]
+    every = [rows.row(walk.values[each].view) for each in roots]
     columns = [each[1] for each in every]
     first = int(every[0][0][0])
     target = Operand(first)
@@ -34,7 +34,8 @@ def make_whole(walk: Any, name: str, value: Any, axes: Axes) -> tuple[Operand, W
         target = rows.join(*(np.concatenate(each) for each in zip(*every, strict=True)))
         edges = np.cumsum([0, *map(len, columns)])
         columns = [np.arange(i, j) for i, j in pairwise(edges.tolist())]
-    laid = [_root(walk, *each, column) for each, column in zip(roots.items(), columns, strict=True)]
+    found = zip(roots.values(), columns, strict=True)
+    laid = [root._replace(columns=column) for root, column in found]
     shape, along = value.labels.shape, axes[0]
     size = prod(n for k, n in enumerate(shape) if k not in axes)
     width = rows.widths[target.register] if target.columns is None else len(target.columns)
@@ -50,14 +51,14 @@ def make_whole(walk: Any, name: str, value: Any, axes: Axes) -> tuple[Operand, W
     return target, piece
 
 
-def _trace(walk: Any, name: str) -> tuple[list[Node], dict[str, Array], dict[str, View]]:
+def _trace(walk: Any, name: str) -> tuple[list[Node], dict[str, Array], dict[str, Root]]:
     """Return the nodes that give a value, and the constants and the rows that they take."""
     makers = {
         out: (k, node) for k, node in enumerate(walk.nodes.values()) for out in node.outputs if out
     }
     found: dict[int, Node] = {}
     constants: dict[str, Array] = {}
-    roots: dict[str, View] = {}
+    roots: dict[str, Root] = {}
     waiting, seen = [name], {""}
     while waiting:
         each = waiting.pop()
@@ -67,8 +68,8 @@ def _trace(walk: Any, name: str) -> tuple[list[Node], dict[str, Array], dict[str
         value = walk.values.get(each)
         if getattr(value, "fixed", False):
             constants[each] = value.array
-        elif each != name and _can_begin(walk, getattr(value, "view", None)):
-            roots[each] = value.view
+        elif each != name and (root := _find_root(walk, each, getattr(value, "view", None))):
+            roots[each] = root
         elif each in makers and makers[each][1].op not in KINDS:
             k, node = makers[each]
             found[k] = node
@@ -80,42 +81,30 @@ def _trace(walk: Any, name: str) -> tuple[list[Node], dict[str, Array], dict[str
     return [found[k] for k in sorted(found)], constants, roots
 
 
-def _can_begin(walk: Any, view: View | None) -> bool:
-    """Return whether a value is rows of all steps, or the final state of a layer."""
+def _find_root(walk: Any, name: str, view: View | None) -> Root | None:
+    """Return how the graph has rows of all steps, or the final state of a layer; else None."""
     if view is None:
-        return False
-    try:
-        view.features()
-    except RefusedError:
-        return False
-    t = np.unique(steps_of(fill(view.labels)))
-    if len(t) == 1 and t[0] == STATE:
-        registers = {*view.registers.reshape(-1).tolist()}
-        return len(registers) == 1 and any(
-            layer.register in registers for layer in walk.layers.values()
-        )
-    return bool(len(t) == walk.steps)
-
-
-def _root(walk: Any, name: str, view: View, columns: Any) -> Root:
-    """Return how the graph has a value that a piece begins with."""
+        return None
     rows = fill(view.labels)
     t, n = steps_of(rows), sequences_of(rows)
     along, across = _varying(t), _varying(n)
     if len(along) > 1 or len(across) > 1 or (along and along == across):
-        raise RefusedError("takes steps and sequences in one axis")
-    axes = (along[0] if along else None, across[0] if across else None)
-    shape = tuple(1 if k in axes else size for k, size in enumerate(rows.shape))
-    if not along and (t == STATE).all():
-        registers, column, _ = walk.rows.row(view)
-        ways = {layer.register: layer.ways for layer in walk.layers.values()}[int(registers[0])]
-        ends = np.array([-1 if way == "forward" else 0 for way in ways])
-        H = walk.rows.widths[registers[0]] // len(ends)
-        return Root(name, columns, shape, (None, axes[1]), ends[column // H])
-    if walk.guess.axes[0] is None:
-        axes = axes[1], None
-    turned = bool(along) and t.take(0, along[0]).max() > 0
-    return Root(name, columns, shape, axes, None, -1 if turned else 1)
+        return None
+    T, N = (axes[0] if axes else None for axes in (along, across))
+    shape = tuple(1 if k in (T, N) else size for k, size in enumerate(rows.shape))
+    ways = {layer.register: layer.ways for layer in walk.layers.values()}
+    register, column = int(view.registers.flat[0]), walk.rows.row(view)[1]
+    if T is None and (t == STATE).all():
+        if register not in ways or (view.registers != register).any():
+            return None
+        ends = np.array([-1 if way == "forward" else 0 for way in ways[register]])
+        size = walk.rows.widths[register] // len(ends)
+        return Root(name, column, shape, (None, N), ends[column // size])
+    if {len(np.unique(t)), 1 if T is None else rows.shape[T]} != {walk.steps}:
+        return None
+    turned = T is not None and t.take(0, T).max() > 0
+    axes = (N, None) if walk.guess.axes[0] is None else (T, N)
+    return Root(name, column, shape, axes, None, -1 if turned else 1)
 
 
 def find_axes(value: Any, steps: int, sequences: int) -> Axes:
