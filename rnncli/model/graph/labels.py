@@ -85,6 +85,8 @@ def labels(integers: Any) -> "Labels":
 class Labels(np.ndarray[Any, np.dtype[np.int64]]):
     """An array of labels, which NumPy's functions take for an array of numbers."""
 
+    layout: Integers | None = None  # `rnncli.model.graph.rows.lay_out` keeps it here
+
     def astype(self, *_: Any, **__: Any) -> Any:
         """Return the labels: they do not depend on a type."""
         return self

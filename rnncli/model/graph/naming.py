@@ -55,11 +55,6 @@ class Named(NamedTuple):
     register: int
     taken: tuple[int, ...]
 
-    @property
-    def kind(self) -> str:
-        """Name the operators of the file."""
-        return " ".join(dict.fromkeys(step.kind or step.op for step in self.steps.values()))
-
 
 def name_steps(rows: Rows, target: Operand, known: Collection[int] = ()) -> list[Named]:
     """Return the layers that give an operand of known registers, the bottom one first."""
@@ -76,7 +71,7 @@ def name_steps(rows: Rows, target: Operand, known: Collection[int] = ()) -> list
     if target.columns is not None:
         register = target.register
         piece = Piece({}, {register: rows.widths[register]}, target, len(target.columns))
-        found.append(Named("", {-1: Step("Slice", "", (), 0)}, piece, -1, (register,)))
+        found.append(Named("", {}, piece, -1, (register,)))
     return found
 
 

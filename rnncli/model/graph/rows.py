@@ -47,7 +47,6 @@ class Step(NamedTuple):
     width: int
     attributes: Mapping[str, Any] = {}
     shape: tuple[int, ...] = ()
-    kind: str = ""  # the file's operator, where that is another one
 
 
 class View(NamedTuple):
@@ -82,17 +81,10 @@ class Rows:
     def __init__(self) -> None:
         self.widths: list[int] = []
         self.steps: dict[int, Step] = {}  # by the register that it fills
-        self._laid: dict[int, tuple[Labels, Integers]] = {}  # with what keeps the id
-
-    def lay_out(self, values: Labels) -> Integers:
-        """Return the place of each of a row's K values in the flat array, (R, K)."""
-        if id(values) not in self._laid:
-            self._laid[id(values)] = values, lay_out(values)
-        return self._laid[id(values)][1]
 
     def source(self, values: Labels) -> View:
         """Add a register of rows that come from elsewhere."""
-        where = self.lay_out(values)
+        where = lay_out(values)
         columns = np.empty(values.size, np.int64)
         columns[where] = np.arange(where.shape[1])
         self.widths.append(where.shape[1])
@@ -101,7 +93,7 @@ class Rows:
 
     def add(self, step: Step, values: Labels) -> View:
         """Add a step that gives a value of these labels."""
-        if self.lay_out(values).shape[1] != step.width:
+        if lay_out(values).shape[1] != step.width:
             raise RefusedError("makes something of several rows")
         self.steps[len(self.widths)] = step
         return self.source(values)
@@ -114,7 +106,7 @@ class Rows:
 
     def row(self, view: View, where: Integers | None = None) -> tuple[Integers, Integers, Array]:
         """Return the registers, columns and constants of a row's values."""
-        where = self.lay_out(view.labels) if where is None else where
+        where = lay_out(view.labels) if where is None else where
         registers, columns, values = (_alike(each.reshape(-1)[where]) for each in view[1:])
         return registers, columns, values
 
@@ -157,7 +149,7 @@ class Rows:
         if op == "BatchNormalization":
             shape = (-1,) + (1,) * (len(given[0].shape) - 2)
             given = [given[0], *(each.reshape(shape) for each in given[1:])]
-        where, operands = self.lay_out(made[0]), []
+        where, operands = lay_out(made[0]), []
         for each in given:
             operand = Operand(-1)
             if each is not None:
@@ -194,7 +186,7 @@ class Rows:
         if isinstance(x, View) or x.ndim != 2 or node.attributes.get("axis", 0):
             raise RefusedError("looks up in what is no table of rows")
         operands = (Operand(-1, None, x), self.operand(given[1]))
-        return self.add(Step(node.op, node.name, operands, self.lay_out(made).shape[1]), made)
+        return self.add(Step(node.op, node.name, operands, lay_out(made).shape[1]), made)
 
     def _along(self, node: Node, given: Sequence[Any], made: Labels, opset: int) -> View:
         """Read an operator along axes, which have to be axes of features."""
@@ -223,7 +215,7 @@ class Rows:
         else:
             attributes["axis"] = places[0] - (len(shape) + 1) * (op == "LayerNormalization")
         operands = (self.operand(x), *(Operand(-1, None, each) for each in rest))
-        width = self.lay_out(made).shape[1]
+        width = lay_out(made).shape[1]
         return self.add(Step(op, node.name, operands, width, attributes, shape), made)
 
     def _multiply(self, node: Node, given: Sequence[Any], made: Labels, opset: int) -> View:
@@ -242,14 +234,9 @@ class Rows:
         shape = (prod(x.shape[k] for k in axes) // len(W), len(W))
         operands = (self.operand(x), Operand(-1, None, W))
         width = shape[0] * W.shape[1]
-        view = self.add(Step("MatMul", node.name, operands, width, {}, shape, node.op), made)
-        if bias is None:
-            return view
-        add = Node("Add", node.name, "", (), (), {})
-        (found,) = self.node(add, [view, bias * beta], [made], opset)
-        register = len(self.widths) - 1
-        self.steps[register] = self.steps[register]._replace(kind="Gemm")
-        return found
+        view = self.add(Step("MatMul", node.name, operands, width, {}, shape), made)
+        add = node._replace(op="Add", attributes={})
+        return view if bias is None else self.node(add, [view, bias * beta], [made], opset)[0]
 
 
 def fill(values: Labels) -> Integers:
@@ -265,13 +252,15 @@ def fill(values: Labels) -> Integers:
 
 def lay_out(values: Labels) -> Integers:
     """Return the place of each of a row's K values in the flat array, (R, K)."""
-    flat = fill(values).reshape(-1)
-    order = np.argsort(flat, kind="stable")
-    edges = np.flatnonzero(np.diff(flat[order])) + 1
-    K = int(edges[0]) if len(edges) else len(flat)
-    if flat.min(initial=0) < 0 or not K or not np.array_equal(edges, np.arange(K, len(flat), K)):
-        raise RefusedError("makes something of several rows")
-    return order.reshape(-1, K)
+    if values.layout is None:
+        flat = fill(values).reshape(-1)
+        order = np.argsort(flat, kind="stable")
+        edges = np.flatnonzero(np.diff(flat[order])) + 1
+        K = int(edges[0]) if len(edges) else len(flat)
+        if flat.min(initial=0) < 0 or not np.array_equal(edges, np.arange(K, len(flat), K)):
+            raise RefusedError("makes something of several rows")
+        values.layout = order.reshape(-1, K)
+    return values.layout
 
 
 def _alike(values: Array) -> Any:

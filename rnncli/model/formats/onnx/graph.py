@@ -215,9 +215,11 @@ class Chain:
                     self.parts[-1] = self.parts[-1]._replace(layers=[draft])
                     self.number[named.register] = len(self.parts)
                     continue
-            nodes = [self.walk.nodes[step.name] for step in named.steps.values() if step.name]
-            arrays = self.walk.arrays([name for node in nodes for name in node.inputs])
-            self.add(Part(named.name, named.kind, arrays, [named.layer]), named.register)
+            nodes = [self.walk.nodes.get(step.name, step) for step in named.steps.values()]
+            kind = " ".join(dict.fromkeys(node.op for node in nodes)) or "Slice"
+            inputs = [name for node in nodes if isinstance(node, Node) for name in node.inputs]
+            part = Part(named.name, kind, self.walk.arrays(inputs), [named.layer])
+            self.add(part, named.register)
         if not every and self.number[target.register] != len(self.parts):
             self.route(target.register)
         if whole is not None:
