@@ -2,7 +2,7 @@
 
 import re
 from collections import Counter
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 from math import prod
 from typing import Any, NamedTuple
 
@@ -31,7 +31,11 @@ _PLACING |= {"Unsqueeze"}
 _QUANTIZED = "export the model before it is quantized"
 _OTHER_AXES = "takes other axes for steps, sequences and features than the layer below"
 _TOO_MANY = "needs more values to be computed than are while a graph is read"
-_STARTS = (("initial_h", "h0"), ("initial_c", "c0"))
+_OTHERS = (
+    ("sequence_lens", "lengths of sequences from {}: each is run as long as it is"),
+    ("initial_h", "initial_h from {}: `h0` gives it, zeros else"),
+    ("initial_c", "initial_c from {}: `c0` gives it, zeros else"),
+)
 _MISTAKEN = (
     "resets before the product, which no GRU of PyTorch does: exporters of PyTorch 2.10 to 2.12 "
     "wrote so by mistake"
@@ -323,9 +327,8 @@ class Walk:
             ways = tuple(_TURNED[way] for way in ways)
         if ways[0] == "backward" and len(ways) == 2:
             raise RefusedError("takes the steps from the last to the first, in both directions")
-        self.check_lengths(name, given[4])
         roots = x.roots if known else set()
-        self.check_starts(name, given, (N, D, H) if layout else (D, N, H), roots)
+        self.check_others(name, given, (N, D, H) if layout else (D, N, H), roots)
         states = given[5:7] if node.op == "LSTM" else given[5:6]
         if self.guess.axes[0] is None and not all(isinstance(each, Flow) for each in states):
             raise self.doubt_axes(3, "starts anew at each call")
@@ -456,43 +459,34 @@ class Walk:
                 self.pairs[name] = other
                 return
 
-    def check_lengths(self, name: str, given: Any) -> None:
-        """Check `sequence_lens`: how many steps each sequence has."""
-        if isinstance(given, Const):
-            if (given.array != self.steps).any():
-                what = "input sequence_lens is a constant: sequences have their own lengths"
-                raise RefusedError(what)
-        elif origin := self.origin("sequence_lens", given, {0}):
-            text = f"takes lengths of sequences from {origin}: each is run as long as it is"
-            self.notes.append((name, f"{name} {text}"))
-
-    def check_starts(
+    def check_others(
         self, name: str, given: Sequence[Any], shape: tuple[int | None, ...], roots: Any
     ) -> None:
-        """Check the initial states: zeros of this shape, or another input of the graph."""
-        for found, (role, option) in zip(given[5:7], _STARTS, strict=True):
-            if not isinstance(found, Const):
-                if origin := self.origin(role, found, {0, *roots}):
-                    text = f"takes {role} from {origin}: `{option}` gives it, zeros else"
-                    self.notes.append((name, f"{name} {text}"))
-                continue
-            sizes = found.array.shape
-            fits = len(sizes) == 3 and all(
-                e in (None, s) for s, e in zip(sizes, shape, strict=True)
-            )
-            if found.array.any():
-                raise RefusedError(f"input {role} is a constant other than zeros")
-            if not fits and (sizes or not found.sized):
-                text = str(shape).replace("None", "N")
-                raise RefusedError(f"{role}: expected shape {text}, got {sizes}")
+        """Check lengths and initial states: what is given anyway, or another input of the graph."""
+        for value, (role, note) in zip(given[4:7], _OTHERS, strict=True):
+            if isinstance(value, Const):
+                self.check_constant(role, value, shape)
+            elif value is not None:
+                moved = isinstance(value, Flow) and value.moved
+                if not moved or not value.roots.isdisjoint({0, *roots}):
+                    raise RefusedError(f"input {role} is computed in the graph")
+                origin = shown(str(next(iter(value.roots))))
+                self.notes.append((name, f"{name} takes {note.format(origin)}"))
 
-    def origin(self, role: str, value: Any, roots: Collection[Any]) -> str:
-        """Return the input of the graph that a value is, which none of these roots may be."""
-        if value is None:
-            return ""
-        if not isinstance(value, Flow) or not value.moved or not value.roots.isdisjoint(roots):
-            raise RefusedError(f"input {role} is computed in the graph")
-        return shown(str(next(iter(value.roots))))
+    def check_constant(self, role: str, value: Const, shape: tuple[int | None, ...]) -> None:
+        """Check lengths, which have to be all steps, or an initial state: zeros of this shape."""
+        array, sizes = value.array, value.array.shape
+        if role == "sequence_lens":
+            if (array != self.steps).any():
+                what = "input sequence_lens is a constant: sequences have their own lengths"
+                raise RefusedError(what)
+            return
+        if array.any():
+            raise RefusedError(f"input {role} is a constant other than zeros")
+        fits = array.ndim == 3 and all(e in (None, s) for s, e in zip(sizes, shape, strict=True))
+        if not fits and (sizes or not value.sized):
+            text = str(shape).replace("None", "N")
+            raise RefusedError(f"{role}: expected shape {text}, got {sizes}")
 
 
 def is_known(size: Any) -> bool:
