@@ -265,6 +265,8 @@ RUN: list[tuple[str, Build]] = [
         lambda g: g.add("Mul", (rows := g.rows()), backwards(g, g.add("Sigmoid", rows))),
     ),
     ("LSTM 3, rows: HardSigmoid Mul", lambda g: multiplied(g, "HardSigmoid", alpha=0.16666)),
+    ("LSTM 3, rows: Clip", lambda g: g.add("Clip", g.rows(), number(g, 0), number(g, 1e30))),
+    ("LSTM 3, rows: Max", lambda g: g.add("Max", g.rows(), g.draw(3))),
     (
         "LSTM 3, whole sequences: ReduceMean",
         lambda g: g.add("ReduceMean", g.rows(), axes=[0]),
