@@ -121,6 +121,12 @@ def attention(g: Graph) -> str:
     return g.add("ReduceSum", g.add("Mul", rows, g.add("Softmax", rows, axis=0)), g.array([0]))
 
 
+def queried(g: Graph) -> str:
+    """Weigh the steps of two directions by their final states, and sum them."""
+    rows = both(g)
+    return g.add("ReduceSum", g.add("Mul", rows, f"{rows}.1"), g.array([0]))
+
+
 def stacked(g: Graph) -> tuple[str, str]:
     """Add two layers; return what each gives."""
     below = g.rows("GRU")
@@ -291,6 +297,7 @@ RUN: list[tuple[str, Build]] = [
         lambda g: g.rows("GRU", pooled(g, g.add("Relu", convolved(g, pads=[2, 0])), 3, 1)),
     ),
     ("GRU 3, whole sequences: Softmax Mul ReduceSum", attention),
+    ("LSTM 3 bidirectional, whole sequences: Mul ReduceSum", queried),
     ("GRU 3, GRU 3, rows: Add", lambda g: g.add("Add", *stacked(g))),
     ("GRU 3, GRU 3, rows: Concat, LSTM 3", lambda g: g.rows("LSTM", above(g, *stacked(g)), size=6)),
     ("GRU 3, rows: Identity, LSTM 3, rows: Concat", lambda g: above(g, g.rows("GRU"), g.rows())),

@@ -88,8 +88,12 @@ class Rows:
         columns = np.empty(values.size, np.int64)
         columns[where] = np.arange(where.shape[1])
         self.widths.append(where.shape[1])
-        registers = np.full(values.shape, len(self.widths) - 1)
-        return View(values, registers, columns.reshape(values.shape), np.zeros(values.shape, "f4"))
+        return self.view(values, len(self.widths) - 1, columns.reshape(values.shape))
+
+    def view(self, values: Labels, register: int, columns: Integers) -> View:
+        """Return a view of columns of one register."""
+        registers, zeros = (np.broadcast_to(n, values.shape) for n in (register, np.float32(0)))
+        return View(values, registers, columns, zeros)
 
     def add(self, step: Step, values: Labels) -> View:
         """Add a step that gives a value of these labels."""

@@ -146,6 +146,9 @@ class Walk:
                 name = f"{name} ({len(self.nodes)})"
             self.nodes[name] = node
             self.makers.update(dict.fromkeys(filter(None, node.outputs), node))
+            if self.left < 0:  # no more is computed
+                self.values.update(dict.fromkeys(node.outputs, Unknown()))
+                continue
             try:
                 self.spend(_COST_OF_LAYER if node.op in KINDS else _COST)
                 if node.op == "If" and (branch := self.branch(node)):
@@ -204,6 +207,7 @@ class Walk:
     def spend(self, values: float) -> None:
         """Count values that are computed."""
         if not values <= self.left:  # it may be NaN
+            self.left = -1
             raise RefusedError(_TOO_MANY)
         self.left -= values
 
@@ -420,8 +424,7 @@ class Walk:
             if attribute(node, "layout", 0):
                 order = (2, 0, 1, 3) if label.ndim == 4 else (1, 0, 2)
                 label, column = label.transpose(order), column.transpose(order)
-            registers, values = np.full(label.shape, register), np.zeros(label.shape, np.float32)
-            view = View(labels(label), registers, column, values)
+            view = self.rows.view(labels(label), register, column)
             found.append(Flow(view.labels, view, frozenset({register})))
         return [*found, Unknown("gives the cell state")]
 
