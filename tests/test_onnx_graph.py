@@ -72,6 +72,11 @@ def start(g: Graph, h: str = "", c: str = "", op: str = "RNN") -> str:
     return g.recurrent(op, "x", "", "", h, *[c] * bool(c))
 
 
+def grown(g: Graph) -> str:
+    """Multiply weights by the number of steps."""
+    return g.add("Mul", g.draw(1, 3, 2), g.add("Cast", size(g, 0), to=1))
+
+
 def zeros(g: Graph, *sizes: str) -> str:
     """Add a node that starts from zeros of a shape that is computed."""
     return start(g, g.add("ConstantOfShape", g.add("Concat", *sizes, axis=0)))
@@ -153,6 +158,16 @@ REFUSED: list[tuple[str, str, Build]] = [
         "RNN_0",
         "sequence_lens is a constant",
         lambda g: g.recurrent("RNN", "x", "", g.array(np.array([1, 2], np.int32))),
+    ),
+    (
+        "RNN_0",
+        "sequence_lens is a constant",
+        lambda g: g.recurrent("RNN", "x", "", g.array(np.array([7, 7, 7], np.int32))),
+    ),
+    (
+        "RNN_",
+        "input 2: expected a constant",
+        lambda g: g.add("RNN", "x", grown(g), g.draw(1, 3, 3)),
     ),
     (
         "RNN_1",

@@ -361,7 +361,8 @@ class Walk:
         arrays: dict[str, Array | None] = {}
         for place, role in ((1, "W"), (2, "R"), (3, "B"), (7, "P")):
             each = given[place]
-            if not isinstance(each, Const | None) or (each is None and place < 3):
+            known = isinstance(each, Const) and not each.sized
+            if not known and (each is not None or place < 3):
                 got = "nothing" if each is None else "what depends on the input"
                 raise RefusedError(f"input {place + 1}: expected a constant, got {got}")
             arrays[role] = None if each is None else each.array
@@ -476,19 +477,21 @@ class Walk:
                 origin = shown(str(next(iter(value.roots))))
                 self.notes.append((name, f"{name} takes {note.format(origin)}"))
 
-    def check_constant(self, role: str, value: Const, shape: tuple[int | None, ...]) -> None:
+    def check_constant(self, role: str, value: Const, wanted: tuple[int | None, ...]) -> None:
         """Check lengths, which have to be all steps, or an initial state: zeros of this shape."""
         array, sizes = value.array, value.array.shape
         if role == "sequence_lens":
-            if (array != self.steps).any():
+            T, shape = self.guess.axes[0], self.graph.inputs[self.guess.x]
+            free = T is not None and shape and not is_known(shape[T])
+            if (array != self.steps).any() or (free and not value.sized):
                 what = "input sequence_lens is a constant: sequences have their own lengths"
                 raise RefusedError(what)
             return
-        if array.any():
+        if array.any() or (value.sized and sizes):
             raise RefusedError(f"input {role} is a constant other than zeros")
-        fits = array.ndim == 3 and all(e in (None, s) for s, e in zip(sizes, shape, strict=True))
+        fits = array.ndim == 3 and all(e in (None, s) for s, e in zip(sizes, wanted, strict=True))
         if not fits and (sizes or not value.sized):
-            text = str(shape).replace("None", "N")
+            text = str(wanted).replace("None", "N")
             raise RefusedError(f"{role}: expected shape {text}, got {sizes}")
 
 
