@@ -189,12 +189,11 @@ class Whole(Stateless):
 
     def grows(self, steps: int) -> bool:
         """Return whether it gives two more rows where it takes two more."""
-        free = copy(self)
-        free.steps = 0
         try:
-            return len(free(np.zeros((steps + 2, self.input_size), np.float32))) == steps + 2
-        except ValueError:
+            found = self._compute(np.zeros((steps + 2, self.input_size), np.float32))
+        except RefusedError:
             return False
+        return found.shape[self.axes[0] or 0] == steps + 2
 
     def is_local(self, steps: int) -> bool:
         """Return whether the last row of a sequence does not depend on the first."""

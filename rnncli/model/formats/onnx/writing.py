@@ -39,7 +39,6 @@ _ROWS = {
 }
 _OPERATORS = {**ONNX_OPERATORS, "softmax": "Softmax", "log_softmax": "LogSoftmax"}
 _MERGES = {"sum": "ReduceSum", "ave": "ReduceMean", "mul": "ReduceProd"}
-_DIRECTIONS = {"forward": "forward", "backward": "reverse", "bidirectional": "bidirectional"}
 _FUNCTIONS = ("recurrent_activation", "activation", "output_activation")  # in ONNX's order
 
 
@@ -121,7 +120,7 @@ class _Writer:
             "activation_beta": [given[1] for given in parameters if len(given) > 1],
             "activations": [ACTIVATIONS[each.name].onnx for each in functions],
             "clip": None if isinf(settings[0]["clip"]) else settings[0]["clip"],
-            "direction": _DIRECTIONS[layer.direction],
+            "direction": layer.direction.replace("backward", "reverse"),
             "hidden_size": layer.hidden_size,
             "linear_before_reset": int(settings[0].get("reset") == "after"),
         }
