@@ -4,7 +4,6 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from rnncli.model.formats.containers.protobuf import message
 
@@ -113,7 +112,3 @@ def _value(name: str, axes: Axes | None) -> bytes:
     sizes = (message((1 if isinstance(axis, int) else 2, axis)) for axis in axes)
     shape = message(*((1, size) for size in sizes))
     return message((1, name), (2, message((1, message((1, 1), (2, shape))))))
-
-
-def ints(*values: int) -> NDArray[np.int64]:
-    return np.array(values, np.int64)

@@ -37,18 +37,10 @@ def test_whole_numbers() -> None:
     for value in (0, 1, 127, 128, 2**31 - 1, 2**63 - 1, -1, -2, -(2**63)):
         data = message((1, value))
         assert read(data).integer(1) == value
-        assert read(message((1, data[1:] * 3))).integers(1) == [value] * 3
+        assert read(message((1, data[1:] * 3))).integers(1).tolist() == [value] * 3
     run, one_by_one = "3206038e029ea705", "3003308e02309ea705"
     for text in (run, one_by_one, run + one_by_one):
-        assert read(text).integers(6) == [3, 270, 86942] * (len(text) // 16)
-
-
-def test_a_long_run_is_read_in_pieces() -> None:
-    values = np.random.default_rng(0).integers(-(2**63), 2**63, 20_000)
-    run = message((1, b"".join(message((1, int(value)))[1:] for value in values)))
-    pieces = [*read(run).runs(1)]
-    assert len(pieces) > 2
-    assert np.array_equal(np.concatenate(pieces), values)
+        assert read(text).integers(6).tolist() == [3, 270, 86942] * (len(text) // 16)
 
 
 # A file may hold so many fields in all, and so many numbers in lists.
@@ -169,13 +161,10 @@ def test_tensors_of_each_type(
         assert given.tolist() == [np.array(values, "f").tolist()]
 
 
-UNREAD = {8: "string", 17: "float8e4m3fn", 22: "int4", 99: "type 99", 0: "no type"}
-
-
-@pytest.mark.parametrize(("kind", "dtype"), UNREAD.items())
-def test_types_that_are_not_read(tmp_path: Path, kind: int, dtype: str) -> None:
+@pytest.mark.parametrize("kind", [8, 17, 22, 99, 0])
+def test_types_that_are_not_read(tmp_path: Path, kind: int) -> None:
     path = scaled(tmp_path / "m.onnx", (1, 1), (2, kind), (9, b"\0"))
-    assert f"values of {dtype} are not read" in refusal(path)
+    assert f"values of type {kind} are not read" in refusal(path)
 
 
 def test_sparse_tensors_are_not_read(tmp_path: Path) -> None:
@@ -190,7 +179,7 @@ def test_sparse_tensors_are_not_read(tmp_path: Path) -> None:
 LYING: list[tuple[str, Fields]] = [
     ("expected 8 bytes, as shape (2,)", [(1, 2), (2, FLOAT32), (9, bytes(4))]),
     (f"{4 * 10**18:,} bytes", [(1, 10**9), (1, 10**9), (2, FLOAT32), (9, bytes(4))]),
-    ("in fields [9, 4]", [(1, 1), (2, FLOAT32), (4, 1.0), (9, bytes(4))]),
+    ("in fields [4, 9]", [(1, 1), (2, FLOAT32), (4, 1.0), (9, bytes(4))]),
     ("in fields [7]", [(1, 1), (2, FLOAT32), (7, 1)]),
     ("that uint8 does not hold", [(1, 1), (2, 2), (5, 256)]),
     ("that bool does not hold", [(1, 1), (2, 9), (5, 2)]),
@@ -234,9 +223,9 @@ BESIDE: list[tuple[str, dict[str, str]]] = [
     ("got .", {"location": "."}),
     ("got 'a\\x00b'", {"location": "a\x00b"}),
     ("none.data, which is not there", {"location": "none.data"}),
-    ("no plain file", {"location": "pipe"}),
+    ("which is no plain file", {"location": "pipe"}),
     ("a link out", {"location": "link"}),
-    ("8 bytes from 12 on in w.data", {"location": "w.data", "offset": "12"}),
+    ("from 12 on in w.data", {"location": "w.data", "offset": "12"}),
     ("said to have 4", {"location": "w.data", "length": "4"}),
     ("damaged: offset -8", {"location": "w.data", "offset": "-8"}),
     ("damaged: offset 999", {"location": "w.data", "offset": "9" * 19}),

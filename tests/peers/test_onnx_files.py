@@ -7,7 +7,7 @@ divide by what is small, which takes ten times as much.
 
 import warnings
 from collections import Counter
-from itertools import permutations, product
+from itertools import permutations
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +17,6 @@ import pytest
 import torch
 from conftest import NIGHTLY
 from onnx import helper, numpy_helper
-from onnx.reference import ReferenceEvaluator
 from onnx_graphs import Graph as Drawn
 from test_onnx_graph import RUN
 from torch import nn
@@ -215,18 +214,6 @@ def test_what_stands_around(kind: str, tmp_path: Path) -> None:
                 assert furthest([given(network, rows.numpy())], [y]) <= 1e-6
 
 
-# Nodes with numbers, one after the other, by their inputs behind the rows.
-NUMBERED: dict[str, list[tuple[str, tuple[float | None, ...]]]] = {
-    "from": [("Clip", (-0.1,))],
-    "to": [("Clip", (None, 0.1))],
-    "from and to": [("Clip", (-0.1, 0.2))],
-    "from above to": [("Clip", (0.2, -0.1))],
-    "limited": [("Max", (-0.1,)), ("Min", (0.2,)), ("Max", (0.0,))],
-    "square": [("Pow", (2,))],
-    "powers": [("Pow", (3.0,)), ("Clip", (0.1,)), ("Pow", (0.5,))],
-}
-
-
 def drawn_arrays(op: str, directions: int = 1) -> dict[str, Array]:
     random, width = np.random.RandomState(0), OPERATORS[op][0] * H
     shapes = {"W": (width, I), "R": (width, H), "B": (2 * width,)}
@@ -242,25 +229,6 @@ def tensors(arrays: dict[str, Array]) -> list[Any]:
 
 def drawn_rows(*shape: int) -> Array:
     return np.random.RandomState(1).normal(size=shape).astype(np.float32)
-
-
-@pytest.mark.parametrize("name", NUMBERED)
-def test_numbers_and_all_axes_of_size_1_dropped(name: str, tmp_path: Path) -> None:
-    arrays = drawn_arrays("RNN")
-    nodes = [helper.make_node("RNN", ["x", *arrays], ["y_0"], hidden_size=H)]
-    for k, (op, numbers) in enumerate(NUMBERED[name]):
-        names = []
-        for number in numbers:
-            names.append("" if number is None else f"tensor_{len(arrays)}")
-            if number is not None:
-                arrays[names[-1]] = np.array(number, int if isinstance(number, int) else "f")
-        nodes.append(helper.make_node(op, [f"y_{k}", *names], [f"y_{k + 1}"]))
-    nodes.append(helper.make_node("Squeeze", [f"y_{len(nodes) - 1}"], ["y"]))
-    model = made(nodes, tensors(arrays), ["T", 1, I])
-    for steps in (1, T):
-        rows = drawn_rows(steps, 1, I)
-        ours = given(load_network(saved(model, tmp_path)).network, rows[:, 0][None])
-        assert furthest([ours.squeeze()], [run_model(model, rows)]) <= 1e-6
 
 
 def nearest(ours: Array, theirs: Array) -> float:
@@ -296,30 +264,6 @@ def test_random_graphs_are_run_or_refused(start: int, faulty: bool, tmp_path: Pa
     assert ends["run"] >= (10 if faulty else 60)
 
 
-@pytest.mark.parametrize("op", OPERATORS)
-def test_the_reference_of_onnx(op: str, tmp_path: Path) -> None:
-    """The standard defines gates, directions, peepholes and the first axis."""
-    for direction, layout in product(("forward", "reverse", "bidirectional"), (0, 1)):
-        arrays = drawn_arrays(op, 1 + (direction == "bidirectional"))
-        settings = {"direction": direction, "hidden_size": H, "layout": layout}
-        settings |= {"linear_before_reset": layout} if op == "GRU" else {}
-        given_names = ["x", *arrays]
-        if op == "LSTM":
-            arrays["P"] = arrays["B"][:, : 3 * H]
-            given_names += ["", "", "", "P"]
-        arrays["shape"] = np.array([0, 0, -1])
-        nodes = [helper.make_node(op, given_names, ["rows"], **settings)]
-        if not layout:
-            nodes.append(helper.make_node("Transpose", ["rows"], ["first"], perm=[2, 0, 1, 3]))
-        nodes.append(helper.make_node("Reshape", [*nodes[-1].output, "shape"], ["y"]))
-        axes = ["N", "T", I] if layout else ["T", "N", I]
-        model, x = made(nodes, tensors(arrays), axes), drawn_rows(N, T, I)
-        fed = x if layout else x.swapaxes(0, 1)
-        theirs = ReferenceEvaluator(model).run(None, {"x": fed})[0]
-        ours = given(load_network(saved(model, tmp_path)).network, x)
-        assert furthest([ours], [theirs.astype(np.float32)]) <= 1e-6
-
-
 @pytest.mark.parametrize("step", [0, -1])
 def test_one_step_of_turned_rows(step: int, tmp_path: Path) -> None:
     graph, x = Graph(), drawn_rows(T, N, I)
@@ -331,19 +275,6 @@ def test_one_step_of_turned_rows(step: int, tmp_path: Path) -> None:
     model = made(graph.nodes, graph.tensors, ["T", "N", I], y)
     ours = given(load_network(saved(model, tmp_path)).network, x.swapaxes(0, 1))
     assert furthest([ours], [run_model(model, x)]) <= 1e-6
-
-
-@pytest.mark.parametrize("order", [(0, 1), (1, 0)])
-def test_directions_side_by_side(order: tuple[int, int], tmp_path: Path) -> None:
-    graph, x = Graph(), drawn_rows(T, N, I)
-    arrays = map(graph.array, drawn_arrays("RNN", 2).values())
-    rows = graph.add("RNN", "x", *arrays, hidden_size=H, direction="bidirectional")
-    halves = [graph.add("Gather", rows, graph.array(np.int64(d)), axis=1) for d in order]
-    y = graph.add("Concat", *halves, axis=2)
-    model = made(graph.nodes, graph.tensors, ["T", "N", I], y)
-    theirs = run_model(model, x).swapaxes(0, 1)
-    ours = given(load_network(saved(model, tmp_path)).network, x.swapaxes(0, 1))
-    assert furthest([ours], [theirs]) <= 1e-6
 
 
 @pytest.mark.parametrize("build", [build for _, build in RUN], ids=[named for named, _ in RUN])

@@ -21,10 +21,6 @@ from rnncli.model.graph import Graph, Node
 MODULES = {"rnn": torch.nn.RNN, "lstm": torch.nn.LSTM, "gru": torch.nn.GRU}
 CLASSIC = range(9, 21) if NIGHTLY else (9, 13, 20)
 DYNAMO = {18: "lstm", 19: "gru", 20: "rnn", 21: "lstm", 22: "gru", 23: "lstm", 24: "gru"}
-READ = [
-    *("FLOAT", "UINT8", "INT8", "UINT16", "INT16", "INT32", "INT64", "BOOL", "FLOAT16", "DOUBLE"),
-    *("UINT32", "UINT64", "BFLOAT16"),
-]
 Proto = Any
 
 
@@ -124,19 +120,6 @@ def saved(path: Path, model: Proto) -> Path:
     return path / "w.onnx"
 
 
-@pytest.mark.parametrize("dtype", READ)
-def test_tensors_of_each_type(tmp_path: Path, dtype: str) -> None:
-    kind = getattr(TensorProto, dtype)
-    for shape, raw in product([(), (0,), (7,), (2, 3, 2)], [False, True]):
-        numbers = np.random.default_rng(0).normal(0, 2**9, shape)
-        with np.errstate(invalid="ignore"):  # a negative number as an unsigned one
-            array = numbers.astype(helper.tensor_dtype_to_np_dtype(kind))
-        values = array.tobytes() if raw else array.reshape(-1).tolist()
-        tensor = helper.make_tensor("W", kind, shape, values, raw=raw)
-        constant = helper.make_node("Constant", [], ["y"], value=tensor)
-        check(saved(tmp_path, made(constant, tensors=(tensor,))))
-
-
 def test_attributes_of_each_type(tmp_path: Path) -> None:
     numbers = np.random.default_rng(0)
     inner = made(helper.make_node("Inner", ["a"], ["b"], alpha=0.1)).graph
@@ -159,12 +142,3 @@ def test_attributes_of_each_type(tmp_path: Path) -> None:
         value=numpy_helper.from_array(np.arange(6.0).reshape(2, 3), "inside"),
     )
     check(saved(tmp_path, made(node)))
-
-
-def test_functions_of_a_model(tmp_path: Path) -> None:
-    inner = helper.make_node("Elu", ["a"], ["b"])
-    inner.attribute.add(name="alpha", type=onnx.AttributeProto.FLOAT, ref_attr_name="k")
-    opset = helper.make_opsetid("", 18)
-    own = helper.make_function("com.example", "Own", ["a"], ["b"], [inner], [opset], ["k"])
-    node = helper.make_node("Own", ["x"], ["y"], domain="com.example", k=0.5)
-    check(saved(tmp_path, made(node, functions=[own])))

@@ -1,6 +1,6 @@
 """A graph: nodes over arrays, and what computes them."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from math import prod
 from typing import Any, NamedTuple
 
@@ -18,10 +18,6 @@ class RefusedError(Exception):
     def __init__(self, why: str, hint: str = "") -> None:
         super().__init__(why)
         self.why, self.hint = why, hint
-
-
-class UnreadError(RefusedError):
-    """A node that is not run here whatever it takes."""
 
 
 class Unread(NamedTuple):
@@ -54,50 +50,43 @@ class Graph(NamedTuple):
     outputs: Mapping[str, tuple[int | str, ...] | None]
 
 
-class Limit:
-    """How many values are computed while a graph is read."""
-
-    def __init__(self, values: float) -> None:
-        self.left = values
-
-    def spend(self, node: Node, given: Sequence[Any]) -> None:
-        """Count what a node is about to make."""
-        try:
-            self.left -= min(_count(node, given), self.left + 1)
-        except (LookupError, AttributeError, ValueError, TypeError) as error:
-            raise RefusedError(f"{node.op}: its inputs do not fit it") from error
-        if self.left < 0:
-            raise RefusedError("needs more values to be computed than are while a graph is read")
-
-
-def _count(node: Node, given: Sequence[Any]) -> float:
+def count_values(node: Node, given: Sequence[Any]) -> float:
     """Count the values that a node makes at most."""
     op, arrays = node.op, [each for each in given if each is not None]
     sizes = [each.size for each in arrays] or [1]
-    numbers = [np.abs(np.ravel(each).astype(np.float64)) for each in arrays[:3]]
-    if op == "ConstantOfShape":
-        return float(prod(numbers[0]))
-    if op in ("Expand", "Tile"):
-        return float(sizes[0] * prod(numbers[1]))
+    if op in ("ConstantOfShape", "Expand", "Tile"):
+        return float(prod(_numbers(arrays[-1])) * (sizes[0] if len(arrays) > 1 else 1))
     if op == "Range":
-        return float((numbers[0] + numbers[1])[0] / (numbers[2][0] or 1e-9))
-    if op == "Pad" and len(arrays) > 1:
-        return float((max(given[0].shape) + 2 * numbers[1].max(initial=0)) ** given[0].ndim)
+        begin, end, by = (_numbers(each)[0] for each in arrays)
+        return float((begin + end) / (by or 1e-9))
+    if op in ("Pad", "Conv", "MaxPool", "AveragePool"):
+        given_kernel = given[1].shape[2:] if op == "Conv" else node.attributes.get("kernel_shape")
+        kernel, dilations = _numbers(given_kernel or []), node.attributes.get("dilations") or 1
+        pads = _numbers(node.attributes.get("pads") or (arrays[1] if op == "Pad" else []))
+        shape, n = np.array(given[0].shape, float), len(pads) // 2
+        shape[len(shape) - n :] += pads[:n] + pads[n:]
+        shape[len(shape) - len(kernel) :] += kernel * dilations  # what auto_pad may add
+        return float(prod(shape) * (prod(kernel) + (len(given[1]) if op == "Conv" else 0)))
     if op == "Gather" and given[0].ndim:
         axis = node.attributes.get("axis", 0) % given[0].ndim
         return float(sizes[0] / max(given[0].shape[axis], 1) * sizes[1])
-    if op in ("MatMul", "Gemm", "Conv"):
-        return float(
-            sum(sizes) + sizes[0] / max(given[0].shape[-1:], default=1) * max(given[1].shape)
-        )
+    if op in ("MatMul", "Gemm"):
+        wide = sizes[0] / max(given[0].shape[-1:], default=1) * max(given[1].shape)
+        return float(sum(sizes) + wide)
     try:
         return float(prod([*np.broadcast_shapes(*(each.shape for each in arrays))]))
     except (ValueError, RuntimeError):  # they do not fit, or have too many axes
         return float(sum(sizes))
 
 
-def apply(node: Node, given: Sequence[Any], opset: int) -> list[Any]:
-    """Compute what a node gives.
+def _numbers(values: Any) -> NDArray[np.float64]:
+    return np.abs(np.ravel(values).astype(np.float64))
+
+
+def apply(
+    node: Node, given: Sequence[Any], opset: int, spend: Callable[[float], None] = lambda _: None
+) -> list[Any]:
+    """Compute what a node gives; `spend` is called with the number of values before.
 
     An attribute that its operator does not know is refused, like a type that it does not take.
     """
@@ -107,13 +96,14 @@ def apply(node: Node, given: Sequence[Any], opset: int) -> list[Any]:
     if node.op in OLDER and opset < OLDER[node.op][0]:
         operator = OLDER[node.op][1]
     if operator is None:
-        raise UnreadError(f"operator {node.op} is not read")
+        raise RefusedError(f"operator {node.op} is not read")
     unread = next((v for v in node.attributes.values() if isinstance(v, Unread)), None)
     if unread:
         raise RefusedError(unread.why)
     outputs = len([*filter(None, node.outputs)]) or len(node.outputs)
     more = {"outputs": outputs} if node.op == "Split" else {}
     try:
+        spend(count_values(node, given))
         with np.errstate(all="ignore"):
             found = operator(*given, **node.attributes, **more)
     except TypeError as error:

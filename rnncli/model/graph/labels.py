@@ -85,6 +85,8 @@ def labels(integers: Any) -> "Labels":
 class Labels(np.ndarray[Any, np.dtype[np.int64]]):
     """An array of labels, which NumPy's functions take for an array of numbers."""
 
+    layout: Integers | None = None  # `rnncli.model.graph.rows.lay_out` keeps it here
+
     def astype(self, *_: Any, **__: Any) -> Any:
         """Return the labels: they do not depend on a type."""
         return self
@@ -121,11 +123,6 @@ class Labels(np.ndarray[Any, np.dtype[np.int64]]):
         return [labels(each) for each in moved] if isinstance(moved, list) else labels(moved)
 
 
-def _cumulate(x: Any, axis: int) -> Integers:
-    a = label_of(x)
-    return np.broadcast_to(join_along(a, axis, keepdims=True), a.shape)
-
-
 def _pad(x: Any, widths: Any, **settings: Any) -> Integers:
     filled = {"constant_values": CONSTANT} if "constant_values" in settings else settings
     return np.pad(plain(x), widths, **filled)
@@ -150,27 +147,20 @@ def _multiply(a: Integers, b: Integers) -> Integers:
 
 
 def take(x: Any, indices: Any, axis: int) -> Labels:
-    """Return the labels of places of an axis, whose numbers may have labels themselves."""
+    """Return the labels of places of an axis; those of numbers that come from rows are theirs."""
     if not isinstance(indices, Labels):
         return labels(plain(x).take(indices, axis))
+    if isinstance(x, Labels):
+        raise TypeError("rows of which rows tell the places")
     axis %= np.ndim(x)
     shape = (*x.shape[:axis], *indices.shape, *x.shape[axis + 1 :])
     spread = (*indices.shape, *(1,) * (x.ndim - axis - 1))
-    own = np.broadcast_to(plain(indices).reshape(spread), shape)
-    if not isinstance(x, Labels):
-        return labels(own)
-    joined = join_along(plain(x), (axis,), keepdims=True)
-    kept = joined.reshape((*x.shape[:axis], *(1,) * indices.ndim, *x.shape[axis + 1 :]))
-    return labels(join(np.broadcast_to(kept, shape), own))
+    return labels(np.broadcast_to(plain(indices).reshape(spread), shape))
 
 
 # What is not done with labels as with numbers.
 _OWN: dict[Any, Any] = {
-    np.cumsum: _cumulate,
-    np.empty_like: lambda x: np.full(x.shape, CONSTANT),
     np.pad: _pad,
     np.take: lambda x, indices, axis: take(x, indices, axis),
-    np.tril: lambda x, _: label_of(x),
-    np.triu: lambda x, _: label_of(x),
     np.where: lambda condition, a, b: reduce(join, map(label_of, (condition, a, b))),
 }

@@ -7,7 +7,7 @@ Source: https://onnx.ai/onnx/operators.
 """
 
 from collections.abc import Callable
-from itertools import accumulate
+from functools import reduce
 from math import erf, prod
 from typing import Any
 
@@ -42,16 +42,14 @@ def _fit(a: Array, made: Array) -> Array:
 
 def _activated(name: str) -> Callable[..., Array]:
     """Return an activation whose attributes are alpha and beta."""
-    parameters = tuple(default or 0.0 for default in ACTIVATIONS[name].defaults)
-
-    def compute(a: Array, **attributes: float) -> Array:
-        names = ("alpha", "beta")[: len(parameters)]
-        if attributes.keys() - {*names}:
-            raise TypeError(f"keyword argument {min(attributes.keys() - {*names})!r}")
-        given = (attributes.get(n, p) for n, p in zip(names, parameters, strict=True))
-        return _function(a, name, *given)
-
-    return compute
+    defaults = ACTIVATIONS[name].defaults
+    alpha, beta = (*(default or 0.0 for default in defaults), 0.0, 0.0)[:2]
+    forms: list[Callable[..., Array]] = [
+        lambda a: _function(a, name),
+        lambda a, alpha=alpha: _function(a, name, alpha),
+        lambda a, alpha=alpha, beta=beta: _function(a, name, alpha, beta),
+    ]
+    return forms[len(defaults)]
 
 
 def _function(a: Array, name: str, *parameters: float) -> Array:
@@ -74,12 +72,9 @@ def _gelu(a: Array, approximate: str = "none") -> Array:
     return _function(a, "gelu" if approximate == "none" else "gelu_tanh")
 
 
-def _selu(a: Array, alpha: float = 1.6732632423543772, gamma: float = 1.0507009873554805) -> Array:
-    return _fit(a, gamma * np.where(a > 0, a, alpha * np.expm1(np.minimum(a, 0))))
-
-
-def _celu(a: Array, alpha: float = 1.0) -> Array:
-    return _fit(a, np.where(a > 0, a, alpha * np.expm1(np.minimum(a, 0) / alpha)))
+def _log_softmax(a: Array, axis: int = -1) -> Array:
+    less = a - np.max(a, axis=axis, keepdims=True)
+    return np.asanyarray(less - np.log(np.sum(np.exp(less), axis=axis, keepdims=True)))
 
 
 def _softmax(a: Array, axis: int = -1) -> Array:
@@ -87,19 +82,11 @@ def _softmax(a: Array, axis: int = -1) -> Array:
     return np.asanyarray(powers / np.sum(powers, axis=axis, keepdims=True))
 
 
-def _log_softmax(a: Array, axis: int = -1) -> Array:
-    less = a - np.max(a, axis=axis, keepdims=True)
-    return np.asanyarray(less - np.log(np.sum(np.exp(less), axis=axis, keepdims=True)))
-
-
 def _flat(function: Callable[..., Array]) -> Callable[..., Array]:
     """Return a softmax as it was before opset 13: of all axes from one on."""
-
-    def compute(a: Array, axis: int = 1) -> Array:
-        rows = prod(a.shape[: axis % a.ndim])
-        return function(a.reshape(rows, -1), -1).reshape(a.shape)
-
-    return compute
+    return lambda a, axis=1: function(a.reshape(prod(a.shape[: axis % a.ndim]), -1), -1).reshape(
+        a.shape
+    )
 
 
 def _divide(a: Array, b: Array) -> Array:
@@ -113,16 +100,12 @@ def _power(a: Array, b: Array) -> Array:
 
 
 def _several(function: Callable[..., Any]) -> Callable[..., Any]:
-    return lambda *arrays: list(accumulate(arrays, function))[-1]
+    return lambda *arrays: reduce(function, arrays)
 
 
-def _mean(*arrays: Array) -> Array:
-    return _fit(arrays[0], np.asanyarray(_several(np.add)(*arrays) / len(arrays)))
-
-
-def _clip(a: Array, low: Any = None, high: Any = None) -> Array:
-    a = a if low is None else np.maximum(a, low)
-    return np.positive(a) if high is None else np.minimum(a, high)
+def _clip(a: Array, min: Any = None, max: Any = None) -> Array:  # noqa: A002
+    a = a if min is None else np.maximum(a, min)
+    return np.positive(a) if max is None else np.minimum(a, max)
 
 
 def _cast(a: Array, to: int, saturate: int = 1) -> Array:  # noqa: ARG001
@@ -142,7 +125,7 @@ def _gemm(
 
 
 def _reduced(function: Callable[..., Any]) -> Callable[..., Any]:
-    def reduce(
+    def compute(
         a: Array, axes: Any = None, keepdims: int = 1, noop_with_empty_axes: int = 0
     ) -> Array:
         along = as_list(axes) or None
@@ -150,16 +133,7 @@ def _reduced(function: Callable[..., Any]) -> Callable[..., Any]:
             return np.positive(a)
         return np.asanyarray(function(a, axis=along, keepdims=bool(keepdims)))
 
-    return reduce
-
-
-def _extreme_place(function: Callable[..., Array]) -> Callable[..., Array]:
-    def find(a: Array, axis: int = 0, keepdims: int = 1, select_last_index: int = 0) -> Array:
-        if select_last_index:
-            raise RefusedError("select_last_index is not read")
-        return np.asanyarray(function(a, axis=axis, keepdims=bool(keepdims)))
-
-    return find
+    return compute
 
 
 def _batch_normalization(
@@ -173,24 +147,14 @@ def _batch_normalization(
     return _fit(x, less * scale.reshape(shape) + shift.reshape(shape))
 
 
-def _normal(x: Array, axes: tuple[int, ...], epsilon: float) -> Array:
-    less = x - np.mean(x, axis=axes, keepdims=True)
-    root = np.sqrt(np.mean(less * less, axis=axes, keepdims=True) + epsilon)
-    return np.asanyarray(less / root)
-
-
 def _layer_normalization(
     x: Array, scale: Array, shift: Any = 0, axis: int = -1, epsilon: float = 1e-5,
     stash_type: int = 1,  # noqa: ARG001
 ) -> Array:  # fmt: skip
-    made = _normal(x, tuple(range(axis % x.ndim, x.ndim)), epsilon) * scale
-    return _fit(x, made if shift is None else made + shift)
-
-
-def _instance_normalization(x: Array, scale: Array, shift: Array, epsilon: float = 1e-5) -> Array:
-    shape = (-1,) + (1,) * (x.ndim - 2)
-    normal = _normal(x, tuple(range(2, x.ndim)), epsilon)
-    return _fit(x, normal * scale.reshape(shape) + shift.reshape(shape))
+    axes = tuple(range(axis % x.ndim, x.ndim))
+    less = x - np.mean(x, axis=axes, keepdims=True)
+    root = np.sqrt(np.mean(less * less, axis=axes, keepdims=True) + epsilon)
+    return _fit(x, less / root * scale + (0 if shift is None else shift))
 
 
 def _constant(**value: Any) -> Array:
@@ -257,12 +221,9 @@ def _gather(x: Array, indices: Array, axis: int = 0) -> Array:
     return np.take(x, indices.astype(np.intp), axis)
 
 
-def _pad(x: Array, pads: Any, value: Any = None, axes: Any = None, mode: str = "constant") -> Array:
+def _pad(x: Array, pads: Any, value: Any = None, mode: str = "constant") -> Array:
     sizes = as_list(pads) or ()
-    along = as_list(axes) or tuple(range(x.ndim))
-    widths = [(0, 0)] * x.ndim
-    for place, axis in enumerate(along):
-        widths[axis] = sizes[place], sizes[place + len(along)]
+    widths = [*zip(sizes[: x.ndim], sizes[x.ndim :], strict=True)]
     if min(sizes, default=0) < 0 or mode not in ("constant", "reflect", "edge"):
         raise RefusedError(f"Pad of mode {mode!r:.20} is not read")
     if mode == "constant":
@@ -331,64 +292,47 @@ def _pooled(function: Callable[..., Array], filled: float) -> Callable[..., Arra
     return pool
 
 
-def _global(function: Callable[..., Array]) -> Callable[..., Array]:
-    return lambda x: np.asanyarray(function(x, axis=tuple(range(2, x.ndim)), keepdims=True))
-
-
 def _dropout(x: Array, ratio_in: Any = None, training: Any = None, **_: Any) -> Array:  # noqa: ARG001
     if training is not None and training.any():
         raise RefusedError("Dropout that is being trained is not read")
     return x
 
 
-def _dequantized(x: Array, scale: Array, zero: Any = None, axis: int = 1, **_: Any) -> Array:
-    shape = [1] * x.ndim
-    if scale.ndim:
-        shape[axis] = -1
-    less = x.astype(np.float32) - (0 if zero is None else zero.astype(np.float32).reshape(shape))
-    return np.asanyarray(less * scale.reshape(shape))
-
-
-def _trilu(x: Array, k: Any = None, upper: int = 1) -> Array:
-    return (np.triu if upper else np.tril)(x, 0 if k is None else int(k.item()))
-
-
-_SAME = ("exp", "log", "sqrt", "floor", "ceil", "sign", "sin", "cos", "tan", "equal", "less")
-_UFUNCS: dict[str, Callable[..., Any]] = {
-    **{name.title(): getattr(np, name) for name in (*_SAME, "greater")},
-    "Abs": np.abs,
+_NUMPY = ("exp", "log", "sqrt", "floor", "ceil", "sign", "sin", "cos", "tan", "equal", "less")
+# Functions of each value alone, and of values at the same place of several arrays.
+ELEMENTWISE: dict[str, Callable[..., Any]] = {
+    **{op: _activated(name) for name, op in ONNX_OPERATORS.items()},
+    **{name.title(): getattr(np, name) for name in (*_NUMPY, "greater", "abs")},
     "Add": np.add,
     "And": np.logical_and,
+    "Cast": _cast,
+    "Celu": lambda a, alpha=1.0: _fit(
+        a, np.where(a > 0, a, alpha * np.expm1(np.minimum(a, 0) / alpha))
+    ),
+    "Clip": _clip,
     "Div": _divide,
+    "Erf": lambda a: _fit(a, np.asanyarray(_ERF(a))),
+    "Gelu": _gelu,
     "GreaterOrEqual": np.greater_equal,
     "LessOrEqual": np.less_equal,
+    "Max": _several(np.maximum),
+    "Min": _several(np.minimum),
     "Mod": np.mod,
     "Mul": np.multiply,
     "Neg": np.negative,
     "Not": np.logical_not,
     "Or": np.logical_or,
-    "Pow": _power,
-    "Round": np.rint,
-    "Sub": np.subtract,
-    "Where": np.where,
-}
-# Functions of each value alone, and of values at the same place of several arrays.
-ELEMENTWISE: dict[str, Callable[..., Any]] = {
-    **{op: _activated(name) for name, op in ONNX_OPERATORS.items()},
-    **_UFUNCS,
-    "Cast": _cast,
-    "Celu": _celu,
-    "Clip": _clip,
-    "Erf": lambda a: _fit(a, np.asanyarray(_ERF(a))),
-    "Gelu": _gelu,
-    "Max": _several(np.maximum),
-    "Mean": _mean,
-    "Min": _several(np.minimum),
     "PRelu": lambda a, slope: np.where(a < 0, slope * a, a),
+    "Pow": _power,
     "Reciprocal": lambda a: _fit(a, 1 / a),
-    "Selu": _selu,
+    "Round": np.rint,
+    "Selu": lambda a, alpha=1.6732632423543772, gamma=1.0507009873554805: _fit(
+        a, gamma * np.where(a > 0, a, alpha * np.expm1(np.minimum(a, 0)))
+    ),
+    "Sub": np.subtract,
     "Sum": _several(np.add),
     "Swish": lambda a, alpha=1.0: _fit(a, a * _function(_fit(a, alpha * a), "sigmoid")),
+    "Where": np.where,
 }
 # What moves values, and changes none.
 MOVERS: dict[str, Callable[..., Any]] = {
@@ -408,34 +352,28 @@ MOVERS: dict[str, Callable[..., Any]] = {
     "Transpose": lambda x, perm=None: x.transpose(perm),
     "Unsqueeze": lambda x, axes: np.expand_dims(x, as_list(axes) or ()),
 }
-_REDUCED: dict[str, Any] = {
-    "Mean": np.mean,
-    "Sum": np.sum,
-    "Prod": np.prod,
-    "Max": np.max,
-    "Min": np.min,
-}
 REDUCED: dict[str, Callable[..., Any]] = {
-    f"Reduce{name}": _reduced(function) for name, function in _REDUCED.items()
+    **{
+        f"Reduce{name.title()}": _reduced(getattr(np, name))
+        for name in ("max", "mean", "min", "prod", "sum")
+    },
+    "ReduceL2": _reduced(lambda a, **k: np.sqrt(np.sum(a * a, **k))),
+    "ReduceSumSquare": _reduced(lambda a, **k: np.sum(a * a, **k)),
 }
-REDUCED["ReduceL2"] = _reduced(lambda a, **k: np.sqrt(np.sum(a * a, **k)))
-REDUCED["ReduceSumSquare"] = _reduced(lambda a, **k: np.sum(a * a, **k))
 OPERATORS: dict[str, Callable[..., Any]] = {
     **ELEMENTWISE,
     **MOVERS,
     **REDUCED,
-    "ArgMax": _extreme_place(np.argmax),
-    "ArgMin": _extreme_place(np.argmin),
+    "ArgMax": lambda a, axis=0, keepdims=1: np.argmax(a, axis=axis, keepdims=bool(keepdims)),
+    "ArgMin": lambda a, axis=0, keepdims=1: np.argmin(a, axis=axis, keepdims=bool(keepdims)),
     "AveragePool": _pooled(np.mean, 0.0),
     "BatchNormalization": _batch_normalization,
     "Constant": _constant,
     "ConstantOfShape": _constant_of_shape,
     "Conv": _conv,
-    "DequantizeLinear": _dequantized,
     "Gemm": _gemm,
-    "GlobalAveragePool": _global(np.mean),
-    "GlobalMaxPool": _global(np.max),
-    "InstanceNormalization": _instance_normalization,
+    "GlobalAveragePool": lambda x: REDUCED["ReduceMean"](x, range(2, x.ndim)),
+    "GlobalMaxPool": lambda x: REDUCED["ReduceMax"](x, range(2, x.ndim)),
     "LayerNormalization": _layer_normalization,
     "LogSoftmax": _log_softmax,
     "MatMul": np.matmul,
@@ -445,10 +383,6 @@ OPERATORS: dict[str, Callable[..., Any]] = {
     "Shape": lambda x, start=0, end=None: np.array(x.shape[start:end], np.int64),
     "Size": lambda x: np.array(x.size, np.int64),
     "Softmax": _softmax,
-    "Trilu": _trilu,
 }
-# Attributes that are inputs in later opsets, behind the first.
-INPUTS = {"Clip": ("min", "max"), "Pad": ("pads", "value"), "Slice": ("starts", "ends", "axes")}
-INPUTS |= {"Split": ("split",), **dict.fromkeys(("Squeeze", "Unsqueeze", *REDUCED), ("axes",))}
 # Operators as they were before an opset.
 OLDER = {"Softmax": (13, _flat(_softmax)), "LogSoftmax": (13, _flat(_log_softmax))}

@@ -16,23 +16,20 @@ from rnncli.model.graph.operators import MOVERS
 from rnncli.model.graph.rows import Operand, Step, run
 from rnncli.model.layers import Convert, Stateless
 
-# Operators that a name lists.
-_LISTED = 6
+Axes = tuple[int | None, int | None]
+_LISTED = 6  # operators that a name lists
+
+
+def _list_operators(names: Sequence[str]) -> dict[str, str]:
+    more = [] if len(names) <= _LISTED else [f"and {len(names) - _LISTED} more"]
+    return {"operators": " ".join([*names[:_LISTED], *more])}
 
 
 class Piece(Stateless):
     """Steps over rows, such as a graph has between its recurrent nodes.
 
-    Parameters
-    ----------
-    steps : mapping
-        By the register that each fills.
-    inputs : mapping
-        Registers that hold what the layers below give, in order, and their widths.
-    target : Operand
-        What it gives.
-    size : int
-        How many values that are.
+    The steps stand by the register that each fills. The inputs are registers that hold what the
+    layers below give, in order, with their widths. It gives `size` values, the target.
     """
 
     def __init__(
@@ -40,18 +37,12 @@ class Piece(Stateless):
     ) -> None:
         self.steps, self.inputs, self.target = dict(steps), dict(inputs), target
         self.input_size, self.output_size = sum(inputs.values()), size
-        self.settings = {"operators": self.operators}
+        names = [step.op for step in self.steps.values()]
+        bare = "Identity" if target.columns is None else "Slice"
+        self.settings = _list_operators(names or [bare])
 
     def __repr__(self) -> str:
-        return f"rows: {self.operators}"
-
-    @property
-    def operators(self) -> str:
-        """The operators of its steps."""
-        names = [step.op for step in self.steps.values()]
-        names = names or ["Identity" if self.target.columns is None else "Slice"]
-        more = [] if len(names) <= _LISTED else [f"and {len(names) - _LISTED} more"]
-        return " ".join([*names[:_LISTED], *more])
+        return f"rows: {self.settings['operators']}"
 
     @property
     def arrays(self) -> dict[str, Floats]:
@@ -68,57 +59,47 @@ class Piece(Stateless):
         rows = x.reshape(-1, self.input_size)
         parts = np.split(rows, np.cumsum([*self.inputs.values()])[:-1], axis=1)
         registers = run(self.steps, dict(zip(self.inputs, parts, strict=True)), multiply)
-        register, columns, values = self.target
-        found: NDArray[Any] | None = values if register < 0 else registers[register]
-        assert found is not None
-        found = found if columns is None else found[:, columns]
+        found = registers[self.target.register]
+        found = found if self.target.columns is None else found[:, self.target.columns]
         wide = np.broadcast_to(found, (len(rows), self.output_size))
-        return np.ascontiguousarray(wide, x.dtype).reshape(*x.shape[:-1], self.output_size)
+        made = np.require(wide, x.dtype, ["C", "W"])
+        return made.reshape(*x.shape[:-1], self.output_size)
 
     def converted(self, convert: Convert) -> "Piece":
         """Return the same piece with its constants converted."""
         layer = copy(self)
         layer.steps = {
             register: step._replace(
-                operands=tuple(_convert(convert, step.name, each) for each in step.operands)
+                operands=tuple(
+                    each._replace(values=_convert(convert, step.name, each.values))
+                    for each in step.operands
+                )
             )
             for register, step in self.steps.items()
         }
-        layer.target = _convert(convert, "constant", self.target)
         return layer
 
 
-def _convert(convert: Convert, name: str, operand: Operand) -> Operand:
-    values = operand.values
+def _convert(convert: Convert, name: str, values: Any) -> Any:
+    """Convert an array of floats, which may hold infinities."""
     if values is None or values.dtype.kind != "f":
-        return operand
+        return values
     if np.isfinite(values).all():
-        return operand._replace(values=convert(name, values))
-    like = convert(name, np.zeros(1, values.dtype))
-    return operand._replace(values=values.astype(like.dtype))
+        return convert(name, values)
+    return values.astype(convert(name, np.zeros(1, values.dtype)).dtype)
 
 
 class Root(NamedTuple):
     """A value that a `Whole` piece takes: which columns of the rows, and how the graph has it.
 
-    Parameters
-    ----------
-    name : str
-    columns : array of int
-    shape : tuple of int
-        Sizes of its axes, 1 for those of steps and sequences.
-    axes : tuple of int or None
-        Those of steps and sequences.
-    ends : array of int, optional
-        For a final state: the row of each column, -1 or 0.
-    step : int
-        -1 where the last step stands first.
+    Its shape has 1 for the axes of steps and sequences, which are `axes`. A final state has
+    `ends`, the row of each column, -1 or 0. The last step stands first for a `step` of -1.
     """
 
     name: str
     columns: NDArray[Any]
     shape: tuple[int, ...]
-    axes: tuple[int | None, int | None]
+    axes: Axes
     ends: NDArray[Any] | None = None
     step: int = 1
 
@@ -140,10 +121,8 @@ class Whole(Stateless):
 
     Parameters
     ----------
-    nodes : sequence of Node
-    constants : mapping
-        Arrays that the nodes take, by name.
-    opset : int
+    nodes, constants, opset
+        What is computed, with arrays by name.
     roots : sequence of Root
     target : str
         The value that it gives.
@@ -151,34 +130,22 @@ class Whole(Stateless):
         Those of the target that are steps and sequences. Without steps every row is the same.
     sizes : tuple of int
         Number of values that a row has: taken, and given.
-    steps : int
-        Number of steps that the graph was frozen for; 0 if it was not.
-    shortens : bool
-        Whether it gives fewer rows than it takes.
     """
 
     whole = True
+    steps = 0  # for how many the graph was frozen; 0 if it was not
 
     def __init__(
         self, nodes: Sequence[Node], constants: Mapping[str, NDArray[Any]], opset: int,
-        roots: Sequence[Root], target: str, axes: tuple[int | None, int | None],
-        sizes: tuple[int, int], steps: int = 0, *, shortens: bool = False,
+        roots: Sequence[Root], target: str, axes: Axes, sizes: tuple[int, int],
     ) -> None:  # fmt: skip
         self.nodes, self.constants, self.opset = list(nodes), dict(constants), opset
         self.roots, self.target, self.axes = list(roots), target, axes
         self.input_size, self.output_size = sizes
-        self.steps, self.shortens = steps, shortens
-        self.settings = {"operators": self.operators}
+        self.settings = _list_operators([node.op for node in nodes if node.op not in MOVERS])
 
     def __repr__(self) -> str:
-        return f"{'whole sequences' if self.whole else 'rows'}: {self.operators}"
-
-    @property
-    def operators(self) -> str:
-        """The operators of its nodes."""
-        names = [node.op for node in self.nodes if node.op not in MOVERS]
-        more = [] if len(names) <= _LISTED else [f"and {len(names) - _LISTED} more"]
-        return " ".join([*names[:_LISTED], *more])
+        return f"{'whole sequences' if self.whole else 'rows'}: {self.settings['operators']}"
 
     @property
     def arrays(self) -> dict[str, Floats]:
@@ -188,18 +155,17 @@ class Whole(Stateless):
     def __call__(self, x: Floats, multiply: Multiply = np.matmul) -> Floats:  # noqa: ARG002
         """Compute the rows (T, O) of a sequence (T, I)."""
         T, shape = len(x.reshape(-1, self.input_size)), x.shape
-        x = x.reshape(T, self.input_size)
         if not T:
             return np.empty((*shape[:-1], self.output_size), x.dtype)
-        if self.steps and self.steps != T:
+        place = self.nodes[0].name
+        if self.steps not in (0, T):
             what = f"takes sequences of {self.steps} steps, as the graph was exported, got {T}"
-            raise InputError(self.nodes[0].name, what)
-        values = {**self.constants, **{r.name: r.lay(x) for r in self.roots}}
+            raise InputError(place, what)
         try:
-            found = evaluate(self.nodes, values, self.opset)[self.target]
+            found = self._compute(x.reshape(T, self.input_size))
         except RefusedError as error:
             what = f"cannot be computed for a sequence of {T} steps: {error.why}"
-            raise InputError(self.nodes[0].name, what) from error
+            raise InputError(place, what) from error
         along, n = self.axes
         one = n is None or found.shape[n] == 1
         rows = found.reshape(1, -1) if along is None else np.moveaxis(found, along, 0)
@@ -209,35 +175,40 @@ class Whole(Stateless):
         fits = len(rows) == T or (self.shortens and 0 < len(rows) < T)
         if not one or not fits or rows.shape[1] != self.output_size:
             what = f"expected {T} rows of {self.output_size} values, got shape {rows.shape}"
-            raise InputError(self.nodes[0].name, what)
+            raise InputError(place, what)
         rows = np.ascontiguousarray(rows, x.dtype)
         return rows.reshape(*shape[:-1], -1) if len(rows) == T else rows
 
+    def _compute(self, x: NDArray[Any]) -> NDArray[Any]:
+        laid: dict[str, Any] = {
+            root.name: root.lay(x) if x.dtype.kind == "f" else labels(root.lay(x))
+            for root in self.roots
+        }
+        values = evaluate(self.nodes, {**self.constants, **laid}, self.opset)
+        return np.asarray(plain(values[self.target]))
+
     def grows(self, steps: int) -> bool:
         """Return whether it gives two more rows where it takes two more."""
-        free = copy(self)
-        free.steps = 0
         try:
-            return len(free(np.zeros((steps + 2, self.input_size), np.float32))) == steps + 2
-        except ValueError:
+            found = self._compute(np.zeros((steps + 2, self.input_size), np.float32))
+        except RefusedError:
             return False
+        return found.shape[self.axes[0] or 0] == steps + 2
 
     def is_local(self, steps: int) -> bool:
         """Return whether the last row of a sequence does not depend on the first."""
         first = np.full((steps, self.input_size), CONSTANT)
         first[0] = 0
-        values = {**self.constants, **{root.name: labels(root.lay(first)) for root in self.roots}}
-        found = plain(evaluate(self.nodes, values, self.opset)[self.target])
-        along = self.axes[0]
+        found, along = self._compute(first), self.axes[0]
         return along is not None and bool((found.take(-1, along) == CONSTANT).all())
 
     def converted(self, convert: Convert) -> "Whole":
         """Return the same piece with its constants converted."""
         layer = copy(self)
         layer.constants = {
-            name: convert(name, array.reshape(-1)).reshape(array.shape)
-            if array.dtype.kind == "f" and np.isfinite(array).all()
-            else array
+            name: array
+            if array.dtype.kind == "f" and not np.isfinite(array).all()
+            else _convert(convert, name, array.reshape(-1)).reshape(array.shape)
             for name, array in self.constants.items()
         }
         return layer

@@ -33,10 +33,9 @@ class Operand(NamedTuple):
         """Return whether it is a register, all columns of it."""
         return self.register == register and self.columns is None
 
-    def is_same(self, other: "Operand | None") -> bool:
+    def is_same(self, other: "Operand") -> bool:
         """Return whether another operand takes the same columns."""
-        same = other is not None and self.register == other.register
-        return same and np.array_equal(self.columns, other.columns)  # type: ignore[union-attr]
+        return self.register == other.register and np.array_equal(self.columns, other.columns)
 
 
 class Step(NamedTuple):
@@ -48,8 +47,6 @@ class Step(NamedTuple):
     width: int
     attributes: Mapping[str, Any] = {}
     shape: tuple[int, ...] = ()
-    arrays: Mapping[str, Array] = {}  # the file's own, for which it stands
-    kind: str = ""  # the file's operator, where that is another one
 
 
 class View(NamedTuple):
@@ -61,17 +58,17 @@ class View(NamedTuple):
     labels: Labels
     registers: Integers
     columns: Integers
-    values: Array | None = None
+    values: Array
 
     @property
     def shape(self) -> tuple[int, ...]:
         """Sizes of its axes."""
         return tuple(self.labels.shape)
 
-    def features(self) -> tuple[int, ...]:
+    def features(self) -> list[int]:
         """Return the axes along which a row has several values, or one."""
         filled = fill(self.labels)
-        axes = tuple(k for k in range(filled.ndim) if (filled == filled.take([0], k)).all())
+        axes = [k for k in range(filled.ndim) if (filled == filled.take([0], k)).all()]
         rows = filled[tuple(0 if k in axes else slice(None) for k in range(filled.ndim))]
         if len({*rows.reshape(-1).tolist()}) != rows.size:
             raise RefusedError("makes one axis of rows and features")
@@ -84,43 +81,37 @@ class Rows:
     def __init__(self) -> None:
         self.widths: list[int] = []
         self.steps: dict[int, Step] = {}  # by the register that it fills
-        self._laid: dict[int, tuple[Labels, Integers]] = {}  # with what keeps the id
-
-    def lay_out(self, values: Labels) -> Integers:
-        """Return the place of each of a row's K values in the flat array, (R, K)."""
-        if id(values) not in self._laid:
-            self._laid[id(values)] = values, lay_out(values)
-        return self._laid[id(values)][1]
 
     def source(self, values: Labels) -> View:
         """Add a register of rows that come from elsewhere."""
-        where = self.lay_out(values)
+        where = lay_out(values)
         columns = np.empty(values.size, np.int64)
         columns[where] = np.arange(where.shape[1])
         self.widths.append(where.shape[1])
-        registers = np.full(values.shape, len(self.widths) - 1)
-        return View(values, registers, columns.reshape(values.shape))
+        return self.view(values, len(self.widths) - 1, columns.reshape(values.shape))
+
+    def view(self, values: Labels, register: int, columns: Integers) -> View:
+        """Return a view of columns of one register."""
+        registers, zeros = (np.broadcast_to(n, values.shape) for n in (register, np.float32(0)))
+        return View(values, registers, columns, zeros)
 
     def add(self, step: Step, values: Labels) -> View:
         """Add a step that gives a value of these labels."""
-        if self.lay_out(values).shape[1] != step.width:
+        if lay_out(values).shape[1] != step.width:
             raise RefusedError("makes something of several rows")
-        view = self.source(values)
-        self.steps[len(self.widths) - 1] = step
-        return view
+        self.steps[len(self.widths)] = step
+        return self.source(values)
 
     def operand(self, value: Any, where: Integers | None = None) -> Operand:
         """Return a value as an operand, whose row has these places of it."""
         if isinstance(value, View):
             return self.join(*self.row(value, where))
-        return Operand(-1, None, _alike(np.asarray(value).reshape(-1)[where]))
+        return Operand(-1, None, _alike(value.reshape(-1)[where]))
 
     def row(self, view: View, where: Integers | None = None) -> tuple[Integers, Integers, Array]:
         """Return the registers, columns and constants of a row's values."""
-        where = self.lay_out(view.labels) if where is None else where
-        values = np.zeros(view.shape, np.float32) if view.values is None else view.values
-        every = (view.registers, view.columns, values)
-        registers, columns, values = (_alike(each.reshape(-1)[where]) for each in every)
+        where = lay_out(view.labels) if where is None else where
+        registers, columns, values = (_alike(each.reshape(-1)[where]) for each in view[1:])
         return registers, columns, values
 
     def join(self, registers: Integers, columns: Integers, values: Array) -> Operand:
@@ -150,27 +141,19 @@ class Rows:
         return sorted(found)
 
     def node(
-        self,
-        node: Node,
-        given: Sequence[Any],
-        made: Sequence[Labels],
-        opset: int,
-        arrays: Mapping[str, Array],
+        self, node: Node, given: Sequence[Any], made: Sequence[Labels], opset: int
     ) -> list[View]:
         """Compute the outputs of a node as rows; `given` are arrays, or views of rows."""
         op = node.op
         if op in MOVERS and not (op == "Gather" and isinstance(given[1], View)):
             return self._move(node, given, made)
-        if op in ("MatMul", "Gemm"):
-            return [self._multiply(node, given, made[0], arrays)]
+        if op not in {*ELEMENTWISE, "BatchNormalization"}:
+            special = {"Gather": self._look_up, "Gemm": self._multiply, "MatMul": self._multiply}
+            return [special.get(op, self._along)(node, given, made[0], opset)]
         if op == "BatchNormalization":
             shape = (-1,) + (1,) * (len(given[0].shape) - 2)
             given = [given[0], *(each.reshape(shape) for each in given[1:])]
-        elif op not in ELEMENTWISE:
-            read = self._look_up if op == "Gather" else self._along
-            step = read(node, given, made[0], opset)
-            return [self.add(step._replace(arrays=arrays), made[0])]
-        where, operands = self.lay_out(made[0]), []
+        where, operands = lay_out(made[0]), []
         for each in given:
             operand = Operand(-1)
             if each is not None:
@@ -178,10 +161,8 @@ class Rows:
             if operand.register >= 0 and self.widths[operand.register] == 1:
                 operand = Operand(operand.register)
             operands.append(operand)
-        width = where.shape[1]
-        return [
-            self.add(Step(op, node.name, (*operands,), width, node.attributes, (), arrays), made[0])
-        ]
+        step = Step(op, node.name, (*operands,), where.shape[1], node.attributes)
+        return [self.add(step, made[0])]
 
     def _move(self, node: Node, given: Sequence[Any], made: Sequence[Labels]) -> list[View]:
         """Follow values that a node moves: its operator runs over their numbers."""
@@ -193,88 +174,73 @@ class Rows:
         ]
         outputs = {"outputs": len(made)} if node.op == "Split" else {}
         moved = MOVERS[node.op](*ids, *given[len(data) :], **node.attributes, **outputs)
-        numbers = [np.zeros(e.shape, np.float32) if e.values is None else e.values for e in data]
-        registers, columns, values = (
+        flat = [
             np.concatenate([each.reshape(-1) for each in every])
-            for every in ([e.registers for e in data], [e.columns for e in data], numbers)
-        )
+            for every in zip(*(view[1:] for view in data), strict=True)
+        ]
+        every = moved if isinstance(moved, list) else [moved]
         return [
-            View(label, registers[places], columns[places], values[places])
-            for label, places in zip(
-                made, moved if isinstance(moved, list) else [moved], strict=False
-            )
+            View(label, flat[0][places], flat[1][places], flat[2][places])
+            for label, places in zip(made, every, strict=False)
         ]
 
-    def _look_up(self, node: Node, given: Sequence[Any], made: Labels, _: int) -> Step:
+    def _look_up(self, node: Node, given: Sequence[Any], made: Labels, _: int) -> View:
         """Read an operator that takes rows of a table."""
         x = given[0]
         if isinstance(x, View) or x.ndim != 2 or node.attributes.get("axis", 0):
             raise RefusedError("looks up in what is no table of rows")
         operands = (Operand(-1, None, x), self.operand(given[1]))
-        return Step(node.op, node.name, operands, self.lay_out(made).shape[1])
+        return self.add(Step(node.op, node.name, operands, lay_out(made).shape[1]), made)
 
-    def _along(self, node: Node, given: Sequence[Any], made: Labels, opset: int) -> Step:
+    def _along(self, node: Node, given: Sequence[Any], made: Labels, opset: int) -> View:
         """Read an operator along axes, which have to be axes of features."""
-        op, attributes, x = node.op, dict(node.attributes), given[0]
-        width = self.lay_out(made).shape[1]
-        axes, n = x.features(), len(x.shape)
-        shape = tuple(x.shape[k] for k in axes)
-
-        def place(axis: int) -> int:
-            if not -n <= axis < n or axis % n not in axes:
-                raise RefusedError("takes another axis for features than the layer below")
-            return int(axes.index(axis % n)) + 1
-
-        rest: Sequence[Any] = given[1:]
+        op, (x, *rest), attributes = node.op, given, dict(node.attributes)
+        n, axis = len(x.shape), attributes.get("axis", -1)
+        along: Sequence[int] = [axis]
         if op in OLDER and opset < OLDER[op][0]:
             first = attributes.get("axis", 1) % n
             along = [k for k in range(first, n) if x.shape[k] != 1] or [n - 1]
-            attributes["axis"] = place(along[0] if len(along) == 1 else n)
-        elif op in OLDER:
-            attributes["axis"] = place(attributes.get("axis", -1))
         elif op == "LayerNormalization":
-            places = [place(k) for k in range(attributes.get("axis", -1) % n, n)]
-            attributes["axis"] = places[0] - len(shape) - 1
+            along = range(axis % n, n)
         elif op in REDUCED:
-            found = as_list(given[1]) if len(given) > 1 else None
-            rest, attributes["axes"] = [], [place(axis) for axis in found or range(n)]
-        else:
+            along = as_list(attributes.get("axes", rest[0] if rest else None)) or range(n)
+            rest = []
+        elif op not in OLDER:
             raise RefusedError(f"operator {op} is not read for each row alone")
+        axes = x.features()
+        shape = tuple(x.shape[k] for k in axes)
+        fits = all(-n <= k < n and k % n in axes for k in along)
+        fits &= len(along) == 1 or op not in OLDER
+        if not fits or any(isinstance(each, View) for each in rest):
+            raise RefusedError("takes another axis for features than the layer below")
+        places = [axes.index(k % n) + 1 for k in along]
+        if op in REDUCED:
+            attributes["axes"] = places
+        else:
+            attributes["axis"] = places[0] - (len(shape) + 1) * (op == "LayerNormalization")
         operands = (self.operand(x), *(Operand(-1, None, each) for each in rest))
-        return Step(op, node.name, operands, width, attributes, shape)
+        width = lay_out(made).shape[1]
+        return self.add(Step(op, node.name, operands, width, attributes, shape), made)
 
-    def _multiply(
-        self, node: Node, given: Sequence[Any], made: Labels, arrays: Mapping[str, Array]
-    ) -> View:
+    def _multiply(self, node: Node, given: Sequence[Any], made: Labels, opset: int) -> View:
         """Read a product of rows and weights."""
         (x, W), bias = given[:2], given[2] if len(given) > 2 else None
-        alpha, beta, transA, transB = (
-            node.attributes.get(*each)
-            for each in (("alpha", 1.0), ("beta", 1.0), ("transA", 0), ("transB", 0))
-        )
-        if isinstance(W, View) or not isinstance(x, View) or transA:
+        views = [isinstance(each, View) for each in (x, W, bias)]
+        if views != [True, False, False] or node.attributes.get("transA"):
             raise RefusedError("multiplies other axes than those of features")
         if W.ndim != 2 and W.ndim > 1 and prod(W.shape[:-2]) == 1:
             W = W.reshape(W.shape[-2:])
         axes = x.features()
         if len(x.shape) - 1 not in axes or W.ndim != 2:
             raise RefusedError("takes another axis for features than the layer below")
-        W = W.T if transB else W
-        W = W if alpha == 1.0 else W.dtype.type(alpha) * W
+        alpha, beta = (W.dtype.type(node.attributes.get(k, 1.0)) for k in ("alpha", "beta"))
+        W = alpha * (W.T if node.attributes.get("transB") else W)
         shape = (prod(x.shape[k] for k in axes) // len(W), len(W))
         operands = (self.operand(x), Operand(-1, None, W))
-        own = {name: array for name, array in arrays.items() if array.ndim > 1} or arrays
         width = shape[0] * W.shape[1]
-        view = self.add(Step("MatMul", node.name, operands, width, {}, shape, own, node.op), made)
-        if bias is None:
-            return view
-        bias = bias if beta == 1.0 else bias.dtype.type(beta) * bias
-        rest = {name: array for name, array in arrays.items() if name not in own}
-        add = Node("Add", node.name, "", (), (), {})
-        (found,) = self.node(add, [view, bias], [made], 13, rest)
-        register = len(self.widths) - 1
-        self.steps[register] = self.steps[register]._replace(kind="Gemm")
-        return found
+        view = self.add(Step("MatMul", node.name, operands, width, {}, shape), made)
+        add = node._replace(op="Add", attributes={})
+        return view if bias is None else self.node(add, [view, bias * beta], [made], opset)[0]
 
 
 def fill(values: Labels) -> Integers:
@@ -290,13 +256,15 @@ def fill(values: Labels) -> Integers:
 
 def lay_out(values: Labels) -> Integers:
     """Return the place of each of a row's K values in the flat array, (R, K)."""
-    flat = fill(values).reshape(-1)
-    order = np.argsort(flat, kind="stable")
-    edges = np.flatnonzero(np.diff(flat[order])) + 1
-    K = int(edges[0]) if len(edges) else len(flat)
-    if flat.min(initial=0) < 0 or not K or not np.array_equal(edges, np.arange(K, len(flat), K)):
-        raise RefusedError("makes something of several rows")
-    return order.reshape(-1, K)
+    if values.layout is None:
+        flat = fill(values).reshape(-1)
+        order = np.argsort(flat, kind="stable")
+        edges = np.flatnonzero(np.diff(flat[order])) + 1
+        K = int(edges[0]) if len(edges) else len(flat)
+        if flat.min(initial=0) < 0 or not np.array_equal(edges, np.arange(K, len(flat), K)):
+            raise RefusedError("makes something of several rows")
+        values.layout = order.reshape(-1, K)
+    return values.layout
 
 
 def _alike(values: Array) -> Any:
@@ -320,8 +288,7 @@ def _spread(value: Any, shape: tuple[int, ...]) -> Any:
     """Broadcast a view, or an array."""
     if not isinstance(value, View):
         return np.broadcast_to(value, shape)
-    spread: list[Any] = [None if each is None else np.broadcast_to(each, shape) for each in value]
-    return View(*spread)
+    return View(*(np.broadcast_to(each, shape) for each in value))  # type: ignore[arg-type]
 
 
 def run(

@@ -4,20 +4,15 @@ Source: https://protobuf.dev/programming-guides/encoding.
 """
 
 from collections.abc import Iterable, Iterator
-from typing import Any, TypeAlias
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from rnncli.model.errors import InputError
 
-VARINT, WIDE, BYTES, NARROW = 0, 1, 2, 5
-_SIZES = {WIDE: 8, NARROW: 4}
+_VARINT, _WIDE, BYTES, _NARROW = 0, 1, 2, 5
 _LONGEST = 10  # bytes of a whole number, seven bits each
-_PIECE = 2**16  # bytes of a run that are decoded at once
-
-# The number of a field, its wire type, and its value: a whole number of 64 bits, or bytes.
-Field: TypeAlias = tuple[int, int, int | memoryview]
 
 
 class Source:
@@ -36,17 +31,39 @@ class Source:
         """Return the error for bytes that are no message."""
         return InputError(self.place, f"damaged: {what}")
 
+    def varint(self, data: memoryview, place: int) -> tuple[int, int]:
+        """Return the whole number of 64 bits at a place, and where it ends."""
+        value = 0
+        for shift, octet in enumerate(data[place : place + _LONGEST]):
+            value |= (octet & 0x7F) << 7 * shift
+            if octet < 0x80:
+                return value & (1 << 64) - 1, place + shift + 1
+        raise self.damage("a whole number is cut short")
+
 
 class Message:
-    """The values of a message's fields, by their numbers."""
+    """The fields of a message by number: wire types, and whole numbers of 64 bits or bytes."""
 
     __slots__ = ("fields", "source")  # there may be many
 
     def __init__(self, source: Source, data: memoryview) -> None:
-        self.source = source
-        self.fields: dict[int, list[Field]] = {}
-        for field in split(source, data):
-            self.fields.setdefault(field[0], []).append(field)
+        self.source, place = source, 0
+        self.fields: dict[int, list[tuple[int, Any]]] = {}
+        while place < len(data):
+            source.spend(1)
+            key, place = source.varint(data, place)
+            number, wire = key >> 3, key & 7
+            value: Any = {_WIDE: 8, _NARROW: 4}.get(wire, 0)
+            if wire in (_VARINT, BYTES):
+                value, place = source.varint(data, place)
+            elif not value:
+                raise source.damage(f"field {number}: wire type {wire}")
+            if wire != _VARINT:
+                if value > (left := len(data) - place):
+                    what = f"takes {value:,} bytes, there are {left:,}"
+                    raise source.damage(f"field {number}: {what}")
+                value, place = data[place : place + value], place + value
+            self.fields.setdefault(number, []).append((wire, value))
 
     def __contains__(self, number: int) -> bool:
         return number in self.fields
@@ -54,13 +71,12 @@ class Message:
     def every(self, number: int, *wires: int) -> list[Any]:
         """Return the values of the fields of a number, which must have these wire types."""
         fields = self.fields.get(number, [])
-        for _, wire, _ in fields:
+        for wire, _ in fields:
             if wire not in wires:
                 raise self.source.damage(f"field {number}: wire type {wire}")
-        return [value for _, _, value in fields]
+        return [value for _, value in fields]
 
-    def one(self, number: int, wire: int, default: Any) -> Any:
-        """Return the value of the only field of a number."""
+    def _one(self, number: int, wire: int, default: Any) -> Any:
         values = self.every(number, wire) or [default]
         if len(values) > 1:  # programs differ in which one they take
             raise self.source.damage(f"field {number}: expected one, got {len(values)}")
@@ -68,35 +84,32 @@ class Message:
 
     def integer(self, number: int) -> int:
         """Return a signed whole number; 0 if there is none."""
-        value: int = self.one(number, VARINT, 0)
+        value: int = self._one(number, _VARINT, 0)
         return value - (1 << 64) if value >> 63 else value
 
-    def integers(self, number: int) -> list[int]:
+    def integers(self, number: int) -> NDArray[np.int64]:
         """Return signed whole numbers, each a field of its own or in a run."""
-        self.source.spend(
-            sum(len(v) for v in self.every(number, VARINT, BYTES) if not isinstance(v, int))
-        )
-        return [value for run in self.runs(number) for value in run.tolist()]
-
-    def runs(self, number: int) -> Iterator[NDArray[np.int64]]:
-        """Return signed whole numbers as arrays, some at a time."""
-        for value in self.every(number, VARINT, BYTES):
-            if isinstance(value, int):
-                yield np.array([value], np.uint64).view(np.int64)
-            else:
-                yield from _decode(self.source, number, value)
+        found: list[int] = []
+        for value in self.every(number, _VARINT, BYTES):
+            place, run = 0, b"" if isinstance(value, int) else value
+            found += [value] if isinstance(value, int) else []
+            self.source.spend(len(run))
+            while place < len(run):
+                each, place = self.source.varint(value, place)
+                found.append(each)
+        return np.array(found, np.uint64).view(np.int64)
 
     def floats(self, number: int, code: str = "<f4") -> NDArray[Any]:
         """Return numbers of 32 or 64 bits, each a field of its own or in a run."""
         dtype = np.dtype(code)
-        data = b"".join(self.every(number, NARROW if dtype.itemsize == 4 else WIDE, BYTES))
+        data = b"".join(self.every(number, _NARROW if dtype.itemsize == 4 else _WIDE, BYTES))
         if len(data) % dtype.itemsize:
             raise self.source.damage(f"field {number}: a number is cut short")
         return np.frombuffer(data, dtype)
 
     def bytes(self, number: int) -> memoryview:
         """Return the bytes of a field; none if it is not there."""
-        data: memoryview = self.one(number, BYTES, memoryview(b""))
+        data: memoryview = self._one(number, BYTES, memoryview(b""))
         return data
 
     def text(self, number: int) -> str:
@@ -119,67 +132,16 @@ class Message:
         return (Message(self.source, data) for data in self.every(number, BYTES))
 
 
-def split(source: Source, data: memoryview) -> Iterator[Field]:
-    """Find the fields of a message."""
-    place, size = 0, len(data)
-    while place < size:
-        source.spend(1)
-        key, place = _varint(source, data, place)
-        number, wire = key >> 3, key & 7
-        if wire == VARINT:
-            value, place = _varint(source, data, place)
-            yield number, wire, value
-            continue
-        length = _SIZES.get(wire, 0)
-        if wire == BYTES:
-            length, place = _varint(source, data, place)
-        elif not length:
-            raise source.damage(f"field {number}: wire type {wire}")
-        if length > size - place:
-            what = f"takes {length:,} bytes, there are {size - place:,}"
-            raise source.damage(f"field {number}: {what}")
-        yield number, wire, data[place : place + length]
-        place += length
-
-
-def _varint(source: Source, data: memoryview, place: int) -> tuple[int, int]:
-    """Return the whole number of 64 bits at a place, and where it ends."""
-    value = 0
-    for shift, octet in enumerate(data[place : place + _LONGEST]):
-        value |= (octet & 0x7F) << 7 * shift
-        if octet < 0x80:
-            return value & (1 << 64) - 1, place + shift + 1
-    raise source.damage("a whole number is cut short")
-
-
-def _decode(source: Source, number: int, run: memoryview) -> Iterator[NDArray[np.int64]]:
-    """Decode a run of whole numbers, some at a time: as arrays they take eight times as much."""
-    start = 0
-    while start < len(run):
-        octets = np.frombuffer(run[start : start + _PIECE], np.uint8)
-        stops = np.flatnonzero(octets < 0x80) + 1
-        sizes = np.diff(stops, prepend=0)
-        if not len(stops) or sizes.max() > _LONGEST:
-            raise source.damage(f"field {number}: no whole number")
-        values = np.zeros(len(stops), np.uint64)
-        for place in range(sizes.max()):
-            there = sizes > place
-            sevens = octets[stops[there] - sizes[there] + place] & 0x7F
-            values[there] |= sevens.astype(np.uint64) << np.uint64(7 * place)
-        yield values.view(np.int64)
-        start += int(stops[-1])
-
-
 def message(*fields: tuple[int, int | float | str | bytes]) -> bytes:
     """Return a message of fields, each a number and a value; a `float` takes 32 bits."""
-    return b"".join(part for number, value in fields for part in _field(number, value))
+    return b"".join(part for field in fields for part in _field(*field))
 
 
 def _field(number: int, value: int | float | str | bytes) -> Iterable[bytes]:
     if isinstance(value, int):
-        return _octets(number << 3 | VARINT), _octets(value)
+        return _octets(number << 3 | _VARINT), _octets(value)
     if isinstance(value, float):
-        return _octets(number << 3 | NARROW), np.array(value, "<f4").tobytes()
+        return _octets(number << 3 | _NARROW), np.array(value, "<f4").tobytes()
     data = value.encode() if isinstance(value, str) else value
     return _octets(number << 3 | BYTES), _octets(len(data)), data
 

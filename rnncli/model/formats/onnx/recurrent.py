@@ -3,7 +3,7 @@
 Source: https://onnx.ai/onnx/operators/onnx__LSTM.html and its like.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping
 from math import inf
 from typing import Any, NamedTuple
 
@@ -29,34 +29,25 @@ WAYS = {
 
 
 class Kind(NamedTuple):
-    """A recurrent operator: its cell, and what it has of each of the cell's gates and settings.
+    """A recurrent operator: where our gates stand in its arrays, and its activations by setting."""
 
-    `gates` is the place of each of our gates in the arrays; `functions` are the activations by
-    the settings of the cell, in the operator's order; `attributes` are those that it alone has.
-    """
-
-    cell: str
     gates: tuple[int, ...]
     functions: dict[str, str]
-    attributes: tuple[str, ...] = ()
 
 
 _GATED = {"recurrent_activation": "Sigmoid", "activation": "Tanh"}
 KINDS = {
-    "RNN": Kind("rnn", (0,), {"activation": "Tanh"}),
-    "LSTM": Kind("lstm", (0, 2, 3, 1), {**_GATED, "output_activation": "Tanh"}, ("input_forget",)),
-    "GRU": Kind("gru", (0, 1, 2), _GATED, ("linear_before_reset",)),
+    "RNN": Kind((0,), {"activation": "Tanh"}),
+    "LSTM": Kind((0, 2, 3, 1), {**_GATED, "output_activation": "Tanh"}),
+    "GRU": Kind((0, 1, 2), _GATED),
 }
 PEEPHOLES = (0, 2, 1)  # i o f, and ours are i f o
-# Attributes of all of them.
 _KNOWN = {
     *("activations", "activation_alpha", "activation_beta", "clip", "direction", "hidden_size"),
-    *("layout", "output_sequence"),
+    *("input_forget", "layout", "linear_before_reset", "output_sequence"),
 }
 # Our names of activations, by ONNX's in small letters: programs write them in either way.
 _ACTIVATIONS = {name.replace("_", ""): name for name in ACTIVATIONS if name != "linear"}
-# The standard has 1 where it is left out, ONNX Runtime 0.
-_UNSAID: dict[str, tuple[float | None, ...]] = {"thresholded_relu": (None,)}
 
 
 def attribute(node: Node, name: str, default: Any) -> Any:
@@ -71,115 +62,95 @@ def attribute(node: Node, name: str, default: Any) -> Any:
 def read_cells(path: str, node: Node, arrays: Mapping[str, Array | None]) -> list[CellDraft]:
     """Read the cell of each direction; `arrays` are W, R, B and P, which may be left out."""
     kind = KINDS[node.op]
-    unknown = node.attributes.keys() - _KNOWN - {*kind.attributes}
+    unknown = node.attributes.keys() - _KNOWN
     if unknown:
         raise RefusedError(f"attribute {shown(min(unknown))} is not read")
-    ways = WAYS.get(attribute(node, "direction", "forward"))
-    if ways is None:
-        raise RefusedError(f"there is no direction {shown(attribute(node, 'direction', ''))}")
-    _check_shapes(node, kind, len(ways), arrays)
-    functions, settings = _functions(node, kind, len(ways)), _settings(node, kind)
-    return [
-        _cell(path, node, kind, d, arrays, {**functions[d], **settings}) for d in range(len(ways))
-    ]
+    way = attribute(node, "direction", "forward")
+    if way not in WAYS:
+        raise RefusedError(f"there is no direction {shown(way)}")
+    if attribute(node, "input_forget", 0):
+        raise RefusedError("input_forget (a forget gate of 1 - i) is not run here")
+    D = len(WAYS[way])
+    _check_shapes(node, len(kind.gates), D, arrays)
+    try:
+        functions = _functions(node, [*kind.functions.values()] * D)
+        settings: dict[str, Any] = {"clip": positive_clip(attribute(node, "clip", inf))}
+    except ValueError as error:
+        raise RefusedError(str(error)) from error
+    if node.op == "GRU":
+        settings["reset"] = "after" if attribute(node, "linear_before_reset", 0) else "before"
+    found = []
+    for d, own in enumerate(np.array_split(np.arange(len(functions)), D)):
+        named = dict(zip(kind.functions, [functions[k] for k in own], strict=True))
+        found.append(_cell(path, node, d, arrays, {**named, **settings}))
+    return found
 
 
-def _check_shapes(
-    node: Node, kind: Kind, directions: int, arrays: Mapping[str, Array | None]
-) -> None:
-    (W, R), G = (arrays["W"], arrays["R"]), len(kind.gates)
+def _check_shapes(node: Node, G: int, D: int, arrays: Mapping[str, Array | None]) -> None:
+    W, R = arrays["W"], arrays["R"]
     if W is None or R is None or R.ndim != 3 or not R.shape[2]:
         got = None if R is None else R.shape
         raise RefusedError(f"R: expected shape (D, {G} H, H), got {got}")
-    H = R.shape[2]
-    if "hidden_size" in node.attributes and attribute(node, "hidden_size", 0) != H:
+    H, I = R.shape[2], (*W.shape, 0, 0, 0)[2]
+    if attribute(node, "hidden_size", H) != H:
         raise RefusedError(f"hidden_size is {attribute(node, 'hidden_size', 0)}, R is {R.shape}")
-    expected = {
-        "W": (directions, G * H, (*W.shape, 0, 0, 0)[2]),
-        "R": (directions, G * H, H),
-        "B": (directions, 2 * G * H),
-        "P": (directions, 3 * H),
-    }
-    for name, shape in expected.items():
+    shapes = {"W": (D, G * H, I), "R": (D, G * H, H), "B": (D, 2 * G * H), "P": (D, 3 * H)}
+    for name, shape in shapes.items():
         array = arrays[name]
         if array is not None and array.shape != shape:
             raise RefusedError(f"{name}: expected shape {shape}, got {array.shape}")
 
 
 def _cell(
-    path: str, node: Node, kind: Kind, d: int, arrays: Mapping[str, Array | None],
-    settings: Mapping[str, Any],
-) -> CellDraft:  # fmt: skip
-    floats: dict[str, Floats] = {}
-    names = {}
-    for name, role in {"W": "W_xh", "R": "W_hh", "B": "b_h", "P": "w_ch"}.items():
-        names[role] = f"{node.name}: {name}[{d}]"
-        array = arrays[name]
-        if array is not None:
-            floats[role] = read_floats(path, names[role], array[d])
-    W_xh, W_hh = (ordered(floats[role].T, kind.gates) for role in ("W_xh", "W_hh"))
+    path: str, node: Node, d: int, arrays: Mapping[str, Array | None], settings: Mapping[str, Any]
+) -> CellDraft:
+    gates = KINDS[node.op].gates
+    roles = {"W": "W_xh", "R": "W_hh", "B": "b_h", "P": "w_ch"}
+    names = {role: f"{node.name}: {name}[{d}]" for name, role in roles.items()}
+    floats: dict[str, Floats] = {
+        role: read_floats(path, names[role], array[d])
+        for name, role in roles.items()
+        if (array := arrays[name]) is not None
+    }
+    W_xh, W_hh = (ordered(floats[role].T, gates) for role in ("W_xh", "W_hh"))
     biases: tuple[Floats, ...] = ()
     sums = {"b_h": np.zeros(W_hh.shape[1], W_hh.dtype)}
     if "b_h" in floats:
-        b_x, b_r = biases = tuple(ordered(b, kind.gates) for b in np.split(floats["b_h"], 2))
-        after = settings.get("reset") == "after"
-        sums = summed(b_x, b_r, apart=len(W_hh) if after else 0)
+        b_x, b_r = biases = tuple(ordered(b, gates) for b in np.split(floats["b_h"], 2))
+        sums = summed(b_x, b_r, apart=len(W_hh) if settings.get("reset") == "after" else 0)
         with np.errstate(over="ignore"):
             if not np.isfinite(sums["b_h"].astype(W_hh.dtype)).all():
                 raise InputError(f"{path}: {shown(names['b_h'])}", "its sum is not finite")
     w_ch = ordered(floats["w_ch"], PEEPHOLES) if "w_ch" in floats else None
-    return CellDraft(kind.cell, Weights(W_xh, W_hh, **sums, w_ch=w_ch), settings, {}, biases, names)
+    return CellDraft(
+        node.op.lower(), Weights(W_xh, W_hh, **sums, w_ch=w_ch), settings, {}, biases, names
+    )
 
 
-def _settings(node: Node, kind: Kind) -> dict[str, Any]:
-    """Return the settings that the cells of both directions have."""
-    try:
-        settings: dict[str, Any] = {"clip": positive_clip(attribute(node, "clip", inf))}
-    except ValueError as error:
-        raise RefusedError(str(error)) from error
-    if attribute(node, "input_forget", 0):
-        raise RefusedError("input_forget (a forget gate of 1 - i) is not run here")
-    if kind.cell == "gru":
-        settings["reset"] = "after" if attribute(node, "linear_before_reset", 0) else "before"
-    return settings
-
-
-def _functions(node: Node, kind: Kind, directions: int) -> list[dict[str, Activation]]:
-    """Return the activations of each direction: alpha and beta go to those that take them."""
-    defaults = [*kind.functions.values()]
-    names = _listed(node, "activations", str) or defaults * directions
-    if len(names) != len(defaults) * directions:
-        raise RefusedError(f"expected {len(defaults) * directions} activations, got {len(names)}")
-    alphas, betas = (iter(_listed(node, f"activation_{n}", float)) for n in ("alpha", "beta"))
-    found = list(_each(names, alphas, betas))
-    G = len(defaults)
-    return [
-        dict(zip(kind.functions, found[d * G : (d + 1) * G], strict=True))
-        for d in range(directions)
-    ]
-
-
-def _each(
-    names: Sequence[str], alphas: Iterator[float], betas: Iterator[float]
-) -> Iterator[Activation]:
+def _functions(node: Node, defaults: list[str]) -> list[Activation]:
+    """Return the activations of a node: alphas and betas go to those that take them."""
+    lists: list[list[Any]] = []
+    for name, kind in (
+        ("activations", str),
+        ("activation_alpha", float),
+        ("activation_beta", float),
+    ):
+        lists.append(node.attributes.get(name, []))
+        if not isinstance(lists[-1], list) or not all(isinstance(v, kind) for v in lists[-1]):
+            raise RefusedError(f"attribute {name}: expected a list of {kind.__name__}")
+    names, *numbers = lists
+    names = names or defaults
+    if len(names) != len(defaults):
+        raise RefusedError(f"expected {len(defaults)} activations, got {len(names)}")
+    given, found = [iter(each) for each in numbers], []
     for name in names:
         own = _ACTIVATIONS.get(name.lower())
         if own is None:
             raise RefusedError(f"there is no activation {shown(name)}")
-        takes = _UNSAID.get(own, ACTIVATIONS[own].defaults)
-        parameters = zip((alphas, betas), takes, strict=False)
-        numbers = [next(values, default) for values, default in parameters]
-        given = [number for number in numbers if number is not None]
-        if len(given) < len(takes):
+        # The standard has 1 for a ThresholdedRelu where it is left out, ONNX Runtime 0.
+        defaults_ = (None,) if own == "thresholded_relu" else ACTIVATIONS[own].defaults
+        takes: list[Any] = [next(values, n) for values, n in zip(given, defaults_, strict=False)]
+        if None in takes:
             raise RefusedError(f"activation {name} without alpha or beta: programs differ in them")
-        try:
-            yield activation(own, *given)
-        except ValueError as error:
-            raise RefusedError(str(error)) from error
-
-
-def _listed(node: Node, name: str, kind: type) -> list[Any]:
-    values = node.attributes.get(name, [])
-    if not isinstance(values, list) or not all(isinstance(value, kind) for value in values):
-        raise RefusedError(f"attribute {name}: expected a list of {kind.__name__}")
-    return values
+        found.append(activation(own, *takes))
+    return found

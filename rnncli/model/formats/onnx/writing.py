@@ -7,7 +7,7 @@ sequence. Its nodes are named after the layers: ``layer_1/LSTM``.
 
 from collections.abc import Callable, Sequence
 from math import isinf
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,7 +20,7 @@ from rnncli.model.errors import InputError
 from rnncli.model.formats.containers.protobuf import message
 from rnncli.model.formats.onnx.messages import LARGEST
 from rnncli.model.formats.onnx.recurrent import KINDS, PEEPHOLES
-from rnncli.model.layers import Recurrent, name_of
+from rnncli.model.layers import Recurrent, RowActivation, name_of
 from rnncli.model.network import Network
 
 _OPSET, _IR_VERSION = 20, 9  # of ONNX 1.15, in 2023: the first to have Gelu
@@ -39,7 +39,7 @@ _ROWS = {
 }
 _OPERATORS = {**ONNX_OPERATORS, "softmax": "Softmax", "log_softmax": "LogSoftmax"}
 _MERGES = {"sum": "ReduceSum", "ave": "ReduceMean", "mul": "ReduceProd"}
-_TURNED = {"forward": "forward", "backward": "reverse", "bidirectional": "bidirectional"}
+_FUNCTIONS = ("recurrent_activation", "activation", "output_activation")  # in ONNX's order
 
 
 class _Writer:
@@ -75,6 +75,10 @@ class _Writer:
         self.tensors[name] = array
         return name
 
+    def by(self, op: str, rows: str, *numbers: float) -> str:
+        """Add an operator that takes numbers behind the rows."""
+        return self.add(op, rows, *(self.tensor(repr(number), number) for number in numbers))
+
     def lacks(self, what: str) -> InputError:
         """Return the error for what ONNX cannot express."""
         return InputError(self.stem.replace("_", " "), f"ONNX has no {what}", _ELSE)
@@ -86,7 +90,7 @@ class _Writer:
             raise self.lacks("LSTM with a projection")
         if kind not in KINDS:
             raise self.lacks(f"cell {type(cells[0]).__name__}")
-        inputs = [rows, *(self.tensor(*named) for named in node_arrays(cells).items())]
+        inputs = [rows, *(self.tensor(*named) for named in _arrays(kind, cells).items())]
         if len(inputs) > 4:  # peepholes stand behind lengths and initial states
             inputs[4:4] = [""] * 3
         given = self.add(kind, *inputs, place=int(states), **self.attributes(layer))
@@ -106,7 +110,7 @@ class _Writer:
             values = [each.get(name) for each in settings]
             if values[0] != values[-1]:
                 raise self.lacks(f"node with {name} {values[0]} forward and {values[-1]} backward")
-        functions = [each for cell in layer.cells for each in _functions(cell)]
+        functions = [each[name] for each in settings for name in _FUNCTIONS if name in each]
         for each in functions:
             if each.name not in ONNX_CELLS:
                 raise self.lacks(f"activation {each} in a cell")
@@ -116,7 +120,7 @@ class _Writer:
             "activation_beta": [given[1] for given in parameters if len(given) > 1],
             "activations": [ACTIVATIONS[each.name].onnx for each in functions],
             "clip": None if isinf(settings[0]["clip"]) else settings[0]["clip"],
-            "direction": _TURNED[layer.direction],
+            "direction": layer.direction.replace("backward", "reverse"),
             "hidden_size": layer.hidden_size,
             "linear_before_reset": int(settings[0].get("reset") == "after"),
         }
@@ -138,24 +142,19 @@ class _Writer:
             array = layer.arrays.get(name)
             if array is not None and (nothing is None or (array != nothing).any()):
                 rows = self.add(op, rows, self.tensor(name, array))
-        given = layer.settings.get("activation", "linear")
-        name, parameters = (given, ()) if isinstance(given, str) else given
-        return self.activation(str(given), rows, name, *parameters)
+        return self.activation(layer.settings.get("activation", "linear"), rows)
 
-    def activation(self, text: str, rows: str, name: str, *numbers: float) -> str:
+    def activation(self, given: RowActivation, rows: str) -> str:
         """Add an activation; return what it gives."""
+        name, numbers = (given, ()) if isinstance(given, str) else given
         if name in _FORMULAS:
             return _FORMULAS[name](self, rows, *numbers)
         if name not in _OPERATORS:
-            raise self.lacks(f"activation {text}")
+            raise self.lacks(f"activation {given}")
         attributes: dict[str, Any] = dict(zip(("alpha", "beta"), numbers, strict=False))
         if name in ("softmax", "log_softmax"):
             attributes["axis"] = -1
         return self.add(_OPERATORS[name], rows, **attributes)
-
-    def by(self, op: str, rows: str, *numbers: float) -> str:
-        """Add an operator that takes numbers behind the rows."""
-        return self.add(op, rows, *(self.tensor(repr(number), number) for number in numbers))
 
 
 # Activations of several operators, or with numbers among their inputs.
@@ -172,23 +171,23 @@ _FORMULAS: dict[str, Callable[..., str]] = {
 }
 
 
-def node_arrays(cells: Sequence[Cell]) -> dict[str, Floats]:
+def _arrays(kind: str, cells: Sequence[Cell]) -> dict[str, Floats]:
     """Return W (D, G H, I), R (D, G H, H), B (D, 2 G H) and, of peepholes, P (D, 3 H)."""
-    arrays: dict[str, list[Floats]] = {"W": [], "R": [], "B": []}
-    peepholes = [cell.weights.w_ch for cell in cells]
-    for cell in cells:
-        weights, order = cell.weights, np.argsort(KINDS[name_of(cell).upper()].gates).tolist()
-        arrays["W"].append(ordered(weights.W_xh, order).T)
-        arrays["R"].append(ordered(weights.W_hh, order).T)
-        arrays["B"].append(np.concatenate([ordered(b, order) for b in two_biases(weights)]))
-    if any(w_ch is not None for w_ch in peepholes):
-        none = np.zeros(3 * cells[0].hidden_size, cells[0].weights.W_hh.dtype)
-        arrays["P"] = [ordered(none if w_ch is None else w_ch, PEEPHOLES) for w_ch in peepholes]
+    order, weights = np.argsort(KINDS[kind].gates).tolist(), [cell.weights for cell in cells]
+    arrays = {
+        "W": [ordered(each.W_xh, order).T for each in weights],
+        "R": [ordered(each.W_hh, order).T for each in weights],
+        "B": [np.concatenate([ordered(b, order) for b in two_biases(each)]) for each in weights],
+    }
+    if any(each.w_ch is not None for each in weights):
+        none = np.zeros(3 * cells[0].hidden_size, weights[0].W_hh.dtype)
+        peepholes = [none if each.w_ch is None else each.w_ch for each in weights]
+        arrays["P"] = [ordered(w_ch, PEEPHOLES) for w_ch in peepholes]
     return {name: np.stack(each) for name, each in arrays.items()}
 
 
-def model_bytes(network: Network) -> bytes:
-    """Return a network as the bytes of an ONNX model."""
+def write(file: BinaryIO, network: Network) -> list[str]:
+    """Write a network as an ONNX model; return a sentence for each type that is rounded."""
     writer, rows = _Writer(), "x"
     recurrent = [number for number, layer in enumerate(network.layers) if layer.cells]
     for number, layer in enumerate(network.layers):
@@ -205,35 +204,31 @@ def model_bytes(network: Network) -> bytes:
         if last is None:
             rows = writer.add("Transpose", rows, perm=[1, 0, 2])
     if rows == "x":
-        writer.add("Identity", rows)
+        rows = writer.add("Identity", rows)
     size = sum(array.nbytes for array in writer.tensors.values())
     if size >= LARGEST:
         what = f"expected under 2 GiB of weights in an .onnx file, got {size:,} bytes"
         raise InputError("", what, _ELSE)
-    return _model(writer, network)
-
-
-def _functions(cell: Cell) -> list[Any]:
-    """Return the activations of gates, candidate and output, as far as a cell has them."""
-    names = ("recurrent_activation", "activation", "output_activation")
-    return [cell.settings[name] for name in names if name in cell.settings]
-
-
-def _model(writer: _Writer, network: Network) -> bytes:
-    """Return the model of a finished graph, whose last node gives the output."""
-    name, (last, *_) = "y" if network.head else "h", [*writer.nodes][::-1]
-    fields = writer.nodes[last]
-    writer.nodes[last] = [(2, name) if each == (2, last) else each for each in fields]
-    steps = ("N", "T") if network.last is None else ("N",)
-    content = message(
+    name, steps = "y" if network.head else "h", ("T",) if network.last is None else ()
+    writer.nodes[rows] = [(2, name) if each == (2, rows) else each for each in writer.nodes[rows]]
+    graph = message(
         *((1, message(*node)) for node in writer.nodes.values()),
         (2, "network"),
         *((5, _tensor(*named)) for named in writer.tensors.items()),
         (11, _value("x", "N", "T", network.input_size)),
-        (12, _value(name, *steps, network.output_size)),
+        (12, _value(name, "N", *steps, network.output_size)),
     )
     opset = message((2, _OPSET))
-    return message((1, _IR_VERSION), (2, "rnncli"), (7, content), (8, opset))
+    file.write(message((1, _IR_VERSION), (2, "rnncli"), (7, graph), (8, opset)))
+    layers = [
+        each for layer in network.layers for each in (layer, *(c.weights for c in layer.cells))
+    ]
+    types = dict.fromkeys(array.dtype for each in layers for array in each.arrays.values())
+    return [
+        f"its {each} weights are rounded to float32: ONNX Runtime has no recurrent nodes of {each}"
+        for each in types
+        if each.itemsize > 4
+    ]
 
 
 def _attribute(name: str, value: Any) -> bytes:
