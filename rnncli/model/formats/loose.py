@@ -16,35 +16,33 @@ from rnncli.model.formats.found import CellDraft, Draft, Part, read_floats
 from rnncli.model.layers import Dense
 
 _CELL = {"Wxh": "W_xh", "Whh": "W_hh", "bh": "b_h"}
-_HEAD = {"Why": "W", "by": "b"}
+_HEAD = ("Why", "by")
 _ROWS_OR_COLUMNS = "name them weight_ih, weight_hh, ... for rows, W_xh, W_hh, ... for columns"
 
 
 def find_layers(path: str, arrays: Mapping[str, NDArray[Any]]) -> tuple[list[Part], list[str]]:
     """Find the layer and its head; return a note of how their arrays stand too."""
-    names = {name.rpartition(".")[2]: name for name in arrays}
-    names = {role: name for role, name in names.items() if role in _CELL | _HEAD}
+    names = {name: name for name in arrays if name in (*_CELL, *_HEAD)}
     if not {"Wxh", "Whh"} <= names.keys():
         return [], []
-    theirs = {role: read_floats(path, name, arrays[name]) for role, name in names.items()}
-    rows = {role: array.T for role, array in theirs.items()}
-    fitting = [each for each in (theirs, rows) if _fit({r: a.shape for r, a in each.items()})]
-    named = verbatim(listed(names.values()))
-    cell = Part("", "rnn", {name: arrays[name] for role, name in names.items() if role in _CELL})
-    if len(fitting) > 1:
-        why = f"shapes do not tell whether a unit has a row or a column: {named}"
+    columns = {name: read_floats(path, name, arrays[name]) for name in names}
+    rows = {name: array.T for name, array in columns.items()}
+    fitting = [each for each in (columns, rows) if _fit({n: a.shape for n, a in each.items()})]
+    named = verbatim(listed(names))
+    cell = Part("", "rnn", {name: arrays[name] for name in names if name in _CELL})
+    if len(fitting) != 1:
+        what = "do not fit each other" if not fitting else "fit with a row and a column for a unit"
+        why = f"the shapes of {named} {what}"
         return [cell._replace(why=why, hint=_ROWS_OR_COLUMNS, needed=True)], []
-    (ours,) = fitting or [theirs]
-    flat = {role: array.ravel() if role in ("bh", "by") else array for role, array in ours.items()}
-    found = {_CELL[role]: array for role, array in flat.items() if role in _CELL}
-    found.setdefault("b_h", np.zeros(len(ours["Whh"]), ours["Whh"].dtype))
-    by_ours = {_CELL[role]: name for role, name in names.items() if role in _CELL}
-    draft = Draft((CellDraft("rnn", Weights(**found), names=by_ours),))
-    parts = [cell._replace(layers=[draft])]
+    ours = {name: a.ravel() if name in ("bh", "by") else a for name, a in fitting[0].items()}
+    weights = {_CELL[name]: array for name, array in ours.items() if name in _CELL}
+    weights.setdefault("b_h", np.zeros(len(ours["Whh"]), ours["Whh"].dtype))
+    by_ours = {_CELL[name]: name for name in names if name in _CELL}
+    parts = [cell._replace(layers=[Draft((CellDraft("rnn", Weights(**weights), names=by_ours),))])]
     if "Why" in names:
-        head = {name: arrays[name] for role, name in names.items() if role in _HEAD}
-        parts.append(Part(names["Why"], "", head, [Dense(flat["Why"], flat.get("by"))]))
-    side = "row" if ours is rows else "column"
+        head = {name: arrays[name] for name in names if name in _HEAD}
+        parts.append(Part("Why", "", head, [Dense(ours["Why"], ours.get("by"))]))
+    side = "row" if fitting[0] is rows else "column"
     return parts, [f"{named} are taken with a {side} for each unit, as shapes fit"]
 
 
