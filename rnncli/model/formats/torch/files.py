@@ -47,9 +47,33 @@ def read(data: bytes, path: str) -> Objects:
     raise InputError(path, _EXPECTED)
 
 
-def _read_zip(data: bytes, path: str, budget: Budget) -> tuple[Any, dict[str, str]]:
-    """Return the saved object, and the code of TorchScript by its module of Python."""
-    code = {}
+def _read_zip(data: bytes, path: str, budget: Budget) -> tuple[Any, dict[str, Any]]:
+    """Return the saved object, the code of TorchScript by its module, and its constants."""
+    members, top, code = _list_members(data, path)
+    content = cache(partial(_view_member, data, path, members))
+    order = f"{top}byteorder"
+    if order in members and bytes(content(order)) != b"little":
+        raise InputError(f"{path}: {shown(order)}", *_BIG_ENDIAN)
+
+    def load(name: str) -> Any:
+        """Load a pickle, whose storages stand in the folder of its name."""
+        pickled, place = content(f"{top}{name}.pkl"), f"{path}: {shown(f'{top}{name}.pkl')}"
+        if len(pickled) > _PICKLE_MOST:
+            raise InputError(place, f"expected at most {_PICKLE_MOST:,} bytes")
+
+        def persistent(found: Any) -> NDArray[Any]:
+            key, dtype, count = _read_storage(found)
+            return _view_values(path, key, content(f"{top}{name}/{key}"), dtype, count)
+
+        return read_pickle(place, bytes(pickled), _list_calls(budget), persistent)[0]
+
+    if f"{top}constants.pkl" in members:
+        code["CONSTANTS"] = load("constants")
+    return load("data"), code
+
+
+def _list_members(data: bytes, path: str) -> tuple[dict[str, ZipInfo], str, dict[str, Any]]:
+    """List the members of an archive; return the folder of all of them and the code too."""
     with open_zip(path, io.BytesIO(data)) as archive:
         members = {info.filename: info for info in archive.infolist()}
         pickles = [name for name in archive.namelist() if re.fullmatch(r"[^/]*/data\.pkl", name)]
@@ -57,30 +81,17 @@ def _read_zip(data: bytes, path: str, budget: Budget) -> tuple[Any, dict[str, st
             got = listed(pickles or members)
             raise InputError(path, f"{_EXPECTED}, got a zip archive of {got}, or of names twice")
         top = pickles[0].removesuffix("data.pkl")
-        texts = {
-            name.removeprefix(f"{top}code/").removesuffix(".py").replace("/", "."): name
-            for name in members
-            if name.startswith(f"{top}code/") and name.endswith(".py")
-        }
-        if sum(members[name].file_size for name in texts.values()) <= _CODE_MOST:
-            for module, name in texts.items():
-                text = read_member(path, archive, name, _CODE_MOST)
-                code[module] = text.decode("utf-8", "replace")
-    if f"{top}constants/0" in members and f"{top}data/0" not in members:
-        what = "is frozen TorchScript, whose weights are constants of its code"
-        raise InputError(path, what, "save the model before torch.jit.freeze")
-    content = cache(partial(_view_member, data, path, members))
-    order, name = f"{top}byteorder", f"{path}: {shown(pickles[0])}"
-    if order in members and bytes(content(order)) != b"little":
-        raise InputError(f"{path}: {shown(order)}", *_BIG_ENDIAN)
-
-    def persistent(found: Any) -> NDArray[Any]:
-        key, dtype, count = _read_storage(found)
-        return _view_values(path, key, content(f"{top}data/{key}"), dtype, count)
-
-    if members[pickles[0]].file_size > _PICKLE_MOST:
-        raise InputError(name, f"expected at most {_PICKLE_MOST:,} bytes")
-    return read_pickle(name, bytes(content(pickles[0])), _list_calls(budget), persistent)[0], code
+        if f"{top}constants/0" in members and f"{top}data/0" not in members:
+            what = "is frozen TorchScript, whose weights are constants of its code"
+            raise InputError(path, what, "save the model before torch.jit.freeze")
+        texts = [name for name in members if re.match(rf"{re.escape(top)}code/.*\.py\Z", name)]
+        if sum(members[name].file_size for name in texts) > _CODE_MOST:
+            texts = []
+        code: dict[str, Any] = {}
+        for name in texts:
+            module = name.removeprefix(f"{top}code/").removesuffix(".py").replace("/", ".")
+            code[module] = read_member(path, archive, name, _CODE_MOST).decode("utf-8", "replace")
+    return members, top, code
 
 
 def _view_member(data: bytes, path: str, members: Mapping[str, ZipInfo], name: str) -> memoryview:

@@ -35,7 +35,7 @@ class Module(NamedTuple):
 
 
 def find_layers(
-    path: str, modules: Mapping[str, Module], code: Mapping[str, str], layer: str | None
+    path: str, modules: Mapping[str, Module], code: Mapping[str, Any], layer: str | None
 ) -> Found:
     """Find the layers that modules are, with the code of those of TorchScript."""
     top = (layer or "").rstrip("./")
@@ -63,7 +63,7 @@ def find_layers(
     return found._replace(parts=[*recurrent, *others], ordered=False)
 
 
-def _read_module(path: str, module: Module, code: Mapping[str, str]) -> Part:
+def _read_module(path: str, module: Module, code: Mapping[str, Any]) -> Part:
     """Make the layers of a recurrent module, with the activation that it says."""
     own, kind = module.kind.startswith(_MODULES), module.kind.removeprefix(_MODULES)
     part = Part(module.name, f"nn.{kind.rpartition('.')[2]}" if own else shown(kind), module.arrays)

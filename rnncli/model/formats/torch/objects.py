@@ -26,7 +26,7 @@ _HELD = ("_parameters", "_buffers", "_modules")
 class Objects:
     """Arrays and modules in a saved object, under dotted names of keys, indices and attributes."""
 
-    def __init__(self, path: str, value: Any, code: Mapping[str, str], budget: Budget) -> None:
+    def __init__(self, path: str, value: Any, code: Mapping[str, Any], budget: Budget) -> None:
         self.path, self.code, self._budget = path, code, budget  # code of TorchScript, by module
         self.arrays: dict[str, NDArray[Any]] = {}
         self.owners: dict[str, list[str]] = {}  # names of arrays by what holds them

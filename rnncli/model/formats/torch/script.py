@@ -43,7 +43,7 @@ class _Function(str):
 
 
 def find_script(
-    path: str, modules: Mapping[str, Module], code: Mapping[str, str], top: str, hint: str
+    path: str, modules: Mapping[str, Module], code: Mapping[str, Any], top: str, hint: str
 ) -> Found:
     """Find the layers in the forward of a module; the hint is for one that cannot be run."""
     every = {}
@@ -67,12 +67,18 @@ def find_script(
 class _Tracer:
     """Follows code over values of a graph, and adds the nodes that compute them."""
 
-    def __init__(self, modules: Mapping[str, Module], code: Mapping[str, str]) -> None:
+    def __init__(self, modules: Mapping[str, Module], code: Mapping[str, Any]) -> None:
         self._modules, self._code, self._work = modules, code, _MOST_WORK
         self._parsed: dict[str, dict[str, Any]] = {}
         named = [(name, array) for each in modules.values() for name, array in each.arrays.items()]
         self._names = {id(array): name for name, array in named}
         self._left = 2 * sum(array.size for _, array in named)  # values that may be copied
+        self._float = np.result_type("f4", *(a.dtype for _, a in named if a.dtype.kind == "f"))
+        constants = code.get("CONSTANTS", ())
+        self._constants = {
+            f"CONSTANTS.c{k}": a.item() if isinstance(a, np.ndarray) and not a.ndim else a
+            for k, a in enumerate(constants if isinstance(constants, list | tuple) else ())
+        }
         self.width = 0  # how many values the first weights take
         self._path = ""  # of the module whose code is followed
         self.nodes: list[Node] = []
@@ -135,7 +141,7 @@ class _Tracer:
         if not isinstance(found, np.ndarray):
             if not whole and type(found) is not float:
                 raise ValueError("something else than numbers")
-            found = np.array(found, np.int64 if whole else np.float32)
+            found = np.array(found, np.int64 if whole else self._float)
         if id(found) in self._names:
             self.width = self.width or found.shape[:2][-1]
         name = self._names.get(id(found), f"constant {len(self.arrays)}")
@@ -278,8 +284,9 @@ class _Tracer:
 
     def _attribute(self, node: ast.Attribute, values: dict[str, Any]) -> Any:
         owner = self.evaluate(node.value, values)
-        name = _Function(f"{owner}.{node.attr}")
-        return name if isinstance(owner, _Function) else self._get(owner, node.attr)
+        if not isinstance(owner, _Function):
+            return self._get(owner, node.attr)
+        return self._constants.get(f"{owner}.{node.attr}", _Function(f"{owner}.{node.attr}"))
 
     def _get(self, module: Any, name: str) -> Any:
         """Return an attribute of a module."""
