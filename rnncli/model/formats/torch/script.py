@@ -28,8 +28,8 @@ _OPSET = 20
 _RECURRENT: dict[str, tuple[str, tuple[int, ...], dict[str, Any]]] = {
     "lstm": ("LSTM", (0, 3, 1, 2), {}),
     "gru": ("GRU", (1, 0, 2), {"linear_before_reset": 1}),
-    "rnn_tanh": ("RNN", (0,), {"activations": ["Tanh"]}),
-    "rnn_relu": ("RNN", (0,), {"activations": ["Relu"]}),
+    "rnn_tanh": ("RNN", (0,), {}),
+    "rnn_relu": ("RNN", (0,), {}),
 }
 # Statements and expressions; so many characters of code take as much as one, a node as so many.
 _MOST_WORK, _CODE, _NODE = 20_000, 16, 15
@@ -159,7 +159,9 @@ class _Tracer:
         if self._left < 0:
             raise InputError("", "is too long")
         self.width = self.width or weights[0].shape[1]
-        attributes |= {"direction": "bidirectional" if both else "forward"}
+        attributes = {**attributes, "direction": "bidirectional" if both else "forward"}
+        if kind == "rnn_relu":
+            attributes["activations"] = ["Relu"] * D
         x = self.emit("Transpose", x, perm=[1, 0, 2]) if batch_first else x
         finals = []
         for k in range(layers):
