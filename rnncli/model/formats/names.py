@@ -15,7 +15,6 @@ from numpy.typing import NDArray
 from rnncli.model.arrays import Floats
 from rnncli.model.cells import CELLS
 from rnncli.model.errors import InputError, did_you_mean, listed, sentence, shown, verbatim
-from rnncli.model.formats import loose
 from rnncli.model.formats.found import Draft, FileLayer, Found, Part, naming, read_floats
 from rnncli.model.formats.torch.names import Arrays, explain, find_modules, way_out
 from rnncli.model.layers import Dense, Embedding, Layer, name_of
@@ -34,12 +33,6 @@ def find_arrays(arrays: Arrays, path: str, *, ordered: bool = False) -> Found:
     parts, notes = find_modules(path, arrays), list[str]()
     if len(parts) == 1 and parts[0].recurrent:
         parts, notes = _surround(path, parts[0], arrays, ordered=ordered)
-    elif not parts:
-        parts, notes = loose.find_layers(path, arrays)
-        used = {name for part in parts for name in part.arrays}
-        why, hint = "names do not tell how it is joined", "leave out what is not run"
-        left = [name for name in arrays if parts and name not in used]
-        parts += [Part(name, "", {name: arrays[name]}, (), why, hint, True) for name in left]
     used = {name for part in parts for name in part.arrays}
     others: dict[str, dict[str, NDArray[Any]]] = {}
     for name in (name for name in arrays if name not in used):

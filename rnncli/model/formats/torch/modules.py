@@ -41,7 +41,8 @@ def find_layers(
     top = (layer or "").rstrip("./")
     within = {n: m for n, m in modules.items() if not layer or f"{n}.".startswith(f"{top}.")}
     if not within:
-        return Found([]).pick(path, layer)
+        every = [Part(name, module.kind, needed=True) for name, module in modules.items() if name]
+        return Found(every).pick(path, layer)
     parts = [_read_module(path, module, code) for module in within.values()]
     recurrent = [part for part in parts if part.recurrent or part.needed]
     found, hint = Found(recurrent, expected=_EXPECTED), way_out([p.name for p in recurrent])
