@@ -46,22 +46,23 @@ def find_script(
     path: str, modules: Mapping[str, Module], code: Mapping[str, Any], top: str, hint: str
 ) -> Found:
     """Find the layers in the forward of a module; the hint is for one that cannot be run."""
-    every = {}
-    for axes, single in ((3, True), (3, False), (2, False)):  # the code does not tell the input's
+    every = []
+    for axes in (3, 2):  # the code does not tell the input's
         tracer = _Tracer(modules, code)
         try:
             outputs = tracer.trace(top, axes)
-            shape = ("N", "T", 1 if single else tracer.width or 1)[:axes]
+        except InputError as error:
+            every.append(Found([Part("forward", "code", {}, (), error.what, hint, needed=True)]))
+            continue
+        for width in sorted({1, tracer.width or 1})[: axes - 1]:
+            shape = ("N", "T", width)[:axes]
             graph = Graph(tracer.nodes, tracer.arrays, {"input": shape}, outputs)
             found = find(path, Model("", {"": _OPSET}, graph, [], []))
-        except InputError as error:
-            part = Part("forward", "code", why=error.what, needed=True)
-            found = Found([part], ordered=False)
-        if not any(part.needed for part in found.parts):
-            return found
+            if not any(part.needed for part in found.parts):
+                return found
         parts = [part._replace(hint=hint) if part.needed else part for part in found.parts]
-        every[axes] = found._replace(parts=parts)
-    return every[3]
+        every.append(found._replace(parts=parts))
+    return every[0]
 
 
 class _Tracer:
