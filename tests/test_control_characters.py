@@ -39,7 +39,8 @@ def files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         Path(name).write_text(text, encoding="utf-8", newline="")
     arrays: dict[str, Any] = {"W_xh": np.ones((1, 1)), "W_hh": np.ones((1, 1)), "b_h": np.ones(1)}
     np.savez(f"{HOSTILE}.npz", **arrays)
-    np.savez("layers.npz", **{f"{HOSTILE}.{name}": array for name, array in arrays.items()})
+    roles = ("weight_ih_l0", "weight_hh_l0")
+    np.savez("layers.npz", **{f"{HOSTILE}.{role}": np.ones((1, 1)) for role in roles})
     np.savez("other.npz", **{HOSTILE: arrays["b_h"]})
 
 

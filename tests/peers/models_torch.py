@@ -6,6 +6,7 @@ model gives in float32.
 
 import zipfile
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ _SOURCES = ".debug_pkl"
 FOLDER = Path(__file__).parent.parent / "data" / "models"
 RANDOM = np.random.RandomState(0)
 X = RANDOM.normal(size=(3, 5, 2)).astype(np.float32)
+RELU = ("--activation", "relu")
 # Indices into an embedding.
 WORDS = RANDOM.randint(0, 7, size=(3, 5, 1))
 
@@ -103,13 +105,16 @@ def write(
     write_output(name, model.float(), *options, x=x)
 
 
-def forget_paths(path: Path) -> None:
-    """Leave out where on this machine the source of each line of TorchScript is."""
+def write_script(name: str, model: Any, save: Callable[[Any], Any], x: Any = X) -> None:
+    """Write TorchScript, without where on this machine the source of each line is."""
+    path = FOLDER / name
+    save(model.eval()).save(path)
     with zipfile.ZipFile(path) as archive:
         kept = {i: archive.read(i) for i in archive.infolist() if not i.filename.endswith(_SOURCES)}
     with zipfile.ZipFile(path, "w") as archive:
         for info, content in kept.items():
             archive.writestr(info.filename, content)
+    write_output(name, model, x=x)
 
 
 def write_output(name: str, model: Any, *options: str, x: Any = X) -> None:
@@ -172,13 +177,14 @@ def main() -> None:
     legacy = {"_use_new_zipfile_serialization": False}
     relu = {"nonlinearity": "relu", **first}
     write("torch_rnn.pt", Rows(nn.RNN(2, 3, **first)), inner_state)
-    write("torch_relu.pt", Rows(nn.RNN(2, 3, **relu)), state, "--activation", "relu")
+    write("torch_relu.pt", Rows(nn.RNN(2, 3, **relu)), state, *RELU)
     write("torch_relu_module.pt", Rows(nn.RNN(2, 3, **relu, num_layers=2)), inner)
     write("torch_lstm.pth", Rows(nn.LSTM(2, 3, **two)), state)
     write("torch_projected.pt", Rows(nn.LSTM(2, 4, proj_size=3, **two)), inner)
     write("torch_gru.pt", Rows(nn.GRU(2, 3, bias=False, **two)), state)
     write("torch_lstm_cell.pt", Steps(nn.LSTMCell(2, 3)), state)
-    write("torch_relu_cell.pt", Steps(nn.RNNCell(2, 3, nonlinearity="relu")), whole)
+    steps = Steps(nn.RNNCell(2, 3, nonlinearity="relu"))
+    write("torch_relu_cell.pt", steps, whole, "--layer", "cell")
     write("torch_checkpoint.pth", Head(nn.LSTM(2, 3, **first), 3), checkpoint)
     write("torch_lightning.ckpt", Head(nn.GRU(2, 3, **two), 6), lightning)
     parallel = nn.DataParallel(Head(nn.GRU(2, 3, **first), 3))
@@ -188,19 +194,15 @@ def main() -> None:
     write("torch_views.pt", Rows(nn.GRU(2, 3, **two)), views)
     write("torch_parameters.pt", Rows(nn.LSTM(2, 3, **first)), lambda m: dict(m.named_parameters()))
     write("torch_legacy.pt", Head(nn.GRU(2, 3, **two), 6), state, **legacy)
-    write("torch_protocol_4.pt", Head(nn.RNN(2, 3, **relu), 3), whole, pickle_protocol=4)
-    write("torch_tagger.pt", Tagger(), whole, x=WORDS)
+    protocol = {"pickle_protocol": 4}
+    write("torch_protocol_4.pt", Head(nn.RNN(2, 3, **relu), 3), state, *RELU, **protocol)
+    write_script("torch_tagger.pt", Tagger(), torch.jit.script, WORDS)
     normed = Normed()
     normed(torch.from_numpy(X))  # in training, which sets the statistics
-    write("torch_normed.pt", normed, whole)
-    scripted = Head(nn.RNN(2, 3, **relu), 3).eval()
-    torch.jit.script(scripted).save(FOLDER / "torch_script.pt")
-    forget_paths(FOLDER / "torch_script.pt")
-    write_output("torch_script.pt", scripted)
-    traced = Head(nn.RNN(2, 3, **relu), 3).eval()
-    torch.jit.trace(traced, torch.from_numpy(X)).save(FOLDER / "torch_trace.pt")
-    forget_paths(FOLDER / "torch_trace.pt")
-    write_output("torch_trace.pt", traced)
+    write_script("torch_normed.pt", normed, torch.jit.script)
+    write_script("torch_script.pt", Head(nn.RNN(2, 3, **relu), 3), torch.jit.script)
+    trace = partial(torch.jit.trace, example_inputs=torch.from_numpy(X))
+    write_script("torch_trace.pt", Head(nn.RNN(2, 3, **relu), 3), trace)
     write_states(first, two)
 
 

@@ -24,29 +24,17 @@ WRITTEN = (".npz", ".safetensors", ".onnx")
 
 
 class Loaded(NamedTuple):
-    """A network from a file.
-
-    Parameters
-    ----------
-    network : Network
-    sha256 : str
-        Of the file's bytes.
-    assumptions : list of str
-        What the file does or lacks, for each thing that neither it nor the
-        caller says. Parameters stand between backticks, as in `InputError`.
-    biases : list of tuples of arrays
-        The biases of each cell, layer by layer, as the file has them:
-        PyTorch's input bias and recurrent bias, whose sum is `b_h`, with the
-        gates in our order.
-    beside : mapping
-        Digests of the files beside it that hold weights, by their names.
-    """
+    """A network from a file, and what is known of it."""
 
     network: Network
-    sha256: str
+    sha256: str  # of the file's bytes
+    # What neither the file nor the caller says; parameters stand between backticks, as in
+    # `InputError`.
     assumptions: list[str]
+    # Those of each cell as the file has them, layer by layer, with the gates in our order:
+    # PyTorch's two, whose sum is `b_h`.
     biases: list[tuple[Floats, ...]]
-    beside: Mapping[str, str]
+    beside: Mapping[str, str]  # digests of the files beside it that hold weights, by their names
 
 
 def load(
@@ -118,14 +106,8 @@ def load(
     >>> network = rnncli.load("model.pt", layer="encoder.rnn", activation="relu")
     >>> states = rnncli.run(network, x)
     """
-    overrides = {
-        "activation": activation,
-        "recurrent_activation": recurrent_activation,
-        "reset": reset,
-        "direction": direction,
-        "merge": merge,
-        "clip": clip,
-    }
+    overrides: dict[str, Any] = {"activation": activation, "direction": direction, "merge": merge}
+    overrides |= {"recurrent_activation": recurrent_activation, "reset": reset, "clip": clip}
     loaded = load_network(path, layer, overrides)
     for sentence in loaded.assumptions:
         warn(f"{path}: {sentence}", stacklevel=2)
@@ -169,8 +151,9 @@ def fill_layers(
     """Fill in what the caller says where the file is silent; a value must fit all cells."""
     drafts = [layer for layer in layers if isinstance(layer, Draft)]
     cells = [cell for draft in drafts for cell in draft.cells]
+    said = {name: overrides[name] for name in ("direction", "merge") if name in overrides}
     given: list[dict[str, Any]] = [{} for _ in cells]
-    for name in overrides.keys() - {"direction", "merge"}:
+    for name in overrides.keys() - said.keys():
         having = [kind for kind in CELLS if name in CELLS[kind].setting_names]
         if not any(cell.kind in having for cell in cells):
             kinds = " or ".join(CELLS[kind].__name__ for kind in having)
@@ -178,18 +161,15 @@ def fill_layers(
         counts = [len(draft.cells) for draft in drafts]
         values = per_cell(f"{path}: {name}", overrides[name], counts)
         for known, cell, value in zip(given, cells, values, strict=True):
-            if cell.kind in having:
-                known[name] = value
-    if "merge" in overrides and all(len(draft.cells) < 2 for draft in drafts):
+            known |= {name: value} if cell.kind in having else {}
+    if "merge" in said and all(len(draft.cells) < 2 for draft in drafts):
         raise InputError(path, "has no bidirectional layer", "leave `merge` out")
-    said = {name: overrides[name] for name in ("direction", "merge") if name in overrides}
-    filled: list[FileLayer] = []
+    filled, settings = list(layers), iter(given)
     for number, layer in enumerate(layers, start=1):
         if isinstance(layer, Draft):
-            own, given = given[: len(layer.cells)], given[len(layer.cells) :]
-            takes = input_size(layers[number]) if number < len(layers) else None
-            layer = layer.fill(f"{path}: layer {number}", own, said, takes)
-        filled.append(layer)
+            own = [next(settings) for _ in layer.cells]
+            above = input_size(layers[number]) if number < len(layers) else None
+            filled[number - 1] = layer.fill(f"{path}: layer {number}", own, said, above)
     return filled
 
 
@@ -241,9 +221,8 @@ def save_network(file: BinaryIO, network: Network, extension: str) -> list[str]:
             if layer.sources or layer.whole or not name_of(part):
                 what = f"{layer!r} is not of a chain of layers, which is all that is written"
                 raise ValueError(f"layer {number}: {what}: keep the model's own file")
-    sentences: list[str] = import_module(f"{__name__}.{FORMATS[extension]}").save_model(
-        file, network
-    )
+    module: Any = import_module(f"{__name__}.{FORMATS[extension]}")
+    sentences: list[str] = module.save_model(file, network)
     return sentences
 
 

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from rnncli.model.activations import SIGMOID, TANH
 from rnncli.model.arrays import Floats, in_dtype
-from rnncli.model.cells import CELLS, Cell, Weights, checked
+from rnncli.model.cells import CELLS, Weights, checked
 from rnncli.model.errors import InputError, did_you_mean, listed, sentence, shown, verbatim
 from rnncli.model.layers import MERGES, Recurrent, Stateless, merged_size, name_of
 
@@ -43,54 +43,21 @@ class Budget:
 
 
 class CellDraft(NamedTuple):
-    """A cell whose weights are known, and whose settings the file may leave open.
+    """A cell whose weights are known, and whose settings the file may leave open."""
 
-    Parameters
-    ----------
-    kind : str
-        Of `CELLS`.
-    weights : Weights
-        In our layout and order of gates.
-    settings : mapping
-        Those of `Cell.setting_names` that the file tells.
-    assumed : mapping
-        Settings to take, with a note, instead of the cell's defaults.
-    biases : tuple of arrays
-        The file's own two biases, in our order of gates, if it has two.
-    names : mapping
-        The file's name of each array, for messages.
-    """
-
-    kind: str
-    weights: Weights
-    settings: Mapping[str, Any] = {}
-    assumed: Mapping[str, Any] = {}
-    biases: tuple[Floats, ...] = ()
-    names: Mapping[str, str] = {}
-
-    def fill(self, place: str, given: Mapping[str, Any]) -> "CellDraft":
-        """Fill in what the caller says of the settings; the file may not disagree."""
-        known, said = (
-            {name: convert_setting(self.kind, name, value) for name, value in settings.items()}
-            for settings in (self.settings, given)
-        )
-        return self._replace(settings=agree(place, known, said))
-
-    def make(self, path: str) -> Cell:
-        """Make the cell."""
-        with naming(path, self.names):
-            cell = CELLS[self.kind](self.weights, **{**self.assumed, **self.settings})
-            return checked(cell)
+    kind: str  # of CELLS
+    weights: Weights  # in our layout and order of gates
+    settings: Mapping[str, Any] = {}  # that the file tells
+    assumed: Mapping[str, Any] = {}  # to take, with a note, instead of the cell's defaults
+    biases: tuple[Floats, ...] = ()  # the file's own two, in our order of gates, if it has two
+    names: Mapping[str, str] = {}  # the file's name of each array, for messages
 
 
 class Draft(NamedTuple):
-    """A recurrent layer of a file: a cell for each direction, the forward one first.
-
-    `settings` are those of direction and merge that the file tells.
-    """
+    """A recurrent layer of a file: a cell for each direction, the forward one first."""
 
     cells: tuple[CellDraft, ...]
-    settings: Mapping[str, Any] = {}
+    settings: Mapping[str, Any] = {}  # of direction and merge, that the file tells
 
     def fill(
         self,
@@ -99,28 +66,30 @@ class Draft(NamedTuple):
         given: Mapping[str, Any],
         above: int | None,
     ) -> "Draft":
-        """Fill in what the caller says of each cell and of the layer.
+        """Fill in what the caller says of each cell and of the layer; the file may not disagree.
 
         `above` is how many values the layer above takes, where that is known.
         """
-        drafts = tuple(cell.fill(place, said) for cell, said in zip(self.cells, cells, strict=True))
-        known, given, weights = dict(self.settings), dict(given), drafts[0].weights
-        width = len(weights.W_hh)
+        drafts = []
+        for cell, said in zip(self.cells, cells, strict=True):
+            known, wanted = (
+                {name: convert_setting(cell.kind, name, value) for name, value in each.items()}
+                for each in (cell.settings, said)
+            )
+            drafts.append(cell._replace(settings=_agree(place, known, wanted)))
+        known, given, width = dict(self.settings), dict(given), len(drafts[0].weights.W_hh)
         if len(drafts) == 1:
             given.pop("merge", None)
         elif "merge" not in known and above == 2 * width:
             known["merge"] = "concat"
         elif "merge" not in known and above == width and given.get("merge", "concat") == "concat":
-            what = (
-                f"the layer above takes {above} values a step, as many as one direction gives, so "
-                "the two are not concatenated"
-            )
+            what = f"the layer above takes {above} values a step, as many as one direction gives"
             raise InputError(place, what, f"give `merge`, one of {_NARROW}")
-        settings = agree(place, known, given)
+        settings = _agree(place, known, given)
         if len(drafts) == 1 and settings.get("direction") == "bidirectional":
             hint = " `direction` bidirectional was given: leave it out"
             raise InputError(place, "the file holds one direction,", hint)
-        return Draft(drafts, settings)
+        return Draft(tuple(drafts), settings)
 
     def turn(self) -> "Draft":
         """Take the steps in the other direction."""
@@ -131,7 +100,11 @@ class Draft(NamedTuple):
 
     def layer(self, path: str) -> Recurrent:
         """Make the layer; the path is for messages."""
-        cells = [cell.make(path) for cell in self.cells]
+        cells = []
+        for draft in self.cells:
+            with naming(path, draft.names):
+                cell = CELLS[draft.kind](draft.weights, **{**draft.assumed, **draft.settings})
+                cells.append(checked(cell))
         with naming(path, self.cells[-1].names):
             return Recurrent(*cells, **self.settings)
 
@@ -141,38 +114,16 @@ FileLayer: TypeAlias = Draft | Stateless | Callable[[int], Stateless]
 
 
 class Part(NamedTuple):
-    """A layer, a module or a node of a model, as its file has it.
+    """A layer, a module or a node of a model, as its file has it."""
 
-    Parameters
-    ----------
-    name : str
-        The file's own; `layer` picks the part by it.
-    kind : str
-        What its framework calls it: ``LSTM``, ``nn.Linear``.
-    arrays : mapping
-        The file's arrays that belong to it, by their names there.
-    layers : sequence of layers
-        What it is here, the bottom one first.
-    why : str
-        Where it has none: why it is passed over or cannot be run.
-    hint : str
-        What to do about that, as in `InputError`.
-    needed : bool
-        Whether the model cannot be run without it, though there are no
-        layers for it.
-    turned : bool
-        Whether it takes the rows from the last step to the first, as a part
-        below gives them.
-    """
-
-    name: str
-    kind: str
-    arrays: Mapping[str, NDArray[Any]] = {}
-    layers: Sequence[FileLayer] = ()
-    why: str = ""
-    hint: str = ""
-    needed: bool = False
-    turned: bool = False
+    name: str  # the file's own; `layer` picks the part by it
+    kind: str  # what its framework calls it: LSTM, nn.Linear
+    arrays: Mapping[str, NDArray[Any]] = {}  # those of the file that belong to it
+    layers: Sequence[FileLayer] = ()  # what it is here, the bottom one first
+    why: str = ""  # where it has none: why it is passed over or cannot be run
+    hint: str = ""  # what to do about that, as in InputError
+    needed: bool = False  # whether the model cannot be run without it, though it has no layers
+    turned: bool = False  # whether a part below gives it the rows from the last step to the first
 
     @property
     def recurrent(self) -> bool:
@@ -181,37 +132,16 @@ class Part(NamedTuple):
 
 
 class Found(NamedTuple):
-    """The contents of a file.
+    """The contents of a file."""
 
-    Parameters
-    ----------
-    parts : sequence of Part
-        Each takes what the one before gives, as far as that is known.
-    title : str
-        What wrote the file, or what it is: ``Keras 3.15.1``.
-    ordered : bool
-        Whether the file tells that order. Where it does not, one of the parts
-        alone may be recurrent.
-    last : {None, "state", "step"}
-        As for `Network`.
-    notes : sequence of str
-        A sentence for each thing taken for granted.
-    expected : str
-        Ends the message that there is no recurrent layer: what was looked for.
-    beside : sequence of str
-        Paths of other files that hold its arrays.
-    aside : sequence of Part
-        Parts that the model's output does not depend on, which `layer` can pick.
-    """
-
-    parts: Sequence[Part]
-    title: str = ""
-    ordered: bool = True
-    last: str | None = None
-    notes: Sequence[str] = ()
-    expected: str = ""
-    beside: Sequence[str] = ()
-    aside: Sequence[Part] = ()
+    parts: Sequence[Part]  # each takes what the one before gives, as far as that is known
+    title: str = ""  # what wrote the file, or what it is: Keras 3.15.1
+    ordered: bool = True  # whether the file tells that order; if not, one part may be recurrent
+    last: str | None = None  # as for `Network`
+    notes: Sequence[str] = ()  # a sentence for each thing taken for granted
+    expected: str = ""  # ends the message that there is no recurrent layer: what was looked for
+    beside: Sequence[str] = ()  # paths of other files that hold its arrays
+    aside: Sequence[Part] = ()  # the output does not depend on these, which `layer` can pick
 
     def names(self) -> list[str]:
         """List the names of the parts that `layer` can pick."""
@@ -223,27 +153,26 @@ class Found(NamedTuple):
         if layer is None:
             return self
         stem = layer.rstrip("./")
-        within = (f"{stem}.", f"{stem}/")
         every = [*self.parts, *(part._replace(why="") for part in self.aside)]
-        named = [part.name == stem or part.name.startswith(within) for part in every]
-        ends = [number for number, each in enumerate(named) if each] or [0]
-        below = sum(len(part.layers) for part in every[: ends[0]])
-        parts = [
-            part._replace(layers=[_renumber(path, part.name, each, below) for each in part.layers])
-            for number, part in enumerate(every[: ends[-1] + 1])
-            if named[number] or (number > ends[0] and not part.name)
-        ]
+        named = [p.name == stem or p.name.startswith((f"{stem}.", f"{stem}/")) for p in every]
         if not any(named):
             names = self.names()
             others = sentence("", f"{stem}; it has {listed(names)}", did_you_mean(stem, names))
             raise InputError(path, "has no layer", f" {verbatim(others)}")
-        names = [part.name for part in self.parts]
-        place = names.index(parts[-1].name) if parts[-1].name in names else -1
-        whole = place >= 0 and not any(p.layers or p.needed for p in self.parts[place + 1 :])
-        if next((part.turned for part in parts if part.recurrent), False):
-            for number, part in enumerate(parts):  # without the parts below
-                layers = [each.turn() if isinstance(each, Draft) else each for each in part.layers]
-                parts[number] = part._replace(layers=layers)
+        start = named.index(True)
+        stop = len(named) - named[::-1].index(True)
+        kept = [k for k in range(start, stop) if named[k] or not every[k].name]
+        below = sum(len(part.layers) for part in every[:start])
+        turned = next((every[k].turned for k in kept if every[k].recurrent), False)
+        parts = []
+        for part in (every[k] for k in kept):
+            layers = [_renumber(path, part.name, each, below) for each in part.layers]
+            if turned:  # without the parts below
+                layers = [each.turn() if isinstance(each, Draft) else each for each in layers]
+            parts.append(part._replace(layers=layers))
+        whole = stop <= len(self.parts) and not any(
+            part.layers or part.needed for part in self.parts[stop:]
+        )
         return self._replace(parts=parts, aside=(), last=self.last if whole else None)
 
     def layers(self, path: str) -> list[FileLayer]:
@@ -296,19 +225,17 @@ def widen_bfloat16(bits: NDArray[np.uint16]) -> Floats:
 
 
 def find_kind(path: str, W_hh: Floats, names: Mapping[str, str]) -> str:
-    """Find the cell that has such arrays: by one that no other has, or by the shape of `W_hh`.
+    """Find the cell by an array that no other has, or by the shape of `W_hh`.
 
-    It is (H, H) in an RNN, (H, 3 H) in a GRU and (H, 4 H) in an LSTM. `names`
-    are the file's, by ours.
+    `names` are the file's, by ours.
     """
     for kind, cell in CELLS.items():
         if names.keys() & set(cell.extra_names):
             return kind
-    H, *widths = W_hh.shape or (0,)
     for kind, cell in CELLS.items():
-        if H and widths == [cell.gates * H]:
+        if W_hh.ndim == 2 and 0 < len(W_hh) * cell.gates == W_hh.shape[1]:
             return kind
-    what = f"expected H rows and H, 3 H or 4 H columns, got {H} and {listed(map(str, widths))}"
+    what = f"expected shape (H, H), (H, 3 H) or (H, 4 H), got {W_hh.shape}"
     raise InputError(f"{path}: {shown(names['W_hh'])}", what)
 
 
@@ -325,7 +252,7 @@ def kind_of(layer: FileLayer) -> str:
     return name_of(layer) if isinstance(layer, Stateless) else ""
 
 
-def agree(place: str, known: Mapping[str, Any], given: Mapping[str, Any]) -> dict[str, Any]:
+def _agree(place: str, known: Mapping[str, Any], given: Mapping[str, Any]) -> dict[str, Any]:
     """Merge the settings of a file and those given; the two may not disagree."""
     for name in known.keys() & given.keys():
         if known[name] != given[name]:

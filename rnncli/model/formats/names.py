@@ -15,13 +15,11 @@ from numpy.typing import NDArray
 from rnncli.model.arrays import Floats
 from rnncli.model.cells import CELLS
 from rnncli.model.errors import InputError, did_you_mean, listed, sentence, shown, verbatim
-from rnncli.model.formats import loose
 from rnncli.model.formats.found import Draft, FileLayer, Found, Part, naming, read_floats
-from rnncli.model.formats.torch.names import Arrays, explain, find_modules, output_size, way_out
+from rnncli.model.formats.torch.names import Arrays, explain, find_modules, way_out
 from rnncli.model.layers import Dense, Embedding, Layer, name_of
 
 _EXPECTED = ": expected names as PyTorch's (weight_ih_l0, weight_hh_l0, ...)"
-_AROUND = {"nn.Embedding": "an embedding below", "nn.Linear": "a linear layer above"}
 # What people call a function of the training, which may have weights of classes.
 _LOSS = re.compile("loss|criterion", re.IGNORECASE)
 
@@ -33,46 +31,30 @@ def find_arrays(arrays: Arrays, path: str, *, ordered: bool = False) -> Found:
     defined.
     """
     parts, notes = find_modules(path, arrays), list[str]()
-    of_people = not parts
     if len(parts) == 1 and parts[0].recurrent:
         parts, notes = _surround(path, parts[0], arrays, ordered=ordered)
-    elif not parts:
-        parts, notes = loose.find_layers(path, arrays)
     used = {name for part in parts for name in part.arrays}
     others: dict[str, dict[str, NDArray[Any]]] = {}
-    for name in arrays:
-        if name not in used:
-            others.setdefault(re.split(r"[./][^./]*\Z", name)[0], {})[name] = arrays[name]
-    recurrent = any(part.recurrent for part in parts)
-    for owner, own in others.items():
-        part = Part(owner, "", own, why="is no recurrent layer by its names")
-        if of_people and recurrent and any(a.ndim and a.dtype.kind == "f" for a in own.values()):
-            why, hint = "names do not tell how it is joined", "leave out what is not run"
-            part = part._replace(why=why, hint=hint, needed=True)
-        parts.append(part)
+    for name in (name for name in arrays if name not in used):
+        others.setdefault(re.split(r"[./][^./]*\Z", name)[0], {})[name] = arrays[name]
+    why = "is no recurrent layer by its names"
+    parts += [Part(owner, "", own, why=why) for owner, own in others.items()]
     ordered = sum(part.recurrent for part in parts) < 2
     return Found(parts, ordered=ordered, notes=notes, expected=_EXPECTED)
 
 
 def pick_arrays(arrays: Arrays, path: str, layer: str | None) -> Arrays:
-    """Keep the arrays whose names begin ``layer.``, ``layer/`` or ``layer_``.
-
-    After ``layer_`` stands no more than the name of an array. None keeps
-    all; an empty text those that stand in no module.
-    """
+    """Keep the arrays whose names begin ``layer.`` or ``layer/``; None keeps all."""
     if layer is None:
         return arrays
     stem = layer.rstrip("./")
-    for prefix in (f"{stem}.", f"{stem}/", f"{stem}_") if stem else ("",):
-        names = [name for name in arrays if name.startswith(prefix)]
-        if prefix in ("", f"{stem}_"):
-            names = [name for name in names if not set("./") & set(name[len(prefix) :])]
-        if names:
-            return {name: arrays[name] for name in names}
+    picked = {name: a for name, a in arrays.items() if name.startswith((f"{stem}.", f"{stem}/"))}
+    if picked:
+        return picked
     ends = [(name, mark.start()) for name in arrays for mark in re.finditer("[/.]", name)]
     modules = dict.fromkeys(name[:end] for name, end in ends)
-    others = f"{layer}; it holds {listed(modules or arrays)}"
-    others = sentence("", others, did_you_mean(stem, modules))
+    names = listed(modules or arrays)
+    others = sentence("", f"{layer}; it holds {names}", did_you_mean(stem, modules))
     raise InputError(path, "holds no tensor", f" under `layer` {verbatim(others)}")
 
 
@@ -115,12 +97,12 @@ def _surround(
             owner in matrices or not _LOSS.search(name)
         ):
             owners.setdefault(owner, {})[name] = array
-    roles = {}
+    kinds = {}
     for owner, own in owners.items():
         before = owner in (first or ()) if ordered else None
-        roles[_find_role(owner, own, recurrent, before)] = Part(owner, "", own)
+        kinds[_find_kind(owner, own, recurrent, before)] = owner
     inner = shown(recurrent.name)
-    if "" in roles or len(roles) < len(owners):
+    if "" in kinds or len(kinds) < len(owners):
         joined = inner if recurrent.name else "all"
         why = f"names and shapes do not tell how {joined} is joined to the rest"
         groups = {owner: own for owner, own in owners.items() if owner}
@@ -128,27 +110,26 @@ def _surround(
         hint = way_out([recurrent.name])
         others = [Part(name, "", own, (), why, hint, needed=True) for name, own in groups.items()]
         return [recurrent, *others], []
-    parts, said = [recurrent], list[str]()
-    for kind, what in _AROUND.items():
-        if kind in roles:
-            part = roles[kind]._replace(kind=kind)
-            part = make_part(path, part, partial(make_matrix, path, part))
-            parts = [part, *parts] if kind == "nn.Embedding" else [*parts, part]
-            said.append(f"{shown(part.name)} {'as' if said else 'is taken as'} {what}")
-    notes = [
-        f"{verbatim(', '.join(said))} {verbatim(inner)}, as shapes fit: "
-        f"`layer` {verbatim(inner)} takes that alone"
-    ]
-    return parts, notes if said else []
+    around = {}
+    for kind, owner in kinds.items():
+        part = Part(owner, kind, owners[owner])
+        around[kind] = [make_part(path, part, partial(make_matrix, path, part))]
+    below, above = (around.get(kind, []) for kind in ("nn.Embedding", "nn.Linear"))
+    said = [f"{shown(part.name)} is taken as an embedding below" for part in below]
+    said += [f"{shown(part.name)} is taken as a linear layer above" for part in above]
+    note = f"{verbatim(', '.join(said))} {verbatim(inner)}, as shapes fit"
+    notes = [f"{note}: `layer` {verbatim(inner)} takes that alone"] if said else []
+    return [*below, recurrent, *above], notes
 
 
-def _find_role(owner: str, own: Arrays, recurrent: Part, first: bool | None) -> str:
+def _find_kind(owner: str, own: Arrays, recurrent: Part, first: bool | None) -> str:
     """Tell what a module can only be: an embedding below, a linear layer above, or neither.
 
     `first` says whether it was defined before the recurrent module.
     """
     drafts = [layer for layer in recurrent.layers if isinstance(layer, Draft)]
-    takes, gives = len(drafts[0].cells[0].weights.W_xh), output_size(drafts[-1])
+    takes = len(drafts[0].cells[0].weights.W_xh)
+    gives = sum(len(cell.weights.W_hh) for cell in drafts[-1].cells)
     shapes = {name.rpartition(".")[2]: array.shape for name, array in own.items()}
     floats = all(array.dtype.kind == "f" for array in own.values())
     weight = shapes.pop("weight", ())
@@ -174,9 +155,5 @@ def find_unsaid(layers: Sequence[Layer]) -> list[str]:
     for layer in layers:
         if isinstance(layer, Dense) and str(layer.activation) != "linear":
             said[f"activation {layer.activation} of the head"] = None
-    if not said:
-        return []
-    return [
-        f"the names of tensors do not tell {', '.join(said)}: rnn reads it from the file's "
-        "metadata, other programs have to be told"
-    ]
+    what = "rnn reads it from the file's metadata, other programs have to be told"
+    return [f"the names of tensors do not tell {', '.join(said)}: {what}"] if said else []

@@ -7,7 +7,6 @@ the header is refused too.
 """
 
 import json
-from collections import Counter
 from collections.abc import Mapping
 from itertools import islice
 from math import prod
@@ -27,24 +26,20 @@ _METADATA = "__metadata__"
 # Our own text among a file's metadata.
 _OURS = "rnncli"
 # Bits of a value, by the format's name of its type.
-_BITS = {"BOOL": 8, "F4": 4, "F6_E2M3": 6, "F6_E3M2": 6}
-_BITS |= dict.fromkeys(("U8", "I8", "F8_E5M2", "F8_E4M3", "F8_E8M0"), 8)
-_BITS |= dict.fromkeys(("F8_E4M3FNUZ", "F8_E5M2FNUZ"), 8)
-_BITS |= dict.fromkeys(("I16", "U16", "F16", "BF16"), 16)
-_BITS |= dict.fromkeys(("I32", "U32", "F32"), 32) | dict.fromkeys(("C64", "F64", "I64", "U64"), 64)
+_BITS = {"BOOL": 8, "F4": 4, "F6_E2M3": 6, "F6_E3M2": 6, "C64": 64}
+_BITS |= dict.fromkeys(("F8_E5M2", "F8_E4M3", "F8_E8M0", "F8_E4M3FNUZ", "F8_E5M2FNUZ"), 8)
+_BITS |= {f"{kind}{bits}": bits for kind in "IU" for bits in (8, 16, 32, 64)}
+_BITS |= {"F16": 16, "BF16": 16, "F32": 32, "F64": 64}
 # Types that NumPy has, and bfloat16, as they lie in the file; of others only the shape is known.
 _CODES = {"F16": "<f2", "BF16": "<u2", "F32": "<f4", "F64": "<f8", "C64": "<c8", "BOOL": "?"}
-_CODES |= {
-    f"{kind}{bits}": f"<{kind.lower()}{bits // 8}" for kind in "IU" for bits in (8, 16, 32, 64)
-}
+_CODES |= {f"{k}{bits}": f"<{k.lower()}{bits // 8}" for k in "IU" for bits in (8, 16, 32, 64)}
 _WIDTH = 8
 _LARGEST = 2**64 - 1
 _HEADER_MOST = 100_000_000
 # What reading a header may take: so much, and four times the file. Its bytes take one of these, its
 # text and the texts in that one each, or four where a character needs as much; each object, list
 # or value takes no more than `_PART`.
-_MEMORY = 64 * 2**20
-_PART = 128
+_MEMORY, _PART = 64 * 2**20, 128
 
 
 class Tensor(NamedTuple):
@@ -71,15 +66,14 @@ class File(NamedTuple):
             raise InputError(place, "describes the whole file", "leave `layer` out")
         parts = find_modules(path, self.arrays)
         layers: list[Any] = [layer for part in parts for layer in part.layers]
-        head = {name: self.arrays[name] for name in HEAD.values() if name in self.arrays}
+        head = {role: name for role, name in HEAD.items() if name in self.arrays}
         if head:
-            named = {role: name for role, name in HEAD.items() if name in head}
-            layers.append({r: read_floats(path, name, head[name]).T for r, name in named.items()})
+            layers.append({r: read_floats(path, n, self.arrays[n]).T for r, n in head.items()})
         made, last = read_layers(place, self.texts[_OURS], self.arrays, layers)
         each = iter(made)
         parts = [part._replace(layers=[*islice(each, len(part.layers))]) for part in parts]
-        rest = [Part("head", "nn.Linear", head, [layer]) for layer in each]
-        return Found([*parts, *rest], last=last)
+        arrays = {name: self.arrays[name] for name in head.values()}
+        return Found([*parts, *(Part("head", "nn.Linear", arrays, [e]) for e in each)], last=last)
 
 
 def read(data: bytes, path: str) -> File:
@@ -89,11 +83,11 @@ def read(data: bytes, path: str) -> File:
     for name, tensor in tensors.items():
         code = np.dtype(_CODES.get(tensor.dtype, "V0"))
         try:
-            if code.itemsize and tensor.stop > tensor.start:
+            if not code.itemsize or tensor.stop == tensor.start:
+                array = np.zeros(tensor.shape, code)
+            else:
                 values = np.frombuffer(data, code, prod(tensor.shape), origin + tensor.start)
                 array = np.require(values, requirements="A").reshape(tensor.shape)
-            else:
-                array = np.zeros(tensor.shape, code)
         except ValueError as error:  # of a shape that NumPy has not
             raise InputError(f"{path}: {shown(name)}", one_line(error)) from error
         arrays[name] = widen_bfloat16(array) if tensor.dtype == "BF16" else array
@@ -104,48 +98,41 @@ def read_header(data: bytes, path: str) -> tuple[dict[str, Tensor], dict[str, st
     """Read the header; return the tensors and texts by name, and where the values begin."""
     length, room = int.from_bytes(data[:_WIDTH], "little"), max(len(data) - _WIDTH, 0)
     try:
-        if length > min(room, _HEADER_MOST):
-            most = min(room, _HEADER_MOST)
+        most = min(room, _HEADER_MOST)
+        if length > most:
             raise ValueError(f"expected a header of at most {most:,}, got {length:,} bytes")
-        header, texts = _load_header(data[_WIDTH : _WIDTH + length], _MEMORY + 4 * len(data))
-    except (ValueError, RecursionError) as error:
+        content = data[_WIDTH : _WIDTH + length]
+        times = 3 if content.isascii() else 9
+        size = sum(map(content.count, b"{[,")) * _PART + len(content) * times
+        if size > _MEMORY + 4 * len(data):
+            raise ValueError(f"a header of {length:,} bytes is more than is read")
+        header = json.loads(
+            content.decode(), object_pairs_hook=_make_object, parse_constant=_refuse_number
+        )
+        texts = header.pop(_METADATA, None)
+        texts = {} if texts is None else texts
+        if not all(isinstance(text, str) for text in texts.values()):
+            raise ValueError(f"{_METADATA}: expected an object of texts")
+        tensors, stop = {name: _read_tensor(name, each) for name, each in header.items()}, 0
+        for name, tensor in sorted(tensors.items(), key=lambda item: item[1][2:]):
+            if tensor.start != stop:
+                what = f"expected its values to begin at {stop}, got {tensor.start}"
+                raise ValueError(f"{shown(name)}: {what}")
+            stop = tensor.stop
+        if stop != room - length:
+            raise ValueError(f"expected {stop} bytes after the header, got {room - length}")
+    except (AttributeError, TypeError, ValueError, RecursionError) as error:
         raise InputError(path, f"damaged, or no .safetensors: {one_line(error)}") from error
-    tensors = {name: _check_tensor(f"{path}: {shown(name)}", each) for name, each in header.items()}
-    stop = 0
-    for name, tensor in sorted(tensors.items(), key=lambda item: item[1][2:]):
-        if tensor.start != stop:
-            what = f"damaged: expected its values to begin at {stop}, got {tensor.start}"
-            raise InputError(f"{path}: {shown(name)}", what)
-        stop = tensor.stop
-    if stop != room - length:
-        what = f"damaged: expected {stop} bytes after the header, got {room - length}"
-        raise InputError(path, what)
     return tensors, texts, _WIDTH + length
-
-
-def _load_header(content: bytes, most: int) -> tuple[dict[str, Any], dict[str, str]]:
-    """Load the JSON text, in at most so many bytes of memory; return what it says of texts too."""
-    size = sum(map(content.count, b"{[,")) * _PART + len(content) * (3 if content.isascii() else 9)
-    if size > most:
-        raise ValueError(f"a header of {len(content):,} bytes is more than is read")
-    header = json.loads(
-        content.decode(), object_pairs_hook=_make_object, parse_constant=_refuse_number
-    )
-    if not isinstance(header, dict):
-        raise ValueError("expected an object of tensors")
-    texts = header.pop(_METADATA, None)
-    texts = {} if texts is None else texts
-    if not isinstance(texts, dict) or not all(isinstance(text, str) for text in texts.values()):
-        raise ValueError(f"{_METADATA}: expected an object of texts")
-    return header, texts
 
 
 def _make_object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     """Make an object of JSON text, each of whose names is text and there once."""
-    names = dict(pairs)
-    if len(names) < len(pairs):
-        (name, _), *_ = Counter(name for name, _ in pairs).most_common(1)
-        raise ValueError(f"{shown(name)} is in the header twice")
+    names: dict[str, Any] = {}
+    for name, value in pairs:
+        if name in names:
+            raise ValueError(f"{shown(name)} is in the header twice")
+        names[name] = value
     "".join(names).encode()  # a ValueError where a name holds half of a pair
     return names
 
@@ -154,32 +141,25 @@ def _refuse_number(text: str) -> float:
     raise ValueError(f"{text} is no JSON")
 
 
-def _check_tensor(place: str, found: Any) -> Tensor:
-    """Check what the header says of one tensor by itself."""
-    entry = found if isinstance(found, dict) else {}
-    dtype = entry.get("dtype")
-    if not isinstance(dtype, str) or dtype not in _BITS:
-        raise InputError(place, f"damaged: expected a dtype such as F32, got {dtype!r:.40}")
-    shape, offsets = (_check_numbers(place, name, entry) for name in ("shape", "data_offsets"))
-    if len(offsets) != 2:
-        raise InputError(place, f"damaged: expected two data_offsets, got {offsets!r:.40}")
-    bits, (start, stop) = _BITS[dtype], offsets
+def _read_tensor(name: str, entry: Any) -> Tensor:
+    """Read what the header says of one tensor, and check it by itself."""
+    dtype, shape, offsets = (entry.get(key) for key in ("dtype", "shape", "data_offsets"))
+    for numbers in (shape, offsets):
+        whole = isinstance(numbers, list) and all(type(n) is int for n in numbers)
+        if not whole or not all(0 <= n <= _LARGEST for n in numbers):
+            raise ValueError(f"{shown(name)}: expected a shape and data_offsets, got {entry!r:.80}")
+    if not isinstance(dtype, str) or dtype not in _BITS or len(offsets) != 2:
+        raise ValueError(f"{shown(name)}: expected a dtype and data_offsets, got {entry!r:.80}")
+    count = 1
     for length in shape:
-        bits *= length
-        if bits > _LARGEST * _BITS[dtype]:
-            raise InputError(place, f"damaged: no tensor has the shape {shape!r:.40}")
-    if bits != 8 * (stop - start):
-        what = f"expected {-(-bits // 8)} bytes, as its shape {shape!r:.40} of {dtype} takes"
-        raise InputError(place, f"damaged: {what}, got {stop - start}")
-    return Tensor(dtype, shape, start, stop)
-
-
-def _check_numbers(place: str, name: str, entry: dict[str, Any]) -> tuple[int, ...]:
-    """Return a list of whole numbers, none under 0 or over 64 bits."""
-    found = entry.get(name)
-    if isinstance(found, list) and all(type(n) is int and 0 <= n <= _LARGEST for n in found):
-        return tuple(found)
-    raise InputError(place, f"damaged: expected whole numbers as {name}, got {found!r:.40}")
+        count *= length
+        if count > _LARGEST:
+            raise ValueError(f"{shown(name)}: no tensor has the shape {shape!r:.40}")
+    start, stop = offsets
+    if count * _BITS[dtype] != 8 * (stop - start):
+        what = f"expected {-(-count * _BITS[dtype] // 8)} bytes, as its shape {shape!r:.40} of"
+        raise ValueError(f"{shown(name)}: {what} {dtype} takes, got {stop - start}")
+    return Tensor(dtype, tuple(shape), start, stop)
 
 
 def save_model(file: BinaryIO, network: Network) -> list[str]:

@@ -76,9 +76,7 @@ _PYTHON: Any = pickle._Unpickler
 # The implementation in Python, unlike the one in C, has a function for each operation: those that
 # hash, call or allocate what a file wants are replaced.
 class _Unpickler(_PYTHON):  # type: ignore[misc]
-    def __init__(
-        self, file: io.BytesIO, calls: Calls, persistent: Callable[[Any], Any] | None
-    ) -> None:
+    def __init__(self, file: io.BytesIO, calls: Calls, persistent: Any) -> None:
         super().__init__(file, encoding="utf-8", errors="replace")
         self.dispatch, self.calls = _Operations(), calls
         if persistent:
@@ -99,10 +97,8 @@ class _Unpickler(_PYTHON):  # type: ignore[misc]
             self.set_pairs([each for pair in pairs for each in pair[:2]])
         elif name in _NEW and isinstance(args[0], Global):
             self.append(Instance(args[0].name))
-        elif name in self.calls:
-            self.append(self.calls[name](*args))
         else:
-            self.append(Instance(name))
+            self.append(self.calls[name](*args) if name in self.calls else Instance(name))
 
     def set_state(self) -> None:
         state = self.stack.pop()

@@ -7,15 +7,14 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 from rnncli.model.errors import InputError, one_line, shown
 
 if TYPE_CHECKING:
-    from zipfile import ZipFile, ZipInfo
+    from zipfile import ZipFile
 
-PIECE = 2**20
 # What an archive begins with, unless it holds nothing.
 FIRST = b"PK\x03\x04"
-
+_PIECE = 2**20
 # Of an archive's list of its members, at 46 bytes or more each, of which Python keeps 700.
 _LIST_MOST = 2 * 2**20
-_ENCRYPTED, _STORED, _DEFLATED = 1, 0, 8
+_STORED, _DEFLATED = 0, 8
 
 
 class _Bounded:
@@ -50,20 +49,12 @@ def read_member(path: str, archive: "ZipFile", name: str, most: int, hint: str =
     place, info = f"{path}: {shown(name)}", archive.getinfo(name)
     if info.file_size > most:
         raise InputError(place, f"expected at most {most:,} bytes, got {info.file_size:,}", hint)
-    if info.flag_bits & _ENCRYPTED:
-        hint = "unpack the archive, and pack it anew without a password"
-        raise InputError(place, "is encrypted", hint)
     with damage(place):
-        check_compression(info)
+        if info.compress_type not in (_STORED, _DEFLATED):  # they are unpacked all at once
+            raise ValueError(f"compressed in another way ({info.compress_type}) than deflate")
         with archive.open(info) as file:
             # All at once, it would unpack whatever there is, and cut that to the size told of.
-            return b"".join(iter(lambda: file.read(PIECE), b""))
-
-
-def check_compression(info: "ZipInfo") -> None:
-    """Refuse a member that would be unpacked all at once: raise ValueError."""
-    if info.compress_type not in (_STORED, _DEFLATED):
-        raise ValueError(f"compressed in a way (number {info.compress_type}) other than deflate")
+            return b"".join(iter(lambda: file.read(_PIECE), b""))
 
 
 @contextmanager

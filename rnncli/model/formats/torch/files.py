@@ -4,7 +4,6 @@ import io
 import re
 import struct
 import zlib
-from collections import Counter
 from collections.abc import Callable, Mapping
 from functools import cache, partial
 from math import prod
@@ -27,14 +26,13 @@ _CODES |= {"Long": "<i8", "Int": "<i4", "Short": "<i2", "Char": "i1", "Byte": "u
 _CODES |= {"ComplexFloat": "<c8", "ComplexDouble": "<c16"}
 _CODES |= {"QInt8": "i1", "QUInt8": "u1", "QInt32": "<i4"}
 _PICKLE_MOST = 16 * 2**20
-# Of all of it together, which is packed; more is not looked at.
+# Of all code together, which is packed; more is not looked at.
 _CODE_MOST = 4 * 2**20
 _MOST_AXES = 32
 # What looking through an object may take, see `Objects`.
 _MOST_WORK = 4_000_000
 # Before 1.6: this number, the version of the format and what machine wrote it come first.
-_MAGIC = 0x1950A86A20F9469CFC6C
-_VERSION = 1001
+_MAGIC, _VERSION = 0x1950A86A20F9469CFC6C, 1001
 _EXPECTED = "expected a file that torch.save wrote"
 _BIG_ENDIAN = "is not of little-endian values", "write it anew on a usual machine"
 
@@ -49,46 +47,47 @@ def read(data: bytes, path: str) -> Objects:
     raise InputError(path, _EXPECTED)
 
 
-def _read_zip(data: bytes, path: str, budget: Budget) -> tuple[Any, dict[str, str]]:
-    """Return the saved object, and the code of TorchScript by its module of Python."""
+def _read_zip(data: bytes, path: str, budget: Budget) -> tuple[Any, dict[str, Any]]:
+    """Return the saved object, the code of TorchScript by its module, and its constants."""
     members, top, code = _list_members(data, path)
-    if f"{top}constants/0" in members and f"{top}data/0" not in members:
-        what = "is frozen TorchScript, whose weights are constants of its code"
-        raise InputError(path, what, "save the model before torch.jit.freeze")
     content = cache(partial(_view_member, data, path, members))
     order = f"{top}byteorder"
     if order in members and bytes(content(order)) != b"little":
         raise InputError(f"{path}: {shown(order)}", *_BIG_ENDIAN)
 
-    def persistent(found: Any) -> NDArray[Any]:
-        key, dtype, count = _read_storage(found)
-        return _view_values(
-            f"{path}: storage {shown(key)}", content(f"{top}data/{key}"), dtype, count
-        )
+    def load(name: str) -> Any:
+        """Load a pickle, whose storages stand in the folder of its name."""
+        pickled, place = content(f"{top}{name}.pkl"), f"{path}: {shown(f'{top}{name}.pkl')}"
+        if len(pickled) > _PICKLE_MOST:
+            raise InputError(place, f"expected at most {_PICKLE_MOST:,} bytes")
 
-    name = f"{top}data.pkl"
-    if members[name].file_size > _PICKLE_MOST:
-        raise InputError(f"{path}: {shown(name)}", f"expected at most {_PICKLE_MOST:,} bytes")
-    pickled = bytes(content(name))
-    return read_pickle(f"{path}: {shown(name)}", pickled, _list_calls(budget), persistent)[0], code
+        def persistent(found: Any) -> NDArray[Any]:
+            key, dtype, count = _read_storage(found)
+            return _view_values(path, key, content(f"{top}{name}/{key}"), dtype, count)
+
+        return read_pickle(place, bytes(pickled), _list_calls(budget), persistent)[0]
+
+    if f"{top}constants.pkl" in members:
+        code["CONSTANTS"] = load("constants")
+    return load("data"), code
 
 
-def _list_members(data: bytes, path: str) -> tuple[dict[str, ZipInfo], str, dict[str, str]]:
-    """List the members of an archive; return what their names begin with and the code too."""
+def _list_members(data: bytes, path: str) -> tuple[dict[str, ZipInfo], str, dict[str, Any]]:
+    """List the members of an archive; return the folder of all of them and the code too."""
     with open_zip(path, io.BytesIO(data)) as archive:
         members = {info.filename: info for info in archive.infolist()}
-        (name, count), *_ = Counter(archive.namelist()).most_common(1) or [("", 0)]
-        if count > 1:
-            raise InputError(f"{path}: {shown(name)}", "is in the archive twice")
-        pickles = [name for name in members if re.fullmatch(r"[^/]*/data\.pkl", name)]
-        if len(pickles) != 1:
+        pickles = [name for name in archive.namelist() if re.fullmatch(r"[^/]*/data\.pkl", name)]
+        if len(pickles) != 1 or len(members) < len(archive.namelist()):
             got = listed(pickles or members)
-            raise InputError(path, f"{_EXPECTED}, got a zip archive of {got}")
+            raise InputError(path, f"{_EXPECTED}, got a zip archive of {got}, or of names twice")
         top = pickles[0].removesuffix("data.pkl")
+        if f"{top}constants/0" in members and f"{top}data/0" not in members:
+            what = "is frozen TorchScript, whose weights are constants of its code"
+            raise InputError(path, what, "save the model before torch.jit.freeze")
         texts = [name for name in members if re.match(rf"{re.escape(top)}code/.*\.py\Z", name)]
         if sum(members[name].file_size for name in texts) > _CODE_MOST:
             texts = []
-        code = {}
+        code: dict[str, Any] = {}
         for name in texts:
             module = name.removeprefix(f"{top}code/").removesuffix(".py").replace("/", ".")
             code[module] = read_member(path, archive, name, _CODE_MOST).decode("utf-8", "replace")
@@ -99,11 +98,10 @@ def _view_member(data: bytes, path: str, members: Mapping[str, ZipInfo], name: s
     """View a member, which torch never packs; its checksum may be left out."""
     if name not in members:
         raise InputError(path, f"has no {shown(name)}")
-    place, info = f"{path}: {shown(name)}", members[name]
-    if info.compress_type != ZIP_STORED:
-        hint = "write it anew with torch.save"
-        raise InputError(place, "is compressed, which torch never does", hint)
-    with damage(place):
+    info = members[name]
+    with damage(f"{path}: {shown(name)}"):
+        if info.compress_type != ZIP_STORED:
+            raise ValueError("is compressed, which torch never does")
         start = info.header_offset + 30
         start += sum(struct.unpack_from("<HH", data, start - 4))
         found = memoryview(data)[start : start + info.file_size]
@@ -139,9 +137,7 @@ def _read_pickles(data: bytes, path: str, budget: Budget) -> Any:
             raise InputError(path, f"damaged: storage {shown(key)} is none")
         _, dtype, count = storages[key]
         at += 8  # before it stands its length
-        values[key] = _view_values(
-            f"{path}: storage {shown(key)}", memoryview(data)[at:], dtype, count
-        )
+        values[key] = _view_values(path, key, memoryview(data)[at:], dtype, count)
         at += values[key].nbytes
     return read_pickle(path, data, _list_calls(budget), persistent, start)[0]
 
@@ -157,13 +153,15 @@ def _read_storage(found: Any) -> tuple[str, np.dtype[Any], int]:
     return key, np.dtype(_CODES.get(name, "V0")), count
 
 
-def _view_values(place: str, content: memoryview, dtype: np.dtype[Any], count: int) -> NDArray[Any]:
+def _view_values(
+    path: str, key: str, content: memoryview, dtype: np.dtype[Any], count: int
+) -> NDArray[Any]:
     """View the values of a storage; only their number is known of a type that is not."""
     if not dtype.itemsize:
         return np.empty(count, dtype)
     if len(content) < count * dtype.itemsize:
-        size = count * dtype.itemsize
-        raise InputError(place, f"expected {size:,} bytes, got {len(content):,}")
+        what = f"expected {count * dtype.itemsize:,} bytes, got {len(content):,}"
+        raise InputError(f"{path}: storage {shown(key)}", what)
     return np.require(np.frombuffer(content, dtype, count), requirements="A")
 
 
@@ -198,10 +196,7 @@ def _view_tensor(
 
 def _list_calls(budget: Budget) -> dict[str, Callable[..., Any]]:
     """List the functions that take the place of PyTorch's in a pickle."""
-
-    def tensor(*args: Any) -> NDArray[Any]:
-        return _view_tensor(budget, *args)
-
+    tensor = partial(_view_tensor, budget)
     calls: dict[str, Callable[..., Any]] = {
         "torch._utils._rebuild_tensor": tensor,
         "torch._utils._rebuild_tensor_v2": tensor,
@@ -213,5 +208,6 @@ def _list_calls(budget: Budget) -> dict[str, Callable[..., Any]]:
             *args
         ),
         "torch.jit._pickle.restore_type_tag": lambda value, *_: value,
+        "torch.jit._pickle.build_tensorlist": lambda value: value,
     }
     return calls

@@ -12,8 +12,8 @@ from rnncli.model.arrays import Floats
 from rnncli.model.cells import WEIGHT_NAMES, Weights
 from rnncli.model.cells.gates import ordered, summed, two_biases
 from rnncli.model.errors import InputError, listed, sentence, shown, verbatim
-from rnncli.model.formats.found import CellDraft, Draft, FileLayer, Part, read_floats
-from rnncli.model.layers import Dense, Layer, Recurrent, Stateless, name_of
+from rnncli.model.formats.found import CellDraft, Draft, Part, read_floats
+from rnncli.model.layers import Dense, Layer, Recurrent, name_of
 
 _NAME = re.compile(
     r"(?P<stem>(?:.*[./_])?)(?P<role>weight_ih|weight_hh|weight_hr|bias_ih|bias_hh)"
@@ -40,11 +40,8 @@ _CELLS: dict[int, tuple[str, dict[str, Any]]] = {
     3: ("gru", {"activation": TANH, "recurrent_activation": SIGMOID, "reset": "after"}),
     4: ("lstm", {"activation": TANH, "recurrent_activation": SIGMOID}),
 }
-# What makes weights of what they are computed from.
-UNMADE = "save the model after remove_parametrizations or remove_weight_norm of torch.nn.utils"
 # The names of a linear layer above a stack.
 HEAD = {"W": "head.weight", "b": "head.bias"}
-_HINT = "write .npz"
 
 Arrays = Mapping[str, NDArray[Any]]
 
@@ -56,17 +53,18 @@ def has_modules(names: Iterable[str]) -> bool:
 
 def find_modules(path: str, arrays: Arrays) -> list[Part]:
     """Find the modules that hold recurrent layers."""
-    modules: dict[str, list[re.Match[str]]] = {}
-    for match in filter(None, map(_NAME.fullmatch, arrays)):
-        modules.setdefault(match["stem"], []).append(match)
+    modules: dict[str, dict[str, NDArray[Any]]] = {}
     made: dict[str, list[str]] = {}
-    for match in filter(None, map(_MADE_OF.fullmatch, arrays)):
-        made.setdefault(match["module"] or "", []).append(match[0])
+    for name, array in arrays.items():
+        if match := _NAME.fullmatch(name):
+            modules.setdefault(match["stem"], {})[name] = array
+        elif match := _MADE_OF.fullmatch(name):
+            made.setdefault(match["module"] or "", []).append(name)
     parts = {}
-    for stem, matches in modules.items():
-        name, own = stem[:-1], {match[0]: arrays[match[0]] for match in matches}
+    for stem, own in modules.items():
+        name = stem[:-1]
         try:
-            kind, layers = _read_module(path, stem, matches, arrays)
+            kind, layers = _read_module(path, stem, own)
             parts[name] = Part(name, kind, own, layers)
         except InputError as error:
             if len(modules) == 1 and not made:
@@ -74,31 +72,31 @@ def find_modules(path: str, arrays: Arrays) -> list[Part]:
             parts[name] = Part(name, "", own, (), explain(path, error), error.hint, needed=True)
     for name, names in made.items():
         why = f"computes its weights from others ({shown(names[0])}), which is not read"
+        hint = (
+            "save the model after remove_parametrizations or remove_weight_norm of torch.nn.utils"
+        )
         own = {each: arrays[each] for each in names}
-        parts[name] = Part(name, "", own, why=why, hint=UNMADE, needed=True)
+        parts[name] = Part(name, "", own, why=why, hint=hint, needed=True)
     return list(parts.values())
 
 
-def _read_module(
-    path: str, stem: str, matches: Sequence[re.Match[str]], arrays: Arrays
-) -> tuple[str, list[Draft]]:
+def _read_module(path: str, stem: str, arrays: Arrays) -> tuple[str, list[Draft]]:
     """Return the class of a module and its layers, all of whose arrays must be there."""
+    matches = [match for match in map(_NAME.fullmatch, arrays) if match]
     roles = {"weight_ih", "weight_hh", *(match["role"] for match in matches)}
     if roles & {"bias_ih", "bias_hh"}:
         roles |= {"bias_ih", "bias_hh"}
     numbers = [int(match["layer"]) for match in matches if match["layer"]]
     if numbers and len(numbers) < len(matches):
-        names = [next(m[0] for m in matches if bool(m["end"]) is end) for end in (False, True)]
-        what = f"expected one of the two, {' or '.join(map(shown, names))}, got both"
-        raise InputError(path, what)
+        raise InputError(path, f"mixes names of a cell and of layers: {listed(arrays)}")
     two = any(match["reverse"] for match in matches)
     settings = {"direction": "bidirectional", "merge": "concat"} if two else {}
     layers = []
     for end in [f"_l{number}" for number in range(max(numbers) + 1)] if numbers else [""]:
         cells = []
         for way in ("", "_reverse") if two else ("",):
-            names_of = {role: f"{stem}{role}{end}{way}" for role in _ROLES if role in roles}
-            cells.append(_read_cell(path, names_of, arrays))
+            names = {role: f"{stem}{role}{end}{way}" for role in _ROLES if role in roles}
+            cells.append(_read_cell(path, names, arrays))
         layers.append(Draft(tuple(cells), settings))
     kind, *others = dict.fromkeys(cell.kind for layer in layers for cell in layer.cells)
     if others:
@@ -123,24 +121,18 @@ def _read_cell(path: str, names: Mapping[str, str], arrays: Arrays) -> CellDraft
         fits = "(4 H, P)" if projects else "(H, H), (3 H, H) or (4 H, H)"
         place = f"{path}: {shown(names['weight_hh'])}"
         raise InputError(place, f"expected shape {fits}, got {shape}")
-    expected = {"weight_ih": (rows, "I"), "weight_hh": shape, "weight_hr": (P, H)}
+    I = theirs["weight_ih"].shape[-1:]
+    expected = {"weight_ih": (rows, *I), "weight_hh": shape, "weight_hr": (P, H)}
     for role, array in theirs.items():
-        wanted, got = expected.get(role, (rows,)), array.shape
-        pairs = zip(wanted, got, strict=False)
-        if len(got) != len(wanted) or any(size not in (other, "I") for size, other in pairs):
-            text = str(wanted).replace("'", "")
-            what = f"expected shape {text}, as {shown(names['weight_hh'])} is {shape}, got {got}"
-            hint = " (transposed?)" if got[1:] == (rows,) else ""
-            raise InputError(f"{path}: {shown(names[role])}", what, hint)
+        if array.shape != expected.get(role, (rows,)):
+            fits = f"({rows}, I)" if role == "weight_ih" else str(expected.get(role, (rows,)))
+            what = f"expected shape {fits}, as {shown(names['weight_hh'])} is {shape}"
+            raise InputError(f"{path}: {shown(names[role])}", f"{what}, got {array.shape}")
     ours = {_ROLES[role]: _order(array.T, kind) for role, array in theirs.items()}
-    W_hh, biases = ours["W_hh"], tuple(ours.pop(role) for role in ("b_x", "b_r") if role in ours)
+    biases = tuple(ours.pop(role) for role in ("b_x", "b_r") if role in ours)
     if biases:
         ours |= summed(biases[0], biases[1], H if kind == "gru" else 0)
-    b_h = ours.setdefault("b_h", np.zeros(rows, W_hh.dtype))
-    with np.errstate(over="ignore"):
-        if not np.isfinite(b_h.astype(W_hh.dtype)).all():
-            what = f"the sum with {shown(names['bias_ih'])} is not finite"
-            raise InputError(f"{path}: {shown(names['bias_hh'])}", what)
+    ours.setdefault("b_h", np.zeros(rows, ours["W_hh"].dtype))
     own = {_ROLES[role]: name for role, name in names.items()}
     return CellDraft(kind, Weights(**ours), settings, biases=biases, names=own)
 
@@ -164,13 +156,6 @@ def way_out(recurrent: Sequence[str]) -> str:
     return f"`layer` {names} runs that alone, {whole}" if recurrent and recurrent[0] else whole
 
 
-def output_size(layer: FileLayer) -> int:
-    """Count the values that a layer gives a step; 0 where the layer below tells it."""
-    if isinstance(layer, Draft):
-        return len(layer.cells) * len(layer.cells[0].weights.W_hh)
-    return layer.output_size if isinstance(layer, Stateless) else 0
-
-
 def name_arrays(layers: Sequence[Layer]) -> dict[str, Floats]:
     """Name the arrays of a stack as the state of an `nn.RNN`, `nn.LSTM` or `nn.GRU`, and its head.
 
@@ -181,43 +166,29 @@ def name_arrays(layers: Sequence[Layer]) -> dict[str, Floats]:
     recurrent = [layer for layer in layers if isinstance(layer, Recurrent)]
     head = layers[-1] if isinstance(layers[-1], Dense) and len(layers) > 1 else None
     others = [layer for layer in layers if layer is not head and layer not in recurrent]
-    if others:
-        what = f"PyTorch's names are for recurrent layers and a dense one above, got {others[0]!r}"
-        raise InputError("", what, _HINT)
-    _check_names(recurrent)
+    cells = [cell for layer in recurrent for cell in layer.cells]
+    known = (*WEIGHT_NAMES, "b_n", "W_hr")
+    unnamed = [role for cell in cells for role in cell.weights.arrays if role not in known]
+    kinds = {(name_of(cell), "W_hr" in cell.weights.arrays) for cell in cells}
+    directions = {layer.direction for layer in recurrent}
+    merges = [each.merge for each in recurrent if len(each.cells) == 2 and each.merge != "concat"]
+    before = [cell for cell in cells if cell.settings.get("reset") == "before"]
+    for wrong, what in (
+        (others, f"are for recurrent layers and a dense one above, got {[*others, 0][0]!r}"),
+        (unnamed, f"have no name for {[*unnamed, 0][0]}"),
+        (len(kinds) > 1, "are for layers of one kind"),
+        (len(directions) > 1 or "backward" in directions, "are for all forward or all both ways"),
+        (merges, f"are for directions that are concatenated, got merge {[*merges, 0][0]}"),
+        (before, "are for a GRU that resets after the product, got reset before"),
+    ):
+        if wrong:
+            raise InputError("", f"PyTorch's names {what}", "write .npz")
     named = {}
     for number, layer in enumerate(recurrent):
         for end, cell in zip(("", "_reverse"), layer.cells, strict=False):
             b_x, b_r = two_biases(cell.weights)
             arrays = cell.weights.arrays | {"b_x": b_x, "b_r": b_r}
-            for role, ours in _ROLES.items():
-                if ours in arrays:
-                    name = f"{role}_l{number}{end}"
-                    named[name] = _order(arrays[ours], name_of(cell)).T
+            for role in (role for role in _ROLES if _ROLES[role] in arrays):
+                array = _order(arrays[_ROLES[role]], name_of(cell))
+                named[f"{role}_l{number}{end}"] = array.T
     return named | ({} if head is None else {HEAD["W"]: head.W.T, HEAD["b"]: head.b})
-
-
-def _check_names(layers: Sequence[Recurrent]) -> None:
-    """Raise InputError where PyTorch has no such module."""
-    directions = [layer.direction for layer in layers]
-    cells = [cell for layer in layers for cell in layer.cells]
-    kinds = dict.fromkeys(
-        name_of(cell) + " with W_hr" * ("W_hr" in cell.weights.arrays) for cell in cells
-    )
-    roles = [role for cell in cells for role in cell.weights.arrays]
-    unnamed = [role for role in roles if role not in (*WEIGHT_NAMES, "b_n", "W_hr")]
-    merges = [layer.merge for layer in layers if len(layer.cells) == 2 and layer.merge != "concat"]
-    what = ""
-    if unnamed:
-        what = f"PyTorch has no name for {unnamed[0]}"
-    elif len(kinds) > 1:
-        what = f"PyTorch's names are for layers of one kind, got {', '.join(kinds)}"
-    elif "backward" in directions or len(set(directions)) > 1:
-        named = "layers that are all forward or all bidirectional"
-        what = f"PyTorch's names are for {named}, got {', '.join(directions)}"
-    elif merges:
-        what = f"PyTorch concatenates the directions of a layer, got merge {merges[0]}"
-    elif any(cell.settings.get("reset") == "before" for cell in cells):
-        what = "PyTorch's GRU resets after the product, got reset before"
-    if what:
-        raise InputError("", what, _HINT)

@@ -1,325 +1,325 @@
-"""The code of TorchScript: which modules `forward` calls, one after the other.
+"""TorchScript: the code of `forward` becomes nodes of a graph.
 
-The code is a small part of Python. It is parsed, and followed over names of
-modules instead of numbers; nothing of it is executed. What is no chain of
-modules is refused by the name of the operation.
+The code is a small part of Python, which `ast` parses: assignments, branches on constants, calls
+of methods and of PyTorch's functions. These become operators of ONNX, whose graphs are read
+elsewhere. Nothing is executed, and what the table of functions lacks is refused.
 """
 
 import ast
+import warnings
 from collections.abc import Mapping, Sequence
-from itertools import product
-from typing import Any, NamedTuple
+from functools import partial
+from typing import Any
 
+import numpy as np
+
+from rnncli.model.cells.gates import ordered
 from rnncli.model.errors import InputError, shown
-from rnncli.model.formats.torch.modules import Module, find_code
+from rnncli.model.formats.found import Found, Part
+from rnncli.model.formats.onnx.graph import find
+from rnncli.model.formats.onnx.messages import Model
+from rnncli.model.formats.torch.functions import CONSTANTS, FUNCTIONS, UNKNOWN, Value
+from rnncli.model.formats.torch.modules import Module
+from rnncli.model.graph import Graph, Node
+from rnncli.model.graph.operators import MOVERS
 
-_RECURRENT = "torch.nn.modules.rnn."
-# Modules whose code is followed, as that of the file's own classes is.
-_FOLLOWED = (_RECURRENT, "torch.nn.modules.container.", "torch.nn.modules.dropout.")
-# Functions that leave rows as they are, and those that ask what they are like.
-_NOTHING = (
-    *("contiguous", "detach", "clone", "alias", "float"),
-    *("dropout", "dropout1d", "alpha_dropout", "feature_dropout", "feature_alpha_dropout"),
-)
-_ASKING = ("size", "dim", "len", "device", "dtype", "layout")
-_ZERO = ("zeros", "zeros_like", "new_zeros")
-_LOOPS = ("lstm", "gru", "rnn_tanh", "rnn_relu")
-# What takes the only feature of the input.
-_COLUMN = (("select", [-1, 0]), ("select", [2, 0]), ("squeeze", [-1]), ("squeeze", [2]))
-# The codes of int64, float32 and float64.
-_LONG, _FLOATS = 4, (6, 7)
-# From where to where, by which steps, a slice has all rows.
-_WHOLE = tuple(product((0, None), (2**63 - 1, None), (1, None)))
-# Statements and expressions; so many characters of code take as much as one.
-_MOST_WORK, _CODE = 20_000, 16
-
-
-class _Rows(NamedTuple):
-    """The output of modules called one after the other on the input, or some rows of it."""
-
-    names: tuple[str, ...] = ()
-    form: str = "rows"  # or input, column (its only feature), last (step), state (final)
-    time: int | None = None  # the axis of steps, if it is known
-    layers: float = 0  # of a state: whose last are the last rows, if that is so
-
-    def __str__(self) -> str:
-        of = "the final state of " if self.form == "state" else "what "
-        end = "" if self.form == "state" else " gives"
-        return f"{of}{shown(self.names[-1])}{end}" if self.names else "the input"
-
-
-class _Submodule(str):
-    """A module, by its name."""
-
-    __slots__ = ()
+_OPSET = 20
+# The operator, its order of gates and its attributes, by the function of PyTorch.
+_RECURRENT: dict[str, tuple[str, tuple[int, ...], dict[str, Any]]] = {
+    "lstm": ("LSTM", (0, 3, 1, 2), {}),
+    "gru": ("GRU", (1, 0, 2), {"linear_before_reset": 1}),
+    "rnn_tanh": ("RNN", (0,), {}),
+    "rnn_relu": ("RNN", (0,), {}),
+}
+# Statements and expressions; so many characters of code take as much as one, a node as so many.
+_MOST_WORK, _CODE, _NODE = 20_000, 16, 15
+_GOES_ON = object()
 
 
 class _Function(str):
-    """A function, by its name."""
+    """A function, by its full name."""
 
     __slots__ = ()
 
 
-_ZEROS, _UNKNOWN, _GOES_ON = object(), object(), object()
+def find_script(
+    path: str, modules: Mapping[str, Module], code: Mapping[str, Any], top: str, hint: str
+) -> Found:
+    """Find the layers in the forward of a module; the hint is for one that cannot be run."""
+    every = []
+    for axes in (3, 2):  # the code does not tell the input's
+        tracer = _Tracer(modules, code)
+        try:
+            outputs = tracer.trace(top, axes)
+        except InputError as error:
+            every.append(Found([Part("forward", "code", {}, (), error.what, hint, needed=True)]))
+            continue
+        for width in sorted({1, tracer.width or 1})[: axes - 1]:
+            shape = ("N", "T", width)[:axes]
+            graph = Graph(tracer.nodes, tracer.arrays, {"input": shape}, outputs)
+            found = find(path, Model("", {"": _OPSET}, graph, [], []))
+            if not any(part.needed for part in found.parts):
+                return found
+        parts = [part._replace(hint=hint) if part.needed else part for part in found.parts]
+        every.append(found._replace(parts=parts))
+    return every[0]
 
 
-def read_forward(
-    classes: Mapping[str, str], code: Mapping[str, str], modules: Sequence[Module], name: str
-) -> tuple[Sequence[str], str | None]:
-    """List the modules that the forward of a module calls, and name the row that it returns alone.
+class _Tracer:
+    """Follows code over values of a graph, and adds the nodes that compute them."""
 
-    Raise InputError where they are no chain.
-    """
-    reader = _Reader(classes, code, modules)
-    try:
-        result = reader.call(_Submodule(name), "forward", [_Rows((), "input")], {})
-    except RecursionError as error:
-        raise InputError("", "is nested too deep") from error
-    rows, *others = result if isinstance(result, list) else [result]
-    beside = reader.find_rows(others)
-    if not isinstance(rows, _Rows) or rows.form == "state" or (beside and beside.form != "state"):
-        raise InputError("", "returns something else than rows of one module")
-    return rows.names, "step" if rows.form == "last" else None
+    def __init__(self, modules: Mapping[str, Module], code: Mapping[str, Any]) -> None:
+        self._modules, self._code, self._work = modules, code, _MOST_WORK
+        self._parsed: dict[str, dict[str, Any]] = {}
+        named = [(name, array) for each in modules.values() for name, array in each.arrays.items()]
+        self._names = {id(array): name for name, array in named}
+        self._left = 2 * sum(array.size for _, array in named)  # values that may be copied
+        self._float = np.result_type("f4", *(a.dtype for _, a in named if a.dtype.kind == "f"))
+        constants = code.get("CONSTANTS", ())
+        self._constants = {
+            f"CONSTANTS.c{k}": a.item() if isinstance(a, np.ndarray) and not a.ndim else a
+            for k, a in enumerate(constants if isinstance(constants, list | tuple) else ())
+        }
+        self.width = 0  # how many values the first weights take
+        self._path = ""  # of the module whose code is followed
+        self.nodes: list[Node] = []
+        self.arrays: dict[str, Any] = {}
 
+    def trace(self, name: str, rank: int) -> dict[str, None]:
+        """Follow the forward of a module; return the names of what it gives."""
+        module, given = self._modules[name], [Value("input", rank)]
+        try:
+            waiting = [self.call(module.class_, "forward", [module, *given], {})]
+        except RecursionError as error:
+            raise InputError("", "is nested too deep") from error
+        outputs: dict[str, None] = {}
+        while waiting:
+            self.spend()
+            each = waiting.pop(0)
+            if isinstance(each, Value):
+                outputs[each.name] = None
+            waiting[:0] = each if isinstance(each, list) else ()
+        return outputs
 
-class _Reader:
-    def __init__(
-        self, classes: Mapping[str, str], code: Mapping[str, str], modules: Sequence[Module]
-    ) -> None:
-        self._kinds = {name: kind.removeprefix("__torch__.") for name, kind in classes.items()}
-        self._classes, self._code = classes, code
-        self._settings = {module.name: module.settings for module in modules}
-        self._bodies: dict[str, dict[str, ast.FunctionDef]] = {}
-        self._work = _MOST_WORK
+    def spend(self) -> None:
+        """Count work."""
+        self._work -= 1
+        if self._work < 0:
+            raise InputError("", "is too long")
 
-    def call(
-        self, module: _Submodule, method: str, given: list[Any], named: Mapping[str, Any]
-    ) -> Any:
-        """Call a method of a module: follow its code, or take a module of PyTorch as what it is."""
-        kind, settings = self._kinds[module], self._settings.get(module, {})
-        if kind.startswith(_RECURRENT) and "mode" in settings and method.startswith("forward"):
-            rows, state = [*given, *named.values(), None, None][:2]
-            return self._call_recurrent(module, settings, rows, state)
-        if not kind.startswith("torch.") or kind.startswith(_FOLLOWED):
-            return self._follow(module, method, given, named)
-        rows = given[0] if given and isinstance(given[0], _Rows) else _Rows(form="state")
-        last = rows.form == "last"
-        fits = (
-            method.startswith("forward")
-            and rows.form != "state"
-            and (rows.form != "column" or kind.endswith((".Embedding", ".Identity")))
-            # Axis 1 of sequences is no feature, and their last axis is 2.
-            and (last or ".batchnorm." not in kind)
-            and ("oftmax" not in kind or settings.get("dim") in (-1, 1 if last else 2))
-        )
-        if not fits:
-            raise self._unread(f"{shown(module)} ({kind.rpartition('.')[2]})", given)
-        if kind.endswith(".Identity"):
-            return rows
-        return rows._replace(names=(*rows.names, module), form="last" if last else "rows")
+    # Nodes.
 
-    def _call_recurrent(self, name: str, settings: Mapping[str, Any], rows: Any, state: Any) -> Any:
-        """Return the rows and the final states of a recurrent module."""
-        if not isinstance(rows, _Rows) or rows.form not in ("input", "rows"):
-            raise InputError("", f"calls {shown(name)} on something else than sequences")
-        states = state if isinstance(state, list) else [state]
-        if any(each is not None and each is not _ZEROS for each in states):
-            raise InputError("", f"starts {shown(name)} from a state that may be other than zeros")
-        made = _Rows((*rows.names, name), "rows", 1 if settings.get("batch_first") else 0)
-        layers, c = settings.get("num_layers"), made._replace(form="state")
-        if isinstance(layers, int | float) and not settings.get("bidirectional"):
-            h = c._replace(layers=layers)
-        else:
-            h = c
-        return [made, [h, c] if settings["mode"] == "LSTM" else h]
+    def emit(self, op: str, *inputs: Any, rank: int | None = None, **attributes: Any) -> Value:
+        """Add a node of one output."""
+        given = [self.value(each) for each in inputs]
+        rank = max(each.rank for each in given) if rank is None else rank
+        moves = op in MOVERS and (op != "Gather" or given[0].name not in self.arrays)
+        (made,) = self._add(op, "" if moves else self._path, given, 1, attributes)
+        return Value(made.name, rank, all(each.whole for each in given))
 
-    def _follow(
-        self, module: _Submodule, method: str, given: list[Any], named: Mapping[str, Any]
-    ) -> Any:
-        class_ = self._classes[module]
-        if class_ not in self._bodies:
-            text = find_code(class_, self._code)
-            self._spend(len(text) // _CODE)
-            self._bodies[class_] = _parse(class_, text)
-        if method not in self._bodies[class_]:
-            raise InputError("", f"calls {shown(method)}, whose code is not in the file")
-        function = self._bodies[class_][method]
-        names = [each.arg for each in function.args.args]
-        values: dict[str, Any] = dict.fromkeys(names, _UNKNOWN)
-        for name, default in zip(names[::-1], function.args.defaults[::-1], strict=False):
-            values[name] = self._evaluate(default, {})
-        values |= {**dict(zip(names, [module, *given], strict=False)), **named}
-        return self._run(function.body, values)
+    def _add(
+        self, op: str, name: str, given: Sequence[Value], outputs: int, attributes: Any
+    ) -> list[Value]:
+        self._work -= _NODE
+        self.spend()
+        names = [f"{self._path or 'forward'}.{op}.{len(self.nodes)}.{k}" for k in range(outputs)]
+        self.nodes.append(Node(op, name, "", [each.name for each in given], names, attributes))
+        return [Value(each, 3) for each in names]
+
+    def value(self, found: Any) -> Value:
+        """Return what a node takes for a constant, or for a list of whole numbers."""
+        if isinstance(found, Value):
+            return found
+        if isinstance(found, list) and not {type(each) for each in found} <= {int, Value}:
+            raise ValueError("a list of something else than whole numbers")
+        if isinstance(found, list) and any(isinstance(each, Value) for each in found):
+            return self.emit(
+                "Concat", *(self.emit("Unsqueeze", e, [0], rank=1) for e in found), axis=0
+            )
+        if found is None:
+            return Value("", 0)
+        whole = isinstance(found, list) or type(found) is int
+        if not isinstance(found, np.ndarray):
+            if not whole and type(found) is not float:
+                raise ValueError("something else than numbers")
+            found = np.array(found, np.int64 if whole else self._float)
+        if id(found) in self._names:
+            self.width = self.width or found.shape[:2][-1]
+        name = self._names.get(id(found), f"constant {len(self.arrays)}")
+        self.arrays[name] = found
+        return Value(name, found.ndim, whole)
+
+    def _recur(self, kind: str, x: Any, state: Any, weights: Any, bias: Any, *more: Any) -> Any:
+        """Add the nodes of a recurrent module, a node a layer."""
+        (op, order, attributes), path = _RECURRENT[kind], self._path
+        layers, _, train, both, batch_first = more
+        D, count = 1 + both, 4 if bias else 2
+        if train or len(weights) != layers * D * count:
+            raise InputError("", "has a projection, or is in training, which is not read")
+        self._left -= sum(array.size for array in weights)
+        if self._left < 0:
+            raise InputError("", "is too long")
+        self.width = self.width or weights[0].shape[1]
+        attributes = {**attributes, "direction": "bidirectional" if both else "forward"}
+        if kind == "rnn_relu":
+            attributes["activations"] = ["Relu"] * D
+        x = self.emit("Transpose", x, perm=[1, 0, 2]) if batch_first else x
+        finals = []
+        for k in range(layers):
+            ways = [weights[(k * D + d) * count :][:count] for d in range(D)]
+            laid = [[ordered(array.T, order).T for array in way] for way in ways]
+            W, R = (np.stack([way[role] for way in laid]) for role in (0, 1))
+            B = np.stack([np.concatenate(way[2:]) for way in laid]) if bias else None
+            states = state if isinstance(state, list) else [state]
+            states = [self.emit("Slice", each, [k * D], [k * D + D], [0]) for each in states]
+            name = path if layers == 1 else f"{path}.l{k}"
+            self._names |= {
+                id(array): f"{name}: {role}" for role, array in zip("WRB", (W, R, B), strict=True)
+            }
+            given = [self.value(each) for each in (x, W, R, B, None, *states)]
+            y, *ends = self._add(op, name, given, 1 + len(states), attributes)
+            finals.append(ends)
+            y = self.emit("Transpose", y, perm=[0, 2, 1, 3], rank=4)
+            x = self.emit("Reshape", y, [0, 0, -1], rank=3)
+        x = self.emit("Transpose", x, perm=[1, 0, 2]) if batch_first else x
+        return [x, *(self.emit("Concat", *each, axis=0) for each in zip(*finals, strict=True))]
+
+    # Code.
+
+    def call(self, full_name: str, method: str, given: list[Any], named: Mapping[str, Any]) -> Any:
+        """Follow a function, or a method of a class."""
+        file, _, name = full_name.rpartition(".")
+        if file not in self._parsed:
+            text = self._code.get(file, "")
+            self._work -= len(text) // _CODE
+            self.spend()
+            try:
+                with warnings.catch_warnings():
+                    warnings.simplefilter("ignore")
+                    body = ast.parse(text).body
+            except (SyntaxError, ValueError, MemoryError, RecursionError):
+                body = []
+            self._parsed[file] = {getattr(each, "name", ""): each for each in body}
+        found = self._parsed[file].get(name)
+        for function in found.body if isinstance(found, ast.ClassDef) else [found]:
+            if isinstance(function, ast.FunctionDef) and function.name in (name, method):
+                names, defaults = [a.arg for a in function.args.args], function.args.defaults
+                values = {
+                    argument: self.evaluate(default, {})
+                    for argument, default in zip(names[::-1], defaults[::-1], strict=False)
+                }
+                values |= {**dict(zip(names, given, strict=False)), **named}
+                if missing := [each for each in names if each not in values]:
+                    raise InputError("", f"takes {shown(missing[0])} too, which is not read")
+                outer = self._path
+                self._path = next((e.name for e in given[:1] if isinstance(e, Module)), outer)
+                result = self._run(function.body, values)
+                self._path = outer
+                return result
+        raise InputError("", f"has no code of {shown(full_name)} that can be read")
 
     def _run(self, body: Sequence[ast.stmt], values: dict[str, Any]) -> Any:
         """Follow statements; return what they do, or that they go on."""
         for statement in body:
-            match statement:
-                case ast.Return(value=ast.expr() as value):
-                    return self._evaluate(value, values)
-                case ast.Assign(targets=[target], value=value):
-                    self._assign(target, self._evaluate(value, values), values)
-                case ast.Expr(value=value):
-                    self._evaluate(value, values)
-                case ast.If():
-                    result = self._run(self._choose(statement, values), values)
-                    if result is not _GOES_ON:
-                        return result
-                case ast.Pass():
-                    self._spend()
-                case _:
-                    what = "loops" if isinstance(statement, ast.For | ast.While) else "holds more"
-                    raise InputError("", f"{what}, which is not read")
+            result = self.evaluate(statement, values)
+            if isinstance(statement, ast.Return | ast.If) and result is not _GOES_ON:
+                return result
         return _GOES_ON
 
-    def _choose(self, statement: ast.If, values: Mapping[str, Any]) -> Sequence[ast.stmt]:
-        """Choose a branch; one that raises an error is not run."""
-        found = self._evaluate(statement.test, values)
-        if found is _UNKNOWN and "RaiseException" not in ast.dump(statement.body[-1]):
+    def evaluate(self, node: ast.AST, values: dict[str, Any]) -> Any:
+        """Follow a statement or an expression by the method that has its name."""
+        self.spend()
+        kind = type(node).__name__
+        follow = getattr(self, f"_{kind.lower()}", None)
+        if follow is None:
+            raise InputError("", f"holds a statement or an expression ({kind}) that is not read")
+        return follow(node, values)
+
+    def _assign(self, node: ast.Assign, values: dict[str, Any]) -> None:
+        found, target = self.evaluate(node.value, values), node.targets[0]
+        several = isinstance(target, ast.Tuple)
+        names = target.elts if isinstance(target, ast.Tuple) else [target]
+        each = found if several else [found]
+        if not isinstance(each, list) or len(each) != len(names):
+            each = [UNKNOWN] * len(names)
+        values |= {getattr(n, "id", ""): one for n, one in zip(names, each, strict=True)}
+
+    def _annassign(self, node: ast.AnnAssign, values: dict[str, Any]) -> None:
+        values[getattr(node.target, "id", "")] = self.evaluate(
+            node.value or ast.Constant(None), values
+        )
+
+    def _expr(self, node: ast.Expr, values: dict[str, Any]) -> Any:
+        return self.evaluate(node.value, values)
+
+    _return = _expr
+
+    def _pass(self, node: ast.Pass, values: dict[str, Any]) -> None: ...
+
+    def _if(self, node: ast.If, values: dict[str, Any]) -> Any:
+        chosen = self.evaluate(node.test, values)
+        match node.body[-1]:
+            case ast.Expr(value=ast.Call(func=ast.Attribute(attr="RaiseException"))):
+                chosen = chosen is True
+        if not isinstance(chosen, bool):
             raise InputError("", "branches, which is not read")
-        return statement.body if found and found is not _UNKNOWN else statement.orelse
+        return self._run(node.body if chosen else node.orelse, values)
 
-    def _assign(self, target: ast.expr, found: Any, values: dict[str, Any]) -> None:
-        if isinstance(target, ast.Name):
-            values[target.id] = found
-        elif isinstance(target, ast.Tuple):
-            if not isinstance(found, list) or len(found) != len(target.elts):
-                if self.find_rows(found):
-                    raise self._unread("unpacking", [found])
-                found = [_UNKNOWN] * len(target.elts)
-            for each, value in zip(target.elts, found, strict=True):
-                self._assign(each, value, values)
+    def _constant(self, node: ast.Constant, _: Any) -> Any:
+        return node.value
 
-    def _evaluate(self, node: ast.expr, values: Mapping[str, Any]) -> Any:
-        self._spend()
-        match node:
-            case ast.Constant():
-                return node.value
-            case ast.Name(id=name):
-                return values.get(name, _Function(name))
-            case ast.UnaryOp(op=ast.USub(), operand=ast.Constant(value=int() | float() as number)):
-                return -number
-            case ast.List(elts=each) | ast.Tuple(elts=each):
-                return [self._evaluate(one, values) for one in each]
-            case ast.Attribute(value=inner, attr=name):
-                return self._get_attribute(self._evaluate(inner, values), name)
-            case ast.Subscript(value=inner, slice=ast.Constant(value=int() as place)):
-                return self._index(self._evaluate(inner, values), place)
-            case ast.Call():
-                return self._call(node, values)
-        raise InputError("", "holds an expression that is not read")
+    def _name(self, node: ast.Name, values: dict[str, Any]) -> Any:
+        return values.get(node.id, _Function(node.id))
 
-    def _index(self, found: Any, place: int) -> Any:
-        if isinstance(found, list) and place < len(found):
-            return found[place]
-        raise self._unread("indexing", [found])
+    def _unaryop(self, node: ast.UnaryOp, values: dict[str, Any]) -> Any:
+        found = self.evaluate(node.operand, values)
+        return -found if type(found) in (int, float) and isinstance(node.op, ast.USub) else UNKNOWN
 
-    def _get_attribute(self, owner: Any, name: str) -> Any:
-        if isinstance(owner, _Function):
-            return _Function(f"{owner}.{name}")
-        if not isinstance(owner, _Submodule):
-            return _UNKNOWN
-        if name == "training":
-            return False
-        inner = f"{owner}.{name}" if owner else name
-        return _Submodule(inner) if inner in self._classes else _UNKNOWN
+    def _list(self, node: ast.List, values: dict[str, Any]) -> list[Any]:
+        return [self.evaluate(each, values) for each in node.elts]
 
-    def _call(self, node: ast.Call, values: Mapping[str, Any]) -> Any:
-        given = [self._evaluate(each, values) for each in node.args]
-        named = {each.arg or "": self._evaluate(each.value, values) for each in node.keywords}
-        if isinstance(node.func, ast.Attribute):
-            owner = self._evaluate(node.func.value, values)
-            if isinstance(owner, _Submodule):
-                return self.call(owner, node.func.attr, given, named)
-        called = self._evaluate(node.func, values)
-        name = called.rpartition(".")[2] if isinstance(called, _Function) else "something"
+    _tuple = _list
+
+    def _subscript(self, node: ast.Subscript, values: dict[str, Any]) -> Any:
+        found, place = self.evaluate(node.value, values), self.evaluate(node.slice, values)
+        inside = isinstance(found, list) and type(place) is int and 0 <= place < len(found)
+        return found[place] if inside else UNKNOWN
+
+    def _attribute(self, node: ast.Attribute, values: dict[str, Any]) -> Any:
+        owner = self.evaluate(node.value, values)
+        if not isinstance(owner, _Function):
+            return self._get(owner, node.attr)
+        return self._constants.get(f"{owner}.{node.attr}", _Function(f"{owner}.{node.attr}"))
+
+    def _get(self, module: Any, name: str) -> Any:
+        """Return an attribute of a module."""
+        if not isinstance(module, Module):
+            return UNKNOWN
+        inner = f"{module.name}.{name}" if module.name else name
+        found = self._modules.get(inner, module.settings.get(name, UNKNOWN))
+        return False if name == "training" else found
+
+    def _call(self, node: ast.Call, values: dict[str, Any]) -> Any:
+        given = [self.evaluate(each, values) for each in node.args]
+        named = {each.arg or "": self.evaluate(each.value, values) for each in node.keywords}
+        func = node.func
+        owner = self.evaluate(func.value if isinstance(func, ast.Attribute) else func, values)
+        full = f"{owner}.{func.attr}" if isinstance(func, ast.Attribute) else str(owner)
+        name = full.rpartition(".")[2]
+        if isinstance(owner, Module):
+            return self.call(owner.class_, name, [owner, *given], named)
+        if isinstance(owner, _Function) and owner.startswith("__torch__"):
+            return self.call(full, "", given, named)
         if name == "getattr" and len(given) == 2:
-            return self._get_attribute(given[0], str(given[1]))
-        if name in ("annotate", "unchecked_cast") and len(given) == 2:
-            return given[1]
-        known = _apply_constant(name, given)
-        if known is not _UNKNOWN or not self.find_rows([*given, *named.values()]):
-            return known
-        return _UNKNOWN if name in _ASKING else self._apply(name, given, named, values)
-
-    def _apply(
-        self, name: str, given: list[Any], named: Mapping[str, Any], values: Mapping[str, Any]
-    ) -> Any:
-        """Apply a function to rows, if the result is still a chain of modules."""
-        first, *others = given or [None]
-        if name in _NOTHING and not any(each is True for each in others):
-            return first
-        module = str(values.get("self"))
-        inside = self._kinds.get(module, "").startswith(_RECURRENT)
-        if inside and name in _LOOPS and len(given) == 9:
-            _, state, _, _, layers, _, _, both, batch_first = given
-            settings = {"mode": name.upper(), "num_layers": layers, "bidirectional": both}
-            settings["batch_first"] = batch_first
-            rows, states = self._call_recurrent(module, settings, first, state)
-            return [rows, *(states if isinstance(states, list) else [states])]
-        if isinstance(first, _Rows) and not self.find_rows(others):
-            changed = _take_rows(name, first, others, named, inside=inside)
-            if changed:
-                return changed
-        raise self._unread(shown(name), [*given, *named.values()])
-
-    def find_rows(self, found: Any) -> _Rows | None:
-        """Find a value computed from the input, also within lists."""
-        self._spend()
-        if isinstance(found, list):
-            return next(filter(None, map(self.find_rows, found)), None)
-        return found if isinstance(found, _Rows) else None
-
-    def _unread(self, name: str, given: Sequence[Any]) -> InputError:
-        found = self.find_rows(list(given))
-        return InputError("", f"calls {name} on {found or 'constants'}, which is not read")
-
-    def _spend(self, work: int = 1) -> None:
-        self._work -= work
-        if self._work < 0:
-            raise InputError("", "is too long")
-
-
-def _parse(class_: str, text: str) -> dict[str, ast.FunctionDef]:
-    """Parse the functions of a class."""
-    try:
-        nodes = [each for tree in ast.parse(text).body for each in ast.iter_child_nodes(tree)]
-        if not nodes:
-            raise ValueError("none")
-    except (SyntaxError, ValueError, MemoryError) as error:
-        raise InputError("", f"has no code of {shown(class_)} that can be read") from error
-    return {each.name: each for each in nodes if isinstance(each, ast.FunctionDef)}
-
-
-def _take_rows(
-    name: str, rows: _Rows, others: list[Any], named: Mapping[str, Any], *, inside: bool
-) -> _Rows | None:
-    """Return rows after an operation that leaves them as they are, or takes the last."""
-    last = rows._replace(form="last", time=None)
-    if rows.form == "state":  # of which the top layer is taken
-        top = [[0, -1], [0, rows.layers - 1]] if name == "select" else [[0]] * (rows.layers == 1)
-        return last if rows.layers and name in ("select", "squeeze") and others in top else None
-    if name == "to":
-        types = (*_FLOATS, _LONG) if rows.form in ("input", "column") else _FLOATS
-        numbers = [each for each in [named.get("dtype"), *others] if type(each) is int]
-        return rows if set(numbers[:1]) <= set(types) else None
-    if name == "slice" and (*others[1:], None, None, None)[:3] in _WHOLE:
-        return rows
-    if rows.form == "input" and (name, others) in _COLUMN:
-        return rows._replace(form="column")
-    if name == "select" and rows.form == "rows" and others == [rows.time, -1]:
-        return last
-    # Within a module that was traced with one sequence that has no axis of a batch.
-    return rows._replace(time=None) if inside and name in ("unsqueeze", "squeeze") else None
-
-
-def _apply_constant(name: str, given: list[Any]) -> Any:
-    """Apply a function to constants, as far as the chain depends on it."""
-    first, *others = given or [None]
-    if name in ("__is__", "__isnot__") and others == [None] and first is not _UNKNOWN:
-        return (first is None) == (name == "__is__")
-    if name == "__not__" and isinstance(first, bool):
-        return not first
-    if name in _ZERO or (first is _ZEROS and name in ("to", *_NOTHING)):
-        return _ZEROS
-    return _UNKNOWN
+            return self._get(given[0], str(given[1]))
+        if name not in (*_RECURRENT, *CONSTANTS, *FUNCTIONS):
+            raise InputError("", f"calls {shown(name)}, which is not read")
+        try:
+            if name in _RECURRENT:
+                return self._recur(name, *given, **named)
+            known = CONSTANTS.get(name) or partial(FUNCTIONS[name], self)
+            return known(*given, **named)
+        except InputError:
+            raise
+        except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError) as error:
+            raise InputError("", f"calls {shown(name)} in a way that is not read") from error
