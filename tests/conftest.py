@@ -11,9 +11,9 @@ from hypothesis import settings
 
 from rnncli.cli import rnn
 from rnncli.engine.unroll import UNROLLS, missing
-from rnncli.verify.compared import Result as Compared
-from rnncli.verify.compared import with_strategies
-from rnncli.verify.comparison import Comparison
+from rnncli.verification.compared import Result as Compared
+from rnncli.verification.compared import with_strategies
+from rnncli.verification.comparison import Comparison
 
 ROOT = Path(__file__).parent.parent
 SAMPLES = ROOT / "sample_data"

@@ -18,7 +18,7 @@ from rnncli.bench.candidates import Candidate
 from rnncli.bench.cases import load_case, save_case
 from rnncli.bench.race import Timing
 from rnncli.bench.report import write_table
-from rnncli.verify.case import Case
+from rnncli.verification.case import Case
 
 # Loaded by every Python of the command: no library to time but rnn, and two strategies.
 TWO = """

@@ -27,7 +27,7 @@ from rnncli.model.activations import activation
 from rnncli.model.arrays import Floats
 from rnncli.model.cells import GRU, LSTM, Cell
 from rnncli.model.layers import Layer
-from rnncli.verify import reference
+from rnncli.verification import reference
 
 FUNCTIONS = {"mean": np.mean, "var": np.var, "sqrt": np.sqrt}
 GATES = {LSTM: "ifgo", GRU: "zrn"}

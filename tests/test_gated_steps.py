@@ -12,10 +12,10 @@ from rnncli.model.arrays import Floats
 from rnncli.model.cells import GRU, LSTM, Cell, Weights
 from rnncli.model.layers import Recurrent
 from rnncli.model.network import Network
-from rnncli.verify.case import Case
-from rnncli.verify.compared import with_reference
-from rnncli.verify.comparison import Comparison
-from rnncli.verify.steps import case_step_errors, largest_step_error, step_errors
+from rnncli.verification.case import Case
+from rnncli.verification.compared import with_reference
+from rnncli.verification.comparison import Comparison
+from rnncli.verification.steps import case_step_errors, largest_step_error, step_errors
 
 # Right code stays far below the bound; half of it is an operand on the other side of the
 # middle between two, where a precision rounds these.

@@ -28,10 +28,10 @@ from rnncli.engine.state import fingerprint
 from rnncli.model.arrays import Floats
 from rnncli.model.errors import NotFiniteError
 from rnncli.model.layers import LAYERS, Layer, Stateless
-from rnncli.verify.case import Case
-from rnncli.verify.compared import with_reference
-from rnncli.verify.comparison import Comparison
-from rnncli.verify.steps import largest_step_error
+from rnncli.verification.case import Case
+from rnncli.verification.compared import with_reference
+from rnncli.verification.comparison import Comparison
+from rnncli.verification.steps import largest_step_error
 
 RANDOM = np.random.RandomState(7)
 ROWS = RANDOM.normal(0, 3, (6, 4))

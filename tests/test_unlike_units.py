@@ -16,7 +16,7 @@ from rnncli.engine.precision import PRECISIONS
 from rnncli.model.arrays import Floats
 from rnncli.model.cells import RNN, Weights
 from rnncli.model.network import Network
-from rnncli.verify.steps import step_errors
+from rnncli.verification.steps import step_errors
 
 # Strategies of their own for long sequences.
 LONG = [name for name in RUNNABLE if name in ("parallel", "compiled")]

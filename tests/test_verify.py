@@ -21,8 +21,8 @@ from rnncli import Dense, Network
 from rnncli.engine.unroll import STRATEGIES
 from rnncli.model.arrays import Floats
 from rnncli.model.cells import LSTM, Cell
-from rnncli.verify.notebook import PRINTED
-from rnncli.verify.peers import PEERS
+from rnncli.verification.notebook import PRINTED
+from rnncli.verification.peers import PEERS
 
 EPS = float(np.finfo(np.float32).eps)
 
@@ -335,7 +335,7 @@ def test_the_row_that_a_model_gives_is_compared(
         assert states.y_n is not None
         return states._replace(y_n=states.y_n + np.float32(by))
 
-    monkeypatch.setattr("rnncli.verify.case.run", moved)
+    monkeypatch.setattr("rnncli.verification.case.run", moved)
     options = ("--seq", "1,2,3", "--weights", tmp_path / "w.npz")
     results = verified(*options, code=int(by > 0))["results"]
     verdict = "different" if by else "equal"
@@ -353,7 +353,7 @@ def test_the_numbers_that_the_notebook_printed_are_checked(
     assert [list(row) for row in PRINTED] == notebook["cell_6"]
     printed = np.array(PRINTED)
     printed[2, 1] += wrong
-    monkeypatch.setattr("rnncli.verify.notebook.PRINTED", printed)
+    monkeypatch.setattr("rnncli.verification.notebook.PRINTED", printed)
     (result,) = verified(code=int(wrong > 0))["results"]
     assert (result["verdict"], result["values"]) == ("different" if wrong else "equal", 24)
 

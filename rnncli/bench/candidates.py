@@ -9,9 +9,9 @@ from typing import Any, NamedTuple
 from rnncli.bench.cases import first_steps, steps_together
 from rnncli.engine.run import run
 from rnncli.engine.unroll import UNROLLS, missing
-from rnncli.verify.case import Case
-from rnncli.verify.peers import PEERS, build, requirement, version
-from rnncli.verify.steps import largest_step_error
+from rnncli.verification.case import Case
+from rnncli.verification.peers import PEERS, build, requirement, version
+from rnncli.verification.steps import largest_step_error
 
 # One timing takes at least the first and about at most the second, in
 # seconds: fast runs are repeated, slow ones timed over their first steps.

@@ -10,7 +10,7 @@ from rnncli.model.arrays import Floats
 from rnncli.model.cells import Cell
 from rnncli.model.formats import load_network, save_network
 from rnncli.model.seeds import seeded
-from rnncli.verify.case import Case
+from rnncli.verification.case import Case
 
 # The gate that keeps the state.
 KEEPING = {"lstm": "f", "gru": "z"}

@@ -18,7 +18,7 @@ from rnncli.__main__ import BLAS_THREADS
 from rnncli.bench.candidates import Candidate
 from rnncli.bench.cases import load_case
 from rnncli.engine.threads import usable_processors
-from rnncli.verify.peers import Unsupported
+from rnncli.verification.peers import Unsupported
 
 # The child chooses its processors before it loads NumPy or a framework, which count them then.
 _PROGRAM = """

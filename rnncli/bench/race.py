@@ -10,7 +10,7 @@ from typing import Any
 from rnncli.bench.candidates import Candidate
 from rnncli.bench.cases import save_case
 from rnncli.bench.process import Process, processors
-from rnncli.verify.case import Case
+from rnncli.verification.case import Case
 
 
 @dataclass

@@ -13,7 +13,7 @@ from rnncli import __version__
 from rnncli.bench.race import Timing, fastest_peer
 from rnncli.engine.threads import usable_processors
 from rnncli.model.errors import printable
-from rnncli.verify.peers import PEERS, version
+from rnncli.verification.peers import PEERS, version
 from rnncli.writers.grid import Column, draw
 
 

@@ -31,8 +31,8 @@ from rnncli.cli.options import (
 )
 from rnncli.cli.values import Choice, FileName, whole
 from rnncli.pipeline import Options
-from rnncli.verify.case import Case
-from rnncli.verify.peers import PEERS
+from rnncli.verification.case import Case
+from rnncli.verification.peers import PEERS
 from rnncli.writers.model import model_line
 from rnncli.writers.sink import destination
 

@@ -31,11 +31,11 @@ from rnncli.cli.progress import Terminal
 from rnncli.cli.values import FileName, columns, name
 from rnncli.engine.rows import Rows
 from rnncli.engine.state import fingerprint
-from rnncli.explain.document import as_json, write_document
-from rnncli.explain.page import most_steps, write_page
-from rnncli.explain.report import Report
-from rnncli.explain.steps import Wanted, explain_steps
-from rnncli.explain.units import find_unit
+from rnncli.explanation.document import as_json, write_document
+from rnncli.explanation.page import most_steps, write_page
+from rnncli.explanation.report import Report
+from rnncli.explanation.steps import Wanted, explain_steps
+from rnncli.explanation.units import find_unit
 from rnncli.model.errors import InputError, did_you_mean, listed, shown, verbatim
 from rnncli.pipeline import (
     Options,

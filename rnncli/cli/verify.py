@@ -35,8 +35,8 @@ from rnncli.readers import STDIN
 from rnncli.readers.expected import read_expected
 from rnncli.readers.foreign import display_name
 from rnncli.storage import is_url, local_copy
-from rnncli.verify.case import Case
-from rnncli.verify.compared import (
+from rnncli.verification.case import Case
+from rnncli.verification.compared import (
     Result,
     compare,
     with_expected,
@@ -44,10 +44,10 @@ from rnncli.verify.compared import (
     with_reference,
     with_strategies,
 )
-from rnncli.verify.comparison import Comparison, Tolerance
-from rnncli.verify.notebook import compare_notebook
-from rnncli.verify.peers import PEERS
-from rnncli.verify.report import Report, write_report_json, write_report_table
+from rnncli.verification.comparison import Comparison, Tolerance
+from rnncli.verification.notebook import compare_notebook
+from rnncli.verification.peers import PEERS
+from rnncli.verification.report import Report, write_report_json, write_report_table
 from rnncli.writers.sink import destination
 
 EXAMPLES = (

@@ -12,7 +12,7 @@ import rnncli
 from rnncli.model.cells import CELLS, Weights, weight_shapes
 from rnncli.model.layers import DIRECTIONS, MERGES, Layer, Recurrent
 from rnncli.model.network import Network
-from rnncli.verify import peers
+from rnncli.verification import peers
 
 Array = NDArray[np.floating]
 

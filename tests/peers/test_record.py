@@ -5,7 +5,7 @@ from conftest import NIGHTLY
 from recorded_cases import recorded_cases
 
 from peers.nets import furthest
-from rnncli.verify import peers
+from rnncli.verification import peers
 
 
 @pytest.mark.parametrize("peer", peers.PEERS)

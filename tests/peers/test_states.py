@@ -40,8 +40,8 @@ from rnncli.model.layers import (
     Pointwise,
 )
 from rnncli.model.network import Network
-from rnncli.verify import peers
-from rnncli.verify.peers import PEERS, Unsupported, torch
+from rnncli.verification import peers
+from rnncli.verification.peers import PEERS, Unsupported, torch
 
 SIZES = ((4,), (4, 4), (5, 3, 4))
 KINDS = [("rnn", None), ("lstm", None), ("gru", "after"), ("gru", "before")]

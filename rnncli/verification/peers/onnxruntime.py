@@ -12,7 +12,7 @@ from rnncli.model.errors import InputError
 from rnncli.model.formats import save_network
 from rnncli.model.layers import Layer
 from rnncli.model.network import Network
-from rnncli.verify.peers import Unsupported
+from rnncli.verification.peers import Unsupported
 
 TITLE, PRECISIONS, LACKS = "ONNX Runtime", ("float32",), ("masks", "projection")
 FIRST_LENGTHS = 4  # inputs of an RNN node: X, W, R, B, sequence_lens, initial_h, initial_c, P

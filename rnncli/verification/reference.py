@@ -190,7 +190,7 @@ def run(
     ValueError
         The step of a cell is not written out here.
     """
-    from rnncli.verify.near import exactly, layer_rows  # which has its arithmetic from here
+    from rnncli.verification.near import exactly, layer_rows  # which has its arithmetic from here
 
     masked, outputs = np.zeros(len(x), bool), [x]
     finals: list[Floats | None] = [None]  # of the input and each layer, for the final states

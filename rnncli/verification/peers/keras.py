@@ -22,7 +22,7 @@ from rnncli.model.layers import (
     Normalization,
     Recurrent,
 )
-from rnncli.verify.peers import Unsupported, lacks, normalize, row_activation
+from rnncli.verification.peers import Unsupported, lacks, normalize, row_activation
 
 TITLE, PRECISIONS = "Keras", ("float32", "float64")
 LACKS = ("clip", "peepholes", "projection")

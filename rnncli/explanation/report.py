@@ -8,9 +8,9 @@ from typing import Any, NamedTuple, TextIO
 import numpy as np
 
 from rnncli.engine.precision import PRECISIONS
-from rnncli.explain.quantities import Quantity, Term
-from rnncli.explain.steps import ExplainedCell, ExplainedLayer, Step
-from rnncli.explain.units import Unit
+from rnncli.explanation.quantities import Quantity, Term
+from rnncli.explanation.steps import ExplainedCell, ExplainedLayer, Step
+from rnncli.explanation.units import Unit
 from rnncli.model.activations import NEAR_END
 from rnncli.model.arrays import Floats
 from rnncli.model.errors import printable

@@ -2,8 +2,8 @@
 
 A value is wrong if it is further from what is right than a bound, both of
 which one of three rules gives: every step from the state that the result
-itself holds (`rnncli.verify.steps`); whole runs, where such states are not
-known, as far as nudged runs are apart (`rnncli.verify.whole`); or a tolerance
+itself holds (`rnncli.verification.steps`); whole runs, where such states are not
+known, as far as nudged runs are apart (`rnncli.verification.whole`); or a tolerance
 that the user gives for whole runs.
 """
 
@@ -14,9 +14,9 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from rnncli.model.arrays import Floats, Truths
-from rnncli.verify.case import Case
-from rnncli.verify.steps import can_judge_steps, right_steps, times_bound
-from rnncli.verify.whole import Bounds, whole_run_bounds
+from rnncli.verification.case import Case
+from rnncli.verification.steps import can_judge_steps, right_steps, times_bound
+from rnncli.verification.whole import Bounds, whole_run_bounds
 
 # Whole runs are equal if so many of their values can be judged, and are.
 ENOUGH = 0.9

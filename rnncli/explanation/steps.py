@@ -10,7 +10,7 @@ from rnncli.engine.packed import group
 from rnncli.engine.rows import Rows, join
 from rnncli.engine.runner import Runner
 from rnncli.engine.stream import Carried, forward
-from rnncli.explain.quantities import CellTrace, Quantity, explain_row
+from rnncli.explanation.quantities import CellTrace, Quantity, explain_row
 from rnncli.model.arrays import Floats, Integers, Truths
 from rnncli.model.errors import InputError
 from rnncli.model.layers import Recurrent, Stateless

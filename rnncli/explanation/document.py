@@ -1,4 +1,4 @@
-"""Explained steps as one JSON document: the records of `rnncli.explain.steps` and `.quantities`.
+"""Explained steps as one JSON document: the records of `rnncli.explanation.steps` and `.quantities`.
 
 A field that is None is left out, and so is a matrix of weights.
 """

@@ -18,7 +18,7 @@ from rnncli.model.activations import Activation
 from rnncli.model.arrays import Floats, Truths
 from rnncli.model.cells import Cell
 from rnncli.model.network import Network
-from rnncli.verify.case import Case
+from rnncli.verification.case import Case
 
 # How far the weights are nudged. Where operands are rounded it is 1/512 of
 # their last bit: enough that some fall on the other side, as in other programs.

@@ -24,8 +24,8 @@ from rnncli.model.arrays import Floats, Truths
 from rnncli.model.cells import LSTM, Cell
 from rnncli.model.layers import Layer, Masks, Recurrent
 from rnncli.model.network import Network
-from rnncli.verify.case import Case
-from rnncli.verify.near import exactly, held, layer_rows
+from rnncli.verification.case import Case
+from rnncli.verification.near import exactly, held, layer_rows
 
 # Values that are judged at once: their arrays in float64 stay in the cache.
 PIECE = 2**17

@@ -20,9 +20,9 @@ from rnncli.model.cells import GRU, LSTM, Cell, Weights
 from rnncli.model.cells.gates import ordered, summed
 from rnncli.model.layers import Dense, Layer, Normalization, Pointwise, Recurrent, Stateless
 from rnncli.model.network import Network
-from rnncli.verify.case import Case
-from rnncli.verify.reference import MANTISSA_BITS
-from rnncli.verify.steps import can_judge_steps, cell_outputs, concatenates
+from rnncli.verification.case import Case
+from rnncli.verification.reference import MANTISSA_BITS
+from rnncli.verification.steps import can_judge_steps, cell_outputs, concatenates
 
 # Words, a case, and a result (N, T, O) that equals its run if the mistake explains it.
 Tried: TypeAlias = tuple[str, Case, Floats]

@@ -7,8 +7,8 @@ from itertools import groupby
 from math import isfinite
 from typing import Any, NamedTuple, TextIO
 
-from rnncli.verify.compared import Result
-from rnncli.verify.comparison import Tolerance, Wrong
+from rnncli.verification.compared import Result
+from rnncli.verification.comparison import Tolerance, Wrong
 from rnncli.writers.grid import Column, draw, write_text
 from rnncli.writers.model import model_line
 

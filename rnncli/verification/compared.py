@@ -10,11 +10,11 @@ from rnncli.engine.unroll import UNROLLS, missing
 from rnncli.model.arrays import Floats
 from rnncli.model.errors import InputError
 from rnncli.model.network import Network
-from rnncli.verify import peers, reference
-from rnncli.verify.case import Case
-from rnncli.verify.comparison import Comparison, Tolerance, Verdict
-from rnncli.verify.diagnosis import explain
-from rnncli.verify.peers import PEERS, Unsupported
+from rnncli.verification import peers, reference
+from rnncli.verification.case import Case
+from rnncli.verification.comparison import Comparison, Tolerance, Verdict
+from rnncli.verification.diagnosis import explain
+from rnncli.verification.peers import PEERS, Unsupported
 
 
 class Result(NamedTuple):

@@ -22,7 +22,7 @@ from rnncli.model.layers import (
     Pointwise,
     Stateless,
 )
-from rnncli.verify import reference
+from rnncli.verification import reference
 
 # Arrays that a normalization may lack, and what stands for them.
 LEFT_OUT = (("factor", 1.0), ("shift", 0.0))

@@ -4,9 +4,9 @@ import numpy as np
 
 from rnncli import __version__
 from rnncli.model.seeds import seeded
-from rnncli.verify.case import Case
-from rnncli.verify.compared import compare, result_of
-from rnncli.verify.report import Report
+from rnncli.verification.case import Case
+from rnncli.verification.compared import compare, result_of
+from rnncli.verification.report import Report
 from rnncli.writers.model import describe
 
 # Cell 6, h after each step. The notebook ran on a GPU, which rounds operands to TF32.

@@ -1,6 +1,6 @@
 """The diagnosis of a result that differs: the mistakes that people make in a port.
 
-A mistake (`rnncli.verify.diagnosis.mistakes`) is a case and a result as they
+A mistake (`rnncli.verification.diagnosis.mistakes`) is a case and a result as they
 would be if it were the cause. If these are judged equal, it explains the
 result. Parameters stand between backticks, as in "`precision` tf32"; the
 command line shows them as its options.
@@ -11,11 +11,11 @@ from math import isclose, nan
 import numpy as np
 
 from rnncli.model.arrays import Floats
-from rnncli.verify.case import Case
-from rnncli.verify.comparison import ENOUGH, Comparison, distances
-from rnncli.verify.diagnosis.mistakes import mistakes
-from rnncli.verify.steps import can_judge_steps, case_step_errors, cell_outputs
-from rnncli.verify.whole import can_be_equal, whole_run_bounds
+from rnncli.verification.case import Case
+from rnncli.verification.comparison import ENOUGH, Comparison, distances
+from rnncli.verification.diagnosis.mistakes import mistakes
+from rnncli.verification.steps import can_judge_steps, case_step_errors, cell_outputs
+from rnncli.verification.whole import can_be_equal, whole_run_bounds
 
 # Digits after the point that states are looked at for; more are those of float32 itself.
 MOST_DIGITS = 6

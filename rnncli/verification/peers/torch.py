@@ -21,7 +21,7 @@ from rnncli.model.layers import (
     Normalization,
     Recurrent,
 )
-from rnncli.verify.peers import Unsupported, lacks, normalize, row_activation
+from rnncli.verification.peers import Unsupported, lacks, normalize, row_activation
 
 TITLE, PRECISIONS, LACKS = "PyTorch", ("float32", "float64"), ("masks", "clip", "peepholes")
 # Of our gates, the one at each place of its own.
