@@ -21,8 +21,8 @@ from rnncli import Dense, Network
 from rnncli.engine.unroll import STRATEGIES
 from rnncli.model.arrays import Floats
 from rnncli.model.cells import LSTM, Cell
-from rnncli.verification.notebook import PRINTED
 from rnncli.verification.peers import PEERS
+from rnncli.verification.verify import PRINTED
 
 EPS = float(np.finfo(np.float32).eps)
 
@@ -353,7 +353,7 @@ def test_the_numbers_that_the_notebook_printed_are_checked(
     assert [list(row) for row in PRINTED] == notebook["cell_6"]
     printed = np.array(PRINTED)
     printed[2, 1] += wrong
-    monkeypatch.setattr("rnncli.verification.notebook.PRINTED", printed)
+    monkeypatch.setattr("rnncli.verification.verify.PRINTED", printed)
     (result,) = verified(code=int(wrong > 0))["results"]
     assert (result["verdict"], result["values"]) == ("different" if wrong else "equal", 24)
 

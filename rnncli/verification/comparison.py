@@ -9,15 +9,18 @@ that the user gives for whole runs.
 
 from collections.abc import Sequence
 from functools import cached_property
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
 
 from rnncli.model.arrays import Floats, Truths
+from rnncli.model.network import Network
 from rnncli.verification.case import Case
 from rnncli.verification.steps import can_judge_steps, right_steps, times_bound
 from rnncli.verification.whole import Bounds, whole_run_bounds
 
+# What a document has of a comparison: see `rnncli.verify`.
+Result: TypeAlias = dict[str, Any]
 # Whole runs are equal if so many of their values can be judged, and are.
 ENOUGH = 0.9
 WORST = 5
@@ -30,76 +33,48 @@ class Tolerance(NamedTuple):
     rtol: float = 0.0
 
 
-class Wrong(NamedTuple):
-    """A wrong value: sequence, step and layer counted from 1, unit from 0.
-
-    Where steps are judged, `expected` or `actual` (what rnn computes) is taken from the
-    h_{t-1} of the other's result.
-    """
-
-    sequence: int
-    step: int
-    unit: int
-    expected: float
-    actual: float
-    times: float  # how far it is off, in bounds
-    layer: int
-    own: bool = False  # whether it stands in our own run
-
-    @property
-    def difference(self) -> float:
-        """Distance of the two."""
-        return abs(self.expected - self.actual)
-
-
-class Verdict(NamedTuple):
-    """The outcome of a comparison."""
-
-    equal: bool
-    difference: float  # of two values of the whole runs: the smallest `atol` that would pass them
-    values: int = 0  # that were compared, in all layers that are known
-    wrong: int = 0
-    step_error: float | None = None  # the largest, as a share of its bound, if steps are judged
-    first: Wrong | None = None  # by sequence, step and layer; of our own run where that is wrong
-    worst: Sequence[Wrong] = ()  # the furthest off
-    at: dict[str, int] | None = None  # where the difference is largest
-    rtol: float = 0.0  # the smallest that would pass the whole runs
-    steps: int = 0  # of each sequence that are compared, at most
-    judged: float = 1.0  # share of the values that could be judged
-    where: str = ""  # in words
-
-
 class Comparison:
-    """A case, our own run of it, and how other runs are judged by it."""
+    """A case, our own run of it, and how other runs are judged by it.
+
+    `wrong` is the first wrong value of our own run, once known: nothing is equal to that. `row` is
+    the comparison of the row that a model gives of a sequence alone.
+    """
 
     def __init__(
         self, case: Case, layers: Sequence[Floats], tolerance: Tolerance | None = None
     ) -> None:
         self.case, self.layers, self.tolerance = case, layers, tolerance
         self.ours = layers[-1]
-        self.wrong: Wrong | None = None  # in our own run, once known: nothing is equal to that
-        self.row: Comparison | None = None  # of the row that a model gives of a sequence alone
+        self.wrong: Result | None = None
+        self.row: Comparison | None = None
+
+    @classmethod
+    def of_run(cls, case: Case, unroll: str, tolerance: Tolerance | None = None) -> "Comparison":
+        """Run a case, to compare every step, and the row of a model that gives one a sequence."""
+        states = case.run(unroll)
+        every = case._replace(network=Network(*case.network.layers))
+        comparison = cls(every, states.layers, tolerance)
+        if case.network.last and states.y_n is not None:
+            comparison.row = cls(case, [states.y_n[:, None]], tolerance)
+        return comparison
 
     @cached_property
     def bounds(self) -> Bounds:
         """How far whole runs may be apart, measured once and only where it is needed."""
         return whole_run_bounds(self.case, self.ours)
 
-    def judge(self, theirs: Floats, layers: Sequence[Floats] = (), *, own: bool = False) -> Verdict:
+    def judge(
+        self, name: str, theirs: Floats, layers: Sequence[Floats] = (), *, own: bool = False
+    ) -> Result:
         """Judge a result: its top layer, and all layers where they are known.
 
         `own` says that the layers are those of our own run, and `theirs` is what is right.
-
-        Raises
-        ------
-        ValueError
-            The result has another shape, or too little of it can be judged.
         """
         case, ours, rows = self.case, self.ours, self.case.rows()
         if ours.shape != theirs.shape:
-            raise ValueError(f"expected shape {ours.shape}, got {theirs.shape}")
+            return not_compared(name, f"expected shape {ours.shape}, got {theirs.shape}")
         if not rows.any():
-            raise ValueError("nothing to compare: there are no steps")
+            return not_compared(name, "nothing to compare: there are no steps")
         stateless = not any(layer.cells for layer in case.network.layers[:-1])
         known = layers or [*(self.layers[:-1] if stateless else ()), theirs]
         steps = self.tolerance is None and can_judge_steps(case.network, len(known))
@@ -109,43 +84,51 @@ class Comparison:
             tables = zip(known, right_steps(case, known), strict=True)
             each = [(given, right, bound) for given, (right, bound) in tables]
         else:
-            bound, can_be_judged = self._whole_bounds(theirs)
+            if self.tolerance:  # in float64: a float32 may not hold its numbers
+                bound = self.tolerance.atol + self.tolerance.rtol * np.abs(theirs.astype("f8"))
+                can_be_judged = np.ones(bound.shape, bool)
+            else:
+                bound, can_be_judged = self.bounds
             judged = compared & (can_be_judged | bool((distance[compared] == 0).all()))
             compared = judged | (compared & ~(distance <= bound))
             each = [(theirs, ours, bound)]
+        number = len(case.network.layers) - len(each)  # of the layer below
         faults = [
-            (1 + len(case.network.layers) - n, given, right, times_bound(given, right, bound, rows))
-            for n, (given, right, bound) in zip(range(len(each), 0, -1), each, strict=True)
+            (number + n, given, right, times_bound(given, right, bound, rows))
+            for n, (given, right, bound) in enumerate(each, start=1)
         ]
-        firsts = [wrong for each in faults for wrong in _wrong(case, each, own and steps, 1)]
-        first = min(firsts, key=lambda wrong: (*wrong[:2], wrong.layer), default=self.wrong)
+        firsts = [wrong for each in faults for wrong in _wrong_values(case, each, own and steps, 1)]
+        places = ("sequence", "step", "layer")
+        first = min(firsts, key=lambda wrong: [wrong[p] for p in places], default=self.wrong)
         share = float(judged.sum() / (rows.sum() * ours.shape[2]))
         if share < ENOUGH and not firsts:
-            raise ValueError(
-                f"too little to compare: rounding alone drives right runs apart; {share:.0%} of "
-                "the values can be judged, and they are equal"
+            return not_compared(
+                name,
+                "too little to compare: rounding alone drives right runs apart; "
+                f"{share:.0%} of the values can be judged, and they are equal",
             )
         shown = faults if layers else faults[-1:]
-        worst = [wrong for each in shown for wrong in _wrong(case, each, own and steps)]
-        return Verdict(
-            equal=first is None,
-            values=sum(int(rows.sum()) * times.shape[2] for *_, times in shown),
-            wrong=sum(int((times > 1).sum()) for *_, times in shown),
-            step_error=max(float(times.max()) for *_, times in faults) if steps else None,
-            first=first,
-            worst=sorted(worst, key=lambda each: -each.times)[:WORST],
-            steps=int(compared.any(axis=2).sum(axis=1).max()),
-            judged=share,
-            where=in_words(case, shown[-1][-1] > 1),
-            **_largest(case, theirs, np.where(compared, distance, 0)),
-        )
+        worst = [wrong for each in shown for wrong in _wrong_values(case, each, own and steps)]
+        result = {
+            "name": name,
+            "verdict": "different" if first else "equal",
+            "step_error": max(float(times.max()) for *_, times in faults) if steps else None,
+            **_furthest(case, theirs, np.where(compared, distance, 0)),
+            "first": first,
+            "steps": int(compared.any(axis=2).sum(axis=1).max()),
+            "judged": share,
+            "values": sum(int(rows.sum()) * times.shape[2] for *_, times in shown),
+            "wrong": sum(int((times > 1).sum()) for *_, times in shown),
+            "worst": sorted(worst, key=lambda each: -each["times"])[:WORST],
+            "where": in_words(case, shown[-1][-1] > 1),
+        }
+        of_ours = bool(first) and (own and steps if firsts else True)
+        return result | ({"own": True} if of_ours else {})
 
-    def _whole_bounds(self, theirs: Floats) -> Bounds:
-        if self.tolerance is None:
-            return self.bounds
-        atol, rtol = self.tolerance  # in float64: a float32 may not hold them
-        bound = np.asarray(atol + rtol * np.abs(theirs.astype(np.float64)))
-        return Bounds(bound, np.ones(bound.shape, bool))
+
+def not_compared(name: str, note: str) -> Result:
+    """Return the result where nothing could be compared, and why."""
+    return {"name": name, "note": note, "verdict": "not compared"}
 
 
 def distances(ours: Floats, theirs: Floats) -> Floats:
@@ -154,27 +137,30 @@ def distances(ours: Floats, theirs: Floats) -> Floats:
         return np.abs(ours.astype(np.float64) - theirs)
 
 
-def _largest(case: Case, theirs: Floats, distance: Floats) -> dict[str, Any]:
-    """Find the largest distance of the values that are compared, its place, and rtol."""
+def _furthest(case: Case, theirs: Floats, distance: Floats) -> Result:
+    """Find the largest distance of the values that are compared, its place, and tolerances."""
     distance = np.where(np.isnan(distance), np.inf, distance)
     with np.errstate(invalid="ignore", divide="ignore"):
         share = np.where(distance > 0, distance / np.abs(theirs), 0)
     largest = float(distance.max())
     place = _place(case, *np.unravel_index(int(distance.argmax()), distance.shape))
-    at = dict(zip(Wrong._fields, place, strict=False)) if largest else None
     rtol = float(np.where(np.isnan(share), np.inf, share).max())
-    return {"difference": largest, "at": at, "rtol": rtol}
+    return {"difference": largest, "at": place if largest else None, "atol": largest, "rtol": rtol}
 
 
-def _place(case: Case, n: Any, t: Any, unit: Any) -> tuple[int, int, int]:
-    """Count sequence and step from 1; a row of a sequence is at its last step."""
-    return int(n) + 1, int(case.lengths[n]) if case.network.last else int(t) + 1, int(unit)
+def _place(case: Case, n: Any, t: Any, unit: Any) -> Result:
+    """Count sequence and step from 1, units from 0; a row of a sequence is at its last step."""
+    step = int(case.lengths[n]) if case.network.last else int(t) + 1
+    return {"sequence": int(n) + 1, "step": step, "unit": int(unit)}
 
 
-def _wrong(
+def _wrong_values(
     case: Case, fault: tuple[int, Floats, Floats, Floats], own: bool, first: int = 0
-) -> list[Wrong]:
-    """List the first wrong values of a layer, or the worst, with the digits of their float type."""
+) -> list[Result]:
+    """List the first wrong values of a layer, or the worst, with the digits of their float type.
+
+    Where steps are judged, what is right is taken from the h_{t-1} of the result itself.
+    """
     layer, given, right, times = fault
     places = np.flatnonzero(times > 1)
     if not first:
@@ -183,7 +169,11 @@ def _wrong(
     for at in (np.unravel_index(place, times.shape) for place in places[: first or WORST]):
         pair = [float(str(given.dtype.type(array[at]))) for array in (given, right)]
         expected, actual = pair[::-1] if own else pair
-        found.append(Wrong(*_place(case, *at), expected, actual, float(times[at]), layer, own))
+        wrong = _place(case, *at)
+        wrong |= {"expected": expected, "actual": actual, "difference": abs(expected - actual)}
+        wrong |= {"times": float(times[at]), "layer": layer}
+        key = {"key": case.keys[wrong["sequence"] - 1]} if case.keys else {}
+        found.append(wrong | key)
     return found
 
 

@@ -1,4 +1,4 @@
-"""`rnncli.engine.near` by the arithmetic of the reference, and rows of layers without state.
+"""Numbers with error bounds, by the functions of the reference, and layers without state in them.
 
 A new layer without state is one more entry in `ROWS`.
 """
@@ -10,43 +10,14 @@ import numpy as np
 
 from rnncli.engine import near
 from rnncli.engine.precision import PRECISIONS
+from rnncli.model import layers
 from rnncli.model.activations import Activation
 from rnncli.model.arrays import Floats
-from rnncli.model.layers import (
-    Dense,
-    Embedding,
-    Layer,
-    LayerNormalization,
-    Masking,
-    Normalization,
-    Pointwise,
-    Stateless,
-)
 from rnncli.verification import reference
-
-# Arrays that a normalization may lack, and what stands for them.
-LEFT_OUT = (("factor", 1.0), ("shift", 0.0))
 
 
 class Near(near.Near):
     """Values in float64, and how far from them a right program may be."""
-
-    def softmax(self, *, log: bool = False) -> "Near":
-        """Compute ``exp(a) / sum(exp(a))`` of each row, or ``a - log(sum(exp(a)))``.
-
-        The logarithm of a value moves with its own a, and against those of
-        the row, none of which moves further than the furthest. Rounding adds
-        units in the value for those of ``a - max a``, for the sum and for the
-        function.
-        """
-        below = self.value.max(axis=1, keepdims=True) - self.value
-        off = self.off + self.off.max(axis=1, keepdims=True)
-        off = off + self.eps * (below + self.value.shape[1] + 4)
-        if log:
-            value = reference.log_softmax(self.value)
-            return self.of(value, off + 2 * self.eps * np.abs(value))
-        value = reference.softmax(self.value)
-        return self.of(value, value * np.expm1(off))
 
     def function(self, f: Activation, a: Floats, clip: float) -> Floats:
         """Compute an activation in float64."""
@@ -56,21 +27,17 @@ class Near(near.Near):
         """Round values to what a product takes of them, in float64."""
         return reference.rounded(values, self.precision)
 
-    def product(self, rows: Floats, W: Floats) -> Floats:
-        """Multiply term by term and not by BLAS, but without an array for each."""
-        return np.asarray(np.einsum("nk,kj->nj", rows, W))
-
 
 def exactly(values: Floats, precision: str) -> Near:
-    """Return values that every program has alike."""
+    """Take values that every program has alike."""
     wide = np.asarray(values, np.float64)
     return Near(wide, np.zeros(wide.shape), precision)
 
 
 def held(values: Floats, precision: str) -> Near:
-    """Return values of which a program takes as many digits as it has."""
+    """Take values of which a program has as many digits as its float type."""
     exact = exactly(values, precision)
-    return Near(exact.value, exact.eps * np.abs(exact.value), precision)
+    return exact.of(exact.value, exact.eps * np.abs(exact.value))
 
 
 def layer_rows(layer: Any, x: Near) -> Near:
@@ -78,11 +45,11 @@ def layer_rows(layer: Any, x: Near) -> Near:
     return ROWS.get(type(layer), _rows_by_itself)(layer, x)
 
 
-def _rows_by_itself(layer: Stateless, x: Near) -> Near:
+def _rows_by_itself(layer: layers.Stateless, x: Near) -> Near:
     """Compute rows of any other layer by the layer itself, in float64 and in its precision."""
 
     def multiply(a: Floats, W: Floats) -> Floats:
-        return reference.rounded(a, x.precision) @ reference.rounded(W, x.precision)
+        return x.operand(a) @ x.operand(W)
 
     like = PRECISIONS[x.precision].dtype
     wide = np.asarray(layer(x.value, multiply), np.float64)
@@ -92,41 +59,56 @@ def _rows_by_itself(layer: Stateless, x: Near) -> Near:
     return x.of(wide, 8 * off + 64 * x.eps * np.maximum(1, size))
 
 
-def _dense(layer: Dense, x: Near) -> Near:
+def _dense(layer: layers.Dense, x: Near) -> Near:
     return _activated(layer, x.multiply(layer.W, layer.b, len(layer.W)))
 
 
-def _activated(layer: Dense | Pointwise, a: Near) -> Near:
+def _activated(layer: layers.Dense | layers.Pointwise, a: Near) -> Near:
+    """Apply an activation, or the softmax of each row.
+
+    The logarithm of a softmax moves with its own a, and against those of the row, none of which
+    moves further than the furthest. Rounding adds units in the value for those of ``a - max a``,
+    for the sum and for the function.
+    """
     f = layer.activation
-    return a.softmax(log=f == "log_softmax") if isinstance(f, str) else a.activate(f)
+    if not isinstance(f, str):
+        return a.activate(f)
+    below = a.value.max(axis=1, keepdims=True) - a.value
+    off = a.off + a.off.max(axis=1, keepdims=True)
+    off = off + a.eps * (below + a.value.shape[1] + 4)
+    if f == "softmax":
+        value = reference.softmax(a.value)
+        return a.of(value, value * np.expm1(off))
+    value = reference.log_softmax(a.value)
+    return a.of(value, off + 2 * a.eps * np.abs(value))
 
 
-def _embedded(layer: Embedding, x: Near) -> Near:
-    return _as_held(layer.W.take(x.value[:, 0].astype(int), axis=0), x)
+def _embedding(layer: layers.Embedding, x: Near) -> Near:
+    return _in_dtype(layer.W.take(x.value[:, 0].astype(int), axis=0), x)
 
 
-def _unmasked(layer: Masking, x: Near) -> Near:
+def _masking(layer: layers.Masking, x: Near) -> Near:
     narrow = x.value.astype(PRECISIONS[x.precision].dtype)
-    return _as_held(np.where(layer.masked(narrow)[:, None], 0, x.value), x)
+    return _in_dtype(np.where(layer.masked(narrow)[:, None], 0, x.value), x)
 
 
-def _as_held(values: Floats, x: Near) -> Near:
+def _in_dtype(values: Floats, x: Near) -> Near:
     return held(values.astype(PRECISIONS[x.precision].dtype), x.precision)
 
 
-def _normalized(layer: Normalization, x: Near) -> Near:
+def _normalization(layer: layers.Normalization, x: Near) -> Near:
     """Compute ``factor * (x - center) / scale + shift``.
 
     It is off by ``4 eps (|factor / scale| (|x| + |center|) + |shift|)``:
     some programs multiply by ``factor / scale`` and add what remains.
     """
     center, scale = layer.center.astype(np.float64), layer.scale.astype(np.float64)
-    factor, shift = (layer.arrays.get(name, default) for name, default in LEFT_OUT)
+    factor, shift = layer.arrays.get("factor", 1.0), layer.arrays.get("shift", 0.0)
     terms = np.abs(factor / scale) * (np.abs(x.value) + np.abs(center)) + np.abs(shift)
     return x.of(factor * (x.value - center) / scale + shift, 4 * x.eps * terms)
 
 
-def _row_normalized(layer: LayerNormalization, x: Near) -> Near:
+def _layer_normalization(layer: layers.LayerNormalization, x: Near) -> Near:
     """Compute ``factor * (x - m) / s + shift``, for the mean m and the root s of the variance.
 
     With e for ``(I + 4) eps``::
@@ -137,7 +119,7 @@ def _row_normalized(layer: LayerNormalization, x: Near) -> Near:
     roundings of each term.
     """
     rows, I = x.value, x.value.shape[1]
-    factor, shift = (layer.arrays.get(name, default) for name, default in LEFT_OUT)
+    factor, shift = layer.factor, layer.arrays.get("shift", 0.0)
     mean, size, square = (a.sum(axis=1)[:, None] / I for a in (rows, np.abs(rows), rows * rows))
     apart, e = rows - mean, (I + 4) * x.eps
     variance = (apart * apart).sum(axis=1)[:, None] / I + layer.epsilon
@@ -150,11 +132,11 @@ def _row_normalized(layer: LayerNormalization, x: Near) -> Near:
 
 
 # rows(layer, x): the rows (k, O) of a layer without state from rows (k, I), by its class.
-ROWS: dict[type[Layer], Callable[..., Near]] = {
-    Dense: _dense,
-    Embedding: _embedded,
-    Normalization: _normalized,
-    LayerNormalization: _row_normalized,
-    Pointwise: _activated,
-    Masking: _unmasked,
+ROWS: dict[type[layers.Layer], Callable[..., Near]] = {
+    layers.Dense: _dense,
+    layers.Embedding: _embedding,
+    layers.Normalization: _normalization,
+    layers.LayerNormalization: _layer_normalization,
+    layers.Pointwise: _activated,
+    layers.Masking: _masking,
 }

@@ -1,208 +1,155 @@
-"""Results of comparisons, as text for people or as one JSON document."""
+"""The document of a verification, as text for people or as JSON."""
 
 import json
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from itertools import groupby
 from math import isfinite
-from typing import Any, NamedTuple, TextIO
+from typing import Any, TextIO
 
-from rnncli.verification.compared import Result
-from rnncli.verification.comparison import Tolerance, Wrong
+from rnncli.verification.comparison import Result
 from rnncli.writers.grid import Column, draw, write_text
 from rnncli.writers.model import model_line
 
-
-class Report(NamedTuple):
-    """All that is written."""
-
-    model: Mapping[str, Any]
-    results: Sequence[Result]
-    expected: Result | None = None  # the result that is a file's, the first
-    tolerance: Tolerance | None = None  # by which whole runs were judged
-    keys: Sequence[str] = ()  # names of the sequences, where there are several
-    # Shows parameters between backticks as the user knows them.
-    with_options: Callable[[str], str] = str
-    hint: str = ""  # what to do where nothing reproduces the file
-
-    @property
-    def verdict(self) -> str:
-        """Whether all is equal that was compared, and the file, if any, was compared."""
-        if self.expected and not (self.expected.verdict or self.expected.explanations):
-            return "not compared"
-        if self.differing:
-            return "different"
-        return "equal" if any(result.verdict for result in self.results) else "not compared"
-
-    @property
-    def differing(self) -> list[Result]:
-        """Results that differ; where our own run is wrong, those by which that is known."""
-        found = [each for each in self.results if each.differs or each.explanations]
-        own = [e for e in found if e.verdict and e.verdict.first and e.verdict.first.own]
-        return own or found
+STYLES = {"equal": "bold green", "different": "bold red", "not compared": "bold yellow"}
 
 
-def write_report_table(out: TextIO, report: Report) -> None:
-    """Write the verdict, the cause and the worst values, then a row for each result."""
-    expected, styles = report.expected, ("bold green", "bold red", "bold yellow")
-    style = dict(zip(("equal", "different", "not compared"), styles, strict=True))
-    write_text(out, f"{report.verdict.upper()}: {_sentence(report)}", style[report.verdict])
-    if expected and not expected.verdict:
-        write_text(out, f"{expected.note}.")
-    wrong = next((each.verdict for each in report.differing if each.verdict), None)
-    if wrong and wrong.first and wrong.first.own:
+def write_table(
+    out: TextIO,
+    document: dict[str, Any],
+    expected: bool = False,
+    worded: Callable[[str], str] = str,
+) -> None:
+    """Write the verdict, the cause and the worst values, then a row for each result.
+
+    The first result is that of a file if it was `expected`. `worded` shows parameters between
+    backticks as the user knows them, in the legend.
+    """
+    results, verdict = document["results"], document["verdict"]
+    differing = _differing(results)
+    sentence = f"{verdict.upper()}: {_sentence(document, expected, differing)}"
+    write_text(out, sentence, STYLES[verdict])
+    if expected and results[0]["verdict"] == "not compared":
+        write_text(out, f"{results[0]['note']}.")
+    if differing and differing[0].get("own"):
         write_text(out, "rnn's own run is wrong; so nothing equals it.", "bold")
-    if expected and expected.explanations is not None:
-        _write_causes(out, report, expected.explanations)
-    if wrong and wrong.worst:
-        out.write("\n")
-        _draw_worst(out, report, wrong.worst)
-    out.write("\n")
-    others = [each for each in report.results if each.verdict and each is not expected]
-    noted = [each for each in report.results if each.note and each is not expected]
-    if expected and others and not any(each.differs for each in others):
-        ways = [each for each in others if not each.version]
-        names = ["a float64 loop", *(_name(each) for each in others if each.version)]
-        noted = [each for each in noted if each.version]
-        agrees = f"{', '.join(names)} and {len(ways) - 1} other ways to compute"
-        write_text(out, f"rnn itself agrees with {agrees}.")
-    else:
-        _draw_results(out, report)
-    for note, results in groupby(noted, lambda each: each.note):
-        write_text(out, f"{', '.join(map(_name, results))}: {note}")
-    for result in (each for each in report.results if each.verdict and each.verdict.judged < 1):
-        share = f"{100 * result.verdict.judged:.3g}% of the values are judged"  # type: ignore[union-attr]
-        write_text(out, f"{_label(result)}: {share}; rounding alone may drive the others anywhere.")
-
-
-def _sentence(report: Report) -> str:
-    """Say what was compared, and how much of it differs."""
-    verdicts = [result.verdict for result in report.results if result.verdict]
-    within = "within the tolerance" if report.tolerance else "up to rounding"
-    if report.verdict == "equal":
-        file = report.expected and report.expected.verdict
-        values = file.values if file else max(verdict.values for verdict in verdicts)
-        amount = f"{values:,} value{'s' * (values > 1)}"
-        if report.expected and file:
-            return f"{report.expected.name}, {amount}, {within}."
-        if len(verdicts) == 1:
-            return f"1 result of {amount} is what rnn computes, {within}."
-        alike = len({verdict.values for verdict in verdicts}) == 1  # some may give more rows
-        of = f" of {amount} each" if alike else ""
-        return f"{len(verdicts)} results{of} are what rnn computes, {within}."
-    differing = report.differing
-    names = ", ".join(map(_name, differing or filter(None, [report.expected]))) or "nothing"
-    verdict = next((each.verdict for each in differing if each.verdict), None)
-    if verdict is None:
-        return names
-    part = 100 * verdict.wrong / (verdict.values or 1)
-    share = "100%" if verdict.wrong == verdict.values else f"{min(part, 99.9):.3g}%"
-    amount = f"{verdict.wrong:,} of {verdict.values:,} values ({share})"
-    return ", ".join(filter(None, [names, amount, verdict.where])) + "."
-
-
-def _write_causes(out: TextIO, report: Report, explanations: Mapping[str, float]) -> None:
-    """Write what reproduces the file, or what to do where nothing does."""
-    for number, (name, left) in enumerate(explanations.items()):
+    causes = document.get("explanations", [])
+    for cause, left in (each.values() for each in causes):
         within = f" With it, equal within {left:.2g}." if left else " With it, equal to the bit."
-        cause = f"{'Or' if number else 'Cause'}: {report.with_options(name)}."
-        write_text(out, cause + within * isfinite(left), "bold")
-    if not explanations:
+        begin = "Cause" if cause == causes[0]["name"] else "Or"
+        write_text(out, f"{begin}: {cause}.{within * isfinite(left)}", "bold")
+    if "explanations" in document and not causes:
         write_text(out, "No cause that rnn knows reproduces it.")
-        if report.hint:
-            write_text(out, report.with_options(f"Save the states too: {report.hint}."))
+    if "hint" in document:
+        write_text(out, f"Save the states too: {document['hint']}.")
+    if differing and differing[0]["worst"]:
+        out.write("\n")
+        _draw_worst(out, differing[0]["worst"])
+    out.write("\n")
+    others = results[1:] if expected else results
+    compared = [each for each in others if each["verdict"] != "not compared"]
+    noted = [each for each in others if each.get("note")]
+    if expected and compared and all(each["verdict"] == "equal" for each in compared):
+        libraries = [each for each in compared if "version" in each]
+        names = ", ".join(["a float64 loop", *map(_name, libraries)])
+        ways = len(compared) - len(libraries) - 1
+        write_text(out, f"rnn itself agrees with {names} and {ways} other ways to compute.")
+        noted = [each for each in noted if "version" in each]
+    else:
+        _draw_results(out, document, worded)
+    for note, alike in groupby(noted, lambda each: each["note"]):
+        write_text(out, f"{', '.join(map(_name, alike))}: {note}")
+    for each in (each for each in results if each.get("judged", 1) < 1):
+        share = f"{100 * each['judged']:.3g}% of the values are judged"
+        write_text(out, f"{_label(each)}: {share}; rounding alone may drive the others anywhere.")
 
 
-def _draw_worst(out: TextIO, report: Report, worst: Sequence[Wrong]) -> None:
-    """Draw the values that are furthest off, and the first."""
+def _differing(results: Sequence[Result]) -> list[Result]:
+    """Choose what differs; where our own run is wrong, that by which it is known."""
+    found = [each for each in results if each["verdict"] == "different"]
+    return [each for each in found if each.get("own")] or found
+
+
+def _sentence(document: dict[str, Any], expected: bool, differing: Sequence[Result]) -> str:
+    """Say what was compared, and how much of it differs."""
+    results = document["results"]
+    compared = [each for each in results if each["verdict"] != "not compared"]
+    within = "up to rounding" if document["rule"] == "step error" else "within the tolerance"
+    if document["verdict"] == "equal":
+        values = results[0]["values"] if expected else max(each["values"] for each in compared)
+        amount = f"{values:,} value{'s' * (values > 1)}"
+        if expected:
+            return f"{results[0]['name']}, {amount}, {within}."
+        if len(compared) == 1:
+            return f"1 result of {amount} is what rnn computes, {within}."
+        alike = len({each["values"] for each in compared}) == 1  # some may give more rows
+        of = f" of {amount} each" if alike else ""
+        return f"{len(compared)} results{of} are what rnn computes, {within}."
+    names = ", ".join(map(_name, differing or results[: int(expected)])) or "nothing"
+    if not differing:
+        return names
+    wrong, values = differing[0]["wrong"], differing[0]["values"]
+    share = "100%" if wrong == values else f"{min(100 * wrong / (values or 1), 99.9):.3g}%"
+    amount = f"{wrong:,} of {values:,} values ({share})"
+    return ", ".join(filter(None, [names, amount, differing[0]["where"]])) + "."
+
+
+def _draw_worst(out: TextIO, worst: Sequence[Result]) -> None:
+    """Draw the values that are furthest off."""
+    layers = {each["layer"] for each in worst}
     columns = {
-        "sequence": [_key(report, each) for each in worst] if report.keys else [],
-        "layer": [str(each.layer) for each in worst] if len({e.layer for e in worst}) > 1 else [],
-        "step": [str(each.step) for each in worst],
-        "unit": [str(each.unit) for each in worst],
-        "expected": [repr(each.expected) for each in worst],
-        "rnn computes": [repr(each.actual) for each in worst],
-        "off by": [_short(each.difference) for each in worst],
-        "bounds": [_times(each.times) for each in worst],
+        "sequence": [each["key"] for each in worst if "key" in each],
+        "layer": [str(each["layer"]) for each in worst] if len(layers) > 1 else [],
+        "step": [str(each["step"]) for each in worst],
+        "unit": [str(each["unit"]) for each in worst],
+        "expected": [repr(each["expected"]) for each in worst],
+        "rnn computes": [repr(each["actual"]) for each in worst],
+        "off by": [_short(each["difference"]) for each in worst],
+        "bounds": [_times(each["times"]) for each in worst],
     }
     drawn = [Column(*each) for each in columns.items() if each[1]]
     draw(out, "The worst values", drawn[:1], drawn[1:])
 
 
-def _key(report: Report, wrong: Wrong) -> str:
-    return report.keys[wrong.sequence - 1]
-
-
-def _draw_results(out: TextIO, report: Report) -> None:
+def _draw_results(out: TextIO, document: dict[str, Any], worded: Callable[[str], str]) -> None:
     """Draw a row for each result that was compared, and explain the columns."""
-    rows = [(_label(result), result.verdict) for result in report.results if result.verdict]
+    rows = [each for each in document["results"] if each["verdict"] != "not compared"]
     columns = {
-        "verdict": ["equal" if each.equal else "DIFFERENT" for _, each in rows],
+        "verdict": ["equal" if each["verdict"] == "equal" else "DIFFERENT" for each in rows],
         "step error": [
-            "" if each.step_error is None else _times(each.step_error) for _, each in rows
+            "" if each["step_error"] is None else _times(each["step_error"]) for each in rows
         ],
-        "difference": [_short(each.difference) for _, each in rows],
-        "rtol": [_short(each.rtol) for _, each in rows],
+        "difference": [_short(each["difference"]) for each in rows],
+        "rtol": [_short(each["rtol"]) for each in rows],
     }
-    labels = [Column("", [name for name, _ in rows])]
-    draw(out, model_line(report.model), labels, [Column(*each) for each in columns.items()])
+    labels = [Column("", [_label(each) for each in rows])]
+    draw(out, model_line(document["model"]), labels, [Column(*each) for each in columns.items()])
     legend = (
         "Step error: distance from a float64 step; 1 is the most that rounding explains. "
         "Difference, rtol: how far whole runs are apart; with these as `atol` or `rtol` they pass."
     )
-    if report.tolerance:
-        atol, rtol = report.tolerance
+    if document["rule"] != "step error":
+        atol, rtol = document["rule"].values()
         legend = f"Equal: |a - b| <= {atol:g} + {rtol:g} |b|, for all values of the whole runs."
     out.write("\n")
-    write_text(out, report.with_options(legend), "dim", wrap=True)
+    write_text(out, worded(legend), "dim", wrap=True)
 
 
-def write_report_json(out: TextIO, report: Report) -> None:
-    """Write one document: verdict, model, rule, results, explanations."""
-    rule = report.tolerance._asdict() if report.tolerance else "step error"
-    document: dict[str, Any] = {
-        "equal": report.verdict == "equal",
-        "verdict": report.verdict,
-        "model": dict(report.model),
-        "rule": rule,
-        "results": [_item(result, report) for result in report.results],
-    }
-    if report.expected and report.expected.explanations is not None:
-        document["explanations"] = [
-            _finite({"name": report.with_options(name), "difference": left})
-            for name, left in report.expected.explanations.items()
-        ]
-    out.write(json.dumps(document, indent=1, allow_nan=False) + "\n")
+def write_json(out: TextIO, document: dict[str, Any]) -> None:
+    """Write the document, with null in place of numbers that JSON does not have."""
 
+    def plain(value: Any) -> Any:
+        if isinstance(value, dict):
+            return {name: plain(each) for name, each in value.items()}
+        if isinstance(value, list):
+            return [plain(each) for each in value]
+        return None if isinstance(value, float) and not isfinite(value) else value
 
-def _item(result: Result, report: Report) -> dict[str, Any]:
-    item = {"name": result.name, "version": result.version, "note": result.note}
-    item = {name: text for name, text in item.items() if text}
-    verdict = result.verdict
-    if verdict is None:
-        return item | {"verdict": "not compared"}
-    item["verdict"] = "equal" if verdict.equal else "different"
-    found = verdict._asdict() | {"atol": verdict.difference}
-    if first := verdict.first:
-        pair = {"expected": first.expected, "actual": first.actual, "difference": first.difference}
-        place = dict(zip(first._fields, first[:3], strict=False))
-        found["first"] = _finite(place | pair | {"times": first.times, "layer": first.layer})
-        if report.keys:
-            found["first"]["key"] = _key(report, first)
-    names = ("step_error", "difference", "at", "first", "atol", "rtol", "steps", "judged")
-    return item | _finite({name: found[name] for name in (*names, "values", "wrong", "where")})
-
-
-def _finite(item: dict[str, Any]) -> dict[str, Any]:
-    """Put null in place of numbers that JSON does not have."""
-    return {
-        name: None if isinstance(value, float) and not isfinite(value) else value
-        for name, value in item.items()
-    }
+    out.write(json.dumps(plain(document), indent=1, allow_nan=False) + "\n")
 
 
 def _name(result: Result) -> str:
-    return f"{result.name} {result.version}".strip()
+    return f"{result['name']} {result.get('version', '')}".strip()
 
 
 def _label(result: Result) -> str:

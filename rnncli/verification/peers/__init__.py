@@ -2,13 +2,14 @@
 
 A peer is a module here, which imports its library only when it is called, and an entry in `PEERS`:
 
-make(layer)
-    Returns ``forward(x, start, lengths, mask)``, which gives the output (N, T, O) of a layer and
-    its final states, (D, N, size) for each name of its state, as `start` has them.
+make(layers)
+    Returns ``forward(x, states)``, which gives the output (N, T, O) of every layer; the states
+    are those of each layer, (D, N, size) for each name.
 open_file(path)
-    Returns ``forward(x, lengths)``, which gives all outputs of the model in a file, or None.
-TITLE, PRECISIONS, LACKS
-    Its name, its precisions, and what it lacks of what `_check` knows.
+    Returns ``forward(x, N)``, which gives all outputs of the model in a file, or None.
+TITLE, PRECISIONS, SETTINGS
+    Its name, its precisions, and the layers and cells that are built in it, with the values that
+    each setting may have; None where it refuses what it lacks itself.
 """
 
 import os
@@ -16,29 +17,15 @@ import warnings
 from collections.abc import Callable, Collection, Sequence
 from functools import partial
 from importlib import import_module
-from math import isinf
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from rnncli.engine.precision import PRECISIONS
-from rnncli.engine.run import States
-from rnncli.model.activations import Activation
 from rnncli.model.arrays import Floats, Integers
-from rnncli.model.cells import GRU, LSTM, RNN
 from rnncli.model.errors import choice
-from rnncli.model.layers import (
-    Dense,
-    Embedding,
-    Layer,
-    LayerNormalization,
-    Masking,
-    Masks,
-    Normalization,
-    Pointwise,
-    Recurrent,
-)
+from rnncli.model.layers import Layer
 from rnncli.model.network import Network
 
 # What each may be installed as.
@@ -47,11 +34,16 @@ PEERS = {
     "torch": ("torch",),
     "onnxruntime": ("onnxruntime", "onnxruntime-gpu"),
 }
-KNOWN = (Recurrent, Dense, Embedding, LayerNormalization, Masking, Normalization, Pointwise)
+REQUIREMENT = "pip install 'rnncli[peers]'"
 
 
 class Unsupported(ValueError):  # noqa: N818 - no mistake of the caller's: the peer lacks something
     """A network, a precision, an input or a file that a peer cannot run."""
+
+
+def lacks(title: str, what: str, has: Collection[str] = ()) -> Unsupported:
+    """Return the error that a library lacks something, with what it has instead."""
+    return Unsupported(f"{title} has no {what}" + f"; it has {', '.join(has)}" * bool(has))
 
 
 def version(name: str) -> str | None:
@@ -66,111 +58,67 @@ def version(name: str) -> str | None:
     return None
 
 
-def requirement(name: str) -> str:
-    """Return the command that installs a peer."""
-    choice("peer", name, PEERS)
-    return "pip install 'rnncli[peers]'"
-
-
 def build(
-    name: str, network: Network, *, precision: str = "float32", all_layers: bool = False
-) -> Callable[..., States]:
-    """Build a network in a peer, to be run as `rnncli.engine.run.run` runs a batch.
+    name: str, network: Network, precision: str = "float32"
+) -> Callable[..., Sequence[Floats]]:
+    """Build a network in a peer: a function of x (N, T, I), h0 (N, S) and lengths from 1 to T.
 
-    It takes x, (N, T, I), h0, (N, S), and lengths from 1 to T, or none.
+    It returns the output (N, T, O) of every layer, zeros beyond the end of a sequence.
     """
-    peer = _module(name)
+    choice("peer", name, PEERS)
+    peer: Any = import_module(f"{__name__}.{name}")
     if precision not in peer.PRECISIONS:
         raise lacks(peer.TITLE, f"precision {precision}", peer.PRECISIONS)
-    spelled = Network(*map(_spell_out, network.layers), last=network.last)
-    layers = spelled.converted(PRECISIONS[precision].convert).layers
-    for layer in layers:
+    if network.masking:
+        raise Unsupported(f"{peer.TITLE} masks no rows between others here")
+    for layer in network.layers if peer.SETTINGS else ():
         _check(peer, layer)
     try:
-        made = [peer.make(layer) for layer in layers]
+        forward = peer.make(network.converted(PRECISIONS[precision].convert).layers)
     except ImportError as error:
-        raise ValueError(f"peer {name}: {error}: {requirement(name)}") from error
-
-    return partial(_run, peer.TITLE, network, made, precision, all_layers)
+        raise ValueError(f"peer {name}: {error}: {REQUIREMENT}") from error
+    return partial(_run, peer.TITLE, forward, network, precision)
 
 
 def _run(
     title: str,
+    forward: Callable[..., Sequence[Floats]],
     network: Network,
-    made: Sequence[Callable[..., Any]],
     precision: str,
-    all_layers: bool,
     x: Floats,
     h0: Floats,
     lengths: Integers | None = None,
-) -> States:
-    if x.shape[1] < 1 or (lengths is not None and (lengths < 1).any()):
+) -> list[Floats]:
+    N, T, _ = x.shape
+    ends = np.full(N, T) if lengths is None else lengths
+    if not T or (ends < 1).any():
         raise Unsupported(f"{title} runs no sequence without steps")
-    if network.masking and h0.any():
-        raise Unsupported(f"{title} has no masked rows after an initial state")
-    mask = running = None if lengths is None else np.arange(x.shape[1]) < lengths[:, None]
-    h, h_n, outputs = np.asarray(x, precision), np.empty(h0.shape, precision), []
-    for layer, forward, slices in zip(network.layers, made, network.state_slices, strict=True):
-        if layer.masks:
-            kept = ~cast(Masks, layer).masked(h)
-            mask = kept if mask is None else mask & kept
-        states = list(zip(*slices, strict=True))  # where the cells have them, a name each
-        start = [np.stack([h0[:, place] for place in each]) for each in states]
-        h, finals = forward(h, [each.astype(precision) for each in start], lengths, mask)
-        for each, final in zip(states, finals, strict=True):
-            for place, array in zip(each, final, strict=True):
-                h_n[:, place] = array
-        outputs.append(h if running is None else np.where(running[..., None], h, 0))
-    y, top = outputs[-1] if network.head else None, outputs[-1 - network.head]
-    return States(top, h_n, tuple(outputs) if all_layers else (), y)
-
-
-def _module(name: str) -> Any:
-    choice("peer", name, PEERS)
-    return import_module(f"{__name__}.{name}")
+    outputs = [np.zeros((N, T, layer.output_size), precision) for layer in network.layers]
+    # What lies beyond an end reaches a backward layer alone.
+    groups = ends if network.needs_whole_sequences else np.full(N, T)
+    for end in np.unique(groups):
+        some = groups == end
+        states = []
+        for slices in network.state_slices:  # where the cells have them, a name each
+            arrays = [[h0[some, place] for place in each] for each in zip(*slices, strict=True)]
+            states.append([np.stack(each).astype(precision) for each in arrays])
+        given = forward(np.asarray(x[some, :end], precision), states)
+        for output, rows in zip(outputs, given, strict=True):
+            output[some, :end] = rows
+    running = (np.arange(T) < ends[:, None])[..., None]
+    return [np.where(running, output, 0) for output in outputs]
 
 
 def _check(peer: Any, layer: Layer) -> None:
-    """Raise `Unsupported` where a peer lacks what a layer has."""
-    if not isinstance(layer, KNOWN):
-        raise lacks(peer.TITLE, f"layer {type(layer).__name__}")
-    if layer.masks and "masks" in peer.LACKS:
-        raise Unsupported(f"{peer.TITLE} masks no rows between others")
-    for cell in layer.cells:
-        if type(cell) not in (RNN, LSTM, GRU):
-            raise lacks(peer.TITLE, f"cell {type(cell).__name__}")
-        has = {"peepholes": cell.weights.w_ch is not None, "clip": not isinf(cell.settings["clip"])}
-        has["projection"] = cell.weights.W_hr is not None
-        for what in peer.LACKS:
-            if has.get(what):
-                raise lacks(f"{peer.TITLE}'s {type(cell).__name__}", what)
-
-
-def _spell_out(layer: Layer) -> Layer:
-    """Return ``alpha x + beta`` as a layer of arrays, for libraries that have no such function."""
-    name, parameters = row_activation(layer) or ("", ())
-    if not isinstance(layer, Pointwise) or name != "affine":
-        return layer
-    none, one, alpha, beta = (np.full(layer.input_size, value) for value in (0.0, 1.0, *parameters))
-    return Normalization(none, one, beta, alpha)
-
-
-def lacks(title: str, what: str, has: Collection[str] = ()) -> Unsupported:
-    """Return the error that a library lacks something, with what it has instead."""
-    return Unsupported(f"{title} has no {what}" + f"; it has {', '.join(has)}" * bool(has))
-
-
-def row_activation(layer: Layer) -> Activation | None:
-    """Return the function of a layer without state, one of rows by its name; None for none."""
-    given = layer.settings.get("activation")
-    return Activation(given) if isinstance(given, str) else given
-
-
-def normalize(x: Any, center: Any, scale: Any, factor: Any = None, shift: Any = None) -> Any:
-    """Compute a normalization by the arithmetic of a library."""
-    y = (x - center) / scale
-    y = y if factor is None else y * factor
-    return y if shift is None else y + shift
+    """Raise `Unsupported` where a layer, or a setting, is none of those built in a peer."""
+    for part in layer.cells or [layer]:
+        kind, arrays = type(part).__name__, getattr(part, "weights", layer).arrays
+        if kind not in peer.SETTINGS or "w_ch" in arrays or "W_hr" in arrays:
+            raise Unsupported(f"{kind} is not built in {peer.TITLE} here")
+        for name, given in {**layer.settings, **part.settings}.items():
+            has = peer.SETTINGS[kind].get(name, (str(given),))
+            if str(given) not in has:
+                raise lacks(f"{peer.TITLE}'s {kind}", f"{name} {given}", has)
 
 
 def run_file(
@@ -185,20 +133,22 @@ def run_file(
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         try:
-            forward = _module(name).open_file(path)
+            forward = import_module(f"{__name__}.{name}").open_file(path)
         except Exception as error:  # whatever a library raises
             raise _not_run(path, error) from error
         if forward is None:
             return None
         for length in np.unique(lengths):
-            some = np.flatnonzero(lengths == length)
+            alike = np.flatnonzero(lengths == length)
             steps = slice(length if ours.shape[1] > 1 else 1)
             try:
-                theirs[some, steps] = _nearest(forward, path, x[some, :length], ours[some, steps])
+                theirs[alike, steps] = _nearest(
+                    forward, path, x[alike, :length], ours[alike, steps]
+                )
             except Unsupported:  # a model of one sequence at a time
-                if len(some) == 1:
+                if len(alike) == 1:
                     raise
-                for n in some:
+                for n in alike:
                     one = slice(n, n + 1)
                     theirs[one, steps] = _nearest(forward, path, x[one, :length], ours[one, steps])
     return theirs
@@ -211,7 +161,7 @@ def _nearest(
     N, rows, _ = ours.shape
     for turned, given in [(0, x), (1, x.swapaxes(0, 1)), *([(0, x[0])] if N == 1 else [])]:
         try:
-            outputs = forward(np.ascontiguousarray(given), np.full(N, x.shape[1]))
+            outputs = forward(np.ascontiguousarray(given), N)
         except Exception as error:  # whatever a library raises, of another layout, say
             errors.append(error)
             continue

@@ -7,86 +7,83 @@ from typing import Any
 
 import numpy as np
 
-from rnncli.model.arrays import Floats, Integers
+from rnncli.model.arrays import Floats
 from rnncli.model.errors import InputError
 from rnncli.model.formats import save_network
-from rnncli.model.layers import Layer
+from rnncli.model.layers import Layer, name_of
 from rnncli.model.network import Network
 from rnncli.verification.peers import Unsupported
 
-TITLE, PRECISIONS, LACKS = "ONNX Runtime", ("float32",), ("masks", "projection")
-FIRST_LENGTHS = 4  # inputs of an RNN node: X, W, R, B, sequence_lens, initial_h, initial_c, P
+TITLE, PRECISIONS, SETTINGS = "ONNX Runtime", ("float32",), None
+# Inputs of an RNN node: X, W, R, B, sequence_lens, initial_h, initial_c, P.
+FIRST_STATE, INPUTS, STATES = 5, 8, ("h0", "c0")
 
 
-def make(layer: Layer) -> Callable[..., tuple[Floats, Sequence[Floats]]]:
-    """Write a layer as a model, which takes lengths and states too, and make its session."""
+def make(layers: Sequence[Layer]) -> Callable[..., Sequence[Floats]]:
+    """Make a session for each layer."""
+    made = [_open_session(_model(layer)) for layer in layers]
+
+    def forward(x: Floats, states: Sequence[Sequence[Floats]]) -> Sequence[Floats]:
+        outputs = []
+        for layer, session, start in zip(layers, made, states, strict=True):
+            # A recurrent layer takes and gives (T, N, values), as its node does.
+            rows = x.swapaxes(0, 1) if layer.cells else x
+            feeds = {"x": np.ascontiguousarray(rows), **dict(zip(STATES, start, strict=False))}
+            (x,) = session.run(None, feeds)
+            x = x.swapaxes(0, 1) if layer.cells else x
+            outputs.append(x)
+        return outputs
+
+    return forward
+
+
+def _model(layer: Layer) -> bytes:
+    """Write a layer as a model; a recurrent one takes its initial states, and no transposes."""
     import onnx
 
+    if not name_of(layer):
+        raise Unsupported(f"{type(layer).__name__} is not built in {TITLE} here")
     file = BytesIO()
     try:
         save_network(file, Network(layer), ".onnx")
     except InputError as error:
         raise Unsupported(error.what) from error
+    if not layer.cells:
+        return file.getvalue()
     model = onnx.load_from_string(file.getvalue())
-    graph = model.graph
-    names = [f"start_{name}" for cell in layer.cells[:1] for name in cell.state_names]
-    for node in graph.node:
-        if node.op_type in ("RNN", "LSTM", "GRU"):
-            inputs = [*node.input, *[""] * (8 - len(node.input))]
-            inputs[FIRST_LENGTHS] = "lengths"
-            inputs[FIRST_LENGTHS + 1 : FIRST_LENGTHS + 1 + len(names)] = names
-            node.input[:] = inputs if inputs[-1] else inputs[: FIRST_LENGTHS + 1 + len(names)]
-            node.output[:] = [node.output[0], *(f"end_{name}" for name in names)]
-    value, kind = onnx.helper.make_tensor_value_info, onnx.TensorProto
-    if names:
-        graph.input.append(value("lengths", kind.INT32, ["N"]))
-        graph.input.extend(value(name, kind.FLOAT, ["D", "N", "H"]) for name in names)
-        graph.output.extend(value(f"end_{name}", kind.FLOAT, ["D", "N", "H"]) for name in names)
-        _drop_transposes(graph)
-    session = _session(model.SerializeToString())
-
-    def forward(
-        x: Floats, start: Sequence[Floats], lengths: Integers | None, _mask: object
-    ) -> tuple[Floats, Sequence[Floats]]:
-        rows = x.swapaxes(0, 1) if names else x
-        feeds = {"x": np.ascontiguousarray(rows), **dict(zip(names, start, strict=True))}
-        if names:
-            ends = np.full(len(x), x.shape[1]) if lengths is None else lengths
-            feeds["lengths"] = ends.astype(np.int32)
-        output, *finals = session.run(None, feeds)
-        return output.swapaxes(0, 1) if names else output, finals
-
-    return forward
-
-
-def _drop_transposes(graph: Any) -> None:
-    """Have a recurrent layer take and give (T, N, values), as its node does: no time goes there."""
+    graph, value = model.graph, onnx.helper.make_tensor_value_info
     first, *nodes, last = graph.node
     for node in nodes:
         node.input[:] = ["x" if name == first.output[0] else name for name in node.input]
         node.output[:] = [last.output[0] if name == last.input[0] else name for name in node.output]
+    names = STATES[: len(layer.cells[0].state_names)]
+    inputs = [*nodes[0].input, *[""] * (INPUTS - len(nodes[0].input))]
+    inputs[FIRST_STATE : FIRST_STATE + len(names)] = names
+    nodes[0].input[:] = inputs if inputs[-1] else inputs[: FIRST_STATE + len(names)]
     graph.node.remove(first)
     graph.node.remove(last)
+    graph.input.extend(value(name, onnx.TensorProto.FLOAT, ["D", "N", "H"]) for name in names)
     for each in (graph.input[0], graph.output[0]):
         n, t, *_ = each.type.tensor_type.shape.dim
         n.dim_param, t.dim_param = t.dim_param, n.dim_param
+    return bytes(model.SerializeToString())
 
 
 def open_file(path: str) -> Callable[..., Sequence[Floats]] | None:
     """Run an ONNX file; its other inputs are lengths, or initial states of 0."""
     if not path.lower().endswith(".onnx"):
         return None
-    session = _session(path)
+    session = _open_session(path)
     inputs = {each.name: each for each in session.get_inputs()}
     types = {
         name: np.dtype({"tensor(int64)": "i8", "tensor(int32)": "i4"}.get(each.type, "f4"))
         for name, each in inputs.items()
     }
 
-    def forward(x: Floats, lengths: Integers) -> Sequence[Floats]:
-        feeds: dict[str, Any] = dict.fromkeys(inputs, lengths)
+    def forward(x: Floats, N: int) -> Sequence[Floats]:
+        feeds: dict[str, Any] = dict.fromkeys(inputs, np.full(N, x.size // x.shape[-1] // N))
         for name in [name for name in inputs if types[name].kind == "f"]:
-            shape = [size if isinstance(size, int) else len(lengths) for size in inputs[name].shape]
+            shape = [size if isinstance(size, int) else N for size in inputs[name].shape]
             feeds[name] = np.zeros(shape)
         feeds[next(iter(inputs))] = x
         outputs: Sequence[Floats] = session.run(
@@ -97,7 +94,7 @@ def open_file(path: str) -> Callable[..., Sequence[Floats]] | None:
     return forward
 
 
-def _session(model: bytes | str) -> Any:
+def _open_session(model: bytes | str) -> Any:
     """Open a model; ONNX Runtime by itself runs a thread for each processor of the machine."""
     import onnxruntime
 

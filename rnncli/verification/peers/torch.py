@@ -1,88 +1,56 @@
-"""The network in PyTorch: ``torch.nn.RNN``, ``LSTM`` and ``GRU``, on the CPU."""
+"""The network in PyTorch, on the CPU: ``torch.nn.RNN``, ``LSTM``, ``GRU`` and ``Linear``."""
 
-import warnings
 import zipfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from rnncli.model.activations import ACTIVATIONS as KINDS
-from rnncli.model.activations import SIGMOID, TANH, Activation
-from rnncli.model.arrays import Floats, Integers
-from rnncli.model.cells import RNN
+from rnncli.model.arrays import Floats
+from rnncli.model.cells import GRU, LSTM, RNN
 from rnncli.model.cells.gates import ordered, two_biases
-from rnncli.model.layers import (
-    Dense,
-    Embedding,
-    Layer,
-    LayerNormalization,
-    Normalization,
-    Recurrent,
-)
-from rnncli.verification.peers import Unsupported, lacks, normalize, row_activation
+from rnncli.model.layers import Layer, Recurrent
+from rnncli.verification.peers import Unsupported
 
-TITLE, PRECISIONS, LACKS = "PyTorch", ("float32", "float64"), ("masks", "clip", "peepholes")
+TITLE, PRECISIONS = "PyTorch", ("float32", "float64")
 # Of our gates, the one at each place of its own.
-GATES = {"RNN": (0,), "LSTM": (0, 1, 2, 3), "GRU": (1, 0, 2)}
-# Settings that its gated cells have alone.
-FIXED: dict[str, Any] = {
-    "recurrent_activation": SIGMOID,
-    "activation": TANH,
-    "output_activation": TANH,
-    "reset": "after",
-}
-# Of layers without state: modules, which take the parameters or these arguments.
-FUNCTIONS = {name: kind.torch for name, kind in KINDS.items() if kind.torch} | {
-    "gelu_tanh": "GELU",
-    "softmax": "Softmax",
-    "log_softmax": "LogSoftmax",
-}
-ARGUMENTS: dict[str, dict[str, Any]] = {
-    "gelu_tanh": {"approximate": "tanh"},
-    "softmax": {"dim": -1},
-    "log_softmax": {"dim": -1},
+GATES = {RNN: (0,), LSTM: (0, 1, 2, 3), GRU: (1, 0, 2)}
+HEADS = ("linear", "tanh", "relu", "sigmoid", "softmax", "log_softmax")
+CELL = {"activation": ("tanh",), "recurrent_activation": ("sigmoid",), "reset": ("after",)}
+CELL |= {"output_activation": ("tanh",), "clip": ("inf",), "merge": ("concat",)}
+SETTINGS: dict[str, Mapping[str, Sequence[str]]] = {
+    "RNN": CELL | {"activation": ("tanh", "relu")},
+    "LSTM": CELL,
+    "GRU": CELL,
+    "Dense": {"activation": HEADS},
 }
 
 
-def make(layer: Layer) -> Callable[..., tuple[Floats, Sequence[Floats]]]:
-    """Make a layer.
+def make(layers: Sequence[Layer]) -> Callable[..., Sequence[Floats]]:
+    """Make the layers.
 
     PyTorch has no backward layer: a forward one takes each sequence turned around. ``b_h`` becomes
     ``bias_ih``, and ``bias_hh`` is zero but for the ``b_n`` of a GRU.
     """
-    made: Any = _module(layer) if isinstance(layer, Recurrent) else _stateless(layer)
     import torch
-    from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
-    def turn(x: Any, lengths: Any) -> Any:
-        """Turn each sequence around; what lies beyond its end stays there."""
-        t = torch.arange(x.shape[1]).expand(x.shape[:2])  # (N, T)
-        ends = torch.full(x.shape[:1], x.shape[1]) if lengths is None else lengths
-        source = torch.where(t < ends[:, None], ends[:, None] - 1 - t, t)
-        return x.gather(1, source[..., None].expand(x.shape))
+    made = [_recurrent(each) if isinstance(each, Recurrent) else _dense(each) for each in layers]
 
-    def forward(
-        x: Floats, start: Sequence[Floats], lengths: Integers | None, _mask: object
-    ) -> tuple[Floats, Sequence[Floats]]:
-        with torch.inference_mode(), warnings.catch_warnings():
-            warnings.filterwarnings("ignore", "LSTM with projections is not supported with oneDNN")
-            h, ends = _tensor(x), None if lengths is None else _tensor(lengths, "int64")
-            if not isinstance(layer, Recurrent):
-                return made(h).numpy(), []
-            backward = layer.direction == "backward"
-            h = turn(h, ends) if backward else h
-            states = tuple(map(_tensor, start))
-            state = states[0] if len(states) == 1 else states
-            if ends is None:
-                h, final = made(h, state)
-            else:
-                packed = pack_padded_sequence(h, ends, batch_first=True, enforce_sorted=False)
-                packed, final = made(packed, state)
-                h, _ = pad_packed_sequence(packed, batch_first=True, total_length=x.shape[1])
-            h = turn(h, ends) if backward else h
-            return h.numpy(), [each.numpy() for each in ([final] if len(states) == 1 else final)]
+    def forward(x: Floats, states: Sequence[Sequence[Floats]]) -> Sequence[Floats]:
+        outputs, h = [], _tensor(x)
+        with torch.inference_mode():
+            for layer, module, start in zip(layers, made, states, strict=True):
+                if layer.cells:
+                    backward = layer.directions == ("backward",)
+                    state = tuple(map(_tensor, start))
+                    h = h.flip(1) if backward else h
+                    h, _ = module(h, state[0] if len(state) == 1 else state)
+                    h = h.flip(1) if backward else h
+                else:
+                    h = module(h)
+                outputs.append(h.numpy())
+        return outputs
 
     return forward
 
@@ -99,7 +67,7 @@ def open_file(path: str) -> Callable[..., Sequence[Floats]] | None:
         raise Unsupported("a pickle, which may run any code, is not loaded")
     module = torch.jit.load(path, map_location="cpu").eval()
 
-    def forward(x: Floats, _lengths: Integers) -> Sequence[Floats]:
+    def forward(x: Floats, _: int) -> Sequence[Floats]:
         with torch.inference_mode():
             left, outputs = [module(_tensor(x, "int64" if x.dtype.kind == "i" else "float32"))], []
             while left:
@@ -113,70 +81,35 @@ def open_file(path: str) -> Callable[..., Sequence[Floats]] | None:
     return forward
 
 
-def _check(layer: Recurrent) -> None:
-    """Raise `Unsupported` if PyTorch lacks what a layer and its cells have."""
-    if layer.direction == "bidirectional" and layer.merge != "concat":
-        raise lacks(TITLE, f"merge {layer.merge}")
-    for cell in layer.cells:
-        title, function = f"{TITLE}'s nn.{type(cell).__name__}", cell.settings["activation"]
-        for name, fixed in FIXED.items() if not isinstance(cell, RNN) else ():
-            if cell.settings.get(name, fixed) != fixed:
-                raise lacks(title, f"{name} {cell.settings[name]}", (str(fixed),))
-        if function.name not in ("tanh", "relu"):
-            raise lacks(title, f"activation {function}", ("tanh", "relu"))
-        if function != layer.cells[0].settings["activation"]:
-            raise Unsupported(f"{title} has one activation for both directions of a layer")
-        if cell.weights.W_hr is not None and cell.state_sizes[0] >= cell.hidden_size:
-            raise lacks(title, "projection to as many values or more")
-
-
-def _stateless(layer: Layer) -> Callable[[Any], Any]:
-    name, parameters = activation = row_activation(layer) or Activation("linear")
-    if name not in FUNCTIONS:
-        raise lacks(TITLE, f"activation {activation}", FUNCTIONS)
+def _dense(layer: Layer) -> Callable[[Any], Any]:
     import torch
 
-    functional, f = torch.nn.functional, getattr(torch.nn, FUNCTIONS[name])
-    f = f(*parameters, **ARGUMENTS.get(name, {}))
-    arrays = {name: _tensor(array) for name, array in layer.arrays.items()}
-    if isinstance(layer, Normalization):
-        return lambda x: normalize(x, **arrays)
-    if isinstance(layer, Embedding):
-        return lambda x: functional.embedding(x[..., 0].long(), arrays["W"])
-    if isinstance(layer, LayerNormalization):
-        size, shift = (layer.input_size,), arrays.get("shift")
-        return lambda x: functional.layer_norm(x, size, arrays["factor"], shift, layer.epsilon)
-    if isinstance(layer, Dense):
-        return lambda x: f(functional.linear(x, arrays["W"].T, arrays["b"]))
-    return f  # type: ignore[no-any-return]
+    name, W, b = str(layer.settings["activation"]), *map(_tensor, layer.arrays.values())
+    options = {"dim": -1} if "softmax" in name else {}
+    f = (lambda a: a) if name == "linear" else getattr(torch, name)
+    return lambda x: f(torch.nn.functional.linear(x, W.T, b), **options)
 
 
-def _module(layer: Recurrent) -> Any:
-    _check(layer)
+def _recurrent(layer: Recurrent) -> Any:
     import torch
 
-    first, kind = layer.cells[0], type(layer.cells[0]).__name__
-    options: dict[str, Any] = {}
-    if isinstance(first, RNN):
-        options["nonlinearity"] = first.activation.name
-    elif first.weights.W_hr is not None:
-        options["proj_size"] = first.state_sizes[0]
-    with torch.random.fork_rng(devices=[]):  # the module draws weights that are not kept
-        rnn = getattr(torch.nn, kind)(
-            layer.input_size,
-            layer.hidden_size,
-            batch_first=True,
-            bidirectional=layer.direction == "bidirectional",
-            dtype=getattr(torch, first.weights.W_xh.dtype.name),
-            **options,
-        )
+    first, *others = layer.cells
+    options = {"nonlinearity": first.activation.name} if isinstance(first, RNN) else {}
+    if others and first.settings != others[0].settings:
+        raise Unsupported(f"{TITLE} has one activation for both directions of a layer")
+    rnn = getattr(torch.nn, type(first).__name__)(
+        layer.input_size,
+        layer.hidden_size,
+        batch_first=True,
+        bidirectional=len(layer.cells) > 1,
+        dtype=getattr(torch, first.weights.W_xh.dtype.name),
+        **options,
+    )
     parameters = iter(rnn.parameters())
     with torch.no_grad():
         for weights in (cell.weights for cell in layer.cells):
-            arrays = [weights.W_xh, weights.W_hh, *two_biases(weights)]
-            arrays = [ordered(array, GATES[kind]).T for array in arrays]
-            for array in arrays if weights.W_hr is None else [*arrays, weights.W_hr.T]:
-                next(parameters).copy_(_tensor(array))
+            for array in (weights.W_xh, weights.W_hh, *two_biases(weights)):
+                next(parameters).copy_(_tensor(ordered(array, GATES[type(first)]).T))
     return rnn
 
 
