@@ -10,9 +10,8 @@ from typing import Any, NamedTuple
 import click
 from click.exceptions import Exit
 
-from rnncli.bench.candidates import find_candidates
 from rnncli.bench.cases import SIZES
-from rnncli.bench.race import race
+from rnncli.bench.race import find_candidates, race
 from rnncli.bench.report import write_machine, write_table
 from rnncli.cli.command import Command
 from rnncli.cli.errors import RUN_FAILED, with_options

@@ -93,20 +93,28 @@ def _run(
     ends = np.full(N, T) if lengths is None else lengths
     if not T or (ends < 1).any():
         raise Unsupported(f"{title} runs no sequence without steps")
+    if (ends == T).all():
+        return [*forward(np.asarray(x, precision), _states(network, h0, precision))]
     outputs = [np.zeros((N, T, layer.output_size), precision) for layer in network.layers]
     # What lies beyond an end reaches a backward layer alone.
     groups = ends if network.needs_whole_sequences else np.full(N, T)
     for end in np.unique(groups):
         some = groups == end
-        states = []
-        for slices in network.state_slices:  # where the cells have them, a name each
-            arrays = [[h0[some, place] for place in each] for each in zip(*slices, strict=True)]
-            states.append([np.stack(each).astype(precision) for each in arrays])
+        states = _states(network, h0[some], precision)
         given = forward(np.asarray(x[some, :end], precision), states)
         for output, rows in zip(outputs, given, strict=True):
             output[some, :end] = rows
     running = (np.arange(T) < ends[:, None])[..., None]
     return [np.where(running, output, 0) for output in outputs]
+
+
+def _states(network: Network, h0: Floats, precision: str) -> list[list[Floats]]:
+    """Arrange the states of each layer, (D, N, size) for each name."""
+    return [
+        [np.stack([h0[:, place] for place in each]).astype(precision) for each in names]
+        for slices in network.state_slices
+        for names in [zip(*slices, strict=True)]
+    ]
 
 
 def _check(peer: Any, layer: Layer) -> None:
