@@ -9,7 +9,8 @@ A network comes from a seed or from a file, and runs over arrays:
 
 `run` takes whole sequences, `stream` takes blocks of rows as they come and
 carries the states between them, `score` takes files or a table. `load` and
-`save` read and write weight files. A `Network` is a stack of layers; a
+`save` read and write weight files. `explain` shows how a step came about, `verify`
+whether the numbers are right. A `Network` is a stack of layers; a
 `Recurrent` layer has one cell, `RNN`, `LSTM` or `GRU`, or one for each
 direction. `Dense`, `Embedding`, `LayerNormalization`, `Masking`,
 `Normalization` and `Pointwise` are layers without state, below and above it.
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
     from rnncli.engine.run import run as run
     from rnncli.engine.stream import Carried as Carried
     from rnncli.engine.stream import stream as stream
+    from rnncli.explanation.explain import explain as explain
     from rnncli.model.activations import activation as activation
     from rnncli.model.cells import GRU as GRU
     from rnncli.model.cells import LSTM as LSTM
@@ -43,6 +45,7 @@ if TYPE_CHECKING:
     from rnncli.model.network import Network as Network
     from rnncli.model.seeds import seeded as seeded
     from rnncli.pipeline import score as score
+    from rnncli.verification.verify import verify as verify
 
 __version__ = "0.1.0"
 
@@ -65,11 +68,13 @@ _MODULES = {
     "Weights": "model.cells",
     "activation": "model.activations",
     "batch": "cli.library",
+    "explain": "explanation.explain",
     "load": "model.formats",
     "run": "engine.run",
     "score": "pipeline",
     "seeded": "model.seeds",
     "stream": "engine.stream",
+    "verify": "verification.verify",
 }
 __all__ = ["__version__", "save", *_MODULES]
 

@@ -120,15 +120,14 @@ def verify(precision: str, unroll: str, json: bool, **given: Any) -> None:
     """
     wanted, own = picked(NetworkOptions, given), picked(ComparisonOptions, given)
     reading = picked(Options, given | {"precision": precision})
-    if reading.seq is None and not reading.files and wanted == NetworkOptions():
-        starting = {"h0": reading.h0, "c0": reading.c0}
-        for name, value in (own._asdict() | starting).items():
-            if value not in (None, False, ()):
-                option = with_options(f"`{name}`")
-                raise click.UsageError(f"{option}: give an input and a network to compare")
-        document = judge_notebook(unroll)
-    else:
+    if reading.seq is not None or reading.files or wanted != NetworkOptions():
         document = _compare(reading, wanted, own, unroll)
+    else:
+        starting = {"h0": reading.h0, "c0": reading.c0}
+        for name in [n for n, value in (own._asdict() | starting).items() if value]:
+            option = with_options(f"`{name}`")
+            raise click.UsageError(f"{option}: give an input and a network to compare")
+        document = judge_notebook(unroll)
     for each in document["results"][own.expected is not None :] + document.get("explanations", []):
         each["name"] = with_options(each["name"])
     if "hint" in document:

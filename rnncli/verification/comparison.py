@@ -117,9 +117,9 @@ class Comparison:
             "first": first,
             "steps": int(compared.any(axis=2).sum(axis=1).max()),
             "judged": share,
+            "worst": sorted(worst, key=lambda each: -each["times"])[:WORST],
             "values": sum(int(rows.sum()) * times.shape[2] for *_, times in shown),
             "wrong": sum(int((times > 1).sum()) for *_, times in shown),
-            "worst": sorted(worst, key=lambda each: -each["times"])[:WORST],
             "where": in_words(case, shown[-1][-1] > 1),
         }
         of_ours = bool(first) and (own and steps if firsts else True)

@@ -15,10 +15,7 @@ STYLES = {"equal": "bold green", "different": "bold red", "not compared": "bold 
 
 
 def write_table(
-    out: TextIO,
-    document: dict[str, Any],
-    expected: bool = False,
-    worded: Callable[[str], str] = str,
+    out: TextIO, document: dict[str, Any], expected: bool, worded: Callable[[str], str]
 ) -> None:
     """Write the verdict, the cause and the worst values, then a row for each result.
 
@@ -26,34 +23,21 @@ def write_table(
     backticks as the user knows them, in the legend.
     """
     results, verdict = document["results"], document["verdict"]
-    differing = _differing(results)
-    sentence = f"{verdict.upper()}: {_sentence(document, expected, differing)}"
-    write_text(out, sentence, STYLES[verdict])
+    wrong = [each for each in results if each["verdict"] == "different"]
+    wrong = [each for each in wrong if each.get("own")] or wrong  # by these our own run is wrong
+    write_text(out, f"{verdict.upper()}: {_sentence(document, expected, wrong)}", STYLES[verdict])
     if expected and results[0]["verdict"] == "not compared":
         write_text(out, f"{results[0]['note']}.")
-    if differing and differing[0].get("own"):
+    if wrong and wrong[0].get("own"):
         write_text(out, "rnn's own run is wrong; so nothing equals it.", "bold")
-    causes = document.get("explanations", [])
-    for cause, left in (each.values() for each in causes):
-        within = f" With it, equal within {left:.2g}." if left else " With it, equal to the bit."
-        begin = "Cause" if cause == causes[0]["name"] else "Or"
-        write_text(out, f"{begin}: {cause}.{within * isfinite(left)}", "bold")
-    if "explanations" in document and not causes:
-        write_text(out, "No cause that rnn knows reproduces it.")
-    if "hint" in document:
-        write_text(out, f"Save the states too: {document['hint']}.")
-    if differing and differing[0]["worst"]:
+    _write_causes(out, document)
+    if wrong and wrong[0]["worst"]:
         out.write("\n")
-        _draw_worst(out, differing[0]["worst"])
+        _draw_worst(out, wrong[0]["worst"])
     out.write("\n")
-    others = results[1:] if expected else results
-    compared = [each for each in others if each["verdict"] != "not compared"]
-    noted = [each for each in others if each.get("note")]
-    if expected and compared and all(each["verdict"] == "equal" for each in compared):
-        libraries = [each for each in compared if "version" in each]
-        names = ", ".join(["a float64 loop", *map(_name, libraries)])
-        ways = len(compared) - len(libraries) - 1
-        write_text(out, f"rnn itself agrees with {names} and {ways} other ways to compute.")
+    noted = [each for each in results[int(expected) :] if each.get("note")]
+    if expected and (agreed := _agreed(results[1:])):
+        write_text(out, agreed)
         noted = [each for each in noted if "version" in each]
     else:
         _draw_results(out, document, worded)
@@ -64,13 +48,31 @@ def write_table(
         write_text(out, f"{_label(each)}: {share}; rounding alone may drive the others anywhere.")
 
 
-def _differing(results: Sequence[Result]) -> list[Result]:
-    """Choose what differs; where our own run is wrong, that by which it is known."""
-    found = [each for each in results if each["verdict"] == "different"]
-    return [each for each in found if each.get("own")] or found
+def _write_causes(out: TextIO, document: dict[str, Any]) -> None:
+    """Write what reproduces a file that differs."""
+    begin = "Cause"
+    for cause, left in (each.values() for each in document.get("explanations", [])):
+        within = f" With it, equal within {left:.2g}." if left else " With it, equal to the bit."
+        write_text(out, f"{begin}: {cause}.{within * isfinite(left)}", "bold")
+        begin = "Or"
+    if document.get("explanations") == []:
+        write_text(out, "No cause that rnn knows reproduces it.")
+    if "hint" in document:
+        write_text(out, f"Save the states too: {document['hint']}.")
 
 
-def _sentence(document: dict[str, Any], expected: bool, differing: Sequence[Result]) -> str:
+def _agreed(others: Sequence[Result]) -> str:
+    """Say with what else our own run agrees, if with all."""
+    compared = [each for each in others if each["verdict"] != "not compared"]
+    libraries = [each for each in compared if "version" in each]
+    if not compared or any(each["verdict"] != "equal" for each in compared):
+        return ""
+    names = ", ".join(["a float64 loop", *map(_name, libraries)])
+    ways = len(compared) - len(libraries) - 1
+    return f"rnn itself agrees with {names} and {ways} other ways to compute."
+
+
+def _sentence(document: dict[str, Any], expected: bool, wrong: Sequence[Result]) -> str:
     """Say what was compared, and how much of it differs."""
     results = document["results"]
     compared = [each for each in results if each["verdict"] != "not compared"]
@@ -85,13 +87,13 @@ def _sentence(document: dict[str, Any], expected: bool, differing: Sequence[Resu
         alike = len({each["values"] for each in compared}) == 1  # some may give more rows
         of = f" of {amount} each" if alike else ""
         return f"{len(compared)} results{of} are what rnn computes, {within}."
-    names = ", ".join(map(_name, differing or results[: int(expected)])) or "nothing"
-    if not differing:
+    names = ", ".join(map(_name, wrong or results[: int(expected)])) or "nothing"
+    if not wrong:
         return names
-    wrong, values = differing[0]["wrong"], differing[0]["values"]
-    share = "100%" if wrong == values else f"{min(100 * wrong / (values or 1), 99.9):.3g}%"
-    amount = f"{wrong:,} of {values:,} values ({share})"
-    return ", ".join(filter(None, [names, amount, differing[0]["where"]])) + "."
+    count, values = wrong[0]["wrong"], wrong[0]["values"]
+    share = "100%" if count == values else f"{min(100 * count / (values or 1), 99.9):.3g}%"
+    amount = f"{count:,} of {values:,} values ({share})"
+    return ", ".join(filter(None, [names, amount, wrong[0]["where"]])) + "."
 
 
 def _draw_worst(out: TextIO, worst: Sequence[Result]) -> None:
