@@ -323,14 +323,11 @@ MISTAKES: dict[str, Port] = {
     "the backward direction not reversed": Port(
         BOTH, lambda x: np.hstack([output(Network(cell), x) for cell in SUM])
     ),
-    "--merge sum": wrong(Network(both(*SUM, merge="ave")), both(*SUM, merge="sum")),
-    "--merge ave": wrong(Network(both(*SUM, merge="mul")), both(*SUM, merge="ave")),
     # Order
     "the input reversed in time": fed(ONE, lambda x: x[::-1]),
     "the rows of the output reversed in time": rows(ONE, lambda h: h[::-1]),
     "the rows of the output reversed in time, both": rows(BOTH, lambda h: h[::-1]),
     "rows one step late: row t holds h_{t-1}": rows(ONE, late),
-    "rows one step late: row t holds h_{t-1}, h_T first": rows(ONE, lambda h: np.roll(h, 1, 0)),
     "rows one step early: row t holds h_{t+1}": rows(BOTH, early),
     "rows one step early: row t holds h_{t+1}, the last twice": rows(
         ONE, lambda h: np.concatenate([h[1:], h[-1:]])
@@ -472,6 +469,8 @@ UNNAMED: dict[str, Port] = {
     "ones": rows(ONE, np.ones_like),
     "other weights": wrong(ONE, rnn()),
     "other weights of a GRU": wrong(G, gru()),
+    "another merge": wrong(Network(both(*SUM, merge="mul")), both(*SUM, merge="ave")),
+    "rows late in a ring": rows(ONE, lambda h: np.roll(h, 1, 0)),
     "relu below a head": layers(HEADED, HEADED.layers[0], Pointwise("relu", H), HEAD),
     "halves exchanged in every layer": Port(
         FOUR, lambda x: halves(output(Network(FOUR.layers[1]), halves(below(FOUR, x))))

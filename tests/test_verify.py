@@ -356,7 +356,7 @@ def test_the_numbers_that_the_notebook_printed_are_checked(
     printed = np.array(PRINTED)
     printed[2, 1] += wrong
     monkeypatch.setattr("rnncli.verification.verify.PRINTED", printed)
-    (result,) = verified(code=int(wrong > 0))["results"]
+    result = first_of(verified(code=int(wrong > 0)))
     assert (result["verdict"], result["values"]) == ("different" if wrong else "equal", 24)
 
 
@@ -410,9 +410,9 @@ def test_verify_takes_the_row_of_a_model_and_refuses_other_shapes() -> None:
     last = rnncli.run(Network(*network.layers, last="step"), x).y_n
     causes = rnncli.verify(network, x, last)["explanations"]
     assert [each["name"][:21] for each in causes] == ["the last output alone"]
-    for given, expected in (((4, 2), None), ((4,), None), ((2, 4, 1), np.ones((3, 2)))):
+    for shape, expected in (((4, 2), None), ((4,), None), ((2, 4, 1), np.ones((3, 2)))):
         with pytest.raises(ValueError, match="expected shape"):
-            rnncli.verify(network, np.ones(given), expected)
+            rnncli.verify(network, np.ones(shape), expected)
     with pytest.raises(ValueError, match="overflow"):
         rnncli.verify(rnncli.seeded(1, 2, activation="affine:1e30,0"), [[1e30], [1], [1]])
 

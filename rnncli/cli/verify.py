@@ -130,13 +130,11 @@ def verify(precision: str, unroll: str, json: bool, **given: Any) -> None:
         document = judge_notebook(unroll)
     for each in document["results"][own.expected is not None :] + document.get("explanations", []):
         each["name"] = with_options(each["name"])
-    if "hint" in document:
-        document["hint"] = with_options(document["hint"])
     with destination(None) as out:
         if json:
             write_json(out, document)
         else:
-            write_table(out, document, own.expected is not None, with_options)
+            write_table(out, document, with_options)
     if all(result["verdict"] == "not compared" for result in document["results"]):
         raise ValueError("nothing was compared")
     if not document["equal"]:

@@ -21,6 +21,8 @@ from rnncli.verification.whole import Bounds, whole_run_bounds
 
 # What a document has of a comparison: see `rnncli.verify`.
 Result: TypeAlias = dict[str, Any]
+# The result that stands first, or behind that of another program.
+LOOP = "float64 loop"
 # Whole runs are equal if so many of their values can be judged, and are.
 ENOUGH = 0.9
 WORST = 5

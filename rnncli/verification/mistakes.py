@@ -226,13 +226,6 @@ NETWORK: dict[str, Change] = {
 # In layers and directions
 
 
-def _merged(merge: str, layer: Recurrent) -> Recurrent | None:
-    """Merge in another way that leaves as many values."""
-    if len(layer.cells) == 1 or layer.merge in ("concat", merge):
-        return None
-    return Recurrent(*layer.cells, direction=layer.direction, merge=merge)
-
-
 def _exchanged(layer: Recurrent) -> Recurrent | None:
     return Recurrent(*layer.cells[::-1], **layer.settings) if len(layer.cells) > 1 else None
 
@@ -250,7 +243,6 @@ def _not_reversed(layer: Recurrent) -> Recurrent | None:
 
 
 LAYERS: dict[str, Callable[[Recurrent], Recurrent | None]] = {
-    **{f"`merge` {merge}": partial(_merged, merge) for merge in ("sum", "ave", "mul")},
     "weights of the two directions exchanged": _exchanged,
     "the backward direction not reversed": _not_reversed,
 }
@@ -312,9 +304,7 @@ def _halves_exchanged(case: Case, theirs: Floats) -> Iterator[Tried]:
 
 
 def _reversed(case: Case, rows: Floats) -> Floats:
-    """Turn every sequence around, (N, T, K); another shape stays as it is."""
-    if rows.shape[:2] != case.x.shape[:2]:
-        return rows
+    """Turn every sequence around, (N, T, K)."""
     turned = rows.copy()
     for n, length in enumerate(case.lengths):
         turned[n, :length] = rows[n, :length][::-1]
@@ -323,43 +313,37 @@ def _reversed(case: Case, rows: Floats) -> Floats:
 
 def _time_reversed(case: Case, theirs: Floats) -> Iterator[Tried]:
     """Reverse the input or the output; a backward state may be in the order of its steps."""
-    layers = case.network.layers
+    layers, of_steps = case.network.layers, "backward states in processing order"
     yield "the input reversed in time", case._replace(x=_reversed(case, case.x)), theirs
-    if any("forward" in layer.directions for layer in layers):
-        yield "the rows of the output reversed in time", case, _reversed(case, theirs)
-    elif len(layers) == 1:
-        yield "backward states in processing order", case, _reversed(case, theirs)
+    if case.network.last:
+        return
+    backward = all(layer.directions == ("backward",) for layer in layers)
+    name = of_steps if backward else "the rows of the output reversed in time"
+    yield name, case, _reversed(case, theirs)
     if concatenates(layers[-1]):
-        forward, backward = cell_outputs(layers[-1], theirs)
-        turned = np.concatenate([forward, _reversed(case, backward)], axis=2)
-        yield "backward states in processing order", case, turned
+        forward, other = cell_outputs(layers[-1], theirs)
+        yield of_steps, case, np.concatenate([forward, _reversed(case, other)], axis=2)
 
 
 def _rows_shifted(case: Case, theirs: Floats) -> Iterator[Tried]:
     """Shift the rows: row t holds the state before step t, or the one after step t + 1.
 
-    The row left over is the state that is missing (all are turned in a
-    ring), or holds nothing: zeros, the initial state, or its neighbour
-    again. Then the missing state is taken from our own run.
+    The row left over holds nothing: zeros, the initial state, or its neighbour again. The missing
+    state is taken from our own run.
     """
     if theirs.shape[:2] != case.x.shape[:2] or not (case.lengths > 1).all():
         return
     ours, n = case.outputs()[-1], np.arange(len(theirs))
     first, last = np.zeros_like(n), case.lengths - 1
-    for name, by, odd, neighbour, missing in (
+    for name, by, left, neighbour, missing in (
         ("rows one step late: row t holds h_{t-1}", -1, first, first + 1, last),
         ("rows one step early: row t holds h_{t+1}", 1, last, last - 1, first),
     ):
-        shifted = theirs.copy()
-        for row, length in zip(shifted, case.lengths, strict=True):
-            row[:length] = np.roll(row[:length], by, axis=0)
-        yield name, case, shifted
-        left_over = theirs[n, odd]
-        nothing = (np.zeros_like(left_over), case.h0, theirs[n, neighbour])
-        if any(np.array_equal(left_over, each) for each in nothing):
-            filled = shifted.copy()
-            filled[n, missing] = ours[n, missing]
-            yield name, case, filled
+        nothing = (0 * theirs[n, left], case.h0, theirs[n, neighbour])
+        if any(np.array_equal(theirs[n, left], each) for each in nothing):
+            shifted = np.roll(theirs, by, axis=1)
+            shifted[n, missing] = ours[n, missing]
+            yield name, case, shifted
 
 
 def _features_permuted(case: Case, theirs: Floats) -> Iterator[Tried]:

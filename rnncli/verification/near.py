@@ -1,6 +1,7 @@
 """Numbers with error bounds, by the functions of the reference, and layers without state in them.
 
-A new layer without state is one more entry in `ROWS`.
+A layer without state that is no entry in `ROWS` is judged by itself, in float64 and in its
+precision.
 """
 
 from collections.abc import Callable
@@ -83,17 +84,9 @@ def _activated(layer: layers.Dense | layers.Pointwise, a: Near) -> Near:
     return a.of(value, off + 2 * a.eps * np.abs(value))
 
 
-def _embedding(layer: layers.Embedding, x: Near) -> Near:
-    return _in_dtype(layer.W.take(x.value[:, 0].astype(int), axis=0), x)
-
-
 def _masking(layer: layers.Masking, x: Near) -> Near:
-    narrow = x.value.astype(PRECISIONS[x.precision].dtype)
-    return _in_dtype(np.where(layer.masked(narrow)[:, None], 0, x.value), x)
-
-
-def _in_dtype(values: Floats, x: Near) -> Near:
-    return held(values.astype(PRECISIONS[x.precision].dtype), x.precision)
+    masked = layer.masked(x.value.astype(PRECISIONS[x.precision].dtype))[:, None]
+    return held(np.where(masked, 0, x.value), x.precision)
 
 
 def _normalization(layer: layers.Normalization, x: Near) -> Near:
@@ -108,35 +101,10 @@ def _normalization(layer: layers.Normalization, x: Near) -> Near:
     return x.of(factor * (x.value - center) / scale + shift, 4 * x.eps * terms)
 
 
-def _layer_normalization(layer: layers.LayerNormalization, x: Near) -> Near:
-    """Compute ``factor * (x - m) / s + shift``, for the mean m and the root s of the variance.
-
-    With e for ``(I + 4) eps``::
-
-        dm = e mean(|x|),  ds / s = 1 / sqrt(1 - 2 e mean(x^2) / s^2) - 1
-
-    since some programs have ``mean(x^2) - m^2`` for the variance; and a few
-    roundings of each term.
-    """
-    rows, I = x.value, x.value.shape[1]
-    factor, shift = layer.factor, layer.arrays.get("shift", 0.0)
-    mean, size, square = (a.sum(axis=1)[:, None] / I for a in (rows, np.abs(rows), rows * rows))
-    apart, e = rows - mean, (I + 4) * x.eps
-    variance = (apart * apart).sum(axis=1)[:, None] / I + layer.epsilon
-    value = factor * (apart / np.sqrt(variance)) + shift
-    with np.errstate(divide="ignore", invalid="ignore"):
-        scale = 1 / np.sqrt(np.maximum(variance - 2 * e * square, 0))
-        moved = e * size + 4 * x.eps * (np.abs(rows) + np.abs(mean))
-        off = moved * scale + np.abs(apart) * (scale - 1 / np.sqrt(variance))
-    return x.of(value, np.abs(factor) * off + 4 * x.eps * (np.abs(value) + np.abs(shift)))
-
-
 # rows(layer, x): the rows (k, O) of a layer without state from rows (k, I), by its class.
 ROWS: dict[type[layers.Layer], Callable[..., Near]] = {
     layers.Dense: _dense,
-    layers.Embedding: _embedding,
     layers.Normalization: _normalization,
-    layers.LayerNormalization: _layer_normalization,
     layers.Pointwise: _activated,
     layers.Masking: _masking,
 }

@@ -7,22 +7,20 @@ from itertools import groupby
 from math import isfinite
 from typing import Any, TextIO
 
-from rnncli.verification.comparison import Result
+from rnncli.verification.comparison import LOOP, Result
 from rnncli.writers.grid import Column, draw, write_text
 from rnncli.writers.model import model_line
 
 STYLES = {"equal": "bold green", "different": "bold red", "not compared": "bold yellow"}
 
 
-def write_table(
-    out: TextIO, document: dict[str, Any], expected: bool, worded: Callable[[str], str]
-) -> None:
+def write_table(out: TextIO, document: dict[str, Any], worded: Callable[[str], str]) -> None:
     """Write the verdict, the cause and the worst values, then a row for each result.
 
-    The first result is that of a file if it was `expected`. `worded` shows parameters between
-    backticks as the user knows them, in the legend.
+    `worded` shows parameters between backticks as the user knows them.
     """
     results, verdict = document["results"], document["verdict"]
+    expected = results[0]["name"] != LOOP  # what another program computed stands first
     wrong = [each for each in results if each["verdict"] == "different"]
     wrong = [each for each in wrong if each.get("own")] or wrong  # by these our own run is wrong
     write_text(out, f"{verdict.upper()}: {_sentence(document, expected, wrong)}", STYLES[verdict])
@@ -30,7 +28,7 @@ def write_table(
         write_text(out, f"{results[0]['note']}.")
     if wrong and wrong[0].get("own"):
         write_text(out, "rnn's own run is wrong; so nothing equals it.", "bold")
-    _write_causes(out, document)
+    _write_causes(out, document, worded)
     if wrong and wrong[0]["worst"]:
         out.write("\n")
         _draw_worst(out, wrong[0]["worst"])
@@ -48,7 +46,7 @@ def write_table(
         write_text(out, f"{_label(each)}: {share}; rounding alone may drive the others anywhere.")
 
 
-def _write_causes(out: TextIO, document: dict[str, Any]) -> None:
+def _write_causes(out: TextIO, document: dict[str, Any], worded: Callable[[str], str]) -> None:
     """Write what reproduces a file that differs."""
     begin = "Cause"
     for cause, left in (each.values() for each in document.get("explanations", [])):
@@ -58,7 +56,7 @@ def _write_causes(out: TextIO, document: dict[str, Any]) -> None:
     if document.get("explanations") == []:
         write_text(out, "No cause that rnn knows reproduces it.")
     if "hint" in document:
-        write_text(out, f"Save the states too: {document['hint']}.")
+        write_text(out, worded(f"Save the states too: {document['hint']}."))
 
 
 def _agreed(others: Sequence[Result]) -> str:

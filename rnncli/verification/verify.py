@@ -20,7 +20,7 @@ from rnncli.model.network import Network
 from rnncli.model.seeds import seeded
 from rnncli.verification import peers, reference
 from rnncli.verification.case import Case
-from rnncli.verification.comparison import Comparison, Result, Tolerance, not_compared
+from rnncli.verification.comparison import LOOP, Comparison, Result, Tolerance, not_compared
 from rnncli.verification.diagnosis import find_causes
 from rnncli.writers.model import describe
 
@@ -181,20 +181,12 @@ def judge(
 
 
 def judge_notebook(unroll: str) -> dict[str, Any]:
-    """Compare a run of the notebook's network on its input with the printed states."""
-    x = np.arange(1, 7, dtype=np.float32)[None, :, None]
-    network = seeded(1, 4, 1, "tensorflow")
+    """Compare runs of the notebook's network on its input with the printed states."""
+    network, x = seeded(1, 4, 1, "tensorflow"), np.arange(1, 7, dtype=np.float32)[None, :, None]
     case = Case(network, x, np.zeros((1, 4), np.float32), np.array([6]), "tf32")
-    printed = np.array([PRINTED], np.float32)
-    result = Comparison.of_run(case, unroll).judge("the notebook's states", printed)
     model = describe(network, {"init": "tensorflow", "seed": 1}, __version__)
-    return {
-        "equal": result["verdict"] == "equal",
-        "verdict": result["verdict"],
-        "model": model | {"precision": "tf32", "unroll": unroll},
-        "rule": "step error",
-        "results": [result],
-    }
+    printed = ("the notebook's states", np.array([PRINTED], np.float32))
+    return judge(case, unroll, model | {"precision": "tf32"}, expected=printed)
 
 
 def _raise_overflow(case: Case, unroll: str) -> None:
@@ -213,7 +205,7 @@ def with_reference(comparison: Comparison) -> Result:
     on. A step is judged by the equation of its cell, so the steps of the loop,
     which has equations of its own, are judged too.
     """
-    case, name = (comparison.row or comparison).case, "float64 loop"
+    case, name = (comparison.row or comparison).case, LOOP
     exact, ends = [np.zeros(rows.shape) for rows in comparison.layers], list[Any]()
     try:
         network = case.network_as_run()
