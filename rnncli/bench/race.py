@@ -112,7 +112,7 @@ def find_candidates(wanted: Sequence[str], precision: str) -> tuple[list[str], d
     """Find every strategy and the wanted peers that can run here, and what the others lack."""
     lacking = {name: missing(name, precision) for name in ("auto", *UNROLLS)}
     for peer in dict.fromkeys(wanted or PEERS):
-        lacking[peer] = None if version(peer) else f"not installed: {REQUIREMENT}"
+        lacking[peer] = "" if version(peer) else f"not installed: {REQUIREMENT}"
         if wanted and lacking[peer]:
             raise ValueError(f"peer {peer} is {lacking[peer]}")
     absent = {label(name): what for name, what in lacking.items() if what}

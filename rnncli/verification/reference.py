@@ -210,8 +210,10 @@ def run(
                 # Of two directions a masked row is 0, as in Keras.
                 each.append(np.where(masked[:, None], 0, h) if len(layer.cells) > 1 else h)
                 ends.append(last)
-            merge = _MERGES[layer.merge] if len(each) > 1 else np.asarray
-            x, row = merge(*each), merge(*ends)
+            (x, *other), (row, *last_row) = each, ends
+            if other:
+                merge = _MERGES[layer.merge]
+                x, row = merge(x, *other), merge(row, *last_row)
         else:
             x = layer_rows(layer, exactly(x, precision)).value
             below = [finals[k] for k in layer.sources or (number - 1,)]

@@ -266,7 +266,7 @@ def with_peers(
             continue
         try:
             try:
-                theirs = path and peers.run_file(name, path, x, case.lengths, target.ours)
+                theirs = peers.run_file(name, path, x, case.lengths, target.ours)
             except peers.Unsupported as error:
                 note = f"{error}; built from its weights"
             if theirs is not None:

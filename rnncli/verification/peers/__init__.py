@@ -130,13 +130,15 @@ def _check(peer: Any, layer: Layer) -> None:
 
 
 def run_file(
-    name: str, path: str, x: NDArray[Any], lengths: Integers, ours: Floats
+    name: str, path: str | None, x: NDArray[Any], lengths: Integers, ours: Floats
 ) -> Floats | None:
     """Run the model in a file by its own library, over steps x (N, T, I) or whole numbers (N, T).
 
-    None where the library has no such files. A file does not say whether its model takes the batch
+    None where there is no file, or the library has no such files. A file does not say whether its model takes the batch
     or the steps first, and may give several outputs: the one nearest to `ours` is returned.
     """
+    if path is None:
+        return None
     theirs: Floats = np.zeros(ours.shape, np.float32)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")

@@ -88,7 +88,9 @@ def _recurrent(keras: Any, layer: Recurrent) -> Any:
     cells, dtype = layer.cells, layer.cells[0].weights.W_xh.dtype.name
     made = []
     for cell, direction in zip(cells, layer.directions, strict=True):
-        options = {n: str(f) for n, f in cell.settings.items() if n[-10:] == "activation"}
+        options: dict[str, Any] = {
+            n: str(f) for n, f in cell.settings.items() if n[-10:] == "activation"
+        }
         options.pop("output_activation", None)
         if isinstance(cell, GRU):
             options["reset_after"] = cell.reset == "after"

@@ -35,7 +35,9 @@ def make(layers: Sequence[Layer]) -> Callable[..., Sequence[Floats]]:
     """
     import torch
 
-    made = [_recurrent(each) if isinstance(each, Recurrent) else _dense(each) for each in layers]
+    made: list[Any] = [
+        _recurrent(each) if isinstance(each, Recurrent) else _dense(each) for each in layers
+    ]
 
     def forward(x: Floats, states: Sequence[Sequence[Floats]]) -> Sequence[Floats]:
         outputs, h = [], _tensor(x)
