@@ -134,8 +134,8 @@ def run_file(
 ) -> Floats | None:
     """Run the model in a file by its own library, over steps x (N, T, I) or whole numbers (N, T).
 
-    None where there is no file, or the library has no such files. A file does not say whether its model takes the batch
-    or the steps first, and may give several outputs: the one nearest to `ours` is returned.
+    None where there is no file, or one of another library. It does not say whether its model takes
+    the batch or the steps first, and may give several outputs: the one nearest to `ours` is taken.
     """
     if path is None:
         return None
