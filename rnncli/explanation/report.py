@@ -8,7 +8,7 @@ from typing import Any, NamedTuple, TextIO
 import numpy as np
 
 from rnncli.engine.precision import PRECISIONS
-from rnncli.explanation.quantities import Quantity, Term
+from rnncli.explanation.quantities import Quantity
 from rnncli.explanation.steps import ExplainedCell, ExplainedLayer, Step
 from rnncli.explanation.units import Unit
 from rnncli.model.activations import NEAR_END

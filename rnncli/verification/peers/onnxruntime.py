@@ -41,7 +41,7 @@ def _model(layer: Layer) -> bytes:
     """Write a layer as a model; a recurrent one takes its initial states, and no transposes."""
     import onnx
 
-    if not name_of(layer):
+    if not (layer.cells or name_of(layer)):
         raise Unsupported(f"{type(layer).__name__} is not built in {TITLE} here")
     file = BytesIO()
     try:
