@@ -177,17 +177,6 @@ def float16(W: Floats) -> Floats:
     return W.astype(np.float16).astype("f")
 
 
-def in_float16(network: Network, x: Floats) -> Floats:
-    """Run step by step, and round the state after each; then what the head makes of it."""
-    recurrent, *head = network.converted(lambda _, array: float16(array)).layers
-    h: list[Floats] = []
-    state: Floats = np.zeros(network.state_size)
-    for row in float16(x):
-        state = float16(rnncli.run(Network(recurrent), row[None], state).h_n)
-        h.append(state[:H])
-    return float16(head[0](np.array(h))) if head else np.array(h)  # type: ignore[operator]
-
-
 def int8(axis: int | None) -> Change:
     def rounded(W: Floats) -> Floats:
         scale = np.abs(W.astype(np.float64)).max(axis=axis, keepdims=True) / 127
@@ -305,8 +294,6 @@ MISTAKES: dict[str, Port] = {
         PLAIN, lambda y: y * np.array([2, 3]) + np.array([1, 0])
     ),
     "the sign of the output flipped": rows(G, np.negative),
-    "float16 throughout": Port(PLAIN, lambda x: in_float16(PLAIN, x)),
-    "float16 throughout, of states": Port(ONE, lambda x: in_float16(ONE, x)),
     "all values are 0": rows(BOTH, no),
     # One layer or direction
     "no bias in layer 2": changed(TWO, [1], b_h=no),

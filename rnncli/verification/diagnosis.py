@@ -27,8 +27,6 @@ UNITS = 32
 LOOSE = 4
 # A line is fitted to so many values at least, and to this share of their deviation.
 FITTED, CLOSE = 6, 1e-3
-# So far over what rounding does in a right run are the bounds of whole runs.
-TYPICAL = 16
 
 
 def find_causes(comparison: Comparison, theirs: Floats) -> dict[str, float]:
@@ -53,7 +51,7 @@ def find_causes(comparison: Comparison, theirs: Floats) -> dict[str, float]:
         if left <= LOOSE * closest and new:
             simplest[name] = found[name]
     simplest |= fewer_digits(comparison.ours, theirs)
-    simplest = simplest or scaled_output(comparison, theirs) or in_float16(comparison, theirs)
+    simplest = simplest or scaled_output(comparison, theirs)
     return dict(sorted(simplest.items(), key=lambda item: item[1]))
 
 
@@ -137,17 +135,4 @@ def scaled_output(comparison: Comparison, theirs: Floats) -> dict[str, float]:
             each = [f"{a:.6g} {name}" + f" {b:+.6g}" * bool(abs(b) > 1e-6) for a, b in lines]
             each = [text.replace(" +", " + ").replace(" -", " - ") for text in each]
             return {f"the output scaled: expected = {', '.join(each)}": float(off.max())}
-    return {}
-
-
-def in_float16(comparison: Comparison, theirs: Floats) -> dict[str, float]:
-    """Find a result that was computed in float16: its last bit explains the distance."""
-    rows, ours, bounds = comparison.case.rows(), comparison.ours, comparison.bounds
-    if not (theirs.astype(np.float16) == theirs).all():
-        return {}
-    wider = float(np.finfo(np.float16).eps / np.finfo(ours.dtype).eps) / TYPICAL
-    distance, bound = distances(ours, theirs)[rows], wider * bounds.distance[rows]
-    told = bound <= 0.1 * ours[rows].std(axis=0)
-    if told.mean() >= ENOUGH and (distance <= bound).all():
-        return {"float16 throughout": float(distance.max())}
     return {}

@@ -287,28 +287,25 @@ def with_peers(
 
 def with_expected(comparison: Comparison, name: str, theirs: Floats) -> Result:
     """Compare with what another program computed."""
-    ours, last = comparison.ours, comparison.case.network.last
+    ours, network = comparison.ours, comparison.case.network
     if theirs.shape == ours.shape:
         return comparison.judge(name, theirs)
     got, wanted = (
-        h[:, 0].shape if last else h.shape[1:] if len(h) == 1 else h.shape for h in (theirs, ours)
+        h[:, 0].shape if network.last else h.shape[1:] if len(h) == 1 else h.shape
+        for h in (theirs, ours)
     )
-    what = f"expected shape {wanted}, as the input and the network give, got {got}"
-    hint = below_head(comparison.case, theirs.shape[-1])
-    if not last and got == (len(ours), ours.shape[2]) and not hint:
+    hint = ""
+    if theirs.shape[-1] == network.layers[-1 - network.head].output_size != ours.shape[-1]:
+        hint = below_head(comparison.case)
+    elif not network.last and got == (len(ours), ours.shape[2]):
         hint = "`last` compares one row per sequence"
+    what = f"expected shape {wanted}, as the input and the network give, got {got}"
     raise InputError(name, what, hint)
 
 
-def below_head(case: Case, columns: int | None = None) -> str:
-    """Suggest how to compare the states below a head, which so many columns may be."""
-    network, names = case.network, case.names
-    states, size = network.layers[-1 - network.head].output_size, network.output_size
-    if not network.head or (columns and not size != columns == states):
-        name = "y" if network.head else "h"
-        named = f"name the columns {name}_0, ... in a header: others are passed over"
-        return named if columns and columns > size else ""
-    recurrent = [name for name, layer in zip(names, network.layers, strict=False) if layer.cells]
-    if len(recurrent) != 1:
-        return "`layer` NAME picks a part of the model alone"
-    return f"`layer` {verbatim(shown(recurrent[0]))} compares the states below the head"
+def below_head(case: Case) -> str:
+    """Suggest how to compare the states below a head, if there is one."""
+    layers = zip(case.names, case.network.layers, strict=False)
+    recurrent = [verbatim(shown(name)) for name, layer in layers if layer.cells]
+    name = recurrent[0] if len(recurrent) == 1 else "NAME"
+    return f"`layer` {name} compares the states below the head" if case.network.head else ""
