@@ -410,15 +410,16 @@ def test_verify_takes_the_row_of_a_model_and_refuses_other_shapes() -> None:
     last = rnncli.run(Network(*network.layers, last="step"), x).y_n
     causes = rnncli.verify(network, x, last)["explanations"]
     assert [each["name"][:21] for each in causes] == ["the last output alone"]
-    for shape, expected in (((4, 2), None), ((4,), None), ((2, 4, 1), np.ones((3, 2)))):
+    shapes: list[Any] = [((4, 2), None), ((4,), None), ((2, 4, 1), np.ones((3, 2)))]
+    for shape, expected in shapes:
         with pytest.raises(ValueError, match="expected shape"):
             rnncli.verify(network, np.ones(shape), expected)
     with pytest.raises(ValueError, match="overflow"):
-        rnncli.verify(rnncli.seeded(1, 2, activation="affine:1e30,0"), [[1e30], [1], [1]])
+        rnncli.verify(rnncli.seeded(1, 2, activation="affine:1e30,0"), np.array([[1e30], [1]]))
 
 
 @pytest.mark.parametrize("name", ["verify", "explain"])
-@pytest.mark.parametrize("package", ["verification.verify", "explanation.explain"])
+@pytest.mark.parametrize("package", ["verification.verify", "explanation.document"])
 def test_functions_stay_callable_however_modules_are_imported(name: str, package: str) -> None:
     for lines in (f"import rnncli.{package}", f"rnncli.{name}; import rnncli.{package}"):
         code = f"import rnncli; {lines}; rnncli.{name}(rnncli.seeded(), [[1]])"

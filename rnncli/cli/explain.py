@@ -31,7 +31,7 @@ from rnncli.cli.progress import Terminal, working
 from rnncli.cli.values import FileName, columns, name
 from rnncli.engine.rows import Rows
 from rnncli.engine.state import fingerprint
-from rnncli.explanation.explain import as_json, write_document
+from rnncli.explanation.document import as_json, write_document
 from rnncli.explanation.page import most_steps, write_page
 from rnncli.explanation.report import Report
 from rnncli.explanation.steps import Wanted, explain_steps

@@ -84,7 +84,7 @@ def verify(
     Returns
     -------
     dict
-        The document of ``rnn verify --json``: ``verdict`` is "equal", "different" or
+        The document that ``rnn verify`` writes as JSON: ``verdict`` is "equal", "different" or
         "not compared"; ``results`` has a dict for each comparison, that with `expected` first;
         ``explanations`` has the mistakes that reproduce `expected`, the closest first.
 
@@ -150,7 +150,7 @@ def judge(
 ) -> dict[str, Any]:
     """Compare a run with all that there is; without `peers` with each library that is installed.
 
-    Returned is the document of ``rnn verify --json``. A model file at `path` is run as it is.
+    Returned is the document that ``rnn verify`` writes as JSON. A file at `path` is run as it is.
     """
     comparison = Comparison.of_run(case, unroll, tolerance)
     if not all(np.isfinite(each).all() for each in comparison.layers):
