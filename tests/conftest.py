@@ -11,9 +11,9 @@ from hypothesis import settings
 
 from rnncli.cli import rnn
 from rnncli.engine.unroll import UNROLLS, missing
-from rnncli.verify.compared import Result as Compared
-from rnncli.verify.compared import with_strategies
-from rnncli.verify.comparison import Comparison
+from rnncli.verification.comparison import Comparison
+from rnncli.verification.comparison import Result as Compared
+from rnncli.verification.verify import with_strategies
 
 ROOT = Path(__file__).parent.parent
 SAMPLES = ROOT / "sample_data"
@@ -77,7 +77,9 @@ def run_rnn(monkeypatch: pytest.MonkeyPatch) -> Rnn:
 def with_runnable(comparison: Comparison) -> list[Compared]:
     """Compare with every strategy that runs here."""
     lacking = missing("compiled", comparison.case.precision)
-    return [each for each in with_strategies(comparison) if not lacking or each.note != lacking]
+    return [
+        each for each in with_strategies(comparison) if not lacking or each.get("note") != lacking
+    ]
 
 
 @pytest.fixture(scope="session")

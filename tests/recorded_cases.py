@@ -11,8 +11,8 @@ from rnncli.model.arrays import Floats
 from rnncli.model.cells import CELLS, Cell, Weights
 from rnncli.model.layers import Recurrent
 from rnncli.model.network import Network
-from rnncli.verify.case import Case
-from rnncli.verify.peers import PEERS
+from rnncli.verification.case import Case
+from rnncli.verification.peers import PEERS
 
 FOLDER = ROOT / "tests" / "data" / "recorded"
 

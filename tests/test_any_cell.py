@@ -11,9 +11,9 @@ from rnncli import Network, Recurrent, Rows, Weights
 from rnncli.engine.precision import PRECISIONS
 from rnncli.engine.stream import Carried
 from rnncli.engine.unroll import Compiled
-from rnncli.explain.steps import Wanted, explain_steps
-from rnncli.verify.case import Case
-from rnncli.verify.steps import case_step_errors, largest_step_error
+from rnncli.explanation.steps import Wanted, explain_steps
+from rnncli.verification.case import Case
+from rnncli.verification.steps import case_step_errors, largest_step_error
 
 
 @pytest.mark.parametrize("unroll", ["auto", *RUNNABLE])

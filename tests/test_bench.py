@@ -7,6 +7,7 @@ import sys
 from collections.abc import Callable
 from io import StringIO
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -14,11 +15,10 @@ import pytest
 from conftest import ROOT
 
 import rnncli
-from rnncli.bench.candidates import Candidate
 from rnncli.bench.cases import load_case, save_case
-from rnncli.bench.race import Timing
+from rnncli.bench.race import label
 from rnncli.bench.report import write_table
-from rnncli.verify.case import Case
+from rnncli.verification.case import Case
 
 # Loaded by every Python of the command: no library to time but rnn, and two strategies.
 TWO = """
@@ -115,17 +115,17 @@ def test_a_case_goes_through_its_files(tmp_path: Path, precision: str) -> None:
 
 
 def test_the_table_beside_libraries() -> None:
-    def timing(kind: str, name: str, one: list[float], two: list[float], **more: Any) -> Timing:
-        options = {"steps": {1: 10**6, 2: 10**6}, "step_error": 0.125, **more}
-        return Timing(Candidate(kind, name), {1: one, 2: two}, **options)
+    def timing(name: str, rounds: list[float], **more: Any) -> Any:
+        values = {"steps": 10**6, "step_error": 0.125, "note": "", **more}
+        return SimpleNamespace(name=name, label=label(name), threads=2, rounds=rounds, **values)
 
     out = StringIO()
     timings = [
-        timing("strategy", "parallel", [0.03, 0.02, 0.5], [0.02, 0.021, 0.019]),
-        timing("strategy", "stepwise", [3, 3.1, 2], [9, 8, 7], steps={1: 600_000, 2: 10**6}),
-        timing("peer", "torch", [4, 2, 3], [5, 5, 5], step_error=np.inf),
-        timing("peer", "onnxruntime", [0.4, 0.4, 0.4], [0.1, 0.16, 123]),
-        timing("peer", "keras", [0.01], [0.01], note="Keras has no clip"),
+        timing("parallel", [0.02, 0.021, 0.019]),
+        timing("stepwise", [9, 8, 7], steps=600_000),
+        timing("torch", [4, 2, 3], step_error=np.inf),
+        timing("onnxruntime", [0.1, 0.16, 123]),
+        timing("keras", [0.01], note="Keras has no clip"),
     ]
     write_table(out, "a title", 10**6, timings)
     lines = out.getvalue().splitlines()

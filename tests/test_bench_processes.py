@@ -16,12 +16,9 @@ import pytest
 from processes import read_terminal
 from test_bench import TWO, patched
 
-from rnncli.bench.candidates import Candidate
 from rnncli.bench.cases import Size
-from rnncli.bench.process import processors
-from rnncli.bench.race import race
+from rnncli.bench.race import processors, race
 
-AUTO = Candidate("strategy", "auto")
 LINUX = pytest.mark.skipif(not os.path.exists("/proc/self/environ"), reason="no /proc")
 
 
@@ -72,10 +69,10 @@ def test_all_are_processes_of_their_own_and_stopped_between_timings(
                 time.sleep(0.001)
 
     case = Size(5, 1, 2).case(1, "float32")
-    candidates = [AUTO, Candidate("strategy", "stepwise")]
+    candidates = ["auto", "stepwise"]
     race(lambda _: case, candidates, 2, look)
     assert len(seen) == 2 * len(candidates) + len(candidates)
-    (cpus,) = processors(AUTO)
+    (cpus,) = processors("auto")
     assert all(found == [len(cpus)] * len(candidates) for found in seen)
 
 

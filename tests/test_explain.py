@@ -27,7 +27,7 @@ from rnncli.model.activations import activation
 from rnncli.model.arrays import Floats
 from rnncli.model.cells import GRU, LSTM, Cell
 from rnncli.model.layers import Layer
-from rnncli.verify import reference
+from rnncli.verification import reference
 
 FUNCTIONS = {"mean": np.mean, "var": np.var, "sqrt": np.sqrt}
 GATES = {LSTM: "ifgo", GRU: "zrn"}
@@ -317,3 +317,27 @@ def test_the_text_has_the_numbers_of_the_document(cell: str, columns: str) -> No
         if quantity["name"] != quantity["equation"]:
             assert f"{quantity['name']} = {quantity['equation']}" in written
     assert sorted(sums) == sorted(rows["sum"])
+
+
+def test_the_library_gives_the_steps_of_the_document(tmp_path: Path) -> None:
+    layers = rnncli.seeded(2, [3, 2], cell="lstm").layers
+    network = Network(*layers, rnncli.Dense(np.ones((2, 1))), last="state")
+    x, h0 = np.random.RandomState(0).normal(size=(4, 2)), np.linspace(0, 1, 10)
+    np.save(tmp_path / "x.npy", x)
+    rnncli.save(network, tmp_path / "w.npz")
+    command = [tmp_path / "x.npy", "--weights", tmp_path / "w.npz"]
+    for name, place in network.state_names.items():
+        command += [f"--{name}0", json.dumps(h0[place].tolist())]
+    given: list[Any] = [
+        ({}, []),
+        ({"steps": 2}, ["--step", 2]),
+        ({"steps": (3, None)}, ["--step=3:"]),
+    ]
+    given.append(({"unit": "c_1", "precision": "float64"}, ["--unit=c_1", "--precision=float64"]))
+    for options, arguments in given:
+        assert rnncli.explain(network, x, h0=h0, **options) == document(*command, *arguments)
+    (step,) = rnncli.explain(tmp_path / "w.npz", x)
+    assert step["y"] == pytest.approx(rnncli.run(network, x).y_n)
+    for wrong, options in ((x[0], {}), (x[:, :1], {}), (x, {"h0": [1]}), (x, {"steps": 9})):
+        with pytest.raises(ValueError, match=r"expected shape|there is no step 9"):
+            rnncli.explain(network, wrong, **options)

@@ -26,9 +26,9 @@ MOST_LINES = {
     "rnncli/storage": 696,
     "rnncli/readers": 2_290,
     "rnncli/writers": 3_156,
-    "rnncli/verify": 2_922,
+    "rnncli/verification": 2_922,
     "rnncli/bench": 541,
-    "rnncli/explain": 981,
+    "rnncli/explanation": 981,
     "rnncli/batches": 1_086,
     "rnncli/cli": 3_173,
     "tests": 25_828,
@@ -37,7 +37,7 @@ MOST_LINES = {
 # A package may import those before it; of `__init__`, the library, anybody may import.
 ORDER = (
     *("model", "engine", "storage", "readers", "writers", "options", "pipeline"),
-    *("verify", "bench", "explain", "batches", "cli"),
+    *("verification", "bench", "explanation", "batches", "cli"),
 )
 # What is installed as an extra, by the only module or package that may import it.
 OPTIONAL = {
@@ -49,9 +49,9 @@ OPTIONAL = {
     "rnncli.readers.arrow": {"pyarrow"},
     "rnncli.writers.arrow": {"pyarrow"},
     "rnncli.writers.frames": {"pandas", "pyarrow"},
-    "rnncli.verify.peers.keras": {"keras", "tensorflow"},
-    "rnncli.verify.peers.torch": {"torch"},
-    "rnncli.verify.peers.onnxruntime": {"onnx", "onnxruntime"},
+    "rnncli.verification.peers.keras": {"keras", "tensorflow"},
+    "rnncli.verification.peers.torch": {"torch"},
+    "rnncli.verification.peers.onnxruntime": {"onnx", "onnxruntime"},
 }
 
 

@@ -11,13 +11,22 @@ import pytest
 from conftest import RUNNABLE, runnable
 from hypothesis import assume, given
 from hypothesis import strategies as st
-from networks import ALL_ACTIVATIONS, VARIANTS, Case, NetworkCase, cases, gated_cell, network_cases
+from networks import (
+    ALL_ACTIVATIONS,
+    VARIANTS,
+    Case,
+    NetworkCase,
+    cases,
+    gated_cell,
+    network_cases,
+    step_errors,
+)
 
 import rnncli
 from rnncli.engine.precision import PRECISIONS
 from rnncli.model.cells import CELLS
-from rnncli.verify.case import Case as Judged
-from rnncli.verify.steps import case_step_errors, step_errors
+from rnncli.verification.case import Case as Judged
+from rnncli.verification.steps import case_step_errors
 
 ANY = network_cases(list(CELLS), stateless=True)
 UNROLLS = st.sampled_from(["auto", *runnable("float64")])

@@ -13,7 +13,7 @@ import pytest
 from conftest import ROOT, Rnn
 from page_cases import CASES, HOSTILE, command_of, written
 
-PARTS = {path.suffix: path.read_text() for path in (ROOT / "rnncli" / "explain").glob("page.*")}
+PARTS = {path.suffix: path.read_text() for path in (ROOT / "rnncli" / "explanation").glob("page.*")}
 
 
 def unpacked(page: str) -> dict[str, Any]:

@@ -15,8 +15,8 @@ import rnncli
 from rnncli import LSTM, RNN, Network, Weights
 from rnncli.engine.unroll import parallel as module
 from rnncli.model.arrays import Floats
-from rnncli.verify.case import Case
-from rnncli.verify.steps import largest_step_error
+from rnncli.verification.case import Case
+from rnncli.verification.steps import largest_step_error
 
 
 def inputs(T: int, I: int, N: int = 1, seed: int = 0) -> Floats:

@@ -7,8 +7,8 @@ from recorded_cases import RecordedCase, recorded_cases
 
 import rnncli
 from rnncli.engine.run import States
-from rnncli.verify.case import Case
-from rnncli.verify.peers import PEERS
+from rnncli.verification.case import Case
+from rnncli.verification.peers import PEERS
 
 CASES = list(recorded_cases())
 BY_PEER = {peer: [case for case in CASES if case.peer == peer] for peer in PEERS}

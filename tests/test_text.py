@@ -21,9 +21,9 @@ from conftest import NIGHTLY
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rnncli.options import encoding as read_name
 from rnncli.engine.rows import BLOCK_STEPS
 from rnncli.model.errors import InputError
+from rnncli.options import encoding as read_name
 from rnncli.readers import STDIN, Keys, Layout, read_file
 
 SINGLE, DOUBLE = np.dtype(np.float32), np.dtype(np.float64)

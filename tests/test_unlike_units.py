@@ -9,14 +9,13 @@ from typing import NamedTuple
 import numpy as np
 import pytest
 from conftest import NIGHTLY, RUNNABLE, runnable
-from networks import ALL_ACTIVATIONS, slope
+from networks import ALL_ACTIVATIONS, slope, step_errors
 
 import rnncli
 from rnncli.engine.precision import PRECISIONS
 from rnncli.model.arrays import Floats
 from rnncli.model.cells import RNN, Weights
 from rnncli.model.network import Network
-from rnncli.verify.steps import step_errors
 
 # Strategies of their own for long sequences.
 LONG = [name for name in RUNNABLE if name in ("parallel", "compiled")]

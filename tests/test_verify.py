@@ -2,6 +2,8 @@
 
 import json
 import re
+import subprocess
+import sys
 from collections.abc import Sequence
 from math import inf
 from pathlib import Path
@@ -21,8 +23,8 @@ from rnncli import Dense, Network
 from rnncli.engine.unroll import STRATEGIES
 from rnncli.model.arrays import Floats
 from rnncli.model.cells import LSTM, Cell
-from rnncli.verify.notebook import PRINTED
-from rnncli.verify.peers import PEERS
+from rnncli.verification.peers import PEERS
+from rnncli.verification.verify import PRINTED
 
 EPS = float(np.finfo(np.float32).eps)
 
@@ -335,7 +337,7 @@ def test_the_row_that_a_model_gives_is_compared(
         assert states.y_n is not None
         return states._replace(y_n=states.y_n + np.float32(by))
 
-    monkeypatch.setattr("rnncli.verify.case.run", moved)
+    monkeypatch.setattr("rnncli.verification.case.run", moved)
     options = ("--seq", "1,2,3", "--weights", tmp_path / "w.npz")
     results = verified(*options, code=int(by > 0))["results"]
     verdict = "different" if by else "equal"
@@ -353,8 +355,8 @@ def test_the_numbers_that_the_notebook_printed_are_checked(
     assert [list(row) for row in PRINTED] == notebook["cell_6"]
     printed = np.array(PRINTED)
     printed[2, 1] += wrong
-    monkeypatch.setattr("rnncli.verify.notebook.PRINTED", printed)
-    (result,) = verified(code=int(wrong > 0))["results"]
+    monkeypatch.setattr("rnncli.verification.verify.PRINTED", printed)
+    result = first_of(verified(code=int(wrong > 0)))
     assert (result["verdict"], result["values"]) == ("different" if wrong else "equal", 24)
 
 
@@ -370,3 +372,55 @@ def absent(name: str) -> None:
     from importlib.metadata import PackageNotFoundError
 
     raise PackageNotFoundError(name)
+
+
+# The library
+
+
+def test_verify_gives_the_document_of_the_command(tmp_path: Path) -> None:
+    network = rnncli.seeded(2, 4, 3, "torch", cell="gru")
+    x = np.random.RandomState(0).normal(size=(3, 9, 2)).astype("f")
+    theirs = rnncli.run(network, x).h.round(4)
+    np.save(tmp_path / "x.npy", x)
+    np.save(tmp_path / "e.npy", theirs)
+    options = ("--hidden", 4, "--seed", 3, "--init", "torch", "--cell", "gru")
+    told = verified(tmp_path / "x.npy", *options, "--expected", tmp_path / "e.npy", code=1)
+    found = rnncli.verify(network, x, theirs)
+    told["results"][0]["name"] = "expected"
+    for each in told["results"]:
+        each["name"] = each["name"].replace("--unroll ", "`unroll` ")
+        for wrong in [*each.get("worst", []), *filter(None, [each.get("first")])]:
+            wrong.pop("key")  # the command names the sequences of a batch
+        each["where"] = re.sub(r" \(\d\)", "", each.get("where", ""))
+    for each in found["results"]:
+        each["where"] = each.get("where", "")
+    assert found | {"model": told["model"]} == told
+    assert rnncli.verify(network, x)["equal"]
+    assert rnncli.verify(network, x[0], theirs[0], atol=1e-3)["rule"] == {"atol": 1e-3, "rtol": 0}
+
+
+def test_verify_takes_the_row_of_a_model_and_refuses_other_shapes() -> None:
+    layers, x = (
+        rnncli.seeded(1, 4, 3, "torch", direction="bidirectional").layers,
+        np.ones((3, 5, 1)),
+    )
+    network = Network(*layers, Dense(np.ones((8, 2))), last="state")
+    y_n = rnncli.run(network, x, lengths=[5, 2, 1]).y_n
+    assert rnncli.verify(network, x, y_n, lengths=[5, 2, 1])["equal"]
+    last = rnncli.run(Network(*network.layers, last="step"), x).y_n
+    causes = rnncli.verify(network, x, last)["explanations"]
+    assert [each["name"][:21] for each in causes] == ["the last output alone"]
+    shapes: list[Any] = [((4, 2), None), ((4,), None), ((2, 4, 1), np.ones((3, 2)))]
+    for shape, expected in shapes:
+        with pytest.raises(ValueError, match="expected shape"):
+            rnncli.verify(network, np.ones(shape), expected)
+    with pytest.raises(ValueError, match="overflow"):
+        rnncli.verify(rnncli.seeded(1, 2, activation="affine:1e30,0"), np.array([[1e30], [1]]))
+
+
+@pytest.mark.parametrize("name", ["verify", "explain"])
+@pytest.mark.parametrize("package", ["verification.verify", "explanation.document"])
+def test_functions_stay_callable_however_modules_are_imported(name: str, package: str) -> None:
+    for lines in (f"import rnncli.{package}", f"rnncli.{name}; import rnncli.{package}"):
+        code = f"import rnncli; {lines}; rnncli.{name}(rnncli.seeded(), [[1]])"
+        subprocess.run([sys.executable, "-c", code], check=True)

@@ -6,11 +6,10 @@ from typing import NamedTuple
 import numpy as np
 
 from rnncli.engine.precision import PRECISIONS
-from rnncli.model.arrays import Floats
 from rnncli.model.cells import Cell
 from rnncli.model.formats import load_network, save_network
 from rnncli.model.seeds import seeded
-from rnncli.verify.case import Case
+from rnncli.verification.case import Case
 
 # The gate that keeps the state.
 KEEPING = {"lstm": "f", "gru": "z"}
@@ -39,19 +38,18 @@ class Size(NamedTuple):
 
     def case(self, seed: int, precision: str) -> Case:
         """Draw the weights and a normal input, both from a seed."""
-        dtype = PRECISIONS[precision].dtype
+
+        def slowed(cell: Cell) -> Cell:
+            biases = cell.weights.b_h.reshape(cell.gates, -1).copy()
+            biases[cell.gate_names.index(KEEPING[self.cell])] = 5
+            return cell.replaced(cell.weights._replace(b_h=biases.reshape(-1)))
+
         network = seeded(self.I, self.H, seed, "torch", cell=self.cell)
-        if self.slow:
-            network = network.with_cells(self._slowed)
-        random = np.random.RandomState(seed)
+        network = network.with_cells(slowed) if self.slow else network
+        random, dtype = np.random.RandomState(seed), PRECISIONS[precision].dtype
         x = random.standard_normal((self.N, self.T, self.I)).astype(dtype)
         h0 = np.zeros((self.N, network.state_size), dtype)
         return Case(network, x, h0, np.full(self.N, self.T), precision)
-
-    def _slowed(self, cell: Cell) -> Cell:
-        biases = cell.weights.b_h.reshape(cell.gates, -1).copy()
-        biases[cell.gate_names.index(KEEPING[self.cell])] = 5
-        return cell.replaced(cell.weights._replace(b_h=biases.reshape(-1)))
 
 
 SIZES = (
@@ -72,11 +70,6 @@ def first_steps(case: Case, steps: int) -> Case:
         return case
     x = np.ascontiguousarray(case.x[:, :steps])
     return case._replace(x=x, lengths=np.minimum(case.lengths, steps))
-
-
-def steps_together(x: Floats) -> Floats:
-    """Copy a batch (N, T, I), so that all first steps lie together, then all second ones."""
-    return np.ascontiguousarray(x.swapaxes(0, 1)).swapaxes(0, 1)
 
 
 def save_case(folder: str, case: Case) -> None:

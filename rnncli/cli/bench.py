@@ -10,9 +10,8 @@ from typing import Any, NamedTuple
 import click
 from click.exceptions import Exit
 
-from rnncli.bench.candidates import find_candidates
 from rnncli.bench.cases import SIZES
-from rnncli.bench.race import race
+from rnncli.bench.race import find_candidates, race
 from rnncli.bench.report import write_machine, write_table
 from rnncli.cli.command import Command
 from rnncli.cli.errors import RUN_FAILED, with_options
@@ -31,13 +30,10 @@ from rnncli.cli.options import (
 )
 from rnncli.cli.values import Choice, FileName
 from rnncli.options import Options, whole
-from rnncli.verify.case import Case
-from rnncli.verify.peers import PEERS
+from rnncli.verification.case import Case
+from rnncli.verification.peers import PEERS
 from rnncli.writers.model import model_line
 from rnncli.writers.sink import destination
-
-# The title of a case, its number of steps, and what returns it for a round.
-RoundCases = tuple[str, int, Callable[[int], Case]]
 
 EXAMPLES = (
     ("rnn bench", "The default cases, long and short, single and in batches: takes two minutes."),
@@ -97,38 +93,32 @@ def bench(precision: str, peers: tuple[str, ...], repeats: int, **given: Any) ->
     """
     wanted = picked(NetworkOptions, given)
     reading = picked(Options, given | {"precision": precision})
-    candidates, absent = find_candidates(peers, precision)
+    names, absent = find_candidates(peers, precision)
+    # The title of a case, its number of steps, and a function that gives it for a round.
+    cases: list[tuple[str, int, Callable[[int], Case]]] = [
+        (size.title(precision), size.T, partial(size.case, precision=precision)) for size in SIZES
+    ]
     if reading.seq is not None or reading.files or wanted != NetworkOptions():
         check_network(wanted, reading.files)
-        cases = [_own(reading, wanted)]
+        read = read_case(reading, wanted)
+        N, T, _ = read.case.x.shape
+        shortest = int(read.case.lengths.min())
+        steps = f"{T:,}" if shortest == T else f"{shortest:,} to {T:,}"
+        title = f"{model_line(read.model)}, T = {steps}, N = {N:,}"
+        cases = [(title, T, lambda _: read.case)]
     elif reading.h0 or reading.c0:
         name = "--h0" if reading.h0 else "--c0"
         raise click.UsageError(f"{name}: give an input and a network to time")
-    else:
-        cases = [
-            (size.title(precision), size.T, partial(size.case, precision=precision))
-            for size in SIZES
-        ]
     failed = False
     with destination(None) as out:
         write_machine(out, {with_options(who): what for who, what in absent.items()})
         for number, (title, T, case_of) in enumerate(cases, start=1):
             with _lines(f"case {number} of {len(cases)}") as show:
-                timings = race(case_of, candidates, repeats, show)
-            write_table(out, title, T, timings, with_options)
-            failed = failed or any(timing.failed for timing in timings)
+                racers = race(case_of, names, repeats, show)
+            write_table(out, title, T, racers, with_options)
+            failed = failed or any(racer.failed for racer in racers)
     if failed:
         raise Exit(RUN_FAILED)
-
-
-def _own(reading: Options, options: NetworkOptions) -> RoundCases:
-    """Read the network and the whole input: the same in every round."""
-    read = read_case(reading, options)
-    N, T, _ = read.case.x.shape
-    shortest = int(read.case.lengths.min())
-    steps = f"{T:,}" if shortest == T else f"{shortest:,} to {T:,}"
-    title = f"{model_line(read.model)}, T = {steps}, N = {N:,}"
-    return title, T, lambda _: read.case
 
 
 @contextmanager
@@ -137,15 +127,14 @@ def _lines(prefix: str) -> Iterator[Callable[[str], None]]:
 
     Nothing moves between two lines: the candidate has the machine to itself.
     """
-    shown = 0
+    if sys.stderr is None or not sys.stderr.isatty():
+        yield lambda _: None
+        return
 
     def show(line: str) -> None:
-        nonlocal shown
-        if sys.stderr is not None and sys.stderr.isatty():
-            line = line[: get_terminal_size().columns - 1]  # a second line would stay
-            sys.stderr.write(f"\r{line.ljust(shown)}\r{line}")
-            sys.stderr.flush()
-            shown = len(line)
+        width = get_terminal_size().columns - 1  # a second line would stay
+        sys.stderr.write(f"\r{line[:width].ljust(width)}\r")
+        sys.stderr.flush()
 
     try:
         yield lambda line: show(f"{prefix}, {with_options(line)}")

@@ -1,6 +1,6 @@
 """``rnn explain``: how a step came about."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from contextlib import suppress
 from functools import partial
 from itertools import chain
@@ -27,14 +27,14 @@ from rnncli.cli.options import (
     picked,
 )
 from rnncli.cli.outputs import note
-from rnncli.cli.progress import Terminal
+from rnncli.cli.progress import Terminal, working
 from rnncli.cli.values import FileName, columns, name
 from rnncli.engine.rows import Rows
-from rnncli.explain.document import as_json, write_document
-from rnncli.explain.page import most_steps, write_page
-from rnncli.explain.report import Report
-from rnncli.explain.steps import Wanted, explain_steps
-from rnncli.explain.units import find_unit
+from rnncli.explanation.document import as_json, write_document
+from rnncli.explanation.page import most_steps, write_page
+from rnncli.explanation.report import Report
+from rnncli.explanation.steps import Wanted, explain_steps
+from rnncli.explanation.units import find_unit
 from rnncli.model.errors import InputError, did_you_mean, listed, shown, verbatim
 from rnncli.options import Options, check_files_apart, check_options, extension_of
 from rnncli.pipeline import States, open_both
@@ -109,86 +109,61 @@ EXPLANATION = Section(
 @options(COMPUTATION, only="precision")
 @options(OUTPUT, only="output json digits")
 @options(QUIET)
-def explain(
-    precision: str,
-    state_in: str | None,
-    steps: Wanted | None,
-    unit: str | None,
-    key: tuple[str, ...] | None,
-    output: str | None,
-    json: bool,
-    digits: int | None,
-    **given: Any,
-) -> None:
+def explain(output: str | None, json: bool, digits: int | None, **given: Any) -> None:
     """Show how a step came about: products, sums and activations.
 
     It takes an input and a network as rnn run does, and shows the equations
     of a step with the numbers in them: those of rnn run --unroll stepwise.
     """
-    given |= {"precision": precision, "state_in": state_in}
     reading, wanted = picked(Options, given), picked(NetworkOptions, given)
+    own = picked(ExplanationOptions, given)
     check_network(wanted, reading.files)
     check_options(reading)
     form = "json" if json else EXTENSIONS[extension_of(output, list(EXTENSIONS))]
-    steps = steps or (Wanted(1) if form == "page" else Wanted())
     if form == "page" and digits is not None:
         raise click.UsageError("--digits is for text, a page has all digits")
-    check_files_apart({"output": output}, [*reading.files, wanted.weights, state_in])
+    check_files_apart({"output": output}, [*reading.files, wanted.weights, reading.state_in])
     check_destination(output)
     console = Terminal()
     with States(reading, console) as states:
-        build = partial(build_network, wanted, precision=precision)
-        opened = open_both(
-            states.scaled(),
-            build,
-            console,
-            Keys(states.keys),
-            wanted.weights,
-        )
+        build = partial(build_network, wanted, precision=reading.precision)
+        keys = Keys(states.keys)
+        opened = open_both(states.scaled(), build, console, keys, wanted.weights)
         source, network = opened.source, opened.network
         carried = states.resume(opened)
-    one_unit = None if unit is None else find_unit(network, unit)
-    rows = _watched(source, console, output)
-    one = key is not None or not source.key_columns
+    unit = None if own.unit is None else find_unit(network, own.unit)
+    steps = own.steps or (Wanted(1) if form == "page" else Wanted())
+    one = own.key is not None or not source.key_columns
     found = explain_steps(
         network,
-        rows if key is None else _of_key(rows, source, key),
+        source.blocks if own.key is None else _of_key(source, own.key),
         steps,
         carried,
-        precision=precision,
+        precision=reading.precision,
         key_columns=source.key_columns,
         keys=source.keys,
         one=one,
         most=most_steps(network) if form == "page" else inf,
     )
-    found = chain([next(found)], found)  # a failure before it leaves nothing to write
-    if one_unit and form != "page":
-        found = map(one_unit.of_step, found)
+    with working("Running up to the step"):
+        found = chain([next(found)], found)  # a failure before it leaves nothing to write
+    if unit and form != "page":
+        found = map(unit.of_step, found)
     with destination(output) as out:
         if form == "page":
-            write_page(out, opened.model, found, one_unit)
+            write_page(out, opened.model, found, unit)
         elif form == "json":
             write_document(out, opened.model, (as_json(step, digits) for step in found))
         else:
             named = all(isinstance(column, str) for column in source.chosen)
             names = source.columns if named and source.chosen else ()
-            Report(out, names, digits, one_unit, with_options).write(opened.model, found)
+            Report(out, names, digits, unit, with_options).write(opened.model, found)
     last = carried.t[carried.t > carried.starts()[0]].max()
     if one and steps.last is not None and last < steps.last:
         note(f"there is no step {steps.last}: the last one is {last}")
 
 
-def _watched(source: Input, console: Terminal, output: str | None) -> Iterator[Rows]:
-    """Pass rows on, and show how many they are."""
-    with console.progress(source, None, output) as watchers:
-        for rows in source.blocks:
-            for watcher in watchers:
-                watcher.begin(rows)
-                watcher.end()
-            yield rows
-
-
-def _of_key(blocks: Iterable[Rows], source: Input, key: tuple[str, ...]) -> Iterator[Rows]:
+def _of_key(source: Input, key: tuple[str, ...]) -> Iterator[Rows]:
     """Pass on the rows of one sequence."""
     columns, text = source.key_columns, " ".join(key)
     if len(key) != len(columns):
@@ -196,7 +171,7 @@ def _of_key(blocks: Iterable[Rows], source: Input, key: tuple[str, ...]) -> Iter
         what = f"expected a value of {named}, got {len(key)} (quote a value with a comma)"
         what = what if columns else "the input has one sequence"
         raise click.UsageError(f"--key {','.join(key)}: {what}")
-    for rows in blocks:
+    for rows in source.blocks:
         if key in source.keys and rows.key is not None:
             yield rows.take(rows.key == source.keys.index(key))
     if key not in source.keys:

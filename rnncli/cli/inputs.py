@@ -18,7 +18,7 @@ from rnncli.pipeline import open_both
 from rnncli.readers import Keys
 
 if TYPE_CHECKING:
-    from rnncli.verify.case import Case
+    from rnncli.verification.case import Case
 
 
 class ReadCase(NamedTuple):
@@ -38,7 +38,7 @@ class ReadCase(NamedTuple):
 
 def read_case(reading: Options, options: NetworkOptions) -> ReadCase:
     """Read an input to its end, and the network that runs on it."""
-    from rnncli.verify.case import Case
+    from rnncli.verification.case import Case
 
     build = partial(build_network, options, precision=reading.precision)
     opened = open_both(reading, build, Terminal(), Keys(), options.weights)

@@ -1,7 +1,6 @@
 """``rnn verify``: whether these are the right numbers."""
 
 import re
-from collections import deque
 from typing import Any, NamedTuple
 
 import click
@@ -27,27 +26,19 @@ from rnncli.cli.options import (
 )
 from rnncli.cli.progress import working
 from rnncli.cli.values import Choice, FileName, number
-from rnncli.engine.stream import stream
-from rnncli.model.errors import InputError, shown, verbatim
+from rnncli.model.arrays import Floats
+from rnncli.model.errors import InputError
 from rnncli.model.network import Network
 from rnncli.options import Options
 from rnncli.readers import STDIN
 from rnncli.readers.expected import read_expected
 from rnncli.readers.foreign import display_name
 from rnncli.storage import is_url, local_copy
-from rnncli.verify.case import Case
-from rnncli.verify.compared import (
-    Result,
-    compare,
-    with_expected,
-    with_peers,
-    with_reference,
-    with_strategies,
-)
-from rnncli.verify.comparison import Comparison, Tolerance
-from rnncli.verify.notebook import compare_notebook
-from rnncli.verify.peers import PEERS
-from rnncli.verify.report import Report, write_report_json, write_report_table
+from rnncli.verification.case import Case
+from rnncli.verification.comparison import Tolerance
+from rnncli.verification.peers import PEERS
+from rnncli.verification.report import write_json, write_table
+from rnncli.verification.verify import judge, judge_notebook
 from rnncli.writers.sink import destination
 
 EXAMPLES = (
@@ -129,93 +120,74 @@ def verify(precision: str, unroll: str, json: bool, **given: Any) -> None:
     """
     wanted, own = picked(NetworkOptions, given), picked(ComparisonOptions, given)
     reading = picked(Options, given | {"precision": precision})
-    if reading.seq is None and not reading.files and wanted == NetworkOptions():
-        starting = {"h0": reading.h0, "c0": reading.c0}
-        for name, value in (own._asdict() | starting).items():
-            if value not in (None, False, ()):
-                option = with_options(f"`{name}`")
-                raise click.UsageError(f"{option}: give an input and a network to compare")
-        report = compare_notebook(unroll)
+    if reading.seq is not None or reading.files or wanted != NetworkOptions():
+        document = _compare(reading, wanted, own, unroll)
     else:
-        _check(own, wanted, reading)
-        with np.errstate(all="ignore"):  # what others computed, or wrote, may be of any size
-            read = read_case(reading, wanted)
-            plain = wanted == NetworkOptions(weights=wanted.weights)
-            plain &= precision == "float32" and reading.center is reading.scale is None
-            plain &= not (read.case.h0.any() or is_url(wanted.weights or ""))
-            path = wanted.weights if plain else None
-            report = _compare(read, unroll, own, path)
-    write = write_report_json if json else write_report_table
+        starting = {"h0": reading.h0, "c0": reading.c0}
+        for name in [n for n, value in (own._asdict() | starting).items() if value]:
+            option = with_options(f"`{name}`")
+            raise click.UsageError(f"{option}: give an input and a network to compare")
+        document = judge_notebook(unroll)
+    for each in document["results"][own.expected is not None :] + document.get("explanations", []):
+        each["name"] = with_options(each["name"])
     with destination(None) as out:
-        write(out, report._replace(with_options=with_options))
-    if not any(result.verdict or result.explanations for result in report.results):
+        if json:
+            write_json(out, document)
+        else:
+            write_table(out, document, with_options)
+    if all(result["verdict"] == "not compared" for result in document["results"]):
         raise ValueError("nothing was compared")
-    if report.verdict != "equal":
+    if not document["equal"]:
         raise Exit(RUN_FAILED)
 
 
-def _check(own: ComparisonOptions, options: NetworkOptions, reading: Options) -> None:
+def _compare(
+    reading: Options, wanted: NetworkOptions, own: ComparisonOptions, unroll: str
+) -> dict[str, Any]:
+    """Compare our run with all that there is; a model file without other options is run itself."""
     if own.last and own.no_last:
         raise click.UsageError("--last and --no-last: give one")
     if own.last and own.expected is None:
         raise click.UsageError("--last is for --expected FILE")
-    check_network(options, reading.files)
+    check_network(wanted, reading.files)
     if own.expected == STDIN and reading.seq is None and STDIN in (reading.files or [STDIN]):
         raise click.UsageError("--expected -: standard input is the input; name a FILE for one")
-
-
-def _compare(read: ReadCase, unroll: str, own: ComparisonOptions, path: str | None) -> Report:
-    """Compare our run with all that there is; a model file at `path` is run as it is."""
-    layers, source, tolerance = read.case.network.layers, read.model["source"], None
-    last = None if own.no_last else read.last or ("state" if own.last else None)
+    read = read_case(reading, wanted)
+    plain = wanted == NetworkOptions(weights=wanted.weights) and reading.precision == "float32"
+    plain &= reading.center is reading.scale is None and not read.case.h0.any()
+    path = wanted.weights if plain and not is_url(wanted.weights or "") else None
+    layers, tolerance = read.case.network.layers, None
     if (own.atol, own.rtol) != (None, None):
         tolerance = Tolerance(own.atol or 0.0, own.rtol or 0.0)
-    names = _layer_names(source, len(layers)) if own.expected else ()
+    last = None if own.no_last else read.last or ("state" if own.last else None)
+    names = _layer_names(read.model["source"], len(layers)) if own.expected else ()
     case = read.case._replace(network=Network(*layers, last=last), keys=read.names, names=names)
-    with working("Comparing with a float64 loop and every way to unroll"):
-        comparison = compare(case, unroll, tolerance)
-        if not all(np.isfinite(each).all() for each in comparison.layers):
-            blocks = stream(
-                read.case.network,
-                [read.rows],
-                case.h0[0],
-                precision=case.precision,
-                unroll=unroll,
-                keys=read.keys,
-            )
-            deque(blocks, maxlen=0)  # raises the error that has the step
-        results = [with_reference(comparison), *with_strategies(comparison)]
-        results = [each._replace(name=with_options(each.name)) for each in results]
-    expected, hint = None, ""
+    expected = None
     if own.expected is not None:
-        expected = _with_file(comparison.row or comparison, own.expected, read)
-        hint = _hint(case) if expected.explanations == {} else ""
-        results.insert(0, expected)
-    if own.peers or expected is None:
-        with working(f"Comparing with {', '.join(own.peers or PEERS)}"):
-            results += with_peers(comparison, own.peers, path)
-    model = read.model | {"unroll": unroll}
-    return Report(model, results, expected, tolerance, read.names, hint=hint)
+        rows = _read_rows(own.expected, case, read)
+        expected = (display_name(own.expected), rows)
+    peers = own.peers or (None if expected is None else ())
+    with working("Comparing"), np.errstate(all="ignore"):  # what others wrote may be of any size
+        return judge(case, unroll, read.model, tolerance, expected, peers, path)
 
 
-def _with_file(comparison: Comparison, path: str, read: ReadCase) -> Result:
-    """Compare with a file: a row a step in the order of the input, or a row a sequence."""
-    case, place, last = comparison.case, display_name(path), comparison.case.network.last
+def _read_rows(path: str, case: Case, read: ReadCase) -> Floats:
+    """Read a file that has a row a step in the order of the input, or a row a sequence."""
+    last, N, O = case.network.last, len(case.lengths), case.network.output_size
     head = case.network.head or (last and read.last)
     rows = read_expected(path, "y" if head else "h", last=bool(last))
     with np.errstate(over="ignore"):
         rows = rows.astype(case.h0.dtype)
-    N, _, O = comparison.ours.shape
     if last:
         if rows.ndim == 2 and len(rows) == len(read.keys) > N:
             rows = rows[read.numbers]  # a sequence without steps has a row too
         if rows.ndim == 2 and len(rows) == len(read.rows.x) != N and rows.size != N * O:
             what = f"expected a row for each of {N} sequences, got {len(rows)}, as there are steps"
-            raise InputError(place, what, "`no_last` compares a row a step")
-        rows = rows.reshape(-1, 1, O if rows.size == N * O and N == 1 else rows.shape[-1])
-    elif rows.ndim == 2:
-        rows = read.arranged(rows) if len(rows) == len(read.rows.x) else rows[None]
-    return with_expected(comparison, place, rows, _hint(case, rows.shape[-1]))
+            raise InputError(display_name(path), what, "`no_last` compares a row a step")
+        return rows.reshape(-1, 1, O if rows.size == N * O and N == 1 else rows.shape[-1])
+    if rows.ndim == 2:
+        return read.arranged(rows) if len(rows) == len(read.rows.x) else rows[None]
+    return rows
 
 
 def _layer_names(source: dict[str, Any], count: int) -> list[str]:
@@ -228,17 +200,3 @@ def _layer_names(source: dict[str, Any], count: int) -> list[str]:
         names = layer_names(path)
     own = all(re.fullmatch("layer_[0-9]+", name) for name in names)  # names that we gave
     return names if len(names) == count and all(names) and not own else []
-
-
-def _hint(case: Case, columns: int | None = None) -> str:
-    """Say what compares the states below a head, if a file of so many columns may have them."""
-    network, names = case.network, case.names
-    states, size = network.layers[-1 - network.head].output_size, network.output_size
-    if not network.head or (columns and not size != columns == states):
-        name = "y" if network.head else "h"
-        named = f"name the columns {name}_0, ... in a header: others are passed over"
-        return named if columns and columns > size else ""
-    recurrent = [name for name, layer in zip(names, network.layers, strict=False) if layer.cells]
-    if len(recurrent) != 1:
-        return "`layer` NAME picks a part of the model alone"
-    return f"`layer` {verbatim(shown(recurrent[0]))} compares the states below the head"

@@ -12,7 +12,7 @@ import rnncli
 from rnncli.model.cells import CELLS, Weights, weight_shapes
 from rnncli.model.layers import DIRECTIONS, MERGES, Layer, Recurrent
 from rnncli.model.network import Network
-from rnncli.verify import peers
+from rnncli.verification import peers
 
 Array = NDArray[np.floating]
 
@@ -105,23 +105,15 @@ def check(
     precision: str = "float32",
     tolerance: float | None = None,
     T: int = 30,
-    all_layers: bool = True,
 ) -> None:
-    """Compare a peer with `rnncli.run`, for equal and for unequal lengths."""
-    options: dict[str, Any] = {"precision": precision, "all_layers": all_layers}
-    peer, given = peers.build(name, network, **options), batch(network, T)
+    """Compare all layers of a peer with `rnncli.run`, for equal and for unequal lengths."""
+    peer, given = peers.build(name, network, precision), batch(network, T)
     for lengths in (None, given.lengths):
         x = given.x if lengths is not None else given.x[:1]
         h0 = given.h0[: len(x)]
-        ours = rnncli.run(network, x, h0, lengths=lengths, **options)
-        apart = furthest(flat(peer(x, h0, lengths)), flat(ours))
+        ours = rnncli.run(network, x, h0, lengths=lengths, precision=precision, all_layers=True)
+        apart = furthest(peer(x, h0, lengths), ours.layers)
         assert apart <= (tolerance or TOLERANCES[precision])
-
-
-def flat(states: rnncli.States) -> list[Array]:
-    """List the outputs of the top layer, the final states, the head, and all layers."""
-    head = [] if states.y is None else [states.y]
-    return [states.h, states.h_n, *head, *states.layers]
 
 
 def output(states: rnncli.States) -> Array:

@@ -10,7 +10,7 @@ from click.testing import CliRunner
 
 import rnncli
 from rnncli.cli import rnn
-from rnncli.verify.peers import PEERS, build, version
+from rnncli.verification.peers import PEERS, build, version
 
 
 def benched(*arguments: str) -> tuple[str, dict[str, list[str]]]:

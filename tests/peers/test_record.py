@@ -5,7 +5,7 @@ from conftest import NIGHTLY
 from recorded_cases import recorded_cases
 
 from peers.nets import furthest
-from rnncli.verify import peers
+from rnncli.verification import peers
 
 
 @pytest.mark.parametrize("peer", peers.PEERS)
@@ -16,7 +16,11 @@ def test_the_peer_gives_the_recorded_states(peer: str) -> None:
     for recorded in cases[:: 30 if peer == "keras" and not NIGHTLY else 1]:
         network, x, h0, lengths, *_ = recorded.case
         unequal = None if recorded.case.running().all() else lengths
-        states = peers.build(peer, network)(x, h0, unequal)
-        distances[recorded.name] = furthest(states[:2], [recorded.h, recorded.h_n])
+        try:
+            outputs = peers.build(peer, network)(x, h0, unequal)
+        except peers.Unsupported:  # recorded by a script of its own
+            continue
+        distances[recorded.name] = furthest(outputs[-1:], [recorded.h])
+    assert len(distances) > len(cases) / 100
     # Other versions and processors may round in other places, over at most six steps.
     assert {name: far for name, far in distances.items() if far > 1e-6} == {}

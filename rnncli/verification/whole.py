@@ -18,7 +18,7 @@ from rnncli.model.activations import Activation
 from rnncli.model.arrays import Floats, Truths
 from rnncli.model.cells import Cell
 from rnncli.model.network import Network
-from rnncli.verify.case import Case
+from rnncli.verification.case import Case
 
 # How far the weights are nudged. Where operands are rounded it is 1/512 of
 # their last bit: enough that some fall on the other side, as in other programs.
@@ -86,6 +86,7 @@ def can_be_equal(case: Case, ours: Floats, theirs: Floats, share: float) -> bool
 
 
 def _rounded(ours: Floats) -> Floats:
+    """Compute how far rounding moves a value of a network that forgets."""
     size = np.abs(ours.astype(np.float64))
     least = min(1.0, float(size.max(initial=0.0)))
     kind = np.finfo(ours.dtype)
@@ -94,6 +95,7 @@ def _rounded(ours: Floats) -> Floats:
 
 
 def _most_driven(ours: Floats, precision: str) -> Floats:
+    """Compute how far a network may drive a value that is still judged."""
     largest = np.abs(ours.astype(np.float64)).max(axis=(0, 1))
     return np.asarray(np.maximum(_rounded(ours), SMALL[precision] * largest))
 

@@ -10,9 +10,9 @@ from importlib.resources import files
 from string import Template
 from typing import Any, TextIO
 
-from rnncli.explain.document import as_json
-from rnncli.explain.steps import Step
-from rnncli.explain.units import Unit
+from rnncli.explanation.document import as_json
+from rnncli.explanation.steps import Step
+from rnncli.explanation.units import Unit
 from rnncli.model.errors import printable
 from rnncli.model.network import Network
 from rnncli.writers.model import model_line
@@ -53,7 +53,7 @@ def write_page(
     }
     data = zlib.compress(json.dumps(document, separators=(",", ":")).encode(), 9)
     style, script, page = (
-        files("rnncli.explain").joinpath(f"page.{kind}").read_text(encoding="utf-8")
+        files("rnncli.explanation").joinpath(f"page.{kind}").read_text(encoding="utf-8")
         for kind in ("css", "js", "html")
     )
     text = {"title": escape(model_line(model)), "style": style, "script": script}

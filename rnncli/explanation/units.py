@@ -6,8 +6,8 @@ from typing import NamedTuple
 import numpy as np
 
 from rnncli.engine.run import c_size
-from rnncli.explain.quantities import Quantity, Term
-from rnncli.explain.steps import ExplainedCell, Step
+from rnncli.explanation.quantities import Quantity, Term
+from rnncli.explanation.steps import ExplainedCell, Step
 from rnncli.model.errors import InputError, shown
 from rnncli.model.network import Network
 

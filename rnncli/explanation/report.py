@@ -8,9 +8,9 @@ from typing import Any, NamedTuple, TextIO
 import numpy as np
 
 from rnncli.engine.precision import PRECISIONS
-from rnncli.explain.quantities import Quantity, Term
-from rnncli.explain.steps import ExplainedCell, ExplainedLayer, Step
-from rnncli.explain.units import Unit
+from rnncli.explanation.quantities import Quantity
+from rnncli.explanation.steps import ExplainedCell, ExplainedLayer, Step
+from rnncli.explanation.units import Unit
 from rnncli.model.activations import NEAR_END
 from rnncli.model.arrays import Floats
 from rnncli.model.errors import printable
@@ -18,7 +18,7 @@ from rnncli.writers.digits import texts
 from rnncli.writers.grid import GAP, console_on, lines_beside
 from rnncli.writers.model import model_line
 
-# On a terminal a wider layer shows only its first and last units, a longer sum its largest terms.
+# On a terminal a wider layer shows only its first and last units.
 WIDE, SHOWN_AT_ENDS = 16, 6
 NO_BREAK = "\N{NO-BREAK SPACE}"
 EQUATION, LABEL, INPUT, NOTE, SATURATED = "bold", "dim", "cyan", "italic", "yellow"
@@ -69,8 +69,7 @@ class Report:
             f"{precision.name}: each product (@) {rounded}": precision.rounds,
             f"* saturated: within {NEAR_END} of an end of its function.": self.marked,
             f"Rounded to {self.digits} digits after the point (`digits`).": self.digits is not None,
-            "The smaller terms are added up: `output` FILE has each.": self.cut and self.unit,
-            f"{ends}, `output` FILE all.": self.cut and not self.unit,
+            f"{ends}, `output` FILE all.": self.cut,
         }
         if any(notes.values()):
             self._print()
@@ -135,7 +134,7 @@ class Report:
         if named:
             yield Line(f"{quantity.name} = {quantity.equation}", style=EQUATION)
         if factors or len(terms) > 1 or (quantity.function and named):
-            for term in self._largest(terms) if self.unit else terms:
+            for term in terms:
                 each = [term.left, term.right, term.values] if factors else [term.values]
                 texts = [[""] if values is None else self._texts(values) for values in each]
                 yield Line(term.name, [text for row in texts for text in row])
@@ -151,16 +150,6 @@ class Report:
             values[unit] += "*"
             self.marked = True
         yield Line(quantity.name, before + values, EQUATION)
-
-    def _largest(self, terms: list[Term]) -> list[Term]:
-        """Add up the smaller ones of many terms on a terminal."""
-        if len(terms) <= WIDE or not self.terminal:
-            return terms
-        self.cut = True
-        sizes = np.abs([term.values[0] for term in terms])
-        shown = sorted(np.argsort(-sizes, kind="stable")[:WIDE].tolist())
-        rest = [term.values for n, term in enumerate(terms) if n not in shown]
-        return [*(terms[n] for n in shown), Term(f"the other {len(rest)}", np.sum(rest, axis=0))]
 
     def _table(self, lines: list[Line], *names: str, unit: str = "unit ") -> None:
         """Draw lines below names, or below each unit; an only equation stands above them."""

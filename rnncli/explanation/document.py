@@ -1,4 +1,4 @@
-"""Explained steps as one JSON document: the records of `rnncli.explain.steps` and `.quantities`.
+"""Explained steps as JSON has them: the records of `rnncli.explanation.steps` and `.quantities`.
 
 A field that is None is left out, and so is a matrix of weights.
 """
@@ -14,7 +14,7 @@ from rnncli.writers.digits import texts
 
 
 def as_json(record: Any, digits: int | None = None) -> Any:
-    """Return a record as JSON has it, its numbers with so many digits after the point."""
+    """Convert a record to what JSON has, its numbers with so many digits after the point."""
     if isinstance(record, np.ndarray):
         (row,) = texts(record[None], digits)
         return [n if isfinite(n) else None for n in map(float, row)]

@@ -24,19 +24,11 @@ from rnncli.model.arrays import Floats, Truths
 from rnncli.model.cells import LSTM, Cell
 from rnncli.model.layers import Layer, Masks, Recurrent
 from rnncli.model.network import Network
-from rnncli.verify.case import Case
-from rnncli.verify.near import exactly, held, layer_rows
+from rnncli.verification.case import Case
+from rnncli.verification.near import exactly, held, layer_rows
 
 # Values that are judged at once: their arrays in float64 stay in the cache.
 PIECE = 2**17
-
-
-def step_errors(cell: Cell, x: Floats, h0: Floats, h: Floats, precision: str = "float32") -> Floats:
-    """Compute the error of every step of one sequence as a share of its bound."""
-    case = Case(Network(Recurrent(cell)), x[None], h0[None], np.array([len(x)]), precision)
-    errors = case_step_errors(case, [h[None]])
-    assert errors is not None
-    return np.asarray(errors[0])
 
 
 def case_step_errors(case: Case, layers: Sequence[Floats]) -> Floats | None:
@@ -65,16 +57,17 @@ def times_bound(given: Floats, right: Floats, bound: Floats, rows: Truths) -> Fl
 
 
 def can_judge_steps(network: Network, layers: int = 1) -> bool:
-    """Whether the states of all cells are in the outputs of so many layers, the top one or all."""
-    shown = layers == len(network.layers) and not network.last
-    shown = shown and not any(layer.whole for layer in network.layers)
-    return shown and all(
-        len(layer.cells) == 1 or concatenates(layer) for layer in network.layers if layer.cells
+    """Check whether so many layers, the top one or all, show the states of all cells."""
+    return (
+        layers == len(network.layers)
+        and not network.last
+        and not any(layer.whole for layer in network.layers)
+        and all(len(layer.cells) < 2 or concatenates(layer) for layer in network.layers)
     )
 
 
 def concatenates(layer: Layer) -> bool:
-    """Whether a layer has two directions, and both of them in its output."""
+    """Check whether a layer has two directions, and both of them in its output."""
     return isinstance(layer, Recurrent) and len(layer.cells) > 1 and layer.merge == "concat"
 
 
@@ -89,8 +82,7 @@ def right_steps(case: Case, layers: Sequence[Floats]) -> Iterator[tuple[Floats, 
     network, precision = case.network_as_run(), case.precision
     running, masked = case.running(), np.zeros(case.running().shape, bool)
     dtype = PRECISIONS[precision].dtype
-    each = zip(network.layers, network.state_slices, layers, strict=True)
-    for number, (layer, slices, output) in enumerate(each, start=1):
+    for number, (layer, output) in enumerate(zip(network.layers, layers, strict=True), start=1):
         x = network.taken(number, [case.x, *layers])
         right, bound = np.zeros(output.shape), np.zeros(output.shape)
         if layer.masks:
@@ -105,12 +97,17 @@ def right_steps(case: Case, layers: Sequence[Floats]) -> Iterator[tuple[Floats, 
             for k, cell in enumerate(layer.cells):
                 turn = slice(None, None, -1 if layer.directions[k] == "backward" else 1)
                 h, *out = (half[k][:, turn] for half in halves)
-                start = [case.h0[:, place] for place in slices[k]]
+                start = [case.h0[:, place] for place in network.state_slices[number - 1][k]]
                 active, passed = (running & ~masked)[:, turn], masked[:, turn]
-                before = _states_before(active, start[0], h)
+                # The h from which each row starts: that of the last active row before it, or h0.
+                T = active.shape[1]
+                last = np.maximum.accumulate(np.where(active, np.arange(T), -1), axis=1)
+                last = np.pad(last, ((0, 0), (1, 0)), constant_values=-1)[:, :T, None]
+                before = np.where(last < 0, start[0][:, None], np.take_along_axis(h, last, axis=1))
                 _take_steps(cell, precision, start[1:], active, x[:, turn], before, out)
-                kept = held(before[passed] * (len(layer.cells) == 1), precision)
-                out[0][passed], out[1][passed] = kept.value, kept.off
+                # Of two directions a masked row is 0, as in Keras.
+                same = held(before[passed] * (len(layer.cells) == 1), precision)
+                out[0][passed], out[1][passed] = same.value, same.off
         # Where a c grows without end, nothing is known; numbers under the smallest normal one may
         # lose all digits.
         yield right, np.where(np.isnan(bound), np.inf, bound) + np.finfo(dtype).tiny
@@ -119,14 +116,6 @@ def right_steps(case: Case, layers: Sequence[Floats]) -> Iterator[tuple[Floats, 
 def _pieces(rows: int, size: int) -> Iterator[slice]:
     piece = max(1, PIECE // size)
     return (slice(start, start + piece) for start in range(0, rows, piece))
-
-
-def _states_before(active: Truths, h0: Floats, h: Floats) -> Floats:
-    """Find the h from which each row starts: that of the last active row before it, or h0."""
-    N, T = active.shape
-    last = np.maximum.accumulate(np.where(active, np.arange(T), -1), axis=1)
-    rows = np.concatenate([np.full((N, 1), -1), last], axis=1)[:, :T]
-    return np.where(rows[..., None] < 0, h0[:, None], h[np.arange(N)[:, None], rows])
 
 
 def _take_steps(
@@ -163,9 +152,9 @@ def _take_steps(
                 after, *others = cell.step(near.NearNumbers(h), blocks, h[at], *states)
                 made.append(after)
                 states = [
-                    h.of(np.where(live[:, None], *each), np.where(live[:, None], *off))
+                    h.of(*(np.where(live[:, None], *pair) for pair in pairs))
                     for new, old in zip(others, states, strict=True)
-                    for each, off in [((new.value, old.value), (new.off, old.off))]
+                    for pairs in [((new.value, old.value), (new.off, old.off))]
                 ]
         for array, name in zip(out, ("value", "off"), strict=True):
             given = np.concatenate([getattr(each, name) for each in made])

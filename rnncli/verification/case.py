@@ -56,7 +56,7 @@ class Case(NamedTuple):
             return (states.y_n[:, None],)
         return states.layers
 
-    def run(self, unroll: str = "auto") -> States:
+    def run(self, unroll: str = "auto", *, all_states: bool = False) -> States:
         """Run it, and return the outputs of all layers too."""
         return run(
             self.network,
@@ -66,4 +66,5 @@ class Case(NamedTuple):
             precision=self.precision,
             unroll=unroll,
             all_layers=True,
+            all_states=all_states,
         )

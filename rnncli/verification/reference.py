@@ -161,20 +161,20 @@ def gru_step(cell: GRU, x: Floats, state: State, precision: str) -> State:
 STEPS: dict[type, Callable[..., State]] = {RNN: rnn_step, LSTM: lstm_step, GRU: gru_step}
 
 
-def unroll(cell: Cell, x: Floats, h0: Floats, precision: str, masked: Truths) -> Floats:
-    """Run one sequence step by step in float64; h0 is the state of all arrays, (S,)."""
+def unroll(
+    cell: Cell, x: Floats, state: State, precision: str, masked: Truths, turn: int
+) -> tuple[Floats, Floats]:
+    """Run one sequence in float64, backward where `turn` is -1; return h (T, H) and the last."""
     if type(cell) not in STEPS:
         raise ValueError(f"the step of {type(cell).__name__} is not written out in float64")
     # Once, and not at every step.
     cell = cell.replaced(cell.weights.converted(lambda _, array: array.astype(np.float64)))
-    ends = np.cumsum(cell.state_sizes)[:-1]
-    state: State = tuple(np.split(np.asarray(h0, np.float64)[None], ends, axis=1))
     h = np.empty((len(x), cell.state_sizes[0]))
-    for t, x_t in enumerate(x):
+    for t in range(len(x))[::turn]:
         if not masked[t]:
-            state = STEPS[type(cell)](cell, x_t[None], state, precision)
+            state = STEPS[type(cell)](cell, x[t][None], state, precision)
         h[t] = state[0]
-    return h
+    return h, state[0]
 
 
 def run(
@@ -190,7 +190,7 @@ def run(
     ValueError
         The step of a cell is not written out here.
     """
-    from rnncli.verify.near import exactly, layer_rows  # which has its arithmetic from here
+    from rnncli.verification.near import exactly, layer_rows  # which has its arithmetic from here
 
     masked, outputs = np.zeros(len(x), bool), [x]
     finals: list[Floats | None] = [None]  # of the input and each layer, for the final states
@@ -201,17 +201,19 @@ def run(
         if layer.masks:
             masked |= cast(Masks, layer).masked(x)
         if isinstance(layer, Recurrent):
-            each, ends = [], []
+            each: list[Floats] = []
+            ends: list[Floats] = []
             for cell, places, direction in zip(layer.cells, slices, layer.directions, strict=True):
-                turn, state = -1 if direction == "backward" else 1, [h0[place] for place in places]
-                h = unroll(cell, x[::turn], np.concatenate(state), precision, masked[::turn])
-                each.append(h[::turn])
-                ends.append(h[-1:])
-            if len(each) == 1:
-                (x,), (row,) = each, ends
-            else:  # a masked row is 0 in either direction, as in Keras
-                x = _MERGES[layer.merge](*(np.where(masked[:, None], 0, h) for h in each))
-                row = _MERGES[layer.merge](*ends)
+                state = tuple(h0[None, place].astype(np.float64) for place in places)
+                turn = -1 if direction == "backward" else 1
+                h, last = unroll(cell, x, state, precision, masked, turn)
+                # Of two directions a masked row is 0, as in Keras.
+                each.append(np.where(masked[:, None], 0, h) if len(layer.cells) > 1 else h)
+                ends.append(last)
+            (x, *other), (row, *last_row) = each, ends
+            if other:
+                merge = _MERGES[layer.merge]
+                x, row = merge(x, *other), merge(row, *last_row)
         else:
             x = layer_rows(layer, exactly(x, precision)).value
             below = [finals[k] for k in layer.sources or (number - 1,)]

@@ -10,7 +10,7 @@ from rnncli.engine.packed import group
 from rnncli.engine.rows import Rows, join
 from rnncli.engine.runner import Runner
 from rnncli.engine.stream import Carried, forward
-from rnncli.explain.quantities import CellTrace, Quantity, explain_row
+from rnncli.explanation.quantities import CellTrace, Quantity, explain_row
 from rnncli.model.arrays import Floats, Integers, Truths
 from rnncli.model.errors import InputError
 from rnncli.model.layers import Recurrent, Stateless
@@ -86,11 +86,12 @@ def explain_steps(
     """
     if network.front:
         raise ValueError("the layers that give fewer rows than they take cannot be explained")
-    walk = _Walk(network, precision, carried, key_columns, keys)
+    walk = _Walk(Runner(network, precision, "stepwise", all_states=True), carried, keys)
+    walk.key_columns, fast = key_columns, Runner(network, precision)
     before, found = None, 0
     for rows, chosen, answer in walk.parts(blocks, wanted, one=one):
         if before:
-            walk.run(before, fast=not chosen.any())
+            walk.run(before, walk.runner if chosen.any() else fast)
         before, found = rows, found + int(chosen.sum())
         if found > most:
             what = f"a page holds about {most} steps of this network, the input has more"
@@ -99,7 +100,7 @@ def explain_steps(
             yield from walk.explain(rows, chosen, answer)
             before = None
     if before:
-        walk.run(before, fast=False)
+        walk.run(before, walk.runner)
     if not found:
         raise InputError("", _no_step(wanted, carried))
 
@@ -107,21 +108,14 @@ def explain_steps(
 class _Walk:
     """A network on its way through the sequences of `carried`, and the rows that it is at."""
 
-    def __init__(
-        self,
-        network: Network,
-        precision: str,
-        carried: Carried,
-        key_columns: Sequence[str],
-        keys: Keys,
-    ) -> None:
-        self.carried, self.key_columns, self.keys = carried, key_columns, keys
-        self.fast = Runner(network, precision)
-        self.runner = Runner(network, precision, "stepwise", all_states=True)
-        self.network, self.dtype = self.runner.network, self.runner.precision.dtype
-        self.traces = [list(map(CellTrace, of_layer)) for of_layer in self.runner.strategies]
-        self.titles = [layer_line(describe_layer(layer)) for layer in network.layers]
-        carried.convert(network, self.dtype)
+    key_columns: Sequence[str] = ()
+
+    def __init__(self, runner: Runner, carried: Carried, keys: Keys) -> None:
+        self.runner, self.carried, self.keys = runner, carried, keys
+        self.network, self.dtype = runner.network, runner.precision.dtype
+        self.traces = [list(map(CellTrace, of_layer)) for of_layer in runner.strategies]
+        self.titles = [layer_line(describe_layer(layer)) for layer in self.network.layers]
+        carried.convert(self.network, self.dtype)
 
     def parts(self, blocks: Iterable[Rows], wanted: Wanted, *, one: bool) -> Iterator[Part]:
         """Cut an input into rows to pass by and rows that are explained."""
@@ -144,9 +138,8 @@ class _Walk:
             chosen = answer if last else wanted.among(_number(rows, self.carried.t)[0])
             yield rows, chosen, answer if network.last else None
 
-    def run(self, rows: Rows, *, fast: bool) -> None:
+    def run(self, rows: Rows, runner: Runner) -> None:
         """Run over rows; only the states are kept."""
-        runner = self.fast if fast else self.runner
         rows = rows._replace(x=np.ascontiguousarray(rows.x, self.dtype))
         if error := forward(runner, rows, self.carried, self.keys)[1]:
             raise error
@@ -248,8 +241,8 @@ def _no_step(wanted: Wanted, carried: Carried) -> str:
         return f"step {wanted.last} is before the state: the steps go on at {started + 1}"
     if not ran.any():
         return "the input has no steps"
-    first, last = starts[ran].min() + 1, t[ran].max()
-    return f"there is no step {wanted.first}: the input has the steps {first} to {last}"
+    steps = f"{starts[ran].min() + 1} to {t[ran].max()}"
+    return f"there is no step {wanted.first}: the input has the steps {steps}"
 
 
 def _last_rows(blocks: Iterable[Rows]) -> Iterator[Part]:

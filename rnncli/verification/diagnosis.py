@@ -1,0 +1,138 @@
+"""The diagnosis of a result that differs.
+
+A mistake (`rnncli.verification.mistakes`) is a case and a result as they would be if it were the
+cause. If these are judged equal, it explains the result. Parameters stand between backticks, as in
+"`precision` tf32"; the command line shows them as its options.
+"""
+
+from math import isclose, nan
+
+import numpy as np
+
+from rnncli.model.arrays import Floats
+from rnncli.verification.case import Case
+from rnncli.verification.comparison import ENOUGH, Comparison, distances
+from rnncli.verification.mistakes import mistakes
+from rnncli.verification.steps import can_judge_steps, case_step_errors
+from rnncli.verification.whole import can_be_equal
+
+# Digits after the point that states are looked at for; more are those of float32 itself.
+MOST_DIGITS = 6
+# A mistake is judged at all if it reproduces so many of the values in the first rows of a few
+# sequences; where rows hang on later ones, in all rows of these.
+SCREENED, SEQUENCES, ROWS = 0.5, 4, 32
+# Two mistakes that leave so little reproduce a result equally well, in units of the last place.
+UNITS = 32
+# What leaves more than so many times what the closest leaves does not explain the result.
+LOOSE = 4
+# A line is fitted to so many values at least, and to this share of their deviation.
+FITTED, CLOSE = 6, 1e-3
+
+
+def find_causes(comparison: Comparison, theirs: Floats) -> dict[str, float]:
+    """Find what reproduces a result of the shape of ours, with the distance that is left."""
+    found: dict[str, float] = {}
+    if not theirs.any():  # zeros explain nothing
+        return {"all values are 0": nan}
+    for name, case, result in mistakes(comparison.case, theirs):
+        with np.errstate(over="ignore", invalid="ignore"):  # an exponential, say
+            left = None
+            if _may_be_equal(comparison, case, result):
+                left = _distance_left(comparison, case, result, theirs)
+        if left is not None:
+            found.setdefault(name, left)
+    eps = float(np.finfo(comparison.ours.dtype).eps)
+    least = UNITS * eps * max(1.0, float(np.abs(theirs).max(initial=0.0)))
+    enough = {name: max(left, least) for name, left in found.items()}
+    closest = min(enough.values(), default=least)
+    simplest: dict[str, float] = {}  # the closest, and of those that leave as much the first
+    for name, left in enough.items():
+        new = not any(isclose(left, enough[other], rel_tol=0.1) for other in simplest)
+        if left <= LOOSE * closest and new:
+            simplest[name] = found[name]
+    simplest |= fewer_digits(comparison.ours, theirs)
+    simplest = simplest or scaled_output(comparison, theirs)
+    return dict(sorted(simplest.items(), key=lambda item: item[1]))
+
+
+def _may_be_equal(comparison: Comparison, case: Case, theirs: Floats) -> bool:
+    """Check whether half of the first rows of a few sequences are near, before all are run."""
+    network, tolerance = case.network, comparison.tolerance
+    steps = tolerance is None and can_judge_steps(network)
+    every = not steps and (network.needs_whole_sequences or network.last)
+    T, some = case.x.shape[1] if every else ROWS, np.flatnonzero(case.lengths)[:SEQUENCES]
+    lengths, rows = np.minimum(case.lengths[some], T), theirs[some, :T]
+    cut = case._replace(x=case.x[some, :T], h0=case.h0[some], lengths=lengths)
+    if steps:
+        errors = case_step_errors(cut, [rows])
+        return errors is not None and bool((errors[cut.running()] <= 1).mean() >= SCREENED)
+    ours = cut.outputs()[-1]
+    if tolerance is None:
+        return can_be_equal(cut, ours, rows, SCREENED)
+    near = distances(ours, rows) <= tolerance.atol + tolerance.rtol * np.abs(rows)
+    return bool(near[cut.rows()].mean() >= SCREENED)
+
+
+def _distance_left(
+    comparison: Comparison, case: Case, theirs: Floats, original: Floats
+) -> float | None:
+    """Compute how far a case is from what it explains; None where it does not.
+
+    Whole runs are explained if most of the difference is gone too: what rounds operands has
+    wide bounds. Distances are shares of the bound of each value: units may be of unlike size.
+    """
+    ours = case.outputs()[-1]
+    if not ours.any():
+        return None
+    tried = Comparison(case, [ours], comparison.tolerance)
+    whole = tried.tolerance is None and not can_judge_steps(case.network)
+    if whole and not can_be_equal(case, ours, theirs, ENOUGH):
+        return None
+    result = tried.judge("", theirs)
+    if whole and result["verdict"] == "equal":
+        left, before = (
+            float((distance / tried.bounds.distance)[tried.bounds.judged].max())
+            for distance in (distances(ours, theirs), distances(comparison.ours, original))
+        )
+        if not left <= before / 4:
+            return None
+    return float(result["difference"]) if result["verdict"] == "equal" else None
+
+
+def fewer_digits(ours: Floats, theirs: Floats) -> dict[str, float]:
+    """Find the rounding of a result whose digits alone were cut."""
+    difference = float(distances(ours, theirs).max())
+    last_bit = np.finfo(ours.dtype).eps * max(1.0, np.abs(theirs).max())
+    for digits in range(1, MOST_DIGITS + 1):
+        rounded = np.round(theirs.astype(np.float64), digits).astype(theirs.dtype)
+        if difference <= 0.5 * 10.0**-digits + last_bit and (rounded == theirs).all():
+            return {f"rounding to {digits} digits after the point": difference}
+    if (theirs.astype(np.float16) == theirs).all() and (ours.astype(np.float16) == theirs).all():
+        return {"rounding to float16": difference}
+    return {}
+
+
+def scaled_output(comparison: Comparison, theirs: Floats) -> dict[str, float]:
+    """Find a line on which the result lies over ours: one for all values, or for each of a head."""
+    network, rows = comparison.case.network, comparison.case.rows()
+    name, y = "y" if network.head else "h", theirs[rows].astype(np.float64)
+    x, O = comparison.ours[rows].astype(np.float64), y.shape[1]
+    for groups in [[slice(None)], [slice(k, k + 1) for k in range(O)]][: 1 + bool(network.head)]:
+        pairs = [(x[:, some].ravel(), y[:, some].ravel()) for some in groups]
+        if any(a.size < FITTED or not a.var() > 0 for a, _ in pairs):
+            continue
+        slopes = [float(((a - a.mean()) * b).mean() / a.var()) for a, b in pairs]
+        lines = [(m, float((b - m * a).mean())) for m, (a, b) in zip(slopes, pairs, strict=True)]
+        slope, shift = (np.repeat(each, O // len(lines)) for each in np.transpose(lines))
+        off = np.abs(y - slope * x - shift)
+        if not (off.max(axis=0) <= CLOSE * y.std(axis=0)).all():
+            continue
+        bounds, eps = comparison.bounds, float(np.finfo(theirs.dtype).eps)
+        bound = np.abs(slope) * bounds.distance[rows] + 8 * eps * (np.abs(y) + np.abs(shift))
+        if bounds.judged[rows].mean() >= ENOUGH and (off <= bound).all():
+            if np.allclose(slope, -1) and np.allclose(shift, 0, atol=1e-6):
+                return {"the sign of the output flipped": float(off.max())}
+            each = [f"{a:.6g} {name}" + f" {b:+.6g}" * bool(abs(b) > 1e-6) for a, b in lines]
+            each = [text.replace(" +", " + ").replace(" -", " - ") for text in each]
+            return {f"the output scaled: expected = {', '.join(each)}": float(off.max())}
+    return {}

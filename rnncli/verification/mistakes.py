@@ -1,0 +1,429 @@
+"""The mistakes that people make in a port, from simple to involved.
+
+A mistake in a cell is one more entry in `CELLS`: it is looked for in all cells, and in each
+layer and direction alone. One that the whole network makes is an entry in `NETWORK`, one of a
+recurrent layer in `LAYERS`, any other a function in `OTHERS`, which yields `Tried`.
+"""
+
+from collections.abc import Callable, Container, Iterator, Sequence
+from functools import partial
+from itertools import permutations
+from typing import Any, TypeAlias
+
+import numpy as np
+
+from rnncli.engine.precision import PRECISIONS, round_mantissa
+from rnncli.engine.run import run
+from rnncli.model.activations import ACTIVATIONS, Activation, activation
+from rnncli.model.arrays import Floats
+from rnncli.model.cells import GRU, LSTM, Cell, Weights
+from rnncli.model.cells.gates import ordered, summed
+from rnncli.model.layers import Dense, Layer, Normalization, Recurrent, Stateless
+from rnncli.model.network import Network
+from rnncli.verification.case import Case
+from rnncli.verification.reference import MANTISSA_BITS
+from rnncli.verification.steps import cell_outputs, concatenates
+
+# Words, a case, and a result (N, T, O) that equals its run if the mistake explains it.
+Tried: TypeAlias = tuple[str, Case, Floats]
+# change(cell, biases): a cell as a mistake would make it; the same object where the mistake
+# changes nothing. `biases` are the input bias and the recurrent one, where a file has two.
+Change: TypeAlias = Callable[[Any, Sequence[Floats]], Cell]
+
+ARRAYS, BIASES, PRODUCTS = Weights._fields[:3], ("b_h", "b_n"), ("W_xh", "W_hh", "W_hr")
+# Functions that heads end in.
+OF_HEADS = ("linear", "softmax", "log_softmax", "sigmoid", "tanh", "relu")
+# So many features are tried in every order; by these factors an input is scaled.
+MOST_FEATURES, FACTORS = 5, (2, 10, 100, 255, 1000)
+
+
+def mistakes(case: Case, theirs: Floats) -> Iterator[Tried]:
+    """Make each mistake in turn."""
+    dtype = PRECISIONS[case.precision].dtype
+    for precision, how in PRECISIONS.items():
+        if precision != case.precision and how.dtype == dtype:
+            yield f"`precision` {precision}", case._replace(precision=precision), theirs
+    yield from _in_cells(case, theirs, CELLS | NETWORK)
+    for make in OTHERS:
+        yield from make(case, theirs)
+    names = [
+        (case.layer_name(number), f"the {direction} direction")
+        for number, layer in enumerate(case.network.layers)
+        for direction in layer.directions
+    ]
+    layers, directions = ([*dict.fromkeys(each[axis] for each in names)] for axis in (0, 1))
+    places = {
+        name: {name} for name in layers * (len(layers) > 1) + directions * (len(directions) > 1)
+    }
+    if len(layers) > 1 and len(directions) > 1:
+        places |= {f"{direction} of {layer}": {layer, direction} for layer, direction in names}
+    for where, place in places.items():
+        numbers = [n for n, name in enumerate(names) if place <= {*name}]
+        yield from _in_cells(case, theirs, CELLS, f" in {where}", numbers)
+
+
+# In cells
+
+
+def _in_cells(
+    case: Case,
+    theirs: Floats,
+    changes: dict[str, Change],
+    where: str = "",
+    numbers: Container[int] | None = None,
+) -> Iterator[Tried]:
+    """Change all cells, or those of some numbers, where that changes anything.
+
+    Cells are counted from 0, the bottom layer first, forward before backward.
+    """
+    cells = [cell for layer in case.network.layers for cell in layer.cells]
+    pairs = list(enumerate(zip(cells, case.biases or [()] * len(cells), strict=True)))
+    for name, change in changes.items():
+        changed = [
+            change(cell, biases) if numbers is None or number in numbers else cell
+            for number, (cell, biases) in pairs
+        ]
+        if any(new is not old for new, old in zip(changed, cells, strict=True)):
+            network = case.network.with_cells(partial(next, iter(changed)))
+            yield name + where, case._replace(network=network), theirs
+
+
+def _arrays(
+    names: Sequence[str], change: Callable[[Floats], Floats], kind: type[Cell] = Cell
+) -> Change:
+    """Change the arrays of these names, where a cell of this kind has them."""
+
+    def changed(cell: Cell, _: Sequence[Floats]) -> Cell:
+        own = cell.weights.arrays
+        arrays = {n: change(own[n]) for n in names if n in own and isinstance(cell, kind)}
+        same = all(np.array_equal(new, own[name]) for name, new in arrays.items())
+        finite = all(np.isfinite(new).all() for new in arrays.values())  # float16 may not hold them
+        return cell.replaced(cell.weights._replace(**arrays)) if finite and not same else cell
+
+    return changed
+
+
+def _by_gate(operation: Callable[..., Floats], *numbers: float) -> Callable[[Floats], Floats]:
+    """Add a number to each block of gates, or multiply by it."""
+    return lambda array: operation(array, np.repeat(numbers, array.shape[-1] // len(numbers)))
+
+
+def _transposed(W: Floats) -> Floats:
+    """Take the numbers of (I, H) as they lie for those of (H, I)."""
+    return np.ascontiguousarray(W.reshape(W.shape[::-1]).T)
+
+
+def _with_biases(cell: Any, biases: Sequence[Floats]) -> Any:
+    """Add two biases; a GRU that resets after the product keeps that of its candidate."""
+    after = cell.settings.get("reset") == "after"
+    both = summed(biases[0], biases[1], cell.hidden_size if after else 0)
+    return cell.replaced(cell.weights._replace(**both))
+
+
+def _one_bias(kept: int, cell: Any, biases: Sequence[Floats]) -> Any:
+    if len(biases) != 2:
+        return cell
+    return _with_biases(cell, [b * (n == kept) for n, b in enumerate(biases)])
+
+
+def _gates_as(kind: type[Cell], order: Sequence[str], cell: Cell, biases: Sequence[Floats]) -> Any:
+    """Read the weights of a cell as if its gates stood in another order."""
+    taken = [order.index(gate) for gate in kind.gate_names]
+    read = _arrays(ARRAYS, lambda array: ordered(array, taken), kind)(cell, biases)
+    if read is cell or cell.weights.b_n is None or len(biases) != 2:
+        return read
+    return _with_biases(read, [ordered(bias, taken) for bias in biases])
+
+
+def _outside(cell: Any, _: Sequence[Floats]) -> Any:
+    """Add the candidate's recurrent bias outside of what r multiplies."""
+    b_n, b_h = cell.weights.b_n, cell.weights.b_h.copy()
+    if b_n is None:
+        return cell
+    b_h[-len(b_n) :] += b_n
+    return cell.replaced(cell.weights._replace(b_h=b_h, b_n=None))
+
+
+def _reset(reset: str, cell: Any, biases: Sequence[Floats]) -> Any:
+    """Reset at the other side of the product; before it there is one bias of the candidate."""
+    if not isinstance(cell, GRU) or cell.reset == reset:
+        return cell
+    weights = cell.weights if reset == "after" else _outside(cell, biases).weights
+    return cell.replaced(weights, reset=reset)
+
+
+def _activation(name: str, other: Activation, cell: Cell, _: Sequence[Floats]) -> Cell:
+    """Take another activation, also for the output if it is the same there."""
+    before = cell.settings.get(name, other)
+    if before == other:
+        return cell
+    settings: dict[str, Any] = {name: other}
+    if name == "activation" and cell.settings.get("output_activation") == before:
+        settings["output_activation"] = other
+    return cell.replaced(**settings)
+
+
+def _int8(axis: int | None, W: Floats) -> Floats:
+    scale = np.abs(W.astype(np.float64)).max(axis=axis, keepdims=True) / 127
+    scale = np.where(scale == 0, 1, scale)
+    return np.asarray(np.rint(W / scale) * scale).astype(W.dtype)
+
+
+def _float16(W: Floats) -> Floats:
+    return W.astype(np.float16).astype(W.dtype)
+
+
+def _bfloat16(W: Floats) -> Floats:
+    return round_mantissa(W.astype(np.float32), MANTISSA_BITS["bfloat16"]).astype(W.dtype)
+
+
+CELLS: dict[str, Change] = {
+    "no bias": _arrays(BIASES, np.zeros_like),
+    "biases added twice": _arrays(BIASES, lambda b: 2 * b),
+    "no recurrence: W_hh is left out": _arrays(("W_hh",), np.zeros_like),
+    "W_xh transposed": _arrays(("W_xh",), _transposed),
+    "W_hh transposed": _arrays(("W_hh",), _transposed),
+    "W_xh and W_hh transposed": _arrays(("W_xh", "W_hh"), _transposed),
+    **{
+        f"gates in the order {' '.join(order)}, not {' '.join(kind.gate_names)}": partial(
+            _gates_as, kind, order
+        )
+        for kind in (LSTM, GRU)
+        for order in permutations(kind.gate_names)
+        if order != kind.gate_names
+    },
+    "1 added to the forget bias": _arrays(("b_h",), _by_gate(np.add, 0, 1, 0, 0), LSTM),
+    "1 left out of the forget bias": _arrays(("b_h",), _by_gate(np.add, 0, -1, 0, 0), LSTM),
+    "no peepholes": _arrays(("w_ch",), np.zeros_like),
+    "`reset` before": partial(_reset, "before"),
+    "`reset` after": partial(_reset, "after"),
+    "no recurrent bias of the candidate": _arrays(("b_n",), np.zeros_like),
+    "recurrent bias of the candidate added twice": _arrays(("b_n",), lambda b: 2 * b),
+    "recurrent bias of the candidate outside r": _outside,
+    # The gate of the negative sum is 1 - z.
+    "z and 1 - z exchanged": _arrays(ARRAYS, _by_gate(np.multiply, -1, 1, 1), GRU),
+    "input bias only": partial(_one_bias, 0),
+    "recurrent bias only": partial(_one_bias, 1),
+}
+# Activations have the parameters that a framework gives them by default: ONNX, then Keras.
+_OTHERS = [activation(name) for name, kind in ACTIVATIONS.items() if None not in kind.defaults]
+_OTHERS += [activation("hard_sigmoid", 1 / 6, 0.5), activation("leaky_relu", 0.2)]
+NETWORK: dict[str, Change] = {
+    **{
+        f"`{name}` {f.name if f == activation(f.name) else f}": partial(_activation, name, f)
+        for name in ("activation", "recurrent_activation")
+        for f in _OTHERS
+    },
+    "weights rounded to float16": _arrays(Weights._fields, _float16),
+    "weights but for biases rounded to float16": _arrays(PRODUCTS, _float16),
+    "weights rounded to bfloat16": _arrays(Weights._fields, _bfloat16),
+    "weights but for biases rounded to bfloat16": _arrays(PRODUCTS, _bfloat16),
+    "weights rounded to int8": _arrays(PRODUCTS, partial(_int8, None)),
+    "weights rounded to int8, a scale for each unit": _arrays(PRODUCTS, partial(_int8, 0)),
+}
+
+
+# In layers and directions
+
+
+def _exchanged(layer: Recurrent) -> Recurrent | None:
+    return Recurrent(*layer.cells[::-1], **layer.settings) if len(layer.cells) > 1 else None
+
+
+class _Forward(Recurrent):
+    """A layer whose cells all go forward, whatever its direction says."""
+
+    def __init__(self, *cells: Cell | Weights, **settings: Any) -> None:
+        super().__init__(*cells, **settings)
+        self.directions = ("forward",) * len(cells)
+
+
+def _not_reversed(layer: Recurrent) -> Recurrent | None:
+    return _Forward(*layer.cells, **layer.settings) if "backward" in layer.directions else None
+
+
+LAYERS: dict[str, Callable[[Recurrent], Recurrent | None]] = {
+    "weights of the two directions exchanged": _exchanged,
+    "the backward direction not reversed": _not_reversed,
+}
+
+
+def _layers_changed(case: Case, theirs: Floats) -> Iterator[Tried]:
+    """Change all recurrent layers that can be, then each alone."""
+    layers = case.network.layers
+    for name, change in LAYERS.items():
+        new = {n: change(each) for n, each in enumerate(layers) if isinstance(each, Recurrent)}
+        changed = {n: layer for n, layer in new.items() if layer is not None}
+        alone = {f" in {case.layer_name(n)}": {n: layer} for n, layer in changed.items()}
+        for where, some in ({"": changed} | (alone if len(changed) > 1 else {})).items():
+            if some:
+                yield (
+                    name + where,
+                    _with_layers(case, *map(some.get, range(len(layers)), layers)),
+                    theirs,
+                )
+
+
+def _stateless_changed(case: Case, theirs: Floats) -> Iterator[Tried]:
+    """Make a mistake in one layer without state, leave it out, or apply it twice."""
+    layers = case.network.layers
+    for n, layer in enumerate(layers):
+        for words, new in _stateless(layer) if isinstance(layer, Stateless) else ():
+            every = (*layers[:n], *new, *layers[n + 1 :])
+            if every:
+                yield words.format(case.layer_name(n)), _with_layers(case, *every), theirs
+
+
+def _stateless(layer: Stateless) -> Iterator[tuple[str, tuple[Layer, ...]]]:
+    if layer.input_size == layer.output_size and not layer.masks:
+        yield "{} left out", ()
+    if isinstance(layer, Normalization):
+        yield "{} applied twice", (layer, layer)
+    if isinstance(layer, Dense):
+        W, b, f = layer.W, layer.b, layer.activation
+        if b.any():
+            yield "no bias in {}", (Dense(W, np.zeros_like(b), f),)
+        for other in (other for other in OF_HEADS if other != str(f)):
+            yield f"activation {other} in {{}}", (Dense(W, b, other),)
+        if 1 not in W.shape:
+            yield "W transposed in {}", (Dense(_transposed(W), b, f),)
+
+
+def _with_layers(case: Case, *layers: Layer) -> Case:
+    return case._replace(network=Network(*layers, last=case.network.last))
+
+
+def _halves_exchanged(case: Case, theirs: Floats) -> Iterator[Tried]:
+    """Put the backward half of concatenated states first."""
+    if concatenates(case.network.layers[-1]):
+        turned = np.concatenate(cell_outputs(case.network.layers[-1], theirs)[::-1], axis=-1)
+        yield "forward and backward halves exchanged", case, turned
+
+
+# In the order of rows and features, and in their scale
+
+
+def _reversed(case: Case, rows: Floats) -> Floats:
+    """Turn every sequence around, (N, T, K)."""
+    turned = rows.copy()
+    for n, length in enumerate(case.lengths):
+        turned[n, :length] = rows[n, :length][::-1]
+    return turned
+
+
+def _time_reversed(case: Case, theirs: Floats) -> Iterator[Tried]:
+    """Reverse the input or the output; a backward state may be in the order of its steps."""
+    layers, of_steps = case.network.layers, "backward states in processing order"
+    yield "the input reversed in time", case._replace(x=_reversed(case, case.x)), theirs
+    if case.network.last:
+        return
+    backward = all(layer.directions == ("backward",) for layer in layers)
+    name = of_steps if backward else "the rows of the output reversed in time"
+    yield name, case, _reversed(case, theirs)
+    if concatenates(layers[-1]):
+        forward, other = cell_outputs(layers[-1], theirs)
+        yield of_steps, case, np.concatenate([forward, _reversed(case, other)], axis=2)
+
+
+def _rows_shifted(case: Case, theirs: Floats) -> Iterator[Tried]:
+    """Shift the rows: row t holds the state before step t, or the one after step t + 1.
+
+    The row left over holds nothing: zeros, the initial state, or its neighbour again. The missing
+    state is taken from our own run.
+    """
+    if theirs.shape[:2] != case.x.shape[:2] or not (case.lengths > 1).all():
+        return
+    ours, n = case.outputs()[-1], np.arange(len(theirs))
+    first, last = np.zeros_like(n), case.lengths - 1
+    for name, by, left, neighbour, missing in (
+        ("rows one step late: row t holds h_{t-1}", -1, first, first + 1, last),
+        ("rows one step early: row t holds h_{t+1}", 1, last, last - 1, first),
+    ):
+        nothing = (0 * theirs[n, left], case.h0, theirs[n, neighbour])
+        if any(np.array_equal(theirs[n, left], each) for each in nothing):
+            shifted = np.roll(theirs, by, axis=1)
+            shifted[n, missing] = ours[n, missing]
+            yield name, case, shifted
+
+
+def _features_permuted(case: Case, theirs: Floats) -> Iterator[Tried]:
+    """Put the columns of the input in every other order; of many, in reverse."""
+    own = tuple(range(case.x.shape[2]))
+    for order in permutations(own) if len(own) <= MOST_FEATURES else (own[::-1],):
+        if order != own:
+            x = np.ascontiguousarray(case.x[..., order])
+            name = " ".join(map(str, order)) if len(own) <= MOST_FEATURES else "in reverse"
+            yield f"features permuted: {name}", case._replace(x=x), theirs
+
+
+def _input_scaled(case: Case, theirs: Floats) -> Iterator[Tried]:
+    """Scale each column by its own statistics, or all of them by a number."""
+    x, rows = case.x.astype(np.float64), case.x[case.running()].astype(np.float64)
+    if case.network.indices is not None or case.network.masking or len(rows) < 2:
+        return
+    mean, low, high = rows.mean(axis=0), rows.min(axis=0), rows.max(axis=0)
+    scaled = {
+        "the input standardised": (mean, rows.std(axis=0)),
+        "the input standardised, its variance over n - 1": (mean, rows.std(axis=0, ddof=1)),
+        "the input scaled to 0 to 1": (low, high - low),
+        "the input scaled to -1 to 1": ((low + high) / 2, (high - low) / 2),
+        "the sign of the input flipped": (0.0, -1.0),
+        **{f"the input divided by {by}": (0.0, by) for by in FACTORS},
+        **{f"the input multiplied by {by}": (0.0, 1 / by) for by in FACTORS},
+    }
+    for name, (center, scale) in scaled.items():
+        with np.errstate(over="ignore"):
+            moved = ((x - center) / np.where(scale == 0, 1, scale)).astype(case.x.dtype)
+        if np.isfinite(moved).all():
+            yield name, case._replace(x=moved), theirs
+
+
+# In states
+
+
+def _start_left_out(case: Case, theirs: Floats) -> Iterator[Tried]:
+    """Start from zeros: h or c of the state, or all of it."""
+    places = {f"`{name}0` left out": place for name, place in case.network.state_names.items()}
+    if len(places) > 1:
+        places["start states left out"] = slice(None)
+    for name, place in places.items():
+        h0 = case.h0.copy()
+        h0[:, place] = 0
+        if not np.array_equal(h0, case.h0):
+            yield name, case._replace(h0=h0), theirs
+
+
+def _carried_on(case: Case, theirs: Floats) -> Iterator[Tried]:
+    """Start each sequence from the state in which the one before ended."""
+    h0, options = case.h0.copy(), {"precision": case.precision}
+    for n, length in enumerate(case.lengths[:-1]):
+        h0[n + 1] = run(case.network, case.x[n, :length], h0[n], **options).h_n  # type: ignore[arg-type]
+    if len(h0) > 1:
+        yield "state carried from sequence to sequence", case._replace(h0=h0), theirs
+
+
+def _other_rows(case: Case, theirs: Floats) -> Iterator[Tried]:
+    """Show c in place of h, or the last output in place of the final states."""
+    network = case.network
+    if network.last == "state" and network.needs_whole_sequences:
+        last = case._replace(network=Network(*network.layers, last="step"))
+        yield "the last output alone, where a backward direction has but begun", last, theirs
+    if not network.last and any(isinstance(cell, LSTM) for cell in network.layers[-1].cells):
+        c = case.run(all_states=True).c
+        if c is not None and c.shape == theirs.shape:
+            off = (theirs - c) / np.maximum(1, np.abs(c))
+            yield "the result holds c in place of h", case, case.outputs()[-1] + off
+
+
+OTHERS: tuple[Callable[[Case, Floats], Iterator[Tried]], ...] = (
+    _time_reversed,
+    _layers_changed,
+    _start_left_out,
+    _carried_on,
+    _rows_shifted,
+    _halves_exchanged,
+    _stateless_changed,
+    _other_rows,
+    _features_permuted,
+    _input_scaled,
+)

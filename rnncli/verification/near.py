@@ -1,0 +1,110 @@
+"""Numbers with error bounds, by the functions of the reference, and layers without state in them.
+
+A layer without state that is no entry in `ROWS` is judged by itself, in float64 and in its
+precision.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from rnncli.engine import near
+from rnncli.engine.precision import PRECISIONS
+from rnncli.model import layers
+from rnncli.model.activations import Activation
+from rnncli.model.arrays import Floats
+from rnncli.verification import reference
+
+
+class Near(near.Near):
+    """Values in float64, and how far from them a right program may be."""
+
+    def function(self, f: Activation, a: Floats, clip: float) -> Floats:
+        """Compute an activation in float64."""
+        return reference.activated(f, a, clip)
+
+    def operand(self, values: Floats) -> Floats:
+        """Round values to what a product takes of them, in float64."""
+        return reference.rounded(values, self.precision)
+
+
+def exactly(values: Floats, precision: str) -> Near:
+    """Take values that every program has alike."""
+    wide = np.asarray(values, np.float64)
+    return Near(wide, np.zeros(wide.shape), precision)
+
+
+def held(values: Floats, precision: str) -> Near:
+    """Take values of which a program has as many digits as its float type."""
+    exact = exactly(values, precision)
+    return exact.of(exact.value, exact.eps * np.abs(exact.value))
+
+
+def layer_rows(layer: Any, x: Near) -> Near:
+    """Compute rows (k, O) of a layer without state from rows (k, I)."""
+    return ROWS.get(type(layer), _rows_by_itself)(layer, x)
+
+
+def _rows_by_itself(layer: layers.Stateless, x: Near) -> Near:
+    """Compute rows of any other layer by the layer itself, in float64 and in its precision."""
+
+    def multiply(a: Floats, W: Floats) -> Floats:
+        return x.operand(a) @ x.operand(W)
+
+    like = PRECISIONS[x.precision].dtype
+    wide = np.asarray(layer(x.value, multiply), np.float64)
+    narrow = layer(x.value.astype(like), lambda a, W: multiply(a, W).astype(like))
+    size = np.abs(wide) + np.abs(wide).max(axis=1, keepdims=True)
+    off = np.abs(narrow - wide).max(axis=1, keepdims=True)
+    return x.of(wide, 8 * off + 64 * x.eps * np.maximum(1, size))
+
+
+def _dense(layer: layers.Dense, x: Near) -> Near:
+    return _activated(layer, x.multiply(layer.W, layer.b, len(layer.W)))
+
+
+def _activated(layer: layers.Dense | layers.Pointwise, a: Near) -> Near:
+    """Apply an activation, or the softmax of each row.
+
+    The logarithm of a softmax moves with its own a, and against those of the row, none of which
+    moves further than the furthest. Rounding adds units in the value for those of ``a - max a``,
+    for the sum and for the function.
+    """
+    f = layer.activation
+    if not isinstance(f, str):
+        return a.activate(f)
+    below = a.value.max(axis=1, keepdims=True) - a.value
+    off = a.off + a.off.max(axis=1, keepdims=True)
+    off = off + a.eps * (below + a.value.shape[1] + 4)
+    if f == "softmax":
+        value = reference.softmax(a.value)
+        return a.of(value, value * np.expm1(off))
+    value = reference.log_softmax(a.value)
+    return a.of(value, off + 2 * a.eps * np.abs(value))
+
+
+def _masking(layer: layers.Masking, x: Near) -> Near:
+    masked = layer.masked(x.value.astype(PRECISIONS[x.precision].dtype))[:, None]
+    return held(np.where(masked, 0, x.value), x.precision)
+
+
+def _normalization(layer: layers.Normalization, x: Near) -> Near:
+    """Compute ``factor * (x - center) / scale + shift``.
+
+    It is off by ``4 eps (|factor / scale| (|x| + |center|) + |shift|)``:
+    some programs multiply by ``factor / scale`` and add what remains.
+    """
+    center, scale = layer.center.astype(np.float64), layer.scale.astype(np.float64)
+    factor, shift = layer.arrays.get("factor", 1.0), layer.arrays.get("shift", 0.0)
+    terms = np.abs(factor / scale) * (np.abs(x.value) + np.abs(center)) + np.abs(shift)
+    return x.of(factor * (x.value - center) / scale + shift, 4 * x.eps * terms)
+
+
+# rows(layer, x): the rows (k, O) of a layer without state from rows (k, I), by its class.
+ROWS: dict[type[layers.Layer], Callable[..., Near]] = {
+    layers.Dense: _dense,
+    layers.Normalization: _normalization,
+    layers.Pointwise: _activated,
+    layers.Masking: _masking,
+}

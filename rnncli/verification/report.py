@@ -1,0 +1,167 @@
+"""The document of a verification, as text for people or as JSON."""
+
+import json
+import os
+from collections.abc import Callable, Sequence
+from itertools import groupby
+from math import isfinite
+from typing import Any, TextIO
+
+from rnncli.verification.comparison import LOOP, Result
+from rnncli.writers.grid import Column, draw, write_text
+from rnncli.writers.model import model_line
+
+STYLES = {"equal": "bold green", "different": "bold red", "not compared": "bold yellow"}
+
+
+def write_table(out: TextIO, document: dict[str, Any], worded: Callable[[str], str]) -> None:
+    """Write the verdict, the cause and the worst values, then a row for each result.
+
+    `worded` shows parameters between backticks as the user knows them.
+    """
+    results, verdict = document["results"], document["verdict"]
+    expected = results[0]["name"] != LOOP  # what another program computed stands first
+    wrong = [each for each in results if each["verdict"] == "different"]
+    wrong = [each for each in wrong if each.get("own")] or wrong  # by these our own run is wrong
+    write_text(out, f"{verdict.upper()}: {_sentence(document, expected, wrong)}", STYLES[verdict])
+    if expected and results[0]["verdict"] == "not compared":
+        write_text(out, f"{results[0]['note']}.")
+    if wrong and wrong[0].get("own"):
+        write_text(out, "rnn's own run is wrong; so nothing equals it.", "bold")
+    _write_causes(out, document, worded)
+    if wrong and wrong[0]["worst"]:
+        out.write("\n")
+        _draw_worst(out, wrong[0]["worst"])
+    out.write("\n")
+    noted = [each for each in results[int(expected) :] if each.get("note")]
+    if expected and (agreed := _agreed(results[1:])):
+        write_text(out, agreed)
+        noted = [each for each in noted if "version" in each]
+    else:
+        _draw_results(out, document, worded)
+    for note, alike in groupby(noted, lambda each: each["note"]):
+        write_text(out, f"{', '.join(map(_name, alike))}: {note}")
+    for each in (each for each in results if each.get("judged", 1) < 1):
+        share = f"{100 * each['judged']:.3g}% of the values are judged"
+        write_text(out, f"{_label(each)}: {share}; rounding alone may drive the others anywhere.")
+
+
+def _write_causes(out: TextIO, document: dict[str, Any], worded: Callable[[str], str]) -> None:
+    """Write what reproduces a file that differs."""
+    begin = "Cause"
+    for cause, left in (each.values() for each in document.get("explanations", [])):
+        within = f" With it, equal within {left:.2g}." if left else " With it, equal to the bit."
+        write_text(out, f"{begin}: {cause}.{within * isfinite(left)}", "bold")
+        begin = "Or"
+    if document.get("explanations") == []:
+        write_text(out, "No cause that rnn knows reproduces it.")
+    if "hint" in document:
+        write_text(out, worded(f"Save the states too: {document['hint']}."))
+
+
+def _agreed(others: Sequence[Result]) -> str:
+    """Say with what else our own run agrees, if with all."""
+    compared = [each for each in others if each["verdict"] != "not compared"]
+    libraries = [each for each in compared if "version" in each]
+    if not compared or any(each["verdict"] != "equal" for each in compared):
+        return ""
+    names = ", ".join(["a float64 loop", *map(_name, libraries)])
+    ways = len(compared) - len(libraries) - 1
+    return f"rnn itself agrees with {names} and {ways} other ways to compute."
+
+
+def _sentence(document: dict[str, Any], expected: bool, wrong: Sequence[Result]) -> str:
+    """Say what was compared, and how much of it differs."""
+    results = document["results"]
+    compared = [each for each in results if each["verdict"] != "not compared"]
+    within = "up to rounding" if document["rule"] == "step error" else "within the tolerance"
+    if document["verdict"] == "equal":
+        values = results[0]["values"] if expected else max(each["values"] for each in compared)
+        amount = f"{values:,} value{'s' * (values > 1)}"
+        if expected:
+            return f"{results[0]['name']}, {amount}, {within}."
+        if len(compared) == 1:
+            return f"1 result of {amount} is what rnn computes, {within}."
+        alike = len({each["values"] for each in compared}) == 1  # some may give more rows
+        of = f" of {amount} each" if alike else ""
+        return f"{len(compared)} results{of} are what rnn computes, {within}."
+    names = ", ".join(map(_name, wrong or results[: int(expected)])) or "nothing"
+    if not wrong:
+        return names
+    count, values = wrong[0]["wrong"], wrong[0]["values"]
+    share = "100%" if count == values else f"{min(100 * count / (values or 1), 99.9):.3g}%"
+    amount = f"{count:,} of {values:,} values ({share})"
+    return ", ".join(filter(None, [names, amount, wrong[0]["where"]])) + "."
+
+
+def _draw_worst(out: TextIO, worst: Sequence[Result]) -> None:
+    """Draw the values that are furthest off."""
+    layers = {each["layer"] for each in worst}
+    columns = {
+        "sequence": [each["key"] for each in worst if "key" in each],
+        "layer": [str(each["layer"]) for each in worst] if len(layers) > 1 else [],
+        "step": [str(each["step"]) for each in worst],
+        "unit": [str(each["unit"]) for each in worst],
+        "expected": [repr(each["expected"]) for each in worst],
+        "rnn computes": [repr(each["actual"]) for each in worst],
+        "off by": [_short(each["difference"]) for each in worst],
+        "bounds": [_times(each["times"]) for each in worst],
+    }
+    drawn = [Column(*each) for each in columns.items() if each[1]]
+    draw(out, "The worst values", drawn[:1], drawn[1:])
+
+
+def _draw_results(out: TextIO, document: dict[str, Any], worded: Callable[[str], str]) -> None:
+    """Draw a row for each result that was compared, and explain the columns."""
+    rows = [each for each in document["results"] if each["verdict"] != "not compared"]
+    columns = {
+        "verdict": ["equal" if each["verdict"] == "equal" else "DIFFERENT" for each in rows],
+        "step error": [
+            "" if each["step_error"] is None else _times(each["step_error"]) for each in rows
+        ],
+        "difference": [_short(each["difference"]) for each in rows],
+        "rtol": [_short(each["rtol"]) for each in rows],
+    }
+    labels = [Column("", [_label(each) for each in rows])]
+    draw(out, model_line(document["model"]), labels, [Column(*each) for each in columns.items()])
+    legend = (
+        "Step error: distance from a float64 step; 1 is the most that rounding explains. "
+        "Difference, rtol: how far whole runs are apart; with these as `atol` or `rtol` they pass."
+    )
+    if document["rule"] != "step error":
+        atol, rtol = document["rule"].values()
+        legend = f"Equal: |a - b| <= {atol:g} + {rtol:g} |b|, for all values of the whole runs."
+    out.write("\n")
+    write_text(out, worded(legend), "dim", wrap=True)
+
+
+def write_json(out: TextIO, document: dict[str, Any]) -> None:
+    """Write the document, with null in place of numbers that JSON does not have."""
+
+    def plain(value: Any) -> Any:
+        if isinstance(value, dict):
+            return {name: plain(each) for name, each in value.items()}
+        if isinstance(value, list):
+            return [plain(each) for each in value]
+        return None if isinstance(value, float) and not isfinite(value) else value
+
+    out.write(json.dumps(plain(document), indent=1, allow_nan=False) + "\n")
+
+
+def _name(result: Result) -> str:
+    return f"{result['name']} {result.get('version', '')}".strip()
+
+
+def _label(result: Result) -> str:
+    """Return a name as it is short enough for a table: of a file without its folder."""
+    return os.path.basename(_name(result))
+
+
+def _short(number: float) -> str:
+    """Return two digits, or all before the point."""
+    return f"{number:,.0f}" if 99.5 <= number < 1e6 else f"{number:.2g}"
+
+
+def _times(number: float) -> str:
+    """Write a number of bounds; one over 1, which is wrong, is not shown as 1."""
+    return ">1" if 1 < number < 1.05 else _short(number)

@@ -1,0 +1,311 @@
+"""Comparisons of a run with the float64 loop, every strategy, other libraries and other results."""
+
+import os
+from collections import deque
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from rnncli import __version__
+from rnncli.engine.precision import PRECISIONS
+from rnncli.engine.rows import Rows
+from rnncli.engine.stream import stream
+from rnncli.engine.unroll import UNROLLS, missing
+from rnncli.model.arrays import Floats
+from rnncli.model.errors import InputError, choice, shown, verbatim
+from rnncli.model.formats import load
+from rnncli.model.network import Network
+from rnncli.model.seeds import seeded
+from rnncli.verification import peers, reference
+from rnncli.verification.case import Case
+from rnncli.verification.comparison import LOOP, Comparison, Result, Tolerance, not_compared
+from rnncli.verification.diagnosis import find_causes
+from rnncli.writers.model import describe
+
+# The states that the notebook printed, h after each step of cell 6. It ran on a GPU, which rounds
+# operands to TF32.
+PRINTED = (
+    (-0.80105966, 0.9131062, 0.36578208, -0.7063606),
+    (-0.9702719, 0.9996024, -0.6609227, -0.9999491),
+    (-0.9489414, 0.9999923, -0.19376709, -0.99991894),
+    (-0.99817336, 0.99999964, -0.07197513, -0.9999971),
+    (-0.9998569, 1.0, 0.24250329, -0.99999964),
+    (-0.99999285, 1.0, 0.42822266, -1.0),
+)
+
+
+def verify(
+    network: Network | str | os.PathLike[str],
+    x: ArrayLike,
+    expected: ArrayLike | None = None,
+    *,
+    h0: ArrayLike | None = None,
+    lengths: ArrayLike | None = None,
+    precision: str = "float32",
+    unroll: str = "auto",
+    peers: Sequence[str] = (),
+    atol: float | None = None,
+    rtol: float | None = None,
+) -> dict[str, Any]:
+    """Compare a run with a float64 loop, every way to unroll, and other results.
+
+    Each step is judged by itself: h_t is equal if it is what one float64 step makes of x_t and of
+    the h_{t-1} of the same result, of a vanilla cell within::
+
+        max |f(a +- da) - f(a)| + 8 eps max(1, |f(a)|)
+        da = (I + H + 4) eps (|x_t| @ |W_xh| + |h_{t-1}| @ |W_hh| + |b_h|)
+
+    Where the states between steps are not known, whole runs are judged by how far apart runs with
+    nudged weights are.
+
+    Parameters
+    ----------
+    network : Network, str or path
+        A path is read by `load`; a library among `peers` whose own file it is runs the file itself.
+    x : array, shape (T, I) or (N, T, I)
+        Input at every step.
+    expected : array, shape (T, O) or (N, T, O), optional
+        What another program computed: states, or predictions of a model with a head. (O,) or
+        (N, O) of a model that gives one row a sequence (`Network.last`). Where it differs, the
+        usual mistakes of a port are tried.
+    h0 : array, shape (S,) or (N, S), optional
+        State of all cells before the first step; zeros by default.
+    lengths : array of int, shape (N,), optional
+        Number of steps of each sequence; T by default.
+    precision, unroll : str
+        As for `run`.
+    peers : sequence of {"keras", "torch", "onnxruntime"}
+        Libraries to compare with.
+    atol, rtol : float, optional
+        Judge whole runs by ``|a - b| <= atol + rtol |b|`` in place of each step.
+
+    Returns
+    -------
+    dict
+        The document that ``rnn verify`` writes as JSON: ``verdict`` is "equal", "different" or
+        "not compared"; ``results`` has a dict for each comparison, that with `expected` first;
+        ``explanations`` has the mistakes that reproduce `expected`, the closest first.
+
+    Raises
+    ------
+    ValueError
+        A shape does not fit, a name is unknown, or a library is not installed or cannot run the
+        network.
+    NotFiniteError
+        A state overflowed.
+
+    Examples
+    --------
+    >>> network = rnncli.seeded(input_size=1, hidden_size=4)
+    >>> rnncli.verify(network, [[1], [2], [3]])["verdict"]
+    'equal'
+    """
+    path = None if isinstance(network, Network) else os.fspath(network)
+    model = network if isinstance(network, Network) else load(network)
+    given, dtype = np.asarray(x), choice("precision", precision, PRECISIONS).dtype
+    if given.ndim not in (2, 3) or given.shape[-1] != model.input_size:
+        I = model.input_size
+        raise ValueError(f"x: expected shape (T, {I}) or (N, T, {I}), got {given.shape}")
+    check_front(model)
+    batch = model.checked_input(given if given.ndim == 3 else given[None], dtype)
+    N, T, _ = batch.shape
+    start = np.zeros(model.state_size) if h0 is None else np.asarray(h0)
+    start = np.broadcast_to(start.astype(dtype), (N, model.state_size))
+    ends = np.full(N, T) if lengths is None else np.asarray(lengths)
+    tolerance = None if atol is rtol is None else Tolerance(atol or 0.0, rtol or 0.0)
+    theirs = None
+    if expected is not None:
+        theirs = np.asarray(expected, dtype)
+        if model.last:
+            theirs = theirs.reshape(-1, 1, theirs.shape[-1])
+        elif theirs.ndim == 2:
+            theirs = theirs[None]
+    return judge(
+        Case(model, batch, start, ends, precision),
+        unroll,
+        describe(model, {}, __version__) | {"precision": precision},
+        tolerance,
+        None if theirs is None else ("expected", theirs),
+        tuple(peers),
+        path if precision == "float32" and h0 is None else None,
+    )
+
+
+def check_front(network: Network) -> None:
+    """Refuse a model whose rows are no steps of its input."""
+    if network.front:
+        raise InputError("", "its lowest layers give fewer rows than they take", "`run` runs it")
+
+
+def judge(
+    case: Case,
+    unroll: str,
+    model: dict[str, Any],
+    tolerance: Tolerance | None = None,
+    expected: tuple[str, Floats] | None = None,
+    peers: Sequence[str] | None = (),
+    path: str | None = None,
+) -> dict[str, Any]:
+    """Compare a run with all that there is; without `peers` with each library that is installed.
+
+    Returned is the document that ``rnn verify`` writes as JSON. A file at `path` is run as it is.
+    """
+    comparison = Comparison.of_run(case, unroll, tolerance)
+    if not all(np.isfinite(each).all() for each in comparison.layers):
+        _raise_overflow(case, unroll)
+    results = [with_reference(comparison), *with_strategies(comparison)]
+    document: dict[str, Any] = {}
+    if expected is not None:
+        target = comparison.row or comparison
+        result = with_expected(target, *expected)
+        results.insert(0, result)
+        if result["verdict"] == "different":
+            causes = find_causes(target, expected[1]) if np.isfinite(expected[1]).all() else {}
+            document = {} if causes or not (hint := below_head(case)) else {"hint": hint}
+            document["explanations"] = [{"name": n, "difference": d} for n, d in causes.items()]
+    results += with_peers(comparison, peers, path) if peers != () else []
+    verdicts = {result["verdict"] for result in results}
+    verdict = next((each for each in ("different", "equal") if each in verdicts), "not compared")
+    if expected is not None and results[0]["verdict"] == "not compared":
+        verdict = "not compared"
+    return {
+        "equal": verdict == "equal",
+        "verdict": verdict,
+        "model": model | {"unroll": unroll},
+        "rule": tolerance._asdict() if tolerance else "step error",
+        "results": results,
+        **document,
+    }
+
+
+def judge_notebook(unroll: str) -> dict[str, Any]:
+    """Compare runs of the notebook's network on its input with the printed states."""
+    network, x = seeded(1, 4, 1, "tensorflow"), np.arange(1, 7, dtype=np.float32)[None, :, None]
+    case = Case(network, x, np.zeros((1, 4), np.float32), np.array([6]), "tf32")
+    model = describe(network, {"init": "tensorflow", "seed": 1}, __version__)
+    printed = ("the notebook's states", np.array([PRINTED], np.float32))
+    return judge(case, unroll, model | {"precision": "tf32"}, expected=printed)
+
+
+def _raise_overflow(case: Case, unroll: str) -> None:
+    """Raise the error that has the step."""
+    for n, length in enumerate(case.lengths):
+        keys = [(case.keys[n],)] if case.keys else []
+        rows = Rows(case.x[n, :length], np.zeros(length, np.intp) if keys else None)
+        options: dict[str, Any] = {"precision": case.precision, "unroll": unroll, "keys": keys}
+        deque(stream(case.network, [rows], case.h0[n], **options), maxlen=0)
+
+
+def with_reference(comparison: Comparison) -> Result:
+    """Compare with the float64 loop: the steps judged are our own.
+
+    Where they are judged, and one is wrong, `comparison` knows it from then
+    on. A step is judged by the equation of its cell, so the steps of the loop,
+    which has equations of its own, are judged too.
+    """
+    case, name = (comparison.row or comparison).case, LOOP
+    exact, ends = [np.zeros(rows.shape) for rows in comparison.layers], list[Any]()
+    try:
+        network = case.network_as_run()
+        for n, length in enumerate(case.lengths):
+            run, row = reference.run(network, case.x[n, :length], case.h0[n], case.precision)
+            ends.append(row)
+            for rows, layer in zip(exact[::-1], run[::-1], strict=False):
+                rows[n, :length] = layer
+    except ValueError as error:  # a cell whose step is not written out
+        return not_compared(name, str(error))
+    result = comparison.judge(name, exact[-1], comparison.layers, own=True)
+    if result["verdict"] != "not compared" and not comparison.tolerance:
+        comparison.wrong = result["first"]
+        if result["verdict"] == "equal" and result["step_error"] is not None:
+            of_loop = comparison.judge(name, exact[-1], exact)
+            result = of_loop if of_loop["verdict"] == "different" else result
+    return _with_row(comparison, result, np.concatenate(ends) if comparison.row else None)
+
+
+def with_strategies(comparison: Comparison) -> Iterator[Result]:
+    """Compare with every strategy that can run here."""
+    case = (comparison.row or comparison).case
+    for unroll in UNROLLS:
+        name, lacking = f"`unroll` {unroll}", missing(unroll, case.precision)
+        if lacking:
+            yield not_compared(name, lacking)
+            continue
+        states = case.run(unroll)
+        result = comparison.judge(name, states.layers[-1], states.layers)
+        yield _with_row(comparison, result, states.y_n)
+
+
+def _with_row(comparison: Comparison, result: Result, row: Floats | None) -> Result:
+    """Judge the row that a model gives of a sequence too, where the steps are equal."""
+    if comparison.row is None or row is None or result["verdict"] != "equal":
+        return result
+    of_row = comparison.row.judge(result["name"], row[:, None])
+    of_row = result if of_row["verdict"] == "not compared" else of_row
+    return of_row | {"step_error": result["step_error"], "values": row.size}
+
+
+def with_peers(
+    comparison: Comparison, wanted: Sequence[str] | None = None, path: str | None = None
+) -> Iterator[Result]:
+    """Compare with each library that is installed, or with those that are wanted, which have to be.
+
+    A model file at `path` is run by its own library; any other network is built in the library.
+    """
+    case, target = comparison.case, comparison.row or comparison
+    x = case.x if case.network.indices is None else case.x[..., 0].astype(np.int64)
+    for name in wanted or peers.PEERS:
+        version, theirs, note = peers.version(name), None, ""
+        if version is None:
+            result = not_compared(name, f"not installed: {peers.REQUIREMENT}")
+            if wanted:
+                raise ValueError(f"peer {name} is {result['note']}")
+            yield result
+            continue
+        try:
+            try:
+                theirs = peers.run_file(name, path, x, case.lengths, target.ours)
+            except peers.Unsupported as error:
+                note = f"{error}; built from its weights"
+            if theirs is not None:
+                result = target.judge(name, theirs)
+                note = f"ran {os.path.basename(str(path))} itself"
+            else:
+                layers = peers.build(name, case.network, case.precision)(
+                    case.x, case.h0, case.lengths
+                )
+                result = comparison.judge(name, layers[-1], layers)
+        except peers.Unsupported as error:
+            if wanted:
+                raise ValueError(f"peer {name}: {error}") from error
+            result = not_compared(name, str(error))
+        result = {"name": name, "version": version} | result
+        yield result | ({"note": note} if note and not result.get("note") else {})
+
+
+def with_expected(comparison: Comparison, name: str, theirs: Floats) -> Result:
+    """Compare with what another program computed."""
+    ours, network = comparison.ours, comparison.case.network
+    if theirs.shape == ours.shape:
+        return comparison.judge(name, theirs)
+    got, wanted = (
+        h[:, 0].shape if network.last else h.shape[1:] if len(h) == 1 else h.shape
+        for h in (theirs, ours)
+    )
+    hint = ""
+    if theirs.shape[-1] == network.layers[-1 - network.head].output_size != ours.shape[-1]:
+        hint = below_head(comparison.case)
+    elif not network.last and got == (len(ours), ours.shape[2]):
+        hint = "`last` compares one row per sequence"
+    what = f"expected shape {wanted}, as the input and the network give, got {got}"
+    raise InputError(name, what, hint)
+
+
+def below_head(case: Case) -> str:
+    """Suggest how to compare the states below a head, if there is one."""
+    layers = zip(case.names, case.network.layers, strict=False)
+    recurrent = [verbatim(shown(name)) for name, layer in layers if layer.cells]
+    name = recurrent[0] if len(recurrent) == 1 else "NAME"
+    return f"`layer` {name} compares the states below the head" if case.network.head else ""
