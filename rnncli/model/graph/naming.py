@@ -195,7 +195,7 @@ def _formula(piece: Piece) -> Stateless | None:
     if not layers:
         return None
     random = np.random.default_rng(0)
-    x = random.normal(size=(max(len(_MAGNITUDES), 2048 // K), K))
+    x = random.normal(size=(max(len(_MAGNITUDES), 512 // K), K))
     x *= np.resize(_MAGNITUDES, (len(x), 1))
     x = np.concatenate([x, *(np.full((1, K), sign * n) for n in numbers for sign in (2, -2))])
     with np.errstate(all="ignore"):

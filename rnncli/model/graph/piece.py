@@ -193,7 +193,7 @@ class Whole(Stateless):
             found = self._compute(np.zeros((steps + 2, self.input_size), np.float32))
         except RefusedError:
             return False
-        return found.shape[self.axes[0] or 0] == steps + 2
+        return bool(found.shape[self.axes[0] or 0] == steps + 2)
 
     def is_local(self, steps: int) -> bool:
         """Return whether the last row of a sequence does not depend on the first."""
