@@ -187,8 +187,7 @@ class Report:
         return [*range(SHOWN_AT_ENDS), None, *range(size - SHOWN_AT_ENDS, size)]
 
     def _texts(self, values: Floats, gap: str = "nan") -> list[str]:
-        written: list[str] = texts(values, self.digits, gap)
-        return written
+        return list(texts(values, self.digits, gap))
 
     def _equation(self, text: str) -> None:
         """Print an equation; only behind a sign may a new line begin."""
