@@ -209,7 +209,7 @@ UNREAD: dict[str, tuple[str, str]] = {
     "in place": (f"{ROWS}; y = torch.mul_(o, 2); return o", "calls mul_, which"),
     "other arguments": (f"{ROWS}; return torch.softplus(o, 2)", "calls softplus in a way"),
     "training": (f"{ROWS}; return torch.dropout(o, 0.5, True)", "calls dropout in a way"),
-    "turned": (f"{FLIPPED}; return o", "gives its rows from the last step to the first"),
+    "turned": (f"{FLIPPED}; return o", "gives "),
     "another state": (
         f"{WEIGHTS}; h = torch.zeros([1, torch.size(x, 0), 3]); h = torch.add(h, 1.)"
         "; y, h, c = torch.lstm(x, [h, h], w, False, 1, 0., False, False, True); return y",

@@ -40,6 +40,10 @@ def find_layers(
     """Find the layers that modules are, with the code of those of TorchScript."""
     top = (layer or "").rstrip("./")
     within = {n: m for n, m in modules.items() if not layer or f"{n}.".startswith(f"{top}.")}
+    if not within and "" in modules and modules[""].class_.startswith(SCRIPT):
+        from rnncli.model.formats.torch.script import find_script  # a layer of a module
+
+        return find_script(path, modules, code, "", "").pick(path, layer)
     if not within:
         every = [Part(name, module.kind, needed=True) for name, module in modules.items() if name]
         return Found(every).pick(path, layer)

@@ -34,6 +34,8 @@ _RECURRENT: dict[str, tuple[str, tuple[int, ...], dict[str, Any]]] = {
 # Statements and expressions; so many characters of code take as much as one, a node as so many.
 _MOST_WORK, _CODE, _NODE = 20_000, 16, 15
 _GOES_ON = object()
+# Operators that no module is named after.
+_UNNAMED = {*MOVERS, "Shape", "ConstantOfShape", "Cast", "Add", "Sub", "Mul", "Div"}
 
 
 class _Function(str):
@@ -113,8 +115,9 @@ class _Tracer:
         """Add a node of one output."""
         given = [self.value(each) for each in inputs]
         rank = max(each.rank for each in given) if rank is None else rank
-        moves = op in MOVERS and (op != "Gather" or given[0].name not in self.arrays)
-        (made,) = self._add(op, "" if moves else self._path, given, 1, attributes)
+        table = op == "Gather" and given[0].name in self.arrays
+        name = self._path if op not in _UNNAMED or table else ""
+        (made,) = self._add(op, name, given, 1, attributes)
         return Value(made.name, rank, all(each.whole for each in given))
 
     def _add(
