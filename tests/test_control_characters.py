@@ -40,7 +40,8 @@ def files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     arrays: dict[str, Any] = {"W_xh": np.ones((1, 1)), "W_hh": np.ones((1, 1)), "b_h": np.ones(1)}
     np.savez(f"{HOSTILE}.npz", **arrays)
     roles = ("weight_ih_l0", "weight_hh_l0")
-    np.savez("layers.npz", **{f"{HOSTILE}.{role}": np.ones((1, 1)) for role in roles})
+    layers: dict[str, Any] = {f"{HOSTILE}.{role}": np.ones((1, 1)) for role in roles}
+    np.savez("layers.npz", **layers)
     np.savez("other.npz", **{HOSTILE: arrays["b_h"]})
 
 

@@ -8,9 +8,10 @@ from typing import Any
 import h5py
 import numpy as np
 import pytest
+from hdf5_cases import FILES
 from keras.src.legacy.saving.legacy_h5_format import save_attributes_to_hdf5_group
 
-from peers.models_keras import FILES, write_hdf5
+from peers.models_keras import write_hdf5
 from rnncli.model.errors import InputError
 from rnncli.model.formats.containers import hdf5
 
