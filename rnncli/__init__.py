@@ -20,7 +20,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from os import PathLike
 
-    from rnncli.cli.library import batch as batch
+    from rnncli.batches.batch import batch as batch
     from rnncli.engine.rows import Rows as Rows
     from rnncli.engine.run import States as States
     from rnncli.engine.run import run as run
@@ -64,7 +64,7 @@ _MODULES = {
     "States": "engine.run",
     "Weights": "model.cells",
     "activation": "model.activations",
-    "batch": "cli.library",
+    "batch": "batches.batch",
     "load": "model.formats",
     "run": "engine.run",
     "score": "pipeline",

@@ -429,15 +429,14 @@ def score(
     arguments = locals()
     from rnncli.writers.frames import Frame, is_frame
 
-    given: dict[str, Any] = {name: arguments[name] for name in Options._fields if name in arguments}
     frame = Frame(source, passthrough=passthrough) if is_frame(source) else None
     paths = () if frame else _as_paths(source)
-    _check_values(arguments)
+    options = options_of(arguments)
     if (sink is None) != (frame is not None):
         what = "a table is returned" if frame else "give the file that the result goes to"
         raise ValueError(f"sink: {what}")
     for name in ("format", "digits", "header") if frame else ():
-        if given[name] != Options._field_defaults[name]:
+        if arguments[name] != Options._field_defaults[name]:
             raise ValueError(f"{name}: is for files, a table is returned")
     weights = "the network"
     if not isinstance(network, Network):
@@ -445,21 +444,26 @@ def score(
 
         weights = os.fspath(network)
         network = load(network)
-    given |= {
-        "files": paths,
-        "output": None if sink is None else os.fspath(sink),
-        "columns": _as_texts(columns),
-        "group_by": _as_texts(group_by),
-        "center": _as_numbers(center),
-        "scale": _as_numbers(scale),
-        "null_values": tuple(null_values),
-        "h0": None if h0 is None else np.asarray(h0),
-    }
-    given |= {name: os.fspath(given[name]) for name in _STATES if given[name] is not None}
-    options = Options(**given)
+    options = options._replace(files=paths, output=None if sink is None else os.fspath(sink))
     sourced: Sourced = network, {"weights": weights}, ()
     finished = process(options, lambda _: sourced, Console(), weights=weights, frame=frame)
     return frame.result if frame else finished.steps
+
+
+def options_of(arguments: Mapping[str, Any]) -> Options:
+    """Check the arguments of `score`, and make options of them."""
+    _check_values(arguments)
+    given = {name: arguments[name] for name in Options._fields if name in arguments}
+    given |= {
+        "columns": _as_texts(given["columns"]),
+        "group_by": _as_texts(given["group_by"]),
+        "center": _as_numbers(given["center"]),
+        "scale": _as_numbers(given["scale"]),
+        "null_values": tuple(given["null_values"]),
+        "h0": None if given["h0"] is None else np.asarray(given["h0"]),
+    }
+    given |= {name: os.fspath(given[name]) for name in _STATES if given[name] is not None}
+    return Options(**given)
 
 
 def _check_values(arguments: Mapping[str, Any]) -> None:
