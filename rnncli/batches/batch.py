@@ -216,18 +216,21 @@ def run_in_pool(
 ) -> Generator[Outcome | None, None, None]:
     """Run tasks in a pool; yield each outcome, and None while there is none.
 
-    If a worker dies, each task of its lot is tried once more, alone. Large inputs come first, as
-    the last one would run alone.
+    If a worker dies, each task of its lot is tried once more, with no other at the same time: Dask
+    takes all that a worker has for what ended it. Large inputs come first, as the last one would
+    run alone.
     """
     ordered = sorted(tasks, key=lambda task: max(task.size(), 1 << 20), reverse=True)
     running: dict[Future[list[Outcome]], tuple[Executor, list[Task]]] = {}
     ended: SimpleQueue[Future[list[Outcome]]] = SimpleQueue()
-    tried = set[str]()
+    tried, again = set[str](), deque[Task]()
     try:
         with opened as pool:
             idle = [*pool.executors]
             waiting = deque(ordered[n : n + pool.most] for n in range(0, len(ordered), pool.most))
-            while waiting or running:
+            while waiting or running or again:
+                if again and not (waiting or running):
+                    waiting.append([again.popleft()])
                 while waiting and idle:
                     lot = waiting.popleft()
                     future, executor = _submit(pool, idle.pop(), lot)
@@ -244,7 +247,7 @@ def run_in_pool(
                     outcomes = future.result()
                 except pool.death:
                     outcomes = _count_death(lot, tried)
-                    waiting.extend([task] for task in lot[len(outcomes) :])
+                    again.extend(lot[len(outcomes) :])
                 else:
                     rest = lot[len(outcomes) :]
                     half = (len(rest) + 1) // 2

@@ -129,6 +129,25 @@ def _run_in_process(lot: Lot) -> "list[Outcome]":
     return run_lot(_work[0], lot)
 
 
+class _Call(NamedTuple):
+    function: Callable[..., Any]
+    arguments: tuple[Any, ...]
+
+    def __reduce__(self) -> tuple[Callable[..., Any], tuple[Any, ...]]:
+        return self.function, self.arguments
+
+
+class _Unpickling(Executor):
+    """Has calls made by unpickling: a scheduler needs no rnncli, a worker without it says so."""
+
+    def __init__(self, executor: Executor) -> None:
+        self._executor = executor
+
+    def submit(self, function: Any, /, *arguments: Any, **_: Any) -> Future[Any]:
+        call = pickle.dumps(_Call(function, arguments))
+        return self._executor.submit(pickle.loads, call)
+
+
 @contextmanager
 def on_cluster(
     work: Work, count: int, address: str, seen: str, note: Callable[[str], None]
@@ -146,7 +165,9 @@ def on_cluster(
         executor = client.get_executor(pure=False)
         lots = min(LOTS, BYTES // len(content) + 8)
         try:
-            yield Pool([executor] * lots, run, _size(50, count, max(threads, 1)), KilledWorker)
+            yield Pool(
+                [_Unpickling(executor)] * lots, run, _size(50, count, max(threads, 1)), KilledWorker
+            )
         except CancelledError as error:
             raise OSError(None, _LOST, address) from error
         except (ImportError, AttributeError, RuntimeError) as error:  # of another rnncli, or none
@@ -159,6 +180,8 @@ def _connect(address: str) -> "Client":
     """Connect to a scheduler in a thread: another server at its port may never answer."""
     from distributed import Client
 
+    if address.endswith(".json") and not os.path.exists(address):
+        raise InputError(address, "cannot be read: No such file or directory")
     answer: Future[Client] = Future()
 
     def connect() -> None:

@@ -25,7 +25,7 @@ from distributed import Client, LocalCluster
 from rnncli.batches import executors
 
 OPTIONS = ("--columns", "value", "--hidden", "3", "--unroll", "stepwise")
-# A program that a process without rnncli is started with.
+# A program that a process without rnncli is started with: a scheduler only passes tasks on.
 NO_RNNCLI = """
 import sys
 class Finder:
@@ -56,7 +56,7 @@ class Cluster:
         self.workers: list[subprocess.Popen[bytes]] = []
         self._names = itertools.count()
         arguments = ("--no-dashboard", "--scheduler-file", str(self.file), "--port", "0")
-        self._scheduler = self._dask("scheduler", *arguments, program="")
+        self._scheduler = self._dask("scheduler", *arguments, program=NO_RNNCLI)
         self.address: str = until(self._read_file)["address"]
         self._client = Client(self.address, set_as_default=False)
 
