@@ -59,7 +59,7 @@ def test_options_are_those_of_the_command(
     ours, theirs = files("ours"), files("theirs")
     assert ours.pop("rnn-batch.jsonl") != theirs.pop("rnn-batch.jsonl")
     assert ours == theirs
-    inputs = [Path("in/a.csv"), "in/b.csv"]
+    inputs: list[str | Path] = [Path("in/a.csv"), "in/b.csv"]
     again = rnncli.batch(inputs, network, "ours/{stem}.csv", jobs=1, **options)
     assert (again.done, again.skipped, again.rows) == (0, 2, 0)
     rnncli.run(network, [[1]])

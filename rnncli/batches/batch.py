@@ -4,7 +4,7 @@ import os
 import time
 import warnings
 from collections import deque
-from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
 from concurrent.futures import BrokenExecutor, Executor, Future
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field, replace
@@ -201,7 +201,7 @@ class Batch:
                 yield outcome
 
 
-def run_here(tasks: Sequence[Task], work: Work) -> Iterator[Outcome]:
+def run_here(tasks: Sequence[Task], work: Work) -> Generator[Outcome | None, None, None]:
     """Run tasks in this process."""
     for task in tasks:
         try:
