@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import ArrayLike
 
-    from rnncli.cli.library import batch as batch
+    from rnncli.batches.batch import batch as batch
     from rnncli.engine.rows import Rows as Rows
     from rnncli.engine.run import States as States
     from rnncli.engine.run import run as run
@@ -69,7 +69,7 @@ _MODULES = {
     "States": "engine.run",
     "Weights": "model.cells",
     "activation": "model.activations",
-    "batch": "cli.library",
+    "batch": "batches.batch",
     "load": "model.formats",
     "run": "engine.run",
     "score": "pipeline",

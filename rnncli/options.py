@@ -196,10 +196,11 @@ _CHOICES: Mapping[str, Iterable[str]] = {
 }
 
 
-def read_options(given: Mapping[str, Any]) -> dict[str, Any]:
-    """Check values that Python code gives, and return them as `Options` has them."""
+def options_of(arguments: Mapping[str, Any]) -> Options:
+    """Check the arguments that a function such as `score` takes, and make options of them."""
     found = {}
-    for name, value in given.items():
+    for name in arguments.keys() & {*Options._fields}:
+        value = arguments[name]
         if value is not None or Options._field_defaults[name] is not None:
             try:
                 value = READ[name](value) if name in READ else value
@@ -208,7 +209,7 @@ def read_options(given: Mapping[str, Any]) -> dict[str, Any]:
             if name in _CHOICES:
                 choice(name, str(value), dict.fromkeys(_CHOICES[name]))
         found[name] = value
-    return found
+    return Options(**found)
 
 
 def check_options(options: Options) -> str:

@@ -39,8 +39,8 @@ from rnncli.options import (
     Options,
     check_files_apart,
     check_options,
+    options_of,
     path,
-    read_options,
 )
 from rnncli.readers import (
     STDIN,
@@ -360,16 +360,16 @@ def score(
     arguments = locals()
     from rnncli.writers.frames import Frame, is_frame
 
-    given = read_options({name: arguments[name] for name in Options._fields if name in arguments})
     frame = Frame(source, passthrough=passthrough) if is_frame(source) else None
+    options = options_of(arguments)
     if (sink is None) != (frame is not None):
         what = "a table is returned" if frame else "give the file that the result goes to"
         raise ValueError(f"sink: {what}")
     for name in ("format", "digits", "header") if frame else ():
-        if given[name] != Options._field_defaults[name]:
+        if arguments[name] != Options._field_defaults[name]:
             raise ValueError(f"{name}: is for files, a table is returned")
     if sink is not None:
-        given |= {"files": _read_paths(source), "output": path(sink)}
+        options = options._replace(files=_read_paths(source), output=path(sink))
     weights = "the network"
     if not isinstance(network, Network):
         from rnncli.model.formats import load
@@ -377,7 +377,6 @@ def score(
         weights = path(network)
         network = load(network)
     sourced: Sourced = network, {"weights": weights}, ()
-    options = Options(**given)
     finished = process(options, lambda _: sourced, Console(), weights=weights, frame=frame)
     return frame.result if frame else finished.steps
 

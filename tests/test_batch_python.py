@@ -1,6 +1,5 @@
 """`rnncli.batch`: what ``rnn batch`` does, from Python."""
 
-import json
 import os
 import subprocess
 import sys
@@ -13,6 +12,8 @@ import pytest
 from conftest import ROOT, Rnn
 
 import rnncli
+
+NETWORK = rnncli.seeded(2, 4)
 
 
 @pytest.fixture(autouse=True)
@@ -31,83 +32,86 @@ def files(folder: str) -> dict[str, bytes]:
 @pytest.mark.parametrize(
     ("options", "words"),
     [
+        ({"columns": ["value"], "last": True}, "--columns value --last"),
         (
-            {"hidden": (8, 4), "columns": ["value"], "last": True},
-            "--hidden 8,4 --columns value --last",
+            {"columns": 2, "h0": np.full(2, 0.5), "header": False},
+            "--columns 2 --h0 0.5,0.5 --no-header",
         ),
         (
-            {"hidden": np.int64(2), "columns": [2], "h0": np.zeros(2), "header": False},
-            "--hidden 2 --columns 2 --h0 0,0 --no-header",
+            {"columns": "value", "group_by": ["time"], "digits": 3},
+            "--columns value --group-by time --digits 3",
         ),
         (
-            {"hidden": [4, 4], "group_by": ["time"], "activation": ["relu", "tanh"], "digits": 3},
-            "--hidden 4,4 --group-by time --activation relu --activation tanh --digits 3",
-        ),
-        (
-            {"hidden": 4, "columns": 2, "null_value": ["NA"], "no_last": True, "center": (0.5,)},
-            "--hidden 4 --columns 2 --null-value NA --no-last --center 0.5",
+            {"columns": [2], "null_values": ["NA"], "center": (0.5,), "scale": 2},
+            "--columns 2 --null-value NA --center 0.5 --scale 2",
         ),
     ],
 )
 def test_options_are_those_of_the_command(
     run_rnn: Rnn, options: dict[str, Any], words: str
 ) -> None:
-    summary = rnncli.batch("in/*.csv", Path("ours/{stem}.csv"), jobs=1, **options)
+    network = rnncli.seeded(1, 2)
+    rnncli.save(network, "net.npz")
+    summary = rnncli.batch("in/*.csv", network, Path("ours/{stem}.csv"), jobs=1, **options)
     assert (summary.done, summary.failed, summary.failures) == (3, 0, [])
-    command = ("batch", "in/*.csv", "-o", "theirs/{stem}.csv", "-j", "1", *words.split())
+    command = ("batch", "in/*.csv", "-o", "theirs", "-w", "net.npz", "-j", "1", *words.split())
     assert run_rnn(*command).exit_code == 0
     ours, theirs = files("ours"), files("theirs")
     assert ours.pop("rnn-batch.jsonl") != theirs.pop("rnn-batch.jsonl")
     assert ours == theirs
-    again = rnncli.batch([Path("in/a.csv"), "in/b.csv"], "ours/{stem}.csv", jobs=1, **options)
+    inputs: list[str | Path] = [Path("in/a.csv"), "in/b.csv"]
+    again = rnncli.batch(inputs, network, "ours/{stem}.csv", jobs=1, **options)
     assert (again.done, again.skipped, again.rows) == (0, 2, 0)
+    rnncli.run(network, [[1]])
+    path = rnncli.batch(inputs, "net.npz", "ours/{stem}.csv", jobs=1, **options)
+    assert (path.done, path.skipped) == (0, 2)
+    other = rnncli.batch(inputs, rnncli.seeded(1, 2, seed=2), "ours", jobs=1, **options)
+    assert (other.done, other.skipped) == (2, 0)
 
 
-def test_the_names_of_columns_are_taken_as_they_are() -> None:
-    Path("in/a.csv").write_text('"a,b","say ""x""",c\n1,2,3\n')
-    given: dict[str, Any] = {"columns": ["a,b", 'say "x"'], "hidden": 4}
-    assert rnncli.batch("in/a.csv", "out/{stem}.json", jobs=1, **given).failures == []
-    assert json.loads(Path("out/a.json").read_text())["model"]["columns"] == ["a,b", 'say "x"']
-
-
-def test_it_prints_nothing_unless_it_is_asked(capsys: pytest.CaptureFixture[str]) -> None:
+def test_failures_are_returned_and_outcomes_are_called_back(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
     Path("in/b.csv").write_text("time,value\n1,many\n")
-    for verbose in (False, True):
-        summary = rnncli.batch("in/*.csv", "out", hidden=4, verbose=verbose, jobs=1, force=True)
-        assert (summary.done, summary.failed, summary.not_run) == (2, 1, 0)
-        (failure,) = summary.failures
-        assert failure["input"] == "in/b.csv"
-        shown = capsys.readouterr()
-        note, error = "Note: in/a.csv: the features are", f"Error: {failure['error']}\n"
-        assert shown.out == ""
-        assert (note in shown.err, error in shown.err) == (verbose, verbose)
+    outcomes: list[Any] = []
+    summary = rnncli.batch("in/*.csv", NETWORK, "out", callback=outcomes.append, jobs=1)
+    assert (summary.done, summary.failed) == (2, 1)
+    assert [outcome for outcome in outcomes if outcome.error] == summary.failures
+    (failure,) = summary.failures
+    assert (failure.input, failure.status) == ("in/b.csv", "failed")
+    assert failure.error.startswith("in/b.csv:2: column 'value': not a number: 'many'")
+    assert capsys.readouterr() == ("", "")
 
 
 @pytest.mark.parametrize(
-    ("options", "kind", "message"),
+    ("network", "options", "kind", "message"),
     [
-        ({"hiden": 3}, TypeError, "unexpected keyword argument 'hiden'; did you mean 'hidden'?"),
-        ({"hidden": 4, "follow": True}, TypeError, "unexpected keyword argument 'follow'"),
-        ({"hidden": 4, "jobs": 0}, ValueError, "'0' is not a whole number from 1 up"),
-        ({}, ValueError, "no network: give --hidden H or --weights FILE"),
-        ({"weights": "no.npz"}, rnncli.InputError, "no.npz: cannot be read: No such file"),
-        ({"weights": rnncli.seeded(1, 2)}, TypeError, "a path or numbers, got Network(RNN 2)"),
-        ({"hidden": 4, "columns": object}, TypeError, "expected text, a path or numbers, got "),
+        (NETWORK, {"hiden": 3}, TypeError, "unexpected keyword argument 'hiden'"),
+        (NETWORK, {"follow": True}, TypeError, "unexpected keyword argument 'follow'"),
+        (NETWORK, {"jobs": 0}, ValueError, "jobs: expected a whole number from 1 up, got 0"),
+        (NETWORK, {"jobs": 2, "scheduler": "x:1"}, ValueError, "jobs: is for this machine"),
+        (NETWORK, {"digits": 99}, ValueError, "digits: expected a whole number from 0 to 20"),
+        (NETWORK, {"columns": object}, ValueError, "columns: expected a name or number"),
+        (NETWORK, {"last": True, "no_last": True}, ValueError, "`last` and `no_last`: give one"),
+        ("no.npz", {}, rnncli.InputError, "no.npz: cannot be read: No such file"),
+        (3, {}, ValueError, "network: expected a Network, or the name of a file, got 3"),
     ],
 )
-def test_wrong_options(options: dict[str, Any], kind: type[Exception], message: str) -> None:
+def test_wrong_options(
+    network: Any, options: dict[str, Any], kind: type[Exception], message: str
+) -> None:
     with pytest.raises(kind) as raised:
-        rnncli.batch("in/*.csv", "out/{stem}.csv", **options)
-    assert type(raised.value) is kind
+        rnncli.batch("in/*.csv", network, "out/{stem}.csv", **options)
+    assert isinstance(raised.value, kind)
     assert message in str(raised.value)
 
 
 def test_wrong_inputs() -> None:
-    assert rnncli.batch([], "out", hidden=4).done == 0
+    assert rnncli.batch([], NETWORK, "out").done == 0
     assert not Path("out").exists()
     for inputs, message in (("in", "in: a folder"), ("in/*.txt", "matches no file")):
         with pytest.raises(rnncli.InputError, match=message):
-            rnncli.batch(inputs, "out/{stem}.csv", hidden=4)
+            rnncli.batch(inputs, NETWORK, "out/{stem}.csv")
 
 
 def test_a_thread_can_run_one_beside_others(capsys: pytest.CaptureFixture[str]) -> None:
@@ -116,14 +120,14 @@ def test_a_thread_can_run_one_beside_others(capsys: pytest.CaptureFixture[str]) 
 
     def work() -> None:
         inputs = [*(f"in/{name}.csv" for name in "abc"), "in/no.csv"]
-        failures.extend(rnncli.batch(inputs, "out", hidden=4, jobs=1).failures)
+        failures.extend(rnncli.batch(inputs, NETWORK, "out", jobs=1).failures)
 
     thread = threading.Thread(target=work)
     thread.start()
     while thread.is_alive():
         sys.stderr.write("beside\n")
         thread.join(0.001)
-    assert [failure["input"] for failure in failures] == ["in/no.csv"]
+    assert [failure.input for failure in failures] == ["in/no.csv"]
     shown = capsys.readouterr()
     assert set(shown.err.splitlines()) == {"beside"}
     assert not any("beside" in path.read_text() for path in Path("out").iterdir())
@@ -134,8 +138,9 @@ def test_a_program_needs_no_guard() -> None:
     Path("program.py").write_text(
         "import rnncli\n"
         "print('once')\n"
-        "print(rnncli.batch('in/*.csv', 'out', hidden=4, columns=['value'], jobs=2).done)\n"
-        "rnncli.batch('in/no.csv', 'out', hidden=4, jobs=1)\n"
+        "net = rnncli.seeded(1, 4)\n"
+        "print(rnncli.batch('in/*.csv', net, 'out', columns=['value'], jobs=2).done)\n"
+        "rnncli.batch('in/no.csv', net, 'out', jobs=1)\n"
         "print('still')\n"
     )
     environment = os.environ | {"PYTHONPATH": str(ROOT)}

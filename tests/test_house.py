@@ -45,7 +45,7 @@ OPTIONAL = {
     "rnncli.engine.threads": {"threadpoolctl"},
     "rnncli.writers.figure": {"matplotlib"},
     "rnncli.storage.remote": {"fsspec", "aiohttp"},
-    "rnncli.batches.cluster": {"distributed"},
+    "rnncli.batches.executors": {"distributed"},
     "rnncli.readers.arrow": {"pyarrow"},
     "rnncli.writers.arrow": {"pyarrow"},
     "rnncli.writers.frames": {"pandas", "pyarrow"},

@@ -1,104 +1,93 @@
-"""From inputs and templates to tasks: an input, and the output that is its own."""
+"""The tasks of a batch, each an input with an output of its own, and the report of what is done.
 
+The report has a line of JSON for each task, added as it ends. The last line of an output says how
+it is.
+"""
+
+import fcntl
 import glob
 import hashlib
+import json
 import os
 import re
 import shlex
-import string
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from functools import cache
 from typing import Any, NamedTuple
 
-from rnncli.model.errors import InputError, did_you_mean, shown, verbatim
+from rnncli.model.errors import InputError, OptionError, verbatim
 from rnncli.storage import is_url, matching, named, version, versions
 
 # What a template can name of every input.
 NAMES = ("stem", "name", "dir")
-
-_NUMBER = re.compile("([0-9]+)")
+REPORT = "rnn-batch.jsonl"
+# Every line of a report begins so.
+_BEGIN = b'{"input": '
 
 
 class Task(NamedTuple):
-    """An input, and what is to be made of it.
-
-    Parameters
-    ----------
-    input, output : str
-    options : mapping
-        Options of ``rnn run`` that are of this task alone: its state files.
-    made_of : str
-        What tells this result from any other: a hash of the version, the
-        options, the weights, all names, and the size and time of the input.
-    size : int
-        Bytes of the input.
-    version : str
-        Of the input, before the first task.
-    """
+    """An input, and the files that are its own."""
 
     input: str
     output: str
-    options: Mapping[str, Any]
-    made_of: str = ""
-    size: int = 0
-    version: str = ""
+    states: Mapping[str, Any]  # files of states, by option
+    made_of: str = ""  # a hash of the options, the network, all names and the version of the input
+    version: str = ""  # of the input before the first task
+
+    def absolute(self) -> "Task":
+        """Return the task as another folder names it."""
+        names = {"input": self.input, "output": self.output, **self.states}
+        places = {
+            name: path if is_url(path) else os.path.abspath(path) for name, path in names.items()
+        }
+        return self._replace(input=places.pop("input"), output=places.pop("output"), states=places)
+
+    def size(self) -> int:
+        """Return the bytes of the input, where they are known."""
+        text = self.version.partition(" ")[0]
+        return int(text) if text.isdecimal() else 0
 
 
-class Template:
-    """A name with fields in braces that differ from task to task.
+class Outcome(NamedTuple):
+    """How a task ended: a line of the report, in which names are absolute."""
 
-    Parameters
-    ----------
-    option : str
-        That gives it, for messages.
-    text : str
-        ``out/{stem}.csv``; ``{{`` is a brace.
+    input: str
+    output: str
+    made_of: str
+    status: str  # done or failed
+    rows: int = 0
+    seconds: float = 0.0
+    error: str = ""
+    notes: tuple[str, ...] = ()
 
-    Raises
-    ------
-    InputError
-        A field is unknown, a brace is left open, or it names folders.
-    """
 
-    def __init__(self, option: str, text: str) -> None:
-        self.text, place = text, f"{option} {text}"
-        if text.startswith("~/"):
-            what = "in quotes ~ is no home folder"
-            raise InputError(place, what, 'write "$HOME", or ./~ for a file of that name')
-        if text.endswith("/"):
-            raise InputError(place, "a folder", "end it with the name of a file")
-        try:
-            parts = [part for part in string.Formatter().parse(text) if part[1] is not None]
-        except ValueError as error:
-            hint = "a brace that is meant as one is written twice: {{"
-            raise InputError(place, f"not a template: {error}", hint) from error
-        for _, name, form, conversion in parts:
-            given = f"{name}{f'!{conversion}' if conversion else ''}{f':{form}' if form else ''}"
-            if given not in NAMES:
-                known = ", ".join(f"{{{each}}}" for each in NAMES)
-                what = f"{{{shown(given)}}} is none of {known}"
-                raise InputError(place, what, did_you_mean(given, NAMES))
+def check_template(option: str, text: str) -> None:
+    """Check the name of a file that has fields in braces; ``{{`` is a brace."""
+    try:
+        text.format_map(dict.fromkeys(NAMES, "x"))
+        what = "in quotes ~ is no home folder, $HOME is" if text.startswith("~/") else ""
+    except (ArithmeticError, AttributeError, LookupError, ValueError):
+        what = "expected {stem}, {name} or {dir}; a brace that is meant as one is written twice"
+    if what:
+        raise OptionError(f"`{option}` {verbatim(text)}: {what}")
 
-    @property
-    def folder(self) -> str:
-        """What stands before the first name, up to its last ``/``."""
-        return os.path.dirname(self.text.partition("{")[0].replace("}}", "}"))
 
-    def filled(self, names: Mapping[str, str]) -> str:
-        """Return the text with a value for each name."""
-        text = self.text.format_map(names)
-        if is_url(text):
-            return named(text)
-        text = re.sub(r"/(?:\.?/)+", "/", text).removeprefix("./")
-        return "./-" if text == "-" else text  # a file, not standard output
+def fill(template: str, names: Mapping[str, str]) -> str:
+    """Return the name of a file of one input."""
+    text = template.format_map(names)
+    if is_url(text):
+        return named(text)
+    text = re.sub(r"/(?:\.?/)+", "/", text).removeprefix("./")
+    return "./-" if text == "-" else text  # a file, not standard output
 
 
 def names_of(path: str) -> dict[str, str]:
     """Return what a template can name of an input.
 
-    ``{dir}`` is the folder as it is given, but for ``/`` at its start and
-    ``..``: an output never leaves the folder that a template begins with.
+    ``{dir}`` is the folder as it is given, but for ``/`` at its start and ``..``: an output never
+    leaves the folder that a template begins with.
     """
     folder, name = os.path.split(path.partition("://")[2] if is_url(path) else path)
     stem, extension = os.path.splitext(name)
@@ -108,12 +97,12 @@ def names_of(path: str) -> dict[str, str]:
     return {"stem": stem, "name": name, "dir": os.path.join(*inside) if inside else "."}
 
 
-def expanded(given: Iterable[str]) -> list[str]:
+def expand(given: Iterable[str]) -> list[str]:
     """Return the files that names and patterns stand for: those of a pattern in natural order.
 
     A file that is there is itself, whatever its name.
     """
-    paths = []
+    paths: list[str] = []
     for name in given:
         if not glob.has_magic(name) or os.path.lexists(name):
             paths.append(named(name))
@@ -121,42 +110,31 @@ def expanded(given: Iterable[str]) -> list[str]:
         found = matching(name)
         if not found:
             raise InputError(name, "matches no file")
-        paths += map(named, sorted(found, key=_naturally))
+        paths += map(named, sorted(found, key=_natural_order))
     return paths
 
 
-def _naturally(name: str) -> list[tuple[str, int]]:
-    """Return what sorts 2 before 10."""
-    parts = _NUMBER.split(name)
+def _natural_order(name: str) -> list[tuple[str, int]]:
+    """Return a key that sorts 2 before 10."""
+    parts = re.split("([0-9]+)", name)
     return [*zip(parts[::2], map(int, [*parts[1::2], "0"]), strict=True), (name, 0)]
 
 
-def make_tasks(
-    inputs: Sequence[str], templates: Mapping[str, Template], made_of: str
-) -> list[Task]:
-    """Return a task for each input."""
-    place, found, version_once = resolver(), finder(inputs), cache(version)
+def make_tasks(inputs: Sequence[str], templates: Mapping[str, str], identity: str) -> list[Task]:
+    """Return a task for each input; `identity` tells the network and the options from others."""
+    resolve, see, version_once = resolver(), viewer(inputs), cache(version)
     tasks = []
     for path in inputs:
         if not is_url(path) and os.path.isdir(path):
             pattern = verbatim(shlex.quote(os.path.join(path, "*.csv")))
             raise InputError(path, "a folder", f"give the files in it: {pattern}")
-        names, seen = names_of(path), found(path)
-        files = {option: template.filled(names) for option, template in templates.items()}
+        names, seen = names_of(path), see(path)
+        files = {option: fill(template, names) for option, template in templates.items()}
         before = version_once(files["state_in"]) if "state_in" in files else ""
-        about = f"{seen}\0{place(path)}"
-        whole = _digest(about, made_of, before, *map(place, files.values()))
-        size = seen.partition(" ")[0]
-        tasks.append(
-            Task(
-                input=path,
-                output=files.pop("output"),
-                options=files,
-                made_of=f"{_digest(about)}-{whole}",
-                size=int(size) if size.isdecimal() else 0,
-                version=seen,
-            )
-        )
+        about = f"{seen}\0{resolve(path)}"
+        whole = _digest(about, identity, before, *map(resolve, files.values()))
+        made_of = f"{_digest(about)}-{whole}"
+        tasks.append(Task(path, files.pop("output"), files, made_of, seen))
     return tasks
 
 
@@ -164,83 +142,106 @@ def _digest(*texts: str) -> str:
     return hashlib.sha256("\0".join(texts).encode(errors="surrogateescape")).hexdigest()[:20]
 
 
-def finder(paths: Iterable[str]) -> Callable[[str], str]:
-    """Return what finds the `version` of a file: of many elsewhere by a list of their folder."""
-    many = Counter(os.path.dirname(path) for path in paths if is_url(path))
-    listed = cache(versions)
+def viewer(paths: Iterable[str]) -> Callable[[str], str]:
+    """Return a function that finds the version of a file, "" for none.
 
-    def found(path: str) -> str:
+    A folder elsewhere that has many of the paths is listed once.
+    """
+    many = Counter(os.path.dirname(path) for path in paths if is_url(path))
+    list_once = cache(versions)
+
+    def see(path: str) -> str:
         folder, name = os.path.split(path)
-        beside = listed(folder) if many[folder] > 1 else None
-        if beside is not None:
-            return beside.get(name, "")
+        listed = list_once(folder) if many[folder] > 1 else None
+        if listed is not None:
+            return listed.get(name, "")
         try:
             return version(path)
         except OSError:  # its task says why
             return ""
 
-    return found
+    return see
 
 
 def resolver() -> Callable[[str], str]:
-    """Return what finds the one name of a file, there or not, whose links are followed."""
-    folders = cache(os.path.realpath)
+    """Return a realpath that resolves each folder once."""
+    resolve_once = cache(os.path.realpath)
 
-    def resolved(path: str) -> str:
+    def resolve(path: str) -> str:
         if is_url(path):
             return named(path)
         if os.path.islink(path):
             return os.path.realpath(path)
         folder, slash, name = path.rpartition("/")
-        return f"{folders((folder or slash) or '.').rstrip('/')}/{name}"
+        return f"{resolve_once((folder or slash) or '.').rstrip('/')}/{name}"
 
-    return resolved
-
-
-def check_apart(tasks: Sequence[Task], read: Iterable[str], report: str) -> None:
-    """Check that no two tasks write one file, nor one that is read, by whatever names."""
-    place = resolver()
-    sources = {task.input: None for task in tasks}
-    sources |= {task.options["state_in"]: None for task in tasks if "state_in" in task.options}
-    by_name = {place(path): path for path in (*sources, *read)}
-    by_file = {_file(path): path for path in by_name.values()}
-    first: dict[str, tuple[str, Task | None]] = {}
-    for path, option, task in [(report, "output", None), *_written(tasks)]:
-        name = place(path)
-        source = by_name.get(name) or (os.path.exists(path) and by_file.get(_file(path)))
-        if source:
-            what = f"would be written over: {source} is read"
-            raise InputError(path, what, f"give `{option}` another folder or name")
-        other_option, other = first.setdefault(name, (option, task))
-        if other is not task or other_option != option:
-            raise _shared(path, option, other, task)
+    return resolve
 
 
-def _written(tasks: Iterable[Task]) -> Iterator[tuple[str, str, Task]]:
-    """Yield each file that a task writes, with the option that names it."""
+def check_files(tasks: Sequence[Task], read: Iterable[str], report: str) -> None:
+    """Check that no file is written twice, nor one that is read, by whatever names."""
+    resolve = resolver()
+    states = (task.states["state_in"] for task in tasks if "state_in" in task.states)
+    sources = {resolve(path): path for path in (*(task.input for task in tasks), *states, *read)}
+    written = [("the report of the batch", report)]
     for task in tasks:
-        yield task.output, "output", task
-        for option in ("state", "state_out"):
-            if option in task.options:
-                yield task.options[option], option, task
+        written.append((task.input, task.output))
+        for option in task.states.keys() - {"state_in"}:
+            written.append((f"the state of {task.input}", task.states[option]))
+    writers: dict[str, str] = {}
+    for whose, path in written:
+        place = resolve(path)
+        if place in sources:
+            raise InputError(path, f"would be written over: {sources[place]} is read")
+        if place in writers:
+            what = f"{writers[place]} and {whose} would both be written to {path}"
+            raise InputError("", what, "{dir} or {name} in a template tells inputs apart")
+        writers[place] = whose
 
 
-def _file(path: str) -> tuple[int, int] | str:
-    """Return what is the same for all names of a file that is there."""
-    try:
-        found = os.stat(path)
-    except OSError:
-        return path
-    return found.st_dev, found.st_ino
+@contextmanager
+def open_report(path: str) -> Iterator[tuple[dict[str, str], Callable[[Outcome], None]]]:
+    """Open a report, there or not, for this batch alone; the value is what is done, and `add`."""
+    resolve = resolver()
+    with open(path, "ab") as file:
+
+        def add(outcome: Outcome) -> None:
+            paths = {"input": resolve(outcome.input), "output": resolve(outcome.output)}
+            try:
+                file.write(json.dumps(outcome._asdict() | paths).encode() + b"\n")
+                file.flush()
+            except OSError as error:
+                raise OSError(error.errno, error.strerror, path) from error
+
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise InputError(path, "another batch is adding to it") from error
+        except OSError:  # the file system has no locks
+            pass
+        done, whole = _read(path)
+        file.truncate(whole)  # cuts off half a line of a batch that was killed
+        yield done, add
 
 
-def _shared(path: str, option: str, one: Task | None, other: Task | None) -> InputError:
-    """Return the error of two tasks, or the report and a task, that would write one file."""
-    if one is None or other is None:
-        return InputError(path, "is the report of the batch", f"give `{option}` another name")
-    if one is other:
-        return InputError(path, "would be the output and the state of one input", "give two names")
-    if one.input == other.input:
-        return InputError(one.input, "is given twice")
-    what = f"{one.input} and {other.input} would both be written to {path}"
-    return InputError("", what, f"tell them apart in `{option}`, by {{dir}} or {{name}}")
+def read_done(path: str) -> dict[str, str]:
+    """Return, by output, what each that is done is made of; nothing where there is no report."""
+    return _read(path)[0] if os.path.exists(path) else {}
+
+
+def _read(path: str) -> tuple[dict[str, str], int]:
+    """Return what is done, and how many bytes the whole lines have."""
+    done, whole = dict[str, str](), 0
+    with open(path, "rb") as file:
+        if not _BEGIN.startswith(file.read(len(_BEGIN))):
+            hint = "give `output` another folder"
+            raise InputError(path, "not the report of a batch", hint)
+        file.seek(0)
+        for line in file:
+            if not line.endswith(b"\n"):
+                break
+            whole += len(line)
+            with suppress(ValueError, KeyError, TypeError):
+                item = json.loads(line)
+                done[item["output"]] = item["made_of"] if item["status"] == "done" else ""
+    return done, whole

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from rnncli.cli.command import NARROW
 from rnncli.cli.errors import with_options
-from rnncli.cli.outputs import collected, note
+from rnncli.cli.outputs import note
 from rnncli.cli.signals import SIGNALS
 from rnncli.engine.rows import Rows
 from rnncli.engine.runner import Runner
@@ -41,9 +41,8 @@ def working(text: str) -> Iterator[None]:
 
 
 def on_terminal() -> bool:
-    """Return whether standard error is a terminal, and of this run alone."""
-    alone = collected.get() is None
-    return alone and sys.stderr is not None and sys.stderr.isatty()
+    """Return whether standard error is a terminal."""
+    return sys.stderr is not None and sys.stderr.isatty()
 
 
 class Terminal(Console):
@@ -121,9 +120,9 @@ class RunProgress:
 class Bar:
     """A bar on a terminal's standard error; `due` sets the `seconds` that it has been there."""
 
-    def __init__(self, *, quiet: bool = False) -> None:
+    def __init__(self) -> None:
         self._begin, self.seconds = time.monotonic(), 0.0
-        self._next = inf if quiet or not on_terminal() else SECONDS
+        self._next = SECONDS if on_terminal() else inf
         self._progress: Progress | None = None
 
     def due(self) -> bool:
