@@ -26,6 +26,8 @@ from rnncli.writers.sink import is_packed, on_screen
 
 # A center or scale that is computed from the input.
 AUTO: tuple[float, ...] = ()
+# Begins the error for an argument that is no network.
+OF_NETWORK = "network: expected a Network, or the name of a file"
 # Options that name a state file.
 STATE_FILES = ("state", "state_in", "state_out")
 # Formats that show steps over time; that have a line per step.
@@ -150,11 +152,11 @@ def _is_encoding(name: Any) -> bool:
     return True
 
 
-def path(value: Any) -> str:
+def file_name(value: Any, expected: str = "expected the name of a file") -> str:
     """Return the name of a file."""
     if isinstance(value, str | os.PathLike) and value != "":
         return str(os.fspath(value))
-    raise ValueError(f"expected the name of a file, got {shown(repr(value))}")
+    raise ValueError(f"{expected}, got {shown(repr(value))}")
 
 
 def texts(value: Any) -> tuple[str, ...]:
@@ -176,7 +178,7 @@ def column_names(value: Any) -> tuple[str, ...]:
 # What reads each value that Python code gives; None stays None.
 READ: Mapping[str, Callable[[Any], Any]] = {
     **dict.fromkeys(("columns", "group_by"), column_names),
-    **dict.fromkeys(STATE_FILES, path),
+    **dict.fromkeys(STATE_FILES, file_name),
     "center": numbers,
     "scale": partial(numbers, nonzero=True),
     "delimiter": delimiter,

@@ -34,13 +34,14 @@ from rnncli.model.network import Network, taken_by
 from rnncli.options import (
     AUTO,
     LINES,
+    OF_NETWORK,
     PICTURES,
     STATE_FILES,
     Options,
     check_files_apart,
     check_options,
+    file_name,
     options_of,
-    path,
 )
 from rnncli.readers import (
     STDIN,
@@ -369,12 +370,14 @@ def score(
         if arguments[name] != Options._field_defaults[name]:
             raise ValueError(f"{name}: is for files, a table is returned")
     if sink is not None:
-        options = options._replace(files=_read_paths(source), output=path(sink))
+        options = options._replace(
+            files=_read_paths(source), output=file_name(sink, "sink: expected a file")
+        )
     weights = "the network"
     if not isinstance(network, Network):
         from rnncli.model.formats import load
 
-        weights = path(network)
+        weights = file_name(network, OF_NETWORK)
         network = load(network)
     sourced: Sourced = network, {"weights": weights}, ()
     finished = process(options, lambda _: sourced, Console(), weights=weights, frame=frame)
@@ -385,7 +388,7 @@ def _read_paths(source: Any) -> list[str]:
     """Return the names of files; there is at least one."""
     paths = [source] if isinstance(source, str | os.PathLike) else source
     try:
-        names = [] if hasattr(source, "read") else [path(each) for each in paths]
+        names = [] if hasattr(source, "read") else [file_name(each) for each in paths]
     except (TypeError, ValueError):
         names = []
     if not names:

@@ -44,7 +44,7 @@ from rnncli.model.errors import (
 )
 from rnncli.model.formats import load
 from rnncli.model.network import Network
-from rnncli.options import Options, check_options, options_of
+from rnncli.options import OF_NETWORK, Options, check_options, file_name, options_of
 from rnncli.pipeline import Console, CountedError, Sourced, process, score
 from rnncli.storage import exists, is_url, version
 from rnncli.storage.replacement import remove_left
@@ -373,7 +373,7 @@ def batch(
         raise ValueError("jobs: is for this machine, scheduler names a cluster")
     weights, read = "the network", list[str]()
     if not isinstance(network, Network):
-        weights = os.fspath(network)
+        weights = file_name(network, OF_NETWORK)
         network, read = load(weights), [weights]
     stacks = [network, *([Network(*network.front)] if network.front else [])]
     identity = repr(([fingerprint(stack, "float64") for stack in stacks], network.last))

@@ -31,7 +31,8 @@ from rnncli.cli.outputs import note, quiet
 from rnncli.cli.progress import Bar
 from rnncli.cli.values import FileName
 from rnncli.model.errors import OptionError, printable
-from rnncli.pipeline import Options, Sourced
+from rnncli.options import Options
+from rnncli.pipeline import Sourced
 from rnncli.readers import STDIN
 from rnncli.storage import is_url
 from rnncli.writers.sink import destination

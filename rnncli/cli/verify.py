@@ -167,7 +167,8 @@ def _compare(
         rows = _read_rows(own.expected, case, read)
         expected = (display_name(own.expected), rows)
     peers = own.peers or (None if expected is None else ())
-    with working("Comparing"), np.errstate(all="ignore"):  # what others wrote may be of any size
+    shown = working("Comparing with a float64 loop and every way to unroll")
+    with shown, np.errstate(all="ignore"):  # what others wrote may be of any size
         return judge(case, unroll, read.model, tolerance, expected, peers, path)
 
 

@@ -3,7 +3,6 @@
 import errno
 import io
 import os
-import re
 import shlex
 import stat
 from collections.abc import Iterator
@@ -12,6 +11,10 @@ from typing import TextIO
 
 from rnncli.model.errors import InputError, verbatim
 from rnncli.storage.replacement import NotOnDiskError, Replacement, open_text, sync, sync_folder
+
+# Folders in which the descriptors of this process are files, and links that are followed to one.
+_DESCRIPTORS = ("/dev/fd", "/proc/self/fd", "/proc/thread-self/fd")
+_MOST_LINKS = 40
 
 
 def opened(path: str) -> io.BufferedReader:
@@ -81,14 +84,15 @@ def writing(path: str, *, append: bool = False) -> Iterator[TextIO]:
 
 def check_writable(path: str, *, append: bool = False) -> None:
     """Check before a long run that `writing` can open a file."""
-    folder, hint = os.path.dirname(os.path.realpath(path)), ""
+    folder = hint = ""
     try:
+        folder = os.path.dirname(os.path.realpath(path))
         if _is_plain(path) and not (append and os.path.exists(path)):
             os.stat(folder)
             if not os.access(folder, os.W_OK | os.X_OK):
                 raise OSError(None, f"{os.strerror(errno.EACCES)} in {folder}")
     except OSError as error:
-        if isinstance(error, FileNotFoundError):
+        if folder and isinstance(error, FileNotFoundError):
             hint = f"mkdir -p {verbatim(shlex.quote(folder))}"
         elif isinstance(error, IsADirectoryError):
             hint = "give a file in it"
@@ -100,11 +104,14 @@ def descriptor(path: str) -> int | None:
 
     It must not be opened by its name: a file would be truncated, or written from its start.
     """
-    if os.path.islink(path) and not path.startswith(("/dev/", "/proc/")):
-        path = os.readlink(path)
-    path = {"/dev/stdout": "/dev/fd/1", "/dev/stderr": "/dev/fd/2"}.get(path, path)
-    found = re.fullmatch(r"/(?:dev|proc/self)/fd/(\d+)", path)
-    return int(found[1]) if found else None
+    for _ in range(_MOST_LINKS):
+        folder, name = os.path.split(path)
+        if name.isdigit() and os.path.realpath(folder) in map(os.path.realpath, _DESCRIPTORS):
+            return int(name)
+        if not os.path.islink(path):
+            return None
+        path = os.path.join(folder, os.readlink(path))
+    return None
 
 
 def _is_plain(path: str) -> bool:

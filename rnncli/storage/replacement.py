@@ -164,7 +164,12 @@ def open_text(path: str | int, mode: Literal["w", "a+"], *, closefd: bool = True
 
 def _name_beside(target: str, ending: str) -> str:
     folder, name = os.path.split(target)
-    return os.path.join(folder, f".{os.fsdecode(os.fsencode(name)[:_LONGEST])}{ending}")
+    if len(os.fsencode(name)) > _LONGEST:
+        from hashlib import sha256  # 5 ms
+
+        digest = sha256(os.fsencode(name)).hexdigest()[:16]
+        name = os.fsdecode(os.fsencode(name)[: _LONGEST - 16]) + digest
+    return os.path.join(folder, f".{name}{ending}")
 
 
 def _lock(number: int, when_waiting: Callable[[], None] | None) -> None:
