@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from rnncli.engine.run import run as run
     from rnncli.engine.stream import Carried as Carried
     from rnncli.engine.stream import stream as stream
+    from rnncli.inspection import inspect as inspect
     from rnncli.model.activations import activation as activation
     from rnncli.model.cells import GRU as GRU
     from rnncli.model.cells import LSTM as LSTM
@@ -70,6 +71,7 @@ _MODULES = {
     "Weights": "model.cells",
     "activation": "model.activations",
     "batch": "batches.batch",
+    "inspect": "inspection",
     "load": "model.formats",
     "run": "engine.run",
     "score": "pipeline",

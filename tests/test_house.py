@@ -36,7 +36,7 @@ MOST_LINES = {
 
 # A package may import those before it; of `__init__`, the library, anybody may import.
 ORDER = (
-    *("model", "engine", "storage", "readers", "writers", "options", "pipeline"),
+    *("model", "engine", "storage", "readers", "writers", "inspection", "options", "pipeline"),
     *("verification", "bench", "explanation", "batches", "cli"),
 )
 # What is installed as an extra, by the only module or package that may import it.
@@ -111,9 +111,9 @@ def test_computation_has_no_side_effects() -> None:
 
 
 def test_only_the_command_line_names_options() -> None:
-    """Elsewhere parameters stand between backticks, and the command line shows options."""
+    """Elsewhere parameters stand between backticks; a document of a model has its command."""
     for name, node in NODES:
-        if package(name) not in ("cli", "") and isinstance(node, ast.Constant):
+        if package(name) not in ("cli", "", "inspection") and isinstance(node, ast.Constant):
             names = re.findall(r"(?<![\w|-])--[a-z][a-z-]*", str(node.value))
             assert not names, f"{name}:{node.lineno}"
 
@@ -125,15 +125,11 @@ def test_packages_keep_to_their_budgets(folder: str) -> None:
 
 
 def test_the_packages_are_these() -> None:
-    packages = {*ORDER} - {"options", "pipeline"}
+    modules = {"inspection", "options", "pipeline"}
+    packages = {*ORDER} - modules
     assert {f"rnncli/{package}" for package in packages} | {"tests"} == set(MOST_LINES)
     assert {path.parent.name for path in PACKAGE.glob("*/__init__.py")} == packages
-    assert {path.stem for path in PACKAGE.glob("*.py")} == {
-        "__init__",
-        "__main__",
-        "options",
-        "pipeline",
-    }
+    assert {path.stem for path in PACKAGE.glob("*.py")} == {"__init__", "__main__", *modules}
 
 
 def test_the_top_level_holds_five_entries() -> None:

@@ -17,7 +17,7 @@ import rnncli
 from rnncli.model.formats import FORMATS
 from rnncli.model.layers import Dense, Embedding, Masking, Normalization, Pointwise, Recurrent
 from rnncli.model.network import Network
-from rnncli.writers.inspect import write_parts_table
+from rnncli.writers.inspect import write_tables
 
 FOLDER = ROOT / "tests" / "data" / "models"
 MODELS = sorted(path for path in FOLDER.glob("*") if path.suffix in FORMATS.keys() - {".npz"})
@@ -96,6 +96,15 @@ def test_models_of_other_programs_take_and_give_what_is_said(run_rnn: Rnn, path:
     assert run_rnn("inspect", str(path), *layer).exit_code == 0
 
 
+def test_python_gets_the_document(run_rnn: Rnn) -> None:
+    rnncli.save(rnncli.seeded(1, 2), "net.npz")
+    assert rnncli.inspect("net.npz") == inspected(run_rnn, "net.npz")
+    run_rnn("run", "--seq", "1,2", "--weights", "net.npz", "--state", "s.npz")
+    state = rnncli.inspect("s.npz")
+    assert state["sequences"] == inspected(run_rnn, "s.npz")["sequences"]
+    assert (state["sequences"][0]["t"], len(state["sequences"][0]["h"])) == (2, 2)
+
+
 class Terminal(io.StringIO):
     def isatty(self) -> bool:
         return True
@@ -113,7 +122,7 @@ def test_only_a_terminal_shows_less_than_all(run_rnn: Rnn) -> None:
     text = run_rnn("inspect", "many.safetensors").stdout
     assert all(f"\n{name} " in text for name in names)
     screen = Terminal()
-    write_parts_table(screen, document, "--json has all")
+    write_tables(screen, document, "--json has all")
     text = re.sub(r"\x1b\[\d*m", "", screen.getvalue())
     shown = re.findall(r"^(r\d+) +nn.RNN", text, re.MULTILINE)
     assert shown == names[:16] + names[-16:]

@@ -68,9 +68,9 @@ EXAMPLES = (
 def batch(**given: Any) -> None:
     """Run a network over many inputs and write a result for each.
 
-    IN is a file, or a pattern in quotes such as 'in/**/*.csv'. What is done,
-    by this version with these options and weights from the input as it is
-    now, is skipped.
+    IN is a file, or a pattern in quotes such as 'in/**/*.csv'. An input is
+    skipped if its result exists and the version, the options, the weights and
+    the input are as they were.
     """
     own, network = picked(BatchOptions, given), picked(NetworkOptions, given)
     if not own.files:

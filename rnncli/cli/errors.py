@@ -31,6 +31,12 @@ EXPECTED = (click.UsageError, ValueError, MemoryError, ImportError)
 _PARAMETER = re.compile("``|`([a-z]\\w*)`")
 # How near the name of another file must be: that of a.csv to b.csv is 0.8.
 _NEAR_FILE = 0.82
+# Names that other programs have for an option.
+_OTHER_NAMES = {
+    **dict.fromkeys(("--units", "--hidden-size"), "--hidden"),
+    "--model": "--weights",
+    "--input": "a FILE without an option",
+}
 # Options whose names are not those of their parameters.
 _OPTIONS = {"output": "-o", "peers": "--peer", "null_values": "--null-value"}
 
@@ -150,10 +156,14 @@ def _meant(error: NoSuchOption) -> str:
     names = chain.from_iterable(param.opts for param in command.get_params(error.ctx))
     if isinstance(command, click.Group):
         return did_you_mean(error.option_name, names) or "a command comes first: rnn run"
-    group = error.ctx.parent and error.ctx.parent.command
-    run = group.get_command(error.ctx, "run") if isinstance(group, click.Group) else None
-    if run and any(error.option_name in param.opts for param in run.params):
-        return "it is one of rnn run"
+    if error.option_name in _OTHER_NAMES:
+        return f"did you mean {_OTHER_NAMES[error.option_name]}?"
+    group = error.ctx.parent.command if error.ctx.parent else None
+    if isinstance(group, click.Group):
+        for name in group.list_commands(error.ctx):
+            other = group.get_command(error.ctx, name)
+            if other and any(error.option_name in param.opts for param in other.params):
+                return f"it is one of rnn {name}"
     return did_you_mean(error.option_name, names)
 
 

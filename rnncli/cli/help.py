@@ -88,6 +88,14 @@ def find_text(subject: str, commands: Mapping[str, click.Command]) -> str:
     ]
     if sections:
         return "".join(sections)
+    mentions = [
+        f"- {topic}: {section.splitlines()[0].lstrip('# ')}\n"
+        for topic in TOPICS
+        for section in re.split("(?m)^(?=##? )", topic_text(topic, commands))[1:]
+        if subject.lower() in section.lower()
+    ]
+    if mentions:
+        return f"{subject} is mentioned under these headings:\n\n{''.join(mentions)}"
     names = [*TOPICS, *commands, *(option.opts[-1] for option in all_options(commands))]
     what = f"{subject!r} is no topic, command or option, and no heading has it"
     hint = f"{did_you_mean(subject, names)} rnn help lists the topics".lstrip()

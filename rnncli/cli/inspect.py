@@ -1,6 +1,6 @@
-"""``rnn inspect``: what is in a model file, and the command that runs it.
+"""``rnn inspect``: the content of a model file or a state file, and the command that runs it.
 
-``--json`` writes one document::
+``--json`` writes one document. Of a model::
 
     {"file", "layer": what --layer picked, if given,
      "title": what wrote the file, "sha256",
@@ -10,33 +10,36 @@
      "runs": [{"layer": name or null, "command", "input_size", "output_size",
                "indices": how many whole numbers it takes, of an embedding,
                "last": null, "state" or "step"}],
-     "notes": [what is taken for granted],
+     "notes": [what is assumed],
      "parts": [{"name", "kind", "parameters",
                 "layers": [{"layer": "recurrent" or another, "input_size",
                             "output_size", ... as in rnn run --json}],
                 "why": it is not run, "hint", "needed": for the whole,
                 "tensors": [{"name", "shape", "dtype"}]}]}
 
-A part that is run has no ``why``. Of a file that cannot be run as a whole
-there is a run for each recurrent part, at most for the first 100.
+Of a file that cannot be run as a whole there is a run for each recurrent part, at most for the
+first 100. Of a state::
+
+    {"file", "title", "written", "cells", "network": its fingerprint, "columns", "center", "scale",
+     "sequences": [{"key": {column: value}, "t", "h": [...], "c": [...] of an LSTM}]}
 """
 
-import shlex
-
 import click
+from click.exceptions import Exit
 
 from rnncli.cli.command import Command
-from rnncli.cli.errors import with_options
+from rnncli.cli.errors import RUN_FAILED, with_options
 from rnncli.cli.options import NETWORK, OUTPUT, options
 from rnncli.cli.values import FileName
-from rnncli.storage import local_copy
-from rnncli.writers.inspect import describe_file, write_parts_json, write_parts_table
+from rnncli.inspection import inspect as describe
+from rnncli.writers.inspect import write_document, write_tables
 from rnncli.writers.sink import destination
 
 EXAMPLES = (
     ("rnn inspect model.keras", "Its layers, which of them run here, and the command for that."),
     ("rnn inspect model.pt --layer encoder.rnn", "One module of a larger model."),
     ("rnn inspect model.onnx --json", "All of it, as one JSON document."),
+    ("rnn inspect s.npz", "The keys in a state file, and how many steps each has had."),
 )
 
 
@@ -45,23 +48,19 @@ EXAMPLES = (
 @options(NETWORK, only="layer")
 @options(OUTPUT, only="json")
 def inspect(file: str, layer: str | None, json: bool) -> None:
-    """Show what is in a model FILE, and the command that runs it.
+    """Show what a model FILE or a state file holds, and how to run it.
 
-    A FILE is what Keras (.keras, .h5, .hdf5), PyTorch (.pt, .pth, .bin,
-    .ckpt) or another framework (.onnx) saved, .safetensors, or .npz.
-
-    Its weights are not read. For each part there are its name and kind, the
-    shapes of its tensors, and what it is here, or why it is passed over.
+    A model is what Keras (.keras, .h5, .hdf5), PyTorch (.pt, .pth, .bin,
+    .ckpt) or another framework (.onnx) saved, .safetensors, or .npz; a state
+    is what rnn run --state wrote. For each part of a model there are its name
+    and kind, the shapes of its tensors, and the layers that it is here, or the
+    reason why it is passed over. Exit code 1: nothing in the model can be run.
     """
-
-    def command(picked: str | None) -> str:
-        words = ["rnn", "run", "FILE.csv", "--weights", file]
-        return shlex.join([*words, *([] if picked is None else ["--layer", picked])])
-
-    with local_copy(file) as path:
-        document = describe_file(path, layer, command, with_options) | {"file": file}
+    document = describe(file, layer=layer, worded=with_options)
     with destination(None) as out:
         if json:
-            write_parts_json(out, document)
+            write_document(out, document)
         else:
-            write_parts_table(out, document, "--json has all")
+            write_tables(out, document, "--json has all")
+    if not document.get("runs", ["a state"]):
+        raise Exit(RUN_FAILED)

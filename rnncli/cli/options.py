@@ -209,7 +209,7 @@ INPUT = Section(
             values.Choice(FIRST_ROW),
         ),
         "null_values": Opt(
-            "Read these cells as missing, as empty ones and nan are: NA,-,-999.",
+            "Read these cells too as missing: NA,-,-999. Empty cells and nan always are.",
             values.null_values,
             "LIST",
             many="lists",
@@ -227,7 +227,8 @@ INPUT = Section(
             "LIST",
         ),
         "scale": Opt(
-            "Then divide the columns by these numbers. auto: the standard deviation of each.",
+            "Divide the columns by these numbers, after --center. auto: the standard deviation of "
+            "each.",
             READ["scale"],
             "LIST",
         ),
@@ -372,8 +373,8 @@ OUTPUT = Section(
         ),
         "json": Opt("Write one JSON document."),
         "passthrough": Opt(
-            "Write the input's columns in front of the results, as CSV where no format is given; "
-            "with --last those of the last row.",
+            "Write the input's columns in front of the results, in place of the keys and t. "
+            "Without a format: as CSV.",
             common=True,
         ),
         "last": Opt("Write the final state only, or the output of the head for it."),

@@ -1,0 +1,158 @@
+"""The content of a model file or a state file, as one document."""
+
+import os
+import shlex
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from datetime import datetime
+from typing import Any
+
+from rnncli.engine.state import load_state
+from rnncli.model.errors import InputError, sentence
+from rnncli.model.formats import fill_layers, find_parts, make_layers, make_network
+from rnncli.model.formats.found import Found, Part, assumptions
+from rnncli.storage import local_copy
+from rnncli.writers.model import describe_layer, known
+
+# Parts of a file that are tried where it cannot be run as a whole.
+_TRIED = 100
+
+
+def inspect(
+    path: str | os.PathLike[str],
+    *,
+    layer: str | None = None,
+    worded: Callable[[str], str] = str,
+) -> dict[str, Any]:
+    """Describe a model file or a state file, as ``rnn inspect --json`` does.
+
+    Parameters
+    ----------
+    path : str or path
+        A file that `load` reads, or one that ``rnn run --state`` wrote.
+    layer : str, optional
+        Describe this layer or module of a model alone.
+    worded : callable, optional
+        Shows a text in which parameters stand between backticks.
+
+    Returns
+    -------
+    dict
+        Of a model: ``title``, ``sha256``, ``parameters``, ``runs`` (the commands that run it, with
+        ``input_size`` and ``output_size``), ``why`` it cannot be run as a whole, ``notes`` of what
+        is assumed, and ``parts``, each with its ``name``, ``kind``, ``layers`` and ``tensors``.
+        Of a state: ``cells``, ``network`` (a fingerprint), ``columns``, ``center``, ``scale``,
+        ``written``, and ``sequences``, each with its ``key``, ``t`` and state arrays.
+
+    Raises
+    ------
+    InputError
+        The file cannot be read, or is neither.
+
+    Examples
+    --------
+    >>> rnncli.inspect("model.keras")["runs"][0]["command"]
+    'rnn run FILE.csv --weights model.keras'
+    """
+    file = os.fspath(path)
+    with local_copy(file) as copy:
+        if layer is None:
+            with suppress(InputError, OSError):
+                return _describe_state(file, copy)
+        return _describe_model(file, copy, layer, worded)
+
+
+def _describe_state(file: str, copy: str) -> dict[str, Any]:
+    state = load_state(copy)
+    written = datetime.fromtimestamp(os.stat(copy).st_mtime).astimezone()
+    keys = [dict(zip(state.key_columns, key, strict=True)) or None for key in state.keys]
+    arrays = {name: array.tolist() for name, array in state.arrays.items()}
+    sequences = [
+        known({"key": key, "t": t, **{name: rows[k] for name, rows in arrays.items()}})
+        for k, (key, t) in enumerate(zip(keys, state.t.tolist(), strict=True))
+    ]
+    return known(
+        {
+            "file": file,
+            "title": "states of rnn run",
+            "written": written.isoformat(timespec="seconds"),
+            "cells": [*state.cells],
+            "network": state.network,
+            "columns": [*state.columns] or None,
+            "center": [*state.center] or None,
+            "scale": [*state.scale] or None,
+            "sequences": sequences,
+        }
+    )
+
+
+def _describe_model(
+    file: str, path: str, layer: str | None, worded: Callable[[str], str]
+) -> dict[str, Any]:
+    found, sha256 = find_parts(path, layer)
+    document: dict[str, Any] = {
+        "file": file,
+        "layer": layer,
+        "title": found.title,
+        "sha256": sha256,
+        "beside": [*map(os.path.basename, found.beside)] or None,
+        "parameters": {
+            "read": _count_values([part for part in found.parts if part.layers]),
+            "all": _count_values([*found.parts, *found.aside]),
+        },
+    }
+    notes = list(found.notes)
+    try:
+        runs = [_describe_run(path, found, layer, file)]
+        notes += assumptions(fill_layers(path, found.layers(path)))
+    except InputError as error:
+        why = sentence(error.place, error.what, worded(error.hint))
+        document["why"] = why.removeprefix(f"{path}: ")
+        runs, recurrent = [], [part.name for part in found.parts if part.recurrent and part.name]
+        for name in recurrent[:_TRIED]:
+            with suppress(InputError):
+                runs.append(_describe_run(path, found.pick(path, name), name, file))
+    parts = [_describe_part(path, part, worded) for part in (*found.parts, *found.aside)]
+    return known(document | {"runs": runs, "notes": [*map(worded, notes)], "parts": parts})
+
+
+def _describe_part(path: str, part: Part, worded: Callable[[str], str]) -> dict[str, Any]:
+    why, hint, layers = part.why, part.hint, []
+    try:
+        layers = [*map(describe_layer, make_layers(path, fill_layers(path, part.layers)))]
+    except InputError as error:
+        why, hint = f"{error.place.removeprefix(f'{path}: ')}: {error.what}", error.hint
+    reason = {"why": why, "hint": worded(hint), "needed": part.needed or why != part.why}
+    return {
+        "name": part.name,
+        "kind": part.kind,
+        "parameters": _count_values([part]),
+        "layers": layers,
+        **(reason if why else {}),
+        "tensors": [
+            {"name": name, "shape": list(array.shape), "dtype": array.dtype.name}
+            for name, array in part.arrays.items()
+        ],
+    }
+
+
+def _count_values(parts: Sequence[Part]) -> int:
+    """Count the values of arrays, each array once."""
+    arrays = {name: array for part in parts for name, array in part.arrays.items()}
+    return sum(array.size for array in arrays.values())
+
+
+def _describe_run(path: str, found: Found, layer: str | None, file: str) -> dict[str, Any]:
+    """Return the command that runs a network, with its inputs and outputs."""
+    network = make_network(path, fill_layers(path, found.layers(path)), found.last)
+    if not any(each.cells for each in network.layers):
+        raise InputError(path, "has no recurrent layer")
+    words = ["rnn", "run", "FILE.csv", "--weights", file]
+    return {
+        "layer": layer,
+        "command": shlex.join(words if layer is None else [*words, "--layer", layer]),
+        "input_size": network.input_size,
+        **({} if network.indices is None else {"indices": network.indices}),
+        "output_size": network.output_size,
+        "last": network.last,
+    }
