@@ -43,7 +43,7 @@ def tell_process(task: Task) -> Outcome:
 
 
 def tell_all(task: Task) -> Outcome:
-    """Tell whether there may be threads, what says so, and what an overflow warns of."""
+    """Return whether there may be threads, the settings for them, and the warnings of an overflow."""
     variables = [os.environ.get(f"{name}_NUM_THREADS") for name in ("OPENBLAS", "MKL")]
     return do(task, (may_start_a_thread(), *variables, float(np.float32(3e38) * np.float32(10))))
 
@@ -70,7 +70,7 @@ def test_every_task_is_done_once(count: int, jobs: int) -> None:
 
 
 def test_tasks_whose_process_dies_have_a_second_try(tmp_path: Path) -> None:
-    """Those of its lot too, which may have been done; no others."""
+    """The tasks that went out with it may have been done; no others."""
     work = partial(die_at_some, inputs=["0.csv", "20.csv", "99.csv"], how="SIGKILL", times=1)
     assert {outcome.status for outcome in run(work, 100, 2, tmp_path)} == {"done"}
     tries = [len((tmp_path / f"{i}.attempts").read_text()) for i in range(100)]

@@ -110,6 +110,14 @@ def test_computation_has_no_side_effects() -> None:
             assert getattr(node, "attr", "") != "environ" or name.endswith(".threads"), name
 
 
+def test_docstrings_begin_with_their_subject() -> None:
+    opening = re.compile("(Of|What|That|Those|Whose|Which|Where|There|Tell|Have|Know|Return what) ")
+    for path in (*PACKAGE.rglob("*.py"), *(ROOT / "tests").rglob("*.py")):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef):
+                assert not opening.match(ast.get_docstring(node) or ""), f"{path}: {node}"
+
+
 def test_only_the_command_line_names_options() -> None:
     """Elsewhere parameters stand between backticks; a document of a model has its command."""
     for name, node in NODES:

@@ -206,7 +206,7 @@ def test_values_whose_difference_overflows(run_rnn: Rnn) -> None:
 def test_pictures_keep_to_the_width(
     run_rnn: Rnn, monkeypatch: pytest.MonkeyPatch, form: str, columns: int
 ) -> None:
-    """There are many units with long names, each on a line of its own."""
+    """Many units with long names have a line each."""
     monkeypatch.setenv("COLUMNS", str(columns))
     command = ("run", "--hidden", "3,60", "--all-layers", "--format", form)
     result = run_rnn(*command, stdin=piped(series(50)))

@@ -1,4 +1,4 @@
-"""Which names are URLs, what is shown of them, and what needs no extra to be told."""
+"""Names that are URLs, how they are shown, and errors that need no extra."""
 
 import copy
 import os

@@ -259,7 +259,7 @@ def zipped(*members: tuple[str, bytes], packed: int = zipfile.ZIP_STORED) -> byt
 
 
 def tar() -> bytes:
-    """Return what PyTorch's files of 2016 begin with."""
+    """Return the first bytes of PyTorch's files of 2016."""
     file = io.BytesIO()
     with tarfile.open(fileobj=file, mode="w") as archive:
         archive.addfile(tarfile.TarInfo("sys_info"))

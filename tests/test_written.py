@@ -269,7 +269,7 @@ def test_head_and_tail_of_many_blocks() -> None:
 def test_an_array_has_the_rows_that_csv_has(
     run_rnn: Rnn, tmp_path: Path, limits: tuple[str, ...]
 ) -> None:
-    """Of one sequence and of several, whether their lengths are known beforehand or not."""
+    """One sequence or several, with lengths that are known beforehand or not."""
     x = np.random.RandomState(1).normal(size=(3, 20, 1)).round(3)
     np.save(tmp_path / "x.npy", x)
     np.save(tmp_path / "one.npy", x[0])

@@ -101,7 +101,7 @@ def script(kind: str, held: Mapping[str, bytes]) -> bytes:
 
 
 def archive(pickled: bytes, storages: Mapping[str, bytes] | None = None, **members: bytes) -> bytes:
-    """What ``torch.save`` writes."""
+    """Bytes as ``torch.save`` writes them."""
     file = io.BytesIO()
     with zipfile.ZipFile(file, "w") as zipped:
         zipped.writestr("net/data.pkl", START + pickled + STOP)
@@ -113,7 +113,7 @@ def archive(pickled: bytes, storages: Mapping[str, bytes] | None = None, **membe
 
 
 class Command:
-    """What runs a command when Python reads its pickle."""
+    """An object that runs a command when Python reads its pickle."""
 
     def __init__(self, function: Any, *arguments: Any) -> None:
         self.made = function, arguments

@@ -1,4 +1,4 @@
-"""Where tasks run: in processes of this machine, or on a Dask cluster.
+"""Executors of tasks: processes of this machine, or a Dask cluster.
 
 A process imports this module before NumPy, whose threads are numbered as it loads.
 """

@@ -84,7 +84,7 @@ def fill(template: str, names: Mapping[str, str]) -> str:
 
 
 def names_of(path: str) -> dict[str, str]:
-    """Return what a template can name of an input.
+    """Return the names of an input that a template can have.
 
     ``{dir}`` is the folder as it is given, but for ``/`` at its start and ``..``: an output never
     leaves the folder that a template begins with.
@@ -230,7 +230,7 @@ def read_done(path: str) -> dict[str, str]:
 
 
 def _read(path: str) -> tuple[dict[str, str], int]:
-    """Return what is done, and how many bytes the whole lines have."""
+    """Return the results that are done, and how many bytes the whole lines have."""
     done, whole = dict[str, str](), 0
     with open(path, "rb") as file:
         if not _BEGIN.startswith(file.read(len(_BEGIN))):

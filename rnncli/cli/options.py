@@ -63,7 +63,7 @@ class Section(NamedTuple):
 
 
 class NetworkOptions(NamedTuple):
-    """Which network it is; None is what was not given.
+    """The network; None where an option is not given.
 
     `sha256` is what the bytes of the weight file have to be.
     """

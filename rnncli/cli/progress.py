@@ -1,4 +1,4 @@
-"""What a command tells on standard error, and how far a long run has come."""
+"""Notes on standard error, and the progress of a long run."""
 
 import sys
 import time

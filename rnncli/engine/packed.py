@@ -108,7 +108,7 @@ class Packed:
 
     @cached_property
     def places(self) -> Integers:
-        """Where each packed row stands in one sequence after another."""
+        """The place of each packed row in one sequence after another."""
         return np.asarray((self.lengths.cumsum() - self.lengths)[self.n] + self.t)
 
     def cut(self, rows: Floats) -> list[Floats]:

@@ -1,4 +1,4 @@
-"""Which columns a name means, a number, or a range, and which are left out."""
+"""Choose columns by name, number or range, or leave some out."""
 
 import csv
 from collections import Counter

@@ -1,4 +1,4 @@
-"""What every reader takes and returns, and numbers in cells of text."""
+"""The arguments and the result of every reader, and numbers in cells of text."""
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, NamedTuple

@@ -1,4 +1,4 @@
-"""Where a result goes: a file, compressed or not, or standard output."""
+"""The destination of a result: a file, compressed or not, or standard output."""
 
 import os
 import stat

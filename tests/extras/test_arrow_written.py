@@ -84,7 +84,7 @@ def test_cells_of_text_stay_text(run_rnn: Rnn, tmp_path: Path, form: str) -> Non
 def test_dictionaries_may_change_from_batch_to_batch_and_block_to_block(
     run_rnn: Rnn, tmp_path: Path, form: str
 ) -> None:
-    """There are enough values for two row groups of Parquet."""
+    """The values fill two row groups of Parquet."""
     path, to = tmp_path / "x.feather", tmp_path / f"y.{form}"
     texts = [each for two in ("ab", "ca", "bd") for each in [two[0]] * 30_000 + [two[1]] * 10_000]
     parts = [pa.array(texts[at : at + 40_000]) for at in (0, 40_000, 80_000)]

@@ -204,7 +204,7 @@ class Branches(Draw):
     """Choices of one random model whose layers are no chain."""
 
     def rows_of(self, rows: list[Any]) -> Any:
-        """What a layer makes of others' rows."""
+        """A layer that takes the rows of others."""
         L, x, whole = self.layers, self.one_of(*rows), {"return_sequences": True}
         same = [each for each in rows if each.shape[-1] == I]
         kinds = (L.Add, L.Multiply, L.Average, L.Maximum, L.Minimum, L.Subtract)
@@ -329,7 +329,7 @@ def test_statistics_of_all_features(tmp_path: Path, library: str) -> None:
 @pytest.mark.parametrize("which", range(4) if NIGHTLY else (0, 3))
 @EACH_LIBRARY
 def test_frozen_parts_have_their_own_arrays(tmp_path: Path, library: str, which: int) -> None:
-    """Where a file lists them in another order, it is refused."""
+    """A file that lists them in another order is refused."""
     draw = Draw(LIBRARIES[library], 6)
     L = draw.layers
     both, cells = L.Bidirectional(L.GRU(3, return_sequences=True)), [L.LSTMCell(3), L.LSTMCell(3)]

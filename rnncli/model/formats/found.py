@@ -1,4 +1,4 @@
-"""What a reader finds in a model file: its parts, each with the layers that it is here."""
+"""The content of a model file: its parts, each with the layers that it is here."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager

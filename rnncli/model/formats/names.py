@@ -123,7 +123,7 @@ def _surround(
 
 
 def _find_kind(owner: str, own: Arrays, recurrent: Part, first: bool | None) -> str:
-    """Tell what a module can only be: an embedding below, a linear layer above, or neither.
+    """Decide by its shape whether a module is an embedding below, a linear layer above, or neither.
 
     `first` says whether it was defined before the recurrent module.
     """

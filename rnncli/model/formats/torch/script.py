@@ -130,7 +130,7 @@ class _Tracer:
         return [Value(each, 3) for each in names]
 
     def value(self, found: Any) -> Value:
-        """Return what a node takes for a constant, or for a list of whole numbers."""
+        """Return a constant, or a list of whole numbers, as the input of a node."""
         if isinstance(found, Value):
             return found
         if isinstance(found, list) and not {type(each) for each in found} <= {int, Value}:
