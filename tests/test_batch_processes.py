@@ -43,7 +43,7 @@ def tell_process(task: Task) -> Outcome:
 
 
 def tell_all(task: Task) -> Outcome:
-    """Return whether there may be threads, the settings for them, and the warnings of an overflow."""
+    """Return whether there may be threads, the settings for them, and an overflow."""
     variables = [os.environ.get(f"{name}_NUM_THREADS") for name in ("OPENBLAS", "MKL")]
     return do(task, (may_start_a_thread(), *variables, float(np.float32(3e38) * np.float32(10))))
 
