@@ -86,7 +86,8 @@ def activated(f: Activation, a: Floats, clip: float = inf) -> Floats:
 
 
 def log_softmax(a: Floats) -> Floats:
-    """Compute ``a - log(sum(exp(a)))`` of each row."""
+    """Compute ``a - log(sum(exp(a)))`` of each row, the largest taken off first."""
+    a = a - a.max(axis=1, keepdims=True)
     return np.asarray(a - np.logaddexp.reduce(a, axis=1, keepdims=True))
 
 
