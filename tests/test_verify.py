@@ -424,3 +424,21 @@ def test_functions_stay_callable_however_modules_are_imported(name: str, package
     for lines in (f"import rnncli.{package}", f"rnncli.{name}; import rnncli.{package}"):
         code = f"import rnncli; {lines}; rnncli.{name}(rnncli.seeded(), [[1]])"
         subprocess.run([sys.executable, "-c", code], check=True)
+
+
+@pytest.mark.parametrize("precision", ["float32", "float64"])
+def test_inputs_far_from_0_are_normalized_up_to_rounding(precision: str) -> None:
+    x = np.random.RandomState(1).normal(1000, 1, (20, 8)).astype(precision)
+    recurrent = rnncli.seeded(8, 4, init="torch")
+    network = Network(rnncli.LayerNormalization(np.ones(8)), *recurrent.layers)
+    for epsilon, verdict in ((x.dtype.type(1e-3), "equal"), (x.dtype.type(0.1), "different")):
+        root = np.sqrt(x.var(axis=1, keepdims=True) + epsilon)
+        rows = x * (1 / root) - x.mean(axis=1, keepdims=True) * (1 / root)  # as Keras has it
+        h = rnncli.run(recurrent, rows, precision=precision).h
+        assert rnncli.verify(network, x, h, precision=precision)["verdict"] == verdict
+
+
+def test_a_softmax_of_large_sums_is_exact_in_float64() -> None:
+    sums = [[-221.24975725, 584.9061715, -791.67828897, 594.42381028]]
+    head = Network(Dense(np.array(sums), None, "softmax"))
+    assert rnncli.verify(head, [[1.0]], precision="float64")["verdict"] == "equal"
