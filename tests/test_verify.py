@@ -414,6 +414,9 @@ def test_verify_takes_the_row_of_a_model_and_refuses_other_shapes() -> None:
     for shape, expected in shapes:
         with pytest.raises(ValueError, match="expected shape"):
             rnncli.verify(network, np.ones(shape), expected)
+    for options, words in (({"atol": -1}, "from 0 on"), ({"h0": [1, 2]}, "h0: expected shape")):
+        with pytest.raises(ValueError, match=words):
+            rnncli.verify(network, x, **options)
     with pytest.raises(ValueError, match="overflow"):
         rnncli.verify(rnncli.seeded(1, 2, activation="affine:1e30,0"), np.array([[1e30], [1]]))
 

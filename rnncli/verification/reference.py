@@ -63,7 +63,7 @@ def product(rows: Floats, W: Floats, start: Floats, precision: str) -> Floats:
     rows, W = rounded(rows, precision), rounded(W, precision)
     total = np.zeros((len(rows), W.shape[1])) + start
     if len(rows) == 1:  # by one call instead of one a term
-        return total + np.add.reduce(rows.T * W, axis=0)
+        return np.asarray(total + np.add.reduce(rows.T * W, axis=0))
     for k, row in enumerate(W):
         total += rows[:, k, None] * row
     return total
