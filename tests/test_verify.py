@@ -414,6 +414,9 @@ def test_verify_takes_the_row_of_a_model_and_refuses_other_shapes() -> None:
     for shape, expected in shapes:
         with pytest.raises(ValueError, match="expected shape"):
             rnncli.verify(network, np.ones(shape), expected)
+    for options, words in (({"atol": -1}, "from 0 on"), ({"h0": [1, 2]}, "h0: expected shape")):
+        with pytest.raises(ValueError, match=words):
+            rnncli.verify(network, x, **options)
     with pytest.raises(ValueError, match="overflow"):
         rnncli.verify(rnncli.seeded(1, 2, activation="affine:1e30,0"), np.array([[1e30], [1]]))
 
@@ -424,3 +427,21 @@ def test_functions_stay_callable_however_modules_are_imported(name: str, package
     for lines in (f"import rnncli.{package}", f"rnncli.{name}; import rnncli.{package}"):
         code = f"import rnncli; {lines}; rnncli.{name}(rnncli.seeded(), [[1]])"
         subprocess.run([sys.executable, "-c", code], check=True)
+
+
+@pytest.mark.parametrize("precision", ["float32", "float64"])
+def test_inputs_far_from_0_are_normalized_up_to_rounding(precision: str) -> None:
+    x = np.random.RandomState(1).normal(1000, 1, (20, 8)).astype(precision)
+    recurrent = rnncli.seeded(8, 4, init="torch")
+    network = Network(rnncli.LayerNormalization(np.ones(8)), *recurrent.layers)
+    for epsilon, verdict in ((x.dtype.type(1e-3), "equal"), (x.dtype.type(0.1), "different")):
+        root = np.sqrt(x.var(axis=1, keepdims=True) + epsilon)
+        rows = x * (1 / root) - x.mean(axis=1, keepdims=True) * (1 / root)  # as Keras has it
+        h = rnncli.run(recurrent, rows, precision=precision).h
+        assert rnncli.verify(network, x, h, precision=precision)["verdict"] == verdict
+
+
+def test_a_softmax_of_large_sums_is_exact_in_float64() -> None:
+    sums = [[-221.24975725, 584.9061715, -791.67828897, 594.42381028]]
+    head = Network(Dense(np.array(sums), None, "softmax"))
+    assert rnncli.verify(head, [[1.0]], precision="float64")["verdict"] == "equal"

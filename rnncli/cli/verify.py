@@ -114,9 +114,10 @@ COMPARISON = Section(
 def verify(precision: str, unroll: str, json: bool, **given: Any) -> None:
     """Compare a run with a float64 loop, other libraries, or a file.
 
-    It is compared with every way to unroll, with each of Keras, PyTorch and
-    ONNX Runtime that is installed, or with --expected. Without an input and
-    a network: the states that the notebook printed. Exit code 0: equal, 1: different.
+    The other ways to unroll are compared too, and each of Keras, PyTorch and
+    ONNX Runtime that is installed; with --expected only the libraries that
+    --peer names. Without an input and a network, rnn computes the states that
+    the notebook printed. Exit code: 0 if all are equal, 1 if not.
     """
     wanted, own = picked(NetworkOptions, given), picked(ComparisonOptions, given)
     reading = picked(Options, given | {"precision": precision})

@@ -127,7 +127,7 @@ def run(
     batch = given if given.ndim == 3 else given[None]
     N, T, _ = batch.shape
     ends = np.full(N, T) if lengths is None else _check_lengths(lengths, N, T)
-    h_n = _initial_state(network, h0, N, dtype)
+    h_n = initial_state(network, h0, N, dtype)
     if network.front:
         made = [
             runner.run_front(network.checked_input(each[:end], dtype))
@@ -191,9 +191,10 @@ def _check_lengths(lengths: ArrayLike, N: int, T: int) -> Integers:
     return array.astype(np.intp)
 
 
-def _initial_state(
+def initial_state(
     network: Network, h0: ArrayLike | None, N: int, dtype: np.dtype[np.floating]
 ) -> Floats:
+    """Check the state before the first step, and take one for each sequence, (N, S)."""
     S, array = network.state_size, np.asarray(0.0 if h0 is None else h0)
     if h0 is not None and array.shape not in ((S,), (N, S)):
         what = f"expected shape ({S},) or ({N}, {S}), as the network has {S} units"

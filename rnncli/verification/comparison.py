@@ -83,7 +83,7 @@ class Comparison:
         distance = distances(ours, theirs)
         compared = judged = np.broadcast_to(rows[..., None], ours.shape)
         if steps:
-            tables = zip(known, right_steps(case, known), strict=True)
+            tables = zip(known, right_steps(case, known, guessed=not layers), strict=True)
             each = [(given, right, bound) for given, (right, bound) in tables]
         else:
             if self.tolerance:  # in float64: a float32 may not hold its numbers

@@ -60,6 +60,14 @@ def _rows_by_itself(layer: layers.Stateless, x: Near) -> Near:
     return x.of(wide, 8 * off + 64 * x.eps * np.maximum(1, size))
 
 
+def _layer_normalization(layer: layers.LayerNormalization, x: Near) -> Near:
+    """Compute it by itself: the mean is off by units of x, as is x that is scaled before it."""
+    rows = _rows_by_itself(layer, x)
+    root = np.sqrt(x.value.var(axis=1, keepdims=True) + layer.epsilon)
+    size = np.abs(x.value).max(axis=1, keepdims=True) * np.abs(layer.factor) / root
+    return x.of(rows.value, rows.off + 16 * x.eps * size)
+
+
 def _dense(layer: layers.Dense, x: Near) -> Near:
     return _activated(layer, x.multiply(layer.W, layer.b, len(layer.W)))
 
@@ -97,14 +105,16 @@ def _normalization(layer: layers.Normalization, x: Near) -> Near:
     """
     center, scale = layer.center.astype(np.float64), layer.scale.astype(np.float64)
     factor, shift = layer.arrays.get("factor", 1.0), layer.arrays.get("shift", 0.0)
-    terms = np.abs(factor / scale) * (np.abs(x.value) + np.abs(center)) + np.abs(shift)
-    return x.of(factor * (x.value - center) / scale + shift, 4 * x.eps * terms)
+    slope = np.abs(factor / scale)
+    off = 4 * x.eps * (slope * (np.abs(x.value) + np.abs(center)) + np.abs(shift))
+    return x.of(factor * (x.value - center) / scale + shift, slope * x.off + off)
 
 
 # rows(layer, x): the rows (k, O) of a layer without state from rows (k, I), by its class.
 ROWS: dict[type[layers.Layer], Callable[..., Near]] = {
     layers.Dense: _dense,
     layers.Normalization: _normalization,
+    layers.LayerNormalization: _layer_normalization,
     layers.Pointwise: _activated,
     layers.Masking: _masking,
 }

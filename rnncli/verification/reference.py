@@ -28,7 +28,7 @@ def _elu(a: Floats, alpha: float) -> Floats:
 _ACTIVATIONS: dict[str, Callable[..., Floats]] = {
     "tanh": np.tanh,
     "relu": lambda a: np.where(a < 0, 0, a),
-    "sigmoid": lambda a: np.exp(-np.logaddexp(0, -a)),
+    "sigmoid": lambda a: 1 / (1 + np.exp(-a)),
     "linear": lambda a: a,
     "affine": lambda a, alpha, beta: alpha * a + beta,
     "leaky_relu": lambda a, alpha: np.where(a < 0, alpha * a, a),
@@ -39,7 +39,7 @@ _ACTIVATIONS: dict[str, Callable[..., Floats]] = {
     "softsign": lambda a: a / (1 + np.abs(a)),
     "softplus": lambda a: np.maximum(a, 0) + np.log1p(np.exp(-np.abs(a))),
     "relu6": lambda a: np.minimum(np.where(a < 0, 0, a), 6),
-    "silu": lambda a: a * np.exp(-np.logaddexp(0, -a)),
+    "silu": lambda a: a / (1 + np.exp(-a)),
     "gelu": lambda a: a * (1 + np.vectorize(erf, otypes=[float])(a / sqrt(2))) / 2,
     "gelu_tanh": lambda a: a * (1 + np.tanh(sqrt(2 / pi) * (a + 0.044715 * a**3))) / 2,
     "selu": lambda a: 1.0507009873554805 * _elu(a, 1.6732632423543772),
@@ -62,8 +62,8 @@ def product(rows: Floats, W: Floats, start: Floats, precision: str) -> Floats:
     """Compute ``start + rows @ W`` in float64, term by term, of operands that are `rounded`."""
     rows, W = rounded(rows, precision), rounded(W, precision)
     total = np.zeros((len(rows), W.shape[1])) + start
-    if len(rows) == 1:  # the same sums in the same order, by one call instead of one a term
-        return np.add.accumulate(np.concatenate([total, rows.T * W]), axis=0)[-1:]
+    if len(rows) == 1:  # by one call instead of one a term
+        return np.asarray(total + np.add.reduce(rows.T * W, axis=0))
     for k, row in enumerate(W):
         total += rows[:, k, None] * row
     return total
@@ -86,7 +86,8 @@ def activated(f: Activation, a: Floats, clip: float = inf) -> Floats:
 
 
 def log_softmax(a: Floats) -> Floats:
-    """Compute ``a - log(sum(exp(a)))`` of each row."""
+    """Compute ``a - log(sum(exp(a)))`` of each row, the largest taken off first."""
+    a = a - a.max(axis=1, keepdims=True)
     return np.asarray(a - np.logaddexp.reduce(a, axis=1, keepdims=True))
 
 

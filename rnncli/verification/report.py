@@ -31,7 +31,7 @@ def write_table(out: TextIO, document: dict[str, Any], worded: Callable[[str], s
     _write_causes(out, document, worded)
     if wrong and wrong[0]["worst"]:
         out.write("\n")
-        _draw_worst(out, wrong[0]["worst"])
+        _draw_worst(out, wrong[0], document["rule"], in_file=expected and wrong[0] is results[0])
     out.write("\n")
     noted = [each for each in results[int(expected) :] if each.get("note")]
     if expected and (agreed := _agreed(results[1:])):
@@ -94,21 +94,26 @@ def _sentence(document: dict[str, Any], expected: bool, wrong: Sequence[Result])
     return ", ".join(filter(None, [names, amount, wrong[0]["where"]])) + "."
 
 
-def _draw_worst(out: TextIO, worst: Sequence[Result]) -> None:
-    """Draw the values that are furthest off."""
+def _draw_worst(out: TextIO, result: Result, rule: Any, *, in_file: bool) -> None:
+    """Draw the values that are furthest off, and explain the last column."""
+    worst, where = result["worst"], "in the file" if in_file else _label(result)
     layers = {each["layer"] for each in worst}
     columns = {
         "sequence": [each["key"] for each in worst if "key" in each],
         "layer": [str(each["layer"]) for each in worst] if len(layers) > 1 else [],
         "step": [str(each["step"]) for each in worst],
         "unit": [str(each["unit"]) for each in worst],
-        "expected": [repr(each["expected"]) for each in worst],
+        "right" if result.get("own") else where: [repr(each["expected"]) for each in worst],
         "rnn computes": [repr(each["actual"]) for each in worst],
         "off by": [_short(each["difference"]) for each in worst],
         "bounds": [_times(each["times"]) for each in worst],
     }
     drawn = [Column(*each) for each in columns.items() if each[1]]
     draw(out, "The worst values", drawn[:1], drawn[1:])
+    out.write("\n")
+    allows = "rounding" if rule == "step error" else "the tolerance"
+    legend = f"bounds: how many times larger the difference is than {allows} allows."
+    write_text(out, legend, "dim", wrap=True)
 
 
 def _draw_results(out: TextIO, document: dict[str, Any], worded: Callable[[str], str]) -> None:

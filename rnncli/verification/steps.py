@@ -25,7 +25,7 @@ from rnncli.model.cells import LSTM, Cell
 from rnncli.model.layers import Layer, Masks, Recurrent
 from rnncli.model.network import Network
 from rnncli.verification.case import Case
-from rnncli.verification.near import exactly, held, layer_rows
+from rnncli.verification.near import Near, exactly, held, layer_rows
 
 # Values that are judged at once: their arrays in float64 stay in the cache.
 PIECE = 2**17
@@ -77,13 +77,19 @@ def cell_outputs(layer: Layer, output: Floats) -> list[Floats]:
     return np.split(output, ends[:-1], axis=-1)
 
 
-def right_steps(case: Case, layers: Sequence[Floats]) -> Iterator[tuple[Floats, Floats]]:
-    """Take each step of a result in float64: what is right, and its bound, (N, T, O) a layer."""
+def right_steps(
+    case: Case, layers: Sequence[Floats], *, guessed: bool = False
+) -> Iterator[tuple[Floats, Floats]]:
+    """Take each step of a result in float64: what is right, and its bound, (N, T, O) a layer.
+
+    `guessed` says that the layers below the top one are ours: those of the result may be as far off
+    as rounding allows.
+    """
     network, precision = case.network_as_run(), case.precision
     running, masked = case.running(), np.zeros(case.running().shape, bool)
-    dtype = PRECISIONS[precision].dtype
+    dtype, offs = PRECISIONS[precision].dtype, [np.zeros(case.x.shape)]
     for number, (layer, output) in enumerate(zip(network.layers, layers, strict=True), start=1):
-        x = network.taken(number, [case.x, *layers])
+        x, off = (network.taken(number, each) for each in ([case.x, *layers], offs))
         right, bound = np.zeros(output.shape), np.zeros(output.shape)
         if layer.masks:
             masked |= running & cast(Masks, layer).masked(x.astype(dtype, copy=False))
@@ -91,8 +97,9 @@ def right_steps(case: Case, layers: Sequence[Floats]) -> Iterator[tuple[Floats, 
             if not layer.cells:
                 n, t = np.nonzero(running)
                 for some in _pieces(len(n), output.shape[2]):
-                    rows = layer_rows(layer, exactly(x[n[some], t[some]], precision))
-                    right[n[some], t[some]], bound[n[some], t[some]] = rows.value, rows.off
+                    at = n[some], t[some]
+                    rows = layer_rows(layer, Near(x[at].astype(np.float64), off[at], precision))
+                    right[at], bound[at] = rows.value, rows.off
             halves = [cell_outputs(layer, array) for array in (output, right, bound)]
             for k, cell in enumerate(layer.cells):
                 turn = slice(None, None, -1 if layer.directions[k] == "backward" else 1)
@@ -104,10 +111,12 @@ def right_steps(case: Case, layers: Sequence[Floats]) -> Iterator[tuple[Floats, 
                 last = np.maximum.accumulate(np.where(active, np.arange(T), -1), axis=1)
                 last = np.pad(last, ((0, 0), (1, 0)), constant_values=-1)[:, :T, None]
                 before = np.where(last < 0, start[0][:, None], np.take_along_axis(h, last, axis=1))
-                _take_steps(cell, precision, start[1:], active, x[:, turn], before, out)
+                inputs = x[:, turn], off[:, turn], before
+                _take_steps(cell, precision, start[1:], active, inputs, out)
                 # Of two directions a masked row is 0, as in Keras.
                 same = held(before[passed] * (len(layer.cells) == 1), precision)
                 out[0][passed], out[1][passed] = same.value, same.off
+        offs.append(bound if guessed else np.zeros(bound.shape))
         # Where a c grows without end, nothing is known; numbers under the smallest normal one may
         # lose all digits.
         yield right, np.where(np.isnan(bound), np.inf, bound) + np.finfo(dtype).tiny
@@ -123,11 +132,12 @@ def _take_steps(
     precision: str,
     start: Sequence[Floats],
     active: Truths,
-    x: Floats,
-    before: Floats,
+    inputs: Sequence[Floats],
     out: Sequence[Floats],
 ) -> None:
-    """Take all steps of a cell, (N, T), each from the h before it; write value and bound.
+    """Take all steps of a cell, (N, T), from x, how far it is off, and the h before it.
+
+    Value and bound are written.
 
     A result shows no other state, such as c of an LSTM. That goes along time in float64, with how
     far it may be off in a right program: ``dc_t = (|f| + df) dc_{t-1} + |c_{t-1}| df + ...``.
@@ -138,8 +148,8 @@ def _take_steps(
     states: list[near.Near] = [held(array, precision) for array in start]
     for some in _pieces(T, N * cell.state_sizes[0]):
         steps = active[:, some].T  # the steps of a piece stand time first, as rows (t, n)
-        rows = [array[:, some].swapaxes(0, 1).reshape(steps.size, -1) for array in (x, before)]
-        x_t, h = (exactly(array, precision) for array in rows)
+        x, off, before = (array[:, some].swapaxes(0, 1).reshape(steps.size, -1) for array in inputs)
+        x_t, h = Near(x.astype(np.float64), off, precision), exactly(before, precision)
         sums, made = near.sums(cell, x_t, h), []
         if not states or (type(cell) is LSTM and cell.weights.w_ch is None):  # c needs its f alone
             numbers = _AlongTime(h, steps)

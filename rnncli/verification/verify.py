@@ -11,6 +11,7 @@ from numpy.typing import ArrayLike
 from rnncli import __version__
 from rnncli.engine.precision import PRECISIONS
 from rnncli.engine.rows import Rows
+from rnncli.engine.run import initial_state
 from rnncli.engine.stream import stream
 from rnncli.engine.unroll import UNROLLS, missing
 from rnncli.model.arrays import Floats
@@ -111,13 +112,14 @@ def verify(
     check_front(model)
     batch = model.checked_input(given if given.ndim == 3 else given[None], dtype)
     N, T, _ = batch.shape
-    start = np.zeros(model.state_size) if h0 is None else np.asarray(h0)
-    start = np.broadcast_to(start.astype(dtype), (N, model.state_size))
+    start = initial_state(model, h0, N, dtype)
     ends = np.full(N, T) if lengths is None else np.asarray(lengths)
     tolerance = None if atol is rtol is None else Tolerance(atol or 0.0, rtol or 0.0)
+    if tolerance and not min(tolerance) >= 0:
+        raise ValueError(f"atol, rtol: expected numbers from 0 on, got {atol}, {rtol}")
     theirs = None
     if expected is not None:
-        theirs = np.asarray(expected, dtype)
+        theirs = np.atleast_1d(np.asarray(expected, dtype))
         if model.last:
             theirs = theirs.reshape(-1, 1, theirs.shape[-1])
         elif theirs.ndim == 2:

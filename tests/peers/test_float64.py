@@ -57,7 +57,7 @@ def test_batch_normalization_of_pytorch(tmp_path: Path) -> None:
     torch.manual_seed(0)
     model = Normed()
     model(torch.from_numpy(np.float32(X[..., :2])))  # in training, which sets the statistics
-    torch.save(model.eval(), tmp_path / "w.pt")
+    torch.jit.script(model.eval()).save(tmp_path / "w.pt")
     with torch.no_grad():
         expected = model.double()(torch.from_numpy(X[..., :2]))
     check(tmp_path / "w.pt", expected, X[..., :2])

@@ -136,7 +136,7 @@ def _layer(step: Step, x: int, K: int) -> Stateless | None:
         return Dense(others[0]) if step.shape[1] == K else None
     if op == "BatchNormalization":
         factor, shift, center, variance = others
-        root = np.sqrt(variance + variance.dtype.type(given.get("epsilon", 1e-5)))
+        root = np.sqrt(variance.astype(np.float64) + given.get("epsilon", 1e-5))
         return Normalization(center, root, shift, factor)
     if op in ("Softmax", "LogSoftmax"):
         name = {"Softmax": "softmax", "LogSoftmax": "log_softmax"}[op]
