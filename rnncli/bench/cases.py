@@ -1,4 +1,4 @@
-"""What is timed: the default cases, and a case as files for other processes."""
+"""The cases that are timed: the default ones, and a case as files for other processes."""
 
 import os
 from typing import NamedTuple

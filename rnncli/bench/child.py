@@ -1,4 +1,4 @@
-"""What a child process does: time a strategy or a peer on the case in a folder, and judge it.
+"""A child process: it times a strategy or a peer on the case in a folder, and judges it.
 
 Parent and child exchange lines of JSON. A question is ``[function, steps]``: what to do, and with
 how many of the first steps. The answer is ``{"result"}``, or ``{"note", "failed"}``: why there is

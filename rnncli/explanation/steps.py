@@ -25,7 +25,7 @@ NO_ANSWER = "The model gives one row a sequence: its answer is the last step, no
 
 
 class Wanted(NamedTuple):
-    """Which steps of each sequence, from 1, both ends included; by default the last one alone."""
+    """Steps of each sequence, from 1, both ends included; by default the last one alone."""
 
     first: int | None = None
     last: int | None = None  # None for all from the first one on
