@@ -1,0 +1,85 @@
+"""``rnncli.explain``: steps of a sequence, as the document of ``rnn explain`` has them."""
+
+from os import PathLike
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from rnncli.engine.precision import PRECISIONS
+from rnncli.engine.rows import Rows
+from rnncli.engine.stream import Carried
+from rnncli.explanation.document import as_json
+from rnncli.explanation.steps import Wanted, explain_steps
+from rnncli.explanation.units import find_unit
+from rnncli.model.arrays import in_dtype
+from rnncli.model.errors import choice
+from rnncli.model.formats import load
+from rnncli.model.network import Network
+
+
+def explain(
+    network: Network | str | PathLike[str],
+    x: ArrayLike,
+    *,
+    steps: int | tuple[int, int | None] | None = None,
+    unit: int | str | None = None,
+    h0: ArrayLike | None = None,
+    precision: str = "float32",
+) -> list[dict[str, Any]]:
+    """Explain how steps of a sequence came about: their products, sums and activations.
+
+    The numbers are those of `run` with ``unroll="stepwise"``, to the bit. Of a vanilla cell they
+    are the terms and the sum of ``h_t = f(x_t @ W_xh + h_{t-1} @ W_hh + b_h)``.
+
+    Parameters
+    ----------
+    network : Network, str or path
+        A path is read by `load`.
+    x : array, shape (T, I)
+        Input at every step.
+    steps : int, or a tuple of the first and the last, optional
+        Counted from 1; None in place of the last is the end. The last step by default, which of a
+        model that gives one row a sequence explains that row.
+    unit : int or str, optional
+        Give every term of one unit: its number in the top recurrent layer, or a name such as
+        ``c_2``, ``y_0`` or ``layer_1_h_2``.
+    h0 : array, shape (S,), optional
+        State of all cells before the first step; zeros by default.
+    precision : str
+        As for `run`.
+
+    Returns
+    -------
+    list of dict
+        The ``steps`` that ``rnn explain`` writes as JSON: ``t``, ``x``, ``layers``, ``h``, and
+        ``y`` of a head. A layer has ``cells``, a cell has ``inputs`` and ``quantities``, each of
+        which has a ``name``, an ``equation``, ``terms``, their ``sum`` and ``values``.
+
+    Raises
+    ------
+    ValueError
+        A shape does not fit, there is no such step or unit, a name is unknown, or a state
+        overflowed.
+
+    Examples
+    --------
+    >>> network = rnncli.seeded(input_size=1, hidden_size=1)
+    >>> (step,) = rnncli.explain(network, [[1], [2]])
+    >>> step["layers"][0]["cells"][0]["quantities"][0]["equation"]
+    'tanh(x_t @ W_xh + h_{t-1} @ W_hh + b_h)'
+    """
+    model = network if isinstance(network, Network) else load(network)
+    dtype, given = choice("precision", precision, PRECISIONS).dtype, np.asarray(x)
+    start = np.zeros(model.state_size, dtype) if h0 is None else np.asarray(h0)
+    for name, array, shape in (
+        ("x", given, (len(given), model.input_size)),
+        ("h0", start, (model.state_size,)),
+    ):
+        if array.shape != shape:
+            raise ValueError(f"{name}: expected shape {shape}, got {array.shape}")
+    wanted = Wanted(*(steps if isinstance(steps, tuple) else (steps, steps)))
+    rows, carried = Rows(model.checked_input(given, dtype)), Carried(in_dtype("h0", start, dtype))
+    found = explain_steps(model, [rows], wanted, carried, precision=precision)
+    one = (lambda step: step) if unit is None else find_unit(model, str(unit)).of_step
+    return [as_json(one(step)) for step in found]
