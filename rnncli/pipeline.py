@@ -105,8 +105,13 @@ class Console:
     signals: Sequence[int] = ()
 
     def note(self, text: str) -> None:
-        """Pass on a note."""
-        warnings.warn(text, stacklevel=2)
+        """Warn at the line outside this package that has called it."""
+        frame, depth, level = sys._getframe(), 1, 2
+        while frame.f_back:
+            frame, depth = frame.f_back, depth + 1
+            if frame.f_globals["__name__"].partition(".")[0] == "rnncli":
+                level = depth + 1
+        warnings.warn(text, stacklevel=level)
 
     def worded(self, text: str) -> str:
         """Show text in which parameters stand between backticks."""
