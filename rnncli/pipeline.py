@@ -660,7 +660,7 @@ def _find_scales(
             blocks = (rows._replace(masked=None) for rows in blocks)
         moments = moments_of(blocks, len(columns))
     found = dict(zip(("center", "scale"), center_and_scale(moments, columns), strict=True))
-    texts = (f"`{name}` {','.join(map(_short, found[name]))}" for name in names)
+    texts = (f"`{name}` {_list_numbers(found[name])}" for name in names)
     console.note(console.worded(f"found {' '.join(texts)}"))
     ends = zip(columns, moments.lowest, moments.highest, found["scale"], strict=True)
     for column, low, high, scale in ends:
@@ -673,6 +673,10 @@ def _find_scales(
             text = f"column {verbatim(repr(column))}: {what} (`precision` float64 tells more)"
             console.note(console.worded(text))
     return {name: found[name] for name in names}
+
+
+def _list_numbers(numbers: Iterable[float]) -> str:
+    return ",".join(map(_short, numbers))
 
 
 def _short(number: float) -> str:
@@ -817,10 +821,15 @@ class States:
 
     def scaled(self) -> Options:
         """Return the options with the numbers of the file in place of ``auto``, if it has any."""
-        options = self._options
+        options, found = self._options, list[str]()
         for name in ("center", "scale") if self._before else ():
             if getattr(options, name) == AUTO and getattr(self._before, name):
                 options = options._replace(**{name: getattr(self._before, name)})
+                found.append(f"`{name}` {_list_numbers(getattr(self._before, name))}")
+        if found:
+            self._console.note(
+                self._console.worded(f"{self._read}: goes on with {' '.join(found)}")
+            )
         return options
 
     def resume(self, opened: Opened) -> Carried:
