@@ -27,9 +27,10 @@ from rnncli.engine.state import (
     save_state,
 )
 from rnncli.engine.stream import Carried, final_y, forward
+from rnncli.model.activations import NEAR_END, saturated
 from rnncli.model.arrays import Floats, Integers, in_dtype
 from rnncli.model.errors import InputError, OptionError, choice, sentence, shown, verbatim
-from rnncli.model.layers import Normalization
+from rnncli.model.layers import Normalization, Recurrent
 from rnncli.model.network import Network, taken_by
 from rnncli.options import (
     AUTO,
@@ -84,6 +85,8 @@ _UNTITLED = (*LINES, "npy", *TABLES)
 _KEPT = 1 << 24
 # How much of a standard deviation values may be apart, rounded to their float type, without a note.
 _COARSE = 0.1
+# Share of the states at the ends of their range from which a note is written.
+_SATURATED = 0.9
 # Between two states of a run that follows its input.
 _SECONDS = 1.0
 
@@ -143,7 +146,6 @@ class Finished(NamedTuple):
 
     opened: Opened
     steps: int
-    latest: Rows | None  # the last of the rows
 
 
 class CountedError(Exception):
@@ -451,7 +453,22 @@ def process(
     if form == "table" and not (options.format or frame) and redirected(options.output):
         text = "the result is a table; `output` FILE.csv or `format` csv writes CSV"
         console.note(console.worded(text))
-    return Finished(opened, int(carried.t.sum() - before), latest)
+    _note_saturated(opened, None if options.follow else latest, console)
+    return Finished(opened, int(carried.t.sum() - before))
+
+
+def _note_saturated(opened: Opened, latest: Rows | None, console: Console) -> None:
+    """Note that states of the top recurrent layer are nearly all at the ends of their range."""
+    network = opened.network
+    top = [layer for layer in network.layers if isinstance(layer, Recurrent)][-1]
+    if latest is None or len(latest.x) < 2 or top.ends is None:
+        return
+    if np.mean(saturated(latest.h[:, -top.output_size :], top.ends)) >= _SATURATED:
+        low, high = top.ends
+        text = f"nearly all of the last states are within {NEAR_END} of {low:g} or {high:g}"
+        if not opened.model.keys() & {"center", "scale"} and network.indices is None:
+            text += "; is the input large? `center` and `scale` (auto, or numbers) bring it near 0"
+        console.note(console.worded(text))
 
 
 def _write(
