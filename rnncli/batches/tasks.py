@@ -15,6 +15,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from functools import cache
+from string import Formatter
 from typing import Any, NamedTuple
 
 from rnncli.model.errors import InputError, OptionError, verbatim
@@ -65,10 +66,12 @@ class Outcome(NamedTuple):
 
 def check_template(option: str, text: str) -> None:
     """Check the name of a file that has fields in braces; ``{{`` is a brace."""
+    what = "in quotes ~ is no home folder, $HOME is" if text.startswith("~/") else ""
     try:
-        text.format_map(dict.fromkeys(NAMES, "x"))
-        what = "in quotes ~ is no home folder, $HOME is" if text.startswith("~/") else ""
-    except (ArithmeticError, AttributeError, LookupError, ValueError):
+        fields = [field for _, *field in Formatter().parse(text)]
+    except ValueError:
+        fields = [["{"]]
+    if any(name not in (None, *NAMES) or any(how) for name, *how in fields):
         what = "expected {stem}, {name} or {dir}; a brace that is meant as one is written twice"
     if what:
         raise OptionError(f"`{option}` {verbatim(text)}: {what}")
