@@ -27,9 +27,10 @@ from rnncli.engine.state import (
     save_state,
 )
 from rnncli.engine.stream import Carried, final_y, forward
+from rnncli.model.activations import NEAR_END, saturated
 from rnncli.model.arrays import Floats, Integers, in_dtype
 from rnncli.model.errors import InputError, OptionError, choice, sentence, shown, verbatim
-from rnncli.model.layers import Normalization
+from rnncli.model.layers import Normalization, Recurrent
 from rnncli.model.network import Network, taken_by
 from rnncli.options import (
     AUTO,
@@ -84,6 +85,8 @@ _UNTITLED = (*LINES, "npy", *TABLES)
 _KEPT = 1 << 24
 # How much of a standard deviation values may be apart, rounded to their float type, without a note.
 _COARSE = 0.1
+# Share of the states at the ends of their range from which a note is written.
+_SATURATED = 0.9
 # Between two states of a run that follows its input.
 _SECONDS = 1.0
 
@@ -105,8 +108,13 @@ class Console:
     signals: Sequence[int] = ()
 
     def note(self, text: str) -> None:
-        """Pass on a note."""
-        warnings.warn(text, stacklevel=2)
+        """Warn at the line outside this package that has called it."""
+        frame, depth, level = sys._getframe(), 1, 2
+        while frame.f_back:
+            frame, depth = frame.f_back, depth + 1
+            if frame.f_globals["__name__"].partition(".")[0] == "rnncli":
+                level = depth + 1
+        warnings.warn(text, stacklevel=level)
 
     def worded(self, text: str) -> str:
         """Show text in which parameters stand between backticks."""
@@ -138,7 +146,6 @@ class Finished(NamedTuple):
 
     opened: Opened
     steps: int
-    latest: Rows | None  # the last of the rows
 
 
 class CountedError(Exception):
@@ -446,7 +453,22 @@ def process(
     if form == "table" and not (options.format or frame) and redirected(options.output):
         text = "the result is a table; `output` FILE.csv or `format` csv writes CSV"
         console.note(console.worded(text))
-    return Finished(opened, int(carried.t.sum() - before), latest)
+    _note_saturated(opened, None if options.follow else latest, console)
+    return Finished(opened, int(carried.t.sum() - before))
+
+
+def _note_saturated(opened: Opened, latest: Rows | None, console: Console) -> None:
+    """Note that states of the top recurrent layer are nearly all at the ends of their range."""
+    network = opened.network
+    top = [layer for layer in network.layers if isinstance(layer, Recurrent)][-1]
+    if latest is None or len(latest.x) < 2 or top.ends is None:
+        return
+    if np.mean(saturated(latest.h[:, -top.output_size :], top.ends)) >= _SATURATED:
+        low, high = top.ends
+        text = f"nearly all of the last states are within {NEAR_END} of {low:g} or {high:g}"
+        if not opened.model.keys() & {"center", "scale"} and network.indices is None:
+            text += "; is the input large? `center` and `scale` (auto, or numbers) bring it near 0"
+        console.note(console.worded(text))
 
 
 def _write(
@@ -655,7 +677,7 @@ def _find_scales(
             blocks = (rows._replace(masked=None) for rows in blocks)
         moments = moments_of(blocks, len(columns))
     found = dict(zip(("center", "scale"), center_and_scale(moments, columns), strict=True))
-    texts = (f"`{name}` {','.join(map(_short, found[name]))}" for name in names)
+    texts = (f"`{name}` {_list_numbers(found[name])}" for name in names)
     console.note(console.worded(f"found {' '.join(texts)}"))
     ends = zip(columns, moments.lowest, moments.highest, found["scale"], strict=True)
     for column, low, high, scale in ends:
@@ -668,6 +690,10 @@ def _find_scales(
             text = f"column {verbatim(repr(column))}: {what} (`precision` float64 tells more)"
             console.note(console.worded(text))
     return {name: found[name] for name in names}
+
+
+def _list_numbers(numbers: Iterable[float]) -> str:
+    return ",".join(map(_short, numbers))
 
 
 def _short(number: float) -> str:
@@ -812,10 +838,15 @@ class States:
 
     def scaled(self) -> Options:
         """Return the options with the numbers of the file in place of ``auto``, if it has any."""
-        options = self._options
+        options, found = self._options, list[str]()
         for name in ("center", "scale") if self._before else ():
             if getattr(options, name) == AUTO and getattr(self._before, name):
                 options = options._replace(**{name: getattr(self._before, name)})
+                found.append(f"`{name}` {_list_numbers(getattr(self._before, name))}")
+        if found:
+            self._console.note(
+                self._console.worded(f"{self._read}: goes on with {' '.join(found)}")
+            )
         return options
 
     def resume(self, opened: Opened) -> Carried:

@@ -29,6 +29,7 @@ def in_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     [
         ("a.csv", "a", "a.csv", "."),
         ("in/a.b.csv.gz", "a.b", "a.b.csv.gz", "in"),
+        ("in/log.csv.XZ", "log", "log.csv.XZ", "in"),
         ("/data/in/a.CSV.GZ", "a", "a.CSV.GZ", "data/in"),
         ("../../x/./a.csv", "a", "a.csv", "x"),
         ("../a", "a", "a", "."),

@@ -30,7 +30,7 @@ def drawn(run_rnn: Rnn, monkeypatch: pytest.MonkeyPatch) -> Drawn:
     monkeypatch.setattr(Figure, "savefig", lambda figure, *_, **__: figures.append(figure))
 
     def run(*arguments: str, stdin: str | None = None) -> Figure:
-        result = run_rnn("run", *arguments, "--format", "svg", stdin=stdin)
+        result = run_rnn("run", *arguments, "--format", "svg", "-q", stdin=stdin)
         assert (result.exit_code, result.stderr) == (0, "")
         return figures[-1]
 

@@ -66,6 +66,18 @@ def states(path: Path) -> dict[tuple[str, ...], tuple[int, list[float]]]:
     }
 
 
+def test_a_carriage_return_ends_a_line_at_once() -> None:
+    with start_alone(*FOLLOW, "--format", "jsonl") as process:
+        assert process.stdin
+        assert process.stdout
+        for text in (b"1\r", b"\n2\r", b"3\r\n"):
+            process.stdin.write(text)
+            process.stdin.flush()
+            # This blocks for ever if the answer waits for more input.
+            assert process.stdout.readline()
+        assert process.communicate(timeout=LIMIT) == (b"", b"")
+
+
 @pytest.mark.parametrize(("form", "header"), [("csv", 1), ("jsonl", 0)])
 @pytest.mark.parametrize("name", ["SIGINT", "SIGTERM"])
 def test_a_run_that_is_stopped_has_answered_each_line(

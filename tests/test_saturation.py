@@ -1,14 +1,15 @@
-"""The note on states at the ends of their range, which a terminal gets."""
+"""The note on states at the ends of their range."""
+
+from pathlib import Path
 
 import pytest
 from conftest import Rnn
-from test_terminal import on_terminal
 
-from rnncli.cli import run
+import rnncli
 
 LARGE = ("run", "--seq", "100,200,300", "--hidden", "2", "--init", "keras")
-NOTE = "Note: 100% of the last states are within 0.001 of {}, the ends of their range"
-WAY_OUT = ". Is the input large? --center and --scale (auto, or numbers) bring it near 0"
+NOTE = "nearly all of the last states are within 0.001 of {}"
+WAY_OUT = "; is the input large? --center and --scale (auto, or numbers) bring it near 0"
 
 
 @pytest.mark.parametrize(
@@ -20,15 +21,16 @@ WAY_OUT = ". Is the input large? --center and --scale (auto, or numbers) bring i
         (("--activation", "relu"), ""),
     ],
 )
-def test_a_run_notes_it_after_the_result(
-    run_rnn: Rnn, monkeypatch: pytest.MonkeyPatch, options: tuple[str, ...], note: str
-) -> None:
-    assert run_rnn(*LARGE, *options).stderr == ""
-    monkeypatch.setattr(run, "on_terminal", lambda: True)
+def test_a_run_notes_it_after_the_result(run_rnn: Rnn, options: tuple[str, ...], note: str) -> None:
     result = run_rnn(*LARGE, *options)
-    assert result.stderr == (f"{note}\n" if note else "")
+    assert result.stderr == (f"Note: {note}\n" if note else "")
     assert result.output.endswith(result.stderr)
+    assert run_rnn(*LARGE, *options, "-q").stderr == ""
 
 
-def test_a_terminal_gets_it() -> None:
-    assert WAY_OUT in on_terminal(*LARGE, TERM="dumb").replace("\r\n", "")
+def test_score_warns_of_it_where_it_is_called(tmp_path: Path) -> None:
+    source, network = tmp_path / "in.csv", rnncli.seeded(1, hidden_size=2)
+    source.write_text("100\n200\n")
+    with pytest.warns(UserWarning, match=NOTE.format("-1 or 1")) as warned:
+        rnncli.score(source, network, tmp_path / "out.csv")
+    assert [warning.filename for warning in warned] == [__file__]

@@ -2,7 +2,6 @@
 
 import os
 import time
-import warnings
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
 from concurrent.futures import BrokenExecutor, Executor, Future
@@ -383,7 +382,7 @@ def batch(
     paths = [inputs] if isinstance(inputs, str | os.PathLike) else inputs
     found, work = expand(os.fspath(path) for path in paths), Work(checked, build, weights, force)
     whole = Batch(found, os.fspath(output), work, identity, read)
-    for outcome in whole.run(jobs, scheduler, warnings.warn):
+    for outcome in whole.run(jobs, scheduler, Console().note):
         if outcome:
             callback(outcome)
     return whole.summary

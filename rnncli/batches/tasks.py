@@ -15,6 +15,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from functools import cache
+from string import Formatter
 from typing import Any, NamedTuple
 
 from rnncli.model.errors import InputError, OptionError, verbatim
@@ -65,10 +66,12 @@ class Outcome(NamedTuple):
 
 def check_template(option: str, text: str) -> None:
     """Check the name of a file that has fields in braces; ``{{`` is a brace."""
+    what = "in quotes ~ is no home folder, $HOME is" if text.startswith("~/") else ""
     try:
-        text.format_map(dict.fromkeys(NAMES, "x"))
-        what = "in quotes ~ is no home folder, $HOME is" if text.startswith("~/") else ""
-    except (ArithmeticError, AttributeError, LookupError, ValueError):
+        fields = [field for _, *field in Formatter().parse(text)]
+    except ValueError:
+        fields = [["{"]]
+    if any(name not in (None, *NAMES) or any(how) for name, *how in fields):
         what = "expected {stem}, {name} or {dir}; a brace that is meant as one is written twice"
     if what:
         raise OptionError(f"`{option}` {verbatim(text)}: {what}")
@@ -91,7 +94,7 @@ def names_of(path: str) -> dict[str, str]:
     """
     folder, name = os.path.split(path.partition("://")[2] if is_url(path) else path)
     stem, extension = os.path.splitext(name)
-    if extension.lower() == ".gz":
+    if extension.lower() in (".gz", ".xz", ".bz2", ".zst"):
         stem = os.path.splitext(stem)[0]
     inside = [part for part in folder.split("/") if part not in ("", ".", "..")]
     return {"stem": stem, "name": name, "dir": os.path.join(*inside) if inside else "."}
@@ -183,20 +186,23 @@ def check_files(tasks: Sequence[Task], read: Iterable[str], report: str) -> None
     resolve = resolver()
     states = (task.states["state_in"] for task in tasks if "state_in" in task.states)
     sources = {resolve(path): path for path in (*(task.input for task in tasks), *states, *read)}
-    written = [("the report of the batch", report)]
+    written = [("", "the report of the batch", report)]
     for task in tasks:
-        written.append((task.input, task.output))
+        source = resolve(task.input)
+        written.append((source, task.input, task.output))
         for option in task.states.keys() - {"state_in"}:
-            written.append((f"the state of {task.input}", task.states[option]))
-    writers: dict[str, str] = {}
-    for whose, path in written:
+            written.append((source, f"the state of {task.input}", task.states[option]))
+    writers: dict[str, tuple[str, str]] = {}
+    for source, whose, path in written:
         place = resolve(path)
         if place in sources:
             raise InputError(path, f"would be written over: {sources[place]} is read")
         if place in writers:
-            what = f"{writers[place]} and {whose} would both be written to {path}"
-            raise InputError("", what, "{dir} or {name} in a template tells inputs apart")
-        writers[place] = whose
+            other, first = writers[place]
+            what = f"{first} and {whose} would both be written to {path}"
+            differ = other not in ("", source)
+            raise InputError("", what, "a template with {dir}/{name} tells them apart" * differ)
+        writers[place] = source, whose
 
 
 @contextmanager

@@ -5,7 +5,6 @@ from functools import partial
 from typing import Any
 
 import click
-import numpy as np
 
 from rnncli.cli.command import Command
 from rnncli.cli.networks import build_network, check_network
@@ -24,14 +23,8 @@ from rnncli.cli.options import (
 from rnncli.cli.outputs import note
 from rnncli.cli.progress import Terminal, on_terminal
 from rnncli.cli.values import FileName
-from rnncli.model.activations import NEAR_END, saturated
-from rnncli.model.layers import Recurrent
 from rnncli.options import Options, check_options
-from rnncli.pipeline import Finished, process
-
-# Percent of the states at the ends of their range from which a note is written.
-_SATURATED = 90
-_WAY_OUT = ". Is the input large? --center and --scale (auto, or numbers) bring it near 0"
+from rnncli.pipeline import process
 
 EXAMPLES = (
     ("rnn run --seq 1,2,3,4,5,6 --hidden 4", "Every hidden state of the notebook's network."),
@@ -80,11 +73,9 @@ def forward(*, task: str = "", again: bool = False, **given: Any) -> int:
     build = partial(build_network, network, precision=wanted.precision)
     weights = network.weights
     finished = process(wanted, build, Terminal(), weights=weights, task=task, again=again)
-    if on_terminal() and not wanted.follow:
-        _note_saturated(finished, scaled=wanted.center is not None or wanted.scale is not None)
-        asked = (wanted.files, wanted.seq, wanted.columns, wanted.group_by, weights)
-        if not any(asked):
-            _note_one_row(finished.opened.source.chosen, finished.steps)
+    asked = (wanted.follow, wanted.files, wanted.seq, wanted.columns, wanted.group_by, weights)
+    if on_terminal() and not any(asked):
+        _note_one_row(finished.opened.source.chosen, finished.steps)
     return finished.steps
 
 
@@ -94,19 +85,4 @@ def _note_one_row(columns: Sequence[str | int], steps: int) -> None:
         note(
             f"one row is 1 step of {len(columns)} features: --seq 1,2,3, or a line for each step, "
             "makes them steps"
-        )
-
-
-def _note_saturated(finished: Finished, *, scaled: bool) -> None:
-    """Note that states of the top recurrent layer are nearly all at the ends of their range."""
-    network, latest = finished.opened.network, finished.latest
-    top = [layer for layer in network.layers if isinstance(layer, Recurrent)][-1]
-    if top.ends is None or latest is None:
-        return
-    share = int(100 * np.mean(saturated(latest.h[:, -top.output_size :], top.ends)))
-    if share >= _SATURATED:
-        way_out = "" if scaled or network.indices is not None else _WAY_OUT
-        note(
-            f"{share}% of the last states are within {NEAR_END} of {top.ends[0]:g} or "
-            f"{top.ends[1]:g}, the ends of their range{way_out}"
         )

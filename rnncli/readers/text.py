@@ -96,8 +96,7 @@ class Lines:
 
     def _decode(self, data: Any) -> Iterator[bytes]:
         """Decode pieces of a file up to the end, or a byte that is no text, or is NUL."""
-        decode = codecs.getincrementaldecoder(self._encoding)("rnncli")
-        decoder = io.IncrementalNewlineDecoder(decode, translate=True)
+        decoder = codecs.getincrementaldecoder(self._encoding)("rnncli")
         piece, begun, last = b"?", False, "\n"
         while piece and self._damage is None:
             try:
@@ -107,13 +106,15 @@ class Lines:
                 text = chr(0xDC00 | (piece or b"?")[0])
             except Exception as error:
                 self._damage = error
-                if decoder.getstate()[1] & 1:  # a carriage return waits for a line feed
-                    yield b"\n"
                 return
             if text:
                 text = text if begun else text.removeprefix("\ufeff")
-                begun, last = True, text[-1:] or "\n"
-            elif not piece and last != "\n":
+                begun, before, last = True, last, text[-1:] or "\n"
+                if before == "\r":  # has ended the line: nothing waits for a line feed
+                    text = text.removeprefix("\n")
+                if "\r" in text:
+                    text = text.replace("\r\n", "\n").replace("\r", "\n")
+            elif not piece and last not in "\r\n":
                 text = "\n"
             yield self._encode(text)
 

@@ -25,8 +25,8 @@ class NotOnDiskError(OSError):
 class Replacement:
     """Replaces a file, once or often, while `.NAME.rnn` beside it is locked and private.
 
-    The lock refuses other runs or, with `when_waiting`, lets them wait. The next run removes what
-    a killed run has left.
+    The lock refuses other runs or, with `when_waiting`, lets them wait: then it is as private as
+    the file. The next run removes what a killed run has left.
     """
 
     def __init__(self, path: str, when_waiting: Callable[[], None] | None = None) -> None:
@@ -58,6 +58,8 @@ class Replacement:
                 # Another run may have removed or renamed it before it was locked.
                 is_there = _version(self._name) == _version(number)
                 if is_there and is_new:
+                    if self._when_waiting:  # who may write the file may wait for it
+                        _copy_access(self._target, number)
                     return number
                 if is_there:
                     os.unlink(self._name)
