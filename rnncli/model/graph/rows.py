@@ -19,7 +19,7 @@ from rnncli.model.graph.labels import CONSTANT, Labels, join_along, labels, plai
 from rnncli.model.graph.operators import ELEMENTWISE, MOVERS, OLDER, OPERATORS, REDUCED, as_list
 
 Array = NDArray[Any]
-Integers = NDArray[np.int64]
+Integers = NDArray[np.signedinteger[Any]]
 
 
 class Operand(NamedTuple):
@@ -92,9 +92,8 @@ class Rows:
 
     def view(self, values: Labels, register: int, columns: Integers) -> View:
         """Return a view of columns of one register."""
-        registers, zeros = (
-            np.broadcast_to(n, values.shape) for n in (np.int32(register), np.float32(0))
-        )
+        registers = np.broadcast_to(np.int32(register), values.shape)
+        zeros = np.broadcast_to(np.float32(0), values.shape)
         return View(values, registers, columns, zeros)
 
     def add(self, step: Step, values: Labels) -> View:
