@@ -378,6 +378,7 @@ def test_onnx_has_float32_alone(tmp_path: Path) -> None:
     wide = Weights(*(array.astype(float) for array in narrow[:3]))
     (note,) = save(path, Network(RNN(wide)))
     assert "float64 weights are rounded to float32" in note
+    assert save(path, Network(RNN(narrow._replace(b_h=wide.b_h)))) == []  # a sum of two biases
     assert content(load(path)[0]) == content(Network(narrow))
     for network, what in (
         (Network(wide._replace(b_h=np.full(4, 1e300))), "layer_1/B: not finite in float32: 1e+300"),

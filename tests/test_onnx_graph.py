@@ -138,6 +138,11 @@ def stacked(g: Graph) -> tuple[str, str]:
     return below, g.rows("GRU", below, size=3)
 
 
+def lengths(g: Graph, most: int) -> str:
+    """Return the number of steps of each sequence, or a number that is less."""
+    return g.add("Expand", g.add("Min", size(g, 0), g.array([most])), size(g, 1))
+
+
 def above(g: Graph, *rows: str) -> str:
     return g.add("Concat", *rows, axis=2)
 
@@ -174,6 +179,7 @@ REFUSED: list[tuple[str, str, Build]] = [
         "sequence_lens is computed",
         lambda g: g.recurrent("RNN", "x", "", g.add("Relu", "x")),
     ),
+    ("Min_3", "number of steps", lambda g: g.recurrent("RNN", "x", "", lengths(g, 7))),
     ("RNN_0", "initial_h is a constant other", lambda g: start(g, g.draw(1, 1, 3))),
     ("RNN_1", "initial_h is computed", lambda g: start(g, f"{g.recurrent('RNN')}.1")),
     ("LSTM_0", "initial_h", lambda g: start(g, stored(g, 1, 1, 4), op="LSTM")),
@@ -312,6 +318,9 @@ RUN: list[tuple[str, Build]] = [
         lambda g: g.rows("GRU", pooled(g, g.add("Relu", convolved(g, pads=[2, 0])), 3, 1)),
     ),
     ("GRU 3, whole sequences: Softmax Mul ReduceSum", attention),
+    ("whole sequences: Slice, GRU 3", lambda g: g.rows("GRU", part(g, "x", 0, 0, 7))),
+    ("whole sequences: Slice, GRU 3", lambda g: g.rows("GRU", part(g, "x", 0, 0, 4))),
+    ("GRU 3, whole sequences: Slice", lambda g: part(g, g.rows("GRU"), 0, -100, FAR)),
     ("LSTM 3 bidirectional, whole sequences: Mul ReduceSum", queried),
     ("GRU 3, GRU 3, rows: Add", lambda g: g.add("Add", *stacked(g))),
     ("GRU 3, GRU 3, rows: Concat, LSTM 3", lambda g: g.rows("LSTM", above(g, *stacked(g)), size=6)),
@@ -352,6 +361,19 @@ def test_a_branch_that_a_constant_chooses(tmp_path: Path) -> None:
     output = graph.add("If", graph.array(np.array(False)), **branches)
     network, _ = load(write(tmp_path / "m.onnx", graph, output))
     assert str(network.layers[1].settings["activation"]) == "tanh"
+
+
+def test_a_graph_frozen_with_one_step(tmp_path: Path) -> None:
+    """More steps show that its rows are turned, unless it takes no more."""
+    graph, inputs = Graph(), {"x": (1, 1, 2)}
+    rows = graph.rows("GRU", backwards(graph, "x"))
+    assert "order of its input" in refusal(write(tmp_path / "m", graph, rows, inputs=inputs))
+    turned = write(tmp_path / "m", graph, backwards(graph, rows), inputs=inputs)
+    assert str(load(turned)[0].layers[0]) == "GRU 3 backward"
+    laid = write(
+        tmp_path / "m", graph, graph.add("Reshape", rows, graph.array([1, 3])), inputs=inputs
+    )
+    assert layers(load(laid)[0]) == "GRU 3"
 
 
 @pytest.mark.parametrize("size", ["N", 1])

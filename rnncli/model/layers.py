@@ -15,7 +15,7 @@ from numpy.typing import ArrayLike
 from rnncli.model.activations import ACTIVATIONS, Activation, as_activation
 from rnncli.model.arrays import Floats, Truths, as_floats
 from rnncli.model.cells import CELLS, RNN, Cell, Multiply, Weights, checked
-from rnncli.model.errors import choice
+from rnncli.model.errors import InputError, choice
 
 # convert(name, array): an array in the type that a run computes in.
 Convert: TypeAlias = Callable[[str, Floats], Floats]
@@ -307,6 +307,16 @@ class Normalization(Stateless):
         if self.shift is not None:
             y += self.shift
         return y
+
+    def converted(self, convert: Convert) -> "Stateless":
+        """Return the same layer with its arrays converted; no scale may become 0."""
+        layer = super().converted(convert)
+        scale = layer.arrays["scale"]
+        if not scale.all():
+            place = int(np.argmin(scale != 0))
+            what = f"0 in {scale.dtype}: {self.scale[place]} at [{place}]"
+            raise InputError("scale", what, " (`precision` float64 holds more)")
+        return layer
 
 
 class LayerNormalization(Stateless):

@@ -66,10 +66,13 @@ def count_values(node: Node, given: Sequence[Any]) -> float:
         shape, n = np.array(given[0].shape, float), len(pads) // 2
         shape[len(shape) - n :] += pads[:n] + pads[n:]
         shape[len(shape) - len(kernel) :] += kernel * dilations  # what auto_pad may add
-        return float(prod(shape) * (prod(kernel) + (len(given[1]) if op == "Conv" else 0)))
+        made = prod(shape) / max(shape[1], 1) * len(given[1]) if op == "Conv" else 0
+        return float(prod(shape) * prod(kernel) + made)
     if op == "Gather" and given[0].ndim:
         axis = node.attributes.get("axis", 0) % given[0].ndim
         return float(sizes[0] / max(given[0].shape[axis], 1) * sizes[1])
+    if op == "Concat":
+        return float(sum(sizes))
     if op in ("MatMul", "Gemm"):
         wide = sizes[0] / max(given[0].shape[-1:], default=1) * max(given[1].shape)
         return float(sum(sizes) + wide)

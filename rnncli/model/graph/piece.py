@@ -142,7 +142,8 @@ class Whole(Stateless):
         self.nodes, self.constants, self.opset = list(nodes), dict(constants), opset
         self.roots, self.target, self.axes = list(roots), target, axes
         self.input_size, self.output_size = sizes
-        self.settings = _list_operators([node.op for node in nodes if node.op not in MOVERS])
+        ops = [node.op for node in nodes]
+        self.settings = _list_operators([op for op in ops if op not in MOVERS] or ops)
 
     def __repr__(self) -> str:
         return f"{'whole sequences' if self.whole else 'rows'}: {self.settings['operators']}"

@@ -19,7 +19,7 @@ from rnncli.model.graph.labels import CONSTANT, Labels, join_along, labels, plai
 from rnncli.model.graph.operators import ELEMENTWISE, MOVERS, OLDER, OPERATORS, REDUCED, as_list
 
 Array = NDArray[Any]
-Integers = NDArray[np.int64]
+Integers = NDArray[np.signedinteger[Any]]
 
 
 class Operand(NamedTuple):
@@ -85,14 +85,15 @@ class Rows:
     def source(self, values: Labels) -> View:
         """Add a register of rows that come from elsewhere."""
         where = lay_out(values)
-        columns = np.empty(values.size, np.int64)
+        columns = np.empty(values.size, np.int32)
         columns[where] = np.arange(where.shape[1])
         self.widths.append(where.shape[1])
         return self.view(values, len(self.widths) - 1, columns.reshape(values.shape))
 
     def view(self, values: Labels, register: int, columns: Integers) -> View:
         """Return a view of columns of one register."""
-        registers, zeros = (np.broadcast_to(n, values.shape) for n in (register, np.float32(0)))
+        registers = np.broadcast_to(np.int32(register), values.shape)
+        zeros = np.broadcast_to(np.float32(0), values.shape)
         return View(values, registers, columns, zeros)
 
     def add(self, step: Step, values: Labels) -> View:
@@ -169,7 +170,7 @@ class Rows:
         data = [_as_view(each) for each in (given if node.op == "Concat" else given[:1])]
         begins = np.cumsum([0, *(prod(each.shape) for each in data)])
         ids = [
-            begin + np.arange(prod(each.shape)).reshape(each.shape)
+            np.arange(begin, begin + prod(each.shape), dtype=np.int32).reshape(each.shape)
             for begin, each in zip(begins, data, strict=False)
         ]
         outputs = {"outputs": len(made)} if node.op == "Split" else {}
@@ -280,7 +281,7 @@ def _alike(values: Array) -> Any:
 def _as_view(value: Any) -> View:
     if isinstance(value, View):
         return value
-    none = np.full(value.shape, -1)
+    none = np.full(value.shape, -1, np.int32)
     return View(labels(none), none, none, value)
 
 

@@ -52,6 +52,9 @@ def find(path: str, model: Model) -> Found:
             break
     if best is None:
         return Found(_without_nodes(model, []), title, expected=_EXPECTED)
+    if best.target is not None and best.walk.steps == 1:  # where a turn, or a mean, does nothing
+        freed = (Chain.find(shared, guess, outputs[0]) for guess in _free_steps(graph, best))
+        best = min((c for c in freed if not c.walk.refused), key=lambda c: c.rank, default=best)
     return best.found(outputs)._replace(title=title, beside=model.beside)
 
 
@@ -74,6 +77,15 @@ def _guesses(graph: Graph) -> Iterator[Guess]:
             yield from (Guess(x, pair, steps) for pair in left_open)
         if not pairs:
             yield Guess(x)
+
+
+def _free_steps(graph: Graph, chain: "Chain") -> Iterator[Guess]:
+    """Return guesses at a graph that was frozen with one step, which take several."""
+    x = chain.walk.guess.x
+    shape = graph.inputs[x] or ()
+    for T, N in sorted(permutations(range(min(len(shape), 5)), 2), key=max):
+        if shape[T] == 1 and shape[N] in (1, shape[chain.walk.guess.axes[1] or 0]):
+            yield Guess(x, (T, N), freed=True)
 
 
 class Chain:
@@ -224,7 +236,7 @@ class Chain:
             self.route(target.register)
         if whole is not None:
             name = whole.nodes[-1].name or whole.nodes[-1].outputs[0]
-            kind = " ".join(dict.fromkeys(n.op for n in whole.nodes if n.op not in MOVERS))
+            kind = " ".join(dict.fromkeys(whole.settings["operators"].split()))
             arrays = {n: a for n, a in whole.arrays.items() if n in self.walk.graph.arrays}
             self.add(Part(name, kind, arrays, [whole]), -1)
 

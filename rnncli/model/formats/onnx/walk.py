@@ -16,18 +16,22 @@ from rnncli.model.formats.onnx.recurrent import KINDS, WAYS, attribute, read_cel
 from rnncli.model.formats.onnx.whole import STATE, make_whole
 from rnncli.model.graph import Graph, Node, RefusedError, Unread, apply
 from rnncli.model.graph.labels import Labels, labels, plain, row_label, sequences_of, steps_of
-from rnncli.model.graph.operators import MOVERS
+from rnncli.model.graph.operators import FAR, MOVERS
 from rnncli.model.graph.piece import Whole
 from rnncli.model.graph.rows import Operand, Rows, View
 
 Array = NDArray[Any]
 
-_MOST_COMPUTED = 2**21  # values that are computed while a graph is read, over those of the file
-_COST, _COST_OF_LAYER = 200, 2_000  # values that a node is counted for
+_MOST_COMPUTED = 2**23  # values that are computed while a graph is read, over those of the file
+_COST, _COST_OF_LAYER = 800, 8_000  # values that a node is counted for
+_COST_OF_LABEL = 8  # and a label, with what it is as a row
 _TURNED = {"forward": "backward", "backward": "forward"}
 # Operators whose first input has the values, and whose others tell where these go.
 _PLACING = {"ConstantOfShape", "Expand", "Pad", "Reshape", "Slice", "Split", "Squeeze", "Tile"}
 _PLACING |= {"Unsqueeze"}
+# Operators that may treat the number of steps in another way where it is another.
+_UNSTEADY = {"Clip", "Greater", "GreaterOrEqual", "Less", "LessOrEqual", "Max", "Min", "Mod"}
+_UNSTEADY |= {"ReduceMax", "ReduceMin"}
 _QUANTIZED = "export the model before it is quantized"
 _OTHER_AXES = "takes other axes for steps, sequences and features than the layer below"
 _TOO_MANY = "needs more values to be computed than are while a graph is read"
@@ -85,12 +89,16 @@ class Layer(NamedTuple):
 
 
 class Guess(NamedTuple):
-    """An input that may be the rows, which of its axes are steps and sequences, and how many."""
+    """An input that may be the rows, which of its axes are steps and sequences, and how many.
+
+    One that is `freed` takes several steps, where the graph was frozen with one.
+    """
 
     x: str
     axes: tuple[int | None, int | None] = (None, None)
     steps: int = 7
     sequences: int = 3
+    freed: bool = False
 
 
 class Shared(NamedTuple):
@@ -188,10 +196,11 @@ class Walk:
             raise RefusedError("an input of which the graph does not tell the number of axes")
         for axis, size in enumerate(shape):
             free = {T: guess.steps, N: guess.sequences}.get(axis, self.features())
-            whole.append(int(size) if is_known(size) else free)
+            known = is_known(size) and not (guess.freed and axis == T)
+            whole.append(int(size) if known else free)
             sizes[size] = whole[-1]
         self.steps, self.sequences = (1 if k is None else whole[k] for k in (T, N))
-        self.spend(prod(whole))
+        self.spend(_COST_OF_LABEL * prod(whole))
         t, n = (0 if k is None else np.indices(whole, sparse=True)[k] for k in (T, N))
         found = labels(np.broadcast_to(row_label(t, n), whole))
         return Flow(found, self.rows.source(found), frozenset({0}), True)
@@ -265,12 +274,19 @@ class Walk:
             return [Const(apply(node, [given[0].labels], self.opset)[0], True, False)]
         if id(node) in self.shared.read:
             return self.shared.read[id(node)][1]  # type: ignore[no-any-return]
-        made = apply(node, [_array(each) for each in given], self.opset, self.spend)
+        arrays = [_array(each) for each in given]
         if any(isinstance(each, Flow) for each in given):
+            made = apply(node, arrays, self.opset, lambda n: self.spend(_COST_OF_LABEL * n))
             return self.flow(node._replace(name=name), given, [labels(plain(e)) for e in made])
-        constants = [each for each in given if each]
+        return self.constants(node, [each for each in given if each], arrays)
+
+    def constants(self, node: Node, constants: Sequence[Const], arrays: Sequence[Any]) -> list[Any]:
+        """Compute the outputs of a node for constants."""
+        made = apply(node, arrays, self.opset, self.spend)
         content = constants[:1] if node.op in _PLACING else constants
         sized = node.op != "ConstantOfShape" and any(each.sized for each in content)
+        if sized and node.op in _UNSTEADY:
+            raise RefusedError("compares the number of steps or sequences with another")
         fixed = all(each.fixed for each in constants)
         found = [Const(array, sized, fixed) for array in made]
         if fixed:
@@ -303,6 +319,8 @@ class Walk:
         moved = node.op in (*MOVERS, "Cast") and all(each.moved for each in flows)
         why = next((each.why for each in flows if each.view is None), "")
         content = given[:1] if node.op in _PLACING else given
+        if node.op == "Slice" and _is_bounded(node, given):
+            why = why or "takes a fixed number of steps of those that there are"
         if any(isinstance(each, Const) and each.sized for each in content):
             why = why or "computes with the number of steps or sequences"
         views: Sequence[View | None] = [None] * len(made)
@@ -348,7 +366,7 @@ class Walk:
             self.loose[name] = part
             return [x] * 3
         begin = self.join(name, Layer(part, draft, len(self.rows.widths), ways, target, whole), H)
-        columns = begin + np.arange(D * H).reshape(D, 1, H)
+        columns = begin + np.arange(D * H, dtype=np.int32).reshape(D, 1, H)
         return self.outputs(self.layers[name].register, columns, node, N, ways, step)
 
     def doubt_axes(self, doubt: int, why: str) -> RefusedError:
@@ -390,6 +408,8 @@ class Walk:
         if (t == STATE).all() and T == 1:
             raise RefusedError("takes one row a sequence of the layer below")
         forward = bool((t == order).all())
+        if forward and self.steps > T:
+            return (*self.take_whole(node.inputs[0], x, layout, lowest=lowest), 1)
         if not forward and (t != order[::-1]).any():
             raise self.doubt_axes(3 * lowest, _OTHER_AXES)
         return self.rows.operand(x.view), None, 1 if forward else -1
@@ -502,3 +522,16 @@ def is_known(size: Any) -> bool:
 
 def _array(value: Any) -> Any:
     return value.labels if isinstance(value, Flow) else None if value is None else value.array
+
+
+def _is_bounded(node: Node, given: Sequence[Any]) -> bool:
+    """Return whether a Slice takes the first or the last steps, however many these are."""
+    rows, *bounds = (plain(_array(each)) for each in given)
+    bounds = bounds or [node.attributes.get(each) for each in ("starts", "ends", "axes")]
+    axes = range(rows.ndim) if len(bounds) < 3 or bounds[2] is None else np.ravel(bounds[2])
+    for axis, *ends in zip(axes, *map(np.ravel, bounds[:2]), strict=False):
+        if any(rows.shape[axis] <= abs(int(end)) < FAR for end in ends):
+            t = steps_of(rows)
+            if (t != t.take([0], axis)).any():
+                return True
+    return False

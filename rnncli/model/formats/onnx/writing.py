@@ -140,6 +140,8 @@ class _Writer:
             return self.add("LayerNormalization", rows, *arrays, axis=-1, epsilon=layer.epsilon)
         for name, op, nothing in _ROWS[kind]:
             array = layer.arrays.get(name)
+            if op == "Div" and not array.astype(np.float32).all():
+                raise InputError(self.stem.replace("_", " "), "scale: is 0 in float32", _ELSE)
             if array is not None and (nothing is None or (array != nothing).any()):
                 rows = self.add(op, rows, self.tensor(name, array))
         return self.activation(layer.settings.get("activation", "linear"), rows)
@@ -223,7 +225,9 @@ def write(file: BinaryIO, network: Network) -> list[str]:
     layers = [
         each for layer in network.layers for each in (layer, *(c.weights for c in layer.cells))
     ]
-    types = dict.fromkeys(array.dtype for each in layers for array in each.arrays.values())
+    arrays = [array for each in layers for array in each.arrays.values()]
+    # What is computed of float32 vectors, such as the sum of two biases, is float64.
+    types = dict.fromkeys(array.dtype for array in arrays if array.ndim > 1)
     return [
         f"its {each} weights are rounded to float32: ONNX Runtime has no recurrent nodes of {each}"
         for each in types

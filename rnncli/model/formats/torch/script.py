@@ -56,7 +56,7 @@ def find_script(
         except InputError as error:
             every.append(Found([Part("forward", "code", {}, (), error.what, hint, needed=True)]))
             continue
-        for width in sorted({1, tracer.width or 1})[: axes - 1]:
+        for width in [*dict.fromkeys((tracer.width or 1, 1))][: axes - 1]:
             shape = ("N", "T", width)[:axes]
             graph = Graph(tracer.nodes, tracer.arrays, {"input": shape}, outputs)
             found = find(path, Model("", {"": _OPSET}, graph, [], []))
@@ -113,9 +113,10 @@ class _Tracer:
 
     def emit(self, op: str, *inputs: Any, rank: int | None = None, **attributes: Any) -> Value:
         """Add a node of one output."""
-        given = [self.value(each) for each in inputs]
+        width, given = self.width, [self.value(each) for each in inputs]
         rank = max(each.rank for each in given) if rank is None else rank
         table = op == "Gather" and given[0].name in self.arrays
+        self.width = 1 if table and not width else self.width
         name = self._path if op not in _UNNAMED or table else ""
         (made,) = self._add(op, name, given, 1, attributes)
         return Value(made.name, rank, all(each.whole for each in given))
