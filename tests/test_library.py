@@ -40,9 +40,12 @@ def test_every_public_name_is_there() -> None:
 
 
 def test_three_lines_of_python() -> None:
-    states = run(seeded(input_size=1, hidden_size=4, seed=1), [[1], [2], [3], [4], [5], [6]])
+    network = seeded(input_size=1, hidden_size=4, seed=1)
+    states = run(network, [[1], [2], [3], [4], [5], [6]])
     assert states.h.shape == (6, 4)
     np.testing.assert_array_equal(states.h[-1], states.h_n)
+    np.testing.assert_array_equal(run(network, [1, 2, 3, 4, 5, 6]).h, states.h)  # one feature
+    assert run(network, []).h.shape == (0, 4)
 
 
 @pytest.mark.parametrize("name", ["net.npz", "net.safetensors"])
@@ -201,7 +204,8 @@ NETWORKS: list[tuple[Callable[[], object], str]] = [
     (lambda: Network(Dense(ONE), last="state"), "last: a network without recurrent layers"),
 ]
 INPUTS: list[tuple[Callable[[], object], str]] = [
-    (lambda: run(seeded(), [1, 2]), r"x: expected shape \(T, 1\) or \(N, T, 1\), .* got \(2,\)"),
+    (lambda: run(seeded(2), [1, 2]), r"x: expected shape \(T, 2\) or \(N, T, 2\), .* got \(2,\)"),
+    (lambda: run(seeded(), 1), r"x: expected shape .* got \(\)"),
     (lambda: run(seeded(), [[1, 2]]), r"x: expected shape .* as W_xh has 1 rows, got \(1, 2\)"),
     (lambda: run(seeded(), [[np.nan]]), r"x: not finite in float32: nan at \[0, 0\]"),
     (lambda: run(seeded(), [[1j]]), "x: expected numbers, got an array of complex128"),

@@ -132,8 +132,8 @@ def exact(values: Floats, precision: str) -> Near:
 
 def sums(cell: Cell, x: Near, h: Near) -> list[Near]:
     """Compute the sums of a step, ``x_t @ W_xh + h_{t-1} @ W_hh + b_h``, a block each."""
-    W_xh, W_hh, b_h = cell.operands
-    terms, first = len(W_xh) + len(W_hh), cell.operands.first_with_h
+    W_xh, W_hh, b_h = operands = cell.operands
+    terms, first = len(W_xh) + len(W_hh), operands.first_with_h
     of_x, of_h = x.multiply(W_xh, b_h, terms), h.multiply(W_hh, 0.0, terms)
     for array, more in ((of_x.value, of_h.value), (of_x.off, of_h.off)):
         array[:, first:] += more

@@ -46,8 +46,8 @@ def mark_states(
 
 def _find_units(cell: Cell, x: Floats, h: Floats) -> Truths:
     """Find the rows, and the units of h, at which a sum of a cell may overflow, (R, H)."""
-    W_xh, W_hh, b_h = cell.operands
-    W_h = np.pad(W_hh, ((0, 0), (cell.operands.first_with_h, 0)))
+    W_xh, W_hh, b_h = operands = cell.operands
+    W_h = np.pad(W_hh, ((0, 0), (operands.first_with_h, 0)))
     rows, W = np.hstack([x, h, np.ones((len(x), 1))]), np.vstack([W_xh, W_h, b_h])
     wrong = np.asarray(find_sums(rows, W).reshape(len(x), -1, cell.hidden_size).any(axis=1))
     if cell.inner is not None and len(cell.state_names) == 1:  # of other states h tells nothing

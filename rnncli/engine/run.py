@@ -84,7 +84,8 @@ def run(
     network : Network
         What to run.
     x : array, shape (T, I) or (N, T, I)
-        Input at every step, converted to the float type of `precision`.
+        Input at every step, converted to the float type of `precision`. A
+        network of one feature also takes (T,), such as a pandas Series.
     h0 : array, shape (S,) or (N, S), optional
         State of all cells before their first step, in the order of `h_n`;
         zeros by default. (S,) with a batch starts every sequence from the
@@ -120,6 +121,7 @@ def run(
     """
     runner = Runner(network, precision, unroll, all_states=all_states)
     dtype, given, I = runner.precision.dtype, np.asarray(x), network.input_size
+    given = given[:, None] if given.ndim == I == 1 else given
     if given.ndim not in (2, 3) or given.shape[-1] != I:
         expected, (name, unit) = f"(T, {I}) or (N, T, {I})", taken_by(network.layers[0])
         what = f"expected shape {expected}, as {name} has {I} {unit}, got {given.shape}"

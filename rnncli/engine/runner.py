@@ -75,7 +75,7 @@ class Runner:
         if (network.indices or 0) > numbers:
             what = f"{network.indices} rows, {dtype} numbers {numbers}"
             raise InputError("W", what, " (`precision` float64 holds more)")
-        kept = self.precision.mantissa is None and network.has_dtype(dtype)
+        kept = not self.precision.rounds and network.has_dtype(dtype)
         self.network = network if kept else network.converted(self.precision.convert)
         self.all_states = all_states
         self.strategies = [
@@ -242,7 +242,7 @@ class Runner:
         way: str,
     ) -> None:
         """Run a cell over rows into `out`, and leave the final state in `state`."""
-        x = x if self.precision.mantissa is None else self.precision.operand(x)
+        x = self.precision.operand(x)
         turned, backward = out, way == "backward"
         if backward:
             turn = packed.turn if packed else lambda array: array[::-1]

@@ -44,7 +44,7 @@ def can_compile(cell: Cell) -> bool:
     """Whether there is code for a step of a cell, and for all its activations."""
     activations = (f for f in cell.settings.values() if isinstance(f, Activation))
     known = all(f.name in FUNCTIONS for f in activations)
-    return cell.compilable and cell.weights.W_hh.dtype == np.float32 and known
+    return cell.compilable and known
 
 
 class CompiledCell:
@@ -58,11 +58,11 @@ class CompiledCell:
 
     def __init__(self, cell: Cell) -> None:
         W_xh, W_hh, b_h = cell.operands
-        self.cell, self.machine = cell, this_machine()
+        self.cell, self.machine, self.dtype = cell, this_machine(), b_h.dtype
         self.H, self.slots = cell.hidden_size, 1 + len(cell.state_names)
         # Sums of a unit, and how many of them, the last ones, have a product of h.
         self.B, self.C = len(b_h) // self.H, W_hh.shape[1] // self.H
-        self.width = min(self.machine.bytes // 4, max(4, 1 << (self.H - 1).bit_length()))
+        self.width = min(self.machine.bytes // b_h.itemsize, max(4, 1 << (self.H - 1).bit_length()))
         self.panels = -(-self.H // self.width)
         # Panels of a group: as registers allow for their sums.
         self.group = max(1, min(self.panels, self.machine.rows_at_once // self.B))
@@ -89,7 +89,7 @@ class CompiledCell:
         _, N, H = out.shape
         rows = 1 if N == 1 else self.machine.rows_at_once
         loop, filled = self.loop(rows), -(-N // rows) * rows
-        slots = align(np.zeros((filled, self.slots, self.panels * self.width), np.float32))
+        slots = align(np.zeros((filled, self.slots, self.panels * self.width), self.dtype))
         places = [slots[:, k, :H] for k in (0, *range(2, self.slots))]
         for place, array in zip(places, state, strict=True):
             place[:N], place[N:] = array, array[-1]  # rows that fill a group repeat the last one
@@ -123,7 +123,7 @@ class CompiledCell:
         """Return the loop for so many sequences side by side, compiled once."""
         settings = str(dict(self.cell.settings))  # the text of a number reads back to the same one
         shapes = tuple(W.shape for W in self.cell.operands)
-        key = (type(self.cell), settings, self.H, shapes, self.machine, rows)
+        key = (type(self.cell), settings, self.H, shapes, self.dtype, self.machine, rows)
         with _compiling:
             if key not in _loops:
                 if len(_loops) >= CACHED:
@@ -157,7 +157,7 @@ class Writer:
 
     def __init__(self, loop: CompiledCell, rows: int) -> None:
         self.loop, self.rows, self.width = loop, rows, loop.width
-        self.f = Function("advance", loop.width, INTEGERS, ADDRESSES)
+        self.f = Function("advance", loop.width, INTEGERS, ADDRESSES, loop.dtype.itemsize)
 
     def write(self) -> Function:
         """Write all steps of the first sequences, then those of the next ones."""
@@ -254,8 +254,8 @@ class Writer:
 
 def align(values: Floats) -> Floats:
     """Copy values to the start of a line of the cache, so that no vector is in two."""
-    space = np.empty(values.size + 16, np.float32)
-    start = -space.ctypes.data % 64 // 4
+    space = np.empty(values.size + 64 // values.itemsize, values.dtype)
+    start = -space.ctypes.data % 64 // values.itemsize
     copy = space[start : start + values.size].reshape(values.shape)
     copy[...] = values
     return copy

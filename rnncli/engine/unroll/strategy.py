@@ -147,7 +147,7 @@ class Projected(Strategy):
         if N == 1 or C == 1:
             multiply, W, products = np.ndarray.dot, self.W_hh, u.reshape(N, -1)
         add, step, operand = np.add, self.step, self.precision.operand
-        rounds, t = self.precision.mantissa is not None, 0
+        rounds, t = self.precision.rounds, 0
         for a in self._project(x):
             for a_t, h_t in zip(a, out[0][t : t + len(a)], strict=True):
                 multiply(operand(state[0]) if rounds else state[0], W, products)
