@@ -13,20 +13,7 @@ from rnncli.batches.tasks import Outcome, expand, read_done
 from rnncli.cli.command import Command
 from rnncli.cli.errors import RUN_FAILED, Failure, as_usage, failure, with_options
 from rnncli.cli.networks import build_network, check_network, digest_of
-from rnncli.cli.options import (
-    BATCH,
-    COMPUTATION,
-    INPUT,
-    NETWORK,
-    OUTPUT,
-    QUIET,
-    START,
-    STATE,
-    BatchOptions,
-    NetworkOptions,
-    options,
-    picked,
-)
+from rnncli.cli.options import BatchOptions, NetworkOptions, options, picked
 from rnncli.cli.outputs import note, quiet
 from rnncli.cli.progress import Bar
 from rnncli.cli.values import FileName
@@ -60,11 +47,11 @@ EXAMPLES = (
 
 @click.command("batch", cls=Command, examples=EXAMPLES, of_run=True)
 @click.argument("files", nargs=-1, metavar="[IN]...", type=FileName())
-@options(BATCH)
-@options(INPUT, without="seq follow")
-@options(NETWORK, START, STATE, COMPUTATION)
-@options(OUTPUT, without="output format json head tail")
-@options(QUIET)
+@options("batch")
+@options("input", without="seq follow")
+@options("network", "start", "state", "computation")
+@options("output", without="output format json head tail")
+@options("quiet")
 def batch(**given: Any) -> None:
     """Run a network over many inputs and write a result for each.
 

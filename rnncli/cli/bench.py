@@ -17,17 +17,7 @@ from rnncli.cli.command import Command
 from rnncli.cli.errors import RUN_FAILED, with_options
 from rnncli.cli.inputs import read_case
 from rnncli.cli.networks import check_network
-from rnncli.cli.options import (
-    COMPUTATION,
-    INPUT,
-    NETWORK,
-    START,
-    NetworkOptions,
-    Opt,
-    Section,
-    options,
-    picked,
-)
+from rnncli.cli.options import NetworkOptions, Opt, Section, options, picked
 from rnncli.cli.values import Choice, FileName
 from rnncli.options import Options, whole
 from rnncli.verification.case import Case
@@ -81,9 +71,9 @@ TIMING = Section(
 @click.command("bench", cls=Command, examples=EXAMPLES)
 @click.argument("files", nargs=-1, metavar="[FILE]...", type=FileName())
 @options(TIMING)
-@options(INPUT, without="follow")
-@options(NETWORK, START)
-@options(COMPUTATION, only="precision")
+@options("input", without="follow")
+@options("network", "start")
+@options("computation", only="precision")
 def bench(precision: str, peers: tuple[str, ...], repeats: int, **given: Any) -> None:
     """Time every way to unroll beside Keras, PyTorch and ONNX Runtime.
 

@@ -12,20 +12,7 @@ import click
 from rnncli.cli.command import Command
 from rnncli.cli.errors import with_options
 from rnncli.cli.networks import build_network, check_network
-from rnncli.cli.options import (
-    COMPUTATION,
-    INPUT,
-    NETWORK,
-    OUTPUT,
-    QUIET,
-    START,
-    STATE,
-    NetworkOptions,
-    Opt,
-    Section,
-    options,
-    picked,
-)
+from rnncli.cli.options import NetworkOptions, Opt, Section, options, picked
 from rnncli.cli.outputs import note
 from rnncli.cli.progress import Terminal, working
 from rnncli.cli.values import FileName, columns, name
@@ -103,12 +90,12 @@ EXPLANATION = Section(
 @click.command("explain", cls=Command, examples=EXAMPLES)
 @click.argument("files", nargs=-1, metavar="[FILE]...", type=FileName())
 @options(EXPLANATION)
-@options(INPUT, without="follow")
-@options(NETWORK, START)
-@options(STATE, only="state_in")
-@options(COMPUTATION, only="precision")
-@options(OUTPUT, only="output json digits")
-@options(QUIET)
+@options("input", without="follow")
+@options("network", "start")
+@options("state", only="state_in")
+@options("computation", only="precision")
+@options("output", only="output json digits")
+@options("quiet")
 def explain(output: str | None, json: bool, digits: int | None, **given: Any) -> None:
     """Show how a step came about: products, sums and activations.
 

@@ -29,7 +29,7 @@ from click.exceptions import Exit
 
 from rnncli.cli.command import Command
 from rnncli.cli.errors import RUN_FAILED, with_options
-from rnncli.cli.options import NETWORK, OUTPUT, options
+from rnncli.cli.options import options
 from rnncli.cli.values import FileName
 from rnncli.inspection import inspect as describe
 from rnncli.writers.inspect import write_document, write_tables
@@ -45,8 +45,8 @@ EXAMPLES = (
 
 @click.command("inspect", cls=Command, examples=EXAMPLES)
 @click.argument("file", type=FileName())
-@options(NETWORK, only="layer")
-@options(OUTPUT, only="json")
+@options("network", only="layer")
+@options("output", only="json")
 def inspect(file: str, layer: str | None, json: bool) -> None:
     """Show what a model FILE or a state file holds, and how to run it.
 

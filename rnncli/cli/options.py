@@ -123,14 +123,17 @@ def picked(kind: Callable[..., Values], given: Mapping[str, Any]) -> Values:
 
 
 def options(
-    *sections: Section, without: str = "", only: str = ""
+    *sections: Section | str, without: str = "", only: str = ""
 ) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
-    """Give a command the options of sections: all of them, all but some, or only some."""
+    """Give a command the options of sections: all of them, all but some, or only some.
+
+    A name is that of a section in `SECTIONS`.
+    """
 
     def add(command: Callable[..., Any]) -> Callable[..., Any]:
         made = [
             _make(section, field, about)
-            for section in sections
+            for section in (SECTIONS[each] if isinstance(each, str) else each for each in sections)
             for field, about in section.options.items()
             if (field in only.split() if only else field not in without.split())
         ]
@@ -432,3 +435,14 @@ QUIET = Section(
         "quiet": Opt("Write no notes.", short="-q"),
     },
 )
+
+SECTIONS = {
+    "input": INPUT,
+    "network": NETWORK,
+    "start": START,
+    "state": STATE,
+    "computation": COMPUTATION,
+    "output": OUTPUT,
+    "batch": BATCH,
+    "quiet": QUIET,
+}

@@ -8,18 +8,7 @@ import click
 
 from rnncli.cli.command import Command
 from rnncli.cli.networks import build_network, check_network
-from rnncli.cli.options import (
-    COMPUTATION,
-    INPUT,
-    NETWORK,
-    OUTPUT,
-    QUIET,
-    START,
-    STATE,
-    NetworkOptions,
-    options,
-    picked,
-)
+from rnncli.cli.options import NetworkOptions, options, picked
 from rnncli.cli.outputs import note
 from rnncli.cli.progress import Terminal, on_terminal
 from rnncli.cli.values import FileName
@@ -49,7 +38,7 @@ EXAMPLES = (
 
 @click.command("run", cls=Command, examples=EXAMPLES)
 @click.argument("files", nargs=-1, metavar="[FILE]...", type=FileName())
-@options(INPUT, NETWORK, START, STATE, COMPUTATION, OUTPUT, QUIET)
+@options("input", "network", "start", "state", "computation", "output", "quiet")
 def run(**given: Any) -> None:
     """Run a network over sequences and write its hidden states.
 

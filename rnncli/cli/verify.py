@@ -11,19 +11,7 @@ from rnncli.cli.command import Command
 from rnncli.cli.errors import RUN_FAILED, with_options
 from rnncli.cli.inputs import ReadCase, read_case
 from rnncli.cli.networks import check_network
-from rnncli.cli.options import (
-    COMPUTATION,
-    INPUT,
-    NETWORK,
-    OUTPUT,
-    QUIET,
-    START,
-    NetworkOptions,
-    Opt,
-    Section,
-    options,
-    picked,
-)
+from rnncli.cli.options import NetworkOptions, Opt, Section, options, picked
 from rnncli.cli.progress import working
 from rnncli.cli.values import Choice, FileName, number
 from rnncli.model.arrays import Floats
@@ -107,10 +95,10 @@ COMPARISON = Section(
 @click.command("verify", cls=Command, examples=EXAMPLES)
 @click.argument("files", nargs=-1, metavar="[FILE]...", type=FileName())
 @options(COMPARISON)
-@options(INPUT, without="follow")
-@options(NETWORK, START, COMPUTATION)
-@options(OUTPUT, only="json")
-@options(QUIET)
+@options("input", without="follow")
+@options("network", "start", "computation")
+@options("output", only="json")
+@options("quiet")
 def verify(precision: str, unroll: str, json: bool, **given: Any) -> None:
     """Compare a run with a float64 loop, other libraries, or a file.
 

@@ -8,16 +8,7 @@ import click
 from rnncli import __version__
 from rnncli.cli.command import Command
 from rnncli.cli.networks import build_network, check_network
-from rnncli.cli.options import (
-    NETWORK,
-    OUTPUT,
-    QUIET,
-    NetworkOptions,
-    Opt,
-    Section,
-    options,
-    picked,
-)
+from rnncli.cli.options import NETWORK, NetworkOptions, Opt, Section, options, picked
 from rnncli.cli.outputs import note
 from rnncli.model.network import Network
 from rnncli.options import extension_of, whole
@@ -66,9 +57,9 @@ FEATURES = Section(
 
 
 @click.command("weights", cls=Command, examples=EXAMPLES)
-@options(FEATURES, NETWORK)
-@options(OUTPUT, only="output json")
-@options(QUIET)
+@options(FEATURES, "network")
+@options("output", only="output json")
+@options("quiet")
 def weights(inputs: int | None, output: str | None, json: bool, **given: Any) -> None:
     """Show or save the weights of a network, array by array.
 
