@@ -138,7 +138,7 @@ def _columns(formatter: click.HelpFormatter) -> int:
 def _brief(option: click.Parameter, ctx: click.Context) -> tuple[str, str]:
     """Return an option and the first sentence of its help."""
     names, text = option.get_help_record(ctx) or ("", "")
-    values = re.sub(r"\[.*\|.*\]", (option.name or "").upper(), names)
+    values = re.sub(r"\[.*\|.*\]", option.opts[-1].lstrip("-").upper(), names)
     return values, f"{text.partition('. ')[0].rstrip('.')}."
 
 
