@@ -48,6 +48,13 @@ def test_three_lines_of_python() -> None:
     assert run(network, []).h.shape == (0, 4)
 
 
+def test_the_name_of_a_file_is_a_network(tmp_path: Path) -> None:
+    network = rnncli.seeded(1, 2)
+    rnncli.save(network, tmp_path / "net.npz")
+    h = rnncli.run(network, [1, 2, 3]).h
+    np.testing.assert_array_equal(rnncli.run(tmp_path / "net.npz", [1, 2, 3]).h, h)
+
+
 @pytest.mark.parametrize("name", ["net.npz", "net.safetensors"])
 def test_a_saved_network_runs_as_it_did(run_rnn: Rnn, tmp_path: Path, name: str) -> None:
     """In Python as from the shell, to the bit."""

@@ -1,5 +1,6 @@
 """The forward pass of a network over arrays."""
 
+from os import PathLike
 from typing import NamedTuple
 
 import numpy as np
@@ -55,7 +56,7 @@ class States(NamedTuple):
 
 
 def run(
-    network: Network,
+    network: Network | str | PathLike[str],
     x: ArrayLike,
     h0: ArrayLike | None = None,
     *,
@@ -81,8 +82,8 @@ def run(
 
     Parameters
     ----------
-    network : Network
-        What to run.
+    network : Network, str or path
+        A path is read by `load`.
     x : array, shape (T, I) or (N, T, I)
         Input at every step, converted to the float type of `precision`. A
         network of one feature also takes (T,), such as a pandas Series.
@@ -119,13 +120,12 @@ def run(
         length is not from 0 to T, a name is unknown, or a strategy cannot
         run here.
     """
+    if not isinstance(network, Network):
+        from rnncli.model.formats import load
+
+        network = load(network)
     runner = Runner(network, precision, unroll, all_states=all_states)
-    dtype, given, I = runner.precision.dtype, np.asarray(x), network.input_size
-    given = given[:, None] if given.ndim == I == 1 else given
-    if given.ndim not in (2, 3) or given.shape[-1] != I:
-        expected, (name, unit) = f"(T, {I}) or (N, T, {I})", taken_by(network.layers[0])
-        what = f"expected shape {expected}, as {name} has {I} {unit}, got {given.shape}"
-        raise ValueError(f"x: {what}")
+    dtype, given = runner.precision.dtype, _check_shape(np.asarray(x), network)
     batch = given if given.ndim == 3 else given[None]
     N, T, _ = batch.shape
     ends = np.full(N, T) if lengths is None else _check_lengths(lengths, N, T)
@@ -182,6 +182,17 @@ def run(
 def c_size(layer: Layer) -> int:
     """Count the values in the states of a layer's cells beside h, C."""
     return sum(sum(cell.state_sizes[1:]) for cell in layer.cells)
+
+
+def _check_shape(x: Floats, network: Network) -> Floats:
+    """Return an input of shape (T, I) or (N, T, I)."""
+    I = network.input_size
+    given = x[:, None] if x.ndim == I == 1 else x
+    if given.ndim not in (2, 3) or given.shape[-1] != I:
+        expected, (name, unit) = f"(T, {I}) or (N, T, {I})", taken_by(network.layers[0])
+        what = f"expected shape {expected}, as {name} has {I} {unit}, got {given.shape}"
+        raise ValueError(f"x: {what}")
+    return given
 
 
 def _check_lengths(lengths: ArrayLike, N: int, T: int) -> Integers:
