@@ -31,7 +31,7 @@ MOST_LINES = {
     "rnncli/explanation": 1_048,
     "rnncli/batches": 874,
     "rnncli/cli": 2_559,
-    "tests": 25_127,
+    "tests": 25_128,
 }
 
 # A package may import those before it; of `__init__`, the library, anybody may import.

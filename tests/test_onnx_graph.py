@@ -442,7 +442,7 @@ def test_the_command_says_so_in_one_line(tmp_path: Path, run_rnn: Any) -> None:
         result = run_rnn(command, "--seq", "1 2", "--weights", path)
         assert (result.exit_code, result.stdout, result.stderr.count("\n")) == (2, "", 1)
         assert result.stderr.startswith(f"Error: {path}: RNN_0: ")
-    assert run_rnn("inspect", path).exit_code == 0
+    assert run_rnn("inspect", path).exit_code == 1
 
 
 def test_the_parts_that_run_are_offered(tmp_path: Path) -> None:
