@@ -102,9 +102,9 @@ def as_usage(error: click.UsageError | OptionError) -> click.UsageError:
     return click.UsageError(with_options(str(error))) if isinstance(error, OptionError) else error
 
 
-def with_options(hint: str) -> str:
-    """Show each parameter that a hint names between backticks as its option."""
-    return _PARAMETER.sub(lambda found: _option(found[1]) if found[1] else "`", hint)
+def with_options(text: str) -> str:
+    """Show each parameter that a text names between backticks as its option."""
+    return _PARAMETER.sub(lambda found: _option(found[1]) if found[1] else "`", text)
 
 
 def _option(parameter: str) -> str:

@@ -49,14 +49,11 @@ class Terminal(Console):
     """The console of a command: notes on standard error, and how far a run has come."""
 
     signals = SIGNALS
+    worded = staticmethod(with_options)
 
     def note(self, text: str) -> None:
         """Write a note."""
         note(text)
-
-    def worded(self, text: str) -> str:
-        """Show text in which parameters stand between backticks as options."""
-        return with_options(text)
 
     def working(self, text: str) -> AbstractContextManager[None]:
         """Show a text while a block of code runs."""

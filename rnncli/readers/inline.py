@@ -86,8 +86,10 @@ def _numbers(cells: Sequence[object], place: str, layout: Layout, hint: str = ""
     for cell in cells:
         if not isinstance(cell, str):  # an object, true or null in JSON
             raise InputError(place, f"expected a number, got {_JSON_KINDS.get(type(cell), 'null')}")
-        if error := error_in(cell, layout):
+        number = parse_number(cell)
+        fits = number is not None and abs(number) < 1e38 and layout.indices is None
+        if not fits and (error := error_in(cell, layout)):
             several = hint if mark_between_numbers(cell) else ""
             raise InputError(place, error[0], error[1] or several)
-        numbers.append(parse_number(cell))
+        numbers.append(number)
     return [number for number in numbers if number is not None]
