@@ -117,7 +117,7 @@ class Console:
         warnings.warn(text, stacklevel=level)
 
     def worded(self, text: str) -> str:
-        """Show text in which parameters stand between backticks."""
+        """Return a text with each parameter between backticks as its user writes it."""
         return text
 
     def working(self, text: str) -> AbstractContextManager[None]:  # noqa: ARG002
@@ -223,7 +223,7 @@ def deliver(
     error, latest = None, None
     blocks = _join_all(source.blocks) if runner.network.needs_whole_sequences else source.blocks
     while error is None:
-        rows, error = _read(blocks)
+        rows, error = _read_next(blocks)
         if rows is None:
             break
         for watcher in watchers:
@@ -233,8 +233,9 @@ def deliver(
         for start in range(0, len(done.x), BLOCK_STEPS):
             latest = done.cut(start, start + BLOCK_STEPS)
             writer.rows(latest)
-        for watcher in () if error else watchers:
-            watcher.end()
+        if not error:
+            for watcher in watchers:
+                watcher.end()
     if error:
         writer.end(_name_parameters(error, worded))
         raise error
@@ -248,7 +249,7 @@ def _join_all(blocks: Iterable[Rows]) -> Iterator[Rows]:
         yield join(every)
 
 
-def _read(blocks: Iterator[Rows]) -> tuple[Rows | None, ValueError | None]:
+def _read_next(blocks: Iterator[Rows]) -> tuple[Rows | None, ValueError | None]:
     """Read the next rows, or the error that ends them."""
     try:
         return next(blocks, None), None
@@ -427,14 +428,14 @@ def process(
         check_files_apart({"output": options.output}, [options.state_in])
     if options.output:
         check_destination(options.output, append=options.follow)
-    with States(options, console, task, again=again) as states:
+    with StateFiles(options, console, task, again=again) as states:
         options = states.scaled()
         opened = open_both(options, build, console, Keys(states.keys), weights, frame)
         network, one_row = opened.network, bool(opened.network.last) and not options.no_last
         if network.needs_whole_sequences:
-            _check_goes_backward(options)
+            _refuse_with_whole_sequences(options)
         if one_row:
-            _check_shows_one_row(options, form, weights)
+            _refuse_with_one_row(options, form, weights)
             options = options._replace(last=True)
         elif network.last and not options.last:
             network = Network(*network.layers, front=network.front)
@@ -477,7 +478,7 @@ def _write(
     console: Console,
     opened: Opened,
     carried: Carried,
-    states: "States",
+    states: "StateFiles",
     frame: "Frame | None",
     one_row: bool,
 ) -> Rows | None:
@@ -554,14 +555,14 @@ def _describe_result(options: Options, opened: Opened, carried: Carried, runner:
     )
 
 
-def _check_goes_backward(options: Options) -> None:
+def _refuse_with_whole_sequences(options: Options) -> None:
     """Refuse what a network that needs whole sequences cannot do."""
     for name in ("follow", *STATE_FILES):
         if getattr(options, name):
             raise OptionError(f"`{name}`: the network needs whole sequences")
 
 
-def _check_shows_one_row(options: Options, form: str, weights: str | None) -> None:
+def _refuse_with_one_row(options: Options, form: str, weights: str | None) -> None:
     """Refuse to show one row a sequence in a form that shows every step."""
     if options.follow or form in PICTURES:
         name, model = "`follow`" if options.follow else f"`format` {form}", verbatim(str(weights))
@@ -769,7 +770,7 @@ def _read_start(
     return start
 
 
-class States:
+class StateFiles:
     """The state files of a run: one that it starts from, one that it leaves, or neither.
 
     Within its `with` block no other run has a file that is both.

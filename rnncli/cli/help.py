@@ -154,6 +154,6 @@ def topics() -> str:
     formatter.write_paragraph()
     formatter.write_text(
         "rnn help TOPIC shows one, rnn COMMAND --help the options of a command, rnn help OPTION "
-        "what an option does, and rnn help WORD what has the word in its heading."
+        "what an option does, and rnn help WORD the sections with that word."
     )
     return formatter.getvalue()

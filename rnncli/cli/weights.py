@@ -47,7 +47,7 @@ FEATURES = Section(
     Features,
     {
         "inputs": Opt(
-            "Number of input features of rnn weights. Default: that of --weights, else 1.",
+            "Number of input features. Default: that of --weights, else 1.",
             whole(1),
             "I",
             common=True,

@@ -100,7 +100,7 @@ class GRU(Cell):
         return None if self.reset == "after" else np.ascontiguousarray(W_n)
 
     def step(self, n: Numbers, sums: Sequence[Any], *state: Any) -> tuple[Any, ...]:
-        """Compute h_t."""
+        """Compute h_t; NumPy runs the usual GRU by `in_place`."""
         (h,) = state
         a, z, r, *m = sums
         # r first: in compiled code the candidate waits for it.

@@ -74,7 +74,7 @@ class LSTM(Cell):
         return None if self.weights.W_hr is not None else self.output_activation.ends
 
     def step(self, n: Numbers, sums: Sequence[Any], *state: Any) -> tuple[Any, ...]:
-        """Compute h_t and c_t."""
+        """Compute h_t and c_t; NumPy runs the usual LSTM by `in_place`."""
         (i, f, g, o), (_h, c) = sums, state
         w_ch, W_hr, gate = self.weights.w_ch, self.weights.W_hr, self.recurrent_activation
         if w_ch is not None:
