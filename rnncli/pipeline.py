@@ -31,7 +31,7 @@ from rnncli.model.activations import NEAR_END, saturated
 from rnncli.model.arrays import Floats, Integers, in_dtype
 from rnncli.model.errors import InputError, OptionError, choice, sentence, shown, verbatim
 from rnncli.model.layers import Normalization, Recurrent
-from rnncli.model.network import Network, taken_by
+from rnncli.model.network import Network, describe_input
 from rnncli.options import (
     AUTO,
     LINES,
@@ -737,7 +737,7 @@ def check_input_size(network: Network, input_size: int, hint: str = "") -> None:
     """Check that an input is as wide as the network takes."""
     I, bottom = network.input_size, network.layers[0]
     if input_size != I:
-        name, unit = taken_by(bottom)
+        name, unit = describe_input(bottom)
         what = f"{name} has {I} {unit}"
         if bottom.cells:
             what = f"W_xh has shape {bottom.cells[0].weights.W_xh.shape}"

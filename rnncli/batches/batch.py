@@ -64,7 +64,7 @@ class Notes(Console):
         self.texts: list[str] = []
 
     def note(self, text: str) -> None:
-        """Keep a note."""
+        """Collect a note."""
         self.texts.append(on_a_line(text))
 
     def describe(self, error: Exception) -> str:
@@ -171,7 +171,7 @@ class Batch:
             summary.skipped = len(self.tasks) - len(tasks)
             _make_folders(path for task in tasks for path in (task.output, *task.states.values()))
             jobs = min(jobs or len(usable_processors()), len(tasks))
-            # A lot is run again if its worker dies, which could count an input twice.
+            # A group is run again if its worker dies, which could count an input twice.
             count = 1 if work.again and any(task.states for task in tasks) else len(tasks)
             if tasks and scheduler is not None:
                 seen = "" if is_url(tasks[0].output) else os.path.abspath(summary.report)
@@ -207,9 +207,8 @@ def run_in_pool(
 ) -> Generator[Outcome | None, None, None]:
     """Run tasks in a pool; yield each outcome, and None while there is none.
 
-    If a worker dies, each task of its lot is tried once more, with no other at the same time: Dask
-    takes all that a worker has for what ended it. Large inputs come first, as the last one would
-    run alone.
+    If a worker dies, each task of its group is tried once more, alone: Dask blames all that a
+    worker has for its end. Large inputs come first, as the last one would run alone.
     """
     ordered = sorted(tasks, key=lambda task: max(task.size(), 1 << 20), reverse=True)
     running: dict[Future[list[Outcome]], tuple[Executor, list[Task]]] = {}
@@ -223,52 +222,52 @@ def run_in_pool(
                 if again and not (waiting or running):
                     waiting.append([again.popleft()])
                 while waiting and idle:
-                    lot = waiting.popleft()
-                    future, executor = _submit(pool, idle.pop(), lot)
-                    running[future] = executor, lot
+                    group = waiting.popleft()
+                    future, executor = _submit(pool, idle.pop(), group)
+                    running[future] = executor, group
                     future.add_done_callback(ended.put)
                 try:
                     future = ended.get(timeout=_TICK)
                 except Empty:
                     yield None
                     continue
-                executor, lot = running.pop(future)
+                executor, group = running.pop(future)
                 idle.append(executor)
                 try:
                     outcomes = future.result()
                 except pool.death:
-                    outcomes = _count_death(lot, tried)
-                    again.extend(lot[len(outcomes) :])
+                    outcomes = _count_death(group, tried)
+                    again.extend(group[len(outcomes) :])
                 else:
-                    rest = lot[len(outcomes) :]
+                    rest = group[len(outcomes) :]
                     half = (len(rest) + 1) // 2
                     waiting.extend(filter(None, (rest[:half], rest[half:])))
                 yield from outcomes
     except BaseException:
-        _remove_left(chain.from_iterable(lot for _, lot in running.values()))
+        _remove_left(chain.from_iterable(group for _, group in running.values()))
         raise
 
 
 def _submit(
-    pool: Pool, executor: Executor, lot: list[Task]
+    pool: Pool, executor: Executor, group: list[Task]
 ) -> tuple["Future[list[Outcome]]", Executor]:
     try:
-        return executor.submit(pool.run, lot), executor
+        return executor.submit(pool.run, group), executor
     except BrokenExecutor:  # its process has died since
         executor = pool.renew(executor)
-        return executor.submit(pool.run, lot), executor
+        return executor.submit(pool.run, group), executor
 
 
-def _count_death(lot: list[Task], tried: set[str]) -> list[Outcome]:
+def _count_death(group: list[Task], tried: set[str]) -> list[Outcome]:
     """Return the outcome of a task that was tried alone; none of those that were not."""
-    _remove_left(lot)
+    _remove_left(group)
     error = "the process that ran it has died twice (out of memory?)"
     dead = [
         Outcome(task.input, task.output, task.made_of, "failed", error=f"{task.input}: {error}")
-        for task in lot
+        for task in group
         if task.output in tried
     ]
-    tried.update(task.output for task in lot)
+    tried.update(task.output for task in group)
     return dead
 
 

@@ -28,34 +28,34 @@ if TYPE_CHECKING:
     from rnncli.batches.tasks import Outcome, Task
 
 Work = Callable[["Task"], "Outcome"]
-Lot = Sequence["Task"]
+Group = Sequence["Task"]
 
-# Seconds after which a lot begins no other task, and that a scheduler has to answer.
+# Seconds after which a group begins no other task, and that a scheduler has to answer.
 SECONDS, ANSWER = 3.0, 10
 # Files that this process opens, and those for each process of a batch.
 FILES, FILES_EACH = 256, 12
-# Lots that are at a cluster at once, and bytes of networks with them.
-LOTS, BYTES = 1000, 1 << 28
+# Groups that are at a cluster at once, and bytes of networks with them.
+GROUPS, BYTES = 1000, 1 << 28
 _LOST = "the connection is lost, or the cluster was restarted: run the same command again"
 # How a process of a batch runs a task.
 _work: list[Work] = []
 
 
 class Pool(NamedTuple):
-    """Executors, each with one lot at a time; one may be there many times."""
+    """Executors, each with one group at a time; one may be there many times."""
 
     executors: Sequence[Executor]
-    run: Callable[[Lot], "list[Outcome]"]  # what they call; the last tasks may be left out
-    most: int = 1  # tasks in a lot
-    death: type[Exception] = BrokenExecutor  # is raised where the process of a lot has died
+    run: Callable[[Group], "list[Outcome]"]  # what they call; the last tasks may be left out
+    most: int = 1  # tasks in a group
+    death: type[Exception] = BrokenExecutor  # is raised where the process of a group has died
     renew: Callable[[Executor], Executor] = lambda executor: executor
 
 
-def run_lot(work: Work, lot: Lot) -> "list[Outcome]":
-    """Run tasks until the time of a lot is over."""
+def run_group(work: Work, group: Group) -> "list[Outcome]":
+    """Run tasks until the time of a group is over."""
     end = time.monotonic() + SECONDS
-    outcomes = [work(lot[0])]
-    for task in lot[1:]:
+    outcomes = [work(group[0])]
+    for task in group[1:]:
         if time.monotonic() > end:
             break
         outcomes.append(work(task))
@@ -122,11 +122,11 @@ def _end_with(alive: Any) -> None:
     os._exit(1)
 
 
-def _run_in_process(lot: Lot) -> "list[Outcome]":
+def _run_in_process(group: Group) -> "list[Outcome]":
     from rnncli.engine.threads import start_no_threads
 
     start_no_threads()
-    return run_lot(_work[0], lot)
+    return run_group(_work[0], group)
 
 
 class _Call(NamedTuple):
@@ -163,11 +163,10 @@ def on_cluster(
         if not threads:
             note(f"{address}: the cluster has no workers; waiting for one")
         executor = client.get_executor(pure=False)
-        lots = min(LOTS, BYTES // len(content) + 8)
+        groups = min(GROUPS, BYTES // len(content) + 8)
+        size = _size(50, count, max(threads, 1))
         try:
-            yield Pool(
-                [_Unpickling(executor)] * lots, run, _size(50, count, max(threads, 1)), KilledWorker
-            )
+            yield Pool([_Unpickling(executor)] * groups, run, size, KilledWorker)
         except CancelledError as error:
             raise OSError(None, _LOST, address) from error
         except (ImportError, AttributeError, RuntimeError) as error:  # of another rnncli, or none
@@ -209,17 +208,17 @@ def _versions() -> dict[str, str]:
     return {"rnncli": __version__, "NumPy": np.__version__}
 
 
-def _run_on_worker(work: bytes, seen: str, versions: dict[str, str], lot: Lot) -> "list[Outcome]":
+def _run_on_worker(work: bytes, seen: str, needed: dict[str, str], group: Group) -> "list[Outcome]":
     from rnncli.engine.threads import start_no_threads
 
     for name, version in _versions().items():
-        if version != versions[name]:
-            what = f"it has {name} {version}, here it is {versions[name]}"
+        if version != needed[name]:
+            what = f"it has {name} {version}, here it is {needed[name]}"
             raise RuntimeError(f"{what}: install one version on all")
     if seen and not os.path.exists(seen):
         raise RuntimeError(f"it does not see {seen}: share a file system, or give URLs")
     start_no_threads()
-    return run_lot(_unpickle(work), lot)
+    return run_group(_unpickle(work), group)
 
 
 @lru_cache(maxsize=1)

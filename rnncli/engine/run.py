@@ -10,7 +10,7 @@ from rnncli.engine.packed import group
 from rnncli.engine.runner import Runner
 from rnncli.model.arrays import Floats, Integers, in_dtype
 from rnncli.model.layers import Layer
-from rnncli.model.network import Network, taken_by
+from rnncli.model.network import Network, describe_input
 
 
 class States(NamedTuple):
@@ -189,7 +189,7 @@ def _check_shape(x: Floats, network: Network) -> Floats:
     I = network.input_size
     given = x[:, None] if x.ndim == I == 1 else x
     if given.ndim not in (2, 3) or given.shape[-1] != I:
-        expected, (name, unit) = f"(T, {I}) or (N, T, {I})", taken_by(network.layers[0])
+        expected, (name, unit) = f"(T, {I}) or (N, T, {I})", describe_input(network.layers[0])
         what = f"expected shape {expected}, as {name} has {I} {unit}, got {given.shape}"
         raise ValueError(f"x: {what}")
     return given

@@ -116,7 +116,7 @@ class Network:
                 raise ValueError(f"layer {number}: {what}")
             taken = layer.sources or (number - 1,)
             if max(taken) >= number or layer.input_size != sum(widths[k] for k in taken):
-                name, unit = taken_by(layer)
+                name, unit = describe_input(layer)
                 what = f"expected {widths[-1]} {unit}, as layer {number - 1} gives so many values"
                 raise ValueError(f"layer {number}: {name}: {what}, got {layer.input_size}")
             widths.append(layer.output_size)
@@ -194,8 +194,8 @@ class Network:
         return network
 
 
-def taken_by(layer: Layer) -> tuple[str, str]:
-    """Name what sets the input size of a layer, and its unit."""
+def describe_input(layer: Layer) -> tuple[str, str]:
+    """Return the name of what sets the input size of a layer, and its unit."""
     if isinstance(layer, Embedding):
         return "an embedding", "feature"
     if layer.cells:
