@@ -117,7 +117,7 @@ class Option(click.Option):
 
 
 def picked(kind: Callable[..., Values], given: Mapping[str, Any]) -> Values:
-    """Take the values of one record out of all that a command was given."""
+    """Select the values of one record from the arguments of a command."""
     fields: tuple[str, ...] = kind._fields  # type: ignore[attr-defined]
     return kind(**{field: given[field] for field in fields if field in given})
 
@@ -125,7 +125,7 @@ def picked(kind: Callable[..., Values], given: Mapping[str, Any]) -> Values:
 def options(
     *sections: Section | str, without: str = "", only: str = ""
 ) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
-    """Give a command the options of sections: all of them, all but some, or only some.
+    """Add the options of sections to a command: all of them, all but some, or only some.
 
     A name is that of a section in `SECTIONS`.
     """

@@ -149,7 +149,7 @@ class Bar:
         self._progress.refresh()
 
     def clear(self) -> None:
-        """Take it off the terminal, for something else to be written or at the end."""
+        """Remove the bar from the terminal, before other output and at the end."""
         if self._progress:
             self._progress.stop()
 

@@ -180,7 +180,7 @@ def _wrong_values(
 
 
 def in_words(case: Case, wrong: Truths) -> str:
-    """Say in which sequences, steps and units the wrong values (N, T, O) are."""
+    """Describe the sequences, steps and units of the wrong values, (N, T, O)."""
     steps: Any = wrong.any(axis=2)
     sequences, units = steps.any(axis=1), np.asarray(wrong.any(axis=(0, 1)))
     if not units.any():

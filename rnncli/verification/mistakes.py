@@ -109,7 +109,7 @@ def _by_gate(operation: Callable[..., Floats], *numbers: float) -> Callable[[Flo
 
 
 def _transposed(W: Floats) -> Floats:
-    """Take the numbers of (I, H) as they lie for those of (H, I)."""
+    """Read the numbers of (I, H) in their order as those of (H, I)."""
     return np.ascontiguousarray(W.reshape(W.shape[::-1]).T)
 
 
@@ -153,7 +153,7 @@ def _reset(reset: str, cell: Any, biases: Sequence[Floats]) -> Any:
 
 
 def _activation(name: str, other: Activation, cell: Cell, _: Sequence[Floats]) -> Cell:
-    """Take another activation, also for the output if it is the same there."""
+    """Replace an activation, also for the output if it is the same there."""
     before = cell.settings.get(name, other)
     if before == other:
         return cell

@@ -30,13 +30,13 @@ class Near(near.Near):
 
 
 def exactly(values: Floats, precision: str) -> Near:
-    """Take values that every program has alike."""
+    """Return values without error: every program has them alike."""
     wide = np.asarray(values, np.float64)
     return Near(wide, np.zeros(wide.shape), precision)
 
 
-def held(values: Floats, precision: str) -> Near:
-    """Take values of which a program has as many digits as its float type."""
+def rounded(values: Floats, precision: str) -> Near:
+    """Return values that a program has rounded to its float type."""
     exact = exactly(values, precision)
     return exact.of(exact.value, exact.eps * np.abs(exact.value))
 
@@ -94,7 +94,7 @@ def _activated(layer: layers.Dense | layers.Pointwise, a: Near) -> Near:
 
 def _masking(layer: layers.Masking, x: Near) -> Near:
     masked = layer.masked(x.value.astype(PRECISIONS[x.precision].dtype))[:, None]
-    return held(np.where(masked, 0, x.value), x.precision)
+    return rounded(np.where(masked, 0, x.value), x.precision)
 
 
 def _normalization(layer: layers.Normalization, x: Near) -> Near:

@@ -60,7 +60,7 @@ def _write_causes(out: TextIO, document: dict[str, Any], worded: Callable[[str],
 
 
 def _agreed(others: Sequence[Result]) -> str:
-    """Say with what else our own run agrees, if with all."""
+    """Describe the other computations that agree with our own run, if all do."""
     compared = [each for each in others if each["verdict"] != "not compared"]
     libraries = [each for each in compared if "version" in each]
     if not compared or any(each["verdict"] != "equal" for each in compared):
@@ -71,7 +71,7 @@ def _agreed(others: Sequence[Result]) -> str:
 
 
 def _sentence(document: dict[str, Any], expected: bool, wrong: Sequence[Result]) -> str:
-    """Say what was compared, and how much of it differs."""
+    """Describe the values that were compared, and how many of them differ."""
     results = document["results"]
     compared = [each for each in results if each["verdict"] != "not compared"]
     within = "up to rounding" if document["rule"] == "step error" else "within the tolerance"

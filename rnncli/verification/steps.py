@@ -25,7 +25,7 @@ from rnncli.model.cells import LSTM, Cell
 from rnncli.model.layers import Layer, Masks, Recurrent
 from rnncli.model.network import Network
 from rnncli.verification.case import Case
-from rnncli.verification.near import Near, exactly, held, layer_rows
+from rnncli.verification.near import Near, exactly, layer_rows, rounded
 
 # Values that are judged at once: their arrays in float64 stay in the cache.
 PIECE = 2**17
@@ -80,7 +80,7 @@ def cell_outputs(layer: Layer, output: Floats) -> list[Floats]:
 def right_steps(
     case: Case, layers: Sequence[Floats], *, guessed: bool = False
 ) -> Iterator[tuple[Floats, Floats]]:
-    """Take each step of a result in float64: what is right, and its bound, (N, T, O) a layer.
+    """Compute each step of a result in float64: the right values and bounds, (N, T, O) a layer.
 
     `guessed` says that the layers below the top one are ours: those of the result may be as far off
     as rounding allows.
@@ -114,7 +114,7 @@ def right_steps(
                 inputs = x[:, turn], off[:, turn], before
                 _take_steps(cell, precision, start[1:], active, inputs, out)
                 # Of two directions a masked row is 0, as in Keras.
-                same = held(before[passed] * (len(layer.cells) == 1), precision)
+                same = rounded(before[passed] * (len(layer.cells) == 1), precision)
                 out[0][passed], out[1][passed] = same.value, same.off
         offs.append(bound if guessed else np.zeros(bound.shape))
         # Where a c grows without end, nothing is known; numbers under the smallest normal one may
@@ -135,7 +135,7 @@ def _take_steps(
     inputs: Sequence[Floats],
     out: Sequence[Floats],
 ) -> None:
-    """Take all steps of a cell, (N, T), from x, how far it is off, and the h before it.
+    """Compute all steps of a cell, (N, T), from x, its error and the h before it.
 
     Value and bound are written.
 
@@ -145,7 +145,7 @@ def _take_steps(
     a wrong weight errs as steadily as that.
     """
     N, T = active.shape
-    states: list[near.Near] = [held(array, precision) for array in start]
+    states: list[near.Near] = [rounded(array, precision) for array in start]
     for some in _pieces(T, N * cell.state_sizes[0]):
         steps = active[:, some].T  # the steps of a piece stand time first, as rows (t, n)
         x, off, before = (array[:, some].swapaxes(0, 1).reshape(steps.size, -1) for array in inputs)

@@ -161,7 +161,7 @@ def _draw_figure(title: str, panels: list[Panel], strips: Strips) -> "Figure":
 
 
 def _draw_time(axes: "Axes", limits: tuple[float, float], ticks: int, *, empty: bool) -> None:
-    """Give axes the ends of the time axis, and its ticks."""
+    """Set the ends and the ticks of the time axis."""
     from matplotlib.ticker import MaxNLocator, StrMethodFormatter
 
     axes.set_xlim(*limits)

@@ -96,7 +96,7 @@ class Frame:
         return self
 
     def rows(self, rows: Rows) -> None:
-        """Take rows."""
+        """Collect rows."""
         self._blocks.append(rows)
 
     def end(self, error: ValueError | None) -> None:

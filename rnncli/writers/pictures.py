@@ -60,7 +60,7 @@ class Picture:
             self.print((f"\n{title}", "bold"), wrap=True)
 
     def fit(self, names: Sequence[str], room: int) -> tuple[list[str], int]:
-        """Give names one width, at most `room`: longer ones get a mark for their middle."""
+        """Pad names to one width, at most `room`; a mark replaces the middle of longer ones."""
         from rich.cells import cell_len, set_cell_size
 
         names = [*map(printable, names)]

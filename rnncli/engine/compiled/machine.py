@@ -24,7 +24,7 @@ class Machine(NamedTuple):
 
 @cache
 def lacks() -> str:
-    """Say why nothing can be compiled here; nothing if it can."""
+    """Return the reason why nothing can be compiled here; empty if it can."""
     try:
         # Addresses that do not say what they lead to came with LLVM 15.
         compile_function(Function("nothing", 4, [], ["there"]), this_machine())(0)

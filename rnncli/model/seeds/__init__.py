@@ -116,7 +116,7 @@ def seeded(
 def _settings_of_cells(
     cell: str, settings: dict[str, Any], counts: list[int]
 ) -> list[dict[str, Any]]:
-    """Give each cell its settings; `counts` are those of cells by layer."""
+    """Distribute settings over the cells; `counts` are the cells of each layer."""
     for name in settings:
         if name not in CELLS[cell].setting_names:
             raise ValueError(f"{name}: {CELLS[cell].__name__} has none")

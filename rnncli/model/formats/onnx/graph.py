@@ -310,7 +310,7 @@ def _ancestors(graph: Graph, names: Sequence[str]) -> set[str]:
 
 
 def _without_nodes(model: Model, parts: list[Part]) -> list[Part]:
-    """Say what a graph has in place of recurrent nodes: a loop, or each step by itself."""
+    """Describe a graph without recurrent nodes: it has a loop, or each step by itself."""
     nodes = model.graph.nodes
     loop = next((node for node in nodes if node.op in ("Loop", "Scan")), None)
     if loop:
