@@ -2,13 +2,13 @@
 
 import os
 import shlex
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
 from datetime import datetime
 from typing import Any
 
 from rnncli.engine.state import load_state
-from rnncli.model.errors import InputError, sentence
+from rnncli.model.errors import InputError, word
 from rnncli.model.formats import fill_layers, find_parts, make_layers, make_network
 from rnncli.model.formats.found import Found, Part, assumptions
 from rnncli.storage import local_copy
@@ -22,7 +22,6 @@ def inspect(
     path: str | os.PathLike[str],
     *,
     layer: str | None = None,
-    worded: Callable[[str], str] = str,
 ) -> dict[str, Any]:
     """Describe a model file or a state file, as ``rnn inspect --json`` does.
 
@@ -32,8 +31,6 @@ def inspect(
         A file that `load` reads, or one that ``rnn run --state`` wrote.
     layer : str, optional
         Describe this layer or module of a model alone.
-    worded : callable, optional
-        Shows a text in which parameters stand between backticks.
 
     Returns
     -------
@@ -59,7 +56,7 @@ def inspect(
         if layer is None:
             with suppress(InputError, OSError):
                 return _describe_state(file, copy)
-        return _describe_model(file, copy, layer, worded)
+        return _describe_model(file, copy, layer)
 
 
 def _describe_state(file: str, copy: str) -> dict[str, Any]:
@@ -86,9 +83,7 @@ def _describe_state(file: str, copy: str) -> dict[str, Any]:
     )
 
 
-def _describe_model(
-    file: str, path: str, layer: str | None, worded: Callable[[str], str]
-) -> dict[str, Any]:
+def _describe_model(file: str, path: str, layer: str | None) -> dict[str, Any]:
     found, sha256 = find_parts(path, layer)
     document: dict[str, Any] = {
         "file": file,
@@ -106,23 +101,22 @@ def _describe_model(
         runs = [_describe_run(path, found, layer, file)]
         notes += assumptions(fill_layers(path, found.layers(path)))
     except InputError as error:
-        why = sentence(error.place, error.what, worded(error.hint))
-        document["why"] = why.removeprefix(f"{path}: ")
+        document["why"] = str(error).removeprefix(f"{path}: ")
         runs, recurrent = [], [part.name for part in found.parts if part.recurrent and part.name]
         for name in recurrent[:_TRIED]:
             with suppress(InputError):
                 runs.append(_describe_run(path, found.pick(path, name), name, file))
-    parts = [_describe_part(path, part, worded) for part in (*found.parts, *found.aside)]
-    return known(document | {"runs": runs, "notes": [*map(worded, notes)], "parts": parts})
+    parts = [_describe_part(path, part) for part in (*found.parts, *found.aside)]
+    return known(document | {"runs": runs, "notes": [*map(word, notes)], "parts": parts})
 
 
-def _describe_part(path: str, part: Part, worded: Callable[[str], str]) -> dict[str, Any]:
+def _describe_part(path: str, part: Part) -> dict[str, Any]:
     why, hint, layers = part.why, part.hint, []
     try:
         layers = [*map(describe_layer, make_layers(path, fill_layers(path, part.layers)))]
     except InputError as error:
         why, hint = f"{error.place.removeprefix(f'{path}: ')}: {error.what}", error.hint
-    reason = {"why": why, "hint": worded(hint), "needed": part.needed or why != part.why}
+    reason = {"why": why, "hint": word(hint), "needed": part.needed or why != part.why}
     return {
         "name": part.name,
         "kind": part.kind,

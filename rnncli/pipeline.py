@@ -29,7 +29,7 @@ from rnncli.engine.state import (
 from rnncli.engine.stream import Carried, final_y, forward
 from rnncli.model.activations import NEAR_END, saturated
 from rnncli.model.arrays import Floats, Integers, in_dtype
-from rnncli.model.errors import InputError, OptionError, choice, sentence, shown, verbatim
+from rnncli.model.errors import InputError, OptionError, choice, shown, verbatim, word
 from rnncli.model.layers import Normalization, Recurrent
 from rnncli.model.network import Network, describe_input
 from rnncli.options import (
@@ -115,10 +115,6 @@ class Console:
             if frame.f_globals["__name__"].partition(".")[0] == "rnncli":
                 level = depth + 1
         warnings.warn(text, stacklevel=level)
-
-    def worded(self, text: str) -> str:
-        """Return a text with each parameter between backticks as its user writes it."""
-        return text
 
     def working(self, text: str) -> AbstractContextManager[None]:  # noqa: ARG002
         """Show a text while a block of code runs."""
@@ -213,7 +209,6 @@ def deliver(
     carried: Carried,
     writer: Writer,
     all_layers: bool,
-    worded: Callable[[str], str],
     watchers: Sequence[Watcher],
 ) -> Rows | None:
     """Run an input through a network to a writer; return the last rows.
@@ -237,7 +232,7 @@ def deliver(
             for watcher in watchers:
                 watcher.end()
     if error:
-        writer.end(_name_parameters(error, worded))
+        writer.end(error)
         raise error
     writer.end(None)
     return latest
@@ -255,13 +250,6 @@ def _read_next(blocks: Iterator[Rows]) -> tuple[Rows | None, ValueError | None]:
         return next(blocks, None), None
     except ValueError as error:
         return None, error
-
-
-def _name_parameters(error: ValueError, worded: Callable[[str], str]) -> ValueError:
-    """Return an error as results show it."""
-    if isinstance(error, InputError):
-        return ValueError(sentence(error.place, error.what, worded(error.hint)))
-    return error
 
 
 def score(
@@ -453,7 +441,7 @@ def process(
         states.leave(opened, carried)
     if form == "table" and not (options.format or frame) and redirected(options.output):
         text = "the result is a table; `output` FILE.csv or `format` csv writes CSV"
-        console.note(console.worded(text))
+        console.note(word(text))
     _note_saturated(opened, None if options.follow else latest, console)
     return Finished(opened, int(carried.t.sum() - before))
 
@@ -469,7 +457,7 @@ def _note_saturated(opened: Opened, latest: Rows | None, console: Console) -> No
         text = f"nearly all of the last states are within {NEAR_END} of {low:g} or {high:g}"
         if not opened.model.keys() & {"center", "scale"} and network.indices is None:
             text += "; is the input large? `center` and `scale` (auto, or numbers) bring it near 0"
-        console.note(console.worded(text))
+        console.note(word(text))
 
 
 def _write(
@@ -487,10 +475,10 @@ def _write(
     runner = Runner(network, options.precision, options.unroll, all_states=options.states)
     result = _describe_result(options, opened, carried, runner)
     check_names(form, result, grouped=bool(options.group_by))
-    delimiter, worded = "\t" if form == "tsv" else ",", console.worded
+    delimiter = "\t" if form == "tsv" else ","
     output = options.output and verbatim(options.output)
-    place = worded(f"`output` {output}" if output else f"`format` {form}")
-    style = Style(options.digits, options.header, delimiter, options.follow, worded, place)
+    place = word(f"`output` {output}" if output else f"`format` {form}")
+    style = Style(options.digits, options.header, delimiter, options.follow, place)
     make = frame.writer if frame else WRITERS[form]
     watchers = list[Watcher]()
     with ExitStack() as stack:
@@ -519,7 +507,7 @@ def _write(
             selection = Selection(options.head, options.tail)
             writer = Selected(selection.of(begun), selection, carried.resumed.t)
         watchers += stack.enter_context(console.progress(source, runner, options.output))
-        return deliver(source, runner, carried, writer, options.all_layers, worded, watchers)
+        return deliver(source, runner, carried, writer, options.all_layers, watchers)
 
 
 def _describe_result(options: Options, opened: Opened, carried: Carried, runner: Runner) -> Result:
@@ -574,7 +562,7 @@ def _note_columns(columns: Sequence[str | int], console: Console) -> None:
     """Note which columns are read: a network that is drawn takes all, a time too."""
     if len(columns) > 1 and any(isinstance(column, str) for column in columns):
         text = f"the features are the columns {verbatim(listed(columns))}: "
-        console.note(console.worded(f"{text}`columns` chooses others"))
+        console.note(word(f"{text}`columns` chooses others"))
 
 
 def open_both(
@@ -597,7 +585,7 @@ def open_both(
         block_steps=1 if options.follow else BLOCK_STEPS,
         indices=built[0].indices if built else None,
     )
-    source = opens(layout, keys, console.worded)
+    source = opens(layout, keys)
     network, origin, biases = built or build(len(source.columns))
     if not network.state_size:
         raise InputError(str(weights), "has no recurrent layer")
@@ -609,13 +597,13 @@ def open_both(
         )
         if options.missing == "zero":  # a cell that is missing is no value
             first = first._replace(missing="hold")
-        opens_again = partial(opens, first, Keys(), console.worded)
+        opens_again = partial(opens, first, Keys())
         found = _find_scales(opens_again, options, auto, source.columns, dtype, console)
         options = options._replace(**found)  # type: ignore[arg-type]
     network, numbers = _scale(network, options, source.columns)
     if source.note:
         console.note(source.note)
-    start = _read_start(network, options, dtype, console)
+    start = _read_start(network, options, dtype)
     columns = {"columns": list(source.chosen)} if source.chosen else {}
     model = describe(network, origin, __version__) | columns | numbers
     return Opened(source, network, start, model | {"precision": options.precision}, biases)
@@ -679,7 +667,7 @@ def _find_scales(
         moments = moments_of(blocks, len(columns))
     found = dict(zip(("center", "scale"), center_and_scale(moments, columns), strict=True))
     texts = (f"`{name}` {_list_numbers(found[name])}" for name in names)
-    console.note(console.worded(f"found {' '.join(texts)}"))
+    console.note(word(f"found {' '.join(texts)}"))
     ends = zip(columns, moments.lowest, moments.highest, found["scale"], strict=True)
     for column, low, high, scale in ends:
         if low == high and "scale" in names:
@@ -689,7 +677,7 @@ def _find_scales(
         if low < high and apart > _COARSE * scale:
             what = f"{dtype} tells values {_short(apart)} apart, their deviation is {_short(scale)}"
             text = f"column {verbatim(repr(column))}: {what} (`precision` float64 tells more)"
-            console.note(console.worded(text))
+            console.note(word(text))
     return {name: found[name] for name in names}
 
 
@@ -702,9 +690,7 @@ def _short(number: float) -> str:
     return repr(float(number)).removesuffix(".0")
 
 
-def _open_input(
-    options: Options, layout: Layout, keys: Keys, worded: Callable[[str], str]
-) -> Input:
+def _open_input(options: Options, layout: Layout, keys: Keys) -> Input:
     """Open the input: inline, files, or what is piped in."""
     # To glibc, blocks up to the size of one that was freed are worth keeping. Otherwise the
     # system takes many pages back between two blocks of rows, to clear and return them.
@@ -730,7 +716,7 @@ def _open_input(
             "`columns`, `group_by`, `delimiter`, `decimal`, `encoding`, `first_row`, "
             "`null_values`, `missing`, `passthrough` and `follow` are for files, not for `seq`"
         )
-    return read_inline(options.seq, layout.dtype, worded("`seq`"), layout.indices)
+    return read_inline(options.seq, layout.dtype, word("`seq`"), layout.indices)
 
 
 def check_input_size(network: Network, input_size: int, hint: str = "") -> None:
@@ -744,9 +730,7 @@ def check_input_size(network: Network, input_size: int, hint: str = "") -> None:
         raise InputError("", f"expected I = {I}, as {what}, got I = {input_size}", hint)
 
 
-def _read_start(
-    network: Network, options: Options, dtype: np.dtype[np.floating], console: Console
-) -> Floats:
+def _read_start(network: Network, options: Options, dtype: np.dtype[np.floating]) -> Floats:
     """Read the state before the first step, of all cells: zeros by default."""
     start = np.zeros(network.state_size, dtype)
     if not isinstance(options.h0, str | None):
@@ -765,7 +749,7 @@ def _read_start(
             cells = (cell for layer in network.layers for cell in layer.cells)
             sizes = (str(cell.hidden_size) for cell in cells if "c" in cell.state_names)
             each = f"unit of c (H = {', '.join(sizes)})"
-        size, shown = place.stop - place.start, console.worded(f"`{option}`")
+        size, shown = place.stop - place.start, word(f"`{option}`")
         start[place] = read_state(text, dtype, size, shown, each)
     return start
 
@@ -809,9 +793,7 @@ class StateFiles:
                 lock = replacing(written, lambda: note(waiting))
                 self._write = self._stack.enter_context(lock)
             except OSError as error:
-                way_out = self._console.worded(
-                    "give `state_in` and `state_out`, which need no lock"
-                )
+                way_out = word("give `state_in` and `state_out`, which need no lock")
                 raise OSError(error.errno, f"{error.strerror}: {way_out}", written) from error
         if read and exists(read):
             with local_copy(read) as copy:
@@ -845,9 +827,7 @@ class StateFiles:
                 options = options._replace(**{name: getattr(self._before, name)})
                 found.append(f"`{name}` {_list_numbers(getattr(self._before, name))}")
         if found:
-            self._console.note(
-                self._console.worded(f"{self._read}: goes on with {' '.join(found)}")
-            )
+            self._console.note(word(f"{self._read}: goes on with {' '.join(found)}"))
         return options
 
     def resume(self, opened: Opened) -> Carried:

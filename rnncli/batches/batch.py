@@ -40,6 +40,7 @@ from rnncli.model.errors import (
     on_a_line,
     printable,
     verbatim,
+    word,
 )
 from rnncli.model.formats import load
 from rnncli.model.network import Network
@@ -94,7 +95,7 @@ class Work:
             rows = process(options, self.build, console, **given).steps  # type: ignore[arg-type]
         except CountedError:
             if not exists(task.output):
-                way_out = console.worded("(`force` runs it again, from that state)")
+                way_out = word("(`force` runs it again, from that state)")
                 what = f"{options.state} has counted it, and {task.output} is gone"
                 error = f"{task.input}: {what} {way_out}"
         except Exception as reason:  # a fault of this program's own must not end the others

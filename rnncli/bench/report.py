@@ -1,7 +1,7 @@
 """The machine, and a table of timings for each case."""
 
 import platform
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from importlib import metadata
 from math import floor, log10
@@ -13,7 +13,7 @@ import numpy as np
 from rnncli import __version__
 from rnncli.bench.race import Racer
 from rnncli.engine.threads import usable_processors
-from rnncli.model.errors import printable
+from rnncli.model.errors import printable, word
 from rnncli.verification.peers import PEERS, version
 from rnncli.writers.grid import Column, draw
 
@@ -47,7 +47,6 @@ def write_table(
     title: str,
     T: int,
     timings: Sequence[Racer],
-    worded: Callable[[str], str] = str,
 ) -> None:
     """Draw a row for each candidate that was timed on a case of T steps, then write the notes."""
     timed = [timing for timing in timings if not timing.note]
@@ -66,10 +65,10 @@ def write_table(
     errors = ["" if each.step_error is None else f"{each.step_error:.2g}" for each in timed]
     columns.append(Column("step error", errors))
     for steps in sorted({each.steps or T for each in timed} - {T}):
-        names = (worded(each.label) for each in timed if each.steps == steps)
+        names = (word(each.label) for each in timed if each.steps == steps)
         notes.append(f"The first {steps:,} steps: {', '.join(names)}.")
-    notes += [f"{worded(each.label)}: {each.note}" for each in timings if each.note]
-    labels = Column("", [worded(each.label) for each in timed])
+    notes += [f"{word(each.label)}: {each.note}" for each in timings if each.note]
+    labels = Column("", [word(each.label) for each in timed])
     out.write("\n")
     draw(out, title, [labels], columns)
     if notes:

@@ -11,13 +11,13 @@ import click
 from rnncli.batches.batch import Batch, Notes, Work
 from rnncli.batches.tasks import Outcome, expand, read_done
 from rnncli.cli.command import Command
-from rnncli.cli.errors import RUN_FAILED, Failure, as_usage, failure, with_options
+from rnncli.cli.errors import RUN_FAILED, Failure, failure, with_options
 from rnncli.cli.networks import build_network, check_network, digest_of
 from rnncli.cli.options import BatchOptions, NetworkOptions, options, picked
 from rnncli.cli.outputs import note, quiet
 from rnncli.cli.progress import Bar
 from rnncli.cli.values import FileName
-from rnncli.model.errors import OptionError, printable
+from rnncli.model.errors import WORDING, OptionError, printable
 from rnncli.options import Options
 from rnncli.pipeline import Sourced
 from rnncli.readers import STDIN
@@ -117,13 +117,12 @@ def _build(network: NetworkOptions, precision: str, input_size: int) -> Sourced:
 class _Notes(Notes):
     """Names parameters as options."""
 
-    def worded(self, text: str) -> str:
-        return with_options(text)
+    def __init__(self) -> None:
+        super().__init__()
+        WORDING.set(with_options)
 
     def describe(self, error: Exception) -> str:
-        if isinstance(error, OptionError):
-            return as_usage(error).format_message()
-        return failure(error).message
+        return str(error) if isinstance(error, OptionError) else failure(error).message
 
 
 def _run(whole: Batch, own: BatchOptions) -> None:

@@ -14,11 +14,12 @@ from rnncli.bench.cases import SIZES
 from rnncli.bench.race import find_candidates, race
 from rnncli.bench.report import write_machine, write_table
 from rnncli.cli.command import Command
-from rnncli.cli.errors import RUN_FAILED, with_options
+from rnncli.cli.errors import RUN_FAILED
 from rnncli.cli.inputs import read_case
 from rnncli.cli.networks import check_network
 from rnncli.cli.options import NetworkOptions, Opt, Section, options, picked
 from rnncli.cli.values import Choice, FileName
+from rnncli.model.errors import word
 from rnncli.options import Options, whole
 from rnncli.verification.case import Case
 from rnncli.verification.peers import PEERS
@@ -101,11 +102,11 @@ def bench(precision: str, peers: tuple[str, ...], repeats: int, **given: Any) ->
         raise click.UsageError(f"{name}: give an input and a network to time")
     failed = False
     with destination(None) as out:
-        write_machine(out, {with_options(who): what for who, what in absent.items()})
+        write_machine(out, {word(who): what for who, what in absent.items()})
         for number, (title, T, case_of) in enumerate(cases, start=1):
             with _lines(f"case {number} of {len(cases)}") as show:
                 racers = race(case_of, names, repeats, show)
-            write_table(out, title, T, racers, with_options)
+            write_table(out, title, T, racers)
             failed = failed or any(racer.failed for racer in racers)
     if failed:
         raise Exit(RUN_FAILED)
@@ -127,6 +128,6 @@ def _lines(prefix: str) -> Iterator[Callable[[str], None]]:
         sys.stderr.flush()
 
     try:
-        yield lambda line: show(f"{prefix}, {with_options(line)}")
+        yield lambda line: show(f"{prefix}, {word(line)}")
     finally:
         show("")

@@ -12,6 +12,7 @@ import click
 from click.exceptions import Exit, NoArgsIsHelpError, NoSuchOption
 
 from rnncli.model.errors import (
+    WORDING,
     InputError,
     NotFiniteError,
     OptionError,
@@ -58,6 +59,7 @@ class Failure(click.ClickException):
 @contextmanager
 def errors_shown(ctx: click.Context | None = None) -> Iterator[None]:
     """Turn whatever ends a command into its exit code and message."""
+    token = WORDING.set(with_options)
     try:
         try:
             yield
@@ -78,6 +80,8 @@ def errors_shown(ctx: click.Context | None = None) -> Iterator[None]:
         raise failure(error) from error
     except EXPECTED as error:
         raise failure(error, ctx) from error
+    finally:
+        WORDING.reset(token)
 
 
 def failure(error: Exception, group: click.Context | None = None) -> Failure:
@@ -86,20 +90,16 @@ def failure(error: Exception, group: click.Context | None = None) -> Failure:
         what = str(error.strerror or error)
         return Failure(sentence(error.filename or "", what, ""), RUN_FAILED)
     if isinstance(error, click.UsageError | OptionError):
-        return Failure(_usage_message(as_usage(error), group), BAD_INPUT)
+        return Failure(_usage_message(error, group), BAD_INPUT)
     if isinstance(error, InputError):
-        return Failure(_shown(error), BAD_INPUT)
+        near = "" if error.hint else _near_file(error.__cause__)
+        return Failure(sentence("", str(error), near), BAD_INPUT)
     if isinstance(error, MemoryError):
         return Failure("not enough memory", RUN_FAILED)
     if isinstance(error, ImportError):  # its cause is the shorter reason
         return Failure(str(error.__cause__ or error), RUN_FAILED)
     failed = isinstance(error, NotFiniteError)
     return Failure(str(error), RUN_FAILED if failed else BAD_INPUT)
-
-
-def as_usage(error: click.UsageError | OptionError) -> click.UsageError:
-    """Return the error of a command line."""
-    return click.UsageError(with_options(str(error))) if isinstance(error, OptionError) else error
 
 
 def with_options(text: str) -> str:
@@ -109,11 +109,6 @@ def with_options(text: str) -> str:
 
 def _option(parameter: str) -> str:
     return _OPTIONS.get(parameter, f"--{parameter.replace('_', '-')}")
-
-
-def _shown(error: InputError) -> str:
-    hint = with_options(error.hint) or _near_file(error.__cause__)
-    return sentence(error.place, error.what, hint)
 
 
 def _near_file(error: BaseException | None) -> str:
@@ -135,8 +130,10 @@ def _numbers(name: str) -> list[str]:
     return re.findall("[0-9]+", name)
 
 
-def _usage_message(error: click.UsageError, group: click.Context | None) -> str:
+def _usage_message(error: click.UsageError | OptionError, group: click.Context | None) -> str:
     """Describe a usage error, and the help that applies."""
+    if isinstance(error, OptionError):
+        error = click.UsageError(str(error))
     command = "rnn"
     if error.ctx:
         command = error.ctx.command_path

@@ -10,7 +10,6 @@ from typing import Any, NamedTuple
 import click
 
 from rnncli.cli.command import Command
-from rnncli.cli.errors import with_options
 from rnncli.cli.networks import build_network, check_network
 from rnncli.cli.options import NetworkOptions, Opt, Section, options, picked
 from rnncli.cli.outputs import note
@@ -144,7 +143,7 @@ def explain(output: str | None, json: bool, digits: int | None, **given: Any) ->
         else:
             named = all(isinstance(column, str) for column in source.chosen)
             names = source.columns if named and source.chosen else ()
-            Report(out, names, digits, unit, with_options).write(opened.model, found)
+            Report(out, names, digits, unit).write(opened.model, found)
     last = carried.t[carried.t > carried.starts()[0]].max()
     if one and steps.last is not None and last < steps.last:
         note(f"there is no step {steps.last}: the last one is {last}")

@@ -28,7 +28,7 @@ import click
 from click.exceptions import Exit
 
 from rnncli.cli.command import Command
-from rnncli.cli.errors import RUN_FAILED, with_options
+from rnncli.cli.errors import RUN_FAILED
 from rnncli.cli.options import options
 from rnncli.cli.values import FileName
 from rnncli.inspection import inspect as describe
@@ -56,7 +56,7 @@ def inspect(file: str, layer: str | None, json: bool) -> None:
     and kind, the shapes of its tensors, and the layers that it is here, or the
     reason why it is passed over. Exit code 1: nothing in the model can be run.
     """
-    document = describe(file, layer=layer, worded=with_options)
+    document = describe(file, layer=layer)
     with destination(None) as out:
         if json:
             write_document(out, document)

@@ -8,12 +8,11 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from rnncli.cli.errors import with_options
 from rnncli.cli.options import NetworkOptions
 from rnncli.cli.outputs import note
 from rnncli.engine.precision import PRECISIONS
 from rnncli.model.cells import CELLS
-from rnncli.model.errors import InputError
+from rnncli.model.errors import InputError, word
 from rnncli.model.layers import DIRECTIONS, merged_size, per_cell
 from rnncli.model.network import Network
 from rnncli.model.seeds import seeded
@@ -149,7 +148,7 @@ def _digest(loaded: "Loaded") -> str:
 def _loaded(options: NetworkOptions) -> Sourced:
     loaded = read_weights(options)
     for sentence in loaded.assumptions:
-        note(f"{options.weights}: {with_options(sentence)}")
+        note(f"{options.weights}: {word(sentence)}")
     source = {**_given(options, "weights", "layer"), "sha256": loaded.sha256}
     if loaded.beside:
         source["beside"] = loaded.beside

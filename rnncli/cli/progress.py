@@ -9,7 +9,6 @@ from threading import current_thread, main_thread
 from typing import TYPE_CHECKING
 
 from rnncli.cli.command import NARROW
-from rnncli.cli.errors import with_options
 from rnncli.cli.outputs import note
 from rnncli.cli.signals import SIGNALS
 from rnncli.engine.rows import Rows
@@ -49,7 +48,6 @@ class Terminal(Console):
     """The console of a command: notes on standard error, and how far a run has come."""
 
     signals = SIGNALS
-    worded = staticmethod(with_options)
 
     def note(self, text: str) -> None:
         """Write a note."""

@@ -8,14 +8,14 @@ import numpy as np
 from click.exceptions import Exit
 
 from rnncli.cli.command import Command
-from rnncli.cli.errors import RUN_FAILED, with_options
+from rnncli.cli.errors import RUN_FAILED
 from rnncli.cli.inputs import ReadCase, read_case
 from rnncli.cli.networks import check_network
 from rnncli.cli.options import NetworkOptions, Opt, Section, options, picked
 from rnncli.cli.progress import working
 from rnncli.cli.values import Choice, FileName, number
 from rnncli.model.arrays import Floats
-from rnncli.model.errors import InputError
+from rnncli.model.errors import InputError, OptionError, word
 from rnncli.model.network import Network
 from rnncli.options import Options
 from rnncli.readers import STDIN
@@ -114,16 +114,15 @@ def verify(precision: str, unroll: str, json: bool, **given: Any) -> None:
     else:
         starting = {"h0": reading.h0, "c0": reading.c0}
         for name in [n for n, value in (own._asdict() | starting).items() if value]:
-            option = with_options(f"`{name}`")
-            raise click.UsageError(f"{option}: give an input and a network to compare")
+            raise OptionError(f"`{name}`: give an input and a network to compare")
         document = judge_notebook(unroll)
     for each in document["results"][own.expected is not None :] + document.get("explanations", []):
-        each["name"] = with_options(each["name"])
+        each["name"] = word(each["name"])
     with destination(None) as out:
         if json:
             write_json(out, document)
         else:
-            write_table(out, document, with_options)
+            write_table(out, document)
     if all(result["verdict"] == "not compared" for result in document["results"]):
         raise ValueError("nothing was compared")
     if not document["equal"]:

@@ -1,7 +1,7 @@
 """Explained steps for people: the equations, and the numbers in them below each unit."""
 
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from textwrap import wrap
 from typing import Any, NamedTuple, TextIO
 
@@ -13,7 +13,7 @@ from rnncli.explanation.steps import ExplainedCell, ExplainedLayer, Step
 from rnncli.explanation.units import Unit
 from rnncli.model.activations import NEAR_END
 from rnncli.model.arrays import Floats
-from rnncli.model.errors import printable
+from rnncli.model.errors import printable, word
 from rnncli.writers.digits import texts
 from rnncli.writers.grid import GAP, console_on, lines_beside
 from rnncli.writers.model import model_line
@@ -43,7 +43,7 @@ RULE, BLANK = Line("rule"), Line("")
 
 
 class Report:
-    """Steps one below the other; `worded` shows parameters in backticks as the user knows them."""
+    """Steps one below the other."""
 
     def __init__(
         self,
@@ -51,10 +51,9 @@ class Report:
         names: Sequence[str] = (),
         digits: int | None = None,
         unit: Unit | None = None,
-        worded: Callable[[str], str] = str,
     ) -> None:
         self.names, self.digits, self.unit = names, digits, unit
-        self.worded, self.console, self.terminal = worded, console_on(out), out.isatty()
+        self.console, self.terminal = console_on(out), out.isatty()
         self.marked = self.cut = False
 
     def write(self, model: Mapping[str, Any], steps: Iterable[Step]) -> None:
@@ -74,7 +73,7 @@ class Report:
         if any(notes.values()):
             self._print()
         for note in filter(notes.get, notes):
-            self._wrap(self.worded(note), NOTE)
+            self._wrap(word(note), NOTE)
 
     def _step(self, step: Step) -> None:
         self._print()

@@ -1,11 +1,15 @@
 """Errors of bad input, and how messages name things."""
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
+from contextvars import ContextVar
 from itertools import islice
 from typing import TypeVar
 
 T = TypeVar("T")
+
+# Shows a text in which parameters stand between backticks; the command line shows its options.
+WORDING: ContextVar[Callable[[str], str]] = ContextVar("wording", default=str)
 
 # Names that a message lists.
 _LISTED = 8
@@ -59,8 +63,8 @@ class InputError(ValueError):
     Notes
     -----
     A hint names parameters between backticks, as in "`missing` hold passes
-    it"; the command line shows them as its options. Text of a user goes into
-    a hint by `verbatim`. The place and the mistake are shown as they are.
+    it", which `word` shows. Text of a user goes into a hint by `verbatim`. The
+    place and the mistake are shown as they are.
     """
 
     def __init__(self, place: str, what: str, hint: str = "") -> None:
@@ -68,11 +72,14 @@ class InputError(ValueError):
         self.place, self.what, self.hint = place, what, hint
 
     def __str__(self) -> str:
-        return sentence(self.place, self.what, self.hint)
+        return sentence(self.place, self.what, word(self.hint))
 
 
 class OptionError(ValueError):
     """Options that do not go together; the message names parameters between backticks."""
+
+    def __str__(self) -> str:
+        return word(super().__str__())
 
 
 class NotFiniteError(ValueError):
@@ -91,6 +98,11 @@ def check_installed(package: str, place: str = "") -> None:
         if error.name != package:
             raise
         raise ImportError(sentence(place, _NEEDED[package], "")) from None
+
+
+def word(text: str) -> str:
+    """Show each parameter that a text names between backticks as its user writes it."""
+    return WORDING.get()(text)
 
 
 def sentence(place: str, what: str, hint: str) -> str:

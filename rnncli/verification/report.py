@@ -2,11 +2,12 @@
 
 import json
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from itertools import groupby
 from math import isfinite
 from typing import Any, TextIO
 
+from rnncli.model.errors import word
 from rnncli.verification.comparison import LOOP, Result
 from rnncli.writers.grid import Column, draw, write_text
 from rnncli.writers.model import model_line
@@ -14,11 +15,8 @@ from rnncli.writers.model import model_line
 STYLES = {"equal": "bold green", "different": "bold red", "not compared": "bold yellow"}
 
 
-def write_table(out: TextIO, document: dict[str, Any], worded: Callable[[str], str]) -> None:
-    """Write the verdict, the cause and the worst values, then a row for each result.
-
-    `worded` shows parameters between backticks as the user knows them.
-    """
+def write_table(out: TextIO, document: dict[str, Any]) -> None:
+    """Write the verdict, the cause and the worst values, then a row for each result."""
     results, verdict = document["results"], document["verdict"]
     expected = results[0]["name"] != LOOP  # what another program computed stands first
     wrong = [each for each in results if each["verdict"] == "different"]
@@ -28,7 +26,7 @@ def write_table(out: TextIO, document: dict[str, Any], worded: Callable[[str], s
         write_text(out, f"{results[0]['note']}.")
     if wrong and wrong[0].get("own"):
         write_text(out, "rnn's own run is wrong; so nothing equals it.", "bold")
-    _write_causes(out, document, worded)
+    _write_causes(out, document)
     if wrong and wrong[0]["worst"]:
         out.write("\n")
         _draw_worst(out, wrong[0], document["rule"], in_file=expected and wrong[0] is results[0])
@@ -38,7 +36,7 @@ def write_table(out: TextIO, document: dict[str, Any], worded: Callable[[str], s
         write_text(out, agreed)
         noted = [each for each in noted if "version" in each]
     else:
-        _draw_results(out, document, worded)
+        _draw_results(out, document)
     for note, alike in groupby(noted, lambda each: each["note"]):
         write_text(out, f"{', '.join(map(_name, alike))}: {note}")
     for each in (each for each in results if each.get("judged", 1) < 1):
@@ -46,7 +44,7 @@ def write_table(out: TextIO, document: dict[str, Any], worded: Callable[[str], s
         write_text(out, f"{_label(each)}: {share}; rounding alone may drive the others anywhere.")
 
 
-def _write_causes(out: TextIO, document: dict[str, Any], worded: Callable[[str], str]) -> None:
+def _write_causes(out: TextIO, document: dict[str, Any]) -> None:
     """Write what reproduces a file that differs."""
     begin = "Cause"
     for cause, left in (each.values() for each in document.get("explanations", [])):
@@ -56,7 +54,7 @@ def _write_causes(out: TextIO, document: dict[str, Any], worded: Callable[[str],
     if document.get("explanations") == []:
         write_text(out, "No cause that rnn knows reproduces it.")
     if "hint" in document:
-        write_text(out, worded(f"Save the states too: {document['hint']}."))
+        write_text(out, word(f"Save the states too: {document['hint']}."))
 
 
 def _agreed(others: Sequence[Result]) -> str:
@@ -116,7 +114,7 @@ def _draw_worst(out: TextIO, result: Result, rule: Any, *, in_file: bool) -> Non
     write_text(out, legend, "dim", wrap=True)
 
 
-def _draw_results(out: TextIO, document: dict[str, Any], worded: Callable[[str], str]) -> None:
+def _draw_results(out: TextIO, document: dict[str, Any]) -> None:
     """Draw a row for each result that was compared, and explain the columns."""
     rows = [each for each in document["results"] if each["verdict"] != "not compared"]
     columns = {
@@ -137,7 +135,7 @@ def _draw_results(out: TextIO, document: dict[str, Any], worded: Callable[[str],
         atol, rtol = document["rule"].values()
         legend = f"Equal: |a - b| <= {atol:g} + {rtol:g} |b|, for all values of the whole runs."
     out.write("\n")
-    write_text(out, worded(legend), "dim", wrap=True)
+    write_text(out, word(legend), "dim", wrap=True)
 
 
 def write_json(out: TextIO, document: dict[str, Any]) -> None:

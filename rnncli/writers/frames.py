@@ -1,6 +1,6 @@
 """Tables in memory, pandas.DataFrame or pyarrow.Table: as an input, and as the result of a run."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any, TextIO
 
 import numpy as np
@@ -37,7 +37,7 @@ class Frame:
         self._blocks: list[Rows] = []
         self.result: Any = None
 
-    def open(self, layout: Layout, keys: Keys, _worded: Callable[[str], str]) -> Input:
+    def open(self, layout: Layout, keys: Keys) -> Input:
         """Return the table as an input."""
         header = self._names
         check_layout(self._name, layout, "a table", *OF_TEXT)

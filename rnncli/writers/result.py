@@ -109,7 +109,6 @@ class Style(NamedTuple):
     header: bool = True  # whether CSV starts with the names of its columns
     delimiter: str = ","  # between the fields of CSV
     follow: bool = False  # whether each row is passed on at once
-    worded: Callable[[str], str] = str  # shows a note, in which parameters stand between backticks
     place: str = ""  # where results go, in messages
 
 

@@ -4,6 +4,7 @@ from itertools import chain
 from typing import TextIO
 
 from rnncli.engine.rows import Rows, join
+from rnncli.model.errors import word
 from rnncli.writers.digits import texts
 from rnncli.writers.grid import GAP, Column, draw, page_rows, write_note
 from rnncli.writers.model import model_line
@@ -63,7 +64,7 @@ class TableWriter:
             )
         if self._style.digits is not None:
             notes.append(f"Rounded to {self._style.digits} digits after the point (`digits`).")
-        write_note(self._out, self._style.worded(" ".join(notes)))
+        write_note(self._out, word(" ".join(notes)))
 
     def _draw(self, *blocks: list[list[str]]) -> None:
         """Draw a page of blocks of columns, the first page below the model and initial state."""
