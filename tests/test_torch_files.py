@@ -39,7 +39,7 @@ from torch_bytes import (
     vector,
 )
 
-from rnncli.model.formats.containers.pickled import MOST_WORK, read_pickle
+from rnncli.model.formats.containers.pickled import read_pickle
 
 State = dict[str, bytes]
 
@@ -71,11 +71,7 @@ BELOW = "emb is taken as an embedding below"
 # A state dict, `layer`, the layers, and what a note begins with.
 DICTS: dict[str, tuple[State, str | None, str, str]] = {
     "bare": (lstm(), None, "LSTM 3", ""),
-    "of a module": (LSTM, None, "LSTM 3", ""),
     "a head": (LSTM | FC, None, HEAD, TAKEN),
-    "a head without bias": (LSTM | {"fc.weight": matrix(2, 3)}, None, "LSTM 3, Dense 2", TAKEN),
-    "no head": (LSTM | FC, "rnn", "LSTM 3", ""),
-    "an embedding": (EMB | LSTM, None, "Embedding 2, LSTM 3", BELOW),
     "both": (
         EMB | LSTM | FC,
         None,
@@ -113,7 +109,6 @@ LARGER: dict[str, tuple[State, str]] = {
     "a convolution": (LSTM | {"conv.weight": tensor("0", (2, 2, 3), (6, 3, 1))}, "conv"),
     "a square matrix, defined first": ({"a.weight": matrix(2, 2)} | LSTM, "a"),
     "two linear layers": (LSTM | FC | {"g.weight": matrix(2, 3)}, "fc, g"),
-    "a head of another width": (LSTM | {"fc.weight": matrix(2, 4)}, "fc"),
     "whole numbers": (LSTM | {"fc.weight": matrix(2, 3, kind="Long", values=10)}, "fc"),
     "below or above, defined first": (SAME | SQUARE, "fc"),
 }
@@ -129,7 +124,6 @@ def test_larger_models(tmp_path: Path, tensors: State, beside: str) -> None:
 # Shapes of modules beside an LSTM of 3 units that takes so many values, in a file whose names are
 # sorted, and the layers.
 SORTED: dict[str, tuple[int, dict[str, tuple[int, ...]], str]] = {
-    "a head": (2, {"a.weight": (1, 3), "a.bias": (1,)}, "LSTM 3, Dense 1"),
     "a head without bias": (2, {"a.weight": (1, 3)}, "LSTM 3, Dense 1"),
     "an embedding by its name": (2, {"embed.weight": (7, 2)}, "Embedding 2, LSTM 3"),
     "a table of no name": (2, {"a.weight": (7, 2)}, ""),
@@ -162,7 +156,6 @@ CHECKPOINTS: dict[str, tuple[State, str | None, str]] = {
     "parallel": (under("module.", LSTM | FC), None, "module."),
     "Lightning": ({"state_dict": mapping(under("model.", LSTM | FC))}, None, "state_dict.model."),
     "one of two": ({"net": WHOLE, "ema": WHOLE}, "ema", "ema."),
-    "in a list": ({"nets": b"](" + WHOLE + b"e"}, None, "nets.0."),
 }
 
 
@@ -183,10 +176,10 @@ def test_tensors_beside_the_model(tmp_path: Path) -> None:
         assert load(path, layer="net")[1] == []
 
 
-def legacy(pickled: bytes, *, keys: bytes = b"](" + text("0") + b"e", version: int = 1001) -> bytes:
+def legacy(pickled: bytes, *, keys: bytes = b"](" + text("0") + b"e") -> bytes:
     """Return a file as ``torch.save`` wrote it before 1.6."""
     little = mapping({"little_endian": b"\x88"})
-    parts = [number(0x1950A86A20F9469CFC6C), number(version), little, pickled, keys]
+    parts = [number(0x1950A86A20F9469CFC6C), number(1001), little, pickled, keys]
     pickles = b"".join(START + part + STOP for part in parts)
     return pickles + pack("<q", len(VALUES)) + VALUES.tobytes()
 
@@ -283,7 +276,6 @@ REFUSED: list[tuple[str, bytes]] = [
     ("little-endian", legacy(b"}").replace(b"\x88", b"\x89", 1)),
     ("has no net/data/0", archive(mapping(lstm()), {"1": b""})),
     ("storage 0: expected 400 bytes", archive(mapping(lstm()), {"0": bytes(399)})),
-    ("another pickle", legacy(b"}", version=1000)),
     ("storage 0: expected 400 bytes", legacy(mapping(lstm()))[:-1]),
     ("two storages 0", legacy(mapping({"a": vector(3), "b": tensor("0", (3,), (1,), values=50)}))),
     ("far more than its size", archive(mapping({"a": tensor("0", (5000, 5000), (0, 0))}))),
@@ -291,7 +283,6 @@ REFUSED: list[tuple[str, bytes]] = [
     ("a tensor of no storage", archive(mapping({"a": LYING}))),
     ("64 deep", archive(b"]" * 70 + b"a" * 69)),
     ("far more than its size", archive(b"}q\x00" + SHARED)),
-    ("operations", archive(b"N0" * MOST_WORK + NONE)),
     (
         "operations",
         archive(COPIED + (name("collections.OrderedDict") + b"h\x00\x85R0") * 700 + NONE),
@@ -319,9 +310,6 @@ TENSORS = {
     "negative stride": {"strides": (-3, 1)},
     "stride": {"strides": (98, 1)},
     "huge": {"shape": (2**62, 2**62)},
-    "axes": {"shape": (1,) * 33, "strides": (1,) * 33},
-    "fewer strides": {"strides": (1,)},
-    "no values": {"values": 0},
     "negative values": {"values": -1},
 }
 
@@ -338,16 +326,11 @@ def test_tensors_that_lie(tmp_path: Path, change: dict[str, Any]) -> None:
 
 PICKLES = {
     "opcode INST": b"(ios\nsystem\n.",
-    "opcode EXT1": b"\x82\x01.",
-    "opcode PERSID": b"Pa\n.",
     "opcode 0xff": b"\xff.",
     "ends too soon": b"X\xff\xff\xff\x7fabc",
     "items of int": b"K\x01NNs.",
     "a call of str with tuple": text("a") + b")R.",
     "a persistent id that is no storage": row(*[NONE] * 5) + b"Q.",
-    # As Python says it.
-    "protocol": b"\x80\x06N.",
-    "": b"(.",
     "7": b"h\x07.",
     "invalid literal for int": b"Ix\n.",
 }

@@ -326,25 +326,6 @@ def test_statistics_of_all_features(tmp_path: Path, library: str) -> None:
     compare(tmp_path / "m.h5", chained(draw, *layers), draw.features())
 
 
-@pytest.mark.parametrize("which", range(4) if NIGHTLY else (0, 3))
-@EACH_LIBRARY
-def test_frozen_parts_have_their_own_arrays(tmp_path: Path, library: str, which: int) -> None:
-    """A file that lists them in another order is refused."""
-    draw = Draw(LIBRARIES[library], 6)
-    L = draw.layers
-    both, cells = L.Bidirectional(L.GRU(3, return_sequences=True)), [L.LSTMCell(3), L.LSTMCell(3)]
-    model, x = chained(draw, both, L.RNN(cells)), draw.features()
-    parts = [both.forward_layer, both.backward_layer, *cells]
-    parts[which].trainable = False
-    compare(tmp_path / "m.keras", model, x)
-    if which in (0, 2):
-        model.save(tmp_path / "m.h5")
-        with pytest.raises(ValueError, match="frozen parts"):
-            load_network(tmp_path / "m.h5")
-    else:
-        compare(tmp_path / "m.h5", model, x)
-
-
 @EACH_LIBRARY
 def test_weights_alone(tmp_path: Path, library: str) -> None:
     draw = Draw(LIBRARIES[library], 5)
