@@ -100,13 +100,18 @@ class Layer:
         self.old = stored.version < (3,)
         self.kind, self.config = read_entry(name, entry)
         self.flows, self.flow = flows, flows[0]  # of each layer that it takes; what it gives
+        shape = self.config.get("batch_shape", self.config.get("batch_input_shape"))
+        if isinstance(shape, list) and len(shape) in (2, 3):
+            known = type(shape[-1]) is int and 0 < shape[-1] < 2**20
+            axes = self.flow.axes if self.flow.recurrent else len(shape)
+            self.give(features=shape[-1] if known else 0, axes=axes)
         self.settings = read_settings(self.kind, self.config)
         self.used: list[str] = []  # paths of arrays
 
     def within(self, name: str, entry: Any, group: Group) -> "Layer":
         """Return the layer that is a setting of this one, with its arrays."""
         layer = Layer(name, entry, self.stored, group, self.flow)
-        layer.name, layer.used = self.name, self.used
+        layer.name, layer.used, layer.flow = self.name, self.used, self.flow
         return layer
 
     def cell(self) -> "Layer":

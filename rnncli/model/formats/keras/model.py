@@ -9,7 +9,6 @@ from rnncli.model.formats.keras.calls import (
     MASK_CLASSES,
     MODELS,
     Call,
-    Config,
     name_layers,
     order_calls,
 )
@@ -21,8 +20,11 @@ from rnncli.model.layers import Stateless
 
 # Layers at which a mask ends before Keras 3.
 _MASK_ENDS = ("Identity", "Normalization", "Rescaling")
-# Layers of a model, characters before the name of one, and features that a config may tell of.
-_MOST, _LONGEST, _WIDEST = 2000, 500, 2**20
+# Layers of a model, and characters before the name of one.
+_MOST, _LONGEST = 2000, 500
+# What a setting of another type than Keras writes leads to.
+_OTHER_TYPES = (TypeError, LookupError, AttributeError, OverflowError)
+_DAMAGED = "has settings of other types than Keras writes"
 
 
 def find(stored: Stored) -> Found:
@@ -71,10 +73,11 @@ class _Walk:
             flows = [gives[name] for name in call.inputs] or [start]
             try:
                 gives[call.name] = self._add_call(call, prefix, within, flows)
-            except ValueError as error:
+            except (ValueError, *_OTHER_TYPES) as error:
+                why = str(error) if isinstance(error, ValueError) else _DAMAGED
                 arrays = {path: self._stored.arrays[path] for path in within.paths.values()}
                 name, kind = prefix + call.name, shown(classes[call.name])
-                self.parts.append(Part(name, kind, arrays, why=str(error), needed=True))
+                self.parts.append(Part(name, kind, arrays, why=why, needed=True))
                 gives[call.name] = flows[0]._replace(waiting=None)
         return gives[calls[-1].name] if calls else flow
 
@@ -91,7 +94,6 @@ class _Walk:
         if kind in MODELS:
             return self.add_model(kind, config, f"{name}/", group, flows[0])
         layer = Layer(name, call.entry, self._stored, group, *flows)
-        layer.flow = _add_shape(flows[0], config)
         if kind != "TimeDistributed":
             return self._add_layer(layer, kind)
         layer.check_sequence()
@@ -113,11 +115,16 @@ class _Walk:
             raise ValueError(f"{shown(layer.kind)} is not run here")
         if below.masked and layer.kind in _MASK_ENDS and layer.old:
             raise ValueError(f"the mask of {shown(below.masked)} ends here in Keras 2")
-        try:
-            layers = make(layer)
-        except (TypeError, LookupError, AttributeError, OverflowError) as error:
-            raise ValueError("has settings of other types than Keras writes") from error
-        self._check(layer, below, layers)
+        layers = make(layer)
+        left = {*layer.group.paths.values()} - {*layer.used}
+        arrays = {path: self._stored.arrays[path] for path in left}
+        if any(array.shape or array.dtype.kind == "f" for array in arrays.values()):  # no counter
+            raise ValueError(f"has arrays that are not known here: {listed(sorted(left))}")
+        self._masking = layer.flow.masked or self._masking
+        if layer.flow.recurrent == layer.name and self._masking and not below.masked:
+            raise ValueError(f"takes rows without the mask of {shown(self._masking)}")
+        if layers and below.waiting and layer.flow.waiting is below.waiting:
+            raise ValueError("takes another number of steps than the input has, not run here")
         first = layers[0] if layers else None
         # The bottom layer takes the input as it is.
         skips = not self._number if layer.kind in MERGES else below.number != self._number
@@ -136,26 +143,3 @@ class _Walk:
         self.parts.append(part._replace(turned=below.reversed))
         self._number += len(layers)
         return layer.flow._replace(number=self._number) if layers else layer.flow
-
-    def _check(self, layer: Layer, below: Flow, layers: Sequence[Any]) -> None:
-        """Check that a layer leaves no array out, and takes masked rows and steps as others do."""
-        left = {*layer.group.paths.values()} - {*layer.used}
-        arrays = [self._stored.arrays[path] for path in left]
-        if any(array.shape or array.dtype.kind == "f" for array in arrays):  # no counter
-            raise ValueError(f"has arrays that are not known here: {listed(sorted(left))}")
-        self._masking = layer.flow.masked or self._masking
-        if layer.flow.recurrent == layer.name and self._masking and not below.masked:
-            what = f"takes rows without the mask of {shown(self._masking)} beside others with it"
-            raise ValueError(f"{what}, which is not run here")
-        if layers and below.waiting and layer.flow.waiting is below.waiting:
-            raise ValueError("takes another number of steps than the input has, not run here")
-
-
-def _add_shape(flow: Flow, config: Config) -> Flow:
-    """Complete what goes into a layer by the shape that its config has."""
-    shape = config.get("batch_shape", config.get("batch_input_shape"))
-    if not isinstance(shape, list) or len(shape) not in (2, 3):
-        return flow
-    known = type(shape[-1]) is int and 0 < shape[-1] < _WIDEST
-    axes = flow.axes if flow.recurrent else len(shape)
-    return flow._replace(axes=axes, features=shape[-1] if known else 0)
