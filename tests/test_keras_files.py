@@ -32,7 +32,6 @@ from rnncli.model.activations import parse
 
 BACKWARD = layer("GRU", **WHOLE, go_backwards=True)
 BOTH = layer("Bidirectional", layer=LSTM, merge_mode="sum")
-OWN = {**LSTM, "module": None, "registered_name": "my>LSTM"}
 EMBEDDING = layer("Sequential", layers=[layer("Embedding", name="e")])
 ROWS_OF_TWO: Config = {"filters": 2, "kernel_size": [3]}
 
@@ -48,7 +47,6 @@ def start(*shape: int | None, **settings: Any) -> Config:
 # The last of the layers is refused, for such a reason.
 REFUSED: list[tuple[str, list[Config]]] = [
     ("Conv2D", [layer("Conv2D")]),
-    ("my>LSTM is a class", [OWN]),
     ("activation: expected", [layer("GRU", recurrent_activation="softmax")]),
     ("PReLU", [layer("Dense", activation=layer("PReLU"))]),
     ("lora_rank 4", [layer("Dense", lora_rank=4)]),
@@ -56,7 +54,6 @@ REFUSED: list[tuple[str, list[Config]]] = [
     ("zero_output_for_mask", [MASKING, layer("LSTM", zero_output_for_mask=True)]),
     ("merge_mode none", [layer("Bidirectional", layer=LSTM, merge_mode=None)]),
     ("go_backwards true", [layer("Bidirectional", layer=BACKWARD)]),
-    ("go_backwards false", [layer("Bidirectional", layer=LSTM, backward_layer=LSTM)]),
     ("cells: expected a layer", [cells()]),
     ("over reversed rows", [BACKWARD, layer("Bidirectional", layer=LSTM)]),
     ("reversed rows", [MASKING, BACKWARD, LSTM]),
@@ -75,7 +72,6 @@ REFUSED: list[tuple[str, list[Config]]] = [
     ("120,001 steps", [layer("Conv1D", padding="causal", dilation_rate=[60_000])]),
     ("channels_first", [layer("Conv1D", padding="same", data_format="channels_first")]),
     ("masked or reversed", [MASKING, layer("Conv1D", padding="same")]),
-    ("how many features", [layer("GlobalAveragePooling1D")]),
     ("flattens rows", [LSTM, layer("Flatten")]),
     ("frozen", [cells(layer("GRUCell", trainable=False), layer("GRUCell", trainable=True))]),
 ]
@@ -101,13 +97,7 @@ def test_a_model_gives_as_many_steps_as_it_takes(tmp_path: Path) -> None:
 # Layers, and the network that they become.
 RUN: dict[str, tuple[list[Config], str]] = {
     "no layers at inference": (
-        [
-            *(layer(kind, rate=0.5, stddev=0.1) for kind in ("InputLayer", "Identity", "Dropout")),
-            *(layer(kind, rate=0.5) for kind in ("SpatialDropout1D", "GaussianDropout")),
-            *(layer(kind, l1=0.1) for kind in ("GaussianNoise", "ActivityRegularization")),
-            layer("AlphaDropout"),
-            LSTM,
-        ],
+        [layer("InputLayer"), layer("Dropout", rate=0.5), layer("GaussianNoise", stddev=0.1), LSTM],
         "LSTM 2",
     ),
     "indices": (
@@ -153,7 +143,6 @@ NO_CHAINS: list[tuple[str, list[Config], Config]] = [
         [{**node("a", "LSTM", "x"), "inbound_nodes": [[["x", 0, 0]], [["a", 0, 0]]]}],
         {},
     ),
-    ("takes b", [node("a", "LSTM", "b"), node("b", "LSTM", "a")], {}),
     ("expected the last layer", [node("b", "GRU", "a")], {"output_layers": [["a", 0, 0]]}),
 ]
 
@@ -212,10 +201,8 @@ NO_BRANCHES: list[tuple[str, list[Config]]] = [
         [{**BACKWARD, **UPPER, "config": BACKWARD["config"]}, both("c", "Add", "x", "a")],
     ),
     ("[2, 4] values", [both("a", "Concatenate", "x", "x"), both("c", "Add", "x", "a")]),
-    ("[2, 2, 2] values", [both("c", "Subtract", "x", "x", "x")]),
     ("axis 1", [both("c", "Concatenate", "x", "x", axis=1)]),
     ("masked", [{**node("a", "Masking", "x")}, both("c", "Add", "a", "a")]),
-    ("called with 0", [node("c", "Multiply", "x", 0)]),
     ("called with 2.0", [node("c", "Add", 2.0, "x")]),
     (
         "without the mask of a",
@@ -268,20 +255,13 @@ def test_calls_of_keras_2(tmp_path: Path) -> None:
     assert "a: is called with mask" in refusal(model(path, config, "2.2.4"))
 
 
-@pytest.mark.parametrize("kind", ["LSTM", "Dense"])
 @pytest.mark.parametrize(
     ("given", "why"),
-    [
-        ({"initial_state": tensor("x")}, "initial_state"),
-        ({"training": True}, "training"),
-        ({"mask": tensor("y")}, "mask y"),
-    ],
+    [({"initial_state": tensor("x")}, "initial_state"), ({"mask": tensor("y")}, "mask y")],
 )
-def test_other_arguments_of_a_call_are_refused(
-    tmp_path: Path, kind: str, given: Config, why: str
-) -> None:
-    below = node("a", "LSTM", "x", settings=WHOLE)
-    message = refusal(functional(tmp_path / "m.keras", below, node("b", kind, "a", **given)))
+def test_other_arguments_of_a_call_are_refused(tmp_path: Path, given: Config, why: str) -> None:
+    nodes = node("a", "LSTM", "x", settings=WHOLE), node("b", "LSTM", "a", **given)
+    message = refusal(functional(tmp_path / "m.keras", *nodes))
     assert message.startswith("b: ")
     assert why in message
 
@@ -545,9 +525,7 @@ def text_in_heap(size: int) -> bytes:
 
 UNREAD: dict[str, tuple[bytes, str]] = {
     "no config": (zipped({name: BARE[name] for name in MEMBERS[1:]}), "an archive with config"),
-    "other weights": (zipped({"model.weights.npz": b""} | BARE), "no recurrent layer"),
     "no HDF5": (zipped(BARE | {MEMBERS[2]: b"1,2,3"}), "model.weights.h5: damaged"),
-    "no JSON": (zipped(BARE | {MEMBERS[0]: b"{'a': 1}"}), "config.json: damaged"),
     "brackets": (zipped(BARE | {MEMBERS[0]: b"[" * 100_000}), "config.json: damaged"),
     "a long config": (text_in_heap(2**21 + 1), "model_config: expected at most 2,097,152"),
     "Keras 1": (h5.file_of({}, {"": {"keras_version": "1.2.2"}}), "Keras 1"),

@@ -110,7 +110,6 @@ LARGER: dict[str, tuple[State, str]] = {
     "a square matrix, defined first": ({"a.weight": matrix(2, 2)} | LSTM, "a"),
     "two linear layers": (LSTM | FC | {"g.weight": matrix(2, 3)}, "fc, g"),
     "whole numbers": (LSTM | {"fc.weight": matrix(2, 3, kind="Long", values=10)}, "fc"),
-    "below or above, defined first": (SAME | SQUARE, "fc"),
 }
 
 
@@ -126,7 +125,6 @@ def test_larger_models(tmp_path: Path, tensors: State, beside: str) -> None:
 SORTED: dict[str, tuple[int, dict[str, tuple[int, ...]], str]] = {
     "a head without bias": (2, {"a.weight": (1, 3)}, "LSTM 3, Dense 1"),
     "an embedding by its name": (2, {"embed.weight": (7, 2)}, "Embedding 2, LSTM 3"),
-    "a table of no name": (2, {"a.weight": (7, 2)}, ""),
     "a table or a head": (3, {"a.weight": (7, 3)}, ""),
     "a head by its bias": (3, {"a.weight": (7, 3), "a.bias": (7,)}, "LSTM 3, Dense 7"),
     "below or above": (3, {"a.weight": (3, 3), "a.bias": (3,)}, ""),
@@ -151,7 +149,6 @@ def test_names_in_no_order(
 WHOLE = mapping(LSTM | FC)
 # What is saved, `layer`, and what stands before names in the note.
 CHECKPOINTS: dict[str, tuple[State, str | None, str]] = {
-    "under a key": ({"model": WHOLE, "epoch": number(3)}, None, "model."),
     "with an optimizer": ({"net": WHOLE, "opt": OPTIMIZER}, None, "net."),
     "parallel": (under("module.", LSTM | FC), None, "module."),
     "Lightning": ({"state_dict": mapping(under("model.", LSTM | FC))}, None, "state_dict.model."),
@@ -305,12 +302,10 @@ def test_files_that_are_refused(tmp_path: Path, why: str, data: bytes) -> None:
 
 TENSORS = {
     "negative offset": {"offset": -1},
-    "offset": {"offset": 95},
     "negative size": {"shape": (-1, 3)},
     "negative stride": {"strides": (-3, 1)},
     "stride": {"strides": (98, 1)},
     "huge": {"shape": (2**62, 2**62)},
-    "negative values": {"values": -1},
 }
 
 
@@ -360,15 +355,10 @@ def test_keys_that_are_slow_to_hash_name_nothing() -> None:
 
 
 SCALARS = st.none() | st.booleans() | st.integers(-(2**70), 2**70) | st.floats() | st.text()
-KEYS = st.text() | st.integers(-(2**59), 2**59) | st.booleans() | st.none()
+KEYS = st.text() | st.integers(-(2**59), 2**59)
 PLAIN = st.recursive(
     SCALARS | st.binary(max_size=300),
-    lambda inner: (
-        st.lists(inner)
-        | st.lists(inner).map(tuple)
-        | st.dictionaries(KEYS, inner)
-        | st.dictionaries(KEYS, inner).map(OrderedDict)
-    ),
+    lambda inner: st.lists(inner).map(tuple) | st.dictionaries(KEYS, inner).map(OrderedDict),
     max_leaves=20,
 )
 

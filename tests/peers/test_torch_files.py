@@ -15,7 +15,7 @@ from safetensors.torch import load_file, save_file
 from torch import nn
 
 import rnncli
-from peers.models_torch import Head, Rows, Steps, Tagger
+from peers.models_torch import Head, Rows, Steps
 from peers.nets import TOLERANCES, furthest, output
 from rnncli.model.formats import load_network
 from rnncli.model.formats.torch.files import read
@@ -134,14 +134,6 @@ def test_the_activation_is_known(tmp_path: Path, how: str, nonlinearity: str) ->
     assert not any("activation" in note for note in notes)
 
 
-@pytest.mark.parametrize("how", ["trace", "script"])
-def test_layers_without_state(tmp_path: Path, how: str) -> None:
-    model = Tagger()
-    words = torch.from_numpy(np.random.RandomState(0).randint(0, 7, size=(3, 20, 1)))
-    keep(tmp_path / "w.pt", model, how, words)
-    check(tmp_path / "w.pt", model, words)
-
-
 ACTIVATIONS = [
     nn.ReLU(),
     nn.Tanh(),
@@ -180,23 +172,10 @@ def each(change: Callable[[Any], Any]) -> Callable[[Any], Any]:
     return lambda model: {name: change(value) for name, value in model.state_dict().items()}
 
 
-def in_one_storage(model: Any) -> Any:
-    state = model.state_dict()
-    parts = torch.cat([value.flatten() for value in state.values()]).split(
-        [value.numel() for value in state.values()]
-    )
-    return {
-        name: part.reshape(value.shape)
-        for (name, value), part in zip(state.items(), parts, strict=True)
-    }
-
-
 VARIANTS: dict[str, Callable[[Any], Any]] = {
     "in steps": each(lambda value: torch.stack([torch.zeros_like(value), value], -1)[..., 1]),
-    "in one storage": in_one_storage,
     "transposed": each(lambda value: value.t().contiguous().t()),
     "repeated": lambda model: model.state_dict() | {"bias_ih_l0": torch.tensor(0.5).expand(20)},
-    "with attributes": lambda model: model,
     "bfloat16": each(lambda value: value.bfloat16()),
     "double": each(lambda value: value.double()),
     "whole numbers": lambda model: model.state_dict() | {"step": torch.arange(6).reshape(2, 3)},
@@ -214,11 +193,6 @@ def test_tensors_to_the_bit(tmp_path: Path, variant: str) -> None:
         torch.save(VARIANTS[variant](model), path, **FORMATS[which])
         loaded = torch.load(path, weights_only=False)
         check_tensors(path, loaded if isinstance(loaded, dict) else loaded.state_dict())
-
-
-def test_scripts_to_the_bit(tmp_path: Path) -> None:
-    torch.jit.script(Tagger()).save(tmp_path / "w.pt")
-    check_tensors(tmp_path / "w.pt", torch.jit.load(tmp_path / "w.pt").state_dict())
 
 
 def check_tensors(path: Path, state: Any) -> None:

@@ -43,8 +43,6 @@ def find_layers(
     top = (layer or "").rstrip("./")
     within = {n: m for n, m in modules.items() if not layer or f"{n}.".startswith(f"{top}.")}
     if not within:
-        if "" in modules and modules[""].class_.startswith(SCRIPT):  # a layer of a module
-            return find_script(path, modules, code, "", "").pick(path, layer)
         every = [Part(name, module.kind, needed=True) for name, module in modules.items() if name]
         return Found(every).pick(path, layer)
     parts = [_read_module(path, module) for module in within.values()]
