@@ -84,5 +84,5 @@ def _read_module(path: str, module: Module) -> Part:
     known = {"activation": parse(function)} if function in ("tanh", "relu") else {}
     drafts = [each for each in found.layers if isinstance(each, Draft)]
     cells = [[c._replace(settings={**c.settings, **known}) for c in d.cells] for d in drafts]
-    layers = [draft._replace(cells=tuple(own)) for draft, own in zip(drafts, cells, strict=True)]
+    layers = [Draft(tuple(own), draft.settings) for draft, own in zip(drafts, cells, strict=True)]
     return part._replace(layers=layers)

@@ -51,15 +51,12 @@ class Objects:
             of_dict = {name: array for name, array in arrays.items() if name in known}
             found = find_arrays(of_dict, path, ordered=True)
             beside = {name: array for name, array in arrays.items() if name not in known}
-        hint = way_out([part.name for part in found.parts if part.recurrent])
-        why = "stands beside the model"
-        rest = [
-            Part(name, "", {name: array}, why=why, hint=hint, needed=True)
-            for name, array in beside.items()
-            if array.ndim
-        ]
         others = [part for part in self.others if part.name.startswith(prefix)]
-        return found._replace(title="PyTorch", parts=[*found.parts, *rest, *others])
+        part = Part("", "", why="stands beside the model", needed=True)
+        part = part._replace(hint=way_out([each.name for each in found.parts if each.recurrent]))
+        held = {name: array for name, array in beside.items() if array.ndim}
+        others += [part._replace(name=name, arrays={name: a}) for name, a in held.items()]
+        return found._replace(title="PyTorch", parts=[*found.parts, *others])
 
     def _visit(self, name: str, value: Any, owner: str) -> None:
         """Look through a value, unless it stands within itself."""
