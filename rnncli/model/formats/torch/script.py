@@ -75,6 +75,9 @@ class _Tracer:
         self._names = {id(array): name for name, array in named}
         self._left = 2 * sum(array.size for _, array in named)  # values that may be copied
         self._float = np.result_type("f4", *(a.dtype for _, a in named if a.dtype.kind == "f"))
+        constants = code.get("CONSTANTS")
+        constants = constants if isinstance(constants, list | tuple) else ()
+        self._constants = {f"CONSTANTS.c{k}": each for k, each in enumerate(constants)}
         self.width = 0  # how many values the first weights take
         self._path = ""  # of the module whose code is followed
         self.nodes: list[Node] = []
@@ -261,11 +264,9 @@ class _Tracer:
 
     def _get(self, owner: Any, name: str) -> Any:
         """Return an attribute of a module, a constant or a function."""
-        if owner == "CONSTANTS":
-            found = np.asarray(self._code["CONSTANTS"][int(name[1:])])
-            return found if found.ndim else found.item()
         if isinstance(owner, _Function):
-            return _Function(f"{owner}.{name}")
+            found = self._constants.get(f"{owner}.{name}", _Function(f"{owner}.{name}"))
+            return found.item() if isinstance(found, np.ndarray) and not found.ndim else found
         if not isinstance(owner, Module) or name == "training":
             return False if name == "training" else UNKNOWN
         inner = f"{owner.name}.{name}" if owner.name else name
