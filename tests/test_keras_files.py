@@ -32,7 +32,6 @@ from rnncli.model.activations import parse
 
 BACKWARD = layer("GRU", **WHOLE, go_backwards=True)
 BOTH = layer("Bidirectional", layer=LSTM, merge_mode="sum")
-EMBEDDING = layer("Sequential", layers=[layer("Embedding", name="e")])
 ROWS_OF_TWO: Config = {"filters": 2, "kernel_size": [3]}
 
 
@@ -48,7 +47,6 @@ def start(*shape: int | None, **settings: Any) -> Config:
 REFUSED: list[tuple[str, list[Config]]] = [
     ("Conv2D", [layer("Conv2D")]),
     ("activation: expected", [layer("GRU", recurrent_activation="softmax")]),
-    ("PReLU", [layer("Dense", activation=layer("PReLU"))]),
     ("lora_rank 4", [layer("Dense", lora_rank=4)]),
     ("whole numbers", [start(None, 3, dtype="int32")]),
     ("zero_output_for_mask", [MASKING, layer("LSTM", zero_output_for_mask=True)]),
@@ -60,8 +58,6 @@ REFUSED: list[tuple[str, list[Config]]] = [
     ("masks rows above l0", [LSTM, MASKING]),
     ("Softmax of rows", [MASKING, LSTM, layer("Softmax")]),
     ("a row for each step", [layer("LSTM"), layer("Dense"), LSTM]),
-    ("TimeDistributed of an embedding", [layer("TimeDistributed", layer=EMBEDDING)]),
-    ("axis [1] is not", [LSTM, layer("BatchNormalization", axis=[1])]),
     ("invert true", [layer("Normalization", invert=True)]),
     ("max_value", [layer("ReLU", max_value=5.0)]),
     ("arrays that are not known", [layer("GRU", use_bias=False)]),
@@ -108,7 +104,6 @@ RUN: dict[str, tuple[list[Config], str]] = {
         [layer("Sequential", name="enc", layers=[layer("LSTM", name="a", **WHOLE)]), LSTM],
         "LSTM 2, LSTM 2",
     ),
-    "stacked cells": ([cells(layer("GRUCell"), layer("GRUCell"))], "GRU 2, GRU 2"),
     "a mask through a normalization": (
         [start(None, 2), MASKING, layer("Normalization"), LSTM],
         "Masking 2, Normalization 2, LSTM 2",
@@ -201,7 +196,6 @@ NO_BRANCHES: list[tuple[str, list[Config]]] = [
         [{**BACKWARD, **UPPER, "config": BACKWARD["config"]}, both("c", "Add", "x", "a")],
     ),
     ("[2, 4] values", [both("a", "Concatenate", "x", "x"), both("c", "Add", "x", "a")]),
-    ("axis 1", [both("c", "Concatenate", "x", "x", axis=1)]),
     ("masked", [{**node("a", "Masking", "x")}, both("c", "Add", "a", "a")]),
     ("called with 2.0", [node("c", "Add", 2.0, "x")]),
     (
