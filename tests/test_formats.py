@@ -330,13 +330,13 @@ GRU_CELL = GRU(weights(gates=3))
 PROJECTED = LSTM(weights(2, 3, 4)._replace(W_hh=numbers((2, 12)), W_hr=numbers((3, 2))))
 # An extension, why a network cannot be written so, and its layers.
 UNWRITTEN: list[tuple[str, str, list[Layer | Cell | Weights]]] = [
-    (".safetensors", "no name for w_ch", [LSTM(weights(gates=4, w_ch=9))]),
-    (".safetensors", "of one kind", [GRU_CELL, weights(3)]),
-    (".safetensors", "resets after", [GRU(GRU_CELL.weights, reset="before")]),
-    (".safetensors", "a dense one above, got Pointwise 3", [weights(), Pointwise("relu", 3)]),
-    (".safetensors", "a dense one above, got Dense 2", [Dense(numbers((2, 2))), weights()]),
-    (".safetensors", "all forward or", [Recurrent(weights(), direction="backward")]),
-    (".safetensors", "got merge sum", [two(weights(), weights(), merge="sum")]),
+    (".safetensors", "PyTorch's names are for", [LSTM(weights(gates=4, w_ch=9))]),
+    (".safetensors", "PyTorch's names are for", [GRU_CELL, weights(3)]),
+    (".safetensors", "PyTorch's names are for", [GRU(GRU_CELL.weights, reset="before")]),
+    (".safetensors", "PyTorch's names are for", [weights(), Pointwise("relu", 3)]),
+    (".safetensors", "PyTorch's names are for", [Dense(numbers((2, 2))), weights()]),
+    (".safetensors", "PyTorch's names are for", [Recurrent(weights(), direction="backward")]),
+    (".safetensors", "PyTorch's names are for", [two(weights(), weights(), merge="sum")]),
     (".onnx", "layer 1: ONNX has no LSTM with a projection", [PROJECTED]),
     (".onnx", "layer 2: ONNX has no activation silu", [weights(2, 2), RNN(weights(), "silu")]),
     (".onnx", "layer 1: ONNX has no masked rows", [Masking(0, 2), weights()]),

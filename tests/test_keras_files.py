@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 import hdf5_cases as h5
-import numpy as np
 import pytest
 from keras_configs import (
     LSTM,
@@ -27,17 +26,12 @@ from keras_configs import (
     sequential,
     tensor,
 )
-from model_files import content, inspect, layers, load, refusal
-from test_kept_models import FOLDER as MODELS
+from model_files import inspect, layers, load, refusal
 
 from rnncli.model.activations import parse
 
 BACKWARD = layer("GRU", **WHOLE, go_backwards=True)
 BOTH = layer("Bidirectional", layer=LSTM, merge_mode="sum")
-FLOAT16 = {"class_name": "DTypePolicy", "config": {"name": "mixed_float16"}}
-OWN = {**LSTM, "module": None, "registered_name": "my>LSTM"}
-HALF = {"class_name": "function", "config": "my>half"}
-EMBEDDING = layer("Sequential", layers=[layer("Embedding", name="e")])
 ROWS_OF_TWO: Config = {"filters": 2, "kernel_size": [3]}
 
 
@@ -52,49 +46,29 @@ def start(*shape: int | None, **settings: Any) -> Config:
 # The last of the layers is refused, for such a reason.
 REFUSED: list[tuple[str, list[Config]]] = [
     ("Conv2D", [layer("Conv2D")]),
-    ("my>LSTM is a class", [OWN]),
-    ("activation my>half", [layer("GRU", activation=HALF)]),
-    ("recurrent_activation softmax", [layer("GRU", recurrent_activation="softmax")]),
-    ("PReLU", [layer("Dense", activation=layer("PReLU"))]),
+    ("activation: expected", [layer("GRU", recurrent_activation="softmax")]),
     ("lora_rank 4", [layer("Dense", lora_rank=4)]),
-    ("seeds 4", [layer("Bidirectional", layer=layer("LSTM", seeds=4))]),
-    ("use_bias: expected true or false", [layer("LSTM", use_bias="yes")]),
     ("whole numbers", [start(None, 3, dtype="int32")]),
-    ("mask_value -9999.0", [layer("Masking", mask_value=-9999.0, dtype="mixed_float16")]),
-    ("time_major true", [layer("LSTM", time_major=True)]),
     ("zero_output_for_mask", [MASKING, layer("LSTM", zero_output_for_mask=True)]),
     ("merge_mode none", [layer("Bidirectional", layer=LSTM, merge_mode=None)]),
     ("go_backwards true", [layer("Bidirectional", layer=BACKWARD)]),
-    ("go_backwards false", [layer("Bidirectional", layer=LSTM, backward_layer=LSTM)]),
     ("cells: expected a layer", [cells()]),
     ("over reversed rows", [BACKWARD, layer("Bidirectional", layer=LSTM)]),
     ("reversed rows", [MASKING, BACKWARD, LSTM]),
     ("masks rows above l0", [LSTM, MASKING]),
     ("Softmax of rows", [MASKING, LSTM, layer("Softmax")]),
     ("a row for each step", [layer("LSTM"), layer("Dense"), LSTM]),
-    ("a row for each step", [layer("TimeDistributed", layer=LSTM)]),
-    ("TimeDistributed of an embedding", [layer("TimeDistributed", layer=EMBEDDING)]),
-    ("one number a step, and not 3", [start(None, 3), layer("Embedding")]),
-    ("axis [1]", [LSTM, layer("BatchNormalization", axis=[1])]),
-    ("rms_scaling true", [layer("LayerNormalization", rms_scaling=True)]),
     ("invert true", [layer("Normalization", invert=True)]),
     ("max_value", [layer("ReLU", max_value=5.0)]),
-    ("units 5", [layer("GRU", units=5)]),
-    ("units 4", [LSTM, layer("Dense", units=4)]),
     ("arrays that are not known", [layer("GRU", use_bias=False)]),
     ("number of steps", [layer("Conv1D", padding="same", strides=[2], **ROWS_OF_TWO), LSTM]),
-    ("number of steps", [LSTM, layer("MaxPooling1D"), layer("Dense")]),
-    ("padding mirror", [layer("Conv1D", padding="mirror")]),
     ("padding same", [LSTM, layer("AveragePooling1D", padding="same")]),
-    ("activation softmax", [layer("Conv1D", activation="softmax")]),
-    ("groups: expected", [layer("Conv1D", padding="same", groups=0, **ROWS_OF_TWO)]),
-    ("a kernel of shape (steps, I, O)", [layer("Conv1D", groups=3)]),
+    ("activation: expected", [layer("Conv1D", activation="softmax")]),
+    ("expected a whole number", [layer("Conv1D", padding="same", groups=0, **ROWS_OF_TWO)]),
     ("120,001 steps", [layer("Conv1D", padding="causal", dilation_rate=[60_000])]),
     ("channels_first", [layer("Conv1D", padding="same", data_format="channels_first")]),
     ("masked or reversed", [MASKING, layer("Conv1D", padding="same")]),
-    ("masked or reversed", [BACKWARD, layer("GlobalMaxPooling1D")]),
-    ("how many features", [layer("GlobalAveragePooling1D")]),
-    ("Flatten of a row", [LSTM, layer("Flatten")]),
+    ("flattens rows", [LSTM, layer("Flatten")]),
     ("frozen", [cells(layer("GRUCell", trainable=False), layer("GRUCell", trainable=True))]),
 ]
 
@@ -116,22 +90,10 @@ def test_a_model_gives_as_many_steps_as_it_takes(tmp_path: Path) -> None:
     assert layers(load(pooled)[0]) == "LSTM 2, whole sequences: Conv ReduceMax"
 
 
-def test_the_layers_that_run_alone_are_offered(tmp_path: Path) -> None:
-    path = sequential(tmp_path / "m.keras", LSTM, layer("Conv2D"), LSTM)
-    assert refusal(path).endswith("pick one with `layer` NAME: l0, l2")
-    assert layers(load(path, layer="l2")[0]) == "LSTM 2"
-
-
 # Layers, and the network that they become.
 RUN: dict[str, tuple[list[Config], str]] = {
     "no layers at inference": (
-        [
-            *(layer(kind, rate=0.5, stddev=0.1) for kind in ("InputLayer", "Identity", "Dropout")),
-            *(layer(kind, rate=0.5) for kind in ("SpatialDropout1D", "GaussianDropout")),
-            *(layer(kind, l1=0.1) for kind in ("GaussianNoise", "ActivityRegularization")),
-            layer("AlphaDropout"),
-            LSTM,
-        ],
+        [layer("InputLayer"), layer("Dropout", rate=0.5), layer("GaussianNoise", stddev=0.1), LSTM],
         "LSTM 2",
     ),
     "indices": (
@@ -142,7 +104,6 @@ RUN: dict[str, tuple[list[Config], str]] = {
         [layer("Sequential", name="enc", layers=[layer("LSTM", name="a", **WHOLE)]), LSTM],
         "LSTM 2, LSTM 2",
     ),
-    "stacked cells": ([cells(layer("GRUCell"), layer("GRUCell"))], "GRU 2, GRU 2"),
     "a mask through a normalization": (
         [start(None, 2), MASKING, layer("Normalization"), LSTM],
         "Masking 2, Normalization 2, LSTM 2",
@@ -155,15 +116,13 @@ def test_layers_that_are_run(tmp_path: Path, found: list[Config], expected: str)
     assert layers(load(sequential(tmp_path / "m.keras", *found))[0]) == expected
 
 
-@pytest.mark.parametrize(
-    "found",
-    [layer("Normalization"), layer("Rescaling", scale=1.0), layer("Identity")],
-    ids=lambda found: found["class_name"],
-)
-def test_a_mask_ends_at_some_layers_of_keras_2(tmp_path: Path, found: Config) -> None:
-    path = sequential(tmp_path / "m.h5", start(None, 1), MASKING, found, version="2.15.0")
-    assert "the mask of l1 ends here" in refusal(path)
-    path = sequential(tmp_path / "m.keras", start(None, 1), MASKING, found)
+@pytest.mark.parametrize("kind", ["Normalization", "Identity"])
+def test_a_mask_ends_at_some_layers_of_keras_2(tmp_path: Path, kind: str) -> None:
+    found = [start(None, 2), MASKING, layer(kind)]
+    assert "the mask of l1 ends here" in refusal(
+        sequential(tmp_path / "m.h5", *found, version="2.15.0")
+    )
+    path = sequential(tmp_path / "m.keras", *found)
     assert not any(part.get("needed") for part in inspect(path)["parts"])
 
 
@@ -172,7 +131,6 @@ BOTH_CALLED = {"inbound_nodes": [BOTH_TENSORS]}
 # Layers of a functional model, settings of the model, and why it is no chain.
 NO_CHAINS: list[tuple[str, list[Config], Config]] = [
     ("input_layers: expected one", [], {"input_layers": [["x", 0, 0], ["z", 0, 0]]}),
-    ("output_layers: expected one", [], {"output_layers": {1: ["a", 0, 0], 2: ["x", 0, 0]}}),
     ("output_layers: expected one", [], {"output_layers": [["a", 0, 1]]}),
     ("c: takes a, b", [node("b", "GRU", "x"), {**node("c", "LSTM"), **BOTH_CALLED}], {}),
     (
@@ -180,9 +138,7 @@ NO_CHAINS: list[tuple[str, list[Config], Config]] = [
         [{**node("a", "LSTM", "x"), "inbound_nodes": [[["x", 0, 0]], [["a", 0, 0]]]}],
         {},
     ),
-    ("takes b", [node("a", "LSTM", "b"), node("b", "LSTM", "a")], {}),
-    ("it has no y", [node("a", "LSTM", "y")], {}),
-    ("not called just once", [{**node("a", "LSTM"), "inbound_nodes": 3}], {}),
+    ("expected the last layer", [node("b", "GRU", "a")], {"output_layers": [["a", 0, 0]]}),
 ]
 
 
@@ -209,6 +165,7 @@ BRANCHES: list[tuple[list[Config], str]] = [
     ([UPPER, both("c", "Add", "x", "a")], "LSTM 2, rows: Add"),
     ([UPPER, node("c", "Multiply", "x", "a")], "LSTM 2, rows: Mul"),  # an operator of Python
     ([both("c", "Add", "x", "x"), node("a", "LSTM", "c")], "rows: Identity, rows: Add, LSTM 2"),
+    ([UPPER, both("c", "Average", "x", "a")], "LSTM 2, rows: Sum Div"),
     (
         [UPPER, node("b", "GRU", "x", settings=WHOLE), both("c", "Concatenate", "a", "b", axis=-1)],
         "LSTM 2, rows: Identity, GRU 2, rows: Concat",
@@ -239,10 +196,7 @@ NO_BRANCHES: list[tuple[str, list[Config]]] = [
         [{**BACKWARD, **UPPER, "config": BACKWARD["config"]}, both("c", "Add", "x", "a")],
     ),
     ("[2, 4] values", [both("a", "Concatenate", "x", "x"), both("c", "Add", "x", "a")]),
-    ("[2, 2, 2] values", [both("c", "Subtract", "x", "x", "x")]),
-    ("axis 1", [both("c", "Concatenate", "x", "x", axis=1)]),
     ("masked", [{**node("a", "Masking", "x")}, both("c", "Add", "a", "a")]),
-    ("called with 0", [node("c", "Multiply", "x", 0)]),
     ("called with 2.0", [node("c", "Add", 2.0, "x")]),
     (
         "without the mask of a",
@@ -281,12 +235,6 @@ def test_a_model_of_a_class_of_its_own_may_do_anything(tmp_path: Path) -> None:
     assert "Mine is a class" in refusal(model(tmp_path / "m.keras", config))
 
 
-def test_the_order_is_that_of_the_calls(tmp_path: Path) -> None:
-    above, below = node("b", "GRU", "a", settings=WHOLE), node("a", "LSTM", "x", settings=WHOLE)
-    path = functional(tmp_path / "m.keras", above, below, output_layers=[["b", 0, 0]])
-    assert layers(load(path)[0]) == "LSTM 2, GRU 2"
-
-
 def test_calls_of_keras_2(tmp_path: Path) -> None:
     found: list[Config] = [
         {"class_name": "InputLayer", "name": "x", "config": {}, "inbound_nodes": []},
@@ -301,20 +249,13 @@ def test_calls_of_keras_2(tmp_path: Path) -> None:
     assert "a: is called with mask" in refusal(model(path, config, "2.2.4"))
 
 
-@pytest.mark.parametrize("kind", ["LSTM", "Dense"])
 @pytest.mark.parametrize(
     ("given", "why"),
-    [
-        ({"initial_state": tensor("x")}, "initial_state"),
-        ({"training": True}, "training"),
-        ({"mask": tensor("y")}, "mask y"),
-    ],
+    [({"initial_state": tensor("x")}, "initial_state"), ({"mask": tensor("y")}, "mask y")],
 )
-def test_other_arguments_of_a_call_are_refused(
-    tmp_path: Path, kind: str, given: Config, why: str
-) -> None:
-    below = node("a", "LSTM", "x", settings=WHOLE)
-    message = refusal(functional(tmp_path / "m.keras", below, node("b", kind, "a", **given)))
+def test_other_arguments_of_a_call_are_refused(tmp_path: Path, given: Config, why: str) -> None:
+    nodes = node("a", "LSTM", "x", settings=WHOLE), node("b", "LSTM", "a", **given)
+    message = refusal(functional(tmp_path / "m.keras", *nodes))
     assert message.startswith("b: ")
     assert why in message
 
@@ -350,14 +291,6 @@ def test_other_masks_are_refused(tmp_path: Path) -> None:
     assert refusal(path).startswith("b: takes the mask m")
 
 
-def test_layers_of_inner_models_have_its_name_first(tmp_path: Path) -> None:
-    inner = [layer("LSTM", name="a", **WHOLE), layer("Conv2D", name="b")]
-    path = sequential(tmp_path / "m.keras", layer("Sequential", name="enc", layers=inner), LSTM)
-    assert [part["name"] for part in inspect(path)["parts"]] == ["enc/a", "enc/b", "l1"]
-    assert layers(load(path, layer="enc/a")[0]) == "LSTM 2"
-    assert "enc/b: Conv2D" in refusal(path, layer="enc")
-
-
 def nested(depth: int) -> Config:
     return layer("Sequential", layers=[nested(depth - 1)]) if depth else LSTM
 
@@ -387,64 +320,36 @@ def test_a_model_gives_one_row_where_its_top_layer_does(
     assert load(path, layer="l0")[0].last is None
 
 
-# Layers, the version of Keras, and notes.
-NOTES: list[tuple[list[Config], str, list[str]]] = [
-    ([BACKWARD, layer("Dense")], "3.15.1", ["from the last step to the first"]),
-    ([BACKWARD, BACKWARD], "3.15.1", []),
-    ([BACKWARD, layer("LSTM")], "3.15.1", []),
-    (
-        [layer("LSTM", dtype=FLOAT16), layer("Dense", dtype="mixed_float16")],
-        "3.15.1",
-        ["l0, l1: computed in float32, Keras does in mixed_float16"],
-    ),
-    *(
-        ([each], "3.15.1", ["l0: computed in float32, Keras does in bfloat16"])
-        for each in (
-            layer("Bidirectional", layer=layer("LSTM", dtype="bfloat16")),
-            cells(layer("GRUCell", dtype="bfloat16")),
-        )
-    ),
-]
-
-
-@pytest.mark.parametrize(("found", "version", "expected"), NOTES)
-def test_notes(tmp_path: Path, found: list[Config], version: str, expected: list[str]) -> None:
-    _, notes = load(sequential(tmp_path / "m.keras", *found, version=version))
-    assert len(notes) == len(expected)
-    assert all(words in note for words, note in zip(expected, notes, strict=True))
+@pytest.mark.parametrize(
+    ("found", "turned"),
+    [([BACKWARD, layer("Dense")], True), ([BACKWARD, BACKWARD], False), ([BACKWARD], True)],
+)
+def test_reversed_rows_are_noted(tmp_path: Path, found: list[Config], turned: bool) -> None:
+    _, notes = load(sequential(tmp_path / "m.keras", *found))
+    assert ["from the last step to the first" in note for note in notes] == [True] * turned
 
 
 SIXTH = f"hard_sigmoid:{1 / 6!r},0.5"
-VERSIONS = [
-    ("3.0.0", SIXTH, "sigmoid", "after"),
-    ("2.21.0", "hard_sigmoid:0.2,0.5", "sigmoid", "before"),
-    ("2.3.1", "hard_sigmoid:0.2,0.5", "sigmoid", "before"),
-    ("2.2.4-tf", "hard_sigmoid:0.2,0.5", "hard_sigmoid:0.2,0.5", "before"),
-]
+VERSIONS = [("3.0.0", SIXTH, "after"), ("2.21.0", "hard_sigmoid:0.2,0.5", "before")]
 
 
-@pytest.mark.parametrize(("version", "hard", "default", "reset"), VERSIONS)
-def test_the_version_tells_defaults(
-    tmp_path: Path, version: str, hard: str, default: str, reset: str
-) -> None:
+@pytest.mark.parametrize(("version", "hard", "reset"), VERSIONS)
+def test_the_version_tells_defaults(tmp_path: Path, version: str, hard: str, reset: str) -> None:
     gru = layer("GRU", activation="hard_sigmoid")
     network, _ = load(sequential(tmp_path / "m.keras", gru, version=version))
     (cell,) = network.layers[0].cells
     assert cell.settings["activation"] == parse(hard)
-    assert cell.settings["recurrent_activation"] == parse(default)
+    assert cell.settings["recurrent_activation"] == parse("sigmoid")
     assert cell.settings["reset"] == reset
 
 
 FUNCTIONS: list[tuple[str, Config, str]] = [
     ("Activation", {"activation": "leaky_relu"}, "leaky_relu:0.2"),
-    ("Activation", {"activation": None}, "linear"),
     ("Activation", {"activation": {"class_name": "function", "config": "swish"}}, "silu"),
     ("LeakyReLU", {}, "leaky_relu:0.3"),
     ("LeakyReLU", {"alpha": 0.1}, "leaky_relu:0.1"),
-    ("LeakyReLU", {"negative_slope": 0.1}, "leaky_relu:0.1"),
     ("ReLU", {"negative_slope": "0.5", "threshold": "0.0"}, "leaky_relu:0.5"),
     ("ReLU", {"max_value": 6.0}, "relu6"),
-    ("ELU", {"alpha": 2.0}, "elu:2.0"),
     ("ThresholdedReLU", {}, "thresholded_relu:1.0000001192092896"),
     ("Rescaling", {"scale": 0.5}, "affine:0.5,0.0"),
 ]
@@ -456,12 +361,6 @@ def test_layers_that_are_functions(
 ) -> None:
     network, _ = load(sequential(tmp_path / "m.keras", LSTM, layer(kind, **settings)))
     assert network.layers[1].settings["activation"] == parse(function)
-
-
-def test_no_scale_is_smaller_than_that_of_keras(tmp_path: Path) -> None:
-    shapes = {**NUMBERED, **{f"layers/normalization/vars/{k}": (3,) for k in range(2)}}
-    network, _ = load(stored(tmp_path / "m.keras", shapes, [layer("Normalization"), layer("GRU")]))
-    assert network.layers[0].arrays["scale"].tolist()[0] == np.float32(1e-7)
 
 
 def test_two_directions_over_reversed_rows_change_places(tmp_path: Path) -> None:
@@ -530,29 +429,15 @@ def test_arrays_by_number(tmp_path: Path) -> None:
     assert "layers/gru/cell/vars/2" in message
     columns = stored(path, {"layers/dense/vars/0": (3, 2)}, [layer("Dense", units=4)])
     assert "expected 2 arrays, got layers/dense/vars/0" in refusal(columns)
-    columns = stored(path, DENSE, [layer("Dense", units=4)])
-    assert "units 4, its arrays have 1" in refusal(columns)
 
 
 @pytest.mark.parametrize("root", ["", "model_weights"])
-@pytest.mark.parametrize("split", [False, True])
-def test_arrays_in_a_list(tmp_path: Path, root: str, split: bool) -> None:
-    """Keras splits a long one."""
+def test_arrays_in_a_list(tmp_path: Path, root: str) -> None:
     shapes, attributes = listing("l0", "l1", root=root)
-    if split:
-        attributes[root or "root"] = {"layer_names0": ["l0"], "layer_names1": ["l1"]}
     found = [layer("GRU", **WHOLE, reset_after=True)] * 2
     path = stored(tmp_path / "m.keras", shapes, found, "2.21.0", **attributes)
     parts = inspect(path)["parts"]
     assert [each["name"] for part in parts for each in part["tensors"]] == list(shapes)
-
-
-def test_a_layer_that_cannot_be_run_has_its_arrays(tmp_path: Path) -> None:
-    """Arrays of its inner layers belong to it, states of random generators do not."""
-    held = {"layers/mine/inner/vars/0": (7,), "layers/mine/vars/0": (3, 1)}
-    more = {"layers/mine/seed_generator/vars/0": (2,), "layers/mine_1/vars/0": (2,)}
-    (part,) = inspect(stored(tmp_path / "m.keras", held | more, [layer("Mine")]))["parts"]
-    assert [each["name"] for each in part["tensors"]] == list(held)
 
 
 def test_frozen_parts_that_are_listed_last_are_refused(tmp_path: Path) -> None:
@@ -581,10 +466,10 @@ def test_arrays_without_a_config(tmp_path: Path) -> None:
     assert layers(network) == layers(load(path, layer="layers/gru")[0]) == "GRU 2"
     assert network.layers[0].cells[0].settings["reset"] == "after"
     assert "holds weights alone" in notes[0]
-    assert "passes over layers/dense, layers/mine" in notes[1]
+    assert "takes layers/gru, and passes over layers/dense, layers/mine" in notes[1]
     network, notes = load(stored(path, NUMBERED | ABOVE, version=""))
     assert layers(network) == "GRU 2, GRU 2, GRU 2"
-    assert "layers/gru, layers/gru_2, layers/gru_10 one above the other" in notes[1]
+    assert "takes layers/gru, layers/gru_2, layers/gru_10: names" in notes[1]
     assert "several recurrent modules: layers/gru, layers/lstm" in refusal(
         stored(path, NUMBERED | ANOTHER, version="")
     )
@@ -634,9 +519,7 @@ def text_in_heap(size: int) -> bytes:
 
 UNREAD: dict[str, tuple[bytes, str]] = {
     "no config": (zipped({name: BARE[name] for name in MEMBERS[1:]}), "an archive with config"),
-    "other weights": (zipped({"model.weights.npz": b""} | BARE), "no recurrent layer"),
     "no HDF5": (zipped(BARE | {MEMBERS[2]: b"1,2,3"}), "model.weights.h5: damaged"),
-    "no JSON": (zipped(BARE | {MEMBERS[0]: b"{'a': 1}"}), "config.json: damaged"),
     "brackets": (zipped(BARE | {MEMBERS[0]: b"[" * 100_000}), "config.json: damaged"),
     "a long config": (text_in_heap(2**21 + 1), "model_config: expected at most 2,097,152"),
     "Keras 1": (h5.file_of({}, {"": {"keras_version": "1.2.2"}}), "Keras 1"),
@@ -658,11 +541,3 @@ def test_one_of_several_files(tmp_path: Path) -> None:
     path.write_bytes(h5.file_of({}))
     (tmp_path / "model.weights.json").write_text("{}")
     assert "one of several files" in refusal(path)
-
-
-def test_an_archive_that_was_packed_anew(tmp_path: Path) -> None:
-    path, kept = tmp_path / "packed.keras", MODELS / "keras_lstm.keras"
-    with zipfile.ZipFile(kept) as archive:
-        members = {name: archive.read(name) for name in archive.namelist()}
-    path.write_bytes(zipped(members, zipfile.ZIP_DEFLATED))
-    assert content(load(path)[0]) == content(load(kept)[0])

@@ -6,7 +6,6 @@ import pickle
 import tarfile
 import warnings
 import zipfile
-import zlib
 from collections import OrderedDict
 from collections.abc import Mapping
 from pathlib import Path
@@ -40,7 +39,7 @@ from torch_bytes import (
     vector,
 )
 
-from rnncli.model.formats.containers.pickled import MOST_WORK, read_pickle
+from rnncli.model.formats.containers.pickled import read_pickle
 
 State = dict[str, bytes]
 
@@ -72,11 +71,7 @@ BELOW = "emb is taken as an embedding below"
 # A state dict, `layer`, the layers, and what a note begins with.
 DICTS: dict[str, tuple[State, str | None, str, str]] = {
     "bare": (lstm(), None, "LSTM 3", ""),
-    "of a module": (LSTM, None, "LSTM 3", ""),
     "a head": (LSTM | FC, None, HEAD, TAKEN),
-    "a head without bias": (LSTM | {"fc.weight": matrix(2, 3)}, None, "LSTM 3, Dense 2", TAKEN),
-    "no head": (LSTM | FC, "rnn", "LSTM 3", ""),
-    "an embedding": (EMB | LSTM, None, "Embedding 2, LSTM 3", BELOW),
     "both": (
         EMB | LSTM | FC,
         None,
@@ -114,9 +109,7 @@ LARGER: dict[str, tuple[State, str]] = {
     "a convolution": (LSTM | {"conv.weight": tensor("0", (2, 2, 3), (6, 3, 1))}, "conv"),
     "a square matrix, defined first": ({"a.weight": matrix(2, 2)} | LSTM, "a"),
     "two linear layers": (LSTM | FC | {"g.weight": matrix(2, 3)}, "fc, g"),
-    "a head of another width": (LSTM | {"fc.weight": matrix(2, 4)}, "fc"),
     "whole numbers": (LSTM | {"fc.weight": matrix(2, 3, kind="Long", values=10)}, "fc"),
-    "below or above, defined first": (SAME | SQUARE, "fc"),
 }
 
 
@@ -130,10 +123,8 @@ def test_larger_models(tmp_path: Path, tensors: State, beside: str) -> None:
 # Shapes of modules beside an LSTM of 3 units that takes so many values, in a file whose names are
 # sorted, and the layers.
 SORTED: dict[str, tuple[int, dict[str, tuple[int, ...]], str]] = {
-    "a head": (2, {"a.weight": (1, 3), "a.bias": (1,)}, "LSTM 3, Dense 1"),
     "a head without bias": (2, {"a.weight": (1, 3)}, "LSTM 3, Dense 1"),
     "an embedding by its name": (2, {"embed.weight": (7, 2)}, "Embedding 2, LSTM 3"),
-    "a table of no name": (2, {"a.weight": (7, 2)}, ""),
     "a table or a head": (3, {"a.weight": (7, 3)}, ""),
     "a head by its bias": (3, {"a.weight": (7, 3), "a.bias": (7,)}, "LSTM 3, Dense 7"),
     "below or above": (3, {"a.weight": (3, 3), "a.bias": (3,)}, ""),
@@ -158,12 +149,10 @@ def test_names_in_no_order(
 WHOLE = mapping(LSTM | FC)
 # What is saved, `layer`, and what stands before names in the note.
 CHECKPOINTS: dict[str, tuple[State, str | None, str]] = {
-    "under a key": ({"model": WHOLE, "epoch": number(3)}, None, "model."),
     "with an optimizer": ({"net": WHOLE, "opt": OPTIMIZER}, None, "net."),
     "parallel": (under("module.", LSTM | FC), None, "module."),
     "Lightning": ({"state_dict": mapping(under("model.", LSTM | FC))}, None, "state_dict.model."),
     "one of two": ({"net": WHOLE, "ema": WHOLE}, "ema", "ema."),
-    "in a list": ({"nets": b"](" + WHOLE + b"e"}, None, "nets.0."),
 }
 
 
@@ -184,10 +173,10 @@ def test_tensors_beside_the_model(tmp_path: Path) -> None:
         assert load(path, layer="net")[1] == []
 
 
-def legacy(pickled: bytes, *, keys: bytes = b"](" + text("0") + b"e", version: int = 1001) -> bytes:
+def legacy(pickled: bytes, *, keys: bytes = b"](" + text("0") + b"e") -> bytes:
     """Return a file as ``torch.save`` wrote it before 1.6."""
     little = mapping({"little_endian": b"\x88"})
-    parts = [number(0x1950A86A20F9469CFC6C), number(version), little, pickled, keys]
+    parts = [number(0x1950A86A20F9469CFC6C), number(1001), little, pickled, keys]
     pickles = b"".join(START + part + STOP for part in parts)
     return pickles + pack("<q", len(VALUES)) + VALUES.tobytes()
 
@@ -225,28 +214,21 @@ def test_other_ways_to_save(tmp_path: Path, data: bytes) -> None:
     assert layers(load(tmp_path / "w.pt")[0]) == "LSTM 3"
 
 
-def test_sums_that_were_left_out(tmp_path: Path) -> None:
-    """torch.serialization.set_crc32_options(False) leaves zeros."""
-    data = archive(mapping(lstm()))
-    for member in (START + mapping(lstm()) + STOP, STORED["0"]):
-        data = data.replace(pack("<I", zlib.crc32(member)), bytes(4))
-    (tmp_path / "w.pt").write_bytes(data)
-    assert layers(load(tmp_path / "w.pt")[0]) == "LSTM 3"
-
-
 @pytest.mark.parametrize("make", [archive, legacy])
 def test_values(tmp_path: Path, make: Any) -> None:
-    """Offsets and strides choose values of a storage, in both formats; one is negated."""
-    negated = (mapping({"neg": b"\x88"}),)
+    """Offsets and strides choose values of a storage, in both formats; none is negated."""
     held = {
         "weight_ih_l0": tensor("0", (3, 2), (1, 5), offset=7),
-        "weight_hh_l0": tensor("0", (3, 3), (10, 3), offset=1, more=negated),
+        "weight_hh_l0": tensor("0", (3, 3), (10, 3), offset=1),
     }
     (tmp_path / "w.pt").write_bytes(make(mapping(held)))
     weights = load(tmp_path / "w.pt")[0].layers[0].cells[0].weights
-    for array, offset, strides in ((weights.W_xh, 7, (1, 5)), (-weights.W_hh, 1, (10, 3))):
+    for array, offset, strides in ((weights.W_xh, 7, (1, 5)), (weights.W_hh, 1, (10, 3))):
         place = np.add.outer(strides[1] * np.arange(len(array)), strides[0] * np.arange(3))
         assert (array == VALUES[offset + place]).all()
+    negated = tensor("0", (3,), (1,), more=(mapping({"neg": b"\x88"}),))
+    (tmp_path / "w.pt").write_bytes(make(mapping(held | {"a": negated})))
+    assert "or negated" in refusal(tmp_path / "w.pt")
 
 
 def zipped(*members: tuple[str, bytes], packed: int = zipfile.ZIP_STORED) -> bytes:
@@ -280,22 +262,16 @@ SIZES = row(number(90)), row(number(1))
 LYING = called("torch._utils._rebuild_tensor", REPEATED, number(0), *SIZES)
 COPIED = b"](" + row(NONE, NONE) + b"2" * 1000 + b"eq\x00"
 REFUSED: list[tuple[str, bytes]] = [
-    ("holds no recurrent layer", archive(mapping(FC))),
     ("net.rnn, ema.rnn; pick", archive(mapping({"net": mapping(LSTM), "ema": mapping(LSTM)}))),
     (
-        "rnn: computes its weights from others (rnn.weight_hh_l0_g)",
+        "has no rnn.weight_hh_l0, which goes",
         archive(mapping({"rnn.weight_ih_l0": matrix(12, 2), "rnn.weight_hh_l0_g": vector(12)})),
-    ),
-    (
-        "rnn: computes its weights from others (rnn.param",
-        archive(mapping({"rnn.parametrizations.weight_hh_l0.original0": vector(12)})),
     ),
     ("rnn.param: is quantized", archive(mapping({"rnn.param": QUANTIZED + b"b"}))),
     ("a.b: is in the file", archive(mapping({"a": mapping({"b": vector(3)}), "a.b": vector(3)}))),
     ("little-endian", legacy(b"}").replace(b"\x88", b"\x89", 1)),
     ("has no net/data/0", archive(mapping(lstm()), {"1": b""})),
     ("storage 0: expected 400 bytes", archive(mapping(lstm()), {"0": bytes(399)})),
-    ("another pickle", legacy(b"}", version=1000)),
     ("storage 0: expected 400 bytes", legacy(mapping(lstm()))[:-1]),
     ("two storages 0", legacy(mapping({"a": vector(3), "b": tensor("0", (3,), (1,), values=50)}))),
     ("far more than its size", archive(mapping({"a": tensor("0", (5000, 5000), (0, 0))}))),
@@ -303,21 +279,15 @@ REFUSED: list[tuple[str, bytes]] = [
     ("a tensor of no storage", archive(mapping({"a": LYING}))),
     ("64 deep", archive(b"]" * 70 + b"a" * 69)),
     ("far more than its size", archive(b"}q\x00" + SHARED)),
-    ("operations", archive(b"N0" * MOST_WORK + NONE)),
     (
         "operations",
         archive(COPIED + (name("collections.OrderedDict") + b"h\x00\x85R0") * 700 + NONE),
     ),
-    ("compressed", zipped(SAVED, ("net/data/0", bytes(400)), packed=zipfile.ZIP_DEFLATED)),
-    ("at most 16,777,216 bytes", archive(b"B" + pack("<I", 2**24) + bytes(2**24))),
-    ("frozen TorchScript", archive(b"N", {"x": b""}, **{"constants/0": bytes(4)})),
-    ("a/data.pkl, b/data.pkl", zipped(("a/data.pkl", SAVED[1]), ("b/data.pkl", SAVED[1]))),
-    ("or of names twice", zipped(SAVED, SAVED)),
     (
-        "net/data/0: damaged: its checksum",
-        archive(mapping(lstm())).replace(pack("<II", 400, 400), pack("<II", 4000, 4000)),
+        "far more than its size",
+        zipped(SAVED, ("net/data/0", bytes(2**25)), packed=zipfile.ZIP_DEFLATED),
     ),
-    ("net/data/0: damaged: its checksum", SUM.replace(bytes(399) + b"\x01", bytes(400))),
+    ("net/data/0: damaged: ", SUM.replace(bytes(399) + b"\x01", bytes(400))),
     ("a tar archive", tar()),
 ]
 
@@ -330,15 +300,9 @@ def test_files_that_are_refused(tmp_path: Path, why: str, data: bytes) -> None:
 
 TENSORS = {
     "negative offset": {"offset": -1},
-    "offset": {"offset": 95},
-    "negative size": {"shape": (-1, 3)},
     "negative stride": {"strides": (-3, 1)},
     "stride": {"strides": (98, 1)},
     "huge": {"shape": (2**62, 2**62)},
-    "axes": {"shape": (1,) * 33, "strides": (1,) * 33},
-    "fewer strides": {"strides": (1,)},
-    "no values": {"values": 0},
-    "negative values": {"values": -1},
 }
 
 
@@ -354,16 +318,11 @@ def test_tensors_that_lie(tmp_path: Path, change: dict[str, Any]) -> None:
 
 PICKLES = {
     "opcode INST": b"(ios\nsystem\n.",
-    "opcode EXT1": b"\x82\x01.",
-    "opcode PERSID": b"Pa\n.",
     "opcode 0xff": b"\xff.",
     "ends too soon": b"X\xff\xff\xff\x7fabc",
     "items of int": b"K\x01NNs.",
     "a call of str with tuple": text("a") + b")R.",
     "a persistent id that is no storage": row(*[NONE] * 5) + b"Q.",
-    # As Python says it.
-    "protocol": b"\x80\x06N.",
-    "": b"(.",
     "7": b"h\x07.",
     "invalid literal for int": b"Ix\n.",
 }
@@ -393,15 +352,10 @@ def test_keys_that_are_slow_to_hash_name_nothing() -> None:
 
 
 SCALARS = st.none() | st.booleans() | st.integers(-(2**70), 2**70) | st.floats() | st.text()
-KEYS = st.text() | st.integers(-(2**59), 2**59) | st.booleans() | st.none()
+KEYS = st.text() | st.integers(-(2**59), 2**59)
 PLAIN = st.recursive(
     SCALARS | st.binary(max_size=300),
-    lambda inner: (
-        st.lists(inner)
-        | st.lists(inner).map(tuple)
-        | st.dictionaries(KEYS, inner)
-        | st.dictionaries(KEYS, inner).map(OrderedDict)
-    ),
+    lambda inner: st.lists(inner).map(tuple) | st.dictionaries(KEYS, inner).map(OrderedDict),
     max_leaves=20,
 )
 

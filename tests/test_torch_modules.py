@@ -80,10 +80,15 @@ REFUSED: dict[str, tuple[bytes, str, bool]] = {
         "my.Net: is of a whole model",
         True,
     ),
-    "a class of its own": (net(rnn=module("my.LSTM", LSTM)), "rnn: the code of my.LSTM is", False),
-    "hooks": (HOOKED, "nn.LSTM: the code of its hooks is not in the file; save its", False),
+    "a class of its own": (net(rnn=module("my.LSTM", LSTM)), "rnn: the code of my.LSTM, or", False),
+    "hooks": (HOOKED, "nn.LSTM: the code of nn.LSTM, or of its hooks, is not", False),
+    "another array": (
+        module(f"{NN}rnn.LSTM", LSTM | {"mask": vector(3)}),
+        "arrays that are not read: mask",
+        False,
+    ),
     "quantized": (net(rnn=QUANTIZED), "rnn: is quantized", False),
-    "computed": (net(rnn=module(f"{NN}rnn.LSTM", MADE)), "rnn: computes its weights", False),
+    "computed": (net(rnn=module(f"{NN}rnn.LSTM", MADE)), "has no rnn.weight_hh_l0", False),
     "nothing recurrent": (net(fc=FC), "holds no recurrent layer", False),
 }
 
@@ -92,7 +97,7 @@ REFUSED: dict[str, tuple[bytes, str, bool]] = {
 def test_whole_models_are_refused(tmp_path: Path, saved: bytes, why: str, alone: bool) -> None:
     path = write(tmp_path / "w.pt", saved)
     message = refusal(path)
-    assert message.startswith(why)
+    assert why in message
     if alone:
         assert message.endswith(WAY_OUT)
         assert layers(load(path, layer="rnn")[0]) == "LSTM 3"
@@ -115,37 +120,6 @@ def test_a_state_dict_beside_a_module(tmp_path: Path) -> None:
 
 
 # TorchScript.
-
-CALLED = "class RNN(Module):\n  def forward(self):\n    {}\n"
-SAID = """class RNN(Module):
-  mode : Final[str] = "RNN_RELU"
-  def forward(self):
-    torch.rnn_tanh(x)
-    torch.rnn_relu(x)
-class Other(Module):
-  mode : Final[str] = "RNN_TANH"
-"""
-CODES = {
-    "said": (SAID, "relu"),
-    "called": (CALLED.format("torch.rnn_relu(x)"), "relu"),
-    "both": (CALLED.format("torch.rnn_relu(torch.rnn_tanh(x))"), ""),
-    "other": (CALLED.format("torch.rnn_relu(x)").replace("RNN", "Other"), ""),
-    "none": ("", ""),
-    "more than is looked at": (CALLED.format("torch.rnn_relu(x)") + "\0" * 2**22, ""),
-}
-
-
-@pytest.mark.parametrize(("code", "expected"), CODES.values(), ids=CODES)
-@pytest.mark.parametrize("mangled", ["", "___torch_mangle_7"])
-def test_the_activation_in_code(tmp_path: Path, code: str, expected: str, mangled: str) -> None:
-    kind = f"{NN}rnn.{mangled}.RNN" if mangled else f"{NN}rnn.RNN"
-    place = f"code/__torch__/torch/nn/modules/rnn{mangled and '/'}{mangled}.py"
-    path, saved = tmp_path / "w.pt", script("my.Net", {"rnn": script(kind, RNN)})
-    path.write_bytes(archive(saved, STORED, **{place: code.encode()}))
-    network, notes = load(path, layer="rnn")
-    assert str(network.layers[0].cells[0].settings["activation"]) == (expected or "tanh")
-    assert len(notes) == (not expected)
-
 
 # As torch.jit writes it, without what is left out here.
 FORWARD = """class Net(Module):
@@ -205,8 +179,7 @@ CALLS: dict[str, tuple[str, str]] = {
     ),
 }
 UNREAD: dict[str, tuple[str, str]] = {
-    "an unknown function": (f"{ROWS}; return torch.cumsum(o, 1)", "calls cumsum, which"),
-    "in place": (f"{ROWS}; y = torch.mul_(o, 2); return o", "calls mul_, which"),
+    "an unknown function": (f"{ROWS}; return torch.cumsum(o, 1)", "calls cumsum in a way"),
     "other arguments": (f"{ROWS}; return torch.softplus(o, 2)", "calls softplus in a way"),
     "training": (f"{ROWS}; return torch.dropout(o, 0.5, True)", "calls dropout in a way"),
     "turned": (f"{FLIPPED}; return o", "gives "),
@@ -215,18 +188,21 @@ UNREAD: dict[str, tuple[str, str]] = {
         "; y, h, c = torch.lstm(x, [h, h], w, False, 1, 0., False, False, True); return y",
         "other than zeros",
     ),
+    "a recurrent module in training": (
+        f"{WEIGHTS}; h = torch.zeros([1, torch.size(x, 0), 3])"
+        "; y, h, c = torch.lstm(x, [h, h], w, False, 1, 0.5, True, False, True); return y",
+        "is in training",
+    ),
     "a projection": (
         f"{WEIGHTS}; y, h, c = torch.lstm(x, [x, x], w, True, 1, 0., False, False, True); return y",
         "has a projection",
     ),
     "a loop": (f"for i in x:\n      {ROWS}\n    return o", "(For) that is not read"),
     "a branch": (f"if torch.gt(torch.size(x, 0), 1):\n      {ROWS}\n    return o", "branches"),
-    "an operation": (f"{ROWS}; return o + 1", "(BinOp) that is not read"),
     "lists in lists": ("a = [1]; " + "a = [a, a]; " * 60 + "return torch.cat(a)", "calls cat in"),
     "itself": ("return (self).itself(x, )", "is nested too deep"),
     "many nodes": (f"{ROWS}; " + "o = torch.neg(o); " * 2000 + "return o", "is too long"),
     "deep code": (f"return {'-' * 9999}x", "has no code of __torch__.my.Net"),
-    "no code": ("", "has no code of __torch__.my.Net"),
 }
 
 

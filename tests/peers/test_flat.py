@@ -77,26 +77,17 @@ TENSOR = {"dtype": "F32", "shape": [2, 2], "data_offsets": [0, 16]}
 EMPTY = {"dtype": "F32", "shape": [0], "data_offsets": [0, 0]}
 SOUND = {
     "one": ({"a": TENSOR}, 16),
-    "a member that nobody knows": ({"a": TENSOR | {"more": [1.5]}}, 16),
     "a single value": ({"a": TENSOR | {"shape": [], "data_offsets": [0, 4]}}, 4),
     "nothing, twice": ({"a": EMPTY, "b": EMPTY, "c": TENSOR}, 16),
-    "halves of bytes": ({"a": {"dtype": "F4", "shape": [2], "data_offsets": [0, 1]}}, 1),
     "blanks around": (b' {"a":{"dtype":"U8","shape":[1],"data_offsets":[0,1]}}\n\t ', 1),
 }
 REFUSED = {
     "a shape of truth values": ({"a": TENSOR | {"shape": [True, 4]}}, 16),
-    "a shape of floats": ({"a": TENSOR | {"shape": [2.0, 2]}}, 16),
     "a size over 64 bits": ({"a": EMPTY | {"shape": [0, 2**64]}}, 0),
-    "a product over 64 bits": ({"a": EMPTY | {"dtype": "U8", "shape": [2**63, 2**63, 0]}}, 0),
     "the same bytes, twice": ({"a": TENSOR, "b": TENSOR}, 16),
-    "bytes before the first": ({"a": TENSOR | {"data_offsets": [4, 20]}}, 20),
     "half a byte": ({"a": {"dtype": "F4", "shape": [3], "data_offsets": [0, 2]}}, 2),
     "a field twice": (b'{"a":{"dtype":"U8","dtype":"U8","shape":[1],"data_offsets":[0,1]}}', 1),
     "not a number": (b'{"a":{"dtype":"U8","shape":[1],"data_offsets":[0,1],"b":NaN}}', 1),
-    "a mark of byte order": (
-        b'\xef\xbb\xbf{"a":{"dtype":"U8","shape":[1],"data_offsets":[0,1]}}',
-        1,
-    ),
 }
 
 

@@ -23,9 +23,7 @@ EXTENSIONS = (".keras", ".h5")
 MODELS = 60 if NIGHTLY else 5
 # By default the slow one, Keras 2, saves less.
 SAVED = [(library, extension) for library in LIBRARIES for extension in EXTENSIONS]
-UNROLLED = [(library, each) for library in LIBRARIES for each in ((), ("forward",), ("backward",))]
-if not NIGHTLY:
-    SAVED, UNROLLED = SAVED[:1] + SAVED[-1:], UNROLLED[:3] + UNROLLED[-1:]
+SAVED = SAVED if NIGHTLY else SAVED[:1] + SAVED[-1:]
 FUNCTIONS = (
     *("tanh", "relu", "sigmoid", "softsign", "elu", "hard_sigmoid", "linear", "swish", "gelu"),
     *("selu", "softplus"),
@@ -291,58 +289,6 @@ def test_a_layer_may_be_an_activation_and_a_model_a_layer(
     x[0, 2:4] = MASKED
     whole = chained(draw, lower, cell, upper, L.TimeDistributed(rows))
     compare(tmp_path / f"m{extension}", whole, x)
-
-
-@pytest.mark.parametrize(("library", "unrolled"), UNROLLED)
-def test_masks_of_unrolled_layers(tmp_path: Path, library: str, unrolled: tuple[str, ...]) -> None:
-    draw, x = Draw(LIBRARIES[library], 0), np.array([[[1], [2], [0]]], np.float32)
-    L, path = draw.layers, tmp_path / "model.keras"
-    for sequences in (True, False):
-        cells = [
-            L.GRU(
-                2,
-                name=name,
-                return_sequences=sequences,
-                unroll=name in unrolled,
-                go_backwards=name == "backward",
-            )
-            for name in ("forward", "backward")
-        ]
-        both = L.Bidirectional(cells[0], backward_layer=cells[1])
-        model = draw.library.Sequential([L.Input((3, 1)), L.Masking(0.0), both])
-        if unrolled == ("backward",) and sequences:
-            model.save(path)
-            with pytest.raises(ValueError, match="in the wrong direction"):
-                given(path, x)
-        else:
-            compare(path, model, x)
-
-
-@EACH_LIBRARY
-def test_statistics_of_all_features(tmp_path: Path, library: str) -> None:
-    draw = Draw(LIBRARIES[library], 3)
-    L = draw.layers
-    layers = (L.Normalization(axis=None), L.Rescaling(0.5, -0.5), L.LSTM(3))
-    compare(tmp_path / "m.h5", chained(draw, *layers), draw.features())
-
-
-@pytest.mark.parametrize("which", range(4) if NIGHTLY else (0, 3))
-@EACH_LIBRARY
-def test_frozen_parts_have_their_own_arrays(tmp_path: Path, library: str, which: int) -> None:
-    """A file that lists them in another order is refused."""
-    draw = Draw(LIBRARIES[library], 6)
-    L = draw.layers
-    both, cells = L.Bidirectional(L.GRU(3, return_sequences=True)), [L.LSTMCell(3), L.LSTMCell(3)]
-    model, x = chained(draw, both, L.RNN(cells)), draw.features()
-    parts = [both.forward_layer, both.backward_layer, *cells]
-    parts[which].trainable = False
-    compare(tmp_path / "m.keras", model, x)
-    if which in (0, 2):
-        model.save(tmp_path / "m.h5")
-        with pytest.raises(ValueError, match="frozen parts"):
-            load_network(tmp_path / "m.h5")
-    else:
-        compare(tmp_path / "m.h5", model, x)
 
 
 @EACH_LIBRARY

@@ -18,7 +18,6 @@ _CONFIG, _METADATA, _WEIGHTS = "config.json", "metadata.json", "model.weights.h5
 _TRAINING = ("optimizer", "optimizer_weights")
 # Parsed, JSON can take twenty times as much.
 _TEXT_MOST = 2 * 2**20
-_STORE = "if it is sound, pack the archive anew without compression, as Keras does"
 _SAVE = "load the model with Keras, and save it with model.save('model.keras')"
 
 
@@ -34,25 +33,23 @@ def read(data: bytes, path: str) -> Found:
                 _parse(f"{path}: {name}", read_member(path, archive, name, _TEXT_MOST))
                 for name in (_CONFIG, _METADATA)
             )
-            content = read_member(path, archive, _WEIGHTS, most_unpacked(len(data)), _STORE)
+            content = read_member(path, archive, _WEIGHTS, most_unpacked(len(data)), _SAVE)
         arrays, attributes = hdf5.read(content, f"{path}: {_WEIGHTS}", _TRAINING)
     else:
         index = re.sub(r"_\d{5}\.weights\.h5\Z", ".weights.json", path)
         if index != path and os.path.exists(index):
-            what = f"is one of several files with the weights that {index} lists"
-            raise InputError(path, what, _SAVE)
+            raise InputError(path, f"is one of several files that {index} lists", _SAVE)
         arrays, attributes = hdf5.read(data, path, _TRAINING)
         about = attributes[""]
         text = about.get("model_config")
         config = _parse(f"{path}: model_config", text) if isinstance(text, str) else {}
-    group, written_by = read_group(arrays, attributes), about.get("keras_version")
-    written_by = written_by if isinstance(written_by, str) else ""
-    numbers = re.match(r"[0-9]{1,4}(\.[0-9]{1,4})*", written_by)
+    group, writer = read_group(arrays, attributes), str(about.get("keras_version") or "")
+    numbers = re.match(r"[0-9]{1,4}(\.[0-9]{1,4})*", writer)
     # Keras 1 did not write its version, and always a list.
     version = tuple(map(int, numbers[0].split("."))) if numbers else (1 if group.listed else 3,)
     if version < (2,):
         raise InputError(path, "is a file of Keras 1, which is not read", _SAVE)
-    stored = Stored(path, arrays, config, group, f"Keras {written_by}".rstrip(), version)
+    stored = Stored(path, arrays, config, group, f"Keras {writer}".rstrip(), version)
     inner = config.get("config")
     layers = inner.get("layers") if isinstance(inner, dict) else inner
     return model.find(stored) if isinstance(layers, list) and layers else bare.find(stored)

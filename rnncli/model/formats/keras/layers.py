@@ -1,96 +1,261 @@
-"""Classes of Keras layers: each becomes layers of a network."""
+"""Classes of Keras layers: their settings, and the layers of a network that they become."""
 
+import re
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from math import inf
-from typing import Any, TypeAlias
+from types import SimpleNamespace
+from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
-from numpy.typing import NDArray
 
 from rnncli.model import layers as ours
-from rnncli.model.activations import ONNX_OPERATORS
+from rnncli.model.activations import KERAS, ONNX_OPERATORS, parse
 from rnncli.model.arrays import Floats
 from rnncli.model.cells import CELLS, Weights
 from rnncli.model.cells.gates import summed
 from rnncli.model.errors import shown
 from rnncli.model.formats.found import CellDraft, Draft, FileLayer
-from rnncli.model.formats.keras.layer import POINTWISE, Layer
-from rnncli.model.formats.keras.weights import FROZEN
+from rnncli.model.formats.keras.calls import Config
+from rnncli.model.formats.keras.weights import Group, Stored, number
 from rnncli.model.graph import Node
 from rnncli.model.graph.piece import Piece, Root, Whole
 from rnncli.model.graph.rows import Operand, Step
 
+Made: TypeAlias = Sequence[FileLayer]
+# An operator and its attributes.
+_Operator: TypeAlias = tuple[str, Mapping[str, Any]]
+
+# Settings of training and of building alone, those that say how a result is computed, and sizes
+# that the arrays have.
+_INERT = re.compile(
+    r"(name|trainable|dtype|seed|.*_(initializer|regularizer|constraint)|unit_forget_bias"
+    r"|dropout|recurrent_dropout|momentum|rate|noise_shape|stddev|l1|l2|synchronized|renorm_momentum"
+    r"|batch_shape|batch_input_shape|build_input_shape|input_(dim|length|dtype|shape)"
+    r"|sparse|ragged|optional|implementation|unroll|stateful|return_state|reverse_state_order"
+    r"|units|output_dim|filters|kernel_size) .*|data_format channels_last",
+    re.DOTALL,
+)
+# Our functions by Keras's names.
+_NAMED = dict(zip(KERAS, KERAS, strict=True)) | {
+    "softmax": "softmax",
+    "log_softmax": "log_softmax",
+    "swish": "silu",
+    "hard_swish": "hard_silu",
+    "celu": "elu",
+    "leaky_relu": "leaky_relu:0.2",
+}
+# hard_sigmoid was another function before Keras 3.
+HARD_SIGMOID = {True: "hard_sigmoid:0.2,0.5", False: f"hard_sigmoid:{1 / 6!r},0.5"}
 # Cells by the class of their layer.
 CELL_OF = {"SimpleRNN": "rnn", "LSTM": "lstm", "GRU": "gru", "CuDNNLSTM": "lstm", "CuDNNGRU": "gru"}
-# Before this version gates were hard sigmoids where nothing else was said.
-SIGMOID_SINCE = (2, 3)
 # Operators by the classes of layers that merge what others give.
 MERGES = {
     "Concatenate": "Concat",
     "Add": "Add",
     "Subtract": "Sub",
     "Multiply": "Mul",
-    "Average": "Mean",
+    "Average": "Sum",
     "Maximum": "Max",
     "Minimum": "Min",
 }
-_GLOBAL = {"GlobalAveragePooling1D": "ReduceMean", "GlobalMaxPooling1D": "ReduceMax"}
-_NOTHING = (
+NOTHING = (
     *("Dropout", "SpatialDropout1D", "GaussianNoise", "GaussianDropout", "AlphaDropout"),
-    *("ActivityRegularization", "Identity", "Flatten"),
+    *("ActivityRegularization", "Identity", "Flatten", "InputLayer"),
 )
-_OPSET = 20
-_SAME = {"auto_pad": "SAME_UPPER"}
-
-Made: TypeAlias = Sequence[FileLayer]
-# An operator and its attributes.
-_Operator: TypeAlias = tuple[str, Mapping[str, Any]]
+_FROZEN = "lists the arrays of frozen parts after those of the others: save the model as .keras"
 _TURN: _Operator = ("Transpose", {"perm": [0, 2, 1]})  # steps and features
+
+
+class Flow(NamedTuple):
+    """The rows between a layer and the next one."""
+
+    axes: int = 3  # (N, T, I), or 2 where a layer has given one row a sequence
+    masked: str = ""  # the layer that masks rows
+    reversed: bool = False  # whether rows stand from the last step to the first
+    features: int = 0  # in a row; 0 where that is not known
+    recurrent: str = ""  # the highest recurrent layer below
+    last: str = ""  # which row of a sequence it is, as in `Found`, where it is one
+    number: int = 0  # the layer of the network that gives it, from 1; 0 for its input
+    waiting: Whole | None = None  # makes another number of steps of what that layer gives
+
+
+def read_entry(name: str, entry: Any) -> tuple[str, Config]:
+    """Return the class of a layer and its settings."""
+    entry = entry if isinstance(entry, dict) else {}
+    kind, config = entry.get("class_name"), entry.get("config")
+    if not isinstance(kind, str) or not isinstance(config, dict):
+        raise ValueError(f"{name}: expected a layer with its settings")
+    if str(entry.get("module", "keras")).partition(".")[0] not in ("keras", "tf_keras"):
+        own = str(entry.get("registered_name") or kind)
+        raise ValueError(f"{shown(own)} is a class of the model's own")
+    return kind, config
+
+
+class Layer:
+    """A layer with its settings, its arrays, and the rows that it takes and gives."""
+
+    def __init__(self, name: str, entry: Any, stored: Stored, group: Group, *flows: Flow) -> None:
+        self.name, self.stored, self.group = name, stored, group
+        self.old = stored.version < (3,)
+        self.kind, self.config = read_entry(name, entry)
+        self.flows, self.flow = flows, flows[0]  # of each layer that it takes; what it gives
+        shape = self.config.get("batch_shape", self.config.get("batch_input_shape"))
+        if isinstance(shape, list) and len(shape) in (2, 3):
+            known = type(shape[-1]) is int and 0 < shape[-1] < 2**20
+            axes = self.flow.axes if self.flow.recurrent else len(shape)
+            self.give(features=shape[-1] if known else 0, axes=axes)
+        self.settings = read_settings(self.kind, self.config)
+        self.used: list[str] = []  # paths of arrays
+
+    def within(self, name: str, entry: Any, group: Group) -> "Layer":
+        """Return the layer that is a setting of this one, with its arrays."""
+        layer = Layer(name, entry, self.stored, group, self.flow)
+        layer.name, layer.used, layer.flow = self.name, self.used, self.flow
+        return layer
+
+    def cell(self) -> "Layer":
+        """Return the cell of an RNN."""
+        return self.within("cell", self.settings.cell, self.group.inner("cell"))
+
+    def read(self, count: int, group: Group | None = None) -> dict[str, Floats]:
+        """Read so many of its arrays, or of those of an object within, by their paths."""
+        arrays = (group or self.group).read(count, self.stored.arrays)
+        self.used.extend(arrays)
+        return arrays
+
+    def function(self, value: Any) -> str:
+        """Return our name of a function: Keras's own, or a layer that is one."""
+        kind = value.get("class_name") if isinstance(value, dict) else ""
+        if kind in FUNCTIONS:
+            return FUNCTIONS[kind][0](read_settings(*read_entry("activation", value)))
+        value = value.get("config") if kind == "function" else kind or value
+        if value == "hard_sigmoid":
+            return HARD_SIGMOID[self.old]
+        if value is not None and (not isinstance(value, str) or value not in _NAMED):
+            raise ValueError(f"activation {_quote(value)} is not run here")
+        return "linear" if value is None else _NAMED[value]
+
+    def check_last_axis(self) -> None:
+        """Check that the axis is the last one, that of the features."""
+        last = self.flow.axes - 1
+        if self.settings.axis not in (-1, [-1], last, [last]):
+            raise ValueError(f"axis {_quote(self.settings.axis)} is not that of the features")
+
+    def check_sequence(self) -> None:
+        """Check that there is a row for each step."""
+        if self.flow.axes != 3:
+            raise ValueError("takes a row for each step, and gets one row a sequence")
+
+    def give(self, **changes: Any) -> None:
+        """Change the rows that go on to the next layer."""
+        self.flow = self.flow._replace(**changes)
+
+
+def read_settings(kind: str, config: Config) -> SimpleNamespace:
+    """Return the settings of a class; another one has to do nothing at inference."""
+    if kind not in LAYERS:
+        raise ValueError(f"{shown(kind)} is not run here")
+    known = LAYERS[kind][1]
+    for name, value in config.items():
+        inert = value in (None, False, [], {}) or _INERT.fullmatch(f"{name} {value}")
+        if name not in known and not inert:
+            raise ValueError(f"{shown(name)} {_quote(value)} is a setting that is not known here")
+    return SimpleNamespace(**{name: config.get(name, known[name]) for name in known})
+
+
+def _quote(value: Any) -> str:
+    name = value.get("config", value) if isinstance(value, dict) else value
+    return shown(name if isinstance(name, str) else str(value).lower(), 40)
+
+
+def _whole(value: Any) -> int:
+    """Return a size, which may stand in a list."""
+    (size,) = value if isinstance(value, list) else [value]
+    if type(size) is not int or not 0 < size <= 2**16:
+        raise ValueError(f"expected a whole number, got {_quote(value)}")
+    return size
+
+
+def _relu(s: SimpleNamespace) -> str:
+    slope, limit = float(s.negative_slope or 0), s.max_value
+    if float(s.threshold or 0) or limit not in (None, 6) or (limit and slope):
+        raise ValueError("a ReLU of such a max_value or threshold is not run here")
+    return "relu6" if limit else f"leaky_relu:{slope!r}" if slope else "relu"
+
+
+def _thresholded(s: SimpleNamespace) -> str:
+    theta = np.float32(np.clip(float(s.theta), -3e38, 3e38))
+    # What is over theta is kept; ours keeps theta too.
+    return f"thresholded_relu:{np.nextafter(theta, np.float32(inf)).item()!r}"
+
+
+def _softmax(s: SimpleNamespace) -> str:
+    if s.axis not in (-1, [-1]):
+        raise ValueError(f"axis {_quote(s.axis)} is not that of the features")
+    return "softmax"
+
+
+# Layers that are a function of single values, or of a row: our name of it, and their settings.
+FUNCTIONS: dict[str, tuple[Callable[[SimpleNamespace], str], dict[str, Any]]] = {
+    "ReLU": (_relu, {"negative_slope": 0.0, "threshold": 0.0, "max_value": None}),
+    "LeakyReLU": (
+        lambda s: f"leaky_relu:{float(s.negative_slope if s.alpha is None else s.alpha)!r}",
+        {"negative_slope": 0.3, "alpha": None},  # before Keras 3
+    ),
+    "ELU": (lambda s: f"elu:{float(s.alpha)!r}", {"alpha": 1.0}),
+    "ThresholdedReLU": (_thresholded, {"theta": 1.0}),
+    "Softmax": (_softmax, {"axis": -1}),
+    "Rescaling": (
+        lambda s: f"affine:{np.float32(s.scale).item()!r},{np.float32(s.offset).item()!r}",
+        {"scale": 1.0, "offset": 0.0},
+    ),
+}
+
+
+# Recurrent layers.
 
 
 def _recurrent(layer: Layer) -> Made:
     """Make a layer of one cell, or of several, each of which takes what the one below gives."""
-    inner = layer.within("cell", "cell") if layer.kind == "RNN" else layer
+    inner = layer.cell() if layer.kind == "RNN" else layer
     cells = [inner]
     if inner.kind == "StackedRNNCells":
-        found = inner.get("cells")
+        found = inner.settings.cells
         found = found if isinstance(found, list) and found else [found]
-        cells = [inner.hold("cells", each, inner.group) for each in found]
-        learns = [each.truth("trainable", True) for each in cells]
+        cells = [inner.within("cells", each, inner.group) for each in found]
+        learns = [bool(each.config.get("trainable", True)) for each in cells]
         if inner.group.listed and learns != sorted(learns, reverse=True):
-            raise ValueError(FROZEN)
-        counts = [2 + each.truth("use_bias", True) for each in cells]
-        groups = inner.group.cells([each.kind for each in cells], counts)
+            raise ValueError(_FROZEN)
+        counts = [2 + getattr(each.settings, "use_bias", True) for each in cells]
+        groups = inner.group.split(number("cells", [each.kind for each in cells]), counts)
         for each, group in zip(cells, groups, strict=True):
             each.group = group
     drafts = [_cell(each) for each in cells]
-    backward = layer.truth("go_backwards") != layer.flow.reversed
+    backward = layer.settings.go_backwards != layer.flow.reversed
     _give_states(layer, layer, len(drafts[-1].weights.W_hh), turned=backward)
     return [Draft((each,), {"direction": "backward" if backward else "forward"}) for each in drafts]
 
 
 def _bidirectional(layer: Layer) -> Made:
     """Make a layer of two cells, one of which goes backward."""
-    own, flow = layer.get("backward_layer") is not None, layer.flow
-    forward = layer.within("layer", "forward_layer")
-    backward = layer.within("backward_layer" if own else "layer", "backward_layer")
+    flow, entry, merge = layer.flow, layer.settings.backward_layer, layer.settings.merge_mode
+    names, half = list(layer.group.paths), len(layer.group.paths) // 2
+    if layer.group.listed and any("/forward_" in f"/{name}" for name in names[half:]):
+        raise ValueError(_FROZEN)
+    groups = layer.group.split(["forward_layer", "backward_layer"], [half, half])
+    entries = layer.settings.layer, entry or layer.settings.layer
+    forward, backward = map(layer.within, ("layer", "backward_layer"), entries, groups)
     cells = []
-    for each, turned in ((forward, False), (backward, own)):
-        if each.truth("go_backwards") != turned:
+    for each, turned in ((forward, False), (backward, bool(entry))):
+        if each.settings.go_backwards is not turned:
             raise ValueError(f"go_backwards {str(not turned).lower()} in it is not run here")
-        # Bidirectional takes the output for zeros where it gives a sequence, whatever this is.
-        each.truth("zero_output_for_mask")
-        cells.append(_cell(each.within("cell", "cell") if each.kind == "RNN" else each))
-    unrolled = [backward.truth(name) for name in ("return_sequences", "unroll")]
-    if flow.masked and all(unrolled):
-        raise ValueError(
-            "unroll of the backward layer: Keras masks its rows in the wrong direction"
-        )
-    merge = layer.get("merge_mode", "concat")
+        cells.append(_cell(each.cell() if each.kind == "RNN" else each))
+    if flow.masked and backward.settings.return_sequences and backward.config.get("unroll"):
+        raise ValueError("unroll of the backward layer: Keras masks rows in the wrong direction")
     if merge not in list(ours.MERGES) or (flow.reversed and merge == "concat"):
         rows = " over reversed rows" * flow.reversed
-        raise ValueError(f"merge_mode {str(merge).lower():.40}{rows} is not run here")
+        raise ValueError(f"merge_mode {_quote(merge)}{rows} is not run here")
     size = ours.merged_size(len(cells[0].weights.W_hh), "bidirectional", merge)
     _give_states(layer, forward, size, turned=flow.reversed)
     cells = cells[::-1] if flow.reversed else cells
@@ -102,8 +267,10 @@ def _give_states(layer: Layer, inner: Layer, size: int, *, turned: bool) -> None
     layer.check_sequence()
     if layer.flow.masked and layer.flow.reversed:
         raise ValueError("takes reversed rows with a mask that is not, which is not run here")
+    if layer is inner and layer.settings.zero_output_for_mask:
+        raise ValueError("zero_output_for_mask true is not run here")
     layer.give(features=size, recurrent=layer.name)
-    if inner.truth("return_sequences"):
+    if inner.settings.return_sequences:
         layer.give(reversed=turned)
     else:
         layer.give(axes=2, masked="", reversed=False, last="state")
@@ -111,22 +278,18 @@ def _give_states(layer: Layer, inner: Layer, size: int, *, turned: bool) -> None
 
 def _cell(layer: Layer) -> CellDraft:
     """Make the cell of a layer, or of one that is a cell itself."""
-    kind, version = layer.kind.removesuffix("Cell"), layer.stored.version
+    kind, s = layer.kind.removesuffix("Cell"), layer.settings
     if kind not in CELL_OF:
         raise ValueError(f"{shown(layer.kind)} is not run here")
     cell, packed = CELL_OF[kind], kind.startswith("CuDNN")
-    settings: dict[str, Any] = {"clip": inf, "activation": layer.activation(default="tanh")}
+    settings: dict[str, Any] = {"clip": inf, "activation": parse(layer.function(s.activation))}
     if cell != "rnn":
-        default = "hard_sigmoid" if not packed and version < SIGMOID_SINCE else "sigmoid"
-        settings["recurrent_activation"] = layer.activation("recurrent_activation", default)
+        settings["recurrent_activation"] = parse(layer.function(s.recurrent_activation))
     if cell == "gru":
-        after = packed or layer.truth("reset_after", version >= (3,))
-        settings["reset"] = "after" if after else "before"
+        after = not layer.old if s.reset_after is None else s.reset_after
+        settings["reset"] = "after" if packed or after else "before"
     group = layer.group.inner("cell") if layer.kind == kind and not packed else layer.group
-    arrays = layer.read(2 + (packed or layer.truth("use_bias", True)), group)
-    draft = make_cell(cell, arrays, settings, packed=packed)
-    layer.check_equal("units", len(draft.weights.W_hh))
-    return draft
+    return make_cell(cell, layer.read(2 + s.use_bias, group), settings, packed=packed)
 
 
 def make_cell(
@@ -157,164 +320,143 @@ def make_cell(
     return CellDraft(cell, Weights(W_xh, W_hh, b_h), settings, names=names)
 
 
+# Layers without state.
+
+
 def _nothing(layer: Layer) -> Made:
-    layer.get("data_format")
-    if layer.kind == "Flatten" and layer.flow.axes > 2:
-        raise ValueError("Flatten of a row for each step is not run here")
-    return []
-
-
-def _input(layer: Layer) -> Made:
-    dtype = str(layer.get("dtype", "float32"))
-    if layer.flow.axes == 3 and "float" not in dtype:
-        raise ValueError(f"dtype {shown(dtype)} cuts features to whole numbers, not run here")
+    """Check that a layer does nothing at inference."""
+    cuts = "Flatten" if "int" not in str(layer.config.get("dtype")) else "InputLayer"
+    if layer.flow.axes == 3 and layer.kind in ("Flatten", cuts):
+        raise ValueError("flattens rows, or cuts features to whole numbers, not run here")
     return []
 
 
 def _dense(layer: Layer) -> Made:
-    W, *b = layer.read(1 + layer.truth("use_bias", True)).values()
-    made = ours.Dense(W, b[0] if b else None, layer.row_activation())
-    layer.check_equal("units", made.output_size)
-    return [made]
+    W, *b = layer.read(1 + layer.settings.use_bias).values()
+    function = ours.row_activation(layer.function(layer.settings.activation))
+    return [ours.Dense(W, b[0] if b else None, function)]
 
 
 def _embedding(layer: Layer) -> Made:
-    masks = layer.truth("mask_zero")
-    if layer.flow.axes == 3 and layer.flow.features:
-        raise ValueError(f"takes one number a step, and not {layer.flow.features}")
-    made = ours.Embedding(*layer.read(1).values(), mask_zero=masks)
-    layer.check_equal("output_dim", made.output_size)
+    masks = bool(layer.settings.mask_zero)
     layer.give(axes=3, masked=layer.name if masks else "")
-    return [made]
+    return [ours.Embedding(*layer.read(1).values(), mask_zero=masks)]
 
 
 def _masking(layer: Layer) -> Made:
-    value, dtypes = layer.number("mask_value", 0), layer.coarse()
     layer.check_sequence()
     if below := layer.flow.masked or layer.flow.recurrent:
         raise ValueError(f"masks rows above {shown(below)}, which is not run here")
-    if layer.stored.version >= (3,) and dtypes and (abs(value) > 256 or value % 1):
-        raise ValueError(f"mask_value {value} is rounded in {dtypes[0]}, which is not run here")
     layer.give(masked=layer.name)
-    return [partial(ours.Masking, value)]
+    return [partial(ours.Masking, float(layer.settings.mask_value))]
 
 
 def _pointwise(layer: Layer) -> Made:
+    s = layer.settings
     if layer.kind == "Softmax" and layer.flow.masked:
         raise ValueError(f"Softmax of rows that {shown(layer.flow.masked)} masks is not run here")
-    own = layer.kind != "Activation"
-    function = ours.row_activation(layer.function()) if own else layer.row_activation()
-    return [partial(ours.Pointwise, function)]
+    own = layer.kind in FUNCTIONS
+    name = FUNCTIONS[layer.kind][0](s) if own else layer.function(s.activation)
+    return [partial(ours.Pointwise, ours.row_activation(name))]
 
 
 def _normalizing(layer: Layer) -> Made:
     """Make a batch or a layer normalization."""
     layer.check_last_axis()
-    learned = {"scale": "factor", "center": "shift"}
-    roles = [role for name, role in learned.items() if layer.truth(name, True)]
-    epsilon = layer.number("epsilon", 1e-3)
-    if layer.kind == "BatchNormalization":
-        *arrays, center, variance = layer.read(len(roles) + 2).values()
-        more = dict(zip(roles, arrays, strict=True))
-        return [ours.Normalization(center, _deviation(variance, epsilon), **more)]
-    more = dict(zip(roles, layer.read(len(roles)).values(), strict=True))
-    if "factor" not in more:
-        size = more["shift"].shape if more else layer.features()
-        more["factor"] = np.ones(size, np.float32)
-    return [ours.LayerNormalization(**more, epsilon=epsilon)]
+    s, batch = layer.settings, layer.kind == "BatchNormalization"
+    roles = ["factor"] * s.scale + ["shift"] * s.center + ["center", "variance"] * batch
+    arrays = dict(zip(roles, layer.read(len(roles)).values(), strict=True))
+    if batch:
+        scale = _deviation(arrays.pop("variance"), float(s.epsilon))
+        return [ours.Normalization(scale=scale, **arrays)]
+    size = arrays["shift"].shape if arrays else features(layer)
+    arrays.setdefault("factor", np.ones(size, np.float32))
+    return [ours.LayerNormalization(**arrays, epsilon=float(s.epsilon))]
 
 
 def _normalization(layer: Layer) -> Made:
-    if layer.get("axis", -1) not in (None, []):
+    if layer.settings.axis not in (None, []):
         layer.check_last_axis()
     mean, variance = (
-        np.broadcast_to(array, layer.features()) if array.shape in ((), (1,)) else array
+        np.broadcast_to(array, layer.flow.features or array.size)
         for array in layer.read(2).values()
     )
     # Keras takes no smaller scale: ``keras.config.epsilon()``.
     return [ours.Normalization(mean, np.maximum(_deviation(variance, 0), 1e-7))]
 
 
-def _deviation(variance: NDArray[Any], epsilon: float) -> NDArray[np.float64]:
+def _deviation(variance: Floats, epsilon: float) -> Floats:
     """Compute ``sqrt(variance + epsilon)``."""
     with np.errstate(invalid="ignore"):  # of a negative variance, which is not finite then
         return np.sqrt(variance.astype(np.float64) + epsilon)
 
 
-def _rescaling(layer: Layer) -> Made:
-    scale, offset = (np.float32(layer.number(*each)) for each in (("scale",), ("offset", 0.0)))
-    text = f"affine:{scale.item()!r},{offset.item()!r}"
-    return [partial(ours.Pointwise, ours.row_activation(text))]
+def features(layer: Layer) -> int:
+    """Return the number of features that a layer takes."""
+    if layer.flow.features < 1:
+        raise ValueError("the file does not say how many features it takes")
+    return layer.flow.features
 
 
 # Layers over several steps, and over what several layers give.
 
 
 def _convolution(layer: Layer) -> Made:
-    dilation, groups = map(layer.whole, ("dilation_rate", "groups"))
-    arrays = layer.read(1 + layer.truth("use_bias", True))
+    s, function = layer.settings, parse(layer.function(layer.settings.activation))
+    arrays, by, groups = layer.read(1 + s.use_bias), _whole(s.dilation_rate), _whole(s.groups)
     path, kernel = next(iter(arrays.items()))
     if kernel.ndim != 3 or not kernel.size or kernel.shape[2] % groups:
         raise ValueError(f"expected a kernel of shape (steps, I, O), got {kernel.shape}")
-    layer.check_equal("filters", kernel.shape[2])
-    layer.get("kernel_size")
-    reach = (len(kernel) - 1) * dilation
-    if reach > 2**16:
-        raise ValueError(f"a convolution over {reach + 1:,} steps is not run here")
-    activation = layer.activation()
-    if activation.name not in (*ONNX_OPERATORS, "linear"):
-        raise ValueError(f"activation {activation} of a convolution is not run here")
+    steps, I, O = kernel.shape
+    reach = (steps - 1) * by
+    if reach > 2**16 or function.name not in (*ONNX_OPERATORS, "linear"):
+        raise ValueError(f"a convolution over {reach + 1:,} steps, or with activation {function}")
     constants = {**arrays, path: np.ascontiguousarray(kernel.transpose(2, 1, 0))}
-    attributes = {"dilations": [dilation], "strides": [layer.whole("strides")], "group": groups}
-    pads: dict[str, Any] = {"same": _SAME, "causal": {"pads": [reach, 0]}}
-    operators, keeps = _slide(layer, ("Conv", attributes), reach, pads)
-    if activation.name != "linear":
-        parameters = dict(zip(("alpha", "beta"), activation.parameters, strict=False))
-        operators.append((ONNX_OPERATORS[activation.name], parameters))
-    sizes = kernel.shape[1] * groups, kernel.shape[2]
-    return _over_steps(layer, operators, constants, sizes, keeps=keeps)
+    attributes = {"dilations": [by], "group": groups}
+    operators: list[_Operator] = [("Conv", attributes)]
+    if function.name != "linear":
+        parameters = dict(zip(("alpha", "beta"), function.parameters, strict=False))
+        operators.append((ONNX_OPERATORS[function.name], parameters))
+    return _slide(layer, operators, reach, constants, (I * groups, O))
 
 
 def _pooling(layer: Layer) -> Made:
-    size = layer.features()
-    if layer.kind in _GLOBAL:
-        operator = (_GLOBAL[layer.kind], {"axes": [1], "keepdims": 0})
-        return _over_steps(layer, [operator], {}, (size, size), keeps=None)
-    reach = layer.whole("pool_size", 2)
-    strides = reach if layer.get("strides") is None else layer.whole("strides")
-    operator = (layer.kind.removesuffix("ing1D"), {"kernel_shape": [reach], "strides": [strides]})
-    pads = {"same": _SAME} if layer.kind == "MaxPooling1D" else {}
-    operators, keeps = _slide(layer, operator, reach - 1, pads)
-    return _over_steps(layer, operators, {}, (size, size), keeps=keeps)
+    size, op = features(layer), layer.kind.removesuffix("ing1D")
+    if op.startswith("Global"):
+        op = "ReduceMean" if "Average" in op else "ReduceMax"
+        operators = [(op, {"axes": [1], "keepdims": 0})]
+        return _over_steps(layer, operators, {}, (size, size), keeps=None)
+    reach = _whole(layer.settings.pool_size)
+    layer.settings.strides = layer.settings.strides or reach
+    return _slide(layer, [(op, {"kernel_shape": [reach]})], reach - 1, {}, (size, size))
 
 
 def _slide(
-    layer: Layer, operator: _Operator, reach: int, pads: Mapping[str, Mapping[str, Any]]
-) -> tuple[list[_Operator], bool]:
-    """Return operators that slide over steps, and whether they give as many as they take."""
-    padding = str(layer.get("padding", "valid"))
-    if padding not in ("valid", *pads):
-        raise ValueError(f"padding {shown(padding, 40)} is not run here")
-    keeps = operator[1]["strides"] == [1] and (reach == 0 or padding != "valid")
-    return [_TURN, (operator[0], {**operator[1], **pads.get(padding, {})}), _TURN], keeps
+    layer: Layer, operators: Sequence[_Operator], reach: int,
+    constants: Mapping[str, Floats], sizes: tuple[int, int],
+) -> Made:  # fmt: skip
+    """Make a layer of operators, the first of which slides over the channels-first steps."""
+    (op, attributes), *more = operators
+    pads: dict[Any, dict[str, Any]] = {"valid": {}, "same": {"auto_pad": "SAME_UPPER"}}
+    pads |= {"causal": {"pads": [reach, 0]}} if op == "Conv" else {}
+    padding, strides = layer.settings.padding, _whole(layer.settings.strides)
+    if padding not in pads or (op == "AveragePool" and padding == "same"):
+        raise ValueError(f"padding {_quote(padding)} is not run here")
+    slides = (op, {**attributes, "strides": [strides], **pads[padding]})
+    keeps = strides == 1 and (reach == 0 or padding != "valid")
+    return _over_steps(layer, [_TURN, slides, _TURN, *more], constants, sizes, keeps=keeps)
 
 
 def _over_steps(
-    layer: Layer,
-    operators: Sequence[_Operator],
-    constants: Mapping[str, Floats],
-    sizes: tuple[int, int],
-    *,
-    keeps: bool | None,
-) -> Made:
+    layer: Layer, operators: Sequence[_Operator], constants: Mapping[str, Floats],
+    sizes: tuple[int, int], *, keeps: bool | None,
+) -> Made:  # fmt: skip
     """Make a layer of operators over steps, which keeps their number, or gives one row of all.
 
     Where it does neither, the operators wait for those that make one row.
     """
     flow, below = layer.flow, layer.flow.waiting
     layer.check_sequence()
-    if layer.get("data_format") not in (None, "channels_last"):
-        raise ValueError("data_format channels_first is not run here")
     if flow.masked or flow.reversed:
         raise ValueError(f"{layer.kind} of rows that are masked or reversed is not run here")
     nodes = list(below.nodes) if below else []
@@ -324,22 +466,21 @@ def _over_steps(
     size = below.input_size if below else sizes[0]
     constants = {**(below.constants if below else {}), **constants}
     root = Root("rows 0", np.arange(size), (1, 1, size), (1, 0))
-    axes, target = (None if keeps is None else 1, 0), f"rows {len(nodes)}"
-    made = Whole(nodes, constants, _OPSET, [root], target, axes, (size, sizes[1]))
-    if keeps is None:
-        layer.give(axes=2, last="step")
+    axes = (None if keeps is None else 1, 0)
+    made = Whole(nodes, constants, 20, [root], f"rows {len(nodes)}", axes, (size, sizes[1]))
     waits = keeps is False or (keeps and below)
     layer.give(features=sizes[1], waiting=made if waits else None)
+    if keeps is None:
+        layer.give(axes=2, last="step")
     return [] if waits else [made]
 
 
 def _merge(layer: Layer) -> Made:
     """Make the layer that merges what others give."""
     flows, kind, widths = layer.flows, layer.kind, [flow.features for flow in layer.flows]
-    if any(flow.masked or flow.waiting for flow in flows):
-        raise ValueError(f"{kind} of rows that are masked, or of other steps, is not run here")
-    if len({(flow.axes, flow.reversed, flow.last) for flow in flows}) > 1:
-        raise ValueError("merges rows of different steps, which is not run here")
+    kinds = {(flow.axes, flow.reversed, flow.last) for flow in flows}
+    if len(kinds) > 1 or any(flow.masked or flow.waiting for flow in flows):
+        raise ValueError("merges rows of different steps, or masked ones, which is not run here")
     n, size = len(widths), widths[0]
     if kind == "Concatenate":
         layer.check_last_axis()
@@ -348,26 +489,44 @@ def _merge(layer: Layer) -> Made:
         size = 0
     if min(size, *widths) < 1:
         raise ValueError(f"{kind} of rows of {widths} values is not run here")
-    step = Step(MERGES[kind], "", tuple(map(Operand, range(n))), size)
-    made = Piece({n: step}, dict(enumerate(widths)), Operand(n), size)
+    steps = {n: Step(MERGES[kind], "", tuple(map(Operand, range(n))), size)}
+    if kind == "Average":
+        steps[n + 1] = Step("Div", "", (Operand(n), Operand(-1, values=np.array([n], "f4"))), size)
+    made = Piece(steps, dict(enumerate(widths)), Operand(max(steps)), size)
     made.sources = tuple(flow.number for flow in flows)
     layer.give(recurrent=max(flow.recurrent for flow in flows))
     return [made]
 
 
-MAKERS: dict[str, Callable[[Layer], Made]] = {
-    **dict.fromkeys((*CELL_OF, "RNN"), _recurrent),
-    **dict.fromkeys(_NOTHING, _nothing),
-    **dict.fromkeys(("Activation", *POINTWISE), _pointwise),
-    **dict.fromkeys(("BatchNormalization", "LayerNormalization"), _normalizing),
-    **dict.fromkeys(("AveragePooling1D", "MaxPooling1D", *_GLOBAL), _pooling),
-    **dict.fromkeys(MERGES, _merge),
-    "Bidirectional": _bidirectional,
-    "InputLayer": _input,
-    "Dense": _dense,
-    "Embedding": _embedding,
-    "Masking": _masking,
-    "Normalization": _normalization,
-    "Rescaling": _rescaling,
-    "Conv1D": _convolution,
+_CELL = {"activation": "tanh", "use_bias": True}
+_GATED = {**_CELL, "recurrent_activation": "sigmoid"}
+_CELLS = {"SimpleRNN": _CELL, "LSTM": _GATED, "GRU": {**_GATED, "reset_after": None}}
+_RUN = {"go_backwards": False, "return_sequences": False, "zero_output_for_mask": False}
+_LEARNED = {"axis": -1, "scale": True, "center": True, "epsilon": 1e-3}
+_CONV = {"activation": None, "use_bias": True, "dilation_rate": 1, "groups": 1}
+# Each class of layers: what makes it, None if another layer does, and the settings that are read,
+# with their defaults.
+LAYERS: dict[str, tuple[Callable[[Layer], Made] | None, Mapping[str, Any]]] = {
+    **{kind: (_recurrent, {**cell, **_RUN}) for kind, cell in _CELLS.items()},
+    **{f"CuDNN{kind}": (_recurrent, {**_CELLS[kind], **_RUN}) for kind in ("LSTM", "GRU")},
+    **{f"{kind}Cell": (None, cell) for kind, cell in _CELLS.items()},
+    "RNN": (_recurrent, {"cell": None, **_RUN}),
+    "StackedRNNCells": (None, {"cells": None}),
+    "Bidirectional": (_bidirectional, dict.fromkeys(("layer", "backward_layer", "merge_mode"))),
+    "TimeDistributed": (None, {"layer": None}),
+    **dict.fromkeys(NOTHING, (_nothing, {})),
+    "Dense": (_dense, {"activation": None, "use_bias": True}),
+    "Embedding": (_embedding, {"mask_zero": False}),
+    "Masking": (_masking, {"mask_value": 0.0}),
+    "Activation": (_pointwise, {"activation": None}),
+    **{kind: (_pointwise, settings) for kind, (_, settings) in FUNCTIONS.items()},
+    **dict.fromkeys(("BatchNormalization", "LayerNormalization"), (_normalizing, _LEARNED)),
+    "Normalization": (_normalization, {"axis": -1}),
+    "Conv1D": (_convolution, {**_CONV, "padding": "valid", "strides": 1}),
+    **dict.fromkeys(
+        ("AveragePooling1D", "MaxPooling1D"),
+        (_pooling, {"pool_size": 2, "padding": "valid", "strides": None}),
+    ),
+    **dict.fromkeys(("GlobalAveragePooling1D", "GlobalMaxPooling1D"), (_pooling, {})),
+    **dict.fromkeys(MERGES, (_merge, {"axis": -1})),
 }

@@ -2,13 +2,10 @@
 
 import io
 import re
-import struct
-import zlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from functools import cache, partial
 from math import prod
 from typing import Any
-from zipfile import ZIP_STORED, ZipInfo
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,7 +13,7 @@ from numpy.typing import NDArray
 from rnncli.model.errors import InputError, listed, shown
 from rnncli.model.formats.containers import most_unpacked
 from rnncli.model.formats.containers.pickled import Global, read_pickle
-from rnncli.model.formats.containers.zips import FIRST, damage, open_zip, read_member
+from rnncli.model.formats.containers.zips import FIRST, open_zip, read_member
 from rnncli.model.formats.found import Budget, widen_bfloat16
 from rnncli.model.formats.torch.objects import Objects
 
@@ -24,10 +21,6 @@ from rnncli.model.formats.torch.objects import Objects
 _CODES = {"Double": "<f8", "Float": "<f4", "Half": "<f2", "BFloat16": "V2", "Bool": "?"}
 _CODES |= {"Long": "<i8", "Int": "<i4", "Short": "<i2", "Char": "i1", "Byte": "u1"}
 _CODES |= {"ComplexFloat": "<c8", "ComplexDouble": "<c16"}
-_CODES |= {"QInt8": "i1", "QUInt8": "u1", "QInt32": "<i4"}
-_PICKLE_MOST = 16 * 2**20
-# Of all code together, which is packed; more is not looked at.
-_CODE_MOST = 4 * 2**20
 _MOST_AXES = 32
 # What looking through an object may take, see `Objects`.
 _MOST_WORK = 4_000_000
@@ -49,65 +42,40 @@ def read(data: bytes, path: str) -> Objects:
 
 def _read_zip(data: bytes, path: str, budget: Budget) -> tuple[Any, dict[str, Any]]:
     """Return the saved object, the code of TorchScript by its module, and its constants."""
-    members, top, code = _list_members(data, path)
-    content = cache(partial(_view_member, data, path, members))
-    order = f"{top}byteorder"
-    if order in members and bytes(content(order)) != b"little":
-        raise InputError(f"{path}: {shown(order)}", *_BIG_ENDIAN)
-
-    def load(name: str) -> Any:
-        """Load a pickle, whose storages stand in the folder of its name."""
-        pickled, place = content(f"{top}{name}.pkl"), f"{path}: {shown(f'{top}{name}.pkl')}"
-        if len(pickled) > _PICKLE_MOST:
-            raise InputError(place, f"expected at most {_PICKLE_MOST:,} bytes")
-
-        def persistent(found: Any) -> NDArray[Any]:
-            key, dtype, count = _read_storage(found)
-            return _view_values(path, key, content(f"{top}{name}/{key}"), dtype, count)
-
-        return read_pickle(place, bytes(pickled), _list_calls(budget), persistent)[0]
-
-    if f"{top}constants.pkl" in members:
-        code["CONSTANTS"] = load("constants")
-    return load("data"), code
-
-
-def _list_members(data: bytes, path: str) -> tuple[dict[str, ZipInfo], str, dict[str, Any]]:
-    """List the members of an archive; return the folder of all of them and the code too."""
     with open_zip(path, io.BytesIO(data)) as archive:
-        members = {info.filename: info for info in archive.infolist()}
-        pickles = [name for name in archive.namelist() if re.fullmatch(r"[^/]*/data\.pkl", name)]
-        if len(pickles) != 1 or len(members) < len(archive.namelist()):
-            got = listed(pickles or members)
-            raise InputError(path, f"{_EXPECTED}, got a zip archive of {got}, or of names twice")
+        sizes = {info.filename: info.file_size for info in archive.infolist()}
+        pickles = [name for name in sizes if re.fullmatch(r"[^/]*/data\.pkl", name)]
+        if len(pickles) != 1:
+            raise InputError(path, f"{_EXPECTED}, got a zip archive of {listed(pickles or sizes)}")
+        Budget(path, 0, most_unpacked(len(data))).spend(0, sum(sizes.values()))
         top = pickles[0].removesuffix("data.pkl")
-        if f"{top}constants/0" in members and f"{top}data/0" not in members:
-            what = "is frozen TorchScript, whose weights are constants of its code"
-            raise InputError(path, what, "save the model before torch.jit.freeze")
-        texts = [name for name in members if re.match(rf"{re.escape(top)}code/.*\.py\Z", name)]
-        if sum(members[name].file_size for name in texts) > _CODE_MOST:
-            texts = []
-        code: dict[str, Any] = {}
-        for name in texts:
-            module = name.removeprefix(f"{top}code/").removesuffix(".py").replace("/", ".")
-            code[module] = read_member(path, archive, name, _CODE_MOST).decode("utf-8", "replace")
-    return members, top, code
 
+        def content(name: str) -> bytes:
+            if name not in sizes:
+                raise InputError(path, f"has no {shown(name)}")
+            return read_member(path, archive, name, sizes[name])
 
-def _view_member(data: bytes, path: str, members: Mapping[str, ZipInfo], name: str) -> memoryview:
-    """View a member, which torch never packs; its checksum may be left out."""
-    if name not in members:
-        raise InputError(path, f"has no {shown(name)}")
-    info = members[name]
-    with damage(f"{path}: {shown(name)}"):
-        if info.compress_type != ZIP_STORED:
-            raise ValueError("is compressed, which torch never does")
-        start = info.header_offset + 30
-        start += sum(struct.unpack_from("<HH", data, start - 4))
-        found = memoryview(data)[start : start + info.file_size]
-        if len(found) < info.file_size or (info.CRC and zlib.crc32(found) != info.CRC):
-            raise ValueError("its checksum is another")
-    return found
+        def load(name: str) -> Any:
+            """Load a pickle, whose storages stand in the folder of its name."""
+            storages = cache(lambda key: memoryview(content(f"{top}{name}/{key}")))
+
+            def persistent(found: Any) -> NDArray[Any]:
+                key, dtype, count = _read_storage(found)
+                return _view_values(path, key, storages(key), dtype, count)
+
+            pickled, place = content(f"{top}{name}.pkl"), f"{path}: {shown(f'{top}{name}.pkl')}"
+            return read_pickle(place, pickled, _list_calls(budget), persistent)[0]
+
+        if f"{top}byteorder" in sizes and content(f"{top}byteorder") != b"little":
+            raise InputError(path, *_BIG_ENDIAN)
+        code: dict[str, Any] = {
+            match[1].replace("/", "."): content(match[0]).decode(errors="replace")
+            for match in map(re.compile(r"[^/]*/code/(.*)\.py").fullmatch, sizes)
+            if match
+        }
+        if f"{top}constants.pkl" in sizes:
+            code["CONSTANTS"] = load("constants")
+        return load("data"), code
 
 
 def _read_pickles(data: bytes, path: str, budget: Budget) -> Any:
@@ -133,7 +101,7 @@ def _read_pickles(data: bytes, path: str, budget: Budget) -> Any:
     _, at = read_pickle(path, data, {}, persistent, start)  # tells how long the storages are
     keys, at = read_pickle(path, data, {}, start=at)
     for key in map(str, keys if isinstance(keys, list) else ()):
-        if key not in storages or not storages[key][1].itemsize:
+        if key not in storages:
             raise InputError(path, f"damaged: storage {shown(key)} is none")
         _, dtype, count = storages[key]
         at += 8  # before it stands its length
@@ -147,18 +115,17 @@ def _read_storage(found: Any) -> tuple[str, np.dtype[Any], int]:
     kind, class_, key, _, count, *view = found
     if kind != "storage" or type(class_) is not Global or type(key) is not str:
         raise ValueError("a persistent id that is no storage")
-    if type(count) is not int or count < 0 or any(each is not None for each in view):
-        raise ValueError(f"storage {shown(key)} has no size, or is part of another")
     name = class_.name.rpartition(".")[2].removesuffix("Storage")
-    return key, np.dtype(_CODES.get(name, "V0")), count
+    whole = type(count) is int and count >= 0 and not any(each is not None for each in view)
+    if name not in _CODES or not whole:
+        raise ValueError(f"storage {shown(key)} of {shown(class_.name)} is not read")
+    return key, np.dtype(_CODES[name]), count
 
 
 def _view_values(
     path: str, key: str, content: memoryview, dtype: np.dtype[Any], count: int
 ) -> NDArray[Any]:
-    """View the values of a storage; only their number is known of a type that is not."""
-    if not dtype.itemsize:
-        return np.empty(count, dtype)
+    """View the values of a storage."""
     if len(content) < count * dtype.itemsize:
         what = f"expected {count * dtype.itemsize:,} bytes, got {len(content):,}"
         raise InputError(f"{path}: storage {shown(key)}", what)
@@ -175,8 +142,8 @@ def _view_tensor(
             raise ValueError("a tensor of no shape or strides")
     # A tensor may stand where a storage should: only values side by side are all there.
     stored = isinstance(values, np.ndarray) and values.ndim == 1 and values.flags.c_contiguous
-    if not stored or len(shape) != len(strides):
-        raise ValueError("a tensor of no storage, or of other strides than its shape")
+    if not stored or len(shape) != len(strides) or more[2:] not in ((), ({},), (None,)):
+        raise ValueError("a tensor of no storage, of other strides than its shape, or negated")
     reach = sum((size - 1) * stride for size, stride in zip(shape, strides, strict=True))
     if 0 not in shape and offset + reach >= len(values):
         what = f"a tensor of shape {tuple(shape)} at {offset} in a storage of {len(values)}"
@@ -187,11 +154,7 @@ def _view_tensor(
         return np.zeros(shape, values.dtype)
     steps = [stride * values.itemsize for stride in strides]
     array = np.lib.stride_tricks.as_strided(values[offset:], shape, steps, writeable=False)
-    if array.dtype == "V2":
-        array = widen_bfloat16(array.view("<u2"))
-    # The last argument tells that values are negated or conjugated.
-    negated = len(more) > 2 and isinstance(more[2], dict) and more[2].get("neg")
-    return -array if negated else array
+    return widen_bfloat16(array.view("<u2")) if array.dtype == "V2" else array
 
 
 def _list_calls(budget: Budget) -> dict[str, Callable[..., Any]]:
@@ -200,7 +163,6 @@ def _list_calls(budget: Budget) -> dict[str, Callable[..., Any]]:
     calls: dict[str, Callable[..., Any]] = {
         "torch._utils._rebuild_tensor": tensor,
         "torch._utils._rebuild_tensor_v2": tensor,
-        "torch._utils._rebuild_qtensor": lambda *args: tensor(*args[:4]),
         "torch._utils._rebuild_parameter": lambda value, *_: value,
         "torch._utils._rebuild_parameter_with_state": lambda value, *_: value,
         # A tensor that has attributes, without these.

@@ -24,6 +24,10 @@ def _require(*settings: bool) -> None:
         raise ValueError("other settings")
 
 
+def _one(op: str) -> Callable[..., Any]:
+    return lambda t, x: t.emit(op, x)
+
+
 def _same(_: Any, x: Value, *others: Any, **__: Any) -> Any:
     _require(not any(each is True for each in others))  # in training
     return x
@@ -66,9 +70,7 @@ def _batch_norm(t: Any, x: Value, W: Any, b: Any, mean: Any, var: Any, *more: An
     return t.emit("BatchNormalization", x, W, b, mean, var, epsilon=epsilon, rank=x.rank)
 
 
-def _layer_norm(
-    t: Any, x: Value, shape: list[int], W: Any, b: Any, eps: float = 1e-5, *_: Any
-) -> Any:
+def _layer_norm(t: Any, x: Value, shape: Any, W: Any, b: Any, eps: float = 1e-5, *_: Any) -> Any:
     _require(W is not None)
     return t.emit("LayerNormalization", x, W, b, axis=-len(shape), epsilon=eps, rank=x.rank)
 
@@ -106,8 +108,7 @@ def _flip(t: Any, x: Value, axes: list[int]) -> Any:
 def _size(t: Any, x: Value, axis: int | None = None) -> Any:
     if axis is None:
         return [_size(t, x, each) for each in range(x.rank)]
-    place = axis % x.rank
-    size = t.emit("Shape", x, rank=1, start=place, end=place + 1)
+    size = t.emit("Shape", x, rank=1, start=axis % x.rank, end=axis % x.rank + 1)
     return t.emit("Squeeze", size, [0], rank=0)._replace(whole=True)
 
 
@@ -120,10 +121,6 @@ def _flatten(t: Any, x: Value, start: int = 0, end: int = -1) -> Any:
     return _reshape(t, x, [0] * first + [-1] + [_size(t, x, k) for k in range(last + 1, x.rank)])
 
 
-def _unsqueeze(t: Any, x: Value, axis: int) -> Any:
-    return t.emit("Unsqueeze", x, [axis], rank=x.rank + 1)
-
-
 def _reduce(op: str) -> Callable[..., Any]:
     def reduce(t: Any, x: Value, axes: Any, keepdim: bool = False, **_: Any) -> Any:
         axes = axes if isinstance(axes, list) else [axes]
@@ -133,11 +130,10 @@ def _reduce(op: str) -> Callable[..., Any]:
     return reduce
 
 
+_ALONE = ("Abs", "Exp", "HardSwish", "Log", "Mish", "Neg", "Relu", "Selu", "Sigmoid", "Sqrt")
 # The first argument is what adds nodes, `emit`.
 FUNCTIONS: dict[str, Callable[..., Any]] = {
-    **{op.lower(): lambda t, x, op=op: t.emit(op, x) for op in ("Abs", "Exp", "HardSwish", "Log")},
-    **{op.lower(): lambda t, x, op=op: t.emit(op, x) for op in ("Mish", "Neg", "Relu", "Selu")},
-    **{op.lower(): lambda t, x, op=op: t.emit(op, x) for op in ("Sigmoid", "Sqrt", "Tanh")},
+    **{op.lower(): _one(op) for op in (*_ALONE, "Tanh")},
     **{op.lower(): _binary(op) for op in ("Add", "Sub", "Mul", "Div", "Pow", "MatMul")},
     **dict.fromkeys(("contiguous", "detach", "clone", "alias", "float", "dropout"), _same),
     **dict.fromkeys(("conv1d", "_convolution"), _conv),
@@ -158,7 +154,7 @@ FUNCTIONS: dict[str, Callable[..., Any]] = {
     "mean": _reduce("ReduceMean"),
     "permute": lambda t, x, axes: t.emit("Transpose", x, perm=axes),
     "select": lambda t, x, axis, place: t.emit("Gather", x, place, axis=axis, rank=x.rank - 1),
-    "silu": lambda t, x: t.emit("Swish", x),
+    "silu": _one("Swish"),
     "size": _size,
     "slice": _slice,
     "softmax": lambda t, x, axis, *_: t.emit("Softmax", x, axis=axis),
@@ -167,32 +163,36 @@ FUNCTIONS: dict[str, Callable[..., Any]] = {
     "sum": _reduce("ReduceSum"),
     "to": _to,
     "transpose": _transpose,
-    "unsqueeze": _unsqueeze,
+    "unsqueeze": lambda t, x, axis: t.emit("Unsqueeze", x, [axis], rank=x.rank + 1),
     "zeros": lambda t, sizes, **_: t.emit("ConstantOfShape", sizes, rank=len(sizes)),
     "zeros_like": lambda t, x, **_: t.emit("Mul", x, 0.0),
 }
 
 
-def _plain(function: Callable[..., Any]) -> Callable[..., Any]:
+def _constant(function: Callable[..., Any]) -> Callable[..., Any]:
     kinds = (bool, int, float, str, type(None))
-    return lambda *given: (
-        function(*given) if all(type(each) in kinds for each in given) else UNKNOWN
-    )
+    return lambda *given: function(*given) if {*map(type, given)} <= {*kinds} else UNKNOWN
 
 
+def _last(*given: Any) -> Any:
+    return given[-1]
+
+
+def _unknown(*_: Any, **__: Any) -> Any:
+    return UNKNOWN
+
+
+_COMPARED = ("eq", "ne", "lt", "le", "gt", "ge")
 # Functions of constants.
 CONSTANTS: dict[str, Callable[..., Any]] = {
-    **{name: _plain(getattr(operator, name)) for name in ("eq", "ne", "lt", "le", "gt", "ge")},
+    **{name: _constant(getattr(operator, name)) for name in _COMPARED},
     "__is__": lambda a, b: UNKNOWN if UNKNOWN in (a, b) else a is b,
     "__isnot__": lambda a, b: UNKNOWN if UNKNOWN in (a, b) else a is not b,
-    "__not__": _plain(operator.not_),
-    "__contains__": lambda values, a: a in values,
+    "__not__": _constant(operator.not_),
+    "__contains__": operator.contains,
     "dim": lambda x: x.rank,
-    "len": lambda x: len(x) if isinstance(x, list) else UNKNOWN,
-    **dict.fromkeys(("annotate", "unchecked_cast"), lambda _, value: value),
-    **dict.fromkeys(("int", "Int", "NumToTensor", "list"), lambda value: value),
-    **dict.fromkeys(
-        ("device", "dtype", "layout", "format", "uninitialized", "RaiseException"),
-        lambda *_, **__: UNKNOWN,
-    ),
+    "len": len,
+    **dict.fromkeys(("annotate", "unchecked_cast", "int", "Int", "NumToTensor", "list"), _last),
+    **dict.fromkeys(("device", "dtype", "layout", "format"), _unknown),
+    **dict.fromkeys(("uninitialized", "RaiseException"), _unknown),
 }

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 from rnncli.model.activations import parse
-from rnncli.model.errors import InputError, listed, shown
+from rnncli.model.errors import listed, shown
 from rnncli.model.formats.found import Draft, Found, Part
 from rnncli.model.formats.torch.names import Arrays, find_modules, has_modules, way_out
 
@@ -38,26 +38,23 @@ def find_layers(
     path: str, modules: Mapping[str, Module], code: Mapping[str, Any], layer: str | None
 ) -> Found:
     """Find the layers that modules are, with the code of those of TorchScript."""
+    from rnncli.model.formats.torch.script import find_script  # 5 ms of few files
+
     top = (layer or "").rstrip("./")
     within = {n: m for n, m in modules.items() if not layer or f"{n}.".startswith(f"{top}.")}
-    if not within and "" in modules and modules[""].class_.startswith(SCRIPT):
-        from rnncli.model.formats.torch.script import find_script  # a layer of a module
-
-        return find_script(path, modules, code, "", "").pick(path, layer)
     if not within:
         every = [Part(name, module.kind, needed=True) for name, module in modules.items() if name]
         return Found(every).pick(path, layer)
-    parts = [_read_module(path, module, code) for module in within.values()]
+    parts = [_read_module(path, module) for module in within.values()]
     recurrent = [part for part in parts if part.recurrent or part.needed]
     found, hint = Found(recurrent, expected=_EXPECTED), way_out([p.name for p in recurrent])
     roots = [n for n in within if not n or n.rpartition(".")[0] not in within]
-    if not recurrent or (roots == [recurrent[0].name] and len(within) == 1):
+    script = len(roots) == 1 and within[roots[0]].class_.startswith(SCRIPT)
+    alone = len(within) == 1 and bool(recurrent) and (bool(layer) or not script)
+    if not recurrent or alone:
         return found
-    if len(roots) == 1 and within[roots[0]].class_.startswith(SCRIPT):
-        from rnncli.model.formats.torch.script import find_script  # 5 ms of few files
-
-        if not any(part.needed for part in recurrent):
-            return find_script(path, modules, code, roots[0], hint)
+    if script and not any(part.needed for part in recurrent):
+        return find_script(path, modules, code, roots[0], hint)
     kinds = listed(dict.fromkeys(shown(within[name].kind) for name in roots))
     why = f"is of a whole model ({kinds}), whose code is not in the file"
     others = [
@@ -68,34 +65,24 @@ def find_layers(
     return found._replace(parts=[*recurrent, *others], ordered=False)
 
 
-def _read_module(path: str, module: Module, code: Mapping[str, Any]) -> Part:
+def _read_module(path: str, module: Module) -> Part:
     """Make the layers of a recurrent module, with the activation that it says."""
     own, kind = module.kind.startswith(_MODULES), module.kind.removeprefix(_MODULES)
     part = Part(module.name, f"nn.{kind.rpartition('.')[2]}" if own else shown(kind), module.arrays)
     if not has_modules(module.arrays):
         return part
-    try:
-        found = find_modules(path, module.arrays)[0]
-    except InputError as error:
-        return part._replace(why=error.what, hint=error.hint, needed=True)
-    hooked = any(module.settings.get(each) for each in _HOOKS)
-    if found.layers and (hooked or not module.kind.startswith(f"{_MODULES}rnn.")):
-        why = f"the code of {'its hooks' if hooked else part.kind} is not in the file"
+    found, *more = find_modules(path, module.arrays)
+    left = [*(module.arrays.keys() - found.arrays.keys()), *(each.name for each in more)]
+    if any(module.settings.get(each) for each in _HOOKS) or not kind.startswith("rnn."):
+        why = f"the code of {part.kind}, or of its hooks, is not in the file"
         return part._replace(why=why, hint="save its state_dict()", needed=True)
+    if left or found.needed:
+        why = found.why or f"has arrays that are not read: {listed(left)}"
+        return part._replace(why=why, needed=True)
     said = module.settings.get("mode", module.settings.get("nonlinearity"))
-    if module.class_.startswith(SCRIPT):
-        file, _, name = module.class_.rpartition(".")
-        text = code.get(file, "").partition(f"class {name}(Module):\n")[2].partition("\nclass ")[0]
-        constants = re.findall(r'^  (?:mode|nonlinearity) : Final\[str\] = "(\w+)"', text, re.M)
-        called = constants[:1] or [*{*re.findall(r"torch\.rnn_(tanh|relu)", text)}]
-        said = called[0] if len(called) == 1 else None
     function = str(said).removeprefix("RNN_").lower()
     known = {"activation": parse(function)} if function in ("tanh", "relu") else {}
-    layers = [
-        draft._replace(
-            cells=tuple(c._replace(settings={**c.settings, **known}) for c in draft.cells)
-        )
-        for draft in found.layers
-        if isinstance(draft, Draft)
-    ]
-    return found._replace(name=part.name, kind=part.kind, layers=layers)
+    drafts = [each for each in found.layers if isinstance(each, Draft)]
+    cells = [[c._replace(settings={**c.settings, **known}) for c in d.cells] for d in drafts]
+    layers = [Draft(tuple(own), draft.settings) for draft, own in zip(drafts, cells, strict=True)]
+    return part._replace(layers=layers)

@@ -1,7 +1,7 @@
 """Objects that PyTorch saved: arrays under dotted names, and modules."""
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -11,7 +11,7 @@ from rnncli.model.errors import InputError, shown
 from rnncli.model.formats.containers.pickled import Instance
 from rnncli.model.formats.found import Budget, Found, Part
 from rnncli.model.formats.names import find_arrays, pick_arrays
-from rnncli.model.formats.torch.modules import Module, find_layers
+from rnncli.model.formats.torch.modules import SCRIPT, Module, find_layers
 from rnncli.model.formats.torch.names import has_modules, way_out
 
 # What a tensor takes of the budget, of which an object and a character of a name take 1.
@@ -51,15 +51,12 @@ class Objects:
             of_dict = {name: array for name, array in arrays.items() if name in known}
             found = find_arrays(of_dict, path, ordered=True)
             beside = {name: array for name, array in arrays.items() if name not in known}
-        hint = way_out([part.name for part in found.parts if part.recurrent])
-        why = "stands beside the model"
-        rest = [
-            Part(name, "", {name: array}, why=why, hint=hint, needed=True)
-            for name, array in beside.items()
-            if array.ndim
-        ]
         others = [part for part in self.others if part.name.startswith(prefix)]
-        return found._replace(title="PyTorch", parts=[*found.parts, *rest, *others])
+        part = Part("", "", why="stands beside the model", needed=True)
+        part = part._replace(hint=way_out([each.name for each in found.parts if each.recurrent]))
+        held = {name: array for name, array in beside.items() if array.ndim}
+        others += [part._replace(name=name, arrays={name: a}) for name, a in held.items()]
+        return found._replace(title="PyTorch", parts=[*found.parts, *others])
 
     def _visit(self, name: str, value: Any, owner: str) -> None:
         """Look through a value, unless it stands within itself."""
@@ -74,52 +71,31 @@ class Objects:
             if len(self._open) >= _DEPTH:
                 raise InputError(self.path, f"holds objects in each other, {_DEPTH} deep")
             self._open.add(id(value))
-            if isinstance(value, Instance):
-                self._visit_instance(name, value)
-            else:
-                self._visit_items(name, value)
+            held = self._open_instance(name, value) if isinstance(value, Instance) else value
+            items = dict(enumerate(held)) if isinstance(held, list | tuple) else held
+            self._budget.spend(len(items))
+            if not {"state", "param_groups"} <= items.keys():  # of an optimizer
+                for key, item in items.items():
+                    self._visit(f"{name}.{key}" if name else str(key), item, name)
             self._open.remove(id(value))
 
-    def _visit_items(self, name: str, value: Mapping[Any, Any] | Sequence[Any]) -> None:
-        if isinstance(value, dict) and {"state", "param_groups"} <= value.keys():
-            return  # of an optimizer
-        self._budget.spend(len(value))
-        for key, item in value.items() if isinstance(value, dict) else enumerate(value):
-            if isinstance(item, np.ndarray | Instance | dict | list | tuple):
-                self._visit(f"{name}.{key}" if name else str(key), item, name)
-
-    def _visit_instance(self, name: str, instance: Instance) -> None:
+    def _open_instance(self, name: str, instance: Instance) -> Mapping[Any, Any]:
+        """Return the items of an object, or the tensors and modules of a module."""
         state: dict[Any, Any] = instance.state if isinstance(instance.state, dict) else {}
         texts = instance.state if isinstance(instance.state, tuple) else ()
-        kinds = [instance.kind, *(each for each in texts if type(each) is str)]
-        if any(map(_QUANTIZED.search, kinds)):
+        if any(type(each) is str and _QUANTIZED.search(each) for each in (instance.kind, *texts)):
             why, hint = "is quantized, which is not read", "save the model before it is quantized"
             self.others.append(Part(name, "", why=why, hint=hint, needed=True))
-        elif instance.kind.endswith("multiarray._reconstruct"):
-            self.others.append(Part(name, "NumPy array", why="is no tensor of PyTorch"))
-        elif instance.kind.startswith("__torch__."):
-            self._visit_module(name, instance.kind, state, state, state)
-        elif all(isinstance(state.get(key), dict) for key in _HELD):
-            parameters, buffers, inner = (state[key] for key in _HELD)
-            self._visit_module(name, instance.kind, state, parameters | buffers, inner)
-        else:
-            self._visit_items(name, instance.items or {})
-
-    def _visit_module(
-        self,
-        name: str,
-        class_: str,
-        state: Mapping[Any, Any],
-        tensors: Mapping[Any, Any],
-        modules: Mapping[Any, Any],
-    ) -> None:
-        """Add a module of some tensors, and those in it."""
+            return {}
+        tensors = modules = state
+        if not instance.kind.startswith(SCRIPT):
+            if not all(isinstance(state.get(key), dict) for key in _HELD):
+                return instance.items or {}
+            parameters, buffers, modules = (state[key] for key in _HELD)
+            tensors = parameters | buffers
         self._budget.spend(_TENSOR + len(state) + len(tensors) + len(modules))
         prefix = f"{name}." if name else ""
-        own = {f"{prefix}{key}": a for key, a in tensors.items() if isinstance(a, np.ndarray)}
-        self.modules[name] = Module(name, class_, state, own)
-        for each, array in own.items():
-            self._visit(each, array, name)
-        for key, value in modules.items():
-            if isinstance(value, Instance):
-                self._visit(f"{prefix}{key}", value, name)
+        own = {key: each for key, each in tensors.items() if isinstance(each, np.ndarray)}
+        named = {f"{prefix}{key}": array for key, array in own.items()}
+        self.modules[name] = Module(name, instance.kind, state, named)
+        return own | {key: each for key, each in modules.items() if isinstance(each, Instance)}

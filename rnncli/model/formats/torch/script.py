@@ -8,7 +8,6 @@ elsewhere. Nothing is executed, and what the table of functions lacks is refused
 import ast
 import warnings
 from collections.abc import Mapping, Sequence
-from functools import partial
 from typing import Any
 
 import numpy as np
@@ -23,7 +22,6 @@ from rnncli.model.formats.torch.modules import Module
 from rnncli.model.graph import Graph, Node
 from rnncli.model.graph.operators import MOVERS
 
-_OPSET = 20
 # The operator, its order of gates and its attributes, by the function of PyTorch.
 _RECURRENT: dict[str, tuple[str, tuple[int, ...], dict[str, Any]]] = {
     "lstm": ("LSTM", (0, 3, 1, 2), {}),
@@ -59,7 +57,7 @@ def find_script(
         for width in [*dict.fromkeys((tracer.width or 1, 1))][: axes - 1]:
             shape = ("N", "T", width)[:axes]
             graph = Graph(tracer.nodes, tracer.arrays, {"input": shape}, outputs)
-            found = find(path, Model("", {"": _OPSET}, graph, [], []))
+            found = find(path, Model("", {"": 20}, graph, [], []))
             if not any(part.needed for part in found.parts):
                 return found
         parts = [part._replace(hint=hint) if part.needed else part for part in found.parts]
@@ -77,11 +75,9 @@ class _Tracer:
         self._names = {id(array): name for name, array in named}
         self._left = 2 * sum(array.size for _, array in named)  # values that may be copied
         self._float = np.result_type("f4", *(a.dtype for _, a in named if a.dtype.kind == "f"))
-        constants = code.get("CONSTANTS", ())
-        self._constants = {
-            f"CONSTANTS.c{k}": a.item() if isinstance(a, np.ndarray) and not a.ndim else a
-            for k, a in enumerate(constants if isinstance(constants, list | tuple) else ())
-        }
+        constants = code.get("CONSTANTS")
+        constants = constants if isinstance(constants, list | tuple) else ()
+        self._constants = {f"CONSTANTS.c{k}": each for k, each in enumerate(constants)}
         self.width = 0  # how many values the first weights take
         self._path = ""  # of the module whose code is followed
         self.nodes: list[Node] = []
@@ -89,23 +85,21 @@ class _Tracer:
 
     def trace(self, name: str, rank: int) -> dict[str, None]:
         """Follow the forward of a module; return the names of what it gives."""
-        module, given = self._modules[name], [Value("input", rank)]
+        module, outputs = self._modules[name], dict[str, None]()
         try:
-            waiting = [self.call(module.class_, "forward", [module, *given], {})]
+            waiting = [self.call(module.class_, "forward", [module, Value("input", rank)], {})]
         except RecursionError as error:
             raise InputError("", "is nested too deep") from error
-        outputs: dict[str, None] = {}
         while waiting:
             self.spend()
             each = waiting.pop(0)
-            if isinstance(each, Value):
-                outputs[each.name] = None
+            outputs |= {each.name: None} if isinstance(each, Value) else {}
             waiting[:0] = each if isinstance(each, list) else ()
         return outputs
 
-    def spend(self) -> None:
+    def spend(self, work: int = 1) -> None:
         """Count work."""
-        self._work -= 1
+        self._work -= work
         if self._work < 0:
             raise InputError("", "is too long")
 
@@ -124,40 +118,34 @@ class _Tracer:
     def _add(
         self, op: str, name: str, given: Sequence[Value], outputs: int, attributes: Any
     ) -> list[Value]:
-        self._work -= _NODE
-        self.spend()
+        self.spend(1 + _NODE)
         names = [f"{self._path or 'forward'}.{op}.{len(self.nodes)}.{k}" for k in range(outputs)]
         self.nodes.append(Node(op, name, "", [each.name for each in given], names, attributes))
         return [Value(each, 3) for each in names]
 
     def value(self, found: Any) -> Value:
-        """Return a constant, or a list of whole numbers, as the input of a node."""
-        if isinstance(found, Value):
-            return found
-        if isinstance(found, list) and not {type(each) for each in found} <= {int, Value}:
-            raise ValueError("a list of something else than whole numbers")
-        if isinstance(found, list) and any(isinstance(each, Value) for each in found):
-            return self.emit(
-                "Concat", *(self.emit("Unsqueeze", e, [0], rank=1) for e in found), axis=0
-            )
-        if found is None:
-            return Value("", 0)
-        whole = isinstance(found, list) or type(found) is int
+        """Return a constant, or a list of numbers, as the input of a node."""
+        if isinstance(found, Value) or found is None:
+            return found or Value("", 0)
+        items = found if isinstance(found, list) else [found]
+        if any(isinstance(each, Value) for each in items):
+            items = [self.emit("Unsqueeze", each, [0], rank=1) for each in items]
+            return self.emit("Concat", *items, axis=0)
         if not isinstance(found, np.ndarray):
-            if not whole and type(found) is not float:
+            if not {*map(type, items)} <= {int, float}:
                 raise ValueError("something else than numbers")
-            found = np.array(found, np.int64 if whole else self._float)
-        if id(found) in self._names:
-            self.width = self.width or found.shape[:2][-1]
+            found = np.array(found)
+            found = found.astype(self._float if found.dtype.kind == "f" else np.int64)
         name = self._names.get(id(found), f"constant {len(self.arrays)}")
+        self.width = self.width or (found.shape[:2][-1] if id(found) in self._names else 0)
         self.arrays[name] = found
-        return Value(name, found.ndim, whole)
+        return Value(name, found.ndim, found.dtype.kind == "i")
 
     def _recur(self, kind: str, x: Any, state: Any, weights: Any, bias: Any, *more: Any) -> Any:
         """Add the nodes of a recurrent module, a node a layer."""
         (op, order, attributes), path = _RECURRENT[kind], self._path
         layers, _, train, both, batch_first = more
-        D, count = 1 + both, 4 if bias else 2
+        D, count, finals = 1 + both, 4 if bias else 2, []
         if train or len(weights) != layers * D * count:
             raise InputError("", "has a projection, or is in training, which is not read")
         self._left -= sum(array.size for array in weights)
@@ -168,18 +156,15 @@ class _Tracer:
         if kind == "rnn_relu":
             attributes["activations"] = ["Relu"] * D
         x = self.emit("Transpose", x, perm=[1, 0, 2]) if batch_first else x
-        finals = []
         for k in range(layers):
-            ways = [weights[(k * D + d) * count :][:count] for d in range(D)]
-            laid = [[ordered(array.T, order).T for array in way] for way in ways]
-            W, R = (np.stack([way[role] for way in laid]) for role in (0, 1))
-            B = np.stack([np.concatenate(way[2:]) for way in laid]) if bias else None
+            laid = [ordered(array.T, order).T for array in weights[k * D * count :][: D * count]]
+            W, R, *biases = (np.stack(laid[role::count]) for role in range(count))
+            B = np.concatenate(biases, 1) if bias else None
             states = state if isinstance(state, list) else [state]
             states = [self.emit("Slice", each, [k * D], [k * D + D], [0]) for each in states]
             name = path if layers == 1 else f"{path}.l{k}"
-            self._names |= {
-                id(array): f"{name}: {role}" for role, array in zip("WRB", (W, R, B), strict=True)
-            }
+            named = zip("WRB", (W, R, B), strict=True)
+            self._names |= {id(array): f"{name}: {role}" for role, array in named}
             given = [self.value(each) for each in (x, W, R, B, None, *states)]
             y, *ends = self._add(op, name, given, 1 + len(states), attributes)
             finals.append(ends)
@@ -195,8 +180,7 @@ class _Tracer:
         file, _, name = full_name.rpartition(".")
         if file not in self._parsed:
             text = self._code.get(file, "")
-            self._work -= len(text) // _CODE
-            self.spend()
+            self.spend(len(text) // _CODE)
             try:
                 with warnings.catch_warnings():
                     warnings.simplefilter("ignore")
@@ -208,13 +192,11 @@ class _Tracer:
         for function in found.body if isinstance(found, ast.ClassDef) else [found]:
             if isinstance(function, ast.FunctionDef) and function.name in (name, method):
                 names, defaults = [a.arg for a in function.args.args], function.args.defaults
-                values = {
-                    argument: self.evaluate(default, {})
-                    for argument, default in zip(names[::-1], defaults[::-1], strict=False)
-                }
+                last = zip(names[::-1], defaults[::-1], strict=False)
+                values = {argument: self.evaluate(default, {}) for argument, default in last}
                 values |= {**dict(zip(names, given, strict=False)), **named}
-                if missing := [each for each in names if each not in values]:
-                    raise InputError("", f"takes {shown(missing[0])} too, which is not read")
+                if values.keys() < {*names}:
+                    raise InputError("", "takes more than one input, which is not read")
                 outer = self._path
                 self._path = next((e.name for e in given[:1] if isinstance(e, Module)), outer)
                 result = self._run(function.body, values)
@@ -223,44 +205,32 @@ class _Tracer:
         raise InputError("", f"has no code of {shown(full_name)} that can be read")
 
     def _run(self, body: Sequence[ast.stmt], values: dict[str, Any]) -> Any:
-        """Follow statements; return what they do, or that they go on."""
+        """Follow statements; return what they return, or that they go on."""
+        result: Any = _GOES_ON
         for statement in body:
-            result = self.evaluate(statement, values)
-            if isinstance(statement, ast.Return | ast.If) and result is not _GOES_ON:
-                return result
-        return _GOES_ON
+            self.spend()
+            match statement:
+                case ast.Return():
+                    return self.evaluate(statement.value or ast.Constant(None), values)
+                case ast.If():
+                    result = self._branch(statement, values)
+                case ast.Assign(targets=[target]) | ast.AnnAssign(target=target):
+                    found = self.evaluate(statement.value or ast.Constant(None), values)
+                    names = target.elts if isinstance(target, ast.Tuple) else [target]
+                    each = found if isinstance(target, ast.Tuple) else [found]
+                    if not isinstance(each, list) or len(each) != len(names):
+                        each = [UNKNOWN] * len(names)
+                    values |= {getattr(n, "id", ""): v for n, v in zip(names, each, strict=True)}
+                case ast.Expr() | ast.Pass():
+                    self.evaluate(getattr(statement, "value", ast.Constant(None)), values)
+                case _:
+                    raise _unread(statement)
+            if result is not _GOES_ON:
+                break
+        return result
 
-    def evaluate(self, node: ast.AST, values: dict[str, Any]) -> Any:
-        """Follow a statement or an expression by the method that has its name."""
-        self.spend()
-        kind = type(node).__name__
-        follow = getattr(self, f"_{kind.lower()}", None)
-        if follow is None:
-            raise InputError("", f"holds a statement or an expression ({kind}) that is not read")
-        return follow(node, values)
-
-    def _assign(self, node: ast.Assign, values: dict[str, Any]) -> None:
-        found, target = self.evaluate(node.value, values), node.targets[0]
-        several = isinstance(target, ast.Tuple)
-        names = target.elts if isinstance(target, ast.Tuple) else [target]
-        each = found if several else [found]
-        if not isinstance(each, list) or len(each) != len(names):
-            each = [UNKNOWN] * len(names)
-        values |= {getattr(n, "id", ""): one for n, one in zip(names, each, strict=True)}
-
-    def _annassign(self, node: ast.AnnAssign, values: dict[str, Any]) -> None:
-        values[getattr(node.target, "id", "")] = self.evaluate(
-            node.value or ast.Constant(None), values
-        )
-
-    def _expr(self, node: ast.Expr, values: dict[str, Any]) -> Any:
-        return self.evaluate(node.value, values)
-
-    _return = _expr
-
-    def _pass(self, node: ast.Pass, values: dict[str, Any]) -> None: ...
-
-    def _if(self, node: ast.If, values: dict[str, Any]) -> Any:
+    def _branch(self, node: ast.If, values: dict[str, Any]) -> Any:
+        """Follow the branch that is chosen; one that raises an error is not."""
         chosen = self.evaluate(node.test, values)
         match node.body[-1]:
             case ast.Expr(value=ast.Call(func=ast.Attribute(attr="RaiseException"))):
@@ -269,39 +239,38 @@ class _Tracer:
             raise InputError("", "branches, which is not read")
         return self._run(node.body if chosen else node.orelse, values)
 
-    def _constant(self, node: ast.Constant, _: Any) -> Any:
-        return node.value
+    def evaluate(self, node: ast.expr, values: dict[str, Any]) -> Any:
+        """Follow an expression."""
+        self.spend()
+        match node:
+            case ast.Constant():
+                return node.value
+            case ast.Name():
+                return values.get(node.id, _Function(node.id))
+            case ast.UnaryOp(op=ast.USub()):
+                found = self.evaluate(node.operand, values)
+                return -found if type(found) in (int, float) else UNKNOWN
+            case ast.List() | ast.Tuple():
+                return [self.evaluate(each, values) for each in node.elts]
+            case ast.Subscript():
+                found, place = (self.evaluate(each, values) for each in (node.value, node.slice))
+                inside = isinstance(found, list) and type(place) is int and 0 <= place < len(found)
+                return found[place] if inside else UNKNOWN
+            case ast.Attribute():
+                return self._get(self.evaluate(node.value, values), node.attr)
+            case ast.Call():
+                return self._call(node, values)
+        raise _unread(node)
 
-    def _name(self, node: ast.Name, values: dict[str, Any]) -> Any:
-        return values.get(node.id, _Function(node.id))
-
-    def _unaryop(self, node: ast.UnaryOp, values: dict[str, Any]) -> Any:
-        found = self.evaluate(node.operand, values)
-        return -found if type(found) in (int, float) and isinstance(node.op, ast.USub) else UNKNOWN
-
-    def _list(self, node: ast.List, values: dict[str, Any]) -> list[Any]:
-        return [self.evaluate(each, values) for each in node.elts]
-
-    _tuple = _list
-
-    def _subscript(self, node: ast.Subscript, values: dict[str, Any]) -> Any:
-        found, place = self.evaluate(node.value, values), self.evaluate(node.slice, values)
-        inside = isinstance(found, list) and type(place) is int and 0 <= place < len(found)
-        return found[place] if inside else UNKNOWN
-
-    def _attribute(self, node: ast.Attribute, values: dict[str, Any]) -> Any:
-        owner = self.evaluate(node.value, values)
-        if not isinstance(owner, _Function):
-            return self._get(owner, node.attr)
-        return self._constants.get(f"{owner}.{node.attr}", _Function(f"{owner}.{node.attr}"))
-
-    def _get(self, module: Any, name: str) -> Any:
-        """Return an attribute of a module."""
-        if not isinstance(module, Module):
-            return UNKNOWN
-        inner = f"{module.name}.{name}" if module.name else name
-        found = self._modules.get(inner, module.settings.get(name, UNKNOWN))
-        return False if name == "training" else found
+    def _get(self, owner: Any, name: str) -> Any:
+        """Return an attribute of a module, a constant or a function."""
+        if isinstance(owner, _Function):
+            found = self._constants.get(f"{owner}.{name}", _Function(f"{owner}.{name}"))
+            return found.item() if isinstance(found, np.ndarray) and not found.ndim else found
+        if not isinstance(owner, Module) or name == "training":
+            return False if name == "training" else UNKNOWN
+        inner = f"{owner.name}.{name}" if owner.name else name
+        return self._modules.get(inner, owner.settings.get(name, UNKNOWN))
 
     def _call(self, node: ast.Call, values: dict[str, Any]) -> Any:
         given = [self.evaluate(each, values) for each in node.args]
@@ -310,20 +279,23 @@ class _Tracer:
         owner = self.evaluate(func.value if isinstance(func, ast.Attribute) else func, values)
         full = f"{owner}.{func.attr}" if isinstance(func, ast.Attribute) else str(owner)
         name = full.rpartition(".")[2]
-        if isinstance(owner, Module):
-            return self.call(owner.class_, name, [owner, *given], named)
-        if isinstance(owner, _Function) and owner.startswith("__torch__"):
-            return self.call(full, "", given, named)
-        if name == "getattr" and len(given) == 2:
-            return self._get(given[0], str(given[1]))
-        if name not in (*_RECURRENT, *CONSTANTS, *FUNCTIONS):
-            raise InputError("", f"calls {shown(name)}, which is not read")
         try:
+            if isinstance(owner, Module):
+                return self.call(owner.class_, name, [owner, *given], named)
+            if isinstance(owner, _Function) and owner.startswith("__torch__"):
+                return self.call(full, "", given, named)
+            if name == "getattr":
+                return self._get(*given)
             if name in _RECURRENT:
                 return self._recur(name, *given, **named)
-            known = CONSTANTS.get(name) or partial(FUNCTIONS[name], self)
-            return known(*given, **named)
+            if name in CONSTANTS:
+                return CONSTANTS[name](*given, **named)
+            return FUNCTIONS[name](self, *given, **named)
         except InputError:
             raise
         except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError) as error:
             raise InputError("", f"calls {shown(name)} in a way that is not read") from error
+
+
+def _unread(node: ast.AST) -> InputError:
+    return InputError("", f"holds code ({type(node).__name__}) that is not read")
