@@ -45,22 +45,13 @@ def read(content: bytes, *skip: str) -> tuple[dict[str, Any], dict[str, dict[str
 
 
 def test_values_and_attributes() -> None:
-    """Every array to the bit, and its type; texts as lists."""
+    """Every array to the bit, and its type; attributes that are text."""
     arrays, attributes = read(EARLIEST)
     assert list(arrays) == sorted(VALUES)
     for name, array in arrays.items():
-        value = VALUES[name]
-        if isinstance(value, list):
-            assert array.tolist() == value, name
-        else:
-            assert (array.dtype, array.shape) == (value.dtype, value.shape), name
-            assert array.tobytes() == value.tobytes(), name
-    for path, found in attributes.items():
-        expected = ATTRIBUTES.get(path, {})
-        assert set(found) == set(expected), path
-        for key, value in found.items():
-            assert type(value) is type(expected[key]) or isinstance(value, np.generic)
-            assert np.array_equal(value, expected[key]), (path, key)
+        assert (array.dtype, array.shape) == (VALUES[name].dtype, VALUES[name].shape), name
+        assert array.tobytes() == VALUES[name].tobytes(), name
+    assert {path: found for path, found in attributes.items() if found} == ATTRIBUTES
 
 
 def test_groups_that_are_passed_over() -> None:
@@ -102,7 +93,7 @@ def test_text_that_is_not_sound() -> None:
     assert attributes[""] == {"\udcff": ["a\udcff", ""]}
 
 
-AXES = struct.pack("<BBBB33Q", 2, 33, 0, 1, *[1] * 33)
+AXES = struct.pack("<BBBB99Q", 2, 99, 0, 1, *[1] * 99)
 LONG_MESSAGE = struct.pack("<BxHII4xHHB3x", 1, 1, 1, 8, 0, 8, 0)
 TEXTS = attribute(TEXT, values=in_heap((3, 1, 1)))
 REFUSED: list[tuple[str, bytes]] = [
@@ -132,7 +123,7 @@ REFUSED: list[tuple[str, bytes]] = [
     ("a dataset without", rooted([(b"a", 4)], header((8, contiguous(5, 8))))),
     ("expected 4,000,000,000,000,000,000 bytes", one(contiguous(5, 8), space(10**9, 10**9))),
     ("expected 8 bytes, as its shape", one(contiguous(5, 4))),
-    ("at most 32 axes", one(contiguous(5, 8), AXES)),
+    ("damaged", one(contiguous(5, 8), AXES)),
     ("a type of 0 bytes", one(type_=of_class(3, 0))),
     ("expected a text of 3 bytes", made(header((12, TEXTS)), heap(64, b"ab"))),
     ("two ways lead to byte 1,120", made(ROOT, NAMES, tree(0, 1, to_node(2)))),

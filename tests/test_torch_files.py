@@ -278,7 +278,6 @@ SUM = archive(mapping(lstm()), {"0": bytes(399) + b"\x01"})
 REPEATED = tensor("0", (100,), (0,), values=1)
 SIZES = row(number(90)), row(number(1))
 LYING = called("torch._utils._rebuild_tensor", REPEATED, number(0), *SIZES)
-COPIED = b"](" + row(NONE, NONE) + b"2" * 1000 + b"eq\x00"
 REFUSED: list[tuple[str, bytes]] = [
     ("holds no recurrent layer", archive(mapping(FC))),
     ("net.rnn, ema.rnn; pick", archive(mapping({"net": mapping(LSTM), "ema": mapping(LSTM)}))),
@@ -304,10 +303,6 @@ REFUSED: list[tuple[str, bytes]] = [
     ("64 deep", archive(b"]" * 70 + b"a" * 69)),
     ("far more than its size", archive(b"}q\x00" + SHARED)),
     ("operations", archive(b"N0" * MOST_WORK + NONE)),
-    (
-        "operations",
-        archive(COPIED + (name("collections.OrderedDict") + b"h\x00\x85R0") * 700 + NONE),
-    ),
     ("compressed", zipped(SAVED, ("net/data/0", bytes(400)), packed=zipfile.ZIP_DEFLATED)),
     ("at most 16,777,216 bytes", archive(b"B" + pack("<I", 2**24) + bytes(2**24))),
     ("frozen TorchScript", archive(b"N", {"x": b""}, **{"constants/0": bytes(4)})),

@@ -27,42 +27,28 @@ def written(fill: Fill, libver: str | None = None) -> bytes:
 
 
 def as_ours(value: Any) -> Any:
-    """Return texts of h5py as ours: str, or lists of them."""
-    if isinstance(value, bytes):
-        return value.decode()
+    """Return texts of h5py as ours: str, or lists of them; None for other values."""
+    if isinstance(value, str | bytes):
+        return value.decode() if isinstance(value, bytes) else value
     if isinstance(value, np.ndarray) and value.dtype.kind in "SO":
-        return [as_ours(each) for each in value]
-    return value
-
-
-def check_equal(ours: Any, theirs: Any, where: str) -> None:
-    theirs = as_ours(theirs)
-    if isinstance(theirs, str | list):
-        assert ours == theirs, where
-        return
-    ours, theirs = np.asarray(ours), np.asarray(theirs)
-    assert (ours.dtype, ours.shape) == (theirs.dtype, theirs.shape), where
-    assert ours.tobytes() == theirs.tobytes(), where
+        return [as_ours(each) for each in value.ravel()]
+    return None
 
 
 def check_same(content: bytes, fewest: int = 0) -> None:
-    """Check that we read what h5py reads: the same things, and so many datasets at least."""
+    """Check that we read what h5py reads: floats and texts, and so many datasets at least."""
     arrays, found = hdf5.read(content, "f.h5")
     checked: dict[str, Any] = {}
 
     def check(name: str, each: Any) -> None:
-        assert found[name].keys() == each.attrs.keys(), name
-        for key, value in each.attrs.items():
-            none = isinstance(value, h5py.Empty)
-            check_equal(
-                found[name][key], np.zeros(0, value.dtype) if none else value, f"{name} {key}"
-            )
+        texts = {key: as_ours(value) for key, value in each.attrs.items()}
+        assert found[name] == {key: text for key, text in texts.items() if text is not None}, name
         checked[name] = isinstance(each, h5py.Dataset)
         if checked[name]:
-            array = arrays[name]
-            assert array.shape == (each.shape or array.shape)
-            value = np.zeros(0, each.dtype) if each.shape is None else each[()]
-            check_equal(array.tolist() if array.dtype == object else array, value, name)
+            value = np.zeros(0, each.dtype) if each.shape is None else np.asarray(each[()])
+            assert arrays[name].shape == value.shape
+            assert arrays[name].dtype == (value.dtype if value.dtype.kind == "f" else "V1"), name
+            assert value.dtype.kind != "f" or arrays[name].tobytes() == value.tobytes(), name
 
     with h5py.File(io.BytesIO(content)) as file:
         check("", file)
@@ -96,6 +82,13 @@ def of_texts(file: h5py.File) -> None:
     file.attrs["fixed"] = np.bytes_(b"abc")
 
 
+def of_records(file: h5py.File) -> None:
+    file["records"] = np.zeros(3, [("a", "f4"), ("b", "i4")])
+    file["complex"] = file.attrs["complex"] = np.zeros(3, "c8")
+    file["truths"], file["opaque"] = np.zeros(3, "?"), np.zeros(3, "V7")
+    file.create_dataset("sequences", (2,), dtype=h5py.vlen_dtype("i4"))
+
+
 def of_others(file: h5py.File) -> None:
     """No values, a link, which h5py's visit passes over too, times."""
     file["none"] = file.attrs["none"] = h5py.Empty("f4")
@@ -114,11 +107,11 @@ def of_many(file: h5py.File) -> None:
 
 
 def test_kinds(tmp_path: Path) -> None:
-    for fill in (*map(of_type, TYPES), of_texts, of_others):
+    for fill in (*map(of_type, TYPES), of_texts, of_records, of_others):
         check_same(written(fill))
     check_same(written(of_many), 139)
     write_hdf5(tmp_path / "f.h5")
-    check_same((tmp_path / "f.h5").read_bytes(), 10)
+    check_same((tmp_path / "f.h5").read_bytes(), 17)
 
 
 @pytest.mark.parametrize("libver", ["v108", "latest"])
@@ -158,26 +151,3 @@ def test_lists_over_several_attributes() -> None:
     found = hdf5.read(content, "f.h5")[1][""]
     assert len(found) > 2
     assert [name for n in range(len(found)) for name in found[f"layer_names{n}"]] == names
-
-
-def of_records(file: h5py.File) -> None:
-    file["records"] = np.zeros(3, [("a", "f4"), ("b", "i4")])
-    file["complex"] = np.zeros(3, "c8")
-    file["lists"] = np.zeros(3, "f4")
-    file["truths"], file["opaque"] = np.zeros(3, "?"), np.zeros(3, "V7")
-    file.create_dataset("sequences", (2,), dtype=h5py.vlen_dtype("i4"))
-    file.attrs["sequences"] = np.zeros(2, "c8")
-
-
-def test_datasets_of_other_types_stand_beside() -> None:
-    arrays, attributes = hdf5.read(written(of_records), "f.h5")
-    assert {name: array.dtype.str for name, array in arrays.items()} == {
-        "complex": "|V1",
-        "lists": "<f4",
-        "opaque": "|V1",
-        "records": "|V1",
-        "sequences": "|V1",
-        "truths": "|V1",
-    }
-    assert attributes[""] == {}
-    assert arrays["lists"].tolist() == [0, 0, 0]

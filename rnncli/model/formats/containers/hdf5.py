@@ -23,7 +23,7 @@ _NO_ADDRESS = 2**64 - 1
 _DATASPACE, _DATATYPE, _LAYOUT, _ATTRIBUTE, _CONTINUATION, _SYMBOLS = 1, 3, 8, 12, 16, 17
 _NEWER = (2, 6, 21)
 # Classes of types.
-_INTEGER, _FLOAT, _TEXT, _SEQUENCE = 0, 1, 3, 9
+_FLOAT, _TEXT, _SEQUENCE = 1, 3, 9
 # IEEE 754's floats by size: the sign's bit; first and number of all bits; those of the exponent
 # and of the mantissa; the bias.
 _IEEE = {
@@ -35,17 +35,15 @@ _IN_HEAP = np.dtype([("size", "<u4"), ("address", "<u8"), ("number", "<u4")])
 # Messages, links and texts in a file: less than a second's work.
 _MOST_OBJECTS = 200_000
 
-_Messages = dict[int, list[bytes]]
-
 
 def read(
     data: bytes, place: str, skip: Container[str] = ()
 ) -> tuple[dict[str, NDArray[Any]], dict[str, dict[str, Any]]]:
     """Read the arrays of a file, and the attributes of each group and array, by path.
 
-    Arrays are views of `data`, of text str objects, of a type that is not read `V1` of their shape.
-    An attribute is a str, a list of them, or NumPy's; the root's path is empty. Soft links, links
-    to other files and the groups of the root that `skip` names are left out.
+    Arrays are views of `data`, or `V1` of their shape where they are no floats. Attributes are
+    those of text; the root's path is empty. Soft links and the groups of the root that `skip` names
+    are left out.
     """
     file = _File(data, Budget(place, _MOST_OBJECTS, 2**16 + 3 * len(data)))
     arrays: dict[str, NDArray[Any]] = {}
@@ -104,10 +102,10 @@ class _File:
         root: int = struct.unpack_from("<Q", start, 64)[0]
         return root
 
-    def messages(self, address: int) -> _Messages:
+    def messages(self, address: int) -> dict[int, list[bytes]]:
         """Read the messages of an object."""
         (size,) = struct.unpack_from("<8xI", self._block(address, 16, b"\1\0"))
-        messages: _Messages = {}
+        messages: dict[int, list[bytes]] = {}
         waiting = [self._block(address + 16, size)]
         while waiting:
             block, place = waiting.pop(0), 0
@@ -152,8 +150,8 @@ class _File:
                 self.budget.spend(count)
                 yield from children
 
-    def attributes(self, messages: _Messages) -> Iterator[tuple[str, Any]]:
-        """Return the name and the value of each attribute that can be read."""
+    def attributes(self, messages: dict[int, list[bytes]]) -> Iterator[tuple[str, str | list[str]]]:
+        """Return the name and the value of each attribute that is text."""
         for message in messages.get(_ATTRIBUTE, []):
             version, flags, *sizes = struct.unpack_from("<BBHHH", message)
             if version not in (1, 2, 3) or flags & 3:
@@ -163,41 +161,37 @@ class _File:
             for size in sizes:
                 fields.append(message[place : place + size])
                 place += -(-size // 8) * 8 if version == 1 else size
-            if dtype := _dtype(fields[1]):
-                values = self._values(dtype, _shape(fields[2]), memoryview(message)[place:])
-                name = _text(fields[0])
-                yield name, values.tolist() if values.dtype == object else values[()]
+            dtype, shape = _dtype(fields[1]), _shape(fields[2])
+            if dtype.kind == "S" or dtype == _IN_HEAP:
+                array = self._view(dtype, shape, memoryview(message)[place:])
+                self.budget.spend(array.size, array.nbytes)
+                every = array.ravel().tolist()
+                texts = [_text(e) if dtype.kind == "S" else self._heap_text(*e) for e in every]
+                yield _text(fields[0]), texts if shape else texts[0]
 
-    def array(self, messages: _Messages) -> NDArray[Any]:
+    def array(self, messages: dict[int, list[bytes]]) -> NDArray[Any]:
         """Return the values of a dataset."""
         if not {_DATATYPE, _DATASPACE} <= messages.keys():
             raise ValueError("a dataset without a type or a shape")
         layout, dtype = messages[_LAYOUT][0], _dtype(messages[_DATATYPE][0])
         shape = _shape(messages[_DATASPACE][0])
-        if dtype is None:
+        if dtype.kind != "f":
             return np.broadcast_to(np.zeros((), "V1"), shape)
         address, size = struct.unpack_from("<QQ", layout, 2)
         if layout[0] not in (3, 4) or layout[1] != 1 or (prod(shape) and address == _NO_ADDRESS):
             raise ValueError("a dataset in chunks, compressed or never written")
         content = memoryview(self.data)[address : address + size]
         self.budget.spend(1, len(content))
-        return self._values(dtype, shape, content)
+        array = self._view(dtype, shape, content)
+        return array if array.flags.aligned else array.copy()  # which products are slow at
 
-    def _values(
-        self, dtype: np.dtype[Any], shape: tuple[int, ...], content: memoryview
-    ) -> NDArray[Any]:
-        """Return values of such a type and shape: texts as str."""
+    def _view(self, dtype: np.dtype[Any], shape: tuple[int, ...], data: memoryview) -> NDArray[Any]:
+        """View values of such a type and shape."""
         needed = prod(shape) * dtype.itemsize
-        if needed > len(content):
+        if needed > len(data):
             what = f"expected {needed:,} bytes, as its shape {shape} of {dtype} takes"
-            raise ValueError(f"{what}, got {len(content):,}")
-        array: NDArray[Any] = np.ndarray(shape, dtype, content)
-        if dtype.kind != "S" and dtype != _IN_HEAP:
-            return array if array.flags.aligned else array.copy()  # which products are slow at
-        self.budget.spend(array.size, array.nbytes)
-        lying = array.ravel().tolist()
-        texts = [self._heap_text(*each) if dtype == _IN_HEAP else _text(each) for each in lying]
-        return np.array(texts, object).reshape(shape)
+            raise ValueError(f"{what}, got {len(data):,}")
+        return np.ndarray(shape, dtype, data)
 
     def _heap_text(self, size: int, address: int, number: int) -> str:
         """Read a text that lies in a heap, under a number."""
@@ -245,26 +239,19 @@ def _shape(message: bytes) -> tuple[int, ...]:
     version, axes, _, kind = message[:4]
     if version not in (1, 2):
         raise ValueError(f"a shape of version {version}")
-    if axes > 32:
-        raise ValueError(f"expected at most 32 axes, got {axes}")
     if version == 2 and kind == 2:  # there are no values
         return (0,)
     return struct.unpack_from(f"<{axes}Q", message, 8 if version == 1 else 4)
 
 
-def _dtype(message: bytes) -> np.dtype[Any] | None:
-    """Return the type that a message tells, if it is one that is read."""
+def _dtype(message: bytes) -> np.dtype[Any]:
+    """Return the type that a message tells; V1 for one that is not read."""
     kind, size = message[0] & 15, *struct.unpack_from("<4xI", message)
     if not 0 < size < 2**31:
         raise ValueError(f"a type of {size:,} bytes")
-    order = ">" if message[1] & 1 else "<"
-    if kind == _INTEGER and size in (1, 2, 4, 8):
-        if struct.unpack_from("<HH", message, 8) != (0, 8 * size):
-            return None
-        return np.dtype(f"{order}{'i' if message[1] & 8 else 'u'}{size}")
     if kind == _FLOAT and size in _IEEE:
-        fields = message[2], *struct.unpack_from("<HHBBBBI", message, 8)
-        return np.dtype(f"{order}f{size}") if fields == _IEEE[size] else None
+        same = (message[2], *struct.unpack_from("<HHBBBBI", message, 8)) == _IEEE[size]
+        return np.dtype(f"{'>' if message[1] & 1 else '<'}f{size}" if same else "V1")
     if kind == _SEQUENCE and message[1] & 15 == 1 and size == _IN_HEAP.itemsize:
         return _IN_HEAP
-    return np.dtype(f"S{size}") if kind == _TEXT else None
+    return np.dtype(f"S{size}" if kind == _TEXT else "V1")

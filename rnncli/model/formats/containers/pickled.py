@@ -13,8 +13,7 @@ from typing import Any, NamedTuple
 
 from rnncli.model.errors import InputError, one_line
 
-# Operations of one pickle, and one for each item that a call copies; none takes over 100 bytes.
-# Those of a model with 10,000 tensors are 250,000.
+# Operations of one pickle, of which none takes over 100 bytes: 250,000 for 10,000 tensors.
 MOST_WORK = 600_000
 # Bits of a whole number that is a key: larger ones can be made to share a hash.
 _KEY_BITS = 60
@@ -83,15 +82,12 @@ class _Unpickler(_PYTHON):  # type: ignore[misc]
 
     def __getitem__(self, opcode: int) -> Callable[[Any], Any]:
         """Return the function of an operation."""
-        self.spend(1)
+        self.left -= 1
+        if self.left < 0:
+            raise ValueError(f"takes over {MOST_WORK:,} operations")
         if opcode not in _TABLE:
             raise ValueError(f"opcode {_NAMES.get(opcode, hex(opcode))}, which is not read")
         return _TABLE[opcode]
-
-    def spend(self, work: int) -> None:
-        self.left -= work
-        if self.left < 0:
-            raise ValueError(f"takes over {MOST_WORK:,} operations")
 
     def find_class(self, module: str, name: str) -> Global:
         return Global(f"{module}.{name}")
@@ -101,11 +97,8 @@ class _Unpickler(_PYTHON):  # type: ignore[misc]
         if not isinstance(function, Global | Instance) or type(args) is not tuple:
             raise ValueError(f"a call of {type(function).__name__} with {type(args).__name__}")
         name = function.name if isinstance(function, Global) else ""
-        if name == "collections.OrderedDict":
-            pairs = list(args[0]) if args else []
-            self.spend(len(pairs))
+        if name == "collections.OrderedDict" and not args:
             self.append({})
-            self.set_pairs([each for pair in pairs for each in pair[:2]])
         elif name in _NEW and isinstance(args[0], Global):
             self.append(Instance(args[0].name))
         else:
