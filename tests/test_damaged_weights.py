@@ -336,13 +336,6 @@ def test_arrays_that_lie(tmp_path: Path, extension: str, why: str, data: bytes) 
     assert why in refused(tmp_path / f"w{extension}", data)
 
 
-def test_a_header_of_python_2(tmp_path: Path) -> None:
-    """NumPy reads it, and would warn."""
-    path = tmp_path / "w.npz"
-    path.write_bytes(member(npy(described("(3L, 3L)"), np.eye(3, dtype="f").tobytes())))
-    assert not outcome(path)
-
-
 @pytest.mark.parametrize("stem", ["a\nb", "\x1b[31m", "\u202e", "x" * 5000, "\x00", "é"])
 def test_hostile_names(tmp_path: Path, stem: str) -> None:
     """Whatever a name holds, a message is one line and not too long."""
@@ -354,37 +347,15 @@ def test_hostile_names(tmp_path: Path, stem: str) -> None:
 
 # Archives that unpack to far more than there is.
 
-
-def zeros(path: Path, members: int, size: int) -> None:
-    """Write arrays of zeros, compressed, without ever holding one of them."""
-    H = int((size / 4) ** 0.5)
-    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
-        for n in range(1, members + 1):
-            for name in ("W_xh", "W_hh"):
-                with archive.open(f"layer_{n}.forward.{name}.npy", "w") as file:
-                    file.write(npy(described(str((H, H)))))
-                    for _ in range(H):
-                        file.write(bytes(4 * H))
-
-
-@pytest.mark.parametrize("members", [1, 8])
-def test_arrays_of_zeros(tmp_path: Path, members: int) -> None:
-    """In one array or in many."""
-    path = tmp_path / "w.npz"
-    zeros(path, members, 20 * 2**20 // members)
-    assert path.stat().st_size < 200_000
-    assert "over 2 times its own" in outcome(path)
-
-
 UNPACKED = 2**27 + 0x10305  # no other number of an archive has these bytes
-BOMBS = [(".keras", "model.weights.h5"), (".pt", "data.pkl"), (".npz", "about.npy")]
+BOMBS = [(".keras", "model.weights.h5"), (".npz", "about.npy"), (".pt", "data.pkl")]
 BOMBS += [(".keras", "config.json"), (".pt", "data/0")]
 
 
 @pytest.mark.parametrize("told", [None, 1000])
 @pytest.mark.parametrize(
     ("extension", "end"),
-    [*BOMBS[:1], *(pytest.param(*each, marks=pytest.mark.nightly) for each in BOMBS[1:])],
+    [*BOMBS[:2], *(pytest.param(*each, marks=pytest.mark.nightly) for each in BOMBS[2:])],
 )
 def test_members_that_unpack_to_far_more(
     tmp_path: Path, extension: str, end: str, told: int | None

@@ -12,6 +12,7 @@ from typing import Any
 
 from numpy.typing import NDArray
 
+from rnncli.model.cells import CELLS
 from rnncli.model.errors import shown, verbatim
 from rnncli.model.formats.found import (
     Draft,
@@ -22,7 +23,7 @@ from rnncli.model.formats.found import (
     read_floats,
 )
 from rnncli.model.formats.torch.names import Arrays, find_modules, way_out
-from rnncli.model.layers import Dense, Embedding, Layer
+from rnncli.model.layers import Dense, Embedding, Layer, name_of
 
 _EXPECTED = (
     ": expected names as PyTorch's (weight_ih_l0, weight_hh_l0, ...), or in an .npz file W_xh, "
@@ -133,7 +134,7 @@ def find_unsaid(layers: Sequence[Layer]) -> list[str]:
     """Return a sentence for what PyTorch's names do not tell of layers."""
     said: dict[str, None] = {}
     for cell in (cell for layer in layers for cell in layer.cells):
-        usual = type(cell)(cell.weights).settings
+        usual = CELLS[name_of(cell)](cell.weights).settings
         unsaid = {n: v for n, v in cell.settings.items() if n != "reset" and v != usual[n]}
         said |= {f"{name} {value}": None for name, value in unsaid.items()}
     for head in (layer for layer in layers if isinstance(layer, Dense)):

@@ -118,7 +118,8 @@ class _File:
                 if kind in _NEWER or (flags & 2 and kind in (_DATASPACE, _DATATYPE, _ATTRIBUTE)):
                     raise ValueError("messages that objects share, or of a newer version")
                 if kind == _CONTINUATION:
-                    waiting.append(self._block(*struct.unpack_from("<QQ", message), b""))
+                    address, size = struct.unpack_from("<QQ", message)
+                    waiting.append(self._block(address, size, b""))
                 else:
                     messages.setdefault(kind, []).append(message)
         return messages
