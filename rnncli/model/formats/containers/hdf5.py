@@ -179,7 +179,7 @@ class _File:
         if dtype.kind != "f":
             return np.broadcast_to(np.zeros((), "V1"), shape)
         address, size = struct.unpack_from("<QQ", layout, 2)
-        if layout[0] not in (3, 4) or layout[1] != 1 or (prod(shape) and address == _NO_ADDRESS):
+        if layout[0] not in (3, 4) or layout[1] != 1 or (0 not in shape and address == _NO_ADDRESS):
             raise ValueError("a dataset in chunks, compressed or never written")
         content = memoryview(self.data)[address : address + size]
         self.budget.spend(1, len(content))
