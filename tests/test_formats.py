@@ -352,12 +352,12 @@ GATES = "does not name the activation of the gates: sigmoid is taken (`recurrent
 RESET = "does not say whether r multiplies after or before the product: after is taken (`reset`)"
 
 
-def own(*cells: tuple[int, str, int, int], gates: int = 1) -> dict[str, Any]:
+def own(*cells: tuple[int, str, int, int]) -> dict[str, Any]:
     """Arrays under our names, for the number of a layer, a direction, I and H of each cell."""
     arrays: dict[str, Any] = {}
     for number, direction, I, H in cells:
         stem = f"layer_{number}.{direction}."
-        arrays |= {f"{stem}W_xh": numbers((I, gates * H)), f"{stem}W_hh": numbers((H, gates * H))}
+        arrays |= {f"{stem}W_xh": numbers((I, H)), f"{stem}W_hh": numbers((H, H))}
     return arrays
 
 
@@ -402,11 +402,6 @@ def test_options_of_each_layer_and_cell(tmp_path: Path) -> None:
     network, _ = load(tmp_path / "w.npz", activation=functions, clip=(1.0, 2.0))
     assert [str(cell.settings["activation"]) for cell in cells(network)] == functions
     assert [cell.settings["clip"] for cell in cells(network)] == [1.0, 1.0, 2.0]
-    stack = own((1, "forward", 2, 3), gates=4) | own((2, "forward", 3, 3))
-    np.savez(tmp_path / "w.npz", **stack)
-    network, notes = load(tmp_path / "w.npz", recurrent_activation="hard_sigmoid")
-    assert str(cells(network)[0].settings["recurrent_activation"]) == "hard_sigmoid:0.2,0.5"
-    assert notes == [TANH]
 
 
 CONFLICTS: list[tuple[str, Network, dict[str, Any]]] = [

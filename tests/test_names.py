@@ -43,7 +43,6 @@ PAIR = own(1, "forward", 2, 3) | own(1, "backward", 2, 3)
 TANH = "does not name the activation: tanh is taken (`activation`)"
 # Arrays, `layer`, and what is found.
 FOUND: dict[str, tuple[Arrays, str | None, str]] = {
-    "a cell": (torch(end=""), None, "RNN 3"),
     "a cell in a list": (
         torch("cells.0.", end="") | torch("cells.1.", 3, 4, ""),
         "cells.1",
@@ -56,7 +55,6 @@ FOUND: dict[str, tuple[Arrays, str | None, str]] = {
         "dec",
         "RNN 4",
     ),
-    "one inside": (torch("m.enc.") | torch("dec.", 3, 4), "m", "RNN 3"),
     "of a kind": (torch("enc.") | torch("lm.", gates=4), "lm", "LSTM 3"),
 }
 
@@ -86,12 +84,10 @@ UNLIKE |= {"weight_hh_l0": numbers(12, 2), "weight_hr_l0": numbers(2, 3)}
 UNLIKE |= {"weight_hh_l0_reverse": numbers(12, 1), "weight_hr_l0_reverse": numbers(1, 3)}
 # Why arrays are refused, the arrays, and options.
 NPZ: list[tuple[str, Arrays, dict[str, Any]]] = [
-    ("W_hh and b_h, or layer_1.forward.W_xh", ONE | {"bh": numbers(3)}, {}),
     ("got W_xh, W_hh, bh", ONE | {"bh": numbers(3)}, {}),
     ("has no layer a; it has layer_1", ONE, {"layer": "a"}),
     ("expected W_xh, W_hh and b_h, got W_xh", {"W_xh": ONE["W_xh"]}, {}),
     ("expected W_xh, W_hh and b_h, got W_xh", ONE | {"W": numbers(3, 3)}, {}),
-    ("no recurrent layer", own(1, "forward", 2, 3) | own(3, "forward", 3, 3), {}),
     ("expected W_xh, W_hh and b_h, got layer_1.back", ONE | own(1, "backward", 2, 3), {}),
     ("W_hh: expected floats, got int32", ONE | {"W_hh": np.ones((3, 3), np.int32)}, {}),
     ("W_hh: damaged: ", ONE | {"W_hh": np.array([[None]])}, {}),

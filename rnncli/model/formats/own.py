@@ -72,8 +72,7 @@ def read(data: bytes, path: str) -> Found:
     parts = []
     for number, layer in enumerate(layers, start=1):
         own = [name for way in names.get(number, {}).values() for name in way.values()]
-        cells = [cell.kind for cell in layer.cells]
-        kind = " ".join(dict.fromkeys(cells)) if cells else name_of(layer)
+        kind = layer.cells[0].kind if layer.cells else name_of(layer)
         parts.append(Part(f"layer_{number}", kind, {name: arrays[name] for name in own}, [layer]))
     return Found(parts, last=last)
 
