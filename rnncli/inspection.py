@@ -9,8 +9,8 @@ from typing import Any
 
 from rnncli.engine.state import load_state
 from rnncli.model.errors import InputError, sentence
-from rnncli.model.formats import find_parts, make_layers, make_network
-from rnncli.model.formats.found import Found, Part, assumptions
+from rnncli.model.formats import find_parts
+from rnncli.model.formats.found import Found, Part, assumptions, make_layers, make_network
 from rnncli.storage import local_copy
 from rnncli.writers.model import describe_layer, known
 

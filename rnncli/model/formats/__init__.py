@@ -13,9 +13,7 @@ from rnncli.model.activations import Activation
 from rnncli.model.arrays import Floats
 from rnncli.model.errors import InputError, choice
 from rnncli.model.formats.containers.zips import FIRST, open_zip
-from rnncli.model.formats.found import Draft, Found, assumptions, fill_layers
-from rnncli.model.formats.found import make_layers as make_layers
-from rnncli.model.formats.found import make_network as make_network
+from rnncli.model.formats.found import Draft, Found, assumptions, fill_layers, make_network
 from rnncli.model.layers import name_of
 from rnncli.model.network import Network
 
