@@ -9,8 +9,8 @@ from typing import Any
 
 from rnncli.engine.state import load_state
 from rnncli.model.errors import InputError, word
-from rnncli.model.formats import fill_layers, find_parts, make_layers, make_network
-from rnncli.model.formats.found import Found, Part, assumptions
+from rnncli.model.formats import find_parts
+from rnncli.model.formats.found import Found, Part, assumptions, make_layers, make_network
 from rnncli.storage import local_copy
 from rnncli.writers.model import describe_layer, known
 
@@ -99,7 +99,7 @@ def _describe_model(file: str, path: str, layer: str | None) -> dict[str, Any]:
     notes = list(found.notes)
     try:
         runs = [_describe_run(path, found, layer, file)]
-        notes += assumptions(fill_layers(path, found.layers(path)))
+        notes += assumptions(found.layers(path))
     except InputError as error:
         document["why"] = str(error).removeprefix(f"{path}: ")
         runs, recurrent = [], [part.name for part in found.parts if part.recurrent and part.name]
@@ -113,7 +113,7 @@ def _describe_model(file: str, path: str, layer: str | None) -> dict[str, Any]:
 def _describe_part(path: str, part: Part) -> dict[str, Any]:
     why, hint, layers = part.why, part.hint, []
     try:
-        layers = [*map(describe_layer, make_layers(path, fill_layers(path, part.layers)))]
+        layers = [*map(describe_layer, make_layers(path, part.layers))]
     except InputError as error:
         why, hint = f"{error.place.removeprefix(f'{path}: ')}: {error.what}", error.hint
     reason = {"why": why, "hint": word(hint), "needed": part.needed or why != part.why}
@@ -138,7 +138,7 @@ def _count_values(parts: Sequence[Part]) -> int:
 
 def _describe_run(path: str, found: Found, layer: str | None, file: str) -> dict[str, Any]:
     """Return the command that runs a network, with its inputs and outputs."""
-    network = make_network(path, fill_layers(path, found.layers(path)), found.last)
+    network = make_network(path, found.layers(path), found.last)
     if not any(each.cells for each in network.layers):
         raise InputError(path, "has no recurrent layer")
     words = ["rnn", "run", "FILE.csv", "--weights", file]

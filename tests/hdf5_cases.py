@@ -1,7 +1,7 @@
-"""The content of the files in ``data/hdf5``, and HDF5 files made by hand."""
+"""The content of ``data/hdf5/earliest.h5``, and HDF5 files made by hand."""
 
 import struct
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import numpy as np
@@ -11,53 +11,39 @@ Texts = str | list[str]
 
 NO_ADDRESS = 2**64 - 1
 
-# The files, and the oldest version that h5py was told to write for.
-FILES = ("earliest", "latest")
-# A group with more links and attributes than an object keeps in its header: the newest format has
-# a heap for them, which is not read.
-MANY = "many"
-
 _TABLE = np.arange(6).reshape(2, 3)
 VALUES: dict[str, Any] = {
     "layers/lstm/cell/vars/0": _TABLE.astype("<f4") / 7,
     "layers/lstm/cell/vars/1": _TABLE.astype("<f2") / 4,
     "layers/lstm/cell/vars/2": (_TABLE / 7).astype(">f8"),
-    "layers/dense/vars/0": _TABLE.astype("<i8") - 3,
     "layers/dense/vars/2": np.float32(1.5),
     "layers/dense/vars/3": np.zeros((0, 3), "<f4"),
-    "layers/dense/vars/5": (_TABLE * 1000 + 40_000).astype(">u2"),
-    "names/fixed": ["a", "bc"],
-    "names/any": ["", "é", "three"],
     "names/none": np.zeros(0, "<f4"),
-    "names/é": np.float64(2.5),
-    **{f"{MANY}/{number:02}": np.float32(number) for number in range(12)},
+    **{f"many/{number:02}": np.float32(number) for number in range(12)},
 }
 ATTRIBUTES: dict[str, dict[str, Any]] = {
     "": {"keras_version": "3.15.1", "layer_names": ["lstm", "dense"]},
     "layers/lstm/cell/vars": {"name": "lstm"},
-    "layers/lstm/cell/vars/0": {"scale": np.float32(0.5), "shape": np.array([2, 3])},
-    "names": {"fixed": ["a", "bc"]},
-    MANY: {f"{number:02}": "x" * number for number in range(40)},
+    "names": {"fixed": ["a", "bc"], "any": ["", "é", "three"]},
+    "many": {f"{number:02}": "x" * number for number in range(40)},
 }
-# A group that keeps the order in which it was written.
-ORDERED = "names"
-# Files made by hand, of version 2: the superblock, and objects each at its place.
-SPACING = 512
+# Files made by hand: the superblock, and objects each at its place.
+SPACING, START = 512, 96
 
 
 def at(number: int) -> int:
     """Return the address of an object."""
-    return 64 + SPACING * number
+    return START + SPACING * number
 
 
 def made(
-    *objects: bytes, version: int = 2, widths: bytes = b"\x08\x08", base: int = 0, root: int = 0
+    *objects: bytes, version: int = 0, widths: bytes = b"\x08\x08", base: int = 0, root: int = 0
 ) -> bytes:
     """Return a file of objects of which the first is the root, if no other is."""
     places = b"".join(each.ljust(slots(each) * SPACING, b"\0") for each in objects)
-    fields = struct.pack("<4Q", base, NO_ADDRESS, 64 + len(places), at(root))
-    start = b"\x89HDF\r\n\x1a\n" + bytes([version]) + widths + b"\0" + fields
-    return start.ljust(64, b"\0") + places
+    fields = struct.pack("<6Q", base, NO_ADDRESS, START + len(places), NO_ADDRESS, 0, at(root))
+    start = b"\x89HDF\r\n\x1a\n" + bytes([version, 0, 0, 0, 0]) + widths + bytes(9) + fields
+    return start.ljust(START, b"\0") + places
 
 
 def slots(content: bytes) -> int:
@@ -67,12 +53,23 @@ def slots(content: bytes) -> int:
 
 def header(*messages: tuple[int, bytes], flags: int = 0) -> bytes:
     """Return an object of messages."""
-    body = b"".join(struct.pack("<BHB", k, len(text), flags) + text for k, text in messages)
-    return b"OHDR\x02\x02" + struct.pack("<I", len(body)) + body + bytes(4)
+    body = b"".join(struct.pack("<HHB3x", k, len(text), flags) + text for k, text in messages)
+    return struct.pack("<BxHII4x", 1, min(len(messages), 65535), 1, len(body)) + body
 
 
-def link(name: bytes, number: int) -> tuple[int, bytes]:
-    return 6, struct.pack("<BBB", 1, 0, len(name)) + name + struct.pack("<Q", at(number))
+def group(
+    first: int, links: Iterable[tuple[bytes, int]], *messages: tuple[int, bytes]
+) -> list[bytes]:
+    """Return a group at a place: its header, the names of its links, a tree, and its only node."""
+    names, entries = bytes(8), []
+    for name, number in links:
+        entries.append((len(names), number))
+        names += name + b"\0"
+    place = first + slots(header(symbols(0, 0), *messages))
+    heap = b"HEAP\0\0\0\0" + struct.pack("<QQQ", len(names), 0, at(place) + 32) + names
+    leaf = place + slots(heap)
+    about = header(symbols(leaf, place), *messages)
+    return [about, heap, tree(0, 0, to_node(leaf + 1)), node(*entries)]
 
 
 def space(*shape: int) -> bytes:
@@ -93,7 +90,7 @@ def of_class(kind: int, size: int = 4, bits: int = 0) -> bytes:
 
 F4 = number_type()
 TEXT = of_class(9, 16, 1)[:8]
-GROUP_OF_ONE = header(link(b"a", 1))
+NEXT = 4  # the number of the first object behind a root of few links
 
 
 def dataset(
@@ -130,9 +127,6 @@ def tree(kind: int, level: int, *entries: bytes) -> bytes:
     return b"TREE" + struct.pack("<BBHQQ", kind, level, len(entries), 0, 0) + b"".join(entries)
 
 
-NAMES = b"HEAP\0\0\0\0" + struct.pack("<QQQ", 8, 0, at(1) + 32) + b"\0\0\0\0abc\0"
-
-
 def node(*entries: tuple[int, int]) -> bytes:
     """Return the links of a group: where a name is, and what it leads to."""
     fields = b"".join(struct.pack("<QQ24x", name, at(number)) for name, number in entries)
@@ -143,9 +137,9 @@ def to_node(number: int) -> bytes:
     return struct.pack("<QQ", 0, at(number))
 
 
-def of_symbols(*objects: bytes) -> bytes:
-    """Return a file whose root is an old group: its tree and what follows."""
-    return made(header(symbols(2, 1)), NAMES, *objects, header())
+def rooted(links: Iterable[tuple[bytes, int]], *objects: bytes) -> bytes:
+    """Return a file whose root is a group of links, and the objects from `NEXT` on."""
+    return made(*group(0, links), *objects)
 
 
 def file_of(arrays: Arrays, attributes: Mapping[str, Mapping[str, Texts]] = {}) -> bytes:
@@ -157,7 +151,7 @@ def file_of(arrays: Arrays, attributes: Mapping[str, Mapping[str, Texts]] = {}) 
         objects.append(content)
         return number
 
-    def group(path: str) -> int:
+    def add_group(path: str) -> int:
         if path in arrays:
             values = arrays[path].astype("<f4").tobytes()
             layout = contiguous(add(values), len(values))
@@ -165,11 +159,13 @@ def file_of(arrays: Arrays, attributes: Mapping[str, Mapping[str, Texts]] = {}) 
         stem = f"{path}/" if path else ""
         inner = (each.removeprefix(stem) for each in arrays if each.startswith(stem))
         names = dict.fromkeys(each.partition("/")[0] for each in inner)
-        links = [link(name.encode(), group(stem + name)) for name in names]
+        links = [(name.encode(), add_group(stem + name)) for name in names]
         texts = [(12, _texts(*each)) for each in attributes.get(path, {}).items()]
-        return add(header(*links, *texts))
+        number = sum(map(slots, objects))
+        objects.extend(group(number, links, *texts))
+        return number
 
-    root = group("")
+    root = add_group("")
     return made(*objects, root=root)
 
 

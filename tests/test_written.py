@@ -165,14 +165,6 @@ def rows_of_table(table: str) -> dict[str, list[str]]:
     return rows
 
 
-def test_keys_that_come_later_may_be_longer() -> None:
-    keys = [("é" * n, "") for n in (1, 9, 13, 16, 25, 60, 64, 65)]
-    key = np.arange(1200) // 150
-    h = np.ones((1200, 2), np.float32)
-    lines = written("csv", Result(np.arange(1200), h, h, key, keys, None)).decode().splitlines()
-    assert [line.split(",")[0] for line in lines[1:]] == [keys[n][0] for n in key]
-
-
 @pytest.mark.parametrize("seed", range(100 if NIGHTLY else 1))
 def test_floats_of_any_bits_are_written_as_numpy_does(seed: int) -> None:
     """Many at once: of all magnitudes, short ones, and neighbours of powers of 2 and 10."""
@@ -192,15 +184,6 @@ def test_floats_of_any_bits_are_written_as_numpy_does(seed: int) -> None:
     assert [line.split(",")[0] for line in lines] == [*map(str, t.tolist())]
 
 
-@given(st.floats(width=32, allow_nan=False, allow_infinity=False))
-def test_no_text_with_fewer_digits_reads_back(value: float) -> None:
-    h = np.array([[value]], np.float32)
-    line = written("csv", Result(np.ones(1, int), h, h, None, [], None), Style(header=False))
-    digits = re.sub(r"e.*|[-.]", "", line.decode().strip().split(",")[1]).strip("0")
-    fewer = np.float32(f"{value:.{max(len(digits) - 2, 0)}e}")
-    assert len(digits) <= 1 or fewer != np.float32(value)
-
-
 @pytest.mark.parametrize("form", ["json", "jsonl"])
 def test_json_has_numbers_and_letters_of_the_input_as_they_are(form: str) -> None:
     numbers, h = ["19.16", "-3", "1e5", "0", "-0.0"], np.zeros((6, 1))
@@ -211,13 +194,6 @@ def test_json_has_numbers_and_letters_of_the_input_as_they_are(form: str) -> Non
     for number, word in cells[:5]:
         assert f'"row": {{"c": {number}, "d": "{word}"}}' in content
     assert '"row": {"c": "ü", "d": "ü\\ud800\\u009b\u0661 1"}' in content
-
-
-def test_tabs_separate_cells_in_tsv() -> None:
-    cells = [["a\tb", "a,b"], ['"', ""]]
-    h = np.zeros((2, 2), np.float32)
-    lines = written("tsv", Result(np.arange(2), h, h, None, [], cells)).decode()
-    assert lines == 'c\td\th_0\th_1\n"a\tb"\ta,b\t0.0\t0.0\n""""\t\t0.0\t0.0\n'
 
 
 LIMIT = st.none() | st.integers(1, 5)
@@ -304,21 +280,6 @@ def test_a_table_keeps_to_the_width_with_every_digit(
         lines = table.splitlines()
         assert max(map(len, lines)) <= max(int(columns), 21)  # t and one number always fit
         assert lines == [line.rstrip() for line in lines]
-
-
-def test_a_wide_long_table_is_whole(run_rnn: Rnn) -> None:
-    """Cut into pages of rows, and each into blocks of columns."""
-    rows = "".join(f"a{t % 3},{t % 5}\n" for t in range(2500))
-    options = ("--group-by", "1", "--hidden", "150", "--digits", "2")
-    table = run_rnn("run", *options, stdin=rows).stdout
-    lines = run_rnn("run", *options, "--format", "csv", stdin=rows).stdout.splitlines()[1:]
-    read: dict[tuple[str, str], list[str]] = {}
-    for row in (line.split() for line in table.splitlines() if re.match(r"a\d", line)):
-        read.setdefault((row[0], row[1]), []).extend(row[2:])
-    assert [[*key, *cells[1:]] for key, cells in read.items()] == [
-        line.split(",") for line in lines
-    ]
-    assert table.count("Rounded to 2 digits") == 1
 
 
 def test_weights_have_every_digit(run_rnn: Rnn, monkeypatch: pytest.MonkeyPatch) -> None:

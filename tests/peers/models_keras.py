@@ -12,7 +12,7 @@ import h5py
 import keras
 import numpy as np
 import tf_keras
-from hdf5_cases import ATTRIBUTES, FILES, MANY, ORDERED, VALUES
+from hdf5_cases import ATTRIBUTES, VALUES
 from tf_keras.src.layers.rnn.cudnn_gru import CuDNNGRU
 from tf_keras.src.layers.rnn.cudnn_lstm import CuDNNLSTM
 
@@ -144,24 +144,15 @@ def branches(library: Any, names: tuple[str, str]) -> None:
     write(names[1], filled(library.Model(x, gated)))
 
 
-def write_hdf5(path: Path, libver: str) -> None:
-    """Write a file in one of HDF5's versions."""
-    with h5py.File(path, "w", libver=libver) as file:
-        group = file.create_group(ORDERED, track_order=True)
+def write_hdf5(path: Path) -> None:
+    """Write a file of all kinds of values that are read."""
+    with h5py.File(path, "w") as file:
         for name, value in VALUES.items():
-            if libver == "latest" and name.startswith(MANY):
-                continue
-            if name.endswith("fixed"):
-                file[name] = np.array(value, "S")
-            else:
-                file[name] = h5py.Empty("<f4") if name.endswith("none") else value
+            file[name] = h5py.Empty("<f4") if name.endswith("none") else value
         for name, attributes in ATTRIBUTES.items():
-            if libver == "latest" and name == MANY:
-                continue
             for key, value in attributes.items():
                 file[name or "/"].attrs[key] = np.array(value, "S") if key == "fixed" else value
-        group["soft"] = file["layers"]["soft"] = h5py.SoftLink("/layers")
-        group["external"] = h5py.ExternalLink("other.h5", "/layers")
+        file["names/soft"] = file["layers/soft"] = h5py.SoftLink("/layers")
 
 
 def main() -> None:
@@ -172,8 +163,7 @@ def main() -> None:
     keras_2()
     branches(keras, ("keras_branches.keras", "keras_pooled.h5"))
     branches(tf_keras, ("keras2_branches.h5", "keras2_pooled.keras"))
-    for libver in FILES:
-        write_hdf5(HDF5 / f"{libver}.h5", libver)
+    write_hdf5(HDF5 / "earliest.h5")
 
 
 if __name__ == "__main__":

@@ -1,6 +1,8 @@
 """Formats: a weight file becomes a network, and a network a weight file."""
 
+import io
 import os
+import re
 from collections.abc import Mapping, Sequence
 from importlib import import_module
 from types import MappingProxyType
@@ -9,15 +11,43 @@ from warnings import warn
 
 from rnncli.model.activations import Activation
 from rnncli.model.arrays import Floats
-from rnncli.model.cells import CELLS
 from rnncli.model.errors import InputError, choice
-from rnncli.model.formats.found import Draft, FileLayer, Found, assumptions, input_size
-from rnncli.model.formats.kinds import FORMATS, find_reader
-from rnncli.model.layers import DIRECTIONS, MERGES, Layer, Stateless, name_of, per_cell
+from rnncli.model.formats.containers.zips import FIRST, open_zip
+from rnncli.model.formats.found import Draft, Found, assumptions, fill_layers, make_network
+from rnncli.model.layers import name_of
 from rnncli.model.network import Network
 
 __all__ = ["FORMATS", "WRITTEN", "Loaded", "load", "load_network", "save_network"]
 
+# The module that reads each kind of file, by extension.
+FORMATS = {
+    ".npz": "own",
+    ".safetensors": "safetensors",
+    **dict.fromkeys((".keras", ".h5", ".hdf5"), "keras.files"),
+    **dict.fromkeys((".pt", ".pth", ".bin", ".ckpt"), "torch.files"),
+    ".onnx": "onnx.files",
+}
+_SAVED_MODEL = "a SavedModel: load it with TensorFlow, and save it with model.save('model.keras')"
+# By the first bytes, whatever a file is called.
+_CONTENTS = {
+    rb".{5}\x00{3}\{": "safetensors",  # a length of under a TiB
+    rb"\x89HDF\r\n": "keras.files",
+    rb"\x80\x02\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19\.": "torch.files",  # as before PyTorch 1.6
+    # A version and a text, which Core ML does not have there, or the beginning of another field.
+    rb"\x08[\x03-\x14](\x12(\x00|.[ -~])|[\x1a\x22\x32\x3a\x42])": "onnx.files",
+}
+# Archives, by how a member's name ends.
+_MEMBERS = {".npy": "own", "data.pkl": "torch.files", "model.weights.h5": "keras.files"}
+# What is often there instead of a model, and the way out.
+_OTHERS = {
+    rb"\x93NUMPY": ("a single .npy array", "numpy.savez writes several, by name, as .npz"),
+    rb"\x1f\x8b": ("gzip data", "decompress it (gunzip)"),
+    rb"version https://git-lfs": ("a pointer of Git LFS", "git lfs pull fetches the file"),
+    rb"(?i:<!doctype|<html)": ("a web page (HTML)", "download the file itself"),
+    rb".{257}ustar": ("a tar archive", "unpack it, and give the model in it"),
+    rb"\Z": ("an empty file", ""),
+    rb"[\t\r\n -~]+\Z": ("text", ""),
+}
 # Those that are written too: ``save_model(file, network)`` in the module writes a file,
 # and returns sentences as `save_network` does.
 WRITTEN = (".npz", ".safetensors", ".onnx")
@@ -28,12 +58,8 @@ class Loaded(NamedTuple):
 
     network: Network
     sha256: str  # of the file's bytes
-    # What neither the file nor the caller says; parameters stand between backticks, as in
-    # `InputError`.
-    assumptions: list[str]
-    # Those of each cell as the file has them, layer by layer, with the gates in our order:
-    # PyTorch's two, whose sum is `b_h`.
-    biases: list[tuple[Floats, ...]]
+    assumptions: list[str]  # parameters stand between backticks, as in `InputError`
+    biases: list[tuple[Floats, ...]]  # of each cell: PyTorch's two, whose sum is `b_h`, or that
     beside: Mapping[str, str]  # digests of the files beside it that hold weights, by their names
 
 
@@ -122,22 +148,23 @@ def load_network(
     """Read a network and all that is known of it."""
     path = os.fspath(path)
     given = {name: value for name, value in overrides.items() if value is not None}
-    for name, choices in (("direction", DIRECTIONS), ("merge", MERGES)):
-        if name in given:
-            choice(name, given[name], choices)
     found, digest = find_parts(path, layer)
     layers = fill_layers(path, found.layers(path), given)
     network = make_network(path, layers, found.last)
-    drafts = [each for each in layers if isinstance(each, Draft)]
-    biases = [cell.biases or (cell.weights.b_h,) for draft in drafts for cell in draft.cells]
-    beside = {os.path.basename(each): digest_of(_read(each)) for each in found.beside}
+    cells = [cell for each in layers if isinstance(each, Draft) for cell in each.cells]
+    biases = [cell.biases or (cell.weights.b_h,) for cell in cells]
+    beside = {}
+    for other in found.beside:
+        with open(other, "rb") as file:
+            beside[os.path.basename(other)] = digest_of(file.read())
     return Loaded(network, digest, [*found.notes, *assumptions(layers)], biases, beside)
 
 
 def find_parts(path: str, layer: str | None = None) -> tuple[Found, str]:
-    """Find what is in a model file, or in a part of it; return the digest of its bytes too."""
+    """Find the parts of a model file, or of one layer; return the digest of its bytes too."""
     try:
-        module, data = import_module(f"{__name__}.{find_reader(path)}"), _read(path)
+        reader, data = _open_model(path)
+        module: Any = import_module(f"{__name__}.{reader}")
         found: Found = module.read(data, path).pick(path, layer)
     except OSError as error:
         place = error.filename or path  # a file beside it may be the one
@@ -145,62 +172,36 @@ def find_parts(path: str, layer: str | None = None) -> tuple[Found, str]:
     return found, digest_of(data)
 
 
-def fill_layers(
-    path: str, layers: Sequence[FileLayer], overrides: Mapping[str, Any] = MappingProxyType({})
-) -> list[FileLayer]:
-    """Fill in what the caller says where the file is silent; a value must fit all cells."""
-    drafts = [layer for layer in layers if isinstance(layer, Draft)]
-    cells = [cell for draft in drafts for cell in draft.cells]
-    said = {name: overrides[name] for name in ("direction", "merge") if name in overrides}
-    given: list[dict[str, Any]] = [{} for _ in cells]
-    for name in overrides.keys() - said.keys():
-        having = [kind for kind in CELLS if name in CELLS[kind].setting_names]
-        if not any(cell.kind in having for cell in cells):
-            kinds = " or ".join(CELLS[kind].__name__ for kind in having)
-            raise InputError(path, f"has no {kinds}", f"leave `{name}` out")
-        counts = [len(draft.cells) for draft in drafts]
-        values = per_cell(f"{path}: {name}", overrides[name], counts)
-        for known, cell, value in zip(given, cells, values, strict=True):
-            known |= {name: value} if cell.kind in having else {}
-    if "merge" in said and all(len(draft.cells) < 2 for draft in drafts):
-        raise InputError(path, "has no bidirectional layer", "leave `merge` out")
-    filled, settings = list(layers), iter(given)
-    for number, layer in enumerate(layers, start=1):
-        if isinstance(layer, Draft):
-            own = [next(settings) for _ in layer.cells]
-            above = input_size(layers[number]) if number < len(layers) else None
-            filled[number - 1] = layer.fill(f"{path}: layer {number}", own, said, above)
-    return filled
-
-
-def make_layers(path: str, layers: Sequence[FileLayer]) -> list[Layer]:
-    """Make the layers; one that leaves its width open is as wide as the one below."""
-    made: list[Layer] = []
-    for number, layer in enumerate(layers):
-        if isinstance(layer, Draft):
-            made.append(layer.layer(path))
-        elif isinstance(layer, Stateless):
-            made.append(layer)
-        else:  # at the bottom as the one above
-            above = next(filter(None, map(input_size, layers[number:])), 1)
-            made.append(layer(made[-1].output_size if made else above))
-    return made
-
-
-def make_network(path: str, layers: Sequence[FileLayer], last: str | None) -> Network:
-    """Make the network."""
-    try:
-        made = make_layers(path, layers)
-        count = next((n for n, layer in enumerate(made, 1) if layer.shortens), 0)
-        front = [layer for layer in made[:count] if isinstance(layer, Stateless)]
-        return Network(*made[count:], last=last, front=front)
-    except ValueError as error:
-        raise error if isinstance(error, InputError) else InputError(path, str(error)) from error
-
-
-def _read(path: str) -> bytes:
+def _open_model(path: str) -> tuple[str, bytes]:
+    """Find the module that reads a file, and read its bytes."""
+    if os.path.isdir(path):
+        raise InputError(path, "is a folder", f"give the file in it; {_SAVED_MODEL}")
+    if os.path.exists(path) and not os.path.isfile(path):
+        raise InputError(path, "cannot be read: not a plain file")
+    extension = os.path.splitext(path)[1].lower()
     with open(path, "rb") as file:
-        return file.read()
+        start = file.read(512)
+        for text, (kind, hint) in _OTHERS.items():
+            if re.match(text, start, re.DOTALL):
+                raise InputError(path, f"expected a model file, got {kind}", hint)
+        contents = (r for text, r in _CONTENTS.items() if re.match(text, start, re.DOTALL))
+        reader = next(contents, "")
+        if not reader and not start.startswith(FIRST):
+            reader = choice(f"{path}: extension", extension, FORMATS)
+        file.seek(0)
+        data = file.read()
+    if not reader:
+        names = open_zip(path, io.BytesIO(data)).namelist()
+        members = (r for end, r in _MEMBERS.items() for name in names if name.endswith(end))
+        reader = next(members, "") or choice(f"{path}: extension", extension, FORMATS)
+    return reader, data
+
+
+def digest_of(data: bytes) -> str:
+    """Return the SHA-256 digest of the bytes of a file."""
+    import hashlib  # 3 ms that most runs do not need
+
+    return hashlib.sha256(data).hexdigest()
 
 
 def is_model(path: str) -> bool:
@@ -224,10 +225,3 @@ def save_network(file: BinaryIO, network: Network, extension: str) -> list[str]:
     module: Any = import_module(f"{__name__}.{FORMATS[extension]}")
     sentences: list[str] = module.save_model(file, network)
     return sentences
-
-
-def digest_of(data: bytes) -> str:
-    """Return the SHA-256 digest of the bytes of a file."""
-    import hashlib  # 3 ms that most runs do not need
-
-    return hashlib.sha256(data).hexdigest()

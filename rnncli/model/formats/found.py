@@ -1,8 +1,7 @@
 """The content of a model file: its parts, each with the layers that it is here."""
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from copy import copy
 from math import inf
 from typing import Any, NamedTuple, TypeAlias
 
@@ -13,13 +12,12 @@ from rnncli.model.activations import SIGMOID, TANH
 from rnncli.model.arrays import Floats, in_dtype
 from rnncli.model.cells import CELLS, Weights, checked
 from rnncli.model.errors import InputError, did_you_mean, listed, sentence, shown, verbatim
-from rnncli.model.layers import MERGES, Recurrent, Stateless, merged_size, name_of
+from rnncli.model.layers import Layer, Recurrent, Stateless, per_cell
+from rnncli.model.network import Network
 
 NOTHING = "does nothing at inference"
 PICK = "pick one with `layer` NAME"
 
-# Merges that give as many values as one direction.
-_NARROW = ", ".join(name for name in MERGES if merged_size(1, "bidirectional", name) == 1)
 # Settings that frameworks leave out of their files, and what is taken.
 _ASSUMED: dict[str, tuple[str, Any]] = {
     "activation": ("does not name the activation", TANH),
@@ -58,45 +56,6 @@ class Draft(NamedTuple):
 
     cells: tuple[CellDraft, ...]
     settings: Mapping[str, Any] = {}  # of direction and merge, that the file tells
-
-    def fill(
-        self,
-        place: str,
-        cells: Sequence[Mapping[str, Any]],
-        given: Mapping[str, Any],
-        above: int | None,
-    ) -> "Draft":
-        """Fill in what the caller says of each cell and of the layer; the file may not disagree.
-
-        `above` is how many values the layer above takes, where that is known.
-        """
-        drafts = []
-        for cell, said in zip(self.cells, cells, strict=True):
-            known, wanted = (
-                {name: convert_setting(cell.kind, name, value) for name, value in each.items()}
-                for each in (cell.settings, said)
-            )
-            drafts.append(cell._replace(settings=_agree(place, known, wanted)))
-        known, given, width = dict(self.settings), dict(given), len(drafts[0].weights.W_hh)
-        if len(drafts) == 1:
-            given.pop("merge", None)
-        elif "merge" not in known and above == 2 * width:
-            known["merge"] = "concat"
-        elif "merge" not in known and above == width and given.get("merge", "concat") == "concat":
-            what = f"the layer above takes {above} values a step, as many as one direction gives"
-            raise InputError(place, what, f"give `merge`, one of {_NARROW}")
-        settings = _agree(place, known, given)
-        if len(drafts) == 1 and settings.get("direction") == "bidirectional":
-            hint = " `direction` bidirectional was given: leave it out"
-            raise InputError(place, "the file holds one direction,", hint)
-        return Draft(tuple(drafts), settings)
-
-    def turn(self) -> "Draft":
-        """Take the steps in the other direction."""
-        turned = {"forward": "backward", "backward": "forward"}
-        known = self.settings.get("direction", "forward")
-        settings = {**self.settings, "direction": turned.get(known, known)}
-        return Draft(self.cells[::-1], settings)
 
     def layer(self, path: str) -> Recurrent:
         """Make the layer; the path is for messages."""
@@ -156,27 +115,19 @@ class Found(NamedTuple):
         every = [*self.parts, *(part._replace(why="") for part in self.aside)]
         named = [p.name == stem or p.name.startswith((f"{stem}.", f"{stem}/")) for p in every]
         if not any(named):
-            names = self.names()
-            others = sentence("", f"{stem}; it has {listed(names)}", did_you_mean(stem, names))
-            raise InputError(path, "has no layer", f" {verbatim(others)}")
-        start = named.index(True)
-        stop = len(named) - named[::-1].index(True)
-        kept = [k for k in range(start, stop) if named[k] or not every[k].name]
-        below = sum(len(part.layers) for part in every[:start])
-        turned = next((every[k].turned for k in kept if every[k].recurrent), False)
-        parts = []
-        for part in (every[k] for k in kept):
-            layers = [_renumber(path, part.name, each, below) for each in part.layers]
-            if turned:  # without the parts below
-                layers = [each.turn() if isinstance(each, Draft) else each for each in layers]
-            parts.append(part._replace(layers=layers))
-        whole = stop <= len(self.parts) and not any(
-            part.layers or part.needed for part in self.parts[stop:]
-        )
+            raise no_layer(path, stem, self.names())
+        start, stop = named.index(True), len(named) - named[::-1].index(True)
+        chosen = zip(every[start:stop], named[start:stop], strict=True)
+        parts = [part for part, own in chosen if own or not part.name]
+        layers = [layer for part in parts for layer in part.layers]
+        joined = any(isinstance(layer, Stateless) and layer.sources for layer in layers)
+        if start and (joined or (layers and parts[0].turned)):
+            raise InputError(f"{path}: {stem}", "takes what others give: it is not run alone")
+        whole = not any(part.layers or part.needed for part in every[stop:])
         return self._replace(parts=parts, aside=(), last=self.last if whole else None)
 
     def layers(self, path: str) -> list[FileLayer]:
-        """Return the layers of the network, or say why it cannot be run."""
+        """Return the layers of the network, or raise an error with why it cannot be run."""
         recurrent = [part.name for part in self.parts if part.recurrent]
         needed = [part for part in self.parts if part.needed and not part.layers]
         if needed:
@@ -186,26 +137,17 @@ class Found(NamedTuple):
             others = f"{PICK}: {verbatim(listed(recurrent))}" if recurrent else ""
             raise InputError(place, first.why, first.hint or others)
         if not recurrent and (self.expected or not any(part.layers for part in self.parts)):
-            got = listed(
-                (f"{part.name} ({part.kind})" if part.name else part.kind) if part.kind else name
-                for part in self.parts
-                for name in part.arrays or [part.name]
-            )
+            got = listed(f"{p.name} ({p.kind})" if p.kind else p.name for p in self.parts)
             raise InputError(path, f"holds no recurrent layer{self.expected}, got {got}")
         if len(recurrent) > 1 and not self.ordered:
             raise InputError(path, f"holds several recurrent modules: {listed(recurrent)}", PICK)
         return [layer for part in self.parts for layer in part.layers]
 
 
-def _renumber(path: str, name: str, layer: FileLayer, below: int) -> FileLayer:
-    """Return a layer whose sources are numbered without so many layers below."""
-    if not isinstance(layer, Stateless) or not layer.sources or not below:
-        return layer
-    if min(layer.sources) < below:
-        raise InputError(f"{path}: {name}", "takes what other layers give: it is not run alone")
-    layer = copy(layer)
-    layer.sources = tuple(number - below for number in layer.sources)
-    return layer
+def no_layer(path: str, layer: str, names: Iterable[str]) -> InputError:
+    """Return the error for a name that no part of a file has."""
+    others = sentence("", f"{layer}; it has {listed(names)}", did_you_mean(layer, names))
+    return InputError(path, "has no layer", f" {verbatim(others)}")
 
 
 def read_floats(path: str, name: str, array: NDArray[Any]) -> Floats:
@@ -213,10 +155,8 @@ def read_floats(path: str, name: str, array: NDArray[Any]) -> Floats:
     place = f"{path}: {shown(name)}"
     if array.dtype.kind != "f":
         raise InputError(place, f"expected floats, got {array.dtype}")
-    try:
+    with naming("", {}):
         return in_dtype(place, array, np.dtype(f"f{max(4, array.dtype.itemsize)}"))
-    except ValueError as error:
-        raise InputError("", str(error)) from error
 
 
 def widen_bfloat16(bits: NDArray[np.uint16]) -> Floats:
@@ -229,12 +169,11 @@ def find_kind(path: str, W_hh: Floats, names: Mapping[str, str]) -> str:
 
     `names` are the file's, by ours.
     """
-    for kind, cell in CELLS.items():
-        if names.keys() & set(cell.extra_names):
-            return kind
-    for kind, cell in CELLS.items():
-        if W_hh.ndim == 2 and 0 < len(W_hh) * cell.gates == W_hh.shape[1]:
-            return kind
+    if W_hh.ndim == 2:
+        kinds = [kind for kind in CELLS if names.keys() & {*CELLS[kind].extra_names}]
+        kinds += [k for k in CELLS if 0 < len(W_hh) * CELLS[k].gates == W_hh.shape[1]]
+        if kinds:
+            return kinds[0]
     what = f"expected shape (H, H), (H, 3 H) or (H, 4 H), got {W_hh.shape}"
     raise InputError(f"{path}: {shown(names['W_hh'])}", what)
 
@@ -243,23 +182,6 @@ def convert_setting(kind: str, name: str, value: Any) -> Any:
     """Convert a setting to what the cell has for it; raise ValueError where there is no such."""
     none = np.empty(0)
     return CELLS[kind](Weights(none, none, none), **{name: value}).settings[name]
-
-
-def kind_of(layer: FileLayer) -> str:
-    """Name the cells of a layer, or the layer without state."""
-    if isinstance(layer, Draft):
-        return " ".join(dict.fromkeys(cell.kind for cell in layer.cells))
-    return name_of(layer) if isinstance(layer, Stateless) else ""
-
-
-def _agree(place: str, known: Mapping[str, Any], given: Mapping[str, Any]) -> dict[str, Any]:
-    """Merge the settings of a file and those given; the two may not disagree."""
-    for name in known.keys() & given.keys():
-        if known[name] != given[name]:
-            text = "none" if known[name] == inf else known[name]
-            hint = f" `{name}` {given[name]} was given: leave it out"
-            raise InputError(place, f"the file says {name} {text},", hint)
-    return {**given, **known}
 
 
 @contextmanager
@@ -276,22 +198,82 @@ def naming(path: str, names: Mapping[str, str]) -> Iterator[None]:
         raise InputError(path, str(error)) from error
 
 
+def fill_layers(
+    path: str, layers: Sequence[FileLayer], overrides: Mapping[str, Any]
+) -> list[FileLayer]:
+    """Fill in what the caller says where the file is silent; a value must fit all cells."""
+    drafts = [layer for layer in layers if isinstance(layer, Draft)]
+    known = {name for draft in drafts for c in draft.cells for name in CELLS[c.kind].setting_names}
+    known |= {"direction"} | {"merge" for draft in drafts if len(draft.cells) == 2}
+    if unknown := overrides.keys() - known:
+        raise InputError(path, "has no layer with this setting", f"leave `{min(unknown)}` out")
+    of_cells = {
+        name: iter(per_cell(f"{path}: {name}", value, [len(draft.cells) for draft in drafts]))
+        for name, value in overrides.items()
+        if name not in ("direction", "merge")
+    }
+    filled = list(layers)
+    for number, layer in enumerate(layers):
+        if isinstance(layer, Draft):
+            cells = []
+            for cell in layer.cells:
+                taken = {name: next(values) for name, values in of_cells.items()}
+                names = taken.keys() & {*CELLS[cell.kind].setting_names}
+                given = {name: convert_setting(cell.kind, name, taken[name]) for name in names}
+                cells.append(cell._replace(settings=_agree(path, cell.settings, given)))
+            of_layer = {*("direction", "merge")[: len(cells)]} & overrides.keys()
+            given = {name: overrides[name] for name in of_layer}
+            filled[number] = Draft(tuple(cells), _agree(path, layer.settings, given))
+    return filled
+
+
+def _agree(path: str, known: Mapping[str, Any], given: Mapping[str, Any]) -> dict[str, Any]:
+    """Merge the settings of a file and those given; the two may not disagree."""
+    for name in known.keys() & given.keys():
+        if known[name] != given[name]:
+            text = "none" if known[name] == inf else known[name]
+            hint = f" `{name}` {given[name]} was given: leave it out"
+            raise InputError(path, f"the file says {name} {text},", hint)
+    return {**given, **known}
+
+
+def make_layers(path: str, layers: Sequence[FileLayer]) -> list[Layer]:
+    """Make the layers; one that leaves its width open is as wide as the one below."""
+    made: list[Layer] = []
+    for number, layer in enumerate(layers):
+        if isinstance(layer, Draft):
+            made.append(layer.layer(path))
+        elif isinstance(layer, Stateless):
+            made.append(layer)
+        else:  # at the bottom as the one above
+            above = next(filter(None, map(input_size, layers[number:])), 1)
+            made.append(layer(made[-1].output_size if made else above))
+    return made
+
+
+def make_network(path: str, layers: Sequence[FileLayer], last: str | None) -> Network:
+    """Make the network."""
+    with naming(path, {}):
+        made = make_layers(path, layers)
+        count = next((n for n, layer in enumerate(made, 1) if layer.shortens), 0)
+        front = [layer for layer in made[:count] if isinstance(layer, Stateless)]
+        return Network(*made[count:], last=last, front=front)
+
+
 def assumptions(layers: Sequence[FileLayer]) -> list[str]:
     """Return a sentence for each thing that neither the file nor the caller says."""
     drafts = [layer for layer in layers if isinstance(layer, Draft)]
     cells = [cell for draft in drafts for cell in draft.cells]
-    found = []
+    sentences = []
     for name, (text, default) in _ASSUMED.items():
-        taken = dict.fromkeys(
-            str(cell.assumed.get(name, default))
-            for cell in cells
-            if name in CELLS[cell.kind].setting_names and name not in cell.settings
-        )
-        if taken:
-            found.append(f"{text}: {', '.join(taken)} is taken (`{name}`)")
+        silent = [
+            c for c in cells if name in CELLS[c.kind].setting_names and name not in c.settings
+        ]
+        if taken := dict.fromkeys(str(cell.assumed.get(name, default)) for cell in silent):
+            sentences.append(f"{text}: {', '.join(taken)} is taken (`{name}`)")
     if any(len(draft.cells) == 2 and "merge" not in draft.settings for draft in drafts):
-        found.append("does not say how directions are merged: concat is taken (`merge`)")
-    return found
+        sentences.append("does not say how directions are merged: concat is taken (`merge`)")
+    return sentences
 
 
 def input_size(layer: FileLayer) -> int | None:

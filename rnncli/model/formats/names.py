@@ -6,22 +6,30 @@ linear layer above. A file of more is refused.
 """
 
 import re
-from collections.abc import Callable, Sequence
-from functools import partial
+from collections.abc import Sequence
+from itertools import islice
 from typing import Any
 
 from numpy.typing import NDArray
 
-from rnncli.model.arrays import Floats
 from rnncli.model.cells import CELLS
-from rnncli.model.errors import InputError, did_you_mean, listed, sentence, shown, verbatim
-from rnncli.model.formats.found import Draft, FileLayer, Found, Part, naming, read_floats
-from rnncli.model.formats.torch.names import Arrays, explain, find_modules, way_out
+from rnncli.model.errors import shown, verbatim
+from rnncli.model.formats.found import (
+    Draft,
+    Found,
+    Part,
+    naming,
+    no_layer,
+    read_floats,
+)
+from rnncli.model.formats.torch.names import Arrays, find_modules, way_out
 from rnncli.model.layers import Dense, Embedding, Layer, name_of
 
-_EXPECTED = ": expected names as PyTorch's (weight_ih_l0, weight_hh_l0, ...)"
-# What people call a function of the training, which may have weights of classes.
-_LOSS = re.compile("loss|criterion", re.IGNORECASE)
+_EXPECTED = (
+    ": expected names as PyTorch's (weight_ih_l0, weight_hh_l0, ...), or in an .npz file W_xh, "
+    "W_hh and b_h, or layer_1.forward.W_xh, layer_1.backward.W_xh, layer_2.forward.W_xh, ..."
+)
+_PLACES = {"nn.Embedding": "an embedding below", "nn.Linear": "a linear layer above"}
 
 
 def find_arrays(arrays: Arrays, path: str, *, ordered: bool = False) -> Found:
@@ -34,13 +42,11 @@ def find_arrays(arrays: Arrays, path: str, *, ordered: bool = False) -> Found:
     if len(parts) == 1 and parts[0].recurrent:
         parts, notes = _surround(path, parts[0], arrays, ordered=ordered)
     used = {name for part in parts for name in part.arrays}
-    others: dict[str, dict[str, NDArray[Any]]] = {}
-    for name in (name for name in arrays if name not in used):
-        others.setdefault(re.split(r"[./][^./]*\Z", name)[0], {})[name] = arrays[name]
+    others = {name: array for name, array in arrays.items() if name not in used}
     why = "is no recurrent layer by its names"
-    parts += [Part(owner, "", own, why=why) for owner, own in others.items()]
-    ordered = sum(part.recurrent for part in parts) < 2
-    return Found(parts, ordered=ordered, notes=notes, expected=_EXPECTED)
+    parts += [Part(owner, "", own, why=why) for owner, own in _group(others).items()]
+    several = sum(part.recurrent for part in parts) > 1
+    return Found(parts, ordered=not several, notes=notes, expected=_EXPECTED)
 
 
 def pick_arrays(arrays: Arrays, path: str, layer: str | None) -> Arrays:
@@ -49,77 +55,57 @@ def pick_arrays(arrays: Arrays, path: str, layer: str | None) -> Arrays:
         return arrays
     stem = layer.rstrip("./")
     picked = {name: a for name, a in arrays.items() if name.startswith((f"{stem}.", f"{stem}/"))}
-    if picked:
-        return picked
-    ends = [(name, mark.start()) for name in arrays for mark in re.finditer("[/.]", name)]
-    modules = dict.fromkeys(name[:end] for name, end in ends)
-    names = listed(modules or arrays)
-    others = sentence("", f"{layer}; it holds {names}", did_you_mean(stem, modules))
-    raise InputError(path, "holds no tensor", f" under `layer` {verbatim(others)}")
+    if not picked:
+        raise no_layer(path, stem, _group(arrays))
+    return picked
 
 
-def take_array(path: str, arrays: Arrays, role: str) -> Floats | None:
-    """Read the array of a module that is named so, if there is one."""
-    names = [name for name in arrays if name.rpartition(".")[2] == role]
-    return read_floats(path, names[0], arrays[names[0]]) if names else None
-
-
-def make_part(path: str, part: Part, make: Callable[[], FileLayer]) -> Part:
-    """Add a layer to a part, or why the model cannot be run without."""
-    try:
-        with naming(path, {"W": f"{part.name}.weight", "b": f"{part.name}.bias"}):
-            return part._replace(layers=[make()])
-    except InputError as error:
-        return part._replace(why=explain(path, error), hint=error.hint, needed=True)
-
-
-def make_matrix(path: str, part: Part) -> FileLayer:
-    """Make the layer of an `nn.Linear` or an `nn.Embedding`."""
-    W, bias = (take_array(path, part.arrays, role) for role in ("weight", "bias"))
-    if W is None:
-        raise ValueError("has no weight")
-    return Embedding(W) if part.kind == "nn.Embedding" else Dense(W.T, bias)
+def _group(arrays: Arrays) -> dict[str, dict[str, NDArray[Any]]]:
+    """Group arrays by their modules; one of no module has its own name."""
+    groups: dict[str, dict[str, NDArray[Any]]] = {}
+    for name, array in arrays.items():
+        groups.setdefault(re.split(r"[./][^./]*\Z", name)[0], {})[name] = array
+    return groups
 
 
 def _surround(
     path: str, recurrent: Part, arrays: Arrays, *, ordered: bool
 ) -> tuple[list[Part], list[str]]:
     """Put an embedding below a recurrent module and a linear layer above it, if there are such."""
-    matrices = {name.rpartition(".")[0] for name, array in arrays.items() if array.ndim > 1}
-    owners: dict[str, dict[str, NDArray[Any]]] = {}
-    first: list[str] | None = None
-    for name, array in arrays.items():
-        owner = name.rpartition(".")[0]
-        if name in recurrent.arrays:
-            first = list(owners) if first is None else first
-        # Weights of a loss and counts are of the training.
-        elif (array.dtype.kind == "f" or array.ndim) and (
-            owner in matrices or not _LOSS.search(name)
-        ):
-            owners.setdefault(owner, {})[name] = array
-    kinds = {}
-    for owner, own in owners.items():
-        before = owner in (first or ()) if ordered else None
-        kinds[_find_kind(owner, own, recurrent, before)] = owner
+    start = list(arrays).index(next(iter(recurrent.arrays)))
+    before = _group(dict(islice(arrays.items(), start))) if ordered else None
+    others = _group({name: a for name, a in arrays.items() if name not in recurrent.arrays})
+    owners = {owner: own for owner, own in others.items() if not _of_training(owner, own)}
+    kinds = {
+        _find_kind(owner, own, recurrent, None if before is None else owner in before): owner
+        for owner, own in owners.items()
+    }
     inner = shown(recurrent.name)
     if "" in kinds or len(kinds) < len(owners):
         joined = inner if recurrent.name else "all"
         why = f"names and shapes do not tell how {joined} is joined to the rest"
-        groups = {owner: own for owner, own in owners.items() if owner}
-        groups |= {name: {name: array} for name, array in owners.get("", {}).items()}
         hint = way_out([recurrent.name])
-        others = [Part(name, "", own, (), why, hint, needed=True) for name, own in groups.items()]
-        return [recurrent, *others], []
-    around = {}
-    for kind, owner in kinds.items():
-        part = Part(owner, kind, owners[owner])
-        around[kind] = [make_part(path, part, partial(make_matrix, path, part))]
-    below, above = (around.get(kind, []) for kind in ("nn.Embedding", "nn.Linear"))
-    said = [f"{shown(part.name)} is taken as an embedding below" for part in below]
-    said += [f"{shown(part.name)} is taken as a linear layer above" for part in above]
+        refused = [Part(name, "", own, (), why, hint, needed=True) for name, own in owners.items()]
+        return [recurrent, *refused], []
+    parts, said = [recurrent], []
+    for kind, place in _PLACES.items():
+        if owner := kinds.get(kind):
+            own = owners[owner]
+            floats = {n.rpartition(".")[2]: read_floats(path, n, a) for n, a in own.items()}
+            with naming(path, {}):
+                W, bias = floats["weight"], floats.get("bias")
+                layer = Dense(W.T, bias) if kind == "nn.Linear" else Embedding(W)
+            parts.insert(0 if kind == "nn.Embedding" else 2, Part(owner, kind, own, [layer]))
+            said.append(f"{shown(owner)} is taken as {place}")
     note = f"{verbatim(', '.join(said))} {verbatim(inner)}, as shapes fit"
-    notes = [f"{note}: `layer` {verbatim(inner)} takes that alone"] if said else []
-    return [*below, recurrent, *above], notes
+    return parts, [f"{note}: `layer` {verbatim(inner)} takes that alone"] if said else []
+
+
+def _of_training(owner: str, own: Arrays) -> bool:
+    """Return whether arrays are counts, or what people call weights of a loss."""
+    counts = all(array.dtype.kind != "f" and not array.ndim for array in own.values())
+    loss = re.search("loss|criterion", owner, re.IGNORECASE)
+    return counts or (loss is not None and all(array.ndim < 2 for array in own.values()))
 
 
 def _find_kind(owner: str, own: Arrays, recurrent: Part, first: bool | None) -> str:
@@ -149,11 +135,13 @@ def find_unsaid(layers: Sequence[Layer]) -> list[str]:
     said: dict[str, None] = {}
     for cell in (cell for layer in layers for cell in layer.cells):
         usual = CELLS[name_of(cell)](cell.weights).settings
-        for name, value in cell.settings.items():
-            if name != "reset" and value != usual[name]:
-                said[f"{name} {value}"] = None
-    for layer in layers:
-        if isinstance(layer, Dense) and str(layer.activation) != "linear":
-            said[f"activation {layer.activation} of the head"] = None
+        unsaid = {n: v for n, v in cell.settings.items() if n != "reset" and v != usual[n]}
+        said |= {f"{name} {value}": None for name, value in unsaid.items()}
+    for head in (layer for layer in layers if isinstance(layer, Dense)):
+        said |= (
+            {f"activation {head.activation} of the head": None}
+            if str(head.activation) != "linear"
+            else {}
+        )
     what = "rnn reads it from the file's metadata, other programs have to be told"
     return [f"the names of tensors do not tell {', '.join(said)}: {what}"] if said else []

@@ -1,14 +1,11 @@
 """``.safetensors`` files, with tensors named as PyTorch names them.
 
-A file is a header of JSON text, and behind it the values, tensor after tensor.
-It is sound where the library takes it: the values of all tensors fill what
-follows the header, with no gap and no byte twice. A name that stands twice in
-the header is refused too.
+A file is a header of JSON text, and behind it the values: those of all tensors fill what follows
+the header, with no gap and no byte twice, and no name stands twice in the header.
 """
 
 import json
 from collections.abc import Mapping
-from itertools import islice
 from math import prod
 from typing import Any, BinaryIO, NamedTuple
 
@@ -22,33 +19,16 @@ from rnncli.model.formats.own import read_layers, write_text
 from rnncli.model.formats.torch.names import HEAD, find_modules, name_arrays
 from rnncli.model.network import Network
 
-_METADATA = "__metadata__"
 # Our own text among a file's metadata.
-_OURS = "rnncli"
-# Bits of a value, by the format's name of its type.
-_BITS = {"BOOL": 8, "F4": 4, "F6_E2M3": 6, "F6_E3M2": 6, "C64": 64}
-_BITS |= dict.fromkeys(("F8_E5M2", "F8_E4M3", "F8_E8M0", "F8_E4M3FNUZ", "F8_E5M2FNUZ"), 8)
-_BITS |= {f"{kind}{bits}": bits for kind in "IU" for bits in (8, 16, 32, 64)}
-_BITS |= {"F16": 16, "BF16": 16, "F32": 32, "F64": 64}
-# Types that NumPy has, and bfloat16, as they lie in the file; of others only the shape is known.
-_CODES = {"F16": "<f2", "BF16": "<u2", "F32": "<f4", "F64": "<f8", "C64": "<c8", "BOOL": "?"}
+_METADATA, _OURS = "__metadata__", "rnncli"
+# The format's types as values lie in the file; of floats of 8 bits only the shape is known.
+_CODES = dict.fromkeys(("F8_E5M2", "F8_E4M3", "F8_E8M0", "F8_E4M3FNUZ", "F8_E5M2FNUZ"), "V1")
+_CODES |= {"BF16": "<u2", "F16": "<f2", "F32": "<f4", "F64": "<f8", "C64": "<c8", "BOOL": "?"}
 _CODES |= {f"{k}{bits}": f"<{k.lower()}{bits // 8}" for k in "IU" for bits in (8, 16, 32, 64)}
 _WIDTH = 8
-_LARGEST = 2**64 - 1
-_HEADER_MOST = 100_000_000
-# What reading a header may take: so much, and four times the file. Its bytes take one of these, its
-# text and the texts in that one each, or four where a character needs as much; each object, list
-# or value takes no more than `_PART`.
-_MEMORY, _PART = 64 * 2**20, 128
-
-
-class Tensor(NamedTuple):
-    """An entry of the header; its bytes are counted from the header's end."""
-
-    dtype: str
-    shape: tuple[int, ...]
-    start: int
-    stop: int
+_WRONG = (ArithmeticError, AttributeError, LookupError, RecursionError, TypeError, ValueError)
+# Bytes of a header, which take forty times as much when it is parsed, and axes of a tensor.
+_HEADER_MOST, _MOST_AXES = 2 * 2**20, 32
 
 
 class File(NamedTuple):
@@ -65,113 +45,71 @@ class File(NamedTuple):
         if layer is not None:
             raise InputError(place, "describes the whole file", "leave `layer` out")
         parts = find_modules(path, self.arrays)
-        layers: list[Any] = [layer for part in parts for layer in part.layers]
-        head = {role: name for role, name in HEAD.items() if name in self.arrays}
+        named: list[Any] = [each for part in parts for each in part.layers]
+        count, head = len(named), {r: n for r, n in HEAD.items() if n in self.arrays}
         if head:
-            layers.append({r: read_floats(path, n, self.arrays[n]).T for r, n in head.items()})
-        made, last = read_layers(place, self.texts[_OURS], self.arrays, layers)
-        each = iter(made)
-        parts = [part._replace(layers=[*islice(each, len(part.layers))]) for part in parts]
+            named.append({r: read_floats(path, n, self.arrays[n]).T for r, n in head.items()})
+        made, last = read_layers(place, self.texts[_OURS], self.arrays, named)
+        own = {name: array for part in parts for name, array in part.arrays.items()}
+        below = Part("", parts[0].kind if parts else "", own, made[:count])
         arrays = {name: self.arrays[name] for name in head.values()}
-        return Found([*parts, *(Part("head", "nn.Linear", arrays, [e]) for e in each)], last=last)
+        above = Part("head", "nn.Linear", arrays, made[count:])
+        return Found([part for part in (below, above) if part.layers], last=last)
 
 
 def read(data: bytes, path: str) -> File:
     """Read a ``.safetensors`` file."""
-    tensors, texts, origin = read_header(data, path)
-    arrays = {}
-    for name, tensor in tensors.items():
-        code = np.dtype(_CODES.get(tensor.dtype, "V0"))
-        try:
-            if not code.itemsize or tensor.stop == tensor.start:
-                array = np.zeros(tensor.shape, code)
-            else:
-                values = np.frombuffer(data, code, prod(tensor.shape), origin + tensor.start)
-                array = np.require(values, requirements="A").reshape(tensor.shape)
-        except ValueError as error:  # of a shape that NumPy has not
-            raise InputError(f"{path}: {shown(name)}", one_line(error)) from error
-        arrays[name] = widen_bfloat16(array) if tensor.dtype == "BF16" else array
-    return File(arrays, texts)
-
-
-def read_header(data: bytes, path: str) -> tuple[dict[str, Tensor], dict[str, str], int]:
-    """Read the header; return the tensors and texts by name, and where the values begin."""
-    length, room = int.from_bytes(data[:_WIDTH], "little"), max(len(data) - _WIDTH, 0)
+    length, place = int.from_bytes(data[:_WIDTH], "little"), path
+    start, end, arrays = _WIDTH + length, 0, {}
     try:
-        most = min(room, _HEADER_MOST)
-        if length > most:
-            raise ValueError(f"expected a header of at most {most:,}, got {length:,} bytes")
-        content = data[_WIDTH : _WIDTH + length]
-        times = 3 if content.isascii() else 9
-        size = sum(map(content.count, b"{[,")) * _PART + len(content) * times
-        if size > _MEMORY + 4 * len(data):
-            raise ValueError(f"a header of {length:,} bytes is more than is read")
-        header = json.loads(
-            content.decode(), object_pairs_hook=_make_object, parse_constant=_refuse_number
-        )
+        if length > min(_HEADER_MOST, len(data) - _WIDTH):
+            raise ValueError(f"a header of {length:,} bytes")
+        text, values = data[_WIDTH:start].decode(), memoryview(data)[start:]
+        header = json.loads(text, object_pairs_hook=_make_object, parse_constant=int)
         texts = header.pop(_METADATA, None)
         texts = {} if texts is None else texts
-        if not all(isinstance(text, str) for text in texts.values()):
-            raise ValueError(f"{_METADATA}: expected an object of texts")
-        tensors, stop = {name: _read_tensor(name, each) for name, each in header.items()}, 0
-        for name, tensor in sorted(tensors.items(), key=lambda item: item[1][2:]):
-            if tensor.start != stop:
-                what = f"expected its values to begin at {stop}, got {tensor.start}"
-                raise ValueError(f"{shown(name)}: {what}")
-            stop = tensor.stop
-        if stop != room - length:
-            raise ValueError(f"expected {stop} bytes after the header, got {room - length}")
-    except (AttributeError, TypeError, ValueError, RecursionError) as error:
-        raise InputError(path, f"damaged, or no .safetensors: {one_line(error)}") from error
-    return tensors, texts, _WIDTH + length
+        "".join(texts.values())  # a TypeError where one is no text
+        for name, entry in sorted(header.items(), key=lambda item: item[1]["data_offsets"]):
+            place = f"{path}: {shown(name)}"
+            begin, stop = entry["data_offsets"]
+            if begin != end:
+                raise ValueError(f"its values begin at byte {begin}, expected {end}")
+            arrays[name], end = _view_tensor(values[begin:stop], entry), stop
+        place = path
+        if end != len(values):
+            raise ValueError(f"{len(values)} bytes follow the header, expected {end}")
+    except _WRONG as error:
+        raise InputError(place, f"damaged, or no .safetensors: {one_line(error)}") from error
+    return File(arrays, texts)
 
 
 def _make_object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     """Make an object of JSON text, each of whose names is text and there once."""
-    names: dict[str, Any] = {}
-    for name, value in pairs:
-        if name in names:
-            raise ValueError(f"{shown(name)} is in the header twice")
-        names[name] = value
+    names = dict(pairs)
+    if len(names) < len(pairs):
+        raise ValueError("a name is there twice")
     "".join(names).encode()  # a ValueError where a name holds half of a pair
     return names
 
 
-def _refuse_number(text: str) -> float:
-    raise ValueError(f"{text} is no JSON")
-
-
-def _read_tensor(name: str, entry: Any) -> Tensor:
-    """Read what the header says of one tensor, and check it by itself."""
-    dtype, shape, offsets = (entry.get(key) for key in ("dtype", "shape", "data_offsets"))
-    for numbers in (shape, offsets):
-        whole = isinstance(numbers, list) and all(type(n) is int for n in numbers)
-        if not whole or not all(0 <= n <= _LARGEST for n in numbers):
-            raise ValueError(f"{shown(name)}: expected a shape and data_offsets, got {entry!r:.80}")
-    if not isinstance(dtype, str) or dtype not in _BITS or len(offsets) != 2:
-        raise ValueError(f"{shown(name)}: expected a dtype and data_offsets, got {entry!r:.80}")
-    count = 1
-    for length in shape:
-        count *= length
-        if count > _LARGEST:
-            raise ValueError(f"{shown(name)}: no tensor has the shape {shape!r:.40}")
-    start, stop = offsets
-    if count * _BITS[dtype] != 8 * (stop - start):
-        what = f"expected {-(-count * _BITS[dtype] // 8)} bytes, as its shape {shape!r:.40} of"
-        raise ValueError(f"{shown(name)}: {what} {dtype} takes, got {stop - start}")
-    return Tensor(dtype, tuple(shape), start, stop)
+def _view_tensor(values: memoryview, entry: Mapping[str, Any]) -> NDArray[Any]:
+    """View the values of a tensor, whose type and shape must be of so many bytes."""
+    shape, dtype = entry["shape"], np.dtype(_CODES[entry["dtype"]])
+    whole = type(shape) is list and {*map(type, [*shape, *entry["data_offsets"]])} == {int}
+    if not whole or len(shape) > _MOST_AXES or prod(shape) * dtype.itemsize != len(values):
+        raise ValueError(f"{len(values)} bytes are not of {entry!r:.80}")
+    array = np.frombuffer(values, dtype).reshape(shape) if values else np.zeros(shape, dtype)
+    array = np.require(array, requirements="A")
+    return widen_bfloat16(array) if entry["dtype"] == "BF16" else array
 
 
 def save_model(file: BinaryIO, network: Network) -> list[str]:
     """Write layers as a ``.safetensors`` file, their tensors named as PyTorch does.
 
-    What the names do not say is in the file's metadata. The library would
-    write the metadata in random order; here the same network gives the same
+    The library would write the metadata in random order; here the same network gives the same
     bytes. Return a sentence for what other programs must be told.
     """
     tensors = name_arrays(network.layers)
-    # Without the format, the transformers library refuses a file.
-    metadata = {_OURS: write_text(network, tensors), "format": "pt"}
     # Wide types first: each tensor is then aligned to its own width.
     named = sorted(tensors.items(), key=lambda item: (-item[1].itemsize, item[0]))
     header: dict[str, Any] = {}
@@ -180,7 +118,9 @@ def save_model(file: BinaryIO, network: Network) -> list[str]:
         start, stop = stop, stop + array.nbytes
         dtype = f"F{8 * array.itemsize}"
         header[name] = {"dtype": dtype, "shape": array.shape, "data_offsets": (start, stop)}
-    content = json.dumps(header | {_METADATA: metadata}, separators=(",", ":")).encode("ascii")
+    # Without the format, the transformers library refuses a file.
+    header[_METADATA] = {_OURS: write_text(network, tensors), "format": "pt"}
+    content = json.dumps(header, separators=(",", ":")).encode("ascii")
     content += b" " * (-len(content) % _WIDTH)
     file.write(len(content).to_bytes(_WIDTH, "little") + content)
     for _, array in named:

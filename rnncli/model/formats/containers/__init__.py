@@ -1,8 +1,4 @@
-"""Containers: bytes of a file become arrays and plain values; what these mean is not known here.
-
-Nothing that a file says of itself is trusted: not a size, not an offset, not
-a name of something to call.
-"""
+"""Containers: bytes of a file become arrays and plain values; no size or name in it is trusted."""
 
 # How many times its own size a file may unpack to, and what any file may.
 MOST_TIMES = 2

@@ -1,8 +1,8 @@
-"""HDF5 files, as Keras and h5py write them by default.
+"""HDF5 files, as Keras and h5py write them by default: in the earliest version of the format.
 
-Numbers of versions, messages and classes are those of the HDF5 file format
-specification. A file is not trusted: each address and size in it has to lie
-within the file, no block is read twice, and a budget bounds what is made.
+Numbers of versions, messages and classes are those of the HDF5 file format specification. A file
+is not trusted: each address and size in it has to lie within the file, no block is read twice, and
+a budget bounds what is made.
 """
 
 import struct
@@ -19,29 +19,21 @@ from rnncli.model.formats.found import Budget
 
 _SIGNATURE = b"\x89HDF\r\n\x1a\n"
 _NO_ADDRESS = 2**64 - 1
-# Kinds of messages.
-_DATASPACE, _LINKS, _DATATYPE, _LINK, _LAYOUT = 1, 2, 3, 6, 8
-_ATTRIBUTE, _CONTINUATION, _SYMBOLS, _ATTRIBUTES = 12, 16, 17, 21
+# Kinds of messages, and those of links and attributes that newer versions have.
+_DATASPACE, _DATATYPE, _LAYOUT, _ATTRIBUTE, _CONTINUATION, _SYMBOLS = 1, 3, 8, 12, 16, 17
+_NEWER = (2, 6, 21)
 # Classes of types.
-_INTEGER, _FLOAT, _TEXT, _SEQUENCE = 0, 1, 3, 9
+_FLOAT, _TEXT, _SEQUENCE = 1, 3, 9
 # IEEE 754's floats by size: the sign's bit; first and number of all bits; those of the exponent
 # and of the mantissa; the bias.
 _IEEE = {
-    2: (15, 0, 16, 10, 5, 0, 10, 15),
-    4: (31, 0, 32, 23, 8, 0, 23, 127),
-    8: (63, 0, 64, 52, 11, 0, 52, 1023),
+    bits // 8: (bits - 1, 0, bits, mantissa, bits - 1 - mantissa, 0, mantissa, bias)
+    for bits, mantissa, bias in ((16, 10, 15), (32, 23, 127), (64, 52, 1023))
 }
 # Where a text of any length lies: its size, the address of its heap, its number there.
 _IN_HEAP = np.dtype([("size", "<u4"), ("address", "<u8"), ("number", "<u4")])
 # Messages, links and texts in a file: less than a second's work.
 _MOST_OBJECTS = 200_000
-_WAY_OUT = "copy what is needed to a new file with h5py, as it writes by default"
-
-_Messages = dict[int, list[bytes]]
-
-
-class _UnreadError(ValueError):
-    """A part of HDF5 that is not read."""
 
 
 def read(
@@ -49,11 +41,9 @@ def read(
 ) -> tuple[dict[str, NDArray[Any]], dict[str, dict[str, Any]]]:
     """Read the arrays of a file, and the attributes of each group and array, by path.
 
-    Arrays are views of `data`; those of text hold str objects. One of a type
-    that is not read has its shape alone, and the type `V1`. An attribute is a
-    str, a list of them, or NumPy's; the root's path is empty. Soft links,
-    links to other files and the groups of the root that `skip` names are left
-    out.
+    Arrays are views of `data`, or `V1` of their shape where they are no floats. Attributes are
+    those of text; the root's path is empty. Soft links and the groups of the root that `skip` names
+    are left out.
     """
     file = _File(data, Budget(place, _MOST_OBJECTS, 2**16 + 3 * len(data)))
     arrays: dict[str, NDArray[Any]] = {}
@@ -70,7 +60,9 @@ def read(
             if _LAYOUT in messages:
                 arrays[path] = file.array(messages)
                 continue
-            for name, child in sorted(file.links(messages), reverse=True):
+            tables = [struct.unpack_from("<QQ", each) for each in messages.get(_SYMBOLS, [])]
+            links = [link for table in tables for link in file.links(*table)]
+            for name, child in sorted(links, reverse=True):
                 if path or name not in skip:
                     inner = f"{path}/{name}" if path else name
                     file.budget.spend(1, len(inner))
@@ -84,10 +76,9 @@ def _damage(place: str) -> Iterator[None]:
         yield
     except InputError:
         raise
-    except _UnreadError as error:
-        raise InputError(place, f"has {error}, not read here", _WAY_OUT) from error
     except (ValueError, IndexError, OverflowError, struct.error) as error:
-        raise InputError(place, f"damaged: {one_line(error)}") from error
+        what = "damaged, or not as h5py writes it by default"
+        raise InputError(place, f"{what}: {one_line(error)}") from error
 
 
 class _File:
@@ -103,74 +94,38 @@ class _File:
         if not self.data.startswith(_SIGNATURE):
             raise ValueError("does not begin as an HDF5 file")
         start = self.data[:96].ljust(96, b"\0")
-        version = start[8]
-        if version not in (0, 2, 3):
-            raise _UnreadError(f"a superblock of version {version}")
-        if start[13:15] != b"\x08\x08" if version == 0 else start[9:11] != b"\x08\x08":
-            raise _UnreadError("addresses or lengths of other than 8 bytes")
-        base, _, end, root = struct.unpack_from("<4Q", start, 12 if version else 24)
-        if version == 0:  # the root is an entry as in a group: its name, its address
-            (root,) = struct.unpack_from("<Q", start, 64)
-        if base:
-            raise _UnreadError("a user block")
+        base, _, end = struct.unpack_from("<3Q", start, 24)
+        if start[8] or start[13:15] != b"\x08\x08" or base:
+            raise ValueError(f"a superblock of version {start[8]}, or a user block")
         if end > len(self.data):
             raise ValueError(f"cut short: expected {end:,} bytes, got {len(self.data):,}")
-        return int(root)
+        root: int = struct.unpack_from("<Q", start, 64)[0]
+        return root
 
-    def messages(self, address: int) -> _Messages:
+    def messages(self, address: int) -> dict[int, list[bytes]]:
         """Read the messages of an object."""
-        newer = self.data.startswith(b"OHDR", address)
-        if newer:
-            flags = self._block(address, 6, b"OHDR")[5]
-            address += 6 + (16 if flags & 32 else 0) + (4 if flags & 16 else 0)
-            width = 1 << (flags & 3)
-            size = int.from_bytes(self._block(address, width), "little")
-            address += width
-            form = struct.Struct("<BHB2x" if flags & 4 else "<BHB")
-        else:
-            (size,) = struct.unpack_from("<8xI", self._block(address, 16, b"\1\0"))
-            address += 16
-            form = struct.Struct("<HHB3x")
-        messages: _Messages = {}
-        waiting = [self._block(address, size)]
+        (size,) = struct.unpack_from("<8xI", self._block(address, 16, b"\1\0"))
+        messages: dict[int, list[bytes]] = {}
+        waiting = [self._block(address + 16, size)]
         while waiting:
             block, place = waiting.pop(0), 0
-            while place + form.size <= len(block):
+            while place + 8 <= len(block):
                 self.budget.spend()
-                kind, size, flags = form.unpack_from(block, place)
-                place += form.size
-                message = block[place : place + size]
-                place += size
+                kind, size, flags = struct.unpack_from("<HHB", block, place)
+                message, place = block[place + 8 : place + 8 + size], place + 8 + size
                 if place > len(block):
                     raise ValueError("a message is longer than the block that it stands in")
-                if flags & 2 and kind in (_DATASPACE, _DATATYPE, _ATTRIBUTE):
-                    raise _UnreadError("messages that objects share")
+                if kind in _NEWER or (flags & 2 and kind in (_DATASPACE, _DATATYPE, _ATTRIBUTE)):
+                    raise ValueError("messages that objects share, or of a newer version")
                 if kind == _CONTINUATION:
                     address, size = struct.unpack_from("<QQ", message)
-                    more = self._block(address, size, b"OCHK" if newer else b"")
-                    waiting.append(more[4:-4] if newer else more)  # a checksum ends it
+                    waiting.append(self._block(address, size, b""))
                 else:
                     messages.setdefault(kind, []).append(message)
         return messages
 
-    def links(self, messages: _Messages) -> Iterator[tuple[str, int]]:
-        """Return the name and the address of each object in a group."""
-        _check_dense(messages.get(_LINKS, []), 8)
-        for message in messages.get(_LINK, []):
-            flags, place = message[1], 2
-            if flags & 8:
-                if message[place]:  # a soft link, or one to another file
-                    continue
-                place += 1
-            place += (8 if flags & 4 else 0) + (1 if flags & 16 else 0)
-            width = 1 << (flags & 3)
-            end = place + width + int.from_bytes(message[place : place + width], "little")
-            yield _text(message[place + width : end]), *struct.unpack_from("<Q", message, end)
-        for message in messages.get(_SYMBOLS, []):
-            yield from self._symbols(*struct.unpack_from("<QQ", message))
-
-    def _symbols(self, tree: int, heap: int) -> Iterator[tuple[str, int]]:
-        """Return the links of an old group, whose names lie in a heap."""
+    def links(self, tree: int, heap: int) -> Iterator[tuple[str, int]]:
+        """Return the name and the address of each object in a group; the names lie in a heap."""
         size, address = struct.unpack_from("<8xQ8xQ", self._block(heap, 32, b"HEAP"))
         names = self._block(address, size)
         for node in self._leaves(tree):
@@ -196,60 +151,48 @@ class _File:
                 self.budget.spend(count)
                 yield from children
 
-    def attributes(self, messages: _Messages) -> Iterator[tuple[str, Any]]:
-        """Return the name and the value of each attribute that can be read."""
-        _check_dense(messages.get(_ATTRIBUTES, []), 2)
+    def attributes(self, messages: dict[int, list[bytes]]) -> Iterator[tuple[str, str | list[str]]]:
+        """Return the name and the value of each attribute that is text."""
         for message in messages.get(_ATTRIBUTE, []):
             version, flags, *sizes = struct.unpack_from("<BBHHH", message)
-            if version not in (1, 2, 3):
-                raise _UnreadError(f"an attribute of version {version}")
-            if flags & 3:
-                raise _UnreadError("types that attributes share")
+            if version not in (1, 2, 3) or flags & 3:
+                raise ValueError(f"an attribute of version {version}, or of a shared type")
             place = 9 if version == 3 else 8
             fields = []
             for size in sizes:
                 fields.append(message[place : place + size])
                 place += -(-size // 8) * 8 if version == 1 else size
             dtype, shape = _dtype(fields[1]), _shape(fields[2])
-            if dtype and shape is not None:
-                values = self._values(dtype, shape, memoryview(message)[place:])
-                name = _text(fields[0])
-                yield name, values.tolist() if values.dtype == object else values[()]
+            if dtype.kind == "S" or dtype == _IN_HEAP:
+                array = self._view(dtype, shape, memoryview(message)[place:])
+                self.budget.spend(array.size, array.nbytes)
+                every = array.ravel().tolist()
+                texts = [_text(e) if dtype.kind == "S" else self._heap_text(*e) for e in every]
+                yield _text(fields[0]), texts if shape else texts[0]
 
-    def array(self, messages: _Messages) -> NDArray[Any]:
+    def array(self, messages: dict[int, list[bytes]]) -> NDArray[Any]:
         """Return the values of a dataset."""
         if not {_DATATYPE, _DATASPACE} <= messages.keys():
             raise ValueError("a dataset without a type or a shape")
         layout, dtype = messages[_LAYOUT][0], _dtype(messages[_DATATYPE][0])
         shape = _shape(messages[_DATASPACE][0])
-        if dtype is None or shape is None:
-            return np.broadcast_to(np.zeros((), dtype or "V1"), (0,) if shape is None else shape)
-        if layout[0] not in (3, 4) or layout[1] != 1:
-            raise _UnreadError("a dataset in chunks, compressed or of another layout")
+        if dtype.kind != "f":
+            return np.broadcast_to(np.zeros((), "V1"), shape)
         address, size = struct.unpack_from("<QQ", layout, 2)
-        if not prod(shape):
-            return self._values(dtype, shape, memoryview(b""))
-        if address == _NO_ADDRESS:
-            raise _UnreadError("values that were never written")
+        if layout[0] not in (3, 4) or layout[1] != 1 or (0 not in shape and address == _NO_ADDRESS):
+            raise ValueError("a dataset in chunks, compressed or never written")
         content = memoryview(self.data)[address : address + size]
         self.budget.spend(1, len(content))
-        return self._values(dtype, shape, content)
+        array = self._view(dtype, shape, content)
+        return array if array.flags.aligned else array.copy()  # which products are slow at
 
-    def _values(
-        self, dtype: np.dtype[Any], shape: tuple[int, ...], content: memoryview
-    ) -> NDArray[Any]:
-        """Return values of such a type and shape: texts as str."""
+    def _view(self, dtype: np.dtype[Any], shape: tuple[int, ...], data: memoryview) -> NDArray[Any]:
+        """View values of such a type and shape."""
         needed = prod(shape) * dtype.itemsize
-        if needed > len(content):
+        if needed > len(data):
             what = f"expected {needed:,} bytes, as its shape {shape} of {dtype} takes"
-            raise ValueError(f"{what}, got {len(content):,}")
-        array: NDArray[Any] = np.ndarray(shape, dtype, content)
-        if dtype.kind != "S" and dtype != _IN_HEAP:
-            return array if array.flags.aligned else array.copy()  # which products are slow at
-        self.budget.spend(array.size, array.nbytes)
-        lying = array.ravel().tolist()
-        texts = [self._heap_text(*each) if dtype == _IN_HEAP else _text(each) for each in lying]
-        return np.array(texts, object).reshape(shape)
+            raise ValueError(f"{what}, got {len(data):,}")
+        return np.ndarray(shape, dtype, data)
 
     def _heap_text(self, size: int, address: int, number: int) -> str:
         """Read a text that lies in a heap, under a number."""
@@ -287,43 +230,29 @@ class _File:
         return self.data[address : address + size]
 
 
-def _check_dense(about: list[bytes], order: int) -> None:
-    """Check that no links or attributes lie in a heap; the message may have an order first."""
-    for message in about:
-        if struct.unpack_from("<Q", message, 2 + order * (message[1] & 1)) != (_NO_ADDRESS,):
-            raise _UnreadError("many links or attributes as only the newest format has them")
-
-
 def _text(content: bytes) -> str:
     """Return text up to a zero; bytes that are not UTF-8 as `errors.printable` shows them."""
     return content.split(b"\0", 1)[0].decode("utf-8", "surrogateescape")
 
 
-def _shape(message: bytes) -> tuple[int, ...] | None:
-    """Return the shape that a message tells; None where there are no values."""
+def _shape(message: bytes) -> tuple[int, ...]:
+    """Return the shape that a message tells."""
     version, axes, _, kind = message[:4]
     if version not in (1, 2):
-        raise _UnreadError(f"a shape of version {version}")
-    if axes > 32:
-        raise ValueError(f"expected at most 32 axes, got {axes}")
-    if version == 2 and kind == 2:
-        return None
+        raise ValueError(f"a shape of version {version}")
+    if version == 2 and kind == 2:  # there are no values
+        return (0,)
     return struct.unpack_from(f"<{axes}Q", message, 8 if version == 1 else 4)
 
 
-def _dtype(message: bytes) -> np.dtype[Any] | None:
-    """Return the type that a message tells, if it is one that is read."""
+def _dtype(message: bytes) -> np.dtype[Any]:
+    """Return the type that a message tells; V1 for one that is not read."""
     kind, size = message[0] & 15, *struct.unpack_from("<4xI", message)
     if not 0 < size < 2**31:
         raise ValueError(f"a type of {size:,} bytes")
-    order = ">" if message[1] & 1 else "<"
-    if kind == _INTEGER and size in (1, 2, 4, 8):
-        if struct.unpack_from("<HH", message, 8) != (0, 8 * size):
-            return None
-        return np.dtype(f"{order}{'i' if message[1] & 8 else 'u'}{size}")
     if kind == _FLOAT and size in _IEEE:
-        fields = message[2], *struct.unpack_from("<HHBBBBI", message, 8)
-        return np.dtype(f"{order}f{size}") if fields == _IEEE[size] else None
+        same = (message[2], *struct.unpack_from("<HHBBBBI", message, 8)) == _IEEE[size]
+        return np.dtype(f"{'>' if message[1] & 1 else '<'}f{size}" if same else "V1")
     if kind == _SEQUENCE and message[1] & 15 == 1 and size == _IN_HEAP.itemsize:
         return _IN_HEAP
-    return np.dtype(f"S{size}") if kind == _TEXT else None
+    return np.dtype(f"S{size}" if kind == _TEXT else "V1")

@@ -1,8 +1,7 @@
 """Python pickles, read by the standard library with everything taken out that could run code.
 
-A global is a name, and nothing is imported. What a name stands for is called
-only if the caller has a function for it; any other call makes an inert
-`Instance`. So objects can be looked at whose classes are not there.
+A global is a name, and nothing is imported. It is called only if the caller has a function for it;
+any other call makes an inert `Instance`.
 """
 
 import io
@@ -10,21 +9,17 @@ import pickle
 import re
 import struct
 from collections.abc import Callable, Mapping
-from typing import Any, NamedTuple, TypeAlias
+from typing import Any, NamedTuple
 
 from rnncli.model.errors import InputError, one_line
 
-# Operations of one pickle, and one for each item that a call copies; none takes over 100 bytes.
-# Those of a model with 10,000 tensors are 250,000.
+# Operations of one pickle, of which none takes over 100 bytes: 250,000 for 10,000 tensors.
 MOST_WORK = 600_000
 # Bits of a whole number that is a key: larger ones can be made to share a hash.
 _KEY_BITS = 60
 _NEW = ("copyreg._reconstructor", "copy_reg._reconstructor")  # what NEWOBJ is in protocol 1
 _DAMAGE: tuple[type[Exception], ...] = (ArithmeticError, AttributeError, EOFError, LookupError)
 _DAMAGE += (TypeError, ValueError, pickle.UnpicklingError, struct.error)
-
-# call(*args) for the globals that the caller knows.
-Calls: TypeAlias = Mapping[str, Callable[..., Any]]
 
 
 class Global(NamedTuple):
@@ -50,14 +45,13 @@ class Instance:
 def read_pickle(
     place: str,
     content: bytes,
-    calls: Calls,
+    calls: Mapping[str, Callable[..., Any]],
     persistent: Callable[[Any], Any] | None = None,
     start: int = 0,
 ) -> tuple[Any, int]:
-    """Read a pickle of protocols 1 to 5; return what it holds, and where it ends.
+    """Read a pickle of protocols 1 to 5; return its value, and where it ends.
 
-    Sets become lists, byte arrays bytes, and keys of dictionaries that are
-    neither text nor a plain number are left out.
+    Keys of dictionaries that are neither text nor a plain number are left out.
     """
     file = io.BytesIO(content)
     file.seek(start)
@@ -76,11 +70,24 @@ _PYTHON: Any = pickle._Unpickler
 # The implementation in Python, unlike the one in C, has a function for each operation: those that
 # hash, call or allocate what a file wants are replaced.
 class _Unpickler(_PYTHON):  # type: ignore[misc]
-    def __init__(self, file: io.BytesIO, calls: Calls, persistent: Any) -> None:
+    def __init__(self, file: io.BytesIO, calls: Mapping[str, Any], persistent: Any) -> None:
         super().__init__(file, encoding="utf-8", errors="replace")
-        self.dispatch, self.calls = _Operations(), calls
+        self.calls, self.left = calls, MOST_WORK
         if persistent:
             self.persistent_load = persistent
+
+    @property
+    def dispatch(self) -> "_Unpickler":
+        return self
+
+    def __getitem__(self, opcode: int) -> Callable[[Any], Any]:
+        """Return the function of an operation."""
+        self.left -= 1
+        if self.left < 0:
+            raise ValueError(f"takes over {MOST_WORK:,} operations")
+        if opcode not in _TABLE:
+            raise ValueError(f"opcode {_NAMES.get(opcode, hex(opcode))}, which is not read")
+        return _TABLE[opcode]
 
     def find_class(self, module: str, name: str) -> Global:
         return Global(f"{module}.{name}")
@@ -90,11 +97,8 @@ class _Unpickler(_PYTHON):  # type: ignore[misc]
         if not isinstance(function, Global | Instance) or type(args) is not tuple:
             raise ValueError(f"a call of {type(function).__name__} with {type(args).__name__}")
         name = function.name if isinstance(function, Global) else ""
-        if name == "collections.OrderedDict":
-            pairs = list(args[0]) if args else []
-            self.dispatch.spend(len(pairs))
+        if name == "collections.OrderedDict" and not args:
             self.append({})
-            self.set_pairs([each for pair in pairs for each in pair[:2]])
         elif name in _NEW and isinstance(args[0], Global):
             self.append(Instance(args[0].name))
         else:
@@ -119,44 +123,18 @@ class _Unpickler(_PYTHON):  # type: ignore[misc]
                 holder[key] = value
 
 
-# The operations that are as in the standard library: of protocols 1 to 5, for values in the file.
+# The operations that are as in the standard library: of protocols 1 to 4, for values in the file.
 _STANDARD = re.compile(
-    "PROTO|MARK|POP|POP_MARK|DUP|NONE|NEWTRUE|NEWFALSE|INT|BININT[12]?|LONG1?|BINFLOAT"
+    "PROTO|FRAME|MARK|POP|POP_MARK|DUP|NONE|NEWTRUE|NEWFALSE|INT|BININT[12]?|LONG1?|BINFLOAT"
     "|(SHORT_)?BIN(STRING|UNICODE|BYTES)|BIN(UNICODE|BYTES)8|EMPTY_(DICT|LIST|TUPLE)|APPENDS?"
     "|TUPLE[123]?|(LONG_)?BIN(PUT|GET)|MEMOIZE|(STACK_)?GLOBAL|BINPERSID|STOP"
 )
-_CODES = {name: code for name, code in vars(pickle).items() if type(code) is bytes}
-_NAMES = {code[0]: name for name, code in _CODES.items() if len(code) == 1}
-_STORED: dict[int, Callable[[Any], Any]] = _PYTHON.dispatch
-_TABLE = {code: _STORED[code] for code, name in _NAMES.items() if _STANDARD.fullmatch(name)} | {
-    pickle.FRAME[0]: lambda reader: reader.read(8),
+_NAMES = {c[0]: n for n, c in vars(pickle).items() if type(c) is bytes and len(c) == 1}
+_TABLE: dict[int, Callable[[Any], Any]] = {
+    **{code: _PYTHON.dispatch[code] for code, n in _NAMES.items() if _STANDARD.fullmatch(n)},
     pickle.REDUCE[0]: _Unpickler.call,
     pickle.NEWOBJ[0]: _Unpickler.call,
-    pickle.NEWOBJ_EX[0]: lambda reader: (reader.stack.pop(), reader.call()),
     pickle.BUILD[0]: _Unpickler.set_state,
     pickle.SETITEM[0]: lambda reader: reader.set_pairs([reader.stack.pop(-2), reader.stack.pop()]),
     pickle.SETITEMS[0]: lambda reader: reader.set_pairs(reader.pop_mark()),
-    pickle.BYTEARRAY8[0]: _STORED[pickle.BINBYTES8[0]],
-    pickle.EMPTY_SET[0]: _STORED[pickle.EMPTY_LIST[0]],
-    pickle.ADDITEMS[0]: _STORED[pickle.APPENDS[0]],
-    pickle.FROZENSET[0]: _STORED[pickle.TUPLE[0]],
 }
-
-
-class _Operations:
-    """The table of operations: counts those of a pickle, and refuses others."""
-
-    def __init__(self) -> None:
-        self.work = MOST_WORK
-
-    def __getitem__(self, opcode: int) -> Callable[[Any], Any]:
-        self.spend(1)
-        if opcode not in _TABLE:
-            raise ValueError(f"opcode {_NAMES.get(opcode, hex(opcode))}, which is not read")
-        return _TABLE[opcode]
-
-    def spend(self, work: int) -> None:
-        """Count work."""
-        self.work -= work
-        if self.work < 0:
-            raise ValueError(f"takes over {MOST_WORK:,} operations")

@@ -3,7 +3,7 @@
 Source: https://protobuf.dev/programming-guides/encoding.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -53,15 +53,16 @@ class Message:
             source.spend(1)
             key, place = source.varint(data, place)
             number, wire = key >> 3, key & 7
-            value: Any = {_WIDE: 8, _NARROW: 4}.get(wire, 0)
+            value: Any = {_WIDE: 8, _NARROW: 4}.get(wire)
             if wire in (_VARINT, BYTES):
                 value, place = source.varint(data, place)
-            elif not value:
+            elif value is None:
                 raise source.damage(f"field {number}: wire type {wire}")
             if wire != _VARINT:
                 if value > (left := len(data) - place):
-                    what = f"takes {value:,} bytes, there are {left:,}"
-                    raise source.damage(f"field {number}: {what}")
+                    raise source.damage(
+                        f"field {number}: takes {value:,} bytes, there are {left:,}"
+                    )
                 value, place = data[place : place + value], place + value
             self.fields.setdefault(number, []).append((wire, value))
 
@@ -89,15 +90,17 @@ class Message:
 
     def integers(self, number: int) -> NDArray[np.int64]:
         """Return signed whole numbers, each a field of its own or in a run."""
-        found: list[int] = []
+        numbers: list[int] = []
         for value in self.every(number, _VARINT, BYTES):
-            place, run = 0, b"" if isinstance(value, int) else value
-            found += [value] if isinstance(value, int) else []
-            self.source.spend(len(run))
-            while place < len(run):
+            if isinstance(value, int):
+                numbers.append(value)
+                continue
+            self.source.spend(len(value))
+            place = 0
+            while place < len(value):
                 each, place = self.source.varint(value, place)
-                found.append(each)
-        return np.array(found, np.uint64).view(np.int64)
+                numbers.append(each)
+        return np.array(numbers, np.uint64).view(np.int64)
 
     def floats(self, number: int, code: str = "<f4") -> NDArray[Any]:
         """Return numbers of 32 or 64 bits, each a field of its own or in a run."""
@@ -134,19 +137,19 @@ class Message:
 
 def message(*fields: tuple[int, int | float | str | bytes]) -> bytes:
     """Return a message of fields, each a number and a value; a `float` takes 32 bits."""
-    return b"".join(part for field in fields for part in _field(*field))
+    data = bytearray()
+    for number, value in fields:
+        if isinstance(value, int):
+            data += _varint(number << 3 | _VARINT) + _varint(value)
+        elif isinstance(value, float):
+            data += _varint(number << 3 | _NARROW) + np.array(value, "<f4").tobytes()
+        else:
+            content = value.encode() if isinstance(value, str) else value
+            data += _varint(number << 3 | BYTES) + _varint(len(content)) + content
+    return bytes(data)
 
 
-def _field(number: int, value: int | float | str | bytes) -> Iterable[bytes]:
-    if isinstance(value, int):
-        return _octets(number << 3 | _VARINT), _octets(value)
-    if isinstance(value, float):
-        return _octets(number << 3 | _NARROW), np.array(value, "<f4").tobytes()
-    data = value.encode() if isinstance(value, str) else value
-    return _octets(number << 3 | BYTES), _octets(len(data)), data
-
-
-def _octets(value: int) -> bytes:
+def _varint(value: int) -> bytes:
     """Return a whole number of 64 bits, seven a byte, the lowest first."""
     value &= (1 << 64) - 1
     octets = bytearray()

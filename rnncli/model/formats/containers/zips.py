@@ -1,47 +1,41 @@
-"""Zip archives, opened and read in no more memory than their own size calls for."""
+"""Zip archives, and the arrays of ``numpy.savez``, in memory that the size of the file allows."""
 
+import io
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
+from math import prod
 from typing import TYPE_CHECKING, Any, BinaryIO
 
+import numpy as np
+from numpy.typing import NDArray
+
+from rnncli.model.arrays import READ_NPY_HEADER
 from rnncli.model.errors import InputError, one_line, shown
+from rnncli.model.formats.containers import MOST_TIMES, most_unpacked
 
 if TYPE_CHECKING:
     from zipfile import ZipFile
 
 # What an archive begins with, unless it holds nothing.
 FIRST = b"PK\x03\x04"
-_PIECE = 2**20
-# Of an archive's list of its members, at 46 bytes or more each, of which Python keeps 700.
-_LIST_MOST = 2 * 2**20
+# Python keeps 700 bytes of each member that is listed.
+_LISTED_MOST = 40_000
+# Arrays of an archive: each has a header, Python text, of which a thousand take three seconds.
+MOST_MEMBERS = 1_000
+# The header of a matrix takes 128 bytes, and text of 10,000 can take 50 ms.
+_HEADER_MOST = 1_000
 _STORED, _DEFLATED = 0, 8
-
-
-class _Bounded:
-    """A file of which no more is read at once than a list of members may take."""
-
-    def __init__(self, file: BinaryIO) -> None:
-        self._file = file
-
-    def read(self, size: int = -1) -> bytes:
-        if size > _LIST_MOST:
-            what = f"expected a list of members of at most {_LIST_MOST:,} bytes, got {size:,}"
-            raise ValueError(what)
-        return self._file.read(size if size >= 0 else _LIST_MOST)
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._file, name)
 
 
 def open_zip(path: str, file: BinaryIO) -> "ZipFile":
     """Open an archive."""
-    from zipfile import ZipFile, is_zipfile  # 5 ms that other files do not need
+    from zipfile import ZipFile  # 5 ms that other files do not need
 
-    bounded: Any = _Bounded(file)
     with damage(path):
-        if not is_zipfile(bounded):
-            raise ValueError("its end, a list of its members, is missing: was all of it copied?")
-        return ZipFile(bounded)
+        if file.read().count(b"PK\x01\x02") > _LISTED_MOST:
+            raise ValueError(f"expected a list of at most {_LISTED_MOST:,} members")
+        return ZipFile(file)
 
 
 def read_member(path: str, archive: "ZipFile", name: str, most: int, hint: str = "") -> bytes:
@@ -53,8 +47,7 @@ def read_member(path: str, archive: "ZipFile", name: str, most: int, hint: str =
         if info.compress_type not in (_STORED, _DEFLATED):  # they are unpacked all at once
             raise ValueError(f"compressed in another way ({info.compress_type}) than deflate")
         with archive.open(info) as file:
-            # All at once, it would unpack whatever there is, and cut that to the size told of.
-            return b"".join(iter(lambda: file.read(_PIECE), b""))
+            return file.read(info.file_size)  # without a size it unpacks whatever there is
 
 
 @contextmanager
@@ -62,7 +55,48 @@ def damage(place: str) -> Iterator[None]:
     """Add the place to whatever a damaged archive raises."""
     try:
         yield
-    # zipfile, zlib, struct, ast and NumPy have errors of their own, ast even MemoryError for
-    # a header of many signs; what takes much memory is allocated outside.
+    # zipfile, zlib, struct, ast and NumPy have errors of their own, ast even MemoryError.
     except Exception as error:
         raise InputError(place, f"damaged: {one_line(error)}") from error
+
+
+def read_archive(data: bytes, path: str) -> dict[str, NDArray[Any]]:
+    """Read all arrays of an archive by their names."""
+    with open_zip(path, io.BytesIO(data)) as archive:
+        infos, most = archive.infolist(), most_unpacked(len(data))
+        if len(infos) > MOST_MEMBERS:
+            what = f"expected at most {MOST_MEMBERS:,} arrays, got {len(infos):,}"
+            raise InputError(path, what, "write them as .safetensors")
+        if (total := sum(info.file_size for info in infos)) > most:
+            what = f"unpacks to {total:,} bytes, over {MOST_TIMES} times its own {len(data):,}"
+            raise InputError(path, what, "numpy.savez does not compress")
+        arrays: dict[str, NDArray[Any]] = {}
+        for info in infos:
+            name = info.filename.removesuffix(".npy")
+            content = read_member(path, archive, info.filename, most)
+            with damage(f"{path}: {shown(name)}"):
+                if name in arrays:
+                    raise ValueError("is in the archive twice")
+                arrays[name] = _view_array(content)
+    return arrays
+
+
+def _view_array(content: bytes) -> NDArray[Any]:
+    """View the content of an ``.npy`` file as its array."""
+    head = io.BytesIO(content[:_HEADER_MOST])
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # damaged text warns of what it would be as Python
+        read_header = READ_NPY_HEADER[np.lib.format.read_magic(head)]
+        shape, fortran_order, dtype = read_header(head)
+    start, needed = head.tell(), prod(shape) * dtype.itemsize
+    if dtype.hasobject or min(shape, default=0) < 0 or needed != len(content) - start:
+        what = f"expected {needed} bytes of shape {shape} of {dtype}"
+        raise ValueError(f"{what}, got {len(content) - start}")
+    if dtype.kind == "U" and not shape:
+        # Not every number is a character, as NumPy takes some for.
+        order = "be" if dtype.byteorder == ">" else "le"
+        return np.array(content[start:].decode(f"utf-32-{order}", "surrogatepass").rstrip("\0"))
+    if not dtype.itemsize or dtype.kind == "U":
+        return np.empty(shape, "V0")
+    array = np.frombuffer(content, dtype, offset=start)
+    return array.reshape(shape, order="F" if fortran_order else "C")
