@@ -365,7 +365,7 @@ def test_a_library_that_is_absent_says_how_to_install_it(monkeypatch: pytest.Mon
     text = invoke("verify", "--seq", "1,2", "--hidden", "4").stdout
     assert "\nkeras, torch, onnxruntime: not installed: pip install 'rnncli[peers]'\n" in text
     result = invoke("verify", "--seq", "1,2", "--hidden", "4", "--peer", "torch", code=2)
-    assert "torch is not installed: pip install 'rnncli[peers]'" in result.stderr
+    assert "torch: not installed: pip install 'rnncli[peers]'" in result.stderr
 
 
 def absent(name: str) -> None:

@@ -1,15 +1,12 @@
 """A case: a network and the whole of its input."""
 
 from collections.abc import Sequence
-from math import inf, isinf
 from typing import NamedTuple
 
 import numpy as np
 
-from rnncli.engine.precision import PRECISIONS
 from rnncli.engine.run import States, run
 from rnncli.model.arrays import Floats, Integers, Truths
-from rnncli.model.cells import Cell
 from rnncli.model.network import Network
 
 
@@ -29,16 +26,6 @@ class Case(NamedTuple):
     def layer_name(self, number: int) -> str:
         """Name a layer, counted from 0, as its file does."""
         return self.names[number] if self.names else f"layer {number + 1}"
-
-    def network_as_run(self) -> Network:
-        """Return the network with weights and clips in the precision, as a run has them."""
-        precision = PRECISIONS[self.precision]
-
-        def clip(cell: Cell) -> Cell:
-            given = cell.settings.get("clip", inf)
-            return cell if isinf(given) else cell.replaced(clip=float(precision.dtype.type(given)))
-
-        return self.network.converted(precision.convert).with_cells(clip)
 
     def running(self) -> Truths:
         """Find which steps each sequence has, (N, T)."""

@@ -1,11 +1,11 @@
 """The mistakes that people make in a port, from simple to involved.
 
-A mistake in a cell is one more entry in `CELLS`: it is looked for in all cells, and in each
-layer and direction alone. One that the whole network makes is an entry in `NETWORK`, one of a
-recurrent layer in `LAYERS`, any other a function in `OTHERS`, which yields `Tried`.
+A mistake in a cell is one more entry in `CELLS`: it is looked for in all cells, and in each layer
+and direction alone. One that all cells share is an entry in `NETWORK`, any other a function in
+`OTHERS`, which yields `Tried`.
 """
 
-from collections.abc import Callable, Container, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from functools import partial
 from itertools import permutations
 from typing import Any, TypeAlias
@@ -18,11 +18,11 @@ from rnncli.model.activations import ACTIVATIONS, Activation, activation
 from rnncli.model.arrays import Floats
 from rnncli.model.cells import GRU, LSTM, Cell, Weights
 from rnncli.model.cells.gates import ordered, summed
-from rnncli.model.layers import Dense, Layer, Normalization, Recurrent, Stateless
+from rnncli.model.layers import Dense, Layer, Recurrent
 from rnncli.model.network import Network
 from rnncli.verification.case import Case
 from rnncli.verification.reference import MANTISSA_BITS
-from rnncli.verification.steps import cell_outputs, concatenates
+from rnncli.verification.steps import concatenates
 
 # Words, a case, and a result (N, T, O) that equals its run if the mistake explains it.
 Tried: TypeAlias = tuple[str, Case, Floats]
@@ -30,11 +30,11 @@ Tried: TypeAlias = tuple[str, Case, Floats]
 # changes nothing. `biases` are the input bias and the recurrent one, where a file has two.
 Change: TypeAlias = Callable[[Any, Sequence[Floats]], Cell]
 
-ARRAYS, BIASES, PRODUCTS = Weights._fields[:3], ("b_h", "b_n"), ("W_xh", "W_hh", "W_hr")
+ARRAYS, PRODUCTS = Weights._fields[:3], ("W_xh", "W_hh", "W_hr")
 # Functions that heads end in.
 OF_HEADS = ("linear", "softmax", "log_softmax", "sigmoid", "tanh", "relu")
 # So many features are tried in every order; by these factors an input is scaled.
-MOST_FEATURES, FACTORS = 5, (2, 10, 100, 255, 1000)
+MOST_FEATURES, FACTORS = 4, (2, 10, 100, 255, 1000)
 
 
 def mistakes(case: Case, theirs: Floats) -> Iterator[Tried]:
@@ -43,23 +43,21 @@ def mistakes(case: Case, theirs: Floats) -> Iterator[Tried]:
     for precision, how in PRECISIONS.items():
         if precision != case.precision and how.dtype == dtype:
             yield f"`precision` {precision}", case._replace(precision=precision), theirs
-    yield from _in_cells(case, theirs, CELLS | NETWORK)
-    for make in OTHERS:
-        yield from make(case, theirs)
-    names = [
+    places = [
         (case.layer_name(number), f"the {direction} direction")
         for number, layer in enumerate(case.network.layers)
         for direction in layer.directions
     ]
-    layers, directions = ([*dict.fromkeys(each[axis] for each in names)] for axis in (0, 1))
-    places = {
-        name: {name} for name in layers * (len(layers) > 1) + directions * (len(directions) > 1)
-    }
+    yield from _in_cells(case, theirs, CELLS | NETWORK, range(len(places)))
+    for make in OTHERS:
+        yield from make(case, theirs)
+    layers, directions = ([*dict.fromkeys(each[axis] for each in places)] for axis in (0, 1))
+    wanted = {name: {name} for names in (layers, directions) if len(names) > 1 for name in names}
     if len(layers) > 1 and len(directions) > 1:
-        places |= {f"{direction} of {layer}": {layer, direction} for layer, direction in names}
-    for where, place in places.items():
-        numbers = [n for n, name in enumerate(names) if place <= {*name}]
-        yield from _in_cells(case, theirs, CELLS, f" in {where}", numbers)
+        wanted |= {f"{direction} of {layer}": {layer, direction} for layer, direction in places}
+    for where, names in wanted.items():
+        numbers = [n for n, place in enumerate(places) if names <= {*place}]
+        yield from _in_cells(case, theirs, CELLS, numbers, f" in {where}")
 
 
 # In cells
@@ -69,19 +67,18 @@ def _in_cells(
     case: Case,
     theirs: Floats,
     changes: dict[str, Change],
+    numbers: Collection[int],
     where: str = "",
-    numbers: Container[int] | None = None,
 ) -> Iterator[Tried]:
-    """Change all cells, or those of some numbers, where that changes anything.
+    """Change the cells of some numbers, where that changes anything.
 
     Cells are counted from 0, the bottom layer first, forward before backward.
     """
     cells = [cell for layer in case.network.layers for cell in layer.cells]
-    pairs = list(enumerate(zip(cells, case.biases or [()] * len(cells), strict=True)))
+    biases = case.biases or [()] * len(cells)
     for name, change in changes.items():
         changed = [
-            change(cell, biases) if numbers is None or number in numbers else cell
-            for number, (cell, biases) in pairs
+            change(cell, biases[n]) if n in numbers else cell for n, cell in enumerate(cells)
         ]
         if any(new is not old for new, old in zip(changed, cells, strict=True)):
             network = case.network.with_cells(partial(next, iter(changed)))
@@ -157,20 +154,13 @@ def _activation(name: str, other: Activation, cell: Cell, _: Sequence[Floats]) -
     before = cell.settings.get(name, other)
     if before == other:
         return cell
-    settings: dict[str, Any] = {name: other}
-    if name == "activation" and cell.settings.get("output_activation") == before:
-        settings["output_activation"] = other
-    return cell.replaced(**settings)
+    same = [each for each in (name, "output_activation") if cell.settings.get(each) == before]
+    return cell.replaced(**dict.fromkeys(same, other))
 
 
-def _int8(axis: int | None, W: Floats) -> Floats:
-    scale = np.abs(W.astype(np.float64)).max(axis=axis, keepdims=True) / 127
-    scale = np.where(scale == 0, 1, scale)
+def _int8(W: Floats) -> Floats:
+    scale = (np.abs(W.astype(np.float64)).max() or 1) / 127
     return np.asarray(np.rint(W / scale) * scale).astype(W.dtype)
-
-
-def _float16(W: Floats) -> Floats:
-    return W.astype(np.float16).astype(W.dtype)
 
 
 def _bfloat16(W: Floats) -> Floats:
@@ -178,9 +168,10 @@ def _bfloat16(W: Floats) -> Floats:
 
 
 CELLS: dict[str, Change] = {
-    "no bias": _arrays(BIASES, np.zeros_like),
-    "biases added twice": _arrays(BIASES, lambda b: 2 * b),
-    "no recurrence: W_hh is left out": _arrays(("W_hh",), np.zeros_like),
+    "no bias": _arrays(("b_h", "b_n"), np.zeros_like),
+    "biases added twice": _arrays(("b_h", "b_n"), lambda b: 2 * b),
+    "input bias only": partial(_one_bias, 0),
+    "recurrent bias only": partial(_one_bias, 1),
     "W_xh transposed": _arrays(("W_xh",), _transposed),
     "W_hh transposed": _arrays(("W_hh",), _transposed),
     "W_xh and W_hh transposed": _arrays(("W_xh", "W_hh"), _transposed),
@@ -194,16 +185,12 @@ CELLS: dict[str, Change] = {
     },
     "1 added to the forget bias": _arrays(("b_h",), _by_gate(np.add, 0, 1, 0, 0), LSTM),
     "1 left out of the forget bias": _arrays(("b_h",), _by_gate(np.add, 0, -1, 0, 0), LSTM),
-    "no peepholes": _arrays(("w_ch",), np.zeros_like),
     "`reset` before": partial(_reset, "before"),
     "`reset` after": partial(_reset, "after"),
     "no recurrent bias of the candidate": _arrays(("b_n",), np.zeros_like),
-    "recurrent bias of the candidate added twice": _arrays(("b_n",), lambda b: 2 * b),
     "recurrent bias of the candidate outside r": _outside,
     # The gate of the negative sum is 1 - z.
     "z and 1 - z exchanged": _arrays(ARRAYS, _by_gate(np.multiply, -1, 1, 1), GRU),
-    "input bias only": partial(_one_bias, 0),
-    "recurrent bias only": partial(_one_bias, 1),
 }
 # Activations have the parameters that a framework gives them by default: ONNX, then Keras.
 _OTHERS = [activation(name) for name, kind in ACTIVATIONS.items() if None not in kind.defaults]
@@ -214,20 +201,15 @@ NETWORK: dict[str, Change] = {
         for name in ("activation", "recurrent_activation")
         for f in _OTHERS
     },
-    "weights rounded to float16": _arrays(Weights._fields, _float16),
-    "weights but for biases rounded to float16": _arrays(PRODUCTS, _float16),
+    "weights rounded to float16": _arrays(
+        Weights._fields, lambda W: W.astype(np.float16).astype(W.dtype)
+    ),
     "weights rounded to bfloat16": _arrays(Weights._fields, _bfloat16),
-    "weights but for biases rounded to bfloat16": _arrays(PRODUCTS, _bfloat16),
-    "weights rounded to int8": _arrays(PRODUCTS, partial(_int8, None)),
-    "weights rounded to int8, a scale for each unit": _arrays(PRODUCTS, partial(_int8, 0)),
+    "weights rounded to int8": _arrays(PRODUCTS, _int8),
 }
 
 
 # In layers and directions
-
-
-def _exchanged(layer: Recurrent) -> Recurrent | None:
-    return Recurrent(*layer.cells[::-1], **layer.settings) if len(layer.cells) > 1 else None
 
 
 class _Forward(Recurrent):
@@ -238,66 +220,40 @@ class _Forward(Recurrent):
         self.directions = ("forward",) * len(cells)
 
 
-def _not_reversed(layer: Recurrent) -> Recurrent | None:
-    return _Forward(*layer.cells, **layer.settings) if "backward" in layer.directions else None
-
-
-LAYERS: dict[str, Callable[[Recurrent], Recurrent | None]] = {
-    "weights of the two directions exchanged": _exchanged,
-    "the backward direction not reversed": _not_reversed,
-}
-
-
-def _layers_changed(case: Case, theirs: Floats) -> Iterator[Tried]:
-    """Change all recurrent layers that can be, then each alone."""
-    layers = case.network.layers
-    for name, change in LAYERS.items():
-        new = {n: change(each) for n, each in enumerate(layers) if isinstance(each, Recurrent)}
-        changed = {n: layer for n, layer in new.items() if layer is not None}
-        alone = {f" in {case.layer_name(n)}": {n: layer} for n, layer in changed.items()}
-        for where, some in ({"": changed} | (alone if len(changed) > 1 else {})).items():
-            if some:
-                yield (
-                    name + where,
-                    _with_layers(case, *map(some.get, range(len(layers)), layers)),
-                    theirs,
-                )
+def _not_reversed(case: Case, theirs: Floats) -> Iterator[Tried]:
+    """Run the backward cells of all layers forward, and put the backward half of states first."""
+    layers = [
+        _Forward(*layer.cells, **layer.settings) if isinstance(layer, Recurrent) else layer
+        for layer in case.network.layers
+    ]
+    if any("backward" in layer.directions for layer in case.network.layers):
+        yield "the backward direction not reversed", _with_layers(case, *layers), theirs
+    if concatenates(case.network.layers[-1]):
+        turned = np.concatenate(np.split(theirs, 2, axis=2)[::-1], axis=2)
+        yield "forward and backward halves exchanged", case, turned
 
 
 def _stateless_changed(case: Case, theirs: Floats) -> Iterator[Tried]:
-    """Make a mistake in one layer without state, leave it out, or apply it twice."""
+    """Make a mistake in one layer without state, or leave it out."""
     layers = case.network.layers
     for n, layer in enumerate(layers):
-        for words, new in _stateless(layer) if isinstance(layer, Stateless) else ():
+        changed: dict[str, tuple[Layer, ...]] = {}
+        if not (layer.cells or layer.masks) and layer.input_size == layer.output_size:
+            changed["{} left out"] = ()
+        if isinstance(layer, Dense):
+            W, b, f = layer.W, layer.b, layer.activation
+            changed["no bias in {}"] = (Dense(W, np.zeros_like(b), f),) if b.any() else (layer,)
+            changed["W transposed in {}"] = (Dense(_transposed(W), b, f),)
+            for other in (other for other in OF_HEADS if other != str(f)):
+                changed[f"activation {other} in {{}}"] = (Dense(W, b, other),)
+        for words, new in changed.items():
             every = (*layers[:n], *new, *layers[n + 1 :])
-            if every:
+            if every and every != layers:
                 yield words.format(case.layer_name(n)), _with_layers(case, *every), theirs
-
-
-def _stateless(layer: Stateless) -> Iterator[tuple[str, tuple[Layer, ...]]]:
-    if layer.input_size == layer.output_size and not layer.masks:
-        yield "{} left out", ()
-    if isinstance(layer, Normalization):
-        yield "{} applied twice", (layer, layer)
-    if isinstance(layer, Dense):
-        W, b, f = layer.W, layer.b, layer.activation
-        if b.any():
-            yield "no bias in {}", (Dense(W, np.zeros_like(b), f),)
-        for other in (other for other in OF_HEADS if other != str(f)):
-            yield f"activation {other} in {{}}", (Dense(W, b, other),)
-        if 1 not in W.shape:
-            yield "W transposed in {}", (Dense(_transposed(W), b, f),)
 
 
 def _with_layers(case: Case, *layers: Layer) -> Case:
     return case._replace(network=Network(*layers, last=case.network.last))
-
-
-def _halves_exchanged(case: Case, theirs: Floats) -> Iterator[Tried]:
-    """Put the backward half of concatenated states first."""
-    if concatenates(case.network.layers[-1]):
-        turned = np.concatenate(cell_outputs(case.network.layers[-1], theirs)[::-1], axis=-1)
-        yield "forward and backward halves exchanged", case, turned
 
 
 # In the order of rows and features, and in their scale
@@ -321,7 +277,7 @@ def _time_reversed(case: Case, theirs: Floats) -> Iterator[Tried]:
     name = of_steps if backward else "the rows of the output reversed in time"
     yield name, case, _reversed(case, theirs)
     if concatenates(layers[-1]):
-        forward, other = cell_outputs(layers[-1], theirs)
+        forward, other = np.split(theirs, 2, axis=2)
         yield of_steps, case, np.concatenate([forward, _reversed(case, other)], axis=2)
 
 
@@ -347,13 +303,12 @@ def _rows_shifted(case: Case, theirs: Floats) -> Iterator[Tried]:
 
 
 def _features_permuted(case: Case, theirs: Floats) -> Iterator[Tried]:
-    """Put the columns of the input in every other order; of many, in reverse."""
+    """Put the columns of the input in every other order."""
     own = tuple(range(case.x.shape[2]))
-    for order in permutations(own) if len(own) <= MOST_FEATURES else (own[::-1],):
+    for order in permutations(own) if len(own) <= MOST_FEATURES else ():
         if order != own:
             x = np.ascontiguousarray(case.x[..., order])
-            name = " ".join(map(str, order)) if len(own) <= MOST_FEATURES else "in reverse"
-            yield f"features permuted: {name}", case._replace(x=x), theirs
+            yield f"features permuted: {' '.join(map(str, order))}", case._replace(x=x), theirs
 
 
 def _input_scaled(case: Case, theirs: Floats) -> Iterator[Tried]:
@@ -417,11 +372,10 @@ def _other_rows(case: Case, theirs: Floats) -> Iterator[Tried]:
 
 OTHERS: tuple[Callable[[Case, Floats], Iterator[Tried]], ...] = (
     _time_reversed,
-    _layers_changed,
+    _not_reversed,
     _start_left_out,
     _carried_on,
     _rows_shifted,
-    _halves_exchanged,
     _stateless_changed,
     _other_rows,
     _features_permuted,
