@@ -1,7 +1,7 @@
 """A case: a network and the whole of its input."""
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -18,8 +18,7 @@ class Case(NamedTuple):
     h0: Floats  # (N, S), as `Network.state_slices` places it
     lengths: Integers  # (N,), 0 to T
     precision: str = "float32"
-    # Of each cell, layer by layer: the input bias and the recurrent one, where a file has two.
-    biases: Sequence[tuple[Floats, ...]] = ()
+    biases: Sequence[tuple[Floats, ...]] = ()  # of each cell: both, where a file has two
     names: Sequence[str] = ()  # of the layers in their file
     keys: Sequence[str] = ()  # of the sequences, where there are several
 
@@ -45,13 +44,6 @@ class Case(NamedTuple):
 
     def run(self, unroll: str = "auto", *, all_states: bool = False) -> States:
         """Run it, and return the outputs of all layers too."""
-        return run(
-            self.network,
-            self.x,
-            self.h0,
-            lengths=self.lengths,
-            precision=self.precision,
-            unroll=unroll,
-            all_layers=True,
-            all_states=all_states,
-        )
+        options: dict[str, Any] = {"lengths": self.lengths, "precision": self.precision}
+        options |= {"unroll": unroll, "all_layers": True, "all_states": all_states}
+        return run(self.network, self.x, self.h0, **options)

@@ -1,13 +1,13 @@
 """The one judgement: whether a result is that of a case, and where it is not.
 
-A value is wrong if it is further from what is right than a bound. One of three rules gives both:
-every step from the state that the result itself holds (`rnncli.verification.steps`); whole runs,
-where such states are not known, as far as nudged runs are apart (`rnncli.verification.whole`); or
-a tolerance that the user gives for whole runs.
+A value is wrong if it is further from what is right than a bound, both by one of three rules: each
+step from the state that the result itself holds (`steps`); whole runs, where such states are not
+known, as far as nudged runs are apart (`whole`); or a tolerance for whole runs.
 """
 
 from collections.abc import Sequence
 from functools import cached_property
+from operator import itemgetter
 from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
@@ -16,7 +16,7 @@ from rnncli.model.arrays import Floats, Truths
 from rnncli.model.network import Network
 from rnncli.verification.case import Case
 from rnncli.verification.steps import can_judge_steps, right_steps, times_bound
-from rnncli.verification.whole import Bounds, whole_run_bounds
+from rnncli.verification.whole import whole_run_bounds
 
 # What a document has of a comparison: see `rnncli.verify`.
 Result: TypeAlias = dict[str, Any]
@@ -39,19 +39,14 @@ class Tolerance(NamedTuple):
 
 
 class Comparison:
-    """A case, our own run of it, and how other runs are judged by it.
-
-    `wrong` is the first wrong value of our own run, once known: nothing is equal to that. `row` is
-    the comparison of the row that a model gives of a sequence alone.
-    """
+    """A case, our own run of it, and how other runs are judged by it."""
 
     def __init__(
         self, case: Case, layers: Sequence[Floats], tolerance: Tolerance | None = None
     ) -> None:
         self.case, self.layers, self.tolerance = case, layers, tolerance
         self.ours = layers[-1]
-        self.wrong: Result | None = None
-        self.row: Comparison | None = None
+        self.row: Comparison | None = None  # of the row that a model gives of a sequence alone
 
     @classmethod
     def of_run(cls, case: Case, unroll: str, tolerance: Tolerance | None = None) -> "Comparison":
@@ -64,51 +59,39 @@ class Comparison:
         return comparison
 
     @cached_property
-    def bounds(self) -> Bounds:
+    def bounds(self) -> tuple[Floats, Truths]:
         """How far whole runs may be apart, measured once and only where it is needed."""
         return whole_run_bounds(self.case, self.ours)
 
-    def judge(
-        self, name: str, theirs: Floats, layers: Sequence[Floats] = (), *, own: bool = False
-    ) -> Result:
-        """Judge a result of the shape of ours: its top layer, and all layers where they are known.
-
-        `own` says that the layers are those of our own run, and `theirs` is what is right.
-        """
+    def judge(self, name: str, theirs: Floats, layers: Sequence[Floats] = ()) -> Result:
+        """Judge a result like ours: its top layer, and all layers where they are known."""
         case, ours, rows = self.case, self.ours, self.case.rows()
-        stateless = not any(layer.cells for layer in case.network.layers[:-1])
-        known = layers or [*(self.layers[:-1] if stateless else ()), theirs]
+        if not rows.any():
+            return not_compared(name, "nothing to compare: there are no steps")
+        below = self.layers[:-1] if not any(e.cells for e in case.network.layers[:-1]) else ()
+        known = layers or [*below, theirs]
         steps = self.tolerance is None and can_judge_steps(case.network, len(known))
         distance, judged = distances(ours, theirs), np.broadcast_to(rows[..., None], ours.shape)
         if steps:
             right = right_steps(case, known, guessed=not layers)
             tables = [(given, *each) for given, each in zip(known, right, strict=True)]
+            tables = tables if layers else tables[-1:]
         elif self.tolerance:
             tables = [(theirs, ours, self.tolerance.bound(theirs))]
         else:
-            judged = judged & (self.bounds.judged | (not distance[judged].any()))
-            tables = [(theirs, ours, self.bounds.distance)]
-        below = len(case.network.layers) - len(tables)
+            bound, can_be_judged = self.bounds
+            judged = judged & (can_be_judged | (not distance[judged].any()))
+            tables = [(theirs, ours, bound)]
         faults = [
-            (below + n, given, right, times_bound(given, right, bound, rows))
-            for n, (given, right, bound) in enumerate(tables, start=1)
+            (given, right, times_bound(given, right, bound, rows)) for given, right, bound in tables
         ]
-        shown = faults if layers else faults[-1:]
-        firsts = [
-            _value(case, each, place, own and steps)
-            for each in faults
-            for place in np.flatnonzero(each[-1] > 1)[:1]
-        ]
-        worst = [
-            _value(case, each, place, own and steps)
-            for each in shown
-            for place in _largest(each[-1])
-        ]
-        first = min(
-            firsts, key=lambda v: (v["sequence"], v["step"], v["layer"]), default=self.wrong
-        )
+        wrong = list[Result]()
+        for number, fault in enumerate(faults, start=1 + len(case.network.layers) - len(faults)):
+            places = np.flatnonzero(fault[2] > 1)
+            largest = places[np.argsort(-fault[2].flat[places], kind="stable")][:WORST]
+            wrong += [_value(case, number, fault, place) for place in [*largest, *places[:1]]]
         share = float(judged.sum() / (rows.sum() * ours.shape[2]))
-        if share < ENOUGH and not firsts:
+        if share < ENOUGH and not wrong:
             return not_compared(
                 name,
                 "too little to compare: rounding alone drives right runs apart; "
@@ -117,21 +100,20 @@ class Comparison:
         off = np.where(rows[..., None], distance, 0)
         with np.errstate(invalid="ignore", divide="ignore"):
             relative = np.where(off > 0, off / np.abs(theirs), off)
-        result = {
+        worst = {(v["layer"], v["sequence"], v["step"], v["unit"]): v for v in wrong}.values()
+        return {
             "name": name,
-            "verdict": "different" if first else "equal",
-            "step_error": max(float(times.max()) for *_, times in faults) if steps else None,
+            "verdict": "different" if wrong else "equal",
+            "step_error": max(float(fault[2].max()) for fault in faults) if steps else None,
             "difference": float(np.where(np.isnan(off), np.inf, off).max()),
             "rtol": float(np.where(np.isnan(relative), np.inf, relative).max()),
-            "first": first,
+            "first": min(wrong, key=itemgetter("sequence", "step", "layer", "unit"), default=None),
             "judged": share,
-            "worst": sorted(worst, key=lambda each: -each["times"])[:WORST],
-            "values": sum(int(rows.sum()) * times.shape[2] for *_, times in shown),
-            "wrong": sum(int((times > 1).sum()) for *_, times in shown),
-            "where": in_words(case, shown[-1][-1] > 1),
+            "worst": sorted(worst, key=itemgetter("times"), reverse=True)[:WORST],
+            "values": sum(int(rows.sum()) * times.shape[2] for *_, times in faults),
+            "wrong": sum(int((times > 1).sum()) for *_, times in faults),
+            "where": in_words(case, faults[-1][2] > 1),
         }
-        of_ours = bool(first) and (own and steps if firsts else True)
-        return result | ({"own": True} if of_ours else {})
 
 
 def not_compared(name: str, note: str) -> Result:
@@ -145,21 +127,11 @@ def distances(ours: Floats, theirs: Floats) -> Floats:
         return np.abs(ours.astype(np.float64) - theirs)
 
 
-def _largest(times: Floats) -> Any:
-    places = np.flatnonzero(times > 1)
-    return places[np.argsort(-times.flat[places], kind="stable")][:WORST]
-
-
-def _value(case: Case, fault: tuple[int, Floats, Floats, Floats], place: int, own: bool) -> Result:
-    """Describe a wrong value of a layer, with the digits of its float type.
-
-    Sequence and step count from 1, units from 0; a row of a sequence is at its last step. Where
-    steps are judged, what is right is taken from the h_{t-1} of the result itself.
-    """
-    layer, given, right, times = fault
+def _value(case: Case, layer: int, fault: tuple[Floats, Floats, Floats], place: Any) -> Result:
+    """Describe a wrong value of a layer, with the digits of its float type."""
+    given, right, times = fault
     n, t, unit = np.unravel_index(place, times.shape)
-    pair = [float(str(given.dtype.type(array[n, t, unit]))) for array in (given, right)]
-    expected, actual = pair[::-1] if own else pair
+    expected, actual = (float(str(given.dtype.type(each[n, t, unit]))) for each in (given, right))
     return {
         "sequence": int(n) + 1,
         "step": int(case.lengths[n]) if case.network.last else int(t) + 1,

@@ -1,9 +1,4 @@
-"""The diagnosis of a result that differs.
-
-A mistake (`rnncli.verification.mistakes`) is a case and a result as they would be if it were the
-cause. If these are judged equal, it explains the result. Parameters stand between backticks, as in
-"`precision` tf32"; the command line shows them as its options.
-"""
+"""The diagnosis of a result that differs: each of the `mistakes` is made, and judged."""
 
 from math import isclose, nan
 
@@ -77,11 +72,7 @@ def _may_be_equal(comparison: Comparison, case: Case, theirs: Floats) -> bool:
 def _distance_left(
     comparison: Comparison, case: Case, theirs: Floats, original: Floats
 ) -> float | None:
-    """Compute how far a case is from what it explains; None where it does not.
-
-    Whole runs are explained if most of the difference is gone too: what rounds operands has
-    wide bounds. Distances are shares of the bound of each value: units may be of unlike size.
-    """
+    """Compute how far a case is from what it explains; None where it does not."""
     ours = case.outputs()[-1]
     whole = comparison.tolerance is None and not can_judge_steps(case.network)
     if not ours.any() or (whole and near_share(case, ours, theirs) < ENOUGH):
@@ -90,7 +81,7 @@ def _distance_left(
     result = tried.judge("", theirs)
     if result["verdict"] != "equal":
         return None
-    if whole:
+    if whole:  # most of the difference has to go: what rounds operands has wide bounds
         bound, judged = tried.bounds
         left, before = (
             float((distance / bound)[judged].max())

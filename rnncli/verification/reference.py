@@ -1,7 +1,6 @@
-"""The forward pass written out in float64, to check the fast ones against.
+"""The forward pass written out in float64, which shares no arithmetic with the engine.
 
-It shares no arithmetic with `rnncli.engine` and `rnncli.model`: sums are taken term by term,
-without BLAS, operands are rounded by arithmetic, not by bits, and every sequence runs by itself.
+Sums are taken term by term, without BLAS; operands are rounded by arithmetic, not by bits.
 """
 
 from collections.abc import Callable
@@ -103,14 +102,7 @@ def rnn_step(cell: RNN, x: Floats, state: State, precision: str) -> State:
 
 
 def lstm_step(cell: LSTM, x: Floats, state: State, precision: str) -> State:
-    """Compute h_t and c_t, with the peepholes p and the projection W_hr where there are any.
-
-    ::
-
-        i, f, g, o = x_t @ W_xh + h_{t-1} @ W_hh + b_h
-        c_t = sigmoid(f + p_f c_{t-1}) c_{t-1} + sigmoid(i + p_i c_{t-1}) tanh(g)
-        h_t = (sigmoid(o + p_o c_t) tanh(c_t)) @ W_hr
-    """
+    """Compute h_t and c_t, with the peepholes p and the projection W_hr where there are any."""
     h, c = state
     W_xh, W_hh, b_h, _, w_ch, W_hr = cell.weights
     sums = product(h, W_hh, product(x, W_xh, b_h, precision), precision)
@@ -124,15 +116,7 @@ def lstm_step(cell: LSTM, x: Floats, state: State, precision: str) -> State:
 
 
 def gru_step(cell: GRU, x: Floats, state: State, precision: str) -> State:
-    """Compute h_t.
-
-    ::
-
-        z, r = sigmoid(x_t @ W_xh + h_{t-1} @ W_hh + b_h)
-        n = tanh(x_t @ W_xh[n] + b_h[n] + r (h_{t-1} @ W_hh[n] + b_n))    reset after
-        n = tanh(x_t @ W_xh[n] + b_h[n] + (r h_{t-1}) @ W_hh[n])          reset before
-        h_t = z h_{t-1} + (1 - z) n
-    """
+    """Compute h_t; r multiplies the product of h, or h before the product."""
     (h,) = state
     W_xh, W_hh, b_h, b_n, _, _ = cell.weights
     gate, clip = cell.recurrent_activation, cell.clip
@@ -170,10 +154,7 @@ def unroll(
 def run(
     network: Network, x: Floats, h0: Floats, precision: str = "float64"
 ) -> tuple[list[Floats], Floats | None]:
-    """Compute the outputs (T, O) of all layers for one sequence (T, I), the bottom one first.
-
-    Returned too is what they make of the final states, or of the last step, (1, O).
-    """
+    """Compute the outputs (T, O) of all layers for one sequence (T, I), and of its last state."""
     from rnncli.verification.near import exactly, layer_rows  # which has its arithmetic from here
 
     masked, outputs = np.zeros(len(x), bool), [x]

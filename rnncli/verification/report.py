@@ -20,12 +20,9 @@ def write_table(out: TextIO, document: dict[str, Any]) -> None:
     results, verdict = document["results"], document["verdict"]
     expected = results[0]["name"] != LOOP  # what another program computed stands first
     wrong = [each for each in results if each["verdict"] == "different"]
-    wrong = [each for each in wrong if each.get("own")] or wrong  # by these our own run is wrong
     write_text(out, f"{verdict.upper()}: {_sentence(document, expected, wrong)}", STYLES[verdict])
     if expected and results[0]["verdict"] == "not compared":
         write_text(out, f"{results[0]['note']}.")
-    if wrong and wrong[0].get("own"):
-        write_text(out, "rnn's own run is wrong; so nothing equals it.", "bold")
     _write_causes(out, document)
     if wrong and wrong[0]["worst"]:
         out.write("\n")
@@ -56,8 +53,6 @@ def _write_causes(out: TextIO, document: dict[str, Any]) -> None:
         write_text(out, f"{begin}: {each['name']}.{within * isfinite(left)}", "bold")
     if causes == []:
         write_text(out, "No cause that rnn knows reproduces it.")
-    if "hint" in document:
-        write_text(out, word(f"Save the states too: {document['hint']}."))
 
 
 def _sentence(document: dict[str, Any], expected: bool, wrong: Sequence[Result]) -> str:
@@ -78,8 +73,7 @@ def _sentence(document: dict[str, Any], expected: bool, wrong: Sequence[Result])
     count, values = wrong[0]["wrong"], wrong[0]["values"]
     share = "100%" if count == values else f"{min(100 * count / (values or 1), 99.9):.3g}%"
     amount = f"{count:,} of {values:,} values ({share})"
-    names = ", ".join(map(_name, wrong))
-    return ", ".join(filter(None, [names, amount, wrong[0]["where"]])) + "."
+    return ", ".join(filter(None, [*map(_name, wrong), amount, wrong[0]["where"]])) + "."
 
 
 def _draw_worst(out: TextIO, result: Result, rule: Any, *, in_file: bool) -> None:
@@ -91,7 +85,7 @@ def _draw_worst(out: TextIO, result: Result, rule: Any, *, in_file: bool) -> Non
         "layer": [str(each["layer"]) for each in worst] if len(layers) > 1 else [],
         "step": [str(each["step"]) for each in worst],
         "unit": [str(each["unit"]) for each in worst],
-        "right" if result.get("own") else where: [repr(each["expected"]) for each in worst],
+        where: [repr(each["expected"]) for each in worst],
         "rnn computes": [repr(each["actual"]) for each in worst],
         "off by": [_short(each["difference"]) for each in worst],
         "bounds": [_times(each["times"]) for each in worst],

@@ -2,12 +2,7 @@
 
 Networks that are not contracting amplify rounding, so that two right programs end far apart. Each
 step can still be judged: the cell's own `step` is taken from the state that the same output holds
-for the step before, by numbers that know how far rounding may have carried them. The bound of a
-vanilla cell, of a sum of I + H + 1 products in any order (Higham (2002), "Accuracy and Stability of
-Numerical Algorithms", section 3.1)::
-
-    da = (I + H + 4) eps (|x_t| @ |W_xh| + |h_{t-1}| @ |W_hh| + |b_h|)
-    dh = max |f(a +- da) - f(a)| + 8 eps max(1, |h_t|)
+for the step before, by numbers that know how far rounding may have carried them.
 """
 
 from collections.abc import Iterator, Sequence
@@ -73,8 +68,7 @@ def right_steps(
 ) -> Iterator[tuple[Floats, Floats]]:
     """Compute each step of a result in float64: the right values and bounds, (N, T, O) a layer.
 
-    `guessed` says that the layers below the top one are ours: those of the result may be as far off
-    as rounding allows.
+    `guessed`: the layers below the top one are ours, those of the result as far off as bounds are.
     """
     precision, dtype = case.precision, PRECISIONS[case.precision].dtype
     network = case.network.converted(PRECISIONS[precision].convert)
@@ -130,8 +124,7 @@ def _take_steps(
 ) -> None:
     """Write value and bound of all steps, (N, T), from x, its error and the h before each.
 
-    A result shows no other state, such as c of an LSTM. That goes along time in float64, with its
-    own bound: it settles where a unit forgets, and grows with the steps where f is 1.
+    No result shows c of an LSTM: it goes along time in float64, with its own bound.
     """
     N, T = active.shape
     states: list[near.Near] = [rounded(array, precision) for array in start]

@@ -25,8 +25,7 @@ from rnncli.verification.comparison import LOOP, Comparison, Result, Tolerance, 
 from rnncli.verification.diagnosis import find_causes
 from rnncli.writers.model import describe
 
-# The states that the notebook printed, h after each step of cell 6. It ran on a GPU, which rounds
-# operands to TF32.
+# The states that the notebook printed, h after each step of cell 6, on a GPU that rounds to TF32.
 PRINTED = (
     (-0.80105966, 0.9131062, 0.36578208, -0.7063606),
     (-0.9702719, 0.9996024, -0.6609227, -0.9999491),
@@ -145,10 +144,7 @@ def judge(
     peers: Sequence[str] | None = (),
     path: str | None = None,
 ) -> dict[str, Any]:
-    """Compare a run with all that there is; without `peers` with each library that is installed.
-
-    Returned is the document that ``rnn verify`` writes as JSON. A file at `path` is run as it is.
-    """
+    """Compare a run with all that there is; without `peers` with each library that is installed."""
     comparison = Comparison.of_run(case, unroll, tolerance)
     if not all(np.isfinite(each).all() for each in comparison.layers):
         _raise_overflow(case, unroll)
@@ -162,7 +158,6 @@ def judge(
         results.insert(0, target.judge(name, theirs))
         if results[0]["verdict"] == "different":
             causes = find_causes(target, theirs) if np.isfinite(theirs).all() else {}
-            document = {} if causes or not (hint := _below_head(case)) else {"hint": hint}
             document["explanations"] = [{"name": n, "difference": d} for n, d in causes.items()]
     results += with_peers(comparison, peers, path) if peers != () else []
     verdicts = {result["verdict"] for result in results}
@@ -198,11 +193,7 @@ def _raise_overflow(case: Case, unroll: str) -> None:
 
 
 def with_reference(comparison: Comparison) -> Result:
-    """Compare with the float64 loop: the steps judged are our own.
-
-    Where they are judged, and one is wrong, `comparison` knows it from then on. A step is judged by
-    the equation of its cell, so the steps of the loop, which has its own, are judged too.
-    """
+    """Compare with the float64 loop, whose cells have equations of their own."""
     case = (comparison.row or comparison).case
     exact, ends = [np.zeros(rows.shape) for rows in comparison.layers], list[Any]()
     try:
@@ -214,12 +205,7 @@ def with_reference(comparison: Comparison) -> Result:
                 rows[n, :length] = layer
     except ValueError as error:  # a cell whose step is not written out
         return not_compared(LOOP, str(error))
-    result = comparison.judge(LOOP, exact[-1], comparison.layers, own=True)
-    if result["verdict"] != "not compared" and not comparison.tolerance:
-        comparison.wrong = result["first"]
-        if result["verdict"] == "equal" and result["step_error"] is not None:
-            of_loop = comparison.judge(LOOP, exact[-1], exact)
-            result = of_loop if of_loop["verdict"] == "different" else result
+    result = comparison.judge(LOOP, exact[-1], exact)
     return _with_row(comparison, result, np.concatenate(ends) if comparison.row else None)
 
 
@@ -248,10 +234,7 @@ def _with_row(comparison: Comparison, result: Result, row: Floats | None) -> Res
 def with_peers(
     comparison: Comparison, wanted: Sequence[str] | None = None, path: str | None = None
 ) -> Iterator[Result]:
-    """Compare with each library that is installed, or with those that are wanted, which have to be.
-
-    A model file at `path` is run by its own library; any other network is built in the library.
-    """
+    """Compare with each library that is installed, or with those that are wanted."""
     for name in wanted or peers.PEERS:
         installed = peers.version(name)
         try:
@@ -266,6 +249,7 @@ def with_peers(
 
 
 def _run_peer(comparison: Comparison, name: str, path: str | None) -> Result:
+    """Run the file at `path` if it is one of the library; else build the network in it."""
     case, target, note = comparison.case, comparison.row or comparison, {}
     file = os.path.basename(path or "")
     if path:

@@ -1,15 +1,10 @@
 """Peers: the same network, or its own file, in another library, to check against and to race.
 
-A peer is a module here, which imports its library only when it is called, and an entry in `PEERS`:
-
-make(part)
-    Returns ``forward(x, states)`` of a cell, or ``forward(x)`` of a layer without state: rows
-    (N, T, O). Directions and merges are the same for all peers.
-open_file(path)
-    Returns ``forward(x, N, T)``, which gives all outputs of the model in a file.
-TITLE, PRECISIONS, FILES, SETTINGS
-    Its name, its precisions, the extensions of its files, and the layers and cells that are built
-    in it, with the values that each setting may have; None where it refuses what it lacks itself.
+A peer is a module here, which imports its library only when it is called, and an entry in `PEERS`.
+``make(part)`` returns ``forward(x, states)`` of a cell, or ``forward(x)`` of a layer without state:
+rows (N, T, O). ``open_file(path)`` returns ``forward(x, N, T)``, which gives all outputs of the
+model in a file. SETTINGS has the cells and layers that are built in it, with the values that each
+setting may have; None where it refuses what it lacks itself.
 """
 
 import warnings
@@ -122,10 +117,10 @@ def _make(peer: Any, part: Any) -> Callable[..., Floats]:
 def run_file(
     name: str, path: str, x: NDArray[Any], lengths: Integers, ours: Floats
 ) -> Floats | None:
-    """Run the model in a file by its own library, over steps x (N, T, I) or whole numbers (N, T).
+    """Run the model in a file, unless it is one of another library, over x (N, T, I), or (N, T).
 
-    None where it is a file of another library. It does not say whether its model takes the batch or
-    the steps first, and may give several outputs: the one nearest to `ours` is taken.
+    A file does not say whether the batch or the steps stand first, and may give several outputs:
+    the one nearest to `ours` is taken.
     """
     peer = _load_peer(name)
     if not path.lower().endswith(peer.FILES):

@@ -11,18 +11,10 @@ from rnncli.model.arrays import Floats
 from rnncli.model.cells.gates import two_biases
 
 TITLE, PRECISIONS, FILES = "Keras", ("float32", "float64"), (".keras", ".h5", ".hdf5")
-# Its functions that have our names and no parameters.
-FUNCTIONS = (
-    *("tanh", "relu", "sigmoid", "linear", "softmax", "log_softmax", "softsign", "softplus"),
-    *("relu6", "silu", "selu", "mish", "exponential"),
-)
-CELL = {"activation": FUNCTIONS, "recurrent_activation": FUNCTIONS, "clip": ("inf",)}
-SETTINGS = {
-    "RNN": CELL,
-    "LSTM": CELL | {"activation": ("tanh",), "output_activation": ("tanh",)},
-    "GRU": CELL,
-    "Dense": {"activation": FUNCTIONS},
-}
+# Activations have our names, and no parameters: Keras itself refuses others.
+CELL: dict[str, tuple[str, ...]] = {"clip": ("inf",)}
+LSTM = CELL | {"activation": ("tanh",), "output_activation": ("tanh",)}
+SETTINGS = {"RNN": CELL, "LSTM": LSTM, "GRU": CELL, "Dense": {}}
 
 
 def make(part: Any) -> Callable[..., Floats]:

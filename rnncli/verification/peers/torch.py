@@ -18,12 +18,8 @@ GATES = {"RNN": (0,), "LSTM": (0, 1, 2, 3), "GRU": (1, 0, 2)}
 HEADS = ("linear", "tanh", "relu", "sigmoid", "softmax", "log_softmax")
 CELL = {"activation": ("tanh",), "recurrent_activation": ("sigmoid",), "reset": ("after",)}
 CELL |= {"output_activation": ("tanh",), "clip": ("inf",)}
-SETTINGS = {
-    "RNN": CELL | {"activation": ("tanh", "relu")},
-    "LSTM": CELL,
-    "GRU": CELL,
-    "Dense": {"activation": HEADS},
-}
+RNN, DENSE = CELL | {"activation": ("tanh", "relu")}, {"activation": HEADS}
+SETTINGS = {"RNN": RNN, "LSTM": CELL, "GRU": CELL, "Dense": DENSE}
 
 
 def make(part: Any) -> Callable[..., Floats]:
@@ -58,9 +54,7 @@ def open_file(path: str) -> Callable[..., Sequence[Floats]]:
     """Run TorchScript; a pickle, which could run any code, is not loaded."""
     import torch
 
-    if not zipfile.is_zipfile(path) or not any(
-        "/code/" in name for name in zipfile.ZipFile(path).namelist()
-    ):
+    if not any("/code/" in name for name in zipfile.ZipFile(path).namelist()):
         raise Unsupported("a pickle, which may run any code, is not loaded")
     module = torch.jit.load(path, map_location="cpu").eval()
 
