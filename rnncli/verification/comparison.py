@@ -13,7 +13,6 @@ from typing import Any, NamedTuple, TypeAlias
 import numpy as np
 
 from rnncli.model.arrays import Floats, Truths
-from rnncli.model.network import Network
 from rnncli.verification.case import Case
 from rnncli.verification.steps import can_judge_steps, right_steps, times_bound
 from rnncli.verification.whole import whole_run_bounds
@@ -46,17 +45,6 @@ class Comparison:
     ) -> None:
         self.case, self.layers, self.tolerance = case, layers, tolerance
         self.ours = layers[-1]
-        self.row: Comparison | None = None  # of the row that a model gives of a sequence alone
-
-    @classmethod
-    def of_run(cls, case: Case, unroll: str, tolerance: Tolerance | None = None) -> "Comparison":
-        """Run a case, to compare every step, and the row of a model that gives one a sequence."""
-        states = case.run(unroll)
-        every = case._replace(network=Network(*case.network.layers))
-        comparison = cls(every, states.layers, tolerance)
-        if case.network.last and states.y_n is not None:
-            comparison.row = cls(case, [states.y_n[:, None]], tolerance)
-        return comparison
 
     @cached_property
     def bounds(self) -> tuple[Floats, Truths]:

@@ -11,7 +11,7 @@ from typing import Any, TypeAlias
 
 import numpy as np
 
-from rnncli.engine.precision import PRECISIONS, round_mantissa
+from rnncli.engine.precision import PRECISIONS
 from rnncli.engine.run import run
 from rnncli.model.activations import ACTIVATIONS, Activation, activation
 from rnncli.model.arrays import Floats
@@ -20,7 +20,7 @@ from rnncli.model.cells.gates import ordered, summed
 from rnncli.model.layers import Dense, Recurrent
 from rnncli.model.network import Network
 from rnncli.verification.case import Case
-from rnncli.verification.reference import MANTISSA_BITS
+from rnncli.verification.reference import rounded
 from rnncli.verification.steps import concatenates
 
 # change(cell, biases): a cell as a mistake would make it; the same object where the mistake
@@ -67,7 +67,8 @@ def _arrays(
 
     def changed(cell: Cell, _: Sequence[Floats]) -> Cell:
         own = cell.weights.arrays
-        arrays = {n: change(own[n]) for n in names if n in own and isinstance(cell, kind)}
+        wanted = [name for name in names if name in own and isinstance(cell, kind)]
+        arrays = {name: change(own[name]).astype(own[name].dtype) for name in wanted}
         same = all(np.array_equal(new, own[name]) for name, new in arrays.items())
         finite = all(np.isfinite(new).all() for new in arrays.values())  # float16 may not hold them
         return cell.replaced(cell.weights._replace(**arrays)) if finite and not same else cell
@@ -135,11 +136,7 @@ def _activation(name: str, other: Activation, cell: Cell, _: Sequence[Floats]) -
 
 def _int8(W: Floats) -> Floats:
     scale = (np.abs(W.astype(np.float64)).max() or 1) / 127
-    return np.asarray(np.rint(W / scale) * scale).astype(W.dtype)
-
-
-def _bfloat16(W: Floats) -> Floats:
-    return round_mantissa(W.astype(np.float32), MANTISSA_BITS["bfloat16"]).astype(W.dtype)
+    return np.asarray(np.rint(W / scale) * scale)
 
 
 # Activations have the parameters that a framework gives them by default: ONNX, then Keras.
@@ -174,10 +171,8 @@ CELLS: dict[str, Change] = {
         for name in ("activation", "recurrent_activation")
         for f in _OTHERS
     },
-    "weights rounded to float16": _arrays(
-        Weights._fields, lambda W: W.astype(np.float16).astype(W.dtype)
-    ),
-    "weights rounded to bfloat16": _arrays(Weights._fields, _bfloat16),
+    "weights rounded to float16": _arrays(Weights._fields, lambda W: W.astype(np.float16)),
+    "weights rounded to bfloat16": _arrays(Weights._fields, lambda W: rounded(W, "bfloat16")),
     "weights rounded to int8": _arrays(PRODUCTS, _int8),
 }
 

@@ -145,19 +145,18 @@ def judge(
     path: str | None = None,
 ) -> dict[str, Any]:
     """Compare a run with all that there is; without `peers` with each library that is installed."""
-    comparison = Comparison.of_run(case, unroll, tolerance)
+    comparison = Comparison(case, case.outputs(unroll), tolerance)
     if not all(np.isfinite(each).all() for each in comparison.layers):
         _raise_overflow(case, unroll)
     results = [with_reference(comparison), *with_strategies(comparison)]
     document: dict[str, Any] = {}
     if expected is not None:
-        target = comparison.row or comparison
         name, theirs = expected
-        if theirs.shape != target.ours.shape:
-            _raise_shape(target, name, theirs)
-        results.insert(0, target.judge(name, theirs))
+        if theirs.shape != comparison.ours.shape:
+            _raise_shape(comparison, name, theirs)
+        results.insert(0, comparison.judge(name, theirs))
         if results[0]["verdict"] == "different":
-            causes = find_causes(target, theirs) if np.isfinite(theirs).all() else {}
+            causes = find_causes(comparison, theirs) if np.isfinite(theirs).all() else {}
             document["explanations"] = [{"name": n, "difference": d} for n, d in causes.items()]
     results += with_peers(comparison, peers, path) if peers != () else []
     verdicts = {result["verdict"] for result in results}
@@ -194,41 +193,30 @@ def _raise_overflow(case: Case, unroll: str) -> None:
 
 def with_reference(comparison: Comparison) -> Result:
     """Compare with the float64 loop, whose cells have equations of their own."""
-    case = (comparison.row or comparison).case
-    exact, ends = [np.zeros(rows.shape) for rows in comparison.layers], list[Any]()
+    case, rows = comparison.case, list[Any]()
+    exact = [np.zeros((*case.x.shape[:2], layer.output_size)) for layer in case.network.layers]
     try:
         network = case.network.converted(PRECISIONS[case.precision].convert)
         for n, length in enumerate(case.lengths):
-            run, row = reference.run(network, case.x[n, :length], case.h0[n], case.precision)
-            ends.append(row)
-            for rows, layer in zip(exact[::-1], run[::-1], strict=False):
-                rows[n, :length] = layer
+            layers, row = reference.run(network, case.x[n, :length], case.h0[n], case.precision)
+            rows.append(exact[-1][n, :1] if row is None or not length else row)
+            for whole, layer in zip(exact, layers, strict=True):
+                whole[n, :length] = layer
     except ValueError as error:  # a cell whose step is not written out
         return not_compared(LOOP, str(error))
-    result = comparison.judge(LOOP, exact[-1], exact)
-    return _with_row(comparison, result, np.concatenate(ends) if comparison.row else None)
+    exact = [np.stack(rows)] if case.network.last else exact
+    return comparison.judge(LOOP, exact[-1], exact)
 
 
 def with_strategies(comparison: Comparison) -> Iterator[Result]:
     """Compare with every strategy that can run here."""
-    case = (comparison.row or comparison).case
     for unroll in UNROLLS:
-        name, lacking = f"`unroll` {unroll}", missing(unroll, case.precision)
+        name, lacking = f"`unroll` {unroll}", missing(unroll, comparison.case.precision)
         if lacking:
             yield not_compared(name, lacking)
-            continue
-        states = case.run(unroll)
-        result = comparison.judge(name, states.layers[-1], states.layers)
-        yield _with_row(comparison, result, states.y_n)
-
-
-def _with_row(comparison: Comparison, result: Result, row: Floats | None) -> Result:
-    """Judge the row that a model gives of a sequence too, where the steps are equal."""
-    if comparison.row is None or row is None or result["verdict"] != "equal":
-        return result
-    of_row = comparison.row.judge(result["name"], row[:, None])
-    of_row = result if of_row["verdict"] == "not compared" else of_row
-    return of_row | {"step_error": result["step_error"], "values": row.size}
+        else:
+            layers = comparison.case.outputs(unroll)
+            yield comparison.judge(name, layers[-1], layers)
 
 
 def with_peers(
@@ -250,18 +238,21 @@ def with_peers(
 
 def _run_peer(comparison: Comparison, name: str, path: str | None) -> Result:
     """Run the file at `path` if it is one of the library; else build the network in it."""
-    case, target, note = comparison.case, comparison.row or comparison, {}
+    case, note = comparison.case, {}
     file = os.path.basename(path or "")
     if path:
         x = case.x if case.network.indices is None else case.x[..., 0].astype(np.int64)
         try:
-            theirs = peers.run_file(name, path, x, case.lengths, target.ours)
+            theirs = peers.run_file(name, path, x, case.lengths, comparison.ours)
             if theirs is not None:
-                return {"note": f"ran {file} itself"} | target.judge(name, theirs)
+                return {"note": f"ran {file} itself"} | comparison.judge(name, theirs)
         except Exception as error:  # whatever a library raises
             note = {"note": f"cannot run {file}: {_first_line(error)}; built from its weights"}
     run = peers.build(name, case.network, case.precision)
     layers = run(case.x, case.h0, case.lengths)
+    if case.network.last:  # a peer gives a row a step
+        case = case._replace(network=Network(*case.network.layers))
+        comparison = Comparison(case, case.outputs(), comparison.tolerance)
     return note | comparison.judge(name, layers[-1], layers)
 
 

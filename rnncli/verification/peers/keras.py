@@ -2,7 +2,6 @@
 
 import os
 from collections.abc import Callable, Sequence
-from contextlib import suppress
 from typing import Any
 
 import numpy as np
@@ -64,14 +63,10 @@ def _quiet_keras() -> Any:
     """
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     os.environ.setdefault("CUDA_VISIBLE_DEVICES", "-1")
-    stderr, terminal = 2, None
-    with suppress(OSError), open(os.devnull, "wb") as nowhere:  # it may be closed
-        terminal = os.dup(stderr)
-        os.dup2(nowhere.fileno(), stderr)
+    stderr, terminal = 2, os.dup(2)
+    os.dup2(os.open(os.devnull, os.O_WRONLY), stderr)
     try:
         import keras
     finally:
-        if terminal is not None:
-            os.dup2(terminal, stderr)
-            os.close(terminal)
+        os.dup2(terminal, stderr)
     return keras
