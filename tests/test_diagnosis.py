@@ -5,7 +5,6 @@ A port is a run in float64 of the network with one mistake, made here by hand.
 
 import json
 from collections.abc import Callable, Sequence
-from itertools import permutations
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -87,15 +86,10 @@ def wrong(right: Network, mistaken: Network | Recurrent | Cell) -> Port:
     return Port(right, lambda x: output(network, x))
 
 
-def changed(network: Network, cells: Sequence[int] = (), **changes: Change) -> Port:
-    """A port that has other arrays in some cells, counted from the bottom; in all by default."""
-    number = -1
+def changed(network: Network, **changes: Change) -> Port:
+    """A port that has other arrays in all cells."""
 
     def change(cell: Cell) -> Cell:
-        nonlocal number
-        number += 1
-        if cells and number not in cells:
-            return cell
         arrays = {name: change(cell.weights.arrays[name]) for name, change in changes.items()}
         return cell.replaced(cell.weights._replace(**arrays))
 
@@ -117,14 +111,14 @@ def fed(network: Network, change: Change) -> Port:
     return Port(network, lambda x: output(network, change(x)))
 
 
-def taken_for(network: Network, mine: str, order: str, cells: Sequence[int] = ()) -> Port:
+def taken_for(network: Network, mine: str, order: str) -> Port:
     """A port that reads the columns of gates in another order."""
 
     def read(array: Floats) -> Floats:
         blocks = np.split(array, len(mine), axis=-1)
         return np.concatenate([blocks[order.index(gate)] for gate in mine], axis=-1)
 
-    return changed(network, cells, W_xh=read, W_hh=read, b_h=read)
+    return changed(network, W_xh=read, W_hh=read, b_h=read)
 
 
 def layers(network: Network, *mistaken: Layer) -> Port:
@@ -146,13 +140,6 @@ def carried(network: Network) -> Port:
     return Port(network, run)
 
 
-def both_ways(
-    network: Network, forward: Change = np.asarray, backward: Change = np.asarray
-) -> Port:
-    """A port of one layer of two directions that does this with the states of each."""
-    return rows(network, lambda h: np.hstack([forward(h[:, :H]), backward(h[:, H:])]))
-
-
 def started(network: Network, *left_out: str) -> Port:
     """A port that starts from zeros in place of an initial h or c."""
     start = np.random.RandomState(3).uniform(-0.9, 0.9, network.state_size).astype("f")
@@ -169,10 +156,6 @@ def bfloat16(W: Floats) -> Floats:
     return np.asarray(np.ldexp(np.rint(fraction * 256) / 256, exponent))
 
 
-def float16(W: Floats) -> Floats:
-    return W.astype(np.float16).astype("f")
-
-
 def int8(W: Floats) -> Floats:
     scale = np.abs(W.astype(np.float64)).max() / 127
     return np.asarray(np.round(W / scale) * scale)
@@ -180,18 +163,6 @@ def int8(W: Floats) -> Floats:
 
 def transposed(W: Floats) -> Floats:
     return W.reshape(W.shape[::-1]).T
-
-
-def late(h: Floats) -> Floats:
-    return np.concatenate([np.zeros_like(h[:1]), h[:-1]])
-
-
-def early(h: Floats) -> Floats:
-    return late(h[::-1])[::-1]
-
-
-def twice(array: Floats) -> Floats:
-    return 2 * array
 
 
 def plus(number: float, gate: int) -> Change:
@@ -211,36 +182,31 @@ def no(array: Floats) -> Floats:
     return 0 * array
 
 
-def halves(h: Floats) -> Floats:
-    return np.roll(h, H, axis=1)
-
-
 SIGNS = np.repeat(np.array([-1, 1, 1], "f"), H)
 SUM = [cell for layer in BOTH.layers for cell in layer.cells]
 MISTAKES: dict[str, Port] = {
     # Rounding
     "--precision tf32": Port(ONE, lambda x: rnncli.run(ONE, x, precision="tf32").h),
     "--precision bfloat16": Port(ONE, lambda x: rnncli.run(ONE, x, precision="bfloat16").h),
-    "weights rounded to float16": changed(TWO, W_xh=float16, W_hh=float16, b_h=float16),
+    "weights rounded to float16": changed(TWO, W_xh=np.float16, W_hh=np.float16, b_h=np.float16),
     "weights rounded to bfloat16": changed(ONE, W_xh=bfloat16, W_hh=bfloat16, b_h=bfloat16),
     "weights rounded to int8": changed(ONE, W_xh=int8, W_hh=int8),
     "rounding to 4 digits after the point": rows(ONE, lambda h: h.round(4)),
     # Arrays
     "no bias": changed(ONE, b_h=no),
-    "biases added twice": changed(ONE, b_h=twice),
+    "biases added twice": changed(ONE, b_h=lambda b: 2 * b),
     "W_xh transposed": changed(ONE, W_xh=transposed),
     "W_hh transposed": changed(L, W_hh=transposed),
     "W_xh and W_hh transposed": changed(SQUARE, W_xh=transposed, W_hh=transposed),
     "features permuted: 1 2 0": fed(ONE, lambda x: x[:, [1, 2, 0]]),
     # Gates
     **{
-        f"gates in the order {' '.join(order)}, not i f g o": taken_for(L, "ifgo", "".join(order))
-        for order in list(permutations("ifgo"))[1:]
+        f"gates in the order {' '.join(order)}, not i f g o": taken_for(L, "ifgo", order)
+        for order in ("ifog", "iofg", "figo", "oifg")
     },
     **{
-        f"gates in the order {' '.join(order)}, not z r n": taken_for(G_OLD, "zrn", "".join(order))
-        for order in permutations("zrn")
-        if order != tuple("zrn")
+        f"gates in the order {' '.join(order)}, not z r n": taken_for(G_OLD, "zrn", order)
+        for order in ("rzn", "nzr")
     },
     "gates in the order r z n, not z r n, with b_n": taken_for(G, "zrn", "rzn"),
     "1 added to the forget bias": changed(L, b_h=plus(1, 1)),
@@ -277,10 +243,10 @@ MISTAKES: dict[str, Port] = {
     # Order
     "the input reversed in time": fed(ONE, lambda x: x[::-1]),
     "the rows of the output reversed in time": rows(ONE, lambda h: h[::-1]),
-    "rows one step late: row t holds h_{t-1}": rows(ONE, late),
-    "rows one step early: row t holds h_{t+1}": rows(BOTH, early),
-    "backward states in processing order": both_ways(BOTH, backward=lambda h: h[::-1]),
-    "forward and backward halves exchanged": rows(BOTH, halves),
+    "rows one step late: row t holds h_{t-1}": rows(ONE, lambda h: np.vstack([0 * h[:1], h[:-1]])),
+    "rows one step early: row t holds h_{t+1}": rows(BOTH, lambda h: np.vstack([h[1:], 0 * h[:1]])),
+    "backward states in processing order": rows(BOTH, lambda h: np.hstack([h[:, :H], h[::-1, H:]])),
+    "forward and backward halves exchanged": rows(BOTH, lambda h: np.roll(h, H, axis=1)),
     # States
     "`h0` left out": started(L, "h"),
     "`c0` left out": started(L, "c"),
@@ -297,11 +263,6 @@ MISTAKES: dict[str, Port] = {
         HEADED, HEADED.layers[0], Dense(HEAD.W, None, "softmax")
     ),
     "activation linear in layer 2": layers(HEADED, HEADED.layers[0], Dense(HEAD.W, HEAD.b)),
-    "activation softmax in layer 2": layers(
-        BOTH_HEADED,
-        BOTH_HEADED.layers[0],
-        Dense(BOTH_HEAD.W, BOTH_HEAD.b, "softmax"),
-    ),
     "W transposed in layer 2": layers(
         HEADED,
         HEADED.layers[0],
@@ -324,17 +285,7 @@ def explained(folder: Path, port: Port) -> list[str]:
     return [each["name"] for each in found]
 
 
-# Orders of an LSTM's gates that no framework has are tried each night.
-RARE = [f"gates in the order {' '.join(order)}, not i f g o" for order in permutations("ifgo")]
-for known in ("i f g o", "i f o g", "i o f g", "f i g o", "o i f g"):
-    RARE.remove(f"gates in the order {known}, not i f g o")
-RARE += [name for name in MISTAKES if name.endswith(", not z r n") and "r z n" not in name]
-
-
-@pytest.mark.parametrize(
-    "name",
-    [pytest.param(name, marks=[pytest.mark.nightly] if name in RARE else []) for name in MISTAKES],
-)
+@pytest.mark.parametrize("name", MISTAKES)
 def test_a_mistake_is_named_and_no_other(tmp_path: Path, name: str) -> None:
     (only,) = explained(tmp_path, MISTAKES[name])
     assert name.replace("`h0`", "--h0").replace("`c0`", "--c0").startswith(only)
@@ -409,23 +360,14 @@ def test_of_all_within_a_tolerance_the_closest_is_named(tmp_path: Path) -> None:
     assert explained(tmp_path, port) == ["weights rounded to bfloat16"]
 
 
-@pytest.mark.parametrize("scale", [[100.0] * H, [1e6, 1e6, 1, 1]], ids=["large", "unlike"])
 @pytest.mark.parametrize("name", ["no bias", "--precision tf32"])
-def test_units_of_unlike_size_have_their_own_bounds(
-    tmp_path: Path, name: str, scale: list[float]
-) -> None:
+def test_units_of_unlike_size_have_their_own_bounds(tmp_path: Path, name: str) -> None:
     """A bias of the small units is less than the rounding of the large ones."""
-    large, only_small = np.array(scale, "f"), np.array([0, 0, 0.05, 0.05], "f")
-    positive = [np.abs(normal(*shape)) for shape in ((I, H), (H, H), (H, H), (H, H))]
-    biases = [np.zeros(H, "f"), only_small] if scale[0] != scale[-1] else [only_small, only_small]
-    cells = [
-        RNN(Weights(positive[0], positive[1] / 10, biases[0]), "relu"),
-        RNN(
-            Weights(positive[2] * large, positive[3] / 10 * large / large[:, None], biases[1]),
-            "relu",
-        ),
-    ]
-    network = Network(*cells)
+    large, small = np.array([1e6, 1e6, 1, 1], "f"), np.array([0, 0, 0.05, 0.05], "f")
+    W = [np.abs(normal(*shape)) for shape in ((I, H), (H, H), (H, H), (H, H))]
+    below = Weights(W[0], W[1] / 10, np.zeros(H, "f"))
+    above = Weights(W[2] * large, W[3] / 10 * large / large[:, None], small)
+    network = Network(RNN(below, "relu"), RNN(above, "relu"))
     port = changed(network, b_h=no)
     if name != "no bias":
         port = Port(network, lambda x: rnncli.run(network, x, precision="tf32").h)

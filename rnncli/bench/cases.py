@@ -16,8 +16,7 @@ KEEPING = {"lstm": "f", "gru": "z"}
 class Size(NamedTuple):
     """A default case: T steps, I features, H units and N sequences, weights drawn as by PyTorch.
 
-    A slow network forgets slowly, as most trained ones do: the gate that keeps
-    the state has a bias of 5, and the state fades by 0.7% a step.
+    A slow network forgets slowly, as trained ones do: its keeping gate has a bias of 5.
     """
 
     T: int

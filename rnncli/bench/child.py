@@ -1,30 +1,26 @@
-"""A child process: it times a strategy or a peer on a case, and judges it.
+"""A child process: it times a strategy or a peer on the first steps of a case, and judges it.
 
-Parent and child exchange pickles. A question is ``(function, case, steps)``: what to do, and with
-how many of the first steps. The answer is a dict: ``result``, or ``note`` and ``failed``: why there
-is none, and whether that is a failure, not a network that the candidate cannot express.
+A question is a pickle of ``(function, case, steps)``. The answer is one of a dict: ``result``, or
+``note`` and ``failed``: why there is none, and whether that is more than a peer that lacks a thing.
 """
 
 import os
 import pickle
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from math import ceil
 from typing import Any
 
 import numpy as np
 
-from rnncli.engine.run import run
+from rnncli.model.arrays import Floats
 from rnncli.verification.case import Case
 from rnncli.verification.peers import PEERS, Unsupported, build
 from rnncli.verification.steps import largest_step_error
 
-# Seconds that one timing takes at least: fast runs are repeated, slow ones timed over their first
-# steps.
-SHORTEST = 0.05
-# Rows of all sequences together that are judged, at most.
-JUDGED = 100_000
+SHORTEST = 0.05  # seconds of a timing: fast runs are repeated, slow ones timed over some steps
+JUDGED = 100_000  # rows of all sequences together, at most
 # Libraries in whose batches all first steps lie together, then all second ones.
 TIME_FIRST = ("onnxruntime",)
 
@@ -39,6 +35,7 @@ def serve(name: str) -> None:
                 function, *question = pickle.load(sys.stdin.buffer)
             except EOFError:
                 return
+            answer: dict[str, Any]
             try:
                 answer = {"result": (measure if function == "time" else judge)(name, *question)}
             # Whatever a library raises is no reason to lose the timings of the others.
@@ -78,8 +75,7 @@ def measure(name: str, case: Case, steps: int | None) -> tuple[float, int]:
 def judge(name: str, case: Case, steps: int) -> float | None:
     """Return the largest step error of the first steps; None where states are hidden."""
     case = first_steps(case, min(steps, max(1, JUDGED // len(case.x))))
-    ran = _build(name, case, all_layers=True)(case)
-    return largest_step_error(case, ran if name in PEERS else ran.layers)
+    return largest_step_error(case, _build(name, case)(case))
 
 
 def first_steps(case: Case, steps: int) -> Case:
@@ -90,15 +86,9 @@ def first_steps(case: Case, steps: int) -> Case:
     return case._replace(x=x, lengths=np.minimum(case.lengths, steps))
 
 
-def _build(name: str, case: Case, **options: Any) -> Callable[[Case], Any]:
-    """Build the network of a case; return a function that runs cases of it."""
-    peer = build(name, case.network, case.precision) if name in PEERS else None
-    options |= {"unroll": name, "precision": case.precision}
-
-    def forward(case: Case) -> Any:
-        lengths = None if (case.lengths == case.x.shape[1]).all() else case.lengths
-        if peer:
-            return peer(case.x, case.h0, lengths)
-        return run(case.network, case.x, case.h0, lengths=lengths, **options)
-
-    return forward
+def _build(name: str, case: Case) -> Callable[[Case], Sequence[Floats]]:
+    """Build the network of a case; return a function that gives the outputs of all its layers."""
+    if name in PEERS:
+        peer = build(name, case.network, case.precision)
+        return lambda case: peer(case.x, case.h0, case.lengths)
+    return lambda case: case.run(name).layers

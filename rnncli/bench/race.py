@@ -1,7 +1,4 @@
-"""Candidates in turn, a process each: while one runs, all others are stopped.
-
-A candidate is the name of a strategy of ``rnn run``, or of a peer.
-"""
+"""Candidates, which are strategies or peers, in turn: while one runs, all others are stopped."""
 
 import json
 import os
@@ -23,7 +20,7 @@ from rnncli.verification.peers import PEERS, REQUIREMENT, version
 # The child chooses its processors before it loads NumPy or a framework, which count them then.
 _PROGRAM = """
 import ctypes, json, os, signal, sys
-if sys.platform == "linux":
+if sys.platform == "linux":  # a stopped child would not learn that its parent was killed
     PR_SET_PDEATHSIG = 1
     ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
 name, cpus, sys.path[:] = json.loads(sys.argv[1])
@@ -35,10 +32,7 @@ serve(name)
 
 
 class Racer:
-    """A candidate in a process and a group of its own, which Ctrl-C does not reach.
-
-    A stopped child would not learn that this process was killed: Linux is asked to kill it too.
-    """
+    """A candidate in a process and a group of its own, which Ctrl-C does not reach."""
 
     steps: int | None = None  # how many of the first steps are timed
     step_error: float | None = None  # the largest of one run
@@ -121,11 +115,10 @@ def race(
     rounds: int,
     show: Callable[[str], None] = lambda _: None,
 ) -> list[Racer]:
-    """Time candidates on the same weights and input, in rounds counted from 1.
+    """Time candidates on the same weights and input, in rounds; a slow spell slows all of one.
 
-    A peer is timed on one processor and on all, in a process for each: a library decides once how
-    many threads it takes. A slow spell of the machine slows all that are timed in a round. `show`
-    takes a line that names what is done next.
+    A peer is timed on one processor and on all: a library decides once how many threads it takes.
+    `show` takes a line that names what is done next.
     """
     with ExitStack() as stack:
         racers = [

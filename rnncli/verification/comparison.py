@@ -135,8 +135,8 @@ def _value(case: Case, layer: int, fault: tuple[Floats, Floats, Floats], place: 
 
 def in_words(case: Case, wrong: Truths) -> str:
     """Describe the sequences, steps and units of the wrong values, (N, T, O)."""
-    steps, units = np.asarray(wrong.any(axis=2)), np.asarray(wrong.any(axis=(0, 1)))
-    sequences = np.asarray(steps.any(axis=1))
+    steps, units = np.asarray(wrong.any(axis=2)), wrong.any(axis=(0, 1))
+    sequences = steps.any(axis=1)
     if not units.any():
         return ""
     words = []
@@ -157,7 +157,7 @@ def in_words(case: Case, wrong: Truths) -> str:
     return ", ".join(words)
 
 
-def _few(kind: str, wrong: Truths, first: int = 1, names: Sequence[str] = ()) -> str:
+def _few(kind: str, wrong: Any, first: int = 1, names: Sequence[str] = ()) -> str:
     numbers = np.flatnonzero(wrong)
     if wrong.all():
         return f"every {kind}"

@@ -131,7 +131,8 @@ def _activation(name: str, other: Activation, cell: Cell, _: Sequence[Floats]) -
     if before == other:
         return cell
     same = [each for each in (name, "output_activation") if cell.settings.get(each) == before]
-    return cell.replaced(**dict.fromkeys(same, other))
+    settings: dict[str, Any] = dict.fromkeys(same, other)
+    return cell.replaced(**settings)
 
 
 def _int8(W: Floats) -> Floats:

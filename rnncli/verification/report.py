@@ -123,15 +123,8 @@ def _draw_results(out: TextIO, document: dict[str, Any]) -> None:
 
 def write_json(out: TextIO, document: dict[str, Any]) -> None:
     """Write the document, with null in place of numbers that JSON does not have."""
-
-    def plain(value: Any) -> Any:
-        if isinstance(value, dict):
-            return {name: plain(each) for name, each in value.items()}
-        if isinstance(value, list):
-            return [plain(each) for each in value]
-        return None if isinstance(value, float) and not isfinite(value) else value
-
-    out.write(json.dumps(plain(document), indent=1, allow_nan=False) + "\n")
+    finite = json.loads(json.dumps(document), parse_constant=lambda _: None)
+    out.write(json.dumps(finite, indent=1) + "\n")
 
 
 def _name(result: Result) -> str:

@@ -28,9 +28,9 @@ def case_step_errors(case: Case, layers: Sequence[Floats]) -> Floats | None:
     if not can_judge_steps(case.network, len(layers)):
         return None
     errors: Floats = np.zeros((*case.running().shape, 1))
-    for output, (right, bound) in zip(layers, right_steps(case, layers), strict=True):
+    for output, table in zip(layers, right_steps(case, layers), strict=True):
         below = errors.max(axis=2, keepdims=True)
-        errors = np.maximum(times_bound(output, right, bound, case.running()), below)
+        errors = np.maximum(times_bound(output, *table, case.running()), below)
     return errors
 
 

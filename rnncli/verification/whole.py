@@ -91,8 +91,8 @@ def _nudge(case: Case, size: float, random: np.random.RandomState) -> Network:
             return array
         by = np.abs(array) + (size if name in ("b_h", "b_n", "b") else 0)
         signs = random.choice([-1.0, 1.0], array.shape)
-        normalizes = name in ("center", "scale", "factor", "shift")  # no operands of a product
-        share = float(np.finfo(precision.dtype).eps) if normalizes else nudge
+        last_bit = float(np.finfo(precision.dtype).eps)  # of what is no operand of a product
+        share = last_bit if name in ("center", "scale", "factor", "shift") else nudge
         return np.asarray(array.astype(np.float64) + share * by * signs)
 
     def gates_moved(cell: Cell) -> Cell:
