@@ -18,14 +18,12 @@ MOST_DIGITS = 6
 SCREENED, SEQUENCES, ROWS = 0.5, 4, 32
 # Two mistakes that leave so little reproduce a result equally well, in units of the last place.
 UNITS = 32
-# What leaves more than so many times what the closest leaves does not explain the result.
-LOOSE = 4
 # A line is fitted to so many values at least, and to this share of their deviation.
 FITTED, CLOSE = 6, 1e-3
 
 
 def find_causes(comparison: Comparison, theirs: Floats) -> dict[str, float]:
-    """Find what reproduces a result of the shape of ours, with the distance that is left."""
+    """Find what reproduces a result best, the first of equals, and the distance that is left."""
     if not theirs.any():  # zeros explain nothing
         return {"all values are 0": nan}
     found: dict[str, float] = {}
@@ -38,17 +36,10 @@ def find_causes(comparison: Comparison, theirs: Floats) -> dict[str, float]:
             found[name] = left
     eps = float(np.finfo(comparison.ours.dtype).eps)
     least = UNITS * eps * max(1.0, float(np.abs(theirs).max()))
+    found |= _fewer_digits(comparison.ours, theirs)
+    found = found or _scaled_output(comparison, theirs)
     closest = max(min(found.values(), default=0), least)
-    simplest: dict[str, float] = {}  # the closest, and of those that leave as much the first
-    for name, left in found.items():
-        alike = (
-            isclose(max(left, least), max(kept, least), rel_tol=0.1) for kept in simplest.values()
-        )
-        if left <= LOOSE * closest and not any(alike):
-            simplest[name] = left
-    simplest |= _fewer_digits(comparison.ours, theirs)
-    simplest = simplest or _scaled_output(comparison, theirs)
-    return dict(sorted(simplest.items(), key=lambda item: item[1]))
+    return next(({name: left} for name, left in found.items() if left <= 1.1 * closest), {})
 
 
 def _may_be_equal(comparison: Comparison, case: Case, theirs: Floats) -> bool:

@@ -23,7 +23,12 @@ def write_table(out: TextIO, document: dict[str, Any]) -> None:
     write_text(out, f"{verdict.upper()}: {_sentence(document, expected, wrong)}", STYLES[verdict])
     if expected and results[0]["verdict"] == "not compared":
         write_text(out, f"{results[0]['note']}.")
-    _write_causes(out, document)
+    for each in document.get("explanations", []):
+        left = each["difference"]
+        within = f" With it, equal within {left:.2g}." if left else " With it, equal to the bit."
+        write_text(out, f"Cause: {each['name']}.{within * isfinite(left)}", "bold")
+    if document.get("explanations") == []:
+        write_text(out, "No cause that rnn knows reproduces it.")
     if wrong and wrong[0]["worst"]:
         out.write("\n")
         _draw_worst(out, wrong[0], document["rule"], in_file=expected and wrong[0] is results[0])
@@ -42,17 +47,6 @@ def write_table(out: TextIO, document: dict[str, Any]) -> None:
     for each in (each for each in results if each.get("judged", 1) < 1):
         share = f"{100 * each['judged']:.3g}% of the values are judged"
         write_text(out, f"{_label(each)}: {share}; rounding alone may drive the others anywhere.")
-
-
-def _write_causes(out: TextIO, document: dict[str, Any]) -> None:
-    """Write what reproduces a file that differs."""
-    causes = document.get("explanations")
-    for begin, each in zip(["Cause", *["Or"] * len(causes or ())], causes or (), strict=False):
-        left = each["difference"]
-        within = f" With it, equal within {left:.2g}." if left else " With it, equal to the bit."
-        write_text(out, f"{begin}: {each['name']}.{within * isfinite(left)}", "bold")
-    if causes == []:
-        write_text(out, "No cause that rnn knows reproduces it.")
 
 
 def _sentence(document: dict[str, Any], expected: bool, wrong: Sequence[Result]) -> str:

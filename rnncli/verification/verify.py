@@ -86,7 +86,7 @@ def verify(
     dict
         The document that ``rnn verify`` writes as JSON: ``verdict`` is "equal", "different" or
         "not compared"; ``results`` has a dict for each comparison, that with `expected` first;
-        ``explanations`` has the mistakes that reproduce `expected`, the closest first.
+        ``explanations`` has the mistake that reproduces `expected`, if one does.
 
     Raises
     ------
@@ -269,16 +269,11 @@ def _raise_shape(comparison: Comparison, name: str, theirs: Floats) -> None:
     )
     hint = ""
     if theirs.shape[-1] == network.layers[-1 - network.head].output_size != ours.shape[-1]:
-        hint = _below_head(comparison.case)
+        layers = zip(comparison.case.names, network.layers, strict=False)
+        names = [verbatim(shown(each)) for each, layer in layers if layer.cells]
+        below = names[0] if len(names) == 1 else "NAME"
+        hint = f"`layer` {below} compares the states below the head"
     elif not network.last and got == (len(ours), ours.shape[2]):
         hint = "`last` compares one row per sequence"
     what = f"expected shape {wanted}, as the input and the network give, got {got}"
     raise InputError(name, what, hint)
-
-
-def _below_head(case: Case) -> str:
-    """Suggest how to compare the states below a head, if there is one."""
-    layers = zip(case.names, case.network.layers, strict=False)
-    recurrent = [verbatim(shown(name)) for name, layer in layers if layer.cells]
-    name = recurrent[0] if len(recurrent) == 1 else "NAME"
-    return f"`layer` {name} compares the states below the head" if case.network.head else ""
