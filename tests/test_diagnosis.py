@@ -156,6 +156,10 @@ def bfloat16(W: Floats) -> Floats:
     return np.asarray(np.ldexp(np.rint(fraction * 256) / 256, exponent))
 
 
+def float16(W: Floats) -> Floats:
+    return W.astype(np.float16)
+
+
 def int8(W: Floats) -> Floats:
     scale = np.abs(W.astype(np.float64)).max() / 127
     return np.asarray(np.round(W / scale) * scale)
@@ -188,7 +192,7 @@ MISTAKES: dict[str, Port] = {
     # Rounding
     "--precision tf32": Port(ONE, lambda x: rnncli.run(ONE, x, precision="tf32").h),
     "--precision bfloat16": Port(ONE, lambda x: rnncli.run(ONE, x, precision="bfloat16").h),
-    "weights rounded to float16": changed(TWO, W_xh=np.float16, W_hh=np.float16, b_h=np.float16),
+    "weights rounded to float16": changed(TWO, W_xh=float16, W_hh=float16, b_h=float16),
     "weights rounded to bfloat16": changed(ONE, W_xh=bfloat16, W_hh=bfloat16, b_h=bfloat16),
     "weights rounded to int8": changed(ONE, W_xh=int8, W_hh=int8),
     "rounding to 4 digits after the point": rows(ONE, lambda h: h.round(4)),

@@ -135,7 +135,8 @@ def _value(case: Case, layer: int, fault: tuple[Floats, Floats, Floats], place: 
 
 def in_words(case: Case, wrong: Truths) -> str:
     """Describe the sequences, steps and units of the wrong values, (N, T, O)."""
-    steps, units = np.asarray(wrong.any(axis=2)), wrong.any(axis=(0, 1))
+    units: Any = wrong.any(axis=(0, 1))
+    steps: Any = wrong.any(axis=2)
     sequences = steps.any(axis=1)
     if not units.any():
         return ""
