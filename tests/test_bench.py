@@ -15,10 +15,8 @@ import pytest
 from conftest import ROOT
 
 import rnncli
-from rnncli.bench.cases import load_case, save_case
 from rnncli.bench.race import label
 from rnncli.bench.report import write_table
-from rnncli.verification.case import Case
 
 # Loaded by every Python of the command: no library to time but rnn, and two strategies.
 TWO = """
@@ -99,19 +97,6 @@ def test_a_failure_is_said_and_the_others_are_timed(bench: Any) -> None:
     code, text, rows = bench(TWO + BROKEN, "--seq", "1,2,3,4,5,6", "--hidden", "4")
     assert (code, list(rows)) == (1, ["auto", "stepwise"])
     assert "\n--unroll fused: RuntimeError: it does not run\n" in text
-
-
-@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
-def test_a_case_goes_through_its_files(tmp_path: Path, precision: str) -> None:
-    network = rnncli.seeded(2, (3, 2), 1, "keras", direction="bidirectional", clip=2.0)
-    x = np.random.RandomState(0).normal(size=(3, 5, 2))
-    case = Case(network, x, np.full((3, 10), 0.1), np.array([5, 1, 3]), precision)
-    save_case(str(tmp_path), case)
-    loaded = load_case(str(tmp_path))
-    assert loaded.precision == precision
-    for name in ("x", "h0", "lengths"):
-        np.testing.assert_array_equal(getattr(loaded, name), getattr(case, name))
-    np.testing.assert_array_equal(loaded.outputs()[-1], case.outputs()[-1])
 
 
 def test_the_table_beside_libraries() -> None:

@@ -215,7 +215,7 @@ def check_right(case: Case) -> Comparison:
     comparison = Comparison(case, case.outputs())
     for result in (with_reference(comparison), *with_runnable(comparison)):
         assert result["verdict"] == "equal"
-        assert 0 < (result["step_error"] or 0) < 0.6
+        assert (result["step_error"] or 0) < 0.6
     return comparison
 
 

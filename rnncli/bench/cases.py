@@ -1,13 +1,11 @@
-"""The cases that are timed: the default ones, and a case as files for other processes."""
+"""The default cases that are timed."""
 
-import os
 from typing import NamedTuple
 
 import numpy as np
 
 from rnncli.engine.precision import PRECISIONS
 from rnncli.model.cells import Cell
-from rnncli.model.formats import load_network, save_network
 from rnncli.model.seeds import seeded
 from rnncli.verification.case import Case
 
@@ -18,8 +16,7 @@ KEEPING = {"lstm": "f", "gru": "z"}
 class Size(NamedTuple):
     """A default case: T steps, I features, H units and N sequences, weights drawn as by PyTorch.
 
-    A slow network forgets slowly, as most trained ones do: the gate that keeps
-    the state has a bias of 5, and the state fades by 0.7% a step.
+    A slow network forgets slowly, as trained ones do: its keeping gate has a bias of 5.
     """
 
     T: int
@@ -62,27 +59,3 @@ SIZES = (
     Size(50_000, 8, 64, cell="gru", slow=True),
     Size(50, 4, 16, 10_000, cell="gru"),
 )
-
-
-def first_steps(case: Case, steps: int) -> Case:
-    """Cut a case to its first steps."""
-    if steps >= case.x.shape[1]:
-        return case
-    x = np.ascontiguousarray(case.x[:, :steps])
-    return case._replace(x=x, lengths=np.minimum(case.lengths, steps))
-
-
-def save_case(folder: str, case: Case) -> None:
-    """Write a case into a folder, over the one that is there."""
-    with open(os.path.join(folder, "network.npz"), "wb") as file:
-        save_network(file, case.network, ".npz")
-    arrays = {name: getattr(case, name) for name in ("x", "h0", "lengths", "precision")}
-    np.savez(os.path.join(folder, "input.npz"), **arrays)
-
-
-def load_case(folder: str) -> Case:
-    """Read the case in a folder."""
-    network = load_network(os.path.join(folder, "network.npz")).network
-    with np.load(os.path.join(folder, "input.npz"), allow_pickle=False) as arrays:
-        precision = str(arrays["precision"])
-        return Case(network, arrays["x"], arrays["h0"], arrays["lengths"], precision)

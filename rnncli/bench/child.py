@@ -1,55 +1,50 @@
-"""A child process: it times a strategy or a peer on the case in a folder, and judges it.
+"""A child process: it times a strategy or a peer on the first steps of a case, and judges it.
 
-Parent and child exchange lines of JSON. A question is ``[function, steps]``: what to do, and with
-how many of the first steps. The answer is ``{"result"}``, or ``{"note", "failed"}``: why there is
-none, and whether that is a failure, not a network that the candidate cannot express.
+A question is a pickle of ``(function, case, steps)``. The answer is one of a dict: ``result``, or
+``note`` and ``failed``: why there is none, and whether that is more than a peer that lacks a thing.
 """
 
-import json
 import os
+import pickle
 import sys
 import time
-from collections.abc import Callable
-from functools import partial
-from math import ceil, floor, log10
+from collections.abc import Callable, Sequence
+from math import ceil
 from typing import Any
 
 import numpy as np
 
-from rnncli.bench.cases import first_steps, load_case
-from rnncli.engine.run import run
+from rnncli.model.arrays import Floats
 from rnncli.verification.case import Case
 from rnncli.verification.peers import PEERS, Unsupported, build
 from rnncli.verification.steps import largest_step_error
 
-# One timing takes at least the first and about at most the second, in
-# seconds: fast runs are repeated, slow ones timed over their first steps.
-SHORTEST, LONGEST = 0.05, 0.1
-# Rows of all sequences together that are judged, at most.
-JUDGED = 100_000
+SHORTEST = 0.05  # seconds of a timing: fast runs are repeated, slow ones timed over some steps
+JUDGED = 100_000  # rows of all sequences together, at most
 # Libraries in whose batches all first steps lie together, then all second ones.
 TIME_FIRST = ("onnxruntime",)
 
 
-def serve(name: str, folder: str) -> None:
+def serve(name: str) -> None:
     """Answer questions until standard input ends."""
     stdout, stderr = 1, 2
-    with os.fdopen(os.dup(stdout), "w") as out:
+    with os.fdopen(os.dup(stdout), "wb") as out:
         os.dup2(stderr, stdout)  # what libraries print is no answer
-        for line in sys.stdin:
-            print(json.dumps(answer(name, folder, *json.loads(line))), file=out, flush=True)
-
-
-def answer(name: str, folder: str, function: str, steps: int | None) -> dict[str, Any]:
-    """Answer one question; nothing is kept for the next."""
-    act: Callable[..., Any] = measure if function == "time" else judge
-    try:
-        return {"result": act(name, load_case(folder), steps)}
-    except Unsupported as error:
-        return {"note": str(error), "failed": False}
-    # Whatever a library raises is no reason to lose the timings of the others.
-    except Exception as error:
-        return {"note": f"{type(error).__name__}: {error}", "failed": True}
+        while True:
+            try:
+                function, *question = pickle.load(sys.stdin.buffer)
+            except EOFError:
+                return
+            answer: dict[str, Any]
+            try:
+                answer = {"result": (measure if function == "time" else judge)(name, *question)}
+            # Whatever a library raises is no reason to lose the timings of the others.
+            except Exception as error:
+                failed = not isinstance(error, Unsupported)
+                kind = f"{type(error).__name__}: " if failed else ""
+                answer = {"note": f"{kind}{error}", "failed": failed}
+            pickle.dump(answer, out)
+            out.flush()
 
 
 def measure(name: str, case: Case, steps: int | None) -> tuple[float, int]:
@@ -66,45 +61,34 @@ def measure(name: str, case: Case, steps: int | None) -> tuple[float, int]:
             forward(first)
         return (time.perf_counter() - begin) / repeats
 
-    steps = steps or affordable_steps(seconds, case.x.shape[1])
+    if steps is None:  # as many as one timing needs
+        most = case.x.shape[1]
+        seconds(steps := min(most, 16))  # may compile, and start threads
+        # The lesser of two: a stall in so short a run would count for many steps.
+        while steps < most and min(seconds(steps), seconds(steps)) < SHORTEST:
+            steps = min(most, steps * 4)
     repeats = ceil(SHORTEST / max(seconds(steps), 1e-9))  # after a pause that run is slow
-    # Some sequences may end before others.
-    mean_steps = first_steps(case, steps).lengths.mean()
+    mean_steps = first_steps(case, steps).lengths.mean()  # some sequences may end before others
     return seconds(steps, repeats) * 1e6 / mean_steps, steps
-
-
-def affordable_steps(seconds: Callable[[int], float], most: int) -> int:
-    """Run more and more steps until their time is known; return as many as one timing allows.
-
-    Libraries compile, start threads and take memory when they first run;
-    afterwards the processor is at its speed.
-    """
-    steps = min(most, 16)
-    seconds(steps)  # may compile, which says nothing of the time that steps take
-    # The lesser of two: a stall in so short a run would count for many steps.
-    while (took := min(seconds(steps), seconds(steps))) < SHORTEST and steps < most:
-        steps = min(most, steps * 4)
-    affordable = int(max(1, min(most, steps * LONGEST / max(took, 1e-9))))
-    digit = 1 if affordable == most else 10 ** floor(log10(affordable))
-    return affordable // digit * digit
 
 
 def judge(name: str, case: Case, steps: int) -> float | None:
     """Return the largest step error of the first steps; None where states are hidden."""
     case = first_steps(case, min(steps, max(1, JUDGED // len(case.x))))
-    ran = _build(name, case, all_layers=True)(case)
-    return largest_step_error(case, ran if name in PEERS else ran.layers)
+    return largest_step_error(case, _build(name, case)(case))
 
 
-def _build(name: str, case: Case, **options: Any) -> Callable[[Case], Any]:
-    """Build the network of a case; return a function that runs cases of it."""
+def first_steps(case: Case, steps: int) -> Case:
+    """Cut a case to its first steps."""
+    if steps >= case.x.shape[1]:
+        return case
+    x = np.ascontiguousarray(case.x[:, :steps])
+    return case._replace(x=x, lengths=np.minimum(case.lengths, steps))
+
+
+def _build(name: str, case: Case) -> Callable[[Case], Sequence[Floats]]:
+    """Build the network of a case; return a function that gives the outputs of all its layers."""
     if name in PEERS:
-        forward: Callable[..., Any] = build(name, case.network, case.precision)
-    else:
-        forward = partial(run, case.network, unroll=name, precision=case.precision, **options)
-
-    def run_case(case: Case) -> Any:
-        equal = (case.lengths == case.x.shape[1]).all()
-        return forward(case.x, case.h0, lengths=None if equal else case.lengths)
-
-    return run_case
+        peer = build(name, case.network, case.precision)
+        return lambda case: peer(case.x, case.h0, case.lengths)
+    return lambda case: case.run(name).layers

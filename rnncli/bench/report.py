@@ -3,7 +3,6 @@
 import platform
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from importlib import metadata
 from math import floor, log10
 from statistics import median
 from typing import Any, TextIO
@@ -24,15 +23,12 @@ def write_machine(out: TextIO, absent: Mapping[str, str]) -> None:
     with suppress(OSError), open("/proc/cpuinfo", encoding="utf-8", errors="replace") as file:
         models = [line.partition(":")[2].strip() for line in file if line.startswith("model name")]
         processor = models[0] if models else processor
-    system = f"{platform.system()} {platform.machine()}"
     versions = f"rnn {__version__}, Python {platform.python_version()}, NumPy {np.__version__}"
-    with suppress(metadata.PackageNotFoundError):
-        versions += f", llvmlite {metadata.version('llvmlite')}"
     config: Any = np.show_config(mode="dicts")
     blas = config.get("Build Dependencies", {}).get("blas", {})
     peers = [f"{name} {installed}" for name in PEERS if (installed := version(name))]
     lines = (
-        f"{processor}, {len(usable_processors())} usable, {system}",
+        f"{processor}, {len(usable_processors())} usable, {platform.system()} {platform.machine()}",
         versions,
         f"BLAS: {blas.get('name', 'unknown')} {blas.get('version', '')}".strip(),
         f"Peers: {', '.join(peers) or 'none'}",
@@ -42,12 +38,7 @@ def write_machine(out: TextIO, absent: Mapping[str, str]) -> None:
     out.flush()
 
 
-def write_table(
-    out: TextIO,
-    title: str,
-    T: int,
-    timings: Sequence[Racer],
-) -> None:
+def write_table(out: TextIO, title: str, T: int, timings: Sequence[Racer]) -> None:
     """Draw a row for each candidate that was timed on a case of T steps, then write the notes."""
     timed = [timing for timing in timings if not timing.note]
     medians = [median(timing.rounds) for timing in timed]
@@ -68,14 +59,13 @@ def write_table(
         names = (word(each.label) for each in timed if each.steps == steps)
         notes.append(f"The first {steps:,} steps: {', '.join(names)}.")
     notes += [f"{word(each.label)}: {each.note}" for each in timings if each.note]
-    labels = Column("", [word(each.label) for each in timed])
     out.write("\n")
-    draw(out, title, [labels], columns)
+    draw(out, title, [Column("", [word(each.label) for each in timed])], columns)
     if notes:
         out.writelines(f"{printable(line)}\n" for line in ("", *notes))
     out.flush()
 
 
 def _digits(value: float) -> str:
-    """Return three digits, or all before the point."""
+    """Write three digits, or all before the point."""
     return f"{value:.{max(0, 2 - floor(log10(value)))}f}"

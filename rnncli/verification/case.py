@@ -1,15 +1,12 @@
 """A case: a network and the whole of its input."""
 
 from collections.abc import Sequence
-from math import inf, isinf
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
-from rnncli.engine.precision import PRECISIONS
 from rnncli.engine.run import States, run
 from rnncli.model.arrays import Floats, Integers, Truths
-from rnncli.model.cells import Cell
 from rnncli.model.network import Network
 
 
@@ -21,24 +18,13 @@ class Case(NamedTuple):
     h0: Floats  # (N, S), as `Network.state_slices` places it
     lengths: Integers  # (N,), 0 to T
     precision: str = "float32"
-    # Of each cell, layer by layer: the input bias and the recurrent one, where a file has two.
-    biases: Sequence[tuple[Floats, ...]] = ()
+    biases: Sequence[tuple[Floats, ...]] = ()  # of each cell: both, where a file has two
     names: Sequence[str] = ()  # of the layers in their file
     keys: Sequence[str] = ()  # of the sequences, where there are several
 
     def layer_name(self, number: int) -> str:
         """Name a layer, counted from 0, as its file does."""
         return self.names[number] if self.names else f"layer {number + 1}"
-
-    def network_as_run(self) -> Network:
-        """Return the network with weights and clips in the precision, as a run has them."""
-        precision = PRECISIONS[self.precision]
-
-        def clip(cell: Cell) -> Cell:
-            given = cell.settings.get("clip", inf)
-            return cell if isinf(given) else cell.replaced(clip=float(precision.dtype.type(given)))
-
-        return self.network.converted(precision.convert).with_cells(clip)
 
     def running(self) -> Truths:
         """Find which steps each sequence has, (N, T)."""
@@ -58,13 +44,6 @@ class Case(NamedTuple):
 
     def run(self, unroll: str = "auto", *, all_states: bool = False) -> States:
         """Run it, and return the outputs of all layers too."""
-        return run(
-            self.network,
-            self.x,
-            self.h0,
-            lengths=self.lengths,
-            precision=self.precision,
-            unroll=unroll,
-            all_layers=True,
-            all_states=all_states,
-        )
+        options: dict[str, Any] = {"lengths": self.lengths, "precision": self.precision}
+        options |= {"unroll": unroll, "all_layers": True, "all_states": all_states}
+        return run(self.network, self.x, self.h0, **options)

@@ -1,9 +1,4 @@
-"""The diagnosis of a result that differs.
-
-A mistake (`rnncli.verification.mistakes`) is a case and a result as they would be if it were the
-cause. If these are judged equal, it explains the result. Parameters stand between backticks, as in
-"`precision` tf32"; the command line shows them as its options.
-"""
+"""The diagnosis of a result that differs: each of the `mistakes` is made, and judged."""
 
 from math import isclose, nan
 
@@ -14,7 +9,7 @@ from rnncli.verification.case import Case
 from rnncli.verification.comparison import ENOUGH, Comparison, distances
 from rnncli.verification.mistakes import mistakes
 from rnncli.verification.steps import can_judge_steps, case_step_errors
-from rnncli.verification.whole import can_be_equal
+from rnncli.verification.whole import near_share
 
 # Digits after the point that states are looked at for; more are those of float32 itself.
 MOST_DIGITS = 6
@@ -23,36 +18,28 @@ MOST_DIGITS = 6
 SCREENED, SEQUENCES, ROWS = 0.5, 4, 32
 # Two mistakes that leave so little reproduce a result equally well, in units of the last place.
 UNITS = 32
-# What leaves more than so many times what the closest leaves does not explain the result.
-LOOSE = 4
 # A line is fitted to so many values at least, and to this share of their deviation.
 FITTED, CLOSE = 6, 1e-3
 
 
 def find_causes(comparison: Comparison, theirs: Floats) -> dict[str, float]:
-    """Find what reproduces a result of the shape of ours, with the distance that is left."""
-    found: dict[str, float] = {}
+    """Find what reproduces a result best, the first of equals, and the distance that is left."""
     if not theirs.any():  # zeros explain nothing
         return {"all values are 0": nan}
+    found: dict[str, float] = {}
     for name, case, result in mistakes(comparison.case, theirs):
         with np.errstate(over="ignore", invalid="ignore"):  # an exponential, say
             left = None
-            if _may_be_equal(comparison, case, result):
+            if name not in found and _may_be_equal(comparison, case, result):
                 left = _distance_left(comparison, case, result, theirs)
         if left is not None:
-            found.setdefault(name, left)
+            found[name] = left
     eps = float(np.finfo(comparison.ours.dtype).eps)
-    least = UNITS * eps * max(1.0, float(np.abs(theirs).max(initial=0.0)))
-    enough = {name: max(left, least) for name, left in found.items()}
-    closest = min(enough.values(), default=least)
-    simplest: dict[str, float] = {}  # the closest, and of those that leave as much the first
-    for name, left in enough.items():
-        new = not any(isclose(left, enough[other], rel_tol=0.1) for other in simplest)
-        if left <= LOOSE * closest and new:
-            simplest[name] = found[name]
-    simplest |= fewer_digits(comparison.ours, theirs)
-    simplest = simplest or scaled_output(comparison, theirs)
-    return dict(sorted(simplest.items(), key=lambda item: item[1]))
+    least = UNITS * eps * max(1.0, float(np.abs(theirs).max()))
+    found |= _fewer_digits(comparison.ours, theirs)
+    found = found or _scaled_output(comparison, theirs)
+    closest = max(min(found.values(), default=0), least)
+    return next(({name: left} for name, left in found.items() if left <= 1.1 * closest), {})
 
 
 def _may_be_equal(comparison: Comparison, case: Case, theirs: Floats) -> bool:
@@ -68,38 +55,35 @@ def _may_be_equal(comparison: Comparison, case: Case, theirs: Floats) -> bool:
         return errors is not None and bool((errors[cut.running()] <= 1).mean() >= SCREENED)
     ours = cut.outputs()[-1]
     if tolerance is None:
-        return can_be_equal(cut, ours, rows, SCREENED)
-    near = distances(ours, rows) <= tolerance.atol + tolerance.rtol * np.abs(rows)
+        return near_share(cut, ours, rows) >= SCREENED
+    near = distances(ours, rows) <= tolerance.bound(rows)
     return bool(near[cut.rows()].mean() >= SCREENED)
 
 
 def _distance_left(
     comparison: Comparison, case: Case, theirs: Floats, original: Floats
 ) -> float | None:
-    """Compute how far a case is from what it explains; None where it does not.
-
-    Whole runs are explained if most of the difference is gone too: what rounds operands has
-    wide bounds. Distances are shares of the bound of each value: units may be of unlike size.
-    """
+    """Compute how far a case is from what it explains; None where it does not."""
     ours = case.outputs()[-1]
-    if not ours.any():
+    whole = comparison.tolerance is None and not can_judge_steps(case.network)
+    if not ours.any() or (whole and near_share(case, ours, theirs) < ENOUGH):
         return None
     tried = Comparison(case, [ours], comparison.tolerance)
-    whole = tried.tolerance is None and not can_judge_steps(case.network)
-    if whole and not can_be_equal(case, ours, theirs, ENOUGH):
-        return None
     result = tried.judge("", theirs)
-    if whole and result["verdict"] == "equal":
+    if result["verdict"] != "equal":
+        return None
+    if whole:  # most of the difference has to go: what rounds operands has wide bounds
+        bound, judged = tried.bounds
         left, before = (
-            float((distance / tried.bounds.distance)[tried.bounds.judged].max())
+            float((distance / bound)[judged].max())
             for distance in (distances(ours, theirs), distances(comparison.ours, original))
         )
         if not left <= before / 4:
             return None
-    return float(result["difference"]) if result["verdict"] == "equal" else None
+    return float(result["difference"])
 
 
-def fewer_digits(ours: Floats, theirs: Floats) -> dict[str, float]:
+def _fewer_digits(ours: Floats, theirs: Floats) -> dict[str, float]:
     """Find the rounding of a result whose digits alone were cut."""
     difference = float(distances(ours, theirs).max())
     last_bit = np.finfo(ours.dtype).eps * max(1.0, np.abs(theirs).max())
@@ -107,32 +91,22 @@ def fewer_digits(ours: Floats, theirs: Floats) -> dict[str, float]:
         rounded = np.round(theirs.astype(np.float64), digits).astype(theirs.dtype)
         if difference <= 0.5 * 10.0**-digits + last_bit and (rounded == theirs).all():
             return {f"rounding to {digits} digits after the point": difference}
-    if (theirs.astype(np.float16) == theirs).all() and (ours.astype(np.float16) == theirs).all():
-        return {"rounding to float16": difference}
     return {}
 
 
-def scaled_output(comparison: Comparison, theirs: Floats) -> dict[str, float]:
-    """Find a line on which the result lies over ours: one for all values, or for each of a head."""
-    network, rows = comparison.case.network, comparison.case.rows()
-    name, y = "y" if network.head else "h", theirs[rows].astype(np.float64)
-    x, O = comparison.ours[rows].astype(np.float64), y.shape[1]
-    for groups in [[slice(None)], [slice(k, k + 1) for k in range(O)]][: 1 + bool(network.head)]:
-        pairs = [(x[:, some].ravel(), y[:, some].ravel()) for some in groups]
-        if any(a.size < FITTED or not a.var() > 0 for a, _ in pairs):
-            continue
-        slopes = [float(((a - a.mean()) * b).mean() / a.var()) for a, b in pairs]
-        lines = [(m, float((b - m * a).mean())) for m, (a, b) in zip(slopes, pairs, strict=True)]
-        slope, shift = (np.repeat(each, O // len(lines)) for each in np.transpose(lines))
-        off = np.abs(y - slope * x - shift)
-        if not (off.max(axis=0) <= CLOSE * y.std(axis=0)).all():
-            continue
-        bounds, eps = comparison.bounds, float(np.finfo(theirs.dtype).eps)
-        bound = np.abs(slope) * bounds.distance[rows] + 8 * eps * (np.abs(y) + np.abs(shift))
-        if bounds.judged[rows].mean() >= ENOUGH and (off <= bound).all():
-            if np.allclose(slope, -1) and np.allclose(shift, 0, atol=1e-6):
-                return {"the sign of the output flipped": float(off.max())}
-            each = [f"{a:.6g} {name}" + f" {b:+.6g}" * bool(abs(b) > 1e-6) for a, b in lines]
-            each = [text.replace(" +", " + ").replace(" -", " - ") for text in each]
-            return {f"the output scaled: expected = {', '.join(each)}": float(off.max())}
-    return {}
+def _scaled_output(comparison: Comparison, theirs: Floats) -> dict[str, float]:
+    """Find a line on which the result lies over ours."""
+    rows, name = comparison.case.rows(), "y" if comparison.case.network.head else "h"
+    y, x = (each[rows].astype(np.float64) for each in (theirs, comparison.ours))
+    if y.size < FITTED or not x.var() > 0:
+        return {}
+    slope = float(((x - x.mean()) * y).mean() / x.var())
+    shift = float((y - slope * x).mean())
+    off, (distance, _) = np.abs(y - slope * x - shift), comparison.bounds
+    bound = abs(slope) * distance[rows] + 8 * np.finfo(theirs.dtype).eps * (np.abs(y) + abs(shift))
+    if not (off.max() <= CLOSE * y.std() and (off <= bound).all()):
+        return {}
+    if isclose(slope, -1, rel_tol=1e-5) and abs(shift) < 1e-6:
+        return {"the sign of the output flipped": float(off.max())}
+    plus = f" {'-' if shift < 0 else '+'} {abs(shift):.6g}" if abs(shift) > 1e-6 else ""
+    return {f"the output scaled: expected = {slope:.6g} {name}{plus}": float(off.max())}

@@ -1,91 +1,63 @@
 """The mistakes that people make in a port, from simple to involved.
 
-A mistake in a cell is one more entry in `CELLS`: it is looked for in all cells, and in each
-layer and direction alone. One that the whole network makes is an entry in `NETWORK`, one of a
-recurrent layer in `LAYERS`, any other a function in `OTHERS`, which yields `Tried`.
+A mistake in a cell is one more entry in `CELLS`; others are made by `_layers`, in the layers and
+their directions, `_inputs`, `_starts` and `_results`.
 """
 
-from collections.abc import Callable, Container, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
-from itertools import permutations
+from itertools import chain, permutations
 from typing import Any, TypeAlias
 
 import numpy as np
 
-from rnncli.engine.precision import PRECISIONS, round_mantissa
+from rnncli.engine.precision import PRECISIONS
 from rnncli.engine.run import run
 from rnncli.model.activations import ACTIVATIONS, Activation, activation
 from rnncli.model.arrays import Floats
 from rnncli.model.cells import GRU, LSTM, Cell, Weights
 from rnncli.model.cells.gates import ordered, summed
-from rnncli.model.layers import Dense, Layer, Normalization, Recurrent, Stateless
+from rnncli.model.layers import Dense, Recurrent
 from rnncli.model.network import Network
 from rnncli.verification.case import Case
-from rnncli.verification.reference import MANTISSA_BITS
-from rnncli.verification.steps import cell_outputs, concatenates
+from rnncli.verification.reference import rounded
+from rnncli.verification.steps import concatenates
 
-# Words, a case, and a result (N, T, O) that equals its run if the mistake explains it.
-Tried: TypeAlias = tuple[str, Case, Floats]
 # change(cell, biases): a cell as a mistake would make it; the same object where the mistake
 # changes nothing. `biases` are the input bias and the recurrent one, where a file has two.
 Change: TypeAlias = Callable[[Any, Sequence[Floats]], Cell]
 
-ARRAYS, BIASES, PRODUCTS = Weights._fields[:3], ("b_h", "b_n"), ("W_xh", "W_hh", "W_hr")
+ARRAYS, PRODUCTS = Weights._fields[:3], ("W_xh", "W_hh", "W_hr")
 # Functions that heads end in.
 OF_HEADS = ("linear", "softmax", "log_softmax", "sigmoid", "tanh", "relu")
 # So many features are tried in every order; by these factors an input is scaled.
-MOST_FEATURES, FACTORS = 5, (2, 10, 100, 255, 1000)
+MOST_FEATURES, FACTORS = 4, (2, 10, 100, 255, 1000)
 
 
-def mistakes(case: Case, theirs: Floats) -> Iterator[Tried]:
-    """Make each mistake in turn."""
+def mistakes(case: Case, theirs: Floats) -> Iterator[tuple[str, Case, Floats]]:
+    """Make each: words, a case, and a result that equals its run if the mistake explains it."""
     dtype = PRECISIONS[case.precision].dtype
     for precision, how in PRECISIONS.items():
         if precision != case.precision and how.dtype == dtype:
             yield f"`precision` {precision}", case._replace(precision=precision), theirs
-    yield from _in_cells(case, theirs, CELLS | NETWORK)
-    for make in OTHERS:
-        yield from make(case, theirs)
-    names = [
-        (case.layer_name(number), f"the {direction} direction")
-        for number, layer in enumerate(case.network.layers)
-        for direction in layer.directions
-    ]
-    layers, directions = ([*dict.fromkeys(each[axis] for each in names)] for axis in (0, 1))
-    places = {
-        name: {name} for name in layers * (len(layers) > 1) + directions * (len(directions) > 1)
-    }
-    if len(layers) > 1 and len(directions) > 1:
-        places |= {f"{direction} of {layer}": {layer, direction} for layer, direction in names}
-    for where, place in places.items():
-        numbers = [n for n, name in enumerate(names) if place <= {*name}]
-        yield from _in_cells(case, theirs, CELLS, f" in {where}", numbers)
+    for name, network in chain(_cells(case), _layers(case)):
+        yield name, case._replace(network=network), theirs
+    for name, x in _inputs(case):
+        yield name, case._replace(x=x), theirs
+    for name, h0 in _starts(case):
+        yield name, case._replace(h0=h0), theirs
+    for name, result in _results(case, theirs):
+        yield name, case, result
 
 
-# In cells
-
-
-def _in_cells(
-    case: Case,
-    theirs: Floats,
-    changes: dict[str, Change],
-    where: str = "",
-    numbers: Container[int] | None = None,
-) -> Iterator[Tried]:
-    """Change all cells, or those of some numbers, where that changes anything.
-
-    Cells are counted from 0, the bottom layer first, forward before backward.
-    """
+def _cells(case: Case) -> Iterator[tuple[str, Network]]:
+    """Change all cells, where that changes anything."""
     cells = [cell for layer in case.network.layers for cell in layer.cells]
-    pairs = list(enumerate(zip(cells, case.biases or [()] * len(cells), strict=True)))
-    for name, change in changes.items():
-        changed = [
-            change(cell, biases) if numbers is None or number in numbers else cell
-            for number, (cell, biases) in pairs
-        ]
+    biases = case.biases or [()] * len(cells)
+    for name, change in CELLS.items():
+        changed = [*map(change, cells, biases)]
         if any(new is not old for new, old in zip(changed, cells, strict=True)):
-            network = case.network.with_cells(partial(next, iter(changed)))
-            yield name + where, case._replace(network=network), theirs
+            yield name, case.network.with_cells(partial(next, iter(changed)))
 
 
 def _arrays(
@@ -95,7 +67,8 @@ def _arrays(
 
     def changed(cell: Cell, _: Sequence[Floats]) -> Cell:
         own = cell.weights.arrays
-        arrays = {n: change(own[n]) for n in names if n in own and isinstance(cell, kind)}
+        wanted = [name for name in names if name in own and isinstance(cell, kind)]
+        arrays = {name: change(own[name]).astype(own[name].dtype) for name in wanted}
         same = all(np.array_equal(new, own[name]) for name, new in arrays.items())
         finite = all(np.isfinite(new).all() for new in arrays.values())  # float16 may not hold them
         return cell.replaced(cell.weights._replace(**arrays)) if finite and not same else cell
@@ -157,30 +130,24 @@ def _activation(name: str, other: Activation, cell: Cell, _: Sequence[Floats]) -
     before = cell.settings.get(name, other)
     if before == other:
         return cell
-    settings: dict[str, Any] = {name: other}
-    if name == "activation" and cell.settings.get("output_activation") == before:
-        settings["output_activation"] = other
+    same = [each for each in (name, "output_activation") if cell.settings.get(each) == before]
+    settings: dict[str, Any] = dict.fromkeys(same, other)
     return cell.replaced(**settings)
 
 
-def _int8(axis: int | None, W: Floats) -> Floats:
-    scale = np.abs(W.astype(np.float64)).max(axis=axis, keepdims=True) / 127
-    scale = np.where(scale == 0, 1, scale)
-    return np.asarray(np.rint(W / scale) * scale).astype(W.dtype)
+def _int8(W: Floats) -> Floats:
+    scale = (np.abs(W.astype(np.float64)).max() or 1) / 127
+    return np.asarray(np.rint(W / scale) * scale)
 
 
-def _float16(W: Floats) -> Floats:
-    return W.astype(np.float16).astype(W.dtype)
-
-
-def _bfloat16(W: Floats) -> Floats:
-    return round_mantissa(W.astype(np.float32), MANTISSA_BITS["bfloat16"]).astype(W.dtype)
-
-
+# Activations have the parameters that a framework gives them by default: ONNX, then Keras.
+_OTHERS = [activation(name) for name, kind in ACTIVATIONS.items() if None not in kind.defaults]
+_OTHERS += [activation("hard_sigmoid", 1 / 6, 0.5), activation("leaky_relu", 0.2)]
 CELLS: dict[str, Change] = {
-    "no bias": _arrays(BIASES, np.zeros_like),
-    "biases added twice": _arrays(BIASES, lambda b: 2 * b),
-    "no recurrence: W_hh is left out": _arrays(("W_hh",), np.zeros_like),
+    "no bias": _arrays(("b_h", "b_n"), np.zeros_like),
+    "biases added twice": _arrays(("b_h", "b_n"), lambda b: 2 * b),
+    "input bias only": partial(_one_bias, 0),
+    "recurrent bias only": partial(_one_bias, 1),
     "W_xh transposed": _arrays(("W_xh",), _transposed),
     "W_hh transposed": _arrays(("W_hh",), _transposed),
     "W_xh and W_hh transposed": _arrays(("W_xh", "W_hh"), _transposed),
@@ -194,40 +161,21 @@ CELLS: dict[str, Change] = {
     },
     "1 added to the forget bias": _arrays(("b_h",), _by_gate(np.add, 0, 1, 0, 0), LSTM),
     "1 left out of the forget bias": _arrays(("b_h",), _by_gate(np.add, 0, -1, 0, 0), LSTM),
-    "no peepholes": _arrays(("w_ch",), np.zeros_like),
     "`reset` before": partial(_reset, "before"),
     "`reset` after": partial(_reset, "after"),
     "no recurrent bias of the candidate": _arrays(("b_n",), np.zeros_like),
-    "recurrent bias of the candidate added twice": _arrays(("b_n",), lambda b: 2 * b),
     "recurrent bias of the candidate outside r": _outside,
     # The gate of the negative sum is 1 - z.
     "z and 1 - z exchanged": _arrays(ARRAYS, _by_gate(np.multiply, -1, 1, 1), GRU),
-    "input bias only": partial(_one_bias, 0),
-    "recurrent bias only": partial(_one_bias, 1),
-}
-# Activations have the parameters that a framework gives them by default: ONNX, then Keras.
-_OTHERS = [activation(name) for name, kind in ACTIVATIONS.items() if None not in kind.defaults]
-_OTHERS += [activation("hard_sigmoid", 1 / 6, 0.5), activation("leaky_relu", 0.2)]
-NETWORK: dict[str, Change] = {
     **{
         f"`{name}` {f.name if f == activation(f.name) else f}": partial(_activation, name, f)
         for name in ("activation", "recurrent_activation")
         for f in _OTHERS
     },
-    "weights rounded to float16": _arrays(Weights._fields, _float16),
-    "weights but for biases rounded to float16": _arrays(PRODUCTS, _float16),
-    "weights rounded to bfloat16": _arrays(Weights._fields, _bfloat16),
-    "weights but for biases rounded to bfloat16": _arrays(PRODUCTS, _bfloat16),
-    "weights rounded to int8": _arrays(PRODUCTS, partial(_int8, None)),
-    "weights rounded to int8, a scale for each unit": _arrays(PRODUCTS, partial(_int8, 0)),
+    "weights rounded to float16": _arrays(Weights._fields, lambda W: W.astype(np.float16)),
+    "weights rounded to bfloat16": _arrays(Weights._fields, lambda W: rounded(W, "bfloat16")),
+    "weights rounded to int8": _arrays(PRODUCTS, _int8),
 }
-
-
-# In layers and directions
-
-
-def _exchanged(layer: Recurrent) -> Recurrent | None:
-    return Recurrent(*layer.cells[::-1], **layer.settings) if len(layer.cells) > 1 else None
 
 
 class _Forward(Recurrent):
@@ -238,69 +186,32 @@ class _Forward(Recurrent):
         self.directions = ("forward",) * len(cells)
 
 
-def _not_reversed(layer: Recurrent) -> Recurrent | None:
-    return _Forward(*layer.cells, **layer.settings) if "backward" in layer.directions else None
-
-
-LAYERS: dict[str, Callable[[Recurrent], Recurrent | None]] = {
-    "weights of the two directions exchanged": _exchanged,
-    "the backward direction not reversed": _not_reversed,
-}
-
-
-def _layers_changed(case: Case, theirs: Floats) -> Iterator[Tried]:
-    """Change all recurrent layers that can be, then each alone."""
-    layers = case.network.layers
-    for name, change in LAYERS.items():
-        new = {n: change(each) for n, each in enumerate(layers) if isinstance(each, Recurrent)}
-        changed = {n: layer for n, layer in new.items() if layer is not None}
-        alone = {f" in {case.layer_name(n)}": {n: layer} for n, layer in changed.items()}
-        for where, some in ({"": changed} | (alone if len(changed) > 1 else {})).items():
-            if some:
-                yield (
-                    name + where,
-                    _with_layers(case, *map(some.get, range(len(layers)), layers)),
-                    theirs,
-                )
-
-
-def _stateless_changed(case: Case, theirs: Floats) -> Iterator[Tried]:
-    """Make a mistake in one layer without state, leave it out, or apply it twice."""
-    layers = case.network.layers
+def _layers(case: Case) -> Iterator[tuple[str, Network]]:
+    """Do not reverse backward cells; take another row; make a mistake in one Dense."""
+    layers, last = case.network.layers, case.network.last
+    if any("backward" in layer.directions for layer in layers):
+        forward = (
+            _Forward(*layer.cells, **layer.settings) if isinstance(layer, Recurrent) else layer
+            for layer in layers
+        )
+        yield "the backward direction not reversed", Network(*forward, last=last)
+    if last == "state" and case.network.needs_whole_sequences:
+        name = "the last output alone, where a backward direction has but begun"
+        yield name, Network(*layers, last="step")
     for n, layer in enumerate(layers):
-        for words, new in _stateless(layer) if isinstance(layer, Stateless) else ():
-            every = (*layers[:n], *new, *layers[n + 1 :])
-            if every:
-                yield words.format(case.layer_name(n)), _with_layers(case, *every), theirs
+        for words, new in _heads(layer) if isinstance(layer, Dense) else ():
+            every = (*layers[:n], new, *layers[n + 1 :])
+            yield f"{words} in {case.layer_name(n)}", Network(*every, last=last)
 
 
-def _stateless(layer: Stateless) -> Iterator[tuple[str, tuple[Layer, ...]]]:
-    if layer.input_size == layer.output_size and not layer.masks:
-        yield "{} left out", ()
-    if isinstance(layer, Normalization):
-        yield "{} applied twice", (layer, layer)
-    if isinstance(layer, Dense):
-        W, b, f = layer.W, layer.b, layer.activation
-        if b.any():
-            yield "no bias in {}", (Dense(W, np.zeros_like(b), f),)
-        for other in (other for other in OF_HEADS if other != str(f)):
-            yield f"activation {other} in {{}}", (Dense(W, b, other),)
-        if 1 not in W.shape:
-            yield "W transposed in {}", (Dense(_transposed(W), b, f),)
-
-
-def _with_layers(case: Case, *layers: Layer) -> Case:
-    return case._replace(network=Network(*layers, last=case.network.last))
-
-
-def _halves_exchanged(case: Case, theirs: Floats) -> Iterator[Tried]:
-    """Put the backward half of concatenated states first."""
-    if concatenates(case.network.layers[-1]):
-        turned = np.concatenate(cell_outputs(case.network.layers[-1], theirs)[::-1], axis=-1)
-        yield "forward and backward halves exchanged", case, turned
-
-
-# In the order of rows and features, and in their scale
+def _heads(layer: Dense) -> Iterator[tuple[str, Dense]]:
+    W, b, f = layer.W, layer.b, layer.activation
+    if b.any():
+        yield "no bias", Dense(W, np.zeros_like(b), f)
+    for other in (other for other in OF_HEADS if other != str(f)):
+        yield f"activation {other}", Dense(W, b, other)
+    if 1 not in W.shape:
+        yield "W transposed", Dense(_transposed(W), b, f)
 
 
 def _reversed(case: Case, rows: Floats) -> Floats:
@@ -311,54 +222,15 @@ def _reversed(case: Case, rows: Floats) -> Floats:
     return turned
 
 
-def _time_reversed(case: Case, theirs: Floats) -> Iterator[Tried]:
-    """Reverse the input or the output; a backward state may be in the order of its steps."""
-    layers, of_steps = case.network.layers, "backward states in processing order"
-    yield "the input reversed in time", case._replace(x=_reversed(case, case.x)), theirs
-    if case.network.last:
-        return
-    backward = all(layer.directions == ("backward",) for layer in layers)
-    name = of_steps if backward else "the rows of the output reversed in time"
-    yield name, case, _reversed(case, theirs)
-    if concatenates(layers[-1]):
-        forward, other = cell_outputs(layers[-1], theirs)
-        yield of_steps, case, np.concatenate([forward, _reversed(case, other)], axis=2)
-
-
-def _rows_shifted(case: Case, theirs: Floats) -> Iterator[Tried]:
-    """Shift the rows: row t holds the state before step t, or the one after step t + 1.
-
-    The row left over holds nothing: zeros, the initial state, or its neighbour again. The missing
-    state is taken from our own run.
-    """
-    if theirs.shape[:2] != case.x.shape[:2] or not (case.lengths > 1).all():
-        return
-    ours, n = case.outputs()[-1], np.arange(len(theirs))
-    first, last = np.zeros_like(n), case.lengths - 1
-    for name, by, left, neighbour, missing in (
-        ("rows one step late: row t holds h_{t-1}", -1, first, first + 1, last),
-        ("rows one step early: row t holds h_{t+1}", 1, last, last - 1, first),
-    ):
-        nothing = (0 * theirs[n, left], case.h0, theirs[n, neighbour])
-        if any(np.array_equal(theirs[n, left], each) for each in nothing):
-            shifted = np.roll(theirs, by, axis=1)
-            shifted[n, missing] = ours[n, missing]
-            yield name, case, shifted
-
-
-def _features_permuted(case: Case, theirs: Floats) -> Iterator[Tried]:
-    """Put the columns of the input in every other order; of many, in reverse."""
+def _inputs(case: Case) -> Iterator[tuple[str, Floats]]:
+    """Reverse the input, put its columns in every other order, and scale them."""
+    yield "the input reversed in time", _reversed(case, case.x)
     own = tuple(range(case.x.shape[2]))
-    for order in permutations(own) if len(own) <= MOST_FEATURES else (own[::-1],):
+    for order in permutations(own) if len(own) <= MOST_FEATURES else ():
         if order != own:
             x = np.ascontiguousarray(case.x[..., order])
-            name = " ".join(map(str, order)) if len(own) <= MOST_FEATURES else "in reverse"
-            yield f"features permuted: {name}", case._replace(x=x), theirs
-
-
-def _input_scaled(case: Case, theirs: Floats) -> Iterator[Tried]:
-    """Scale each column by its own statistics, or all of them by a number."""
-    x, rows = case.x.astype(np.float64), case.x[case.running()].astype(np.float64)
+            yield f"features permuted: {' '.join(map(str, order))}", x
+    wide, rows = case.x.astype(np.float64), case.x[case.running()].astype(np.float64)
     if case.network.indices is not None or case.network.masking or len(rows) < 2:
         return
     mean, low, high = rows.mean(axis=0), rows.min(axis=0), rows.max(axis=0)
@@ -373,57 +245,61 @@ def _input_scaled(case: Case, theirs: Floats) -> Iterator[Tried]:
     }
     for name, (center, scale) in scaled.items():
         with np.errstate(over="ignore"):
-            moved = ((x - center) / np.where(scale == 0, 1, scale)).astype(case.x.dtype)
+            moved = ((wide - center) / np.where(scale == 0, 1, scale)).astype(case.x.dtype)
         if np.isfinite(moved).all():
-            yield name, case._replace(x=moved), theirs
+            yield name, moved
 
 
-# In states
-
-
-def _start_left_out(case: Case, theirs: Floats) -> Iterator[Tried]:
-    """Start from zeros: h or c of the state, or all of it."""
+def _starts(case: Case) -> Iterator[tuple[str, Floats]]:
+    """Start from zeros, or from the state in which the sequence before ended."""
     places = {f"`{name}0` left out": place for name, place in case.network.state_names.items()}
-    if len(places) > 1:
-        places["start states left out"] = slice(None)
-    for name, place in places.items():
+    for name, place in (places | {"start states left out": slice(None)}).items():
         h0 = case.h0.copy()
         h0[:, place] = 0
         if not np.array_equal(h0, case.h0):
-            yield name, case._replace(h0=h0), theirs
-
-
-def _carried_on(case: Case, theirs: Floats) -> Iterator[Tried]:
-    """Start each sequence from the state in which the one before ended."""
-    h0, options = case.h0.copy(), {"precision": case.precision}
+            yield name, h0
+    h0 = case.h0.copy()
     for n, length in enumerate(case.lengths[:-1]):
-        h0[n + 1] = run(case.network, case.x[n, :length], h0[n], **options).h_n  # type: ignore[arg-type]
+        x = case.x[n, :length]
+        h0[n + 1] = run(case.network, x, h0[n], precision=case.precision).h_n
     if len(h0) > 1:
-        yield "state carried from sequence to sequence", case._replace(h0=h0), theirs
+        yield "state carried from sequence to sequence", h0
 
 
-def _other_rows(case: Case, theirs: Floats) -> Iterator[Tried]:
-    """Show c in place of h, or the last output in place of the final states."""
-    network = case.network
-    if network.last == "state" and network.needs_whole_sequences:
-        last = case._replace(network=Network(*network.layers, last="step"))
-        yield "the last output alone, where a backward direction has but begun", last, theirs
-    if not network.last and any(isinstance(cell, LSTM) for cell in network.layers[-1].cells):
+def _results(case: Case, theirs: Floats) -> Iterator[tuple[str, Floats]]:
+    """Undo what a port does to its rows: it reverses or shifts them, or shows c in place of h."""
+    if case.network.last:
+        return
+    layers, of_steps = case.network.layers, "backward states in processing order"
+    backward = all(layer.directions == ("backward",) for layer in layers)
+    name = of_steps if backward else "the rows of the output reversed in time"
+    yield name, _reversed(case, theirs)
+    if concatenates(layers[-1]):
+        forward, other = np.split(theirs, 2, axis=2)
+        yield of_steps, np.concatenate([forward, _reversed(case, other)], axis=2)
+        yield "forward and backward halves exchanged", np.concatenate([other, forward], axis=2)
+    if (case.lengths > 1).all():
+        yield from _shifted(case, theirs)
+    if any(isinstance(cell, LSTM) for cell in layers[-1].cells):
         c = case.run(all_states=True).c
         if c is not None and c.shape == theirs.shape:
             off = (theirs - c) / np.maximum(1, np.abs(c))
-            yield "the result holds c in place of h", case, case.outputs()[-1] + off
+            yield "the result holds c in place of h", case.outputs()[-1] + off
 
 
-OTHERS: tuple[Callable[[Case, Floats], Iterator[Tried]], ...] = (
-    _time_reversed,
-    _layers_changed,
-    _start_left_out,
-    _carried_on,
-    _rows_shifted,
-    _halves_exchanged,
-    _stateless_changed,
-    _other_rows,
-    _features_permuted,
-    _input_scaled,
-)
+def _shifted(case: Case, theirs: Floats) -> Iterator[tuple[str, Floats]]:
+    """Shift the rows back; the missing state is taken from our own run.
+
+    The row left over holds nothing: zeros, the initial state, or its neighbour again.
+    """
+    ours, n = case.outputs()[-1], np.arange(len(theirs))
+    first, last = np.zeros_like(n), case.lengths - 1
+    for name, by, left, neighbour, missing in (
+        ("rows one step late: row t holds h_{t-1}", -1, first, first + 1, last),
+        ("rows one step early: row t holds h_{t+1}", 1, last, last - 1, first),
+    ):
+        nothing = (0 * theirs[n, left], case.h0, theirs[n, neighbour])
+        if any(np.array_equal(theirs[n, left], each) for each in nothing):
+            shifted = np.roll(theirs, by, axis=1)
+            shifted[n, missing] = ours[n, missing]
+            yield name, shifted

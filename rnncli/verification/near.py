@@ -1,8 +1,4 @@
-"""Numbers with error bounds, by the functions of the reference, and layers without state in them.
-
-A layer without state that is no entry in `ROWS` is judged by itself, in float64 and in its
-precision.
-"""
+"""Numbers with error bounds by the functions of the reference, and layers without state."""
 
 from collections.abc import Callable
 from typing import Any
@@ -48,13 +44,9 @@ def layer_rows(layer: Any, x: Near) -> Near:
 
 def _rows_by_itself(layer: layers.Stateless, x: Near) -> Near:
     """Compute rows of any other layer by the layer itself, in float64 and in its precision."""
-
-    def multiply(a: Floats, W: Floats) -> Floats:
-        return x.operand(a) @ x.operand(W)
-
     like = PRECISIONS[x.precision].dtype
-    wide = np.asarray(layer(x.value, multiply), np.float64)
-    narrow = layer(x.value.astype(like), lambda a, W: multiply(a, W).astype(like))
+    wide = np.asarray(layer(x.value, lambda a, W: x.operand(a) @ x.operand(W)), np.float64)
+    narrow = layer(x.value.astype(like), lambda a, W: (x.operand(a) @ x.operand(W)).astype(like))
     size = np.abs(wide) + np.abs(wide).max(axis=1, keepdims=True)
     off = np.abs(narrow - wide).max(axis=1, keepdims=True)
     return x.of(wide, 8 * off + 64 * x.eps * np.maximum(1, size))
@@ -73,18 +65,13 @@ def _dense(layer: layers.Dense, x: Near) -> Near:
 
 
 def _activated(layer: layers.Dense | layers.Pointwise, a: Near) -> Near:
-    """Apply an activation, or the softmax of each row.
-
-    The logarithm of a softmax moves with its own a, and against those of the row, none of which
-    moves further than the furthest. Rounding adds units in the value for those of ``a - max a``,
-    for the sum and for the function.
-    """
+    """Apply an activation, or the softmax of each row, whose logarithm moves with all of its a."""
     f = layer.activation
     if not isinstance(f, str):
         return a.activate(f)
     below = a.value.max(axis=1, keepdims=True) - a.value
     off = a.off + a.off.max(axis=1, keepdims=True)
-    off = off + a.eps * (below + a.value.shape[1] + 4)
+    off = off + a.eps * (below + a.value.shape[1] + 4)  # of a - max a, the sum and the function
     if f == "softmax":
         value = reference.softmax(a.value)
         return a.of(value, value * np.expm1(off))
@@ -98,11 +85,7 @@ def _masking(layer: layers.Masking, x: Near) -> Near:
 
 
 def _normalization(layer: layers.Normalization, x: Near) -> Near:
-    """Compute ``factor * (x - center) / scale + shift``.
-
-    It is off by ``4 eps (|factor / scale| (|x| + |center|) + |shift|)``:
-    some programs multiply by ``factor / scale`` and add what remains.
-    """
+    """Allow for programs that multiply by ``factor / scale`` and add what remains."""
     center, scale = layer.center.astype(np.float64), layer.scale.astype(np.float64)
     factor, shift = layer.arrays.get("factor", 1.0), layer.arrays.get("shift", 0.0)
     slope = np.abs(factor / scale)
@@ -110,7 +93,6 @@ def _normalization(layer: layers.Normalization, x: Near) -> Near:
     return x.of(factor * (x.value - center) / scale + shift, slope * x.off + off)
 
 
-# rows(layer, x): the rows (k, O) of a layer without state from rows (k, I), by its class.
 ROWS: dict[type[layers.Layer], Callable[..., Near]] = {
     layers.Dense: _dense,
     layers.Normalization: _normalization,

@@ -1,8 +1,6 @@
-"""The forward pass written out in float64, to check the fast ones against.
+"""The forward pass written out in float64, which shares no arithmetic with the engine.
 
-It shares no arithmetic with `rnncli.engine` and `rnncli.model`: sums are
-taken term by term, without BLAS, operands are rounded by arithmetic, not by
-bits, and every sequence runs by itself. A new cell is one more entry in `STEPS`.
+Sums are taken term by term, without BLAS; operands are rounded by arithmetic, not by bits.
 """
 
 from collections.abc import Callable
@@ -104,58 +102,33 @@ def rnn_step(cell: RNN, x: Floats, state: State, precision: str) -> State:
 
 
 def lstm_step(cell: LSTM, x: Floats, state: State, precision: str) -> State:
-    """Compute h_t and c_t of an LSTM.
-
-    ::
-
-        i, f, g, o = x_t @ W_xh + h_{t-1} @ W_hh + b_h
-        i = sigmoid(i + p_i c_{t-1}),  f = sigmoid(f + p_f c_{t-1})
-        c_t = f c_{t-1} + i tanh(g)
-        h_t = (sigmoid(o + p_o c_t) tanh(c_t)) @ W_hr
-
-    The peepholes p are 0, and W_hr the identity, where there are none; the
-    clip limits the sums of the gates, and not c_t.
-    """
+    """Compute h_t and c_t, with the peepholes p and the projection W_hr where there are any."""
     h, c = state
     W_xh, W_hh, b_h, _, w_ch, W_hr = cell.weights
     sums = product(h, W_hh, product(x, W_xh, b_h, precision), precision)
     i, f, g, o = np.split(sums, 4, axis=1)
     p_i, p_f, p_o = np.zeros((3, 1)) if w_ch is None else np.split(w_ch, 3)
-
-    def gate(a: Floats) -> Floats:
-        return activated(cell.recurrent_activation, a, cell.clip)
-
-    i, f = gate(i + p_i * c), gate(f + p_f * c)
-    c = f * c + i * activated(cell.activation, g, cell.clip)
-    h = gate(o + p_o * c) * activated(cell.output_activation, c)
+    gate, clip = cell.recurrent_activation, cell.clip
+    i, f = activated(gate, i + p_i * c, clip), activated(gate, f + p_f * c, clip)
+    c = f * c + i * activated(cell.activation, g, clip)
+    h = activated(gate, o + p_o * c, clip) * activated(cell.output_activation, c)
     return h if W_hr is None else product(h, W_hr, np.zeros(1), precision), c
 
 
 def gru_step(cell: GRU, x: Floats, state: State, precision: str) -> State:
-    """Compute h_t of a GRU.
-
-    ::
-
-        z, r, n = x_t @ W_xh + b_h
-        z = sigmoid(z + h_{t-1} @ W_hh[z]),  r = sigmoid(r + h_{t-1} @ W_hh[r])
-        n = tanh(n + r (h_{t-1} @ W_hh[n] + b_n))    reset after
-        n = tanh(n + (r h_{t-1}) @ W_hh[n])          reset before
-        h_t = z h_{t-1} + (1 - z) n
-    """
+    """Compute h_t; r multiplies the product of h, or h before the product."""
     (h,) = state
     W_xh, W_hh, b_h, b_n, _, _ = cell.weights
+    gate, clip = cell.recurrent_activation, cell.clip
     z, r, n = np.split(product(x, W_xh, b_h, precision), 3, axis=1)
     W_z, W_r, W_n = np.split(W_hh, 3, axis=1)
-
-    def gate(a: Floats) -> Floats:
-        return activated(cell.recurrent_activation, a, cell.clip)
-
-    z, r = gate(product(h, W_z, z, precision)), gate(product(h, W_r, r, precision))
+    z = activated(gate, product(h, W_z, z, precision), clip)
+    r = activated(gate, product(h, W_r, r, precision), clip)
     if cell.reset == "after":
         n = n + r * product(h, W_n, np.zeros(1) if b_n is None else b_n, precision)
     else:
         n = product(r * h, W_n, n, precision)
-    return (z * h + (1 - z) * activated(cell.activation, n, cell.clip),)
+    return (z * h + (1 - z) * activated(cell.activation, n, clip),)
 
 
 # step(cell, x, state, precision): one float64 step from inputs (n, I) and states (n, size).
@@ -181,16 +154,7 @@ def unroll(
 def run(
     network: Network, x: Floats, h0: Floats, precision: str = "float64"
 ) -> tuple[list[Floats], Floats | None]:
-    """Compute the outputs (T, O) of all layers for one sequence (T, I), the bottom one first.
-
-    h0, (S,), is the state of all cells, as ``Network.state_slices`` places it. Returned too is
-    what the layers make of the final states of the top cells, or of the last step, (1, O).
-
-    Raises
-    ------
-    ValueError
-        The step of a cell is not written out here.
-    """
+    """Compute the outputs (T, O) of all layers for one sequence (T, I), and of its last state."""
     from rnncli.verification.near import exactly, layer_rows  # which has its arithmetic from here
 
     masked, outputs = np.zeros(len(x), bool), [x]
@@ -211,10 +175,9 @@ def run(
                 # Of two directions a masked row is 0, as in Keras.
                 each.append(np.where(masked[:, None], 0, h) if len(layer.cells) > 1 else h)
                 ends.append(last)
-            (x, *other), (row, *last_row) = each, ends
-            if other:
-                merge = _MERGES[layer.merge]
-                x, row = merge(x, *other), merge(row, *last_row)
+            x, row = each[0], ends[0]
+            if len(each) > 1:
+                x, row = _MERGES[layer.merge](*each), _MERGES[layer.merge](*ends)
         else:
             x = layer_rows(layer, exactly(x, precision)).value
             below = [finals[k] for k in layer.sources or (number - 1,)]

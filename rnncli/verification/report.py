@@ -20,52 +20,33 @@ def write_table(out: TextIO, document: dict[str, Any]) -> None:
     results, verdict = document["results"], document["verdict"]
     expected = results[0]["name"] != LOOP  # what another program computed stands first
     wrong = [each for each in results if each["verdict"] == "different"]
-    wrong = [each for each in wrong if each.get("own")] or wrong  # by these our own run is wrong
     write_text(out, f"{verdict.upper()}: {_sentence(document, expected, wrong)}", STYLES[verdict])
     if expected and results[0]["verdict"] == "not compared":
         write_text(out, f"{results[0]['note']}.")
-    if wrong and wrong[0].get("own"):
-        write_text(out, "rnn's own run is wrong; so nothing equals it.", "bold")
-    _write_causes(out, document)
+    for each in document.get("explanations", []):
+        left = each["difference"]
+        within = f" With it, equal within {left:.2g}." if left else " With it, equal to the bit."
+        write_text(out, f"Cause: {each['name']}.{within * isfinite(left)}", "bold")
+    if document.get("explanations") == []:
+        write_text(out, "No cause that rnn knows reproduces it.")
     if wrong and wrong[0]["worst"]:
         out.write("\n")
         _draw_worst(out, wrong[0], document["rule"], in_file=expected and wrong[0] is results[0])
     out.write("\n")
+    compared = [each for each in results[int(expected) :] if each["verdict"] != "not compared"]
     noted = [each for each in results[int(expected) :] if each.get("note")]
-    if expected and (agreed := _agreed(results[1:])):
-        write_text(out, agreed)
+    if expected and compared and all(each["verdict"] == "equal" for each in compared):
+        libraries = [_label(each) for each in compared if "version" in each]
+        names, ways = ", ".join(["a float64 loop", *libraries]), len(compared) - len(libraries) - 1
+        write_text(out, f"rnn itself agrees with {names} and {ways} other ways to compute.")
         noted = [each for each in noted if "version" in each]
     else:
         _draw_results(out, document)
     for note, alike in groupby(noted, lambda each: each["note"]):
-        write_text(out, f"{', '.join(map(_name, alike))}: {note}")
+        write_text(out, f"{', '.join(map(_label, alike))}: {note}")
     for each in (each for each in results if each.get("judged", 1) < 1):
         share = f"{100 * each['judged']:.3g}% of the values are judged"
         write_text(out, f"{_label(each)}: {share}; rounding alone may drive the others anywhere.")
-
-
-def _write_causes(out: TextIO, document: dict[str, Any]) -> None:
-    """Write what reproduces a file that differs."""
-    begin = "Cause"
-    for cause, left in (each.values() for each in document.get("explanations", [])):
-        within = f" With it, equal within {left:.2g}." if left else " With it, equal to the bit."
-        write_text(out, f"{begin}: {cause}.{within * isfinite(left)}", "bold")
-        begin = "Or"
-    if document.get("explanations") == []:
-        write_text(out, "No cause that rnn knows reproduces it.")
-    if "hint" in document:
-        write_text(out, word(f"Save the states too: {document['hint']}."))
-
-
-def _agreed(others: Sequence[Result]) -> str:
-    """Describe the other computations that agree with our own run, if all do."""
-    compared = [each for each in others if each["verdict"] != "not compared"]
-    libraries = [each for each in compared if "version" in each]
-    if not compared or any(each["verdict"] != "equal" for each in compared):
-        return ""
-    names = ", ".join(["a float64 loop", *map(_name, libraries)])
-    ways = len(compared) - len(libraries) - 1
-    return f"rnn itself agrees with {names} and {ways} other ways to compute."
 
 
 def _sentence(document: dict[str, Any], expected: bool, wrong: Sequence[Result]) -> str:
@@ -74,22 +55,19 @@ def _sentence(document: dict[str, Any], expected: bool, wrong: Sequence[Result])
     compared = [each for each in results if each["verdict"] != "not compared"]
     within = "up to rounding" if document["rule"] == "step error" else "within the tolerance"
     if document["verdict"] == "equal":
-        values = results[0]["values"] if expected else max(each["values"] for each in compared)
+        values = compared[0]["values"]
         amount = f"{values:,} value{'s' * (values > 1)}"
         if expected:
             return f"{results[0]['name']}, {amount}, {within}."
-        if len(compared) == 1:
-            return f"1 result of {amount} is what rnn computes, {within}."
         alike = len({each["values"] for each in compared}) == 1  # some may give more rows
         of = f" of {amount} each" if alike else ""
         return f"{len(compared)} results{of} are what rnn computes, {within}."
-    names = ", ".join(map(_name, wrong or results[: int(expected)])) or "nothing"
     if not wrong:
-        return names
+        return results[0]["name"] if expected else "nothing"
     count, values = wrong[0]["wrong"], wrong[0]["values"]
     share = "100%" if count == values else f"{min(100 * count / (values or 1), 99.9):.3g}%"
     amount = f"{count:,} of {values:,} values ({share})"
-    return ", ".join(filter(None, [names, amount, wrong[0]["where"]])) + "."
+    return ", ".join(filter(None, [*map(_name, wrong), amount, wrong[0]["where"]])) + "."
 
 
 def _draw_worst(out: TextIO, result: Result, rule: Any, *, in_file: bool) -> None:
@@ -101,27 +79,26 @@ def _draw_worst(out: TextIO, result: Result, rule: Any, *, in_file: bool) -> Non
         "layer": [str(each["layer"]) for each in worst] if len(layers) > 1 else [],
         "step": [str(each["step"]) for each in worst],
         "unit": [str(each["unit"]) for each in worst],
-        "right" if result.get("own") else where: [repr(each["expected"]) for each in worst],
+        where: [repr(each["expected"]) for each in worst],
         "rnn computes": [repr(each["actual"]) for each in worst],
         "off by": [_short(each["difference"]) for each in worst],
         "bounds": [_times(each["times"]) for each in worst],
     }
     drawn = [Column(*each) for each in columns.items() if each[1]]
     draw(out, "The worst values", drawn[:1], drawn[1:])
-    out.write("\n")
     allows = "rounding" if rule == "step error" else "the tolerance"
     legend = f"bounds: how many times larger the difference is than {allows} allows."
+    out.write("\n")
     write_text(out, legend, "dim", wrap=True)
 
 
 def _draw_results(out: TextIO, document: dict[str, Any]) -> None:
     """Draw a row for each result that was compared, and explain the columns."""
     rows = [each for each in document["results"] if each["verdict"] != "not compared"]
+    errors = [each["step_error"] for each in rows]
     columns = {
         "verdict": ["equal" if each["verdict"] == "equal" else "DIFFERENT" for each in rows],
-        "step error": [
-            "" if each["step_error"] is None else _times(each["step_error"]) for each in rows
-        ],
+        "step error": ["" if error is None else _times(error) for error in errors],
         "difference": [_short(each["difference"]) for each in rows],
         "rtol": [_short(each["rtol"]) for each in rows],
     }
@@ -140,28 +117,21 @@ def _draw_results(out: TextIO, document: dict[str, Any]) -> None:
 
 def write_json(out: TextIO, document: dict[str, Any]) -> None:
     """Write the document, with null in place of numbers that JSON does not have."""
-
-    def plain(value: Any) -> Any:
-        if isinstance(value, dict):
-            return {name: plain(each) for name, each in value.items()}
-        if isinstance(value, list):
-            return [plain(each) for each in value]
-        return None if isinstance(value, float) and not isfinite(value) else value
-
-    out.write(json.dumps(plain(document), indent=1, allow_nan=False) + "\n")
+    finite = json.loads(json.dumps(document), parse_constant=lambda _: None)
+    out.write(json.dumps(finite, indent=1) + "\n")
 
 
 def _name(result: Result) -> str:
-    return f"{result['name']} {result.get('version', '')}".strip()
+    return f"{result['name']} {result.get('version') or ''}".strip()
 
 
 def _label(result: Result) -> str:
-    """Return a name as it is short enough for a table: of a file without its folder."""
+    """Shorten a name for a table: that of a file without its folder."""
     return os.path.basename(_name(result))
 
 
 def _short(number: float) -> str:
-    """Return two digits, or all before the point."""
+    """Write two digits, or all before the point."""
     return f"{number:,.0f}" if 99.5 <= number < 1e6 else f"{number:.2g}"
 
 

@@ -1,16 +1,8 @@
 """The step error: right or wrong, however far whole runs are apart.
 
-Networks that are not contracting amplify rounding, so that two right
-programs end far apart. Each single step can still be judged: it is taken in
-float64 from the state that the same output holds for the step before, by
-numbers that know how far rounding may have carried them. A cell needs nothing
-here: its own `Cell.step` is taken.
-
-For the vanilla cell the bound is, of a sum of I + H + 1 products in any order
-(Higham (2002), "Accuracy and Stability of Numerical Algorithms", section 3.1)::
-
-    da = (I + H + 4) eps (|x_t| @ |W_xh| + |h_{t-1}| @ |W_hh| + |b_h|)
-    dh = max |f(a +- da) - f(a)| + 8 eps max(1, |h_t|)
+Networks that are not contracting amplify rounding, so that two right programs end far apart. Each
+step can still be judged: the cell's own `step` is taken from the state that the same output holds
+for the step before, by numbers that know how far rounding may have carried them.
 """
 
 from collections.abc import Iterator, Sequence
@@ -36,9 +28,9 @@ def case_step_errors(case: Case, layers: Sequence[Floats]) -> Floats | None:
     if not can_judge_steps(case.network, len(layers)):
         return None
     errors: Floats = np.zeros((*case.running().shape, 1))
-    for output, (right, bound) in zip(layers, right_steps(case, layers), strict=True):
+    for output, table in zip(layers, right_steps(case, layers), strict=True):
         below = errors.max(axis=2, keepdims=True)
-        errors = np.maximum(times_bound(output, right, bound, case.running()), below)
+        errors = np.maximum(times_bound(output, *table, case.running()), below)
     return errors
 
 
@@ -71,23 +63,17 @@ def concatenates(layer: Layer) -> bool:
     return isinstance(layer, Recurrent) and len(layer.cells) > 1 and layer.merge == "concat"
 
 
-def cell_outputs(layer: Layer, output: Floats) -> list[Floats]:
-    """View the output of each cell in that of a layer: of one cell, or that concatenates."""
-    ends = np.cumsum([cell.state_sizes[0] for cell in layer.cells])
-    return np.split(output, ends[:-1], axis=-1)
-
-
 def right_steps(
     case: Case, layers: Sequence[Floats], *, guessed: bool = False
 ) -> Iterator[tuple[Floats, Floats]]:
     """Compute each step of a result in float64: the right values and bounds, (N, T, O) a layer.
 
-    `guessed` says that the layers below the top one are ours: those of the result may be as far off
-    as rounding allows.
+    `guessed`: the layers below the top one are ours, those of the result as far off as bounds are.
     """
-    network, precision = case.network_as_run(), case.precision
+    precision, dtype = case.precision, PRECISIONS[case.precision].dtype
+    network = case.network.converted(PRECISIONS[precision].convert)
     running, masked = case.running(), np.zeros(case.running().shape, bool)
-    dtype, offs = PRECISIONS[precision].dtype, [np.zeros(case.x.shape)]
+    offs = [np.zeros(case.x.shape)]
     for number, (layer, output) in enumerate(zip(network.layers, layers, strict=True), start=1):
         x, off = (network.taken(number, each) for each in ([case.x, *layers], offs))
         right, bound = np.zeros(output.shape), np.zeros(output.shape)
@@ -100,7 +86,8 @@ def right_steps(
                     at = n[some], t[some]
                     rows = layer_rows(layer, Near(x[at].astype(np.float64), off[at], precision))
                     right[at], bound[at] = rows.value, rows.off
-            halves = [cell_outputs(layer, array) for array in (output, right, bound)]
+            parts = len(layer.cells) or 1
+            halves = [np.split(array, parts, axis=2) for array in (output, right, bound)]
             for k, cell in enumerate(layer.cells):
                 turn = slice(None, None, -1 if layer.directions[k] == "backward" else 1)
                 h, *out = (half[k][:, turn] for half in halves)
@@ -114,7 +101,7 @@ def right_steps(
                 inputs = x[:, turn], off[:, turn], before
                 _take_steps(cell, precision, start[1:], active, inputs, out)
                 # Of two directions a masked row is 0, as in Keras.
-                same = rounded(before[passed] * (len(layer.cells) == 1), precision)
+                same = rounded(before[passed] * (parts == 1), precision)
                 out[0][passed], out[1][passed] = same.value, same.off
         offs.append(bound if guessed else np.zeros(bound.shape))
         # Where a c grows without end, nothing is known; numbers under the smallest normal one may
@@ -135,14 +122,9 @@ def _take_steps(
     inputs: Sequence[Floats],
     out: Sequence[Floats],
 ) -> None:
-    """Compute all steps of a cell, (N, T), from x, its error and the h before it.
+    """Write value and bound of all steps, (N, T), from x, its error and the h before each.
 
-    Value and bound are written.
-
-    A result shows no other state, such as c of an LSTM. That goes along time in float64, with how
-    far it may be off in a right program: ``dc_t = (|f| + df) dc_{t-1} + |c_{t-1}| df + ...``.
-    Where a unit forgets, the bound settles. Where f is 1 it grows with the steps, as rounding may;
-    a wrong weight errs as steadily as that.
+    No result shows c of an LSTM: it goes along time in float64, with its own bound.
     """
     N, T = active.shape
     states: list[near.Near] = [rounded(array, precision) for array in start]
@@ -158,13 +140,11 @@ def _take_steps(
         else:
             for t, live in enumerate(steps):
                 at = slice(t * N, t * N + N)
-                blocks = [each[at] for each in sums]
-                after, *others = cell.step(near.NearNumbers(h), blocks, h[at], *states)
-                made.append(after)
+                new, *others = cell.step(near.NearNumbers(h), [s[at] for s in sums], h[at], *states)
+                made.append(new)
                 states = [
-                    h.of(*(np.where(live[:, None], *pair) for pair in pairs))
-                    for new, old in zip(others, states, strict=True)
-                    for pairs in [((new.value, old.value), (new.off, old.off))]
+                    h.of(*np.where(live[:, None], (b.value, b.off), (a.value, a.off)))
+                    for a, b in zip(states, others, strict=True)
                 ]
         for array, name in zip(out, ("value", "off"), strict=True):
             given = np.concatenate([getattr(each, name) for each in made])
@@ -200,6 +180,5 @@ def _recur(s: Floats, factor: Floats, added: Floats) -> tuple[Floats, Floats]:
     before, after = np.empty(added.shape), np.empty(added.shape)
     for t in range(len(added)):
         before[t] = s
-        s = np.multiply(factor[t], s, out=after[t])
-        s += added[t]
+        s = after[t] = factor[t] * s + added[t]
     return before, after

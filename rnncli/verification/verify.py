@@ -25,8 +25,7 @@ from rnncli.verification.comparison import LOOP, Comparison, Result, Tolerance, 
 from rnncli.verification.diagnosis import find_causes
 from rnncli.writers.model import describe
 
-# The states that the notebook printed, h after each step of cell 6. It ran on a GPU, which rounds
-# operands to TF32.
+# The states that the notebook printed, h after each step of cell 6, on a GPU that rounds to TF32.
 PRINTED = (
     (-0.80105966, 0.9131062, 0.36578208, -0.7063606),
     (-0.9702719, 0.9996024, -0.6609227, -0.9999491),
@@ -87,7 +86,7 @@ def verify(
     dict
         The document that ``rnn verify`` writes as JSON: ``verdict`` is "equal", "different" or
         "not compared"; ``results`` has a dict for each comparison, that with `expected` first;
-        ``explanations`` has the mistakes that reproduce `expected`, the closest first.
+        ``explanations`` has the mistake that reproduces `expected`, if one does.
 
     Raises
     ------
@@ -109,7 +108,8 @@ def verify(
     if given.ndim not in (2, 3) or given.shape[-1] != model.input_size:
         I = model.input_size
         raise ValueError(f"x: expected shape (T, {I}) or (N, T, {I}), got {given.shape}")
-    check_front(model)
+    if model.front:
+        raise ValueError("its lowest layers give fewer rows than they take; `run` runs it")
     batch = model.checked_input(given if given.ndim == 3 else given[None], dtype)
     N, T, _ = batch.shape
     start = initial_state(model, h0, N, dtype)
@@ -135,12 +135,6 @@ def verify(
     )
 
 
-def check_front(network: Network) -> None:
-    """Refuse a model whose rows are no steps of its input."""
-    if network.front:
-        raise InputError("", "its lowest layers give fewer rows than they take", "`run` runs it")
-
-
 def judge(
     case: Case,
     unroll: str,
@@ -150,22 +144,19 @@ def judge(
     peers: Sequence[str] | None = (),
     path: str | None = None,
 ) -> dict[str, Any]:
-    """Compare a run with all that there is; without `peers` with each library that is installed.
-
-    Returned is the document that ``rnn verify`` writes as JSON. A file at `path` is run as it is.
-    """
-    comparison = Comparison.of_run(case, unroll, tolerance)
+    """Compare a run with all that there is; without `peers` with each library that is installed."""
+    comparison = Comparison(case, case.outputs(unroll), tolerance)
     if not all(np.isfinite(each).all() for each in comparison.layers):
         _raise_overflow(case, unroll)
     results = [with_reference(comparison), *with_strategies(comparison)]
     document: dict[str, Any] = {}
     if expected is not None:
-        target = comparison.row or comparison
-        result = with_expected(target, *expected)
-        results.insert(0, result)
-        if result["verdict"] == "different":
-            causes = find_causes(target, expected[1]) if np.isfinite(expected[1]).all() else {}
-            document = {} if causes or not (hint := below_head(case)) else {"hint": hint}
+        name, theirs = expected
+        if theirs.shape != comparison.ours.shape:
+            _raise_shape(comparison, name, theirs)
+        results.insert(0, comparison.judge(name, theirs))
+        if results[0]["verdict"] == "different":
+            causes = find_causes(comparison, theirs) if np.isfinite(theirs).all() else {}
             document["explanations"] = [{"name": n, "difference": d} for n, d in causes.items()]
     results += with_peers(comparison, peers, path) if peers != () else []
     verdicts = {result["verdict"] for result in results}
@@ -201,113 +192,88 @@ def _raise_overflow(case: Case, unroll: str) -> None:
 
 
 def with_reference(comparison: Comparison) -> Result:
-    """Compare with the float64 loop: the steps judged are our own.
-
-    Where they are judged, and one is wrong, `comparison` knows it from then
-    on. A step is judged by the equation of its cell, so the steps of the loop,
-    which has equations of its own, are judged too.
-    """
-    case, name = (comparison.row or comparison).case, LOOP
-    exact, ends = [np.zeros(rows.shape) for rows in comparison.layers], list[Any]()
+    """Compare with the float64 loop, whose cells have equations of their own."""
+    case, rows = comparison.case, list[Any]()
+    exact = [np.zeros((*case.x.shape[:2], layer.output_size)) for layer in case.network.layers]
     try:
-        network = case.network_as_run()
+        network = case.network.converted(PRECISIONS[case.precision].convert)
         for n, length in enumerate(case.lengths):
-            run, row = reference.run(network, case.x[n, :length], case.h0[n], case.precision)
-            ends.append(row)
-            for rows, layer in zip(exact[::-1], run[::-1], strict=False):
-                rows[n, :length] = layer
+            layers, row = reference.run(network, case.x[n, :length], case.h0[n], case.precision)
+            rows.append(exact[-1][n, :1] if row is None or not length else row)
+            for whole, layer in zip(exact, layers, strict=True):
+                whole[n, :length] = layer
     except ValueError as error:  # a cell whose step is not written out
-        return not_compared(name, str(error))
-    result = comparison.judge(name, exact[-1], comparison.layers, own=True)
-    if result["verdict"] != "not compared" and not comparison.tolerance:
-        comparison.wrong = result["first"]
-        if result["verdict"] == "equal" and result["step_error"] is not None:
-            of_loop = comparison.judge(name, exact[-1], exact)
-            result = of_loop if of_loop["verdict"] == "different" else result
-    return _with_row(comparison, result, np.concatenate(ends) if comparison.row else None)
+        return not_compared(LOOP, str(error))
+    exact = [np.stack(rows)] if case.network.last else exact
+    return comparison.judge(LOOP, exact[-1], exact)
 
 
 def with_strategies(comparison: Comparison) -> Iterator[Result]:
     """Compare with every strategy that can run here."""
-    case = (comparison.row or comparison).case
     for unroll in UNROLLS:
-        name, lacking = f"`unroll` {unroll}", missing(unroll, case.precision)
+        name, lacking = f"`unroll` {unroll}", missing(unroll, comparison.case.precision)
         if lacking:
             yield not_compared(name, lacking)
-            continue
-        states = case.run(unroll)
-        result = comparison.judge(name, states.layers[-1], states.layers)
-        yield _with_row(comparison, result, states.y_n)
-
-
-def _with_row(comparison: Comparison, result: Result, row: Floats | None) -> Result:
-    """Judge the row that a model gives of a sequence too, where the steps are equal."""
-    if comparison.row is None or row is None or result["verdict"] != "equal":
-        return result
-    of_row = comparison.row.judge(result["name"], row[:, None])
-    of_row = result if of_row["verdict"] == "not compared" else of_row
-    return of_row | {"step_error": result["step_error"], "values": row.size}
+        else:
+            layers = comparison.case.outputs(unroll)
+            yield comparison.judge(name, layers[-1], layers)
 
 
 def with_peers(
     comparison: Comparison, wanted: Sequence[str] | None = None, path: str | None = None
 ) -> Iterator[Result]:
-    """Compare with each library that is installed, or with those that are wanted, which have to be.
-
-    A model file at `path` is run by its own library; any other network is built in the library.
-    """
-    case, target = comparison.case, comparison.row or comparison
-    x = case.x if case.network.indices is None else case.x[..., 0].astype(np.int64)
+    """Compare with each library that is installed, or with those that are wanted."""
     for name in wanted or peers.PEERS:
-        version, theirs, note = peers.version(name), None, ""
-        if version is None:
-            result = not_compared(name, f"not installed: {peers.REQUIREMENT}")
-            if wanted:
-                raise ValueError(f"peer {name} is {result['note']}")
-            yield result
-            continue
+        installed = peers.version(name)
         try:
-            try:
-                theirs = peers.run_file(name, path, x, case.lengths, target.ours)
-            except peers.Unsupported as error:
-                note = f"{error}; built from its weights"
-            if theirs is not None:
-                result = target.judge(name, theirs)
-                note = f"ran {os.path.basename(str(path))} itself"
-            else:
-                layers = peers.build(name, case.network, case.precision)(
-                    case.x, case.h0, case.lengths
-                )
-                result = comparison.judge(name, layers[-1], layers)
-        except peers.Unsupported as error:
+            if not installed:
+                raise peers.Unsupported(f"not installed: {peers.REQUIREMENT}")
+            result = _run_peer(comparison, name, path)
+        except Exception as error:  # whatever a library raises
             if wanted:
-                raise ValueError(f"peer {name}: {error}") from error
-            result = not_compared(name, str(error))
-        result = {"name": name, "version": version} | result
-        yield result | ({"note": note} if note and not result.get("note") else {})
+                raise ValueError(f"peer {name}: {_first_line(error)}") from error
+            result = not_compared(name, _first_line(error))
+        yield {"name": name, "version": installed} | result
 
 
-def with_expected(comparison: Comparison, name: str, theirs: Floats) -> Result:
-    """Compare with what another program computed."""
+def _run_peer(comparison: Comparison, name: str, path: str | None) -> Result:
+    """Run the file at `path` if it is one of the library; else build the network in it."""
+    case, note = comparison.case, {}
+    file = os.path.basename(path or "")
+    if path:
+        x = case.x if case.network.indices is None else case.x[..., 0].astype(np.int64)
+        try:
+            theirs = peers.run_file(name, path, x, case.lengths, comparison.ours)
+            if theirs is not None:
+                return {"note": f"ran {file} itself"} | comparison.judge(name, theirs)
+        except Exception as error:  # whatever a library raises
+            note = {"note": f"cannot run {file}: {_first_line(error)}; built from its weights"}
+    run = peers.build(name, case.network, case.precision)
+    layers = run(case.x, case.h0, case.lengths)
+    if case.network.last:  # a peer gives a row a step
+        case = case._replace(network=Network(*case.network.layers))
+        comparison = Comparison(case, case.outputs(), comparison.tolerance)
+    return note | comparison.judge(name, layers[-1], layers)
+
+
+def _first_line(error: Exception) -> str:
+    return next(filter(None, str(error).splitlines()), type(error).__name__).strip()[:200]
+
+
+def _raise_shape(comparison: Comparison, name: str, theirs: Floats) -> None:
+    """Refuse the rows of another program that are not as many, or as wide, as ours."""
     ours, network = comparison.ours, comparison.case.network
-    if theirs.shape == ours.shape:
-        return comparison.judge(name, theirs)
     got, wanted = (
         h[:, 0].shape if network.last else h.shape[1:] if len(h) == 1 else h.shape
         for h in (theirs, ours)
     )
     hint = ""
     if theirs.shape[-1] == network.layers[-1 - network.head].output_size != ours.shape[-1]:
-        hint = below_head(comparison.case)
+        layers = zip(comparison.case.names, network.layers, strict=False)
+        names = [verbatim(shown(each)) for each, layer in layers if layer.cells]
+        below = names[0] if len(names) == 1 else "NAME"
+        hint = f"`layer` {below} compares the states below the head"
     elif not network.last and got == (len(ours), ours.shape[2]):
         hint = "`last` compares one row per sequence"
     what = f"expected shape {wanted}, as the input and the network give, got {got}"
     raise InputError(name, what, hint)
-
-
-def below_head(case: Case) -> str:
-    """Suggest how to compare the states below a head, if there is one."""
-    layers = zip(case.names, case.network.layers, strict=False)
-    recurrent = [verbatim(shown(name)) for name, layer in layers if layer.cells]
-    name = recurrent[0] if len(recurrent) == 1 else "NAME"
-    return f"`layer` {name} compares the states below the head" if case.network.head else ""

@@ -1,15 +1,13 @@
 """Whole runs: how far they are apart, and how much of that rounding explains.
 
-A program whose sums are rounded in another way computes what this one would with weights that
-differ by about a last bit (backward error analysis: Higham (2002), "Accuracy and Stability of
-Numerical Algorithms", section 3.1). So a few runs with such weights show, at each place, how far a
-network drives right results apart: by a last bit where it is contracting, by anything where it is
-chaotic. The activations of gated cells are nudged too: weights no longer move a gate that is open
-or closed, but rounding does.
+A program that rounds in another way computes what this one would with weights that differ by about
+a last bit (backward error analysis: Higham (2002), "Accuracy and Stability of Numerical
+Algorithms", section 3.1). So runs with such weights show how far a network drives right results
+apart. Activations of gated cells are nudged too: rounding moves a gate that is open or closed.
 """
 
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
@@ -20,36 +18,22 @@ from rnncli.model.cells import Cell
 from rnncli.model.network import Network
 from rnncli.verification.case import Case
 
-# How far the weights are nudged. Where operands are rounded it is 1/512 of
-# their last bit: enough that some fall on the other side, as in other programs.
+# Nudges of the weights. Where operands are rounded, some fall on the other side.
 NUDGES = {"float32": 2.0**-23, "float64": 2.0**-52, "tf32": 2.0**-19, "bfloat16": 2.0**-16}
 # Over 381 runs of Keras, PyTorch and ONNX Runtime no value that is judged needs more than 2.7 times
 # the largest distance that eight nudged runs show within eight steps.
 RUNS, STEPS, FACTOR = 8, 8, 8.0
 # What an activation and a merge may round, in units of the last place.
 UNITS = 8
-BIASES, NORMALIZATION = ("b_h", "b_n", "b"), ("center", "scale", "factor", "shift")
-# A value is judged while rounding moves it by at most this share of the largest
-# that its unit has: where operands are rounded, by one of them on the other side.
+# A value is judged while rounding moves it by at most this share of the largest of its unit.
 SMALL = {"float32": 0.01, "float64": 0.01, "tf32": 0.03, "bfloat16": 0.1}
 
 
-class Bounds(NamedTuple):
-    """How far the values of two right runs may be apart, (N, T, O)."""
+def whole_run_bounds(case: Case, ours: Floats) -> tuple[Floats, Truths]:
+    """Bound every value by ``8 eps max(|h|, min(1, max |h|)) + 8 d``; find those that tell much.
 
-    distance: Floats
-    judged: Truths  # where that is little enough to tell right from wrong
-
-
-def whole_run_bounds(case: Case, ours: Floats, runs: int = RUNS) -> Bounds:
-    """Measure the largest distance of every value in two right runs.
-
-    ``8 eps max(|h|, min(1, max |h|)) + 8 d``, where d is the largest distance
-    between our own run and eight with nudged weights, within eight steps. A
-    value can be judged unless ``8 d`` is over a small share of the unit's
-    largest value, and over the first term. Where it cannot be, d is that of
-    all steps of the unit: rounding drives it so far, but no further. One row a
-    sequence is judged as if it followed the steps.
+    d is the largest distance between our own run and eight nudged ones, within eight steps; where
+    it is too large to judge, within all. One row a sequence is judged as if it followed the steps.
     """
     shown = ours.shape[1]
     if case.network.last:
@@ -57,7 +41,7 @@ def whole_run_bounds(case: Case, ours: Floats, runs: int = RUNS) -> Bounds:
     random = np.random.RandomState(0)
     size = min(1.0, float(np.abs(ours).max(initial=0.0)))
     spread: Floats = np.zeros(ours.shape)
-    for _ in range(runs):
+    for _ in range(RUNS):
         nudged = case._replace(network=_nudge(case, size, random)).run()
         rows = [nudged.layers[-1]]
         if case.network.last and nudged.y_n is not None:
@@ -73,23 +57,21 @@ def whole_run_bounds(case: Case, ours: Floats, runs: int = RUNS) -> Bounds:
     judged = driven <= _most_driven(ours, case.precision)
     anywhere = FACTOR * spread.max(axis=(0, 1))
     distance = _rounded(ours) + np.where(judged, driven, anywhere)
-    T = ours.shape[1]
-    return Bounds(distance[:, T - shown :], judged[:, T - shown :])
+    first = ours.shape[1] - shown
+    return distance[:, first:], judged[:, first:]
 
 
-def can_be_equal(case: Case, ours: Floats, theirs: Floats, share: float) -> bool:
-    """Whether so many values can be within their bounds, without a run to measure these."""
-    most = _rounded(ours) + _most_driven(ours, case.precision)
+def near_share(case: Case, ours: Floats, theirs: Floats) -> float:
+    """Compute the share of values that can be within their bounds, without a run for these."""
+    most = (_rounded(ours) + _most_driven(ours, case.precision))[case.rows()]
     with np.errstate(invalid="ignore"):
-        near = np.abs(ours.astype(np.float64) - theirs)[case.rows()] <= most[case.rows()]
-    return bool(near.mean() >= share)
+        return float((np.abs(ours.astype(np.float64) - theirs)[case.rows()] <= most).mean())
 
 
 def _rounded(ours: Floats) -> Floats:
     """Compute how far rounding moves a value of a network that forgets."""
-    size = np.abs(ours.astype(np.float64))
+    size, kind = np.abs(ours.astype(np.float64)), np.finfo(ours.dtype)
     least = min(1.0, float(size.max(initial=0.0)))
-    kind = np.finfo(ours.dtype)
     # Numbers under the smallest normal one may lose all digits.
     return np.asarray(UNITS * kind.eps * np.maximum(size, least) + kind.tiny)
 
@@ -101,20 +83,16 @@ def _most_driven(ours: Floats, precision: str) -> Floats:
 
 
 def _nudge(case: Case, size: float, random: np.random.RandomState) -> Network:
-    """Change every weight of the network by about a last bit, up or down.
-
-    Matrices that the precision rounds stay as they are, since all programs
-    round them alike. The biases move their sums. What masks rows stays too.
-    """
+    """Change every weight by about a last bit, but matrices that all programs round alike."""
     precision, nudge = PRECISIONS[case.precision], NUDGES[case.precision]
-    last_bit = float(np.finfo(precision.dtype).eps)
 
     def moved(name: str, array: Floats) -> Floats:
         if array.ndim > 1 and precision.rounds:
             return array
-        by = np.abs(array) + (size if name in BIASES else 0)
-        share = last_bit if name in NORMALIZATION else nudge
+        by = np.abs(array) + (size if name in ("b_h", "b_n", "b") else 0)
         signs = random.choice([-1.0, 1.0], array.shape)
+        last_bit = float(np.finfo(precision.dtype).eps)  # of what is no operand of a product
+        share = last_bit if name in ("center", "scale", "factor", "shift") else nudge
         return np.asarray(array.astype(np.float64) + share * by * signs)
 
     def gates_moved(cell: Cell) -> Cell:

@@ -31,15 +31,6 @@ def test_every_peer_is_timed_and_judged_by_all_layers() -> None:
     assert f"Ratio: how many times faster than {fastest}." in text
 
 
-@pytest.mark.nightly
-def test_a_peer_that_lacks_something_is_named() -> None:
-    text, rows = benched("--hidden", "4", "--activation", "softplus", "--precision", "float64")
-    assert list(rows) == ["keras"]
-    assert "\ntorch: PyTorch's nn.RNN has no activation softplus" in text
-    assert "\nonnxruntime: ONNX Runtime's RNN has no precision float64" in text
-    assert list(benched("--hidden", "4", "--peer", "torch")[1]) == ["torch"]
-
-
 @pytest.mark.parametrize("count", [1, 3])
 def test_onnx_runtime_takes_the_processors_it_may_use(
     monkeypatch: pytest.MonkeyPatch, count: int

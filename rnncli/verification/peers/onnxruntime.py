@@ -1,4 +1,4 @@
-"""The network in ONNX Runtime: each layer as the ONNX model that `rnncli.save` writes."""
+"""Cells and layers in ONNX Runtime: each as the ONNX model that `rnncli.save` writes."""
 
 import os
 from collections.abc import Callable, Sequence
@@ -8,87 +8,76 @@ from typing import Any
 import numpy as np
 
 from rnncli.model.arrays import Floats
+from rnncli.model.cells import Cell
 from rnncli.model.errors import InputError
 from rnncli.model.formats import save_network
-from rnncli.model.layers import Layer, name_of
+from rnncli.model.layers import name_of
 from rnncli.model.network import Network
 from rnncli.verification.peers import Unsupported
 
-TITLE, PRECISIONS, SETTINGS = "ONNX Runtime", ("float32",), None
+TITLE, PRECISIONS, FILES, SETTINGS = "ONNX Runtime", ("float32",), (".onnx",), None
 # Inputs of an RNN node: X, W, R, B, sequence_lens, initial_h, initial_c, P.
 FIRST_STATE, INPUTS, STATES = 5, 8, ("h0", "c0")
 
 
-def make(layers: Sequence[Layer]) -> Callable[..., Sequence[Floats]]:
-    """Make a session for each layer."""
-    made = [_open_session(_model(layer)) for layer in layers]
+def make(part: Any) -> Callable[..., Floats]:
+    """Make a session."""
+    if not (isinstance(part, Cell) or name_of(part)):
+        raise Unsupported(f"{type(part).__name__} is not built in {TITLE} here")
+    file = BytesIO()
+    try:
+        save_network(file, Network(part), ".onnx")
+    except InputError as error:
+        raise Unsupported(error.what) from error
+    model = file.getvalue()
+    session = _open_session(_bare(model, part) if isinstance(part, Cell) else model)
 
-    def forward(x: Floats, states: Sequence[Sequence[Floats]]) -> Sequence[Floats]:
-        outputs = []
-        for layer, session, start in zip(layers, made, states, strict=True):
-            # A recurrent layer takes and gives (T, N, values), as its node does.
-            rows = x.swapaxes(0, 1) if layer.cells else x
-            feeds = {"x": np.ascontiguousarray(rows), **dict(zip(STATES, start, strict=False))}
-            (x,) = session.run(None, feeds)
-            x = x.swapaxes(0, 1) if layer.cells else x
-            outputs.append(x)
-        return outputs
+    def forward(x: Floats, states: Sequence[Floats] = ()) -> Floats:
+        # A cell takes and gives (T, N, values), and its states (1, N, size), as its node does.
+        turn = (1, 0, 2) if states else (0, 1, 2)
+        feeds = {name: array[None] for name, array in zip(STATES, states, strict=False)}
+        (y,) = session.run(None, {"x": np.ascontiguousarray(x.transpose(turn)), **feeds})
+        return np.asarray(y).transpose(turn)
 
     return forward
 
 
-def _model(layer: Layer) -> bytes:
-    """Write a layer as a model; a recurrent one takes its initial states, and no transposes."""
+def _bare(file: bytes, cell: Cell) -> bytes:
+    """Make the initial states inputs of a model of one cell, and leave its transposes out."""
     import onnx
 
-    if not (layer.cells or name_of(layer)):
-        raise Unsupported(f"{type(layer).__name__} is not built in {TITLE} here")
-    file = BytesIO()
-    try:
-        save_network(file, Network(layer), ".onnx")
-    except InputError as error:
-        raise Unsupported(error.what) from error
-    if not layer.cells:
-        return file.getvalue()
-    model = onnx.load_from_string(file.getvalue())
+    model = onnx.load_from_string(file)
     graph, value = model.graph, onnx.helper.make_tensor_value_info
     first, *nodes, last = graph.node
     for node in nodes:
         node.input[:] = ["x" if name == first.output[0] else name for name in node.input]
         node.output[:] = [last.output[0] if name == last.input[0] else name for name in node.output]
-    names = STATES[: len(layer.cells[0].state_names)]
+    names = STATES[: len(cell.state_names)]
     inputs = [*nodes[0].input, *[""] * (INPUTS - len(nodes[0].input))]
     inputs[FIRST_STATE : FIRST_STATE + len(names)] = names
     nodes[0].input[:] = inputs if inputs[-1] else inputs[: FIRST_STATE + len(names)]
     graph.node.remove(first)
     graph.node.remove(last)
-    graph.input.extend(value(name, onnx.TensorProto.FLOAT, ["D", "N", "H"]) for name in names)
+    graph.input.extend(value(name, onnx.TensorProto.FLOAT, [1, "N", "H"]) for name in names)
     for each in (graph.input[0], graph.output[0]):
         n, t, *_ = each.type.tensor_type.shape.dim
         n.dim_param, t.dim_param = t.dim_param, n.dim_param
     return bytes(model.SerializeToString())
 
 
-def open_file(path: str) -> Callable[..., Sequence[Floats]] | None:
+def open_file(path: str) -> Callable[..., Sequence[Floats]]:
     """Run an ONNX file; its other inputs are lengths, or initial states of 0."""
-    if not path.lower().endswith(".onnx"):
-        return None
     session = _open_session(path)
-    inputs = {each.name: each for each in session.get_inputs()}
-    types = {
-        name: np.dtype({"tensor(int64)": "i8", "tensor(int32)": "i4"}.get(each.type, "f4"))
-        for name, each in inputs.items()
-    }
+    integers = {"tensor(int64)": "i8", "tensor(int32)": "i4"}
 
-    def forward(x: Floats, N: int) -> Sequence[Floats]:
-        feeds: dict[str, Any] = dict.fromkeys(inputs, np.full(N, x.size // x.shape[-1] // N))
-        for name in [name for name in inputs if types[name].kind == "f"]:
-            shape = [size if isinstance(size, int) else N for size in inputs[name].shape]
-            feeds[name] = np.zeros(shape)
-        feeds[next(iter(inputs))] = x
-        outputs: Sequence[Floats] = session.run(
-            None, {name: array.astype(types[name]) for name, array in feeds.items()}
-        )
+    def forward(x: Floats, N: int, T: int) -> Sequence[Floats]:
+        feeds = {}
+        for number, each in enumerate(session.get_inputs()):
+            dtype = integers.get(each.type, "f4")
+            shape = [size if isinstance(size, int) else N for size in each.shape]
+            other = np.zeros(shape) if dtype == "f4" else np.full(N, T)
+            feeds[each.name] = (other if number else x).astype(dtype)
+        outputs: Sequence[Floats] = session.run(None, feeds)
         return outputs
 
     return forward
