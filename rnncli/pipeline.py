@@ -4,8 +4,8 @@ import os
 import signal
 import sys
 import warnings
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import AbstractContextManager, ExitStack, nullcontext
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from functools import partial
 from time import monotonic
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, Self, TextIO
@@ -215,41 +215,27 @@ def deliver(
 
     What comes before an error is written, then the error is raised.
     """
-    error, latest = None, None
-    blocks = _join_all(source.blocks) if runner.network.needs_whole_sequences else source.blocks
-    while error is None:
-        rows, error = _read_next(blocks)
-        if rows is None:
-            break
-        for watcher in watchers:
-            watcher.begin(rows)
-        rows = rows._replace(x=np.ascontiguousarray(rows.x, runner.precision.dtype))
-        done, error = forward(runner, rows, carried, source.keys, all_layers=all_layers)
-        for start in range(0, len(done.x), BLOCK_STEPS):
-            latest = done.cut(start, start + BLOCK_STEPS)
-            writer.rows(latest)
-        if not error:
+    latest, blocks = None, source.blocks
+    if runner.network.needs_whole_sequences:
+        blocks = (join(every) for every in map(list, [source.blocks]) if every)
+    try:
+        for rows in blocks:
+            for watcher in watchers:
+                watcher.begin(rows)
+            rows = rows._replace(x=np.ascontiguousarray(rows.x, runner.precision.dtype))
+            done, error = forward(runner, rows, carried, source.keys, all_layers=all_layers)
+            for start in range(0, len(done.x), BLOCK_STEPS):
+                latest = done.cut(start, start + BLOCK_STEPS)
+                writer.rows(latest)
+            if error:
+                raise error
             for watcher in watchers:
                 watcher.end()
-    if error:
+    except ValueError as error:
         writer.end(error)
-        raise error
+        raise
     writer.end(None)
     return latest
-
-
-def _join_all(blocks: Iterable[Rows]) -> Iterator[Rows]:
-    every = list(blocks)
-    if every:
-        yield join(every)
-
-
-def _read_next(blocks: Iterator[Rows]) -> tuple[Rows | None, ValueError | None]:
-    """Read the next rows, or the error that ends them."""
-    try:
-        return next(blocks, None), None
-    except ValueError as error:
-        return None, error
 
 
 def score(
@@ -416,14 +402,12 @@ def process(
         check_files_apart({"output": options.output}, [options.state_in])
     if options.output:
         check_destination(options.output, append=options.follow)
-    with StateFiles(options, console, task, again=again) as states:
+    with open_states(options, console, task, again=again) as states:
         options = states.scaled()
         opened = open_both(options, build, console, Keys(states.keys), weights, frame)
         network, one_row = opened.network, bool(opened.network.last) and not options.no_last
-        if network.needs_whole_sequences:
-            _refuse_with_whole_sequences(options)
+        _refuse_steps(options, form, opened, one_row)
         if one_row:
-            _refuse_with_one_row(options, form, weights)
             options = options._replace(last=True)
         elif network.last and not options.last:
             network = Network(*network.layers, front=network.front)
@@ -444,6 +428,19 @@ def process(
         console.note(word(text))
     _note_saturated(opened, None if options.follow else latest, console)
     return Finished(opened, int(carried.t.sum() - before))
+
+
+def _refuse_steps(options: Options, form: str, opened: Opened, one_row: bool) -> None:
+    """Refuse options that go step by step where the network does not."""
+    for name in ("follow", *STATE_FILES) if opened.network.needs_whole_sequences else ():
+        if getattr(options, name):
+            raise OptionError(f"`{name}`: the network needs whole sequences")
+    if one_row and (options.follow or form in PICTURES):
+        name = "`follow`" if options.follow else f"`format` {form}"
+        model = verbatim(str(opened.model["source"].get("weights", "the model")))
+        raise OptionError(
+            f"{name} shows a row a step, {model} gives one row a sequence: add `no_last`"
+        )
 
 
 def _note_saturated(opened: Opened, latest: Rows | None, console: Console) -> None:
@@ -490,13 +487,19 @@ def _write(
             if cut:
                 console.note(f"{out.name}: ended within a line, which is cut off: {cut!r}")
             # A state at a URL is written once, at the end.
-            leave = partial(states.leave, opened, carried) if states.is_local else None
-            following = Following(out, carried, leave, console.signals if states.is_left else ())
+            written = options.state or options.state_out
+            local = written is not None and not is_url(written)
+            leave = partial(states.leave, opened, carried) if local else None
+            following = Following(out, carried, leave, console.signals if written else ())
             watchers.append(stack.enter_context(following))
 
         def begin(result: Result) -> Writer:
-            if form in _UNTITLED and "seed" in opened.model["source"] and not options.columns:
-                _note_columns(source.chosen, console)
+            # A network that is drawn takes every column, one with times too.
+            named = len(source.chosen) > 1 and not {int}.issuperset(map(type, source.chosen))
+            drawn = "seed" in opened.model["source"] and not options.columns
+            if form in _UNTITLED and drawn and named:
+                text = f"the features are the columns {verbatim(listed(source.chosen))}"
+                console.note(word(f"{text}: `columns` chooses others"))
             return make(out, result, style)
 
         begun = Begun(result, begin)
@@ -543,28 +546,6 @@ def _describe_result(options: Options, opened: Opened, carried: Carried, runner:
     )
 
 
-def _refuse_with_whole_sequences(options: Options) -> None:
-    """Refuse what a network that needs whole sequences cannot do."""
-    for name in ("follow", *STATE_FILES):
-        if getattr(options, name):
-            raise OptionError(f"`{name}`: the network needs whole sequences")
-
-
-def _refuse_with_one_row(options: Options, form: str, weights: str | None) -> None:
-    """Refuse to show one row a sequence in a form that shows every step."""
-    if options.follow or form in PICTURES:
-        name, model = "`follow`" if options.follow else f"`format` {form}", verbatim(str(weights))
-        what = f"{name} shows a row a step, {model} gives one row a sequence"
-        raise OptionError(f"{what}: add `no_last`")
-
-
-def _note_columns(columns: Sequence[str | int], console: Console) -> None:
-    """Note which columns are read: a network that is drawn takes all, a time too."""
-    if len(columns) > 1 and any(isinstance(column, str) for column in columns):
-        text = f"the features are the columns {verbatim(listed(columns))}: "
-        console.note(word(f"{text}`columns` chooses others"))
-
-
 def open_both(
     options: Options,
     build: Callable[[int], Sourced],
@@ -590,8 +571,10 @@ def open_both(
     if not network.state_size:
         raise InputError(str(weights), "has no recurrent layer")
     check_width(source, network.input_size)
+    if network.indices is not None and not options.center is options.scale is None:
+        text = "`center` and `scale` are for measured values, the network takes whole numbers"
+        raise OptionError(text)
     if auto:
-        _check_measured(network)
         first = layout._replace(
             dtype=np.dtype(np.float64), passthrough=False, block_steps=BLOCK_STEPS
         )
@@ -621,16 +604,9 @@ def _scale(
             raise OptionError(f"`{name}`: {expected}, got {len(each)}")
     if not numbers:
         return network, {}
-    _check_measured(network)
     center = numbers.get("center", [0.0] * len(columns))
     scale = numbers.get("scale", [1.0] * len(columns))
     return network.with_below(Normalization(center, scale)), numbers
-
-
-def _check_measured(network: Network) -> None:
-    if network.indices is not None:
-        text = "`center` and `scale` are for measured values, the network takes whole numbers"
-        raise OptionError(text)
 
 
 def _check_read_twice(option: str, options: Options) -> None:
@@ -666,28 +642,24 @@ def _find_scales(
             blocks = (rows._replace(masked=None) for rows in blocks)
         moments = moments_of(blocks, len(columns))
     found = dict(zip(("center", "scale"), center_and_scale(moments, columns), strict=True))
-    texts = (f"`{name}` {_list_numbers(found[name])}" for name in names)
+    texts = (f"`{name}` {_typed(*found[name])}" for name in names)
     console.note(word(f"found {' '.join(texts)}"))
     ends = zip(columns, moments.lowest, moments.highest, found["scale"], strict=True)
     for column, low, high, scale in ends:
         if low == high and "scale" in names:
-            console.note(f"column {column!r} is {_short(low)} throughout: its scale is 1")
+            console.note(f"column {column!r} is {_typed(low)} throughout: its scale is 1")
         with np.errstate(all="ignore"):
             apart = float(np.spacing(dtype.type(max(abs(low), abs(high)))))
         if low < high and apart > _COARSE * scale:
-            what = f"{dtype} tells values {_short(apart)} apart, their deviation is {_short(scale)}"
+            what = f"{dtype} tells values {_typed(apart)} apart, their deviation is {_typed(scale)}"
             text = f"column {verbatim(repr(column))}: {what} (`precision` float64 tells more)"
             console.note(word(text))
     return {name: found[name] for name in names}
 
 
-def _list_numbers(numbers: Iterable[float]) -> str:
-    return ",".join(map(_short, numbers))
-
-
-def _short(number: float) -> str:
-    """Return a number as it is typed."""
-    return repr(float(number)).removesuffix(".0")
+def _typed(*numbers: float) -> str:
+    """Return numbers as they are typed."""
+    return ",".join(repr(float(number)).removesuffix(".0") for number in numbers)
 
 
 def _open_input(options: Options, layout: Layout, keys: Keys) -> Input:
@@ -755,79 +727,31 @@ def _read_start(network: Network, options: Options, dtype: np.dtype[np.floating]
 
 
 class StateFiles:
-    """The state files of a run: one that it starts from, one that it leaves, or neither.
-
-    Within its `with` block no other run has a file that is both.
-    """
+    """The states that a run starts from, if any, and a function that opens the file it leaves."""
 
     def __init__(
-        self, options: Options, console: Console, task: str = "", *, again: bool = False
+        self,
+        options: Options,
+        console: Console,
+        before: State | None = None,
+        write: Callable[[], AbstractContextManager[TextIO]] | None = None,
+        task: str = "",
     ) -> None:
-        self._options, self._console, self._task, self._again = options, console, task, again
-        self._read = options.state or options.state_in
-        self._written = options.state or options.state_out
-        self._before: State | None = None
-        self._fingerprint = ""
-        self._stack = ExitStack()
-
-    def __enter__(self) -> Self:
-        with self._stack:
-            self._open()
-            self._stack = self._stack.pop_all()
-        return self
-
-    def __exit__(self, *error: Any) -> None:
-        self._stack.__exit__(*error)
-
-    def _open(self) -> None:
-        read, written, note = self._read, self._written, self._console.note
-        both = read and written and os.path.realpath(read) == os.path.realpath(written)
-        self._write: Callable[[], AbstractContextManager[TextIO]]
-        if written:
-            self._write = partial(writing, written)
-            check_is_file(written)
-            check_writable(written)
-        if written and both:
-            waiting = f"{written}: another run has it; waiting until that has ended"
-            try:
-                lock = replacing(written, lambda: note(waiting))
-                self._write = self._stack.enter_context(lock)
-            except OSError as error:
-                way_out = word("give `state_in` and `state_out`, which need no lock")
-                raise OSError(error.errno, f"{error.strerror}: {way_out}", written) from error
-        if read and exists(read):
-            with local_copy(read) as copy:
-                self._before = load_state(copy)
-        elif self._options.state_in:
-            what = "cannot be read: No such file or directory"
-            raise InputError(self._options.state_in, what, "the first run has no `state_in`")
-        if both and self._before and self._task and not self._again:
-            _check_not_counted(written or "", self._before.task, self._task)
-
-    @property
-    def keys(self) -> Sequence[tuple[str, ...]]:
-        """The keys in the file that is read."""
-        return self._before.keys if self._before else ()
-
-    @property
-    def is_left(self) -> bool:
-        """Whether the run leaves a state."""
-        return self._written is not None
-
-    @property
-    def is_local(self) -> bool:
-        """Whether the run leaves a state in a file that it may write every second."""
-        return self._written is not None and not is_url(self._written)
+        self._options, self._console, self._before = options, console, before
+        self._write, self._task, self._fingerprint = write, task, ""
+        self.keys: Sequence[tuple[str, ...]] = before.keys if before else ()
 
     def scaled(self) -> Options:
         """Return the options with the numbers of the file in place of ``auto``, if it has any."""
         options, found = self._options, list[str]()
         for name in ("center", "scale") if self._before else ():
-            if getattr(options, name) == AUTO and getattr(self._before, name):
-                options = options._replace(**{name: getattr(self._before, name)})
-                found.append(f"`{name}` {_list_numbers(getattr(self._before, name))}")
+            numbers = getattr(self._before, name)
+            if getattr(options, name) == AUTO and numbers:
+                options = options._replace(**{name: numbers})
+                found.append(f"`{name}` {_typed(*numbers)}")
         if found:
-            self._console.note(word(f"{self._read}: goes on with {' '.join(found)}"))
+            path = verbatim(str(options.state or options.state_in))
+            self._console.note(word(f"{path}: goes on with {' '.join(found)}"))
         return options
 
     def resume(self, opened: Opened) -> Carried:
@@ -835,26 +759,26 @@ class StateFiles:
 
         A note says if that run read other columns.
         """
-        source, columns = opened.source, opened.source.key_columns
-        if self._read or self._written:
+        source, before = opened.source, self._before
+        if before or self._write:
             self._fingerprint = fingerprint(opened.network, opened.model["precision"])
-        carried = Carried(opened.start, sequences=len(source.keys) if columns else 1)
-        if self._read and self._before:
-            before, dtype = self._before, opened.start.dtype
-            whose, network = self._fingerprint, opened.network
-            state = fitting_states(self._read, before, network, whose, columns, dtype)
-            carried.resume(before.t, state)
-            names = zip(before.columns, _names(source), strict=False)
+        keyed = source.key_columns
+        carried = Carried(opened.start, sequences=len(source.keys) if keyed else 1)
+        if before:
+            path = str(self._options.state or self._options.state_in)
+            states = fitting_states(
+                path, before, opened.network, self._fingerprint, keyed, opened.start.dtype
+            )
+            carried.resume(before.t, states)
+            names = zip(before.columns, _column_names(source), strict=False)
             if others := [(one, now) for one, now in names if one != now]:
                 left, read = map(listed, zip(*others, strict=True))
-                self._console.note(
-                    f"{self._read}: left by a run over {left}, this one reads {read}"
-                )
+                self._console.note(f"{path}: left by a run over {left}, this one reads {read}")
         return carried
 
     def leave(self, opened: Opened, carried: Carried) -> None:
         """Write the states to their file, if there is one."""
-        if not self._written:
+        if not self._write:
             return
         source, slices = opened.source, opened.network.state_names
         state = State(
@@ -864,7 +788,7 @@ class StateFiles:
             carried.t,
             {name: carried.state[:, columns] for name, columns in slices.items()},
             cells=cells_of(opened.network),
-            columns=_names(source),
+            columns=_column_names(source),
             task=self._task,
             center=tuple(opened.model.get("center", ())),
             scale=tuple(opened.model.get("scale", ())),
@@ -886,8 +810,41 @@ class StateFiles:
                 self._console.note(f"{second.filename}: {second.strerror}")
         elif isinstance(error, BrokenPipeError):
             why = "the reader of the output closed it before the end"
-        if why and self._written:
-            self._console.note(f"{self._written}: no state was left: {why}")
+        if why and self._write:
+            path = self._options.state or self._options.state_out
+            self._console.note(f"{path}: no state was left: {why}")
+
+
+@contextmanager
+def open_states(
+    options: Options, console: Console, task: str = "", *, again: bool = False
+) -> Iterator[StateFiles]:
+    """Open the state files of a run; no other run has one that is both read and written."""
+    read, written = options.state or options.state_in, options.state or options.state_out
+    both = read and written and os.path.realpath(read) == os.path.realpath(written)
+    write: Callable[[], AbstractContextManager[TextIO]] | None = None
+    before = None
+    with ExitStack() as stack:
+        if written:
+            check_is_file(written)
+            check_writable(written)
+            write = partial(writing, written)
+        if written and both:
+            waiting = f"{written}: another run has it; waiting until that has ended"
+            try:
+                write = stack.enter_context(replacing(written, lambda: console.note(waiting)))
+            except OSError as error:
+                way_out = word("give `state_in` and `state_out`, which need no lock")
+                raise OSError(error.errno, f"{error.strerror}: {way_out}", written) from error
+        if read and exists(read):
+            with local_copy(read) as copy:
+                before = load_state(copy)
+        elif options.state_in:
+            what = "cannot be read: No such file or directory"
+            raise InputError(options.state_in, what, "the first run has no `state_in`")
+        if both and before and task and not again:
+            _check_not_counted(str(written), before.task, task)
+        yield StateFiles(options, console, before, write, task)
 
 
 def _check_not_counted(path: str, before: str, task: str) -> None:
@@ -898,7 +855,7 @@ def _check_not_counted(path: str, before: str, task: str) -> None:
         raise InputError(path, what, "remove it to begin anew; `force` counts the input again")
 
 
-def _names(source: Input) -> tuple[str, ...]:
+def _column_names(source: Input) -> tuple[str, ...]:
     """Return the names of the columns that are read; none where one has a number alone."""
     names = tuple(column for column in source.chosen if isinstance(column, str))
     return names if len(names) == len(source.chosen) else ()

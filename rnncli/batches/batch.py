@@ -54,6 +54,8 @@ from rnncli.writers.sink import is_packed
 File = str | os.PathLike[str]
 # Options that name a file of states.
 STATES = ("state", "state_in", "state_out")
+# Tasks that go out together, and bytes of their inputs.
+GROUP, GROUP_BYTES = 16, 1 << 17
 # Seconds after which a batch says that nothing has ended.
 _TICK = 0.2
 
@@ -209,16 +211,15 @@ def run_in_pool(
     """Run tasks in a pool; yield each outcome, and None while there is none.
 
     If a worker dies, each task of its group is tried once more, alone: Dask blames all that a
-    worker has for its end. Large inputs come first, as the last one would run alone.
+    worker has for its end.
     """
-    ordered = sorted(tasks, key=lambda task: max(task.size(), 1 << 20), reverse=True)
     running: dict[Future[list[Outcome]], tuple[Executor, list[Task]]] = {}
     ended: SimpleQueue[Future[list[Outcome]]] = SimpleQueue()
     tried, again = set[str](), deque[Task]()
     try:
         with opened as pool:
             idle = [*pool.executors]
-            waiting = deque(ordered[n : n + pool.most] for n in range(0, len(ordered), pool.most))
+            waiting = deque(_make_groups(tasks, min(pool.most, GROUP)))
             while waiting or running or again:
                 if again and not (waiting or running):
                     waiting.append([again.popleft()])
@@ -239,14 +240,22 @@ def run_in_pool(
                 except pool.death:
                     outcomes = _count_death(group, tried)
                     again.extend(group[len(outcomes) :])
-                else:
-                    rest = group[len(outcomes) :]
-                    half = (len(rest) + 1) // 2
-                    waiting.extend(filter(None, (rest[:half], rest[half:])))
                 yield from outcomes
     except BaseException:
         _remove_left(chain.from_iterable(group for _, group in running.values()))
         raise
+
+
+def _make_groups(tasks: Sequence[Task], most: int) -> list[list[Task]]:
+    """Group tasks of small inputs; large ones come first, as the last one would run alone."""
+    groups, room = list[list[Task]](), 0
+    for task in sorted(tasks, key=Task.size, reverse=True):
+        room -= task.size()
+        if room < 0 or len(groups[-1]) >= most:
+            groups.append([])
+            room = GROUP_BYTES - task.size()
+        groups[-1].append(task)
+    return groups
 
 
 def _submit(

@@ -8,7 +8,6 @@ import pickle
 import resource
 import signal
 import sys
-import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import BrokenExecutor, CancelledError, Executor, Future, ProcessPoolExecutor
 from contextlib import closing, contextmanager, suppress
@@ -30,8 +29,8 @@ if TYPE_CHECKING:
 Work = Callable[["Task"], "Outcome"]
 Group = Sequence["Task"]
 
-# Seconds after which a group begins no other task, and that a scheduler has to answer.
-SECONDS, ANSWER = 3.0, 10
+# Seconds that a scheduler has to answer.
+ANSWER = 10
 # Files that this process opens, and those for each process of a batch.
 FILES, FILES_EACH = 256, 12
 # Groups that are at a cluster at once, and bytes of networks with them.
@@ -45,25 +44,10 @@ class Pool(NamedTuple):
     """Executors, each with one group at a time; one may be there many times."""
 
     executors: Sequence[Executor]
-    run: Callable[[Group], "list[Outcome]"]  # what they call; the last tasks may be left out
-    most: int = 1  # tasks in a group
+    run: Callable[[Group], "list[Outcome]"]  # what they call
+    most: int  # tasks in a group
     death: type[Exception] = BrokenExecutor  # is raised where the process of a group has died
     renew: Callable[[Executor], Executor] = lambda executor: executor
-
-
-def run_group(work: Work, group: Group) -> "list[Outcome]":
-    """Run tasks until the time of a group is over."""
-    end = time.monotonic() + SECONDS
-    outcomes = [work(group[0])]
-    for task in group[1:]:
-        if time.monotonic() > end:
-            break
-        outcomes.append(work(task))
-    return outcomes
-
-
-def _size(most: int, count: int, workers: int) -> int:
-    return max(1, min(most, count // (4 * workers)))
 
 
 class _Process(ProcessPoolExecutor):
@@ -101,7 +85,7 @@ def in_processes(work: Work, jobs: int, count: int) -> Iterator[Pool]:
 
     try:
         yield Pool(
-            [start() for _ in range(jobs)], _run_in_process, _size(16, count, jobs), renew=renew
+            [start() for _ in range(jobs)], _run_in_process, count // (4 * jobs), renew=renew
         )
     finally:
         ours.close()
@@ -126,7 +110,7 @@ def _run_in_process(group: Group) -> "list[Outcome]":
     from rnncli.engine.threads import start_no_threads
 
     start_no_threads()
-    return run_group(_work[0], group)
+    return [*map(_work[0], group)]
 
 
 class _Call(NamedTuple):
@@ -164,7 +148,7 @@ def on_cluster(
             note(f"{address}: the cluster has no workers; waiting for one")
         executor = client.get_executor(pure=False)
         groups = min(GROUPS, BYTES // len(content) + 8)
-        size = _size(50, count, max(threads, 1))
+        size = count // (4 * max(threads, 1))
         try:
             yield Pool([_Unpickling(executor)] * groups, run, size, KilledWorker)
         except CancelledError as error:
@@ -218,7 +202,7 @@ def _run_on_worker(work: bytes, seen: str, needed: dict[str, str], group: Group)
     if seen and not os.path.exists(seen):
         raise RuntimeError(f"it does not see {seen}: share a file system, or give URLs")
     start_no_threads()
-    return run_group(_unpickle(work), group)
+    return [*map(_unpickle(work), group)]
 
 
 @lru_cache(maxsize=1)

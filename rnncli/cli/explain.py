@@ -23,7 +23,7 @@ from rnncli.explanation.steps import Wanted, explain_steps
 from rnncli.explanation.units import find_unit
 from rnncli.model.errors import InputError, did_you_mean, listed, shown, verbatim
 from rnncli.options import Options, check_files_apart, check_options, extension_of
-from rnncli.pipeline import StateFiles, open_both
+from rnncli.pipeline import open_both, open_states
 from rnncli.readers import Input, Keys
 from rnncli.writers.sink import check_destination, destination
 
@@ -111,7 +111,7 @@ def explain(output: str | None, json: bool, digits: int | None, **given: Any) ->
     check_files_apart({"output": output}, [*reading.files, wanted.weights, reading.state_in])
     check_destination(output)
     console = Terminal()
-    with StateFiles(reading, console) as states:
+    with open_states(reading, console) as states:
         build = partial(build_network, wanted, precision=reading.precision)
         keys = Keys(states.keys)
         opened = open_both(states.scaled(), build, console, keys, wanted.weights)
