@@ -39,7 +39,7 @@ from torch_bytes import (
     vector,
 )
 
-from rnncli.model.formats.containers.pickled import read_pickle
+from rnncli.model.formats.containers.pickled import MOST_WORK, read_pickle
 
 State = dict[str, bytes]
 
