@@ -72,11 +72,6 @@ def start(g: Graph, h: str = "", c: str = "", op: str = "RNN") -> str:
     return g.recurrent(op, "x", "", "", h, *[c] * bool(c))
 
 
-def grown(g: Graph) -> str:
-    """Multiply weights by the number of steps."""
-    return g.add("Mul", g.draw(1, 3, 2), g.add("Cast", size(g, 0), to=1))
-
-
 def zeros(g: Graph, *sizes: str) -> str:
     """Add a node that starts from zeros of a shape that is computed."""
     return start(g, g.add("ConstantOfShape", g.add("Concat", *sizes, axis=0)))
@@ -138,6 +133,11 @@ def stacked(g: Graph) -> tuple[str, str]:
     return below, g.rows("GRU", below, size=3)
 
 
+def long(g: Graph, lengths: str) -> str:
+    """Add a node that takes lengths of sequences."""
+    return g.recurrent("RNN", "x", "", lengths)
+
+
 def lengths(g: Graph, most: int) -> str:
     """Return the number of steps of each sequence, or a number that is less."""
     return g.add("Expand", g.add("Min", size(g, 0), g.array([most])), size(g, 1))
@@ -151,119 +151,57 @@ def above(g: Graph, *rows: str) -> str:
 REFUSED: list[tuple[str, str, Build]] = [
     ("LSTM_0", "projection", lambda g: g.rows(projection=3)),
     ("LSTM_0", "input_forget", lambda g: g.rows(input_forget=1)),
-    ("LSTM_0", "direction up", lambda g: g.rows(direction="up")),
-    ("LSTM_0", "clip", lambda g: g.rows(clip=-1.0)),
-    ("LSTM_0", "hidden_size: expected int", lambda g: g.rows(hidden_size=3.0)),
     ("GRU_0", "activation Swish", lambda g: g.rows("GRU", activations=["Sigmoid", "Swish"])),
     ("RNN_0", "ThresholdedRelu without", lambda g: g.rows("RNN", activations=["ThresholdedRelu"])),
     ("GRU_0", "R: expected shape", lambda g: g.add("GRU", "x", g.draw(1, 9, 2), g.draw(1, 12, 3))),
     ("RNN_0", "B: expected shape", lambda g: g.recurrent("RNN", "x", g.draw(1, 3))),
     ("RNN_0", "input 2: expected a constant", lambda g: g.add("RNN", "x", "x", g.draw(1, 3, 3))),
-    (
-        "RNN_0",
-        "sequence_lens is a constant",
-        lambda g: g.recurrent("RNN", "x", "", g.array(np.array([1, 2], np.int32))),
-    ),
-    (
-        "RNN_0",
-        "sequence_lens is a constant",
-        lambda g: g.recurrent("RNN", "x", "", g.array(np.array([7, 7, 7], np.int32))),
-    ),
-    (
-        "RNN_",
-        "input 2: expected a constant",
-        lambda g: g.add("RNN", "x", grown(g), g.draw(1, 3, 3)),
-    ),
-    (
-        "RNN_1",
-        "sequence_lens is computed",
-        lambda g: g.recurrent("RNN", "x", "", g.add("Relu", "x")),
-    ),
-    ("Min_3", "number of steps", lambda g: g.recurrent("RNN", "x", "", lengths(g, 7))),
+    ("RNN_0", "sequence_lens is a constant", lambda g: long(g, g.array([1, 2]))),
+    ("RNN_0", "sequence_lens is a constant", lambda g: long(g, g.array([7, 7, 7]))),
+    ("RNN_1", "sequence_lens is computed", lambda g: long(g, g.add("Relu", "x"))),
+    ("Min_3", "number of steps", lambda g: long(g, lengths(g, 7))),
     ("RNN_0", "initial_h is a constant other", lambda g: start(g, g.draw(1, 1, 3))),
     ("RNN_1", "initial_h is computed", lambda g: start(g, f"{g.recurrent('RNN')}.1")),
-    ("LSTM_0", "initial_h", lambda g: start(g, stored(g, 1, 1, 4), op="LSTM")),
     ("LSTM_0", "initial_c", lambda g: start(g, "", stored(g, 1, 1, 7), op="LSTM")),
-    ("RNN", "initial_h", lambda g: zeros(g, g.array([1]), size(g, 1), g.array([7]))),
     ("GRU_1", "from the last", lambda g: g.recurrent("GRU", backwards(g, "x"), **TWO)),
     ("GRU_1", "other axes", lambda g: g.recurrent("GRU", backwards(g, "x", 1))),
+    ("GRU_1", "other axes", lambda g: g.rows("GRU", part(g, "x", 0, 2, -FAR, -1))),
     ("GRU_3", "other axes", lambda g: g.recurrent("GRU", swapped(g, g.rows()), size=3)),
-    ("GRU_1", "three axes", lambda g: g.recurrent("GRU", g.add("Flatten", "x", axis=2))),
     ("GRU_1", "one row a seq", lambda g: g.recurrent("GRU", f"{g.recurrent('GRU')}.1", size=3)),
     ("GRU_2", "other axes", lambda g: g.add("Concat", *crossed(g), axis=3)),
     # Axes.
-    ("Gather_2", "step 3", lambda g: g.add("Gather", g.rows(), g.array(2))),
     ("Gather_2", "step 1", lambda g: g.add("Gather", g.rows(), g.array(0))),
     ("Gather_2", "order of its input", lambda g: g.add("Gather", g.rows(), g.array(-1), axis=1)),
     ("Gather_2", "some steps", lambda g: g.add("Gather", g.rows(), g.array([0, -1]))),
     ("Slice_2", "order of its input", lambda g: backwards(g, g.rows())),
-    ("Slice_2", "order of its input", lambda g: backwards(g, g.rows(), 1)),
-    ("Unsqueeze_3", "do not fit", lambda g: g.add("Unsqueeze", g.rows(), g.add("Shape", "x"))),
     ("Reshape_1", "rows and feat", lambda g: g.add("Reshape", both(g), g.array([0, 0, -1]))),
-    (
-        "Concat_5",
-        "something else at each step",
-        lambda g: g.add("Concat", *halves(g, 0, -1), axis=1),
-    ),
-    (
-        "Relu_2",
-        "cell state",
-        lambda g: g.add("Relu", g.add("Squeeze", f"{g.recurrent()}.2", g.array([0]))),
-    ),
+    ("Concat_5", "else at each step", lambda g: g.add("Concat", *halves(g, 0, -1), axis=1)),
+    ("Relu_1", "cell state", lambda g: g.add("Relu", f"{g.recurrent()}.2")),
     # Rows.
     ("Einsum_2", "operator Einsum", lambda g: g.add("Einsum", g.rows(), equation="tnk->tnk")),
     ("Relu_2", "'alpha'", lambda g: g.add("Relu", g.rows(), alpha=0.5)),
     ("BatchNormalization_2", "that", lambda g: normal(g, g.rows(), training_mode=1)),
     ("Add_2", "each sequence", lambda g: g.add("Add", g.rows(), g.draw(3, 1))),
-    ("Add_2", "do not fit", lambda g: g.add("Add", g.rows(), g.draw(4))),
     ("MatMul_2", "multiplies other axes", lambda g: g.add("MatMul", g.draw(3, 3), g.rows())),
-    ("Gelu_2", "'erf'", lambda g: g.add("Gelu", g.rows(), approximate="erf")),
     (
-        "LayerNormalization_2",
+        "LayerNorm",
         "another axis",
         lambda g: g.add("LayerNormalization", g.rows(), g.draw(3), axis=1),
     ),
-    (
-        "Dropout_2",
-        "trained",
-        lambda g: g.add("Dropout", g.rows(), number(g, 0.5), g.array(np.array(True))),
-    ),
+    ("LayerNorm", "else", lambda g: g.add("LayerNormalization", g.draw(7, 3, 3), g.rows())),
+    ("Dropout_2", "trained", lambda g: g.add("Dropout", g.rows(), number(g, 0.5), g.array(True))),
     ("Add_2", "takes b", lambda g: g.add("Add", g.rows(), "b")),
     # Constants.
     ("Slice_2", "goes back", lambda g: g.add("Add", g.rows(), part(g, g.draw(3), 0, -1, FAR, -1))),
-    (
-        "Expand_5",
-        "do not fit",
-        lambda g: g.add("Add", g.rows(), g.add("Expand", g.draw(3), size(g, 0))),
-    ),
-    (
-        "Concat_",
-        "more values",
-        lambda g: g.add("Relu", repeated(g, "Concat", g.draw(9), 200, axis=0)),
-    ),
-    (
-        "Expand_0",
-        "more values",
-        lambda g: g.add("Relu", g.add("Expand", g.draw(1), g.array([MANY, MANY]))),
-    ),
-    (
-        "Conv_2",
-        "more values",
-        lambda g: g.add("Conv", g.rows(), g.draw(2, 3, 3), pads=[MANY, MANY]),
-    ),
+    ("Concat_", "more values", lambda g: repeated(g, "Concat", g.draw(9), 200, axis=0)),
+    ("Expand_0", "more values", lambda g: g.add("Expand", g.draw(1), g.array([MANY, MANY]))),
+    ("Conv_2", "more values", lambda g: g.add("Conv", g.rows(), g.draw(2, 3, 3), pads=[MANY] * 2)),
     ("Slice_2", "no values", lambda g: part(g, g.rows(), 0, 0, 0)),
     # Operators.
-    (
-        "FusedMatMul_2",
-        "com.microsoft",
-        lambda g: g.add("FusedMatMul", g.rows(), g.draw(3, 2), domain="com.microsoft"),
-    ),
-    ("QLinearMatMul_2", "quantized", lambda g: g.add("QLinearMatMul", g.rows(), g.draw(3, 2))),
-    ("If_2", "a graph of its", lambda g: g.add("If", g.rows(), then_branch=b"", else_branch=b"")),
-    ("Loop_0", "in a Loop", lambda g: g.add("Loop", "", "", "x", body=b"")),
+    ("Gelu_2", "com.microsoft", lambda g: g.add("Gelu", g.rows(), domain="com.microsoft")),
+    ("If_2", "operator If", lambda g: g.add("If", g.rows(), then_branch=b"", else_branch=b"")),
+    ("Loop_0", "operator Loop", lambda g: g.add("Loop", "", "", "x", body=b"")),
     ("", "got MatMul_0", lambda g: g.add("Relu", g.add("MatMul", "x", g.draw(2, 3)))),
-    ("", "no recurrent layer", lambda g: g.add("Gather", g.draw(7, 2, 2), "x")),
-    ("Relu_", "expected floats", lambda g: g.add("Relu", repeated(g, "Mul", size(g, 0), 200))),
 ]
 
 # What is run, and as which layers: of pieces of a graph `tests/peers` compares the numbers.
@@ -490,18 +428,15 @@ def test_zeros_of_an_unknown_shape(tmp_path: Path, op: str) -> None:
     assert refusal(path, layer=moved).startswith(f"{moved}: input initial_h is computed")
 
 
-@pytest.mark.parametrize(
-    ("producer", "hint"), [("pytorch", "dynamo=False"), ("", "nodes RNN, LSTM or GRU")]
-)
-def test_steps_that_are_nodes_of_their_own(tmp_path: Path, producer: str, hint: str) -> None:
+def test_steps_that_are_nodes_of_their_own(tmp_path: Path) -> None:
     graph = Graph()
     W, state = graph.draw(2, 2), graph.draw(2)
     for step in range(3):
         row = graph.add("Gather", "x", graph.array(step))
         state = graph.add("Tanh", graph.add("Add", row, graph.add("MatMul", state, W)))
-    found = refusal(write(tmp_path / "m.onnx", graph, state, producer=producer))
-    assert found.startswith("MatMul_1: is a step")
-    assert hint in found
+    found = refusal(write(tmp_path / "m.onnx", graph, state))
+    assert "no recurrent layer: expected a node RNN, LSTM or GRU" in found
+    assert "`dynamo=False` of torch.onnx.export" in found
 
 
 def test_models_that_are_refused_as_a_whole(tmp_path: Path) -> None:
@@ -511,7 +446,7 @@ def test_models_that_are_refused_as_a_whole(tmp_path: Path) -> None:
     assert "x: an input of which" in refusal(write(path, graph, rows, inputs={"x": None}))
     own = graph.model(graph.add("Relu", rows)) + message((25, message((1, "Relu"))))
     path.write_bytes(own)
-    assert "operator Relu is defined by the model" in refusal(path)
+    assert "Relu_2: operator model-defined Relu is not read" in refusal(path)
 
 
 # What is assumed or rounded.
@@ -528,11 +463,6 @@ def test_notes(tmp_path: Path) -> None:
     _, notes = load(write(path, graph, rows, inputs=inputs))
     expected = ("sequences from lengths", "from h: `h0` gives it", "from c: `c0` gives it")
     assert all(words in note for words, note in zip(expected, notes, strict=True))
-    graph = Graph()
-    rounded = graph.add("Cast", graph.add("Cast", graph.rows(), to=10), to=1)
-    assert load(write(path, graph, rounded))[1] == [
-        "Cast_2 rounds to float16, which is not done here"
-    ]
     graph = Graph()
     rows = graph.rows("GRU")
     assert load(write(path, graph, rows))[1] == []
@@ -711,8 +641,7 @@ def test_alphas_and_betas_go_to_the_activations_that_have_them(tmp_path: Path) -
 
 NAMES: list[tuple[tuple[str | None, ...], str]] = [
     (("", "", ""), "RNN_0, RNN_2"),
-    (("same", None, "same"), "RNN_0, RNN_2"),
-    (("RNN_2 (2)", "RNN_2", ""), "RNN_2 (2), RNN_2"),
+    (("same", None, "same"), "same, same (2)"),
 ]
 
 

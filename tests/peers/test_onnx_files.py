@@ -121,7 +121,7 @@ def test_the_new_exporter(kind: str, two: bool, take: str, opset: int, tmp_path:
 def test_what_the_new_exporter_writes_otherwise_is_refused(tmp_path: Path) -> None:
     projected = Wrapped(nn.LSTM(I, H, proj_size=2, batch_first=True))
     for module, message in (
-        (stack("rnn", 1, False, True, "all"), "a step of a recurrent layer, .*dynamo=False"),
+        (stack("rnn", 1, False, True, "all"), "no recurrent layer.*dynamo=False"),
         (projected, r"initial_c: expected shape \(1, 2, 2\), got \(1, 2, 4\)"),
     ):
         exported(tmp_path / "m.onnx", module, torch.randn(N, T, I), dynamo=True)

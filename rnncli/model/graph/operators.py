@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from rnncli.model.activations import ACTIVATIONS, ONNX_OPERATORS, activation
 from rnncli.model.graph import RefusedError
-from rnncli.model.graph.labels import Labels, take
+from rnncli.model.graph.labels import Labels, labels, take
 
 Array = NDArray[Any]
 FAR = 2**31 - 1  # programs write this, or more, for the end of an axis
@@ -217,7 +217,7 @@ def _split(
 
 def _gather(x: Array, indices: Array, axis: int = 0) -> Array:
     if isinstance(indices, Labels):
-        return take(x, indices, axis)
+        return labels(take(x, indices, axis))
     return np.take(x, indices.astype(np.intp), axis)
 
 
