@@ -34,14 +34,11 @@ class Node(NamedTuple):
 
 
 class Graph(NamedTuple):
-    """Nodes, each after those whose outputs it takes, and arrays by name.
-
-    Inputs and outputs have their shapes by name: sizes, or names of sizes; None where the file
-    does not tell.
-    """
+    """Nodes, each after those whose outputs it takes, and arrays by name."""
 
     nodes: Sequence[Node]
     arrays: Mapping[str, Array | Unread]
+    # Shapes by name: sizes, or names of sizes; None where the file does not tell.
     inputs: Mapping[str, tuple[int | str, ...] | None]
     outputs: Mapping[str, tuple[int | str, ...] | None]
 
@@ -82,10 +79,7 @@ def _magnitudes(values: Any) -> NDArray[np.float64]:
 def apply(
     node: Node, given: Sequence[Any], opset: int, spend: Callable[[float], None] = lambda _: None
 ) -> list[Any]:
-    """Compute what a node gives; `spend` is called with the number of values before.
-
-    An attribute that its operator does not know is refused, like a type that it does not take.
-    """
+    """Compute what a node gives; `spend` is called with the number of values before."""
     from rnncli.model.graph.operators import OLDER, OPERATORS
 
     since, older = OLDER.get(node.op, (0, None))

@@ -1,9 +1,7 @@
 """Labels in place of numbers: which row of the input each value of a graph comes from.
 
-A label is the number of a row, a step of a sequence, or one of the marks below. Operators run over
-labels unchanged: functions that move values move their labels, ufuncs join them, reductions and
-products join them along axes. No label depends on what the numbers are. A function of NumPy that
-is not listed here is a TypeError: its operator is refused.
+Operators run over labels unchanged: functions that move values move their labels, ufuncs join them,
+reductions and products join them along axes. A function of NumPy that is not listed is refused.
 """
 
 from functools import reduce
@@ -19,7 +17,6 @@ Integers = NDArray[np.int64]
 # sequence n has the label -2 - n.
 CONSTANT, ACROSS = -1, -(2**62)
 _SEQUENCES = 2**20
-
 _MOVES = {
     *(np.broadcast_to, np.concatenate, np.expand_dims, np.moveaxis, np.split, np.squeeze, np.tile),
     *(np.transpose, sliding_window_view),

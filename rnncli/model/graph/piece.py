@@ -34,11 +34,7 @@ def _convert(convert: Convert, name: str, values: Any) -> Any:
 
 
 class Piece(Stateless):
-    """Steps over rows, such as a graph has between its recurrent nodes.
-
-    The steps stand by the register that each fills. The inputs are registers that hold what the
-    layers below give, in order, with their widths. It gives `size` values, the target.
-    """
+    """Steps over rows, by the register that each fills; inputs are registers with their widths."""
 
     def __init__(
         self, steps: Mapping[int, Step], inputs: Mapping[int, int], target: Operand, size: int
@@ -83,18 +79,14 @@ class Piece(Stateless):
 
 
 class Root(NamedTuple):
-    """A value that a `Whole` piece takes: which columns of the rows, and how the graph has it.
-
-    Its shape has 1 for the axes of steps and sequences, which are `axes`. A final state has
-    `ends`, the row of each column, -1 or 0. The last step stands first for a `step` of -1.
-    """
+    """A value that a `Whole` piece takes: which columns of the rows, and how the graph has it."""
 
     name: str
     columns: Array
-    shape: tuple[int, ...]
+    shape: tuple[int, ...]  # 1 for the axes of steps and sequences
     axes: Axes
-    ends: Array | None = None
-    step: int = 1
+    ends: Array | None = None  # the row of each column of a final state, -1 or 0
+    step: int = 1  # -1 where the last step stands first
 
     def lay(self, x: Floats) -> Array:
         """Lay the rows of a sequence, (T, I), as the graph has them."""
@@ -107,22 +99,10 @@ class Root(NamedTuple):
 
 
 class Whole(Stateless):
-    """Nodes of a graph that make something of several steps: a convolution, a mean.
+    """Nodes that make something of several steps, or of each row alone if it is not `whole`.
 
-    They are computed for one sequence at a time, all of its rows. One that is not `whole` makes
-    something of each row alone, for which its graph has an axis of sequences.
-
-    Parameters
-    ----------
-    nodes, constants, opset
-        What is computed, with arrays by name.
-    roots : sequence of Root
-    target : str
-        The value that it gives.
-    axes : tuple of int or None
-        Those of the target that are steps and sequences. Without steps every row is the same.
-    sizes : tuple of int
-        Number of values that a row has: taken, and given.
+    They give the target of the roots and constants. The axes are those of the target that are steps
+    and sequences; without steps every row is the same. The sizes are of a row taken, and given.
     """
 
     whole = True

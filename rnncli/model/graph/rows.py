@@ -1,9 +1,7 @@
-"""Nodes of a graph as steps over rows: what they make of each row alone.
+"""Nodes of a graph as steps over rows (R, K), whatever sizes of axes it was frozen with.
 
-A value whose labels are those of rows is laid out as an array (R, K): a row for each label, and the
-K values of a row in the order in which the graph has them. A node that moves values becomes a
-choice of columns; any other becomes a `Step` whose operator takes such arrays. So no step knows
-how many rows there are, whatever sizes of axes the graph was frozen with.
+A row has the K values of one label, in the order of the graph. A node that moves values becomes a
+choice of columns, any other a `Step` whose operator takes such arrays.
 """
 
 from collections.abc import Callable, Collection, Mapping, Sequence
@@ -52,11 +50,6 @@ class View(NamedTuple):
     labels: Labels
     columns: Integers
 
-    @property
-    def shape(self) -> tuple[int, ...]:
-        """Sizes of its axes."""
-        return tuple(self.labels.shape)
-
     def features(self) -> list[int]:
         """Return the axes along which a row has several values, or one."""
         filled = fill(self.labels)
@@ -68,13 +61,10 @@ class View(NamedTuple):
 
 
 class Rows:
-    """The steps over rows of a graph; a register holds what a source, a step or a constant gives.
-
-    Columns are numbered through all registers: those of a register follow its `begins`.
-    """
+    """Steps over rows; a register holds what a source, a step or a constant gives."""
 
     def __init__(self) -> None:
-        self.begins: list[int] = [0]
+        self.begins: list[int] = [0]  # of each register: columns are numbered through all
         self.steps: dict[int, Step] = {}  # by the register that it fills
         self._constants: dict[int, Array] = {}
 
@@ -106,17 +96,9 @@ class Rows:
         self.steps[len(self.begins) - 1] = step
         return self.source(values)
 
-    def operand(self, value: Any, where: Integers | None = None) -> Operand:
-        """Return a value as an operand, whose row has these places of it."""
-        if isinstance(value, View):
-            return self.join(self.row(value, where))
-        return Operand(-1, None, _alike(value.reshape(-1)[where]))
-
-    def row(self, view: View, where: Integers | None = None) -> Integers:
-        """Return the columns of a row's values."""
-        where = lay_out(view.labels) if where is None else where
-        columns: Integers = _alike(view.columns.reshape(-1)[where])
-        return columns
+    def join_row(self, view: View) -> Operand:
+        """Return a row of a value as one operand."""
+        return self.join(find_row(view.columns, lay_out(view.labels)))
 
     def join(self, columns: Integers) -> Operand:
         """Return columns as one operand; those of several registers are brought together."""
@@ -151,30 +133,21 @@ class Rows:
         op = node.op
         if op in MOVERS and not (op == "Gather" and isinstance(given[1], View)):
             return self._move(node, given, made)
-        special = {"Gather": self._look_up, "Gemm": self._multiply, "MatMul": self._multiply}
-        special |= dict.fromkeys((*ELEMENTWISE, "BatchNormalization"), self._each)
-        return [special.get(op, self._along)(node, given, made[0], opset)]
-
-    def _each(self, node: Node, given: Sequence[Any], made: Labels, _: int) -> View:
-        """Read an operator of values at the same place."""
-        if node.op == "BatchNormalization":
-            if any(isinstance(each, View) for each in given[1:]):
-                raise RefusedError(_OTHER_AXIS)
-            shape = (-1,) + (1,) * (len(given[0].shape) - 2)
-            given = [given[0], *(each.reshape(shape) for each in given[1:])]
-        where, operands = lay_out(made), []
-        for each in given:
-            operand = Operand(-1)
-            if isinstance(each, View):
-                spread = [np.broadcast_to(array, made.shape) for array in each]
-                operand = self.operand(View(*spread), where)  # type: ignore[arg-type]
-                if self.width(operand.register) == 1:
-                    operand = Operand(operand.register)
-            elif each is not None:
-                operand = self.operand(np.broadcast_to(each, made.shape), where)
-            operands.append(operand)
-        step = Step(node.op, node.name, (*operands,), where.shape[1], node.attributes)
-        return self.add(step, made)
+        if op == "Gather":
+            return [self._look_up(node, given, made[0])]
+        if op in ELEMENTWISE:
+            return [self._each(node, given, made[0])]
+        if not isinstance(given[0], View) or any(isinstance(each, View) for each in given[1:]):
+            raise RefusedError("multiplies other axes than those of features")
+        if op == "BatchNormalization":
+            return [self._each(node, given, made[0])]
+        if op not in ("Gemm", "MatMul"):
+            return [self._along(node, given, made[0], opset)]
+        y = self._multiply(node, given, made[0])
+        if len(given) > 2:
+            bias = given[2] * given[2].dtype.type(node.attributes.get("beta", 1.0))
+            y = self._each(node._replace(op="Add", attributes={}), [y, bias], made[0])
+        return [y]
 
     def _move(self, node: Node, given: Sequence[Any], made: Sequence[Labels]) -> list[View]:
         """Follow values that a node moves: its operator runs over their columns."""
@@ -191,32 +164,47 @@ class Rows:
         every = moved if isinstance(moved, list) else [moved]
         return [View(*each) for each in zip(made, every, strict=False)]
 
-    def _look_up(self, node: Node, given: Sequence[Any], made: Labels, _: int) -> View:
+    def _each(self, node: Node, given: Sequence[Any], made: Labels) -> View:
+        """Read an operator of values at the same place."""
+        where, operands = lay_out(made), []
+        for k, value in enumerate(given):
+            operand = Operand(-1)
+            if isinstance(value, View):
+                operand = self.join(find_row(np.broadcast_to(value.columns, made.shape), where))
+                if self.width(operand.register) == 1:
+                    operand = Operand(operand.register)
+            elif value is not None:
+                if node.op == "BatchNormalization" and k:
+                    value = value.reshape(-1, *[1] * (made.ndim - 2))
+                values = find_row(np.broadcast_to(value, made.shape), where)
+                operand = Operand(-1, None, values)
+            operands.append(operand)
+        step = Step(node.op, node.name, (*operands,), where.shape[1], node.attributes)
+        return self.add(step, made)
+
+    def _look_up(self, node: Node, given: Sequence[Any], made: Labels) -> View:
         """Read an operator that takes rows of a table."""
         x = given[0]
         if isinstance(x, View) or x.ndim != 2 or node.attributes.get("axis", 0):
             raise RefusedError("looks up in what is no table of rows")
-        operands = (Operand(-1, None, x), self.operand(given[1]))
+        operands = (Operand(-1, None, x), self.join_row(given[1]))
         return self.add(Step(node.op, node.name, operands, lay_out(made).shape[1]), made)
 
     def _along(self, node: Node, given: Sequence[Any], made: Labels, opset: int) -> View:
         """Read an operator along axes, which have to be axes of features."""
         op, (x, *rest), attributes = node.op, given, dict(node.attributes)
-        if [isinstance(each, View) for each in given] != [True, *[False] * len(rest)]:
-            raise RefusedError(_OTHER_AXIS)
-        n, axis = len(x.shape), attributes.get("axis", -1)
-        along: Sequence[int] = [axis]
+        shape, axis = x.labels.shape, attributes.get("axis", -1)
+        n, along = len(shape), [axis]
         if op in OLDER and opset < OLDER[op][0]:
             first = attributes.get("axis", 1) % n
-            along = [k for k in range(first, n) if x.shape[k] != 1] or [n - 1]
+            along = [k for k in range(first, n) if shape[k] != 1] or [n - 1]
         elif op == "LayerNormalization":
-            along = range(axis % n, n)
+            along = [*range(axis % n, n)]
         elif op in REDUCED:
-            along, rest = as_list(attributes.get("axes", *rest[:1])) or range(n), []
+            along, rest = [*(as_list(attributes.get("axes", *rest[:1])) or range(n))], []
         elif op not in OLDER:
             raise RefusedError(f"operator {op} is not read for each row alone")
         axes = x.features()
-        shape = tuple(x.shape[k] for k in axes)
         fits = all(-n <= k < n and k % n in axes for k in along)
         if not fits or (len(along) > 1 and op in OLDER):
             raise RefusedError(_OTHER_AXIS)
@@ -224,28 +212,21 @@ class Rows:
         if op in REDUCED:
             attributes["axes"] = places
         else:
-            attributes["axis"] = places[0] - (len(shape) + 1) * (op == "LayerNormalization")
-        operands = (self.operand(x), *(Operand(-1, None, each) for each in rest))
-        width = lay_out(made).shape[1]
-        return self.add(Step(op, node.name, operands, width, attributes, shape), made)
+            attributes["axis"] = places[0] - (len(axes) + 1) * (op == "LayerNormalization")
+        operands = (self.join_row(x), *(Operand(-1, None, each) for each in rest))
+        width, features = lay_out(made).shape[1], tuple(shape[k] for k in axes)
+        return self.add(Step(op, node.name, operands, width, attributes, features), made)
 
-    def _multiply(self, node: Node, given: Sequence[Any], made: Labels, opset: int) -> View:
+    def _multiply(self, node: Node, given: Sequence[Any], made: Labels) -> View:
         """Read a product of rows and weights."""
-        x, W, bias = (*given, None)[:3]
-        views = [isinstance(each, View) for each in (x, W, bias)]
-        if views != [True, False, False] or node.attributes.get("transA"):
-            raise RefusedError("multiplies other axes than those of features")
+        x, W, attributes = given[0], given[1], node.attributes
         W, axes = W.reshape(W.shape[-2:]) if prod(W.shape[:-2]) == 1 else W, x.features()
-        if len(x.shape) - 1 not in axes or W.ndim != 2:
+        if x.labels.ndim - 1 not in axes or W.ndim != 2 or attributes.get("transA"):
             raise RefusedError(_OTHER_AXIS)
-        alpha, beta = (W.dtype.type(node.attributes.get(k, 1.0)) for k in ("alpha", "beta"))
-        W = alpha * (W.T if node.attributes.get("transB") else W)
-        shape = (prod(x.shape[k] for k in axes) // len(W), len(W))
-        operands = (self.operand(x), Operand(-1, None, W))
-        width = shape[0] * W.shape[1]
-        view = self.add(Step("MatMul", node.name, operands, width, {}, shape), made)
-        add = node._replace(op="Add", attributes={})
-        return view if bias is None else self.node(add, [view, bias * beta], [made], opset)[0]
+        W = W.dtype.type(attributes.get("alpha", 1.0)) * (W.T if attributes.get("transB") else W)
+        shape = (prod(x.labels.shape[k] for k in axes) // len(W), len(W))
+        operands = (self.join_row(x), Operand(-1, None, W))
+        return self.add(Step("MatMul", node.name, operands, shape[0] * W.shape[1], {}, shape), made)
 
 
 def fill(values: Labels) -> Integers:
@@ -272,8 +253,9 @@ def lay_out(values: Labels) -> Integers:
     return values.layout
 
 
-def _alike(values: Array) -> Any:
-    """Return a row of values, (R, K), which all are alike."""
+def find_row(array: Array, where: Integers) -> Any:
+    """Return the values at the places of a row, (R, K), which have to be those of all rows."""
+    values = array.reshape(-1)[where]
     same = values == values[:1]
     if values.dtype.kind == "f":
         same |= np.isnan(values) & np.isnan(values[:1])

@@ -148,7 +148,7 @@ class Chain:
                 target, self.whole = make_whole(walk, self.output, value, axes)
             self.last = None if axes[0] is not None else "step"
         else:
-            target = self.rows.operand(value.view)
+            target = self.rows.join_row(value.view)
             self.last = self.find_last(value)
         if target.register < 0:
             raise RefusedError("gives a constant")

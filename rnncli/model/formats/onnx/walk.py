@@ -363,7 +363,7 @@ class Walk:
             if turned and (self.steps != T or (t != order[::-1]).any()):
                 raise self.doubt_axes(3 * lowest, _OTHER_AXES)
             if self.steps == T:
-                return self.rows.operand(x.view), None, turned
+                return self.rows.join_row(x.view), None, turned
         return (*self.take_whole(node.inputs[0], x, layout, lowest=lowest), False)
 
     def take_whole(self, name: str, x: Flow, along: int, *, lowest: bool) -> tuple[Operand, Whole]:

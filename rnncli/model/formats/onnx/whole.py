@@ -10,7 +10,7 @@ from rnncli.model.formats.onnx.recurrent import KINDS
 from rnncli.model.graph import Array, Node, RefusedError
 from rnncli.model.graph.labels import plain, sequences_of, steps_of
 from rnncli.model.graph.piece import Axes, Root, Whole
-from rnncli.model.graph.rows import FLOATS, Operand, View, fill
+from rnncli.model.graph.rows import FLOATS, Operand, View, fill, find_row, lay_out
 from rnncli.model.layers import DIRECTIONS
 
 STATE = 2**30  # the step of a final state
@@ -86,7 +86,7 @@ def _find_root(walk: Any, name: str, view: View | None) -> Root | None:
         return None
     T, N = (axes[0] if axes else None for axes in (along, across))
     shape = tuple(1 if k in (T, N) else size for k, size in enumerate(rows.shape))
-    columns = walk.rows.row(view)
+    columns = find_row(view.columns, lay_out(view.labels))
     if T is None and (t == STATE).all():
         registers = walk.rows.registers(columns)
         layer = walk.layers.get(int(registers[0]))
