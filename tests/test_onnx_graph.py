@@ -510,17 +510,21 @@ def test_constants_that_are_computed(tmp_path: Path, build: Build) -> None:
 X = "-2 0.5,3 1"
 
 
-def same(g: Graph) -> str:
+def same(g: Graph, **attributes: Any) -> str:
     """Add a cell whose states are x itself, (T, N, 2)."""
     weights = (np.eye(2), np.zeros((2, 2)))
     arrays = (g.array(array[None].astype(np.float32)) for array in weights)
     linear: dict[str, Any] = {"activation_alpha": [1.0], "activation_beta": [0.0]}
-    rows = g.add("RNN", "x", *arrays, activations=["Affine"], **linear)
+    rows = g.add("RNN", "x", *arrays, activations=["Affine"], **linear, **attributes)
     return g.add("Squeeze", rows, g.array([1]))
 
 
 def eye(g: Graph) -> str:
     return g.array(np.eye(2, dtype="f"))
+
+
+def eight(g: Graph) -> str:
+    return g.array(np.array([7, 8], "f"))
 
 
 NUMBERS: dict[str, tuple[Build, str]] = {
@@ -537,6 +541,10 @@ NUMBERS: dict[str, tuple[Build, str]] = {
         lambda g: repeated(g, "Add", g.add("MatMul", same(g), eye(g)), 2, number(g, 1, 2)),
         "0 2.5,5 3",
     ),
+    "beside constants": (
+        lambda g: above(g, same(g), g.add("Expand", eight(g), g.add("Shape", "x"))),
+        "-2 0.5 7 8,3 1 7 8",
+    ),
     "cube": (lambda g: g.add("Pow", same(g), number(g, 3)), "-8 0.125,27 1"),
 }
 
@@ -552,6 +560,17 @@ def test_numbers(tmp_path: Path, case: str) -> None:
         states = rnncli.run(network, x[None, :T])
         given = states.h if states.y is None else states.y
         np.testing.assert_array_equal(given[0], y[:T])
+
+
+@pytest.mark.parametrize(
+    ("direction", "expected"),
+    [("forward", [[-6, 0.5], [9, 1]]), ("reverse", [[4, 0.25], [-6, 0.5]])],
+)
+def test_rows_times_the_final_state(tmp_path: Path, direction: str, expected: Any) -> None:
+    graph = Graph()
+    rows = graph.add("Mul", same(graph, direction=direction), "RNN_0.1")
+    network, _ = load(write(tmp_path / "m.onnx", graph, rows))
+    np.testing.assert_array_equal(rnncli.run(network, [[[-2, 0.5], [3, 1]]]).y[0], expected)
 
 
 def test_gates_and_peepholes_of_an_lstm(tmp_path: Path) -> None:

@@ -21,7 +21,7 @@ from onnx_graphs import Graph as Drawn
 from test_onnx_graph import RUN
 from torch import nn
 
-from peers.models_onnx import Graph, Wrapped, made, run_model
+from peers.models_onnx import Wrapped, made, run_model
 from peers.nets import Array, furthest, output
 from peers.onnx_draws import ACTIVATIONS, OPERATORS, Draw
 from rnncli.engine.run import run
@@ -262,19 +262,6 @@ def test_random_graphs_are_run_or_refused(start: int, faulty: bool, tmp_path: Pa
         ends["run"] += 1
     # Most sound graphs are run; many faults are, such as a softmax of the only sequence.
     assert ends["run"] >= (10 if faulty else 60)
-
-
-@pytest.mark.parametrize("step", [0, -1])
-def test_one_step_of_turned_rows(step: int, tmp_path: Path) -> None:
-    graph, x = Graph(), drawn_rows(T, N, I)
-    turned = graph.take("x", 0, -1, -(2**31), -1)
-    arrays = map(graph.array, drawn_arrays("RNN").values())
-    rows = graph.add("RNN", turned, *arrays, hidden_size=H)
-    rows = graph.add("Squeeze", rows, graph.array([1]))
-    y = graph.add("Gather", rows, graph.array(np.int64(step)), axis=0)
-    model = made(graph.nodes, graph.tensors, ["T", "N", I], y)
-    ours = given(load_network(saved(model, tmp_path)).network, x.swapaxes(0, 1))
-    assert furthest([ours], [run_model(model, x)]) <= 1e-6
 
 
 @pytest.mark.parametrize("build", [build for _, build in RUN], ids=[named for named, _ in RUN])

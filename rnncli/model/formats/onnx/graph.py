@@ -5,6 +5,7 @@ The graph is run over labels, which tell the row of the input that each value co
 
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import islice, permutations
+from typing import Any
 
 import numpy as np
 
@@ -14,12 +15,12 @@ from rnncli.model.formats.onnx.messages import Model
 from rnncli.model.formats.onnx.recurrent import KINDS
 from rnncli.model.formats.onnx.walk import Flow, Folded, Guess, Layer, Unknown, Walk, is_known
 from rnncli.model.formats.onnx.whole import STATE, find_axes, make_whole
-from rnncli.model.graph import Node, RefusedError
+from rnncli.model.graph import RefusedError
 from rnncli.model.graph.labels import row_label, steps_of
 from rnncli.model.graph.naming import name_steps
 from rnncli.model.graph.operators import MOVERS
 from rnncli.model.graph.piece import Piece, Whole
-from rnncli.model.graph.rows import Operand, fill
+from rnncli.model.graph.rows import Operand, Step, fill
 
 _OLDEST = 7  # the first opset whose arrays are broadcast as NumPy's are
 _MOST_GUESSES = 30  # at the axes of the input
@@ -117,6 +118,7 @@ class Chain:
         self.last: str | None = None
         self.parts: list[Part] = []
         self.number = {0: 0}  # the layer that fills a register, from 1
+        self.nodes = {node.name: node for node in walk.folded.nodes}
         value = walk.values.get(output)
         self.why = value.why if isinstance(value, Unknown) else ""
         try:
@@ -180,8 +182,8 @@ class Chain:
 
     def describe(self, outputs: Sequence[str], needed: set[str]) -> Found:
         """Return the parts of the model, of which it gives the first output."""
-        walk, nodes = self.walk, self.walk.folded.nodes
-        on_way = [node.name for node in nodes if needed & {*node.outputs}]
+        walk = self.walk
+        on_way = [name for name, node in self.nodes.items() if needed & {*node.outputs}]
         if self.target is not None:
             self.make_parts(self.target)
         else:
@@ -191,7 +193,7 @@ class Chain:
         used = {part.name for part in self.parts}
         others = [p for n, p in walk.parts.items() if n not in used and p.layers]
         if not any(part.kind in KINDS for part in walk.parts.values()) and not self.parts:
-            self.parts = [Part(node.name, node.op) for node in nodes]
+            self.parts = [Part(name, node.op) for name, node in self.nodes.items()]
         if self.target is None:
             self.parts, others = [*self.parts, *others], []
         aside = [part._replace(why="is not on the way to the output") for part in others]
@@ -218,28 +220,21 @@ class Chain:
 
     def make_steps(self, target: Operand, whole: Whole | None, taken: Sequence[int]) -> None:
         """Make the layers between recurrent ones, or have the one below merge its directions."""
-        nodes: Mapping[str, Node] = {node.name: node for node in self.walk.folded.nodes}
         for named in (every := name_steps(self.rows, target, self.number)):
-            sources, steps = (
-                tuple(self.number[each] for each in named.taken),
-                [*named.steps.values()],
-            )
+            sources = tuple(self.number[each] for each in named.taken)
             below = self.parts[-1].layers[0] if self.parts else None
             if sources != (len(self.parts),):
                 if isinstance(named.layer, Piece):
                     named.layer.sources = sources
                 else:
                     self.route(*named.taken)
-            elif isinstance(below, Draft) and taken.count(named.taken[0]) == 1 == len(steps):
-                merge, shape = _MERGES.get(steps[0].op), (2, len(below.cells[0].weights.W_hh))
-                whole_row = steps[0].operands[0].columns is None and steps[0].shape == shape
-                if merge and whole_row and steps[0].attributes["axes"] == [1]:
-                    draft = below._replace(settings={**below.settings, "merge": merge})
-                    self.parts[-1] = self.parts[-1]._replace(layers=[draft])
-                    self.number[named.register] = len(self.parts)
-                    continue
-            own = [nodes[step.name] for step in steps if step.name]
-            kind = " ".join(dict.fromkeys(step.op for step in (own or steps))) or "Slice"
+            elif taken.count(named.taken[0]) == 1 and (merged := _merge(named.steps, below)):
+                self.parts[-1] = self.parts[-1]._replace(layers=[merged])
+                self.number[named.register] = len(self.parts)
+                continue
+            own = [self.nodes[step.name] for step in named.steps.values() if step.name]
+            kind = " ".join(dict.fromkeys(node.op for node in own))
+            kind = kind or str(named.layer.settings["operators"])
             arrays = self.walk.folded.find_floats(*own)
             self.add(Part(named.name, kind, arrays, [named.layer]), named.register)
         if not every and self.number[target.register] != len(self.parts):
@@ -259,3 +254,14 @@ class Chain:
         piece = Piece({}, {register: width}, Operand(register), width)
         piece.sources = (self.number[register],)
         self.parts.append(Part("", "Identity", layers=[piece]))
+
+
+def _merge(steps: Mapping[int, Step], below: Any) -> Draft | None:
+    """Merge the two directions of a layer, if that is what steps do."""
+    if len(steps) != 1 or not isinstance(below, Draft):
+        return None
+    ((op, _, operands, _, attributes, shape),) = steps.values()
+    halves = shape == (2, len(below.cells[0].weights.W_hh)) and operands[0].columns is None
+    if op not in _MERGES or not halves or attributes["axes"] != [1]:
+        return None
+    return below._replace(settings={**below.settings, "merge": _MERGES[op]})
