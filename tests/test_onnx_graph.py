@@ -570,7 +570,8 @@ def test_rows_times_the_final_state(tmp_path: Path, direction: str, expected: An
     graph = Graph()
     rows = graph.add("Mul", same(graph, direction=direction), "RNN_0.1")
     network, _ = load(write(tmp_path / "m.onnx", graph, rows))
-    np.testing.assert_array_equal(rnncli.run(network, [[[-2, 0.5], [3, 1]]]).y[0], expected)
+    found = rnncli.run(network, np.array([[[-2, 0.5], [3, 1]]]))
+    np.testing.assert_array_equal(found.y, [expected])
 
 
 def test_gates_and_peepholes_of_an_lstm(tmp_path: Path) -> None:
