@@ -21,7 +21,7 @@ from onnx_graphs import Graph as Drawn
 from test_onnx_graph import RUN
 from torch import nn
 
-from peers.models_onnx import Graph, Wrapped, made, run_model
+from peers.models_onnx import Wrapped, made, run_model
 from peers.nets import Array, furthest, output
 from peers.onnx_draws import ACTIVATIONS, OPERATORS, Draw
 from rnncli.engine.run import run
@@ -121,7 +121,7 @@ def test_the_new_exporter(kind: str, two: bool, take: str, opset: int, tmp_path:
 def test_what_the_new_exporter_writes_otherwise_is_refused(tmp_path: Path) -> None:
     projected = Wrapped(nn.LSTM(I, H, proj_size=2, batch_first=True))
     for module, message in (
-        (stack("rnn", 1, False, True, "all"), "a step of a recurrent layer, .*dynamo=False"),
+        (stack("rnn", 1, False, True, "all"), "no recurrent layer.*dynamo=False"),
         (projected, r"initial_c: expected shape \(1, 2, 2\), got \(1, 2, 4\)"),
     ):
         exported(tmp_path / "m.onnx", module, torch.randn(N, T, I), dynamo=True)
@@ -262,19 +262,6 @@ def test_random_graphs_are_run_or_refused(start: int, faulty: bool, tmp_path: Pa
         ends["run"] += 1
     # Most sound graphs are run; many faults are, such as a softmax of the only sequence.
     assert ends["run"] >= (10 if faulty else 60)
-
-
-@pytest.mark.parametrize("step", [0, -1])
-def test_one_step_of_turned_rows(step: int, tmp_path: Path) -> None:
-    graph, x = Graph(), drawn_rows(T, N, I)
-    turned = graph.take("x", 0, -1, -(2**31), -1)
-    arrays = map(graph.array, drawn_arrays("RNN").values())
-    rows = graph.add("RNN", turned, *arrays, hidden_size=H)
-    rows = graph.add("Squeeze", rows, graph.array([1]))
-    y = graph.add("Gather", rows, graph.array(np.int64(step)), axis=0)
-    model = made(graph.nodes, graph.tensors, ["T", "N", I], y)
-    ours = given(load_network(saved(model, tmp_path)).network, x.swapaxes(0, 1))
-    assert furthest([ours], [run_model(model, x)]) <= 1e-6
 
 
 @pytest.mark.parametrize("build", [build for _, build in RUN], ids=[named for named, _ in RUN])

@@ -13,11 +13,7 @@ Array = NDArray[Any]
 
 
 class RefusedError(Exception):
-    """A node that is not run here: why, and a way out."""
-
-    def __init__(self, why: str, hint: str = "") -> None:
-        super().__init__(why)
-        self.why, self.hint = why, hint
+    """A node that is not run here, and why."""
 
 
 class Unread(NamedTuple):
@@ -38,84 +34,74 @@ class Node(NamedTuple):
 
 
 class Graph(NamedTuple):
-    """Nodes, each after those whose outputs it takes, and arrays by name.
-
-    Inputs and outputs have their shapes by name: sizes, or names of sizes; None where the file
-    does not tell.
-    """
+    """Nodes, each after those whose outputs it takes, and arrays by name."""
 
     nodes: Sequence[Node]
     arrays: Mapping[str, Array | Unread]
+    # Shapes by name: sizes, or names of sizes; None where the file does not tell.
     inputs: Mapping[str, tuple[int | str, ...] | None]
     outputs: Mapping[str, tuple[int | str, ...] | None]
 
 
 def count_values(node: Node, given: Sequence[Any]) -> float:
     """Count the values that a node makes at most."""
-    op, arrays = node.op, [each for each in given if each is not None]
-    sizes = [each.size for each in arrays] or [1]
+    from rnncli.model.graph.operators import ELEMENTWISE
+
+    op, known, arrays = node.op, node.attributes, [each for each in given if each is not None]
+    total = sum(float(each.size) for each in arrays)
+    x = arrays[0] if arrays else np.empty(1)
+    if op in ELEMENTWISE:
+        return float(prod(np.broadcast_shapes(*(each.shape for each in arrays))))
     if op in ("ConstantOfShape", "Expand", "Tile"):
-        return float(prod(_numbers(arrays[-1])) * (sizes[0] if len(arrays) > 1 else 1))
+        return float(prod(_magnitudes(arrays[-1])) * (x.size if len(arrays) > 1 else 1))
     if op == "Range":
-        begin, end, by = (_numbers(each)[0] for each in arrays)
+        begin, end, by = (_magnitudes(each)[0] for each in arrays)
         return float((begin + end) / (by or 1e-9))
     if op in ("Pad", "Conv", "MaxPool", "AveragePool"):
-        given_kernel = given[1].shape[2:] if op == "Conv" else node.attributes.get("kernel_shape")
-        kernel, dilations = _numbers(given_kernel or []), node.attributes.get("dilations") or 1
-        pads = _numbers(node.attributes.get("pads") or (arrays[1] if op == "Pad" else []))
-        shape, n = np.array(given[0].shape, float), len(pads) // 2
+        kernel = _magnitudes(given[1].shape[2:] if op == "Conv" else known.get("kernel_shape", ()))
+        pads = _magnitudes(known.get("pads", arrays[1] if op == "Pad" else ()))
+        shape, n = np.array(x.shape, float), len(pads) // 2
         shape[len(shape) - n :] += pads[:n] + pads[n:]
-        shape[len(shape) - len(kernel) :] += kernel * dilations  # what auto_pad may add
+        shape[len(shape) - len(kernel) :] += kernel * known.get("dilations", 1)  # for auto_pad
         made = prod(shape) / max(shape[1], 1) * len(given[1]) if op == "Conv" else 0
         return float(prod(shape) * prod(kernel) + made)
-    if op == "Gather" and given[0].ndim:
-        axis = node.attributes.get("axis", 0) % given[0].ndim
-        return float(sizes[0] / max(given[0].shape[axis], 1) * sizes[1])
-    if op == "Concat":
-        return float(sum(sizes))
+    if op == "Gather":
+        return float(x.size / max(x.shape[known.get("axis", 0)], 1) * given[1].size)
     if op in ("MatMul", "Gemm"):
-        wide = sizes[0] / max(given[0].shape[-1:], default=1) * max(given[1].shape)
-        return float(sum(sizes) + wide)
-    try:
-        return float(prod([*np.broadcast_shapes(*(each.shape for each in arrays))]))
-    except (ValueError, RuntimeError):  # they do not fit, or have too many axes
-        return float(sum(sizes))
+        return float(total + x.size / max(x.shape[-1:], default=1) * max(given[1].shape))
+    return total
 
 
-def _numbers(values: Any) -> NDArray[np.float64]:
+def _magnitudes(values: Any) -> NDArray[np.float64]:
     return np.abs(np.ravel(values).astype(np.float64))
 
 
 def apply(
     node: Node, given: Sequence[Any], opset: int, spend: Callable[[float], None] = lambda _: None
 ) -> list[Any]:
-    """Compute what a node gives; `spend` is called with the number of values before.
-
-    An attribute that its operator does not know is refused, like a type that it does not take.
-    """
+    """Compute what a node gives; `spend` is called with the number of values before."""
     from rnncli.model.graph.operators import OLDER, OPERATORS
 
-    operator = OPERATORS.get(node.op)
-    if node.op in OLDER and opset < OLDER[node.op][0]:
-        operator = OLDER[node.op][1]
-    if operator is None:
-        raise RefusedError(f"operator {node.op} is not read")
-    unread = next((v for v in node.attributes.values() if isinstance(v, Unread)), None)
-    if unread:
-        raise RefusedError(unread.why)
+    since, older = OLDER.get(node.op, (0, None))
+    operator = older if opset < since else OPERATORS.get(node.op)
+    if operator is None or node.domain:
+        raise RefusedError(f"operator {f'{node.domain} {node.op}'.strip()} is not read")
+    for value in node.attributes.values():
+        if isinstance(value, Unread):
+            raise RefusedError(value.why)
     outputs = len([*filter(None, node.outputs)]) or len(node.outputs)
     more = {"outputs": outputs} if node.op == "Split" else {}
     try:
         spend(count_values(node, given))
         with np.errstate(all="ignore"):
-            found = operator(*given, **node.attributes, **more)
+            made = operator(*given, **node.attributes, **more)
     except TypeError as error:
         known = str(error).partition("keyword argument ")[2]
         what = f"attribute {shown(known)} is not read" if known else "its inputs do not fit it"
         raise RefusedError(f"{node.op}: {what}") from error
     except (ValueError, LookupError, ArithmeticError, AttributeError, RuntimeError) as error:
         raise RefusedError(f"{node.op}: its inputs do not fit it") from error
-    return found if isinstance(found, list) else [found]
+    return made if isinstance(made, list) else [made]
 
 
 def evaluate(nodes: Sequence[Node], values: dict[str, Any], opset: int) -> dict[str, Any]:

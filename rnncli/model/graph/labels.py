@@ -1,9 +1,7 @@
 """Labels in place of numbers: which row of the input each value of a graph comes from.
 
-A label is the number of a row, a step of a sequence, or one of the marks below. Operators run over
-labels unchanged: functions that move values move their labels, ufuncs join them, reductions and
-products join them along axes. No label depends on what the numbers are. A function of NumPy that
-is not listed here is a TypeError: its operator is refused.
+Operators run over labels unchanged: functions that move values move their labels, ufuncs join them,
+reductions and products join them along axes. A function of NumPy that is not listed is refused.
 """
 
 from functools import reduce
@@ -19,13 +17,10 @@ Integers = NDArray[np.int64]
 # sequence n has the label -2 - n.
 CONSTANT, ACROSS = -1, -(2**62)
 _SEQUENCES = 2**20
-
 _MOVES = {
-    *(np.concatenate, np.stack, np.transpose, np.moveaxis, np.swapaxes, np.reshape, np.ravel),
-    *(np.split, np.expand_dims, np.squeeze, np.broadcast_to, np.flip, np.tile, np.repeat),
-    sliding_window_view,
+    *(np.broadcast_to, np.concatenate, np.expand_dims, np.moveaxis, np.split, np.squeeze, np.tile),
+    *(np.transpose, sliding_window_view),
 }
-_REDUCES = {np.mean, np.sum, np.prod, np.max, np.min, np.argmax, np.argmin}
 
 
 def row_label(t: Any, n: Any) -> Any:
@@ -53,13 +48,11 @@ def join(a: Integers, b: Integers) -> Integers:
 def join_along(a: Integers, axis: Any = None, *, keepdims: bool = False) -> Integers:
     """Join labels along axes."""
     axes = tuple(range(a.ndim)) if axis is None else axis
-    known, top = a != CONSTANT, np.iinfo(np.int64).max
-
-    def ends(values: Integers) -> tuple[Integers, Integers]:
-        low = np.where(known, values, top).min(axes, keepdims=True, initial=top)
-        return low, np.where(known, values, -top).max(axes, keepdims=True, initial=-top)
-
-    (low, high), (first, last) = ends(a), ends(sequences_of(a))
+    known, top, ends = a != CONSTANT, np.iinfo(np.int64).max, list[Integers]()
+    for values in (a, sequences_of(a)):
+        ends.append(np.where(known, values, top).min(axes, keepdims=True, initial=top))
+        ends.append(np.where(known, values, -top).max(axes, keepdims=True, initial=-top))
+    low, high, first, last = ends
     several = np.where(first == last, -2 - first, ACROSS)
     joined = np.where(low > high, CONSTANT, np.where(low == high, low, several))
     return joined if keepdims else joined.squeeze(axes)
@@ -101,10 +94,8 @@ class Labels(np.ndarray[Any, np.dtype[np.int64]]):
             joined = join_along(a, axis, keepdims=keepdims)
         elif method != "__call__":
             return NotImplemented
-        elif ufunc is np.matmul:
-            joined = _multiply(a, others[0])
         else:
-            joined = reduce(join, others, a)
+            joined = _multiply(a, *others) if ufunc is np.matmul else reduce(join, others, a)
         if out is None:
             return labels(joined)
         plain(out[0])[...] = joined
@@ -114,25 +105,12 @@ class Labels(np.ndarray[Any, np.dtype[np.int64]]):
         """Move or join labels, as the function moves or joins values."""
         if function in _OWN:
             return labels(_OWN[function](*given, **settings))
-        if function in _REDUCES:
-            axis, kept = settings.get("axis"), settings.get("keepdims", False)
-            return labels(join_along(label_of(given[0]), axis, keepdims=kept))
         if function not in _MOVES:
             return NotImplemented
-        moved = function(*map(_labelled, given), **settings)
+        if isinstance(given[0], tuple | list):  # arrays, some of them constants
+            given = ([label_of(each) for each in given[0]], *given[1:])
+        moved = function(*plain(given), **settings)
         return [labels(each) for each in moved] if isinstance(moved, list) else labels(moved)
-
-
-def _pad(x: Any, widths: Any, **settings: Any) -> Integers:
-    filled = {"constant_values": CONSTANT} if "constant_values" in settings else settings
-    return np.pad(plain(x), widths, **filled)
-
-
-def _labelled(value: Any) -> Any:
-    """Return labels as integers; of several arrays those of constants too."""
-    if isinstance(value, tuple | list) and any(isinstance(each, Labels) for each in value):
-        return [label_of(each) for each in value]
-    return plain(value)
 
 
 def _multiply(a: Integers, b: Integers) -> Integers:
@@ -146,21 +124,31 @@ def _multiply(a: Integers, b: Integers) -> Integers:
     return join(left[..., :, None], right[..., None, :])
 
 
-def take(x: Any, indices: Any, axis: int) -> Labels:
+def take(x: Any, indices: Any, axis: int) -> Integers:
     """Return the labels of places of an axis; those of numbers that come from rows are theirs."""
     if not isinstance(indices, Labels):
-        return labels(plain(x).take(indices, axis))
+        return np.asarray(plain(x).take(indices, axis))
     if isinstance(x, Labels):
         raise TypeError("rows of which rows tell the places")
     axis %= np.ndim(x)
-    shape = (*x.shape[:axis], *indices.shape, *x.shape[axis + 1 :])
     spread = (*indices.shape, *(1,) * (x.ndim - axis - 1))
-    return labels(np.broadcast_to(plain(indices).reshape(spread), shape))
+    shape = (*x.shape[:axis], *indices.shape, *x.shape[axis + 1 :])
+    return np.broadcast_to(plain(indices).reshape(spread), shape)
+
+
+def _pad(x: Any, widths: Any, **settings: Any) -> Integers:
+    filled = {"constant_values": CONSTANT} if "constant_values" in settings else settings
+    return np.pad(plain(x), widths, **filled)
+
+
+def _reduce(x: Any, axis: Any = None, keepdims: bool = False) -> Integers:
+    return join_along(label_of(x), axis, keepdims=keepdims)
 
 
 # What is not done with labels as with numbers.
 _OWN: dict[Any, Any] = {
+    **dict.fromkeys((np.mean, np.sum, np.prod, np.max, np.min, np.argmax, np.argmin), _reduce),
     np.pad: _pad,
-    np.take: lambda x, indices, axis: take(x, indices, axis),
-    np.where: lambda condition, a, b: reduce(join, map(label_of, (condition, a, b))),
+    np.take: take,
+    np.where: lambda *values: reduce(join, map(label_of, values)),
 }

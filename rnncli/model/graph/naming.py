@@ -59,34 +59,35 @@ class Named(NamedTuple):
 def name_steps(rows: Rows, target: Operand, known: Collection[int] = ()) -> list[Named]:
     """Return the layers that give an operand of known registers, the bottom one first."""
     path, found, begin = rows.path(target.register, known), list[Named](), 0
-    ends = _ends(rows, path)
+    ends = _find_ends(rows, path)
     while begin < len(path):
-        for end in ends[begin][:_LONGEST][::-1]:  # several stretches may be one formula
+        own = [end for end in ends if end > begin][:_LONGEST]
+        for end in own[::-1]:  # several stretches may be one formula
             named = _name(rows, {each: rows.steps[each] for each in path[begin:end]})
-            if not isinstance(named.layer, Piece) or end == ends[begin][0]:
+            if not isinstance(named.layer, Piece) or end == own[0]:
                 break
-        joined = _join(found[-1], named) if found else None
+        below, begin = found[-1] if found else None, end
+        joined = _join(below, named) if below else None
         found = [*found[:-1], joined] if joined else [*found, named]
-        begin = end
     if target.columns is not None:
         register = target.register
-        piece = Piece({}, {register: rows.widths[register]}, target, len(target.columns))
+        piece = Piece({}, {register: rows.width(register)}, target, len(target.columns))
         found.append(Named("", {}, piece, -1, (register,)))
     return found
 
 
-def _ends(rows: Rows, path: Sequence[int]) -> list[list[int]]:
-    """Return where a stretch of steps may end that begins at a step: nothing else passes by."""
+def _find_ends(rows: Rows, path: Sequence[int]) -> list[int]:
+    """Return where a stretch of steps may end: later steps take no value but the last."""
     last: dict[int, int] = {}
     for n, register in enumerate(path):
         last |= {operand.register: n for operand in rows.steps[register].operands}
     furthest = max((n for each, n in last.items() if each >= 0 and each not in path), default=0)
-    cuts = []
-    for n, register in enumerate(path):
-        if furthest <= n:
-            cuts.append(n + 1)
-        furthest = max(furthest, last.get(register, n))
-    return [[cut for cut in cuts if cut > n] for n in range(len(path))]
+    ends = []
+    for n, register in enumerate(path, start=1):
+        if furthest < n:
+            ends.append(n)
+        furthest = max(furthest, last.get(register, n - 1))
+    return ends
 
 
 def _name(rows: Rows, steps: Mapping[int, Step]) -> Named:
@@ -94,15 +95,12 @@ def _name(rows: Rows, steps: Mapping[int, Step]) -> Named:
     every = {each.register for step in steps.values() for each in step.operands}
     taken, register = tuple(sorted(every - steps.keys() - {-1})), max(steps)
     name = next((step.name for step in [*steps.values()][::-1] if step.name), "")
-    piece = Piece(
-        steps, {each: rows.widths[each] for each in taken}, Operand(register), rows.widths[register]
-    )
-    layer = None
+    widths = {each: rows.width(each) for each in taken}
+    piece, layer = Piece(steps, widths, Operand(register), rows.width(register)), None
     if len(taken) == 1:
         try:
-            if len(steps) == 1:
-                layer = _layer(steps[register], *taken, piece.input_size)
-            layer = layer or _formula(piece)
+            layer = _name_step(steps[register], taken[0], piece.input_size, len(steps))
+            layer = layer or _name_formula(piece)
         except ValueError:  # such as a scale of 0
             layer = None
     return Named(name, steps, layer or piece, register, taken)
@@ -110,63 +108,54 @@ def _name(rows: Rows, steps: Mapping[int, Step]) -> Named:
 
 def _join(below: Named, named: Named) -> Named | None:
     """Bring a product and its bias together, or two pieces; None where they stay two."""
-    one, two = below.layer, named.layer
-    steps = {**below.steps, **named.steps}
+    one, two, steps = below.layer, named.layer, {**below.steps, **named.steps}
     if isinstance(one, Piece) and isinstance(two, Piece):
-        piece = Piece(steps, one.inputs, two.target, two.output_size)
-        return Named(named.name or below.name, steps, piece, named.register, below.taken)
-    ops = [step.op for step in steps.values()]
-    if not isinstance(one, Dense) or not isinstance(two, Normalization) or ops != ["MatMul", "Add"]:
+        one = Piece(steps, one.inputs, two.target, two.output_size)
+    elif isinstance(one, Dense) and isinstance(two, Normalization):
+        if [step.op for step in steps.values()] != ["MatMul", "Add"]:
+            return None
+        one, named = Dense(one.W, two.shift), below._replace(register=named.register)
+    else:
         return None
-    dense = Dense(one.W, two.shift)
-    return below._replace(steps=steps, layer=dense, register=named.register)
+    return Named(named.name or below.name, steps, one, named.register, below.taken)
 
 
-def _layer(step: Step, x: int, K: int) -> Stateless | None:
-    """Return the layer that a step is; None if it is none that is known."""
-    (first, *rest), given, op = step.operands, step.attributes, step.op
-    others = [each.values for each in rest]
-    if op in ("Add", "Mul", "Sub", "Div"):
-        return _scaled(step, x, K)
-    if op == "Gather" and K == 1:
-        return Embedding(first.values)
-    if not first.is_all_of(x) or any(each.register >= 0 for each in rest):
+def _name_step(step: Step, x: int, K: int, count: int) -> Stateless | None:
+    """Return the layer that a step is alone; None if it is none that is known."""
+    turned, known = step.operands[0].register < 0, step.attributes
+    first, *rest = step.operands[::-1] if turned and len(step.operands) == 2 else step.operands
+    values, op = [each.values for each in rest], step.op + " turned" * turned
+    if op == "Gather turned" and K == 1 == count:
+        return Embedding(step.operands[0].values)
+    if count > 1 or not first.is_all_of(x) or any(each.register >= 0 for each in rest):
         return None
     if op == "MatMul":
-        return Dense(others[0]) if step.shape[1] == K else None
+        return Dense(values[0]) if step.shape[1] == K else None
     if op == "BatchNormalization":
-        factor, shift, center, variance = others
-        root = np.sqrt(variance.astype(np.float64) + given.get("epsilon", 1e-5))
+        factor, shift, center, variance = values
+        root = np.sqrt(variance.astype(np.float64) + known.get("epsilon", 1e-5))
         return Normalization(center, root, shift, factor)
     if op in ("Softmax", "LogSoftmax"):
         name = {"Softmax": "softmax", "LogSoftmax": "log_softmax"}[op]
-        return Pointwise(name, K) if step.shape[given["axis"] - 1] == K else None
-    if op == "LayerNormalization" and prod(step.shape[given["axis"] :]) == K == others[0].size:
-        rows: list[Any] = [None if each is None else each.reshape(-1) for each in others]
-        shift = rows[1] if len(rows) > 1 else None
-        return LayerNormalization(rows[0], shift, given.get("epsilon", 1e-5))
-    return None
-
-
-def _scaled(step: Step, x: int, K: int) -> Stateless | None:
-    """Return the layer that adds, subtracts, multiplies by or divides by a row."""
-    turned = step.operands[0].register < 0
-    operand, row = step.operands[::-1] if turned else step.operands
-    if row.register >= 0 or not operand.is_all_of(x) or row.values.dtype.kind != "f":
+        return Pointwise(name, K) if step.shape[known["axis"] - 1] == K else None
+    if op == "LayerNormalization" and prod(step.shape[known["axis"] :]) == K == values[0].size:
+        factor, shift = values[0].reshape(-1), (*values, None)[1]
+        shift = None if shift is None else shift.reshape(-1)
+        return LayerNormalization(factor, shift, known.get("epsilon", 1e-5))
+    if op.split()[0] not in ("Add", "Sub", "Mul", "Div") or values[0].dtype.kind != "f":
         return None
-    op, values = step.op + " turned" * turned, row.values
     zeros, ones = np.zeros(K, np.float32), np.ones(K, np.float32)
-    known: dict[str, tuple[Any, ...]] = {
-        **dict.fromkeys(("Add", "Add turned"), (zeros, ones, values)),
-        **dict.fromkeys(("Mul", "Mul turned"), (zeros, ones, None, values)),
-        "Sub": (zeros, ones, -values),
-        "Sub turned": (zeros, ones, values, -ones),
-        "Div": (zeros, values),
+    scaled: dict[str, tuple[Any, ...]] = {
+        **dict.fromkeys(("Add", "Add turned"), (zeros, ones, values[0])),
+        **dict.fromkeys(("Mul", "Mul turned"), (zeros, ones, None, values[0])),
+        "Sub": (zeros, ones, -values[0]),
+        "Sub turned": (zeros, ones, values[0], -ones),
+        "Div": (zeros, values[0]),
     }
-    return Normalization(*known[op]) if op in known else None
+    return Normalization(*scaled[op]) if op in scaled else None
 
 
-def _formula(piece: Piece) -> Stateless | None:
+def _name_formula(piece: Piece) -> Stateless | None:
     """Return the layer that steps are together: it has their operators, numbers and values."""
     K, steps = piece.input_size, [*piece.steps.values()]
     ops = {step.op for step in steps}

@@ -7,7 +7,7 @@ Source: https://onnx.ai/onnx/operators.
 """
 
 from collections.abc import Callable
-from functools import reduce
+from functools import partial, reduce
 from math import erf, prod
 from typing import Any
 
@@ -17,13 +17,14 @@ from numpy.typing import NDArray
 
 from rnncli.model.activations import ACTIVATIONS, ONNX_OPERATORS, activation
 from rnncli.model.graph import RefusedError
-from rnncli.model.graph.labels import Labels, take
+from rnncli.model.graph.labels import Labels, labels, take
 
 Array = NDArray[Any]
 FAR = 2**31 - 1  # programs write this, or more, for the end of an axis
 # Element types by number.
 TYPES = {1: "f4", 2: "u1", 3: "i1", 4: "u2", 5: "i2", 6: "i4", 7: "i8", 9: "?", 10: "f2"}
 TYPES |= {11: "f8", 12: "u4", 13: "u8", 16: "f4"}
+_GELU = {"none": "gelu", "tanh": "gelu_tanh"}
 _ERF = np.frompyfunc(erf, 1, 1)  # a ufunc, which labels pass through
 
 
@@ -40,23 +41,16 @@ def _fit(a: Array, made: Array) -> Array:
     return made if made.dtype == a.dtype else made.astype(a.dtype)
 
 
-def _activated(name: str) -> Callable[..., Array]:
-    """Return an activation whose attributes are alpha and beta."""
-    defaults = ACTIVATIONS[name].defaults
-    alpha, beta = (*(default or 0.0 for default in defaults), 0.0, 0.0)[:2]
-    forms: list[Callable[..., Array]] = [
-        lambda a: _function(a, name),
-        lambda a, alpha=alpha: _function(a, name, alpha),
-        lambda a, alpha=alpha, beta=beta: _function(a, name, alpha, beta),
-    ]
-    return forms[len(defaults)]
-
-
-def _function(a: Array, name: str, *parameters: float) -> Array:
+def _activate(name: str, a: Array, **attributes: float) -> Array:
+    """Apply an activation, whose attributes are alpha and beta if it has such parameters."""
+    defaults = dict(zip(("alpha", "beta"), ACTIVATIONS[name].defaults, strict=False))
+    for unknown in attributes.keys() - defaults.keys():
+        raise RefusedError(f"attribute {unknown!r:.20} is not read")
     if isinstance(a, Labels):
         return np.positive(a)
     if a.dtype.kind != "f":
         raise RefusedError(f"expected floats, got {a.dtype}")
+    parameters = [value or 0.0 for value in {**defaults, **attributes}.values()]
     try:
         function = activation(name, *parameters).function()
     except ValueError as error:
@@ -64,12 +58,6 @@ def _function(a: Array, name: str, *parameters: float) -> Array:
     out = np.empty_like(a)
     function(a, out)
     return out
-
-
-def _gelu(a: Array, approximate: str = "none") -> Array:
-    if approximate not in ("none", "tanh"):
-        raise RefusedError(f"Gelu approximated by {approximate!r:.20} is not read")
-    return _function(a, "gelu" if approximate == "none" else "gelu_tanh")
 
 
 def _log_softmax(a: Array, axis: int = -1) -> Array:
@@ -99,27 +87,15 @@ def _power(a: Array, b: Array) -> Array:
     return _fit(a, np.power(a, b if b.dtype.kind == "f" else b.astype(np.float64)))
 
 
-def _several(function: Callable[..., Any]) -> Callable[..., Any]:
-    return lambda *arrays: reduce(function, arrays)
-
-
 def _clip(a: Array, min: Any = None, max: Any = None) -> Array:  # noqa: A002
     a = a if min is None else np.maximum(a, min)
     return np.positive(a) if max is None else np.minimum(a, max)
-
-
-def _cast(a: Array, to: int, saturate: int = 1) -> Array:  # noqa: ARG001
-    if to not in TYPES:
-        raise RefusedError(f"casts to type {to}")
-    return a.astype(TYPES[to])
 
 
 def _gemm(
     a: Array, b: Array, c: Any = None, alpha: float = 1.0, beta: float = 1.0,
     transA: int = 0, transB: int = 0,
 ) -> Array:  # fmt: skip
-    if a.ndim != 2 or b.ndim != 2:
-        raise RefusedError("multiplies other axes than those of features")
     product = alpha * np.matmul(a.T if transA else a, b.T if transB else b)
     return _fit(a, product if c is None else product + beta * c)
 
@@ -217,7 +193,7 @@ def _split(
 
 def _gather(x: Array, indices: Array, axis: int = 0) -> Array:
     if isinstance(indices, Labels):
-        return take(x, indices, axis)
+        return labels(take(x, indices, axis))
     return np.take(x, indices.astype(np.intp), axis)
 
 
@@ -301,22 +277,22 @@ def _dropout(x: Array, ratio_in: Any = None, training: Any = None, **_: Any) -> 
 _NUMPY = ("exp", "log", "sqrt", "floor", "ceil", "sign", "sin", "cos", "tan", "equal", "less")
 # Functions of each value alone, and of values at the same place of several arrays.
 ELEMENTWISE: dict[str, Callable[..., Any]] = {
-    **{op: _activated(name) for name, op in ONNX_OPERATORS.items()},
+    **{op: partial(_activate, name) for name, op in ONNX_OPERATORS.items()},
     **{name.title(): getattr(np, name) for name in (*_NUMPY, "greater", "abs")},
     "Add": np.add,
     "And": np.logical_and,
-    "Cast": _cast,
+    "Cast": lambda a, to, saturate=1: a.astype(TYPES[to]),  # noqa: ARG005
     "Celu": lambda a, alpha=1.0: _fit(
         a, np.where(a > 0, a, alpha * np.expm1(np.minimum(a, 0) / alpha))
     ),
     "Clip": _clip,
     "Div": _divide,
     "Erf": lambda a: _fit(a, np.asanyarray(_ERF(a))),
-    "Gelu": _gelu,
+    "Gelu": lambda a, approximate="none": _activate(_GELU[approximate], a),
     "GreaterOrEqual": np.greater_equal,
     "LessOrEqual": np.less_equal,
-    "Max": _several(np.maximum),
-    "Min": _several(np.minimum),
+    "Max": lambda *arrays: reduce(np.maximum, arrays),
+    "Min": lambda *arrays: reduce(np.minimum, arrays),
     "Mod": np.mod,
     "Mul": np.multiply,
     "Neg": np.negative,
@@ -330,8 +306,8 @@ ELEMENTWISE: dict[str, Callable[..., Any]] = {
         a, gamma * np.where(a > 0, a, alpha * np.expm1(np.minimum(a, 0)))
     ),
     "Sub": np.subtract,
-    "Sum": _several(np.add),
-    "Swish": lambda a, alpha=1.0: _fit(a, a * _function(_fit(a, alpha * a), "sigmoid")),
+    "Sum": lambda *arrays: reduce(np.add, arrays),
+    "Swish": lambda a, alpha=1.0: _fit(a, a * _activate("sigmoid", _fit(a, alpha * a))),
     "Where": np.where,
 }
 # What moves values, and changes none.

@@ -1,9 +1,7 @@
-"""Nodes of a graph as steps over rows: what they make of each row alone.
+"""Nodes of a graph as steps over rows (R, K), whatever sizes of axes it was frozen with.
 
-A value whose labels are those of rows is laid out as an array (R, K): a row for each label, and the
-K values of a row in the order in which the graph has them. A node that moves values becomes a
-choice of columns; any other becomes a `Step` whose operator takes such arrays. So no step knows
-how many rows there are, whatever sizes of axes the graph was frozen with.
+A row has the K values of one label, in the order of the graph. A node that moves values becomes a
+choice of columns, any other a `Step` whose operator takes such arrays.
 """
 
 from collections.abc import Callable, Collection, Mapping, Sequence
@@ -14,12 +12,13 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from rnncli.model.graph import Node, RefusedError
-from rnncli.model.graph.labels import CONSTANT, Labels, join_along, labels, plain
+from rnncli.model.graph import Array, Node, RefusedError
+from rnncli.model.graph.labels import CONSTANT, Labels, join_along, plain
 from rnncli.model.graph.operators import ELEMENTWISE, MOVERS, OLDER, OPERATORS, REDUCED, as_list
 
-Array = NDArray[Any]
 Integers = NDArray[np.signedinteger[Any]]
+FLOATS = (1, 10, 11, 16)  # element types; a run keeps its precision where a graph casts to these
+_OTHER_AXIS = "takes another axis for features than the layer below"
 
 
 class Operand(NamedTuple):
@@ -32,10 +31,6 @@ class Operand(NamedTuple):
     def is_all_of(self, register: int) -> bool:
         """Return whether it is a register, all columns of it."""
         return self.register == register and self.columns is None
-
-    def is_same(self, other: "Operand") -> bool:
-        """Return whether another operand takes the same columns."""
-        return self.register == other.register and np.array_equal(self.columns, other.columns)
 
 
 class Step(NamedTuple):
@@ -50,20 +45,10 @@ class Step(NamedTuple):
 
 
 class View(NamedTuple):
-    """A value of the graph as rows: labels, registers and columns of all its places.
-
-    The register of a constant among them is -1, and `values` has it.
-    """
+    """A value of the graph as rows: at each place a label, and the number of a column."""
 
     labels: Labels
-    registers: Integers
     columns: Integers
-    values: Array
-
-    @property
-    def shape(self) -> tuple[int, ...]:
-        """Sizes of its axes."""
-        return tuple(self.labels.shape)
 
     def features(self) -> list[int]:
         """Return the axes along which a row has several values, or one."""
@@ -76,60 +61,60 @@ class View(NamedTuple):
 
 
 class Rows:
-    """The steps over rows of a graph; a register holds what a source or a step gives."""
+    """Steps over rows; a register holds what a source, a step or a constant gives."""
 
     def __init__(self) -> None:
-        self.widths: list[int] = []
+        self.begins: list[int] = [0]  # of each register: columns are numbered through all
         self.steps: dict[int, Step] = {}  # by the register that it fills
+        self._constants: dict[int, Array] = {}
+
+    def width(self, register: int) -> int:
+        """Return the number of columns of a register."""
+        return self.begins[register + 1] - self.begins[register]
+
+    def register(self, width: int) -> int:
+        """Add a register; return its number."""
+        self.begins.append(self.begins[-1] + width)
+        return len(self.begins) - 2
+
+    def registers(self, columns: Integers) -> Integers:
+        """Return the registers of columns."""
+        return np.searchsorted(self.begins, columns, "right") - 1
 
     def source(self, values: Labels) -> View:
-        """Add a register of rows that come from elsewhere."""
+        """Add a register of rows that have these labels."""
         where = lay_out(values)
-        columns = np.empty(values.size, np.int32)
-        columns[where] = np.arange(where.shape[1])
-        self.widths.append(where.shape[1])
-        return self.view(values, len(self.widths) - 1, columns.reshape(values.shape))
-
-    def view(self, values: Labels, register: int, columns: Integers) -> View:
-        """Return a view of columns of one register."""
-        registers = np.broadcast_to(np.int32(register), values.shape)
-        zeros = np.broadcast_to(np.float32(0), values.shape)
-        return View(values, registers, columns, zeros)
+        columns = np.empty(values.size, np.int64)
+        columns[where] = np.arange(where.shape[1]) + self.begins[-1]
+        self.register(where.shape[1])
+        return View(values, columns.reshape(values.shape))
 
     def add(self, step: Step, values: Labels) -> View:
         """Add a step that gives a value of these labels."""
         if lay_out(values).shape[1] != step.width:
             raise RefusedError("makes something of several rows")
-        self.steps[len(self.widths)] = step
+        self.steps[len(self.begins) - 1] = step
         return self.source(values)
 
-    def operand(self, value: Any, where: Integers | None = None) -> Operand:
-        """Return a value as an operand, whose row has these places of it."""
-        if isinstance(value, View):
-            return self.join(*self.row(value, where))
-        return Operand(-1, None, _alike(value.reshape(-1)[where]))
+    def join_row(self, view: View) -> Operand:
+        """Return a row of a value as one operand."""
+        return self.join(find_row(view.columns, lay_out(view.labels)))
 
-    def row(self, view: View, where: Integers | None = None) -> tuple[Integers, Integers, Array]:
-        """Return the registers, columns and constants of a row's values."""
-        where = lay_out(view.labels) if where is None else where
-        registers, columns, values = (_alike(each.reshape(-1)[where]) for each in view[1:])
-        return registers, columns, values
-
-    def join(self, registers: Integers, columns: Integers, values: Array) -> Operand:
-        """Return columns of registers as one operand; several are brought together."""
+    def join(self, columns: Integers) -> Operand:
+        """Return columns as one operand; those of several registers are brought together."""
+        registers = self.registers(columns)
         first = int(registers[0])
         if (registers == first).all():
-            if first < 0:
-                return Operand(-1, None, values)
-            every = np.array_equal(columns, np.arange(self.widths[first]))
+            columns = columns - self.begins[first]
+            if first in self._constants:
+                return Operand(-1, None, self._constants[first][columns])
+            every = np.array_equal(columns, np.arange(self.width(first)))
             return Operand(first, None if every else columns)
         edges = [0, *(np.flatnonzero(np.diff(registers)) + 1).tolist(), len(registers)]
-        operands = tuple(
-            self.join(registers[i:j], columns[i:j], values[i:j]) for i, j in pairwise(edges)
-        )
-        self.widths.append(len(registers))
-        self.steps[len(self.widths) - 1] = Step("Concat", "", operands, len(registers))
-        return Operand(len(self.widths) - 1)
+        operands = tuple(self.join(columns[i:j]) for i, j in pairwise(edges))
+        register = self.register(len(columns))
+        self.steps[register] = Step("Concat", "", operands, len(columns))
+        return Operand(register)
 
     def path(self, register: int, known: Collection[int] = ()) -> list[int]:
         """Return the registers that steps fill on the way to one, in order; some are known."""
@@ -148,100 +133,100 @@ class Rows:
         op = node.op
         if op in MOVERS and not (op == "Gather" and isinstance(given[1], View)):
             return self._move(node, given, made)
-        if op not in {*ELEMENTWISE, "BatchNormalization"}:
-            special = {"Gather": self._look_up, "Gemm": self._multiply, "MatMul": self._multiply}
-            return [special.get(op, self._along)(node, given, made[0], opset)]
+        if op == "Gather":
+            return [self._look_up(node, given, made[0])]
+        if op in ELEMENTWISE:
+            return [self._each(node, given, made[0])]
+        if not isinstance(given[0], View) or any(isinstance(each, View) for each in given[1:]):
+            raise RefusedError("multiplies other axes than those of features")
         if op == "BatchNormalization":
-            shape = (-1,) + (1,) * (len(given[0].shape) - 2)
-            given = [given[0], *(each.reshape(shape) for each in given[1:])]
-        where, operands = lay_out(made[0]), []
-        for each in given:
-            operand = Operand(-1)
-            if each is not None:
-                operand = self.operand(_spread(each, made[0].shape), where)
-            if operand.register >= 0 and self.widths[operand.register] == 1:
-                operand = Operand(operand.register)
-            operands.append(operand)
-        step = Step(op, node.name, (*operands,), where.shape[1], node.attributes)
-        return [self.add(step, made[0])]
+            return [self._each(node, given, made[0])]
+        if op not in ("Gemm", "MatMul"):
+            return [self._along(node, given, made[0], opset)]
+        y = self._multiply(node, given, made[0])
+        if len(given) > 2:
+            bias = given[2] * given[2].dtype.type(node.attributes.get("beta", 1.0))
+            y = self._each(node._replace(op="Add", attributes={}), [y, bias], made[0])
+        return [y]
 
     def _move(self, node: Node, given: Sequence[Any], made: Sequence[Labels]) -> list[View]:
-        """Follow values that a node moves: its operator runs over their numbers."""
-        data = [_as_view(each) for each in (given if node.op == "Concat" else given[:1])]
-        begins = np.cumsum([0, *(prod(each.shape) for each in data)])
-        ids = [
-            np.arange(begin, begin + prod(each.shape), dtype=np.int32).reshape(each.shape)
-            for begin, each in zip(begins, data, strict=False)
-        ]
+        """Follow values that a node moves: its operator runs over their columns."""
+        count, columns = len(given) if node.op == "Concat" else 1, list(given)
+        for k, value in enumerate(given[:count]):
+            if isinstance(value, View):
+                columns[k] = value.columns
+            else:
+                numbers, places = np.unique(value, return_inverse=True)
+                columns[k] = places.reshape(value.shape) + self.begins[-1]
+                self._constants[self.register(len(numbers))] = numbers
         outputs = {"outputs": len(made)} if node.op == "Split" else {}
-        moved = MOVERS[node.op](*ids, *given[len(data) :], **node.attributes, **outputs)
-        flat = [
-            np.concatenate([each.reshape(-1) for each in every])
-            for every in zip(*(view[1:] for view in data), strict=True)
-        ]
+        moved = MOVERS[node.op](*columns, **node.attributes, **outputs)
         every = moved if isinstance(moved, list) else [moved]
-        return [
-            View(label, flat[0][places], flat[1][places], flat[2][places])
-            for label, places in zip(made, every, strict=False)
-        ]
+        return [View(*each) for each in zip(made, every, strict=False)]
 
-    def _look_up(self, node: Node, given: Sequence[Any], made: Labels, _: int) -> View:
+    def _each(self, node: Node, given: Sequence[Any], made: Labels) -> View:
+        """Read an operator of values at the same place."""
+        where, operands = lay_out(made), []
+        for k, value in enumerate(given):
+            operand = Operand(-1)
+            if isinstance(value, View):
+                operand = self.join(find_row(np.broadcast_to(value.columns, made.shape), where))
+                if self.width(operand.register) == 1:
+                    operand = Operand(operand.register)
+            elif value is not None:
+                if node.op == "BatchNormalization" and k:
+                    value = value.reshape(-1, *[1] * (made.ndim - 2))
+                values = find_row(np.broadcast_to(value, made.shape), where)
+                operand = Operand(-1, None, values)
+            operands.append(operand)
+        step = Step(node.op, node.name, (*operands,), where.shape[1], node.attributes)
+        return self.add(step, made)
+
+    def _look_up(self, node: Node, given: Sequence[Any], made: Labels) -> View:
         """Read an operator that takes rows of a table."""
         x = given[0]
         if isinstance(x, View) or x.ndim != 2 or node.attributes.get("axis", 0):
             raise RefusedError("looks up in what is no table of rows")
-        operands = (Operand(-1, None, x), self.operand(given[1]))
+        operands = (Operand(-1, None, x), self.join_row(given[1]))
         return self.add(Step(node.op, node.name, operands, lay_out(made).shape[1]), made)
 
     def _along(self, node: Node, given: Sequence[Any], made: Labels, opset: int) -> View:
         """Read an operator along axes, which have to be axes of features."""
         op, (x, *rest), attributes = node.op, given, dict(node.attributes)
-        n, axis = len(x.shape), attributes.get("axis", -1)
-        along: Sequence[int] = [axis]
+        shape, axis = x.labels.shape, attributes.get("axis", -1)
+        n, along = len(shape), [axis]
         if op in OLDER and opset < OLDER[op][0]:
             first = attributes.get("axis", 1) % n
-            along = [k for k in range(first, n) if x.shape[k] != 1] or [n - 1]
+            along = [k for k in range(first, n) if shape[k] != 1] or [n - 1]
         elif op == "LayerNormalization":
-            along = range(axis % n, n)
+            along = [*range(axis % n, n)]
         elif op in REDUCED:
-            along = as_list(attributes.get("axes", rest[0] if rest else None)) or range(n)
-            rest = []
+            along, rest = [*(as_list(attributes.get("axes", *rest[:1])) or range(n))], []
         elif op not in OLDER:
             raise RefusedError(f"operator {op} is not read for each row alone")
         axes = x.features()
-        shape = tuple(x.shape[k] for k in axes)
         fits = all(-n <= k < n and k % n in axes for k in along)
-        fits &= len(along) == 1 or op not in OLDER
-        if not fits or any(isinstance(each, View) for each in rest):
-            raise RefusedError("takes another axis for features than the layer below")
+        if not fits or (len(along) > 1 and op in OLDER):
+            raise RefusedError(_OTHER_AXIS)
         places = [axes.index(k % n) + 1 for k in along]
         if op in REDUCED:
             attributes["axes"] = places
         else:
-            attributes["axis"] = places[0] - (len(shape) + 1) * (op == "LayerNormalization")
-        operands = (self.operand(x), *(Operand(-1, None, each) for each in rest))
-        width = lay_out(made).shape[1]
-        return self.add(Step(op, node.name, operands, width, attributes, shape), made)
+            attributes["axis"] = places[0] - (len(axes) + 1) * (op == "LayerNormalization")
+        operands = (self.join_row(x), *(Operand(-1, None, each) for each in rest))
+        width, features = lay_out(made).shape[1], tuple(shape[k] for k in axes)
+        return self.add(Step(op, node.name, operands, width, attributes, features), made)
 
-    def _multiply(self, node: Node, given: Sequence[Any], made: Labels, opset: int) -> View:
+    def _multiply(self, node: Node, given: Sequence[Any], made: Labels) -> View:
         """Read a product of rows and weights."""
-        (x, W), bias = given[:2], given[2] if len(given) > 2 else None
-        views = [isinstance(each, View) for each in (x, W, bias)]
-        if views != [True, False, False] or node.attributes.get("transA"):
-            raise RefusedError("multiplies other axes than those of features")
-        if W.ndim != 2 and W.ndim > 1 and prod(W.shape[:-2]) == 1:
-            W = W.reshape(W.shape[-2:])
-        axes = x.features()
-        if len(x.shape) - 1 not in axes or W.ndim != 2:
-            raise RefusedError("takes another axis for features than the layer below")
-        alpha, beta = (W.dtype.type(node.attributes.get(k, 1.0)) for k in ("alpha", "beta"))
-        W = alpha * (W.T if node.attributes.get("transB") else W)
-        shape = (prod(x.shape[k] for k in axes) // len(W), len(W))
-        operands = (self.operand(x), Operand(-1, None, W))
-        width = shape[0] * W.shape[1]
-        view = self.add(Step("MatMul", node.name, operands, width, {}, shape), made)
-        add = node._replace(op="Add", attributes={})
-        return view if bias is None else self.node(add, [view, bias * beta], [made], opset)[0]
+        x, W, attributes = given[0], given[1], node.attributes
+        W, axes = W.reshape(W.shape[-2:]) if prod(W.shape[:-2]) == 1 else W, x.features()
+        if x.labels.ndim - 1 not in axes or W.ndim != 2 or attributes.get("transA"):
+            raise RefusedError(_OTHER_AXIS)
+        W = W.dtype.type(attributes.get("alpha", 1.0)) * (W.T if attributes.get("transB") else W)
+        shape = (prod(x.labels.shape[k] for k in axes) // len(W), len(W))
+        operands = (self.join_row(x), Operand(-1, None, W))
+        return self.add(Step("MatMul", node.name, operands, shape[0] * W.shape[1], {}, shape), made)
 
 
 def fill(values: Labels) -> Integers:
@@ -268,8 +253,9 @@ def lay_out(values: Labels) -> Integers:
     return values.layout
 
 
-def _alike(values: Array) -> Any:
-    """Return a row of values, (R, K), which all are alike."""
+def find_row(array: Array, where: Integers) -> Any:
+    """Return the values at the places of a row, (R, K), which have to be those of all rows."""
+    values = array.reshape(-1)[where]
     same = values == values[:1]
     if values.dtype.kind == "f":
         same |= np.isnan(values) & np.isnan(values[:1])
@@ -278,44 +264,24 @@ def _alike(values: Array) -> Any:
     return values[0]
 
 
-def _as_view(value: Any) -> View:
-    if isinstance(value, View):
-        return value
-    none = np.full(value.shape, -1, np.int32)
-    return View(labels(none), none, none, value)
-
-
-def _spread(value: Any, shape: tuple[int, ...]) -> Any:
-    """Broadcast a view, or an array."""
-    if not isinstance(value, View):
-        return np.broadcast_to(value, shape)
-    return View(*(np.broadcast_to(each, shape) for each in value))  # type: ignore[arg-type]
-
-
 def run(
     steps: Mapping[int, Step], registers: dict[int, Any], multiply: Callable[..., Array]
 ) -> dict[int, Any]:
     """Run steps over rows, (R, K); add what they give to the registers."""
     R = len(next(iter(registers.values())))
-    for register, step in steps.items():
+    for register, (op, _, operands, width, attributes, shape) in steps.items():
         arrays = []
-        for source, columns, values in step.operands:
+        for source, columns, values in operands:
             array = values if source < 0 else registers[source]
             arrays.append(array if columns is None else array[:, columns])
-        if step.shape:
-            arrays[0] = arrays[0].reshape(R, *step.shape)
+        made = arrays[0] = arrays[0].reshape(R, *shape) if shape else arrays[0]
         with np.errstate(all="ignore"):
-            registers[register] = _compute(step, arrays, R, multiply)
+            if op == "Concat":
+                made = np.concatenate([np.broadcast_to(a, (R, a.shape[-1])) for a in arrays], 1)
+            elif op == "MatMul":
+                made = multiply(np.ascontiguousarray(made), arrays[1])
+            elif op != "Cast" or made.dtype.kind != "f" or attributes["to"] not in FLOATS:
+                made = OPERATORS[op](*arrays, **attributes)
+        made = np.broadcast_to(made, (R, width)) if op in ELEMENTWISE else made
+        registers[register] = made.reshape(R, width)
     return registers
-
-
-def _compute(step: Step, arrays: list[Any], R: int, multiply: Callable[..., Array]) -> Array:
-    if step.op == "Concat":
-        return np.concatenate([np.broadcast_to(a, (R, a.shape[-1])) for a in arrays], axis=1)
-    if step.op == "MatMul":
-        return multiply(np.ascontiguousarray(arrays[0]), arrays[1]).reshape(R, step.width)
-    made = arrays[0]
-    if step.op != "Cast" or made.dtype.kind != "f" or step.attributes["to"] not in (1, 10, 11, 16):
-        made = OPERATORS[step.op](*arrays, **step.attributes)  # else a run keeps its precision
-    whole = step.op in ELEMENTWISE
-    return np.broadcast_to(made, (R, step.width)) if whole else made.reshape(R, step.width)

@@ -5,17 +5,16 @@ Source: onnx.proto, https://github.com/onnx/onnx/blob/main/onnx/onnx.proto.
 
 import os
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from math import prod
 from typing import Any, NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
 from rnncli.model.errors import InputError, shown
 from rnncli.model.formats.containers.protobuf import BYTES, Message, Source
 from rnncli.model.formats.found import widen_bfloat16
-from rnncli.model.graph import Graph, Node, Unread
+from rnncli.model.graph import Array, Graph, Node, Unread
 from rnncli.model.graph.operators import TYPES
 
 LARGEST = 2**31  # bytes of a protocol buffer
@@ -65,52 +64,33 @@ class Reader:
         if depth > _DEEPEST:
             what = f"expected at most {_DEEPEST} graphs in each other, got more"
             raise InputError(self.path, what)
-        arrays = [(each.text(8), self._array(each)) for each in message.messages(5)]
-        sparse = Unread("values of a sparse array are not read")
-        arrays += [(each.message(1).text(8), sparse) for each in message.messages(15)]
         return Graph(
             [self._node(each, depth) for each in message.messages(1)],
-            self._named("initializer", arrays),
-            self._named("input", map(_shape, message.messages(11))),
-            self._named("output", map(_shape, message.messages(12))),
+            {each.text(8): self._array(each) for each in message.messages(5)},
+            dict(map(_shape, message.messages(11))),
+            dict(map(_shape, message.messages(12))),
         )
-
-    def _named(self, what: str, pairs: Iterable[tuple[str, Any]]) -> dict[str, Any]:
-        """Collect values by name; none may be there twice."""
-        named: dict[str, Any] = {}
-        for name, value in pairs:
-            if name in named:
-                raise self.source.damage(f"{what} {shown(name)} is there twice")
-            named[name] = value
-        return named
 
     def _node(self, message: Message, depth: int) -> Node:
         op, domain = message.text(4), _domain(message.text(7))
         if not op or not f"{domain}{op}".isprintable():
-            text = shown(f"{domain} {op}".strip())
-            raise self.source.damage(f"a node has the operator {text}")
+            raise self.source.damage(f"a node has the operator {shown(f'{domain} {op}'.strip())}")
         self.source.spend(_COST)
-        attributes = (self._attribute(each, depth) for each in message.messages(5))
-        inputs, outputs = message.texts(1), message.texts(2)
-        named = self._named("attribute", attributes)
-        return Node(op, message.text(3), domain, inputs, outputs, named)
+        attributes = {
+            each.text(1): self._attribute(each, each.integer(20), depth)
+            for each in message.messages(5)
+        }
+        return Node(op, message.text(3), domain, message.texts(1), message.texts(2), attributes)
 
-    def _attribute(self, message: Message, depth: int) -> tuple[str, Any]:
+    def _attribute(self, message: Message, kind: int, depth: int) -> Any:
         """Read an attribute; floats are the shortest decimals: 0.1, not 0.10000000149."""
-        name, kind = message.text(1), message.integer(20)
-        there = [number for number in range(2, 10) if number in message]
-        if not kind and len(there) == 1:  # files of 2017 do not say the type
-            kind = there[0] - 1
-        if 21 in message or 9 <= kind <= 14:
-            return name, Unread("attribute of a type that is not read")
-        field = kind + 1
-        if not 1 <= kind <= 8 or {*there} - {field}:
-            raise self.source.damage(f"attribute {shown(name)} has type {kind}, values of {there}")
+        if not 1 <= kind <= 8 or any(n in message for n in range(2, 10) if n != kind + 1):
+            return Unread("attribute of a type that is not read")
         if kind in (1, 6):
-            numbers = message.floats(field)
+            numbers = message.floats(kind + 1)
             self.source.spend(len(numbers))
             values = [float(str(number)) for number in numbers]
-            return name, values if kind == 6 else (values or [0.0])[0]
+            return values if kind == 6 else (values or [0.0])[0]
         readers: dict[int, Callable[[int], Any]] = {
             2: message.integer,
             3: lambda field: _string(message.bytes(field)),
@@ -119,84 +99,57 @@ class Reader:
             7: lambda field: message.integers(field).tolist(),
             8: lambda field: [_string(data) for data in message.every(field, BYTES)],
         }
-        return name, readers[kind](field)
+        return readers[kind](kind + 1)
 
-    def _array(self, message: Message) -> NDArray[Any] | Unread:
+    def _array(self, message: Message) -> Array | Unread:
         """Read an array: a view of the file's bytes, where they are such; bfloat16 as float32."""
         self.source.spend(_COST)
-        kind, name = message.integer(2), message.text(8)
-        shape = tuple(message.integers(1).tolist())
-        if min(shape, default=0) < 0:
-            raise self.source.damage(f"{shown(name)} has shape {shape}")
+        kind, place = message.integer(2), f"{self.path}: {shown(message.text(8))}"
         if kind not in TYPES:
             return Unread(f"values of type {kind} are not read")
-        place, count = f"{self.path}: {shown(name)}", prod(shape)
+        shape, field = tuple(message.integers(1).tolist()), _NUMBERS.get(kind, 5)
         dtype = np.dtype("<u2" if kind == _BFLOAT16 else TYPES[kind]).newbyteorder("<")
-        field, size = _NUMBERS.get(kind, 5), count * dtype.itemsize
+        size = prod(shape) * dtype.itemsize
         where = {each.text(1): each.text(2) for each in message.messages(13)}
-        outside = bool(where) or message.integer(14) == 1
-        there = [number for number in (4, 5, 6, 7, _RAW, 10, 11) if number in message]
-        if len(there) > 1 or {*there} - (set() if outside else {_RAW, field}):
-            raise InputError(place, f"damaged: values of {dtype} in fields {there}")
         data: Any = message.bytes(_RAW)
-        if outside and count:
+        if where and size:
             data = self._read_beside(place, where, size)
         elif field in (4, 10) and field in message:
             data = message.floats(field, dtype.str).tobytes()
-        elif field in message:
-            data = _whole_numbers(place, message.integers(field), dtype)
-        if len(data) != size:
+        elif field in message:  # halves as their bits
+            numbers = message.integers(field)
+            data = numbers.astype("<u2" if dtype.kind == "f" else dtype).tobytes()
+        if min(shape, default=0) < 0 or len(data) != size:
             what = f"damaged: expected {size:,} bytes, as shape {shape} of {dtype} takes, got "
             raise InputError(place, f"{what}{len(data):,}")
-        array: NDArray[Any] = np.frombuffer(data, dtype).reshape(shape)
+        array: Array = np.frombuffer(data, dtype).reshape(shape)
         return widen_bfloat16(array) if kind == _BFLOAT16 else array
 
-    def _read_beside(self, place: str, where: Mapping[str, str], size: int) -> NDArray[np.uint8]:
+    def _read_beside(self, place: str, where: Mapping[str, str], size: int) -> Array:
         """Read the values of an array from a file beside the model: *external data*.
 
         It is read only where it lies in the model's own folder, so that a model cannot show what
         another folder holds. Source: https://onnx.ai/onnx/repo-docs/ExternalData.html.
         """
-        path = _find_beside(self.path, place, where.get("location", ""))
-        texts = where.get("offset", "0"), where.get("length", str(size))
-        if not all(re.fullmatch("[0-9]{1,18}", text) for text in texts):
-            what = f"damaged: offset {shown(texts[0])}, length {shown(texts[1])}"
+        name, offset = where.get("location", ""), where.get("offset", "0")
+        path = os.path.join(os.path.dirname(self.path), name)
+        # Caches of downloads are links into one folder, to the model as to this file.
+        folders = {os.path.realpath(os.path.dirname(self.path))}
+        folders |= {os.path.dirname(os.path.realpath(self.path))}
+        if name in ("", ".", "..") or re.search(r"[/\\\0]", name):
+            what = f"expected the name of a file beside the model, got {shown(name)}"
             raise InputError(place, what)
-        (offset, length), has = map(int, texts), os.path.getsize(path)
-        if length != size or offset + size > has:
-            what = f"expected {size:,} bytes, is said to have {length:,} from {offset:,} on in "
-            raise InputError(place, f"damaged: {what}{shown(where['location'])}, which has {has:,}")
+        if not os.path.isfile(path) or os.path.dirname(os.path.realpath(path)) not in folders:
+            what = f"its values are in the file {shown(name)}, which is not there"
+            raise InputError(place, what, "it has to lie beside the model")
+        has, length = os.path.getsize(path), where.get("length", str(size))
+        if not re.fullmatch("[0-9]{1,18}", offset) or length != str(size):
+            raise InputError(place, f"damaged: offset {shown(offset)}, length {shown(length)}")
         self.beside[path] = self.beside.get(path, 2 * has) - size
-        if self.beside[path] < 0 or len(self.beside) > _MOST_BESIDE:
-            what = "damaged: too many arrays, or too many files beside it"
-            raise InputError(self.path, what, "write it anew with onnx.save_model")
-        return np.fromfile(path, np.uint8, size, offset=offset)
-
-
-def _find_beside(path: str, place: str, name: str) -> str:
-    """Return the path of a file beside a model."""
-    if name in ("", ".", "..") or re.search(r"[/\\\0]", name):
-        what = f"expected the name of a file beside the model, got {shown(name)}"
-        raise InputError(place, what)
-    folder, what = os.path.dirname(path), f"its values are in the file {shown(name)},"
-    found = os.path.join(folder, name)
-    # Caches of downloads are links into one folder, to the model as to this file.
-    folders = (os.path.realpath(folder), os.path.dirname(os.path.realpath(path)))
-    if not os.path.exists(found):
-        raise InputError(place, f"{what} which is not there", "it has to lie beside the model")
-    if os.path.dirname(os.path.realpath(found)) not in folders:
-        raise InputError(place, f"{what} a link out of the model's folder", "copy it there")
-    if not os.path.isfile(found):
-        raise InputError(place, f"{what} which is no plain file")
-    return found
-
-
-def _whole_numbers(place: str, numbers: NDArray[np.int64], dtype: np.dtype[Any]) -> bytes:
-    """Return the bytes of values that stand as whole numbers; those of halves as their bits."""
-    values = numbers.astype(np.dtype("<u2") if dtype.kind == "f" else dtype)
-    if (values.astype(np.int64) != numbers).any():
-        raise InputError(place, f"damaged: a number that {dtype} does not hold")
-    return values.tobytes()
+        if int(offset) + size > has or self.beside[path] < 0 or len(self.beside) > _MOST_BESIDE:
+            what = f"damaged: takes {size:,} bytes from {offset} on of {shown(name)}, of {has:,}"
+            raise InputError(place, what, "write it anew with onnx.save_model")
+        return np.fromfile(path, np.uint8, size, offset=int(offset))
 
 
 def _shape(message: Message) -> tuple[str, tuple[int | str, ...] | None]:

@@ -10,7 +10,6 @@ from math import isinf
 from typing import Any, BinaryIO
 
 import numpy as np
-from numpy.typing import NDArray
 
 from rnncli.model.activations import ACTIVATIONS, ONNX_CELLS, ONNX_OPERATORS
 from rnncli.model.arrays import Floats, in_dtype
@@ -20,6 +19,7 @@ from rnncli.model.errors import InputError
 from rnncli.model.formats.containers.protobuf import message
 from rnncli.model.formats.onnx.messages import LARGEST
 from rnncli.model.formats.onnx.recurrent import KINDS, PEEPHOLES
+from rnncli.model.graph import Array
 from rnncli.model.layers import Recurrent, RowActivation, name_of
 from rnncli.model.network import Network
 
@@ -48,31 +48,31 @@ class _Writer:
     def __init__(self) -> None:
         self.stem = ""
         self.nodes: dict[str, list[tuple[int, Any]]] = {}
-        self.tensors: dict[str, NDArray[Any]] = {}
+        self.tensors: dict[str, Array] = {}
 
     def add(self, op: str, *inputs: str, place: int = 0, **attributes: Any) -> str:
         """Add a node; return the name of its only output, the one at this place."""
         name = f"{self.stem}/{op}"
         while name in self.nodes:
             name += "_"
+        outputs = [*[""] * place, name]
+        fields: list[tuple[int, Any]] = [*((1, n) for n in inputs), *((2, n) for n in outputs)]
+        fields += [(3, name), (4, op)]
         for key, value in attributes.items():
-            numbers = np.array(value)
-            if numbers.dtype.kind == "f":
-                in_dtype(f"{name}: {key}", numbers, np.dtype(np.float32))
-        self.nodes[name] = [
-            *((1, each) for each in inputs),
-            *((2, each) for each in [*[""] * place, name]),
-            *((3, name), (4, op)),
-            *((5, _attribute(*named)) for named in attributes.items()),
-        ]
+            values, more = (value, 5) if isinstance(value, list) else ([value], 0)
+            field, kind = _FIELDS[type(values[0])]
+            if kind == 1:
+                in_dtype(f"{name}: {key}", np.array(values), np.dtype(np.float32))
+            numbers = ((field + more, each) for each in values)
+            fields.append((5, message((1, key), *numbers, (20, kind + more))))
+        self.nodes[name] = fields
         return name
 
     def tensor(self, name: str, values: Any) -> str:
         """Add a tensor; floats become float32. Return its name."""
         name, array = f"{self.stem}/{name}", np.asarray(values)
-        if array.dtype.kind == "f":
-            array = in_dtype(name, array, np.dtype(np.float32))
-        self.tensors[name] = array
+        floats = array.dtype.kind == "f"
+        self.tensors[name] = in_dtype(name, array, np.dtype(np.float32)) if floats else array
         return name
 
     def by(self, op: str, rows: str, *numbers: float) -> str:
@@ -81,43 +81,41 @@ class _Writer:
 
     def lacks(self, what: str) -> InputError:
         """Return the error for what ONNX cannot express."""
-        return InputError(self.stem.replace("_", " "), f"ONNX has no {what}", _ELSE)
+        return InputError(self.stem.replace("_", " "), what, _ELSE)
 
     def recurrent(self, layer: Recurrent, rows: str, *, states: bool) -> str:
         """Add a layer that takes (T, N, I); return what gives (T, N, O), or its final states."""
         kind, cells = name_of(layer.cells[0]).upper(), layer.cells
-        if any(cell.weights.W_hr is not None for cell in cells):
-            raise self.lacks("LSTM with a projection")
-        if kind not in KINDS:
-            raise self.lacks(f"cell {type(cells[0]).__name__}")
-        inputs = [rows, *(self.tensor(*named) for named in _arrays(kind, cells).items())]
+        if kind not in KINDS or any(cell.weights.W_hr is not None for cell in cells):
+            raise self.lacks(f"ONNX has no {kind or 'such cell'} with a projection")
+        inputs = [rows, *(self.tensor(*named) for named in _stack_arrays(kind, cells).items())]
         if len(inputs) > 4:  # peepholes stand behind lengths and initial states
             inputs[4:4] = [""] * 3
-        given = self.add(kind, *inputs, place=int(states), **self.attributes(layer))
+        y = self.add(kind, *inputs, place=int(states), **self.attributes(layer))
         axis = 0 if states else 1  # that of directions
         if len(cells) == 1:
-            return self.add("Squeeze", given, self.tensor("axis", [axis]))
+            return self.add("Squeeze", y, self.tensor("axis", [axis]))
         if layer.merge == "concat":
-            turned = self.add("Transpose", given, perm=[1, 0, 2] if states else [0, 2, 1, 3])
+            y = self.add("Transpose", y, perm=[1, 0, 2] if states else [0, 2, 1, 3])
             shape = [0] * (axis + 1) + [layer.output_size]
-            return self.add("Reshape", turned, self.tensor("shape", shape))
-        return self.add(_MERGES[layer.merge], given, self.tensor("axis", [axis]), keepdims=0)
+            return self.add("Reshape", y, self.tensor("shape", shape))
+        return self.add(_MERGES[layer.merge], y, self.tensor("axis", [axis]), keepdims=0)
 
     def attributes(self, layer: Recurrent) -> dict[str, Any]:
         """Return the attributes of a node: alphas, and betas, go to the functions that have one."""
         settings = [cell.settings for cell in layer.cells]
         for name in ("clip", "reset"):
-            values = [each.get(name) for each in settings]
-            if values[0] != values[-1]:
-                raise self.lacks(f"node with {name} {values[0]} forward and {values[-1]} backward")
+            one, other = (each.get(name) for each in (settings[0], settings[-1]))
+            if one != other:
+                raise self.lacks(f"ONNX has no node with {name} {one} forward and {other} backward")
         functions = [each[name] for each in settings for name in _FUNCTIONS if name in each]
         for each in functions:
             if each.name not in ONNX_CELLS:
-                raise self.lacks(f"activation {each} in a cell")
-        parameters = [(1.0, 0.0) if f.name == "linear" else f.parameters for f in functions]
+                raise self.lacks(f"ONNX has no activation {each} in a cell")
+        numbers = [(1.0, 0.0) if f.name == "linear" else f.parameters for f in functions]
         attributes = {
-            "activation_alpha": [given[0] for given in parameters if given],
-            "activation_beta": [given[1] for given in parameters if len(given) > 1],
+            "activation_alpha": [each[0] for each in numbers if each],
+            "activation_beta": [each[1] for each in numbers if len(each) > 1],
             "activations": [ACTIVATIONS[each.name].onnx for each in functions],
             "clip": None if isinf(settings[0]["clip"]) else settings[0]["clip"],
             "direction": layer.direction.replace("backward", "reverse"),
@@ -128,22 +126,21 @@ class _Writer:
 
     def stateless(self, layer: Any, rows: str) -> str:
         """Add a layer without state; return what it gives."""
-        kind = name_of(layer)
+        kind, arrays = name_of(layer), layer.arrays
         if layer.masks:
-            raise self.lacks("masked rows")
+            raise self.lacks("ONNX has no masked rows")
         if kind == "embedding":
             index = self.add("Cast", rows, to=_ELEMENTS["int64"])
-            found = self.add("Gather", self.tensor("W", layer.W), index, axis=0)
-            return self.add("Squeeze", found, self.tensor("axis", [2]))
+            y = self.add("Gather", self.tensor("W", layer.W), index, axis=0)
+            return self.add("Squeeze", y, self.tensor("axis", [2]))
         if kind == "layer_normalization":
-            arrays = [self.tensor(*named) for named in layer.arrays.items()]
-            return self.add("LayerNormalization", rows, *arrays, axis=-1, epsilon=layer.epsilon)
+            names = [self.tensor(*named) for named in arrays.items()]
+            return self.add("LayerNormalization", rows, *names, axis=-1, epsilon=layer.epsilon)
         for name, op, nothing in _ROWS[kind]:
-            array = layer.arrays.get(name)
-            if op == "Div" and not array.astype(np.float32).all():
-                raise InputError(self.stem.replace("_", " "), "scale: is 0 in float32", _ELSE)
-            if array is not None and (nothing is None or (array != nothing).any()):
-                rows = self.add(op, rows, self.tensor(name, array))
+            if op == "Div" and not arrays[name].astype(np.float32).all():
+                raise self.lacks("scale: is 0 in float32")
+            if name in arrays and (nothing is None or (arrays[name] != nothing).any()):
+                rows = self.add(op, rows, self.tensor(name, arrays[name]))
         return self.activation(layer.settings.get("activation", "linear"), rows)
 
     def activation(self, given: RowActivation, rows: str) -> str:
@@ -152,7 +149,7 @@ class _Writer:
         if name in _FORMULAS:
             return _FORMULAS[name](self, rows, *numbers)
         if name not in _OPERATORS:
-            raise self.lacks(f"activation {given}")
+            raise self.lacks(f"ONNX has no activation {given}")
         attributes: dict[str, Any] = dict(zip(("alpha", "beta"), numbers, strict=False))
         if name in ("softmax", "log_softmax"):
             attributes["axis"] = -1
@@ -173,7 +170,7 @@ _FORMULAS: dict[str, Callable[..., str]] = {
 }
 
 
-def _arrays(kind: str, cells: Sequence[Cell]) -> dict[str, Floats]:
+def _stack_arrays(kind: str, cells: Sequence[Cell]) -> dict[str, Floats]:
     """Return W (D, G H, I), R (D, G H, H), B (D, 2 G H) and, of peepholes, P (D, 3 H)."""
     order, weights = np.argsort(KINDS[kind].gates).tolist(), [cell.weights for cell in cells]
     arrays = {
@@ -222,12 +219,11 @@ def write(file: BinaryIO, network: Network) -> list[str]:
     )
     opset = message((2, _OPSET))
     file.write(message((1, _IR_VERSION), (2, "rnncli"), (7, graph), (8, opset)))
-    layers = [
-        each for layer in network.layers for each in (layer, *(c.weights for c in layer.cells))
+    every = [
+        part for layer in network.layers for part in (layer, *(c.weights for c in layer.cells))
     ]
-    arrays = [array for each in layers for array in each.arrays.values()]
     # What is computed of float32 vectors, such as the sum of two biases, is float64.
-    types = dict.fromkeys(array.dtype for array in arrays if array.ndim > 1)
+    types = {a.dtype: None for each in every for a in each.arrays.values() if a.ndim > 1}
     return [
         f"its {each} weights are rounded to float32: ONNX Runtime has no recurrent nodes of {each}"
         for each in types
@@ -235,13 +231,7 @@ def write(file: BinaryIO, network: Network) -> list[str]:
     ]
 
 
-def _attribute(name: str, value: Any) -> bytes:
-    values, more = (value, 5) if isinstance(value, list) else ([value], 0)
-    field, kind = _FIELDS[type(values[0])]
-    return message((1, name), *((field + more, each) for each in values), (20, kind + more))
-
-
-def _tensor(name: str, array: NDArray[Any]) -> bytes:
+def _tensor(name: str, array: Array) -> bytes:
     raw = array.astype(array.dtype.newbyteorder("<"), copy=False).tobytes()
     kind = _ELEMENTS[array.dtype.name]
     return message(*((1, size) for size in array.shape), (2, kind), (8, name), (9, raw))
