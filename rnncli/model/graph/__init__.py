@@ -64,7 +64,10 @@ def count_values(node: Node, given: Sequence[Any]) -> float:
         shape[len(shape) - n :] += pads[:n] + pads[n:]
         shape[len(shape) - len(kernel) :] += kernel * known.get("dilations", 1)  # for auto_pad
         made = prod(shape) / max(shape[1], 1) * len(given[1]) if op == "Conv" else 0
-        return float(prod(shape) * prod(kernel) + made)
+        if op == "Conv" and x.dtype.kind == "i":  # labels, whose channels are joined
+            shape[1] = known.get("group", 1)
+        windows = prod(shape) / prod(_magnitudes(known.get("strides", 1)))
+        return float(prod(shape) + windows * prod(kernel) + made)
     if op == "Gather":
         return float(x.size / max(x.shape[known.get("axis", 0)], 1) * given[1].size)
     if op in ("MatMul", "Gemm"):

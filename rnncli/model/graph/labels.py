@@ -67,7 +67,9 @@ def plain(value: Any) -> Any:
 
 def label_of(value: Any) -> Integers:
     """Return the labels of an argument; a number has none."""
-    return plain(value) if isinstance(value, Labels) else np.full(np.shape(value), CONSTANT)
+    if isinstance(value, Labels):
+        return value.view(np.ndarray)
+    return np.broadcast_to(np.int64(CONSTANT), np.shape(value))
 
 
 def labels(integers: Any) -> "Labels":

@@ -241,6 +241,11 @@ def _conv(
     n, kernel = W.ndim - 2, W.shape[2:]
     if (kernel_shape is not None and tuple(kernel_shape) != kernel) or len(W) % group:
         raise RefusedError("Conv: its kernel does not fit the weights")
+    if isinstance(x, Labels):  # the channels of a group are joined before its windows are made
+        joined = [np.sum(own, axis=1, keepdims=True) for own in np.split(x, group, 1)]
+        found = windows(np.concatenate(joined, 1), kernel, strides, pads, dilations, auto_pad, 0)
+        made = np.sum(found, axis=tuple(range(-n, 0)))
+        return take(made, np.arange(len(W)) // (len(W) // group), 1).view(Labels)
     found = windows(x, kernel, strides, pads, dilations, auto_pad, 0)
     places = found.shape[2 : 2 + n]
     order = (0, *range(2, 2 + n), 1, *range(2 + n, 2 + 2 * n))

@@ -166,6 +166,12 @@ class Whole(Stateless):
             return False
         return bool(made.shape[self.axes[0] or 0] == steps + 2)
 
+    def keeps_rows(self) -> bool:
+        """Return whether it makes each row of the same row alone."""
+        rows = np.broadcast_to(np.arange(2)[:, None], (2, self.input_size))
+        made = np.moveaxis(self._compute(rows), self.axes[0] or 0, 0).reshape(2, -1)
+        return bool(((made == rows[:, :1]) | (made == CONSTANT)).all())
+
     def is_local(self, steps: int) -> bool:
         """Return whether the last row of a sequence does not depend on the first."""
         first = np.full((steps, self.input_size), CONSTANT)

@@ -42,6 +42,8 @@ def find(path: str, model: Model) -> Found:
     above = (node for node in folded.nodes if node.op in KINDS and needed & {*node.outputs})
     lower = folded.find_ancestors([name for node in above for name in node.inputs[:1]])
     for guess in islice(_guess_axes(folded), _MOST_GUESSES):
+        if best and best.target and guess.x != best.walk.guess.x:
+            break  # another input has the rows
         chain = follow(folded, guess, outputs[0], lower)
         best = chain if best is None or chain.rank < best.rank else best
         if chain.is_sure:
@@ -82,8 +84,7 @@ def _guess_axes(folded: Folded) -> Iterator[Guess]:
             *((None, axis) for axis in axes),  # each call is a step
         ]
         free = {axis for axis, size in enumerate(shape) if not is_known(size)}
-        left = min((len(free - {*pair}) for pair in pairs), default=0)
-        pairs = [pair for pair in pairs if len(free - {*pair}) == left]  # features are known
+        pairs.sort(key=lambda pair: len(free - {*pair}))  # features are known, or a weight tells
         for steps in (7, 131)[: 1 + long]:
             yield from (Guess(x, pair, steps) for pair in pairs if steps == 7 or pair[0] in free)
         if not pairs:
@@ -142,13 +143,15 @@ class Chain:
         """Find what the graph gives, and which row of a sequence it is."""
         walk = self.walk
         if value.view is None:
-            axes = find_axes(value, walk.steps, walk.sequences)
+            by_call = walk.guess.axes[0] is None
+            one = by_call and walk.sequences == 1
+            axes = (None, 0) if one else find_axes(value, walk.steps, walk.sequences)
             target, self.whole = make_whole(walk, self.output, value, axes)
             same = axes[0] == walk.guess.axes[0] and value.labels.ndim > 2
             if axes[0] is not None and not same and not self.whole.grows(walk.steps):
                 axes = None, axes[1]  # a row that has as many values as there are steps
                 target, self.whole = make_whole(walk, self.output, value, axes)
-            self.last = None if axes[0] is not None else "step"
+            self.last = None if by_call or axes[0] is not None else "step"
         else:
             target = self.rows.join_row(value.view)
             self.last = self.find_last(value)

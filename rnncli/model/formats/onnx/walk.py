@@ -220,7 +220,7 @@ class Walk:
             self.refuse(Node("input", x, "", (), (), {}), error)
         for name in inputs.keys() - self.values.keys():
             shape = [s if is_known(s) else self.guess.sequences for s in inputs[name] or ()]
-            none = labels(np.broadcast_to(np.zeros(1, np.int64), shape))  # type: ignore[arg-type]
+            none = labels(np.broadcast_to(np.int64(0), shape))  # type: ignore[arg-type]
             self.values[name] = Flow(none, None, frozenset({name}), True, "is another input")
 
     def label(self, shape: Sequence[int | str] | None) -> Flow:

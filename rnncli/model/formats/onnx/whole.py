@@ -45,6 +45,8 @@ def make_whole(walk: Any, name: str, value: Any, axes: Axes) -> tuple[Operand, W
         piece(np.zeros((2 if by_call else walk.steps, width), np.float32))
     except ValueError as error:
         raise RefusedError("makes something else of each sequence") from error
+    if by_call and not piece.keeps_rows():
+        raise RefusedError("makes something of several rows")
     steps = (walk.folded.graph.inputs[walk.guess.x] or (0,))[frozen_axis or 0]
     piece.steps = steps if isinstance(steps, int) and steps > 0 and not by_call else 0
     return target, piece
@@ -87,7 +89,8 @@ def _find_root(walk: Any, name: str, view: View | None) -> Root | None:
     T, N = (axes[0] if axes else None for axes in (along, across))
     shape = tuple(1 if k in (T, N) else size for k, size in enumerate(rows.shape))
     columns = find_row(view.columns, lay_out(view.labels))
-    if T is None and (t == STATE).all():
+    by_call = walk.guess.axes[0] is None
+    if T is None and (t == STATE).all() and not by_call:
         registers = walk.rows.registers(columns)
         layer = walk.layers.get(int(registers[0]))
         if not layer or (registers != registers[0]).any():
@@ -100,7 +103,10 @@ def _find_root(walk: Any, name: str, view: View | None) -> Root | None:
     if {len(np.unique(t)), 1 if T is None else rows.shape[T]} != {walk.steps}:
         return None
     turned = T is not None and t.take(0, T).max() > 0
-    axes = (N, None) if walk.guess.axes[0] is None else (T, N)
+    axes = (T, N)
+    if by_call:  # rows stand where the graph has sequences
+        one = next((k for k, size in enumerate(rows.shape) if size == 1), None)
+        axes = one if N is None else N, None
     return Root(name, columns, shape, axes, None, -1 if turned else 1)
 
 
