@@ -10,61 +10,80 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from rnncli.engine.unroll.strategy import Strategy
-from rnncli.model.arrays import Floats, Truths
-from rnncli.model.cells import Arrays, Cell, State
+from rnncli.model.arrays import Floats, Truths, largest
+from rnncli.model.cells import Cell, State
 
-# Rounding may carry a sum over this share of the largest float to the end.
-SUM = 0.99
+# Shares of the largest float: under SAFE no sum overflows, and rounding may carry one over SUM.
+SAFE, SUM = 0.5, 0.99
 # By which sums are multiplied, so that float64 holds those that float64 does not.
 SCALE = 2.0**-64
 # Rows that are looked at together.
 ROWS = 4096
 
 
+class Limits:
+    """The largest sums that a cell makes of inputs and states of 1, and its largest h if known."""
+
+    def __init__(self, cell: Cell) -> None:
+        W_xh, W_hh, b_h = cell.operands
+        W_hh = W_hh if cell.inner is None else np.hstack([W_hh, cell.inner])
+        self.of_x, self.of_h, self.of_b = _largest_sum(W_xh), _largest_sum(W_hh), largest(b_h)
+        gate = getattr(cell, "recurrent_activation", None)
+        bounded = cell.ends and (gate is None or gate.name in ("sigmoid", "hard_sigmoid"))
+        self.h = max(map(abs, cell.ends)) if cell.ends and bounded else None
+
+    def hold(self, x: Floats, before: Floats, h: Floats) -> bool:
+        """Whether every sum of these steps stays finite on the way."""
+        size = largest(before) + (largest(h) if self.h is None else self.h)
+        most = largest(x) * self.of_x + size * self.of_h + self.of_b
+        return most <= SAFE * float(np.finfo(h.dtype).max)
+
+
 def mark_states(
-    strategy: Strategy, x: Floats, before: Floats, out: State, rest: Sequence[Floats]
+    cell: Cell, x: Floats, previous: Floats, out: State, rest: Sequence[Floats]
 ) -> None:
     """Set states to NaN from the step on at which a sum may overflow on the way.
 
-    `before` is h before the first step, (N, H); `out` the states at every step, (T, N, size)
-    each; `rest` the arrays of the state beside h after the last step, (N, size) each.
+    `previous` is h before every step, `out` the states after it, (T, N, size) each; `rest` the
+    arrays of the state beside h after the last step, (N, size) each.
     """
-    h, (T, N, _), size = out[0], x.shape, max(1, ROWS // x.shape[1])
-    previous = strategy.precision.operand(np.concatenate([before[None], h[:-1]]))
-    wrong = np.zeros(h.shape, bool)
-    for start in range(0, T, size):
-        steps = slice(start, start + size)
-        rows = (np.concatenate(array[steps]) for array in (x, previous))
-        wrong[steps] = _find_units(strategy.cell, *rows).reshape(-1, N, h.shape[2])
-    later: Truths = np.logical_or.accumulate(wrong.any(axis=2), axis=0)[..., None]  # (T, N, 1)
-    wrong[1:] |= later[:-1]
-    marked = [wrong, *[later] * len(out[1:]), *[later[-1]] * len(rest)]
-    for array, where in zip((*out, *rest), marked, strict=True):
-        array[where & np.isfinite(array)] = np.nan
-
-
-def _find_units(cell: Cell, x: Floats, h: Floats) -> Truths:
-    """Find the rows, and the units of h, at which a sum of a cell may overflow, (R, H)."""
     W_xh, W_hh, b_h = operands = cell.operands
-    W_h = np.pad(W_hh, ((0, 0), (operands.first_with_h, 0)))
-    rows, W = np.hstack([x, h, np.ones((len(x), 1))]), np.vstack([W_xh, W_h, b_h])
-    wrong = np.asarray(find_sums(rows, W).reshape(len(x), -1, cell.hidden_size).any(axis=1))
-    if cell.inner is not None and len(cell.state_names) == 1:  # of other states h tells nothing
+    first, (h, *others), N = operands.first_with_h, out, x.shape[1]
+    inner = np.zeros_like(W_xh[:1, :first]) if cell.inner is None else cell.inner
+    W_h = np.hstack([np.broadcast_to(inner, (len(W_hh), first)), W_hh])
+    W = np.vstack([W_xh, W_h, b_h])
+    for start in range(0, len(x), size := max(1, ROWS // N)):
+        steps = slice(start, start + size)
+        rows = np.concatenate([x[steps], previous[steps], np.ones_like(x[steps, :, :1])], axis=2)
+        wrong = _find_sums(rows.reshape(-1, len(W)), W).reshape(len(rows), N, -1, cell.hidden_size)
+        wrong = wrong.any(axis=2)
+        for n in np.flatnonzero(wrong.any(axis=(0, 2))):
+            t = start + int(wrong[:, n].any(axis=1).argmax())
+            units = wrong[t - start, n]
+            if len(units) != h.shape[2]:  # what is projected is made of all units
+                units = np.ones(h.shape[2], bool)
+            after = [
+                h[t + 1 :, n],
+                *(array[t:, n] for array in others),
+                *(each[n] for each in rest),
+            ]
+            for array in after:
+                array[np.isfinite(array)] = np.nan
+            h[t, n, units & np.isfinite(h[t, n])] = np.nan
 
-        def multiply(a: Floats, W: Floats) -> Floats:
-            wrong[...] |= find_sums(a, W)
-            return np.asarray(a @ W)
 
-        with np.errstate(all="ignore"):
-            sums = np.split(rows @ W.astype(np.float64), len(cell.sum_names), axis=1)
-            cell.step(Arrays(multiply), sums, h.astype(np.float64))
-    # What is projected is made of all units.
-    any_unit = wrong.any(axis=1, keepdims=True)
-    return wrong if wrong.shape == h.shape else np.broadcast_to(any_unit, h.shape)
+def mark_sums(rows: Floats, W: Floats, product: Floats) -> None:
+    """Set the sums of ``rows @ W`` to NaN that may overflow on the way."""
+    if not largest(rows) * _largest_sum(W) <= SAFE * float(np.finfo(W.dtype).max):
+        product[_find_sums(rows, W)] = np.nan
 
 
-def find_sums(rows: Floats, W: Floats) -> Truths:
+def _largest_sum(W: Floats) -> float:
+    """Return the largest sum of the sizes of a column."""
+    return float(np.abs(W).sum(axis=0, dtype=np.float64).max(initial=0))
+
+
+def _find_sums(rows: Floats, W: Floats) -> Truths:
     """Find the sums of a product that may become infinite on the way, and are not in the end.
 
     In no order they pass the sum of the terms over 0, or of those under 0.

@@ -157,7 +157,7 @@ class Network:
                 raise ValueError(f"x: {no_index(x[place], self.indices)} at {list(place)}")
         return rows
 
-    def taken(self, number: int, outputs: Sequence[Floats]) -> Floats:
+    def select_inputs(self, number: int, outputs: Sequence[Floats]) -> Floats:
         """Return the input of layer `number` (from 1), of the network's input and the outputs."""
         chosen = [outputs[k] for k in self.layers[number - 1].sources or (number - 1,)]
         return chosen[0] if len(chosen) == 1 else np.concatenate(chosen, axis=-1)
