@@ -162,7 +162,7 @@ def test_the_carried_state_is_of_the_network() -> None:
         stream(network, [], carried=Carried(np.zeros(3)))
     with pytest.raises(ValueError, match=r"^h0 and carried: give one"):
         stream(network, [], np.zeros(4), carried=carried)
-    with pytest.raises(ValueError, match=r"^h0: expected shape \(4,\), got \(3,\)$"):
+    with pytest.raises(ValueError, match=r"^h0: expected shape \(4,\) or \(1, 4\), .* got \(3,\)$"):
         stream(network, [], np.zeros(3))
 
 
@@ -221,9 +221,12 @@ INPUTS: list[tuple[Callable[[], object], str]] = [
     (lambda: run(LARGE, [[0]]), r"W_xh: not finite in float32: 1e\+39 at \[0, 0\]"),
     (lambda: run(seeded(), [[1]], unroll="fast"), "unroll: expected one of .*, got 'fast'"),
     (lambda: run(seeded(), [[1]], precision="fast"), "precision: expected one of .*, got 'fast'"),
-    (lambda: run(seeded(), [ONE, ONE], lengths=[1]), r"lengths: expected 2 integers, got shape"),
-    (lambda: run(seeded(), [ONE], lengths=[1.0]), "lengths: expected 1 integers, .* float64"),
-    (lambda: run(seeded(), [ONE], lengths=[2]), "lengths: expected 0 to 1, got 2 to 2"),
+    (
+        lambda: run(seeded(), [ONE, ONE], lengths=[1]),
+        r"lengths: expected 2 integers from 0 to 1, got",
+    ),
+    (lambda: run(seeded(), [ONE], lengths=[1.0]), r"lengths: expected 1 integers .* got \[1.0\]"),
+    (lambda: run(seeded(), [ONE], lengths=[2]), r"lengths: expected .* 0 to 1, got \[2\]"),
     (
         lambda: run(seeded(), [[[1.0], [np.nan]]] * 2, lengths=[1, 2]),
         r"x: not finite in float32: nan at \[1, 1, 0\]",
