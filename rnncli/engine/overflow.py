@@ -10,33 +10,16 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from rnncli.engine.unroll.strategy import SAFE, largest_sum
 from rnncli.model.arrays import Floats, Truths, largest
 from rnncli.model.cells import Cell, State
 
-# Shares of the largest float: under SAFE no sum overflows, and rounding may carry one over SUM.
-SAFE, SUM = 0.5, 0.99
+# Rounding may carry a sum over this share of the largest float to the end.
+SUM = 0.99
 # By which sums are multiplied, so that float64 holds those that float64 does not.
 SCALE = 2.0**-64
 # Rows that are looked at together.
 ROWS = 4096
-
-
-class Limits:
-    """The largest sums that a cell makes of inputs and states of 1, and its largest h if known."""
-
-    def __init__(self, cell: Cell) -> None:
-        W_xh, W_hh, b_h = cell.operands
-        W_hh = W_hh if cell.inner is None else np.hstack([W_hh, cell.inner])
-        self.of_x, self.of_h, self.of_b = _largest_sum(W_xh), _largest_sum(W_hh), largest(b_h)
-        gate = getattr(cell, "recurrent_activation", None)
-        bounded = cell.ends and (gate is None or gate.name in ("sigmoid", "hard_sigmoid"))
-        self.h = max(map(abs, cell.ends)) if cell.ends and bounded else None
-
-    def hold(self, x: Floats, before: Floats, h: Floats) -> bool:
-        """Whether every sum of these steps stays finite on the way."""
-        size = largest(before) + (largest(h) if self.h is None else self.h)
-        most = largest(x) * self.of_x + size * self.of_h + self.of_b
-        return most <= SAFE * float(np.finfo(h.dtype).max)
 
 
 def mark_states(
@@ -74,13 +57,8 @@ def mark_states(
 
 def mark_sums(rows: Floats, W: Floats, product: Floats) -> None:
     """Set the sums of ``rows @ W`` to NaN that may overflow on the way."""
-    if not largest(rows) * _largest_sum(W) <= SAFE * float(np.finfo(W.dtype).max):
+    if not largest(rows) * largest_sum(W) <= SAFE * float(np.finfo(W.dtype).max):
         product[_find_sums(rows, W)] = np.nan
-
-
-def _largest_sum(W: Floats) -> float:
-    """Return the largest sum of the sizes of a column."""
-    return float(np.abs(W).sum(axis=0, dtype=np.float64).max(initial=0))
 
 
 def _find_sums(rows: Floats, W: Floats) -> Truths:

@@ -144,7 +144,10 @@ class Runner:
             targets = [rows.map(lambda array: array[:, some]) for rows in results]
             states[some] = self._run_layers(x[:, some], None, states[some], targets)
 
-        in_threads(run, range(shares if N else 0))
+        if N and shares == 1:
+            states[...] = self._run_layers(x, None, states, results)
+        elif N:
+            in_threads(run, range(shares))
         return results
 
     def run_rows(
@@ -251,7 +254,7 @@ class Runner:
             h, N = out_run[0], x_run.shape[1]
             first, *others = (array[:N].copy() for array in state)
             _, *rest = strategy(x_run, (first, *others), tuple(out_run))
-            if not strategy.limits.hold(x_run, first, h):
+            if strategy.may_overflow(x_run, first, h):
                 previous = operand(np.concatenate([first[None], h[:-1]]))
                 mark_states(strategy.cell, x_run, previous, tuple(out_run), rest)
             for array, final in zip(state, [h[-1], *rest], strict=True):

@@ -1,13 +1,13 @@
 """Strategies: ways to run a cell over many steps; the base, and those that need NumPy alone."""
 
 from collections.abc import Callable, Iterator
+from functools import cached_property
 
 import numpy as np
 
-from rnncli.engine.overflow import Limits
 from rnncli.engine.precision import Precision
 from rnncli.engine.threads import ahead, leaves_processors
-from rnncli.model.arrays import Floats, as_items, contiguous
+from rnncli.model.arrays import Floats, as_items, contiguous, largest
 from rnncli.model.cells import Cell, State
 
 # Numbers in a matrix that OpenBLAS multiplies a vector by in a single thread:
@@ -20,6 +20,8 @@ SUMS_IN_CACHE, STEPS = 65_536, 4
 # Multiplications of an input from which BLAS takes longest: of so many rows at once it takes a
 # fifth less, and another thread projects the next block (it takes 80 us to start).
 LARGE, ROWS = 20_000, 1024
+# Under this share of the largest float no sum overflows.
+SAFE = 0.5
 
 
 class Strategy:
@@ -31,7 +33,6 @@ class Strategy:
 
     def __init__(self, cell: Cell, precision: Precision) -> None:
         self.cell, self.precision, self.H = cell, precision, cell.hidden_size
-        self.limits = Limits(cell)
         self.operands, self.step = cell.in_place(lambda a, W: self.product(precision.operand(a), W))
 
     def __call__(self, x: Floats, state: State, out: State) -> State:
@@ -46,6 +47,22 @@ class Strategy:
     def product(self, rows: Floats, W: Floats) -> Floats:
         """Multiply rows by a matrix."""
         return np.asarray(rows @ W)
+
+    @cached_property
+    def limits(self) -> tuple[float, float, float, float | None]:
+        """The largest sums of inputs of 1, of states of 1 and of biases; the largest h if known."""
+        cell, (W_xh, W_hh, b_h) = self.cell, self.cell.operands
+        W_hh = W_hh if cell.inner is None else np.hstack([W_hh, cell.inner])
+        gate, ends = getattr(cell, "recurrent_activation", None), cell.ends
+        known = ends and (gate is None or gate.name in ("sigmoid", "hard_sigmoid"))
+        most = max(map(abs, ends)) if ends and known else None
+        return largest_sum(W_xh), largest_sum(W_hh), largest(b_h), most
+
+    def may_overflow(self, x: Floats, before: Floats, h: Floats) -> bool:
+        """Whether a sum of these steps may pass the largest float on the way."""
+        of_x, of_h, of_b, most = self.limits
+        size = largest(before) + (largest(h) if most is None else most)
+        return not largest(x) * of_x + size * of_h + of_b <= SAFE * float(np.finfo(h.dtype).max)
 
 
 class Stepwise(Strategy):
@@ -158,6 +175,11 @@ class Projected(Strategy):
 
         blocks = (project(x[start : start + size]) for start in range(0, T, size))
         return ahead(blocks) if large and size < T and leaves_processors(W.size) else blocks
+
+
+def largest_sum(W: Floats) -> float:
+    """Return the largest sum of the sizes of a column."""
+    return float(np.abs(W).sum(axis=0, dtype=np.float64).max(initial=0))
 
 
 def row_products(rows: Floats, W: Floats) -> Floats:
