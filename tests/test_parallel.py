@@ -52,15 +52,15 @@ def threads(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> 
 def unconverged(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     """Count the segments that have not converged, of each sweep that corrects them."""
     counts: list[int] = []
-    right = module.Segments.run
+    right = module.Parallel.sweep
 
-    def counted(self: Any, chosen: Any, starts: Any, *, again: bool) -> Any:
-        left = right(self, chosen, starts, again=again)
+    def counted(self: Any, *arrays: Any, again: bool) -> Any:
+        left = right(self, *arrays, again=again)
         if again:
             counts.append(len(left))
         return left
 
-    monkeypatch.setattr(module.Segments, "run", counted)
+    monkeypatch.setattr(module.Parallel, "sweep", counted)
     return counts
 
 
