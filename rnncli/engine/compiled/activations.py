@@ -16,7 +16,7 @@ TANH_P = (
     0.13084010779857635,
     0.0031039563473314047,
     1.1154311323480215e-05,
-    -2.0225243702043372e-08,
+    -2.0225243702042372e-08,
     5.2779596665386563e-11,
     -8.48874464644267e-14,
 )
@@ -33,41 +33,32 @@ def apply(f: Activation, a: Vector, clip: float = inf) -> Vector:
     return FUNCTIONS[f.name](a.function.limit(a, -clip, clip), *f.parameters)
 
 
-def polynomial(x: Vector, coefficients: Sequence[float]) -> Vector:
-    """Write the sum of ``coefficients[n] x ** n``, by pairs, so that few wait for each other.
-
-    Source: Estrin (1960).
-    """
-    add = x.function.multiply_add
+def _polynomial(x: Vector, coefficients: Sequence[float]) -> Any:
+    """Write the sum of ``coefficients[n] x ** n`` by pairs, few of which wait (Estrin, 1960)."""
     terms: list[Any] = list(coefficients)
-    while True:
+    while len(terms) > 1:
         pairs = zip(terms[::2], terms[1::2], strict=False)
-        terms = [add(x, high, low) for low, high in pairs] + terms[len(terms) // 2 * 2 :]
-        if len(terms) == 1:
-            return terms[0]  # type: ignore[no-any-return]
-        x = x * x
+        sums = [x.function.call("fmuladd", x, high, low) for low, high in pairs]
+        terms, x = sums + terms[len(terms) // 2 * 2 :], x * x
+    return terms[0]
 
 
 def tanh(a: Vector) -> Vector:
-    """Write tanh as a ratio of polynomials."""
-    if a.function.size == 8:
-        return _tanh_of_doubles(a)
-    a = a.function.limit(a, -TANH_END, TANH_END)
-    square = a * a
-    ratio = a * polynomial(square, TANH_P) / polynomial(square, TANH_Q)
-    return a.function.limit(ratio, -1, 1)  # which rounding may pass
+    """Write tanh as a ratio of polynomials, which rounding may carry over 1.
 
-
-def _tanh_of_doubles(a: Vector) -> Vector:
-    """Write tanh of a / 32 as a ratio p / q, and double: ``tanh(2 x) = 2 p q / (q^2 + p^2)``."""
+    That of doubles is of a / 32, and doubled: ``tanh(2 x) = 2 p q / (q^2 + p^2)``.
+    """
     f = a.function
+    if f.size == 4:
+        a = f.limit(a, -TANH_END, TANH_END)
+        square = a * a
+        return f.limit(a * _polynomial(square, TANH_P) / _polynomial(square, TANH_Q), -1, 1)
     near = f.limit(a, -WHOLE, WHOLE)
     square = near * near * 4.0**-DOUBLINGS
-    p, q = near * polynomial(square, LAMBERT_P), polynomial(square, LAMBERT_Q)
+    p, q = near * _polynomial(square, LAMBERT_P), _polynomial(square, LAMBERT_Q)
     for left in range(DOUBLINGS, 0, -1):  # p stands for 2 ** left times the one of the ratio
-        p, q = p * q, f.multiply_add(p * 4.0**-left, p, q * q)
-    ratio = f.limit(p / q, -1, 1)  # which rounding may pass
-    return f.where(a > WHOLE, 1, f.where(a < -WHOLE, -1, ratio))
+        p, q = p * q, f.call("fmuladd", p * 4.0**-left, p, q * q)
+    return f.where(a > WHOLE, 1, f.where(a < -WHOLE, -1, f.limit(p / q, -1, 1)))
 
 
 def _elu(a: Vector, alpha: float) -> Vector:

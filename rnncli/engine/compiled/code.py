@@ -1,9 +1,7 @@
 """Code in the language of LLVM, written from expressions of vectors of floats.
 
-A `Function` collects lines of text. A `Vector` has the operators of NumPy's
-arrays, so that an equation reads as it does there; each operator writes a
-line. A value never changes, so a loop takes the values that do, and returns
-what has become of them.
+Each operator of a `Vector` writes a line of its `Function`. A value never changes, so a loop takes
+the values that do, and returns what has become of them.
 
 Source: the LLVM Language Reference, https://llvm.org/docs/LangRef.html.
 """
@@ -24,49 +22,38 @@ Carried: TypeAlias = Union["Vector", Address]
 Body: TypeAlias = Callable[..., Sequence[Carried]]
 
 
+def _operator(operation: str, *, swapped: bool = False) -> Callable[["Vector", Operand], "Vector"]:
+    def write(a: "Vector", b: Operand) -> "Vector":
+        return a.function.binary(operation, *((b, a) if swapped else (a, b)))
+
+    return write
+
+
 class Vector:
     """A vector, or the truths of a comparison, in the function that its operators write.
 
     The product in a sum need not be rounded ("contract").
     """
 
-    __slots__ = ("function", "name")
-
     def __init__(self, function: "Function", name: str) -> None:
         self.function, self.name = function, name
 
-    def __add__(self, other: Operand) -> "Vector":
-        return self.function.binary("fadd contract", self, other)
-
-    def __sub__(self, other: Operand) -> "Vector":
-        return self.function.binary("fsub contract", self, other)
-
-    def __rsub__(self, other: Operand) -> "Vector":
-        return self.function.binary("fsub contract", other, self)
-
-    def __mul__(self, other: Operand) -> "Vector":
-        return self.function.binary("fmul contract", self, other)
-
-    __rmul__ = __mul__
-
-    def __truediv__(self, other: Operand) -> "Vector":
-        return self.function.binary("fdiv", self, other)
-
-    def __lt__(self, other: Operand) -> "Vector":
-        return self.function.binary("fcmp olt", self, other)
-
-    def __gt__(self, other: Operand) -> "Vector":
-        return self.function.binary("fcmp ogt", self, other)
+    __add__ = _operator("fadd contract")
+    __sub__ = _operator("fsub contract")
+    __rsub__ = _operator("fsub contract", swapped=True)
+    __mul__ = __rmul__ = _operator("fmul contract")
+    __truediv__ = _operator("fdiv")
+    __lt__ = _operator("fcmp olt")
+    __gt__ = _operator("fcmp ogt")
 
     def __abs__(self) -> "Vector":
         return self.function.call("fabs", self)
 
 
 class Function:
-    """A function that is being written: its parameters are integers, then addresses.
+    """A function that is being written, of integers and of addresses that do not overlap.
 
-    A vector has `width` floats, or doubles where each has a `size` of 8 bytes. No address leads to
-    what another one leads to.
+    A vector has `width` floats, or doubles where each has a `size` of 8 bytes.
     """
 
     def __init__(
@@ -103,10 +90,6 @@ class Function:
         self._declared.add(f"declare {self.kind} {full}({kinds})")
         given = ", ".join(f"{self.kind} {self._named(each)}" for each in operands)
         return self._vector(f"call {self.kind} {full}({given})")
-
-    def multiply_add(self, a: Operand, b: Operand, c: Operand) -> Vector:
-        """Compute ``a b + c``, rounded once where the processor can."""
-        return self.call("fmuladd", a, b, c)
 
     def where(self, truth: Vector, a: Operand, b: Operand) -> Vector:
         """Take `a` in the lanes where it is true, `b` in the others."""

@@ -50,10 +50,9 @@ def can_compile(cell: Cell) -> bool:
 class CompiledCell:
     """A cell whose steps run in one loop.
 
-    Weights lie in the order in which they are read: by group of panels, row
-    of the matrix, panel, sum. The state of a sequence lies in slots of H
-    values, with zeros behind them in the last panel: h before a step and h
-    after it, which take turns, and the other S - 1 arrays.
+    Weights lie in the order in which they are read: by group of panels, row of the matrix, panel,
+    sum. The state of a sequence lies in slots of whole panels: h before a step and h after it,
+    which take turns, and the other arrays.
     """
 
     def __init__(self, cell: Cell) -> None:
@@ -128,7 +127,7 @@ class CompiledCell:
             if key not in _loops:
                 if len(_loops) >= CACHED:
                     del _loops[next(iter(_loops))]
-                _loops[key] = compile_function(Writer(self, rows).write(), self.machine)
+                _loops[key] = compile_function(Writer(self, rows).f, self.machine)
             return _loops[key]
 
 
@@ -153,16 +152,12 @@ class Row(NamedTuple):
 
 
 class Writer:
-    """The code of a loop for some sequences side by side."""
+    """The code of a loop over all steps of some sequences side by side, and then of the next."""
 
     def __init__(self, loop: CompiledCell, rows: int) -> None:
         self.loop, self.rows, self.width = loop, rows, loop.width
         self.f = Function("advance", loop.width, INTEGERS, ADDRESSES, loop.dtype.itemsize)
-
-    def write(self) -> Function:
-        """Write all steps of the first sequences, then those of the next ones."""
-        self.f.loop("%rows", self.write_steps, step=self.rows)
-        return self.f
+        self.f.loop("%rows", self.write_steps, step=rows)
 
     def write_steps(self, first: Integer) -> tuple[()]:
         """Write all steps of the sequences from `first` on."""
@@ -170,8 +165,7 @@ class Writer:
         size, last = loop.slots * padded, f.plus("%rows", -1)
         numbers = [f.least(f.plus(first, n), last) for n in range(self.rows)]
         offsets = [(f.times(n, "%x_row"), f.times(n, "%out_row")) for n in numbers]
-        state = f.address("%state", f.times(first, size))
-        units = loop.group * self.width
+        state, units = f.address("%state", f.times(first, size)), loop.group * self.width
         whole, left = divmod(loop.H, units)
 
         def step(_t: Integer, x: Address, out: Address, *turns: Address) -> Sequence[Address]:
@@ -240,7 +234,7 @@ class Writer:
                     weight = f.load(weights, (k * width + n) * self.width)
                     for row, factor in enumerate(of_rows):
                         place = k % parts * len(sums) + row * width + n
-                        now[place] = f.multiply_add(factor, weight, now[place])
+                        now[place] = f.call("fmuladd", factor, weight, now[place])
             return now
 
         totals: Sequence[Any] = [*sums, *[Vector(f, "zeroinitializer")] * ((parts - 1) * len(sums))]
