@@ -33,10 +33,9 @@ class Groups(NamedTuple):
         return _group_sorted(self.order[rows], self.keys[rows])
 
     def find_sources(self, masked: Truths, direction: str) -> tuple[Integers, Integers, Integers]:
-        """Find the row before each masked row (backward: behind it) whose state it repeats.
+        """Find masked rows, their sequences in `present`, and the rows whose state they repeat.
 
-        Returns the masked rows, the sequence of each as an index of `present`,
-        and the row that each repeats: -1 for the state before the first step.
+        That is the row before (backward: behind), or -1 for the state before the first step.
         """
         turn = slice(None, None, -1 if direction == "backward" else 1)
         order, n = self.order[turn], np.repeat(np.arange(len(self.present)), self.lengths)[turn]
@@ -73,10 +72,9 @@ def _group_sorted(order: Integers, key: Integers) -> Groups:
 
 
 class Packed:
-    """A batch of sequences without padding, the longest first, as in PyTorch's ``PackedSequence``.
+    """All first rows of sequences, then all second ones, as in PyTorch's ``PackedSequence``.
 
-    All first rows come first, then all second rows of the sequences that have one, and so on. The
-    `lengths`, (N,), fall; each of the `runs` is a slice of rows, T steps of the same N sequences.
+    The `lengths`, (N,), fall; each of the `runs` is a slice of rows, T steps of N sequences.
     """
 
     def __init__(self, lengths: Integers) -> None:

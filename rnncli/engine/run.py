@@ -174,13 +174,12 @@ def run(
 
 def _run_front(runner: Runner, batch: Floats, ends: Integers) -> tuple[Floats, Integers]:
     """Run the layers in front over sequences (N, T, I); return (N, T', I') and their lengths."""
-    made = [runner.run_front(each[:end]) for each, end in zip(batch, ends, strict=True)]
-    ends = np.array([*map(len, made)], np.intp)
-    I = runner.network.layers[0].input_size
-    batch = np.zeros((len(made), int(ends.max(initial=0)), I), batch.dtype)
-    for n, each in enumerate(made):
-        batch[n, : len(each)] = each
-    return batch, ends
+    n, t = np.nonzero(np.arange(batch.shape[1]) < ends[:, None])
+    x, chosen = runner.run_front(batch[n, t], group(n, len(n)))
+    ends = np.bincount(n[chosen], minlength=len(batch))
+    made = np.zeros((len(batch), int(ends.max(initial=0)), x.shape[1]), x.dtype)
+    made[np.arange(made.shape[1]) < ends[:, None]] = x[chosen]
+    return made, ends
 
 
 def c_size(layer: Layer) -> int:

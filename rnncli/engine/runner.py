@@ -102,11 +102,20 @@ class Runner:
                 return layer.merged([state[0] for state in states])
             return layer(np.ascontiguousarray(x), self.multiply)
 
-    def run_front(self, x: Floats) -> Floats:
-        """Compute the rows (T', I') that the layers make of the rows (T, I) of a sequence."""
-        for layer in self.network.front:
-            x = self.output(layer, x)
-        return x
+    def run_front(self, x: Floats, groups: Groups) -> tuple[Floats, Truths]:
+        """Run the layers below all others over sequences; return rows, and where there are any.
+
+        Each stands at the last row of those that it is made of.
+        """
+        chosen = np.zeros(len(x), bool)
+        made = np.zeros((len(x), self.network.layers[0].input_size), x.dtype)
+        for order in np.split(groups.order, groups.starts[1:]):
+            rows = x[order]
+            for layer in self.network.front:
+                rows = self.output(layer, rows)
+            last = order[np.arange(1, len(rows) + 1) * len(order) // max(len(rows), 1) - 1]
+            made[last], chosen[last] = rows, True
+        return made, chosen
 
     def head(self, state: Floats) -> Floats:
         """Compute the head's output for the final states (K, S) of the top recurrent layer.

@@ -42,11 +42,8 @@ class Carried:
 
     def __init__(self, initial: ArrayLike, sequences: int = 1) -> None:
         self.initial: Floats = np.asarray(initial)
-        # There is room for sequences that are yet to come.
-        self._t: Integers = np.empty(0, np.intp)
-        self._state = np.empty((0, len(self.initial)), self.initial.dtype)
-        self.t, self.state, self.last = self._t, self._state, np.empty((0, 0))
-        self.grow(sequences)
+        self.t: Integers = np.zeros(sequences, np.intp)
+        self.state, self.last = np.tile(self.initial, (sequences, 1)), np.empty((0, 0))
         self.resumed = self.block()
 
     def resume(self, t: Integers, state: Floats) -> None:
@@ -68,19 +65,14 @@ class Carried:
         if shape != expected:
             raise ValueError(f"carried: expected states of shape {expected}, got {shape}")
         self.initial = in_dtype("carried", self.initial, dtype)
-        self._state = self._state.astype(dtype, copy=False)
-        self.state = self._state[: len(self.t)]
+        self.state = self.state.astype(dtype, copy=False)
 
     def grow(self, sequences: int) -> None:
         """Start new sequences, until there are so many."""
-        count, room = len(self.t), len(self._t)
-        if sequences > room:  # twice as many, so that few are moved often
-            more = max(sequences - room, room)
-            self._t = np.pad(self._t, (0, more))
-            self._state = np.pad(self._state, ((0, more), (0, 0)))
-        if sequences > count:
-            self.t, self.state = self._t[:sequences], self._state[:sequences]
-            self.t[count:], self.state[count:] = 0, self.initial
+        new = sequences - len(self.t)
+        if new > 0:
+            self.t = np.pad(self.t, (0, new))
+            self.state = np.concatenate([self.state, np.tile(self.initial, (new, 1))])
 
     def at(self, key: Integers | None) -> tuple[int, Integers, Integers, Floats]:
         """Copy where the sequences of some rows stand, for `set_back`."""
@@ -92,7 +84,7 @@ class Carried:
         """Set sequences back to where they stood, and drop those that are new since."""
         sequences, known, t, state = before
         self.t[known], self.state[known] = t, state
-        self.t, self.state = self._t[:sequences], self._state[:sequences]
+        self.t, self.state = self.t[:sequences], self.state[:sequences]
 
     def keep(self, groups: Groups, output: Floats) -> None:
         """Store the output of the top layer, (n, O), at the last row of each sequence."""
@@ -223,8 +215,13 @@ def forward(
     """
     network = runner.network
     carried.grow(1 if rows.key is None else int(rows.key.max(initial=-1)) + 1)
-    rows, x = _run_front(runner, rows) if network.front else (rows, rows.x)
-    groups = group(rows.key, len(x))
+    x, groups = rows.x, group(rows.key, len(rows.x))
+    if network.front:
+        if rows.masked is not None and rows.masked.any():
+            raise ValueError("masked rows: a layer of the network takes whole sequences")
+        x, chosen = runner.run_front(x, groups)
+        x, rows = x[chosen], rows.take(chosen)
+        groups = group(rows.key, len(x))
     layers = runner.run_rows(x, groups, carried.state, rows.masked)
     if network.by_row and len(x):
         counted = groups if rows.masked is None else groups.only(~rows.masked)
@@ -241,20 +238,6 @@ def forward(
     )
     stop, error = _find_overflow(network, layers, done, groups, carried.state, keys)
     return done.cut(0, stop), error
-
-
-def _run_front(runner: Runner, rows: Rows) -> tuple[Rows, Floats]:
-    """Return the last row of those that each row of the front is made of, and these rows."""
-    if rows.masked is not None and rows.masked.any():
-        raise ValueError("masked rows: a layer of the network takes whole sequences")
-    groups = group(rows.key, len(rows.x))
-    x = np.zeros((len(rows.x), runner.network.layers[0].input_size), rows.x.dtype)
-    chosen = np.zeros(len(rows.x), bool)
-    for order in np.split(groups.order, groups.starts[1:]):
-        made = runner.run_front(rows.x[order])
-        last = order[np.arange(1, len(made) + 1) * len(order) // max(len(made), 1) - 1]
-        x[last], chosen[last] = made, True
-    return rows.take(chosen), x[chosen]
 
 
 def final_y(runner: Runner, carried: Carried, keys: Names) -> Floats:

@@ -21,11 +21,6 @@ TANH_P = (
     -8.48874464644267e-14,
 )
 TANH_Q = (1.0, 0.4641733765602112, 0.02449517883360386, 0.0002546145406085998)
-# The same of doubles up to 0.625: Lambert's continued fraction of eight levels, to 6.2e-18. From
-# `WHOLE` on, tanh rounds to 1.
-LAMBERT_P = (1, 270270 / 2027025, 6930 / 2027025, 36 / 2027025)
-LAMBERT_Q = (1, 945945 / 2027025, 51975 / 2027025, 630 / 2027025, 1 / 2027025)
-WHOLE, DOUBLINGS = 19.0625, 5
 
 
 def apply(f: Activation, a: Vector, clip: float = inf) -> Vector:
@@ -44,21 +39,11 @@ def _polynomial(x: Vector, coefficients: Sequence[float]) -> Any:
 
 
 def tanh(a: Vector) -> Vector:
-    """Write tanh as a ratio of polynomials, which rounding may carry over 1.
-
-    That of doubles is of a / 32, and doubled: ``tanh(2 x) = 2 p q / (q^2 + p^2)``.
-    """
+    """Write tanh as a ratio of polynomials, which rounding may carry over 1."""
     f = a.function
-    if f.size == 4:
-        a = f.limit(a, -TANH_END, TANH_END)
-        square = a * a
-        return f.limit(a * _polynomial(square, TANH_P) / _polynomial(square, TANH_Q), -1, 1)
-    near = f.limit(a, -WHOLE, WHOLE)
-    square = near * near * 4.0**-DOUBLINGS
-    p, q = near * _polynomial(square, LAMBERT_P), _polynomial(square, LAMBERT_Q)
-    for left in range(DOUBLINGS, 0, -1):  # p stands for 2 ** left times the one of the ratio
-        p, q = p * q, f.call("fmuladd", p * 4.0**-left, p, q * q)
-    return f.where(a > WHOLE, 1, f.where(a < -WHOLE, -1, f.limit(p / q, -1, 1)))
+    a = f.limit(a, -TANH_END, TANH_END)
+    square = a * a
+    return f.limit(a * _polynomial(square, TANH_P) / _polynomial(square, TANH_Q), -1, 1)
 
 
 def _elu(a: Vector, alpha: float) -> Vector:

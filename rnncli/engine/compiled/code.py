@@ -51,22 +51,13 @@ class Vector:
 
 
 class Function:
-    """A function that is being written, of integers and of addresses that do not overlap.
-
-    A vector has `width` floats, or doubles where each has a `size` of 8 bytes.
-    """
+    """A function that is being written, of integers and of addresses that do not overlap."""
 
     def __init__(
-        self,
-        name: str,
-        width: int,
-        integers: Sequence[str],
-        addresses: Sequence[str],
-        size: int = 4,
+        self, name: str, width: int, integers: Sequence[str], addresses: Sequence[str]
     ) -> None:
         self.name, self.width, self.parameters = name, width, (len(integers), len(addresses))
-        self.size, self.item = size, {4: "float", 8: "double"}[size]
-        self.kind, self.suffix = f"<{width} x {self.item}>", f"v{width}f{8 * size}"
+        self.kind, self.suffix = f"<{width} x float>", f"v{width}f32"
         self._lines: list[str] = []
         self._declared: set[str] = set()
         self._label, self._count = "entry", 0
@@ -116,17 +107,17 @@ class Function:
 
     def address(self, base: Address, index: Integer) -> Address:
         """Return where a float of an array stands."""
-        return self._write(f"getelementptr {self.item}, ptr {base}, i64 {index}")
+        return self._write(f"getelementptr float, ptr {base}, i64 {index}")
 
     def load(self, base: Address, index: Integer = 0) -> Vector:
         """Load neighbours, one into each lane."""
         place = self.address(base, index)
-        return self._vector(f"load {self.kind}, ptr {place}, align {self.size}")
+        return self._vector(f"load {self.kind}, ptr {place}, align 4")
 
     def load_one(self, base: Address, index: Integer = 0) -> Vector:
         """Load a float into all lanes."""
-        one = self._write(f"load {self.item}, ptr {self.address(base, index)}")
-        first = self._write(f"insertelement {self.kind} poison, {self.item} {one}, i32 0")
+        one = self._write(f"load float, ptr {self.address(base, index)}")
+        first = self._write(f"insertelement {self.kind} poison, float {one}, i32 0")
         zeros = f"<{self.width} x i32> zeroinitializer"
         return self._vector(f"shufflevector {self.kind} {first}, {self.kind} poison, {zeros}")
 
@@ -134,15 +125,13 @@ class Function:
         """Store the lanes side by side, the first `only`."""
         place, given = self.address(base, index), f"{self.kind} {vector.name}, ptr"
         if only == self.width:
-            self._lines.append(f"store {given} {place}, align {self.size}")
+            self._lines.append(f"store {given} {place}, align 4")
             return
         lanes = f"<{self.width} x i1>"
         stored = ", ".join(f"i1 {int(lane < only)}" for lane in range(self.width))
         name = f"@llvm.masked.store.{self.suffix}.p0"
         self._declared.add(f"declare void {name}({self.kind}, ptr, i32, {lanes})")
-        self._lines.append(
-            f"call void {name}({given} {place}, i32 {self.size}, {lanes} <{stored}>)"
-        )
+        self._lines.append(f"call void {name}({given} {place}, i32 4, {lanes} <{stored}>)")
 
     def loop(
         self, count: Integer, body: Body, *carried: Carried, step: int = 1
@@ -187,6 +176,5 @@ class Function:
         if isinstance(operand, Vector):
             return operand.name
         # LLVM has a float as the bits of the double that it is.
-        value = float(np.float32(operand)) if self.size == 4 else operand
-        one = f"{self.item} 0x{pack('>d', value).hex().upper()}"
+        one = f"float 0x{pack('>d', float(np.float32(operand))).hex().upper()}"
         return f"<{', '.join([one] * self.width)}>"

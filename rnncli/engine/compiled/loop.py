@@ -57,7 +57,7 @@ class CompiledCell:
 
     def __init__(self, cell: Cell) -> None:
         W_xh, W_hh, b_h = cell.operands
-        self.cell, self.machine, self.dtype = cell, this_machine(), b_h.dtype
+        self.cell, self.machine = cell, this_machine()
         self.H, self.slots = cell.hidden_size, 1 + len(cell.state_names)
         # Sums of a unit, and how many of them, the last ones, have a product of h.
         self.B, self.C = len(b_h) // self.H, W_hh.shape[1] // self.H
@@ -88,7 +88,7 @@ class CompiledCell:
         _, N, H = out.shape
         rows = 1 if N == 1 else self.machine.rows_at_once
         loop, filled = self.loop(rows), -(-N // rows) * rows
-        slots = align(np.zeros((filled, self.slots, self.panels * self.width), self.dtype))
+        slots = align(np.zeros((filled, self.slots, self.panels * self.width), x.dtype))
         places = [slots[:, k, :H] for k in (0, *range(2, self.slots))]
         for place, array in zip(places, state, strict=True):
             place[:N], place[N:] = array, array[-1]  # rows that fill a group repeat the last one
@@ -122,7 +122,7 @@ class CompiledCell:
         """Return the loop for so many sequences side by side, compiled once."""
         settings = str(dict(self.cell.settings))  # the text of a number reads back to the same one
         shapes = tuple(W.shape for W in self.cell.operands)
-        key = (type(self.cell), settings, self.H, shapes, self.dtype, self.machine, rows)
+        key = (type(self.cell), settings, self.H, shapes, self.machine, rows)
         with _compiling:
             if key not in _loops:
                 if len(_loops) >= CACHED:
@@ -156,7 +156,7 @@ class Writer:
 
     def __init__(self, loop: CompiledCell, rows: int) -> None:
         self.loop, self.rows, self.width = loop, rows, loop.width
-        self.f = Function("advance", loop.width, INTEGERS, ADDRESSES, loop.dtype.itemsize)
+        self.f = Function("advance", loop.width, INTEGERS, ADDRESSES)
         self.f.loop("%rows", self.write_steps, step=rows)
 
     def write_steps(self, first: Integer) -> tuple[()]:

@@ -6,6 +6,7 @@ from functools import cache
 from typing import Any, NamedTuple
 
 from rnncli.engine.compiled.code import Function
+from rnncli.model.errors import one_line
 
 
 class Machine(NamedTuple):
@@ -28,11 +29,8 @@ def lacks() -> str:
     try:
         # Addresses that do not say what they lead to came with LLVM 15.
         compile_function(Function("nothing", 4, [], ["there"]), this_machine())(0)
-    except ModuleNotFoundError:
-        return "not installed: pip install 'rnncli[fast]'"
-    except Exception as error:  # whatever is wrong with it
-        reason = " ".join(str(error).split()) or type(error).__name__
-        return f"llvmlite fails: {reason}; upgrade it: pip install -U llvmlite"
+    except Exception as error:  # whatever is wrong with llvmlite
+        return f"needs llvmlite: pip install -U 'rnncli[fast]' ({one_line(error)})"
     return ""
 
 

@@ -2,7 +2,7 @@
 
 from functools import cached_property
 
-from rnncli.engine.precision import PRECISIONS, Precision
+from rnncli.engine.precision import Precision
 from rnncli.engine.unroll.parallel import SHORT, Parallel
 from rnncli.engine.unroll.strategy import Fused, Projected, Stepwise
 from rnncli.model.arrays import Floats
@@ -74,8 +74,8 @@ def missing(unroll: str, precision: str = "float32") -> str:
     """Describe what a strategy lacks here; empty if it can run."""
     if unroll != "compiled":
         return ""
-    if PRECISIONS[precision].rounds:
-        return "computes in float32 or float64"
+    if precision != "float32":
+        return "computes in float32"
     from rnncli.engine.compiled.machine import lacks
 
     return lacks()

@@ -10,15 +10,14 @@ from rnncli.engine.threads import ahead, leaves_processors
 from rnncli.model.arrays import Floats, as_items, contiguous, largest
 from rnncli.model.cells import Cell, State
 
-# Numbers in a matrix that OpenBLAS multiplies a vector by in a single thread:
-# it starts others from 9,216 (interface/gemv.c).
+# Numbers in a matrix that OpenBLAS multiplies a vector by in a single thread (interface/gemv.c).
 ONE_THREAD = 8192
 # Rows after which `tell` is called.
 TOLD = 128
 # Sums of a block that stay in the cache, and fewest steps of a block.
 SUMS_IN_CACHE, STEPS = 65_536, 4
 # Multiplications of an input from which BLAS takes longest: of so many rows at once it takes a
-# fifth less, and another thread projects the next block (it takes 80 us to start).
+# fifth less, and another thread projects the next block.
 LARGE, ROWS = 20_000, 1024
 # Under this share of the largest float no sum overflows.
 SAFE = 0.5
@@ -66,12 +65,10 @@ class Strategy:
 
 
 class Stepwise(Strategy):
-    """Two products a step, a row at a time: the reference.
+    """Two products a step, a row at a time: the reference, cell 6 of the notebook.
 
-    ``h_t = f(x_t @ W_xh + h_{t-1} @ W_hh + b_h)``
-
-    The bits of a sequence depend on its own steps and the weights alone (on
-    one processor, with one NumPy). Source: cell 6 of the notebook.
+    The bits of a sequence depend on its own steps and the weights alone (on one processor, with
+    one NumPy).
     """
 
     def __call__(self, x: Floats, state: State, out: State) -> State:
@@ -89,10 +86,10 @@ class Stepwise(Strategy):
         return state
 
     def sums(self, x_t: Floats, h: Floats) -> Floats:
-        """Compute all sums of a step, (N, B * H)."""
+        """Compute ``x_t @ W_xh + h_{t-1} @ W_hh + b_h``, (N, B * H)."""
         W_xh, W_hh, b_h = self.operands
         sums = row_products(contiguous(x_t), W_xh)
-        sums[:, len(b_h) - W_hh.shape[1] :] += row_products(self.precision.operand(h), W_hh)
+        sums[:, self.operands.first_with_h :] += row_products(self.precision.operand(h), W_hh)
         sums += b_h
         return sums
 
@@ -102,14 +99,14 @@ class Stepwise(Strategy):
 
 
 class Fused(Stepwise):
-    """One product a step, ``f([x_t, h_{t-1}] @ [W_xh; W_hh] + b_h)``: the notebook's cell 7."""
+    """One product a step, ``[x_t, h_{t-1}] @ [W_xh; W_hh] + b_h``: cell 7 of the notebook."""
 
     product = Strategy.product
 
     def __init__(self, cell: Cell, precision: Precision) -> None:
         super().__init__(cell, precision)
         W_xh, W_hh, _ = self.operands
-        self.W = np.concatenate([W_xh, np.pad(W_hh, ((0, 0), (self.operands.first_with_h, 0)))])
+        self.W = np.vstack([W_xh, np.pad(W_hh, ((0, 0), (self.operands.first_with_h, 0)))])
 
     def sums(self, x_t: Floats, h: Floats) -> Floats:
         """Compute all sums of a step, (N, B * H)."""
@@ -118,20 +115,18 @@ class Fused(Stepwise):
 
 
 class Projected(Strategy):
-    """All input projections of a block in one product, then one product a step.
+    """All inputs of a block in one product, then ``h_t = f(a_t + h_{t-1} @ W_hh)`` step by step.
 
-    ``a = x @ W_xh + b_h``, then ``h_t = f(a_t + h_{t-1} @ W_hh)``. A block is as many steps as
-    stay in the cache. Source: Appleyard et al. (2016), arXiv:1604.01946, section 3.2.
+    Source: Appleyard et al. (2016), arXiv:1604.01946, section 3.2.
     """
 
     def __init__(self, cell: Cell, precision: Precision) -> None:
         super().__init__(cell, precision)
         W_xh, self.W_hh, b_h = self.operands
-        # A column of ones adds the biases within the product, and keeps it from having a single
-        # input, which NumPy multiplies without BLAS, ten times as slowly.
+        # A column of ones adds the biases, and keeps a single input from going without BLAS.
         self.W_xh = np.concatenate([W_xh, b_h[None]])  # (I + 1, B * H)
-        # Of several rows each block of columns is a product of its own, so that its sums are
-        # contiguous: the functions of the gates are up to three times as fast.
+        # Of several rows each block of columns is a product of its own, so that its sums lie
+        # together: the functions of the gates are up to three times as fast.
         self.blocks_xh, self.blocks_hh = (
             np.ascontiguousarray(W.reshape(len(W), -1, self.H).swapaxes(0, 1))
             for W in (self.W_xh, self.W_hh)
@@ -145,8 +140,8 @@ class Projected(Strategy):
         W, products = self.blocks_hh, u
         if N == 1 or C == 1:
             multiply, W, products = np.ndarray.dot, self.W_hh, u.reshape(N, -1)
-        add, step, operand = np.add, self.step, self.precision.operand
-        rounds, t = self.precision.rounds, 0
+        add, step, t = np.add, self.step, 0
+        rounds, operand = self.precision.rounds, self.precision.operand
         for a in self._project(x):
             for a_t, h_t in zip(a, out[0][t : t + len(a)], strict=True):
                 multiply(operand(state[0]) if rounds else state[0], W, products)
@@ -185,8 +180,7 @@ def largest_sum(W: Floats) -> float:
 def row_products(rows: Floats, W: Floats) -> Floats:
     """Multiply each row by a matrix, so that its bits depend on the two alone.
 
-    A product of all rows may add in another order than that of one. So does OpenBLAS where it cuts
-    a large matrix among its threads, so it gets pieces that it leaves to one.
+    OpenBLAS cuts a large matrix among its threads, so it gets pieces that it leaves to one.
     """
     K, H = W.shape
     if H > ONE_THREAD:
