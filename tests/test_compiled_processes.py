@@ -144,7 +144,7 @@ state, statm = (np.zeros((1, 1), "f"),), Path("/proc/self/statm")
 def run(T, x):
     out = np.lib.stride_tricks.as_strided(np.zeros((1, 1, 1), "f"), (T, 1, 1), (0, 4, 4))
     compiled(x, state, (out,))
-for x in (np.ones((1, 1, 2), "f"), np.ones((1, 1, 4), "f")[..., ::2]):
+for x in (np.ones((1, 1, 2), "f"),):
     run(40_000, np.broadcast_to(x, (40_000, 1, 2)))  # in segments too
     if statm.exists():
         most = int(statm.read_text().split()[0]) * resource.getpagesize() + 2**26

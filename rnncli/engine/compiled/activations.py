@@ -6,6 +6,8 @@ from typing import Any
 
 from rnncli.engine.compiled.code import Vector
 from rnncli.model.activations import Activation
+from rnncli.model.arrays import Floats
+from rnncli.model.cells import Numbers
 
 # tanh(a) = a P(a^2) / Q(a^2) of floats up to 9: fitted by least squares, weighted until the
 # largest relative error was least, 6.7e-9. From the last float on it is 1, since rounding leaves
@@ -23,9 +25,16 @@ TANH_P = (
 TANH_Q = (1.0, 0.4641733765602112, 0.02449517883360386, 0.0002546145406085998)
 
 
-def apply(f: Activation, a: Vector, clip: float = inf) -> Vector:
-    """Write ``f(a)`` for a limited to ±`clip`."""
-    return FUNCTIONS[f.name](a.function.limit(a, -clip, clip), *f.parameters)
+class Vectors(Numbers):
+    """Vectors of code as a kind of number."""
+
+    def apply(self, f: Activation, a: Vector, clip: float = inf) -> Vector:
+        """Write ``f(a)`` for a limited to ±`clip`."""
+        return FUNCTIONS[f.name](a.function.limit(a, -clip, clip), *f.parameters)
+
+    def product(self, a: Vector, W: Floats, name: str) -> Vector:
+        """Refuse: such a cell has no loop."""
+        raise NotImplementedError(name)
 
 
 def _polynomial(x: Vector, coefficients: Sequence[float]) -> Any:
@@ -38,7 +47,7 @@ def _polynomial(x: Vector, coefficients: Sequence[float]) -> Any:
     return terms[0]
 
 
-def tanh(a: Vector) -> Vector:
+def _tanh(a: Vector) -> Vector:
     """Write tanh as a ratio of polynomials, which rounding may carry over 1."""
     f = a.function
     a = f.limit(a, -TANH_END, TANH_END)
@@ -46,18 +55,12 @@ def tanh(a: Vector) -> Vector:
     return f.limit(a * _polynomial(square, TANH_P) / _polynomial(square, TANH_Q), -1, 1)
 
 
-def _elu(a: Vector, alpha: float) -> Vector:
-    t = tanh(a.function.limit(a, high=0) * 0.5)  # exp(a) - 1 = 2 t / (1 - t)
-    return a.function.where(a < 0, alpha * (2 * t / (1 - t)), a)
-
-
 FUNCTIONS: dict[str, Callable[..., Vector]] = {
-    "tanh": tanh,
+    "tanh": _tanh,
     "relu": lambda a: a.function.limit(a, low=0),
-    "sigmoid": lambda a: tanh(a * 0.5) * 0.5 + 0.5,
+    "sigmoid": lambda a: _tanh(a * 0.5) * 0.5 + 0.5,
     "linear": lambda a: a,
     "leaky_relu": lambda a, alpha: a.function.where(a < 0, a * alpha, a),
     "hard_sigmoid": lambda a, alpha, beta: a.function.limit(a * alpha + beta, 0, 1),
-    "elu": _elu,
     "softsign": lambda a: a / (abs(a) + 1),
 }

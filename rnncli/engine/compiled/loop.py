@@ -9,20 +9,19 @@ enough: each vector of weights is then loaded once for all of them.
 from collections.abc import Callable, Generator, Sequence
 from contextlib import closing
 from itertools import product
-from math import inf
 from threading import Lock
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from rnncli.engine.compiled.activations import FUNCTIONS, apply
+from rnncli.engine.compiled.activations import FUNCTIONS, Vectors
 from rnncli.engine.compiled.code import Address, Function, Integer, Vector
 from rnncli.engine.compiled.machine import compile_function, this_machine
 from rnncli.engine.threads import ahead, leaves_processors
 from rnncli.engine.unroll.strategy import ROWS, STEPS, SUMS_IN_CACHE
 from rnncli.model.activations import Activation
 from rnncli.model.arrays import Floats, contiguous
-from rnncli.model.cells import Cell, Numbers, State
+from rnncli.model.cells import Cell, State
 
 # Most inputs that a loop multiplies itself: with more, BLAS beside it is as fast.
 FEW_INPUTS = 32
@@ -34,25 +33,21 @@ ROUND, SHORT = 4, 32
 IN_FLIGHT = 8
 INTEGERS = ("steps", "rows", "x_step", "x_row", "out_step", "out_row")
 ADDRESSES = ("x", "out", "W_xh", "W_hh", "b_h", "state")
-# The last compiled loops, by what they are compiled for, and how many.
-_loops: dict[Any, Callable[..., None]] = {}
-CACHED = 100
+_loops: dict[Any, Callable[..., None]] = {}  # by what they are compiled for
 _compiling = Lock()  # two threads often want the same loop at once
 
 
 def can_compile(cell: Cell) -> bool:
     """Whether there is code for a step of a cell, and for all its activations."""
-    activations = (f for f in cell.settings.values() if isinstance(f, Activation))
-    known = all(f.name in FUNCTIONS for f in activations)
-    return cell.compilable and known
+    names = {f.name for f in cell.settings.values() if isinstance(f, Activation)}
+    return cell.compilable and names <= FUNCTIONS.keys()
 
 
 class CompiledCell:
     """A cell whose steps run in one loop.
 
-    Weights lie in the order in which they are read: by group of panels, row of the matrix, panel,
-    sum. The state of a sequence lies in slots of whole panels: h before a step and h after it,
-    which take turns, and the other arrays.
+    Weights lie by group of panels, row of the matrix, panel and sum, as they are read. The state of
+    a sequence lies in slots: h before a step and h after it take turns, then come other arrays.
     """
 
     def __init__(self, cell: Cell) -> None:
@@ -64,7 +59,7 @@ class CompiledCell:
         self.width = min(self.machine.bytes // b_h.itemsize, max(4, 1 << (self.H - 1).bit_length()))
         self.panels = -(-self.H // self.width)
         # Panels of a group: as registers allow for their sums.
-        self.group = max(1, min(self.panels, self.machine.rows_at_once // self.B))
+        self.group = max(1, min(self.panels, self.machine.rows // self.B))
         self.columns = None
         if len(W_xh) > FEW_INPUTS:
             self.columns = self.in_panels(W_xh).reshape(len(W_xh), -1)
@@ -86,7 +81,7 @@ class CompiledCell:
     def __call__(self, x: Floats, state: State, out: Floats) -> State:
         """Run T steps, see `Strategy`."""
         _, N, H = out.shape
-        rows = 1 if N == 1 else self.machine.rows_at_once
+        rows = 1 if N == 1 else self.machine.rows
         loop, filled = self.loop(rows), -(-N // rows) * rows
         slots = align(np.zeros((filled, self.slots, self.panels * self.width), x.dtype))
         places = [slots[:, k, :H] for k in (0, *range(2, self.slots))]
@@ -104,19 +99,16 @@ class CompiledCell:
         return (out[-1], *(place[:N] for place in places[1:]))
 
     def blocks(self, x: Floats) -> Generator[Floats, None, None]:
-        """Cut inputs into blocks of neighbouring values; project them if they are many."""
+        """Cut inputs into blocks; project them if they are many."""
         (T, N, I), columns = x.shape, self.columns
         if columns is None:
-            straight = x.flags.aligned and x.strides[-1] == x.itemsize
-            size = WORK // (N * sum(W.size for W in self.weights))
-            size = max(1, size if straight else min(size, SUMS_IN_CACHE // (N * I)))
-            blocks = (x[start : start + size] for start in range(0, T, size))
-            return (block if straight else block.copy() for block in blocks)
+            x = x if x.flags.aligned and x.strides[-1] == x.itemsize else x.copy()
+            size = max(1, WORK // (N * sum(W.size for W in self.weights)))
+            return (x[start : start + size] for start in range(0, T, size))
         size = min(T, max(STEPS, max(SUMS_IN_CACHE // max(columns.shape), ROWS) // N))
         blocks = (contiguous(x[start : start + size]) for start in range(0, T, size))
         projections = ((a.reshape(-1, I) @ columns).reshape(len(a), N, -1) for a in blocks)
-        threaded = size < T and leaves_processors(columns.size)
-        return ahead(projections) if threaded else projections
+        return ahead(projections) if size < T and leaves_processors(columns.size) else projections
 
     def loop(self, rows: int) -> Callable[..., None]:
         """Return the loop for so many sequences side by side, compiled once."""
@@ -125,22 +117,8 @@ class CompiledCell:
         key = (type(self.cell), settings, self.H, shapes, self.machine, rows)
         with _compiling:
             if key not in _loops:
-                if len(_loops) >= CACHED:
-                    del _loops[next(iter(_loops))]
                 _loops[key] = compile_function(Writer(self, rows).f, self.machine)
             return _loops[key]
-
-
-class Vectors(Numbers):
-    """Vectors of code as a kind of number."""
-
-    def apply(self, f: Activation, a: Vector, clip: float = inf) -> Vector:
-        """Write ``f(a)`` for a limited to ±`clip`."""
-        return apply(f, a, clip)
-
-    def product(self, a: Vector, W: Floats, name: str) -> Vector:
-        """Refuse: such a cell has no loop."""
-        raise NotImplementedError(name)
 
 
 class Row(NamedTuple):
