@@ -186,7 +186,7 @@ ONE = np.ones((1, 1))
 LARGE = Network(Weights(np.full((1, 1), 1e39), ONE, np.ones(1)))
 NETWORKS: list[tuple[Callable[[], object], str]] = [
     (with_array("W_xh", np.ones(3)), r"W_xh: expected shape \(I, H\), got \(3,\)"),
-    (with_array("W_xh", np.ones((0, 3))), "input_size: expected at least 1, got 0"),
+    (with_array("W_xh", np.ones((0, 3))), "expected sizes of at least 1, got 0"),
     (with_array("W_hh", np.ones((3, 2))), r"W_hh: expected shape \(3, 3\)"),
     (with_array("b_h", np.ones((1, 3))), r"b_h: expected shape \(3,\)"),
     (with_array("b_h", [1, 2, np.nan]), "b_h: holds a value that is not finite"),

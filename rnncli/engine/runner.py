@@ -22,9 +22,8 @@ from rnncli.model.network import Network
 
 # Values of the states of a thread that stay in the cache.
 STATES_IN_CACHE = 81_920
-# Fewest multiplications of a step that are worth two threads: with fewer, NumPy's calls are so
-# short that the threads wait for Python's lock. A gated cell makes GATED times as many calls. The
-# functions of a sum take as long as FUNCTION multiplications.
+# Fewest multiplications of a step that are worth two threads, which wait for Python's lock at each
+# call. A gated cell makes GATED times as many; functions of a sum take FUNCTION multiplications.
 WORK, GATED, FUNCTION = 3_000_000, 4, 32
 
 
@@ -53,11 +52,24 @@ class LayerRows(NamedTuple):
         return arrays[0] if one else np.concatenate([self.output[..., :0], *arrays], axis=-1)
 
 
-class Runner:
-    """A network with its weights in a precision, ready to run by a strategy.
+class Batch:
+    """Sequences of equal lengths, (T, N, K)."""
 
-    With `all_states` it returns the whole state after every step, and not h alone.
-    """
+    def cut(self, rows: Floats) -> list[Floats]:
+        """Return the only array."""
+        return [rows]
+
+    def turn(self, rows: Floats) -> Floats:
+        """View every sequence turned around."""
+        return rows[::-1]
+
+    def apply(self, function: Callable[[Floats], Floats], x: Floats) -> Floats:
+        """Apply a function of the rows of a sequence, (T, K), to each."""
+        return np.stack([function(each) for each in x.swapaxes(0, 1)], axis=1)
+
+
+class Runner:
+    """A network in a precision, run by a strategy; `all_states` are those of every step, not h."""
 
     def __init__(
         self,
@@ -146,16 +158,16 @@ class Runner:
         """Run (T, N, I) from `states` (N, S), which are overwritten, to results (T, N, O)."""
         T, N, _ = x.shape
         results = [self._allocate(layer, (T, N)) for layer in self.network.layers]
-        shares = self._count_shares(N, T * N)
+        shares = min(N, self._count_shares(N, T * N))
 
         def run(n: int) -> None:
             some = slice(N * n // shares, N * (n + 1) // shares)
             targets = [rows.map(lambda array: array[:, some]) for rows in results]
-            states[some] = self._run_layers(x[:, some], None, states[some], targets)
+            states[some] = self._run_layers(x[:, some], Batch(), states[some], targets)
 
-        if N and shares == 1:
-            states[...] = self._run_layers(x, None, states, results)
-        elif N:
+        if shares == 1:
+            states[...] = self._run_layers(x, Batch(), states, results)
+        else:
             in_threads(run, range(shares))
         return results
 
@@ -190,17 +202,12 @@ class Runner:
 
         def run(some: Integers) -> None:
             packed, keys = Packed(groups.lengths[some]), groups.present[some]
-            rows, one = (
-                groups.order[groups.starts[some][packed.n] + packed.t],
-                len(packed.runs) == 1,
-            )
-            shape = packed.runs[0][1:] if one else (len(rows),)
-            targets = [self._allocate(layer, shape) for layer in self.network.layers]
-            inputs, batch = x.take(rows, axis=0).reshape(*shape, -1), None if one else packed
-            states[keys] = self._run_layers(inputs, batch, states[keys], targets)
+            rows = groups.order[groups.starts[some][packed.n] + packed.t]
+            targets = [self._allocate(layer, (len(rows),)) for layer in self.network.layers]
+            states[keys] = self._run_layers(x.take(rows, axis=0), packed, states[keys], targets)
             for result, target in zip(results, targets, strict=True):
                 for array, packed_array in zip(result.arrays, target.arrays, strict=True):
-                    as_items(array)[rows] = as_items(packed_array).reshape(-1)
+                    as_items(array)[rows] = as_items(packed_array)
 
         if len(groups.order):
             in_threads(run, share(groups.lengths, shares))
@@ -217,7 +224,7 @@ class Runner:
         return LayerRows(cells[0][0] if one else np.empty((*rows, layer.output_size), dtype), cells)
 
     def _run_layers(
-        self, x: Floats, packed: Packed | None, before: Floats, targets: Sequence[LayerRows]
+        self, x: Floats, packed: Packed | Batch, before: Floats, targets: Sequence[LayerRows]
     ) -> Floats:
         """Run rows, packed or (T, N, I), through all layers; return the states after them."""
         after, network, outputs = before.copy(), self.network, [x]
@@ -230,16 +237,10 @@ class Runner:
                     self._run_cell(strategy, x, packed, state, out, layer.directions[n])
                     for columns, array in zip(slices, state, strict=True):
                         after[:, columns] = array
-                run = partial(self.output, layer, states=target.cells)
-                if len(layer.cells) == 1:
-                    pass
-                elif not layer.whole:
-                    target.output[...] = run(x)
-                elif packed:
-                    target.output[...] = packed.apply(run, x)
-                else:
-                    for n in range(x.shape[1]):
-                        target.output[:, n] = run(x[:, n])
+                if len(layer.cells) != 1:
+                    run = partial(self.output, layer, states=target.cells)
+                    made = run(x) if not layer.whole else packed.apply(run, x)
+                    target.output[...] = made
                 outputs.append(target.output)
         return after
 
@@ -247,19 +248,17 @@ class Runner:
         self,
         strategy: Strategy,
         x: Floats,
-        packed: Packed | None,
+        packed: Packed | Batch,
         state: State,
         out: State,
         way: str,
     ) -> None:
         """Run a cell over rows into `out`, and leave the final state in `state`."""
-        operand, backward, turned = self.precision.operand, way == "backward", out
+        operand, turned = self.precision.operand, out
         x = operand(x)
-        if backward:
-            turn = packed.turn if packed else lambda array: array[::-1]
-            x, turned = turn(x), tuple(map(turn, out))
-        runs = zip(*map(packed.cut, (x, *turned)), strict=True) if packed else [(x, *turned)]
-        for x_run, *out_run in runs if len(x) else ():
+        if way == "backward":
+            x, turned = packed.turn(x), tuple(map(packed.turn, out))
+        for x_run, *out_run in zip(*map(packed.cut, (x, *turned)), strict=True) if len(x) else ():
             h, N = out_run[0], x_run.shape[1]
             first, *others = (array[:N].copy() for array in state)
             _, *rest = strategy(x_run, (first, *others), tuple(out_run))
@@ -268,7 +267,7 @@ class Runner:
                 mark_states(strategy.cell, x_run, previous, tuple(out_run), rest)
             for array, final in zip(state, [h[-1], *rest], strict=True):
                 array[:N] = final
-        if backward and packed:
+        if turned is not out and isinstance(packed, Packed):  # of a batch they are views
             for array, of_turned in zip(out, turned, strict=True):
                 array[...] = packed.turn(of_turned)
 
