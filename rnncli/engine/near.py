@@ -63,10 +63,7 @@ class Near:
         return self.of(value, off + 8 * self.eps * np.maximum(least, np.abs(value)))
 
     def multiply(self, W: Floats, start: Floats | float, terms: int) -> Self:
-        """Compute ``start + a @ W``, part of a sum of so many terms that is taken in any order.
-
-        Where a precision rounds operands, da is how far apart the rounded ones may be, doubled.
-        """
+        """Compute ``start + a @ W``, part of a sum of so many terms that is taken in any order."""
         size, operand, moved = np.abs(W).astype(np.float64), self.operand(self.value), self.off
         if PRECISIONS[self.precision].rounds:
             ends = (self.operand(self.value + side * self.off) for side in (-1, 1))

@@ -25,11 +25,7 @@ ROWS = 4096
 def mark_states(
     cell: Cell, x: Floats, previous: Floats, out: State, rest: Sequence[Floats]
 ) -> None:
-    """Set states to NaN from the step on at which a sum may overflow on the way.
-
-    `previous` is h before every step, `out` the states after it, (T, N, size) each; `rest` the
-    arrays of the state beside h after the last step, (N, size) each.
-    """
+    """Set states (T, N, size), and the `rest` after them, to NaN from an overflow on."""
     W_xh, W_hh, b_h = operands = cell.operands
     first, (h, *others), N = operands.first_with_h, out, x.shape[1]
     inner = np.zeros_like(W_xh[:1, :first]) if cell.inner is None else cell.inner

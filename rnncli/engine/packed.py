@@ -33,10 +33,7 @@ class Groups(NamedTuple):
         return _group_sorted(self.order[rows], self.keys[rows])
 
     def find_sources(self, masked: Truths, direction: str) -> tuple[Integers, Integers, Integers]:
-        """Find masked rows, their sequences in `present`, and the rows whose state they repeat.
-
-        That is the row before (backward: behind), or -1 for the state before the first step.
-        """
+        """Find masked rows, their sequences, and the rows whose states they repeat (-1: none)."""
         turn = slice(None, None, -1 if direction == "backward" else 1)
         order, n = self.order[turn], np.repeat(np.arange(len(self.present)), self.lengths)[turn]
         gone = masked[order]
@@ -72,10 +69,7 @@ def _group_sorted(order: Integers, key: Integers) -> Groups:
 
 
 class Packed:
-    """All first rows of sequences, then all second ones, as in PyTorch's ``PackedSequence``.
-
-    The `lengths`, (N,), fall; each of the `runs` is a slice of rows, T steps of N sequences.
-    """
+    """Sequences as in PyTorch's ``PackedSequence``, the longest first; `runs` are T steps of N."""
 
     def __init__(self, lengths: Integers) -> None:
         self.lengths, steps = lengths, np.arange(lengths[0])

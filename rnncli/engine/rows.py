@@ -107,10 +107,7 @@ def join(blocks: Sequence[Rows]) -> Rows:
 
 
 def steps_in_block(values: int, most: int, rows: int | None = None) -> int:
-    """Count the steps in a block: `most`, or fewer where each has many values.
-
-    The blocks of so many `rows` are equal, so that the last can run in segments too.
-    """
+    """Count the steps in a block: `most` or fewer, so that the blocks of `rows` are equal."""
     steps = max(1, min(most, BLOCK_VALUES // values))
     return ceil(rows / ceil(rows / steps)) if rows else steps
 

@@ -115,10 +115,7 @@ class Runner:
             return layer(np.ascontiguousarray(x), self.multiply)
 
     def run_front(self, x: Floats, groups: Groups) -> tuple[Floats, Truths]:
-        """Run the layers below all others over sequences; return rows, and where there are any.
-
-        Each stands at the last row of those that it is made of.
-        """
+        """Run the layers in front; place each row at the last one that it is made of."""
         chosen = np.zeros(len(x), bool)
         made = np.zeros((len(x), self.network.layers[0].input_size), x.dtype)
         for order in np.split(groups.order, groups.starts[1:]):
@@ -130,10 +127,7 @@ class Runner:
         return made, chosen
 
     def head(self, state: Floats) -> Floats:
-        """Compute the head's output for the final states (K, S) of the top recurrent layer.
-
-        A backward one's is that after the first step, so this may be no row of `y`.
-        """
+        """Compute the head's output for the final states (K, S) of the top recurrent layer."""
         network = self.network
         outputs = [state] * (len(network.layers) + 1)
         for number in network.final:

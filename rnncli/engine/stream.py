@@ -209,10 +209,7 @@ def _check(runner: Runner, block: Rows | ArrayLike) -> Rows:
 def forward(
     runner: Runner, rows: Rows, carried: Carried, keys: Names = (), *, all_layers: bool = False
 ) -> tuple[Rows, NotFiniteError | None]:
-    """Run rows of any sequences from where they stand; `carried` then stands after them.
-
-    Returns the rows up to the first state that is not finite, and an error that names it.
-    """
+    """Run rows from where their sequences stand, up to a state that is not finite: an error."""
     network = runner.network
     carried.grow(1 if rows.key is None else int(rows.key.max(initial=-1)) + 1)
     x, groups = rows.x, group(rows.key, len(rows.x))

@@ -30,10 +30,7 @@ def _operator(operation: str, *, swapped: bool = False) -> Callable[["Vector", O
 
 
 class Vector:
-    """A vector, or the truths of a comparison, in the function that its operators write.
-
-    The product in a sum need not be rounded ("contract").
-    """
+    """A vector, or the truths of a comparison, in the function that its operators write."""
 
     def __init__(self, function: "Function", name: str) -> None:
         self.function, self.name = function, name
@@ -136,10 +133,7 @@ class Function:
     def loop(
         self, count: Integer, body: Body, *carried: Carried, step: int = 1
     ) -> Sequence[Carried]:
-        """Write a loop: ``carried = body(index, *carried)`` for 0, `step`, ... below `count`.
-
-        It goes round once at least.
-        """
+        """Write ``carried = body(index, *carried)`` for 0, `step`, ... below `count`."""
         self._count += 1
         number, before = self._count, self._label
         index, head, done = f"%i{number}", f"head{number}", f"done{number}"

@@ -106,10 +106,7 @@ class Parallel(Projected):
         return super().__call__(x[first * L :], last, (h[first * L :],))
 
     def sweep(self, x: Floats, h: Floats, starts: State, ends: State, *, again: bool) -> Integers:
-        """Run segments (S, L, N, I) from `starts`, (S, N, size), into `h` and `ends`.
-
-        If `again`, each until it has converged; those that have not are returned.
-        """
+        """Run segments from `starts`, (S, N, size); `again`, until they converge; return the rest."""
         (S, L, N, _), H, left = x.shape, h.shape[-1], list[Integers]()
 
         def run(share: slice) -> None:

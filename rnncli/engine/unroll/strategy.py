@@ -65,11 +65,7 @@ class Strategy:
 
 
 class Stepwise(Strategy):
-    """Two products a step, a row at a time: the reference, cell 6 of the notebook.
-
-    The bits of a sequence depend on its own steps and the weights alone (on one processor, with
-    one NumPy).
-    """
+    """Two products a step, a row at a time: the reference to the bit, cell 6 of the notebook."""
 
     def __call__(self, x: Floats, state: State, out: State) -> State:
         """Run T steps, see `Strategy`."""
@@ -178,10 +174,7 @@ def largest_sum(W: Floats) -> float:
 
 
 def row_products(rows: Floats, W: Floats) -> Floats:
-    """Multiply each row by a matrix, so that its bits depend on the two alone.
-
-    OpenBLAS cuts a large matrix among its threads, so it gets pieces that it leaves to one.
-    """
+    """Multiply each row by a matrix, in pieces that OpenBLAS leaves to one thread."""
     K, H = W.shape
     if H > ONE_THREAD:
         halves = [row_products(rows, half) for half in np.array_split(W, 2, axis=1)]

@@ -65,10 +65,7 @@ WEIGHT_NAMES = Weights._fields[:3]
 
 
 class Operands(NamedTuple):
-    """The weights of a step: a block of H columns for each of its B sums.
-
-    ``sums = x_t @ W_xh + b_h``, then ``sums += h_{t-1} @ W_hh`` in the last C blocks.
-    """
+    """The weights of a step: H columns for each of B sums, the last C of which h adds to."""
 
     W_xh: Floats  # (I, B * H)
     W_hh: Floats  # (rows, C * H)

@@ -15,10 +15,7 @@ def ordered(array: Floats, order: Sequence[int]) -> Floats:
 
 
 def two_biases(weights: Weights) -> tuple[Floats, Floats]:
-    """Split the bias of a cell into the input's and the state's, no wider than the weights.
-
-    The state's is `b_n`, and elsewhere what the first does not hold, or -0.0, which changes no bit.
-    """
+    """Split a bias into the input's and the state's: `b_n`, what the first loses, or -0.0."""
     b_h, b_n = weights.b_h, weights.b_n
     b_x = b_h.astype(min(b_h.dtype, weights.W_hh.dtype))
     b_r = (b_h - b_x).astype(b_x.dtype)
