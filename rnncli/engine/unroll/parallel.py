@@ -106,7 +106,7 @@ class Parallel(Projected):
         return super().__call__(x[first * L :], last, (h[first * L :],))
 
     def sweep(self, x: Floats, h: Floats, starts: State, ends: State, *, again: bool) -> Integers:
-        """Run segments from `starts`, (S, N, size); `again`, until they converge; return the rest."""
+        """Run segments from `starts`, (S, N, size); `again`, until they converge; return others."""
         (S, L, N, _), H, left = x.shape, h.shape[-1], list[Integers]()
 
         def run(share: slice) -> None:
