@@ -85,10 +85,7 @@ def place_in_records(x: Floats) -> Floats:
 
 VIEWS: dict[str, Callable[[Floats], Floats]] = {
     "features from the last to the first": lambda x: x[..., ::-1].copy()[..., ::-1],
-    "every other feature": lambda x: np.repeat(x, 2, axis=2)[..., ::2],
-    "in the order of Fortran": np.asfortranarray,
     "steps from the last to the first": lambda x: x[::-1].copy()[::-1],
-    "sequences one after the other": lambda x: x.swapaxes(0, 1).copy().swapaxes(0, 1),
     "some of more features": lambda x: np.concatenate([x, x], axis=2)[..., : x.shape[2]],
     "records": place_in_records,
 }

@@ -144,18 +144,18 @@ state, statm = (np.zeros((1, 1), "f"),), Path("/proc/self/statm")
 def run(T, x):
     out = np.lib.stride_tricks.as_strided(np.zeros((1, 1, 1), "f"), (T, 1, 1), (0, 4, 4))
     compiled(x, state, (out,))
-for x in (np.ones((1, 1, 2), "f"),):
-    run(40_000, np.broadcast_to(x, (40_000, 1, 2)))  # in segments too
-    if statm.exists():
-        most = int(statm.read_text().split()[0]) * resource.getpagesize() + 2**26
-        resource.setrlimit(resource.RLIMIT_AS, (most, resource.RLIM_INFINITY))
-    signal.signal(signal.SIGALRM, signal.default_int_handler)
-    signal.setitimer(signal.ITIMER_REAL, 0.1)
-    try:
-        run(10**12, np.broadcast_to(x, (10**12, 1, 2)))
-        sys.exit("it ended")
-    except KeyboardInterrupt:
-        pass
+x = np.ones((1, 1, 2), "f")
+run(40_000, np.broadcast_to(x, (40_000, 1, 2)))
+if statm.exists():
+    most = int(statm.read_text().split()[0]) * resource.getpagesize() + 2**26
+    resource.setrlimit(resource.RLIMIT_AS, (most, resource.RLIM_INFINITY))
+signal.signal(signal.SIGALRM, signal.default_int_handler)
+signal.setitimer(signal.ITIMER_REAL, 0.1)
+try:
+    run(10**12, np.broadcast_to(x, (10**12, 1, 2)))
+    sys.exit("it ended")
+except KeyboardInterrupt:
+    pass
 """
 
 

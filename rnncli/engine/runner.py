@@ -8,13 +8,12 @@ from typing import NamedTuple, cast
 
 import numpy as np
 
-from rnncli.engine.overflow import mark_states, mark_sums
 from rnncli.engine.packed import Groups, Packed, share
 from rnncli.engine.precision import PRECISIONS
 from rnncli.engine.threads import THREADS, in_threads, leaves_processors, may_start_a_thread
 from rnncli.engine.unroll import STRATEGIES, missing
-from rnncli.engine.unroll.strategy import Strategy, row_products
-from rnncli.model.arrays import Floats, Integers, Truths, as_items, contiguous
+from rnncli.engine.unroll.strategy import SAFE, Strategy, find_overflows, largest_sum, row_products
+from rnncli.model.arrays import Floats, Integers, Truths, as_items, contiguous, largest
 from rnncli.model.cells import State
 from rnncli.model.errors import InputError, choice
 from rnncli.model.layers import Layer, Masks, Recurrent
@@ -104,7 +103,8 @@ class Runner:
         """Multiply rows (..., K) by a matrix, as a layer without state does."""
         rows = contiguous(self.precision.operand(x)).reshape(-1, len(W))
         product = row_products(rows, W) if self.row_by_row else np.matmul(rows, W)
-        mark_sums(rows, W, product)
+        if not largest(rows) * largest_sum(W) <= SAFE * float(np.finfo(W.dtype).max):
+            product[find_overflows(rows, W)] = np.nan
         return product.reshape(*x.shape[:-1], W.shape[1])
 
     def output(self, layer: Layer, x: Floats, states: Sequence[State] = ()) -> Floats:
@@ -248,17 +248,14 @@ class Runner:
         way: str,
     ) -> None:
         """Run a cell over rows into `out`, and leave the final state in `state`."""
-        operand, turned = self.precision.operand, out
-        x = operand(x)
+        x, turned = self.precision.operand(x), out
         if way == "backward":
             x, turned = packed.turn(x), tuple(map(packed.turn, out))
         for x_run, *out_run in zip(*map(packed.cut, (x, *turned)), strict=True) if len(x) else ():
             h, N = out_run[0], x_run.shape[1]
             first, *others = (array[:N].copy() for array in state)
             _, *rest = strategy(x_run, (first, *others), tuple(out_run))
-            if strategy.may_overflow(x_run, first, h):
-                previous = operand(np.concatenate([first[None], h[:-1]]))
-                mark_states(strategy.cell, x_run, previous, tuple(out_run), rest)
+            strategy.mark_overflows(x_run, first, tuple(out_run), rest)
             for array, final in zip(state, [h[-1], *rest], strict=True):
                 array[:N] = final
         if turned is not out and isinstance(packed, Packed):  # of a batch they are views

@@ -1,13 +1,18 @@
-"""Strategies: ways to run a cell over many steps; the base, and those that need NumPy alone."""
+"""Strategies: ways to run a cell over many steps; the base, and those that need NumPy alone.
 
-from collections.abc import Callable, Iterator
+A sum may overflow on the way where an activation or a clip hides it: terms that pass the largest
+float make it infinite for good, though others may bring the whole back, and tanh gives 1 where -1
+is right. So the sums of a block are bounded at once, and looked at one by one if that is too large.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
 from functools import cached_property
 
 import numpy as np
 
 from rnncli.engine.precision import Precision
 from rnncli.engine.threads import ahead, leaves_processors
-from rnncli.model.arrays import Floats, as_items, contiguous, largest
+from rnncli.model.arrays import Floats, Truths, as_items, contiguous, largest
 from rnncli.model.cells import Cell, State
 
 # Numbers in a matrix that OpenBLAS multiplies a vector by in a single thread (interface/gemv.c).
@@ -19,8 +24,9 @@ SUMS_IN_CACHE, STEPS = 65_536, 4
 # Multiplications of an input from which BLAS takes longest: of so many rows at once it takes a
 # fifth less, and another thread projects the next block.
 LARGE, ROWS = 20_000, 1024
-# Under this share of the largest float no sum overflows.
-SAFE = 0.5
+# Shares of the largest float: under SAFE no sum overflows, and rounding may carry one over SUM.
+# Multiplied by SCALE, float64 holds all sums; so many rows are looked at together.
+SAFE, SUM, SCALE, LOOKED_AT = 0.5, 0.99, 2.0**-64, 4096
 
 
 class Strategy:
@@ -57,11 +63,31 @@ class Strategy:
         most = max(map(abs, ends)) if ends and known else None
         return largest_sum(W_xh), largest_sum(W_hh), largest(b_h), most
 
-    def may_overflow(self, x: Floats, before: Floats, h: Floats) -> bool:
-        """Whether a sum of these steps may pass the largest float on the way."""
+    def mark_overflows(self, x: Floats, before: Floats, out: State, rest: Sequence[Floats]) -> None:
+        """Set states, and the `rest` after them, to NaN from the step on that overflows."""
         of_x, of_h, of_b, most = self.limits
+        h, others, N, cell = out[0], out[1:], x.shape[1], self.cell
         size = largest(before) + (largest(h) if most is None else most)
-        return not largest(x) * of_x + size * of_h + of_b <= SAFE * float(np.finfo(h.dtype).max)
+        if largest(x) * of_x + size * of_h + of_b <= SAFE * float(np.finfo(h.dtype).max):
+            return
+        (W_xh, W_hh, b_h), first = cell.operands, cell.operands.first_with_h
+        inner = np.zeros_like(W_xh[:1, :first]) if cell.inner is None else cell.inner
+        W_h = np.hstack([np.broadcast_to(inner, (len(W_hh), first)), W_hh])
+        previous = self.precision.operand(np.concatenate([before[None], h[:-1]]))
+        rows = np.concatenate([x, previous, np.ones_like(x[:, :, :1])], axis=2)
+        for start in range(0, len(x), step := max(1, LOOKED_AT // N)):
+            some = rows[start : start + step]
+            found = find_overflows(some.reshape(len(some) * N, -1), np.vstack([W_xh, W_h, b_h]))
+            wrong = found.reshape(len(some), N, -1, self.H).any(axis=2)
+            for n in np.flatnonzero(wrong.any(axis=(0, 2))):
+                t = start + int(wrong[:, n].any(axis=1).argmax())
+                units = wrong[t - start, n]
+                if len(units) != h.shape[2]:  # what is projected is made of all units
+                    units = np.ones(h.shape[2], bool)
+                h[t, n, units & np.isfinite(h[t, n])] = np.nan
+                later = [h[t + 1 :, n], *(array[t:, n] for array in others), *(a[n] for a in rest)]
+                for array in later:
+                    array[np.isfinite(array)] = np.nan
 
 
 class Stepwise(Strategy):
@@ -171,6 +197,23 @@ class Projected(Strategy):
 def largest_sum(W: Floats) -> float:
     """Return the largest sum of the sizes of a column."""
     return float(np.abs(W).sum(axis=0, dtype=np.float64).max(initial=0))
+
+
+def find_overflows(rows: Floats, W: Floats) -> Truths:
+    """Find the sums of a product that may become infinite on the way, and are not in the end.
+
+    In no order they pass the sum of the terms over 0, or of those under 0.
+    """
+    limit = SCALE * float(np.finfo(W.dtype).max)
+    # Operands may have been rounded to infinity.
+    rows = np.clip(rows.astype(np.float64) * SCALE, -2 * limit, 2 * limit)
+    up, down, W = np.maximum(rows, 0), np.maximum(-rows, 0), W.astype(np.float64)
+    W_up, W_down = np.maximum(W, 0), np.maximum(-W, 0)
+    positive, negative = up @ W_up + down @ W_down, up @ W_down + down @ W_up
+    finite = np.maximum(positive, negative) <= SUM * limit
+    infinite = np.abs(positive - negative) > limit
+    infinite &= np.minimum(positive, negative) <= SUM * limit
+    return np.asarray(~(finite | infinite))
 
 
 def row_products(rows: Floats, W: Floats) -> Floats:
