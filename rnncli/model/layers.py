@@ -1,7 +1,4 @@
-"""Layers: a `Recurrent` layer carries a state from step to step, the others are functions of a row.
-
-A new layer without state is a class here and an entry in `LAYERS`.
-"""
+"""Layers: a `Recurrent` layer carries a state, the others (`LAYERS`) are functions of a row."""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from copy import copy

@@ -9,8 +9,8 @@ differ by rounding alone. So T steps are cut into S segments::
 
 1. *Guess.* All run as a batch: the first from the true state, the others from zero.
 2. *Correct.* All but the first run again, from the state e that the segment before ended with,
-   until they have converged to the old run: from there on the old rows stand. Behind the first
-   segment that does not converge the steps go one after the other.
+   until they have converged to the old run: from there on the old rows stand. The successor of
+   one that does not is corrected again, as long as every sweep halves their number.
 
 Every row but one a segment is a step from the row before it. That one row, at the join, is the old
 state o_t, while the new n_{t-1} before it makes n_t. Converged means ``|n_t - o_t| <= SHARE bound``
@@ -98,19 +98,27 @@ class Parallel(Projected):
         starts = tuple(np.zeros((S, *array.shape), array.dtype) for array in state)
         for start, array in zip(starts, state, strict=True):
             start[0] = array
-        self.sweep(of_x, of_h, starts, ends, again=False)
-        starts, later = tuple(a[:-1, -1].copy() for a in ends), tuple(array[1:] for array in ends)
-        left = self.sweep(of_x[1:], of_h[1:], starts, later, again=True)
-        first = int(left.min(initial=S - 2)) + 2  # the segment behind the first that is left
+        self.sweep(of_x, of_h, np.arange(S), starts, ends, again=False)
+        first, chosen = S, np.arange(1, S)
+        while len(chosen):
+            starts = tuple(array[chosen - 1, -1] for array in ends)
+            left = self.sweep(of_x, of_h, chosen, starts, ends, again=True) + 1
+            left = left[left < S]
+            if 2 * len(left) > len(chosen):
+                first = int(left.min())
+                break
+            chosen = left
         last = tuple(array[first - 1, -1] for array in ends)
         return super().__call__(x[first * L :], last, (h[first * L :],))
 
-    def sweep(self, x: Floats, h: Floats, starts: State, ends: State, *, again: bool) -> Integers:
-        """Run segments from `starts`, (S, N, size); `again`, until they converge; return others."""
-        (S, L, N, _), H, left = x.shape, h.shape[-1], list[Integers]()
+    def sweep(
+        self, x: Floats, h: Floats, chosen: Integers, starts: State, ends: State, *, again: bool
+    ) -> Integers:
+        """Run segments from `starts`; `again`, until they converge; return those that do not."""
+        (_, L, N, _), H, left = x.shape, h.shape[-1], list[Integers]()
 
         def run(share: slice) -> None:
-            running = np.arange(S)[share]
+            running = chosen[share]
             now = tuple(array[share].reshape(-1, array.shape[-1]) for array in starts)
             for number, start in enumerate(range(0, L, BLOCK)):
                 steps, near = slice(start, start + BLOCK), np.zeros(len(running), bool)
@@ -132,8 +140,9 @@ class Parallel(Projected):
                     break
             left.append(running)
 
-        worth = S > 1 and S * N * self.W_xh.shape[1] > STATES_IN_CACHE
-        two = [slice(0, S // 2), slice(S // 2, None)]
+        half, width = len(chosen) // 2, self.W_xh.shape[1]
+        worth = half and len(chosen) * N * width > STATES_IN_CACHE
+        two = [slice(0, half), slice(half, None)]
         in_threads(run, two if worth and leaves_processors(self.W_xh.size) else [slice(None)])
         return np.concatenate(left)
 

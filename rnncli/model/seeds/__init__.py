@@ -1,8 +1,4 @@
-"""Seeds: the weights that a framework draws from a seed.
-
-The `Draws` of a framework draw for one layer after the other, from the bottom:
-``layer(cell, I, H, bias, has_b_n)`` the weights of each cell, ``dense(I, O)`` those of a head.
-"""
+"""Seeds: the weights that a framework draws, one layer after the other, from the bottom."""
 
 from collections.abc import Callable, Iterable
 from operator import index
