@@ -270,12 +270,12 @@ class Runner:
             strategy.rows = self.rows
         if N < 2 or not strategies or not may_start_a_thread():
             return 1
-        cell = min((each.cell for each in strategies), key=lambda cell: cell.weights.W_xh.shape[1])
-        (I, width), H = cell.weights.W_xh.shape, len(cell.weights.W_hh)
-        enough, terms = (WORK, H) if cell.gates == 1 else (WORK * GATED, H + I)
+        cells = sorted((each.cell for each in strategies), key=lambda cell: len(cell.weights.b_h))
+        (I, width), H = cells[0].weights.W_xh.shape, len(cells[0].weights.W_hh)
+        enough, terms = (WORK, H) if cells[0].gates == 1 else (WORK * GATED, H + I)
         if N * width * (terms + FUNCTION) < enough or not leaves_processors(max(I + 1, H) * width):
             return 1
-        return THREADS * ceil(N * width / (THREADS * STATES_IN_CACHE))
+        return THREADS * ceil(N * len(cells[-1].weights.b_h) / (THREADS * STATES_IN_CACHE))
 
     def _fill(
         self,

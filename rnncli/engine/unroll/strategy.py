@@ -78,7 +78,7 @@ class Strategy:
         for start in range(0, len(x), step := max(1, LOOKED_AT // N)):
             some = rows[start : start + step]
             found = find_overflows(some.reshape(len(some) * N, -1), np.vstack([W_xh, W_h, b_h]))
-            wrong = found.reshape(len(some), N, -1, self.H).any(axis=2)
+            wrong = np.asarray(found.reshape(len(some), N, -1, self.H).any(axis=2))
             for n in np.flatnonzero(wrong.any(axis=(0, 2))):
                 t = start + int(wrong[:, n].any(axis=1).argmax())
                 units = wrong[t - start, n]

@@ -87,8 +87,8 @@ def seeded(
     kind, ways = choice("cell", cell, CELLS), choice("direction", direction, DIRECTIONS)
     draws_of = choice("init", init, INITIALIZERS)
     if not hidden or min(*hidden, width, 1 if top is None else top) < 1:
-        sizes = f"input_size {width}, hidden_size {hidden}, head {top}"
-        raise ValueError(f"expected at least one layer and sizes from 1, got {sizes}")
+        got = f"input_size {width}, hidden_size {hidden}, head {top}"
+        raise ValueError(f"expected at least one layer and sizes from 1, got {got}")
     if not 0 <= index(seed) <= SEED_MAX:
         raise ValueError(f"seed: expected 0 to {SEED_MAX}, got {seed}")
     if init == "torch":
