@@ -243,8 +243,8 @@ BLOCKS: list[tuple[Any, str]] = [
     ([[np.nan]], r"x: not finite in float32: nan at \[0, 0\]"),
     ([["a"]], "x: expected numbers, got an array of <U1"),
     (Rows(np.ones((3, 2)), np.zeros(3, int)), r"x: expected blocks of shape \(n, 1\)"),
-    (Rows(np.ones((3, 1)), np.array([0, -1, 0])), "key: expected numbers from 0, got -1"),
-    (Rows(np.ones((3, 1)), np.zeros(2, int)), "key: expected 3 values, one a row"),
+    (Rows(np.ones((3, 1)), np.array([0, -1, 0])), "key: expected 3 values from 0, one a row"),
+    (Rows(np.ones((3, 1)), np.zeros(2, int)), "key: expected 3 values from 0, one a row"),
 ]
 
 

@@ -1,8 +1,7 @@
 """Numbers that know how far rounding may have carried them.
 
-Running error analysis: every operation bounds its own rounding and passes on
-that of its operands (Higham (2002), "Accuracy and Stability of Numerical
-Algorithms", section 3.3).
+Every operation bounds its own rounding and passes on that of its operands (Higham (2002), "Accuracy
+and Stability of Numerical Algorithms", section 3.3).
 """
 
 from math import inf

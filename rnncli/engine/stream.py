@@ -195,11 +195,11 @@ def _check(runner: Runner, block: Rows | ArrayLike) -> Rows:
     key = None if rows.key is None else np.asarray(rows.key)
     masked = None if rows.masked is None else np.asarray(rows.masked)
     for name, array, kinds in (("key", key, "iu"), ("masked", masked, "b")):
-        if array is not None and (array.shape != (len(x),) or array.dtype.kind not in kinds):
-            got = f"got shape {array.shape}, {array.dtype}"
-            raise ValueError(f"{name}: expected {len(x)} values, one a row, {got}")
-    if key is not None and key.min(initial=0) < 0:
-        raise ValueError(f"key: expected numbers from 0, got {key.min()}")
+        if array is None:
+            continue
+        if array.shape != (len(x),) or array.dtype.kind not in kinds or array.min(initial=0) < 0:
+            got = f"got shape {array.shape} of {array.dtype}"
+            raise ValueError(f"{name}: expected {len(x)} values from 0, one a row, {got}")
     runner.network.checked_input(x if masked is None else np.where(masked[:, None], 0, x), dtype)
     with np.errstate(over="ignore"):  # of a masked row, whose features are not looked at
         x = np.ascontiguousarray(x, dtype)

@@ -30,7 +30,7 @@ def _operator(operation: str, *, swapped: bool = False) -> Callable[["Vector", O
 
 
 class Vector:
-    """A vector, or the truths of a comparison, in the function that its operators write."""
+    """A vector, or the truths of a comparison; a product in a sum need not be rounded."""
 
     def __init__(self, function: "Function", name: str) -> None:
         self.function, self.name = function, name
