@@ -11,11 +11,11 @@ def machine(name: str) -> Machine:
     """Return this machine, or one that lacks some of what it has."""
     here = this_machine()
     if name == "generic":
-        return Machine("generic", "", 16, 16)
+        return Machine("generic", "", 16, 2)
     if name == "sse":
-        return Machine(here.cpu, without(here, "avx|fma|f16c|xop|vaes|vpclmul"), 16, 16)
+        return Machine(here.cpu, without(here, "avx|fma|f16c|xop|vaes|vpclmul"), 16, 2)
     if name == "avx2":
-        return Machine(here.cpu, without(here, "avx512|avx10"), min(here.bytes, 32), 16)
+        return Machine(here.cpu, without(here, "avx512|avx10"), min(here.bytes, 32), 2)
     return here
 
 

@@ -8,7 +8,7 @@ import numpy as np
 from hypothesis import strategies as st
 
 from rnncli.engine.precision import PRECISIONS
-from rnncli.model.activations import ACTIVATIONS, TANH, activation
+from rnncli.model.activations import ACTIVATIONS, activation
 from rnncli.model.arrays import Floats, Integers
 from rnncli.model.cells import CELLS, GRU, LSTM, RNN, Cell, Weights, extra_shapes, weight_shapes
 from rnncli.model.layers import (
@@ -52,43 +52,6 @@ def slope(f: Any) -> float:
 OF_LAYERS = [f for f in ALL_ACTIVATIONS if f.name not in ("exponential", "power")]
 # Features of the rows that a layer masks.
 MASKED = -9.0
-
-
-class Case(NamedTuple):
-    """A cell, an input in its precision, and a batch of initial states."""
-
-    cell: RNN
-    x: Floats  # (N, T, I)
-    h0: Floats  # (N, H)
-    precision: str
-
-    @property
-    def network(self) -> Network:
-        """A network of the cell alone."""
-        return Network(Recurrent(self.cell))
-
-
-@st.composite
-def cases(draw: st.DrawFn, /, **fixed: Any) -> Case:
-    """Cells of any size, gain and precision, with tanh; `fixed` sets some of them."""
-
-    def pick(name: str, strategy: st.SearchStrategy[Any]) -> Any:
-        return fixed[name] if name in fixed else draw(strategy)
-
-    T = pick("T", st.integers(0, 40))
-    N = pick("N", st.integers(1, 5))
-    I = pick("I", st.integers(1, 20))
-    H = pick("H", st.integers(1, 40))
-    gain = pick("gain", st.sampled_from([1e-3, 0.3, 1.0, 4.0]))
-    precision = pick("precision", st.sampled_from(list(PRECISIONS)))
-    random = np.random.RandomState(draw(st.integers(0, 2**32 - 1)))
-    dtype = PRECISIONS[precision].dtype
-    arrays = (gain * random.normal(size=shape) / np.sqrt(H) for shape in ((I, H), (H, H), H))
-    weights = Weights(*(array.astype(np.float32) for array in arrays))
-    scale = 10.0 ** random.randint(-3, 4)
-    x = (scale * random.normal(size=(N, T, I))).astype(dtype)
-    cell = RNN(weights, fixed.get("activation", TANH), fixed.get("clip", inf))
-    return Case(cell, x, random.uniform(-1, 1, (N, H)).astype(dtype), precision)
 
 
 class NetworkCase(NamedTuple):

@@ -100,10 +100,6 @@ def test_ends_are_where_large_sums_lead(f: Activation) -> None:
         np.testing.assert_allclose((low, high), f.ends, rtol=0, atol=1e-5)
 
 
-def test_ends_of_a_negative_factor() -> None:
-    assert activation("scaled_tanh", -2, 1).ends == (-2, 2)
-
-
 def test_defaults_are_onnxs() -> None:
     """The operator RNN takes them where a model names no alpha and beta; five have none."""
     given = {name: kind.defaults for name, kind in ACTIVATIONS.items() if None not in kind.defaults}
@@ -120,13 +116,10 @@ def test_defaults_are_onnxs() -> None:
     ("text", "message"),
     [
         ("sin", "activation: expected one of tanh, relu, .*, got 'sin'"),
-        ("tanh:1", "activation tanh: expected tanh, got tanh:1.0"),
         ("elu:1,2", "activation elu: expected elu:ALPHA, got elu:1.0,2.0"),
         ("elu:1,x", "activation elu: not a number: '1,x'"),
-        ("elu:", "activation elu: not a number: ''"),
         ("elu:nan", "activation elu: expected elu:ALPHA, got elu:nan"),
         ("affine", "activation affine: expected affine:ALPHA,BETA, got affine"),
-        ("affine:1", "activation affine: expected affine:ALPHA,BETA, got affine:1.0"),
     ],
 )
 def test_bad_text(text: str, message: str) -> None:

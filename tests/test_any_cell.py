@@ -116,33 +116,3 @@ def test_runs_join_only_where_every_array_of_the_state_has_converged() -> None:
     states = rnncli.run(Network(cell), np.zeros((20_000, 1), "f"), unroll="parallel")
     c = loop.sigmoid(9) * np.tanh(9) / (1 - 0.99)
     assert states.h_n[1] == pytest.approx(c, rel=1e-5)
-
-
-def test_rows_that_the_input_masks() -> None:
-    head = Head(np.random.RandomState(5).normal(size=(3, 2)).astype("f"))
-    network = Network(Head(np.ones((1, 2), "f")), drawn(2, 3, 5), drawn(3, 3, 5), head)
-    x = np.array([[np.nan], [1], [np.nan], [2]], "f")
-    masked = np.isnan(x[:, 0])
-    (block,) = rnncli.stream(network, [Rows(x, masked=masked)], all_layers=True)
-    right = loop.run(network, x, masked=masked).outputs
-    np.testing.assert_allclose(block.h, np.hstack(right[:-1]), rtol=0, atol=1e-6)
-    assert block.y is not None
-    np.testing.assert_allclose(block.y, right[-1], rtol=0, atol=1e-6)
-
-
-def test_a_network_without_any_state() -> None:
-    head = Head(np.ones((2, 3), "f"))
-    states = rnncli.run(Network(head), np.ones((4, 5, 2)), lengths=[5, 5, 0, 5], all_states=True)
-    assert states.h[0].tolist() == [[2, 2, 2]] * 5
-    assert not states.h[2].any()
-    assert states.h_n.shape == (4, 0)
-    assert states.c is not None
-    assert states.c.shape == (4, 5, 0)
-    (block,) = rnncli.stream(Network(head), [np.ones((3, 2))])
-    assert block.h.tolist() == [[2, 2, 2]] * 3
-
-
-def test_two_directions_of_unlike_size_are_refused() -> None:
-    wide = rnncli.seeded(2, 4).layers[0].cells[0]
-    with pytest.raises(ValueError, match="both directions have to have as many hidden units"):
-        Recurrent(drawn(2, 2, seed=0), wide, direction="bidirectional")

@@ -16,25 +16,24 @@ from rnncli.engine.compiled.machine import lacks, this_machine
 
 needed = pytest.mark.skipif("compiled" not in RUNNABLE, reason="needs the extra `fast`")
 
-INSTALL = "pip install 'rnncli[fast]'"
-UPGRADE = "upgrade it: pip install -U llvmlite"
+MISSING = "needs llvmlite: pip install -U 'rnncli[fast]'"
 
 
 def fail() -> None:
     raise OSError("GLIBC\n2.99")
 
 
-# Functions of ``llvmlite.binding``, and the message.
+# Functions of ``llvmlite.binding``, and why it is of no use.
 FAULTS: dict[str, tuple[dict[str, Any] | None, str]] = {
-    "none": (None, f"not installed: {INSTALL}"),
-    "empty": ({}, f"has no attribute 'initialize_native_target'; {UPGRADE}"),
-    "broken": ({"initialize_native_target": fail}, f"fails: GLIBC 2.99; {UPGRADE}"),
+    "none": (None, "llvmlite"),
+    "empty": ({}, "has no attribute 'initialize_native_target'"),
+    "broken": ({"initialize_native_target": fail}, "GLIBC 2.99"),
 }
 
 
 @pytest.fixture(params=FAULTS)
 def message(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
-    """Remove llvmlite or replace it by a broken one; return the message for that."""
+    """Remove llvmlite or replace it by a broken one; return the reason for that."""
     functions, message = FAULTS[request.param]
     package = binding = None
     if functions is not None:
@@ -73,14 +72,14 @@ def test_with_it_auto_takes_what_is_worth_it(monkeypatch: pytest.MonkeyPatch) ->
 def test_to_ask_for_it_is_refused_and_verify_goes_without(run_rnn: Rnn, message: str) -> None:
     result = run_rnn("run", "--seq", "1,2", "--hidden", "4", "--unroll", "compiled")
     assert result.exit_code == 2
-    assert result.stderr.startswith("Error: unroll compiled: ")
-    assert result.stderr.endswith(f"{message}\n")
+    assert result.stderr.startswith(f"Error: unroll compiled: {MISSING} (")
+    assert message in result.stderr
     assert result.stderr.count("\n") == 1
     result = run_rnn("verify", "-", "--hidden", "4", stdin="1\n2\n3\n")
     assert result.exit_code == 0
     shown = " ".join(result.output.split())
     assert "--unroll compiled: " in shown
-    assert message in shown
+    assert MISSING in shown
 
 
 def python(script: str) -> str:
@@ -145,18 +144,18 @@ state, statm = (np.zeros((1, 1), "f"),), Path("/proc/self/statm")
 def run(T, x):
     out = np.lib.stride_tricks.as_strided(np.zeros((1, 1, 1), "f"), (T, 1, 1), (0, 4, 4))
     compiled(x, state, (out,))
-for x in (np.ones((1, 1, 2), "f"), np.ones((1, 1, 4), "f")[..., ::2]):
-    run(40_000, np.broadcast_to(x, (40_000, 1, 2)))  # in segments too
-    if statm.exists():
-        most = int(statm.read_text().split()[0]) * resource.getpagesize() + 2**26
-        resource.setrlimit(resource.RLIMIT_AS, (most, resource.RLIM_INFINITY))
-    signal.signal(signal.SIGALRM, signal.default_int_handler)
-    signal.setitimer(signal.ITIMER_REAL, 0.1)
-    try:
-        run(10**12, np.broadcast_to(x, (10**12, 1, 2)))
-        sys.exit("it ended")
-    except KeyboardInterrupt:
-        pass
+x = np.ones((1, 1, 2), "f")
+run(40_000, np.broadcast_to(x, (40_000, 1, 2)))
+if statm.exists():
+    most = int(statm.read_text().split()[0]) * resource.getpagesize() + 2**26
+    resource.setrlimit(resource.RLIMIT_AS, (most, resource.RLIM_INFINITY))
+signal.signal(signal.SIGALRM, signal.default_int_handler)
+signal.setitimer(signal.ITIMER_REAL, 0.1)
+try:
+    run(10**12, np.broadcast_to(x, (10**12, 1, 2)))
+    sys.exit("it ended")
+except KeyboardInterrupt:
+    pass
 """
 
 

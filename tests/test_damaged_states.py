@@ -3,7 +3,6 @@
 import io
 import json
 import tracemalloc
-import warnings
 import zipfile
 from pathlib import Path
 from tempfile import TemporaryDirectory, gettempdir
@@ -73,24 +72,18 @@ def refused(content: bytes) -> str:
 
 WRONG: dict[str, tuple[dict[str, Any], str]] = {
     "h of (K, 1)": ({"h": H[:, :1]}, "expected arrays of shape {'h': (2, 3)}, got {'h': (2, 1)}"),
-    "h of objects": ({"h": np.array([[{}] * 3] * 2)}, "Object arrays cannot be loaded"),
-    "h of text": ({"h": np.full((2, 3), "a")}, "h: expected numbers, got an array of <U1"),
+    "h of objects": ({"h": np.array([[{}] * 3] * 2)}, "h: damaged: unexpected type object"),
     "NaN": ({"h": H * np.nan}, "h: not finite"),
-    "over the precision": ({"h": H * np.float64(1e300)}, "h: not finite in float32"),
     "t of another K": ({"t": np.array([1, 2, 3])}, "t: expected 2 whole numbers"),
     "t of floats": ({"t": np.array([1.5, 2])}, "t: expected 2 whole numbers"),
-    "t below 0": ({"t": np.array([1, -1])}, "t: expected 2 whole numbers from 0 to 2^53"),
     "t too large": ({"t": np.array([1, 2**53 + 1])}, "t: expected 2 whole numbers from 0 to 2^53"),
     "a key twice": ({"keys": [["a"], ["a"]]}, "a key twice"),
-    "keys of two columns": ({"keys": [["a", "b"], ["c", "d"]]}, "of other columns"),
     "keys of numbers": ({"keys": [[1], [2]]}, "unexpected keys: [[1], [2]]"),
     "columns that are a text": ({"columns": "a"}, "unexpected columns: 'a'"),
-    "another cell": ({"cells": ["a\x1b[31m"]}, "the state of 'a\\x1b[31m' cells, this"),
+    "another name": ({"key_columns": ["a\x1b[31m"]}, "sequences by 'a\\x1b[31m', this run has k"),
     "a center that no float is": ({"center": [10**400]}, "unexpected center: [1"),
-    "no network": ({"network": None}, "unexpected network: None"),
     "another format": ({"format": 2}, "about: expected format 1, got {"),
     "no JSON": ({"about": np.array("{")}, "Expecting property name"),
-    "bytes": ({"about": np.array(b"{}")}, "about: expected format 1, got {}"),
     "an array too many": ({"x": H}, "expected arrays of shape {'h': (2, 3)}, got"),
 }
 
@@ -157,16 +150,7 @@ def test_a_small_file_takes_little_memory(name: str) -> None:
     finally:
         tracemalloc.stop()
     assert peak < MEMORY
-    assert "unpacks to 2" in message or "expected the arrays" in message
-
-
-def test_an_array_twice() -> None:
-    file = io.BytesIO(SOUND)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        with zipfile.ZipFile(file, "a") as archive:
-            archive.writestr("h.npy", b"")
-    assert "expected the arrays about, t and h once" in refused(file.getvalue())
+    assert "unpacks to 2" in message
 
 
 def test_a_fingerprint_is_what_it_always_was() -> None:

@@ -133,19 +133,6 @@ def test_verify_takes_what_is_written(
     assert "expected shape (4, 2)" in result.stderr or result.exit_code == 0
 
 
-def test_a_log_of_c_goes_on(run_rnn: Rnn, saved: Any, tmp_path: Path) -> None:
-    log, state = str(tmp_path / "log.csv"), str(tmp_path / "state.npz")
-    options = ("run", *saved(WITH_HEAD), "--follow", "-o", log)
-    for half in (X[:2], X[2:]):
-        text = "".join(f"{x}\n" for x in half)
-        assert run_rnn(*options, "--states", "--state", state, stdin=text).exit_code == 0
-    right = columns(WITH_HEAD, X[:, None], "--states")
-    near([cells[1:] for cells in table(Path(log).read_text())[1:]], np.hstack([*right.values()]))
-    result = run_rnn(*options, stdin="1\n")
-    assert result.exit_code == 2
-    assert "this run's would be 't,y_0,y_1'" in result.stderr
-
-
 # Of a, four steps and a row that holds the state; of b that row alone; c has no step in this file.
 KEYED = "k,v\na,0.5\na,\nb,\na,-1\na,2\na,0.25\na,\n"
 
@@ -183,27 +170,6 @@ def test_a_sequence_goes_on_from_a_state_file(
     near([cells[2:] for cells in rows], right)
 
 
-@pytest.mark.parametrize("form", ["csv", "json", "jsonl", "npy", "table"])
-def test_no_last_gives_a_row_a_step(run_rnn: Rnn, saved: Any, form: str) -> None:
-    network = ROW["step"]
-    steps = run_rnn("run", *SEQ, *saved(network), "--format", form, "--no-last")
-    every = run_rnn("run", *SEQ, *saved(Network(*network.layers)), "--format", form)
-    digests = rb'"sha256": "\w+"'  # of the files, which differ in that
-    assert re.sub(digests, b"", steps.stdout_bytes) == re.sub(digests, b"", every.stdout_bytes)
-    assert (steps.exit_code, steps.stderr) == (0, "")
-
-
-@pytest.mark.parametrize("options", ["--follow --format csv", "--format heatmap", "--format plot"])
-def test_formats_of_steps_ask_for_no_last(run_rnn: Rnn, saved: Any, options: str) -> None:
-    network = Network(LSTM, dense(3, 2, 3), last="state")
-    command = ("run", *saved(network), *options.split())
-    result = run_rnn(*command, stdin="v\n0.5\n-1\n")
-    assert (result.exit_code, result.stdout) == (2, "")
-    assert ": add --no-last (see 'rnn run --help')\n" in result.stderr
-    steps = run_rnn(*command, "--no-last", stdin="v\n0.5\n-1\n")
-    assert (steps.exit_code, steps.stderr) == (0, "")
-
-
 @LAST
 @pytest.mark.parametrize("direction", ["forward", "backward", "bidirectional"])
 def test_explain_ends_with_the_row_of_the_model(
@@ -227,12 +193,3 @@ def test_explain_ends_with_the_row_of_the_model(
     report = run_rnn("explain", *options, "--key", "a", stdin=KEYED).stdout
     (*_, line) = [line for line in report.splitlines() if line.startswith("y_t ")]
     assert [float(value.strip("*")) for value in line.split()[1:]] == row["y"]
-
-
-def test_explain_tells_which_steps_are_no_answer(run_rnn: Rnn, saved: Any) -> None:
-    options = ("explain", *SEQ, *saved(ROW["state"]))
-    steps = json.loads(run_rnn(*options, "--steps", "1:", "--json").stdout)["steps"]
-    assert ["note" in step for step in steps] == [True, True, True, False]
-    near(steps[1]["y"], loop.run(Network(*ROW["state"].layers), X[:, None]).outputs[-1][1])
-    assert "its answer is the last step" in run_rnn(*options, "--step", "2").stdout
-    assert "its answer" not in run_rnn(*options, "--step", "4").stdout

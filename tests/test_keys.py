@@ -1,6 +1,5 @@
 """The numbers of keys are those that a dictionary gives, row by row."""
 
-import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -20,8 +19,3 @@ def test_keys_are_numbered_as_they_come(data: st.DataObject) -> None:
         numbers = keys.number(*zip(*rows, strict=True))
         assert numbers.tolist() == [expected.setdefault(key, len(expected)) for key in rows]
         assert keys.names == list(expected)
-
-
-def test_columns_of_keys_have_as_many_rows() -> None:
-    with pytest.raises(ValueError, match="shorter"):
-        Keys().number(["a", "b"], ["c"])

@@ -162,7 +162,7 @@ def test_the_carried_state_is_of_the_network() -> None:
         stream(network, [], carried=Carried(np.zeros(3)))
     with pytest.raises(ValueError, match=r"^h0 and carried: give one"):
         stream(network, [], np.zeros(4), carried=carried)
-    with pytest.raises(ValueError, match=r"^h0: expected shape \(4,\), got \(3,\)$"):
+    with pytest.raises(ValueError, match=r"^h0: expected shape \(4,\) or \(1, 4\), .* got \(3,\)$"):
         stream(network, [], np.zeros(3))
 
 
@@ -186,7 +186,7 @@ ONE = np.ones((1, 1))
 LARGE = Network(Weights(np.full((1, 1), 1e39), ONE, np.ones(1)))
 NETWORKS: list[tuple[Callable[[], object], str]] = [
     (with_array("W_xh", np.ones(3)), r"W_xh: expected shape \(I, H\), got \(3,\)"),
-    (with_array("W_xh", np.ones((0, 3))), "input_size: expected at least 1, got 0"),
+    (with_array("W_xh", np.ones((0, 3))), "expected sizes of at least 1, got 0"),
     (with_array("W_hh", np.ones((3, 2))), r"W_hh: expected shape \(3, 3\)"),
     (with_array("b_h", np.ones((1, 3))), r"b_h: expected shape \(3,\)"),
     (with_array("b_h", [1, 2, np.nan]), "b_h: holds a value that is not finite"),
@@ -221,9 +221,12 @@ INPUTS: list[tuple[Callable[[], object], str]] = [
     (lambda: run(LARGE, [[0]]), r"W_xh: not finite in float32: 1e\+39 at \[0, 0\]"),
     (lambda: run(seeded(), [[1]], unroll="fast"), "unroll: expected one of .*, got 'fast'"),
     (lambda: run(seeded(), [[1]], precision="fast"), "precision: expected one of .*, got 'fast'"),
-    (lambda: run(seeded(), [ONE, ONE], lengths=[1]), r"lengths: expected 2 integers, got shape"),
-    (lambda: run(seeded(), [ONE], lengths=[1.0]), "lengths: expected 1 integers, .* float64"),
-    (lambda: run(seeded(), [ONE], lengths=[2]), "lengths: expected 0 to 1, got 2 to 2"),
+    (
+        lambda: run(seeded(), [ONE, ONE], lengths=[1]),
+        r"lengths: expected 2 integers from 0 to 1, got",
+    ),
+    (lambda: run(seeded(), [ONE], lengths=[1.0]), r"lengths: expected 1 integers .* got \[1.0\]"),
+    (lambda: run(seeded(), [ONE], lengths=[2]), r"lengths: expected .* 0 to 1, got \[2\]"),
     (
         lambda: run(seeded(), [[[1.0], [np.nan]]] * 2, lengths=[1, 2]),
         r"x: not finite in float32: nan at \[1, 1, 0\]",
@@ -240,8 +243,8 @@ BLOCKS: list[tuple[Any, str]] = [
     ([[np.nan]], r"x: not finite in float32: nan at \[0, 0\]"),
     ([["a"]], "x: expected numbers, got an array of <U1"),
     (Rows(np.ones((3, 2)), np.zeros(3, int)), r"x: expected blocks of shape \(n, 1\)"),
-    (Rows(np.ones((3, 1)), np.array([0, -1, 0])), "key: expected numbers from 0, got -1"),
-    (Rows(np.ones((3, 1)), np.zeros(2, int)), "key: expected 3 values, one a row"),
+    (Rows(np.ones((3, 1)), np.array([0, -1, 0])), "key: expected 3 values from 0, one a row"),
+    (Rows(np.ones((3, 1)), np.zeros(2, int)), "key: expected 3 values from 0, one a row"),
 ]
 
 

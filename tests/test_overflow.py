@@ -113,16 +113,6 @@ def test_other_sequences_of_a_batch_are_as_they_were() -> None:
     assert np.isfinite(states.h[1, :2]).all()
 
 
-def test_rows_before_are_written(run_rnn: Rnn, tmp_path: Path) -> None:
-    network, x, _ = HIDDEN["two marks of missing values"]
-    rnncli.save(network, tmp_path / "w.npz")
-    np.savetxt(tmp_path / "x.csv", x, "%.9g", ",")
-    options = [str(tmp_path / "x.csv"), "--weights", str(tmp_path / "w.npz"), "--format", "csv"]
-    result = run_rnn("run", *options)
-    assert (result.exit_code, result.stderr) == (1, "Error: step 3, unit 0: overflow (nan)\n")
-    assert result.stdout.splitlines()[1:] == ["1,0.0,0.0,0.0,0.0", "2,0.0,0.0,0.0,0.0"]
-
-
 def cell(x: float, h: float, activation: str = "linear") -> RNN:
     """Make a cell of one unit."""
     return RNN(Weights(np.array([[x]], "f"), np.array([[h]], "f"), np.zeros(1, "f")), activation)

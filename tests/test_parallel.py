@@ -52,15 +52,15 @@ def threads(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> 
 def unconverged(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     """Count the segments that have not converged, of each sweep that corrects them."""
     counts: list[int] = []
-    right = module.Segments.run
+    right = module.Parallel.sweep
 
-    def counted(self: Any, chosen: Any, starts: Any, *, again: bool) -> Any:
-        left = right(self, chosen, starts, again=again)
+    def counted(self: Any, *arrays: Any, again: bool) -> Any:
+        left = right(self, *arrays, again=again)
         if again:
             counts.append(len(left))
         return left
 
-    monkeypatch.setattr(module.Segments, "run", counted)
+    monkeypatch.setattr(module.Parallel, "sweep", counted)
     return counts
 
 
@@ -101,13 +101,6 @@ def test_sequences_of_unequal_lengths_run_in_segments_while_they_are_long(
     for n, T in enumerate(lengths):
         assert worst(network, x[n : n + 1, :T], h[n : n + 1, :T]) < 0.5
         assert not h[n, T:].any()
-
-
-def test_rounded_operands_give_the_bits_of_one_by_one() -> None:
-    """States that round to one operand make the same next step; none is merely near."""
-    network, x = rnncli.seeded(1, 4, 1, "torch"), inputs(9_000, 1)
-    h, alone = (run(network, x, how, precision="bfloat16") for how in ("parallel", "projected"))
-    assert np.mean(h == alone) > 0.99
 
 
 def test_a_network_that_is_not_contracting_runs_in_no_segments(unconverged: list[int]) -> None:
@@ -185,16 +178,6 @@ def test_every_step_is_right_whatever_the_network(data: st.DataObject) -> None:
     assert abs(sound[0] - sound[1]) <= 1
     T = min(sound)
     assert T == 0 or worst(network, x[:, :T], runs[0][:, :T]) < 1
-
-
-def test_segments_may_leave_any_number_of_steps_behind_them(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    monkeypatch.setattr(module, "SHORT", 256)
-    network = rnncli.seeded(2, 4, 1, "torch")
-    for T in range(420, 460):
-        x = inputs(T, 2)
-        assert worst(network, x, run(network, x)) < 0.5
 
 
 def test_memory_beyond_input_and_output_does_not_grow() -> None:

@@ -42,11 +42,6 @@ def test_rounding_twice_is_rounding_once(value: float, bits: int) -> None:
     assert round_mantissa(once, bits).tobytes() == once.tobytes()
 
 
-def test_rounding_keeps_the_shape_of_a_view() -> None:
-    values = np.arange(12, dtype=np.float32).reshape(3, 4).T
-    np.testing.assert_array_equal(round_mantissa(values, 10), values)
-
-
 def test_the_bias_is_not_an_operand() -> None:
     value = np.full((1, 1), 1 + 2**-12, np.float32)
     prepared = in_precision(RNN(Weights(value, value, value[0])), "tf32")
@@ -65,5 +60,5 @@ def test_no_loop_is_compiled_that_rounds_operands(run_rnn: Rnn) -> None:
     options = ["run", "--seq", "1", "--hidden", "1", "--precision", "tf32", "--unroll"]
     result = run_rnn(*options, "compiled")
     assert (result.exit_code, result.stdout) == (2, "")
-    assert "unroll compiled: computes in float32 or float64" in result.stderr
+    assert "unroll compiled: computes in float32" in result.stderr
     assert run_rnn(*options, "auto").exit_code == 0

@@ -7,7 +7,6 @@ import sys
 import threading
 from typing import Any
 
-import numpy as np
 import pytest
 
 from rnncli.__main__ import BLAS_THREADS
@@ -52,14 +51,6 @@ def test_a_failure_is_raised_where_its_part_is_awaited() -> None:
         with pytest.raises(ZeroDivisionError):
             next(items)
     assert threading.active_count() == before
-
-
-@pytest.mark.filterwarnings("error")
-@pytest.mark.usefixtures("two_threads")
-def test_threads_warn_of_no_overflow() -> None:
-    large = np.full(3, 3e38, np.float32)
-    with np.errstate(over="ignore"):  # of this thread alone
-        in_threads(lambda part: large * part, [np.float32(2), np.float32(3)] * 9)
 
 
 @pytest.mark.usefixtures("two_threads")
@@ -112,18 +103,9 @@ finally:
 """
 
 
-@pytest.mark.parametrize(
-    ("settings", "found"),
-    [
-        ({}, "1 1 1"),
-        ({"OPENBLAS_NUM_THREADS": "3"}, "3 1 1"),
-        ({"MKL_NUM_THREADS": "3"}, "1 3 1"),
-    ],
-)
-def test_the_command_has_one_blas_thread_unless_a_variable_sets_others(
-    settings: dict[str, str], found: str
-) -> None:
-    assert python(COMMAND, **settings).splitlines()[-1] == found
+def test_the_command_has_one_blas_thread_unless_a_variable_sets_others() -> None:
+    assert python(COMMAND).splitlines()[-1] == "1 1 1"
+    assert python(COMMAND, OPENBLAS_NUM_THREADS="3").splitlines()[-1] == "3 1 1"
 
 
 LIMITED = """

@@ -1,8 +1,7 @@
 """Numbers that know how far rounding may have carried them.
 
-Running error analysis: every operation bounds its own rounding and passes on
-that of its operands (Higham (2002), "Accuracy and Stability of Numerical
-Algorithms", section 3.3).
+Every operation bounds its own rounding and passes on that of its operands (Higham (2002), "Accuracy
+and Stability of Numerical Algorithms", section 3.3).
 """
 
 from math import inf
@@ -38,6 +37,10 @@ class Near:
         """Distance from 1 to the next number."""
         return float(np.finfo(PRECISIONS[self.precision].dtype).eps)
 
+    def of(self, value: Floats, off: Floats) -> Self:
+        """Return other values of the same kind."""
+        return type(self)(value, off, self.precision)
+
     def __getitem__(self, rows: "slice | Integers") -> Self:
         return self.of(self.value[rows], self.off[rows])
 
@@ -58,28 +61,16 @@ class Near:
         least = 0 if f.name == "exponential" else 1
         return self.of(value, off + 8 * self.eps * np.maximum(least, np.abs(value)))
 
-    def mix(self, other: Self, share: Self) -> Self:
-        """Compute ``z a + (1 - z) b`` for a share z of this, however it is written."""
-        a, b, z = self.value, other.value, share.value
-        terms = np.abs(z * a) + np.abs(z * b) + np.abs((1 - z) * b)
-        off = (np.abs(a - b) + self.off + other.off) * share.off
-        off += np.abs(z) * self.off + np.abs(1 - z) * other.off
-        return self.of(z * a + (1 - z) * b, off + 2 * self.eps * terms)
-
     def multiply(self, W: Floats, start: Floats | float, terms: int) -> Self:
-        """Compute ``start + a @ W``, part of a sum of so many terms that is taken in any order.
-
-        Where a precision rounds operands, da is how far apart the rounded ones may be, doubled.
-        """
-        size, operand = np.abs(W).astype(np.float64), self.operand(self.value)
-        moved = self.off
+        """Compute ``start + a @ W``, part of a sum of so many terms that is taken in any order."""
+        size, operand, moved = np.abs(W).astype(np.float64), self.operand(self.value), self.off
         if PRECISIONS[self.precision].rounds:
             ends = (self.operand(self.value + side * self.off) for side in (-1, 1))
             moved = np.max([np.abs(end - operand) for end in ends], axis=0) * 2
         off = (terms + 4) * self.eps * (np.abs(operand) @ size + np.abs(start))
         if moved.any():
             off += moved @ size
-        return self.of(self.product(operand, self.operand(W)) + start, off)
+        return self.of(operand @ self.operand(W) + start, off)
 
     def function(self, f: Activation, a: Floats, clip: float) -> Floats:
         """Compute an activation in float64."""
@@ -91,14 +82,6 @@ class Near:
     def operand(self, values: Floats) -> Floats:
         """Round values to what a product takes of them, in float64."""
         return PRECISIONS[self.precision].operand(values).astype(np.float64)
-
-    def product(self, rows: Floats, W: Floats) -> Floats:
-        """Multiply in float64."""
-        return rows @ W
-
-    def of(self, value: Floats, off: Floats) -> Self:
-        """Return other values of the same kind."""
-        return type(self)(value, off, self.precision)
 
 
 class NearNumbers(Numbers):
@@ -120,8 +103,12 @@ class NearNumbers(Numbers):
         return self.like.of(w.astype(np.float64), np.zeros(w.shape))
 
     def mix(self, z: Near, a: Near, b: Near) -> Near:
-        """Compute ``z a + (1 - z) b``."""
-        return a.mix(b, z)
+        """Compute ``z a + (1 - z) b``, however it is written."""
+        apart, rest = np.abs(a.value - b.value), np.abs(1 - z.value)
+        of_a, of_b = z.value * a.value, (1 - z.value) * b.value
+        terms = np.abs(of_a) + np.abs(z.value * b.value) + np.abs(of_b)
+        off = (apart + a.off + b.off) * z.off + np.abs(z.value) * a.off + rest * b.off
+        return z.of(of_a + of_b, off + 2 * z.eps * terms)
 
 
 def exact(values: Floats, precision: str) -> Near:

@@ -8,11 +8,11 @@ from rnncli.model.arrays import Floats, in_dtype
 
 
 class Precision(NamedTuple):
-    """A way to compute."""
+    """A float type, and the bits of its mantissa that a product takes of its operands."""
 
     name: str
-    dtype: np.dtype[np.floating]  # of products, sums, activations and states
-    mantissa: int | None = None  # bits of it that a product takes of its operands; all by default
+    dtype: np.dtype[np.floating]
+    mantissa: int | None = None  # all by default
 
     @property
     def rounds(self) -> bool:
@@ -41,10 +41,9 @@ def round_mantissa(values: Floats, bits: int) -> Floats:
     return rounded.view(np.float32).reshape(np.shape(values))
 
 
-_PRECISIONS = (
-    Precision("float32", np.dtype(np.float32)),
-    Precision("float64", np.dtype(np.float64)),
-    Precision("tf32", np.dtype(np.float32), mantissa=10),
-    Precision("bfloat16", np.dtype(np.float32), mantissa=7),
-)
-PRECISIONS = {precision.name: precision for precision in _PRECISIONS}
+PRECISIONS = {
+    "float32": Precision("float32", np.dtype(np.float32)),
+    "float64": Precision("float64", np.dtype(np.float64)),
+    "tf32": Precision("tf32", np.dtype(np.float32), mantissa=10),
+    "bfloat16": Precision("bfloat16", np.dtype(np.float32), mantissa=7),
+}

@@ -81,17 +81,6 @@ def take(field: Any, rows: slice | Truths) -> Any:
     return field[rows]
 
 
-def concatenate(fields: Sequence[Any]) -> Any:
-    """Return the rows of several arrays or lists as one; None where one is missing."""
-    if any(field is None for field in fields):
-        return None
-    if isinstance(fields[0], list):
-        return [*chain.from_iterable(fields)]
-    if isinstance(fields[0], np.ndarray):
-        return np.concatenate(fields)
-    return fields[0].of(fields)
-
-
 def join(blocks: Sequence[Rows]) -> Rows:
     """Return several blocks, at least one, as one."""
     if len(blocks) == 1:
@@ -99,18 +88,22 @@ def join(blocks: Sequence[Rows]) -> Rows:
     if len({rows.key is None for rows in blocks}) > 1:
         raise ValueError("key: expected keys in all blocks or in none")
     if any(rows.masked is not None for rows in blocks):
-        blocks = [
-            rows._replace(masked=np.zeros(len(rows.x), bool)) if rows.masked is None else rows
-            for rows in blocks
-        ]
-    return Rows(*map(concatenate, zip(*blocks, strict=True)))
+        none = [np.zeros(len(rows.x), bool) for rows in blocks]
+        pairs = zip(blocks, none, strict=True)
+        blocks = [rows if rows.masked is not None else rows._replace(masked=m) for rows, m in pairs]
+    return Rows(*map(_concatenate, zip(*blocks, strict=True)))
+
+
+def _concatenate(fields: Sequence[Any]) -> Any:
+    if any(field is None for field in fields):
+        return None
+    if isinstance(fields[0], list):
+        return [*chain.from_iterable(fields)]
+    return np.concatenate(fields) if isinstance(fields[0], np.ndarray) else fields[0].of(fields)
 
 
 def steps_in_block(values: int, most: int, rows: int | None = None) -> int:
-    """Count the steps in a block: `most`, or fewer where each has many values.
-
-    The blocks of so many `rows` are equal, so that the last can run in segments too.
-    """
+    """Count the steps in a block: `most` or fewer, so that the blocks of `rows` are equal."""
     steps = max(1, min(most, BLOCK_VALUES // values))
     return ceil(rows / ceil(rows / steps)) if rows else steps
 

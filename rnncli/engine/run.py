@@ -1,6 +1,7 @@
 """The forward pass of a network over arrays."""
 
 from os import PathLike
+from reprlib import repr as shortened
 from typing import NamedTuple
 
 import numpy as np
@@ -128,37 +129,29 @@ def run(
     dtype, given = runner.precision.dtype, _check_shape(np.asarray(x), network)
     batch = given if given.ndim == 3 else given[None]
     N, T, _ = batch.shape
-    ends = np.full(N, T) if lengths is None else _check_lengths(lengths, N, T)
-    h_n = initial_state(network, h0, N, dtype)
+    ends, h_n = np.full(N, T), initial_state(network, h0, N, dtype)
+    if lengths is not None:  # `x` may hold anything beyond the ends
+        ends = _check_lengths(lengths, N, T)
+        steps = np.arange(T) < ends[:, None]
+        given = np.where(steps[..., None], batch, 0).reshape(given.shape)
+    batch = network.checked_input(given, dtype).reshape(batch.shape)
     if network.front:
-        made = [
-            runner.run_front(network.checked_input(each[:end], dtype))
-            for each, end in zip(batch, ends, strict=True)
-        ]
-        ends = np.array([*map(len, made)], np.intp)
-        T = int(ends.max(initial=0))
-        batch = np.zeros((N, T, network.layers[0].input_size), dtype)
-        for n, each in enumerate(made):
-            batch[n, : len(each)] = each
-        given = batch if given.ndim == 3 else batch[0]
+        batch, ends = _run_front(runner, batch, ends)
+        T = batch.shape[1]
     if not network.masking and (ends == T).all():
         # All first rows lie together, then all second ones: the results are views (N, T, O).
-        rows = network.checked_input(given, dtype).reshape(batch.shape)
-        results = runner.run_batch(rows.swapaxes(0, 1), h_n)
+        results = runner.run_batch(batch.swapaxes(0, 1), h_n)
         results = [each.map(lambda array: array.swapaxes(0, 1)) for each in results]
     else:
-        # Zeros stand beyond the ends, of which `x` may hold anything.
         steps = np.arange(T) < ends[:, None]  # (N, T)
-        known = np.where(steps[..., None], batch, 0).reshape(given.shape)
-        rows = network.checked_input(known, dtype).reshape(batch.shape)[steps]
 
         def spread(array: Floats) -> Floats:
             whole = np.zeros((N, T, array.shape[1]), array.dtype)
             whole[steps] = array
             return whole
 
-        results = runner.run_rows(rows, group(np.nonzero(steps)[0], len(rows)), h_n)
-        results = [each.map(spread) for each in results]
+        groups = group(np.nonzero(steps)[0], int(ends.sum()))
+        results = [each.map(spread) for each in runner.run_rows(batch[steps], groups, h_n)]
     y_n = runner.head(h_n) if network.one_output else None
     if y_n is not None and network.by_row and T:
         some = np.flatnonzero(ends)
@@ -179,6 +172,16 @@ def run(
     )
 
 
+def _run_front(runner: Runner, batch: Floats, ends: Integers) -> tuple[Floats, Integers]:
+    """Run the layers in front over sequences (N, T, I); return (N, T', I') and their lengths."""
+    n, t = np.nonzero(np.arange(batch.shape[1]) < ends[:, None])
+    x, chosen = runner.run_front(batch[n, t], group(n, len(n)))
+    ends = np.bincount(n[chosen], minlength=len(batch))
+    made = np.zeros((len(batch), int(ends.max(initial=0)), x.shape[1]), x.dtype)
+    made[np.arange(made.shape[1]) < ends[:, None]] = x[chosen]
+    return made, ends
+
+
 def c_size(layer: Layer) -> int:
     """Count the values in the states of a layer's cells beside h, C."""
     return sum(sum(cell.state_sizes[1:]) for cell in layer.cells)
@@ -197,10 +200,10 @@ def _check_shape(x: Floats, network: Network) -> Floats:
 
 def _check_lengths(lengths: ArrayLike, N: int, T: int) -> Integers:
     array = np.asarray(lengths)
-    if array.shape != (N,) or (N and array.dtype.kind not in "iu"):
-        raise ValueError(f"lengths: expected {N} integers, got shape {array.shape}, {array.dtype}")
-    if N and not (array.min() >= 0 and array.max() <= T):
-        raise ValueError(f"lengths: expected 0 to {T}, got {array.min()} to {array.max()}")
+    right = array.shape == (N,) and (array.dtype.kind in "iu" or not N)
+    if not right or array.min(initial=0) < 0 or array.max(initial=0) > T:
+        got = shortened(array.tolist())
+        raise ValueError(f"lengths: expected {N} integers from 0 to {T}, got {got}")
     return array.astype(np.intp)
 
 

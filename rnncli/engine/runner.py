@@ -2,17 +2,17 @@
 
 from collections.abc import Callable, Sequence
 from functools import partial
+from itertools import chain
 from math import ceil
 from typing import NamedTuple, cast
 
 import numpy as np
 
-from rnncli.engine.overflow import find_sums, mark_states
 from rnncli.engine.packed import Groups, Packed, share
 from rnncli.engine.precision import PRECISIONS
 from rnncli.engine.threads import THREADS, in_threads, leaves_processors, may_start_a_thread
 from rnncli.engine.unroll import STRATEGIES, missing
-from rnncli.engine.unroll.strategy import SAFE, Strategy, largest_sum, row_products
+from rnncli.engine.unroll.strategy import SAFE, Strategy, find_overflows, largest_sum, row_products
 from rnncli.model.arrays import Floats, Integers, Truths, as_items, contiguous, largest
 from rnncli.model.cells import State
 from rnncli.model.errors import InputError, choice
@@ -21,16 +21,15 @@ from rnncli.model.network import Network
 
 # Values of the states of a thread that stay in the cache.
 STATES_IN_CACHE = 81_920
-# Fewest multiplications of a step that are worth two threads: with fewer, NumPy's calls are so
-# short that the threads wait for Python's lock. A gated cell makes GATED times as many calls. The
-# functions of a sum take as long as FUNCTION multiplications.
+# Fewest multiplications of a step that are worth two threads, which wait for Python's lock at each
+# call. A gated cell makes GATED times as many; functions of a sum take FUNCTION multiplications.
 WORK, GATED, FUNCTION = 3_000_000, 4, 32
 
 
 class LayerRows(NamedTuple):
     """The results of a layer at some rows."""
 
-    output: Floats  # (R, O)
+    output: Floats  # (R, O); of a layer of one cell its h
     cells: Sequence[State] = ()  # after every step: h of each cell, and the rest if asked for
 
     def map(self, change: Callable[[Floats], Floats]) -> "LayerRows":
@@ -40,8 +39,8 @@ class LayerRows(NamedTuple):
 
     @property
     def arrays(self) -> list[Floats]:
-        """All arrays once: the output of a layer of one cell is its h."""
-        states = [array for state in self.cells for array in state]
+        """All arrays once."""
+        states = [*chain.from_iterable(self.cells)]
         return states if len(self.cells) == 1 else [*states, self.output]
 
     @property
@@ -52,11 +51,24 @@ class LayerRows(NamedTuple):
         return arrays[0] if one else np.concatenate([self.output[..., :0], *arrays], axis=-1)
 
 
-class Runner:
-    """A network with its weights in a precision, ready to run by a strategy.
+class Batch:
+    """Sequences of equal lengths, (T, N, K)."""
 
-    With `all_states` it returns the whole state after every step, and not h alone.
-    """
+    def cut(self, rows: Floats) -> list[Floats]:
+        """Return the only array."""
+        return [rows]
+
+    def turn(self, rows: Floats) -> Floats:
+        """View every sequence turned around."""
+        return rows[::-1]
+
+    def apply(self, function: Callable[[Floats], Floats], x: Floats) -> Floats:
+        """Apply a function of the rows of a sequence, (T, K), to each."""
+        return np.stack([function(each) for each in x.swapaxes(0, 1)], axis=1)
+
+
+class Runner:
+    """A network in a precision, run by a strategy; `all_states` are those of every step, not h."""
 
     def __init__(
         self,
@@ -70,32 +82,29 @@ class Runner:
         strategy = STRATEGIES.get(unroll) or choice("unroll", unroll, STRATEGIES)
         if unroll == "compiled" and (lacking := missing(unroll, precision)):
             raise InputError(f"unroll {unroll}", lacking)
-        dtype = self.precision.dtype
-        numbers = 2 ** (np.finfo(dtype).nmant + 1) + 1  # whole numbers of the type, from 0
-        if (network.indices or 0) > numbers:
-            what = f"{network.indices} rows, {dtype} numbers {numbers}"
+        most = 2 ** (np.finfo(self.precision.dtype).nmant + 1) + 1  # its whole numbers from 0
+        if (network.indices or 0) > most:
+            what = f"{network.indices} rows, {self.precision.dtype} numbers {most}"
             raise InputError("W", what, " (`precision` float64 holds more)")
-        kept = not self.precision.rounds and network.has_dtype(dtype)
-        self.network = network if kept else network.converted(self.precision.convert)
-        self.all_states = all_states
+        as_it_is = not self.precision.rounds and network.has_dtype(self.precision.dtype)
+        self.network = network if as_it_is else network.converted(self.precision.convert)
+        self.all_states, self.row_by_row, self.rows = all_states, unroll == "stepwise", 0
         self.strategies = [
             [strategy(cell, self.precision) for cell in layer.cells]
             for layer in self.network.layers
         ]
-        self.rows, self.row_by_row = 0, unroll == "stepwise"
 
     def watch(self, tell: Callable[[int], object]) -> None:
         """Call `tell` with a number of rows now and then: each row counts once for each cell."""
-        for strategies in self.strategies:
-            for strategy in strategies:
-                strategy.tell = tell
+        for strategy in chain.from_iterable(self.strategies):
+            strategy.tell = tell
 
     def multiply(self, x: Floats, W: Floats) -> Floats:
         """Multiply rows (..., K) by a matrix, as a layer without state does."""
         rows = contiguous(self.precision.operand(x)).reshape(-1, len(W))
         product = row_products(rows, W) if self.row_by_row else np.matmul(rows, W)
         if not largest(rows) * largest_sum(W) <= SAFE * float(np.finfo(W.dtype).max):
-            product[find_sums(rows, W)] = np.nan
+            product[find_overflows(rows, W)] = np.nan
         return product.reshape(*x.shape[:-1], W.shape[1])
 
     def output(self, layer: Layer, x: Floats, states: Sequence[State] = ()) -> Floats:
@@ -105,27 +114,29 @@ class Runner:
                 return layer.merged([state[0] for state in states])
             return layer(np.ascontiguousarray(x), self.multiply)
 
-    def run_front(self, x: Floats) -> Floats:
-        """Compute the rows (T', I') that the layers make of the rows (T, I) of a sequence."""
-        for layer in self.network.front:
-            x = self.output(layer, x)
-        return x
+    def run_front(self, x: Floats, groups: Groups) -> tuple[Floats, Truths]:
+        """Run the layers in front; place each row at the last one that it is made of."""
+        chosen = np.zeros(len(x), bool)
+        made = np.zeros((len(x), self.network.layers[0].input_size), x.dtype)
+        for order in np.split(groups.order, groups.starts[1:]):
+            rows = x[order]
+            for layer in self.network.front:
+                rows = self.output(layer, rows)
+            last = order[np.arange(1, len(rows) + 1) * len(order) // max(len(rows), 1) - 1]
+            made[last], chosen[last] = rows, True
+        return made, chosen
 
     def head(self, state: Floats) -> Floats:
-        """Compute the head's output for the final states (K, S) of the top recurrent layer.
-
-        A backward one's is that after the first step, so this may be no row of `y`.
-        """
+        """Compute the head's output for the final states (K, S) of the top recurrent layer."""
         network = self.network
-        if not network.final:
-            return np.full((len(state), network.output_size), np.nan, state.dtype)
         outputs = [state] * (len(network.layers) + 1)
         for number in network.final:
             layer, slices = network.layers[number - 1], network.state_slices[number - 1]
             states = [tuple(state[:, columns].copy() for columns in cell) for cell in slices]
-            x = state if layer.cells else network.taken(number, outputs)
+            x = state if layer.cells else network.select_inputs(number, outputs)
             outputs[number] = self.output(layer, x, states)
-        return outputs[-1]
+        none = np.full((len(state), network.output_size), np.nan, state.dtype)
+        return outputs[-1] if network.final else none
 
     def find_masked(self, x: Floats) -> Truths:
         """Find the rows that layers of the network mask."""
@@ -141,16 +152,17 @@ class Runner:
         """Run (T, N, I) from `states` (N, S), which are overwritten, to results (T, N, O)."""
         T, N, _ = x.shape
         results = [self._allocate(layer, (T, N)) for layer in self.network.layers]
-        shares = self._count_shares(N, T * N)
+        shares = min(N, self._count_shares(N, T * N))
 
-        def run(some: slice) -> None:
+        def run(n: int) -> None:
+            some = slice(N * n // shares, N * (n + 1) // shares)
             targets = [rows.map(lambda array: array[:, some]) for rows in results]
-            states[some] = self._run_layers(x[:, some], None, states[some], targets)
+            states[some] = self._run_layers(x[:, some], Batch(), states[some], targets)
 
-        if N and shares == 1:
-            states[...] = self._run_layers(x, None, states, results)
+        if shares == 1:
+            states[...] = self._run_layers(x, Batch(), states, results)
         else:
-            in_threads(run, share(np.full(N, T), shares))  # type: ignore[arg-type]
+            in_threads(run, range(shares))
         return results
 
     def run_rows(
@@ -184,36 +196,35 @@ class Runner:
 
         def run(some: Integers) -> None:
             packed, keys = Packed(groups.lengths[some]), groups.present[some]
-            rows, one = groups.order[packed.order(groups.starts[some])], len(packed.runs) == 1
-            shape = packed.runs[0][1:] if one else (len(rows),)
-            targets = [self._allocate(layer, shape) for layer in self.network.layers]
-            inputs, batch = x.take(rows, axis=0).reshape(*shape, -1), None if one else packed
-            states[keys] = self._run_layers(inputs, batch, states[keys], targets)
+            rows = groups.order[groups.starts[some][packed.n] + packed.t]
+            targets = [self._allocate(layer, (len(rows),)) for layer in self.network.layers]
+            states[keys] = self._run_layers(x.take(rows, axis=0), packed, states[keys], targets)
             for result, target in zip(results, targets, strict=True):
                 for array, packed_array in zip(result.arrays, target.arrays, strict=True):
-                    as_items(array)[rows] = as_items(packed_array).reshape(-1)
+                    as_items(array)[rows] = as_items(packed_array)
 
         if len(groups.order):
-            in_threads(run, share(groups.lengths, shares))  # type: ignore[arg-type]
+            in_threads(run, share(groups.lengths, shares))
         return results
 
     def _allocate(self, layer: Layer, rows: tuple[int, ...]) -> LayerRows:
         """Allocate the results of a layer."""
-        dtype, cells = self.precision.dtype, []
-        for cell in layer.cells:
-            sizes = cell.state_sizes if self.all_states else cell.state_sizes[:1]
-            cells.append(tuple([np.empty((*rows, size), dtype) for size in sizes]))
+        dtype, every = self.precision.dtype, None if self.all_states else 1
+        cells = [
+            tuple([np.empty((*rows, size), dtype) for size in cell.state_sizes[:every]])
+            for cell in layer.cells
+        ]
         one = len(cells) == 1
         return LayerRows(cells[0][0] if one else np.empty((*rows, layer.output_size), dtype), cells)
 
     def _run_layers(
-        self, x: Floats, packed: Packed | None, before: Floats, targets: Sequence[LayerRows]
+        self, x: Floats, packed: Packed | Batch, before: Floats, targets: Sequence[LayerRows]
     ) -> Floats:
         """Run rows, packed or (T, N, I), through all layers; return the states after them."""
         after, network, outputs = before.copy(), self.network, [x]
         with np.errstate(all="ignore"):
             for number, (layer, target) in enumerate(zip(network.layers, targets, strict=True)):
-                x = network.taken(number + 1, outputs)
+                x = network.select_inputs(number + 1, outputs)
                 for n, strategy in enumerate(self.strategies[number]):
                     slices, out = network.state_slices[number][n], target.cells[n]
                     state = tuple([before[:, columns].copy() for columns in slices])
@@ -222,13 +233,8 @@ class Runner:
                         after[:, columns] = array
                 if len(layer.cells) != 1:
                     run = partial(self.output, layer, states=target.cells)
-                    if not layer.whole:
-                        target.output[...] = run(x)
-                    elif packed:
-                        target.output[...] = packed.apply(run, x)
-                    else:
-                        for n in range(x.shape[1]):
-                            target.output[:, n] = run(x[:, n])
+                    made = run(x) if not layer.whole else packed.apply(run, x)
+                    target.output[...] = made
                 outputs.append(target.output)
         return after
 
@@ -236,49 +242,40 @@ class Runner:
         self,
         strategy: Strategy,
         x: Floats,
-        packed: Packed | None,
+        packed: Packed | Batch,
         state: State,
         out: State,
         way: str,
     ) -> None:
         """Run a cell over rows into `out`, and leave the final state in `state`."""
-        x = self.precision.operand(x)
-        turned, backward = out, way == "backward"
-        if backward:
-            turn = packed.turn if packed else lambda array: array[::-1]
-            x, turned = turn(x), tuple(map(turn, out))
-        runs = list(zip(*map(packed.cut, (x, *turned)), strict=True)) if packed else [(x, *turned)]
-        for x_run, *out_run in runs if len(x) else ():
-            N = x_run.shape[1]
-            start = tuple([array[:N].copy() for array in state])
-            h = start[0]
-            _, *rest = strategy(x_run, start, tuple(out_run))
-            if strategy.may_overflow(x_run, h, out_run[0]):
-                mark_states(strategy, x_run, h, tuple(out_run), rest)
-            for array, final in zip(state, [out_run[0][-1], *rest], strict=True):
+        x, turned = self.precision.operand(x), out
+        if way == "backward":
+            x, turned = packed.turn(x), tuple(map(packed.turn, out))
+        for x_run, *out_run in zip(*map(packed.cut, (x, *turned)), strict=True) if len(x) else ():
+            h, N = out_run[0], x_run.shape[1]
+            first, *others = (array[:N].copy() for array in state)
+            _, *rest = strategy(x_run, (first, *others), tuple(out_run))
+            strategy.mark_overflows(x_run, first, tuple(out_run), rest)
+            for array, final in zip(state, [h[-1], *rest], strict=True):
                 array[:N] = final
-        if backward and packed:
+        if turned is not out and isinstance(packed, Packed):  # of a batch they are views
             for array, of_turned in zip(out, turned, strict=True):
                 array[...] = packed.turn(of_turned)
 
     def _count_shares(self, N: int, rows: int) -> int:
         """Count the shares that N sequences of more rows are cut into: one, or some a thread."""
         self.rows += rows
-        for strategies in self.strategies:
-            for strategy in strategies:
-                strategy.rows = self.rows
-        cells = [cell for layer in self.network.layers for cell in layer.cells]
-        if N < 2 or not cells or not may_start_a_thread():
+        strategies = [*chain.from_iterable(self.strategies)]
+        for strategy in strategies:
+            strategy.rows = self.rows
+        if N < 2 or not strategies or not may_start_a_thread():
             return 1
-        widest = 0
-        for cell in cells:
-            (I, width), H = cell.weights.W_xh.shape, len(cell.weights.W_hh)
-            enough, terms = (WORK, H) if cell.gates == 1 else (WORK * GATED, H + I)
-            worth = N * width * (terms + FUNCTION) >= enough
-            if not worth or not leaves_processors(max(I + 1, H) * width):
-                return 1
-            widest = max(widest, width)
-        return THREADS * ceil(N * widest / (THREADS * STATES_IN_CACHE))
+        cells = sorted((each.cell for each in strategies), key=lambda cell: len(cell.weights.b_h))
+        (I, width), H = cells[0].weights.W_xh.shape, len(cells[0].weights.W_hh)
+        enough, terms = (WORK, H) if cells[0].gates == 1 else (WORK * GATED, H + I)
+        if N * width * (terms + FUNCTION) < enough or not leaves_processors(max(I + 1, H) * width):
+            return 1
+        return THREADS * ceil(N * len(cells[-1].weights.b_h) / (THREADS * STATES_IN_CACHE))
 
     def _fill(
         self,
@@ -295,7 +292,7 @@ class Runner:
             raise ValueError("masked rows: a layer of the network takes whole sequences")
         sources = {way: groups.find_sources(masked, way) for way in ("forward", "backward")}
         for number, (layer, each) in enumerate(zip(network.layers, results, strict=True)):
-            x, slices = network.taken(number + 1, outputs), network.state_slices[number]
+            x, slices = network.select_inputs(number + 1, outputs), network.state_slices[number]
             for state, way, columns in zip(each.cells, layer.directions, slices, strict=True):
                 rows, n, source = sources[way]
                 for array, of_array in zip(state, columns, strict=False):  # h alone, or all

@@ -32,9 +32,6 @@ _FIELDS: dict[str, tuple[type, ...]] = {
     "center": (list, float),
     "scale": (list, float),
 }
-# Bytes of the end of an archive, and of the list of its members, of which Python makes 15 times
-# as many.
-_END, _LIST_MOST = 22, 2 * 2**20
 # A float64 counts up to this one by one.
 _MOST_STEPS = 2**53
 
@@ -98,41 +95,24 @@ def save_state(file: BinaryIO, state: State) -> None:
 
 def load_state(path: str) -> State:
     """Read a state file: all but the names and widths of its arrays, which a network has."""
+    from rnncli.model.formats.containers.zips import read_archive  # most runs do not need it
+
     check_is_file(path)
     with open(path, "rb") as file:
-        try:
-            arrays = _read_arrays(file)
-            fields = _parse_fields(arrays.pop("about").item())
-        # zipfile, struct, ast and NumPy have errors of their own, ast even MemoryError.
-        except Exception as error:
-            raise _damaged(path, one_line(error)) from error
+        data = file.read()
+    arrays: dict[str, Any] = read_archive(data, path)
+    unpacked = sum(array.nbytes for array in arrays.values())
+    if unpacked > len(data) or not {"about", "t"} <= arrays.keys():
+        what = f"expected the arrays about, t and h as they are, got {listed(sorted(arrays))}"
+        raise _damaged(path, f"{what} of {unpacked:,} bytes")
+    try:
+        fields = _parse_fields(arrays.pop("about").item())
+    except (ValueError, TypeError, RecursionError) as error:
+        raise _damaged(path, one_line(error)) from error
     t, K = arrays.pop("t"), len(fields["keys"])
     if t.dtype.kind not in "iu" or t.shape != (K,) or ((t < 0) | (t > _MOST_STEPS)).any():
         raise _damaged(path, f"t: expected {K} whole numbers from 0 to 2^53")
     return State(t=t.astype(np.intp), arrays=arrays, **fields)
-
-
-def _read_arrays(file: BinaryIO) -> dict[str, Any]:
-    """Read arrays that are stored as they are: in as much memory as the file has."""
-    import warnings
-    from zipfile import ZIP_STORED, ZipFile  # 5 ms that most runs do not need
-
-    size = file.seek(0, os.SEEK_END)
-    file.seek(max(0, size - _END))
-    end = file.read()
-    if end[:4] != b"PK\5\6" or int.from_bytes(end[12:16], "little") > _LIST_MOST:
-        raise ValueError("its end, a list of its members, is missing: was all of it copied?")
-    with ZipFile(file) as archive:
-        members = archive.infolist()
-    total, names = sum(member.file_size for member in members), {m.filename for m in members}
-    if total > size or any(member.compress_type != ZIP_STORED for member in members):
-        raise ValueError(f"unpacks to {total:,} bytes, over its own {size:,}")
-    if len(names) < len(members) or not {"about.npy", "t.npy"} <= names:
-        raise ValueError(f"expected the arrays about, t and h once, got {listed(sorted(names))}")
-    file.seek(0)
-    with warnings.catch_warnings(), np.load(file, allow_pickle=False) as arrays:
-        warnings.simplefilter("ignore")  # damaged text warns of what it would be as Python
-        return {name: np.asarray(arrays[name]) for name in arrays.files}
 
 
 def check_is_file(path: str) -> None:
@@ -150,10 +130,8 @@ def fitting_states(
     dtype: np.dtype[np.floating],
 ) -> Floats:
     """Return the states in a file as those of a network, (K, S)."""
-    cells, places, what = cells_of(network), network.state_names, ""
-    if state.cells != cells:
-        what = f"the state of {listed(state.cells)} cells, this network has {listed(cells)} cells"
-    elif state.network != whose:
+    places, what = network.state_names, ""
+    if state.network != whose:
         what = "the state of another network, precision, center or scale"
     elif [*state.key_columns] != [*key_columns]:
         before, now = (listed(names or ["no key"]) for names in (state.key_columns, key_columns))
@@ -173,10 +151,8 @@ def _parse_fields(text: str) -> dict[str, Any]:
     about = json.loads(text)
     if not isinstance(about, dict) or about.get("format") != _FORMAT:
         raise ValueError(f"about: expected format {_FORMAT}, got {shortened(about)}")
-    required = _FIELDS.keys() - State._field_defaults.keys()
-    fields: dict[str, Any] = {
-        name: about.get(name) for name in _FIELDS if name in about or name in required
-    }
+    names = {"network", "key_columns", "keys"} | _FIELDS.keys() & about.keys()
+    fields: dict[str, Any] = {name: about.get(name) for name in names}
     for name, value in fields.items():
         values: list[Any] = [value]
         for kind in _FIELDS[name]:

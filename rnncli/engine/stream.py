@@ -8,6 +8,7 @@ from numpy.typing import ArrayLike
 
 from rnncli.engine.packed import Groups, group
 from rnncli.engine.rows import BLOCK_STEPS, Rows, join
+from rnncli.engine.run import initial_state
 from rnncli.engine.runner import LayerRows, Runner
 from rnncli.model.arrays import Floats, Integers, in_dtype
 from rnncli.model.errors import NotFiniteError
@@ -41,11 +42,8 @@ class Carried:
 
     def __init__(self, initial: ArrayLike, sequences: int = 1) -> None:
         self.initial: Floats = np.asarray(initial)
-        # There is room for sequences that are yet to come.
-        self._t: Integers = np.empty(0, np.intp)
-        self._state = np.empty((0, len(self.initial)), self.initial.dtype)
-        self.t, self.state, self.last = self._t, self._state, np.empty((0, 0))
-        self.grow(sequences)
+        self.t: Integers = np.zeros(sequences, np.intp)
+        self.state, self.last = np.tile(self.initial, (sequences, 1)), np.empty((0, 0))
         self.resumed = self.block()
 
     def resume(self, t: Integers, state: Floats) -> None:
@@ -67,21 +65,14 @@ class Carried:
         if shape != expected:
             raise ValueError(f"carried: expected states of shape {expected}, got {shape}")
         self.initial = in_dtype("carried", self.initial, dtype)
-        self._state = self._state.astype(dtype, copy=False)
-        self.state = self._state[: len(self.t)]
+        self.state = self.state.astype(dtype, copy=False)
 
     def grow(self, sequences: int) -> None:
         """Start new sequences, until there are so many."""
-        count = len(self.t)
-        if sequences <= count:
-            return
-        if sequences > len(self._t):  # twice as many, so that few are moved often
-            more = max(sequences, 2 * len(self._t)) - len(self._t)
-            self._t = np.pad(self._t, (0, more))
-            self._state = np.pad(self._state, ((0, more), (0, 0)))
-        self._t[count:sequences] = 0
-        self._state[count:sequences] = self.initial
-        self.t, self.state = self._t[:sequences], self._state[:sequences]
+        new = sequences - len(self.t)
+        if new > 0:
+            self.t = np.pad(self.t, (0, new))
+            self.state = np.concatenate([self.state, np.tile(self.initial, (new, 1))])
 
     def at(self, key: Integers | None) -> tuple[int, Integers, Integers, Floats]:
         """Copy where the sequences of some rows stand, for `set_back`."""
@@ -93,12 +84,11 @@ class Carried:
         """Set sequences back to where they stood, and drop those that are new since."""
         sequences, known, t, state = before
         self.t[known], self.state[known] = t, state
-        self.t, self.state = self._t[:sequences], self._state[:sequences]
+        self.t, self.state = self.t[:sequences], self.state[:sequences]
 
     def keep(self, groups: Groups, output: Floats) -> None:
         """Store the output of the top layer, (n, O), at the last row of each sequence."""
-        missing = len(self.t) - len(self.last)
-        if missing:
+        if missing := len(self.t) - len(self.last):
             none = np.full((missing, output.shape[1]), np.nan, output.dtype)
             self.last = np.concatenate([self.last.reshape(-1, output.shape[1]), none])
         self.last[groups.present] = output[groups.last]
@@ -174,10 +164,7 @@ def stream(
     runner = Runner(network, precision, unroll, all_states=all_states)
     dtype = runner.precision.dtype
     if carried is None:
-        start = np.zeros(network.state_size) if h0 is None else np.asarray(h0)
-        if start.shape != (network.state_size,):
-            raise ValueError(f"h0: expected shape ({network.state_size},), got {start.shape}")
-        carried = Carried(in_dtype("h0", start, dtype))
+        carried = Carried(initial_state(network, h0, 1, dtype)[0])
     elif h0 is not None:
         raise ValueError("h0 and carried: give one; carried holds the initial state")
     carried.convert(network, dtype)
@@ -208,11 +195,11 @@ def _check(runner: Runner, block: Rows | ArrayLike) -> Rows:
     key = None if rows.key is None else np.asarray(rows.key)
     masked = None if rows.masked is None else np.asarray(rows.masked)
     for name, array, kinds in (("key", key, "iu"), ("masked", masked, "b")):
-        if array is not None and (array.shape != (len(x),) or array.dtype.kind not in kinds):
-            got = f"got shape {array.shape}, {array.dtype}"
-            raise ValueError(f"{name}: expected {len(x)} values, one a row, {got}")
-    if key is not None and key.min(initial=0) < 0:
-        raise ValueError(f"key: expected numbers from 0, got {key.min()}")
+        if array is None:
+            continue
+        if array.shape != (len(x),) or array.dtype.kind not in kinds or array.min(initial=0) < 0:
+            got = f"got shape {array.shape} of {array.dtype}"
+            raise ValueError(f"{name}: expected {len(x)} values from 0, one a row, {got}")
     runner.network.checked_input(x if masked is None else np.where(masked[:, None], 0, x), dtype)
     with np.errstate(over="ignore"):  # of a masked row, whose features are not looked at
         x = np.ascontiguousarray(x, dtype)
@@ -220,51 +207,34 @@ def _check(runner: Runner, block: Rows | ArrayLike) -> Rows:
 
 
 def forward(
-    runner: Runner,
-    rows: Rows,
-    carried: Carried,
-    keys: Names = (),
-    *,
-    all_layers: bool = False,
+    runner: Runner, rows: Rows, carried: Carried, keys: Names = (), *, all_layers: bool = False
 ) -> tuple[Rows, NotFiniteError | None]:
-    """Run rows of any sequences from where they stand; `carried` then stands after them.
-
-    Returns the rows up to the first state that is not finite, and an error that names it.
-    """
+    """Run rows from where their sequences stand, up to a state that is not finite: an error."""
     network = runner.network
-    head = len(network.layers) - network.head
-    first = 0 if all_layers else head - 1
     carried.grow(1 if rows.key is None else int(rows.key.max(initial=-1)) + 1)
-    rows, x = _run_front(runner, rows) if network.front else (rows, rows.x)
-    groups = group(rows.key, len(rows.x))
+    x, groups = rows.x, group(rows.key, len(rows.x))
+    if network.front:
+        if rows.masked is not None and rows.masked.any():
+            raise ValueError("masked rows: a layer of the network takes whole sequences")
+        x, chosen = runner.run_front(x, groups)
+        x, rows = x[chosen], rows.take(chosen)
+        groups = group(rows.key, len(x))
     layers = runner.run_rows(x, groups, carried.state, rows.masked)
-    if network.by_row and len(rows.x):
+    if network.by_row and len(x):
         counted = groups if rows.masked is None else groups.only(~rows.masked)
         carried.keep(counted, layers[-1].output)
-    above = layers[head if all_layers else -1 :] if network.head else []
+    head = len(layers) - network.head
+    first, top = (0, head) if all_layers else (head - 1, len(layers) - 1)
+    below, above = layers[first:head], layers[top:] if network.head else []
     done = rows._replace(
         masked=None,
         t=groups.number(carried.t),
-        h=_side_by_side([each.output for each in layers[first:head]]),
+        h=_side_by_side([each.output for each in below]),
         y=_side_by_side([each.output for each in above]) if above else None,
-        c=_side_by_side([each.c for each in layers[first:head]]) if runner.all_states else None,
+        c=_side_by_side([each.c for each in below]) if runner.all_states else None,
     )
     stop, error = _find_overflow(network, layers, done, groups, carried.state, keys)
     return done.cut(0, stop), error
-
-
-def _run_front(runner: Runner, rows: Rows) -> tuple[Rows, Floats]:
-    """Return the last row of those that each row of the front is made of, and these rows."""
-    if rows.masked is not None and rows.masked.any():
-        raise ValueError("masked rows: a layer of the network takes whole sequences")
-    groups = group(rows.key, len(rows.x))
-    x = np.zeros((len(rows.x), runner.network.layers[0].input_size), rows.x.dtype)
-    chosen = np.zeros(len(rows.x), bool)
-    for order in np.split(groups.order, groups.starts[1:]):
-        made = runner.run_front(rows.x[order])
-        last = order[np.arange(1, len(made) + 1) * len(order) // max(len(made), 1) - 1]
-        x[last], chosen[last] = made, True
-    return rows.take(chosen), x[chosen]
 
 
 def final_y(runner: Runner, carried: Carried, keys: Names) -> Floats:
@@ -300,37 +270,30 @@ def _find_overflow(
     keys: Names,
 ) -> tuple[int, NotFiniteError | None]:
     """Count the rows before the first value that is not finite, and make an error of it."""
-    n, error = len(rows.x), None
-    stop = min(_count_finite(array) for each in layers for array in each.arrays)
-    # A state beside h may overflow where h does not.
-    for name, columns in list(network.state_names.items())[1:]:
-        values = states[groups.present, columns]
-        last = np.where(np.isfinite(values).all(axis=1), n, groups.last)
-        if last.min(initial=n) < stop:
-            stop = int(last.min())
-            error = _error(rows, stop, values[np.argmin(last)], keys, "", name)
-    return stop, error if error or stop == n else _trace(network, layers, rows, stop, keys)
-
-
-def _trace(
-    network: Network, layers: Sequence[LayerRows], rows: Rows, row: int, keys: Names
-) -> NotFiniteError:
-    """Find the layer, and of a backward cell the row, from which a row is not finite."""
+    n, arrays = len(rows.x), list[tuple[str, str, Floats, str]]()
     for number, (layer, each) in enumerate(zip(network.layers, layers, strict=True), start=1):
         where = f"layer {number}" if len(layers) > 1 else ""
         for way, cell, state in zip(layer.directions, layer.cells, each.cells, strict=True):
-            for name, array in zip(cell.state_names, state, strict=False):
-                wrong = np.asarray(~np.isfinite(array).all(axis=1))
-                if wrong[row]:
-                    if way == "backward":  # it comes from later rows
-                        same = True if rows.key is None else rows.key == rows.key[row]
-                        row = int(np.flatnonzero(wrong & same)[-1])
-                    where = f"{where} {way}".strip() if len(layer.cells) > 1 else where
-                    return _error(rows, row, array[row], keys, where, name)
-        if not np.isfinite(each.output[row]).all():  # of finite rows, or of two states merged
-            name = "h" if layer.cells else "y"
-            return _error(rows, row, each.output[row], keys, where, name)
-    raise AssertionError("every value of the row is finite")
+            place = f"{where} {way}".strip() if len(layer.cells) > 1 else where
+            names = zip(cell.state_names, state, strict=False)
+            arrays += [(place, name, array, way) for name, array in names]
+        if len(layer.cells) != 1:
+            arrays.append((where, "h" if layer.cells else "y", each.output, ""))
+    for name, columns in list(network.state_names.items())[1:]:
+        values = states[groups.present, columns]
+        if not np.isfinite(values).all():  # a state beside h may overflow where h does not
+            last = np.zeros((n, values.shape[1]))
+            last[groups.last] = values
+            arrays.append(("", name, last, ""))
+    finite = [_count_finite(array) for _, _, array, _ in arrays]
+    if (stop := min(finite)) == n:
+        return n, None
+    where, name, array, way = arrays[finite.index(stop)]
+    row = stop
+    if way == "backward":  # it comes from later rows
+        same = True if rows.key is None else rows.key == rows.key[row]
+        row = int(np.flatnonzero(~np.isfinite(array).all(axis=1) & same)[-1])
+    return stop, _error(rows, row, array[row], keys, where, name)
 
 
 def _error(

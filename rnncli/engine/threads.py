@@ -24,9 +24,8 @@ def usable_processors() -> list[int]:
 
 # A third thread would find Python's lock taken.
 THREADS = min(2, len(usable_processors()))
-# Multiplications in a product that OpenBLAS leaves to one thread (interface/gemm.c), and rows of
-# a product that is so small.
-ONE_THREAD, FEW_ROWS = 262_144, 32
+# Multiplications in a product of 32 rows that OpenBLAS leaves to one thread (interface/gemm.c).
+ONE_THREAD = 8192
 # Seconds that an end waits for a thread to leave.
 SECONDS_TO_LEAVE = 1.0
 _this = threading.local()
@@ -53,12 +52,11 @@ def in_threads(work: Callable[[Job], Any], jobs: Sequence[Job]) -> None:
     if len(jobs) < 2 or not may_start_a_thread():
         run()
         return
-    controller = None if blas_has_one_thread() else _controller()
-    thread = _Thread(run, errors.append)
+    controller = None if _blas_has_one_thread() else _controller()
     with controller.limit(limits=1, user_api="blas") if controller else nullcontext():
-        _this.starts_none = True
+        _this.starts_none, thread = True, _thread(run, errors.append)
         try:
-            thread.try_to_start()
+            thread.start()
             run()
         finally:
             del _this.starts_none
@@ -78,11 +76,12 @@ def ahead(items: Iterator[Item]) -> Generator[Item, None, None]:
         while wanted.get():
             made.put((next(items),))
 
-    thread = _Thread(run, made.put)
-    if not may_start_a_thread() or not thread.try_to_start():
+    if not may_start_a_thread():
         yield from items
         return
+    thread = _thread(run, made.put)
     try:
+        thread.start()
         wanted.put(True)
         while not isinstance(item := made.get(), BaseException):
             wanted.put(True)
@@ -96,28 +95,18 @@ def ahead(items: Iterator[Item]) -> Generator[Item, None, None]:
             thread.join(SECONDS_TO_LEAVE)
 
 
-class _Thread(threading.Thread):
-    """A thread that starts no others; `fail` takes its exception, or the end of an iterator."""
+def _thread(work: Callable[[], None], fail: Callable[[BaseException], None]) -> threading.Thread:
+    """Make a thread that starts no others; `fail` takes its exception, or an iterator's end."""
 
-    def __init__(self, work: Callable[[], None], fail: Callable[[BaseException], None]) -> None:
-        super().__init__(daemon=True)  # so that a long product does not hold up the end
-        self._work, self._fail = work, fail
-
-    def run(self) -> None:
+    def run() -> None:
         _this.starts_none = True
         try:
             with np.errstate(all="ignore"):  # each thread has its own
-                self._work()
+                work()
         except BaseException as error:
-            self._fail(error)
+            fail(error)
 
-    def try_to_start(self) -> bool:
-        """Start, if the system has a thread left."""
-        try:
-            self.start()
-        except RuntimeError:
-            return False
-        return True
+    return threading.Thread(target=run, daemon=True)  # a long product does not hold up the end
 
 
 @cache
@@ -129,7 +118,7 @@ def _controller() -> Any:
     return ThreadpoolController()
 
 
-def blas_has_one_thread() -> bool:
+def _blas_has_one_thread() -> bool:
     """Whether BLAS was loaded with one thread, as the command has it."""
     number = os.environ.get("OPENBLAS_NUM_THREADS") or os.environ.get("OMP_NUM_THREADS")
     return number == "1" or len(usable_processors()) == 1
@@ -137,5 +126,4 @@ def blas_has_one_thread() -> bool:
 
 def leaves_processors(multiplications: int) -> bool:
     """Whether a product of so many multiplications a row leaves the other processors to threads."""
-    small = multiplications * FEW_ROWS <= ONE_THREAD
-    return small or blas_has_one_thread() or _controller() is not None
+    return multiplications <= ONE_THREAD or _blas_has_one_thread() or _controller() is not None

@@ -186,7 +186,7 @@ class _Walk:
 
     def _layer(self, n: int, row: int) -> ExplainedLayer:
         network, ran = self.network, self.layers[n]
-        x = network.taken(n + 1, [each[row : row + 1] for each in self.inputs])
+        x = network.select_inputs(n + 1, [each[row : row + 1] for each in self.inputs])
         layer, cells = network.layers[n], []
         if not isinstance(layer, Recurrent):
             return self._stateless(n, x, ran.output[row])
@@ -226,7 +226,7 @@ class _Walk:
         found = [*step.layers[:top], step.layers[top]._replace(cells=cells, output=h[0])]
         outputs = [x] * (top + 2)
         for n in range(top + 1, len(layers)):
-            x = self.network.taken(n + 1, outputs)
+            x = self.network.select_inputs(n + 1, outputs)
             outputs.append(self.runner.output(layers[n], x))
             found.append(self._stateless(n, x, outputs[-1][0]))
         x = outputs[-1]

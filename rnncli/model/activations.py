@@ -1,7 +1,4 @@
-"""Activations: ``function(a, out, *parameters)`` writes into `out`, which may be a.
-
-Parameters are ONNX's alpha, or alpha and beta.
-"""
+"""Activations: ``function(a, out, *parameters)`` writes into `out`, which may be a."""
 
 from collections.abc import Callable
 from math import erfc, isfinite, isinf, pi, sqrt
@@ -17,15 +14,7 @@ NEAR_END = 1e-3
 
 
 class Activation(NamedTuple):
-    """An activation function and its parameters, as `activation` returns it.
-
-    Parameters
-    ----------
-    name : str
-        One of `ACTIVATIONS`.
-    parameters : tuple of float
-        Alpha, or alpha and beta, where the function has them.
-    """
+    """An activation function and its parameters: alpha, or alpha and beta."""
 
     name: str
     parameters: tuple[float, ...] = ()
@@ -45,10 +34,8 @@ class Activation(NamedTuple):
 
     def function(self) -> Callable[[Floats, Floats], Any]:
         """Return ``function(a, out)`` for these parameters."""
-        function = ACTIVATIONS[self.name].function
-        if not self.parameters:
-            return function
-        return lambda a, out: function(a, out, *self.parameters)
+        function, parameters = ACTIVATIONS[self.name].function, self.parameters
+        return (lambda a, out: function(a, out, *parameters)) if parameters else function
 
 
 class Kind(NamedTuple):
@@ -113,15 +100,7 @@ def positive_clip(clip: float) -> float:
 def clipped(activation: Activation, clip: float) -> Callable[[Floats, Floats], Any]:
     """Return ``function(a, out)`` of sums that are limited to ±`clip` first."""
     f = activation.function()
-    if isinf(clip):
-        return f
-
-    def limited(a: Floats, out: Floats) -> None:
-        np.maximum(a, -clip, out=out)
-        np.minimum(out, clip, out=out)
-        f(out, out)
-
-    return limited
+    return f if isinf(clip) else lambda a, out: f(np.clip(a, -clip, clip, out), out)
 
 
 def _sigmoid(a: Floats, out: Floats) -> None:

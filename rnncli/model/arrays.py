@@ -29,12 +29,6 @@ def parse_numbers(texts: Sequence[str]) -> NDArray[np.float64] | None:
         return None
 
 
-def check_numbers(name: str, values: NDArray[Any]) -> None:
-    """Refuse an array of anything else than real numbers."""
-    if values.dtype.kind not in "fiub":
-        raise ValueError(f"{name}: expected numbers, got an array of {values.dtype}")
-
-
 def as_floats(name: str, values: ArrayLike) -> Floats:
     """Return finite, C-contiguous, aligned floats; integers become float64, halves float32."""
     array = np.asarray(values)
@@ -51,7 +45,8 @@ def as_floats(name: str, values: ArrayLike) -> Floats:
 
 def in_dtype(name: str, values: NDArray[Any], dtype: np.dtype[np.floating]) -> Floats:
     """Convert to a float type; each value has to be finite there."""
-    check_numbers(name, values)
+    if values.dtype.kind not in "fiub":
+        raise ValueError(f"{name}: expected numbers, got an array of {values.dtype}")
     with np.errstate(over="ignore"):
         converted: Floats = values.astype(dtype, copy=False)
     finite = np.isfinite(converted)

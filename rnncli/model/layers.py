@@ -1,7 +1,4 @@
-"""Layers: a `Recurrent` layer carries a state from step to step, the others are functions of a row.
-
-A new layer without state is a class here and an entry in `LAYERS`.
-"""
+"""Layers: a `Recurrent` layer carries a state, the others (`LAYERS`) are functions of a row."""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from copy import copy
@@ -89,7 +86,7 @@ class Recurrent:
         if shapes[0] != shapes[1]:
             raise ValueError(f"W_xh: expected shape {shapes[0]} backward too, got {shapes[1]}")
         if first.state_sizes[0] != last.state_sizes[0]:
-            raise ValueError("both directions have to have as many hidden units")
+            raise ValueError("both directions have as many hidden units")
         self.input_size, self.hidden_size = shapes[0][0], first.hidden_size
         self.output_size = merged_size(first.state_sizes[0], direction, merge)
 
@@ -123,14 +120,12 @@ def merged_size(hidden_size: int, direction: str, merge: str) -> int:
 def per_cell(name: str, given: Any, cells: Sequence[int]) -> list[Any]:
     """Return a setting for each cell, of one, one a layer or one a cell; each layer has so many."""
     several = isinstance(given, Iterable) and not isinstance(given, str | Activation)
-    values = list(given) if several else [given]
-    layers, total = len(cells), sum(cells)
-    counts = {total: " (one a cell)", layers: " (one a layer)", 1: " value"}  # may be equal
-    if len(values) not in counts:
-        expected = " or ".join(f"{count}{kind}" for count, kind in sorted(counts.items()))
+    values, total = list(given) if several else [given], sum(cells)
+    if len(values) == len(cells):
+        values = [value for value, n in zip(values, cells, strict=True) for _ in range(n)]
+    if len(values) not in (1, total):
+        expected = "1 value" if total == 1 else f"1 value, one a layer ({len(cells)}) or one a cell"
         raise ValueError(f"{name}: expected {expected}, got {len(values)}")
-    if len(values) == layers:
-        return [value for value, count in zip(values, cells, strict=True) for _ in range(count)]
     return values * (total // len(values))
 
 
@@ -311,10 +306,8 @@ class Normalization(Stateless):
     def converted(self, convert: Convert) -> "Stateless":
         """Return the same layer with its arrays converted; no scale may become 0."""
         layer = super().converted(convert)
-        scale = layer.arrays["scale"]
-        if not scale.all():
-            place = int(np.argmin(scale != 0))
-            what = f"0 in {scale.dtype}: {self.scale[place]} at [{place}]"
+        if not layer.arrays["scale"].all():
+            what = f"0 in {layer.arrays['scale'].dtype}"
             raise InputError("scale", what, " (`precision` float64 holds more)")
         return layer
 

@@ -107,15 +107,15 @@ class Network:
         """Check that each layer takes as many values as the ones below give."""
         for below, above in pairwise([*self.front, self.layers[0]]):
             if below.output_size != above.input_size:
-                what = f"expected {above.input_size} values, as the layer above takes"
-                raise ValueError(f"front: {what}, got {below.output_size}")
+                what = f"{below.output_size} values, the layer above takes {above.input_size}"
+                raise ValueError(f"front: a layer gives {what}")
         widths = [self.layers[0].input_size]
         for number, layer in enumerate(self.layers, start=1):
             if isinstance(layer, Embedding) and number > 1:
                 what = "an embedding takes whole numbers: it is the bottom layer"
                 raise ValueError(f"layer {number}: {what}")
-            taken = layer.sources or (number - 1,)
-            if max(taken) >= number or layer.input_size != sum(widths[k] for k in taken):
+            sources = layer.sources or (number - 1,)
+            if max(sources) >= number or layer.input_size != sum(widths[k] for k in sources):
                 name, unit = describe_input(layer)
                 what = f"expected {widths[-1]} {unit}, as layer {number - 1} gives so many values"
                 raise ValueError(f"layer {number}: {name}: {what}, got {layer.input_size}")
@@ -157,7 +157,7 @@ class Network:
                 raise ValueError(f"x: {no_index(x[place], self.indices)} at {list(place)}")
         return rows
 
-    def taken(self, number: int, outputs: Sequence[Floats]) -> Floats:
+    def select_inputs(self, number: int, outputs: Sequence[Floats]) -> Floats:
         """Return the input of layer `number` (from 1), of the network's input and the outputs."""
         chosen = [outputs[k] for k in self.layers[number - 1].sources or (number - 1,)]
         return chosen[0] if len(chosen) == 1 else np.concatenate(chosen, axis=-1)
@@ -182,9 +182,8 @@ class Network:
     def has_dtype(self, dtype: np.dtype[np.floating]) -> bool:
         """Whether all arrays have a float type."""
         layers = (*self.front, *self.layers)
-        every = [layer.arrays for layer in layers]
-        every += [cell.weights.arrays for layer in layers for cell in layer.cells]
-        return all(array.dtype == dtype for arrays in every for array in arrays.values())
+        cells = [cell.weights for layer in layers for cell in layer.cells]
+        return all(a.dtype == dtype for each in (*layers, *cells) for a in each.arrays.values())
 
     def converted(self, convert: Convert) -> "Network":
         """Return the same network with its arrays converted."""
@@ -200,6 +199,5 @@ def describe_input(layer: Layer) -> tuple[str, str]:
         return "an embedding", "feature"
     if layer.cells:
         return "W_xh", "rows"
-    for name, array in layer.arrays.items():
-        return name, "rows" if array.ndim > 1 else "values"
-    return type(layer).__name__, "features"
+    name, array = next(iter(layer.arrays.items()), (type(layer).__name__, None))
+    return name, "features" if array is None else ("rows" if array.ndim > 1 else "values")

@@ -162,7 +162,7 @@ def run(
     every = zip(network.layers, network.state_slices, strict=True)
     for number, (layer, slices) in enumerate(every, start=1):
         row: Floats | None = None
-        x = network.taken(number, outputs)
+        x = network.select_inputs(number, outputs)
         if layer.masks:
             masked |= cast(Masks, layer).masked(x)
         if isinstance(layer, Recurrent):

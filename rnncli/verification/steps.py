@@ -75,7 +75,7 @@ def right_steps(
     running, masked = case.running(), np.zeros(case.running().shape, bool)
     offs = [np.zeros(case.x.shape)]
     for number, (layer, output) in enumerate(zip(network.layers, layers, strict=True), start=1):
-        x, off = (network.taken(number, each) for each in ([case.x, *layers], offs))
+        x, off = (network.select_inputs(number, each) for each in ([case.x, *layers], offs))
         right, bound = np.zeros(output.shape), np.zeros(output.shape)
         if layer.masks:
             masked |= running & cast(Masks, layer).masked(x.astype(dtype, copy=False))

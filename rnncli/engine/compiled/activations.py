@@ -6,6 +6,8 @@ from typing import Any
 
 from rnncli.engine.compiled.code import Vector
 from rnncli.model.activations import Activation
+from rnncli.model.arrays import Floats
+from rnncli.model.cells import Numbers
 
 # tanh(a) = a P(a^2) / Q(a^2) of floats up to 9: fitted by least squares, weighted until the
 # largest relative error was least, 6.7e-9. From the last float on it is 1, since rounding leaves
@@ -16,72 +18,49 @@ TANH_P = (
     0.13084010779857635,
     0.0031039563473314047,
     1.1154311323480215e-05,
-    -2.0225243702043372e-08,
+    -2.0225243702042372e-08,
     5.2779596665386563e-11,
     -8.48874464644267e-14,
 )
 TANH_Q = (1.0, 0.4641733765602112, 0.02449517883360386, 0.0002546145406085998)
-# The same of doubles up to 0.625: Lambert's continued fraction of eight levels, to 6.2e-18. From
-# `WHOLE` on, tanh rounds to 1.
-LAMBERT_P = (1, 270270 / 2027025, 6930 / 2027025, 36 / 2027025)
-LAMBERT_Q = (1, 945945 / 2027025, 51975 / 2027025, 630 / 2027025, 1 / 2027025)
-WHOLE, DOUBLINGS = 19.0625, 5
 
 
-def apply(f: Activation, a: Vector, clip: float = inf) -> Vector:
-    """Write ``f(a)`` for a limited to ±`clip`."""
-    return FUNCTIONS[f.name](a.function.limit(a, -clip, clip), *f.parameters)
+class Vectors(Numbers):
+    """Vectors of code as a kind of number."""
+
+    def apply(self, f: Activation, a: Vector, clip: float = inf) -> Vector:
+        """Write ``f(a)`` for a limited to ±`clip`."""
+        return FUNCTIONS[f.name](a.function.limit(a, -clip, clip), *f.parameters)
+
+    def product(self, a: Vector, W: Floats, name: str) -> Vector:
+        """Refuse: such a cell has no loop."""
+        raise NotImplementedError(name)
 
 
-def polynomial(x: Vector, coefficients: Sequence[float]) -> Vector:
-    """Write the sum of ``coefficients[n] x ** n``, by pairs, so that few wait for each other.
-
-    Source: Estrin (1960).
-    """
-    add = x.function.multiply_add
+def _polynomial(x: Vector, coefficients: Sequence[float]) -> Any:
+    """Write the sum of ``coefficients[n] x ** n`` by pairs, few of which wait (Estrin, 1960)."""
     terms: list[Any] = list(coefficients)
-    while True:
+    while len(terms) > 1:
         pairs = zip(terms[::2], terms[1::2], strict=False)
-        terms = [add(x, high, low) for low, high in pairs] + terms[len(terms) // 2 * 2 :]
-        if len(terms) == 1:
-            return terms[0]  # type: ignore[no-any-return]
-        x = x * x
+        sums = [x.function.call("fmuladd", x, high, low) for low, high in pairs]
+        terms, x = sums + terms[len(terms) // 2 * 2 :], x * x
+    return terms[0]
 
 
-def tanh(a: Vector) -> Vector:
-    """Write tanh as a ratio of polynomials."""
-    if a.function.size == 8:
-        return _tanh_of_doubles(a)
-    a = a.function.limit(a, -TANH_END, TANH_END)
-    square = a * a
-    ratio = a * polynomial(square, TANH_P) / polynomial(square, TANH_Q)
-    return a.function.limit(ratio, -1, 1)  # which rounding may pass
-
-
-def _tanh_of_doubles(a: Vector) -> Vector:
-    """Write tanh of a / 32 as a ratio p / q, and double: ``tanh(2 x) = 2 p q / (q^2 + p^2)``."""
+def _tanh(a: Vector) -> Vector:
+    """Write tanh as a ratio of polynomials, which rounding may carry over 1."""
     f = a.function
-    near = f.limit(a, -WHOLE, WHOLE)
-    square = near * near * 4.0**-DOUBLINGS
-    p, q = near * polynomial(square, LAMBERT_P), polynomial(square, LAMBERT_Q)
-    for left in range(DOUBLINGS, 0, -1):  # p stands for 2 ** left times the one of the ratio
-        p, q = p * q, f.multiply_add(p * 4.0**-left, p, q * q)
-    ratio = f.limit(p / q, -1, 1)  # which rounding may pass
-    return f.where(a > WHOLE, 1, f.where(a < -WHOLE, -1, ratio))
-
-
-def _elu(a: Vector, alpha: float) -> Vector:
-    t = tanh(a.function.limit(a, high=0) * 0.5)  # exp(a) - 1 = 2 t / (1 - t)
-    return a.function.where(a < 0, alpha * (2 * t / (1 - t)), a)
+    a = f.limit(a, -TANH_END, TANH_END)
+    square = a * a
+    return f.limit(a * _polynomial(square, TANH_P) / _polynomial(square, TANH_Q), -1, 1)
 
 
 FUNCTIONS: dict[str, Callable[..., Vector]] = {
-    "tanh": tanh,
+    "tanh": _tanh,
     "relu": lambda a: a.function.limit(a, low=0),
-    "sigmoid": lambda a: tanh(a * 0.5) * 0.5 + 0.5,
+    "sigmoid": lambda a: _tanh(a * 0.5) * 0.5 + 0.5,
     "linear": lambda a: a,
     "leaky_relu": lambda a, alpha: a.function.where(a < 0, a * alpha, a),
     "hard_sigmoid": lambda a, alpha, beta: a.function.limit(a * alpha + beta, 0, 1),
-    "elu": _elu,
     "softsign": lambda a: a / (abs(a) + 1),
 }

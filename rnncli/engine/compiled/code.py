@@ -1,9 +1,7 @@
 """Code in the language of LLVM, written from expressions of vectors of floats.
 
-A `Function` collects lines of text. A `Vector` has the operators of NumPy's
-arrays, so that an equation reads as it does there; each operator writes a
-line. A value never changes, so a loop takes the values that do, and returns
-what has become of them.
+Each operator of a `Vector` writes a line of its `Function`. A value never changes, so a loop takes
+the values that do, and returns what has become of them.
 
 Source: the LLVM Language Reference, https://llvm.org/docs/LangRef.html.
 """
@@ -24,62 +22,39 @@ Carried: TypeAlias = Union["Vector", Address]
 Body: TypeAlias = Callable[..., Sequence[Carried]]
 
 
+def _operator(operation: str, *, swapped: bool = False) -> Callable[["Vector", Operand], "Vector"]:
+    def write(a: "Vector", b: Operand) -> "Vector":
+        return a.function.binary(operation, *((b, a) if swapped else (a, b)))
+
+    return write
+
+
 class Vector:
-    """A vector, or the truths of a comparison, in the function that its operators write.
-
-    The product in a sum need not be rounded ("contract").
-    """
-
-    __slots__ = ("function", "name")
+    """A vector, or the truths of a comparison; a product in a sum need not be rounded."""
 
     def __init__(self, function: "Function", name: str) -> None:
         self.function, self.name = function, name
 
-    def __add__(self, other: Operand) -> "Vector":
-        return self.function.binary("fadd contract", self, other)
-
-    def __sub__(self, other: Operand) -> "Vector":
-        return self.function.binary("fsub contract", self, other)
-
-    def __rsub__(self, other: Operand) -> "Vector":
-        return self.function.binary("fsub contract", other, self)
-
-    def __mul__(self, other: Operand) -> "Vector":
-        return self.function.binary("fmul contract", self, other)
-
-    __rmul__ = __mul__
-
-    def __truediv__(self, other: Operand) -> "Vector":
-        return self.function.binary("fdiv", self, other)
-
-    def __lt__(self, other: Operand) -> "Vector":
-        return self.function.binary("fcmp olt", self, other)
-
-    def __gt__(self, other: Operand) -> "Vector":
-        return self.function.binary("fcmp ogt", self, other)
+    __add__ = _operator("fadd contract")
+    __sub__ = _operator("fsub contract")
+    __rsub__ = _operator("fsub contract", swapped=True)
+    __mul__ = __rmul__ = _operator("fmul contract")
+    __truediv__ = _operator("fdiv")
+    __lt__ = _operator("fcmp olt")
+    __gt__ = _operator("fcmp ogt")
 
     def __abs__(self) -> "Vector":
         return self.function.call("fabs", self)
 
 
 class Function:
-    """A function that is being written: its parameters are integers, then addresses.
-
-    A vector has `width` floats, or doubles where each has a `size` of 8 bytes. No address leads to
-    what another one leads to.
-    """
+    """A function that is being written, of integers and of addresses that do not overlap."""
 
     def __init__(
-        self,
-        name: str,
-        width: int,
-        integers: Sequence[str],
-        addresses: Sequence[str],
-        size: int = 4,
+        self, name: str, width: int, integers: Sequence[str], addresses: Sequence[str]
     ) -> None:
         self.name, self.width, self.parameters = name, width, (len(integers), len(addresses))
-        self.size, self.item = size, {4: "float", 8: "double"}[size]
-        self.kind, self.suffix = f"<{width} x {self.item}>", f"v{width}f{8 * size}"
+        self.kind, self.suffix = f"<{width} x float>", f"v{width}f32"
         self._lines: list[str] = []
         self._declared: set[str] = set()
         self._label, self._count = "entry", 0
@@ -103,10 +78,6 @@ class Function:
         self._declared.add(f"declare {self.kind} {full}({kinds})")
         given = ", ".join(f"{self.kind} {self._named(each)}" for each in operands)
         return self._vector(f"call {self.kind} {full}({given})")
-
-    def multiply_add(self, a: Operand, b: Operand, c: Operand) -> Vector:
-        """Compute ``a b + c``, rounded once where the processor can."""
-        return self.call("fmuladd", a, b, c)
 
     def where(self, truth: Vector, a: Operand, b: Operand) -> Vector:
         """Take `a` in the lanes where it is true, `b` in the others."""
@@ -133,17 +104,17 @@ class Function:
 
     def address(self, base: Address, index: Integer) -> Address:
         """Return where a float of an array stands."""
-        return self._write(f"getelementptr {self.item}, ptr {base}, i64 {index}")
+        return self._write(f"getelementptr float, ptr {base}, i64 {index}")
 
     def load(self, base: Address, index: Integer = 0) -> Vector:
         """Load neighbours, one into each lane."""
         place = self.address(base, index)
-        return self._vector(f"load {self.kind}, ptr {place}, align {self.size}")
+        return self._vector(f"load {self.kind}, ptr {place}, align 4")
 
     def load_one(self, base: Address, index: Integer = 0) -> Vector:
         """Load a float into all lanes."""
-        one = self._write(f"load {self.item}, ptr {self.address(base, index)}")
-        first = self._write(f"insertelement {self.kind} poison, {self.item} {one}, i32 0")
+        one = self._write(f"load float, ptr {self.address(base, index)}")
+        first = self._write(f"insertelement {self.kind} poison, float {one}, i32 0")
         zeros = f"<{self.width} x i32> zeroinitializer"
         return self._vector(f"shufflevector {self.kind} {first}, {self.kind} poison, {zeros}")
 
@@ -151,23 +122,18 @@ class Function:
         """Store the lanes side by side, the first `only`."""
         place, given = self.address(base, index), f"{self.kind} {vector.name}, ptr"
         if only == self.width:
-            self._lines.append(f"store {given} {place}, align {self.size}")
+            self._lines.append(f"store {given} {place}, align 4")
             return
         lanes = f"<{self.width} x i1>"
         stored = ", ".join(f"i1 {int(lane < only)}" for lane in range(self.width))
         name = f"@llvm.masked.store.{self.suffix}.p0"
         self._declared.add(f"declare void {name}({self.kind}, ptr, i32, {lanes})")
-        self._lines.append(
-            f"call void {name}({given} {place}, i32 {self.size}, {lanes} <{stored}>)"
-        )
+        self._lines.append(f"call void {name}({given} {place}, i32 4, {lanes} <{stored}>)")
 
     def loop(
         self, count: Integer, body: Body, *carried: Carried, step: int = 1
     ) -> Sequence[Carried]:
-        """Write a loop: ``carried = body(index, *carried)`` for 0, `step`, ... below `count`.
-
-        It goes round once at least.
-        """
+        """Write ``carried = body(index, *carried)`` for 0, `step`, ... below `count`."""
         self._count += 1
         number, before = self._count, self._label
         index, head, done = f"%i{number}", f"head{number}", f"done{number}"
@@ -204,6 +170,5 @@ class Function:
         if isinstance(operand, Vector):
             return operand.name
         # LLVM has a float as the bits of the double that it is.
-        value = float(np.float32(operand)) if self.size == 4 else operand
-        one = f"{self.item} 0x{pack('>d', value).hex().upper()}"
+        one = f"float 0x{pack('>d', float(np.float32(operand))).hex().upper()}"
         return f"<{', '.join([one] * self.width)}>"

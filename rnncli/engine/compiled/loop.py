@@ -9,20 +9,19 @@ enough: each vector of weights is then loaded once for all of them.
 from collections.abc import Callable, Generator, Sequence
 from contextlib import closing
 from itertools import product
-from math import inf
 from threading import Lock
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from rnncli.engine.compiled.activations import FUNCTIONS, apply
+from rnncli.engine.compiled.activations import FUNCTIONS, Vectors
 from rnncli.engine.compiled.code import Address, Function, Integer, Vector
 from rnncli.engine.compiled.machine import compile_function, this_machine
 from rnncli.engine.threads import ahead, leaves_processors
 from rnncli.engine.unroll.strategy import ROWS, STEPS, SUMS_IN_CACHE
 from rnncli.model.activations import Activation
 from rnncli.model.arrays import Floats, contiguous
-from rnncli.model.cells import Cell, Numbers, State
+from rnncli.model.cells import Cell, State
 
 # Most inputs that a loop multiplies itself: with more, BLAS beside it is as fast.
 FEW_INPUTS = 32
@@ -34,38 +33,33 @@ ROUND, SHORT = 4, 32
 IN_FLIGHT = 8
 INTEGERS = ("steps", "rows", "x_step", "x_row", "out_step", "out_row")
 ADDRESSES = ("x", "out", "W_xh", "W_hh", "b_h", "state")
-# The last compiled loops, by what they are compiled for, and how many.
-_loops: dict[Any, Callable[..., None]] = {}
-CACHED = 100
+_loops: dict[Any, Callable[..., None]] = {}  # by what they are compiled for
 _compiling = Lock()  # two threads often want the same loop at once
 
 
 def can_compile(cell: Cell) -> bool:
     """Whether there is code for a step of a cell, and for all its activations."""
-    activations = (f for f in cell.settings.values() if isinstance(f, Activation))
-    known = all(f.name in FUNCTIONS for f in activations)
-    return cell.compilable and known
+    names = {f.name for f in cell.settings.values() if isinstance(f, Activation)}
+    return cell.compilable and names <= FUNCTIONS.keys()
 
 
 class CompiledCell:
     """A cell whose steps run in one loop.
 
-    Weights lie in the order in which they are read: by group of panels, row
-    of the matrix, panel, sum. The state of a sequence lies in slots of H
-    values, with zeros behind them in the last panel: h before a step and h
-    after it, which take turns, and the other S - 1 arrays.
+    Weights lie by group of panels, row of the matrix, panel and sum, as they are read. The state of
+    a sequence lies in slots: h before a step and h after it take turns, then come other arrays.
     """
 
     def __init__(self, cell: Cell) -> None:
         W_xh, W_hh, b_h = cell.operands
-        self.cell, self.machine, self.dtype = cell, this_machine(), b_h.dtype
+        self.cell, self.machine = cell, this_machine()
         self.H, self.slots = cell.hidden_size, 1 + len(cell.state_names)
         # Sums of a unit, and how many of them, the last ones, have a product of h.
         self.B, self.C = len(b_h) // self.H, W_hh.shape[1] // self.H
         self.width = min(self.machine.bytes // b_h.itemsize, max(4, 1 << (self.H - 1).bit_length()))
         self.panels = -(-self.H // self.width)
         # Panels of a group: as registers allow for their sums.
-        self.group = max(1, min(self.panels, self.machine.rows_at_once // self.B))
+        self.group = max(1, min(self.panels, self.machine.rows // self.B))
         self.columns = None
         if len(W_xh) > FEW_INPUTS:
             self.columns = self.in_panels(W_xh).reshape(len(W_xh), -1)
@@ -87,9 +81,9 @@ class CompiledCell:
     def __call__(self, x: Floats, state: State, out: Floats) -> State:
         """Run T steps, see `Strategy`."""
         _, N, H = out.shape
-        rows = 1 if N == 1 else self.machine.rows_at_once
+        rows = 1 if N == 1 else self.machine.rows
         loop, filled = self.loop(rows), -(-N // rows) * rows
-        slots = align(np.zeros((filled, self.slots, self.panels * self.width), self.dtype))
+        slots = align(np.zeros((filled, self.slots, self.panels * self.width), x.dtype))
         places = [slots[:, k, :H] for k in (0, *range(2, self.slots))]
         for place, array in zip(places, state, strict=True):
             place[:N], place[N:] = array, array[-1]  # rows that fill a group repeat the last one
@@ -105,43 +99,26 @@ class CompiledCell:
         return (out[-1], *(place[:N] for place in places[1:]))
 
     def blocks(self, x: Floats) -> Generator[Floats, None, None]:
-        """Cut inputs into blocks of neighbouring values; project them if they are many."""
+        """Cut inputs into blocks; project them if they are many."""
         (T, N, I), columns = x.shape, self.columns
         if columns is None:
-            straight = x.flags.aligned and x.strides[-1] == x.itemsize
-            size = WORK // (N * sum(W.size for W in self.weights))
-            size = max(1, size if straight else min(size, SUMS_IN_CACHE // (N * I)))
-            blocks = (x[start : start + size] for start in range(0, T, size))
-            return (block if straight else block.copy() for block in blocks)
+            x = x if x.flags.aligned and x.strides[-1] == x.itemsize else x.copy()
+            size = max(1, WORK // (N * sum(W.size for W in self.weights)))
+            return (x[start : start + size] for start in range(0, T, size))
         size = min(T, max(STEPS, max(SUMS_IN_CACHE // max(columns.shape), ROWS) // N))
         blocks = (contiguous(x[start : start + size]) for start in range(0, T, size))
         projections = ((a.reshape(-1, I) @ columns).reshape(len(a), N, -1) for a in blocks)
-        threaded = size < T and leaves_processors(columns.size)
-        return ahead(projections) if threaded else projections
+        return ahead(projections) if size < T and leaves_processors(columns.size) else projections
 
     def loop(self, rows: int) -> Callable[..., None]:
         """Return the loop for so many sequences side by side, compiled once."""
         settings = str(dict(self.cell.settings))  # the text of a number reads back to the same one
         shapes = tuple(W.shape for W in self.cell.operands)
-        key = (type(self.cell), settings, self.H, shapes, self.dtype, self.machine, rows)
+        key = (type(self.cell), settings, self.H, shapes, self.machine, rows)
         with _compiling:
             if key not in _loops:
-                if len(_loops) >= CACHED:
-                    del _loops[next(iter(_loops))]
-                _loops[key] = compile_function(Writer(self, rows).write(), self.machine)
+                _loops[key] = compile_function(Writer(self, rows).f, self.machine)
             return _loops[key]
-
-
-class Vectors(Numbers):
-    """Vectors of code as a kind of number."""
-
-    def apply(self, f: Activation, a: Vector, clip: float = inf) -> Vector:
-        """Write ``f(a)`` for a limited to ±`clip`."""
-        return apply(f, a, clip)
-
-    def product(self, a: Vector, W: Floats, name: str) -> Vector:
-        """Refuse: such a cell has no loop."""
-        raise NotImplementedError(name)
 
 
 class Row(NamedTuple):
@@ -153,16 +130,12 @@ class Row(NamedTuple):
 
 
 class Writer:
-    """The code of a loop for some sequences side by side."""
+    """The code of a loop over all steps of some sequences side by side, and then of the next."""
 
     def __init__(self, loop: CompiledCell, rows: int) -> None:
         self.loop, self.rows, self.width = loop, rows, loop.width
-        self.f = Function("advance", loop.width, INTEGERS, ADDRESSES, loop.dtype.itemsize)
-
-    def write(self) -> Function:
-        """Write all steps of the first sequences, then those of the next ones."""
-        self.f.loop("%rows", self.write_steps, step=self.rows)
-        return self.f
+        self.f = Function("advance", loop.width, INTEGERS, ADDRESSES)
+        self.f.loop("%rows", self.write_steps, step=rows)
 
     def write_steps(self, first: Integer) -> tuple[()]:
         """Write all steps of the sequences from `first` on."""
@@ -170,8 +143,7 @@ class Writer:
         size, last = loop.slots * padded, f.plus("%rows", -1)
         numbers = [f.least(f.plus(first, n), last) for n in range(self.rows)]
         offsets = [(f.times(n, "%x_row"), f.times(n, "%out_row")) for n in numbers]
-        state = f.address("%state", f.times(first, size))
-        units = loop.group * self.width
+        state, units = f.address("%state", f.times(first, size)), loop.group * self.width
         whole, left = divmod(loop.H, units)
 
         def step(_t: Integer, x: Address, out: Address, *turns: Address) -> Sequence[Address]:
@@ -240,7 +212,7 @@ class Writer:
                     weight = f.load(weights, (k * width + n) * self.width)
                     for row, factor in enumerate(of_rows):
                         place = k % parts * len(sums) + row * width + n
-                        now[place] = f.multiply_add(factor, weight, now[place])
+                        now[place] = f.call("fmuladd", factor, weight, now[place])
             return now
 
         totals: Sequence[Any] = [*sums, *[Vector(f, "zeroinitializer")] * ((parts - 1) * len(sums))]

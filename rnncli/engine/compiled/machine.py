@@ -6,20 +6,16 @@ from functools import cache
 from typing import Any, NamedTuple
 
 from rnncli.engine.compiled.code import Function
+from rnncli.model.errors import one_line
 
 
 class Machine(NamedTuple):
-    """A processor by LLVM's names, the bytes of a vector, and how many it has registers for."""
+    """A processor by LLVM's names, bytes of a vector, and rows whose sums its registers hold."""
 
     cpu: str
     features: str
     bytes: int
-    registers: int
-
-    @property
-    def rows_at_once(self) -> int:
-        """Rows of a product that are computed at once, with four sums each."""
-        return self.registers // 8
+    rows: int  # of a product, with four sums each
 
 
 @cache
@@ -28,11 +24,8 @@ def lacks() -> str:
     try:
         # Addresses that do not say what they lead to came with LLVM 15.
         compile_function(Function("nothing", 4, [], ["there"]), this_machine())(0)
-    except ModuleNotFoundError:
-        return "not installed: pip install 'rnncli[fast]'"
-    except Exception as error:  # whatever is wrong with it
-        reason = " ".join(str(error).split()) or type(error).__name__
-        return f"llvmlite fails: {reason}; upgrade it: pip install -U llvmlite"
+    except Exception as error:  # whatever is wrong with llvmlite
+        return f"needs llvmlite: pip install -U 'rnncli[fast]' ({one_line(error)})"
     return ""
 
 
@@ -41,30 +34,24 @@ def this_machine() -> Machine:
     """Ask LLVM for the processor of this computer."""
     llvm = _llvm()
     features = llvm.get_host_cpu_features()
-    cpu, names = llvm.get_host_cpu_name(), features.flatten()
-    if features.get("avx512f"):
-        return Machine(cpu, names, 64, 32)
-    return Machine(cpu, names, 32 if features.get("avx2") or features.get("neon") else 16, 16)
+    wide, half = features.get("avx512f"), features.get("avx2") or features.get("neon")
+    size, rows = (64, 4) if wide else (32 if half else 16, 2)
+    return Machine(llvm.get_host_cpu_name(), features.flatten(), size, rows)
 
 
 def compile_function(code: Function, machine: Machine) -> Callable[..., None]:
     """Compile a function; it runs without Python's lock."""
     llvm = _llvm()
-    module = llvm.parse_assembly(code.text())
     target = llvm.Target.from_default_triple().create_target_machine(
         cpu=machine.cpu, features=machine.features, opt=3
     )
-    engine = llvm.create_mcjit_compiler(module, target)
+    engine = llvm.create_mcjit_compiler(llvm.parse_assembly(code.text()), target)
     engine.finalize_object()
     integers, addresses = code.parameters
     kinds = [ctypes.c_int64] * integers + [ctypes.c_void_p] * addresses
-    function = ctypes.CFUNCTYPE(None, *kinds)(engine.get_function_address(code.name))
-
-    def call(*arguments: int) -> None:
-        assert engine  # whose memory it is in
-        function(*arguments)
-
-    return call
+    function: Any = ctypes.CFUNCTYPE(None, *kinds)(engine.get_function_address(code.name))
+    function.engine = engine  # whose memory it is in
+    return function  # type: ignore[no-any-return]
 
 
 def _llvm() -> Any:

@@ -2,27 +2,23 @@
 
 from functools import cached_property
 
-from rnncli.engine.precision import PRECISIONS, Precision
+from rnncli.engine.precision import Precision
 from rnncli.engine.unroll.parallel import SHORT, Parallel
 from rnncli.engine.unroll.strategy import Fused, Projected, Stepwise
 from rnncli.model.arrays import Floats
 from rnncli.model.cells import Cell, State
 
-# Seconds that a step of a vanilla cell takes for its calls, and one of a gated cell; and seconds
-# for a multiplication and for the functions of a sum, each within a factor of 2.
+# Seconds that a step of a vanilla and of a gated cell, a multiplication and the functions of a sum
+# take in NumPy, each within a factor of 2.
 STEP, GATED_STEP, MULTIPLICATION, FUNCTION = 2e-6, 6e-6, 1.1e-11, 2e-9
-# Seconds that LLVM takes to start and to compile a loop, how many batches share them, since one is
-# often followed by others, and seconds of a call of a loop.
+# Seconds that LLVM takes to compile a loop, batches that share them, and seconds of its call.
 COMPILATION, BATCHES, CALL = 0.06, 4, 4e-5
 # Weights that a core's cache holds: beyond, segments use each weight for many rows.
 CACHED = 1 << 16
 
 
 class Compiled(Projected):
-    """All steps in one loop of the processor's own instructions.
-
-    A cell without a compiled loop (peepholes, a projection, gelu) runs as `Projected`.
-    """
+    """All steps in one loop of machine code; peepholes, a projection, gelu as `Projected`."""
 
     def __init__(self, cell: Cell, precision: Precision) -> None:
         super().__init__(cell, precision)
@@ -38,11 +34,7 @@ class Compiled(Projected):
 
 
 class Auto(Parallel):
-    """The fastest strategy for the sizes and the input.
-
-    A compiled loop, if its time to compile pays and the weights stay in the cache or the rows are
-    many; else segments, if the network is contracting; else step by step.
-    """
+    """A compiled loop, if it pays to compile; else segments, if they converge; else `Projected`."""
 
     @cached_property
     def compiled(self) -> Compiled | None:
@@ -82,8 +74,8 @@ def missing(unroll: str, precision: str = "float32") -> str:
     """Describe what a strategy lacks here; empty if it can run."""
     if unroll != "compiled":
         return ""
-    if PRECISIONS[precision].rounds:
-        return "computes in float32 or float64"
+    if precision != "float32":
+        return "computes in float32"
     from rnncli.engine.compiled.machine import lacks
 
     return lacks()

@@ -1,24 +1,20 @@
 """One sequence, run in parallel over its own steps.
 
-A contracting network is a chain that can be cut. Two runs fed the same inputs
-converge until they differ by rounding alone. So::
+A contracting network is a chain that can be cut: two runs fed the same inputs converge until they
+differ by rounding alone. So T steps are cut into S segments::
 
     x   |--- segment 0 ---|--- segment 1 ---|--- segment 2 ---| ...
     1   h0 -> -> -> -> -> 0  -> -> -> -> -> 0  -> -> -> -> ->    all at once
     2                     e0 -> -> joined   e1 -> -> joined      all at once
 
-1. *Guess.* T steps are cut into S segments of L. All run at once, as a batch:
-   the first from the true state, the others from zero.
-2. *Correct.* All but the first run again, from the state e that the segment
-   before ended with, until the new run has converged to the old one. From that
-   step on the old rows stand.
-3. The successor of a segment that does not converge is corrected again, as long
-   as every sweep halves their number; then the steps go one after the other.
+1. *Guess.* All run as a batch: the first from the true state, the others from zero.
+2. *Correct.* All but the first run again, from the state e that the segment before ended with,
+   until they have converged to the old run: from there on the old rows stand. The successor of
+   one that does not is corrected again, as long as every sweep halves their number.
 
-Every row but one a segment is a step from the row before it. That one row, at
-the join, is the old state o_t, while the new n_{t-1} before it makes n_t.
-Converged means ``|n_t - o_t| <= SHARE bound`` in every unit of every array of
-the state, where the bound is what rounding may do to this step
+Every row but one a segment is a step from the row before it. That one row, at the join, is the old
+state o_t, while the new n_{t-1} before it makes n_t. Converged means ``|n_t - o_t| <= SHARE bound``
+in every unit of every array of the state, where the bound is what rounding may do to this step
 (`rnncli.engine.near`): a share of what `rnn verify` allows.
 
 Source: Bellen & Zennaro (1989), J. Comput. Appl. Math. 25 (multiple shooting).
@@ -49,10 +45,7 @@ SHARE = 0.25
 
 
 class Parallel(Projected):
-    """Segments of the sequence at once, as a batch; then again from their true states.
-
-    Short sequences, or a network that is not contracting, run as `Projected`.
-    """
+    """Segments at once; short sequences, or a network that is not contracting, as `Projected`."""
 
     def __call__(self, x: Floats, state: State, out: State) -> State:
         """Run T steps, see `Strategy`."""
@@ -75,8 +68,7 @@ class Parallel(Projected):
     def horizon(self, x: Floats, state: State, limit: int) -> int:
         """Measure the steps until two runs have converged; 0 if their rate predicts over `limit`.
 
-        One run starts from zero, the other where `state` leads: a gate that
-        remembers does not show where a unit is zero.
+        One starts from zero, the other where `state` leads: a zero hides a gate that remembers.
         """
         places = _cut(x, PROBES, _length(len(x) // PROBES))
         half, apart = PROBES * x.shape[1], 0.0
@@ -100,22 +92,59 @@ class Parallel(Projected):
         """Run the steps in S segments."""
         L = _length(len(x) // S)
         S = len(x) // L
-        segments = Segments(self, _cut(x, S, L), _cut(h, S, L), state)
+        of_x, of_h, blocks = _cut(x, S, L), _cut(h, S, L), ceil(L / BLOCK)
+        # Every array of the state at the end of every block, (S, blocks, N, size).
+        ends = tuple(np.empty((S, blocks, *array.shape), array.dtype) for array in state)
         starts = tuple(np.zeros((S, *array.shape), array.dtype) for array in state)
         for start, array in zip(starts, state, strict=True):
             start[0] = array
-        segments.run(np.arange(S), starts, again=False)
+        self.sweep(of_x, of_h, np.arange(S), starts, ends, again=False)
         first, chosen = S, np.arange(1, S)
         while len(chosen):
-            starts = tuple(array[chosen - 1, -1] for array in segments.ends)
-            left = segments.run(chosen, starts, again=True) + 1
+            starts = tuple(array[chosen - 1, -1] for array in ends)
+            left = self.sweep(of_x, of_h, chosen, starts, ends, again=True) + 1
             left = left[left < S]
             if 2 * len(left) > len(chosen):
                 first = int(left.min())
                 break
             chosen = left
-        last = tuple(array[first - 1, -1] for array in segments.ends)
+        last = tuple(array[first - 1, -1] for array in ends)
         return super().__call__(x[first * L :], last, (h[first * L :],))
+
+    def sweep(
+        self, x: Floats, h: Floats, chosen: Integers, starts: State, ends: State, *, again: bool
+    ) -> Integers:
+        """Run segments from `starts`; `again`, until they converge; return those that do not."""
+        (_, L, N, _), H, left = x.shape, h.shape[-1], list[Integers]()
+
+        def run(share: slice) -> None:
+            running = chosen[share]
+            now = tuple(array[share].reshape(-1, array.shape[-1]) for array in starts)
+            for number, start in enumerate(range(0, L, BLOCK)):
+                steps, near = slice(start, start + BLOCK), np.zeros(len(running), bool)
+                block = _take(x, running, steps)
+                before, now, made = self.advance(block, now)
+                if again:
+                    old = tuple(a[running, number].reshape(-1, a.shape[-1]) for a in ends)
+                    rows = self.converged(block[-1], before, now, old)
+                    near = np.asarray(rows.reshape(-1, N).all(axis=1))
+                    for array, of_old in zip(now, old, strict=True):  # the first is a row of h
+                        array[np.repeat(near, N)] = of_old[np.repeat(near, N)]
+                items = as_items(made.reshape(len(made), -1, N, H))
+                as_items(h)[running, steps] = items.swapaxes(0, 1)
+                for whole, array in zip(ends, now, strict=True):
+                    whole[running, number] = array.reshape(-1, N, array.shape[-1])
+                if near.any():
+                    running, now = running[~near], tuple(a[~np.repeat(near, N)] for a in now)
+                if not len(running):
+                    break
+            left.append(running)
+
+        half, width = len(chosen) // 2, self.W_xh.shape[1]
+        worth = half and len(chosen) * N * width > STATES_IN_CACHE
+        two = [slice(0, half), slice(half, None)]
+        in_threads(run, two if worth and leaves_processors(self.W_xh.size) else [slice(None)])
+        return np.concatenate(left)
 
     def advance(self, x: Floats, state: State) -> tuple[State, State, Floats]:
         """Run a block; return the state before its last step, that after it, and h."""
@@ -133,55 +162,6 @@ class Parallel(Projected):
                 near &= (np.abs(a - b) <= SHARE * step.off).all(axis=1)
                 near &= np.isfinite(step.off).all(axis=1)
         return near
-
-
-class Segments:
-    """A sequence that is cut into S segments of L steps: x is (S, L, N, I), h (S, L, N, H).
-
-    `ends` holds every array of the state at the end of every block, (S, blocks, N, size).
-    """
-
-    def __init__(self, strategy: Parallel, x: Floats, h: Floats, state: State) -> None:
-        self.strategy, self.x, self.h = strategy, x, h
-        shape = (len(x), ceil(x.shape[1] / BLOCK))
-        self.ends = tuple(np.empty((*shape, *array.shape), array.dtype) for array in state)
-
-    def run(self, chosen: Integers, starts: State, *, again: bool) -> Integers:
-        """Run segments from `starts`, (chosen, N, size); `again`, until they have converged.
-
-        Returns the ones that have not.
-        """
-        (_, L, N, _), H, left = self.x.shape, self.h.shape[-1], list[Integers]()
-
-        def run(share: slice) -> None:
-            running = chosen[share]
-            now = tuple(array[share].reshape(-1, array.shape[-1]) for array in starts)
-            for number, start in enumerate(range(0, L, BLOCK)):
-                steps = slice(start, start + BLOCK)
-                block = _take(self.x, running, steps)
-                before, now, h = self.strategy.advance(block, now)
-                near = np.zeros(len(running), bool)
-                if again:
-                    old = tuple(a[running, number].reshape(-1, a.shape[-1]) for a in self.ends)
-                    rows = self.strategy.converged(block[-1], before, now, old)
-                    near = np.asarray(rows.reshape(-1, N).all(axis=1))
-                    for array, of_old in zip(now, old, strict=True):  # the first is a row of h
-                        array[np.repeat(near, N)] = of_old[np.repeat(near, N)]
-                items = as_items(h.reshape(len(h), -1, N, H))
-                as_items(self.h)[running, steps] = items.swapaxes(0, 1)
-                for whole, array in zip(self.ends, now, strict=True):
-                    whole[running, number] = array.reshape(-1, N, array.shape[-1])
-                if near.any():
-                    running, now = running[~near], tuple(a[~np.repeat(near, N)] for a in now)
-                if not len(running):
-                    break
-            left.append(running)
-
-        W, half = self.strategy.W_xh, len(chosen) // 2
-        worth = half and len(chosen) * N * W.shape[1] > STATES_IN_CACHE
-        two = [slice(0, half), slice(half, None)]
-        in_threads(run, two if worth and leaves_processors(W.size) else [slice(None)])
-        return np.concatenate(left)
 
 
 def _length(T: int) -> int:

@@ -1,27 +1,32 @@
-"""Strategies: ways to run a cell over many steps; the base, and those that need NumPy alone."""
+"""Strategies: ways to run a cell over many steps; the base, and those that need NumPy alone.
 
-from collections.abc import Callable, Iterator
+A sum may overflow on the way where an activation or a clip hides it: terms that pass the largest
+float make it infinite for good, though others may bring the whole back, and tanh gives 1 where -1
+is right. So the sums of a block are bounded at once, and looked at one by one if that is too large.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
 from functools import cached_property
 
 import numpy as np
 
 from rnncli.engine.precision import Precision
 from rnncli.engine.threads import ahead, leaves_processors
-from rnncli.model.arrays import Floats, as_items, contiguous, largest
+from rnncli.model.arrays import Floats, Truths, as_items, contiguous, largest
 from rnncli.model.cells import Cell, State
 
-# Numbers in a matrix that OpenBLAS multiplies a vector by in a single thread:
-# it starts others from 9,216 (interface/gemv.c).
+# Numbers in a matrix that OpenBLAS multiplies a vector by in a single thread (interface/gemv.c).
 ONE_THREAD = 8192
 # Rows after which `tell` is called.
 TOLD = 128
 # Sums of a block that stay in the cache, and fewest steps of a block.
 SUMS_IN_CACHE, STEPS = 65_536, 4
 # Multiplications of an input from which BLAS takes longest: of so many rows at once it takes a
-# fifth less, and another thread projects the next block (it takes 80 us to start).
+# fifth less, and another thread projects the next block.
 LARGE, ROWS = 20_000, 1024
-# Gates that are from 0 to 1, and the share of the largest float under which no sum overflows.
-GATES, SAFE = ("sigmoid", "hard_sigmoid"), 0.5
+# Shares of the largest float: under SAFE no sum overflows, and rounding may carry one over SUM.
+# Multiplied by SCALE, float64 holds all sums; so many rows are looked at together.
+SAFE, SUM, SCALE, LOOKED_AT = 0.5, 0.99, 2.0**-64, 4096
 
 
 class Strategy:
@@ -54,26 +59,39 @@ class Strategy:
         cell, (W_xh, W_hh, b_h) = self.cell, self.cell.operands
         W_hh = W_hh if cell.inner is None else np.hstack([W_hh, cell.inner])
         gate, ends = getattr(cell, "recurrent_activation", None), cell.ends
-        most = max(map(abs, ends)) if ends else None
-        if gate is not None and gate.name not in GATES:
-            most = None if cell.inner is None else np.inf
+        known = ends and (gate is None or gate.name in ("sigmoid", "hard_sigmoid"))
+        most = max(map(abs, ends)) if ends and known else None
         return largest_sum(W_xh), largest_sum(W_hh), largest(b_h), most
 
-    def may_overflow(self, x: Floats, before: Floats, h: Floats) -> bool:
-        """Whether a sum of these steps may pass the largest float on the way."""
+    def mark_overflows(self, x: Floats, before: Floats, out: State, rest: Sequence[Floats]) -> None:
+        """Set states, and the `rest` after them, to NaN from the step on that overflows."""
         of_x, of_h, of_b, most = self.limits
+        h, others, N, cell = out[0], out[1:], x.shape[1], self.cell
         size = largest(before) + (largest(h) if most is None else most)
-        return not largest(x) * of_x + size * of_h + of_b <= SAFE * float(np.finfo(h.dtype).max)
+        if largest(x) * of_x + size * of_h + of_b <= SAFE * float(np.finfo(h.dtype).max):
+            return
+        (W_xh, W_hh, b_h), first = cell.operands, cell.operands.first_with_h
+        inner = np.zeros_like(W_xh[:1, :first]) if cell.inner is None else cell.inner
+        W_h = np.hstack([np.broadcast_to(inner, (len(W_hh), first)), W_hh])
+        previous = self.precision.operand(np.concatenate([before[None], h[:-1]]))
+        rows = np.concatenate([x, previous, np.ones_like(x[:, :, :1])], axis=2)
+        for start in range(0, len(x), step := max(1, LOOKED_AT // N)):
+            some = rows[start : start + step]
+            found = find_overflows(some.reshape(len(some) * N, -1), np.vstack([W_xh, W_h, b_h]))
+            wrong = np.asarray(found.reshape(len(some), N, -1, self.H).any(axis=2))
+            for n in np.flatnonzero(wrong.any(axis=(0, 2))):
+                t = start + int(wrong[:, n].any(axis=1).argmax())
+                units = wrong[t - start, n]
+                if len(units) != h.shape[2]:  # what is projected is made of all units
+                    units = np.ones(h.shape[2], bool)
+                h[t, n, units & np.isfinite(h[t, n])] = np.nan
+                later = [h[t + 1 :, n], *(array[t:, n] for array in others), *(a[n] for a in rest)]
+                for array in later:
+                    array[np.isfinite(array)] = np.nan
 
 
 class Stepwise(Strategy):
-    """Two products a step, a row at a time: the reference.
-
-    ``h_t = f(x_t @ W_xh + h_{t-1} @ W_hh + b_h)``
-
-    The bits of a sequence depend on its own steps and the weights alone (on
-    one processor, with one NumPy). Source: cell 6 of the notebook.
-    """
+    """Two products a step, a row at a time: the reference to the bit, cell 6 of the notebook."""
 
     def __call__(self, x: Floats, state: State, out: State) -> State:
         """Run T steps, see `Strategy`."""
@@ -90,10 +108,10 @@ class Stepwise(Strategy):
         return state
 
     def sums(self, x_t: Floats, h: Floats) -> Floats:
-        """Compute all sums of a step, (N, B * H)."""
+        """Compute ``x_t @ W_xh + h_{t-1} @ W_hh + b_h``, (N, B * H)."""
         W_xh, W_hh, b_h = self.operands
         sums = row_products(contiguous(x_t), W_xh)
-        sums[:, len(b_h) - W_hh.shape[1] :] += row_products(self.precision.operand(h), W_hh)
+        sums[:, self.operands.first_with_h :] += row_products(self.precision.operand(h), W_hh)
         sums += b_h
         return sums
 
@@ -103,14 +121,14 @@ class Stepwise(Strategy):
 
 
 class Fused(Stepwise):
-    """One product a step, ``f([x_t, h_{t-1}] @ [W_xh; W_hh] + b_h)``: the notebook's cell 7."""
+    """One product a step, ``[x_t, h_{t-1}] @ [W_xh; W_hh] + b_h``: cell 7 of the notebook."""
 
     product = Strategy.product
 
     def __init__(self, cell: Cell, precision: Precision) -> None:
         super().__init__(cell, precision)
         W_xh, W_hh, _ = self.operands
-        self.W = np.concatenate([W_xh, np.pad(W_hh, ((0, 0), (self.operands.first_with_h, 0)))])
+        self.W = np.vstack([W_xh, np.pad(W_hh, ((0, 0), (self.operands.first_with_h, 0)))])
 
     def sums(self, x_t: Floats, h: Floats) -> Floats:
         """Compute all sums of a step, (N, B * H)."""
@@ -119,20 +137,18 @@ class Fused(Stepwise):
 
 
 class Projected(Strategy):
-    """All input projections of a block in one product, then one product a step.
+    """All inputs of a block in one product, then ``h_t = f(a_t + h_{t-1} @ W_hh)`` step by step.
 
-    ``a = x @ W_xh + b_h``, then ``h_t = f(a_t + h_{t-1} @ W_hh)``. A block is as many steps as
-    stay in the cache. Source: Appleyard et al. (2016), arXiv:1604.01946, section 3.2.
+    Source: Appleyard et al. (2016), arXiv:1604.01946, section 3.2.
     """
 
     def __init__(self, cell: Cell, precision: Precision) -> None:
         super().__init__(cell, precision)
         W_xh, self.W_hh, b_h = self.operands
-        # A column of ones adds the biases within the product, and keeps it from having a single
-        # input, which NumPy multiplies without BLAS, ten times as slowly.
+        # A column of ones adds the biases, and keeps a single input from going without BLAS.
         self.W_xh = np.concatenate([W_xh, b_h[None]])  # (I + 1, B * H)
-        # Of several rows each block of columns is a product of its own, so that its sums are
-        # contiguous: the functions of the gates are up to three times as fast.
+        # Of several rows each block of columns is a product of its own, so that its sums lie
+        # together: the functions of the gates are up to three times as fast.
         self.blocks_xh, self.blocks_hh = (
             np.ascontiguousarray(W.reshape(len(W), -1, self.H).swapaxes(0, 1))
             for W in (self.W_xh, self.W_hh)
@@ -146,8 +162,8 @@ class Projected(Strategy):
         W, products = self.blocks_hh, u
         if N == 1 or C == 1:
             multiply, W, products = np.ndarray.dot, self.W_hh, u.reshape(N, -1)
-        add, step, operand = np.add, self.step, self.precision.operand
-        rounds, t = self.precision.rounds, 0
+        add, step, t = np.add, self.step, 0
+        rounds, operand = self.precision.rounds, self.precision.operand
         for a in self._project(x):
             for a_t, h_t in zip(a, out[0][t : t + len(a)], strict=True):
                 multiply(operand(state[0]) if rounds else state[0], W, products)
@@ -183,12 +199,25 @@ def largest_sum(W: Floats) -> float:
     return float(np.abs(W).sum(axis=0, dtype=np.float64).max(initial=0))
 
 
-def row_products(rows: Floats, W: Floats) -> Floats:
-    """Multiply each row by a matrix, so that its bits depend on the two alone.
+def find_overflows(rows: Floats, W: Floats) -> Truths:
+    """Find the sums of a product that may become infinite on the way, and are not in the end.
 
-    A product of all rows may add in another order than that of one. So does OpenBLAS where it cuts
-    a large matrix among its threads, so it gets pieces that it leaves to one.
+    In no order they pass the sum of the terms over 0, or of those under 0.
     """
+    limit = SCALE * float(np.finfo(W.dtype).max)
+    # Operands may have been rounded to infinity.
+    rows = np.clip(rows.astype(np.float64) * SCALE, -2 * limit, 2 * limit)
+    up, down, W = np.maximum(rows, 0), np.maximum(-rows, 0), W.astype(np.float64)
+    W_up, W_down = np.maximum(W, 0), np.maximum(-W, 0)
+    positive, negative = up @ W_up + down @ W_down, up @ W_down + down @ W_up
+    finite = np.maximum(positive, negative) <= SUM * limit
+    infinite = np.abs(positive - negative) > limit
+    infinite &= np.minimum(positive, negative) <= SUM * limit
+    return np.asarray(~(finite | infinite))
+
+
+def row_products(rows: Floats, W: Floats) -> Floats:
+    """Multiply each row by a matrix, in pieces that OpenBLAS leaves to one thread."""
     K, H = W.shape
     if H > ONE_THREAD:
         halves = [row_products(rows, half) for half in np.array_split(W, 2, axis=1)]

@@ -1,9 +1,4 @@
-"""Cells: one time step each, written as its equation.
-
-A cell knows its weights and one step. How many steps are taken, in which
-order and by which products is the engine's matter, so a new cell is a file
-here and an entry in `CELLS`.
-"""
+"""Cells: one time step each, written as its equation; a new cell is a file and an entry here."""
 
 from rnncli.model.cells.cell import WEIGHT_NAMES as WEIGHT_NAMES
 from rnncli.model.cells.cell import Arrays as Arrays

@@ -65,10 +65,7 @@ WEIGHT_NAMES = Weights._fields[:3]
 
 
 class Operands(NamedTuple):
-    """The weights of a step: a block of H columns for each of its B sums.
-
-    ``sums = x_t @ W_xh + b_h``, then ``sums += h_{t-1} @ W_hh`` in the last C blocks.
-    """
+    """The weights of a step: H columns for each of B sums, the last C of which h adds to."""
 
     W_xh: Floats  # (I, B * H)
     W_hh: Floats  # (rows, C * H)
@@ -80,10 +77,7 @@ class Operands(NamedTuple):
         return len(self.b_h) - int(self.W_hh.shape[1])
 
     def multiplied(self, factors: Sequence[float]) -> "Operands":
-        """Multiply each block: by 0.5 for a sigmoid of a, which is ``0.5 + 0.5 tanh(a / 2)``.
-
-        Halving changes no bit of a sum, unless a number is subnormal.
-        """
+        """Multiply each block: by 0.5 for a sigmoid of a, which is ``0.5 + 0.5 tanh(a / 2)``."""
         W_xh, W_hh, b_h = self
         by = np.repeat(factors, len(b_h) // len(factors)).astype(W_hh.dtype)
         scaled = (W_xh * by, W_hh * by[self.first_with_h :], b_h * by)
@@ -130,10 +124,7 @@ class Arrays(Numbers):
 
 
 class Cell:
-    """A cell: its weights, its settings and one step.
-
-    Its arguments are its weights and the settings that `setting_names` lists.
-    """
+    """A cell: its weights, its settings (`setting_names`) and one step."""
 
     gates: ClassVar[int]  # blocks of H columns in the weights
     gate_names: ClassVar[tuple[str, ...]]  # of these blocks; h where there is one
@@ -188,11 +179,7 @@ class Cell:
         return type(self)(weights, **{**self.settings, **settings})  # type: ignore[call-arg]
 
     def step(self, n: Numbers, sums: Sequence[Any], *state: Any) -> tuple[Any, ...]:
-        """Compute the state after a step: the equation of the cell, over any kind of number.
-
-        `sums` are ``x_t @ W_xh + h_{t-1} @ W_hh + b_h``, a block of H units for each of
-        `sum_names`; the state before the step has h first.
-        """
+        """Compute the state after a step from its sums, one of H units for each of `sum_names`."""
         raise NotImplementedError
 
     def in_place(self, multiply: Multiply) -> tuple[Operands, InPlace]:
@@ -211,9 +198,6 @@ def checked(cell: Cell) -> Cell:
     """Return the cell with finite, C-contiguous floats of fitting shapes for weights."""
     if not isinstance(cell, Cell):
         raise TypeError(f"expected a cell, such as RNN, or Weights, got {type(cell).__name__}")
-    for name in cell.weights.arrays:
-        if name not in (*WEIGHT_NAMES, *cell.extra_names):
-            raise ValueError(f"{name}: {type(cell).__name__} has none")
     weights, gates = cell.weights.converted(as_floats), cell.gates
     shape = weights.W_xh.shape
     if len(shape) != 2 or shape[1] % gates:
@@ -223,6 +207,8 @@ def checked(cell: Cell) -> Cell:
     P = H if weights.W_hr is None else weights.W_hr.shape[-1]
     expected = weight_shapes(shape[0], H, gates, P) | extra_shapes(H, P)
     for name, array in weights.arrays.items():
+        if name not in (*WEIGHT_NAMES, *cell.extra_names):
+            raise ValueError(f"{name}: {type(cell).__name__} has none")
         if array.shape != expected[name]:
             what = f"expected shape {expected[name]}, as W_xh is {shape}, got {array.shape}"
             raise ValueError(f"{name}: {what}")
@@ -233,12 +219,9 @@ def weight_shapes(
     input_size: int, hidden_size: int, gates: int = 1, projected_size: int | None = None
 ) -> dict[str, tuple[int, ...]]:
     """Return the shape of each array that every cell has, by name; a ValueError under 1."""
-    P = hidden_size if projected_size is None else projected_size
-    sizes = {"input_size": input_size, "hidden_size": hidden_size, "projected_size": P}
-    for name, size in sizes.items():
-        if size < 1:
-            raise ValueError(f"{name}: expected at least 1, got {size}")
-    width = gates * hidden_size
+    P, width = projected_size or hidden_size, gates * hidden_size
+    if min(input_size, hidden_size, P) < 1:
+        raise ValueError(f"expected sizes of at least 1, got {input_size}, {hidden_size}, {P}")
     return {"W_xh": (input_size, width), "W_hh": (P, width), "b_h": (width,)}
 
 

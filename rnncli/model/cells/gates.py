@@ -15,10 +15,7 @@ def ordered(array: Floats, order: Sequence[int]) -> Floats:
 
 
 def two_biases(weights: Weights) -> tuple[Floats, Floats]:
-    """Split the bias of a cell into the input's and the state's, no wider than the weights.
-
-    The state's is `b_n`, and elsewhere what the first does not hold, or -0.0, which changes no bit.
-    """
+    """Split a bias into the input's and the state's: `b_n`, what the first loses, or -0.0."""
     b_h, b_n = weights.b_h, weights.b_n
     b_x = b_h.astype(min(b_h.dtype, weights.W_hh.dtype))
     b_r = (b_h - b_x).astype(b_x.dtype)
@@ -27,11 +24,7 @@ def two_biases(weights: Weights) -> tuple[Floats, Floats]:
 
 
 def summed(b_x: Floats, b_r: Floats, apart: int = 0) -> dict[str, Floats]:
-    """Return `b_h`, the sum of two biases, the input's and the state's, (gates * H,).
-
-    The last `apart` values of `b_r` are returned as `b_n`: H in a GRU that resets after the
-    product. The sum is float64, unless their own type holds it exactly.
-    """
+    """Return `b_h`, the exact sum of two biases, and the last `apart` values of `b_r` as `b_n`."""
     added = len(b_x) - apart
     b_h = np.concatenate([np.add(b_x[:added], b_r[:added], dtype=np.float64), b_x[added:]])
     with np.errstate(over="ignore"):

@@ -1,8 +1,4 @@
-"""Seeds: the weights that a framework draws from a seed.
-
-The `Draws` of a framework draw for one layer after the other, from the bottom:
-``layer(cell, I, H, bias, has_b_n)`` the weights of each cell, ``dense(I, O)`` those of a head.
-"""
+"""Seeds: the weights that a framework draws, one layer after the other, from the bottom."""
 
 from collections.abc import Callable, Iterable
 from operator import index
@@ -90,19 +86,21 @@ def seeded(
     hidden, width, top = [index(size) for size in sizes], index(input_size), head and index(head)
     kind, ways = choice("cell", cell, CELLS), choice("direction", direction, DIRECTIONS)
     draws_of = choice("init", init, INITIALIZERS)
-    if not hidden:
-        raise ValueError("hidden_size: expected at least one layer, got none")
-    for name, size in (("input_size", width), ("hidden_size", min(hidden)), ("head", top)):
-        if size is not None and size < 1:
-            raise ValueError(f"{name}: expected at least 1, got {size}")
+    if not hidden or min(*hidden, width, 1 if top is None else top) < 1:
+        got = f"input_size {width}, hidden_size {hidden}, head {top}"
+        raise ValueError(f"expected at least one layer and sizes from 1, got {got}")
     if not 0 <= index(seed) <= SEED_MAX:
         raise ValueError(f"seed: expected 0 to {SEED_MAX}, got {seed}")
     if init == "torch":
         torch.check_one_module(cell, hidden, direction, merge)
-    each_cell = iter(_settings_of_cells(cell, settings, [len(ways)] * len(hidden)))
+    for name in settings:
+        if name not in kind.setting_names:
+            raise ValueError(f"{name}: {kind.__name__} has none")
+    counts = [len(ways)] * len(hidden)
+    values = {name: iter(per_cell(name, given, counts)) for name, given in settings.items()}
     draws, layers = draws_of(index(seed)), list[Layer]()
     for H in hidden:
-        each = [next(each_cell) for _ in ways]
+        each = [{name: next(one) for name, one in values.items()} for _ in ways]
         has_b_n = [cell == "gru" and one.get("reset", "after") == "after" for one in each]
         weights = draws.layer(cell, width, H, bias, has_b_n)
         cells = map(lambda drawn, one: kind(drawn, **one), weights, each)
@@ -111,14 +109,3 @@ def seeded(
     if top:
         layers.append(Dense(*draws.dense(width, top), head_activation))
     return Network(*layers)
-
-
-def _settings_of_cells(
-    cell: str, settings: dict[str, Any], counts: list[int]
-) -> list[dict[str, Any]]:
-    """Distribute settings over the cells; `counts` are the cells of each layer."""
-    for name in settings:
-        if name not in CELLS[cell].setting_names:
-            raise ValueError(f"{name}: {CELLS[cell].__name__} has none")
-    values = {name: per_cell(name, given, counts) for name, given in settings.items()}
-    return [{name: values[name][n] for name in values} for n in range(sum(counts))]

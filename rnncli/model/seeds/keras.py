@@ -1,8 +1,6 @@
 """Keras's draws on TensorFlow: ``keras.utils.set_random_seed``, then layers one after the other.
 
-Glorot and Bengio (2010), "Understanding the difficulty of training deep
-feedforward neural networks"; Saxe et al. (2014), "Exact solutions to the
-nonlinear dynamics of learning in deep linear neural networks".
+Glorot and Bengio (2010), AISTATS; Saxe et al. (2014), arXiv:1312.6120.
 """
 
 import random
@@ -34,15 +32,12 @@ class Draws:
         if cell == "lstm" and bias:
             b_h[H : 2 * H] = 1  # unit_forget_bias
 
-        def seeds_of_layer() -> list[int]:
-            """Take three seeds: for a dropout first in a ``SimpleRNN``, elsewhere last."""
-            seeds = [self._next() for _ in range(3)]
-            return seeds[1:] if cell == "rnn" else seeds[:2]
-
+        # A layer takes three seeds: for a dropout first in a ``SimpleRNN``, elsewhere last.
+        first = int(cell == "rnn")
         if len(has_b_n) == 2:
-            seeds_of_layer()  # unused: Bidirectional copies the layer it is given twice
+            [self._next() for _ in range(3)]  # Bidirectional copies the layer it is given twice
         for with_b_n in has_b_n:
-            kernel_seed, recurrent_seed = seeds_of_layer()
+            kernel_seed, recurrent_seed = [self._next() for _ in range(3)][first : first + 2]
             yield Weights(
                 _glorot_uniform(I, width, kernel_seed),
                 _orthogonal(H, width, recurrent_seed),

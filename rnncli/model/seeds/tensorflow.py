@@ -1,7 +1,4 @@
-"""TensorFlow's draws: ``tf.random.set_seed``, then ``tf.random.normal`` a tensor.
-
-Its counter-based generator, Philox4x32-10, is here too; Keras draws from it in another way.
-"""
+"""TensorFlow's draws: ``tf.random.set_seed``, then ``tf.random.normal`` a tensor."""
 
 import random
 from collections.abc import Callable, Iterator
@@ -72,11 +69,7 @@ def philox4x32(key: tuple[int, int], counter: NDArray[np.uint64]) -> NDArray[np.
 
 
 def normals(shape: tuple[int, ...], stream: Stream) -> Floats:
-    """Draw from the standard normal law in float32, as ``tf.random`` does on a CPU.
-
-    98 of 100 draws are equal to the bit, the others within 4 units of the
-    last place: TensorFlow approximates logarithm, sine and cosine in float32.
-    """
+    """Draw as ``tf.random`` does on a CPU: 98 of 100 to the bit, the others within 4 units."""
     return draw(shape, stream, _gaussians)
 
 

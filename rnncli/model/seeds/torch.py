@@ -42,7 +42,7 @@ class Draws:
         return np.ascontiguousarray(weight.T), bias
 
     def _uniform(self, shape: tuple[int, ...], bound: float) -> Floats:
-        """``tensor.uniform_(-bound, bound)``."""
+        """Draw ``tensor.uniform_(-bound, bound)``."""
         high = np.float32(bound)
         low, width = float(-high), float(high - -high)
 
@@ -56,10 +56,7 @@ class Draws:
 
 def check_one_module(cell: str, hidden: Sequence[int], direction: str, merge: str) -> None:
     """Refuse a stack that a single ``nn.RNN``, ``nn.LSTM`` or ``nn.GRU`` cannot be."""
-    module = f"nn.{cell.upper()}"
-    if len(set(hidden)) > 1:
-        what = f"{module} has layers of one size, got {', '.join(map(str, hidden))}"
-        raise InputError("init torch", what, "take equal sizes, or another init")
-    if direction == "bidirectional" and merge != "concat" and len(hidden) > 1:
-        what = f"between bidirectional layers {module} has merge concat, got {merge}"
-        raise InputError("init torch", what)
+    several = len(hidden) > 1 and direction == "bidirectional"
+    if len(set(hidden)) > 1 or (several and merge != "concat"):
+        what = f"nn.{cell.upper()} has layers of one size, and merge concat between directions"
+        raise InputError("init torch", what, "take another init")
