@@ -8,7 +8,6 @@ import select
 import shutil
 import signal
 import subprocess
-import sys
 from contextlib import suppress
 from itertools import count
 from pathlib import Path
@@ -19,7 +18,6 @@ from conftest import NIGHTLY, ROOT, Rnn
 from processes import LIMIT, Commands, Stage, commands, stage, start_alone
 
 from rnncli.engine.state import load_state
-from rnncli.model.errors import InputError
 from rnncli.storage import writing
 
 __all__ = ["commands", "stage"]
@@ -369,52 +367,6 @@ def test_a_file_system_without_locks(
     assert os.listdir(tmp_path) == ["out.csv"]
 
 
-# Begins a file, says so, and waits for a line before it ends it.
-WRITER = """
-import sys
-from rnncli.storage import writing
-with writing(sys.argv[1]) as file:
-    file.write(sys.argv[2])
-    file.flush()
-    print(flush=True)
-    sys.stdin.readline()
-"""
-
-
-def write(path: Path, text: str) -> "subprocess.Popen[bytes]":
-    """Start a process that has written a text, but not ended its file."""
-    writer = subprocess.Popen(
-        [sys.executable, "-c", WRITER, str(path), text],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        env=os.environ | {"PYTHONPATH": str(ROOT)},
-    )
-    assert writer.stdout
-    writer.stdout.readline()
-    return writer
-
-
-def test_what_a_killed_writer_leaves_goes_with_the_next(tmp_path: Path) -> None:
-    path, beside = tmp_path / "x.csv", tmp_path / ".x.csv.rnn"
-    killed = write(path, "killed, and longer than the next")
-    killed.kill()
-    killed.communicate()
-    assert os.listdir(tmp_path) == [beside.name]
-    write(path, "next").communicate(b"\n")
-    assert path.read_text() == "next"
-    assert os.listdir(tmp_path) == [path.name]
-
-
-def test_of_two_writers_at_once_the_second_is_refused(tmp_path: Path) -> None:
-    path = tmp_path / "x.csv"
-    first = write(path, "first")
-    with pytest.raises(InputError, match="another run is writing it"), writing(str(path)):
-        pass
-    first.communicate(b"\n")
-    assert path.read_text() == "first"
-    assert os.listdir(tmp_path) == [path.name]
-
-
 def test_a_new_file_that_another_run_takes_for_a_left_one_is_made_again(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -431,48 +383,6 @@ def test_a_new_file_that_another_run_takes_for_a_left_one_is_made_again(
     monkeypatch.setattr(fcntl, "flock", write_and_lock)
     with writing(str(tmp_path / "x.csv")) as file:
         file.write("whole")
-    assert len(locks) == 4
+    assert len(locks) == 3
     assert (tmp_path / "x.csv").read_text() == "whole"
     assert os.listdir(tmp_path) == ["x.csv"]
-
-
-def test_a_file_that_was_made_again_is_not_removed_by_a_lock_on_the_one_before(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Two runs find what was left: the second locks it when the first has removed it."""
-    path, lock, locks = tmp_path / ".x.csv.rnn", fcntl.flock, list[int]()
-    path.write_text("left")
-
-    def replace_and_lock(file: int, kind: int) -> None:
-        locks.append(kind)
-        if len(locks) == 1:
-            path.unlink()
-            path.write_text("made again")
-        lock(file, kind)
-
-    monkeypatch.setattr(fcntl, "flock", replace_and_lock)
-    with writing(str(tmp_path / "x.csv")) as file:
-        file.write("whole")
-    assert (tmp_path / "x.csv").read_text() == "whole"
-    assert os.listdir(tmp_path) == ["x.csv"]
-
-
-def test_a_whole_result_that_cannot_be_renamed_is_never_removed(
-    run_rnn: Rnn, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """The message says where it is."""
-    monkeypatch.chdir(tmp_path)
-    Path("a.csv").write_text("1\n")
-    command = ("batch", "a.csv", "-o", "out", "--hidden", "2", "-j", "1")
-
-    def replace(source: str, target: str) -> None:
-        raise OSError(errno.EIO, os.strerror(errno.EIO), source, None, target)
-
-    with monkeypatch.context() as patch:
-        patch.setattr(os, "replace", replace)
-        result = run_rnn(*command)
-    assert result.exit_code == 1
-    kept = Path(result.stderr.splitlines()[0].partition("the result is in ")[2])
-    assert run_rnn(*command).exit_code == 0
-    assert kept.read_bytes() == Path("out/a.csv").read_bytes()
-    assert len(os.listdir("out")) == 3
