@@ -57,8 +57,10 @@ def open_input(path: str) -> Iterator[io.BufferedReader]:
     """Open a file, a URL or standard input; `peek` has the bytes that tell its kind."""
     if path == STDIN and sys.stdin is None:
         raise InputError(display_name(STDIN), "closed", "give a FILE or `seq`")
-    with nullcontext(sys.stdin.buffer) if path == STDIN else opened(path) as raw:
-        file = raw if isinstance(raw, io.BufferedReader) else io.BufferedReader(raw, 1 << 20)
+    stdin: Any = sys.stdin
+    with nullcontext(stdin.buffer) if path == STDIN else opened(path) as raw:
+        is_buffered = isinstance(raw, io.BufferedReader)
+        file: io.BufferedReader = raw if is_buffered else io.BufferedReader(raw, 1 << 20)
         yield file if file.seekable() else io.BufferedReader(_Pipe(file))
 
 

@@ -5,6 +5,7 @@ import os
 import re
 from collections.abc import Iterator
 from itertools import chain
+from typing import Any
 
 import numpy as np
 
@@ -89,10 +90,11 @@ def _parse(steps: list[list[str]], layout: Layout, place: str) -> Floats:
     is_even = all(len(step) == width for step in steps)
     if values is None or not is_even or first_unfit(values[:, None], layout):
         raise next(_find_faults(steps, layout, place))
-    return values.reshape(-1, width).astype(layout.dtype)
+    x: Floats = values.reshape(-1, width).astype(layout.dtype)
+    return x
 
 
-def _find_faults(steps: list[list[str]], layout: Layout, place: str) -> Iterator[InputError]:
+def _find_faults(steps: list[list[Any]], layout: Layout, place: str) -> Iterator[InputError]:
     for t, step in enumerate(steps, start=1):
         at = f"{place}{t}" if place.endswith(" ") else place
         for cell in step or [""]:
