@@ -182,13 +182,11 @@ def test_rows_of_every_kind_go_on(run_rnn: Rnn, log: Path, options: tuple[str, .
 @pytest.mark.parametrize(
     "old",
     [
-        "t,h_0,h_1,h_2\n1,0.5,0.5,0.5\n",
         "k,t,h_0,h_1\na,1,0.5,0.5\n",
         "1,0.5,0.5\n",
         '{"t": 1, "x": [1.0, 2.0], "h": [0.5, 0.5]}\n',
         '{"key": {"k": "a"}, "t": 1, "x": [1.0], "h": [0.5, 0.5]}\n',
         "my notes, no line end",
-        '{"x": [1.0], "t": 1, "h": [0.',
         "[" * 100_000,
         "ö\x1b]0;title\x07\n",
     ],

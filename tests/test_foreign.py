@@ -44,6 +44,7 @@ BAD = [
     (b"\xe2\x82", "Windows-1252"),
     (b"\0", "binary"),
     (b"\xf6\0", "binary"),
+    (b"\0\n\xf6", "binary"),
 ]
 
 

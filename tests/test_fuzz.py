@@ -92,8 +92,9 @@ def test_an_array_is_cut_into_equal_blocks(
 ) -> None:
     array = np.random.RandomState(0).rand(*shape)
     np.save(tmp_path / "x.npy", array)
-    rows, found, _ = read(tmp_path / "x.npy")
+    rows, found, keys = read(tmp_path / "x.npy")
     assert found == lengths
+    assert keys == (np.repeat([1, 2, 3], shape[1]).tolist() if len(shape) == 3 else [])
     np.testing.assert_array_equal(rows, array.reshape(-1, shape[-1]))
 
 

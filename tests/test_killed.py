@@ -5,14 +5,12 @@ import fcntl
 import json
 import os
 import select
-import shutil
 import signal
 import subprocess
 from contextlib import suppress
 from itertools import count
 from pathlib import Path
 
-import numpy as np
 import pytest
 from conftest import NIGHTLY, ROOT, Rnn
 from processes import LIMIT, Commands, Stage, commands, stage, start_alone
@@ -37,7 +35,7 @@ def visible(folder: Path) -> dict[str, bytes]:
     return {path.name: path.read_bytes() for path in folder.iterdir() if path.name[0] != "."}
 
 
-@pytest.mark.parametrize("number", ["SIGKILL", "SIGINT", "SIGTERM", "SIGHUP"])
+@pytest.mark.parametrize("number", ["SIGKILL", "SIGTERM"])
 def test_a_run_that_ends_at_any_moment_leaves_whole_files(
     stage: Stage, tmp_path: Path, number: str
 ) -> None:
@@ -135,38 +133,6 @@ def test_a_batch_that_is_killed_at_any_moment_goes_on(
         assert stage.run(out.parent, *command) == 0
         check(out, tmp_path / "whole" / "out")
     assert moment > 12
-
-
-def test_processes_of_a_batch_that_are_killed_cost_no_result(stage: Stage, tmp_path: Path) -> None:
-    """The command or one of its processes, whenever so many results are recorded."""
-    (tmp_path / "in").mkdir()
-    inputs = 24
-    for n in range(inputs):
-        (tmp_path / "in" / f"{n}.csv").write_text("1\n2\n" * (n % 5 * 400 + 1))
-
-    def command(out: str, jobs: int) -> list[str]:
-        batch = f"batch {tmp_path}/in/*.csv --hidden 4 -o {tmp_path}/{out}/{{stem}}.csv"
-        return f"{batch} --state {tmp_path}/{out}/{{stem}}.npz -j {jobs}".split()
-
-    assert stage.run(tmp_path, *command("whole", 1)) == 0
-    out = tmp_path / "out"
-    report, random = out / "rnn-batch.jsonl", np.random.RandomState(0)
-    for kill in range(50 if NIGHTLY else 2):
-        shutil.rmtree(out, ignore_errors=True)
-        variables = os.environ | {"PYTHONPATH": str(ROOT), "TMPDIR": str(tmp_path)}
-        with start_alone(*command("out", 2), env=variables) as process:
-            wait_until(process, report, random.randint(1, inputs // 2))
-            others = [pid for pid in started_in(tmp_path) if pid != process.pid]
-            victim = random.choice(others) if others and kill % 2 else process.pid
-            with suppress(ProcessLookupError):  # it has ended meanwhile
-                os.kill(victim, signal.SIGKILL)
-            process.communicate(timeout=LIMIT)
-        assert process.returncode in (0, -signal.SIGKILL)
-        wait_for(others)  # they end after the task that they are at
-        again = start_alone(*command("out", 2))
-        again.communicate(timeout=LIMIT)
-        assert again.returncode == 0
-        check(out, tmp_path / "whole")
 
 
 @pytest.mark.parametrize("jobs", ["1", "2"])

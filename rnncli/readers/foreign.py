@@ -59,8 +59,7 @@ def open_input(path: str) -> Iterator[io.BufferedReader]:
         raise InputError(display_name(STDIN), "closed", "give a FILE or `seq`")
     stdin: Any = sys.stdin
     with nullcontext(stdin.buffer) if path == STDIN else opened(path) as raw:
-        is_buffered = isinstance(raw, io.BufferedReader)
-        file: io.BufferedReader = raw if is_buffered else io.BufferedReader(raw, 1 << 20)
+        file = raw if isinstance(raw, io.BufferedReader) else io.BufferedReader(raw, 1 << 20)
         yield file if file.seekable() else io.BufferedReader(_Pipe(file))
 
 

@@ -61,7 +61,8 @@ def read_state(
     if len(cells) != size:
         expected = f"expected {size} numbers, one for each {each}"
         raise InputError(name, f"{expected}, got {len(cells)}")
-    return _parse([cells], Layout(dtype), name)[0]
+    state: Floats = _parse([cells], Layout(dtype), name)[0]
+    return state
 
 
 def _read_json(text: str, name: str) -> list[list[str]]:

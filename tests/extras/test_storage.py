@@ -60,24 +60,6 @@ def test_an_input_of_any_form_is_read(run_rnn: Rnn, tmp_path: Path, store: Any) 
         assert there.stdout.count("\n") == 310
 
 
-@EACH
-def test_each_command_reads_a_model_and_a_log(run_rnn: Rnn, store: Any) -> None:
-    here = (str(SAMPLES / "sunspots.csv"), str(SAMPLES / "sunspots.keras"))
-    there = (store.put("sunspots.csv", SUNSPOTS), store.put("sunspots.keras", WEIGHTS))
-    outputs = []
-    for log, model in (here, there):
-        runs = [
-            run_rnn("run", log, "--columns", "2", "--json", "--weights", model),
-            run_rnn("explain", log, "--columns", "2", "--step", "3", "--weights", model),
-            run_rnn("weights", "--json", "--weights", model),
-            run_rnn("inspect", model, "--json"),
-        ]
-        assert [run.exit_code for run in runs] == [0, 0, 0, 0]
-        texts = (run.output.replace(log, "LOG").replace(model, "MODEL") for run in runs)
-        outputs.append([text.split() for text in texts])
-    assert outputs[0] == outputs[1]
-
-
 @WRITABLE
 def test_two_nights_there_are_two_nights_here(run_rnn: Rnn, store: Any, tmp_path: Path) -> None:
     """Weights, state, and outputs of any form."""
