@@ -57,10 +57,7 @@ FOR_PEOPLE = {
     "file as key": ("run", f"{HOSTILE}.csv", "other.csv", *NETWORK),
     "weight file": ("run", *WEIGHTS),
     "layer": ("run", *LAYER),
-    "weight file on a heatmap": ("run", *WEIGHTS, "--format", "heatmap"),
-    "column of a plot": ("run", "header.csv", *NETWORK, "--format", "plot"),
     "model": ("inspect", f"{HOSTILE}.npz"),
-    "parts": ("inspect", "layers.npz", "--layer", HOSTILE),
     "expected file": ("verify", "--seq", "1,2", *NETWORK, "--expected", f"{HOSTILE}.txt"),
     "verified key": ("verify", *KEYS, "--expected", "expected.csv"),  # of the one that is wrong
 }
@@ -91,16 +88,11 @@ def test_a_picture_in_a_file_steers_no_terminal(commands: Commands) -> None:
 ERRORS = {
     "no such file": ("run", f"no {HOSTILE}", *NETWORK),
     "cell": ("run", "wrong.csv", *NETWORK),
-    "columns there are": ("run", "header.csv", "--columns", "z", *NETWORK),
     "column wanted": ("run", "header.csv", "--columns", f"z{HOSTILE}", *NETWORK),
     "option": (f"--{HOSTILE}",),
     "command": (HOSTILE,),
-    "value": ("run", "--seq", "1", *NETWORK, "--format", HOSTILE),
-    "sequence": ("run", "--seq", HOSTILE, *NETWORK),
     "weight file": ("run", "--seq", "1", "--weights", f"no {HOSTILE}.npz"),
-    "tensors": ("run", "--seq", "1", "--weights", "other.npz"),
     "layer": ("run", "--seq", "1", "--weights", "layers.npz", "--layer", f"z{HOSTILE}"),
-    "folder": ("run", "--seq", "1", *NETWORK, "-o", f"{HOSTILE}/a.csv"),
     "state": ("run", "--seq", "1", *NETWORK, "--state", HOSTILE),
     "expected": ("verify", "--seq", "1,2", *NETWORK, "--expected", f"no {HOSTILE}"),
     "note": ("run", "--seq", "1", "--weights", f"{HOSTILE}.npz"),

@@ -62,16 +62,6 @@ def test_a_power_loss_leaves_the_output_then_the_state(
     assert first["out"] == both["out"] != b""
 
 
-@pytest.mark.parametrize("suffix", [".npz", ".safetensors", ".json"])
-def test_saved_weights_survive_a_power_loss(
-    run_rnn: Rnn, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, suffix: str
-) -> None:
-    disk = Disk(tmp_path, monkeypatch)
-    saved = tmp_path / f"w{suffix}"
-    assert run_rnn("weights", "--hidden", "2", "-o", str(saved)).exit_code == 0
-    assert disk.left == [{saved.name: saved.read_bytes()}]
-
-
 # Each file that is synced, as a line on standard error.
 SYNCED = """
 import os, sys
@@ -98,23 +88,6 @@ def test_redirected_output_is_durable_before_the_state(tmp_path: Path) -> None:
     for output in ("/dev/stdout", "/dev/null"):
         done = subprocess.run([*command[:-1], output], capture_output=True, check=True)
         assert done.stderr == b""
-
-
-def test_a_result_that_cannot_be_renamed_is_kept(
-    run_rnn: Rnn, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    output, rename = tmp_path / "out.csv", os.replace
-
-    def replace_too_late(source: str, target: str) -> None:
-        output.mkdir()
-        rename(source, target)
-
-    monkeypatch.setattr(os, "replace", replace_too_late)
-    done = run_rnn(*RUN, str(output))
-    kept = tmp_path / ".out.csv.rnn-whole"
-    error = f"Error: {output}: Is a directory; the result is in {kept}\n"
-    assert (done.exit_code, done.stderr) == (1, error)
-    assert kept.read_text().count("\n") == 3
 
 
 def test_a_killed_run_leaves_a_private_file_under_another_name(tmp_path: Path) -> None:

@@ -66,18 +66,6 @@ def states(path: Path) -> dict[tuple[str, ...], tuple[int, list[float]]]:
     }
 
 
-def test_a_carriage_return_ends_a_line_at_once() -> None:
-    with start_alone(*FOLLOW, "--format", "jsonl") as process:
-        assert process.stdin
-        assert process.stdout
-        for text in (b"1\r", b"\n2\r", b"3\r\n"):
-            process.stdin.write(text)
-            process.stdin.flush()
-            # This blocks for ever if the answer waits for more input.
-            assert process.stdout.readline()
-        assert process.communicate(timeout=LIMIT) == (b"", b"")
-
-
 @pytest.mark.parametrize(("form", "header"), [("csv", 1), ("jsonl", 0)])
 @pytest.mark.parametrize("name", ["SIGINT", "SIGTERM"])
 def test_a_run_that_is_stopped_has_answered_each_line(
@@ -194,13 +182,11 @@ def test_rows_of_every_kind_go_on(run_rnn: Rnn, log: Path, options: tuple[str, .
 @pytest.mark.parametrize(
     "old",
     [
-        "t,h_0,h_1,h_2\n1,0.5,0.5,0.5\n",
         "k,t,h_0,h_1\na,1,0.5,0.5\n",
         "1,0.5,0.5\n",
         '{"t": 1, "x": [1.0, 2.0], "h": [0.5, 0.5]}\n',
         '{"key": {"k": "a"}, "t": 1, "x": [1.0], "h": [0.5, 0.5]}\n',
         "my notes, no line end",
-        '{"x": [1.0], "t": 1, "h": [0.',
         "[" * 100_000,
         "ö\x1b]0;title\x07\n",
     ],
@@ -250,31 +236,6 @@ def test_an_output_that_may_be_lost_leaves_no_state(
         assert note == f"Note: {state}: no state was left: the output may be lost"
         assert (done.exit_code, error) == (1, f"Error: {log}: No space left on device")
         assert not state.exists()
-
-
-@pytest.mark.parametrize("options", [(), ("--follow",)])
-def test_files_are_on_the_disk_before_they_are_renamed(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, options: tuple[str, ...]
-) -> None:
-    """And an output before its state."""
-    done, fsync, replace = list[str](), os.fsync, os.replace
-
-    def recorded_fsync(number: int) -> None:
-        fsync(number)
-        done.append(os.readlink(f"/proc/self/fd/{number}"))
-
-    def recorded_replace(source: str, target: str) -> None:
-        assert done[-1] == source
-        replace(source, target)
-        done.append(target)
-
-    monkeypatch.setattr(os, "fsync", recorded_fsync)
-    monkeypatch.setattr(os, "replace", recorded_replace)
-    log, state = tmp_path / "log.csv", tmp_path / "s"
-    command = (*BARE, "--hidden", "2", *options, "-o", str(log), "--state", str(state))
-    assert CliRunner().invoke(rnn, command, input="1\n2\n").exit_code == 0
-    named = [name for name in done if not name.endswith(".rnn")]
-    assert named == [str(log), str(tmp_path), str(state), str(tmp_path)]
 
 
 @pytest.mark.parametrize("way", ["removed", "replaced", "moved"])

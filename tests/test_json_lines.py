@@ -6,7 +6,6 @@ import gzip
 import io
 import json
 import lzma
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -132,12 +131,3 @@ def test_compressed_text_is_read(run_rnn: Rnn, tmp_path: Path, packed: str, form
     result = run_rnn("run", tmp_path / "x", *NETWORK)
     assert (result.exit_code, result.stderr.count("\n")) == (2, 1)
     assert result.stderr.startswith(f"Error: {tmp_path}/x: cannot be read: ")
-
-
-@pytest.mark.skipif(sys.version_info >= (3, 14), reason="Python reads Zstandard")
-def test_the_way_out_of_zstandard(run_rnn: Rnn, tmp_path: Path) -> None:
-    path = tmp_path / "x y.csv.zst"
-    path.write_bytes(b"\x28\xb5\x2f\xfd\x04\x00")
-    message = run_rnn("run", path, *NETWORK).stderr
-    assert message.startswith(f"Error: {path}: is compressed with Zstandard, ")
-    assert message.endswith(f"; zstd -dc '{path}' | rnn run -\n")

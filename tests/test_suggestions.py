@@ -3,7 +3,7 @@
 import re
 
 import pytest
-from conftest import ROOT, Rnn
+from conftest import Rnn
 
 import rnncli
 from rnncli.engine.precision import PRECISIONS
@@ -53,35 +53,11 @@ def test_a_near_name_is_asked_about(wrong: str, names: list[str], meant: str | N
     assert asked(did_you_mean(wrong, names)) == meant
 
 
-@pytest.mark.parametrize(
-    ("file", "name", "meant"),
-    [
-        ("keras_nested.h5", "sequental_4/gru_2", "sequential_4/gru_2"),
-        ("torch_tagger.pt", "embeding", "embedding"),
-        ("onnx_head.onnx", "rnn/GRU", "/rnn/GRU"),
-        ("onnx_head.onnx", "decoder", None),
-    ],
-)
-def test_a_layer_of_a_file(run_rnn: Rnn, file: str, name: str, meant: str | None) -> None:
-    layer = (str(ROOT / "tests" / "data" / "models" / file), "--layer", name)
-    for words in (("run", "--seq", "1,2,3", "--weights", *layer), ("inspect", *layer)):
-        result = run_rnn(*words)
-        assert (result.exit_code, result.stdout, asked(result.stderr)) == (2, "", meant)
-
-
 @pytest.mark.parametrize(("key", "meant"), [("atic", "attic"), ("garage", None)])
 def test_a_sequence(run_rnn: Rnn, key: str, meant: str | None) -> None:
     words = ("explain", "-", "--group-by", "sensor", "--hidden", "2", "--key", key)
     result = run_rnn(*words, stdin="sensor,v\nattic,1\ncellar,2\n")
     assert (result.exit_code, asked(result.stderr)) == (2, meant)
-
-
-@pytest.mark.parametrize("command", ["run", "verify", "weights"])
-def test_a_first_line_that_works(run_rnn: Rnn, command: str) -> None:
-    words = () if command == "run" else ("--cell", "rnn")
-    (line,) = re.findall("as in 'rnn (.+?)'", run_rnn(command, *words).stderr)
-    assert line.startswith(command)
-    assert run_rnn(*line.split()).exit_code == 0
 
 
 def test_the_library_asks_too() -> None:

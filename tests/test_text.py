@@ -7,7 +7,6 @@ import re
 import tracemalloc
 from collections.abc import Iterator
 from decimal import Decimal, localcontext
-from encodings.aliases import aliases
 from itertools import chain, repeat
 from math import isfinite, isnan
 from pathlib import Path
@@ -362,35 +361,6 @@ def test_numbers_are_those_of_float(folder: Path, seed: int) -> None:
     blocks = read_file(str(path), Layout(DOUBLE, first_row="data"), Keys()).blocks
     x = np.concatenate([block.x for block in blocks])
     assert x.tobytes() == np.repeat([*map(float, cells)], 2).tobytes()
-
-
-@pytest.mark.parametrize("encoding", ENCODINGS)
-def test_characters_of_every_encoding_may_be_cut_in_two(folder: Path, encoding: str) -> None:
-    """Also those before bytes that are no text."""
-    some = "aZ09 ;'éßñЖ漢字かな한글😀“€—".encode(encoding, "ignore").decode(encoding)
-    text = "".join(f"{some[n % 7 :]},{n}\n" for n in range(20)).replace("\ufeff", "")
-    layout = Layout(DOUBLE, ["2"], ",", "data", ["1"], encoding=read_name(encoding))
-    wide = {"utf-16": "utf-16-le", "utf-32": "utf-32-le"}.get(encoding, encoding)
-    bad = "\udc00".encode(wide, "surrogatepass") if "utf" in encoding else b"\xff"
-    for piece in (1, 2, 5, 7, 9):
-        check(folder, text.encode(encoding) + bad, layout, piece)
-    if encoding in MARKED:
-        check(folder, f"\ufeff{text}".encode(encoding), layout, 1)
-
-
-def test_every_name_is_an_encoding_of_text_or_refused() -> None:
-    """Encodings of Python that turn text into text, or bytes into bytes, are refused."""
-    refused = set()
-    for name in {*aliases, *aliases.values()}:
-        try:
-            read_name(name)
-        except ValueError:
-            refused.add(aliases.get(name, name))
-        else:
-            assert "a,1".encode(name).decode(name) == "a,1"
-    expected = {f"{each}_codec" for each in ("base64", "bz2", "hex", "quopri", "uu", "zlib")}
-    # The first is Windows' own. The second has an alias in capitals, by which Python finds none.
-    assert refused - {"mbcs", "hp_roman8"} == expected | {"rot_13"}
 
 
 @pytest.mark.parametrize("bad", [0, BLOCK_STEPS - 1, BLOCK_STEPS, 2 * BLOCK_STEPS])

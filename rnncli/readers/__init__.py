@@ -1,11 +1,10 @@
 """Readers: text or a file becomes blocks of input, (T, I), in the order of the steps."""
 
-import errno
 import os
 import shlex
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack
-from itertools import chain, islice
+from itertools import chain, islice, zip_longest
 from typing import Any
 
 import numpy as np
@@ -51,61 +50,51 @@ read_inline = inline.read_inline
 read_state = inline.read_state
 
 
-def _read_arrow(path: str, file: Any, layout: Layout, keys: Keys) -> Input:
-    check_installed("pyarrow", display_name(path))
-    from rnncli.readers.arrow import read_arrow
-
-    return read_arrow(path, file, layout, keys)
-
-
-READERS: dict[str, Callable[[str, Any, Layout, Keys], Input]] = {
-    ".npy": npy.read_npy,
-    **dict.fromkeys((".parquet", ".arrow", ".feather"), _read_arrow),
-}
-
-
 def read_file(path: str, layout: Layout, keys: Keys) -> Input:
     """Open a file as input."""
+    stream = _stream(path, layout, keys)
+    source: Input = next(stream)
+    return source._replace(blocks=stream, name=display_name(path))
+
+
+def _stream(path: str, layout: Layout, keys: Keys) -> Iterator[Any]:
+    """Yield an input, then its blocks; the file is closed behind them."""
     try:
         with ExitStack() as files:
             file = files.enter_context(open_input(path))
             start = file.peek(8)
-            reader = _find_reader(path, start)
-            if reader is not csv.read_text and not start.startswith(STREAM):
+            read = _find_reader(path, start)
+            if read is not csv.read_text and not start.startswith(STREAM):
                 file = files.enter_context(seekable(file))
-            source = reader(path, file, layout, keys)
+            source = read(path, file, layout, keys)
+            yield source
             blocks = source.blocks
             # A short input needs no thread, none waits for a pipe, or holds rows back.
-            if layout.block_steps > 1 and (
-                is_url(path) or (path != STDIN and os.path.isfile(path))
-            ):
+            if layout.block_steps > 1 and (is_url(path) or os.path.isfile(path)):
                 blocks = chain(islice(blocks, _WITHOUT_A_THREAD), ahead(blocks))
-            blocks = _closing(files.pop_all(), blocks)
-            next(blocks)
-            return source._replace(blocks=blocks, name=display_name(path))
+            yield from blocks
     except OSError as error:
-        hint = f" (numbers are given by `seq` {path})" if _is_inline(path) else ""
+        hint = ""
         if isinstance(error, IsADirectoryError):
             hint = f"give the files in it: {verbatim(os.path.join(shlex.quote(path), '*.csv'))}"
+        elif all(parse_number(part) is not None for part in path.replace(",", " ").split()):
+            hint = f" (numbers are given by `seq` {path})"
         what = f"cannot be read: {error.strerror or error}"
         raise InputError(display_name(path), what, hint) from error
 
 
 def _find_reader(path: str, start: bytes) -> Callable[[str, Any, Layout, Keys], Input]:
     """Find what reads a file, by its first bytes and then by its name; all else is text."""
-    if start.startswith((PARQUET, ARROW, STREAM)):
-        return _read_arrow
-    if start.startswith(NPY):
-        return npy.read_npy
     extension = "" if start.startswith(tuple(COMPRESSED)) else os.path.splitext(path.lower())[1]
-    return READERS.get(extension, csv.read_text)
+    if start.startswith(NPY) or extension == ".npy":
+        return npy.read_npy
+    is_arrow = extension in (".parquet", ".arrow", ".feather")
+    if is_arrow or start.startswith((PARQUET, ARROW, STREAM)):
+        check_installed("pyarrow", display_name(path))
+        from rnncli.readers.arrow import read_arrow
 
-
-def _closing(files: ExitStack, blocks: Iterator[Rows]) -> Iterator[Rows]:
-    """Pass blocks on behind one without rows, with which the files are sure to be closed."""
-    with files:
-        yield Rows(np.empty((0, 0)))
-        yield from blocks
+        return read_arrow
+    return csv.read_text
 
 
 def read_files(paths: Sequence[str], layout: Layout, keys: Keys) -> Input:
@@ -116,46 +105,35 @@ def read_files(paths: Sequence[str], layout: Layout, keys: Keys) -> Input:
     """
     for n, path in enumerate(paths):
         if path != STDIN and not exists(path):
-            raise InputError(path, f"cannot be read: {os.strerror(errno.ENOENT)}")
+            raise InputError(path, "cannot be read: No such file or directory")
         if path in paths[:n]:
             raise InputError(path, "is given twice")
     first = read_file(paths[0], layout, keys)._replace(share=lambda _: None, shape=())
     opened = chain([first], (read_file(path, layout, keys) for path in paths[1:]))
     if layout.group_by:
-        return first._replace(blocks=_in_turn(first, paths, opened, [None] * len(paths)))
-    numbers = keys.number(paths).tolist()
-    blocks = _in_turn(first, paths, opened, numbers)
+        return first._replace(blocks=_in_turn(paths, opened, [None] * len(paths)))
+    blocks = _in_turn(paths, opened, keys.number(paths).tolist())
     return first._replace(blocks=blocks, key_columns=("file",), keys=keys.names)
 
 
 def _in_turn(
-    first: Input, paths: Sequence[str], inputs: Iterable[Input], numbers: Sequence[int | None]
+    paths: Sequence[str], inputs: Iterable[Input], numbers: Sequence[int | None]
 ) -> Iterator[Rows]:
+    expected: list[str] = []
     for number, path, source in zip(numbers, paths, inputs, strict=True):
         if number is not None and source.key_columns:
             raise InputError(path, "holds several sequences: give it alone")
-        _check_types(path, source, paths[0], first)
-        for expected, got in ((first.columns, source.columns), (first.header, source.header)):
-            if list(got) != list(expected):
-                raise InputError(
-                    path,
-                    f"expected the columns {', '.join(expected)}, as in {paths[0]}, "
-                    f"got {', '.join(got)}",
-                )
+        got = _describe_columns(source)
+        expected = expected or got
+        if got != expected:
+            what = f"expected the columns {', '.join(expected)}, as in {paths[0]}"
+            raise InputError(path, f"{what}, got {', '.join(got)}")
         for rows in source.blocks:
             yield rows if number is None else rows._replace(key=np.full(len(rows.x), number))
 
 
-def _check_types(path: str, source: Input, first_path: str, first: Input) -> None:
-    """Check that columns whose cells are kept have the types that those of the first file have."""
-    if (source.types is None) != (first.types is None):
-        hint = "with `passthrough` give CSV, or Parquet and Arrow"
-        raise InputError(path, f"is not of the kind of {first_path}", hint)
-    for got, expected in zip(source.types or (), first.types or (), strict=False):
-        if got.name == expected.name and got.type != expected.type:
-            what = f"column {got.name!r} holds {got.type}, that of {first_path} {expected.type}"
-            raise InputError(path, what, "with `passthrough` the types have to agree")
-
-
-def _is_inline(path: str) -> bool:
-    return all(parse_number(part) is not None for part in path.replace(",", " ").split())
+def _describe_columns(source: Input) -> list[str]:
+    """Name the columns of an input, and their types."""
+    types = [f" ({field.type})" for field in source.types or ()]
+    names = source.header or source.columns
+    return [*map("".join, zip_longest(names, types, fillvalue=""))]

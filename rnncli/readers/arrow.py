@@ -5,7 +5,7 @@ import re
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -21,17 +21,18 @@ from rnncli.readers.keyed import Keys
 
 # Bytes of a column that are read at once: a row group may be the whole file.
 _PIECE = 1 << 16
+# Kinds of numbers; a column without any value is of the type null.
+_NUMBERS = (
+    *(types.is_integer, types.is_floating, types.is_decimal),
+    *(types.is_boolean, types.is_null),
+)
+# A time as Arrow writes it: its day, its second without zeros at the end, and its zone.
+_TIME = re.compile(r"^(?:(\S+) )?(\d\d:\d\d:\d\d(?:\.\d*[1-9])?)(?:\.?0+)?(Z|[-+]\d\d)?(\d\d)?$")
 _VIEWS = {pa.string_view(): pa.large_string(), pa.binary_view(): pa.large_binary()}
 
 
-class Source(NamedTuple):
-    """A table whose rows come in record batches."""
-
-    kind: str  # for messages
-    schema: Any  # a pyarrow.Schema
-    batches: Callable[[Sequence[int]], Iterator[Any]]  # of some columns
-    rows: int | None = None  # how many there are, if that is known
-    share: Callable[[int], float | None] = lambda _: None  # as that of `Input`
+# A schema, what reads batches of some columns, and how many rows there are, if that is known.
+Source = tuple[Any, Callable[[Sequence[int]], Iterator[Any]], int | None]
 
 
 def read_arrow(path: str, file: Any, layout: Layout, keys: Keys) -> Input:
@@ -40,31 +41,43 @@ def read_arrow(path: str, file: Any, layout: Layout, keys: Keys) -> Input:
     Blocks are cut as those of CSV are, whatever the batches: the same numbers
     give the same states, to the bit.
     """
-    name = display_name(path)
-    source = _open(name, file)
-    check_layout(name, layout, source.kind, *OF_TEXT)
-    fields = [field.with_type(_plain_type(field.type)) for field in source.schema]
-    schema = pa.schema(fields, source.schema.metadata)
+    name, start = display_name(path), file.peek(len(ARROW))
+    kinds = {PARQUET[:4]: _open_parquet, ARROW[:6]: _open_file, STREAM: _open_stream}
+    open_kind = next((kind for mark, kind in kinds.items() if start.startswith(mark)), None)
+    if open_kind is None:
+        raise InputError(name, "neither a Parquet nor an Arrow file")
+    with _readable(name):
+        schema, batches, count = open_kind(file)
+    check_layout(name, layout, "a table", *OF_TEXT)
+    fields = [field.with_type(_plain_type(field.type)) for field in schema]
     names = schema.names
     grouping, chosen, kept = choose_all(name, layout, len(names), names)
     # As many as in CSV, where a cell that is kept takes as much memory as eight values.
     steps = steps_in_block(len(chosen) + 8 * len(kept), layout.block_steps)
-    for field in (schema.field(i) for i in chosen):
-        if not _is_number(field.type):
+    for field in (fields[i] for i in chosen):
+        if not any(is_kind(field.type) for is_kind in _NUMBERS):
             what = f"column {field.name!r}: expected numbers, got {field.type}"
-            chooses = "`columns` chooses those to read"
-            hint = "make numbers of it where the file is written"
-            raise InputError(name, what, hint if layout.columns else chooses)
+            raise InputError(name, what, "`columns` chooses those to read")
 
     def rows() -> Iterator[Rows]:
-        with _readable(name, source.kind):
-            for of in _read(source, sorted({*grouping, *chosen, *kept}), steps):
-                key = None
-                if grouping:
-                    texts = (_key_texts(of[i], f"{name}: column {names[i]!r}") for i in grouping)
-                    key = keys.number(*texts)
-                cells = Typed(pa.Table.from_arrays([of[i] for i in kept], names)) if kept else None
-                yield Rows(np.stack([_numbers(of[i]) for i in chosen], axis=1), key, None, cells)
+        done, wanted = 0, sorted({*grouping, *chosen, *kept})
+        with _readable(name):
+            for batch in batches(wanted):
+                batch.validate(full=True)
+                for start in range(0, batch.num_rows, steps):
+                    some = map(_plain, batch.slice(start, steps).columns)
+                    of = dict(zip(wanted, some, strict=True))
+                    x = np.stack([_numbers(of[i]) for i in chosen], axis=1)
+                    texts = [_texts(of[i], names[i]) for i in grouping]
+                    table = pa.Table.from_arrays([of[i] for i in kept], names) if kept else None
+                    yield Rows(
+                        x,
+                        key=keys.number(*texts) if grouping else None,
+                        cells=None if table is None else Typed(table),
+                    )
+                done += batch.num_rows
+            if count not in (None, done):
+                raise OSError(f"expected {count} rows, got {done}")
 
     labels = [repr(names[i]) for i in chosen]
     return Input(
@@ -73,38 +86,11 @@ def read_arrow(path: str, file: Any, layout: Layout, keys: Keys) -> Input:
         key_columns=[names[i] for i in grouping],
         keys=keys.names if grouping else (),
         header=[names[i] for i in kept],
-        share=source.share,
-        shape=() if grouping or source.rows is None else (source.rows,),
+        share=lambda done: None if count is None else done / max(1, count),
+        shape=() if grouping or count is None else (count,),
         chosen=named(chosen, names),
-        types=schema if layout.passthrough else None,
+        types=pa.schema(fields, schema.metadata) if layout.passthrough else None,
     )
-
-
-def _read(source: Source, columns: list[int], steps: int) -> Iterator[dict[int, Any]]:
-    """Read columns of some rows at a time."""
-    done = 0
-    for batch in source.batches(columns):
-        batch.validate(full=True)
-        for start in range(0, batch.num_rows, steps):
-            some = map(_plain, batch.slice(start, steps).columns)
-            yield dict(zip(columns, some, strict=True))
-        done += batch.num_rows
-    if source.rows not in (None, done):
-        raise OSError(f"expected {source.rows} rows, got {done}")
-
-
-def _open(name: str, file: Any) -> Source:
-    """Find the kind of a file by its first bytes, and read its schema."""
-    start = file.peek(len(ARROW))
-    kinds = {PARQUET[:4]: _open_parquet, ARROW[:6]: _open_file, STREAM: _open_stream}
-    for mark, kind in kinds.items():
-        if start.startswith(mark):
-            with _readable(name, "Parquet" if kind is _open_parquet else "Arrow"):
-                return kind(file)
-    if start.startswith(b"PARE"):
-        raise InputError(name, "is encrypted; expected a Parquet file that is not")
-    what = f"it begins with {start[:4]!r}" if start else "it is empty"
-    raise InputError(name, f"neither a Parquet nor an Arrow file: {what}")
 
 
 def _open_parquet(file: Any) -> Source:
@@ -112,17 +98,17 @@ def _open_parquet(file: Any) -> Source:
 
     how = {"buffer_size": _PIECE, "pre_buffer": False, "page_checksum_verification": True}
     stored = parquet.ParquetFile(file, **how)
-    schema, rows = stored.schema_arrow, stored.metadata.num_rows
+    schema = stored.schema_arrow
 
     def batches(columns: Sequence[int]) -> Iterator[Any]:
         times, wanted = Counter(schema.names), [schema.names[i] for i in columns]
         # A name with a point may be of a part of a column.
-        apart = all(times[name] == 1 and "." not in name for name in wanted)
-        steps, names = steps_in_block(len(columns), BLOCK_STEPS), wanted if apart else None
+        unique = all(times[name] == 1 and "." not in name for name in wanted)
+        steps, names = steps_in_block(len(columns), BLOCK_STEPS), wanted if unique else None
         for batch in stored.iter_batches(steps, columns=names, use_threads=False):
-            yield batch.select(wanted if apart else columns)
+            yield batch.select(wanted if unique else columns)
 
-    return Source("Parquet", schema, batches, rows, lambda done: done / max(1, rows))
+    return schema, batches, stored.metadata.num_rows
 
 
 def _open_file(file: Any) -> Source:
@@ -130,16 +116,13 @@ def _open_file(file: Any) -> Source:
     with suppress(io.UnsupportedOperation):  # of a file elsewhere
         file = pa.OSFile(f"/dev/fd/{file.fileno()}")
     reader = ipc.open_file(file, options=ipc.IpcReadOptions(use_threads=False))
-    count, read = reader.num_record_batches, 0
 
     def batches(columns: Sequence[int]) -> Iterator[Any]:
-        nonlocal read
         options = ipc.IpcReadOptions(included_fields=[*columns], use_threads=False)
         some = ipc.open_file(file, options=options)
-        for read in range(count):
-            yield some.get_batch(read)
+        return map(some.get_batch, range(reader.num_record_batches))
 
-    return Source("Arrow", reader.schema, batches, share=lambda _: read / max(1, count))
+    return reader.schema, batches, None
 
 
 def _open_stream(file: Any) -> Source:
@@ -153,7 +136,7 @@ def _open_stream(file: Any) -> Source:
         if file.read(1):
             raise pa.ArrowInvalid("more follows its end (a second stream?)")
 
-    return Source("Arrow", reader.schema, batches)
+    return reader.schema, batches, None
 
 
 class _Mark:
@@ -173,12 +156,12 @@ class _Mark:
 
 
 @contextmanager
-def _readable(name: str, kind: str) -> Iterator[None]:
+def _readable(name: str) -> Iterator[None]:
     """Make an InputError of what PyArrow raises where a file is damaged."""
     try:
         yield
     except (pa.ArrowException, OSError, MemoryError, UnicodeError, OverflowError) as error:
-        raise InputError(name, f"not a whole {kind} file: {one_line(error)}") from error
+        raise InputError(name, f"not a whole Parquet or Arrow file: {one_line(error)}") from error
 
 
 class Typed(Sequence[Sequence[str]]):
@@ -192,7 +175,7 @@ class Typed(Sequence[Sequence[str]]):
 
     def __iter__(self) -> Iterator[list[str]]:
         columns = [
-            [text for chunk in column.chunks for text in _texts(chunk, f"column {name!r}")]
+            [text for chunk in column.chunks for text in _texts(chunk, name)]
             for name, column in zip(self.arrow.column_names, self.arrow.columns, strict=True)
         ]
         return map(list, zip(*columns, strict=True))
@@ -209,8 +192,7 @@ class Typed(Sequence[Sequence[str]]):
         try:
             return Typed(self.arrow.filter(pa.Array.from_buffers(pa.bool_(), len(rows), bits)))
         except pa.ArrowNotImplementedError as error:
-            what = f"rows of such a column cannot be chosen: {one_line(error)}"
-            raise InputError("", what) from error
+            raise InputError("", f"rows cannot be chosen: {one_line(error)}") from error
 
     @staticmethod
     def of(parts: "Sequence[Typed]") -> "Typed":
@@ -232,12 +214,6 @@ def _plain(column: Any) -> Any:
     return column if column.type == kind else column.cast(kind)
 
 
-def _is_number(kind: Any) -> bool:
-    """Return whether values of a type are numbers, or none is there."""
-    numbers = (types.is_integer, types.is_floating, types.is_decimal)
-    return any(each(kind) for each in (*numbers, types.is_boolean, types.is_null))
-
-
 def _numbers(column: Any) -> Doubles:
     """Return the numbers of a column, each rounded once; NaN where there is none."""
     if types.is_decimal(column.type):  # Arrow would round twice
@@ -255,37 +231,21 @@ def _filled(column: Any, value: float) -> NDArray[Any]:
     return np.where(is_valid, np.from_dlpack(stored), value)
 
 
-def _key_texts(column: Any, label: str) -> list[str]:
-    """Return the text of each cell, each different one made once."""
-    try:
-        column = column.dictionary_encode()
-    except pa.ArrowNotImplementedError:
-        return _texts(column, label)
-    texts = [*_texts(column.dictionary, label), ""]
-    places = _filled(column.indices, len(column.dictionary)).tolist()
-    return [texts[int(place)] for place in places]
-
-
-def _texts(column: Any, label: str) -> list[str]:
-    """Return the text of each cell, as CSV would have it: empty where there is no value."""
-    kind = column.type
-    if getattr(kind, "extension_name", "") == "arrow.uuid":
-        return ["" if each is None else str(each) for each in column.to_pylist()]
-    if types.is_floating(kind):
-        texts = _filled(column, 0).astype(str).tolist()
-        is_valid = column.is_valid().to_pylist()
-        return [text if known else "" for text, known in zip(texts, is_valid, strict=True)]
+def _texts(column: Any, name: str) -> list[str]:
+    """Return the text of each cell of a column: empty where there is no value."""
+    if types.is_floating(column.type):  # Arrow would write 1.0 as 1
+        texts, known = _filled(column, 0).astype(str).tolist(), column.is_valid().to_pylist()
+        return [text if each else "" for text, each in zip(texts, known, strict=True)]
     try:
         texts = [text or "" for text in column.cast("string").to_pylist()]
     except pa.ArrowException as error:
-        raise InputError(label, f"{kind} has no text: {one_line(error)}") from error
-    if not (types.is_timestamp(kind) or types.is_time(kind)):
-        return texts
-    # As ISO 8601 has them, without zeros at the end of a second; beyond all dates, a number.
-    for pattern, by in (
-        (r"^(\S+) (?=\d)", r"\1T"),
-        (r"\.0+(?=[-+Z]|$)|(\.\d+?)0+(?=[-+Z]|$)", r"\1"),
-        (r"([-+]\d\d)(\d\d)$", r"\1:\2"),
-    ):
-        texts = [re.sub(pattern, by, text) for text in texts]
-    return texts
+        what = f"{column.type} has no text: {one_line(error)}"
+        raise InputError(f"column {name!r}", what) from error
+    is_time = types.is_timestamp(column.type) or types.is_time(column.type)
+    return [_TIME.sub(_as_iso, text) for text in texts] if is_time else texts
+
+
+def _as_iso(found: re.Match[str]) -> str:
+    """Write a time as ISO 8601 does, without zeros at the end of a second."""
+    day, second, hours, minutes = found.groups("")
+    return f"{day and day + 'T'}{second}{hours}{minutes and ':' + minutes}"

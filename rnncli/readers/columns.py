@@ -13,8 +13,7 @@ def separated(text: str, kind: str = "column") -> tuple[str, ...]:
     try:
         rows = list(csv.reader([text], skipinitialspace=True, strict=True))
     except csv.Error as error:
-        what = f"{text!r} is not a list of {kind}s: is a quote left open or out of place?"
-        raise ValueError(what) from error
+        raise ValueError(f"{text!r} is not a list of {kind}s: {error}") from error
     names = tuple(name.strip() for row in rows for name in row)
     if "" in names or not names:
         raise ValueError(f"{text!r} names an empty {kind}")
@@ -45,21 +44,21 @@ def choose(
     if not all(is_number(text, width) for text in wanted):
         for i, column in enumerate(header or ()):
             places.setdefault(column, []).append(i)
-    chosen, left_out = dict[int, None](), set[int]()
+
+    chosen, left_out = list[int](), list[int]()
     for text in wanted:
         leaves_out = text.startswith("!") and text not in places
-        sought = text[1:] if leaves_out else text
-        found = _find(name, sought, places, width)
+        found = _find(name, text[leaves_out:], places, width)
         if not found:
-            raise _unknown(name, sought, width, header, parameter)
-        for place in () if leaves_out else found:
-            if place in chosen:
-                twice = text if len(found) == 1 else str(place + 1)
-                raise InputError(name, f"column {twice!r} is chosen twice", f" in `{parameter}`")
-            chosen[place] = None
-        left_out.update(found if leaves_out else ())
+            shown = f"{listed(header)} (or 1 to {width})" if header else f"1 to {width}, unnamed"
+            what = f"no column {text[leaves_out:]!r}; there are {shown}"
+            raise InputError(name, what, verbatim(did_you_mean(text[leaves_out:], header or ())))
+        (left_out if leaves_out else chosen).extend(found)
+    for place, times in Counter(chosen).items():
+        if times > 1:
+            raise InputError(name, f"column {place + 1} is chosen twice", f" in `{parameter}`")
     left = [place for place in chosen or otherwise if place not in left_out]
-    if left_out and not left:
+    if wanted and not left:
         raise InputError(name, "no column is left", f" in `{parameter}`")
     return left
 
@@ -67,33 +66,17 @@ def choose(
 def _find(name: str, text: str, places: Mapping[str, list[int]], width: int) -> Sequence[int]:
     """Return the positions of a column, or of a range: one ``-`` stands between two columns."""
 
-    def alone(column: str) -> list[int]:
-        return [int(column) - 1] if is_number(column, width) else places.get(column, [])
+    def find(column: str) -> Sequence[int]:
+        return [int(column) - 1] if is_number(column, width) else places.get(column, ())
 
-    found = alone(text)
+    found = find(text)
     if len(found) > 1:
         hint = f"choose it by its number, 1 to {width}"
         raise InputError(name, f"column {text!r} stands twice in the header", hint)
     cuts = [i for i, mark in enumerate(text) if i and mark == "-"]
-    ends = [(alone(text[:i]), alone(text[i + 1 :] or str(width))) for i in cuts]
+    ends = [(find(text[:i]), find(text[i + 1 :] or str(width))) for i in cuts]
     ranges = [range(a[0], b[0] + 1) for a, b in ends if len(a) == len(b) == 1]
-    if found or len(ranges) != 1:
-        return found
-    if not ranges[0]:
-        raise InputError(name, f"the columns {text!r} run backwards")
-    return ranges[0]
-
-
-def _unknown(
-    name: str, text: str, width: int, header: Sequence[str] | None, parameter: str
-) -> InputError:
-    if header is None:
-        hint = f"expected a number from 1 to {width} in `{parameter}`"
-        return InputError(name, f"no column {text!r}: it has no header", hint)
-    what = f"no column {text!r}; there are {listed(header)} (or 1 to {width})"
-    if {*map(str.strip, text.split(","))} <= {*header}:
-        return InputError(name, what, f"`{parameter}` takes a list of names")
-    return InputError(name, what, verbatim(did_you_mean(text, header)))
+    return ranges[0] if not found and len(ranges) == 1 else found
 
 
 def choose_all(
@@ -105,14 +88,12 @@ def choose_all(
     chosen = choose(name, layout.columns, width, header, otherwise=otherwise)
     if not chosen:
         raise InputError(name, "no column is left to read", " beside those of `group_by`")
-    if not layout.passthrough:
-        return grouping, chosen, []
     # Who reads columns of one name by it would get one of them.
-    for column, times in Counter(header).items():
+    for column, times in Counter(header).items() if layout.passthrough else ():
         if times > 1:
             hint = "`passthrough` needs a name of its own for each"
             raise InputError(name, f"column {column!r} stands twice in the header", hint)
-    return grouping, chosen, list(range(width))
+    return grouping, chosen, list(range(width)) if layout.passthrough else []
 
 
 def named(chosen: Sequence[int], header: Sequence[str] | None) -> list[str | int]:

@@ -12,20 +12,14 @@ from rnncli.model.errors import InputError
 from rnncli.readers.columns import choose_all, is_number, named, parted
 from rnncli.readers.decimals import DELIMITERS, plain_rows
 from rnncli.readers.foreign import display_name
-from rnncli.readers.hints import (
-    check_first_line,
-    hint_at_cell,
-    hint_at_width,
-    mark_between_numbers,
-)
+from rnncli.readers.hints import check_first_line, hint_at_numbers
 from rnncli.readers.input import (
     Input,
     Layout,
     check_layout,
-    error_in,
     filled,
+    find_fault,
     first_unfit,
-    is_missing,
     parse_cells,
     parse_number,
     shortened,
@@ -64,7 +58,6 @@ def read_lines(path: str, lines: Lines, layout: Layout, keys: Keys) -> Input:
         header=[names[i] for i in table.kept],
         share=lines.share,
         chosen=named(chosen, header),
-        note=table.note,
     )
 
 
@@ -73,39 +66,21 @@ class _Table:
 
     def __init__(self, path: str, layout: Layout, keys: Keys, lines: Lines) -> None:
         self._name, self._layout, self._keys, self._lines = display_name(path), layout, keys, lines
-        self.note, self._delimiter = "", ""
+        self._delimiter = ""
         self._split: Callable[[bytes], Iterable[Row]]
         begin = first_line(lines, path, layout.delimiter)
         if is_json(begin, path):
             check_layout(self._name, layout, "JSON", "delimiter", "decimal", "first_row")
-            header, first = take_json_header(lines, path)
-            self._split = lambda text: json_rows(text, lines, path, header, self._wanted())
-            self._first, self._first_line = [first], first[0]
+            strict = layout.passthrough or not layout.columns
+            self.header, first = take_json_header(lines, path)
+            self._split = lambda text: json_rows(text, lines, path, self.header, strict=strict)
         else:
-            self._delimiter, header, first = _take_header(lines, begin, self._name, layout)
+            self._delimiter, self.header, first = _take_header(lines, begin, self._name, layout)
             self._split = lambda text: _csv_rows(text, lines, self._name, self._delimiter)
-            self._first, self._first_line = ([], lines.line) if header else ([first], first[0])
-        self.header, self.width = header, len(first[1])
+        self._first = [] if self._delimiter and self.header else [first]
+        self.width = len(first[1])
         columns = choose_all(self._name, layout, self.width, self.header)
         self.grouping, self.chosen, self.kept = columns
-        if not self._delimiter and not header and self.width > 1 and layout.block_steps > 1:
-            self.note = self._note_one_line()
-
-    def _wanted(self) -> list[str] | None:
-        """Return the names of the features; None where whole rows are kept, or without a header."""
-        if self.kept or not self.header:
-            return None
-        return [self.header[i] for i in self.chosen]
-
-    def _note_one_line(self) -> str:
-        """Return a note on an array that may be a sequence: no line follows it."""
-        try:
-            behind = self._lines.take()
-        except InputError:  # it is raised again where the line is awaited
-            return ""
-        self._lines.put_back(behind)
-        step = f"{self._name}: read as one step of {self.width} features"
-        return "" if behind else f"{step}; an array a line is a step"
 
     def rows(self) -> Iterator[Rows]:
         """Read some rows at a time, then the error that ended them, if one did."""
@@ -143,7 +118,7 @@ class _Table:
             error = raised
         rows = self._parse(cells)
         if rows is None:
-            errors = enumerate(map(self._error, cells, lines))
+            errors = enumerate(map(self._find_error, cells, lines))
             end, error = next((end, each) for end, each in errors if each)
             cells = cells[:end]
             rows = self._parse(cells)
@@ -173,35 +148,33 @@ class _Table:
         x = without_gaps if masked is None else values
         return Rows(x.astype(self._layout.dtype), masked=masked, cells=cells)
 
-    def _error(self, row: list[str], line: int) -> InputError | None:
+    def _find_error(self, row: list[str], line: int) -> InputError | None:
         """Find the fault of a row, if it has one."""
-        layout, place = self._layout, f"{self._name}:{line}"
-        if len(row) != self.width:
-            expected = f"expected as many cells as in the first row, {self.width}"
-            hint = hint_at_width(self._delimiter, self.width, layout)
-            return InputError(place, f"{expected}, got {len(row)}", hint)
+        place, width = f"{self._name}:{line}", self.width
+        if len(row) != width:
+            what = f"expected as many cells as in the first row, {width}, got {len(row)}"
+            is_title = self._delimiter == "," and width == 1
+            hint = " (a title above the header, or a decimal comma: `decimal` ,?)"
+            return InputError(place, what, hint if is_title else "")
         for column in self.chosen:
-            error = error_in(row[column], layout)
-            if error and (layout.missing == "error" or not is_missing(layout.usual(row[column]))):
-                what, hint = error
-                reads_all = len(self.chosen) + len(self.grouping) == self.width > 1
-                chooses = reads_all and line == self._first_line
-                more = "`columns` chooses those to read" if chooses else ""
-                hints = filter(None, [hint, hint_at_cell(row[column], layout) or more])
+            what, hint = find_fault(row[column], self._layout)
+            if what:
+                reads_all = len(self.chosen) + len(self.grouping) == width > 1
+                if reads_all and what.startswith("not a number"):
+                    hint = hint or "`columns` chooses those to read"
                 label = repr(self.header[column]) if self.header else column + 1
-                return InputError(f"{place}: column {label}", what, "; ".join(hints))
+                return InputError(f"{place}: column {label}", what, hint)
         return None
 
 
 def first_line(lines: Lines, path: str, delimiter: str | None = None) -> str:
     """Look at the first line that is not blank."""
-    for text in iter(lines.take, b""):
-        line = text.decode()
+    while line := lines.peek().decode():
         # Tabs alone are the delimiters of a row whose cells are all empty.
         if line.strip() or (delimiter or "\t") in line.strip(" \n"):
-            lines.put_back(text)
             check_first_line(line.strip(), path)
             return line
+        lines.take()
     raise InputError(display_name(path), "empty; expected rows of numbers")
 
 
@@ -216,7 +189,7 @@ def _csv_rows(text: bytes, lines: Lines, name: str, delimiter: str) -> Iterator[
         try:
             row = next(rows)
         except csv.Error as error:
-            hint = "" if "limit" in str(error) else "is a quote left open or out of place?"
+            hint = "is a quote left open or out of place?"
             raise InputError(f"{name}:{line}", f"not CSV: {error}", hint) from error
         if len(row) > 1 or rows.line_num > len(raw) or raw[rows.line_num - 1].strip():
             yield line, row
@@ -227,7 +200,7 @@ def _take_header(
 ) -> tuple[str, list[str] | None, Row]:
     """Take the first row, which begins with a line; return delimiter, header and the row."""
     outside_quotes = "".join(begin.split('"')[::2])
-    delimiter = layout.delimiter or _delimiter_of(outside_quotes, begin, layout)
+    delimiter = layout.delimiter or _find_delimiter(outside_quotes, begin, layout)
     line, row = next(_csv_rows(lines.take(), lines, name, delimiter))
     if _is_header(row, layout):
         return delimiter, [cell.strip() for cell in row], (line, row)
@@ -238,7 +211,7 @@ def _take_header(
     return delimiter, None, (line, row)
 
 
-def _delimiter_of(outside_quotes: str, line: str, layout: Layout) -> str:
+def _find_delimiter(outside_quotes: str, line: str, layout: Layout) -> str:
     """Return tab, semicolon or comma: the first of them outside quotes.
 
     A comma in a single number with a decimal comma is none.
@@ -262,6 +235,5 @@ def _is_header(first: Sequence[str], layout: Layout) -> bool:
         return True
     usual = [layout.usual(cells[i]) for i in chosen]
     return any(
-        cell.strip() and parse_number(cell) is None and not mark_between_numbers(cell)
-        for cell in usual
+        cell.strip() and parse_number(cell) is None and not hint_at_numbers(cell) for cell in usual
     )

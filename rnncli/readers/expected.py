@@ -11,7 +11,6 @@ import numpy as np
 
 from rnncli.model.arrays import Floats
 from rnncli.model.errors import InputError
-from rnncli.readers.columns import choose
 from rnncli.readers.csv import first_line, read_lines
 from rnncli.readers.foreign import NPY, display_name, open_input, seekable
 from rnncli.readers.input import Layout
@@ -45,28 +44,26 @@ def read_expected(path: str, name: str = "h", *, last: bool = False) -> Floats:
 
 def _read_text(path: str, file: io.BufferedReader, name: str) -> Floats:
     lines, shown = Lines(file, path), display_name(path)
+    line = first_line(lines, path)
+    blanks, columns = None, tuple[str, ...]()
+    if is_json(line, path):
+        columns = _find_columns(shown, [*cells_of(line, path, 1)] if is_object(line) else [], name)
+        if is_object(line) and not columns:
+            raise InputError(f"{shown}:1", f"expected a row, or an object with {name}")
+    # numpy.savetxt separates by blanks.
+    elif not any(mark in line for mark in ",;\t") and " " in line.strip():
+        blanks = " "
+    else:
+        header = [cell.strip() for cell in next(csv.reader([line]), [])]
+        columns = _find_columns(shown, header, name)
+        if not columns and "t" in header:
+            columns = tuple(cell for cell in header if cell != "t")
+    layout = Layout(np.dtype(np.float64), columns=columns, delimiter=blanks)
     try:
-        line = first_line(lines, path)
-        blanks, columns = None, tuple[str, ...]()
-        if is_json(line, path):
-            if is_object(line):
-                columns = _find_columns(shown, [*cells_of(line, path, 1)], name)
-                if not columns:
-                    raise InputError(f"{shown}:1", f"expected a row, or an object with {name}")
-        # numpy.savetxt separates by blanks.
-        elif not any(mark in line for mark in ",;\t") and " " in line.strip():
-            blanks = " "
-        else:
-            header = [cell.strip() for cell in next(csv.reader([line]), [])]
-            columns = _find_columns(shown, header, name)
-            if not columns and "t" in header:
-                columns = tuple(cell for cell in header if cell != "t")
-        layout = Layout(np.dtype(np.float64), columns=columns, delimiter=blanks)
         blocks = [rows.x for rows in read_lines(path, lines, layout, Keys()).blocks]
     except InputError as error:
         # Parameters are of the input, not of this file.
-        hint = "" if "`" in error.hint else error.hint
-        raise InputError(error.place, error.what, hint) from error
+        raise InputError(error.place, error.what) from error
     return np.concatenate(blocks) if blocks else np.empty((0, 0))
 
 
@@ -75,13 +72,9 @@ def _find_columns(path: str, header: list[str], name: str) -> tuple[str, ...]:
     matches = (re.fullmatch(rf"{name}_(\d+)", cell) for cell in header)
     units = sorted(int(match[1]) for match in matches if match)
     wanted = tuple(f"{name}_{unit}" for unit in units)
-    if units and units != list(range(len(units))):
+    if units != list(range(len(units))):
         expected = f"expected the columns {name}_0 to {name}_{units[-1]}"
         raise InputError(path, f"{expected}, got {', '.join(wanted)}")
-    choose(path, wanted, len(header), header)
-    if not units and len(header) > 1 and not header[0]:
-        what = "its first column has no name, as the index that pandas writes"
-        raise InputError(path, what, "to_csv(index=False) leaves it out")
     return wanted
 
 
@@ -94,7 +87,6 @@ def _read_json(path: str, text: bytes, name: str, field: str) -> Floats:
         rows = [item[name] if isinstance(item, dict) else item for item in document]
         return np.array(rows, np.float64)
     except KeyError as error:
-        hint = "was it written with `last`?" if error.args == ("steps",) else ""
-        raise InputError(path, f"expected a document with {error.args[0]}", hint) from error
+        raise InputError(path, f"expected a document with {error.args[0]}") from error
     except (TypeError, ValueError, RecursionError) as error:
         raise InputError(path, f"expected JSON rows of as many numbers each: {error}") from error

@@ -2,7 +2,6 @@
 
 import codecs
 import io
-import shlex
 import shutil
 import sys
 import tempfile
@@ -11,22 +10,21 @@ from contextlib import contextmanager, nullcontext
 from importlib import import_module
 from typing import Any
 
-from rnncli.model.errors import InputError, verbatim
+from rnncli.model.errors import InputError
 from rnncli.storage import opened
 
-STDIN = "-"
-UTF_8 = "utf-8"
+STDIN, UTF_8 = "-", "utf-8"
 # The first bytes of Parquet, which no text has, of an Arrow file, of an Arrow stream and of .npy.
 PARQUET, ARROW, STREAM, NPY = b"PAR1\x15", b"ARROW1\0\0", b"\xff\xff\xff\xff", b"\x93NUMPY"
-ZIP, UTF_16 = b"PK\x03\x04", (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
+ZIP, ZSTANDARD = b"PK\x03\x04", b"\x28\xb5\x2f\xfd"
+UTF_16 = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
 # The first bytes of compressed data, and the modules that read them.
 COMPRESSED = {
     b"\x1f\x8b": "gzip",
     b"\xfd7zXZ\0": "lzma",
-    b"\x28\xb5\x2f\xfd": "compression.zstd",  # from Python 3.14 on
     **{b"BZh%d1AY&SY" % level: "bz2" for level in range(1, 10)},
 }
-_MARKS = (PARQUET, ARROW, STREAM, NPY, ZIP, *UTF_16, codecs.BOM_UTF8, *COMPRESSED)
+_MARKS = (PARQUET, ARROW, STREAM, NPY, ZIP, ZSTANDARD, *UTF_16, codecs.BOM_UTF8, *COMPRESSED)
 
 
 def display_name(path: str) -> str:
@@ -59,22 +57,17 @@ def open_input(path: str) -> Iterator[io.BufferedReader]:
     """Open a file, a URL or standard input; `peek` has the bytes that tell its kind."""
     if path == STDIN and sys.stdin is None:
         raise InputError(display_name(STDIN), "closed", "give a FILE or `seq`")
-    with nullcontext(sys.stdin.buffer) if path == STDIN else opened(path) as file:
-        if not isinstance(file, io.BufferedReader):
-            file = io.BufferedReader(file)
+    stdin: Any = sys.stdin
+    with nullcontext(stdin.buffer) if path == STDIN else opened(path) as raw:
+        file = raw if isinstance(raw, io.BufferedReader) else io.BufferedReader(raw, 1 << 20)
         yield file if file.seekable() else io.BufferedReader(_Pipe(file))
 
 
-def decompress(file: io.BufferedReader, path: str) -> Any:
+def decompress(file: io.BufferedReader) -> Any:
     """Return a file that reads what is compressed; any other as it is."""
     start = file.peek(10)
     module = next((name for mark, name in COMPRESSED.items() if start.startswith(mark)), "")
-    try:
-        return import_module(module).open(file) if module else file
-    except ModuleNotFoundError as error:
-        what = "is compressed with Zstandard, which Python reads from 3.14 on"
-        source = "" if path == STDIN else f" {verbatim(shlex.quote(path))}"
-        raise InputError(display_name(path), what, f"zstd -dc{source} | rnn run -") from error
+    return import_module(module).open(file) if module else file
 
 
 @contextmanager

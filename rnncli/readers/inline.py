@@ -3,20 +3,27 @@
 import json
 import os
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator
 from itertools import chain
+from typing import Any
 
 import numpy as np
 
 from rnncli.engine.rows import Rows
 from rnncli.model.arrays import Floats
 from rnncli.model.errors import InputError
-from rnncli.readers.hints import mark_between_numbers
-from rnncli.readers.input import Input, Layout, error_in, parse_number, shortened, unnamed
+from rnncli.readers.input import (
+    Input,
+    Layout,
+    find_fault,
+    first_unfit,
+    parse_cells,
+    shortened,
+    unnamed,
+)
 
 _END = r"\r\n|\r|\n"
 _HINT = "commas or line ends separate steps, spaces their features"
-_JSON_KINDS = {list: "an array", dict: "an object", bool: "true or false"}
 
 
 def read_inline(
@@ -24,27 +31,24 @@ def read_inline(
 ) -> Input:
     """Read a sequence: steps separated by commas or line ends, features by spaces, or JSON."""
     is_json = text.lstrip().startswith("[")
-    steps = _read_json(text, name) if is_json else _split(text, name)
-    if not steps:
-        raise InputError(name, "empty; expected numbers such as 1,2,3")
-    layout, hint = Layout(dtype, indices=indices), "" if is_json else _HINT
-    rows, width = list[list[float]](), len(steps[0])
     try:
-        for t, cells in enumerate(steps, start=1):
-            rows.append(_numbers(cells, f"{name}: step {t}", layout, hint))
-            if len(cells) != width:
-                what = f"expected as many features as in step 1, {width}, got {len(cells)}"
-                raise InputError(f"{name}: step {t}", what, hint)
+        steps = _read_json(text, name) if is_json else _split(text, name)
+        if not steps:
+            raise InputError(name, "empty; expected numbers such as 1,2,3")
+        x = _parse(steps, Layout(dtype, indices=indices), f"{name}: step ")
     except InputError:
-        if not os.path.isfile(text):
-            raise
-        raise InputError(name, f"{shortened(text)} is a file", "give it without `seq`") from None
-    note = ""
-    if len(rows) == 1 < width and not is_json:
-        way_out = "commas or line ends separate steps: 1,2,3"
-        note = f"{name}: read as one step of {width} features; {way_out}"
-    x = np.array(rows).astype(dtype)
-    return Input(unnamed(width), iter([Rows(x)]), hint=_HINT, note=note, name=name)
+        if os.path.isfile(text):
+            what = f"{shortened(text)} is a file"
+            raise InputError(name, what, "give it without `seq`") from None
+        raise
+    note = f"{name}: read as one step of {x.shape[1]} features; {_HINT}"
+    return Input(
+        unnamed(x.shape[1]),
+        iter([Rows(x)]),
+        hint=_HINT,
+        note=note if len(x) == 1 < x.shape[1] and not is_json else "",
+        name=name,
+    )
 
 
 def read_state(
@@ -57,7 +61,8 @@ def read_state(
     if len(cells) != size:
         expected = f"expected {size} numbers, one for each {each}"
         raise InputError(name, f"{expected}, got {len(cells)}")
-    return np.array(_numbers(cells, name, Layout(dtype))).astype(dtype)
+    state: Floats = _parse([cells], Layout(dtype), name)[0]
+    return state
 
 
 def _read_json(text: str, name: str) -> list[list[str]]:
@@ -78,18 +83,26 @@ def _split(text: str, name: str) -> list[list[str]]:
     return [step.split() for step in re.split(f",|{_END}", text)] if text else []
 
 
-def _numbers(cells: Sequence[object], place: str, layout: Layout, hint: str = "") -> list[float]:
-    """Read the cells of a step; the hint is for one that holds several numbers."""
-    if not cells:
-        raise InputError(place, "empty; expected a number")
-    numbers = []
-    for cell in cells:
-        if not isinstance(cell, str):  # an object, true or null in JSON
-            raise InputError(place, f"expected a number, got {_JSON_KINDS.get(type(cell), 'null')}")
-        number = parse_number(cell)
-        fits = number is not None and abs(number) < 1e38 and layout.indices is None
-        if not fits and (error := error_in(cell, layout)):
-            several = hint if mark_between_numbers(cell) else ""
-            raise InputError(place, error[0], error[1] or several)
-        numbers.append(number)
-    return [number for number in numbers if number is not None]
+def _parse(steps: list[list[str]], layout: Layout, place: str) -> Floats:
+    """Return the numbers of all steps, (T, I)."""
+    cells, width = [*chain.from_iterable(steps)], len(steps[0])
+    is_text = all(isinstance(cell, str) for cell in cells)
+    values = parse_cells(cells, layout) if is_text and width else None
+    is_even = all(len(step) == width for step in steps)
+    if values is None or not is_even or first_unfit(values[:, None], layout):
+        raise next(_find_faults(steps, layout, place))
+    x: Floats = values.reshape(-1, width).astype(layout.dtype)
+    return x
+
+
+def _find_faults(steps: list[list[Any]], layout: Layout, place: str) -> Iterator[InputError]:
+    for t, step in enumerate(steps, start=1):
+        at = f"{place}{t}" if place.endswith(" ") else place
+        for cell in step or [""]:
+            if not isinstance(cell, str):  # an array, an object, true or null in JSON
+                yield InputError(at, "expected numbers alone in the JSON array")
+            elif what := find_fault(cell, layout)[0]:
+                yield InputError(at, what)
+        if len(step) != len(steps[0]):
+            what = f"expected as many features as in step 1, {len(steps[0])}, got {len(step)}"
+            yield InputError(at, what, _HINT)

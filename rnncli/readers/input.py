@@ -9,11 +9,11 @@ from numpy.typing import NDArray
 from rnncli.engine.rows import BLOCK_STEPS, Rows
 from rnncli.model.arrays import Floats, Truths, no_index, not_indices, parse_numbers
 from rnncli.model.errors import InputError, listed
+from rnncli.readers.hints import PASSES, hint_at_cell
 
 Doubles = NDArray[np.float64]
 
 MISSING = ("error", "hold", "zero")
-PASSES = "`missing` hold or zero passes it"
 # Options that are for text alone.
 OF_TEXT = ("delimiter", "first_row", "encoding", "null_values", "decimal")
 # Truths as programs write them.
@@ -99,8 +99,7 @@ def checked(
         yield whole._replace(x=whole.x.astype(layout.dtype, copy=False))
         if wrong:
             place = f"{name}: row {start + wrong[0] + 1}, column {labels[wrong[1]]}"
-            what, hint = error_in(repr(values[wrong].item()), layout) or ("", "")
-            raise InputError(place, what, PASSES if np.isnan(values[wrong]) else hint)
+            raise InputError(place, *find_fault(repr(values[wrong].item()), layout))
         start += len(values)
 
 
@@ -154,18 +153,18 @@ def first_unfit(values: Floats, layout: Layout) -> tuple[int, int] | None:
     return row, column
 
 
-def error_in(cell: str, layout: Layout) -> tuple[str, str] | None:
-    """Find why a cell is no number that the network can take, and a hint; None if it is one."""
-    text, value = cell.strip(), parse_number(layout.usual(cell))
-    if not text:
-        return "empty; expected a number", ""
-    if text in layout.null_values:
-        return f"missing: {shortened(text)}", ""
+def find_fault(cell: str, layout: Layout) -> tuple[str, str]:
+    """Find why the network cannot take a cell, and the way out; empty texts if it can."""
+    text, usual = cell.strip(), layout.usual(cell)
+    value = parse_number("nan" if is_missing(usual) else usual)
     if value is None:
-        return f"not a number: {shortened(cell)}", ""
-    fits = abs(value) < 1e38 and layout.indices is None  # in any float type
-    if fits or first_unfit(np.array([[value]]), layout) is None:
-        return None
+        return f"not a number: {shortened(cell)}", hint_at_cell(cell) if usual == cell else ""
+    if is_missing(usual):
+        is_null = "missing" if text in layout.null_values else "not a finite number"
+        what = f"{is_null}: {text}" if text else "empty; expected a number"
+        return (what, PASSES) if layout.missing == "error" else ("", "")
+    if first_unfit(np.array([[value]]), layout) is None:
+        return "", ""
     if not np.isfinite(value):
         return f"not a finite number: {text}", ""
     if layout.indices is not None:

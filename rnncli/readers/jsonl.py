@@ -2,7 +2,7 @@
 
 import json
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator
 from itertools import chain
 from typing import Any
 
@@ -25,18 +25,20 @@ _UNNAMED = ("", "key", "row")
 
 def is_json(line: str, path: str) -> bool:
     """Return whether a text holds JSON lines, by its name or by its first line."""
-    if re.search(r"\.(jsonl|ndjson)(\.\w+)?$", path.lower()):
+    begin = line.lstrip()[:1]
+    if re.search(r"\.(jsonl|ndjson)(\.\w+)?$", path.lower()) or begin == "{":
         return True
     try:
-        return line.lstrip().startswith(("[", "{")) and _DECODER.decode(line) is not None
+        return begin == "[" and _DECODER.decode(line) is not None
     except RecursionError:
         return True
     except json.JSONDecodeError as error:
-        # It goes on in the next line, or another object follows.
-        extra = "{" if error.msg == "Extra data" and is_object(line) else None
-        if error.pos >= len(line.rstrip()) or line[error.pos] == extra:
-            raise not_json_lines(path, line) from error
-        return is_object(line)
+        return error.pos >= len(line.rstrip())  # it goes on in the next line
+
+
+def is_object(line: str) -> bool:
+    """Return whether a line holds an object, not an array."""
+    return line.lstrip().startswith("{")
 
 
 def take_json_header(lines: Lines, path: str) -> tuple[list[str] | None, Row]:
@@ -49,21 +51,32 @@ def take_json_header(lines: Lines, path: str) -> tuple[list[str] | None, Row]:
 
 
 def json_rows(
-    text: bytes, lines: Lines, path: str, header: Sequence[str] | None, wanted: Sequence[str] | None
-) -> Iterable[Row]:
+    text: bytes, lines: Lines, path: str, header: list[str] | None, *, strict: bool
+) -> Iterator[Row]:
     """Read the rows of lines just taken; a name that is absent is an empty cell.
 
-    No list that has `wanted` columns is longer than in the first row; None wants whole rows.
+    If `strict`, a name that is not in the header is an error.
     """
     raw = text.decode().split("\n")[:-1]
     first = lines.line - len(raw)
     rows = _alike_rows(raw, header)
-    if rows is None:
-        return _any_rows(enumerate(raw, first), path, header, wanted)
-    return enumerate(rows, first)
+    if rows is not None:
+        yield from enumerate(rows, first)
+        return
+    for number, line in enumerate(raw, first):
+        if not line.strip():
+            continue
+        place, cells = f"{display_name(path)}:{number}", cells_of(line, path, number)
+        if is_object(line) != (header is not None):
+            expected = "an object" if header else "an array"
+            raise InputError(place, f"expected {expected}, as in the first line")
+        new = [name for name in cells if cells[name] and header and name not in header]
+        if new and strict:
+            raise InputError(place, f"column {new[0]!r} is not in the first line")
+        yield number, [cells.get(name, Literal()) for name in header or cells]
 
 
-def _alike_rows(raw: list[str], header: Sequence[str] | None) -> list[list[str]] | None:
+def _alike_rows(raw: list[str], header: list[str] | None) -> list[list[str]] | None:
     """Read lines as one array: objects with the names of the header, without lists, or arrays."""
     begin, end = "{}" if header else "[]"
     if not all(line[:1] == begin and line[-1:] == end for line in raw):
@@ -90,41 +103,6 @@ def _alike_rows(raw: list[str], header: Sequence[str] | None) -> list[list[str]]
     return [cells[start : start + width] for start in range(0, len(cells), width)]
 
 
-def _any_rows(
-    numbered: Iterable[tuple[int, str]],
-    path: str,
-    header: Sequence[str] | None,
-    wanted: Sequence[str] | None,
-) -> Iterator[Row]:
-    name, known = display_name(path), {*(header or ())}
-    for number, line in numbered:
-        if not line.strip():
-            continue
-        cells = cells_of(line, path, number)
-        if is_object(line) != (header is not None):
-            expected = "an object" if header else "an array"
-            raise InputError(f"{name}:{number}", f"expected {expected}, as in the first line")
-        new, hint = [], "`passthrough` needs all columns there"
-        if header:
-            new = [each for each in cells if cells[each] and each not in known]
-        if new and wanted is not None:
-            fields, hint = _fields("", _DECODER.decode(line)), "the list is longer here"
-            of = {each: f"{of}_" for each, _, of in fields if of}
-            new = [n for n in new if n in of and any(each.startswith(of[n]) for each in wanted)]
-        if new:
-            what = f"column {new[0]!r} is not in the first line"
-            raise InputError(f"{name}:{number}", what, hint)
-        yield (
-            number,
-            [cells.get(each, Literal()) for each in header] if header else [*cells.values()],
-        )
-
-
-def is_object(line: str) -> bool:
-    """Return whether a line holds an object, not an array."""
-    return line.lstrip().startswith("{")
-
-
 def cells_of(line: str, path: str, number: int) -> dict[str, str]:
     """Return the cells of a line by name; those of an array have none, and come in their order."""
     place = f"{display_name(path)}:{number}"
@@ -133,28 +111,29 @@ def cells_of(line: str, path: str, number: int) -> dict[str, str]:
         if isinstance(value, list) and any(isinstance(item, tuple | list) for item in value):
             raise not_json_lines(path, line, number)
         cells = dict[str, str]()
-        for name, cell, _ in _fields("", value if isinstance(value, tuple | list) else [value]):
+        for name, cell in _fields("", value if isinstance(value, tuple | list) else [value]):
             if cells.get(name, cell) != cell:  # `rnn run` writes the same in key and row
                 raise InputError(place, f"column {name!r} stands twice in the line")
             cells[name] = cell
         return cells
     except json.JSONDecodeError as error:
-        what = f"{error.msg} (character {error.colno})"
-    except RecursionError:
-        what = "nested too deep"
-    raise InputError(place, f"not JSON: {what}")
+        if error.pos >= len(line.rstrip()):
+            raise not_json_lines(path, line, number) from error
+        raise InputError(place, f"not JSON: {error.msg} (character {error.colno})") from error
+    except RecursionError as error:
+        raise InputError(place, "not JSON: nested too deep") from error
 
 
-def _fields(name: str, value: Any, of: str = "") -> Iterator[tuple[str, str, str]]:
-    """Name values, ``h_0`` in a list ``h``, ``a.b`` in an object ``a``; yield the list, too."""
+def _fields(name: str, value: Any) -> Iterator[tuple[str, str]]:
+    """Name values: ``h_0`` in a list ``h``, ``a.b`` in an object ``a``."""
     if isinstance(value, tuple):
         for key, item in value:
-            yield from _fields(key if name in _UNNAMED else f"{name}.{key}", item, of)
+            yield from _fields(key if name in _UNNAMED else f"{name}.{key}", item)
     elif isinstance(value, list):
         for i, item in enumerate(value):
-            yield from _fields(f"{name}_{i}", item, of or name)
+            yield from _fields(f"{name}_{i}", item)
     else:
-        yield name, _as_text(value), of
+        yield name, _as_text(value)
 
 
 def _as_text(value: Any) -> str:

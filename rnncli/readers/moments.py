@@ -63,17 +63,14 @@ def center_and_scale(
     """
     centers, scales = [], []
     for i, column in enumerate(columns):
-        if not moments.count[i]:
-            raise InputError("", f"column {column!r} has no values to take a mean of")
-        low, high = moments.lowest[i].item(), moments.highest[i].item()
-        deviation = float(np.sqrt(moments.squares[i] / moments.count[i]))
-        center, scale = low, 1.0
-        if low < high:
-            if not (isfinite(deviation) and deviation):
-                what = f"column {column!r}: the squares of its values are no float64"
-                raise InputError("", f"{what} ({low} to {high})")
+        center, scale = moments.lowest[i].item(), 1.0
+        deviation = float(np.sqrt(moments.squares[i] / max(1, moments.count[i])))
+        if center < moments.highest[i] and isfinite(deviation) and deviation:
             places = _DIGITS - 1 - floor(log10(deviation))
             center, scale = round(moments.mean[i].item(), places), round(deviation, places)
+        elif center != moments.highest[i]:
+            what = "no values" if not moments.count[i] else "values whose squares are no float64"
+            raise InputError("", f"column {column!r} has {what}, and so no deviation")
         centers.append(center + 0.0)  # no -0
         scales.append(scale)
     return tuple(centers), tuple(scales)

@@ -45,17 +45,15 @@ def read_npy(path: str, file: io.BufferedReader, layout: Layout, keys: Keys) -> 
 
     def rows() -> Iterator[Rows]:
         step = min(steps, max(1, _PIECE // (I * array.dtype.itemsize)))
-        # The values of a column lie together where a sequence is in the order of Fortran.
-        whole = array.read_all().reshape(-1, I) if array.order == "F" and N > 1 else None
+        # The values of a column lie together in the order of Fortran.
+        whole = array.read_all().reshape(-1, I) if array.order == "F" else None
         for start in range(0, N * T, step):
             count = min(step, N * T - start)
-            if whole is not None:
-                x = whole[start : start + count, columns]
-            elif array.order == "F":
-                x = np.array([array.read(column * T + start, count) for column in columns]).T
-            else:
+            if whole is None:
                 x = array.read(start * I, count * I).reshape(count, I)
                 x = x if columns == [*range(I)] else x[:, columns]
+            else:
+                x = whole[start : start + count, columns]
             with np.errstate(all="ignore"):  # perhaps in a thread with an error state of its own
                 x = np.ascontiguousarray(x, float_type)
             at = np.arange(start, start + count) // T
@@ -86,20 +84,17 @@ class StoredArray:
             shape, is_fortran, self.dtype = read_header(file)
         # A damaged header fails in NumPy, ast or tokenize, each with errors of its own.
         except Exception as error:
-            raise self._not_whole("its header is damaged") from error
+            raise InputError(name, "not a whole .npy file: its header is damaged") from error
         if self.dtype.kind not in "fiub":
-            hint = "" if self.dtype.kind == "c" else "array.astype('float32') makes numbers of text"
-            raise InputError(name, f"expected numbers, got an array of {self.dtype}", hint)
-        without_values = 0 in shape and prod(filter(None, shape)) > _MOST_WITHOUT_VALUES
-        if min(shape, default=0) < 0 or without_values:
-            raise self._not_whole(f"shape {shape}")
+            raise InputError(name, f"expected numbers, got an array of {self.dtype}")
         self.shape = tuple(map(int, shape))
         self.order: Literal["C", "F"] = "F" if is_fortran else "C"
         self._start = file.tell()
         size, got = prod(self.shape) * self.dtype.itemsize, file.seek(0, os.SEEK_END) - self._start
-        if got < size:
-            takes = f"as its shape {self.shape} of {self.dtype} takes"
-            raise self._not_whole(f"expected {size:,} bytes, {takes}, got {got:,}")
+        without_values = not size and prod(filter(None, shape)) > _MOST_WITHOUT_VALUES
+        if min(shape, default=0) < 0 or got < size or without_values:
+            what = f"{got:,} bytes for shape {self.shape} of {self.dtype}"
+            raise InputError(name, f"not a whole .npy file: {what}")
 
     def read_all(self) -> NDArray[Any]:
         """Read the array."""
@@ -108,14 +103,7 @@ class StoredArray:
     def read(self, place: int, count: int) -> NDArray[Any]:
         """Read some values, in the order of the file."""
         values = np.empty(count, self.dtype)
-        try:
-            self._file.seek(self._start + place * self.dtype.itemsize)
-            read = self._file.readinto(values.view(np.uint8).data)
-        except OSError as error:
-            raise InputError(self._name, f"cannot be read: {error.strerror}") from error
-        if read < values.nbytes:
+        self._file.seek(self._start + place * self.dtype.itemsize)
+        if self._file.readinto(values.view(np.uint8).data) < values.nbytes:
             raise InputError(self._name, "was cut while it was read")
         return values
-
-    def _not_whole(self, why: str) -> InputError:
-        return InputError(self._name, f"not a whole .npy file of numbers: {why}")

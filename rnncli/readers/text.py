@@ -39,14 +39,14 @@ class Lines:
         self._text, self._at = b"", 0  # what is read, and how much of it is taken
         self._damage: Exception | str | None = None  # the text from a byte on that is none
         try:
-            data = decompress(file, path)
+            data = decompress(file)
             check_start(data.peek(8), path, encoding)
         except InputError:
             raise
         except Exception as error:  # each library that decompresses has errors of its own
             raise InputError(display_name(path), f"cannot be read: {error}") from error
-        plain = encoding == UTF_8 and data is file and os.path.isfile(path)
-        self._size, self._bytes_read = os.path.getsize(path) if plain else 0, 0
+        self._size = os.path.getsize(path) if data is file and os.path.isfile(path) else 0
+        self._bytes_read = 0
         self._pieces = self._decode(data)
 
     def take(self, size: int = 1) -> bytes:
@@ -60,10 +60,10 @@ class Lines:
         self.line += 1 if size == 1 and taken else count_lines(taken)
         return taken
 
-    def put_back(self, text: bytes) -> None:
-        """Return whole lines: they come next again."""
-        self._text, self._at = text + self._text[self._at :], 0
-        self.line -= count_lines(text)
+    def peek(self) -> bytes:
+        """Look at the next line."""
+        end = self._text.find(b"\n", self._at) + 1 or self._fill(1)
+        return self._text[self._at : end]
 
     def share(self, _: int) -> float | None:
         """Return the share of the file that has been read; None where its size says nothing."""
@@ -79,56 +79,43 @@ class Lines:
                 break
             parts.append(piece)
             length, has_line = length + len(piece), has_line or b"\n" in piece
-        text = b"".join(parts)
-        self._text, self._at = text, 0
-        if length > MOST_IN_A_LINE and not 0 <= text.find(b"\n") <= MOST_IN_A_LINE:
-            is_json = text.lstrip().startswith((b"{", b"["))
-            way_out = "" if is_json else " (tr , '\\n' gives each cell a line of its own)"
+        self._text, self._at = b"".join(parts), 0
+        place = display_name(self._path)
+        if length > MOST_IN_A_LINE and not 0 <= self._text.find(b"\n") <= MOST_IN_A_LINE:
             what = f"a line of more than {MOST_IN_A_LINE >> 20} MiB"
-            place = f"{display_name(self._path)}:{self.line}"
-            raise InputError(place, what, f"expected a step a line{way_out}")
+            raise InputError(f"{place}:{self.line}", what, "expected a step a line")
+        if isinstance(self._damage, str) and not has_line:
+            raise not_text(self._path, self.line, self._damage, self._encoding)
         if self._damage and not has_line:
-            if isinstance(self._damage, str):
-                raise not_text(self._path, self.line, self._damage, self._encoding)
-            what = f"cannot be read: {self._damage}"
-            raise InputError(display_name(self._path), what) from self._damage
-        return text.find(b"\n", size - 1) + 1 or text.rfind(b"\n") + 1
+            raise InputError(place, f"cannot be read: {self._damage}")
+        return self._text.find(b"\n", size - 1) + 1 or self._text.rfind(b"\n") + 1
 
     def _decode(self, data: Any) -> Iterator[bytes]:
         """Decode pieces of a file up to the end, or a byte that is no text, or is NUL."""
         decoder = codecs.getincrementaldecoder(self._encoding)("rnncli")
-        piece, begun, last = b"?", False, "\n"
+        newlines = io.IncrementalNewlineDecoder(decoder, translate=True)
+        piece, last, is_first = b"?", "\n", True
         while piece and self._damage is None:
             try:
                 piece = data.read1(_PIECE)
-                text = decoder.decode(piece, final=not piece)
+                text = newlines.decode(piece, final=not piece)
             except UnicodeError:  # there is no byte order mark where one is needed
                 text = chr(0xDC00 | (piece or b"?")[0])
             except Exception as error:
                 self._damage = error
                 return
-            if text:
-                text = text if begun else text.removeprefix("\ufeff")
-                begun, before, last = True, last, text[-1:] or "\n"
-                if before == "\r":  # has ended the line: nothing waits for a line feed
-                    text = text.removeprefix("\n")
-                if "\r" in text:
-                    text = text.replace("\r\n", "\n").replace("\r", "\n")
-            elif not piece and last not in "\r\n":
-                text = "\n"
-            yield self._encode(text)
-
-    def _encode(self, text: str) -> bytes:
-        """Encode text up to what is none."""
-        end = text.find("\0")
-        try:
-            raw = text.encode()
-        except UnicodeEncodeError as error:
-            end = error.start if end < 0 else min(end, error.start)
-        if end >= 0:
-            self._damage, raw = text[end:], text[:end].encode()
-        self._bytes_read += len(raw)
-        return raw
+            self._bytes_read += len(piece)
+            if is_first and text:
+                text, is_first = text.removeprefix("\ufeff"), False
+            last = text[-1:] or last
+            end = text.find("\0")
+            try:
+                raw = text.encode()
+            except UnicodeEncodeError as error:
+                end = error.start if end < 0 else min(end, error.start)
+            if end >= 0:
+                self._damage, raw = text[end:], text[:end].encode()
+            yield raw if piece or last == "\n" or self._damage else raw + b"\n"
 
 
 def count_lines(text: bytes) -> int:

@@ -2,41 +2,55 @@
 
 import os
 from collections.abc import Callable
-from functools import wraps
+from contextlib import AbstractContextManager, nullcontext
+from glob import iglob
+from io import FileIO
 from typing import Any, TypeVar, cast
 
-from rnncli.storage import local, replacement
-from rnncli.storage.url import Url, is_url, named
+from rnncli.storage import replacement
+from rnncli.storage.url import is_url, named
 
 __all__ = ["is_url", "named"]
 
 F = TypeVar("F", bound=Callable[..., Any])
 
 
-def _or_remote(function: F) -> F:
-    @wraps(function)
+def _or_remote(name: str, function: F) -> F:
     def call(path: str, *args: Any, **options: Any) -> Any:
         if not is_url(path):
             return function(path, *args, **options)
         from rnncli.storage import remote  # needs fsspec
 
-        return getattr(remote, function.__name__)(named(path), *args, **options)
+        return getattr(remote, name)(named(path), *args, **options)
 
     return cast(F, call)
 
 
-exists = _or_remote(os.path.exists)
-version = _or_remote(local.version)
-matching = _or_remote(local.matching)
-opened = _or_remote(local.opened)
-local_copy = _or_remote(local.local_copy)
-check_writable = _or_remote(local.check_writable)
-writing = _or_remote(local.writing)
-replacing = _or_remote(replacement.replacing)
+def _version(path: str) -> str:
+    try:
+        found = os.stat(path)
+    except OSError:
+        return ""
+    return f"{found.st_size} {found.st_mtime_ns}"
 
 
-def versions(folder: str) -> dict[str, str] | None:
-    """Return the `version` of each file in a folder elsewhere; None on the web."""
-    from rnncli.storage import remote
+def _match(pattern: str) -> list[str]:
+    return [path for path in iglob(pattern, recursive=True) if not os.path.isdir(path)]
 
-    return remote.versions(Url(folder))
+
+# A text that changes with the content of a file; empty where there is none.
+version = _or_remote("version", _version)
+# The `version` of each file in a folder elsewhere; None where a store lists none.
+versions: Callable[[str], dict[str, str] | None] = _or_remote("versions", lambda _: None)
+matching = _or_remote("matching", _match)
+opened: Callable[[str], AbstractContextManager[Any]] = _or_remote("opened", FileIO)
+# A path of this machine that has the content of a file, for a block whose errors name the file.
+local_copy: Callable[[str], AbstractContextManager[str]] = _or_remote("local_copy", nullcontext)
+check_writable = _or_remote("check_writable", replacement.check_writable)
+writing = _or_remote("writing", replacement.writing)
+replacing = _or_remote("replacing", replacement.replacing)
+
+
+def exists(path: str) -> bool:
+    """Return whether there is a file."""
+    return bool(version(path))

@@ -18,7 +18,7 @@ from rnncli.model.errors import InputError, one_line
 from rnncli.storage.replacement import CHANGED
 from rnncli.storage.url import WEB, Url, named
 
-_S3, _GOOGLE = ("s3", "s3a"), ("gs", "gcs")
+_S3, _WRITABLE = ("s3", "s3a"), ("s3", "s3a", "gs", "gcs")
 # Bytes of a piece, and more than a file has that S3 takes at once.
 _PIECE, _AT_ONCE = 1 << 23, 5 << 30
 # Seconds until a server has to answer, and until it has to send more.
@@ -32,20 +32,15 @@ for _name in ("fsspec", "s3fs", "gcsfs", "google", "aiohttp", "asyncio"):
     logging.getLogger(_name).addHandler(logging.NullHandler())
 
 
-def opened(url: Url) -> io.BufferedReader:
-    """Open a file for reading; one on the web cannot be rewound."""
-    with _store(url) as (fs, place):
+class _File(io.RawIOBase):
+    """A file of fsspec whose errors are those of an input; one on the web cannot be rewound."""
+
+    def __init__(self, url: Url) -> None:
+        self._url = url
         # A page comes in one answer: not every server knows parts. A size keeps it from asking.
         how = {"block_size": 0, "size": 1} if url.protocol in WEB else {"block_size": _PIECE}
-        raw: Any = _Raw(url, fs.open(place, "rb", **how))
-        return io.BufferedReader(raw, 1 << 20)
-
-
-class _Raw(io.RawIOBase):
-    """A file of fsspec whose errors are those of an input."""
-
-    def __init__(self, url: Url, file: Any) -> None:
-        self._url, self._file = url, file
+        with _store(url) as (fs, place):
+            self._file = fs.open(place, "rb", **how)
 
     def readable(self) -> bool:
         return True
@@ -66,25 +61,21 @@ class _Raw(io.RawIOBase):
         super().close()
 
 
+opened = _File
+
+
 @contextmanager
 def local_copy(url: Url) -> Iterator[str]:
     """Copy a file to a temporary folder; errors in the block name the URL."""
     place, name = os.path.split(url)
-    if name in ("", ".", ".."):
-        raise InputError(url, "Is a directory", "give a file in it")
     with tempfile.TemporaryDirectory(prefix="rnn-") as folder:
         copy = os.path.join(folder, name)
-        with opened(url) as file, open(copy, "wb") as to:
+        with io.BufferedReader(_File(url), 1 << 20) as file, open(copy, "wb") as to:
             shutil.copyfileobj(file, to, _PIECE)
         try:
             yield copy
         except ValueError as error:  # or an InputError, whose parts are texts too
             raise type(error)(*(str(part).replace(folder, place) for part in error.args)) from error
-
-
-def exists(url: Url) -> bool:
-    """Return whether there is a file."""
-    return bool(_info(url))
 
 
 def version(url: Url) -> str:
@@ -105,14 +96,12 @@ def versions(folder: Url) -> dict[str, str] | None:
 
 
 def matching(pattern: Url) -> list[str]:
-    """Return the files that match a pattern."""
+    """Return the files that match a pattern; on the web a name is no pattern."""
     if pattern.protocol in WEB:
         return [pattern]
     with _store(pattern) as (fs, place):
         found = fs.glob(place, detail=True)
         fs.invalidate_cache()
-    if place in found or (not found and _info(pattern).get("type") == "file"):
-        return [pattern]  # the name of a file, as of one on this machine
     return [f"{pattern.protocol}://{name}" for name in found if found[name]["type"] == "file"]
 
 
@@ -129,62 +118,53 @@ def replacing(
 def writing(url: Url, *, before: dict[str, Any] | None = None, **_: bool) -> Iterator[TextIO]:
     """Open a text file that replaces the one there, if that is still `before`, after the block."""
     text = {"encoding": "utf-8", "errors": "backslashreplace", "newline": ""}
-    try:
-        with tempfile.TemporaryFile("w+", **text) as file:  # type: ignore[call-overload]
-            yield file
-            file.flush()
-            try:
-                _put(url, file, before)
-            except InputError as error:
-                what = error.what
-                with suppress(InputError):  # the store cannot be asked
-                    if before is not None and version(url) != _version(before):
-                        what = CHANGED
-                raise OSError(None, what, url) from error
-    except OSError as error:
-        place = "" if error.errno is None else f" in {tempfile.gettempdir()}"
-        raise OSError(error.errno, f"{error.strerror}{place}", url) from error
+    # A file without a name: a run that is killed leaves nothing.
+    with tempfile.TemporaryFile("w+", **text) as file:  # type: ignore[call-overload]
+        yield file
+        file.flush()
+        try:
+            with _store(url) as (fs, place):
+                if before is None:
+                    fs.put_file(f"/dev/fd/{file.fileno()}", place, chunksize=_PIECE)
+                else:
+                    file.seek(0)
+                    _put_if(fs, place, file.buffer.read(), before)
+        except InputError as error:
+            what = error.what
+            with suppress(InputError):  # the store cannot be asked
+                if before is not None and version(url) != _version(before):
+                    what = CHANGED
+            raise OSError(None, what, url) from error
 
 
-def _put(url: Url, file: Any, before: dict[str, Any] | None) -> None:
-    with _store(url) as (fs, place):
-        if before is None:
-            # A file without a name: a run that is killed leaves nothing.
-            fs.put_file(f"/dev/fd/{file.fileno()}", place, chunksize=_PIECE)
-            return
-        if version(url) != _version(before):  # not every server knows If-Match
-            raise FileExistsError
-        file.seek(0)
-        content = file.buffer.read()
-        if "s3" in fs.protocol:
-            condition = {"IfMatch": before["ETag"]} if before else {"IfNoneMatch": "*"}
-            fs.pipe_file(place, content, chunksize=_AT_ONCE, **condition)
-            return
-        bucket, name, _ = fs.split_path(place)  # gcsfs itself has no such condition
-        to = f"{fs._location}/upload/storage/v1/b/{quote(bucket)}/o"
-        condition = {"ifGenerationMatch": before.get("generation", 0)}
-        fs.call("POST", to, data=content, uploadType="media", name=name, **condition)
-        fs.invalidate_cache(place)
+def _put_if(fs: Any, place: str, content: bytes, before: dict[str, Any]) -> None:
+    """Replace a file if it is still the one before."""
+    if _version(fs.info(place) if fs.exists(place) else {}) != _version(before):
+        raise FileExistsError  # not every server knows the conditions
+    if "s3" in fs.protocol:
+        condition = {"IfMatch": before["ETag"]} if before else {"IfNoneMatch": "*"}
+        fs.pipe_file(place, content, chunksize=_AT_ONCE, **condition)
+        return
+    bucket, name, _ = fs.split_path(place)  # gcsfs itself has no such condition
+    to = f"{fs._location}/upload/storage/v1/b/{quote(bucket)}/o"
+    condition = {"ifGenerationMatch": before.get("generation", 0)}
+    fs.call("POST", to, data=content, uploadType="media", name=name, **condition)
+    fs.invalidate_cache(place)
 
 
 def check_writable(url: Url, *, append: bool = False) -> None:
     """Check that `writing` can write a file, as far as that can be told before."""
-    if append:
-        raise InputError(url, "rows cannot be added to it", "`follow` writes to a file or a pipe")
-    if url.protocol not in WEB:
-        with _store(url):  # the error of one that nothing is known of comes first
-            pass
-    if url.protocol not in (*_S3, *_GOOGLE):
-        what = f"{url.protocol}:// is for reading"
-        raise InputError(url, what, "give a file to write to, or s3:// or gs://")
+    if append or url.protocol not in _WRITABLE:
+        what = "rows cannot be added to it" if append else f"{url.protocol}:// is for reading"
+        raise InputError(url, what, "give a file or, without `follow`, s3:// or gs://")
     try:
-        is_folder = _info(url).get("type") == "directory"
+        found = _info(url)
     except InputError as error:
-        if "Forbidden" in error.what or isinstance(error.__cause__, PermissionError):
-            return  # who may write need not be allowed to look
-        raise
-    if is_folder:
-        raise InputError(url, "Is a directory", "give a file in it")
+        if not isinstance(error.__cause__, PermissionError):
+            raise
+        return  # who may write need not be allowed to look
+    if found.get("type") == "directory":
+        raise InputError(url, "Is a directory")
 
 
 @contextmanager
@@ -195,8 +175,8 @@ def _store(url: Url) -> Iterator[tuple[Any, str]]:
         import fsspec
 
         if url.protocol in _S3:  # by default, botocore waits a minute for a server not there
-            config = {"connect_timeout": _CONNECT, "read_timeout": _SEND}
-            options = {"config_kwargs": config | {"retries": {"mode": "standard"}}}
+            config = {"connect_timeout": _CONNECT, "retries": {"mode": "standard"}}
+            options = {"config_kwargs": config}
         if url.protocol in WEB:
             import aiohttp
 
@@ -205,8 +185,6 @@ def _store(url: Url) -> Iterator[tuple[Any, str]]:
             wait = aiohttp.ClientTimeout(total=None, sock_connect=_CONNECT, sock_read=_SEND)
             as_it_is = {"auto_decompress": False, "headers": {"Accept-Encoding": "identity"}}
             options = {"client_kwargs": {"timeout": wait, **as_it_is}}
-        # Without credentials, finding out what kind of bucket it is takes many seconds.
-        os.environ.setdefault("GCSFS_EXPERIMENTAL_ZB_HNS_SUPPORT", "false")
         full = url.protocol + url.full[len(url.protocol) :]  # fsspec knows small letters alone
         yield fsspec.core.url_to_fs(full, **options)
     except InputError:
@@ -216,12 +194,11 @@ def _store(url: Url) -> Iterator[tuple[Any, str]]:
         message = f"{url}: {name} is not installed: pip install 'rnncli[remote]'"
         raise ImportError(message) from None
     except Exception as error:
-        if isinstance(error, FileNotFoundError) and _NO_BUCKET not in str(error):
-            raise InputError(url, "cannot be read: no such file") from error
-        text = getattr(error, "strerror", None) or one_line(error)
-        kind = "" if isinstance(error, OSError) else f"{type(error).__name__}: "
+        text = f"{type(error).__name__}: {one_line(error)}"
+        if isinstance(error, FileNotFoundError) and _NO_BUCKET not in text:
+            text = "cannot be read: no such file"
         # Without the secrets of a URL.
-        what = re.sub(r"\w+://\S+", lambda found: named(found[0]), f"{kind}{text}")
+        what = re.sub(r"\w+://\S+", lambda found: named(found[0]), text)
         raise InputError(url, what) from error
 
 

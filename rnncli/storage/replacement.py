@@ -1,19 +1,23 @@
-"""Files that are replaced whole: `.NAME.rnn` beside one takes what is written, and is renamed."""
+"""Files of this machine, replaced whole: `.NAME.rnn` beside one takes what is written."""
 
 import errno
 import fcntl
 import io
 import os
+import shlex
 import stat
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager, suppress
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext, suppress
 from functools import cache
 from typing import Literal, Self, TextIO
+from zlib import crc32
 
-from rnncli.model.errors import InputError
+from rnncli.model.errors import InputError, verbatim
 
+_DESCRIPTORS = {"/dev/stdout": 1, "/dev/stderr": 2}
 # Bytes of a name that leave room for what is put before and behind it.
 _LONGEST = 220
+_NO_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.ENOTSUP)
 # Why a file is not replaced.
 CHANGED = "changed by another program since this run has read it: the state of this run is not kept"
 
@@ -32,51 +36,54 @@ class Replacement:
     def __init__(self, path: str, when_waiting: Callable[[], None] | None = None) -> None:
         self._path, self._when_waiting = path, when_waiting and cache(when_waiting)
         self._target = os.path.realpath(path)
-        self._name, self._number = _name_beside(self._target, ".rnn"), -1
+        folder, name = os.path.split(self._target)
+        if len(os.fsencode(name)) > _LONGEST:
+            name = f"{crc32(os.fsencode(name)):08x}"
+        self._name, self._number = os.path.join(folder, f".{name}.rnn"), -1
 
     def __enter__(self) -> Self:
         try:
-            self._number = self._create(self._when_waiting)
+            self._number = self._lock(self._when_waiting)
         except BlockingIOError as error:
             raise InputError(self._path, "another run is writing it") from error
         except OSError as error:
+            if error.errno not in _NO_LOCKS:
+                raise
+            os.unlink(self._name)
             if self._when_waiting:
                 what = f"cannot be locked there ({error.strerror})"
                 raise OSError(error.errno, what, self._path) from error
             # Without locks, each of several runs at once needs a name of its own.
-            self._name = _name_beside(self._target, f".{os.urandom(8).hex()}.rnn")
+            self._name = f"{self._name[:-4]}.{os.urandom(8).hex()}.rnn"
             self._number = os.open(self._name, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600)
         self._before = _version(self._path)
         return self
 
-    def _create(self, when_waiting: Callable[[], None] | None = None) -> int:
-        """Create the file beside and lock it, after any that a killed run has left is removed."""
+    def _lock(self, when_waiting: Callable[[], None] | None = None) -> int:
+        """Open and lock the file beside; one that a killed run has left is removed first."""
         while True:
-            number, is_new = self._open()
+            number = os.open(self._name, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o600)
             try:
-                _lock(number, when_waiting)
+                try:
+                    fcntl.flock(number, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                except BlockingIOError:
+                    if when_waiting is None:
+                        raise
+                    when_waiting()
+                    fcntl.flock(number, fcntl.LOCK_EX)
                 # Another run may have removed or renamed it before it was locked.
-                is_there = _version(self._name) == _version(number)
-                if is_there and is_new:
-                    if self._when_waiting:  # who may write the file may wait for it
-                        _copy_access(self._target, number)
-                    return number
-                if is_there:
+                if _version(self._name) == _version(number):
+                    about = os.fstat(number)
+                    if not about.st_size and about.st_uid == os.geteuid():
+                        os.fchmod(number, 0o600)
+                        if self._when_waiting:  # who may write the file may wait for it
+                            _copy_access(self._target, number)
+                        return number
                     os.unlink(self._name)
-            except BaseException as error:
-                if is_new and not isinstance(error, BlockingIOError):
-                    os.unlink(self._name)
+            except BaseException:
                 os.close(number)
                 raise
             os.close(number)
-
-    def _open(self) -> tuple[int, bool]:
-        """Open the file beside; return whether it is new."""
-        while True:
-            with suppress(FileExistsError):
-                return os.open(self._name, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600), True
-            with suppress(FileNotFoundError):  # removed in this moment
-                return os.open(self._name, os.O_RDONLY | os.O_NOFOLLOW), False
 
     @contextmanager
     def open(self) -> Iterator[TextIO]:
@@ -88,25 +95,17 @@ class Replacement:
                 yield file
                 _copy_access(self._target, self._number)
                 sync(file)
-            self._rename()
+            os.replace(self._name, self._target)
+            self._before = _version(self._path)
+            if self._when_waiting:
+                # Runs that wait find the new file before they get the lock on the old one.
+                renamed, self._number = self._number, -1
+                with suppress(BlockingIOError):
+                    self._number = self._lock()
+                os.close(renamed)
             sync_folder(os.path.dirname(self._target))
         except OSError as error:
             raise OSError(error.errno, error.strerror, self._path) from error
-
-    def _rename(self) -> None:
-        try:
-            os.replace(self._name, self._target)
-        except OSError as error:
-            whole = _name_beside(self._target, ".rnn-whole")
-            os.rename(self._name, whole)
-            raise OSError(error.errno, f"{error.strerror}; the result is in {whole}") from error
-        self._before = _version(self._path)
-        if self._when_waiting:
-            # Runs that wait find the new file before they get the lock on the old one.
-            renamed, self._number = self._number, -1
-            with suppress(BlockingIOError):
-                self._number = self._create()
-            os.close(renamed)
 
     def __exit__(self, *_: object) -> None:
         if self._number >= 0:
@@ -124,11 +123,87 @@ def replacing(
         yield new.open
 
 
+@contextmanager
+def writing(path: str, *, append: bool = False) -> Iterator[TextIO]:
+    """Open a text file for writing; it is on the disk when the block ends.
+
+    Without `append` it is replaced whole, or not at all. With it the file is opened at its end and
+    can be read; rows before an error stay. A link is followed. A device, a pipe or an open file
+    (``/dev/stdout``) is written to directly. Any other file is locked against other runs.
+    """
+    try:
+        is_plain, number = _is_plain(path), descriptor(path)
+        if is_plain and not append:
+            with Replacement(path) as new, new.open() as file:
+                yield file
+            return
+        opened = path if number is None else os.dup(number)
+        with ExitStack() as lock, open_text(opened, "a+" if is_plain else "w") as file:
+            with suppress(OSError):  # a log may be where new files are not allowed
+                lock.enter_context(Replacement(path) if is_plain else nullcontext())
+            try:
+                yield file
+            finally:
+                sync(file)
+                if is_plain:
+                    sync_folder(os.path.dirname(os.path.realpath(path)))
+                    if not os.fstat(file.fileno()).st_nlink:
+                        what = "was removed or replaced while rows were added to it"
+                        raise NotOnDiskError(None, what)
+    except OSError as error:
+        kind = NotOnDiskError if isinstance(error, NotOnDiskError) else OSError
+        raise kind(error.errno, error.strerror, path) from error
+
+
+def check_writable(path: str, *, append: bool = False) -> None:
+    """Check before a long run that `writing` can open a file."""
+    folder = hint = ""
+    try:
+        folder = os.path.dirname(os.path.realpath(path))
+        if _is_plain(path) and not (append and os.path.exists(path)):
+            os.stat(folder)
+            if not os.access(folder, os.W_OK | os.X_OK):
+                raise OSError(None, f"{os.strerror(errno.EACCES)} in {folder}")
+    except OSError as error:
+        if folder and isinstance(error, FileNotFoundError):
+            hint = f"mkdir -p {verbatim(shlex.quote(folder))}"
+        raise InputError(path, str(error.strerror), hint) from error
+
+
+def descriptor(path: str) -> int | None:
+    """Return the descriptor of this process that a path names, as ``/dev/fd/3``.
+
+    It must not be opened by its name: a file would be truncated, or written from its start.
+    """
+    if os.path.islink(path) and not path.startswith(("/dev/", "/proc/")):
+        path = os.path.join(os.path.dirname(path), os.readlink(path))
+    folder, name = os.path.split(path)
+    if folder in ("/dev/fd", "/proc/self/fd") and name.isdigit():
+        return int(name)
+    return _DESCRIPTORS.get(path)
+
+
+def _is_plain(path: str) -> bool:
+    """Return whether a path names a plain file or nothing yet."""
+    number = descriptor(path)
+    if number is not None:
+        os.fstat(number)
+        return False
+    try:
+        mode = os.stat(path).st_mode
+    except FileNotFoundError:
+        mode = 0
+    if stat.S_ISDIR(mode) or (not mode and path.endswith(os.sep)):
+        raise OSError(errno.EISDIR, os.strerror(errno.EISDIR))
+    if mode and not os.access(path, os.W_OK):
+        raise OSError(errno.EACCES, os.strerror(errno.EACCES))
+    return not mode or stat.S_ISREG(mode)
+
+
 def remove_left(path: str) -> None:
     """Remove what a killed run has left of a file."""
-    if os.path.lexists(_name_beside(os.path.realpath(path), ".rnn")):
-        with suppress(OSError, InputError), Replacement(path):
-            pass
+    with suppress(OSError, InputError), Replacement(path):
+        pass
 
 
 def sync(file: TextIO) -> None:
@@ -162,26 +237,6 @@ def open_text(path: str | int, mode: Literal["w", "a+"], *, closefd: bool = True
     return open(
         path, mode, encoding="utf-8", errors="backslashreplace", newline="", closefd=closefd
     )
-
-
-def _name_beside(target: str, ending: str) -> str:
-    folder, name = os.path.split(target)
-    if len(os.fsencode(name)) > _LONGEST:
-        from hashlib import sha256  # 5 ms
-
-        digest = sha256(os.fsencode(name)).hexdigest()[:16]
-        name = os.fsdecode(os.fsencode(name)[: _LONGEST - 16]) + digest
-    return os.path.join(folder, f".{name}{ending}")
-
-
-def _lock(number: int, when_waiting: Callable[[], None] | None) -> None:
-    try:
-        fcntl.flock(number, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        if when_waiting is None:
-            raise
-        when_waiting()
-        fcntl.flock(number, fcntl.LOCK_EX)
 
 
 def _version(path: str | int) -> tuple[int, ...]:

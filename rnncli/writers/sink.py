@@ -10,8 +10,7 @@ from typing import Any, NoReturn, TextIO, cast
 
 from rnncli.model.errors import printable
 from rnncli.storage import check_writable, writing
-from rnncli.storage.local import descriptor
-from rnncli.storage.replacement import sync
+from rnncli.storage.replacement import descriptor, sync
 
 # Of gzip, 0 to 9: as small as 9 within some percent, in a third of the time.
 _LEVEL = 6

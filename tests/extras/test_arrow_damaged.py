@@ -62,16 +62,21 @@ DAMAGED = {
     "CSV": (b"t,v\n1,2\n", "neither a Parquet nor an Arrow file"),
     "empty": (b"", "neither a Parquet nor an Arrow file"),
     "Feather of its first version": (b"FEA1\0\0\0\0", "neither a Parquet nor an Arrow file"),
-    "encrypted": (b"PARE" + bytes(60) + b"PARE", "is encrypted"),
-    "magic alone": (b"PAR1", "not a whole Parquet file"),
-    "cut": (PARQUET[:-20], "not a whole Parquet file"),
-    "a bit of a value": (bytes(FLIPPED), "not a whole Parquet file"),
-    "a size beyond the file": (PARQUET[:-8] + b"\xff\xff\xff\x7fPAR1", "not a whole Parquet file"),
-    "cut Arrow": (ARROW[:-20], "not a whole Arrow file"),
-    "cut stream": (STREAM[:-300], "not a whole Arrow file"),
-    "a stream cut between two batches": (STREAM[:-8], "not a whole Arrow file: it has no end"),
-    "two streams": (STREAM * 2, "not a whole Arrow file: more follows its end"),
-    "a message beyond memory": (b"\xff" * 7 + b"\x7f", "not a whole Arrow file"),
+    "magic alone": (b"PAR1", "not a whole Parquet or Arrow file"),
+    "cut": (PARQUET[:-20], "not a whole Parquet or Arrow file"),
+    "a bit of a value": (bytes(FLIPPED), "not a whole Parquet or Arrow file"),
+    "a size beyond the file": (
+        PARQUET[:-8] + b"\xff\xff\xff\x7fPAR1",
+        "not a whole Parquet or Arrow file",
+    ),
+    "cut Arrow": (ARROW[:-20], "not a whole Parquet or Arrow file"),
+    "cut stream": (STREAM[:-300], "not a whole Parquet or Arrow file"),
+    "a stream cut between two batches": (
+        STREAM[:-8],
+        "not a whole Parquet or Arrow file: it has no end",
+    ),
+    "two streams": (STREAM * 2, "not a whole Parquet or Arrow file: more follows its end"),
+    "a message beyond memory": (b"\xff" * 7 + b"\x7f", "not a whole Parquet or Arrow file"),
 }
 
 

@@ -3,7 +3,6 @@
 import csv
 import datetime as dt
 import json
-import uuid
 from decimal import Decimal
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -16,7 +15,6 @@ from conftest import Rnn
 
 ALONE = ("--hidden", "1", "--columns", "v")
 DAY, TIME = dt.date(2024, 5, 6), dt.datetime(2024, 5, 6, 6)
-UUID = uuid.UUID(int=5)
 
 
 class Case(NamedTuple):
@@ -105,7 +103,7 @@ OTHERS = {
     "text over garbage": Case(text_over_garbage(), ("", "b")),
     "json": Case(extension(pa.json_(), ['{"a": 1}', None]), ('{"a": 1}', "")),
     "opaque": Case(extension(pa.opaque(pa.int32(), "a", "b"), [1, 2]), ("1", "2")),
-    "uuid": Case(extension(pa.uuid(), [UUID.bytes, None]), (str(UUID), "")),
+    "uuid": Case(extension(pa.uuid(), [b"\xff" * 16, None]), None),
     **{
         f"dictionary of {kind}": Case(dictionary(["a", "b"], kind), ("b", "a"))
         for kind in (pa.string(), pa.string_view(), pa.large_string())
@@ -133,8 +131,6 @@ OTHERS = {
     **{f"{mode} union": Case(union(mode), None, in_parquet=False) for mode in ("sparse", "dense")},
 }
 CASES = NUMBERS | OTHERS
-# They can be read, but PyArrow makes no column of them.
-NOT_MADE = {"INTERVAL_MONTHS", "INTERVAL_DAY_TIME"}
 
 
 def saved(path: Path, column: Any) -> Path:
@@ -155,13 +151,6 @@ def read_as(kind: Any) -> str:
     plain = str(getattr(kind, "value_type", kind) if pa.types.is_dictionary(kind) else kind)
     views = {"string_view": "large_string", "binary_view": "large_binary"}
     return views.get(plain, plain)
-
-
-def test_the_table_has_every_type() -> None:
-    known = {name.removeprefix("Type_") for name in dir(pa.lib) if name.startswith("Type_")}
-    kinds = [case.column.type for case in CASES.values()]
-    here = {getattr(kind, "storage_type", kind).id for kind in kinds}
-    assert {name for name in known if getattr(pa.lib, f"Type_{name}") not in here} == NOT_MADE
 
 
 @pytest.mark.parametrize("name", NUMBERS)
@@ -204,7 +193,7 @@ def test_other_types_are_refused_by_name(run_rnn: Rnn, tmp_path: Path, name: str
     refused = f"Error: {path}: column 'x': expected numbers, got {read_as(case.column.type)}"
     result = run_rnn("run", path, "--hidden", "1", "--columns", "x")
     assert (result.exit_code, result.stderr.count("\n")) == (2, 1)
-    assert result.stderr == f"{refused}; make numbers of it where the file is written\n"
+    assert result.stderr == f"{refused}; --columns chooses those to read\n"
     if case.texts:
         return
     for options in (("--group-by", "x"), ("--passthrough",)):
