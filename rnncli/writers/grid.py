@@ -76,18 +76,6 @@ def draw(out: TextIO, title: str, labels: Sequence[Column], columns: Sequence[Co
         console.file.writelines(f"{''.join(row).rstrip()}\n" for row in zip(*painted, strict=True))
 
 
-def lines_beside(
-    names: Sequence[str], labels: int, cells: str, width: int
-) -> Iterator[tuple[str, list[str]]]:
-    """Return the lines of columns side by side, as many as fit, then those of the others."""
-    each = cells.split("\n")[:-1]
-    every = [_pad(Column(name, each[n :: len(names)])) for n, name in enumerate(names)]
-    for block in _blocks(every, labels, width):
-        rows = zip(*(column.cells for column in block), strict=True)
-        heading = "".join(column.name for column in block).rstrip()
-        yield heading, ["".join(row).rstrip() for row in rows]
-
-
 def write_note(out: TextIO, note: str) -> None:
     """Write a line below what is drawn, if any."""
     if note:

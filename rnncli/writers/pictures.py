@@ -76,7 +76,7 @@ class _Picture(Strip):
         short = (n if cell_len(n) <= width else f"{n[:before]}…{n[-behind:]}" for n in names)
         return [set_cell_size(name, width) for name in short], width
 
-    def print_time(self, places: Integers, left: int, room: int, signs: str) -> None:
+    def print_time(self, places: Integers, left: int, room: int, signs: Sequence[str]) -> None:
         """Print marks at the first t and at round ones, below the bins that have them."""
         corner, tick, rule = signs
         t = self.bins.ends()[0][:, 0].astype(int)
@@ -112,7 +112,7 @@ class HeatmapWriter(_Picture):
         for name, line in zip(names, places.T.tolist(), strict=True):
             painted = ((colours[n][0] * wide, colours[n][1]) for n in line)
             self.print((f"{name} ", "dim"), *painted)
-        self.print_time(np.arange(len(means)) * wide, left + 1, room, " ╵ ")
+        self.print_time(np.arange(len(means)) * wide, left + 1, room, (" ", "╵", " "))
         if self.bins.size > 1:
             self.print((f"mean of {self.bins.size} steps a column", "dim"), wrap=True)
         for name, end in scales.items():
@@ -168,7 +168,7 @@ class PlotWriter(_Picture):
                 label = f"{label}{mark:>{beside}}{'┤' if mark else '│'}"
                 text = "".join(chr(0x2800 + code) if code else " " for code in row)
                 self.print((label, "dim"), (text.rstrip(), styles[n]))
-        self.print_time(places // wide, left, room, "└┬─")
+        self.print_time(places // wide, left, room, ("└", "┬", "─"))
         if self.bins.size > 1:
             which = "from their least value to their greatest"
             self.print((f"{self.bins.size} steps a column of dots, {which}", "dim"), wrap=True)
