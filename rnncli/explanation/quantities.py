@@ -15,6 +15,7 @@ from rnncli.engine.unroll.strategy import Strategy
 from rnncli.model import layers
 from rnncli.model.activations import Activation, clipped, saturated
 from rnncli.model.arrays import Floats, contiguous
+from rnncli.model.cells import Numbers
 
 _SIGNS, _LINEAR = {"*": " ", "@": " @ ", "-": " - "}, Activation("linear")
 
@@ -105,8 +106,8 @@ class _Traced:
             yield self
 
 
-class CellTrace:
-    """Computes the steps of a cell over `_Traced` numbers, see `rnncli.model.cells.Numbers`."""
+class CellTrace(Numbers):
+    """Computes the steps of a cell over `_Traced` numbers."""
 
     def __init__(self, strategy: Strategy) -> None:
         self.cell, self.multiply = strategy.cell, strategy.product
@@ -152,10 +153,6 @@ class CellTrace:
     def weight(self, w: Floats, name: str) -> _Traced:
         """Take a weight for each unit."""
         return _Traced(w[None], name=name)
-
-    def carry(self, c: _Traced, f: _Traced, added: _Traced) -> _Traced:
-        """Compute ``f c + added``."""
-        return f * c + added
 
     def mix(self, z: _Traced, a: _Traced, b: _Traced) -> _Traced:
         """Compute ``b + z (a - b)``."""

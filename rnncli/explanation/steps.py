@@ -19,9 +19,9 @@ from rnncli.writers.model import describe_layer, layer_line
 
 MASKED = "This row is masked: every state stays as it is."
 Keys = Sequence[tuple[str, ...]]
-# Rows, which of them are explained, and which are the row that the model gives of a sequence.
-Part = tuple[Rows, Truths, Truths | None]
-NO_ANSWER = "The model gives one row a sequence: its answer is the last step, not this one."
+# Rows, and which of them are explained.
+Part = tuple[Rows, Truths]
+NO_ANSWER = "The model gives one row a sequence, which is explained by default."
 
 
 class Wanted(NamedTuple):
@@ -85,13 +85,14 @@ def explain_steps(
     """
     if network.front:
         raise ValueError("the layers that give fewer rows than they take cannot be explained")
-    walk, found = _Walk(Runner(network, precision, "stepwise", all_states=True), carried, keys), 0
-    for rows, chosen, answer in walk.parts(blocks, wanted, one=one):
+    runner, found = Runner(network, precision, "stepwise", all_states=True), 0
+    walk = _Walk(runner, carried, wanted, key_columns, keys)
+    for rows, chosen in walk.parts(blocks, one=one):
         found += int(chosen.sum())
         if found > most:
             what = f"a page holds about {most} steps of this network, the input has more"
             raise InputError("", what, "choose fewer by `steps`, or write them as JSON")
-        yield from walk.explain(rows, chosen, answer, key_columns)
+        yield from walk.explain(rows, chosen)
     if not found:
         raise InputError("", _no_step(wanted, carried))
 
@@ -99,87 +100,83 @@ def explain_steps(
 class _Walk:
     """A network on its way through the sequences of `carried`, and the rows that it is at."""
 
-    def __init__(self, runner: Runner, carried: Carried, keys: Keys) -> None:
-        self.runner, self.carried, self.keys = runner, carried, keys
-        self.network = network = runner.network
+    def __init__(
+        self, runner: Runner, carried: Carried, wanted: Wanted, columns: Sequence[str], keys: Keys
+    ) -> None:
+        self.runner, self.carried, self.wanted = runner, carried, wanted
+        self.columns, self.keys, self.network = columns, keys, runner.network
         self.traces = [list(map(CellTrace, of_layer)) for of_layer in runner.strategies]
-        self.titles = [layer_line(describe_layer(layer)) for layer in network.layers]
-        self.top = len(network.layers) - 1 - network.head
-        carried.convert(network, runner.precision.dtype)
+        self.titles = [layer_line(describe_layer(layer)) for layer in self.network.layers]
+        self.top = len(self.network.layers) - 1 - self.network.head
+        carried.convert(self.network, runner.precision.dtype)
 
-    def parts(self, blocks: Iterable[Rows], wanted: Wanted, *, one: bool) -> Iterator[Part]:
-        """Cut an input into rows, those that are explained, and those that are answers."""
-        last, network = wanted == Wanted(), self.network
-        if network.needs_whole_sequences or (network.last and not last):
-            if every := list(blocks):
-                rows = join(every)
-                answer = self._find_answers(rows)
-                chosen = answer if last else wanted.among(_number(rows, self.carried.t)[0])
-                yield rows, chosen, answer if network.last else None
+    def parts(self, blocks: Iterable[Rows], *, one: bool) -> Iterator[Part]:
+        """Cut an input into rows, and find those that are explained."""
+        last, taken, most = self.wanted == Wanted(), self.carried.t, self.wanted.last or inf
+        if self.network.needs_whole_sequences:
+            for rows in [join(every)] if (every := list(blocks)) else []:
+                t = _number(rows, taken)[0]
+                yield rows, self._find_last(rows) if last else self.wanted.among(t)
         elif last:
             yield from _last_rows(blocks)
         else:
-            taken, most = self.carried.t, wanted.last or inf
             for rows in blocks:
                 t, taken = _number(rows, taken)
-                yield rows.take(t <= most), wanted.among(t[t <= most]), None
+                yield rows.take(t <= most), self.wanted.among(t[t <= most])
                 if one and len(t) and t[-1] >= most:
                     return
 
-    def _find_answers(self, rows: Rows) -> Truths:
-        """Find the row that the model gives of each sequence: the last that is not masked."""
-        groups, counted = group(rows.key, len(rows.x)), np.ones(len(rows.x), bool)
+    def _find_last(self, rows: Rows) -> Truths:
+        """Find the last row of each sequence; if the model gives one row, the one it is of."""
+        groups, chosen = group(rows.key, len(rows.x)), np.zeros(len(rows.x), bool)
+        counted = ~chosen
         if self.network.last and rows.masked is not None:
             counted = ~rows.masked
         if self.network.last and not self.network.by_row:
             counted &= ~self.runner.find_masked(self._inputs_of(rows))
-        answer, ends = np.zeros(len(rows.x), bool), groups.only(counted)
-        answer[groups.last[~np.isin(groups.present, ends.present)]] = True
-        answer[ends.last] = True
-        return answer
+        ends = groups.only(counted)
+        chosen[groups.last[~np.isin(groups.present, ends.present)]] = True
+        chosen[ends.last] = True
+        return chosen
 
     def _inputs_of(self, rows: Rows) -> Floats:
         """Return the inputs of the layers, 0 where the input masks a row."""
         masked = False if rows.masked is None else rows.masked[:, None]
         return np.where(masked, 0, rows.x).astype(self.runner.precision.dtype)
 
-    def explain(
-        self, rows: Rows, chosen: Truths, answer: Truths | None, columns: Sequence[str]
-    ) -> Iterator[Step]:
+    def explain(self, rows: Rows, chosen: Truths) -> Iterator[Step]:
         """Run over rows, and explain those that are chosen, up to a state that is not finite."""
         self.carried.grow(1 if rows.key is None else int(rows.key.max(initial=-1)) + 1)
         self.start, x = self.carried.state.copy(), self._inputs_of(rows)
         results, error = forward(self.runner, rows._replace(x=x), self.carried, self.keys)
         if error and (self.network.needs_whole_sequences or not chosen.any()):
             raise error
+        if not chosen.any():
+            return
         groups, done, self.t = group(rows.key, len(x)), len(results.x), results.t
-        masked = self.runner.find_masked(x) | (np.arange(len(x)) >= done)
-        masked |= False if rows.masked is None else rows.masked
-        if chosen.any():
-            self.layers = self.runner.run_rows(x, groups, self.start.copy(), masked)
-            self.outputs = [x, *(each.output for each in self.layers)]
+        by_input = np.arange(len(x)) >= done
+        by_input |= False if rows.masked is None else rows.masked
+        masked = by_input | self.runner.find_masked(x)
+        self.layers = self.runner.run_rows(x, groups, self.start.copy(), by_input)
+        self.outputs = [x, *(each.output for each in self.layers)]
         self.key = np.zeros(len(x), np.intp) if rows.key is None else rows.key
         # The row before each in either direction; -1 before the first.
         self.before = {way: np.full(len(x), -1) for way in ("forward", "backward")}
         same = groups.keys[1:] == groups.keys[:-1]
         one, other = groups.order[:-1][same], groups.order[1:][same]
         self.before["forward"][other], self.before["backward"][one] = one, other
+        one_row, last = bool(self.network.last), self.wanted == Wanted()
         for row in groups.order[(chosen & (np.arange(len(x)) < done))[groups.order]].tolist():
-            key = dict(zip(columns, self.keys[self.key[row]] if self.keys else (), strict=True))
-            y = None if results.y is None else results.y[row]
-            step = Step(key or None, int(results.t[row]), rows.x[row], None, [], results.h[row], y)
-            if masked[row]:
-                yield step._replace(note=MASKED)
-                continue
-            outputs, first = [each[row : row + 1] for each in self.outputs], row
-            if answer is not None and not answer[row]:
-                step = step._replace(note=NO_ANSWER)
-            elif answer is not None and not self.network.by_row:
+            first, outputs = row, [each[row : row + 1] for each in self.outputs]
+            if one_row and last and not self.network.by_row:
                 own = groups.order[self.key[groups.order] == self.key[row]]
                 first = int(own[np.argmin(masked[own])])
-            step = step._replace(layers=self._explain_layers(row, first, outputs))
+            layers = [] if masked[row] else self._explain_layers(row, first, outputs)
+            note = MASKED if masked[row] else NO_ANSWER if one_row and not last else None
+            names = self.keys[self.key[row]] if self.keys else ()
+            key = dict(zip(self.columns, names, strict=True)) or None
             h, y = outputs[self.top + 1][0], outputs[-1][0] if self.network.head else None
-            yield step._replace(h=h, y=y)
+            yield Step(key, int(results.t[row]), rows.x[row], note, layers, h, y)
         if error:
             raise error
 
@@ -229,13 +226,12 @@ class _Walk:
 def _no_step(wanted: Wanted, carried: Carried) -> str:
     """Describe why none of the wanted steps is there."""
     starts, t = carried.starts()[0], carried.t
-    ran, started = t > starts, int(starts.max(initial=0))
-    if (wanted.last or inf) <= started:
-        return f"step {wanted.last} is before the state: the steps go on at {started + 1}"
-    if not ran.any():
-        return "the input has no steps"
-    steps = f"{starts[ran].min() + 1} to {t[ran].max()}"
-    return f"there is no step {wanted.first}: the input has the steps {steps}"
+    if (ran := t > starts).any():
+        steps = f"{starts[ran].min() + 1} to {t[ran].max()}"
+        return f"there is no step {wanted.first}: the input has the steps {steps}"
+    if wanted.first and starts.any():
+        return f"there is no step {wanted.first}: the steps go on at {starts.max() + 1}"
+    return "the input has no steps"
 
 
 def _last_rows(blocks: Iterable[Rows]) -> Iterator[Part]:
@@ -245,9 +241,9 @@ def _last_rows(blocks: Iterable[Rows]) -> Iterator[Part]:
         rows = join([*last, block])
         chosen = np.zeros(len(rows.x), bool)
         chosen[group(rows.key, len(rows.x)).last] = True
-        yield rows.take(~chosen), np.zeros(int((~chosen).sum()), bool), None
+        yield rows.take(~chosen), np.zeros(int((~chosen).sum()), bool)
         last = [rows.take(chosen)]
-    yield from ((rows, np.ones(len(rows.x), bool), None) for rows in last)
+    yield from ((rows, np.ones(len(rows.x), bool)) for rows in last)
 
 
 def _number(rows: Rows, taken: Integers) -> tuple[Integers, Integers]:
