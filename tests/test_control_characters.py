@@ -58,7 +58,6 @@ FOR_PEOPLE = {
     "weight file": ("run", *WEIGHTS),
     "layer": ("run", *LAYER),
     "weight file on a heatmap": ("run", *WEIGHTS, "--format", "heatmap"),
-    "column of a plot": ("run", "header.csv", *NETWORK, "--format", "plot"),
     "model": ("inspect", f"{HOSTILE}.npz"),
     "parts": ("inspect", "layers.npz", "--layer", HOSTILE),
     "expected file": ("verify", "--seq", "1,2", *NETWORK, "--expected", f"{HOSTILE}.txt"),

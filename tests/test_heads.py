@@ -193,7 +193,7 @@ def test_no_last_gives_a_row_a_step(run_rnn: Rnn, saved: Any, form: str) -> None
     assert (steps.exit_code, steps.stderr) == (0, "")
 
 
-@pytest.mark.parametrize("options", ["--follow --format csv", "--format heatmap", "--format plot"])
+@pytest.mark.parametrize("options", ["--follow --format csv", "--format heatmap"])
 def test_formats_of_steps_ask_for_no_last(run_rnn: Rnn, saved: Any, options: str) -> None:
     network = Network(LSTM, dense(3, 2, 3), last="state")
     command = ("run", *saved(network), *options.split())

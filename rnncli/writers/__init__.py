@@ -38,8 +38,7 @@ WRITERS: Mapping[str, Callable[[TextIO, Result, Style], Writer]] = {
     "tsv": TsvWriter,
     "npy": NpyWriter,
     **{form: partial(_load, "arrow", "TypedWriter", form=form) for form in TABLES},
-    "heatmap": partial(_load, "pictures", "HeatmapWriter"),
-    "plot": partial(_load, "pictures", "PlotWriter"),
+    "heatmap": partial(_load, "heatmap", "HeatmapWriter"),
     **{form: partial(_load, "figure", "FigureWriter", form=form) for form in FIGURES},
 }
 EXTENSIONS = {

@@ -51,8 +51,7 @@ class CsvWriter:
     def _lines(self, rows: Sequence[Sequence[str]]) -> list[str]:
         """Join the fields of each row; where none is quoted, one look at all of them shows that."""
         lines = [*map(self._delimiter.join, rows)]
-        text = "".join(lines)
-        delimiters = sum(map(len, rows)) - len(rows)
+        text, delimiters = "".join(lines), sum(map(len, rows)) - len(rows)
         if text.count(self._delimiter) == delimiters and not any(mark in text for mark in '"\r\n'):
             return lines
         return [*map(self._line, rows)]
