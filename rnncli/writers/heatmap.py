@@ -5,7 +5,6 @@ from typing import TYPE_CHECKING, TextIO
 
 import numpy as np
 
-from rnncli.model.errors import printable
 from rnncli.writers.bins import Strip
 from rnncli.writers.grid import console_on, write_note
 from rnncli.writers.model import model_line
@@ -78,7 +77,7 @@ class HeatmapWriter(Strip):
 
     def _fit_names(self) -> tuple[list[str], int]:
         """Pad the names to one width; a mark replaces the middle of long ones."""
-        names = [*map(printable, self.result.units)]
+        names = self.result.units
         width = min(max(1, self.wide // 3), max(map(len, names)))
         before, behind = max(0, width - 1) // 2, max(1, width // 2)
         short = (n if len(n) <= width else f"{n[:before]}…{n[-behind:]}" for n in names)
