@@ -103,7 +103,5 @@ class Strip:
     def note(self) -> str:
         """Describe what is left out."""
         shown, count = len(self.features), len(self.result.columns)
-        features = f"These are the first {shown} of {count} features of the input."
-        notes = [features] if 0 < shown < count else []
-        notes += ["Other sequences are not drawn."] if self._others else []
-        return " ".join(notes)
+        features = f"These are the first {shown} of {count} features. " * (0 < shown < count)
+        return features + "Other sequences are not drawn." * self._others

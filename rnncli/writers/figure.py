@@ -22,8 +22,8 @@ if TYPE_CHECKING:
 _POINTS, _MARKED = 800, 40
 # Features that are drawn, and values of an array that are lines; more are a heatmap.
 _LINES = 8
-# Inches: the figure, a line, a row of a heatmap, the name beside it, and all rows.
-_WIDTH, _LINE, _ROW, _NAME, _LEAST_ROWS, _MOST_ROWS = 7.5, 0.7, 0.14, 0.13, 0.9, 4.5
+# Inches: the figure, a line, and a heatmap, which has room for the names of so many rows.
+_WIDTH, _LINE, _ROWS, _NAMED = 7.5, 0.7, 3.0, 24
 # Letters in a line of the title, and in a name.
 _LETTERS, _SHOWN = 120, 24
 # Of larger values matplotlib's own sums overflow.
@@ -89,7 +89,7 @@ class FigureWriter(Strip):
         for label, width in groups if self.bins.total else ():
             whole = slice(start, start + width)
             if width > _LINES:
-                heights.append(min(max(_ROW * width, _LEAST_ROWS), _MOST_ROWS))
+                heights.append(_ROWS)
                 panels.append(partial(self._draw_heatmap, label, whole))
             else:
                 heights += [_LINE] * width
@@ -138,10 +138,10 @@ class FigureWriter(Strip):
         drawn = axes.pcolormesh(*edges, means.T, rasterized=True, **colours)
         axes.set_ylim(count - 0.5, -0.5)
         axes.set_ylabel(name)
-        if _NAME * count <= _MOST_ROWS:
+        if count <= _NAMED:
             axes.set_yticks(range(count), [f"{name}_{n}" for n in range(count)])
         else:
-            axes.yaxis.set_major_locator(MaxNLocator(int(_MOST_ROWS / _NAME / 2), integer=True))
+            axes.yaxis.set_major_locator(MaxNLocator(_NAMED // 2, integer=True))
         mean = "mean of " if self.bins.size > 1 else ""
         axes.figure.colorbar(drawn, ax=axes, pad=0.02, label=f"{mean}{name}")
 

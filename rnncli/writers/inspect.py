@@ -12,8 +12,6 @@ from rnncli.writers.model import layer_line
 # On a terminal more rows than LONG show only so many at each end.
 LONG = 64
 SHOWN_AT_ENDS = 16
-# Commands that a terminal shows.
-_COMMANDS = 8
 
 
 def write_document(out: TextIO, document: Mapping[str, Any]) -> None:
@@ -56,8 +54,7 @@ def _write_model(out: TextIO, document: Mapping[str, Any]) -> bool:
     out.write("\n")
     if "why" in document:
         write_text(out, f"Cannot be run as a whole: {document['why']}.", wrap=True)
-    shown = runs[: _COMMANDS if out.isatty() else None]
-    for run in shown:
+    for run in runs:
         I, O = run["input_size"], run["output_size"]
         numbers = f" of whole numbers from 0 to {run['indices'] - 1}" if "indices" in run else ""
         takes, gives = f"{I} column{'s' * (I > 1)}{numbers}", f"{O} value{'s' * (O > 1)}"
@@ -80,7 +77,7 @@ def _write_model(out: TextIO, document: Mapping[str, Any]) -> bool:
     out.write("\n")
     for text in _paragraphs(document):
         write_text(out, text, wrap=True)
-    return left_out or len(shown) < len(runs)
+    return left_out
 
 
 def _draw(out: TextIO, title: str, names: Sequence[str], rows: Sequence[Sequence[str]]) -> bool:

@@ -6,7 +6,7 @@ from typing import NamedTuple, Protocol
 import numpy as np
 
 from rnncli.engine.rows import BLOCK_STEPS, Rows, join
-from rnncli.model.arrays import Integers, Truths
+from rnncli.model.arrays import Integers
 from rnncli.writers.result import Result
 
 
@@ -41,69 +41,55 @@ class Begun:
 
 
 class Selection(NamedTuple):
-    """How many of the first and last steps of each sequence are shown; None is no limit."""
+    """How many of the first or of the last steps of each sequence are shown; one is None."""
 
     head: int | None = None
     tail: int | None = None
 
     def of(self, writer: Begun) -> Begun:
         """Describe the result that is left to a writer."""
-        result = writer.result
-        shape: tuple[int, ...] = ()
-        if result.shape and not (len(result.shape) > 1 and self.head and self.tail):
-            *sequences, steps = result.shape
-            shape = (*sequences, min(steps, (self.head or 0) + (self.tail or 0)))
-        forward = result.forward and (self.tail is None or self.head is not None)
-        writer.result = result._replace(shape=shape, forward=forward)
+        result, shape = writer.result, writer.result.shape
+        if shape:
+            shape = (*shape[:-1], min(shape[-1], self.head or self.tail or 0))
+        writer.result = result._replace(shape=shape, forward=result.forward and not self.tail)
         return writer
 
 
 class Selected:
-    """Passes the first rows of each sequence on, and at the end or an error the last ones.
-
-    If both are asked for, they go on together, as a table has a heading for each block.
-    """
+    """Passes the first rows of each sequence on, or at the end or an error the last ones."""
 
     def __init__(self, writer: Writer, selection: Selection, resumed: Integers) -> None:
-        self._writer = writer
-        self._head, self._tail = selection.head or 0, selection.tail or 0
-        # By sequence: the steps of earlier runs, and the number of the latest step.
-        self._resumed, self._latest = resumed, np.zeros_like(resumed)
+        self._writer, self._selection = writer, selection
+        self._t = resumed.copy()  # steps of each sequence: of earlier runs, or so far
         self._held: list[Rows] = []
         self._left = 0  # rows that were held when others were last dropped
 
     def rows(self, rows: Rows) -> None:
         """Take rows of any sequences."""
-        key = _keys(rows)
-        room = (0, max(0, key.max(initial=0) + 1 - len(self._resumed)))
-        self._resumed, self._latest = np.pad(self._resumed, room), np.pad(self._latest, room)
-        if self._tail:
-            self._latest[key] = rows.t  # of several steps the last counts
+        key, (head, tail) = _keys(rows), self._selection
+        self._t = np.pad(self._t, (0, max(0, key.max(initial=0) + 1 - len(self._t))))
+        if tail:
+            self._t[key] = rows.t  # of several steps the last counts
             self._held.append(rows)
             # Seldom, as blocks may be small.
             if sum(len(each.t) for each in self._held) >= BLOCK_STEPS + 2 * self._left:
                 self._drop()
-        elif (first := self._is_first(rows)).any():
+        elif (first := rows.t - self._t[key] <= (head or 0)).any():
             self._writer.rows(rows.take(first))
 
     def end(self, error: ValueError | None) -> None:
         """Pass the last rows on."""
         self._drop()
         for rows in self._held:
-            first = self._is_first(rows)
-            if len(first):
-                self._writer.rows(join([rows.take(first), rows.take(~first)]))
+            self._writer.rows(rows)
         self._writer.end(error)
 
-    def _is_first(self, rows: Rows) -> Truths:
-        return np.asarray(rows.t - self._resumed[_keys(rows)] <= self._head)
-
     def _drop(self) -> None:
-        """Drop rows that are neither among the first nor among the last."""
+        """Drop rows that are no longer among the last."""
         if self._held:
             rows = join(self._held)
-            last = self._latest[_keys(rows)] - rows.t < self._tail
-            self._held = [rows.take(self._is_first(rows) | last)]
+            last = self._t[_keys(rows)] - rows.t < (self._selection.tail or 0)
+            self._held = [rows.take(last)]
             self._left = len(self._held[0].t)
 
 

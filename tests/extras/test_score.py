@@ -18,7 +18,7 @@ OPTIONS: dict[str, dict[str, Any]] = {
     "--passthrough": {"passthrough": True},
     "--last": {"last": True},
     "--last --passthrough": {"last": True, "passthrough": True},
-    "--head 2 --tail 1": {"head": 2, "tail": 1},
+    "--tail 2": {"tail": 2},
     "--states --all-layers --center 0.5": {"states": True, "all_layers": True, "center": 0.5},
 }
 WRONG: dict[str, tuple[Any, ...]] = {
