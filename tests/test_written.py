@@ -165,14 +165,6 @@ def rows_of_table(table: str) -> dict[str, list[str]]:
     return rows
 
 
-def test_keys_that_come_later_may_be_longer() -> None:
-    keys = [("é" * n, "") for n in (1, 9, 13, 16, 25, 60, 64, 65)]
-    key = np.arange(1200) // 150
-    h = np.ones((1200, 2), np.float32)
-    lines = written("csv", Result(np.arange(1200), h, h, key, keys, None)).decode().splitlines()
-    assert [line.split(",")[0] for line in lines[1:]] == [keys[n][0] for n in key]
-
-
 @pytest.mark.parametrize("seed", range(100 if NIGHTLY else 1))
 def test_floats_of_any_bits_are_written_as_numpy_does(seed: int) -> None:
     """Many at once: of all magnitudes, short ones, and neighbours of powers of 2 and 10."""
@@ -274,8 +266,8 @@ def test_an_array_has_the_rows_that_csv_has(
         np.testing.assert_array_equal(found.reshape(-1, 2), np.array(listed, np.float32))
 
 
-@pytest.mark.parametrize("columns", ["1", "20", "40", "80", "213"])
-@pytest.mark.parametrize("hidden", ["1", "32", "100"])
+@pytest.mark.parametrize("columns", ["1", "40", "213"])
+@pytest.mark.parametrize("hidden", ["1", "32"])
 def test_a_table_keeps_to_the_width_with_every_digit(
     run_rnn: Rnn, monkeypatch: pytest.MonkeyPatch, columns: str, hidden: str
 ) -> None:

@@ -211,14 +211,10 @@ def explain_row(layer: layers.Stateless, x: Floats, y: Floats, runner: Runner) -
             if layer.factor is not None:
                 name, values = f"factor {name}", values * layer.factor
             terms = [Term(name, values)]
-        case layers.LayerNormalization():
-            name = f"factor (x_t - mean(x_t)) / sqrt(var(x_t) + {layer.epsilon:g})"
-            (values,) = layers.LayerNormalization(layer.factor, None, layer.epsilon)(x)
-            terms = [Term(name, values)]
         case layers.Pointwise() | layers.Masking():
             terms = [Term("x_t", x[0])]
         case _:  # its output is all that is known
-            function, terms = _LINEAR, [Term(f"{type(layer).__name__}(x_t)", y)]
+            function, shift, terms = _LINEAR, None, [Term(f"{type(layer).__name__}(x_t)", y)]
     terms += [] if shift is None else [Term("shift", shift)]
     equation = " + ".join(term.name for term in terms)
     if function == _LINEAR:

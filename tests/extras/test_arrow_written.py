@@ -39,7 +39,6 @@ OPTIONS = {
     "float64": ("--hidden", "3", "--precision", "float64"),
     "two keys": ("--hidden", "2", "--group-by", "sensor,time"),
     "all layers": ("--hidden", "3,2", "--cell", "lstm", "--states", "--all-layers"),
-    "the final state": ("--hidden", "2", "--group-by", "sensor", "--last"),
     "some of the steps": ("--hidden", "2", "--tail", "2", "--group-by", "sensor"),
 }
 
@@ -65,19 +64,6 @@ def test_readers_find_the_columns_of_csv(
     assert schema.types == [*[pa.string()] * keys, pa.int64(), *floats]
     document = json.loads(run_rnn(*run, "--json").stdout)
     assert json.loads(schema.metadata[b"model"]) == document["model"]
-
-
-@FORMS
-def test_cells_of_text_stay_text(run_rnn: Rnn, tmp_path: Path, form: str) -> None:
-    rows = [["t\u00e9", "v"], ["\u00e9\u4e16", "01"], ["", "2"], ["a,b", "2.50"]]
-    (tmp_path / "x.csv").write_text("".join(f'"{text}","{v}"\n' for text, v in rows))
-    run = ("run", tmp_path / "x.csv", "--columns", "v", "--hidden", "1", "--passthrough")
-    assert run_rnn(*run, "--format", form, "-o", tmp_path / "y").exit_code == 0
-    table = opened(tmp_path / "y", form)
-    assert table.column_names == [*rows[0], "h_0"]
-    assert [row[:2] for row in read_by_all(tmp_path / "y", form)["polars"]] == [
-        tuple(row) for row in rows[1:]
-    ]
 
 
 @FORMS
