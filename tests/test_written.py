@@ -208,7 +208,9 @@ def test_json_has_numbers_and_letters_of_the_input_as_they_are(form: str) -> Non
 def test_tabs_separate_cells_in_tsv() -> None:
     cells = [["a\tb", "a,b"], ['"', ""]]
     h = np.zeros((2, 2), np.float32)
-    lines = written("tsv", Result(np.arange(2), h, h, None, [], cells)).decode()
+    lines = written(
+        "tsv", Result(np.arange(2), h, h, None, [], cells), Style(delimiter="\t")
+    ).decode()
     assert lines == 'c\td\th_0\th_1\n"a\tb"\ta,b\t0.0\t0.0\n""""\t\t0.0\t0.0\n'
 
 

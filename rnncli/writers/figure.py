@@ -99,7 +99,10 @@ class FigureWriter(Strip):
         title = fill(printable(model_line(self.result.model)), _LETTERS)
         figure = Figure((_WIDTH, sum(heights) + 1.2), layout="constrained")
         figure.suptitle(f"{title}\n{self.title()}".rstrip(), x=0.01, ha="left", size="medium")
-        figure.supxlabel(self._caption(), x=0.01, ha="left", size="medium")
+        size, band = self.bins.size, "in a band from the least to the greatest value."
+        caption = self.note() if self.bins.total else "No steps."
+        caption += f" A point is of {size:,} steps: their mean, {band}" * (size > 1)
+        figure.supxlabel(caption.strip(), x=0.01, ha="left", size="medium")
         if panels:
             grid = figure.subplots(len(panels), sharex=True, squeeze=False, height_ratios=heights)
             for axes, draw in zip(grid[:, 0], panels, strict=True):
@@ -149,10 +152,3 @@ class FigureWriter(Strip):
         """Return where on the time axis the bins begin and end, (bins + 1,)."""
         least, greatest = (ends[:, 0] for ends in self.bins.ends())
         return np.append(least, greatest[-1] + 1) - 0.5
-
-    def _caption(self) -> str:
-        mean = "their mean, in a band from the least to the greatest value."
-        size = self.bins.size
-        notes = ["" if self.bins.total else "No steps.", self.note()]
-        notes += [f"A point is of {size:,} steps: {mean}"] if size > 1 else []
-        return " ".join(filter(None, notes))
