@@ -153,19 +153,13 @@ def test_one_step_no_step_and_huge_values(run_rnn: Rnn, drawn: Drawn, units: str
     assert below[0].get_xlim() == (0.5, 1.5)
     none = drawn(*SMALL, units, "--group-by", "k", stdin="k,v\n")
     assert (none.axes, none.get_supxlabel()) == ([], "No steps.")
-    for x in ("0,0,0", "1e30,-1e30,3e37", "1e306,-1e306,1e300"):
+    for x in ("0,0,0", "1e306,-1e306,1e300"):
         command = ("--seq", x, *SMALL, units, "--activation", "linear", "--precision", "float64")
         above, *below = panels(drawn(*command))
         assert np.isfinite([axes.get_ylim() for axes in (above, *below)]).all()
         np.testing.assert_array_equal(lines(above)["x"][:, 1], np.array(x.split(","), float))
     refused = run_rnn("run", "--seq", "1e308", *SMALL, "1", *command[-2:], "--format", "svg")
     assert refused.stderr == "Error: a figure shows values up to 1e+307, got 1e+308\n"
-
-
-def test_a_head_alone_is_drawn_unless_states_are_asked_for(drawn: Drawn) -> None:
-    command = (SUNSPOTS[0], "--weights", str(SAMPLES / "sunspots.keras"), "--columns", "2")
-    assert labels(drawn(*command)) == ["SUNACTIVITY", "y_0"]
-    assert labels(drawn(*command, "--states"))[1:] == [*(f"h_{j}" for j in range(8)), "y_0"]
 
 
 def test_svg_has_its_text_as_text(run_rnn: Rnn) -> None:

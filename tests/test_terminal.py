@@ -109,16 +109,6 @@ def test_a_long_run_shows_its_rows_and_its_share(
     assert set(re.findall(r"\d+%", shown)) == {"100%"}
 
 
-def test_a_slow_block_shows_how_far_it_is(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """By the rows that both layers have computed."""
-    (tmp_path / "x.csv").write_text("1\n" * 500)
-    command = f"run {tmp_path}/x.csv --hidden 2,2 --unroll stepwise -o {tmp_path}/h.csv"
-    shown = run_on_terminal(monkeypatch, "80", *command.split())
-    rows = [*map(int, re.findall(r"(\d+) rows", shown))]
-    assert rows == sorted(rows)
-    assert {64, 128, 256, 500} <= {*rows}
-
-
 @pytest.mark.parametrize("columns", ["40", "80"])
 def test_a_batch_shows_its_files_and_the_time_left(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, columns: str

@@ -61,10 +61,12 @@ class _Traced:
     function: Activation = _LINEAR
     clip: float = inf
     shown: bool = False  # as a quantity; any other array is a term of one
-    textbook: str = ""
 
     def __add__(self, other: "_Traced") -> "_Traced":
         return _Traced(self.values + other.values, "+", (self, other), gate=self.gate)
+
+    def __sub__(self, other: "_Traced") -> "_Traced":
+        return _Traced(self.values - other.values, "-", (self, other))
 
     def __mul__(self, other: "_Traced") -> "_Traced":
         for factor in (self, other):
@@ -94,9 +96,7 @@ class _Traced:
         text = " + ".join(map(str, self.terms))
         if not isinf(self.clip):
             text = f"clip({text}, -{self.clip:g}, {self.clip:g})"
-        if self.function == _LINEAR:
-            return f"{text}{self.textbook}"
-        return f"{self.function.name}({text})"
+        return text if self.function == _LINEAR else f"{self.function.name}({text})"
 
     def collect(self) -> Iterable["_Traced"]:
         """Yield the quantities that it is computed from, then itself if it is one."""
@@ -153,12 +153,6 @@ class CellTrace(Numbers):
     def weight(self, w: Floats, name: str) -> _Traced:
         """Take a weight for each unit."""
         return _Traced(w[None], name=name)
-
-    def mix(self, z: _Traced, a: _Traced, b: _Traced) -> _Traced:
-        """Compute ``b + z (a - b)``."""
-        made = b + z * _Traced(a.values - b.values, "-", [a, b])
-        made.textbook = f" = {z.factor} {a.factor} + (1 - {z.factor}) {b.factor}"
-        return made
 
     def _sums(self, x: _Traced, h: _Traced) -> list[_Traced]:
         """Compute the sums; the product of h of a GRU's candidate may be a sum of its own."""
