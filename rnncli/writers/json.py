@@ -29,7 +29,9 @@ class _ItemWriter:
     def _steps(self, rows: Rows, behind: str) -> Iterator[str]:
         """Write every step, with its input or, if they are written, the input's fields."""
         arrays = self._result.by_layer(rows)
-        top = {layer.name: a for layer, a in arrays if layer.name == layer.array and a.shape[1]}
+        top = {layer.name: array for layer, array in arrays if layer.name == layer.array}
+        if "c" in top and not top["c"].shape[1]:
+            del top["c"]
         h = [array for layer, array in arrays if layer.array != "c"]
         c = [array for layer, array in arrays if layer.array == "c"]
         front = None if rows.key is None else [*map(self._label, rows.key.tolist())]
