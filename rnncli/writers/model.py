@@ -152,6 +152,8 @@ def _name_settings(model: Mapping[str, Any]) -> list[str]:
     ]
     for name, (word, usual) in _SETTINGS.items():
         value = model.get(name)
+        if usual and isinstance(value, list):  # null is that of a cell that has none
+            value = _one_or_all([each for each in value if each is not None])
         if value not in (None, usual):
             words.append(word if value is True else f"{word} {_listed(value)}".lstrip())
     return words
@@ -182,5 +184,4 @@ def _one_or_all(values: Sequence[Any]) -> Any:
 
 
 def _listed(value: Any) -> str:
-    every = value if isinstance(value, list) else [value]
-    return ", ".join(str(each) for each in every if each is not None)  # a cell may have none
+    return ", ".join(map(str, value)) if isinstance(value, list) else str(value)
