@@ -31,7 +31,7 @@ OF_NETWORK = "network: expected a Network, or the name of a file"
 # Options that name a state file.
 STATE_FILES = ("state", "state_in", "state_out")
 # Formats that show steps over time; that have a line per step.
-PICTURES = ("heatmap", "plot", *FIGURES)
+PICTURES = ("heatmap", *FIGURES)
 LINES = ("csv", "tsv", "jsonl")
 _BINARY = ("npy", "png", "pdf", *TABLES)
 _COMPRESSIBLE = ("table", "json", *LINES)
@@ -229,6 +229,7 @@ def check_options(options: Options) -> str:
     _check(
         (both_forms, f"`json` and `format` {options.format}: give one"),
         (last and no_last, "`last` and `no_last`: give one"),
+        (head and tail, "`head` and `tail`: give one"),
         (follow and head, "`head` and `follow`: give one"),
         (follow and tail, "`tail` and `follow`: give one"),
     )
@@ -240,14 +241,12 @@ def check_options(options: Options) -> str:
     rounded = options.digits is not None
     text, way_out = f"`format` {form} is text", ": give `format` csv"
     figure = f"`output` {output}: {text}, without it this is a figure"
-    both_ends = f"`head` and `tail`: a {form} shows steps in a row, give one"
     cells = f"`passthrough` is for CSV, JSONL, Parquet and Arrow, the format is {form}{way_out}"
     _check(
         (is_picture and is_figure and form not in FIGURES, figure),
         (rounded and not for_text, f"`digits` is for text, the format is {form}"),
         (not options.header and not is_csv, f"`no_header` is for CSV, the format is {form}"),
         (last and is_picture, f"`last` is not for pictures, the format is {form}"),
-        (is_picture and head and tail, both_ends),
         (on_terminal, f"{form} is not text: give `output` FILE, or pipe it on"),
         (follow and not has_lines, f"`follow` is for CSV and JSONL, the format is {form}{way_out}"),
         (options.passthrough and not has_cells, cells),

@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from rnncli.model.arrays import Floats
-from rnncli.writers.strip import Bins
+from rnncli.writers.bins import Bins
 
 
 def binned(values: Floats, lengths: list[int], at_most: int) -> Bins:
@@ -29,7 +29,7 @@ def test_bins_are_means_and_ends_over_equal_spans(
     bins = binned(values, lengths, at_most)
     assert bins.size == 1 or 2 * len(bins.means()) >= at_most
     if fitted:
-        bins = bins.fitted(fitted)
+        bins.fit(fitted)
     means = bins.means()
     assert len(means) <= (fitted or at_most)
     assert bins.total == len(values)
@@ -52,7 +52,8 @@ def test_a_missing_value_is_none_of_its_bin() -> None:
 
 
 def test_means_of_a_state_that_swings_show_no_slower_swing() -> None:
-    bins = binned(np.array([[1.0], [-1.0]] * 15), [30], at_most=40).fitted(12)
+    bins = binned(np.array([[1.0], [-1.0]] * 15), [30], at_most=40)
+    bins.fit(12)
     np.testing.assert_array_equal(bins.means(), np.zeros((8, 1)))  # not of three steps each
 
 

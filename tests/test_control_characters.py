@@ -57,6 +57,7 @@ FOR_PEOPLE = {
     "file as key": ("run", f"{HOSTILE}.csv", "other.csv", *NETWORK),
     "weight file": ("run", *WEIGHTS),
     "layer": ("run", *LAYER),
+    "weight file on a heatmap": ("run", *WEIGHTS, "--format", "heatmap"),
     "model": ("inspect", f"{HOSTILE}.npz"),
     "expected file": ("verify", "--seq", "1,2", *NETWORK, "--expected", f"{HOSTILE}.txt"),
     "verified key": ("verify", *KEYS, "--expected", "expected.csv"),  # of the one that is wrong

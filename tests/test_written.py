@@ -196,52 +196,49 @@ def test_json_has_numbers_and_letters_of_the_input_as_they_are(form: str) -> Non
     assert '"row": {"c": "ü", "d": "ü\\ud800\\u009b\u0661 1"}' in content
 
 
-LIMIT = st.none() | st.integers(1, 5)
+def test_tabs_separate_cells_in_tsv() -> None:
+    cells = [["a\tb", "a,b"], ['"', ""]]
+    h = np.zeros((2, 2), np.float32)
+    lines = written(
+        "tsv", Result(np.arange(2), h, h, None, [], cells), Style(delimiter="\t")
+    ).decode()
+    assert lines == 'c\td\th_0\th_1\n"a\tb"\ta,b\t0.0\t0.0\n""""\t\t0.0\t0.0\n'
 
 
-def chosen(lines: list[str], head: int | None, tail: int | None) -> list[str]:
-    """Choose among the rows of one sequence."""
-    if head is None and tail is None:
-        return lines
-    first = lines[: head or 0]
-    return first + lines[max(len(first), len(lines) - (tail or 0)) :]
-
-
-@given(st.lists(st.sampled_from("abcd"), max_size=30), LIMIT, LIMIT, st.booleans())
+@given(
+    st.lists(st.sampled_from("abcd"), max_size=30),
+    st.sampled_from(["--head", "--tail"]),
+    st.integers(1, 5),
+    st.booleans(),
+)
 def test_head_and_tail_are_rows_of_the_whole(
-    keys: list[str], head: int | None, tail: int | None, one: bool
+    keys: list[str], option: str, limit: int, one: bool
 ) -> None:
-    """The first of each sequence as they come, then the last ones; none twice, none lost."""
-    limits = [*["--head", str(head)] * bool(head), *["--tail", str(tail)] * bool(tail)]
-    check_limits("".join(f"{key},{t}\n" for t, key in enumerate(keys)), head, tail, limits, one)
+    check_limits("".join(f"{key},{t}\n" for t, key in enumerate(keys)), option, limit, one)
 
 
-def check_limits(
-    rows: str, head: int | None, tail: int | None, limits: list[str], one: bool
-) -> None:
+def check_limits(rows: str, option: str, limit: int, one: bool) -> None:
     group = ["--columns", "v"] if one else ["--group-by", "k"]
     command = ["run", *group, "--hidden", "1", "--format", "csv", "--digits", "3"]
     runner = CliRunner()
     header, *whole = runner.invoke(rnn, command, input=f"k,v\n{rows}").stdout.splitlines()
-    shown = runner.invoke(rnn, [*command, *limits], input=f"k,v\n{rows}")
+    shown = runner.invoke(rnn, [*command, option, str(limit)], input=f"k,v\n{rows}")
     by_key: dict[str, list[str]] = {}
     for line in whole:
         by_key.setdefault("" if one else line[0], []).append(line)
-    expected = {key: chosen(lines, head, tail) for key, lines in by_key.items()}
+    ends = slice(limit) if option == "--head" else slice(-limit, None)
+    kept = {line for lines in by_key.values() for line in lines[ends]}
     first, *lines = shown.stdout.splitlines()
-    found: dict[str, list[str]] = {key: [] for key in expected}
-    for line in lines:
-        found["" if one else line[0]].append(line)
-    assert (first, found, shown.stderr) == (header, expected, "")
-    assert tail or not head or lines == [line for line in whole if line in {*lines}]
+    assert (first, lines, shown.stderr) == (header, [each for each in whole if each in kept], "")
 
 
-def test_head_and_tail_of_many_blocks() -> None:
+@pytest.mark.parametrize(("option", "limit"), [("--head", 30_000), ("--tail", 20_000)])
+def test_head_and_tail_of_many_blocks(option: str, limit: int) -> None:
     rows = "".join(f"{'abcde'[n % 7 % 5]},{n % 11}\n" for n in range(160_000))
-    check_limits(rows, 2, 20_000, ["--head", "2", "--tail", "20000"], one=False)
+    check_limits(rows, option, limit, one=False)
 
 
-@pytest.mark.parametrize("limits", [("--head", "3"), ("--head", "2", "--tail", "3")], ids=" ".join)
+@pytest.mark.parametrize("limits", [("--head", "3"), ("--tail", "2")], ids=" ".join)
 def test_an_array_has_the_rows_that_csv_has(
     run_rnn: Rnn, tmp_path: Path, limits: tuple[str, ...]
 ) -> None:
@@ -256,16 +253,14 @@ def test_an_array_has_the_rows_that_csv_has(
         assert run_rnn(*command, "-o", str(tmp_path / "h.npy")).exit_code == 0
         lines = run_rnn(*command, "--format", "csv").stdout.splitlines()[1:]
         rows = sorted(lines, key=lambda line: line.split(",")[0]) if words[1:] else lines
-        if words == ["x.npy"]:
-            rows = sorted(lines, key=lambda line: [int(part) for part in line.split(",")[:2]])
         listed = [line.split(",")[-2:] for line in rows]
         found = np.load(tmp_path / "h.npy")
         assert found.shape[:-1] == ((len(rows),) if words == ["one.npy"] else (3, len(rows) // 3))
         np.testing.assert_array_equal(found.reshape(-1, 2), np.array(listed, np.float32))
 
 
-@pytest.mark.parametrize("columns", ["1", "20", "40", "80", "213"])
-@pytest.mark.parametrize("hidden", ["1", "32", "100"])
+@pytest.mark.parametrize("columns", ["1", "40", "213"])
+@pytest.mark.parametrize("hidden", ["1", "32"])
 def test_a_table_keeps_to_the_width_with_every_digit(
     run_rnn: Rnn, monkeypatch: pytest.MonkeyPatch, columns: str, hidden: str
 ) -> None:

@@ -29,8 +29,8 @@ def explain(
 ) -> list[dict[str, Any]]:
     """Explain how steps of a sequence came about: their products, sums and activations.
 
-    The numbers are those of `run` with ``unroll="stepwise"``, to the bit. Of a vanilla cell they
-    are the terms and the sum of ``h_t = f(x_t @ W_xh + h_{t-1} @ W_hh + b_h)``.
+    The states are those of `run` with ``unroll="stepwise"``, to the bit, and the terms add up to
+    them but for rounding: ``h_t = f(x_t @ W_xh + h_{t-1} @ W_hh + b_h)`` for a vanilla cell.
 
     Parameters
     ----------

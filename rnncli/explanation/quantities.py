@@ -1,6 +1,6 @@
 """The quantities that a cell computes in a step, and a layer without state at a row.
 
-They are computed by the operations of `Stepwise`: each has the bits of a run.
+Terms are computed by the textbook equation; a state after a step is that of the run.
 """
 
 from collections.abc import Iterable, Sequence
@@ -13,9 +13,9 @@ import numpy as np
 from rnncli.engine.runner import Runner
 from rnncli.engine.unroll.strategy import Strategy
 from rnncli.model import layers
-from rnncli.model.activations import SIGMOID, Activation, clipped, saturated
+from rnncli.model.activations import Activation, clipped, saturated
 from rnncli.model.arrays import Floats, contiguous
-from rnncli.model.cells import Operands
+from rnncli.model.cells import Numbers
 
 _SIGNS, _LINEAR = {"*": " ", "@": " @ ", "-": " - "}, Activation("linear")
 
@@ -60,13 +60,13 @@ class _Traced:
     gate: str = ""  # whose sum it is
     function: Activation = _LINEAR
     clip: float = inf
-    halved: bool = False  # the step in place adds up halves, see `Operands.multiplied`
     shown: bool = False  # as a quantity; any other array is a term of one
-    textbook: str = ""
 
     def __add__(self, other: "_Traced") -> "_Traced":
-        values = self.values + other.values
-        return _Traced(values, "+", (self, other), gate=self.gate, halved=self.halved)
+        return _Traced(self.values + other.values, "+", (self, other), gate=self.gate)
+
+    def __sub__(self, other: "_Traced") -> "_Traced":
+        return _Traced(self.values - other.values, "-", (self, other))
 
     def __mul__(self, other: "_Traced") -> "_Traced":
         for factor in (self, other):
@@ -96,9 +96,7 @@ class _Traced:
         text = " + ".join(map(str, self.terms))
         if not isinf(self.clip):
             text = f"clip({text}, -{self.clip:g}, {self.clip:g})"
-        if self.function == _LINEAR:
-            return f"{text}{self.textbook}"
-        return f"{self.function.name}({text})"
+        return text if self.function == _LINEAR else f"{self.function.name}({text})"
 
     def collect(self) -> Iterable["_Traced"]:
         """Yield the quantities that it is computed from, then itself if it is one."""
@@ -108,28 +106,29 @@ class _Traced:
             yield self
 
 
-class CellTrace:
-    """Computes the steps of a cell over `_Traced` numbers, see `rnncli.model.cells.Numbers`."""
+class CellTrace(Numbers):
+    """Computes the steps of a cell over `_Traced` numbers."""
 
     def __init__(self, strategy: Strategy) -> None:
         self.cell, self.multiply = strategy.cell, strategy.product
-        self.operand, self.operands = strategy.precision.operand, strategy.operands
-        H = self.cell.hidden_size
-        self.blocks = _find_blocks(self.cell.operands, self.operands, H)
-        if not self.blocks:  # the step in place has other sums
-            self.operands = self.cell.operands
-            self.blocks = _find_blocks(self.operands, self.operands, H)
+        self.operand, operands = strategy.precision.operand, strategy.cell.operands
+        self.first = operands.first_with_h
+        self.W_xh, W_hh, self.b_h = operands
+        self.W_hh = np.pad(W_hh, ((0, 0), (self.first, 0)))
         self.gates: dict[str, _Traced] = {}
 
-    def explain(self, inputs: dict[str, Floats]) -> list[Quantity]:
-        """Compute a step from x_t and the state before it, by name; the last quantity is h_t."""
+    def explain(self, inputs: dict[str, Floats], ran: Sequence[Floats]) -> list[Quantity]:
+        """Compute a step from x_t and the state before it, by name; the last quantity is h_t.
+
+        The state after it is the one that was run, which may have another last bit.
+        """
         self.gates = {}
         x, *state = (_Traced(array[None], name=name) for name, array in inputs.items())
         after = list(self.cell.step(self, self._sums(x, state[0]), *state))
         for k, name in enumerate(self.cell.state_names):
             if not after[k].operation or after[k].name not in ("", f"{name}_t"):
                 after[k] = _Traced(after[k].values, "+", [after[k]])
-            after[k].name, after[k].shown = f"{name}_t", True
+            after[k].name, after[k].shown, after[k].values = f"{name}_t", True, ran[k][None]
         gates = (self.gates[gate] for gate in self.cell.gate_names if gate in self.gates)
         found = [each for array in (*gates, *after[::-1]) for each in array.collect()]
         return [self._quantity(each) for each in dict.fromkeys(found)]
@@ -140,11 +139,7 @@ class CellTrace:
         if plain and not a.gate:
             return a
         values = np.empty_like(a.values)
-        if a.halved and f == SIGMOID and isinf(clip):  # as the step in place computes it
-            half = values.dtype.type(0.5)
-            values = np.tanh(a.values * half) * half + half
-        else:
-            clipped(f, clip)(a.values, values)
+        clipped(f, clip)(a.values, values)
         made = _Traced(values, "+" if plain else "f", [a], function=f, clip=clip, shown=True)
         if a.gate and a.gate not in self.gates:
             made.name, self.gates[a.gate] = f"{a.gate}_t", made
@@ -159,41 +154,26 @@ class CellTrace:
         """Take a weight for each unit."""
         return _Traced(w[None], name=name)
 
-    def carry(self, c: _Traced, f: _Traced, added: _Traced) -> _Traced:
-        """Compute ``f c + added``."""
-        return f * c + added
-
-    def mix(self, z: _Traced, a: _Traced, b: _Traced) -> _Traced:
-        """Compute ``b + z (a - b)``."""
-        made = b + z * _Traced(a.values - b.values, "-", [a, b])
-        made.textbook = f" = {z.factor} {a.factor} + (1 - {z.factor}) {b.factor}"
-        return made
-
     def _sums(self, x: _Traced, h: _Traced) -> list[_Traced]:
         """Compute the sums; the product of h of a GRU's candidate may be a sum of its own."""
-        cell, H, (W_xh, W_hh, b_h) = self.cell, self.cell.hidden_size, self.operands
-        first = self.operands.first_with_h
-        of_x = self.multiply(contiguous(self.operand(x.values)), W_xh)
-        of_h = np.pad(self.multiply(self.operand(h.values), W_hh), ((0, 0), (first, 0)))
-        total = of_x + of_h + b_h
-        without_h = iter(cell.sum_names[: first // H])
-        sums = []
-        for k, (name, (block, scale)) in enumerate(zip(cell.sum_names, self.blocks, strict=True)):
-            gate = name if name in cell.gate_names else next(without_h, name)
+        cell, H = self.cell, self.cell.hidden_size
+        of_x = self.multiply(contiguous(self.operand(x.values)), self.W_xh)
+        of_h = self.multiply(self.operand(h.values), self.W_hh)
+        total = of_x + of_h + self.b_h
+        products, sums = ((x, of_x, self.W_xh, "W_xh"), (h, of_h, self.W_hh, "W_hh")), []
+        without_h = iter(cell.sum_names[: self.first // H])
+        for k, name in enumerate(cell.sum_names):
+            own, is_gate = slice(k * H, (k + 1) * H), name in cell.gate_names
+            gate = name if is_gate else next(without_h, name)
             label = f"[{gate}]" if cell.gates > 1 else ""
-            columns, own = slice(block * H, (block + 1) * H), slice(k * H, (k + 1) * H)
-            terms = []
-            if gate == name:
-                W = _Traced(cell.operands.W_xh[:, own], name=f"W_xh{label}")
-                terms.append(_Traced(scale * of_x[:, columns], "@", [x, W]))
-            if own.start >= first:
-                part = slice(own.start - first, own.stop - first)
-                W = _Traced(cell.operands.W_hh[:, part], name=f"W_hh{label}")
-                terms.append(_Traced(scale * of_h[:, columns], "@", [h, W]))
-            bias = f"b_h{label}" if gate == name else f"b_{gate}"
-            terms.append(_Traced(scale * b_h[None, columns], name=bias))
-            values = scale * total[:, columns]
-            sums.append(_Traced(values, "+", terms, gate=name, halved=scale == 2))
+            terms = [
+                _Traced(product[:, own], "@", [a, _Traced(W[:, own], name=f"{of}{label}")])
+                for a, product, W, of in products[0 if is_gate else 1 :]
+                if a is x or own.start >= self.first
+            ]
+            bias = f"b_h{label}" if is_gate else f"b_{gate}"
+            terms.append(_Traced(self.b_h[None, own], name=bias))
+            sums.append(_Traced(total[:, own], "+", terms, gate=name))
         return sums
 
     def _quantity(self, array: _Traced) -> Quantity:
@@ -211,47 +191,28 @@ class CellTrace:
         return made.apply(array.function, array.parts[0].values[0], array.clip)
 
 
-def _find_blocks(own: Operands, others: Operands, H: int) -> list[tuple[int, int]]:
-    """Find the block of each sum among those of a step in place, and by what it is to be scaled."""
-    blocks = []
-    for W_xh, W_hh, b_h in (own, others):
-        W_hh = np.pad(W_hh, ((0, 0), (len(b_h) - W_hh.shape[1], 0)))
-        blocks.append(np.split(np.vstack([W_xh, W_hh, b_h]), len(b_h) // H, axis=1))
-    found = {(f * block).tobytes(): (n, f) for f in (2, 1) for n, block in enumerate(blocks[1])}
-    keys = [block.tobytes() for block in blocks[0]]
-    return [found[key] for key in keys] if found.keys() >= {*keys} else []
-
-
-def explain_row(layer: layers.Stateless, x: Floats, y: Floats, runner: Runner) -> list[Quantity]:
-    """Explain how a layer without state makes y (O,) of x (1, I); the last quantity is y_t."""
-    found: list[Quantity] = []
+def explain_row(layer: layers.Stateless, x: Floats, y: Floats, runner: Runner) -> Quantity:
+    """Explain how a layer without state makes y (O,) of x (1, I)."""
     function, shift = getattr(layer, "activation", _LINEAR), layer.arrays.get("shift")
     match layer:
         case layers.Dense():
             left, product = runner.precision.operand(x)[0], runner.multiply(x, layer.W)[0]
             terms = [Term("x_t @ W", product, left, layer.W), Term("b", layer.b)]
         case layers.Embedding():
-            return [Quantity("y_t", "W[x_t]", [Term(f"W[{int(x[0, 0])}]", y)], y)]
+            return Quantity("y_t", "W[x_t]", [Term(f"W[{int(x[0, 0])}]", y)], y)
         case layers.Normalization():
-            centred, name = x[0] - layer.center, "x_t - center"
-            parts = [Term("x_t", x[0]), Term("-center", -layer.center)]
-            found.append(Quantity(name, name, parts, centred))
-            terms = [Term(f"({name}) / scale", centred / layer.scale)]
+            name, values = "(x_t - center) / scale", (x[0] - layer.center) / layer.scale
             if layer.factor is not None:
-                terms = [Term(f"factor {terms[0].name}", terms[0].values * layer.factor)]
-        case layers.LayerNormalization():
-            (n,) = layers.LayerNormalization(np.ones_like(layer.factor), None, layer.epsilon)(x)
-            name = f"(x_t - mean(x_t)) / sqrt(var(x_t) + {layer.epsilon:g})"
-            found.append(Quantity("n_t", name, [Term(name, n)], n))
-            terms = [Term("factor n_t", n * layer.factor)]
+                name, values = f"factor {name}", values * layer.factor
+            terms = [Term(name, values)]
         case layers.Pointwise() | layers.Masking():
             terms = [Term("x_t", x[0])]
         case _:  # its output is all that is known
-            function, terms = _LINEAR, [Term(f"{type(layer).__name__}(x_t)", y)]
+            function, shift, terms = _LINEAR, None, [Term(f"{type(layer).__name__}(x_t)", y)]
     terms += [] if shift is None else [Term("shift", shift)]
     equation = " + ".join(term.name for term in terms)
-    total = np.sum([term.values for term in terms], axis=0)
     if function == _LINEAR:
-        return [*found, Quantity("y_t", equation, terms, y)]
+        return Quantity("y_t", equation, terms, y)
     name = function.name if isinstance(function, Activation) else function
-    return [*found, Quantity("y_t", f"{name}({equation})", terms, y).apply(function, total)]
+    total = np.sum([term.values for term in terms], axis=0)
+    return Quantity("y_t", f"{name}({equation})", terms, y).apply(function, total)

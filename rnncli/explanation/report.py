@@ -1,9 +1,7 @@
 """Explained steps for people: the equations, and the numbers in them below each unit."""
 
-import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from textwrap import wrap
-from typing import Any, NamedTuple, TextIO
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, TextIO
 
 import numpy as np
 
@@ -13,15 +11,13 @@ from rnncli.explanation.steps import ExplainedCell, ExplainedLayer, Step
 from rnncli.explanation.units import Unit
 from rnncli.model.activations import NEAR_END
 from rnncli.model.arrays import Floats
-from rnncli.model.errors import printable, word
+from rnncli.model.errors import word
 from rnncli.writers.digits import texts
-from rnncli.writers.grid import GAP, console_on, lines_beside
+from rnncli.writers.grid import GAP, Column, draw, ends_shown, with_gaps, write_text
 from rnncli.writers.model import model_line
 
 # On a terminal a wider layer shows only its first and last units.
 WIDE, SHOWN_AT_ENDS = 16, 6
-NO_BREAK = "\N{NO-BREAK SPACE}"
-EQUATION, LABEL, INPUT, NOTE, SATURATED = "bold", "dim", "cyan", "italic", "yellow"
 # What a layer of two directions gives.
 MERGED = {
     "concat": "forward h_t, backward h_t",
@@ -29,17 +25,6 @@ MERGED = {
     "ave": "(forward h_t + backward h_t) / 2",
     "mul": "forward h_t times backward h_t",
 }
-
-
-class Line(NamedTuple):
-    """A line of a table: a label and the text below each unit, or an equation without cells."""
-
-    label: str
-    cells: list[str] | None = None
-    style: str = ""
-
-
-RULE, BLANK = Line("rule"), Line("")
 
 
 class Report:
@@ -52,13 +37,12 @@ class Report:
         digits: int | None = None,
         unit: Unit | None = None,
     ) -> None:
-        self.names, self.digits, self.unit = names, digits, unit
-        self.console, self.terminal = console_on(out), out.isatty()
+        self.out, self.names, self.digits, self.unit = out, names, digits, unit
         self.marked = self.cut = False
 
     def write(self, model: Mapping[str, Any], steps: Iterable[Step]) -> None:
         """Write what was run, each step, and what marks mean."""
-        self._wrap(model_line(model), EQUATION)
+        self._text(model_line(model))
         for step in steps:
             self._step(step)
         precision = PRECISIONS[model.get("precision", "float32")]
@@ -71,16 +55,15 @@ class Report:
             f"{ends}, `output` FILE all.": self.cut,
         }
         if any(notes.values()):
-            self._print()
+            self.out.write("\n")
         for note in filter(notes.get, notes):
-            self._wrap(word(note), NOTE)
+            self._text(word(note), "italic")
 
     def _step(self, step: Step) -> None:
-        self._print()
         key = ", ".join(map(" ".join, (step.key or {}).items()))
-        self._print(f"{key}: t = {step.t}" if key else f"t = {step.t}", EQUATION)
+        self._text(f"\n{key}: t = {step.t}" if key else f"\nt = {step.t}")
         if step.note:
-            self._wrap(step.note, NOTE)
+            self._text(step.note, "italic")
         self._vector("x_t", step.x, self.names)
         if not step.layers:
             self._vector("h_t", step.h)
@@ -90,125 +73,81 @@ class Report:
             if len(step.layers) > 1 or self.unit:
                 unit = f"Unit {self.unit.name} of layer" if self.unit else "Layer"
                 below = f", x_t is what layer {layer.layer - 1} gives" if layer.layer > 1 else ""
-                self._print()
-                self._wrap(f"{unit} {layer.layer}: {layer.title}{below}", EQUATION)
+                self._text(f"\n{unit} {layer.layer}: {layer.title}{below}")
             for cell in layer.cells:
                 self._cell(layer, cell)
             if layer.merge and len(layer.cells) > 1:
-                equation = Line(f"h_t = {MERGED[layer.merge]}", style=EQUATION)
-                h_t = Line("h_t", self._texts(layer.output), EQUATION)
-                self._table([equation, h_t], *(["value"] if self.unit else []))
+                self._text(f"\nh_t = {MERGED[layer.merge]}")
+                self._table(["h_t"], [[*texts(layer.output, self.digits)]], "unit ")
 
     def _vector(self, name: str, values: Floats, names: Sequence[str] = ()) -> None:
         """Write values after each other, by their names if they have any."""
-        cells = self._texts(values, "missing")
-        if names:
-            cells = [f"{name} {text}" for name, text in zip(names, cells, strict=True)]
-        self._wrap(f"{name} = {', '.join(_at(cells, self._shown(len(cells))))}", INPUT)
+        shown = self._shown(len(values))
+        cells = texts(values, self.digits, "missing")
+        cells = [f"{names[j]} {text}" if names else text for j, text in enumerate(cells)]
+        some = with_gaps((cells[j] for j in shown if j is not None), shown)
+        self._text(f"{name} = {', '.join(some)}", "cyan")
 
     def _cell(self, layer: ExplainedLayer, cell: ExplainedCell) -> None:
         x, *others = cell.inputs.items()
         if layer.merge or cell.t:
             unit = f", unit {self.unit.place}" if self.unit else ""
             at = f", final state: t = {cell.t}" if cell.t else ""
-            self._print()
-            self._print(f"{str(cell.direction).capitalize()}{unit}{at}", EQUATION)
+            self._text(f"\n{str(cell.direction).capitalize()}{unit}{at}")
         if cell.t:
             self._vector(*x, self.names if layer.layer == 1 else ())
-        if self.unit:
-            for quantity in cell.quantities:
-                lines = list(self._quantity(quantity))
-                several = len(lines[-1].cells or ()) > 1
-                self._table(lines, *(("left", "right", "product") if several else ("value",)))
-            return
-        lines = [Line(name, self._texts(values)) for name, values in others]
+        for name, values in () if self.unit else others:
+            self._vector(name, values)
         for quantity in cell.quantities:
-            lines += [*([BLANK] if lines else []), *self._quantity(quantity)]
-        self._table(lines, unit="unit " if cell.direction else "y_")
+            self._quantity(quantity, "unit " if cell.direction else "y_")
 
-    def _quantity(self, quantity: Quantity) -> Iterator[Line]:
-        """Yield the lines of a quantity: its equation, its terms, a rule, and what they make."""
-        terms, named = quantity.terms, quantity.name != quantity.equation
+    def _quantity(self, quantity: Quantity, unit: str) -> None:
+        """Write an equation, and a table of its terms and what they make."""
+        terms, total, clip = quantity.terms, quantity.sum, quantity.clip
+        named = quantity.name != quantity.equation
         factors = bool(self.unit) and any(term.left is not None for term in terms)
-        if named:
-            yield Line(f"{quantity.name} = {quantity.equation}", style=EQUATION)
+        rows: list[tuple[str, list[Floats | None]]] = []
         if factors or len(terms) > 1 or (quantity.function and named):
-            for term in terms:
-                each = [term.left, term.right, term.values] if factors else [term.values]
-                texts = [[""] if values is None else self._texts(values) for values in each]
-                yield Line(term.name, [text for row in texts for text in row])
-            yield RULE
-        before = ["", ""] if factors else []
-        if quantity.sum is not None and len(terms) > 1:
-            yield Line("sum", before + self._texts(quantity.sum))
-        if quantity.sum is not None and quantity.clip:
-            clipped = np.clip(quantity.sum, -quantity.clip, quantity.clip)
-            yield Line("clip(sum)", before + self._texts(clipped))
-        values = self._texts(quantity.values)
-        for unit in quantity.saturated or ():
-            values[unit] += "*"
+            rows = [(t.name, [t.left, t.right, t.values][2 - 2 * factors :]) for t in terms]
+        before: list[Floats | None] = [None, None] if factors else []
+        if total is not None and len(terms) > 1:
+            rows.append(("sum", [*before, total]))
+        if total is not None and clip:
+            rows.append(("clip(sum)", [*before, np.clip(total, -clip, clip)]))
+        rows.append((quantity.name, [*before, quantity.values]))
+        cells = [
+            [text for a in arrays for text in ([""] if a is None else texts(a, self.digits))]
+            for _, arrays in rows
+        ]
+        for j in quantity.saturated or ():
+            cells[-1][j + len(before)] += "*"
             self.marked = True
-        yield Line(quantity.name, before + values, EQUATION)
+        if named:
+            self._text(f"\n{quantity.name} = {quantity.equation}")
+        names = ("left", "right", "product") if factors else ("value",)
+        self._table([name for name, _ in rows], cells, unit, names if self.unit else ())
 
-    def _table(self, lines: list[Line], *names: str, unit: str = "unit ") -> None:
-        """Draw lines below names, or below each unit; an only equation stands above them."""
-        if not names:
-            shown = self._shown(max(len(line.cells) for line in lines if line.cells))
-            names = tuple(GAP if j is None else f"{unit}{j}" for j in shown)
-            lines = [line._replace(cells=line.cells and _at(line.cells, shown)) for line in lines]
-        equations = [line for line in lines if not line.cells and line not in (RULE, BLANK)]
-        if len(equations) == 1:
-            self._print()
-            self._equation(equations[0].label)
-            lines = [line for line in lines if line is not equations[0]]
-        rows = [[line.label, *line.cells] for line in lines if line.cells]
-        cells = "".join(f"{printable(cell)}\n" for row in rows for cell in row)
-        for heading, drawn in lines_beside(["", *names], 1, cells, self.console.width):
-            begin = len(heading) - len(heading.lstrip())
-            rule = "-" if self.console.options.ascii_only else "─"
-            rule *= max(map(len, [heading, *drawn])) - begin
-            each = iter(drawn)
-            self._print()
-            self._print(heading, LABEL)
-            for line in lines:
-                if line.cells:
-                    self._print(next(each), line.style)
-                elif line in (RULE, BLANK):
-                    self._print(f"{' ' * begin}{rule}" if line == RULE else "", LABEL)
-                else:
-                    self._equation(line.label)
+    def _table(
+        self, labels: list[str], rows: list[list[str]], unit: str, names: Sequence[str] = ()
+    ) -> None:
+        """Draw a row for each label, with columns by their names or by unit."""
+        shown = self._shown(len(rows[0]))
+        columns = [
+            Column(GAP, [GAP] * len(rows))
+            if j is None
+            else Column(names[j] if names else f"{unit}{j}", [row[j] for row in rows])
+            for j in shown
+        ]
+        draw(self.out, "", [Column("", labels, "dim")], columns)
 
     def _shown(self, size: int) -> list[int | None]:
         """Choose the values that are shown; None for those left out between."""
-        if size <= WIDE or not self.terminal:
-            return list(range(size))
-        self.cut = True
-        return [*range(SHOWN_AT_ENDS), None, *range(size - SHOWN_AT_ENDS, size)]
+        shown = ends_shown(self.out, size, WIDE, SHOWN_AT_ENDS)
+        self.cut |= None in shown
+        return shown
 
-    def _texts(self, values: Floats, gap: str = "nan") -> list[str]:
-        return list(texts(values, self.digits, gap))
-
-    def _equation(self, text: str) -> None:
-        """Print an equation; only behind a sign may a new line begin."""
-        self._wrap(re.sub("(?<![+=]) ", NO_BREAK, text), EQUATION)
-
-    def _wrap(self, text: str, style: str = "") -> None:
-        """Print text on as many lines as it takes."""
-        width = self.console.width
-        lines = wrap(text, width, subsequent_indent="    ", break_long_words=False)
-        for line in lines or [""]:
-            self._print(line.replace(NO_BREAK, " "), style)
-
-    def _print(self, text: str = "", style: str = "") -> None:
-        from rich.text import Text
-
-        line = Text(printable(text), style=style)
-        line.highlight_regex(r"\S+\*", SATURATED)
-        with self.console.capture() as drawn:
-            self.console.print(line, soft_wrap=True)
-        self.console.file.write(drawn.get())
-
-
-def _at(cells: Sequence[str], shown: Sequence[int | None]) -> list[str]:
-    """Return the cells of some units; there may be fewer cells than units."""
-    return [GAP if j is None else cells[j] if j < len(cells) else "" for j in shown]
+    def _text(self, text: str, style: str = "bold") -> None:
+        """Write text on as many lines as it takes."""
+        if text.startswith("\n"):
+            self.out.write("\n")
+        write_text(self.out, text.lstrip("\n"), style, wrap=True)

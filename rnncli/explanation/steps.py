@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Iterator, Sequence
 from math import inf
-from typing import NamedTuple, cast
+from typing import NamedTuple
 
 import numpy as np
 
@@ -13,15 +13,15 @@ from rnncli.engine.stream import Carried, forward
 from rnncli.explanation.quantities import CellTrace, Quantity, explain_row
 from rnncli.model.arrays import Floats, Integers, Truths
 from rnncli.model.errors import InputError
-from rnncli.model.layers import Recurrent, Stateless
+from rnncli.model.layers import Stateless
 from rnncli.model.network import Network
 from rnncli.writers.model import describe_layer, layer_line
 
 MASKED = "This row is masked: every state stays as it is."
 Keys = Sequence[tuple[str, ...]]
-# Rows, which of them are explained, and which are the row that the model gives of a sequence.
-Part = tuple[Rows, Truths, Truths | None]
-NO_ANSWER = "The model gives one row a sequence: its answer is the last step, not this one."
+# Rows, and which of them are explained.
+Part = tuple[Rows, Truths]
+NO_ANSWER = "The model gives one row a sequence, which is explained by default."
 
 
 class Wanted(NamedTuple):
@@ -80,27 +80,19 @@ def explain_steps(
 ) -> Iterator[Step]:
     """Run a network step by step, and explain some of the steps, at most so many.
 
-    Every number is that of ``stepwise``; only blocks before the last one in front of the steps run
-    by ``auto``. Where there is `one` sequence, nothing behind the steps is read. The last step of
-    a model that gives one row a sequence explains that row, and the others have a note.
+    Where there is `one` sequence, nothing behind the steps is read. The last step of a model that
+    gives one row a sequence explains that row, and the others have a note.
     """
     if network.front:
         raise ValueError("the layers that give fewer rows than they take cannot be explained")
-    walk = _Walk(Runner(network, precision, "stepwise", all_states=True), carried, keys)
-    walk.key_columns, fast = key_columns, Runner(network, precision)
-    before, found = None, 0
-    for rows, chosen, answer in walk.parts(blocks, wanted, one=one):
-        if before:
-            walk.run(before, walk.runner if chosen.any() else fast)
-        before, found = rows, found + int(chosen.sum())
+    runner, found = Runner(network, precision, "stepwise", all_states=True), 0
+    walk = _Walk(runner, carried, wanted, key_columns, keys)
+    for rows, chosen in walk.parts(blocks, one=one):
+        found += int(chosen.sum())
         if found > most:
             what = f"a page holds about {most} steps of this network, the input has more"
             raise InputError("", what, "choose fewer by `steps`, or write them as JSON")
-        if chosen.any():
-            yield from walk.explain(rows, chosen, answer)
-            before = None
-    if before:
-        walk.run(before, walk.runner)
+        yield from walk.explain(rows, chosen)
     if not found:
         raise InputError("", _no_step(wanted, carried))
 
@@ -108,141 +100,138 @@ def explain_steps(
 class _Walk:
     """A network on its way through the sequences of `carried`, and the rows that it is at."""
 
-    key_columns: Sequence[str] = ()
-
-    def __init__(self, runner: Runner, carried: Carried, keys: Keys) -> None:
-        self.runner, self.carried, self.keys = runner, carried, keys
-        self.network, self.dtype = runner.network, runner.precision.dtype
+    def __init__(
+        self, runner: Runner, carried: Carried, wanted: Wanted, columns: Sequence[str], keys: Keys
+    ) -> None:
+        self.runner, self.carried, self.wanted = runner, carried, wanted
+        self.columns, self.keys, self.network = columns, keys, runner.network
         self.traces = [list(map(CellTrace, of_layer)) for of_layer in runner.strategies]
         self.titles = [layer_line(describe_layer(layer)) for layer in self.network.layers]
-        carried.convert(self.network, self.dtype)
+        self.top = len(self.network.layers) - 1 - self.network.head
+        carried.convert(self.network, runner.precision.dtype)
 
-    def parts(self, blocks: Iterable[Rows], wanted: Wanted, *, one: bool) -> Iterator[Part]:
-        """Cut an input into rows to pass by and rows that are explained."""
-        last, network = wanted == Wanted(), self.network
-        if not network.needs_whole_sequences and not (network.last and not last):
-            taken = self.carried.t
-            parts = _last_rows(blocks) if last else _rows_between(blocks, wanted, taken, one=one)
-            yield from (part for part in parts if len(part[0].x))
-        elif every := list(blocks):
-            rows = join(every)
-            counted = np.ones(len(rows.x), bool)  # the rows that can be the answer
-            if network.last and rows.masked is not None:
-                counted &= ~rows.masked
-            if network.last and not network.by_row:
-                counted &= ~self.runner.find_masked(self._inputs_of(rows))
-            groups, answer = group(rows.key, len(rows.x)), np.zeros(len(rows.x), bool)
-            ends = groups.only(counted)
-            answer[groups.last[~np.isin(groups.present, ends.present)]] = True
-            answer[ends.last] = True
-            chosen = answer if last else wanted.among(_number(rows, self.carried.t)[0])
-            yield rows, chosen, answer if network.last else None
+    def parts(self, blocks: Iterable[Rows], *, one: bool) -> Iterator[Part]:
+        """Cut an input into rows, and find those that are explained."""
+        last, taken, most = self.wanted == Wanted(), self.carried.t, self.wanted.last or inf
+        if self.network.needs_whole_sequences:
+            for rows in [join(every)] if (every := list(blocks)) else []:
+                t = _number(rows, taken)[0]
+                yield rows, self._find_last(rows) if last else self.wanted.among(t)
+        elif last:
+            yield from _last_rows(blocks)
+        else:
+            for rows in blocks:
+                t, taken = _number(rows, taken)
+                yield rows.take(t <= most), self.wanted.among(t[t <= most])
+                if one and len(t) and t[-1] >= most:
+                    return
 
-    def run(self, rows: Rows, runner: Runner) -> None:
-        """Run over rows; only the states are kept."""
-        rows = rows._replace(x=np.ascontiguousarray(rows.x, self.dtype))
-        if error := forward(runner, rows, self.carried, self.keys)[1]:
-            raise error
+    def _find_last(self, rows: Rows) -> Truths:
+        """Find the last row of each sequence; if the model gives one row, the one it is of."""
+        groups, chosen = group(rows.key, len(rows.x)), np.zeros(len(rows.x), bool)
+        counted = ~chosen
+        if self.network.last and rows.masked is not None:
+            counted = ~rows.masked
+        if self.network.last and not self.network.by_row:
+            counted &= ~self.runner.find_masked(self._inputs_of(rows))
+        ends = groups.only(counted)
+        chosen[groups.last[~np.isin(groups.present, ends.present)]] = True
+        chosen[ends.last] = True
+        return chosen
 
     def _inputs_of(self, rows: Rows) -> Floats:
         """Return the inputs of the layers, 0 where the input masks a row."""
         masked = False if rows.masked is None else rows.masked[:, None]
-        return np.where(masked, 0, rows.x).astype(self.dtype)
+        return np.where(masked, 0, rows.x).astype(self.runner.precision.dtype)
 
-    def explain(self, rows: Rows, chosen: Truths, answer: Truths | None) -> Iterator[Step]:
+    def explain(self, rows: Rows, chosen: Truths) -> Iterator[Step]:
         """Run over rows, and explain those that are chosen, up to a state that is not finite."""
         self.carried.grow(1 if rows.key is None else int(rows.key.max(initial=-1)) + 1)
         self.start, x = self.carried.state.copy(), self._inputs_of(rows)
         results, error = forward(self.runner, rows._replace(x=x), self.carried, self.keys)
-        if error and self.network.needs_whole_sequences:
+        if error and (self.network.needs_whole_sequences or not chosen.any()):
             raise error
-        groups, done = group(rows.key, len(x)), len(results.x)
-        self.masked = self.runner.find_masked(x) | (np.arange(len(x)) >= done)
-        self.masked |= False if rows.masked is None else rows.masked
-        self.layers = self.runner.run_rows(x, groups, self.start.copy(), self.masked)
-        self.inputs = [x, *(each.output for each in self.layers)]
+        if not chosen.any():
+            return
+        groups, done, self.t = group(rows.key, len(x)), len(results.x), results.t
+        by_input = np.arange(len(x)) >= done
+        by_input |= False if rows.masked is None else rows.masked
+        masked = by_input | self.runner.find_masked(x)
+        self.layers = self.runner.run_rows(x, groups, self.start.copy(), by_input)
+        self.outputs = [x, *(each.output for each in self.layers)]
         self.key = np.zeros(len(x), np.intp) if rows.key is None else rows.key
         # The row before each in either direction; -1 before the first.
         self.before = {way: np.full(len(x), -1) for way in ("forward", "backward")}
         same = groups.keys[1:] == groups.keys[:-1]
         one, other = groups.order[:-1][same], groups.order[1:][same]
         self.before["forward"][other], self.before["backward"][one] = one, other
+        one_row, last = bool(self.network.last), self.wanted == Wanted()
         for row in groups.order[(chosen & (np.arange(len(x)) < done))[groups.order]].tolist():
-            masked, key = self.masked[row], self.keys[self.key[row]] if self.keys else ()
-            note = MASKED if masked else NO_ANSWER
-            step = Step(
-                dict(zip(self.key_columns, key, strict=True)) or None,
-                int(results.t[row]),
-                rows.x[row],
-                note if masked or (answer is not None and not answer[row]) else None,
-                [] if masked else [self._layer(n, row) for n in range(len(self.layers))],
-                results.h[row],
-                None if results.y is None else results.y[row],
-            )
-            final = answer is not None and not self.network.by_row
-            yield self._final(step, groups.order, row) if final and not step.note else step
+            first, outputs = row, [each[row : row + 1] for each in self.outputs]
+            if one_row and last and not self.network.by_row:
+                own = groups.order[self.key[groups.order] == self.key[row]]
+                first = int(own[np.argmin(masked[own])])
+            layers = [] if masked[row] else self._explain_layers(row, first, outputs)
+            note = MASKED if masked[row] else NO_ANSWER if one_row and not last else None
+            names = self.keys[self.key[row]] if self.keys else ()
+            key = dict(zip(self.columns, names, strict=True)) or None
+            h, y = outputs[self.top + 1][0], outputs[-1][0] if self.network.head else None
+            yield Step(key, int(results.t[row]), rows.x[row], note, layers, h, y)
         if error:
             raise error
 
-    def _layer(self, n: int, row: int) -> ExplainedLayer:
-        network, ran = self.network, self.layers[n]
-        x = network.select_inputs(n + 1, [each[row : row + 1] for each in self.inputs])
-        layer, cells = network.layers[n], []
-        if not isinstance(layer, Recurrent):
-            return self._stateless(n, x, ran.output[row])
-        for direction, slices, trace, states in zip(
-            layer.directions, network.state_slices[n], self.traces[n], ran.cells, strict=True
-        ):
-            at, t = self.before[direction][row], "t+1" if direction == "backward" else "t-1"
-            start = [self.start[self.key[row], columns] for columns in slices]
-            before = start if at < 0 else [array[at] for array in states]
-            names = (f"{name}_{{{t}}}" for name in trace.cell.state_names)
-            inputs = {"x_t": x[0], **dict(zip(names, before, strict=True))}
-            with np.errstate(all="ignore"):
-                cells.append(ExplainedCell(direction, None, inputs, trace.explain(inputs)))
-        merge = layer.merge if len(cells) > 1 else None
-        return ExplainedLayer(n + 1, self.titles[n], cells, ran.output[row], merge)
+    def _explain_layers(self, row: int, first: int, outputs: list[Floats]) -> list[ExplainedLayer]:
+        """Explain the layers at a row, whose `outputs` follow its x.
 
-    def _stateless(self, n: int, x: Floats, y: Floats) -> ExplainedLayer:
-        """Explain how a layer without state makes y (O,) of x (1, I)."""
-        layer = cast(Stateless, self.network.layers[n])
-        factors = {name: a for name, a in layer.arrays.items() if name in ("scale", "factor")}
-        inputs = {"x_t": x[0], **factors}
-        with np.errstate(all="ignore"):
-            found = explain_row(layer, x, y, self.runner)
-        cells = [ExplainedCell(None, None, inputs, found)]
-        return ExplainedLayer(n + 1, self.titles[n], cells, y)
-
-    def _final(self, step: Step, order: Integers, row: int) -> Step:
-        """Explain the row of the final state, in which a backward cell ends at the first step."""
-        layers, top = self.network.layers, len(self.network.layers) - 1 - self.network.head
-        rows = order[self.key[order] == self.key[row]]
-        first, cells = int(np.argmin(self.masked[rows])), [*step.layers[top].cells]
-        for n, direction in enumerate(layers[top].directions):
-            if direction == "backward" and first + 1 != step.t:
-                cells[n] = self._layer(top, int(rows[first])).cells[n]._replace(t=first + 1)
-        states = [(cell.quantities[-1].values[None],) for cell in cells]
-        x = h = self.runner.output(layers[top], np.empty((1, 0)), states)
-        found = [*step.layers[:top], step.layers[top]._replace(cells=cells, output=h[0])]
-        outputs = [x] * (top + 2)
-        for n in range(top + 1, len(layers)):
+        Those of a final state are computed: a backward cell of the top layer ended at the `first`
+        row.
+        """
+        found = []
+        for n, (layer, ran) in enumerate(zip(self.network.layers, self.layers, strict=True)):
             x = self.network.select_inputs(n + 1, outputs)
-            outputs.append(self.runner.output(layers[n], x))
-            found.append(self._stateless(n, x, outputs[-1][0]))
-        x = outputs[-1]
-        return step._replace(layers=found, h=h[0], y=x[0] if self.network.head else None)
+            ends = [first if n == self.top and w == "backward" else row for w in layer.directions]
+            if n >= self.top and first != row:
+                states = [(s[0][[at]],) for s, at in zip(ran.cells, ends, strict=True)]
+                outputs[n + 1] = self.runner.output(layer, x, states)
+            cells = [self._explain_cell(n, k, at, row) for k, at in enumerate(ends)]
+            if isinstance(layer, Stateless):
+                names = ("center", "scale", "factor")
+                inputs = {name: layer.arrays[name] for name in names if name in layer.arrays}
+                with np.errstate(all="ignore"):
+                    quantity = explain_row(layer, x, outputs[n + 1][0], self.runner)
+                cells = [ExplainedCell(None, None, {"x_t": x[0], **inputs}, [quantity])]
+            merge = getattr(layer, "merge", None) if len(cells) > 1 else None
+            output = outputs[n + 1][0]
+            found.append(ExplainedLayer(n + 1, self.titles[n], cells, output, merge))
+        return found
+
+    def _explain_cell(self, n: int, k: int, at: int, row: int) -> ExplainedCell:
+        """Explain a cell of a layer at a row, which differs from that of the step at its end."""
+        trace, states = self.traces[n][k], self.layers[n].cells[k]
+        direction = self.network.layers[n].directions[k]
+        x = self.network.select_inputs(n + 1, [each[at : at + 1] for each in self.outputs])
+        before = self.before[direction][at]
+        state = [
+            self.start[self.key[at], columns] if before < 0 else array[before]
+            for columns, array in zip(self.network.state_slices[n][k], states, strict=True)
+        ]
+        t = "t+1" if direction == "backward" else "t-1"
+        names = (f"{name}_{{{t}}}" for name in trace.cell.state_names)
+        inputs = {"x_t": x[0], **dict(zip(names, state, strict=True))}
+        with np.errstate(all="ignore"):
+            quantities = trace.explain(inputs, [array[at] for array in states])
+        return ExplainedCell(direction, None if at == row else int(self.t[at]), inputs, quantities)
 
 
 def _no_step(wanted: Wanted, carried: Carried) -> str:
     """Describe why none of the wanted steps is there."""
     starts, t = carried.starts()[0], carried.t
-    ran, started = t > starts, int(starts.max(initial=0))
-    if (wanted.last or inf) <= started:
-        return f"step {wanted.last} is before the state: the steps go on at {started + 1}"
-    if not ran.any():
-        return "the input has no steps"
-    steps = f"{starts[ran].min() + 1} to {t[ran].max()}"
-    return f"there is no step {wanted.first}: the input has the steps {steps}"
+    if (ran := t > starts).any():
+        steps = f"{starts[ran].min() + 1} to {t[ran].max()}"
+        return f"there is no step {wanted.first}: the input has the steps {steps}"
+    if wanted.first and starts.any():
+        return f"there is no step {wanted.first}: the steps go on at {starts.max() + 1}"
+    return "the input has no steps"
 
 
 def _last_rows(blocks: Iterable[Rows]) -> Iterator[Part]:
@@ -252,22 +241,9 @@ def _last_rows(blocks: Iterable[Rows]) -> Iterator[Part]:
         rows = join([*last, block])
         chosen = np.zeros(len(rows.x), bool)
         chosen[group(rows.key, len(rows.x)).last] = True
-        yield rows.take(~chosen), np.zeros(int((~chosen).sum()), bool), None
+        yield rows.take(~chosen), np.zeros(int((~chosen).sum()), bool)
         last = [rows.take(chosen)]
-    yield from ((rows, np.ones(len(rows.x), bool), None) for rows in last)
-
-
-def _rows_between(
-    blocks: Iterable[Rows], wanted: Wanted, taken: Integers, *, one: bool
-) -> Iterator[Part]:
-    """Yield rows to pass by, and those that are asked for, until no more are wanted."""
-    for rows in blocks:
-        t, taken = _number(rows, taken)
-        for asked in (False, True):
-            chosen = wanted.among(t) if asked else t < (wanted.first or 1)
-            yield rows.take(chosen), np.full(int(chosen.sum()), asked), None
-        if one and wanted.last is not None and len(t) and t[-1] >= wanted.last:
-            return
+    yield from ((rows, np.ones(len(rows.x), bool)) for rows in last)
 
 
 def _number(rows: Rows, taken: Integers) -> tuple[Integers, Integers]:

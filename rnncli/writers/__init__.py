@@ -5,7 +5,7 @@ from functools import partial
 from importlib import import_module
 from typing import TextIO
 
-from rnncli.writers.csv import CsvWriter, TsvWriter
+from rnncli.writers.csv import CsvWriter
 from rnncli.writers.json import JsonLinesWriter, JsonWriter
 from rnncli.writers.npy import NpyWriter
 from rnncli.writers.result import Result, Style
@@ -34,12 +34,10 @@ WRITERS: Mapping[str, Callable[[TextIO, Result, Style], Writer]] = {
     "table": TableWriter,
     "json": JsonWriter,
     "jsonl": JsonLinesWriter,
-    "csv": CsvWriter,
-    "tsv": TsvWriter,
+    **dict.fromkeys(("csv", "tsv"), CsvWriter),
     "npy": NpyWriter,
     **{form: partial(_load, "arrow", "TypedWriter", form=form) for form in TABLES},
     "heatmap": partial(_load, "heatmap", "HeatmapWriter"),
-    "plot": partial(_load, "plot", "PlotWriter"),
     **{form: partial(_load, "figure", "FigureWriter", form=form) for form in FIGURES},
 }
 EXTENSIONS = {

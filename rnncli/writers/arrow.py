@@ -32,36 +32,33 @@ class TypedWriter:
         self._result, self._form = result, form
         self._held: list[Rows] = []
         self._keyed = not set(result.key_columns) <= set(result.header)
-        fields = [pa.field(name, pa.string()) for name in result.key_columns if self._keyed]
-        if result.types is not None:
-            fields += result.types
-        else:
-            fields += [pa.field(name, pa.string()) for name in result.header]
+        names = [*(result.key_columns if self._keyed else ())]
+        names += [] if result.types is not None else result.header
+        fields = [*(pa.field(name, pa.string()) for name in names), *(result.types or ())]
         if not result.header:
             fields.append(pa.field("t", pa.int64()))
         number = pa.from_numpy_dtype(result.initial().rows().h.dtype)
         fields += [pa.field(unit, number) for unit in result.units]
         self._schema = pa.schema(fields, {"model": json.dumps(result.model)})
-        with self._storable():
-            self._writer = self._open_parquet(out) if form == "parquet" else self._open_arrow(out)
-
-    def _open_arrow(self, out: TextIO) -> Any:
-        from pyarrow import ipc
-
         try:
-            self._is_file = stat.S_ISREG(os.fstat(out.fileno()).st_mode)
+            is_file = stat.S_ISREG(os.fstat(out.fileno()).st_mode)
         except io.UnsupportedOperation:  # a stream in memory
-            self._is_file = False
-        return (ipc.new_file if self._is_file else ipc.new_stream)(out.buffer, self._schema)
+            is_file = False
+        self._is_whole = form == "parquet" or is_file
+        with self._storable():
+            self._writer = self._open(out)
 
-    def _open_parquet(self, out: TextIO) -> Any:
+    def _open(self, out: TextIO) -> Any:
+        if self._form == "arrow":
+            from pyarrow import ipc
+
+            return (ipc.new_file if self._is_whole else ipc.new_stream)(out.buffer, self._schema)
         import pyarrow.parquet as pq
 
         class Writer(pq.ParquetWriter):  # type: ignore[misc]
             def __del__(self) -> None:
                 """Leave a file that was abandoned as it is: it may be closed."""
 
-        self._is_file = True
         names = (*self._result.key_columns, *self._result.header)
         kinds = ((name, str(self._schema.field(name).type)) for name in names)
         return Writer(
@@ -83,7 +80,7 @@ class TypedWriter:
         """Write the blocks that are held, and complete a file, or the stream of a whole run."""
         if self._held:
             self._write()
-        if self._is_file or not error:
+        if self._is_whole or not error:
             self._writer.close()
 
     def _write(self) -> None:
@@ -113,9 +110,8 @@ class TypedWriter:
         try:
             yield
         except pa.ArrowException as error:
-            hint = "`format` arrow does" if self._form == "parquet" else ""
             what = f"{self._form.capitalize()} does not hold a column of the input"
-            raise InputError("", f"{what}: {one_line(error)}", hint) from error
+            raise InputError("", f"{what}: {one_line(error)}") from error
 
 
 def _column(values: NDArray[Any]) -> Any:

@@ -17,10 +17,9 @@ class CsvWriter:
     them are not written twice.
     """
 
-    _delimiter = ","
-
     def __init__(self, out: TextIO, result: Result, style: Style) -> None:
         self._out, self._result, self._digits = out, result, style.digits
+        self._delimiter = style.delimiter
         self._special = re.compile(rf'["\r\n{self._delimiter}]')
         self._keyed = not set(result.key_columns) <= set(result.header)
         self._label = cache(lambda n: self._line(result.keys[n]) + self._delimiter)
@@ -51,8 +50,7 @@ class CsvWriter:
     def _lines(self, rows: Sequence[Sequence[str]]) -> list[str]:
         """Join the fields of each row; where none is quoted, one look at all of them shows that."""
         lines = [*map(self._delimiter.join, rows)]
-        text = "".join(lines)
-        delimiters = sum(map(len, rows)) - len(rows)
+        text, delimiters = "".join(lines), sum(map(len, rows)) - len(rows)
         if text.count(self._delimiter) == delimiters and not any(mark in text for mark in '"\r\n'):
             return lines
         return [*map(self._line, rows)]
@@ -63,9 +61,3 @@ class CsvWriter:
             '"' + field.replace('"', '""') + '"' if self._special.search(field) else field
             for field in fields
         )
-
-
-class TsvWriter(CsvWriter):
-    """Writes the same lines with tabs between their fields."""
-
-    _delimiter = "\t"

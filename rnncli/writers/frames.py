@@ -103,19 +103,18 @@ class Frame:
         """Make a table of all rows."""
         if error:
             return
-        units, dtype = self._described.units, self._described.initial().rows().h.dtype
-        values = np.empty((0, len(units)), dtype)
-        places, t = np.zeros(0, np.intp), np.zeros(0, np.int64)
-        if self._blocks:
-            rows = join(self._blocks)
-            values, t = self._described.rows(rows), np.asarray(rows.t, np.int64)
+        described, rows = self._described, join(self._blocks) if self._blocks else None
+        if rows is None:
+            values = np.empty((0, len(described.units)), described.initial().rows().h.dtype)
+            places, t = np.zeros(0, np.intp), np.zeros(0, np.int64)
+        else:
+            values, t = described.rows(rows), np.asarray(rows.t, np.int64)
             places = np.asarray(rows.cells)
-            if self._described.last and not self._whole and rows.key is not None:
+            if described.last and not self._whole and rows.key is not None:
                 order = np.argsort(rows.key, kind="stable")  # sequences as they came
                 values, t, places = values[order], t[order], places[order]
-        new = dict(zip(units, np.ascontiguousarray(values.T), strict=True))
-        if not self._whole:
-            new = {"t": t, **new}
+        new = dict(zip(described.units, np.ascontiguousarray(values.T), strict=True))
+        new = new if self._whole else {"t": t, **new}
         kept = [*range(len(self._names))] if self._whole else list(self._grouping)
         names = [*(self._names[i] for i in kept), *new]
         if repeated := [name for name in names if names.count(name) > 1]:

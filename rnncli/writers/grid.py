@@ -53,14 +53,14 @@ def draw(out: TextIO, title: str, labels: Sequence[Column], columns: Sequence[Co
 
     No cell is cut: a column wider than the screen makes the table as wide as it needs.
     """
+    from rich.console import ConsoleDimensions
     from rich.text import Text
 
-    screen = console_on(out)
+    console = console_on(out)
     every = [_pad(column) for column in (*labels, *columns)]
     left = sum(column.width for column in every[: len(labels)])
-    width = max(screen.width, left + max((c.width for c in every[len(labels) :]), default=0))
-    # Rich takes a width on a dumb terminal only together with a height.
-    console = console_on(out, width, screen.height)
+    width = max(console.width, left + max((c.width for c in every[len(labels) :]), default=0))
+    console.size = ConsoleDimensions(width, console.height)
     if title:
         _print(console, Text(printable(title), style="bold"))
     rule = "-" if console.options.ascii_only else "─"
@@ -74,18 +74,6 @@ def draw(out: TextIO, title: str, labels: Sequence[Column], columns: Sequence[Co
             for pattern, column in zip(patterns, block, strict=True)
         ]
         console.file.writelines(f"{''.join(row).rstrip()}\n" for row in zip(*painted, strict=True))
-
-
-def lines_beside(
-    names: Sequence[str], labels: int, cells: str, width: int
-) -> Iterator[tuple[str, list[str]]]:
-    """Return the lines of columns side by side, as many as fit, then those of the others."""
-    each = cells.split("\n")[:-1]
-    every = [_pad(Column(name, each[n :: len(names)])) for n, name in enumerate(names)]
-    for block in _blocks(every, labels, width):
-        rows = zip(*(column.cells for column in block), strict=True)
-        heading = "".join(column.name for column in block).rstrip()
-        yield heading, ["".join(row).rstrip() for row in rows]
 
 
 def write_note(out: TextIO, note: str) -> None:
@@ -106,22 +94,20 @@ def write_text(out: TextIO, text: str, style: str = "", *, wrap: bool = False) -
         out.write(f"{text}\n")
 
 
-def console_on(out: TextIO, width: int | None = None, height: int | None = None) -> "Console":
+def console_on(out: TextIO) -> "Console":
     """Return a console whose caller handles a closed pipe."""
     from rich.console import Console
-
-    columns = os.environ.get("COLUMNS", "")
-    if width is None and columns.isdecimal() and int(columns):
-        # Rich passes over COLUMNS on a dumb terminal.
-        width, height = int(columns), 25
 
     class PlainConsole(Console):
         def on_broken_pipe(self) -> None:
             """Raise the error that is being handled; Rich would exit with 1."""
             raise
 
+    columns = os.environ.get("COLUMNS", "")
+    # Rich passes over COLUMNS on a dumb terminal, and takes a width only together with a height.
+    size = (int(columns), 25) if columns.isdecimal() and int(columns) else (None, None)
     terminal = getattr(out, "terminal", out)  # a `Screen` passes no colours on
-    return PlainConsole(file=terminal, width=width, height=height, highlight=False)
+    return PlainConsole(file=terminal, width=size[0], height=size[1], highlight=False)
 
 
 def _print(console: "Console", text: "Text", *, crop: bool = True) -> None:

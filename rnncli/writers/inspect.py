@@ -6,14 +6,12 @@ from itertools import groupby
 from typing import Any, TextIO
 
 from rnncli.model.errors import listed, printable, sentence
-from rnncli.writers.grid import Column, draw, ends_shown, with_gaps, write_note, write_text
+from rnncli.writers.grid import GAP, Column, draw, ends_shown, write_note, write_text
 from rnncli.writers.model import layer_line
 
 # On a terminal more rows than LONG show only so many at each end.
 LONG = 64
 SHOWN_AT_ENDS = 16
-# Commands that a terminal shows.
-_COMMANDS = 8
 
 
 def write_document(out: TextIO, document: Mapping[str, Any]) -> None:
@@ -34,20 +32,15 @@ def write_tables(out: TextIO, document: Mapping[str, Any], whole: str) -> None:
 
 def _write_state(out: TextIO, document: Mapping[str, Any]) -> bool:
     sequences = document["sequences"]
-    keys = [*sequences[0].get("key", {})] if sequences else []
+    first = sequences[0] if sequences else {}
     rows = [[*each.get("key", {}).values(), str(each["t"])] for each in sequences]
-    left_out = _draw(out, "", [*keys, "t"], rows)
-    sizes = (
-        [f"{name} {len(each)}" for name, each in sequences[0].items() if name not in ("key", "t")]
-        if sequences
-        else []
-    )
+    left_out = _draw(out, "", [*first.get("key", {}), "t"], rows)
+    sizes = (f"{name} {len(each)}" for name, each in first.items() if name not in ("key", "t"))
     read = f" over {listed(document['columns'])}" if "columns" in document else ""
     count = f"{len(sequences):,} sequence{'s' * (len(sequences) != 1)}"
+    cells = f"{listed(document['cells'])} cells ({', '.join(sizes)})"
     out.write("\n")
-    write_text(
-        out, f"{count} of {listed(document['cells'])} cells ({', '.join(sizes)}){read}.", wrap=True
-    )
+    write_text(out, f"{count} of {cells}{read}.", wrap=True)
     for name in ("center", "scale"):
         if name in document:
             write_text(out, f"--{name} {','.join(map(repr, document[name]))}")
@@ -61,18 +54,20 @@ def _write_model(out: TextIO, document: Mapping[str, Any]) -> bool:
     out.write("\n")
     if "why" in document:
         write_text(out, f"Cannot be run as a whole: {document['why']}.", wrap=True)
-    shown = runs[: _COMMANDS if out.isatty() else None]
-    for run in shown:
+    for run in runs:
         I, O = run["input_size"], run["output_size"]
         numbers = f" of whole numbers from 0 to {run['indices'] - 1}" if "indices" in run else ""
         takes, gives = f"{I} column{'s' * (I > 1)}{numbers}", f"{O} value{'s' * (O > 1)}"
         row = "sequence" if run["last"] else "step"
         write_text(out, f"Takes {takes} and gives {gives} a {row}:", wrap=True)
         out.write(f"  {printable(run['command'])}\n")
-    rows = [(p["name"], p["kind"], f"{p['parameters']:,}", _describe_layers(p)) for p in parts]
-    left_out = _draw(out, "", ("part", "kind", "parameters", "here"), rows)
-    tensors = [(part["name"], tensor) for part in parts for tensor in part["tensors"]]
-    rows = [(name, t["name"], str(tuple(t["shape"])), t["dtype"]) for name, t in tensors]
+    rows = [[p["name"], p["kind"], f"{p['parameters']:,}", _describe_layers(p)] for p in parts]
+    left_out = _draw(out, "", ["part", "kind", "parameters", "here"], rows)
+    rows = [
+        [part["name"], tensor["name"], str(tuple(tensor["shape"])), tensor["dtype"]]
+        for part in parts
+        for tensor in part["tensors"]
+    ]
     if rows:
         title, names = "Tensors", ["part", "tensor", "shape", "type"]
         if len({dtype for *_, dtype in rows}) == 1:  # the title has the type of all
@@ -82,16 +77,14 @@ def _write_model(out: TextIO, document: Mapping[str, Any]) -> bool:
     out.write("\n")
     for text in _paragraphs(document):
         write_text(out, text, wrap=True)
-    return left_out or len(shown) < len(runs)
+    return left_out
 
 
 def _draw(out: TextIO, title: str, names: Sequence[str], rows: Sequence[Sequence[str]]) -> bool:
     """Draw columns of rows, and return whether some rows are left out: on a terminal, of many."""
     shown = ends_shown(out, len(rows), LONG, SHOWN_AT_ENDS)
-    columns = [
-        Column(name, with_gaps((rows[i][n] for i in shown if i is not None), shown))
-        for n, name in enumerate(names)
-    ]
+    cells = [[GAP] * len(names) if i is None else rows[i] for i in shown]
+    columns = [Column(name, [row[n] for row in cells]) for n, name in enumerate(names)]
     draw(out, title, columns[:1], columns[1:])
     return None in shown
 
@@ -100,9 +93,8 @@ def _describe_layers(part: Mapping[str, Any]) -> str:
     """Describe the layers of a part in words."""
     if "why" in part:
         return "cannot be run" if part["needed"] else "passed over"
-    lines = groupby(map(layer_line, part["layers"]))
-    each = ((line, len(list(alike))) for line, alike in lines)
-    return "; ".join(f"{count} times {line}" if count > 1 else line for line, count in each)
+    lines = ((line, len([*alike])) for line, alike in groupby(map(layer_line, part["layers"])))
+    return "; ".join(f"{count} times {line}" if count > 1 else line for line, count in lines)
 
 
 def _paragraphs(document: Mapping[str, Any]) -> Iterator[str]:

@@ -2,15 +2,12 @@
 
 import json
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import cache
 from typing import TextIO
 
-import numpy as np
-
 from rnncli.engine.rows import Literal, Quoted, Rows
 from rnncli.model.arrays import Floats, Integers
-from rnncli.model.errors import NotFiniteError
 from rnncli.writers.digits import Words, floats, integers, rows_of_text, words_of
 from rnncli.writers.result import Result, SequenceStates, Style
 
@@ -37,27 +34,27 @@ class _ItemWriter:
             del top["c"]
         h = [array for layer, array in arrays if layer.array != "c"]
         c = [array for layer, array in arrays if layer.array == "c"]
+        front = None if rows.key is None else [*map(self._label, rows.key.tolist())]
         if rows.cells is None:
-            return self._items(rows.key, rows.t, None, {"x": rows.x} | top, h, c, behind)
-        fields = []
-        for row in rows.cells:
-            values = map(self._write_field, row, self._as_text)
-            fields.append(self._object(self._result.header, [*values]))
-        return self._items(rows.key, rows.t, fields, top, h, c, behind)
+            return self._items(front, rows.t, {"x": rows.x} | top, h, c, behind)
+        heads, lines = front or ["{"] * len(rows.t), []
+        for head, t, row in zip(heads, rows.t.tolist(), rows.cells, strict=True):
+            fields = map(self._write_field, row, self._as_text)
+            lines.append(f'{head}"t": {t}, "row": {self._object(self._result.header, fields)}, ')
+        return self._items(lines, None, top, h, c, behind)
 
     def _states(self, states: SequenceStates, *, final: bool) -> list[str]:
         """Write where each sequence started, or ended."""
-        key = np.arange(len(states.t)) if self._result.key_columns else None
+        keyed, t = bool(self._result.key_columns), states.t if final else None
         top = {**states.layers[-1], **({} if states.y is None else {"y": states.y})}
         h = [layer["h"] for layer in states.layers]
-        items = self._items(key, states.t if final else None, None, top, h, states.c, "\n")
-        return "".join(items).split("\n")[:-1]
+        front = [*map(self._label, range(len(states.t)))] if keyed else None
+        return "".join(self._items(front, t, top, h, states.c, "\n")).split("\n")[:-1]
 
     def _items(
         self,
-        key: Integers | None,
+        front: Sequence[str] | None,
         t: Integers | None,
-        fields: Sequence[str] | None,
         top: Mapping[str, Floats],
         h: Sequence[Floats],
         c: Sequence[Floats],
@@ -71,19 +68,9 @@ class _ItemWriter:
                 begin = ']], "layers_c": [['
                 arrays += [("], [" if n else begin, each) for n, each in enumerate(c)]
         close = "]" * (1 + self._result.all_layers) + "}" + behind
-        begin, front = "{", None
-        if key is not None:
-            begin, front = "", [*map(self._label, key.tolist())]
-        if fields is not None and t is not None:
-            heads = front or ["{"] * len(fields)
-            front = [
-                f'{head}"t": {step}, "row": {row}, '
-                for head, step, row in zip(heads, t.tolist(), fields, strict=True)
-            ]
-            begin, t = "", None
 
         def words(some: slice) -> Iterator[Words]:
-            yield words_of([begin])
+            yield words_of(["{" if front is None else ""])
             if t is not None:
                 yield from (words_of(['"t": ']), integers(t[some]), words_of([", "]))
             for n, (text, array) in enumerate(arrays):
@@ -98,7 +85,7 @@ class _ItemWriter:
         key = [*map(self._quote, self._result.keys[number])]
         return f'{{"key": {self._object(self._result.key_columns, key)}, '
 
-    def _object(self, names: Sequence[str], values: Sequence[str]) -> str:
+    def _object(self, names: Sequence[str], values: Iterable[str]) -> str:
         items = dict(zip(map(self._quote, names), values, strict=True)).items()
         return "{" + ", ".join(f"{name}: {value}" for name, value in items) + "}"
 
@@ -143,20 +130,18 @@ class JsonWriter(_ItemWriter):
     def end(self, error: ValueError | None) -> None:
         """Write the final states, or the error."""
         self._out.write("" if self._result.last else "],\n")
-        if error:
-            self._write_error(error)
-            return
-        if self._result.key_columns:
+        if self._result.key_columns and not error:
             self._write_initial()
         try:
+            if error:
+                raise error
             final = ",\n".join(self._states(self._result.final(), final=True))
-        except NotFiniteError as failure:
-            self._write_error(failure)
-            raise
-        self._out.write(f'"final": [{final}]}}\n')
-
-    def _write_error(self, error: Exception) -> None:
-        self._out.write(f'"error": {json.dumps(str(error))}}}\n')
+        except ValueError as failure:
+            self._out.write(f'"error": {json.dumps(str(failure))}}}\n')
+            if not error:
+                raise
+        else:
+            self._out.write(f'"final": [{final}]}}\n')
 
     def _write_initial(self) -> None:
         initial = ", ".join(self._states(self._result.initial(), final=False))

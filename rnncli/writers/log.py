@@ -15,8 +15,6 @@ from rnncli.writers.selection import Writer
 
 # A message shows so many characters of a line.
 _SHOWN = 100
-# Every row of JSON lines starts with so many characters: `{"t": `.
-_SAME = 6
 
 
 def continue_log(
@@ -39,15 +37,14 @@ def continue_log(
         place, quotes = place + len(line), quotes + line.count(b'"')
         if line.endswith(b"\n") and (is_json or quotes % 2 == 0):  # no line end within a field
             end = place
-    own = StringIO()
-    writer = begin(own, result._replace(keys=[("",) * len(result.key_columns)]), style)
-    writer.rows(_make_row(result))
-    writer.end(None)
+    expected = _first_line(begin, result, style)
     log.seek(0)
-    first, expected = log.readline(), own.getvalue().partition("\n")[0] + "\n"
-    begun = expected.startswith(first) or (is_json and first.startswith(expected[:_SAME]))
-    fits = _outline(log, style, is_json=is_json) == _outline(own, style, is_json=is_json)
-    if not (fits or (begun and not end)):
+    first = log.readline()
+    if end:
+        fits = _outline(first, style, is_json=is_json) == _outline(expected, style, is_json=is_json)
+    else:  # an empty file, or the start of the first line
+        fits = expected.startswith(first[:6] if is_json else first)
+    if not fits:
         first, expected = (repr(line.rstrip("\n")[:_SHOWN]) for line in (first, expected))
         what = f"its first line is {first}, this run's would be {expected}"
         raise InputError(log.name, what, "`follow` adds to a file: give `output` another one")
@@ -57,32 +54,30 @@ def continue_log(
     return style._replace(header=style.header and not end), unfinished
 
 
-def _make_row(result: Result) -> Rows:
-    """Return a row of zeros as the run gives it."""
+def _first_line(
+    begin: Callable[[TextIO, Result, Style], Writer], result: Result, style: Style
+) -> str:
+    """Write a row of zeros as the run would."""
     h, c, y = (
         np.zeros((1, sum(layer.width for layer in result.values if layer.array == name)))
         for name in ("h", "c", "y")
     )
-    number = np.zeros(1, np.intp)
+    number, text = np.zeros(1, np.intp), StringIO()
     key = number if result.key_columns else None
     cells = [[""] * len(result.header)] if result.header else None
-    return Rows(np.zeros((1, len(result.columns))), key, None, cells, number, h, y, c)
+    writer = begin(text, result._replace(keys=[("",) * len(result.key_columns)]), style)
+    writer.rows(Rows(np.zeros((1, len(result.columns))), key, None, cells, number, h, y, c))
+    writer.end(None)
+    return text.getvalue().partition("\n")[0] + "\n"
 
 
-def _outline(text: TextIO, style: Style, *, is_json: bool) -> Any:
-    """Return the header of CSV, without one the number of its fields, or the outline of JSON."""
-    text.seek(0)
+def _outline(line: str, style: Style, *, is_json: bool) -> Any:
+    """Return the names and lengths of JSON, the header of CSV, or the number of its fields."""
     try:
         if is_json:
-            return _blank(json.loads(text.readline()))
-        row = next(csv.reader(text, delimiter=style.delimiter), [])
+            items = json.loads(line).items()
+            return [(name, isinstance(each, list) and len(each)) for name, each in items]
+        row = next(csv.reader([line], delimiter=style.delimiter), [])
         return row if style.header else len(row)
-    except (ValueError, csv.Error, RecursionError):  # no rows of any kind
+    except (ValueError, AttributeError, csv.Error, RecursionError):  # no rows of any kind
         return None
-
-
-def _blank(value: Any) -> Any:
-    """Return a JSON value with None for all but its names and lengths."""
-    if isinstance(value, dict):
-        return {name: _blank(each) for name, each in value.items()}
-    return [*map(_blank, value)] if isinstance(value, list) else None

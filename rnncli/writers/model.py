@@ -61,9 +61,8 @@ def describe_layer(layer: Layer) -> dict[str, Any]:
 
 def model_line(model: Mapping[str, Any]) -> str:
     """Return the title of a table: the network in one line."""
-    layers = model.get("layers", [])
+    layers, columns = model.get("layers", []), model.get("columns", ())
     below = next((n for n, each in enumerate(layers) if each["layer"] == "recurrent"), 0)
-    columns = model.get("columns", ())
     names = ", ".join(map(str, columns[:_COLUMNS]))
     if len(columns) > _COLUMNS:
         names += f" and {len(columns) - _COLUMNS} more"

@@ -1,7 +1,6 @@
 """The results of a run as a writer takes them, and how to write them."""
 
 from collections.abc import Callable, Mapping, Sequence
-from itertools import accumulate, groupby
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -9,7 +8,7 @@ import numpy as np
 from rnncli.engine.rows import Rows
 from rnncli.engine.run import c_size
 from rnncli.model.arrays import Floats, Integers
-from rnncli.model.errors import InputError, printable
+from rnncli.model.errors import InputError
 from rnncli.model.network import Network
 
 
@@ -77,15 +76,8 @@ class Result(NamedTuple):
     @property
     def arrays(self) -> list[str]:
         """The array of each of the columns."""
-        layers = [layer for layer in self.values if layer.array in self.shown]
-        return [layer.array for layer in layers for _ in range(layer.width)]
-
-    def name_of(self, number: int) -> str:
-        """Name a sequence in a picture by its key; empty text where there is one."""
-        if not self.key_columns:
-            return ""
-        fields = zip(self.key_columns, self.keys[number], strict=True)
-        return printable(", ".join(map(" ".join, fields)))
+        widths = ([layer.array] * layer.width for layer in self.values)
+        return [array for each in widths for array in each if array in self.shown]
 
     def rows(self, block: Rows) -> Floats:
         """Return the columns of a block."""
@@ -94,11 +86,10 @@ class Result(NamedTuple):
 
     def by_layer(self, block: Rows) -> list[tuple[Columns, Floats]]:
         """Return all arrays of a block, layer by layer."""
-        every: list[tuple[Columns, Floats]] = []
-        for name, group in groupby(self.values, lambda layer: layer.array):
-            layers = list(group)
-            ends = [*accumulate(layer.width for layer in layers)][:-1]
-            every += zip(layers, np.split(getattr(block, name), ends, axis=1), strict=True)
+        every, ends = [], dict.fromkeys("hcy", 0)
+        for layer in self.values:
+            start, ends[layer.array] = ends[layer.array], ends[layer.array] + layer.width
+            every.append((layer, getattr(block, layer.array)[:, start : ends[layer.array]]))
         return every
 
 
@@ -154,12 +145,9 @@ def states_by_layer(
 def check_names(form: str, result: Result, *, grouped: bool) -> None:
     """Check that no column of the input has the name of another column of the result."""
     keys, header = list(result.key_columns), result.header
-    repeated = [name for name in keys if keys.count(name) > 1]
-    hint = "rename it"
+    repeated, hint = [name for name in keys if keys.count(name) > 1], "rename it"
     if not repeated and form in ("csv", "tsv", "table", "parquet", "arrow"):
-        own = {*result.units, *([] if header else ["t"])}
-        if header and not grouped:
-            own.update(keys)
+        own = {*result.units, *([] if header else ["t"]), *(keys if header and not grouped else [])}
         repeated = [name for name in header or keys if name in own]
         hint = "rename it, or take `format` jsonl, where it stands apart"
     if repeated:

@@ -41,72 +41,56 @@ class Begun:
 
 
 class Selection(NamedTuple):
-    """How many of the first and last steps of each sequence are shown; None is no limit."""
+    """How many of the first or of the last steps of each sequence are shown; one is None."""
 
     head: int | None = None
     tail: int | None = None
 
     def of(self, writer: Begun) -> Begun:
         """Describe the result that is left to a writer."""
-        result = writer.result
-        shape: tuple[int, ...] = ()
-        if result.shape and not (len(result.shape) > 1 and self.head and self.tail):
-            *sequences, steps = result.shape
-            shape = (*sequences, min(steps, (self.head or 0) + (self.tail or 0)))
-        forward = result.forward and (self.tail is None or self.head is not None)
-        writer.result = result._replace(shape=shape, forward=forward)
+        result, shape = writer.result, writer.result.shape
+        if shape:
+            shape = (*shape[:-1], min(shape[-1], self.head or self.tail or 0))
+        writer.result = result._replace(shape=shape, forward=result.forward and not self.tail)
         return writer
 
 
 class Selected:
-    """Passes the first rows of each sequence on, and at the end or an error the last ones.
-
-    The latter alone are kept until then. Rows go on in blocks, as a table has a heading for each.
-    """
+    """Passes the first rows of each sequence on, or at the end or an error the last ones."""
 
     def __init__(self, writer: Writer, selection: Selection, resumed: Integers) -> None:
-        self._writer = writer
-        self._head, self._tail = selection.head or 0, selection.tail or 0
-        # By sequence: the steps of earlier runs, and the number of the latest step.
-        self._resumed, self._latest = resumed, np.zeros_like(resumed)
-        self._first: list[Rows] = []
-        self._last: list[Rows] = []
-        self._left = 0  # rows in the latter when others were last dropped
+        self._writer, self._selection = writer, selection
+        self._t = resumed.copy()  # steps of each sequence: of earlier runs, or so far
+        self._held: list[Rows] = []
+        self._left = 0  # rows that were held when others were last dropped
 
     def rows(self, rows: Rows) -> None:
         """Take rows of any sequences."""
-        key = _keys(rows)
-        room = (0, max(0, key.max(initial=0) + 1 - len(self._resumed)))
-        self._resumed, self._latest = np.pad(self._resumed, room), np.pad(self._latest, room)
-        first = rows.t - self._resumed[key] <= self._head
-        self._first.append(rows.take(first))
-        if _count(self._first) >= BLOCK_STEPS:
-            self._pass_on()
-        if self._tail:
-            self._latest[key] = rows.t  # of several steps the last counts
-            self._last.append(rows.take(~first))
+        key, (head, tail) = _keys(rows), self._selection
+        self._t = np.pad(self._t, (0, max(0, key.max(initial=0) + 1 - len(self._t))))
+        if tail:
+            self._t[key] = rows.t  # of several steps the last counts
+            self._held.append(rows)
             # Seldom, as blocks may be small.
-            if _count(self._last) >= BLOCK_STEPS + 2 * self._left:
+            if sum(len(each.t) for each in self._held) >= BLOCK_STEPS + 2 * self._left:
                 self._drop()
+        elif (first := rows.t - self._t[key] <= (head or 0)).any():
+            self._writer.rows(rows.take(first))
 
     def end(self, error: ValueError | None) -> None:
         """Pass the last rows on."""
         self._drop()
-        self._first += self._last
-        self._pass_on()
+        for rows in self._held:
+            self._writer.rows(rows)
         self._writer.end(error)
 
     def _drop(self) -> None:
         """Drop rows that are no longer among the last."""
-        if self._last:
-            rows = join(self._last)
-            rows = rows.take(self._latest[_keys(rows)] - rows.t < self._tail)
-            self._last, self._left = [rows], len(rows.t)
-
-    def _pass_on(self) -> None:
-        if _count(self._first):
-            self._writer.rows(join(self._first))
-        self._first = []
+        if self._held:
+            rows = join(self._held)
+            last = self._t[_keys(rows)] - rows.t < (self._selection.tail or 0)
+            self._held = [rows.take(last)]
+            self._left = len(self._held[0].t)
 
 
 class Last(Selected):
@@ -134,20 +118,18 @@ class Last(Selected):
         if not result.header:
             rows = rows._replace(key=np.arange(len(rows.t)) if keyed else None)
             shape = (len(rows.t), *((1,) if keyed and not self._one_row else ()))
-        else:
+        elif self._held:
             self._drop()
-            last = join(self._last) if self._last else rows.cut(0, 0)
+            (last,) = self._held
             n = _keys(last)
             c, y = (each if each is None else each[n] for each in (rows.c, rows.y))
             rows = last._replace(h=rows.h[n], c=c, y=y)
+        else:
+            rows = rows.cut(0, 0)
         self._begun.result = result._replace(columns=(), shape=shape)
         if len(rows.t):
             self._begun.rows(rows)
         self._begun.end(None)
-
-
-def _count(blocks: list[Rows]) -> int:
-    return sum(len(rows.t) for rows in blocks)
 
 
 def _keys(rows: Rows) -> Integers:

@@ -80,15 +80,11 @@ class TableWriter:
         result = self._result
         if result.last or result.key_columns or not result.forward or "h" not in result.shown:
             return []
-        initial = result.initial()
-        h, c = (layer["h"] for layer in initial.layers), (each for each in initial.c if each.size)
-        cells = [str(initial.t[0]), *[""] * len(result.columns)]
-        for columns in result.values:
-            if columns.array in result.shown and columns.width:
-                of = c if columns.array == "c" else h if columns.name.endswith("h") else None
-                width = columns.width
-                cells += [""] * width if of is None else texts(next(of)[0], self._style.digits)
-        return cells
+        rows, digits = result.initial().rows(), self._style.digits
+        values = {name: iter(texts(getattr(rows, name)[0], digits)) for name in "hc"}
+        arrays = (unit.rpartition("_")[0][-1] for unit in result.units)  # a layer may have h or y
+        cells = (next(values[array]) if array in values else "" for array in arrays)
+        return [str(rows.t[0]), *[""] * len(result.columns), *cells]
 
     def _cells(self, rows: Rows) -> list[list[str]]:
         """Return the cells of rows, column by column."""

@@ -4,8 +4,6 @@ import json
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, TextIO
 
-import numpy as np
-
 from rnncli.model.arrays import Floats
 from rnncli.model.network import Network
 from rnncli.writers.digits import texts
@@ -81,17 +79,16 @@ def _draw_array(
     size = array.shape[1] // len(blocks)
     rows = ends_shown(out, len(labels), LARGE, SHOWN_AT_ENDS)
     within = ends_shown(out, size, LARGE // len(blocks), SHOWN_AT_ENDS)
-    names = [GAP if j is None else f"{block}_{j}" for block in blocks for j in within]
-    places = [n * size + j for n in range(len(blocks)) for j in within if j is not None]
-    page = page_rows(len(names))
+    places = [(n, j) for n in range(len(blocks)) for j in within]
+    page = page_rows(len(places))
     for start in range(0, len(rows), page):
         some = rows[start : start + page]
         known = [i for i in some if i is not None]
-        cells = iter(texts(array[np.ix_(known, places)].T))
-        columns = [
-            Column(name, [GAP] * len(some) if name == GAP else with_gaps(next(cells), some))
-            for name in names
-        ]
+        columns = []
+        for n, j in places:
+            cells = texts(array[known, n * size + j]) if j is not None else [GAP] * len(known)
+            name = GAP if j is None else f"{blocks[n]}_{j}"
+            columns.append(Column(name, with_gaps(cells, some)))
         label = Column("", with_gaps([labels[i] for i in known], some), "dim")
         draw(out, title, [label], columns)
         title = ""

@@ -59,7 +59,7 @@ OPTIONS = (
     ("--columns", "value", "--group-by", "time", "--last"),
     ("--columns", "value", "--group-by", "site,sensor", "--passthrough"),
     ("--columns", "value", "--center", "auto", "--scale", "auto"),
-    ("--columns", "value", "--passthrough", "--head", "2", "--tail", "3"),
+    ("--columns", "value", "--passthrough", "--tail", "3"),
     ("--columns", "value", "--group-by", "sensor", "--direction", "backward"),
     ("--columns", "gap", "--missing", "hold", "--group-by", "sensor", "--last"),
 )

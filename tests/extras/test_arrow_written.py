@@ -39,8 +39,7 @@ OPTIONS = {
     "float64": ("--hidden", "3", "--precision", "float64"),
     "two keys": ("--hidden", "2", "--group-by", "sensor,time"),
     "all layers": ("--hidden", "3,2", "--cell", "lstm", "--states", "--all-layers"),
-    "the final state": ("--hidden", "2", "--group-by", "sensor", "--last"),
-    "some of the steps": ("--hidden", "2", "--head", "2", "--tail", "1", "--group-by", "sensor"),
+    "some of the steps": ("--hidden", "2", "--tail", "2", "--group-by", "sensor"),
 }
 
 

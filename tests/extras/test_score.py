@@ -18,15 +18,13 @@ OPTIONS: dict[str, dict[str, Any]] = {
     "--passthrough": {"passthrough": True},
     "--last": {"last": True},
     "--last --passthrough": {"last": True, "passthrough": True},
-    "--head 2 --tail 1": {"head": 2, "tail": 1},
+    "--tail 2": {"tail": 2},
     "--states --all-layers --center 0.5": {"states": True, "all_layers": True, "center": 0.5},
 }
 WRONG: dict[str, tuple[Any, ...]] = {
     **dict.fromkeys(("head", "tail"), (-1, 0, 1.5, "x")),
     "digits": (-1, 25),
     "encoding": ("zz", 3),
-    "delimiter": ("ab",),
-    "decimal": ("x",),
     "null_values": ("NA",),
     "center": ("x", float("nan")),
     "scale": ("x", 0, [1, float("inf")]),
@@ -84,17 +82,7 @@ def test_files_are_written_and_states_left(tmp_path: Path) -> None:
     assert pd.read_csv(sink)["h_2"].astype("f").tolist() == whole["h_2"].tolist()
 
 
-NO_SOURCES: tuple[Any, ...] = (
-    None,
-    3,
-    [],
-    "",
-    [0.5],
-    [[1]],
-    np.ones(3),
-    frame()["v"],
-    io.StringIO("1"),
-)
+NO_SOURCES: tuple[Any, ...] = (None, [], [0.5], frame()["v"], io.StringIO("1"))
 
 
 @pytest.mark.parametrize(
@@ -107,7 +95,6 @@ NO_SOURCES: tuple[Any, ...] = (
         (frame(), {"columns": "v", "h0": [1, 2]}, r"h0: expected shape \(3,\), got \(2,\)"),
         (frame().rename(columns={"time": "h_0"}), KEYED | {"passthrough": True}, "'h_0' would"),
         (frame(), {"columns": "v,time"}, "'v,time'; .*; `columns` takes a list of names"),
-        (frame(), {"columns": None}, "columns: expected a name or number of a column, or a list"),
         *(
             (frame(), {"columns": "v", name: wrong}, f"{name}: .*{re.escape(repr(wrong))}")
             for name, values in WRONG.items()

@@ -48,44 +48,6 @@ def test_a_click_chooses_a_unit_or_a_step(open_page: Open) -> None:
     assert now(opened).startswith("t = 1,")
 
 
-def test_large_matrices_are_closed(open_page: Open) -> None:
-    opened = open_page("thirty units")
-    assert opened.page.locator(".matrix tr").count() == 0
-    button = opened.page.get_by_role("button", name="W_hh")
-    button.click()
-    assert opened.page.locator(".matrix tr").count() == 30
-    button.click()
-    assert opened.page.locator(".matrix").nth(1).is_hidden()
-
-
-@pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_colours_tell_the_sign(scheme: str, open_page: Open) -> None:
-    """Blue is negative, orange positive, and nothing is neither; more is more intense."""
-    opened = open_page("lstm", scheme=scheme)
-    opened.go_to(3)
-    cells = opened.page.evaluate(
-        """() => [...document.querySelectorAll("tr.value td")].map((cell) =>
-          [Number(cell.title),
-           ...getComputedStyle(cell).backgroundColor.match(/\\d+/g).map(Number)])"""
-    )
-    negative = [(value, b - r) for value, r, _, b in cells if value < -0.1]
-    positive = [(value, r - b) for value, r, _, b in cells if value > 0.1]
-    assert negative
-    assert positive
-    for value, apart in negative + positive:
-        assert apart > 0, value
-    colours = opened.page.evaluate(
-        """() => {
-          const canvas = document.querySelector("#overview canvas");
-          return [...canvas.getContext("2d").getImageData(3, 0, 1, canvas.height).data];
-        }"""
-    )
-    for unit, value in enumerate(opened.document["steps"][3]["h"]):
-        r, _, b, alpha = colours[4 * unit : 4 * unit + 4]
-        assert alpha == 255
-        assert (r > b) == (value > 0)
-
-
 @pytest.mark.parametrize("name", ["thirty units", HEAD])
 def test_no_part_is_wider_than_the_window(name: str, open_page: Open) -> None:
     for width in (320, 1400):
@@ -148,15 +110,6 @@ def test_one_step_has_no_time(browser: Any, run_rnn: Rnn, tmp_path: Path) -> Non
         assert opened.page.locator(name).is_hidden()
     assert opened.said == []
     opened.page.close()
-
-
-def test_a_browser_that_cannot_unpack_says_so(browser: Any, pages: Any) -> None:
-    page = browser.new_page()
-    page.add_init_script("delete window.DecompressionStream")
-    page.goto(pages("vanilla")[0].as_uri())
-    assert "browser" in page.locator("#wait").text_content()
-    assert page.locator("#time").is_hidden()
-    page.close()
 
 
 def test_the_policy_forbids_scripts_and_requests(open_page: Open) -> None:

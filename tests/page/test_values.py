@@ -92,17 +92,6 @@ def test_every_number_of_every_step(name: str, open_page: Open) -> None:
         check_step(opened, number)
 
 
-@pytest.mark.parametrize("name", ["vanilla", "lstm, float64"])
-def test_every_weight_of_a_matrix(name: str, open_page: Open) -> None:
-    opened, dtype = open_page(name), dtype_of(open_page(name).document)
-    (cell,) = CASES[name].network.layers[0].cells
-    gates = (np.split(W, cell.gates, axis=1) for W in (cell.weights.W_xh, cell.weights.W_hh))
-    expected = [row for blocks in zip(*gates, strict=True) for W in blocks for row in W]
-    shown = [row for table in opened.page.evaluate(TABLES) for row in table["weights"]]
-    for row, weights in zip(shown, expected, strict=True):
-        assert bits(row["values"], dtype) == weights.astype(dtype).tobytes()
-
-
 @pytest.mark.parametrize("name", EACH)
 def test_the_terms_of_a_unit(name: str, open_page: Open, run_rnn: Rnn, tmp_path: Path) -> None:
     """They are the terms of `rnn explain --unit`, then the sum and the value."""
