@@ -81,7 +81,7 @@ def _run_layers(
 ) -> list[Floats]:
     outputs = [x]
     for number, (layer, made) in enumerate(zip(network.layers, parts, strict=True), start=1):
-        rows, halves = network.taken(number, outputs), []
+        rows, halves = network.select_inputs(number, outputs), []
         if not isinstance(layer, Recurrent):
             outputs.append(made[0](rows))
             continue
