@@ -31,7 +31,7 @@ OF_NETWORK = "network: expected a Network, or the name of a file"
 # Options that name a state file.
 STATE_FILES = ("state", "state_in", "state_out")
 # Formats that show steps over time; that have a line per step.
-PICTURES = ("heatmap", *FIGURES)
+PICTURES = ("heatmap", "plot", *FIGURES)
 LINES = ("csv", "tsv", "jsonl")
 _BINARY = ("npy", "png", "pdf", *TABLES)
 _COMPRESSIBLE = ("table", "json", *LINES)

@@ -135,11 +135,12 @@ def test_memory_does_not_grow_with_the_blocks_of_a_network_that_masks_and_has_a_
 
 
 @pytest.mark.parametrize("masked", [False, True])
-def test_a_row_does_not_copy_the_states_of_other_sequences(masked: bool) -> None:
+@pytest.mark.parametrize("new", [False, True])
+def test_a_row_does_not_copy_the_states_of_other_sequences(masked: bool, new: bool) -> None:
     sequences, network = 10_000, rnncli.seeded(1, 64)
     carried = Carried(np.zeros(64, np.float32), sequences)
     x, mask = np.ones((1, 1), np.float32), np.array([masked])
-    rows = (Rows(x, np.array([n]), mask) for n in range(100))
+    rows = (Rows(x, np.array([sequences + n if new else n]), mask) for n in range(100))
     steps = stream(network, rows, carried=carried)
     next(steps)
     assert peak_of(partial(deque, steps, maxlen=0)) < carried.state.nbytes // 10

@@ -42,8 +42,11 @@ class Carried:
 
     def __init__(self, initial: ArrayLike, sequences: int = 1) -> None:
         self.initial: Floats = np.asarray(initial)
-        self.t: Integers = np.zeros(sequences, np.intp)
-        self.state, self.last = np.tile(self.initial, (sequences, 1)), np.empty((0, 0))
+        # There is room for sequences that are yet to come.
+        self._t: Integers = np.empty(0, np.intp)
+        self._state = np.empty((0, len(self.initial)), self.initial.dtype)
+        self.t, self.state, self.last = self._t, self._state, np.empty((0, 0))
+        self.grow(sequences)
         self.resumed = self.block()
 
     def resume(self, t: Integers, state: Floats) -> None:
@@ -65,14 +68,21 @@ class Carried:
         if shape != expected:
             raise ValueError(f"carried: expected states of shape {expected}, got {shape}")
         self.initial = in_dtype("carried", self.initial, dtype)
-        self.state = self.state.astype(dtype, copy=False)
+        self._state = self._state.astype(dtype, copy=False)
+        self.state = self._state[: len(self.t)]
 
     def grow(self, sequences: int) -> None:
         """Start new sequences, until there are so many."""
-        new = sequences - len(self.t)
-        if new > 0:
-            self.t = np.pad(self.t, (0, new))
-            self.state = np.concatenate([self.state, np.tile(self.initial, (new, 1))])
+        count = len(self.t)
+        if sequences <= count:
+            return
+        if sequences > len(self._t):  # twice as many, so that few are moved often
+            more = max(sequences, 2 * len(self._t)) - len(self._t)
+            self._t = np.pad(self._t, (0, more))
+            self._state = np.pad(self._state, ((0, more), (0, 0)))
+        self._t[count:sequences] = 0
+        self._state[count:sequences] = self.initial
+        self.t, self.state = self._t[:sequences], self._state[:sequences]
 
     def at(self, key: Integers | None) -> tuple[int, Integers, Integers, Floats]:
         """Copy where the sequences of some rows stand, for `set_back`."""
@@ -84,7 +94,7 @@ class Carried:
         """Set sequences back to where they stood, and drop those that are new since."""
         sequences, known, t, state = before
         self.t[known], self.state[known] = t, state
-        self.t, self.state = self.t[:sequences], self.state[:sequences]
+        self.t, self.state = self._t[:sequences], self._state[:sequences]
 
     def keep(self, groups: Groups, output: Floats) -> None:
         """Store the output of the top layer, (n, O), at the last row of each sequence."""

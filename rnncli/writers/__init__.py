@@ -38,6 +38,7 @@ WRITERS: Mapping[str, Callable[[TextIO, Result, Style], Writer]] = {
     "npy": NpyWriter,
     **{form: partial(_load, "arrow", "TypedWriter", form=form) for form in TABLES},
     "heatmap": partial(_load, "heatmap", "HeatmapWriter"),
+    "plot": partial(_load, "plot", "PlotWriter"),
     **{form: partial(_load, "figure", "FigureWriter", form=form) for form in FIGURES},
 }
 EXTENSIONS = {

@@ -29,10 +29,12 @@ _WIDEST, _BLANKS = 8, 2
 class HeatmapWriter(Strip):
     """Draw a line of colours or characters for each column; an array has one scale."""
 
+    inputs = 0  # features of the input that are drawn, too
+
     def __init__(self, out: TextIO, result: Result, style: Style) -> None:  # noqa: ARG002
         self.out, self.console = out, console_on(out)
         self.wide = max(1, self.console.width)
-        super().__init__(result, 0, _FINE * self.wide)
+        super().__init__(result, self.inputs, _FINE * self.wide)
 
     def end(self, error: ValueError | None) -> None:  # noqa: ARG002
         """Draw what has come."""
@@ -46,7 +48,7 @@ class HeatmapWriter(Strip):
 
     def _draw(self) -> None:
         """Draw a line for each column of the result, and the scales."""
-        names, left = self._fit_names()
+        names, left = self._fit_names(self.result.units)
         room = max(1, self.wide - left)
         self.bins.fit(room)
         means, arrays = self.bins.means()[:, 1:], np.array(self.result.arrays)
@@ -75,9 +77,8 @@ class HeatmapWriter(Strip):
         line = Text.assemble(*pieces)
         self.console.print(line, overflow="fold" if wrap else "crop", no_wrap=not wrap)
 
-    def _fit_names(self) -> tuple[list[str], int]:
-        """Pad the names to one width; a mark replaces the middle of long ones."""
-        names = self.result.units
+    def _fit_names(self, names: Sequence[str]) -> tuple[list[str], int]:
+        """Pad names to one width; a mark replaces the middle of long ones."""
         width = min(max(1, self.wide // 3), max(map(len, names)))
         before, behind = max(0, width - 1) // 2, max(1, width // 2)
         short = (n if len(n) <= width else f"{n[:before]}…{n[-behind:]}" for n in names)
