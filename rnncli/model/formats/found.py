@@ -101,6 +101,7 @@ class Found(NamedTuple):
     expected: str = ""  # ends the message that there is no recurrent layer: what was looked for
     beside: Sequence[str] = ()  # paths of other files that hold its arrays
     aside: Sequence[Part] = ()  # the output does not depend on these, which `layer` can pick
+    is_open: bool = False  # whether it may run once the number of features is known
 
     def names(self) -> list[str]:
         """List the names of the parts that `layer` can pick."""

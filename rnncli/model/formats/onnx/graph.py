@@ -3,7 +3,8 @@
 The graph is run over labels, which tell the row of the input that each value comes from.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import cache
 from itertools import islice, permutations
 from typing import Any
 
@@ -22,6 +23,9 @@ from rnncli.model.graph.operators import MOVERS
 from rnncli.model.graph.piece import Piece, Whole
 from rnncli.model.graph.rows import Operand, Step, fill
 
+# Which branch each node If takes, by its number.
+Branches = frozenset[tuple[int, bool]]
+
 _OLDEST = 7  # the first opset whose arrays are broadcast as NumPy's are
 _MOST_GUESSES = 30  # at the axes of the input
 _EXPECTED = (
@@ -31,29 +35,30 @@ _EXPECTED = (
 _MERGES = {"ReduceSum": "sum", "ReduceMean": "ave", "ReduceProd": "mul"}
 
 
-def find(path: str, model: Model) -> Found:
-    """Find the layers in a model."""
-    folded = Folded(path, model)
+def find(path: str, model: Model, input_size: int = 0) -> Found:
+    """Find the layers in a model; the input size matters where the graph leaves it open."""
+
+    @cache
+    def fold(branches: Branches = frozenset()) -> Folded:
+        return Folded(path, model, dict(branches))
+
+    folded, best = fold(), None
     if folded.opset < _OLDEST:
         what = f"expected operators of opset {_OLDEST} or later, got {folded.opset}"
         raise InputError(path, what, "convert it with onnx.version_converter")
-    outputs = [*_list_outputs(folded), ""]
-    needed, best = folded.find_ancestors(outputs[:1]), None
-    above = (node for node in folded.nodes if node.op in KINDS and needed & {*node.outputs})
-    lower = folded.find_ancestors([name for node in above for name in node.inputs[:1]])
     for guess in islice(_guess_axes(folded), _MOST_GUESSES):
         if best and best.target and guess.x != best.walk.guess.x:
             break  # another input has the rows
-        chain = follow(folded, guess, outputs[0], lower)
+        chain = follow(fold, guess._replace(features=input_size))
         best = chain if best is None or chain.rank < best.rank else best
         if chain.is_sure:
             break
     if best and best.target and best.walk.steps == 1:  # where a turn, or a mean, does nothing
-        freed = (follow(folded, each, outputs[0], lower) for each in _free_steps(best.walk))
+        freed = (follow(fold, each) for each in _free_steps(best.walk))
         sound = (each for each in freed if not any(p.needed for p in each.walk.parts.values()))
         best = min(sound, key=lambda chain: chain.rank, default=best)
     nodes = [Part(node.name, node.op) for node in folded.nodes]
-    found = best.describe(outputs, needed) if best else Found(nodes)
+    found = best.describe() if best else Found(nodes)
     title = f"ONNX opset {folded.opset}{f', {model.producer}' if model.producer else ''}"
     return found._replace(title=title, beside=model.beside, expected=_EXPECTED)
 
@@ -75,7 +80,7 @@ def _list_outputs(folded: Folded) -> list[str]:
 def _guess_axes(folded: Folded) -> Iterator[Guess]:
     """Return which input may be the rows, and which of its axes steps and sequences."""
     long = any(node.op in ("Conv", "MaxPool", "AveragePool") for node in folded.nodes)
-    for x in (name for name in folded.graph.inputs if name not in folded.graph.arrays):
+    for x in (name for name in folded.graph.inputs if name not in folded.arrays):
         shape = folded.graph.inputs[x] or ()
         axes = range(min(len(shape), 5))
         pairs: list[tuple[int | None, int | None]] = [
@@ -100,27 +105,49 @@ def _free_steps(walk: Walk) -> Iterator[Guess]:
             yield Guess(x, pair, freed=True)
 
 
-def follow(folded: Folded, guess: Guess, output: str, lower: set[str]) -> "Chain":
+def follow(fold: Callable[..., Folded], guess: Guess) -> "Chain":
     """Run the graph over labels; once more where its last steps may be final states."""
-    first = Chain(Walk(folded, guess, lower, ends=False), output)
-    if first.target is not None and first.last in (None, "state"):
-        return first
-    second = Chain(Walk(folded, guess, lower, ends=True), output)
-    return second if second.target is not None and second.last == "state" else first
+    branches = _find_branches(fold, guess)
+    first = Chain(fold(branches), guess, ends=False)
+    if first.target is None or first.last == "step":
+        second = Chain(fold(branches), guess, ends=True)
+        first = second if second.target is not None and second.last == "state" else first
+    # Other numbers of rows have to take the same branches.
+    for steps, sequences in ((11, 2), (1, 1)) if branches and first.target else ():
+        others = dict(_find_branches(fold, guess._replace(steps=steps, sequences=sequences)))
+        if any(others.get(node, branch) != branch for node, branch in branches):
+            first.target, first.why = None, "runs other nodes for other numbers of rows"
+    return first
+
+
+def _find_branches(fold: Callable[..., Folded], guess: Guess) -> Branches:
+    """Return the branches that nodes ``If`` take by the sizes of values."""
+    branches: Branches = frozenset()
+    while fold(branches).conditions:
+        found = Walk(fold(branches), guess, set(), ends=False).branches
+        if not found:
+            break
+        branches |= found.items()
+    return branches
 
 
 class Chain:
     """The layers that give the output of a graph; its target is None where it cannot be given."""
 
-    def __init__(self, walk: Walk, output: str) -> None:
-        self.walk, self.rows, self.output = walk, walk.rows, output
+    def __init__(self, folded: Folded, guess: Guess, *, ends: bool) -> None:
+        self.outputs = [*_list_outputs(folded), ""]
+        self.output, self.needed = self.outputs[0], folded.find_ancestors(self.outputs[:1])
+        above = (n for n in folded.nodes if n.op in KINDS and self.needed & {*n.outputs})
+        lower = folded.find_ancestors([name for node in above for name in node.inputs[:1]])
+        walk = self.walk = Walk(folded, guess, lower, ends=ends)
+        self.rows = walk.rows
         self.target: Operand | None = None
         self.whole: Whole | None = None
         self.last: str | None = None
         self.parts: list[Part] = []
         self.number = {0: 0}  # the layer that fills a register, from 1
-        self.nodes = {node.name: node for node in walk.folded.nodes}
-        value = walk.values.get(output)
+        self.nodes = {node.name: node for node in folded.nodes}
+        value = walk.values.get(self.output)
         self.why = value.why if isinstance(value, Unknown) else ""
         try:
             if isinstance(value, Flow) and any(isinstance(root, int) for root in value.roots):
@@ -136,8 +163,13 @@ class Chain:
     @property
     def is_sure(self) -> bool:
         """Whether no other guess can be right."""
+        return self.walk.doubt == 0 and bool(self.target or self.takes_rows)
+
+    @property
+    def takes_rows(self) -> bool:
+        """Whether a recurrent layer takes rows of the input."""
         paths = (self.find_taken(layer.target) for layer in self.walk.layers.values())
-        return self.walk.doubt == 0 and bool(self.target or any(0 in each for each in paths))
+        return any(0 in each for each in paths)
 
     def find_output(self, value: Flow) -> Operand:
         """Find what the graph gives, and which row of a sequence it is."""
@@ -183,10 +215,10 @@ class Chain:
         operands = (each for n in steps for each in self.rows.steps[n].operands)
         return [each.register for each in (*targets, *operands)]
 
-    def describe(self, outputs: Sequence[str], needed: set[str]) -> Found:
+    def describe(self) -> Found:
         """Return the parts of the model, of which it gives the first output."""
         walk = self.walk
-        on_way = [name for name, node in self.nodes.items() if needed & {*node.outputs}]
+        on_way = [name for name, node in self.nodes.items() if self.needed & {*node.outputs}]
         if self.target is not None:
             self.make_parts(self.target)
         else:
@@ -200,11 +232,16 @@ class Chain:
         if self.target is None:
             self.parts, others = [*self.parts, *others], []
         aside = [part._replace(why="is not on the way to the output") for part in others]
-        notes = [note for name, note in walk.notes if name in on_way]
-        passed = [n for n in outputs[1:] if n and isinstance(walk.values.get(n), Flow | Unknown)]
+        notes = [*walk.folded.notes, *(note for name, note in walk.notes if name in on_way)]
+        passed = [
+            n for n in self.outputs[1:] if n and isinstance(walk.values.get(n), Flow | Unknown)
+        ]
         if passed:
             notes.append(f"gives {shown(self.output)}, and passes over {listed(passed)}")
-        return Found(self.parts, last=self.last, notes=notes, aside=aside)
+        sizes = enumerate(walk.folded.graph.inputs[walk.guess.x] or ())
+        free = any(not is_known(size) and k not in walk.guess.axes for k, size in sizes)
+        is_open = free and not (self.target or self.takes_rows or walk.guess.features)
+        return Found(self.parts, last=self.last, notes=notes, aside=aside, is_open=is_open)
 
     # Layers.
 

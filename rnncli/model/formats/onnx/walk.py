@@ -1,6 +1,6 @@
 """A run of a graph over labels: what each value is, and the recurrent nodes as layers."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from math import prod
 from typing import Any, NamedTuple
 
@@ -78,6 +78,7 @@ class Guess(NamedTuple):
     axes: tuple[int | None, int | None] = (None, None)
     steps: int = 7
     sequences: int = 3
+    features: int = 0  # that a row has where the file leaves it open, if known
     freed: bool = False  # whether it takes several steps, where the graph was frozen with one
 
 
@@ -97,23 +98,33 @@ class Work:
 
 
 class Folded:
-    """A graph whose constants are computed: its other nodes, and the cells of recurrent ones."""
+    """A graph whose constants are computed: its other nodes, and the cells of recurrent ones.
 
-    def __init__(self, path: str, model: Model) -> None:
+    The `branches` that nodes ``If`` take, by number, are those for the sizes of an input.
+    """
+
+    def __init__(self, path: str, model: Model, branches: Mapping[int, bool] = {}) -> None:
         self.path, self.model, self.opset = path, model, model.opsets.get("", 1)
         self.graph, self.arrays, self.nodes = model.graph, dict(model.graph.arrays), list[Node]()
         self.cells: dict[str, list[CellDraft] | RefusedError] = {}
+        self.conditions: dict[str, int] = {}  # numbers of the nodes If that are left
+        self.notes: list[str] = []
         self._work, self._names = Work(model.graph), set[str]()
         waiting = [*self.graph.nodes][::-1]
         while waiting:
-            node = self._name(waiting.pop())
+            original = waiting.pop()
+            node = self._name(original)
+            self._settle(node)
             given = [self.arrays.get(each) if each else None for each in node.inputs]
             missing = any(n and a is None for n, a in zip(node.inputs, given, strict=True))
             try:
-                if node.op == "If" and not missing:
-                    waiting += self._choose(node, *given[:1])[::-1]
+                if node.op == "If" and (id(original) in branches or not missing):
+                    known = given or [None]
+                    taken = np.array(branches.get(id(original))) if missing else known[0]
+                    waiting += self._choose(node, taken)[::-1]
                 elif missing or node.op in KINDS or self._work.left < 0:
                     self.nodes.append(node)
+                    self.conditions.update({node.name: id(original)} if node.op == "If" else {})
                 else:
                     made = apply(node, given, self.opset, self._work.spend)
                     self.arrays.update(zip(node.outputs, made, strict=False))
@@ -138,8 +149,19 @@ class Folded:
         domain = node.domain or "model-defined" * own
         return node._replace(name=name, inputs=inputs, domain=domain)
 
+    def _settle(self, node: Node) -> None:
+        """Set an input that is one number, such as a rate, to what the graph compares it with."""
+        pair = node.inputs if node.op == "Equal" and len(node.inputs) == 2 else []
+        for name, other in zip(pair, pair[::-1], strict=True):
+            value, shape = self.arrays.get(other), self.graph.inputs.get(name)
+            known = isinstance(value, np.ndarray) and value.size == 1
+            if known and shape in ((), (1,)) and name not in self.arrays:
+                self.arrays[name] = value.reshape(shape)
+                number = value.reshape(-1)[0].item()
+                self.notes.append(f"takes {shown(name)} too: {number}, which it is compared with")
+
     def _choose(self, node: Node, condition: Any = None) -> list[Node]:
-        """Return the nodes of the branch that an ``If`` takes on a constant."""
+        """Return the nodes of the branch that an ``If`` takes."""
         if not isinstance(condition, np.ndarray) or condition.size != 1:
             raise RefusedError
         branch = node.attributes.get("then_branch" if condition.any() else "else_branch")
@@ -193,9 +215,14 @@ class Walk:
         self.notes: list[tuple[str, str]] = []
         self.parts: dict[str, Part] = {}  # recurrent nodes, and those that are refused
         self.layers: dict[int, Layer] = {}  # by the register that it fills
+        self.branches: dict[int, bool] = {}  # that nodes If take for these sizes
         self.work = Work(folded.graph)
         self.label_inputs()
         for node in folded.nodes:
+            if node.name in folded.conditions:
+                condition = self.values.get((*node.inputs, "")[0])
+                if isinstance(condition, Sized):
+                    self.branches[folded.conditions[node.name]] = bool(condition.array.any())
             made: Sequence[Any] = [Unknown()] * len(node.outputs)
             try:
                 if self.work.left >= 0:  # else no more is computed
@@ -229,7 +256,7 @@ class Walk:
         if shape is None or T is N is None:
             raise RefusedError("an input of which the graph does not tell the number of axes")
         cells = (each for each in self.folded.cells.values() if isinstance(each, list))
-        width = next((len(each[0].weights.W_xh) for each in cells), 1)
+        width = guess.features or next((len(each[0].weights.W_xh) for each in cells), 1)
         for axis, size in enumerate(shape):
             known = is_known(size) and not (guess.freed and axis == T)
             free = {T: guess.steps, N: guess.sequences}.get(axis, width)
