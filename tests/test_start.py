@@ -17,19 +17,16 @@ def python(script: str, *arguments: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(command, capture_output=True, text=True, check=False, cwd=ROOT)
 
 
-# At every twentieth module a copy of the process gets the signal, and where attributes of a class
-# are told their names: there Python makes another exception of the one that a handler raises.
+# At every twentieth module a copy of the process gets the signal.
 CTRL_C_WHILE_LOADING = """
 import os, signal, sys
 from rnncli.__main__ import main
 parent, modules, codes = os.getpid(), [], []
-def chosen(code):
-    if code.co_name == "exec_module":
-        modules.append(code)
-        return len(modules) % 20 == 0
-    return code.co_name == "__set_name__" and "enum" not in code.co_filename
 def interrupt(frame, event, _):
-    if event != "call" or not chosen(frame.f_code):
+    if event != "call" or frame.f_code.co_name != "exec_module":
+        return
+    modules.append(frame)
+    if len(modules) % 20:
         return
     child = os.fork()
     if child:

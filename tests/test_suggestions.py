@@ -69,13 +69,6 @@ def test_a_layer_of_a_file(run_rnn: Rnn, file: str, name: str, meant: str | None
         assert (result.exit_code, result.stdout, asked(result.stderr)) == (2, "", meant)
 
 
-@pytest.mark.parametrize(("key", "meant"), [("atic", "attic"), ("garage", None)])
-def test_a_sequence(run_rnn: Rnn, key: str, meant: str | None) -> None:
-    words = ("explain", "-", "--group-by", "sensor", "--hidden", "2", "--key", key)
-    result = run_rnn(*words, stdin="sensor,v\nattic,1\ncellar,2\n")
-    assert (result.exit_code, asked(result.stderr)) == (2, meant)
-
-
 @pytest.mark.parametrize("command", ["run", "verify", "weights"])
 def test_a_first_line_that_works(run_rnn: Rnn, command: str) -> None:
     words = () if command == "run" else ("--cell", "rnn")
