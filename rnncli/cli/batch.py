@@ -114,9 +114,8 @@ def _run(whole: Batch, jobs: int | None, scheduler: str | None) -> None:
                     screen.add(outcome)
                 screen.draw()
         except (KeyboardInterrupt, SystemExit):
-            ended, total = screen.count()
-            text = "the same command goes on with the rest"
-            screen.note(f"stopped after {ended:,} of {total:,}; {text}")
+            ended = "{:,} of {:,}".format(*screen.count())
+            screen.note(f"stopped after {ended}; the same command goes on with the rest")
             raise
         finally:
             screen.clear()

@@ -14,8 +14,6 @@ from click.exceptions import Exit, NoArgsIsHelpError
 from rnncli.model.errors import WORDING, NotFiniteError, OptionError, on_a_line, sentence
 
 RUN_FAILED, BAD_INPUT, INTERRUPTED = 1, 2, 130
-# Errors that have a message, beside those of the system.
-EXPECTED = (click.UsageError, ValueError, MemoryError, ImportError)
 # Parameters whose options have another name.
 NAMES = {"output": "-o", "peers": "--peer", "null_values": "--null-value", "header": "--no-header"}
 # A parameter in a message, or a backtick of a user's text, which `verbatim` writes twice.
@@ -62,14 +60,14 @@ def errors_shown(ctx: click.Context | None = None) -> Iterator[None]:
     except OSError as error:
         _abandon_stdout()
         raise failure(error) from error
-    except EXPECTED as error:
+    except (click.UsageError, ValueError, MemoryError, ImportError) as error:
         raise failure(error, ctx) from error
     finally:
         WORDING.reset(token)
 
 
 def failure(error: Exception, group: click.Context | None = None) -> Failure:
-    """Make the failure to show for an error that is one of `EXPECTED`, or an OSError."""
+    """Make the failure to show for an error."""
     if isinstance(error, OSError):
         what = str(error.strerror or error)
         return Failure(sentence(error.filename or "", what, ""), RUN_FAILED)

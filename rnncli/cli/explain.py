@@ -16,7 +16,7 @@ from rnncli.explanation.page import most_steps, write_page
 from rnncli.explanation.report import Report
 from rnncli.explanation.steps import Wanted, explain_steps
 from rnncli.explanation.units import find_unit
-from rnncli.model.errors import InputError, OptionError, listed, shown, verbatim
+from rnncli.model.errors import InputError, OptionError, listed, shown
 from rnncli.options import Options, check_files_apart, check_options, extension_of
 from rnncli.pipeline import StateFiles, open_both
 from rnncli.readers import Input, Keys
@@ -49,8 +49,8 @@ Explanation (rnn help explain)
     Step to explain, counted from 1, or steps: 1:6, both ends included; 3: to the end. Default:
     the last one, on a page all.
 --unit UNIT *
-    Show every term of one unit: a number in the top recurrent layer, or its column in rnn run
-    --all-layers, such as c_2, y_0 or layer_1_h_2.
+    Show every term of one unit: a number in the top recurrent layer, or the name of its column,
+    as in rnn run --all-layers: c_2, y_0 or layer_1_h_2.
 --key KEY *
     Explain this sequence alone: the value of --group-by, values separated by commas, or the
     name of its file.
@@ -120,15 +120,11 @@ def explain(
 
 def _of_key(source: Input, key: tuple[str, ...]) -> Iterator[Rows]:
     """Pass on the rows of one sequence."""
-    columns, text = source.key_columns, " ".join(key)
-    if len(key) != len(columns):
-        what = f"expected a value of {' and one of '.join(columns)}, got {len(key)}"
-        what = what if columns else "the input has one sequence"
-        raise OptionError(f"`key` {verbatim(','.join(key))}: {verbatim(what)}")
+    if not source.key_columns:
+        raise OptionError("`key`: the input has one sequence")
     for rows in source.blocks:
         if key in source.keys and rows.key is not None:
             yield rows.take(rows.key == source.keys.index(key))
     if key not in source.keys:
-        known = [" ".join(each) for each in source.keys]
-        what = f"there is no sequence {shown(text)}: there are {listed(known)}"
-        raise InputError("", what)
+        known = listed(" ".join(each) for each in source.keys)
+        raise InputError("", f"there is no sequence {shown(' '.join(key))}: there are {known}")

@@ -38,8 +38,7 @@ def help(ctx: click.Context, subject: str | None) -> None:  # noqa: A001  # a mo
     """Show the reference: a topic, a command, an option or a word.
 
     A word finds the sections that have it in their headings. Without an argument the topics are
-    listed. On a terminal a topic is shown a page at a time;
-    elsewhere it is Markdown.
+    listed. On a terminal a topic is shown a page at a time; elsewhere it is Markdown.
     """
     names = ((name, rnn.get_command(ctx, name)) for name in COMMANDS)
     commands = {name: command for name, command in names if command}

@@ -27,12 +27,11 @@ class ReadCase(NamedTuple):
     case: "Case"  # of every step, also of a model that gives one row a sequence
     last: str | None  # which row that is, as for `Network`
     model: dict[str, Any]  # what a JSON document says of the network
-    rows: Rows  # the whole input
-    keys: Sequence[tuple[str, ...]]  # as the rows number them
+    size: int  # rows of the input
+    numbers: Integers  # (N,): of the sequences, among `keys` those without steps too
+    keys: int
     names: Sequence[str]  # of the sequences, where there are several
-    numbers: Integers  # (N,): of the sequences, as `keys` has them beside those without steps
-    # Takes an array with those rows, and returns the steps among them that are not masked, as
-    # (N, T, ...): zeros beyond the end of each.
+    # Takes an array of so many rows; returns the steps that are not masked, (N, T, ...), padded.
     arranged: Callable[[Floats], Floats]
 
 
@@ -65,5 +64,6 @@ def read_case(reading: Options, options: NetworkOptions) -> ReadCase:
     every, start = Network(*network.layers), np.tile(opened.start, (len(lengths), 1))
     case = Case(every, arranged(rows.x), start, lengths, reading.precision, opened.biases)
     names = [" ".join(source.keys[number]) for number in present] if source.key_columns else []
-    model, last = opened.model, network.last
-    return ReadCase(case, last, model, rows, source.keys, names, present, arranged)
+    return ReadCase(
+        case, network.last, opened.model, len(rows.x), present, len(source.keys), names, arranged
+    )

@@ -1,9 +1,8 @@
 """The options of all commands, a table a heading, in which each option stands once.
 
 A line has the names of an option, how its value is called, and ``*`` if the short help has it;
-then its help follows. The Click option, its lines in both helps and its row in a topic are made
-from that. What reads its value stands in `KINDS`. The default is that of the record or function
-that takes the value.
+then its help follows. `KINDS` has what reads the value. The default is that of the record or the
+function that takes it.
 """
 
 import os
@@ -30,10 +29,7 @@ _FIELDS = {option: name for name, option in NAMES.items()}
 
 
 class NetworkOptions(NamedTuple):
-    """The network; None where an option is not given.
-
-    `sha256` is what the bytes of the weight file have to be.
-    """
+    """The network; `sha256` is what the bytes of the weight file have to be."""
 
     hidden: tuple[int, ...] | None = None
     cell: str | None = None
@@ -88,16 +84,6 @@ def not_empty(value: str) -> str:
     return value
 
 
-def sizes(value: str) -> tuple[int, ...]:
-    """Read whole numbers from 1, separated by commas."""
-    return tuple(map(whole(1), value.split(",")))
-
-
-def activation(value: str) -> Activation:
-    """Read the name of an activation, in any case, with its parameters."""
-    return parse(value.lower())
-
-
 # What reads a value: a function, a type of Click, or names to choose from. Any other is a text.
 KINDS: Mapping[str, Any] = {
     **READ,
@@ -107,12 +93,12 @@ KINDS: Mapping[str, Any] = {
     "direction": DIRECTIONS,
     "merge": MERGES,
     "reset": RESETS,
-    "hidden": sizes,
+    "hidden": lambda value: tuple(map(whole(1), value.split(","))),
     "seed": whole(0, SEED_MAX),
     "columns": separated,
     "null_values": partial(separated, kind="cell"),
     **dict.fromkeys(("group_by", "layer", "h0", "c0", "scheduler"), not_empty),
-    **dict.fromkeys(("activation", "recurrent_activation"), activation),
+    **dict.fromkeys(("activation", "recurrent_activation"), lambda value: parse(value.lower())),
     **dict.fromkeys(("weights", "state", "state_in", "state_out", "output"), FileName()),
     "jobs": whole(1),
 }
@@ -297,24 +283,17 @@ PARAMETERS: Mapping[str, list[Any]] = {
     "run": [FILES, *INPUT, *NETWORK, *STATE, *COMPUTATION, *OUTPUT],
     "batch": [
         click.Argument(["files"], nargs=-1, metavar="[IN]...", type=FileName()),
-        *BATCH,
-        *without(INPUT, "seq follow"),
-        *NETWORK,
-        *STATE,
-        *COMPUTATION,
+        *(*BATCH, *without(INPUT, "seq follow"), *NETWORK, *STATE, *COMPUTATION),
         *without(OUTPUT, "output format json head tail"),
     ],
     "explain": [
-        *_READING,
-        *only(STATE, "state_in"),
-        *only(COMPUTATION, "precision"),
+        *(*_READING, *only(STATE, "state_in"), *only(COMPUTATION, "precision")),
         *only(OUTPUT, "output json digits quiet"),
     ],
     "weights": [*NETWORK, *only(OUTPUT, "output json quiet")],
     "inspect": [
         click.Argument(["file"], type=FileName()),
-        *only(NETWORK, "layer"),
-        *only(OUTPUT, "json"),
+        *(*only(NETWORK, "layer"), *only(OUTPUT, "json")),
     ],
     "verify": [*_READING, *COMPUTATION, *only(OUTPUT, "json quiet")],
     "bench": [*_READING, *only(COMPUTATION, "precision")],

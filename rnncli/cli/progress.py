@@ -93,10 +93,7 @@ class Terminal(Console):
 
     @contextmanager
     def progress(
-        self,
-        source: Input,
-        _runner: Runner | None,
-        output: str | None,
+        self, source: Input, _runner: Runner | None, output: str | None
     ) -> Iterator[Sequence["RunProgress"]]:
         """Show how far a run has come, unless its output is on the screen."""
         if not on_terminal() or on_screen(output):

@@ -146,12 +146,12 @@ def _read_rows(path: str, case: Case, read: ReadCase) -> Floats:
     with np.errstate(over="ignore"):
         rows = rows.astype(case.h0.dtype)
     if last:
-        if rows.ndim == 2 and len(rows) == len(read.keys) > N:
+        if rows.ndim == 2 and len(rows) == read.keys > N:
             rows = rows[read.numbers]  # a sequence without steps has a row too
-        if rows.ndim == 2 and len(rows) == len(read.rows.x) != N and rows.size != N * O:
+        if rows.ndim == 2 and len(rows) == read.size != N and rows.size != N * O:
             what = f"expected a row for each of {N} sequences, got {len(rows)}, as there are steps"
             raise InputError(display_name(path), what, "`no_last` compares a row a step")
         return rows.reshape(-1, 1, O if rows.size == N * O and N == 1 else rows.shape[-1])
     if rows.ndim == 2:
-        return read.arranged(rows) if len(rows) == len(read.rows.x) else rows[None]
+        return read.arranged(rows) if len(rows) == read.size else rows[None]
     return rows
