@@ -131,6 +131,7 @@ def test_lists_of_the_guide_are_whole(run_rnn: Rnn) -> None:
         else:
             assert shown == run_rnn(name, "--help").stdout
     assert run_rnn("help", "parquet").stdout.startswith("## Parquet and Arrow\n")
+    assert "bidirectional" in run_rnn("help", "bidirectional").stdout
 
 
 def test_a_long_topic_goes_through_a_pager(commands: Commands) -> None:

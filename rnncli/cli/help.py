@@ -24,7 +24,7 @@ EXAMPLES = (
     ("rnn help inputs", "What is read as a sequence, and how."),
     ("rnn help run", "A command: the same as rnn run --help."),
     ("rnn help columns", "An option, and the topic that says more."),
-    ("rnn help bidirectional", "What is said under headings with that word."),
+    ("rnn help bidirectional", "The sections with that word."),
     ("rnn help output | grep -i jsonl", "A topic as Markdown, for a pipe."),
 )
 
@@ -37,8 +37,9 @@ EXAMPLES = (
 def help(ctx: click.Context, subject: str | None) -> None:  # noqa: A001  # a module is asked for it
     """Show the reference: a topic, a command, an option or a word.
 
-    A word finds the sections that have it in their headings. Without an argument the topics are
-    listed. On a terminal a topic is shown a page at a time; elsewhere it is Markdown.
+    A word finds the sections that have it in their headings, or else in their text. Without an
+    argument the topics are listed. On a terminal a topic is shown a page at a time; elsewhere it
+    is Markdown.
     """
     names = ((name, rnn.get_command(ctx, name)) for name in COMMANDS)
     commands = {name: command for name, command in names if command}
@@ -58,7 +59,7 @@ def help(ctx: click.Context, subject: str | None) -> None:  # noqa: A001  # a mo
 
 
 def find_text(subject: str, commands: Mapping[str, click.Command]) -> str:
-    """Return a topic, what an option does, or the sections with a word in their headings."""
+    """Return a topic, what an option does, or the sections with a word."""
     options = list_options(commands)
     topics = {topic: topic_text(topic, options) for topic in TOPICS}
     if subject.lower() in topics:
@@ -69,17 +70,15 @@ def find_text(subject: str, commands: Mapping[str, click.Command]) -> str:
             f"{table(o for o in found if o.topic == topic)}\n`rnn help {topic}` says more.\n"
             for topic in dict.fromkeys(option.topic for option in found)
         )
-    sections = [
-        section
-        for text in topics.values()
-        for section in re.split("(?m)^(?=## )", text)[1:]
-        if subject.lower() in section.partition("\n")[0].lower()
-    ]
-    if not sections:
+    sections = [each for text in topics.values() for each in re.split("(?m)^(?=## )", text)[1:]]
+    word = subject.lower()
+    found_in = [each for each in sections if word in each.partition("\n")[0].lower()]
+    found_in = found_in or [each for each in sections if word in each.lower()]
+    if not found_in:
         names = [*TOPICS, *commands, *(option.opts[-1] for option in options)]
-        what = f"{subject!r} is no topic, command or option, and no heading has it"
+        what = f"{subject!r} is no topic, command or option, and no section has it"
         raise InputError("", what, f"{did_you_mean(subject, names)} rnn help lists them".lstrip())
-    return "".join(sections)
+    return "".join(found_in)
 
 
 def list_options(commands: Mapping[str, click.Command]) -> list[Option]:

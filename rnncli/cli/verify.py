@@ -86,7 +86,8 @@ def verify(unroll: str = "auto", json: bool = False, **given: Any) -> None:
     if given.keys() & {"seq", *NetworkOptions._fields} or given["files"]:
         document = _compare(unroll=unroll, **given)
     else:
-        for name in sorted(given.keys() & {"expected", "peers", "atol", "rtol", "h0", "c0"}):
+        own = {option.name for option in COMPARISON if given.get(str(option.name))}
+        for name in sorted(own | given.keys() & {"h0", "c0"}):
             raise OptionError(f"`{name}`: give an input and a network to compare")
         document = judge_notebook(unroll)
     for each in document["results"]["expected" in given :] + document.get("explanations", []):
