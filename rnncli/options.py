@@ -222,9 +222,9 @@ def check_pairs(given: Mapping[str, Any], pairs: Iterable[tuple[str, str]]) -> N
     """Check that of options that exclude each other one is given."""
     for pair in pairs:
         if given.keys() >= {*pair}:
-            values = (verbatim(v) if isinstance(v := given[name], str) else "" for name in pair)
-            both = (f"`{name}` {value}".rstrip() for name, value in zip(pair, values, strict=True))
-            raise OptionError(f"{' and '.join(both)}: give one")
+            files = [verbatim(given[name]) if isinstance(given[name], str) else "" for name in pair]
+            one, other = map("`{}` {}".format, pair, files)
+            raise OptionError(f"{one.strip()} and {other.strip()}: give one")
 
 
 def _choose_format(options: Options) -> str:

@@ -24,10 +24,7 @@ class Rnn(click.Group):
         ),
         ("rnn weights --hidden 4", "The weights that it ran with."),
         ("rnn inspect model.keras", "What is in a trained model, and the command that runs it."),
-        (
-            "rnn verify --seq 1,2,3,4,5,6 --hidden 4",
-            "Whether Keras, PyTorch and others agree.",
-        ),
+        ("rnn verify --seq 1,2,3,4,5,6 --hidden 4", "Whether Keras, PyTorch and others agree."),
         ("rnn help inputs", "The reference, a topic at a time: rnn help has the list."),
     )
 

@@ -17,10 +17,7 @@ from rnncli.cli.errors import quiet
 BESIDE, BELOW, NARROW = 30, 4, 60
 # Help is never wider nor narrower.
 WIDEST, LEAST = 110, 20
-# Windows has no SIGHUP.
-SIGNALS = [
-    getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)
-]
+SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 # Options that may be given several times; of these, those whose values are lists.
 REPEATED = ("columns", "null_values", "group_by", "activation", "recurrent_activation", "peers")
 LISTS = ("columns", "null_values")

@@ -113,8 +113,8 @@ def list_topics() -> str:
     lines = (f"  {topic:14}{topic_text(topic, ()).splitlines()[2]}\n" for topic in TOPICS)
     return (
         f"Topics:\n{''.join(lines)}\n"
-        "rnn help TOPIC shows one, rnn COMMAND --help the options of a command,\n"
-        "rnn help OPTION what an option does, and rnn help WORD the sections with that word.\n"
+        "rnn help TOPIC shows one, rnn COMMAND --help the options of a command, rnn help\n"
+        "OPTION what an option does, and rnn help WORD the sections with that word.\n"
     )
 
 

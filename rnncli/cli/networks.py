@@ -118,16 +118,11 @@ def _check_memory(options: NetworkOptions, width: int, bytes_a_weight: int) -> N
     for H in hidden:
         count += len(DIRECTIONS[direction]) * gates * H * (width + H + 1)
         width = merged_size(H, direction, options.merge or "concat")
-    # 2**100 bytes are too many in any case, and no number too large for a message.
-    needed = min(count * bytes_a_weight, 2**100)
-    try:
+    needed = min(count * bytes_a_weight, 2**100)  # no number too large for a message
+    memory = 2 * needed
+    with suppress(AttributeError, OSError, ValueError):  # not every system tells
         memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    except (AttributeError, OSError, ValueError):  # the system does not tell
-        return
     if needed > memory / 2:
-        raise InputError(
-            f"--hidden {','.join(map(str, hidden))}",
-            f"the weights would take {needed / 2**30:,.1f} GiB, over half of this machine's "
-            f"{memory / 2**30:,.1f} GiB of memory",
-            "take fewer hidden units",
-        )
+        what = f"the weights would take {needed / 2**30:,.1f} GiB, over half of this machine's"
+        what = f"{what} {memory / 2**30:,.1f} GiB of memory"
+        raise InputError(f"--hidden {','.join(map(str, hidden))}", what, "take fewer hidden units")
