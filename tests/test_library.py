@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from conftest import ROOT, RUNNABLE, Rnn
+from conftest import RUNNABLE, Rnn
 from networks import drawn_weights, gated_cell
 
 import rnncli
@@ -37,13 +37,6 @@ def test_every_public_name_is_there() -> None:
     assert dir(rnncli) == sorted(rnncli.__all__)
     with pytest.raises(AttributeError, match="module 'rnncli' has no attribute 'train'"):
         rnncli.train  # noqa: B018
-
-
-def test_the_name_of_a_file_is_a_network(tmp_path: Path) -> None:
-    network = rnncli.seeded(1, 2)
-    rnncli.save(network, tmp_path / "net.npz")
-    h = rnncli.run(network, [1, 2, 3]).h
-    np.testing.assert_array_equal(rnncli.run(tmp_path / "net.npz", [1, 2, 3]).h, h)
 
 
 @pytest.mark.parametrize("name", ["net.npz", "net.safetensors"])
@@ -79,13 +72,6 @@ def test_a_warning_points_to_the_line_that_saves(tmp_path: Path) -> None:
     assert warned[0].filename == __file__
 
 
-def test_a_network_is_printed_by_its_layers() -> None:
-    network = rnncli.load(ROOT / "sample_data" / "sunspots.keras")
-    assert repr(network) == "Network(GRU 8, Dense 1)"
-    both = seeded(1, (3, 4), cell="lstm", direction="bidirectional")
-    assert repr(both) == "Network(LSTM 3 bidirectional, LSTM 4 bidirectional)"
-
-
 def test_one_initial_state_serves_a_batch() -> None:
     network, x, h0 = seeded(2, 3), np.ones((4, 5, 2)), np.array([0.1, -0.2, 0.3])
     np.testing.assert_array_equal(run(network, x, h0).h, run(network, x, np.tile(h0, (4, 1))).h)
@@ -103,13 +89,6 @@ def test_no_steps_no_sequences_and_the_arrays_of_the_caller(unroll: str) -> None
     before = [array.tobytes() for array in (x, h0, *weights)]
     run(network, x, h0, unroll=unroll).h[:] = 7
     assert [array.tobytes() for array in (x, h0, *weights)] == before
-
-
-def test_a_block_without_rows_is_no_step() -> None:
-    network, carried = seeded(1, 4), Carried(np.zeros(4), sequences=0)
-    blocks = list(stream(network, [np.empty((0, 1)), [[1]]], carried=carried))
-    assert [block.t.tolist() for block in blocks] == [[1]]
-    assert carried.t.tolist() == [1]
 
 
 def test_a_stream_of_no_sequence_has_no_last_row() -> None:
@@ -137,13 +116,6 @@ def test_the_carried_state_is_of_the_network() -> None:
         stream(network, [], np.zeros(4), carried=carried)
     with pytest.raises(ValueError, match=r"^h0: expected shape \(4,\), got \(3,\)$"):
         stream(network, [], np.zeros(3))
-
-
-def test_weights_become_contiguous_floats() -> None:
-    (cell,) = Network(Weights([[1, 2]], [[1, 2], [3, 4]], [0, 0])).layers[0].cells  # type: ignore[arg-type]
-    assert {array.dtype for array in cell.weights[:3]} == {np.dtype(float)}
-    (cell,) = Network(ones(2, 3)._replace(W_xh=np.ones((3, 2)).T)).layers[0].cells
-    assert cell.weights.W_xh.flags.c_contiguous
 
 
 def ones(input_size: int, hidden_size: int) -> Weights:

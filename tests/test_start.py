@@ -4,11 +4,9 @@ import subprocess
 import sys
 from pathlib import Path
 
-import numpy as np
 import pytest
 from conftest import ROOT
 
-COMMAND = "from rnncli.__main__ import main; main()"
 TABLE = ("run", "--seq", "1,2", "--hidden", "2")
 
 
@@ -51,29 +49,6 @@ def test_a_signal_while_modules_load_ends_without_a_traceback(name: str, codes: 
     done = python(CTRL_C_WHILE_LOADING, *TABLE, name)
     assert done.stderr == ""
     assert done.stdout.splitlines()[-1] == f"{codes} True"
-
-
-# A thread's stack does not fit into the memory that is allowed.
-WITHOUT_THREADS = """
-import resource, sys, threading
-resource.setrlimit(resource.RLIMIT_AS, (2**32, 2**32))
-threading.stack_size(2**33)
-try:
-    threading.Thread(target=print).start()
-    sys.exit("there are threads")
-except RuntimeError:
-    from rnncli.__main__ import main
-    main()
-"""
-
-
-def test_a_system_without_threads_computes_the_same(tmp_path: Path) -> None:
-    batch = np.random.RandomState(0).normal(size=(6_000, 7, 2)).astype(np.float32)
-    np.save(tmp_path / "batch.npy", batch)
-    run = ("run", str(tmp_path / "batch.npy"), "--hidden", "16", "--init", "torch", "--last")
-    done = python(WITHOUT_THREADS, *run, "--format", "csv")
-    assert (done.returncode, done.stderr) == (0, "")
-    assert done.stdout == python(COMMAND, *run, "--format", "csv").stdout
 
 
 LOADED = """
