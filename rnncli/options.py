@@ -154,7 +154,7 @@ def texts(value: Any) -> tuple[str, ...]:
         return (str(value),)
     if isinstance(value, Iterable):
         return tuple(map(str, value))
-    raise ValueError(f"expected a name or number, or a list of them, got {value!r}")
+    raise ValueError(f"expected a name or number of a column, or a list, got {value!r}")
 
 
 # What reads each value; None stays None.
