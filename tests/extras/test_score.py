@@ -27,7 +27,7 @@ WRONG: dict[str, tuple[Any, ...]] = {
     "encoding": ("zz", 3),
     "delimiter": ("ab",),
     "decimal": ("x",),
-    "null_values": ("NA",),
+    "null_values": (3.5,),
     "center": ("x", float("nan")),
     "scale": ("x", 0, [1, float("inf")]),
     "state": (3, ""),
