@@ -1,5 +1,6 @@
 """How far a long command has come, on one line of a terminal's standard error."""
 
+import os
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -23,8 +24,8 @@ SECONDS = 1.0
 
 
 def on_terminal() -> bool:
-    """Return whether standard error is a terminal."""
-    return sys.stderr is not None and sys.stderr.isatty()
+    """Return whether standard error is a terminal on which a line can be written over."""
+    return sys.stderr is not None and sys.stderr.isatty() and os.environ.get("TERM") != "dumb"
 
 
 class Line:
