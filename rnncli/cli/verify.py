@@ -125,7 +125,8 @@ def _compare(
     if expected is not None and "weights" in source and "layer" not in source:
         with local_copy(source["weights"]) as path:
             names = layer_names(path)
-    names = names if len(names) == len(layers) and all(names) else []
+    own = "layer_1" in names  # as rnn names layers
+    names = names if len(names) == len(layers) and all(names) and not own else []
     one_row = None if no_last else read.last or ("state" if last else None)
     network_as_judged = Network(*layers, last=one_row)
     case = read.case._replace(network=network_as_judged, keys=read.names, names=names)
