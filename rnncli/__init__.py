@@ -50,34 +50,24 @@ if TYPE_CHECKING:
 
 __version__ = "0.1.0"
 
-_MODULES = {
-    "GRU": "model.cells",
-    "LSTM": "model.cells",
-    "RNN": "model.cells",
-    "Carried": "engine.stream",
-    "Dense": "model.layers",
-    "Embedding": "model.layers",
-    "InputError": "model.errors",
-    "LayerNormalization": "model.layers",
-    "Masking": "model.layers",
-    "Network": "model.network",
-    "Normalization": "model.layers",
-    "Pointwise": "model.layers",
-    "Recurrent": "model.layers",
-    "Rows": "engine.rows",
-    "States": "engine.run",
-    "Weights": "model.cells",
-    "activation": "model.activations",
-    "batch": "batches.batch",
-    "explain": "explanation.explain",
-    "inspect": "inspection",
-    "load": "model.formats",
-    "run": "engine.run",
-    "score": "pipeline",
-    "seeded": "model.seeds",
-    "stream": "engine.stream",
-    "verify": "verification.verify",
+_PUBLIC = {
+    "batches.batch": "batch",
+    "engine.rows": "Rows",
+    "engine.run": "States run",
+    "engine.stream": "Carried stream",
+    "explanation.explain": "explain",
+    "inspection": "inspect",
+    "model.activations": "activation",
+    "model.cells": "GRU LSTM RNN Weights",
+    "model.errors": "InputError",
+    "model.formats": "load",
+    "model.layers": "Dense Embedding LayerNormalization Masking Normalization Pointwise Recurrent",
+    "model.network": "Network",
+    "model.seeds": "seeded",
+    "pipeline": "score",
+    "verification.verify": "verify",
 }
+_MODULES = {name: module for module, names in _PUBLIC.items() for name in names.split()}
 __all__ = ["__version__", "save", *_MODULES]
 
 
@@ -122,12 +112,7 @@ def save(network: "Network", path: "str | PathLike[str]") -> None:
 
 
 def __getattr__(name: str) -> object:
-    """Import a public name when it is first asked for.
-
-    NumPy takes most of a short run's start. Loading it here would put it
-    before the command's own handling of Ctrl-C, which then could end in a
-    traceback.
-    """
+    """Import a public name when it is first asked for: NumPy takes long to load."""
     if name not in _MODULES:
         raise AttributeError(f"module 'rnncli' has no attribute {name!r}")
     from importlib import import_module

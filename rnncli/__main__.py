@@ -2,13 +2,10 @@
 
 import _signal  # type: ignore[import-not-found]  # signal itself takes milliseconds to load
 
-# Where OpenBLAS, MKL and Accelerate, one of which NumPy has its products from,
-# find their numbers of threads while they are loaded. One each: of two
-# processes whose products take all processors each waits for the other at
-# every step, which two threads (`rnncli.engine.threads`) do not.
+# One thread each for OpenBLAS, MKL or Accelerate, one of which NumPy has its products from: of two
+# processes with more, each waits for the other at every step.
 BLAS_THREADS = ("OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "VECLIB_MAXIMUM_THREADS")
-# New objects after which Python looks for those that hold each other. By default it does after
-# 700, which takes 7 ms while modules load; neither they nor the cells of rows have any.
+# New objects after which Python looks for cycles: 700 by default, which takes 7 ms of the start.
 OBJECTS = 100_000
 
 

@@ -18,11 +18,7 @@ from rnncli.writers.model import describe_layer, known
 _TRIED = 100
 
 
-def inspect(
-    path: str | os.PathLike[str],
-    *,
-    layer: str | None = None,
-) -> dict[str, Any]:
+def inspect(path: str | os.PathLike[str], *, layer: str | None = None) -> dict[str, Any]:
     """Describe a model file or a state file, as ``rnn inspect --json`` does.
 
     Parameters
@@ -62,11 +58,11 @@ def inspect(
 def _describe_state(file: str, copy: str) -> dict[str, Any]:
     state = load_state(copy)
     written = datetime.fromtimestamp(os.stat(copy).st_mtime).astimezone()
-    keys = [dict(zip(state.key_columns, key, strict=True)) or None for key in state.keys]
-    arrays = {name: array.tolist() for name, array in state.arrays.items()}
+    arrays = {"t": state.t, **state.arrays}
     sequences = [
-        known({"key": key, "t": t, **{name: rows[k] for name, rows in arrays.items()}})
-        for k, (key, t) in enumerate(zip(keys, state.t.tolist(), strict=True))
+        known({"key": dict(zip(state.key_columns, key, strict=True)) or None})
+        | {name: array[k].tolist() for name, array in arrays.items()}
+        for k, key in enumerate(state.keys)
     ]
     return known(
         {

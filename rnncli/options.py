@@ -1,24 +1,18 @@
 """The options of a run: their values, and which of them go together."""
 
+import codecs
 import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
+from itertools import chain
 from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike
 
 from rnncli.engine.precision import PRECISIONS
-from rnncli.engine.unroll import STRATEGIES
-from rnncli.model.errors import (
-    OptionError,
-    check_installed,
-    choice,
-    did_you_mean,
-    sentence,
-    shown,
-    verbatim,
-)
+from rnncli.engine.unroll import UNROLLS
+from rnncli.model.errors import OptionError, check_installed, choice, shown, verbatim
 from rnncli.readers import FIRST_ROW, MISSING, STDIN
 from rnncli.readers.foreign import UTF_8
 from rnncli.writers import EXTENSIONS, FIGURES, TABLES, WRITERS
@@ -33,11 +27,24 @@ STATE_FILES = ("state", "state_in", "state_out")
 # Formats that show steps over time; that have a line per step.
 PICTURES = ("heatmap", "plot", *FIGURES)
 LINES = ("csv", "tsv", "jsonl")
+_TEXT = ("table", "json", *LINES)
 _BINARY = ("npy", "png", "pdf", *TABLES)
-_COMPRESSIBLE = ("table", "json", *LINES)
-# Compressed files that are read and not written.
-_NOT_WRITTEN = (".bz2", ".xz", ".zst")
-_DELIMITERS = {"comma": ",", "tab": "\t", "\\t": "\t", "semicolon": ";", "space": " ", "pipe": "|"}
+_MARKS = {"comma": ",", "tab": "\t", "semicolon": ";", "space": " ", "pipe": "|"}
+
+# Options of which only one is given.
+_PAIRS = (
+    *(("last", "no_last"), ("last", "follow"), ("head", "follow"), ("tail", "follow")),
+    ("head", "tail"),
+    *(("state", "state_in"), ("state", "state_out")),
+)
+# Formats that an option is for.
+_FORMATS = {
+    "digits": _TEXT,
+    "header": ("csv", "tsv"),
+    "follow": LINES,
+    "passthrough": (*LINES, *TABLES),
+    "last": tuple(form for form in WRITERS if form not in PICTURES),
+}
 
 
 class Options(NamedTuple):
@@ -97,9 +104,9 @@ def numbers(value: Any, *, nonzero: bool = False) -> tuple[float, ...]:
     """Read finite numbers: an array, or text with commas between them, or `AUTO`."""
     if isinstance(value, str) and value == "auto":
         return AUTO
-    each = value.split(",") if isinstance(value, str) else value
     bounds = " other than 0" if nonzero else ""
     try:
+        each = value.split(",") if isinstance(value, str) else value
         array = np.atleast_1d(np.asarray(each, np.float64))
     except (TypeError, ValueError):
         array = np.array([np.nan])
@@ -110,46 +117,29 @@ def numbers(value: Any, *, nonzero: bool = False) -> tuple[float, ...]:
 
 def delimiter(value: Any) -> str:
     """Read one character, or the name of one that is awkward to type."""
-    character = _DELIMITERS.get(str(value).lower(), value)
+    character = _MARKS.get(str(value).lower(), value)
     if isinstance(character, str) and len(character) == 1 and character not in '"\r\n':
         return character
-    what = f"{value!r} is not one character, or one of {', '.join(_DELIMITERS)}"
-    raise ValueError(sentence("", what, did_you_mean(str(value), _DELIMITERS)))
+    raise ValueError(f"{value!r} is not one character, or one of {', '.join(_MARKS)}")
 
 
 def decimal(value: Any) -> str:
-    """Read the character in front of the decimals of a number; no number has it elsewhere."""
-    character = _DELIMITERS.get(str(value).lower(), value)
-    if (
-        isinstance(character, str)
-        and len(character) == 1
-        and not (character.isalnum() or character.isspace() or character in "+-_\"';|:")
-    ):
-        return character
-    raise ValueError(f"{value!r} is not one character such as ',' or '.'")
+    """Read the character in front of the decimals of a number."""
+    character = _MARKS.get(str(value).lower(), value)
+    if character not in (".", ","):
+        raise ValueError(f"{value!r} is not '.' or ','")
+    return str(character)
 
 
 def encoding(value: Any) -> str:
     """Check the name of an encoding of text; all names of UTF-8 are one."""
-    if _is_encoding(value):
-        import codecs
-
-        return UTF_8 if codecs.lookup(value).name in (UTF_8, "utf-8-sig") else str(value)
-    from encodings.aliases import aliases
-
-    known = (name.replace("_", "-") for name in {*aliases, *aliases.values()})
-    what = f"{value!r} is no encoding of text, such as cp1252, latin-1 or utf-16"
-    hint = did_you_mean(str(value).replace("_", "-"), filter(_is_encoding, known))
-    raise ValueError(sentence("", what, hint))
-
-
-def _is_encoding(name: Any) -> bool:
-    """Return whether Python has an encoding of text by a name; it has others, such as zip."""
     try:
-        "0".encode(name)
+        "0".encode(value)  # Python has encodings that are not of text, such as zip
+        name = codecs.lookup(value).name
     except (LookupError, TypeError, ValueError):
-        return False
-    return True
+        what = f"{value!r} is no encoding of text, such as cp1252, latin-1 or utf-16"
+        raise ValueError(what) from None
+    return UTF_8 if name in (UTF_8, "utf-8-sig") else str(value)
 
 
 def file_name(value: Any, expected: str = "expected the name of a file") -> str:
@@ -160,14 +150,7 @@ def file_name(value: Any, expected: str = "expected the name of a file") -> str:
 
 
 def texts(value: Any) -> tuple[str, ...]:
-    """Read a list of texts."""
-    if isinstance(value, list | tuple | set) and all(isinstance(text, str) for text in value):
-        return tuple(value)
-    raise ValueError(f"expected a list of texts, got {shown(repr(value))}")
-
-
-def column_names(value: Any) -> tuple[str, ...]:
-    """Read names or numbers of columns, one or a list."""
+    """Read texts or whole numbers, one or a list."""
     if isinstance(value, str | int):
         return (str(value),)
     if isinstance(value, Iterable):
@@ -175,25 +158,24 @@ def column_names(value: Any) -> tuple[str, ...]:
     raise ValueError(f"expected a name or number of a column, or a list, got {value!r}")
 
 
-# What reads each value that Python code gives; None stays None.
+# What reads each value; None stays None.
 READ: Mapping[str, Callable[[Any], Any]] = {
-    **dict.fromkeys(("columns", "group_by"), column_names),
+    **dict.fromkeys(("columns", "group_by", "null_values"), texts),
     **dict.fromkeys(STATE_FILES, file_name),
     "center": numbers,
     "scale": partial(numbers, nonzero=True),
     "delimiter": delimiter,
     "decimal": decimal,
     "encoding": encoding,
-    "null_values": texts,
     "h0": np.asarray,
     **dict.fromkeys(("head", "tail"), whole(1)),
     "digits": whole(0, 20),
 }
-_CHOICES: Mapping[str, Iterable[str]] = {
+CHOICES: Mapping[str, Iterable[str]] = {
     "missing": MISSING,
     "first_row": FIRST_ROW,
     "precision": PRECISIONS,
-    "unroll": STRATEGIES,
+    "unroll": ("auto", *UNROLLS),
     "format": WRITERS,
 }
 
@@ -208,51 +190,26 @@ def options_of(arguments: Mapping[str, Any]) -> Options:
                 value = READ[name](value) if name in READ else value
             except (TypeError, ValueError) as error:
                 raise ValueError(f"{name}: {error}") from None
-            if name in _CHOICES:
-                choice(name, str(value), dict.fromkeys(_CHOICES[name]))
+            if name in CHOICES:
+                choice(name, str(value), dict.fromkeys(CHOICES[name]))
         found[name] = value
     return Options(**found)
 
 
 def check_options(options: Options) -> str:
     """Check that options go together; return the format: by option, by extension, else a table."""
-    for name in STATE_FILES:
-        file = getattr(options, name)
-        if file == STDIN:
-            raise OptionError(f"`{name}` -: a state is in a file, not on a stream")
-        if file and options.state and name != "state":
-            given = f"`state` {verbatim(options.state)} and `{name}` {verbatim(file)}"
-            raise OptionError(f"{given}: give one")
-    output, head, tail = verbatim(options.output or ""), options.head, options.tail
-    follow, last, no_last = options.follow, options.last, options.no_last
-    both_forms = options.json and options.format not in (None, "json")
-    _check(
-        (both_forms, f"`json` and `format` {options.format}: give one"),
-        (last and no_last, "`last` and `no_last`: give one"),
-        (head and tail, "`head` and `tail`: give one"),
-        (follow and head, "`head` and `follow`: give one"),
-        (follow and tail, "`tail` and `follow`: give one"),
-    )
+    defaults = Options._field_defaults
+    names = {*_FORMATS, *chain.from_iterable(_PAIRS)}
+    given = {name: v for name in names if (v := getattr(options, name)) != defaults[name]}
+    check_pairs(given, _PAIRS)
+    if STDIN in [given.get(name) for name in STATE_FILES]:
+        raise OptionError("`state` -: a state is in a file, not on a stream")
     form = _choose_format(options)
-    is_picture, has_lines, is_csv = form in PICTURES, form in LINES, form in ("csv", "tsv")
-    is_figure = EXTENSIONS.get(os.path.splitext(output)[1].lower()) in FIGURES
-    on_terminal = form in _BINARY and on_screen(options.output)
-    for_text, has_cells = form not in ("npy", *TABLES, *PICTURES), has_lines or form in TABLES
-    rounded = options.digits is not None
-    text, way_out = f"`format` {form} is text", ": give `format` csv"
-    figure = f"`output` {output}: {text}, without it this is a figure"
-    cells = f"`passthrough` is for CSV, JSONL, Parquet and Arrow, the format is {form}{way_out}"
-    _check(
-        (is_picture and is_figure and form not in FIGURES, figure),
-        (rounded and not for_text, f"`digits` is for text, the format is {form}"),
-        (not options.header and not is_csv, f"`no_header` is for CSV, the format is {form}"),
-        (last and is_picture, f"`last` is not for pictures, the format is {form}"),
-        (on_terminal, f"{form} is not text: give `output` FILE, or pipe it on"),
-        (follow and not has_lines, f"`follow` is for CSV and JSONL, the format is {form}{way_out}"),
-        (options.passthrough and not has_cells, cells),
-        (follow and is_packed(output), f"`follow` adds to a file, and {output} is written whole"),
-        (follow and last, "`follow` and `last`: give one"),
-    )
+    for name, forms in _FORMATS.items():
+        if name in given and form not in forms:
+            raise OptionError(f"`{name}` is for {', '.join(forms)}: the format is {form}")
+    if form in _BINARY and on_screen(options.output):
+        raise OptionError(f"{form} is not text: give `output` FILE, or pipe it on")
     if form in TABLES:
         check_installed("pyarrow")
     if form in FIGURES:
@@ -260,38 +217,39 @@ def check_options(options: Options) -> str:
     return form
 
 
-def _check(*mistakes: tuple[object, str]) -> None:
-    """Raise the first mistake that was made."""
-    for made, text in mistakes:
-        if made:
-            raise OptionError(text)
+def check_pairs(given: Mapping[str, Any], pairs: Iterable[tuple[str, str]]) -> None:
+    """Check that of options that exclude each other one is given."""
+    for pair in pairs:
+        if given.keys() >= {*pair}:
+            files = [verbatim(given[name]) if isinstance(given[name], str) else "" for name in pair]
+            one, other = map("`{}` {}".format, pair, files)
+            raise OptionError(f"{one.strip()} and {other.strip()}: give one")
 
 
 def _choose_format(options: Options) -> str:
-    if options.json or options.format:
-        return options.format or "json"
-    output = options.output or ""
-    name = output[:-3] if is_packed(output) else output
-    form = EXTENSIONS.get(os.path.splitext(name)[1].lower(), "table")
-    if name.lower().endswith(_NOT_WRITTEN) or (name != output and form not in _COMPRESSIBLE):
-        what = "text alone is compressed, and as .gz, such as FILE.csv.gz"
-        raise OptionError(f"`output` {verbatim(output)}: {what}")
-    extension = extension_of(name, list(EXTENSIONS), ": give `format`", whole=output)
-    if not extension and (options.follow or options.passthrough):
-        return "csv"
-    return EXTENSIONS[extension]
+    if options.json and options.format not in (None, "json"):
+        raise OptionError(f"`json` and `format` {options.format}: give one")
+    output, form = options.output or "", "json" if options.json else options.format
+    packed = is_packed(output)
+    name = output[:-3] if packed else output
+    if not form:
+        extension = extension_of(name, EXTENSIONS, ": give `format`")
+        lines = not extension and (options.follow or options.passthrough)
+        form = "csv" if lines else EXTENSIONS[extension]
+    if form in ("heatmap", "plot") and EXTENSIONS.get(os.path.splitext(name)[1].lower()) in FIGURES:
+        raise OptionError(f"`format` {form} and `output` {verbatim(output)}: give one")
+    if packed and (options.follow or form not in _TEXT):
+        raise OptionError(f"`output` {verbatim(output)}: only text is compressed, and as a whole")
+    return form
 
 
-def extension_of(
-    name: str | None, known: Sequence[str], way_out: str = "", whole: str | None = None
-) -> str:
-    """Return the extension of the file that a result is written to; `whole` is all of its name."""
-    extension = os.path.splitext(name or "")[1].lower()
+def extension_of(name: str, known: Iterable[str], way_out: str = "") -> str:
+    """Return the extension of the file that a result is written to."""
+    extension = os.path.splitext(name)[1].lower()
     if extension not in known:
         names = ", ".join(filter(None, known))
-        what = verbatim(f"no format has the extension {extension!r} (known: {names})")
-        place = f"`output` {verbatim(whole or name or '')}"
-        raise OptionError(sentence(place, what + way_out, did_you_mean(extension, known)))
+        what = f"no format has the extension {extension!r} (known: {names})"
+        raise OptionError(f"`output` {verbatim(name)}: {verbatim(what)}{way_out}")
     return extension
 
 

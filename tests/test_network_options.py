@@ -29,16 +29,11 @@ def states_in(found: dict[str, Any]) -> Any:
 ALL = "relu", "tanh", "softsign", "elu:0.5"
 # Options of a network, and what the library takes for them.
 OPTIONS: dict[str, tuple[str, dict[str, Any]]] = {
-    "merge": ("--merge sum --seed 5", {"merge": "sum", "seed": 5}),
     "LSTM": ("--cell lstm", {"cell": "lstm"}),
     "GRU": ("--cell gru --reset before", {"cell": "gru", "reset": "before"}),
     "one activation": (
         "--cell lstm --activation relu --recurrent-activation hard_sigmoid",
         {"cell": "lstm", "activation": "relu", "recurrent_activation": "hard_sigmoid"},
-    ),
-    "of each layer": (
-        "--cell gru --activation relu --activation softsign",
-        {"cell": "gru", "activation": ["relu", "relu", "softsign", "softsign"]},
     ),
     "of each cell": (
         " ".join(["--cell gru", *(f"--recurrent-activation {name}" for name in ALL)]),
@@ -88,17 +83,6 @@ def test_h0_and_c0_have_a_number_for_every_unit(run_rnn: Rnn) -> None:
     assert found["initial"] == [{"h": h0[4:], "c": c0[4:]}]
     alone = states_in(document(run_rnn, *words, *start[2:]))
     np.testing.assert_array_equal(alone, rnncli.run(network, X, [0] * 6 + c0).h)
-
-
-def test_groups_of_a_bidirectional_network_are_as_if_alone(run_rnn: Rnn) -> None:
-    options = ("--hidden", "3,2", "--direction", "bidirectional", "--unroll", "stepwise")
-    text = "k,v\na,1\nb,5\na,2\nb,6\na,3\n"
-    lines = run_rnn("run", *options, "--group-by", "k", "--format", "jsonl", stdin=text).stdout
-    together = [
-        item["h"] for item in map(json.loads, lines.splitlines()) if item["key"]["k"] == "a"
-    ]
-    alone = document(run_rnn, "run", *SEQ, *options)["steps"]
-    assert together == [step["h"] for step in alone]
 
 
 @pytest.mark.parametrize("command", ["run", "verify", "bench"])

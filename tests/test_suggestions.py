@@ -3,22 +3,12 @@
 import re
 
 import pytest
-from conftest import Rnn
+from conftest import ROOT, Rnn
 
-import rnncli
 from rnncli.engine.precision import PRECISIONS
 from rnncli.model.activations import ACTIVATIONS
 from rnncli.model.errors import did_you_mean
 
-# Types of numbers as other programs call them: a wrong one computes other numbers.
-TYPES = {
-    **dict.fromkeys(("double", "fp64"), "float64"),
-    **dict.fromkeys(("float", "single", "fp32", "f32"), "float32"),
-    "tensorfloat32": "tf32",
-    "bf16": "bfloat16",
-    "fp16": None,
-    "float16": None,
-}
 # Functions of Keras and PyTorch that are not those of a near name.
 OTHER_FUNCTIONS = (
     *("celu", "CELU", "GLU", "hard_shrink", "Hardtanh", "hard_tanh", "log_sigmoid", "PReLU"),
@@ -35,7 +25,8 @@ def asked(text: str) -> str | None:
 @pytest.mark.parametrize(
     ("wrong", "names", "meant"),
     [
-        *((name, PRECISIONS, meant) for name, meant in TYPES.items()),
+        *(("double", PRECISIONS, "float64"), ("fp32", PRECISIONS, "float32")),
+        *(("fp16", PRECISIONS, None), ("float16", PRECISIONS, None)),
         *((name, ACTIVATIONS, None) for name in OTHER_FUNCTIONS),
         *(("tf", ["tensorflow", "torch"], "tensorflow"), ("glorot", ["tensorflow"], None)),
         ("sensor_4", ["sensor_1", "sensor_2"], None),  # two as near
@@ -53,13 +44,17 @@ def test_a_near_name_is_asked_about(wrong: str, names: list[str], meant: str | N
     assert asked(did_you_mean(wrong, names)) == meant
 
 
-@pytest.mark.parametrize(("key", "meant"), [("atic", "attic"), ("garage", None)])
-def test_a_sequence(run_rnn: Rnn, key: str, meant: str | None) -> None:
-    words = ("explain", "-", "--group-by", "sensor", "--hidden", "2", "--key", key)
-    result = run_rnn(*words, stdin="sensor,v\nattic,1\ncellar,2\n")
-    assert (result.exit_code, asked(result.stderr)) == (2, meant)
+@pytest.mark.parametrize(("name", "meant"), [("rnn/GRU", "/rnn/GRU"), ("decoder", None)])
+def test_a_layer_of_a_file(run_rnn: Rnn, name: str, meant: str | None) -> None:
+    layer = (str(ROOT / "tests" / "data" / "models" / "onnx_head.onnx"), "--layer", name)
+    for words in (("run", "--seq", "1,2,3", "--weights", *layer), ("inspect", *layer)):
+        result = run_rnn(*words)
+        assert (result.exit_code, result.stdout, asked(result.stderr)) == (2, "", meant)
 
 
-def test_the_library_asks_too() -> None:
-    with pytest.raises(ValueError, match=r"got 'pytorch'; did you mean 'torch'\?$"):
-        rnncli.seeded(1, 4, init="pytorch")
+@pytest.mark.parametrize("command", ["run", "verify", "weights"])
+def test_a_first_line_that_works(run_rnn: Rnn, command: str) -> None:
+    words = () if command == "run" else ("--cell", "rnn")
+    (line,) = re.findall("as in 'rnn (.+?)'", run_rnn(command, *words).stderr)
+    assert line.startswith(command)
+    assert run_rnn(*line.split()).exit_code == 0

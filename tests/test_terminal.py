@@ -58,7 +58,7 @@ def test_a_long_table_on_a_terminal_notes_the_rows_that_it_leaves_out(
     else:
         assert shown == [*map(str, range(11)), ":", *map(str, range(steps - 9, steps + 1)), "Rows"]
         assert note in table
-    assert on_terminal(*command, "-o", str(path)) == ""
+    assert "Rows" not in on_terminal(*command, "-o", str(path))
     whole = [row.split()[0] for row in path.read_text().splitlines() if re.match(r" *\d", row)]
     assert whole == [str(t) for t in range(steps + 1)]
 
@@ -121,26 +121,7 @@ def test_a_batch_shows_its_files_and_the_time_left(
     text = run_on_terminal(monkeypatch, columns, *command)
     lines = re.split(r"[\r\n]+", text)
     assert "Error: b.csv:2: column 'value': not a number: 'no'" in lines
-    ends = [line for line in lines if "4 of 4 files, 1 failed" in line]
+    ends = [line for line in lines if re.match(r"100%, 0:00:00 left: 4 of 4 files, 1 f", line)]
     assert ends
-    assert all(re.search(r"\d:\d\d:\d\d|-:--:--", line) for line in ends)
     assert max(map(len, ends)) <= int(columns)
     assert " row" not in text.replace("3 rows, ", "")
-
-
-@pytest.mark.parametrize(
-    ("rows", "words", "noted"),
-    [
-        (b"1,2,3\n", (), True),
-        (b"1,2,3\n4,5,6\n", (), False),
-        (b"a,b,c\n1,2,3\n", (), False),
-        (b"1,2,3\n", ("--follow",), False),
-    ],
-)
-def test_a_lone_row_is_noted(
-    monkeypatch: pytest.MonkeyPatch, rows: bytes, words: tuple[str, ...], noted: bool
-) -> None:
-    """It may be meant as a column."""
-    command = ("run", "--hidden", "2", "--format", "csv", *words)
-    shown = run_on_terminal(monkeypatch, "80", *command, stdin=rows)
-    assert ("Note: one row is 1 step of 3 features: " in shown) == noted

@@ -1,15 +1,13 @@
 """The command line: the only package that knows Click."""
 
-import os
 from importlib import import_module
 from typing import Any
 
 import click
 
 from rnncli import __version__
-from rnncli.cli.command import Context, help_width, write_examples
+from rnncli.cli.command import help_width, write_examples
 from rnncli.cli.errors import errors_shown
-from rnncli.model.errors import did_you_mean, sentence
 
 # A file each, loaded when its command is called: one does not wait for the others.
 COMMANDS = ("run", "batch", "explain", "weights", "inspect", "verify", "bench", "help")
@@ -18,7 +16,6 @@ COMMANDS = ("run", "batch", "explain", "weights", "inspect", "verify", "bench", 
 class Rnn(click.Group):
     """The command ``rnn``, which shows the errors of all that it holds in one way."""
 
-    context_class = Context
     examples = (
         ("rnn run --seq 1,2,3,4,5,6 --hidden 4", "Every hidden state of a sequence."),
         (
@@ -27,10 +24,7 @@ class Rnn(click.Group):
         ),
         ("rnn weights --hidden 4", "The weights that it ran with."),
         ("rnn inspect model.keras", "What is in a trained model, and the command that runs it."),
-        (
-            "rnn verify --seq 1,2,3,4,5,6 --hidden 4",
-            "Whether Keras, PyTorch and others agree.",
-        ),
+        ("rnn verify --seq 1,2,3,4,5,6 --hidden 4", "Whether Keras, PyTorch and others agree."),
         ("rnn help inputs", "The reference, a topic at a time: rnn help has the list."),
     )
 
@@ -44,18 +38,6 @@ class Rnn(click.Group):
             return None
         command: click.Command = getattr(import_module(f"rnncli.cli.{name}"), name)
         return command
-
-    def resolve_command(
-        self, ctx: click.Context, args: list[str]
-    ) -> tuple[str | None, click.Command | None, list[str]]:
-        """Find the command that the arguments name."""
-        name = args[0]
-        if name not in COMMANDS and not ctx.resilient_parsing:
-            file = os.path.isfile(name)
-            hint = f"did you mean 'rnn run {name}'?" if file else did_you_mean(name, COMMANDS)
-            what = f"No such command {name!r}; there are {', '.join(COMMANDS)}"
-            raise click.UsageError(sentence("", what, hint), ctx)
-        return super().resolve_command(ctx, args)
 
     def make_context(self, *args: Any, **extra: Any) -> click.Context:
         """Parse the command line."""

@@ -10,21 +10,17 @@ import click
 
 from rnncli.batches.batch import Batch, Notes, Work
 from rnncli.batches.tasks import Outcome, expand, read_done
-from rnncli.cli.command import Command
-from rnncli.cli.errors import RUN_FAILED, Failure, failure, with_options
-from rnncli.cli.networks import build_network, check_network, digest_of
-from rnncli.cli.options import BatchOptions, NetworkOptions, options, picked
-from rnncli.cli.outputs import note, quiet
-from rnncli.cli.progress import Bar
-from rnncli.cli.values import FileName
+from rnncli.cli.errors import RUN_FAILED, Failure, failure, note, with_options
+from rnncli.cli.networks import build_network, check_network, digest_of, read_weights
+from rnncli.cli.options import NetworkOptions, command, picked
+from rnncli.cli.progress import Line
 from rnncli.model.errors import WORDING, OptionError, printable
 from rnncli.options import Options
-from rnncli.pipeline import Sourced
 from rnncli.readers import STDIN
 from rnncli.storage import is_url
 from rnncli.writers.sink import destination
 
-# Failures, and texts of notes, that are shown; the report has all of them.
+# Failures and notes that are shown; the report has all of them.
 _FAILURES, _NOTES = 20, 10
 
 EXAMPLES = (
@@ -45,41 +41,47 @@ EXAMPLES = (
 )
 
 
-@click.command("batch", cls=Command, examples=EXAMPLES, of_run=True)
-@click.argument("files", nargs=-1, metavar="[IN]...", type=FileName())
-@options("batch")
-@options("input", without="seq follow")
-@options("network", "start", "state", "computation")
-@options("output", without="output format json head tail")
-@options("quiet")
-def batch(**given: Any) -> None:
+@command("batch", EXAMPLES)
+def batch(
+    files: tuple[str, ...],
+    output: str = "",
+    jobs: int | None = None,
+    scheduler: str | None = None,
+    force: bool = False,
+    dry_run: bool = False,
+    **given: Any,
+) -> None:
     """Run a network over many inputs and write a result for each.
 
     IN is a file, or a pattern in quotes such as 'in/**/*.csv'. An input is
     skipped if its result exists and the version, the options, the weights and
     the input are as they were.
     """
-    own, network = picked(BatchOptions, given), picked(NetworkOptions, given)
-    if not own.files:
-        raise click.UsageError("no input: give files, or a pattern in quotes")
-    if not own.output:
-        raise click.UsageError("no output: give -o FOLDER or -o 'FOLDER/{stem}.csv'")
-    if STDIN in own.files:
-        raise click.UsageError("-: inputs are files (./- is a file of that name)")
-    if own.jobs and own.scheduler is not None:
-        raise click.UsageError(f"-j is for this machine, and {own.scheduler} is a cluster")
-    inputs = expand(own.files)
+    if not files or not output or STDIN in files:
+        raise OptionError("give files, or a pattern in quotes, and `output` 'FOLDER/{stem}.csv'")
+    if jobs and scheduler:
+        raise OptionError("`jobs` and `scheduler`: give one")
+    inputs, network = expand(files), picked(NetworkOptions, given)
     check_network(network, inputs)
-    whole = _prepare(own, network, picked(Options, given), inputs)
-    if own.dry_run:
-        missing = {task.output for task in whole.missing(read_done(whole.summary.report))}
+    weights, options = network.weights, picked(Options, given)
+    if weights is not None:
+        build_network(network, 0)  # notes what the file leaves open, once
+        network = network._replace(sha256=digest_of(read_weights(network)))
+        if scheduler and not is_url(weights):
+            network = network._replace(weights=os.path.abspath(weights))
+    build = partial(build_network, network, precision=options.precision, quiet=True)
+    work = Work(options, build, weights, force, _Notes)
+    identity, read = repr(network._replace(weights=None)), [weights] if weights else []
+    whole = Batch(inputs, output, work, identity, read)
+    summary = whole.summary
+    if dry_run:
+        missing = {task.output for task in whole.missing(read_done(summary.report))}
         with destination(None) as out:
             for task in whole.tasks:
-                word = "run " if task.output in missing else "done"
-                print(printable(f"{word}  {task.input} -> {task.output}"), file=out)
+                what = "run " if task.output in missing else "done"
+                print(printable(f"{what}  {task.input} -> {task.output}"), file=out)
         return
-    _run(whole, own)
-    summary = whole.summary
+    _run(whole, jobs, scheduler)
     text = (
         f"{summary.done:,} done, {summary.skipped:,} skipped, {summary.failed:,} failed, "
         f"{summary.rows:,} rows, {summary.seconds:.1f} s; {printable(summary.report)}"
@@ -88,30 +90,6 @@ def batch(**given: Any) -> None:
         click.echo(text, err=True)
     if summary.failed:
         raise click.exceptions.Exit(RUN_FAILED)
-
-
-def _prepare(
-    own: BatchOptions, network: NetworkOptions, given: Options, inputs: list[str]
-) -> Batch:
-    weights, read = network.weights, list[str]()
-    if weights is not None:
-        build_network(network, 0)  # notes what the file leaves open, once
-        network, read = network._replace(sha256=digest_of(network)), [weights]
-        if own.scheduler is not None and not is_url(weights):
-            network = network._replace(weights=os.path.abspath(weights))
-    build = partial(_build, network, given.precision)
-    plain = given._replace(files=(), output=None)
-    work = Work(plain, build, weights, own.force, _Notes)
-    return Batch(inputs, own.output, work, repr(network._replace(weights=None)), read)
-
-
-def _build(network: NetworkOptions, precision: str, input_size: int) -> Sourced:
-    """Read or draw the network of a task, without notes."""
-    token = quiet.set(True)
-    try:
-        return build_network(network, input_size, precision)
-    finally:
-        quiet.reset(token)
 
 
 class _Notes(Notes):
@@ -125,60 +103,53 @@ class _Notes(Notes):
         return str(error) if isinstance(error, OptionError) else failure(error).message
 
 
-def _run(whole: Batch, own: BatchOptions) -> None:
-    """Run a batch, and show notes, failures and progress as they come."""
-    screen, summary = _Screen(whole), whole.summary
+def _run(whole: Batch, jobs: int | None, scheduler: str | None) -> None:
+    """Run a batch, and show what becomes of it."""
+    screen = _Screen(whole)
     logging.disable()  # Dask's; an error says what it comes to
-    with closing(whole.run(own.jobs, own.scheduler, screen.note)) as outcomes:
+    with closing(whole.run(jobs, scheduler, screen.note)) as outcomes:
         try:
             for outcome in outcomes:
                 if outcome:
                     screen.add(outcome)
                 screen.draw()
         except (KeyboardInterrupt, SystemExit):
-            of = f"{summary.done + summary.failed:,} of {len(whole.tasks) - summary.skipped:,}"
-            screen.note(f"stopped after {of}; the same command goes on with the rest")
+            ended = "{:,} of {:,}".format(*screen.count())
+            screen.note(f"stopped after {ended}; the same command goes on with the rest")
             raise
         finally:
-            screen.bar.clear()
+            screen.clear()
             logging.disable(logging.NOTSET)
 
 
-class _Screen:
-    """Shows what becomes of a batch."""
+class _Screen(Line):
+    """Shows the first failures of a batch, the first notes, each once, and how far it is."""
 
     def __init__(self, whole: Batch) -> None:
-        self.bar, self._count, self._summary = Bar(), len(whole.tasks), whole.summary
-        self._notes: set[str] = set()
+        super().__init__()
+        self._whole, self._seen = whole, set[str]()
 
     def note(self, text: str) -> None:
-        self.bar.clear()
+        self.clear()
         note(text)
 
     def add(self, outcome: Outcome) -> None:
-        """Show the first failures, and each note once, whichever file it is of."""
-        report, failures = self._summary.report, self._summary.failed
         for text in outcome.notes:
             about = text.replace(outcome.input, "")
-            if about in self._notes or len(self._notes) > _NOTES:
-                continue
-            self._notes.add(about)
-            if len(self._notes) > _NOTES:
-                text = f"there are more notes: {report} has all of them"
-            elif outcome.input not in text:
-                text = f"{outcome.input}: {text}"
-            self.note(text)
-        if outcome.error and failures <= _FAILURES:
-            self.bar.clear()
+            if about not in self._seen and len(self._seen) < _NOTES:
+                self._seen.add(about)
+                self.note(text if outcome.input in text else f"{outcome.input}: {text}")
+        if outcome.error and self._whole.summary.failed <= _FAILURES:
+            self.clear()
             Failure(outcome.error, RUN_FAILED).show()
-        elif outcome.error and failures == _FAILURES + 1:
-            self.note(f"more have failed: {report} has all of them")
+
+    def count(self) -> tuple[int, int]:
+        """Count the tasks that have ended, and all that are run."""
+        summary = self._whole.summary
+        return summary.done + summary.failed, len(self._whole.tasks) - summary.skipped
 
     def draw(self) -> None:
-        """Draw how many tasks have ended, how fast that was, and how long the rest takes."""
-        if self.bar.due():
-            summary = self._summary
-            ended, total = summary.done + summary.failed, self._count - summary.skipped
-            failures = f", {summary.failed:,} failed" if summary.failed else ""
-            rate = f", {self.bar.rate(ended)}" if ended else ""
-            self.bar.show(f"{ended:,} of {total:,} files{failures}{rate}", ended / total)
+        if self.due():
+            (ended, total), failed = self.count(), self._whole.summary.failed
+            failures = f", {failed:,} failed" if failed else ""
+            self.show(f"{ended:,} of {total:,} files{failures}", ended, ended / total)

@@ -27,12 +27,11 @@ class ReadCase(NamedTuple):
     case: "Case"  # of every step, also of a model that gives one row a sequence
     last: str | None  # which row that is, as for `Network`
     model: dict[str, Any]  # what a JSON document says of the network
-    rows: Rows  # the whole input
-    keys: Sequence[tuple[str, ...]]  # as the rows number them
+    size: int  # rows of the input
+    numbers: Integers  # (N,): of the sequences, among `keys` those without steps too
+    keys: int
     names: Sequence[str]  # of the sequences, where there are several
-    numbers: Integers  # (N,): of the sequences, as `keys` has them beside those without steps
-    # Takes an array with those rows, and returns the steps among them that are not masked, as
-    # (N, T, ...): zeros beyond the end of each.
+    # Takes an array of so many rows; returns the steps that are not masked, (N, T, ...), padded.
     arranged: Callable[[Floats], Floats]
 
 
@@ -43,13 +42,14 @@ def read_case(reading: Options, options: NetworkOptions) -> ReadCase:
     build = partial(build_network, options, precision=reading.precision)
     opened = open_both(reading, build, Terminal(), Keys(), options.weights)
     source, network = opened.source, opened.network
+    if network.front:
+        what = "its lowest layers give fewer rows than they take"
+        raise InputError(str(options.weights), what, "`rnn run` runs it")
     blocks = list(source.blocks)
-    if not blocks:
-        raise InputError("", "the input has no steps")
-    rows = join(blocks)
+    rows = join(blocks) if blocks else Rows(np.empty((0, network.input_size)))
     active = np.arange(len(rows.x)) if rows.masked is None else np.flatnonzero(~rows.masked)
     if not len(active):
-        raise InputError("", "the input has no steps: every row is masked")
+        raise InputError("", "the input has no steps that are not masked")
     keys = np.zeros(len(active), np.intp) if rows.key is None else rows.key[active]
     present, sequence, lengths = np.unique(keys, return_inverse=True, return_counts=True)
     place = active[np.argsort(sequence, kind="stable")]
@@ -61,12 +61,9 @@ def read_case(reading: Options, options: NetworkOptions) -> ReadCase:
         steps[n, t] = values[place]
         return steps
 
-    if network.front:
-        what = "its lowest layers give fewer rows than they take"
-        raise InputError(str(opened.model["source"].get("weights", "")), what, "`rnn run` runs it")
     every, start = Network(*network.layers), np.tile(opened.start, (len(lengths), 1))
-    x = arranged(rows.x)
-    case = Case(every, x, start, lengths, reading.precision, opened.biases)
+    case = Case(every, arranged(rows.x), start, lengths, reading.precision, opened.biases)
     names = [" ".join(source.keys[number]) for number in present] if source.key_columns else []
-    model, last = opened.model, network.last
-    return ReadCase(case, last, model, rows, source.keys, names, present, arranged)
+    return ReadCase(
+        case, network.last, opened.model, len(rows.x), present, len(source.keys), names, arranged
+    )

@@ -8,93 +8,77 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from rnncli.cli.errors import note
 from rnncli.cli.options import NetworkOptions
-from rnncli.cli.outputs import note
 from rnncli.engine.precision import PRECISIONS
 from rnncli.model.cells import CELLS
-from rnncli.model.errors import InputError, word
+from rnncli.model.errors import InputError, OptionError, verbatim, word
 from rnncli.model.layers import DIRECTIONS, merged_size, per_cell
-from rnncli.model.network import Network
 from rnncli.model.seeds import seeded
+from rnncli.options import check_pairs
 from rnncli.pipeline import Sourced
 from rnncli.storage import local_copy, version
 
 if TYPE_CHECKING:
     from rnncli.model.formats import Loaded
 
-_GIB = 2**30
-_SEED, _INIT = 1, "tensorflow"
-# Options that say what a layer is, and settings of cells.
-_OF_LAYERS = ("direction", "merge", "cell")
-_OF_CELLS = ("activation", "recurrent_activation", "reset")
-# The last weight file that was read, with the versions of the files that it is made of.
-_LAST: dict[tuple[Any, ...], tuple["Loaded", dict[str, str]]] = {}
+# Options that a file has the place of.
+_DRAWN = tuple((name, "weights") for name in ("hidden", "cell", "seed", "init"))
+_OF_LAYERS, _OF_CELLS = ("direction", "merge"), ("activation", "recurrent_activation", "reset")
+# In a batch the next file most often has the same network.
+_draw = lru_cache(maxsize=1)(seeded)
 
 
 def check_network(options: NetworkOptions, files: Sequence[str] = ()) -> None:
-    """Check what needs neither a file nor the input; `files` are what is to be the input."""
-    drawn = {
-        "--hidden": options.hidden,
-        "--cell": options.cell,
-        "--seed": options.seed,
-        "--init": options.init,
-    }
-    if options.weights is None:
-        if options.hidden is None:
-            raise click.UsageError(f"no network: {_of_model(files) or _example(files)}")
-        if options.layer is not None:
-            raise click.UsageError("--layer is for --weights")
-        if options.merge is not None and options.direction != "bidirectional":
-            raise click.UsageError("--merge is for --direction bidirectional")
-        _check_cell(options)
+    """Check the options before any file is opened; `files` are to be the input."""
+    if options.hidden is None and options.weights is None:
+        raise OptionError(f"no network: {_suggest_network(files)}")
+    check_pairs(_given(options, *options._fields), _DRAWN)
+    if options.weights is not None:
         return
-    for name, value in drawn.items():
-        if value is not None:
-            raise click.UsageError(f"{name} and --weights {options.weights}: give one")
-
-
-def _example(files: Sequence[str]) -> str:
-    """Return how a network is given; where there is no input either, with a line that works."""
-    given = "give --hidden H or --weights FILE"
-    if files:
-        return given
-    context = click.get_current_context()
-    seq = "--seq 1,2,3 " if "seq" in context.params else ""
-    return f"{given}, as in '{context.command_path} {seq}--hidden 4'"
-
-
-def _of_model(files: Sequence[str]) -> str:
-    """Suggest --weights where one of these files is a model, and no input."""
-    from rnncli.model.formats import is_model
-
-    models = filter(is_model, files)
-    return next((f"{path} is a model, give --weights {path}" for path in models), "")
-
-
-def _check_cell(options: NetworkOptions) -> None:
-    """Check settings of cells that are drawn: that the cells have them, and how many they are."""
+    if options.layer is not None:
+        raise OptionError("`layer` is for `weights`")
+    if options.merge is not None and options.direction != "bidirectional":
+        raise OptionError("`merge` is for `direction` bidirectional")
     ways = DIRECTIONS[options.direction or "forward"]
-    for name, given in _given(options, *_OF_CELLS).items():
-        option = f"--{name.replace('_', '-')}"
+    for name, value in _given(options, *_OF_CELLS).items():
         having = [kind for kind in CELLS if name in CELLS[kind].setting_names]
         if (options.cell or "rnn") not in having:
-            raise click.UsageError(f"{option} is for --cell {' and --cell '.join(having)}")
+            raise OptionError(f"`{name}` is for `cell` {' and '.join(having)}")
         try:
-            per_cell(option, given, [len(ways)] * len(options.hidden or ()))
+            per_cell(word(f"`{name}`"), value, [len(ways)] * len(options.hidden or ()))
         except ValueError as error:
             raise click.UsageError(str(error)) from error
 
 
-def build_network(options: NetworkOptions, I: int, precision: str = "float32") -> Sourced:
+def _suggest_network(files: Sequence[str]) -> str:
+    """Suggest --weights for a model that is given as input, else a line that works."""
+    from rnncli.model.formats import is_model
+
+    for path in filter(is_model, files):
+        return f"{verbatim(path)} is a model, give `weights` {verbatim(path)}"
+    context = click.get_current_context()
+    inputs = any(param.name == "files" for param in context.command.params) and not files
+    example = f", as in '{context.command_path} {'--seq 1,2,3 ' * inputs}--hidden 4'"
+    return f"give `hidden` H or `weights` FILE{example * (not files)}"
+
+
+def build_network(
+    options: NetworkOptions, I: int, precision: str = "float32", *, quiet: bool = False
+) -> Sourced:
     """Draw the network for I inputs, or read it."""
-    if options.weights is not None:
-        return _loaded(options)
-    _check_memory(options, I, PRECISIONS[precision].dtype.itemsize)
-    seed = _SEED if options.seed is None else options.seed
-    init = options.init or _INIT
-    given = _given(options, *_OF_LAYERS, *_OF_CELLS)
-    network = _drawn(I, options.hidden or (), seed, init, tuple(given.items()))
-    return network, {"init": init, "seed": seed}, ()
+    if options.weights is None:
+        _check_memory(options, I, PRECISIONS[precision].dtype.itemsize)
+        source = {"init": options.init or "tensorflow", "seed": 1} | _given(options, "seed")
+        given = _given(options, "cell", *_OF_LAYERS, *_OF_CELLS)
+        return _draw(I, options.hidden or (), **source, **given), source, ()
+    loaded = read_weights(options)
+    for sentence in () if quiet else loaded.assumptions:
+        note(f"{options.weights}: {word(sentence)}")
+    source = {**_given(options, "weights", "layer"), "sha256": loaded.sha256}
+    if loaded.beside:
+        source["beside"] = loaded.beside
+    return loaded.network, source, loaded.biases
 
 
 def _given(options: NetworkOptions, *names: str) -> dict[str, Any]:
@@ -102,57 +86,30 @@ def _given(options: NetworkOptions, *names: str) -> dict[str, Any]:
     return {name: value for name in names if (value := getattr(options, name)) is not None}
 
 
-# In a batch the next file most often has the same network.
-@lru_cache(maxsize=1)
-def _drawn(
-    input_size: int,
-    sizes: tuple[int, ...],
-    seed: int,
-    init: str,
-    given: tuple[tuple[str, Any], ...],
-) -> Network:
-    return seeded(input_size, sizes, seed, init, **dict(given))
-
-
 def read_weights(options: NetworkOptions) -> "Loaded":
-    """Read a weight file; the last one is kept for as long as its files stay as they are."""
-    from rnncli.model.formats import load_network
-
+    """Read a weight file; the last one is kept for as long as it stays as it is."""
     assert options.weights is not None
-    path, overrides = options.weights, _given(options, *_OF_CELLS, "direction", "merge")
-    key = path, options.layer, tuple(overrides.items())
-    loaded, versions = _LAST.get(key, (None, {}))
-    if loaded is None or any(version(file) != about for file, about in versions.items()):
-        _LAST.clear()
-        about = ""
-        with suppress(OSError):  # to read it says why
-            about = version(path)
-        with local_copy(path) as copy:
-            loaded = load_network(copy, options.layer, overrides)
-        beside = (os.path.join(os.path.dirname(path), name) for name in loaded.beside)
-        _LAST[key] = loaded, {path: about, **{file: version(file) for file in beside}}
-    if options.sha256 not in (None, _digest(loaded)):
-        raise InputError(path, "was changed since the batch began", "run the same command again")
+    about, overrides = "", _given(options, *_OF_CELLS, *_OF_LAYERS)
+    with suppress(OSError):  # to read it says why
+        about = version(options.weights)
+    loaded = _load(options.weights, about, options.layer, tuple(overrides.items()))
+    if options.sha256 not in (None, digest_of(loaded)):
+        what = "was changed since the batch began"
+        raise InputError(options.weights, what, "run the same command again")
     return loaded
 
 
-def digest_of(options: NetworkOptions) -> str:
+@lru_cache(maxsize=1)
+def _load(path: str, _version: str, layer: str | None, overrides: tuple[Any, ...]) -> "Loaded":
+    from rnncli.model.formats import load_network
+
+    with local_copy(path) as copy:
+        return load_network(copy, layer, dict(overrides))
+
+
+def digest_of(loaded: "Loaded") -> str:
     """Return a digest of a weight file and of the files beside it."""
-    return _digest(read_weights(options))
-
-
-def _digest(loaded: "Loaded") -> str:
     return " ".join([loaded.sha256, *(loaded.beside[name] for name in sorted(loaded.beside))])
-
-
-def _loaded(options: NetworkOptions) -> Sourced:
-    loaded = read_weights(options)
-    for sentence in loaded.assumptions:
-        note(f"{options.weights}: {word(sentence)}")
-    source = {**_given(options, "weights", "layer"), "sha256": loaded.sha256}
-    if loaded.beside:
-        source["beside"] = loaded.beside
-    return loaded.network, source, loaded.biases
 
 
 def _check_memory(options: NetworkOptions, width: int, bytes_a_weight: int) -> None:
@@ -161,21 +118,11 @@ def _check_memory(options: NetworkOptions, width: int, bytes_a_weight: int) -> N
     for H in hidden:
         count += len(DIRECTIONS[direction]) * gates * H * (width + H + 1)
         width = merged_size(H, direction, options.merge or "concat")
-    # 2**100 bytes are too many in any case, and no number too large for a message.
-    needed = min(count * bytes_a_weight, 2**100)
-    memory = _physical_memory()
-    if memory is not None and needed > memory / 2:
-        raise InputError(
-            f"--hidden {','.join(map(str, hidden))}",
-            f"the weights would take {needed / _GIB:,.1f} GiB, over half of this machine's "
-            f"{memory / _GIB:,.1f} GiB of memory",
-            "take fewer hidden units",
-        )
-
-
-def _physical_memory() -> int | None:
-    """Return the bytes of memory, where the system tells."""
-    try:
-        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    except (AttributeError, OSError, ValueError):
-        return None
+    needed = min(count * bytes_a_weight, 2**100)  # no number too large for a message
+    memory = 2 * needed
+    with suppress(AttributeError, OSError, ValueError):  # not every system tells
+        memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    if needed > memory / 2:
+        what = f"the weights would take {needed / 2**30:,.1f} GiB, over half of this machine's"
+        what = f"{what} {memory / 2**30:,.1f} GiB of memory"
+        raise InputError(f"--hidden {','.join(map(str, hidden))}", what, "take fewer hidden units")
