@@ -5,7 +5,7 @@ import signal
 import sys
 import warnings
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext, suppress
 from functools import partial
 from time import monotonic
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, Self, TextIO
@@ -29,7 +29,15 @@ from rnncli.engine.state import (
 from rnncli.engine.stream import Carried, final_y, forward
 from rnncli.model.activations import NEAR_END, saturated
 from rnncli.model.arrays import Floats, Integers, in_dtype
-from rnncli.model.errors import InputError, OptionError, choice, shown, verbatim, word
+from rnncli.model.errors import (
+    InputError,
+    OpenInputError,
+    OptionError,
+    choice,
+    shown,
+    verbatim,
+    word,
+)
 from rnncli.model.layers import Normalization, Recurrent
 from rnncli.model.network import Network, describe_input
 from rnncli.options import (
@@ -355,14 +363,16 @@ def score(
         options = options._replace(
             files=_read_paths(source), output=file_name(sink, "sink: expected a file")
         )
-    weights = "the network"
-    if not isinstance(network, Network):
+    of_file = not isinstance(network, Network)
+    weights = file_name(network, OF_NETWORK) if of_file else "the network"
+
+    def build(input_size: int) -> Sourced:
         from rnncli.model.formats import load
 
-        weights = file_name(network, OF_NETWORK)
-        network = load(network)
-    sourced: Sourced = network, {"weights": weights}, ()
-    finished = process(options, lambda _: sourced, Console(), weights=weights, frame=frame)
+        made = load(weights, input_size=input_size) if of_file else network
+        return made, {"weights": weights}, ()  # type: ignore[return-value]
+
+    finished = process(options, build, Console(), weights=weights, frame=frame)
     return frame.result if frame else finished.steps
 
 
@@ -560,7 +570,9 @@ def open_both(
     auto = [name for name in ("center", "scale") if getattr(options, name) == AUTO]
     if auto and frame is None:
         _check_read_twice(auto[0], options)
-    built = None if weights is None else build(0)
+    built = None
+    with suppress(OpenInputError):  # as many features as the input has
+        built = None if weights is None else build(0)
     fields = {name: getattr(options, name) for name in Layout._fields if hasattr(options, name)}
     layout = Layout(dtype, **fields)._replace(
         block_steps=1 if options.follow else BLOCK_STEPS,

@@ -72,7 +72,7 @@ def build_network(
         source = {"init": options.init or "tensorflow", "seed": 1} | _given(options, "seed")
         given = _given(options, "cell", *_OF_LAYERS, *_OF_CELLS)
         return _draw(I, options.hidden or (), **source, **given), source, ()
-    loaded = read_weights(options)
+    loaded = read_weights(options, I)
     for sentence in () if quiet else loaded.assumptions:
         note(f"{options.weights}: {word(sentence)}")
     source = {**_given(options, "weights", "layer"), "sha256": loaded.sha256}
@@ -86,13 +86,13 @@ def _given(options: NetworkOptions, *names: str) -> dict[str, Any]:
     return {name: value for name in names if (value := getattr(options, name)) is not None}
 
 
-def read_weights(options: NetworkOptions) -> "Loaded":
-    """Read a weight file; the last one is kept for as long as it stays as it is."""
+def read_weights(options: NetworkOptions, I: int = 0) -> "Loaded":
+    """Read a weight file, for I inputs if known; the last one is kept while it stays as it is."""
     assert options.weights is not None
     about, overrides = "", _given(options, *_OF_CELLS, *_OF_LAYERS)
     with suppress(OSError):  # to read it says why
         about = version(options.weights)
-    loaded = _load(options.weights, about, options.layer, tuple(overrides.items()))
+    loaded = _load(options.weights, about, options.layer, tuple(overrides.items()), I)
     if options.sha256 not in (None, digest_of(loaded)):
         what = "was changed since the batch began"
         raise InputError(options.weights, what, "run the same command again")
@@ -100,11 +100,13 @@ def read_weights(options: NetworkOptions) -> "Loaded":
 
 
 @lru_cache(maxsize=1)
-def _load(path: str, _version: str, layer: str | None, overrides: tuple[Any, ...]) -> "Loaded":
+def _load(
+    path: str, _version: str, layer: str | None, overrides: tuple[Any, ...], I: int
+) -> "Loaded":
     from rnncli.model.formats import load_network
 
     with local_copy(path) as copy:
-        return load_network(copy, layer, dict(overrides))
+        return load_network(copy, layer, dict(overrides), I)
 
 
 def digest_of(loaded: "Loaded") -> str:

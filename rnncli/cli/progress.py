@@ -8,6 +8,7 @@ from contextlib import AbstractContextManager, contextmanager, suppress
 from datetime import timedelta
 from math import inf
 from shutil import get_terminal_size
+from threading import current_thread, main_thread
 from typing import Any
 
 from rnncli.cli.command import SIGNALS
@@ -94,13 +95,16 @@ class Terminal(Console):
 
     @contextmanager
     def progress(
-        self, source: Input, _runner: Runner | None, output: str | None
+        self, source: Input, runner: Runner | None, output: str | None
     ) -> Iterator[Sequence["RunProgress"]]:
         """Show how far a run has come, unless its output is on the screen."""
         if not on_terminal() or on_screen(output):
             yield ()
             return
-        shown = RunProgress(source)
+        layers = runner.network.layers if runner else ()
+        shown = RunProgress(source, sum(len(layer.cells) for layer in layers))
+        if runner:
+            runner.watch(shown.tell)
         try:
             yield [shown]
         finally:
@@ -108,17 +112,30 @@ class Terminal(Console):
 
 
 class RunProgress(Line):
-    """The rows of a run, and the share of its input."""
+    """The rows of a run, and the share of its input; each cell tells of each row."""
 
-    def __init__(self, source: Input) -> None:
+    def __init__(self, source: Input, cells: int) -> None:
         super().__init__()
-        self._source, self._read = source, 0
+        self._source, self._cells = source, cells
+        self._done = self._told = self._read = 0
 
     def begin(self, rows: Rows) -> None:
-        """Show how many rows are read."""
+        """Count rows that were read."""
+        self._done, self._told = self._read, 0
         self._read += len(rows.x)
-        if self.due():
-            self.show(f"{self._read:,} rows", self._read, self._source.share(self._read))
+
+    def tell(self, rows: int) -> None:
+        """Count rows of a cell that were computed; another thread's are shown by this one."""
+        self._told += rows
+        if current_thread() is main_thread():
+            self._draw(min(self._done + self._told // self._cells, self._read))
 
     def end(self) -> None:
-        """Do nothing: the next rows show that these are done."""
+        """Count them as written."""
+        self._draw(self._read)
+
+    def _draw(self, rows: int) -> None:
+        if self.due():
+            share = self._source.share(self._read)
+            done = None if share is None else share * rows / self._read
+            self.show(f"{rows:,} rows", rows, done)

@@ -75,6 +75,10 @@ class InputError(ValueError):
         return sentence(self.place, self.what, word(self.hint))
 
 
+class OpenInputError(InputError):
+    """A model file leaves open how many features a step has."""
+
+
 class OptionError(ValueError):
     """Options that do not go together; the message names parameters between backticks."""
 

@@ -67,6 +67,7 @@ def load(
     path: str | os.PathLike[str],
     *,
     layer: str | None = None,
+    input_size: int | None = None,
     activation: str | Activation | Sequence[str | Activation] | None = None,
     recurrent_activation: str | Activation | Sequence[str | Activation] | None = None,
     reset: str | Sequence[str] | None = None,
@@ -100,6 +101,8 @@ def load(
     layer : str, optional
         One part of the file: a layer, a module or a node, as ``rnn inspect``
         names it, or all whose names begin ``layer.`` or ``layer/``.
+    input_size : int, optional
+        Number of features, where the file leaves it open, as ONNX graphs may.
     activation, recurrent_activation : str or Activation, optional
         As text such as ``relu`` or ``leaky_relu:0.1``. One value is that of
         every cell that has such a setting; a sequence has one value a layer,
@@ -134,7 +137,7 @@ def load(
     """
     overrides: dict[str, Any] = {"activation": activation, "direction": direction, "merge": merge}
     overrides |= {"recurrent_activation": recurrent_activation, "reset": reset, "clip": clip}
-    loaded = load_network(path, layer, overrides)
+    loaded = load_network(path, layer, overrides, input_size or 0)
     for sentence in loaded.assumptions:
         warn(f"{path}: {sentence}", stacklevel=2)
     return loaded.network
@@ -144,11 +147,12 @@ def load_network(
     path: str | os.PathLike[str],
     layer: str | None = None,
     overrides: Mapping[str, Any] = MappingProxyType({}),
+    input_size: int = 0,
 ) -> Loaded:
     """Read a network and all that is known of it."""
     path = os.fspath(path)
     given = {name: value for name, value in overrides.items() if value is not None}
-    found, digest = find_parts(path, layer)
+    found, digest = find_parts(path, layer, input_size)
     layers = fill_layers(path, found.layers(path), given)
     network = make_network(path, layers, found.last)
     cells = [cell for each in layers if isinstance(each, Draft) for cell in each.cells]
@@ -160,12 +164,13 @@ def load_network(
     return Loaded(network, digest, [*found.notes, *assumptions(layers)], biases, beside)
 
 
-def find_parts(path: str, layer: str | None = None) -> tuple[Found, str]:
+def find_parts(path: str, layer: str | None = None, input_size: int = 0) -> tuple[Found, str]:
     """Find the parts of a model file, or of one layer; return the digest of its bytes too."""
     try:
         reader, data = _open_model(path)
         module: Any = import_module(f"{__name__}.{reader}")
         found: Found = module.read(data, path).pick(path, layer)
+        found = found.open(input_size) if found.open and input_size else found
     except OSError as error:
         place = error.filename or path  # a file beside it may be the one
         raise InputError(place, f"cannot be read: {error.strerror or error}") from error

@@ -11,7 +11,15 @@ from numpy.typing import NDArray
 from rnncli.model.activations import SIGMOID, TANH
 from rnncli.model.arrays import Floats, in_dtype
 from rnncli.model.cells import CELLS, Weights, checked
-from rnncli.model.errors import InputError, did_you_mean, listed, sentence, shown, verbatim
+from rnncli.model.errors import (
+    InputError,
+    OpenInputError,
+    did_you_mean,
+    listed,
+    sentence,
+    shown,
+    verbatim,
+)
 from rnncli.model.layers import Layer, Recurrent, Stateless, per_cell
 from rnncli.model.network import Network
 
@@ -101,7 +109,8 @@ class Found(NamedTuple):
     expected: str = ""  # ends the message that there is no recurrent layer: what was looked for
     beside: Sequence[str] = ()  # paths of other files that hold its arrays
     aside: Sequence[Part] = ()  # the output does not depend on these, which `layer` can pick
-    is_open: bool = False  # whether it may run once the number of features is known
+    # Finds the layers for a number of features that the file leaves open.
+    open: "Callable[[int], Found] | None" = None
 
     def names(self) -> list[str]:
         """List the names of the parts that `layer` can pick."""
@@ -129,6 +138,10 @@ class Found(NamedTuple):
 
     def layers(self, path: str) -> list[FileLayer]:
         """Return the layers of the network, or raise an error with why it cannot be run."""
+        if self.open:
+            what = "does not tell how many features a step has"
+            hint = "rnn run counts the columns of its input, rnncli.load takes an input_size"
+            raise OpenInputError(path, what, hint)
         recurrent = [part.name for part in self.parts if part.recurrent]
         needed = [part for part in self.parts if part.needed and not part.layers]
         if needed:

@@ -63,14 +63,15 @@ def count_values(node: Node, given: Sequence[Any]) -> float:
         shape, n = np.array(x.shape, float), len(pads) // 2
         shape[len(shape) - n :] += pads[:n] + pads[n:]
         shape[len(shape) - len(kernel) :] += kernel * known.get("dilations", 1)  # for auto_pad
-        made = prod(shape) / max(shape[1], 1) * len(given[1]) if op == "Conv" else 0
-        if op == "Conv" and x.dtype.kind == "i":  # labels, whose channels are joined
-            shape[1] = known.get("group", 1)
-        windows = prod(shape) / prod(_magnitudes(known.get("strides", 1)))
-        return float(prod(shape) + windows * prod(kernel) + made)
+        places = prod(shape) / max(shape[1], 1) / prod(_magnitudes(known.get("strides", 1)))
+        made = places * len(given[1]) if op == "Conv" else 0
+        joined = op == "Conv" and x.dtype.kind == "i"  # channels of labels
+        channels = known.get("group", 1) if joined else shape[1]
+        return float(prod(shape) + places * channels * prod(kernel) + made)
     if op == "Gather":
         return float(x.size / max(x.shape[known.get("axis", 0)], 1) * given[1].size)
     if op in ("MatMul", "Gemm"):
+        total -= given[1].size if x.dtype.kind != given[1].dtype.kind else 0  # weights of labels
         return float(total + x.size / max(x.shape[-1:], default=1) * max(given[1].shape))
     return total
 
@@ -104,7 +105,7 @@ def apply(
         raise RefusedError(f"{node.op}: {what}") from error
     except (ValueError, LookupError, ArithmeticError, AttributeError, RuntimeError) as error:
         raise RefusedError(f"{node.op}: its inputs do not fit it") from error
-    return made if isinstance(made, list) else [made]
+    return made if isinstance(made, list) else [np.asanyarray(made)]
 
 
 def evaluate(nodes: Sequence[Node], values: dict[str, Any], opset: int) -> dict[str, Any]:

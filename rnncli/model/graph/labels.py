@@ -118,7 +118,10 @@ class Labels(np.ndarray[Any, np.dtype[np.int64]]):
 def _multiply(a: Integers, b: Integers) -> Integers:
     """Return the labels of a product of matrices."""
     left = join_along(a, (-1,))
-    right = join_along(b, (-2,) if b.ndim > 1 else (-1,))
+    if b.ndim > 1 and not any(b.strides):  # constants
+        right = b[..., 0, :]
+    else:
+        right = join_along(b, (-2,) if b.ndim > 1 else (-1,))
     if a.ndim < 2 or b.ndim < 2:
         return join(left[..., None] if b.ndim > 1 else left, right)
     if a.shape[-1] != b.shape[-2]:

@@ -4,7 +4,7 @@ The graph is run over labels, which tell the row of the input that each value co
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from functools import cache
+from functools import cache, partial
 from itertools import islice, permutations
 from typing import Any
 
@@ -59,6 +59,8 @@ def find(path: str, model: Model, input_size: int = 0) -> Found:
         best = min(sound, key=lambda chain: chain.rank, default=best)
     nodes = [Part(node.name, node.op) for node in folded.nodes]
     found = best.describe() if best else Found(nodes)
+    if best and best.is_open:
+        found = found._replace(open=partial(find, path, model))
     title = f"ONNX opset {folded.opset}{f', {model.producer}' if model.producer else ''}"
     return found._replace(title=title, beside=model.beside, expected=_EXPECTED)
 
@@ -127,7 +129,7 @@ def _find_branches(fold: Callable[..., Folded], guess: Guess) -> Branches:
         found = Walk(fold(branches), guess, set(), ends=False).branches
         if not found:
             break
-        branches |= found.items()
+        branches = branches.union(found.items())
     return branches
 
 
@@ -144,6 +146,7 @@ class Chain:
         self.target: Operand | None = None
         self.whole: Whole | None = None
         self.last: str | None = None
+        self.is_open = False  # whether it may run once the number of features is known
         self.parts: list[Part] = []
         self.number = {0: 0}  # the layer that fills a register, from 1
         self.nodes = {node.name: node for node in folded.nodes}
@@ -238,10 +241,11 @@ class Chain:
         ]
         if passed:
             notes.append(f"gives {shown(self.output)}, and passes over {listed(passed)}")
-        sizes = enumerate(walk.folded.graph.inputs[walk.guess.x] or ())
-        free = any(not is_known(size) and k not in walk.guess.axes for k, size in sizes)
-        is_open = free and not (self.target or self.takes_rows or walk.guess.features)
-        return Found(self.parts, last=self.last, notes=notes, aside=aside, is_open=is_open)
+        free = not all(map(is_known, walk.folded.graph.inputs[walk.guess.x] or (1,)))
+        unfit = any(part.why.endswith("do not fit it") for part in self.parts)
+        known = self.target or self.takes_rows or walk.guess.features
+        self.is_open = free and unfit and not known
+        return Found(self.parts, last=self.last, notes=notes, aside=aside)
 
     # Layers.
 

@@ -154,9 +154,9 @@ class Folded:
         pair = node.inputs if node.op == "Equal" and len(node.inputs) == 2 else []
         for name, other in zip(pair, pair[::-1], strict=True):
             value, shape = self.arrays.get(other), self.graph.inputs.get(name)
-            known = isinstance(value, np.ndarray) and value.size == 1
-            if known and shape in ((), (1,)) and name not in self.arrays:
-                self.arrays[name] = value.reshape(shape)
+            free = shape in ((), (1,)) and name not in self.arrays
+            if free and isinstance(value, np.ndarray) and value.size == 1:
+                self.arrays[name] = value.reshape([1] * len(shape or ()))
                 number = value.reshape(-1)[0].item()
                 self.notes.append(f"takes {shown(name)} too: {number}, which it is compared with")
 
