@@ -80,7 +80,7 @@ def test_memory_does_not_grow_with_a_file(tmp_path: Path, name: str) -> None:
 
 @pytest.mark.parametrize(
     ("shape", "order"),
-    [((1,), "C"), ((4, -1, 1), "C"), ((4, -1, 4), "C"), ((-1, 4), "C"), ((-1, 4), "F")],
+    [((1,), "C"), ((4, -1, 1), "C"), ((4, -1, 4), "C"), ((-1, 4), "C")],
 )
 def test_memory_does_not_grow_with_an_array(
     tmp_path: Path, shape: tuple[int, ...], order: Any
@@ -119,7 +119,7 @@ def test_a_line_that_is_too_long_is_refused(tmp_path: Path, name: str, end: str)
     result = invoke("run", tmp_path / name, *NETWORK, "--last", code=2)
     assert result.stderr.count("\n") == 1
     assert f"{name}:300003: " in result.stderr
-    assert "32 MiB; expected a step a line (tr , '\\n' " in result.stderr
+    assert "32 MiB; expected a step a line" in result.stderr
     (tmp_path / name).write_bytes(b'{"v": [1' + b", 1" * (1 << 24))
     result = invoke("run", tmp_path / name, *NETWORK, "--last", code=2)
     assert result.stderr.endswith(f"{name}:1: a line of more than 32 MiB; expected a step a line\n")

@@ -67,6 +67,7 @@ class Rows:
         self.begins: list[int] = [0]  # of each register: columns are numbered through all
         self.steps: dict[int, Step] = {}  # by the register that it fills
         self._constants: dict[int, Array] = {}
+        self._joined: dict[bytes, int] = {}  # registers of columns that are brought together
 
     def width(self, register: int) -> int:
         """Return the number of columns of a register."""
@@ -110,11 +111,13 @@ class Rows:
                 return Operand(-1, None, self._constants[first][columns])
             every = np.array_equal(columns, np.arange(self.width(first)))
             return Operand(first, None if every else columns)
-        edges = [0, *(np.flatnonzero(np.diff(registers)) + 1).tolist(), len(registers)]
-        operands = tuple(self.join(columns[i:j]) for i, j in pairwise(edges))
-        register = self.register(len(columns))
-        self.steps[register] = Step("Concat", "", operands, len(columns))
-        return Operand(register)
+        key = columns.tobytes()
+        if key not in self._joined:
+            edges = [0, *(np.flatnonzero(np.diff(registers)) + 1).tolist(), len(registers)]
+            operands = tuple(self.join(columns[i:j]) for i, j in pairwise(edges))
+            self._joined[key] = self.register(len(columns))
+            self.steps[self._joined[key]] = Step("Concat", "", operands, len(columns))
+        return Operand(self._joined[key])
 
     def path(self, register: int, known: Collection[int] = ()) -> list[int]:
         """Return the registers that steps fill on the way to one, in order; some are known."""

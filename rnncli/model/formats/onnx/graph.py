@@ -32,7 +32,7 @@ _EXPECTED = (
     ": expected a node RNN, LSTM or GRU, and no steps or loops of other nodes"
     " (`dynamo=False` of torch.onnx.export keeps them)"
 )
-_MERGES = {"ReduceSum": "sum", "ReduceMean": "ave", "ReduceProd": "mul"}
+_MERGES = {"ReduceSum": "sum", "ReduceMean": "ave", "ReduceProd": "mul", "Add": "sum", "Mul": "mul"}
 
 
 def find(path: str, model: Model, input_size: int = 0) -> Found:
@@ -157,6 +157,30 @@ class Chain:
                 self.target = self.find_output(value)
         except RefusedError as error:
             self.why = str(error)
+        if self.target:
+            self.pair_directions(self.target)
+
+    def pair_directions(self, target: Operand) -> None:
+        """Make one layer of a forward and a backward one whose rows are joined, and only that."""
+        layers = self.walk.layers
+        taken = self.find_taken(target, *(layer.target for layer in layers.values()))
+        for register, step in [*self.rows.steps.items()]:
+            pair = [each.register for each in step.operands if each.columns is None]
+            two = [layers[each] for each in pair if each in layers and taken.count(each) == 1]
+            if step.op != "Concat" or len(step.operands) != 2 or len(two) != 2:
+                continue
+            (one, other), drafts = two, [layer.part.layers[0] for layer in two]
+            ways, kinds = (one.direction, other.direction), {one.part.kind, other.part.kind}
+            alike = len({len(each.cells[0].weights.W_hh) for each in drafts}) == len(kinds) == 1
+            same = one.target.register == other.target.register and not (one.whole or other.whole)
+            same &= np.array_equal(one.target.columns, other.target.columns)  # type: ignore[arg-type]
+            if alike and same and ways == ("forward", "backward"):
+                settings = {"direction": "bidirectional", "merge": "concat"}
+                draft = Draft((*drafts[0].cells, *drafts[1].cells), settings)
+                arrays = {**one.part.arrays, **other.part.arrays}
+                part = one.part._replace(arrays=arrays, layers=[draft])
+                layers[register] = Layer(part, "bidirectional", one.target, None)
+                del self.rows.steps[register], layers[pair[0]], layers[pair[1]]
 
     @property
     def rank(self) -> tuple[bool, int]:
@@ -266,13 +290,18 @@ class Chain:
         """Make the layers between recurrent ones, or have the one below merge its directions."""
         for named in (every := name_steps(self.rows, target, self.number)):
             sources = tuple(self.number[each] for each in named.taken)
+            used = [
+                o for s in named.steps.values() for o in s.operands if o.register in named.taken
+            ]
             below = self.parts[-1].layers[0] if self.parts else None
             if sources != (len(self.parts),):
                 if isinstance(named.layer, Piece):
                     named.layer.sources = sources
                 else:
                     self.route(*named.taken)
-            elif taken.count(named.taken[0]) == 1 and (merged := _merge(named.steps, below)):
+            elif taken.count(named.taken[0]) == len(used) and (
+                merged := _merge(named.steps, below)
+            ):
                 self.parts[-1] = self.parts[-1]._replace(layers=[merged])
                 self.number[named.register] = len(self.parts)
                 continue
@@ -305,7 +334,12 @@ def _merge(steps: Mapping[int, Step], below: Any) -> Draft | None:
     if len(steps) != 1 or not isinstance(below, Draft):
         return None
     ((op, _, operands, _, attributes, shape),) = steps.values()
-    halves = shape == (2, len(below.cells[0].weights.W_hh)) and operands[0].columns is None
-    if op not in _MERGES or not halves or attributes["axes"] != [1]:
+    H = len(below.cells[0].weights.W_hh)
+    if op in ("ReduceSum", "ReduceMean", "ReduceProd"):
+        whole = shape == (2, H) and operands[0].columns is None and attributes["axes"] == [1]
+    else:
+        halves = zip(operands, (np.arange(H), np.arange(H, 2 * H)), strict=False)
+        whole = all(np.array_equal(each.columns, half) for each, half in halves)
+    if op not in _MERGES or not whole:
         return None
     return below._replace(settings={**below.settings, "merge": _MERGES[op]})
