@@ -156,7 +156,7 @@ def check_writable(url: Url, *, append: bool = False) -> None:
     """Check that `writing` can write a file, as far as that can be told before."""
     if append or url.protocol not in _WRITABLE:
         what = "rows cannot be added to it" if append else f"{url.protocol}:// is for reading"
-        raise InputError(url, what, "give a file or, without `follow`, s3:// or gs://")
+        raise InputError(url, what, "write to a file, s3:// or gs://")
     try:
         found = _info(url)
     except InputError as error:

@@ -36,13 +36,14 @@ def find(stored: Stored) -> Found:
         parts.sort(key=lambda part: _split_number(part.name))
     used = {path for part in parts for path in part.arrays}
     others = [owner for owner, paths in owners.items() if paths[0] not in used]
+    others = [owner for owner in others if not owner.startswith("optimizer/")]
     notes, named = [_ALONE], listed(part.name for part in parts)
     if len(scopes) == 1 and len(owners) > 1:
-        over = f", and passes over {listed(others)}" * bool(others)
-        notes.append(f"takes {verbatim(named + over)}: names do not tell how they are joined")
+        notes.append(f"takes {verbatim(named)}: names do not tell how they are joined")
     for owner in others:
         arrays = {path: stored.arrays[path] for path in owners[owner]}
-        parts.append(Part(owner, "", arrays, why="is no recurrent layer by its names"))
+        why = f"names do not tell how {named} is joined to the rest"
+        parts.append(Part(owner, "", arrays, why=why, needed=True))
     return Found(parts, stored.title, len(scopes) < 2, notes=notes, expected=_EXPECTED)
 
 

@@ -290,18 +290,15 @@ class Chain:
         """Make the layers between recurrent ones, or have the one below merge its directions."""
         for named in (every := name_steps(self.rows, target, self.number)):
             sources = tuple(self.number[each] for each in named.taken)
-            used = [
-                o for s in named.steps.values() for o in s.operands if o.register in named.taken
-            ]
+            operands = [each for step in named.steps.values() for each in step.operands]
+            uses = sum(each.register in named.taken for each in operands)
             below = self.parts[-1].layers[0] if self.parts else None
             if sources != (len(self.parts),):
                 if isinstance(named.layer, Piece):
                     named.layer.sources = sources
                 else:
                     self.route(*named.taken)
-            elif taken.count(named.taken[0]) == len(used) and (
-                merged := _merge(named.steps, below)
-            ):
+            elif taken.count(named.taken[0]) == uses and (merged := _merge(named.steps, below)):
                 self.parts[-1] = self.parts[-1]._replace(layers=[merged])
                 self.number[named.register] = len(self.parts)
                 continue
