@@ -459,7 +459,7 @@ def test_arrays_without_a_config(tmp_path: Path) -> None:
     assert network.layers[0].cells[0].settings["reset"] == "after"
     assert "holds weights alone" in notes[0]
     assert "layers/dense, layers/mine: names do not tell how layers/gru is joined" in refusal(path)
-    assert layers(load(stored(path, NUMBERED | SEEDS, version=""))[0]) == "GRU 2"
+    assert layers(load(stored(path, {**NUMBERED, **SEEDS}, version=""))[0]) == "GRU 2"
     network, notes = load(stored(path, NUMBERED | ABOVE, version=""))
     assert layers(network) == "GRU 2, GRU 2, GRU 2"
     assert "takes layers/gru, layers/gru_2, layers/gru_10: names" in notes[1]

@@ -301,6 +301,118 @@ def test_a_branch_that_a_constant_chooses(tmp_path: Path) -> None:
     assert str(network.layers[1].settings["activation"]) == "tanh"
 
 
+def test_a_width_that_a_weight_tells(tmp_path: Path) -> None:
+    """Steps and features have both free numbers."""
+    made = []
+    axes: tuple[Axes, ...] = (("T", "N", 2), ("T", "I"))
+    for own in axes:
+        graph, whole = Graph(), len(own) == 3
+        rows = "x" if whole else graph.add("Unsqueeze", "x", graph.array([1]))
+        top = graph.recurrent("GRU", rows)
+        output = graph.add("Squeeze", top, graph.array([1] if whole else [1, 2]))
+        made.append(load(write(tmp_path / "m.onnx", graph, output, inputs={"x": own}))[0])
+    assert content(made[0]) == content(made[1])
+
+
+def chunks(g: Graph, rows: str, *, mixed: bool = False) -> tuple[str, str]:
+    """Add a detector that takes a chunk a call: a convolution, a recurrent node, and a head."""
+    W = g.array(CHUNK_WEIGHTS["W"])
+    conv = g.add("Conv", g.add("Unsqueeze", rows, g.array([1])), W, strides=[2])
+    conv = g.add("Sub", conv, g.add("ReduceMean", conv, axes=[0])) if mixed else conv
+    mean = g.add("ReduceMean", g.add("Relu", conv), axes=[2], keepdims=0)
+    rest = ("", "", g.add("Gather", "state", g.array([0]), axis=0))
+    weights = (g.array(CHUNK_WEIGHTS[name]) for name in ("W_xh", "W_hh"))
+    top = g.add("RNN", g.add("Unsqueeze", mean, g.array([0])), *weights, *rest)
+    final = g.add("Unsqueeze", g.add("Squeeze", f"{top}.1", g.array([0])), g.array([2]))
+    head = g.add("Sigmoid", g.add("Conv", final, g.array(CHUNK_WEIGHTS["head"])))
+    return g.add("ReduceMean", head, axes=[2], keepdims=0), f"{top}.1"
+
+
+def detected(network: Network) -> Any:
+    """Run the detector over its chunks."""
+    return rnncli.run(network, CHUNKS).y
+
+
+def chunk_states(x: Any) -> Any:
+    """Compute what the detector gives for rows (T, 6), in plain loops."""
+    W, W_xh, W_hh, head = (each.astype(float) for each in CHUNK_WEIGHTS.values())
+    h, y = np.zeros(3), []
+    for row in x:
+        conv = [[(row[k : k + 3] * kernel[0]).sum() for k in (0, 2)] for kernel in W]
+        h = np.tanh(W_xh[0] @ np.maximum(conv, 0).mean(axis=1) + W_hh[0] @ h)
+        y.append(1 / (1 + np.exp(-head[:, :, 0] @ h)))
+    return y
+
+
+SIZES = {"W": (4, 1, 3), "W_xh": (1, 3, 4), "W_hh": (1, 3, 3), "head": (1, 3, 1)}
+CHUNK_WEIGHTS = {
+    name: np.random.default_rng(5).normal(size=shape).astype(np.float32)
+    for name, shape in SIZES.items()
+}
+CHUNKS = np.random.default_rng(6).normal(size=(9, 6))
+BATCHED: dict[str, Axes | None] = {"x": ("N", 6), "state": (2, "N", 3)}
+
+
+@pytest.mark.parametrize("size", ["N", 1])
+def test_a_chunk_for_each_call(tmp_path: Path, size: str | int) -> None:
+    """Each row is convolved by itself, so that rows may be followed."""
+    graph, inputs = Graph(), dict[str, Axes | None](x=(size, 6), state=(2, size, 3))
+    network, _ = load(write(tmp_path / "m.onnx", graph, *chunks(graph, "x"), inputs=inputs))
+    assert not network.needs_whole_sequences
+    assert network.last is None
+    np.testing.assert_allclose(detected(network), chunk_states(CHUNKS), atol=1e-6)
+
+
+def test_rows_that_a_call_mixes_are_refused(tmp_path: Path) -> None:
+    graph, inputs = Graph(), dict[str, Axes | None](x=(1, 6), state=(2, 1, 3))
+    path = write(tmp_path / "m.onnx", graph, *chunks(graph, "x", mixed=True), inputs=inputs)
+    assert "several rows" in refusal(path)
+
+
+def test_a_rate_is_what_the_graph_compares_it_with(tmp_path: Path) -> None:
+    inner, outer = Graph(), Graph()
+    y, h = chunks(inner, "x")
+    nodes = [(1, node) for node in inner.nodes] + [(5, each) for each in inner.tensors]
+    right = message(*nodes, (12, message((1, y))), (12, message((1, h))))
+    wrong = message((1, message((1, "x"), (2, "z"), (4, "Tanh"))), *[(12, message((1, "z")))] * 2)
+    rate = outer.add("Constant", value_int=16000)
+    branches: dict[str, Any] = {"then_branch": right, "else_branch": wrong}
+    output = outer.add("If", outer.add("Equal", "sr", rate), **branches)
+    inputs = {**BATCHED, "sr": ()}
+    path = write(tmp_path / "m.onnx", outer, output, f"{output}.1", inputs=inputs)
+    network, notes = load(path)
+    assert "takes sr too: 16000, which it is compared with" in notes
+    np.testing.assert_allclose(detected(network), chunk_states(CHUNKS), atol=1e-6)
+
+
+@pytest.mark.parametrize(("axis", "runs"), [(1, True), (0, False)])
+def test_a_branch_that_a_size_chooses(tmp_path: Path, axis: int, runs: bool) -> None:
+    """It has to be the same for any number of rows."""
+    graph, branches = Graph(), dict[str, Any]()
+    for name, op in (("then_branch", "Relu"), ("else_branch", "Identity")):
+        node = message((1, "x"), (2, name), (4, op))
+        branches[name] = message((1, node), (12, message((1, name))))
+    count = graph.add("Gather", graph.add("Shape", "x"), graph.array(axis), axis=0)
+    rows = graph.add("If", graph.add("Equal", count, graph.array(1)), **branches)
+    path = write(tmp_path / "m.onnx", graph, *chunks(graph, rows), inputs=BATCHED)
+    if not runs:
+        assert refusal(path)
+    else:
+        np.testing.assert_allclose(detected(load(path)[0]), chunk_states(CHUNKS), atol=1e-6)
+
+
+def test_a_number_of_features_that_the_input_tells(tmp_path: Path, run_rnn: Any) -> None:
+    graph, path = Graph(), tmp_path / "m.onnx"
+    write(path, graph, *chunks(graph, "x"), inputs={**BATCHED, "x": ("N", "I")})
+    assert "does not tell how many features a step has" in refusal(path)
+    network, _ = load(path, input_size=6)
+    np.testing.assert_allclose(detected(network), chunk_states(CHUNKS), atol=1e-6)
+    np.savetxt(tmp_path / "x.csv", CHUNKS, delimiter=",")
+    result = run_rnn("run", str(tmp_path / "x.csv"), "-w", str(path), "-f", "csv", "--no-header")
+    rows = [float(line.split(",")[1]) for line in result.stdout.splitlines()]
+    np.testing.assert_allclose(np.array(rows)[:, None], chunk_states(CHUNKS), atol=1e-6)
+
+
 def test_a_graph_frozen_with_one_step(tmp_path: Path) -> None:
     """More steps show that its rows are turned, unless it takes no more."""
     graph, inputs = Graph(), {"x": (1, 1, 2)}

@@ -169,17 +169,17 @@ class Chain:
             two = [layers[each] for each in pair if each in layers and taken.count(each) == 1]
             if step.op != "Concat" or len(step.operands) != 2 or len(two) != 2:
                 continue
-            (one, other), drafts = two, [layer.part.layers[0] for layer in two]
+            (one, other), drafts = two, [layer.draft for layer in two]
             ways, kinds = (one.direction, other.direction), {one.part.kind, other.part.kind}
             alike = len({len(each.cells[0].weights.W_hh) for each in drafts}) == len(kinds) == 1
             same = one.target.register == other.target.register and not (one.whole or other.whole)
-            same &= np.array_equal(one.target.columns, other.target.columns)  # type: ignore[arg-type]
+            same &= np.array_equal(one.target.columns, other.target.columns)
             if alike and same and ways == ("forward", "backward"):
                 settings = {"direction": "bidirectional", "merge": "concat"}
                 draft = Draft((*drafts[0].cells, *drafts[1].cells), settings)
                 arrays = {**one.part.arrays, **other.part.arrays}
                 part = one.part._replace(arrays=arrays, layers=[draft])
-                layers[register] = Layer(part, "bidirectional", one.target, None)
+                layers[register] = Layer(part, draft, "bidirectional", one.target, None)
                 del self.rows.steps[register], layers[pair[0]], layers[pair[1]]
 
     @property
@@ -265,10 +265,14 @@ class Chain:
         ]
         if passed:
             notes.append(f"gives {shown(self.output)}, and passes over {listed(passed)}")
-        free = not all(map(is_known, walk.folded.graph.inputs[walk.guess.x] or (1,)))
-        unfit = any(part.why.endswith("do not fit it") for part in self.parts)
-        known = self.target or self.takes_rows or walk.guess.features
-        self.is_open = free and unfit and not known
+        # A weight of the lowest recurrent node tells the width of rows that it takes themselves.
+        sizes = [*enumerate(walk.folded.graph.inputs[walk.guess.x] or ())]
+        guessed = any(not is_known(size) and k not in walk.guess.axes for k, size in sizes)
+        made = any(e.whole and not e.target.register for e in walk.layers.values())
+        free = any(not is_known(size) for _, size in sizes)
+        unfit = free and any(part.why.endswith("do not fit it") for part in self.parts)
+        lost = unfit and not (self.target or self.takes_rows)
+        self.is_open = not walk.guess.features and (lost or (guessed and made))
         return Found(self.parts, last=self.last, notes=notes, aside=aside)
 
     # Layers.

@@ -66,6 +66,7 @@ class Layer(NamedTuple):
     """A recurrent layer, and what it takes: rows, or what a piece makes of whole sequences."""
 
     part: Part
+    draft: Draft
     direction: str
     target: Operand
     whole: Whole | None
@@ -343,7 +344,7 @@ class Walk:
         if not known:
             return [x] * 3
         register = self.rows.register(D * H)
-        self.layers[register] = Layer(part, direction, target, whole)
+        self.layers[register] = Layer(part, draft, direction, target, whole)
         return self.give_states(node, register, (D, N, H), turned=turned)
 
     def give_states(
