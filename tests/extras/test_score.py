@@ -96,7 +96,7 @@ NO_SOURCES: tuple[Any, ...] = (None, [], [0.5], frame()["v"], io.StringIO("1"))
         (frame(), {"columns": "v", "missing": "no"}, "missing: expected one of error, hold"),
         (frame(), {"columns": "v", "h0": [1, 2]}, r"h0: expected shape \(3,\), got \(2,\)"),
         (frame().rename(columns={"time": "h_0"}), KEYED | {"passthrough": True}, "'h_0' would"),
-        (frame(), {"columns": "v,time"}, "'v,time'; .*; `columns` takes a list of names"),
+        (frame(), {"columns": "v,time"}, "no column 'v,time'; there are 'time', 'k', 'v'"),
         *(
             (frame(), {"columns": "v", name: wrong}, f"{name}: .*{re.escape(repr(wrong))}")
             for name, values in WRONG.items()

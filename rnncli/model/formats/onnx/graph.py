@@ -91,7 +91,10 @@ def _guess_axes(folded: Folded) -> Iterator[Guess]:
             *((None, axis) for axis in axes),  # each call is a step
         ]
         free = {axis for axis, size in enumerate(shape) if not is_known(size)}
-        pairs.sort(key=lambda pair: len(free - {*pair}))  # features are known, or a weight tells
+        # Features are known, or a weight tells one of their numbers.
+        counts = {pair: len(free - {*pair}) for pair in pairs}
+        most = max(1, min(counts.values(), default=0))
+        pairs = sorted((pair for pair in pairs if counts[pair] <= most), key=counts.__getitem__)
         for steps in (7, 131)[: 1 + long]:
             yield from (Guess(x, pair, steps) for pair in pairs if steps == 7 or pair[0] in free)
         if not pairs:
