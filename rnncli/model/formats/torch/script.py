@@ -58,7 +58,8 @@ def find_script(
             shape = ("N", "T", width)[:axes]
             graph = Graph(tracer.nodes, tracer.arrays, {"input": shape}, outputs)
             found = find(path, Model("", {"": 20}, graph, [], []))
-            if not any(part.needed for part in found.parts):
+            looks_up = any("Gather" in part.kind.split() for part in found.parts)
+            if not any(part.needed for part in found.parts) and (axes == 3 or looks_up):
                 return found
         parts = [part._replace(hint=hint) if part.needed else part for part in found.parts]
         every.append(found._replace(parts=parts))
