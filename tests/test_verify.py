@@ -388,7 +388,7 @@ def test_verify_takes_the_row_of_a_model_and_refuses_other_shapes() -> None:
     last = rnncli.run(Network(*network.layers, last="step"), x).y_n
     causes = rnncli.verify(network, x, last)["explanations"]
     assert [each["name"][:21] for each in causes] == ["the last output alone"]
-    shapes: list[Any] = [((4, 2), None), ((4,), None), ((2, 4, 1), np.ones((3, 2)))]
+    shapes: list[Any] = [((4, 2), None), ((), None), ((2, 4, 1), np.ones((3, 2)))]
     for shape, expected in shapes:
         with pytest.raises(ValueError, match="expected shape"):
             rnncli.verify(network, np.ones(shape), expected)
@@ -402,7 +402,7 @@ def test_verify_takes_the_row_of_a_model_and_refuses_other_shapes() -> None:
 @pytest.mark.parametrize("name", ["verify", "explain"])
 def test_functions_stay_callable_however_modules_are_imported(name: str) -> None:
     modules = "import rnncli.verification.verify, rnncli.explanation.document"
-    code = f"import rnncli; rnncli.{name}; {modules}; rnncli.{name}(rnncli.seeded(), [[1]])"
+    code = f"import rnncli; rnncli.{name}; {modules}; rnncli.{name}(rnncli.seeded(), [1, 2])"
     subprocess.run([sys.executable, "-c", code], check=True)
 
 

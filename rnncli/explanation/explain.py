@@ -8,6 +8,7 @@ from numpy.typing import ArrayLike
 
 from rnncli.engine.precision import PRECISIONS
 from rnncli.engine.rows import Rows
+from rnncli.engine.run import check_shape
 from rnncli.engine.stream import Carried
 from rnncli.explanation.document import as_json
 from rnncli.explanation.steps import Wanted, explain_steps
@@ -37,7 +38,7 @@ def explain(
     network : Network, str or path
         A path is read by `load`.
     x : array, shape (T, I)
-        Input at every step.
+        Input at every step, as for `run`.
     steps : int, or a tuple of the first and the last, optional
         Counted from 1; None in place of the last is the end. The last step by default, which of a
         model that gives one row a sequence explains that row.
@@ -70,14 +71,13 @@ def explain(
     'tanh(x_t @ W_xh + h_{t-1} @ W_hh + b_h)'
     """
     model = network if isinstance(network, Network) else load(network)
-    dtype, given = choice("precision", precision, PRECISIONS).dtype, np.asarray(x)
+    dtype = choice("precision", precision, PRECISIONS).dtype
+    given = check_shape(np.asarray(x), model)
     start = np.zeros(model.state_size, dtype) if h0 is None else np.asarray(h0)
-    for name, array, shape in (
-        ("x", given, (len(given), model.input_size)),
-        ("h0", start, (model.state_size,)),
-    ):
-        if array.shape != shape:
-            raise ValueError(f"{name}: expected shape {shape}, got {array.shape}")
+    if given.ndim != 2:
+        raise ValueError(f"x: expected shape (T, {model.input_size}), got {given.shape}")
+    if start.shape != (model.state_size,):
+        raise ValueError(f"h0: expected shape ({model.state_size},), got {start.shape}")
     wanted = Wanted(*(steps if isinstance(steps, tuple) else (steps, steps)))
     rows, carried = Rows(model.checked_input(given, dtype)), Carried(in_dtype("h0", start, dtype))
     found = explain_steps(model, [rows], wanted, carried, precision=precision)
