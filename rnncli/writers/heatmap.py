@@ -88,8 +88,8 @@ class HeatmapWriter(Strip):
         """Return ticks, and the first t and round ones below the bins that have them."""
         t = self.bins.ends()[0][:, 0].astype(int)
         first, last = int(t[0]), int(t[-1])
-        apart = (len(str(last)) + _BLANKS) * (last - first) / max(1, wide * (len(t) - 1))
-        step = next(f * 10**p for p in range(30) for f in (1, 2, 5) if f * 10**p >= apart)
+        spacing = (len(str(last)) + _BLANKS) * (last - first) / max(1, wide * (len(t) - 1))
+        step = next(f * 10**p for p in range(30) for f in (1, 2, 5) if f * 10**p >= spacing)
         ticks, marks = "╵", str(first)
         for time in range(first - first % step + step, last + 1, step):
             place = wide * int(np.searchsorted(t, time, "right") - 1)

@@ -27,8 +27,8 @@ class PlotWriter(HeatmapWriter):
         lows, highs = self._find_scales(axes)
         ends = zip(lows, highs, strict=True)
         marks = [[f"{high:.3g}", *[""] * (_LINES - 2), f"{low:.3g}"] for low, high in ends]
-        beside = max(len(mark) for each in marks for mark in each)
-        left = named + beside + 1
+        labels = max(len(mark) for each in marks for mark in each)
+        left = named + labels + 1
         room = max(1, self.wide - left)
         shape = _LINES * _TALL, room * _WIDE
         self.bins.fit(shape[1])
@@ -44,7 +44,7 @@ class PlotWriter(HeatmapWriter):
             sums = np.einsum("aibj,ij->ab", drawn, _DOTS).tolist()
             for line, (mark, dots) in enumerate(zip(marks[n], sums, strict=True)):
                 text = "".join(chr(0x2800 + each) if each else " " for each in dots).rstrip()
-                label = f"{' ' * named if line else name}{mark:>{beside}}│"
+                label = f"{' ' * named if line else name}{mark:>{labels}}│"
                 self._print((label, "dim"), (text, "cyan" * (n < len(self.features))), wrap=False)
         t = self.bins.ends()[0][:, 0]
         first, last = f"{t[0]:.0f}", f"{t[-1]:.0f}" if len(t) > 1 else ""
@@ -60,8 +60,8 @@ class PlotWriter(HeatmapWriter):
         for axis in dict.fromkeys(axes):
             low[axes == axis] = np.nan_to_num(np.fmin.reduce(least[:, axes == axis], axis=None))
             high[axes == axis] = np.nan_to_num(np.fmax.reduce(greatest[:, axes == axis], axis=None))
-        apart = np.where(low == high, np.where(low == 0, 1, abs(low) / 2), 0)
-        return low - apart, high + apart
+        margin = np.where(low == high, np.where(low == 0, 1, abs(low) / 2), 0)
+        return low - margin, high + margin
 
 
 def _connect(up: Floats, down: Floats, places: Integers, shape: tuple[int, int]) -> Truths:

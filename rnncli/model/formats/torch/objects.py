@@ -54,8 +54,7 @@ class Objects:
         others = [part for part in self.others if part.name.startswith(prefix)]
         part = Part("", "", why="stands beside the model", needed=True)
         part = part._replace(hint=way_out([each.name for each in found.parts if each.recurrent]))
-        held = {name: array for name, array in beside.items() if array.ndim}
-        others += [part._replace(name=name, arrays={name: a}) for name, a in held.items()]
+        others += [part._replace(name=n, arrays={n: a}) for n, a in beside.items() if a.ndim]
         return found._replace(title="PyTorch", parts=[*found.parts, *others])
 
     def _visit(self, name: str, value: Any, owner: str) -> None:
@@ -71,8 +70,8 @@ class Objects:
             if len(self._open) >= _DEPTH:
                 raise InputError(self.path, f"holds objects in each other, {_DEPTH} deep")
             self._open.add(id(value))
-            held = self._open_instance(name, value) if isinstance(value, Instance) else value
-            items = dict(enumerate(held)) if isinstance(held, list | tuple) else held
+            opened = self._open_instance(name, value) if isinstance(value, Instance) else value
+            items = dict(enumerate(opened)) if isinstance(opened, list | tuple) else opened
             self._budget.spend(len(items))
             if not {"state", "param_groups"} <= items.keys():  # of an optimizer
                 for key, item in items.items():
