@@ -8,7 +8,7 @@ from datetime import datetime
 from typing import Any
 
 from rnncli.engine.state import load_state
-from rnncli.model.errors import InputError, word
+from rnncli.model.errors import InputError, OpenInputError, word
 from rnncli.model.formats import find_parts
 from rnncli.model.formats.found import Found, Part, assumptions, make_layers, make_network
 from rnncli.storage import local_copy
@@ -32,8 +32,9 @@ def inspect(path: str | os.PathLike[str], *, layer: str | None = None) -> dict[s
     -------
     dict
         Of a model: ``title``, ``sha256``, ``parameters``, ``runs`` (the commands that run it, with
-        ``input_size`` and ``output_size``), ``why`` it cannot be run as a whole, ``notes`` of what
-        is assumed, and ``parts``, each with its ``name``, ``kind``, ``layers`` and ``tensors``.
+        ``input_size`` and ``output_size`` if known), ``why`` it cannot be run as a whole, ``notes``
+        of what is assumed, and ``parts``, each with its ``name``, ``kind``, ``layers`` and
+        ``tensors``.
         Of a state: ``cells``, ``network`` (a fingerprint), ``columns``, ``center``, ``scale``,
         ``written``, and ``sequences``, each with its ``key``, ``t`` and state arrays.
 
@@ -96,6 +97,8 @@ def _describe_model(file: str, path: str, layer: str | None) -> dict[str, Any]:
     try:
         runs = [_describe_run(path, found, layer, file)]
         notes += assumptions(found.layers(path))
+    except OpenInputError:
+        runs = [{"layer": layer, "command": _command(layer, file)}]
     except InputError as error:
         document["why"] = str(error).removeprefix(f"{path}: ")
         runs, recurrent = [], [part.name for part in found.parts if part.recurrent and part.name]
@@ -137,12 +140,16 @@ def _describe_run(path: str, found: Found, layer: str | None, file: str) -> dict
     network = make_network(path, found.layers(path), found.last)
     if not any(each.cells for each in network.layers):
         raise InputError(path, "has no recurrent layer")
-    words = ["rnn", "run", "FILE.csv", "--weights", file]
     return {
         "layer": layer,
-        "command": shlex.join(words if layer is None else [*words, "--layer", layer]),
+        "command": _command(layer, file),
         "input_size": network.input_size,
         **({} if network.indices is None else {"indices": network.indices}),
         "output_size": network.output_size,
         "last": network.last,
     }
+
+
+def _command(layer: str | None, file: str) -> str:
+    words = ["rnn", "run", "FILE.csv", "--weights", file]
+    return shlex.join(words if layer is None else [*words, "--layer", layer])

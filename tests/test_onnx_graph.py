@@ -408,7 +408,12 @@ def test_a_number_of_features_that_the_input_tells(tmp_path: Path, run_rnn: Any)
     network, _ = load(path, input_size=6)
     np.testing.assert_allclose(detected(network), chunk_states(CHUNKS), atol=1e-6)
     np.savetxt(tmp_path / "x.csv", CHUNKS, delimiter=",")
-    result = run_rnn("run", str(tmp_path / "x.csv"), "-w", str(path), "-f", "csv", "--no-header")
+    given = str(tmp_path / "x.csv"), "-w", str(path)
+    result = run_rnn("run", *given, "-f", "csv", "--no-header")
+    run_rnn("batch", *given, "--no-header", "-o", str(tmp_path / "out" / "{stem}.csv"))
+    assert (tmp_path / "out" / "x.csv").read_text() == result.stdout
+    assert run_rnn("inspect", str(path)).exit_code == 0
+    assert "--inputs" in run_rnn("weights", "-w", str(path)).stderr
     rows = [float(line.split(",")[1]) for line in result.stdout.splitlines()]
     np.testing.assert_allclose(np.array(rows)[:, None], chunk_states(CHUNKS), atol=1e-6)
 

@@ -14,10 +14,10 @@ from rnncli.cli.errors import RUN_FAILED, Failure, failure, note, with_options
 from rnncli.cli.networks import build_network, check_network, digest_of, read_weights
 from rnncli.cli.options import NetworkOptions, command, picked
 from rnncli.cli.progress import Line
-from rnncli.model.errors import WORDING, OptionError, printable
+from rnncli.model.errors import WORDING, OpenInputError, OptionError, printable
 from rnncli.options import Options
 from rnncli.readers import STDIN
-from rnncli.storage import is_url
+from rnncli.storage import is_url, version
 from rnncli.writers.sink import destination
 
 # Failures and notes that are shown; the report has all of them.
@@ -63,15 +63,15 @@ def batch(
         raise OptionError("`jobs` and `scheduler`: give one")
     inputs, network = expand(files), picked(NetworkOptions, given)
     check_network(network, inputs)
-    weights, options = network.weights, picked(Options, given)
+    weights, options, content = network.weights, picked(Options, given), ""
     if weights is not None:
-        build_network(network, 0)  # notes what the file leaves open, once
-        network = network._replace(sha256=digest_of(read_weights(network)))
+        network, content = _read_digest(network)
         if scheduler and not is_url(weights):
             network = network._replace(weights=os.path.abspath(weights))
     build = partial(build_network, network, precision=options.precision, quiet=True)
     work = Work(options, build, weights, force, _Notes)
-    identity, read = repr(network._replace(weights=None)), [weights] if weights else []
+    identity = repr(network._replace(weights=None)) + content
+    read = [weights] if weights else []
     whole = Batch(inputs, output, work, identity, read)
     summary = whole.summary
     if dry_run:
@@ -101,6 +101,15 @@ class _Notes(Notes):
 
     def describe(self, error: Exception) -> str:
         return str(error) if isinstance(error, OptionError) else failure(error).message
+
+
+def _read_digest(network: NetworkOptions) -> tuple[NetworkOptions, str]:
+    """Add the digest of the weights; or return their version, if each input tells its features."""
+    try:
+        build_network(network, 0)  # notes what the file leaves open, once
+        return network._replace(sha256=digest_of(read_weights(network))), ""
+    except OpenInputError:
+        return network, version(network.weights or "")
 
 
 def _run(whole: Batch, jobs: int | None, scheduler: str | None) -> None:

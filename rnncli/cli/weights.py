@@ -53,7 +53,7 @@ def weights(
     options = picked(NetworkOptions, given)
     check_network(options)
     check_destination(output)
-    network, origin, _ = build_network(options, inputs or 1)
+    network, origin, _ = build_network(options, inputs or int(options.weights is None))
     if inputs is not None:
         check_input_size(network, inputs)
     notes: Sequence[str] = ()

@@ -55,11 +55,7 @@ def _write_model(out: TextIO, document: Mapping[str, Any]) -> bool:
     if "why" in document:
         write_text(out, f"Cannot be run as a whole: {document['why']}.", wrap=True)
     for run in runs:
-        I, O = run["input_size"], run["output_size"]
-        numbers = f" of whole numbers from 0 to {run['indices'] - 1}" if "indices" in run else ""
-        takes, gives = f"{I} column{'s' * (I > 1)}{numbers}", f"{O} value{'s' * (O > 1)}"
-        row = "sequence" if run["last"] else "step"
-        write_text(out, f"Takes {takes} and gives {gives} a {row}:", wrap=True)
+        write_text(out, _describe_sizes(run), wrap=True)
         out.write(f"  {printable(run['command'])}\n")
     rows = [[p["name"], p["kind"], f"{p['parameters']:,}", _describe_layers(p)] for p in parts]
     left_out = _draw(out, "", ["part", "kind", "parameters", "here"], rows)
@@ -78,6 +74,16 @@ def _write_model(out: TextIO, document: Mapping[str, Any]) -> bool:
     for text in _paragraphs(document):
         write_text(out, text, wrap=True)
     return left_out
+
+
+def _describe_sizes(run: Mapping[str, Any]) -> str:
+    """Describe what a run takes and gives."""
+    if "input_size" not in run:
+        return "Leaves open how many columns it takes:"
+    I, O = run["input_size"], run["output_size"]
+    numbers = f" of whole numbers from 0 to {run['indices'] - 1}" if "indices" in run else ""
+    takes, gives = f"{I} column{'s' * (I > 1)}{numbers}", f"{O} value{'s' * (O > 1)}"
+    return f"Takes {takes} and gives {gives} a {'sequence' if run['last'] else 'step'}:"
 
 
 def _draw(out: TextIO, title: str, names: Sequence[str], rows: Sequence[Sequence[str]]) -> bool:

@@ -140,7 +140,7 @@ class Found(NamedTuple):
         """Return the layers of the network, or raise an error with why it cannot be run."""
         if self.open:
             what = "does not tell how many features a step has"
-            hint = "rnn run counts the columns of its input, rnncli.load takes an input_size"
+            hint = "rnn run counts the columns, rnn weights takes `inputs`, rnncli.load input_size"
             raise OpenInputError(path, what, hint)
         recurrent = [part.name for part in self.parts if part.recurrent]
         needed = [part for part in self.parts if part.needed and not part.layers]
