@@ -73,7 +73,8 @@ def find_text(subject: str, commands: Mapping[str, click.Command]) -> str:
     sections = [each for text in topics.values() for each in re.split("(?m)^(?=## )", text)[1:]]
     word = subject.lower()
     found_in = [each for each in sections if word in each.partition("\n")[0].lower()]
-    found_in = found_in or [each for each in sections if word in each.lower()]
+    start = re.compile(rf"(?<!\w){re.escape(word)}", re.IGNORECASE)
+    found_in = found_in or [each for each in sections if start.search(each)]
     if not found_in:
         names = [*TOPICS, *commands, *(option.opts[-1] for option in options)]
         what = f"{subject!r} is no topic, command or option, and no section has it"

@@ -106,6 +106,7 @@ def _make(peer: Any, part: Any) -> Callable[..., Floats]:
     kind, arrays = type(part).__name__, getattr(part, "weights", part).arrays
     known = (peer.SETTINGS or {kind: {}}).get(kind)
     if known is None or (peer.SETTINGS and ("w_ch" in arrays or "W_hr" in arrays)):
+        kind = part.settings.get("operators", kind)
         raise Unsupported(f"{kind} is not built in {peer.TITLE} here")
     for name, given in part.settings.items():
         if str(given) not in known.get(name, (str(given),)):

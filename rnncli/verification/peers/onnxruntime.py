@@ -23,7 +23,8 @@ FIRST_STATE, INPUTS, STATES = 5, 8, ("h0", "c0")
 def make(part: Any) -> Callable[..., Floats]:
     """Make a session."""
     if not (isinstance(part, Cell) or name_of(part)):
-        raise Unsupported(f"{type(part).__name__} is not built in {TITLE} here")
+        kind = part.settings.get("operators", type(part).__name__)
+        raise Unsupported(f"{kind} is not built in {TITLE} here")
     file = BytesIO()
     try:
         save_network(file, Network(part), ".onnx")
