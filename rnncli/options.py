@@ -218,7 +218,7 @@ def check_options(options: Options) -> str:
 
 
 def check_pairs(given: Mapping[str, Any], pairs: Iterable[tuple[str, str]]) -> None:
-    """Check that of options that exclude each other one is given."""
+    """Check that no two options are given that exclude each other."""
     for pair in pairs:
         if given.keys() >= {*pair}:
             files = [verbatim(given[name]) if isinstance(given[name], str) else "" for name in pair]

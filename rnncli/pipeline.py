@@ -145,13 +145,6 @@ class Opened(NamedTuple):
     biases: Sequence[tuple[Floats, ...]]  # of each cell in a weight file, as it has them
 
 
-class Finished(NamedTuple):
-    """A run that has ended."""
-
-    opened: Opened
-    steps: int
-
-
 class CountedError(Exception):
     """A task would count its input a second time in states that it has left before."""
 
@@ -372,8 +365,8 @@ def score(
         made = load(weights, input_size=input_size) if of_file else network
         return made, {"weights": weights}, ()  # type: ignore[return-value]
 
-    finished = process(options, build, Console(), weights=weights, frame=frame)
-    return frame.result if frame else finished.steps
+    steps = process(options, build, Console(), weights=weights, frame=frame)
+    return frame.result if frame else steps
 
 
 def _read_paths(source: Any) -> list[str]:
@@ -398,8 +391,8 @@ def process(
     frame: "Frame | None" = None,
     task: str = "",
     again: bool = False,
-) -> Finished:
-    """Read an input, run a network over it, write the result, and leave the state.
+) -> int:
+    """Read an input, run a network over it, write the result and the state; count the steps.
 
     `build` returns the network for a number of inputs; it has one already where `weights` names
     it. A `frame` is read in place of files, and takes the result. A `task` of a batch counts no
@@ -437,7 +430,7 @@ def process(
         text = "the result is a table; `output` FILE.csv or `format` csv writes CSV"
         console.note(word(text))
     _note_saturated(opened, None if options.follow else latest, console)
-    return Finished(opened, int(carried.t.sum() - before))
+    return int(carried.t.sum() - before)
 
 
 def _refuse_steps(options: Options, form: str, opened: Opened, one_row: bool) -> None:
@@ -607,7 +600,7 @@ def open_both(
 def _scale(
     network: Network, options: Options, columns: Sequence[str]
 ) -> tuple[Network, dict[str, list[float]]]:
-    """Put what centers and scales the columns below a network; return its numbers too."""
+    """Add a layer that centers and scales the columns; return its numbers too."""
     given = {name: getattr(options, name) for name in ("center", "scale")}
     numbers = {name: list(each) for name, each in given.items() if each is not None}
     for name, each in numbers.items():

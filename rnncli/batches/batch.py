@@ -94,7 +94,7 @@ class Work:
             if options.state and version(task.input) not in ("", task.version):
                 what = "was changed since the batch began"
                 raise InputError(task.input, what, "run the same command again")
-            rows = process(options, self.build, console, **given).steps  # type: ignore[arg-type]
+            rows = process(options, self.build, console, **given)  # type: ignore[arg-type]
         except CountedError:
             if not exists(task.output):
                 way_out = word("(`force` runs it again, from that state)")
@@ -269,7 +269,7 @@ def _submit(
 
 
 def _count_death(group: list[Task], tried: set[str]) -> list[Outcome]:
-    """Return the outcome of a task that was tried alone; none of those that were not."""
+    """Return the outcomes of tasks that have died twice, and mark the others as tried."""
     _remove_left(group)
     error = "the process that ran it has died twice (out of memory?)"
     dead = [

@@ -16,7 +16,7 @@ from rnncli.model.cells import Cell, Numbers
 
 
 class Near:
-    """Values in float64, and how far `off` a right program may be that has a `precision`.
+    """Values in float64, and how far `off` a correct program in a `precision` may be.
 
     The bounds, with da and db for how far a and b are off::
 
@@ -80,7 +80,7 @@ class Near:
         return out
 
     def operand(self, values: Floats) -> Floats:
-        """Round values to what a product takes of them, in float64."""
+        """Round values as operands of a product, in float64."""
         return PRECISIONS[self.precision].operand(values).astype(np.float64)
 
 

@@ -8,7 +8,7 @@ from rnncli.model.arrays import Floats, in_dtype
 
 
 class Precision(NamedTuple):
-    """A float type, and the bits of its mantissa that a product takes of its operands."""
+    """A float type, and the bits of the mantissa that operands of a product have."""
 
     name: str
     dtype: np.dtype[np.floating]
@@ -20,7 +20,7 @@ class Precision(NamedTuple):
         return self.mantissa is not None
 
     def operand(self, values: Floats) -> Floats:
-        """Round an array to what a product takes of it."""
+        """Round an array as an operand of a product."""
         return values if self.mantissa is None else round_mantissa(values, self.mantissa)
 
     def convert(self, name: str, array: Floats) -> Floats:

@@ -14,14 +14,14 @@ from rnncli.verification import reference
 
 
 class Near(near.Near):
-    """Values in float64, and how far from them a right program may be."""
+    """Values in float64, and how far from them a correct program may be."""
 
     def function(self, f: Activation, a: Floats, clip: float) -> Floats:
         """Compute an activation in float64."""
         return reference.activated(f, a, clip)
 
     def operand(self, values: Floats) -> Floats:
-        """Round values to what a product takes of them, in float64."""
+        """Round values as operands of a product, in float64."""
         return reference.rounded(values, self.precision)
 
 

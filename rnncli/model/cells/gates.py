@@ -23,11 +23,11 @@ def two_biases(weights: Weights) -> tuple[Floats, Floats]:
     return b_x, b_r if b_n is None else np.concatenate([b_r[: -len(b_n)], b_n])
 
 
-def summed(b_x: Floats, b_r: Floats, apart: int = 0) -> dict[str, Floats]:
-    """Return `b_h`, the exact sum of two biases, and the last `apart` values of `b_r` as `b_n`."""
-    added = len(b_x) - apart
+def summed(b_x: Floats, b_r: Floats, size: int = 0) -> dict[str, Floats]:
+    """Return `b_h`, the exact sum of two biases, and the last `size` values of `b_r` as `b_n`."""
+    added = len(b_x) - size
     b_h = np.concatenate([np.add(b_x[:added], b_r[:added], dtype=np.float64), b_x[added:]])
     with np.errstate(over="ignore"):
         narrow = b_h.astype(np.result_type(b_x, b_r))
     both = {"b_h": narrow if (narrow == b_h).all() else b_h}
-    return both | {"b_n": b_r[added:]} if apart else both
+    return both | {"b_n": b_r[added:]} if size else both

@@ -193,7 +193,7 @@ def find_kind(path: str, W_hh: Floats, names: Mapping[str, str]) -> str:
 
 
 def convert_setting(kind: str, name: str, value: Any) -> Any:
-    """Convert a setting to what the cell has for it; raise ValueError where there is no such."""
+    """Convert a setting to its type in the cell; raise ValueError if there is none such."""
     none = np.empty(0)
     return CELLS[kind](Weights(none, none, none), **{name: value}).settings[name]
 

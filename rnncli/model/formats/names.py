@@ -1,4 +1,4 @@
-"""Arrays under PyTorch's names become layers, with what stands around them.
+"""Layers from arrays under PyTorch's names, with embeddings below and linear layers above.
 
 Names and shapes do not tell what a model does between its modules. So only
 what leaves little open is taken, and a note says so: an embedding below and a
@@ -33,7 +33,7 @@ _PLACES = {"nn.Embedding": "an embedding below", "nn.Linear": "a linear layer ab
 
 
 def find_arrays(arrays: Arrays, path: str, *, ordered: bool = False) -> Found:
-    """Find the recurrent layers among arrays, and what stands around them.
+    """Find the recurrent layers among arrays, an embedding below and a linear layer above.
 
     `ordered` says that arrays stand in the order in which their modules were
     defined.

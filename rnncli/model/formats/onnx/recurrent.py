@@ -96,7 +96,7 @@ def _read_cell(
     if "B" in floats:
         biases = tuple(ordered(b, gates) for b in np.split(floats["B"], 2))
         after = settings.get("reset") == "after"
-        sums = summed(biases[0], biases[1], apart=len(W_hh) if after else 0)
+        sums = summed(biases[0], biases[1], size=len(W_hh) if after else 0)
         with np.errstate(over="ignore"):
             if not np.isfinite(sums["b_h"].astype(W_hh.dtype)).all():
                 raise InputError(f"{path}: {shown(names['b_h'])}", "its sum is not finite")
