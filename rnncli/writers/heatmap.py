@@ -43,7 +43,8 @@ class HeatmapWriter(Strip):
                 self._print((text, "bold"))
             if self.bins.total:
                 self._draw()
-        self.console.file.write(drawn.get())  # a terminal's stream that takes colours
+        lines = (line.rstrip() for line in drawn.get().splitlines())
+        self.console.file.writelines(f"{line}\n" for line in lines)  # a stream that takes colours
         write_note(self.out, self.note())
 
     def _draw(self) -> None:
