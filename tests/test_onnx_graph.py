@@ -414,6 +414,8 @@ def test_a_number_of_features_that_the_input_tells(tmp_path: Path, run_rnn: Any)
     assert (tmp_path / "out" / "x.csv").read_text() == result.stdout
     assert run_rnn("inspect", str(path)).exit_code == 0
     assert "--inputs" in run_rnn("weights", "-w", str(path)).stderr
+    alone = run_rnn("run", "--seq", "1 2 3 4", "-w", str(path), "--layer", "RNN_6", "-f", "csv")
+    assert alone.stdout.startswith("t,h_0,h_1,h_2\n")
     rows = [float(line.split(",")[1]) for line in result.stdout.splitlines()]
     np.testing.assert_allclose(np.array(rows)[:, None], chunk_states(CHUNKS), atol=1e-6)
 

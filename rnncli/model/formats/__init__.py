@@ -170,7 +170,8 @@ def find_parts(path: str, layer: str | None = None, input_size: int = 0) -> tupl
         reader, data = _open_model(path)
         module: Any = import_module(f"{__name__}.{reader}")
         found: Found = module.read(data, path).pick(path, layer)
-        found = found.open(input_size) if found.open and input_size else found
+        if found.open and input_size:
+            found = found.open(input_size).pick(path, layer)
     except OSError as error:
         place = error.filename or path  # a file beside it may be the one
         raise InputError(place, f"cannot be read: {error.strerror or error}") from error

@@ -134,7 +134,9 @@ class Found(NamedTuple):
         if start and (joined or (layers and parts[0].turned)):
             raise InputError(f"{path}: {stem}", "takes what others give: it is not run alone")
         whole = not any(part.layers or part.needed for part in every[stop:])
-        return self._replace(parts=parts, aside=(), last=self.last if whole else None)
+        found = self._replace(parts=parts, aside=(), last=self.last if whole else None)
+        # Weights of a recurrent layer tell its features.
+        return found._replace(open=None) if all(part.recurrent for part in parts) else found
 
     def layers(self, path: str) -> list[FileLayer]:
         """Return the layers of the network, or raise an error with why it cannot be run."""
