@@ -43,8 +43,8 @@ def weights(
 ) -> None:
     """Show or save the weights of a network, array by array.
 
-    They are those that a seed gives, or those in a file. With -o FILE they
-    are saved: as .npz, .safetensors, .onnx or .json.
+    They come from a seed or from a file. With -o FILE they are saved: as .npz,
+    .safetensors, .onnx or .json.
     """
     output = None if output == "-" else output
     extension = extension_of(output, [*WRITTEN, ".json"]) if output else ".json" if json else ""
