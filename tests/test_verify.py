@@ -374,6 +374,7 @@ def test_verify_gives_the_document_of_the_command(tmp_path: Path) -> None:
         each["where"] = each.get("where", "")
     assert found | {"model": told["model"]} == told
     assert rnncli.verify(network, x)["equal"]
+    assert rnncli.verify(rnncli.seeded(1, 2), [1, 2, 3])["equal"]
     assert rnncli.verify(network, x[0], theirs[0], atol=1e-3)["rule"] == {"atol": 1e-3, "rtol": 0}
 
 
@@ -388,7 +389,7 @@ def test_verify_takes_the_row_of_a_model_and_refuses_other_shapes() -> None:
     last = rnncli.run(Network(*network.layers, last="step"), x).y_n
     causes = rnncli.verify(network, x, last)["explanations"]
     assert [each["name"][:21] for each in causes] == ["the last output alone"]
-    shapes: list[Any] = [((4, 2), None), ((4,), None), ((2, 4, 1), np.ones((3, 2)))]
+    shapes: list[Any] = [((4, 2), None), ((), None), ((2, 4, 1), np.ones((3, 2)))]
     for shape, expected in shapes:
         with pytest.raises(ValueError, match="expected shape"):
             rnncli.verify(network, np.ones(shape), expected)

@@ -126,7 +126,7 @@ def run(
 
         network = load(network)
     runner = Runner(network, precision, unroll, all_states=all_states)
-    dtype, given = runner.precision.dtype, _check_shape(np.asarray(x), network)
+    dtype, given = runner.precision.dtype, check_shape(np.asarray(x), network)
     batch = given if given.ndim == 3 else given[None]
     N, T, _ = batch.shape
     ends, h_n = np.full(N, T), initial_state(network, h0, N, dtype)
@@ -187,7 +187,7 @@ def c_size(layer: Layer) -> int:
     return sum(sum(cell.state_sizes[1:]) for cell in layer.cells)
 
 
-def _check_shape(x: Floats, network: Network) -> Floats:
+def check_shape(x: Floats, network: Network) -> Floats:
     """Return an input of shape (T, I) or (N, T, I)."""
     I = network.input_size
     given = x[:, None] if x.ndim == I == 1 else x

@@ -1,5 +1,6 @@
 """``rnncli.explain``: steps of a sequence, as the document of ``rnn explain`` has them."""
 
+from math import inf
 from os import PathLike
 from typing import Any
 
@@ -8,6 +9,7 @@ from numpy.typing import ArrayLike
 
 from rnncli.engine.precision import PRECISIONS
 from rnncli.engine.rows import Rows
+from rnncli.engine.run import check_shape
 from rnncli.engine.stream import Carried
 from rnncli.explanation.document import as_json
 from rnncli.explanation.steps import Wanted, explain_steps
@@ -70,7 +72,8 @@ def explain(
     'tanh(x_t @ W_xh + h_{t-1} @ W_hh + b_h)'
     """
     model = network if isinstance(network, Network) else load(network)
-    dtype, given = choice("precision", precision, PRECISIONS).dtype, np.asarray(x)
+    dtype = choice("precision", precision, PRECISIONS).dtype
+    given = check_shape(np.asarray(x), model)
     start = np.zeros(model.state_size, dtype) if h0 is None else np.asarray(h0)
     for name, array, shape in (
         ("x", given, (len(given), model.input_size)),
@@ -78,8 +81,10 @@ def explain(
     ):
         if array.shape != shape:
             raise ValueError(f"{name}: expected shape {shape}, got {array.shape}")
-    wanted = Wanted(*(steps if isinstance(steps, tuple) else (steps, steps)))
+    first, last = steps if isinstance(steps, tuple) else (steps, steps)
+    if not 1 <= (1 if first is None else first) <= (inf if last is None else last):
+        raise ValueError(f"steps: expected steps from 1 on, got {steps!r}")
     rows, carried = Rows(model.checked_input(given, dtype)), Carried(in_dtype("h0", start, dtype))
-    found = explain_steps(model, [rows], wanted, carried, precision=precision)
+    found = explain_steps(model, [rows], Wanted(first, last), carried, precision=precision)
     one = (lambda step: step) if unit is None else find_unit(model, str(unit)).of_step
     return [as_json(one(step)) for step in found]

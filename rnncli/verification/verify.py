@@ -11,7 +11,7 @@ from numpy.typing import ArrayLike
 from rnncli import __version__
 from rnncli.engine.precision import PRECISIONS
 from rnncli.engine.rows import Rows
-from rnncli.engine.run import initial_state
+from rnncli.engine.run import check_shape, initial_state
 from rnncli.engine.stream import stream
 from rnncli.engine.unroll import UNROLLS, missing
 from rnncli.model.arrays import Floats
@@ -104,10 +104,8 @@ def verify(
     """
     path = None if isinstance(network, Network) else os.fspath(network)
     model = network if isinstance(network, Network) else load(network)
-    given, dtype = np.asarray(x), choice("precision", precision, PRECISIONS).dtype
-    if given.ndim not in (2, 3) or given.shape[-1] != model.input_size:
-        I = model.input_size
-        raise ValueError(f"x: expected shape (T, {I}) or (N, T, {I}), got {given.shape}")
+    dtype = choice("precision", precision, PRECISIONS).dtype
+    given = check_shape(np.asarray(x), model)
     if model.front:
         raise ValueError("its lowest layers give fewer rows than they take; `run` runs it")
     batch = model.checked_input(given if given.ndim == 3 else given[None], dtype)
@@ -223,7 +221,7 @@ def with_peers(
     comparison: Comparison, wanted: Sequence[str] | None = None, path: str | None = None
 ) -> Iterator[Result]:
     """Compare with each library that is installed, or with those that are wanted."""
-    for name in wanted or peers.PEERS:
+    for name in dict.fromkeys(wanted or peers.PEERS):
         installed = peers.version(name)
         try:
             if not installed:
