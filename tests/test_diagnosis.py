@@ -201,6 +201,9 @@ MISTAKES: dict[str, Port] = {
     "biases added twice": changed(ONE, b_h=lambda b: 2 * b),
     "W_xh transposed": changed(ONE, W_xh=transposed),
     "W_hh transposed": changed(L, W_hh=transposed),
+    "W_hh transposed in each gate": changed(
+        G, W_hh=lambda W: np.hstack([W[:, k : k + H].T for k in range(0, 3 * H, H)])
+    ),
     "W_xh and W_hh transposed": changed(SQUARE, W_xh=transposed, W_hh=transposed),
     "features permuted: 1 2 0": fed(ONE, lambda x: x[:, [1, 2, 0]]),
     # Gates

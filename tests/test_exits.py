@@ -9,16 +9,18 @@ __all__ = ["commands"]
 
 
 @pytest.mark.parametrize(
-    ("words", "unbuffered"),
+    ("words", "unbuffered", "code"),
     [
-        ("run --seq 1,2 --hidden 4", False),
-        ("run --seq 1,2 --hidden 4 --format csv", True),
-        ("run --seq 1,2 --hidden 4 --format npy", False),
-        ("run --help", False),
+        ("run --seq 1,2 --hidden 4", False, 0),
+        ("run --seq 1,2 --hidden 4 --format csv", True, 0),
+        ("run --seq 1,2 --hidden 4 --format npy", False, 0),
+        ("run --help", False, 0),
+        ("verify", False, 0),
+        ("verify --seq 1,2 --hidden 4 --atol 0", False, 1),
     ],
 )
 def test_a_pipe_closed_before_anything_is_written(
-    commands: Commands, words: str, unbuffered: bool
+    commands: Commands, words: str, unbuffered: bool, code: int
 ) -> None:
     reading, writing = os.pipe()
     os.close(reading)
@@ -27,4 +29,4 @@ def test_a_pipe_closed_before_anything_is_written(
     with start(*words.split(), stdout=writing, env=environment) as process:
         os.close(writing)
         _, message = process.communicate()
-    assert (process.returncode, message) == (0, b"")
+    assert (process.returncode, message) == (code, b"")

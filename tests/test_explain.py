@@ -325,3 +325,8 @@ def test_the_library_gives_the_steps_of_the_document(tmp_path: Path) -> None:
     for wrong, options in ((x[0], {}), (x[:, :1], {}), (x, {"h0": [1]}), (x, {"steps": 9})):
         with pytest.raises(ValueError, match=r"expected shape|there is no step 9"):
             rnncli.explain(network, wrong, **options)
+    numbers = rnncli.seeded(1, 2)
+    assert rnncli.explain(numbers, [1, 2]) == rnncli.explain(numbers, [[1], [2]])
+    for steps in (0, -1, (3, 2), (0, 2)):
+        with pytest.raises(ValueError, match="expected steps from 1 on"):
+            rnncli.explain(network, x, steps=steps)

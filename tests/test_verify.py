@@ -374,6 +374,7 @@ def test_verify_gives_the_document_of_the_command(tmp_path: Path) -> None:
         each["where"] = each.get("where", "")
     assert found | {"model": told["model"]} == told
     assert rnncli.verify(network, x)["equal"]
+    assert rnncli.verify(rnncli.seeded(1, 2), [1, 2, 3])["equal"]
     assert rnncli.verify(network, x[0], theirs[0], atol=1e-3)["rule"] == {"atol": 1e-3, "rtol": 0}
 
 

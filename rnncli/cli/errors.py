@@ -55,10 +55,10 @@ def errors_shown(ctx: click.Context | None = None) -> Iterator[None]:
     except (KeyboardInterrupt, click.Abort):
         raise Exit(INTERRUPTED) from None
     except BrokenPipeError:
-        _abandon_stdout()
+        abandon_stdout()
         raise Exit(0) from None
     except OSError as error:
-        _abandon_stdout()
+        abandon_stdout()
         raise failure(error) from error
     except (click.UsageError, ValueError, MemoryError, ImportError) as error:
         raise failure(error, ctx) from error
@@ -100,7 +100,7 @@ def _describe_usage(error: click.UsageError | OptionError, group: click.Context 
     return f"{message} (see '{command} --help')"
 
 
-def _abandon_stdout() -> None:
+def abandon_stdout() -> None:
     """Send Python's own last flush of standard output, which failed once, nowhere."""
     with suppress(OSError, AttributeError, ValueError):
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -1,5 +1,6 @@
 """``rnncli.explain``: steps of a sequence, as the document of ``rnn explain`` has them."""
 
+from math import inf
 from os import PathLike
 from typing import Any
 
@@ -74,12 +75,16 @@ def explain(
     dtype = choice("precision", precision, PRECISIONS).dtype
     given = check_shape(np.asarray(x), model)
     start = np.zeros(model.state_size, dtype) if h0 is None else np.asarray(h0)
-    if given.ndim != 2:
-        raise ValueError(f"x: expected shape (T, {model.input_size}), got {given.shape}")
-    if start.shape != (model.state_size,):
-        raise ValueError(f"h0: expected shape ({model.state_size},), got {start.shape}")
-    wanted = Wanted(*(steps if isinstance(steps, tuple) else (steps, steps)))
+    for name, array, shape in (
+        ("x", given, (len(given), model.input_size)),
+        ("h0", start, (model.state_size,)),
+    ):
+        if array.shape != shape:
+            raise ValueError(f"{name}: expected shape {shape}, got {array.shape}")
+    first, last = steps if isinstance(steps, tuple) else (steps, steps)
+    if not 1 <= (1 if first is None else first) <= (inf if last is None else last):
+        raise ValueError(f"steps: expected steps from 1 on, got {steps!r}")
     rows, carried = Rows(model.checked_input(given, dtype)), Carried(in_dtype("h0", start, dtype))
-    found = explain_steps(model, [rows], wanted, carried, precision=precision)
+    found = explain_steps(model, [rows], Wanted(first, last), carried, precision=precision)
     one = (lambda step: step) if unit is None else find_unit(model, str(unit)).of_step
     return [as_json(one(step)) for step in found]

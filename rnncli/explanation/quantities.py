@@ -208,8 +208,8 @@ def explain_row(layer: layers.Stateless, x: Floats, y: Floats, runner: Runner) -
         case layers.Pointwise() | layers.Masking():
             terms = [Term("x_t", x[0])]
         case _:  # its output is all that is known
-            kind = "Rows" if "operators" in layer.settings else type(layer).__name__
-            function, shift, terms = _LINEAR, None, [Term(f"{kind}(x_t)", y)]
+            name = layer.settings.get("operators", type(layer).__name__).replace(" ", "-")
+            function, shift, terms = _LINEAR, None, [Term(f"{name}(x_t)", y)]
     terms += [] if shift is None else [Term("shift", shift)]
     equation = " + ".join(term.name for term in terms)
     if function == _LINEAR:

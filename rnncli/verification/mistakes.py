@@ -86,6 +86,12 @@ def _transposed(W: Floats) -> Floats:
     return np.ascontiguousarray(W.reshape(W.shape[::-1]).T)
 
 
+def _transposed_by_gate(W: Floats) -> Floats:
+    """Transpose the square block of each gate."""
+    gates, rest = divmod(W.shape[1], len(W))
+    return W if rest else np.hstack([block.T for block in np.hsplit(W, gates)])
+
+
 def _with_biases(cell: Any, biases: Sequence[Floats]) -> Any:
     """Add two biases; a GRU that resets after the product keeps that of its candidate."""
     after = cell.settings.get("reset") == "after"
@@ -150,6 +156,7 @@ CELLS: dict[str, Change] = {
     "recurrent bias only": partial(_one_bias, 1),
     "W_xh transposed": _arrays(("W_xh",), _transposed),
     "W_hh transposed": _arrays(("W_hh",), _transposed),
+    "W_hh transposed in each gate": _arrays(("W_hh",), _transposed_by_gate),
     "W_xh and W_hh transposed": _arrays(("W_xh", "W_hh"), _transposed),
     **{
         f"gates in the order {' '.join(order)}, not {' '.join(kind.gate_names)}": partial(

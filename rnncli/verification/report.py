@@ -85,7 +85,7 @@ def _draw_worst(out: TextIO, result: Result, rule: Any, *, in_file: bool) -> Non
         "bounds": [_times(each["times"]) for each in worst],
     }
     drawn = [Column(*each) for each in columns.items() if each[1]]
-    draw(out, "The worst values", drawn[:1], drawn[1:])
+    draw(out, "The worst values", drawn[:-4], drawn[-4:])
     allows = "rounding" if rule == "step error" else "the tolerance"
     legend = f"bounds: how many times larger the difference is than {allows} allows."
     out.write("\n")

@@ -221,7 +221,7 @@ def with_peers(
     comparison: Comparison, wanted: Sequence[str] | None = None, path: str | None = None
 ) -> Iterator[Result]:
     """Compare with each library that is installed, or with those that are wanted."""
-    for name in wanted or peers.PEERS:
+    for name in dict.fromkeys(wanted or peers.PEERS):
         installed = peers.version(name)
         try:
             if not installed:

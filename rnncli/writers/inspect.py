@@ -109,7 +109,9 @@ def _paragraphs(document: Mapping[str, Any]) -> Iterator[str]:
     for part in document["parts"]:
         if "why" in part:
             why = sentence("", part["why"], part["hint"])
-            by_reason.setdefault((_describe_layers(part), why), []).append(part["name"])
+            by_reason.setdefault((_describe_layers(part), why), []).append(
+                part["name"] or part["kind"]
+            )
     for (here, why), names in by_reason.items():
         yield f"{here.capitalize()}: {listed(names)} ({why})."
     yield from (f"Note: {note}." for note in document["notes"])

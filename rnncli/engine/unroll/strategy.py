@@ -164,7 +164,9 @@ class Projected(Strategy):
             multiply, W, products = np.ndarray.dot, self.W_hh, u.reshape(N, -1)
         add, step, t = np.add, self.step, 0
         rounds, operand = self.precision.rounds, self.precision.operand
-        for a in self._project(x):
+        every = max(1, TOLD // N)
+        blocks = (a[i : i + every] for a in self._project(x) for i in range(0, len(a), every))
+        for a in blocks:
             for a_t, h_t in zip(a, out[0][t : t + len(a)], strict=True):
                 multiply(operand(state[0]) if rounds else state[0], W, products)
                 sums = a_t if B == C else a_t[B - C :]

@@ -61,6 +61,8 @@ def read(data: bytes, path: str) -> Found:
     ]
     count, last = sum(len(way) for ways in names.values() for way in ways.values()), None
     if text is not None:
+        if {"t", "h"} <= arrays.keys():
+            raise InputError(path, "expected weights, got a state that rnn run wrote")
         if text.dtype.kind != "U" or text.nbytes > _TEXT_MOST or count < len(arrays):
             what = f"expected text of all arrays, got {text.dtype} of {listed(arrays)}"
             raise InputError(f"{path}: {_TEXT}", what)
