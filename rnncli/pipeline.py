@@ -346,6 +346,8 @@ def score(
 
     frame = Frame(source, passthrough=passthrough) if is_frame(source) else None
     options = options_of(arguments)
+    if frame is None:
+        options = options._replace(files=_read_paths(source))
     if (sink is None) != (frame is not None):
         what = "a table is returned" if frame else "give the file that the result goes to"
         raise ValueError(f"sink: {what}")
@@ -353,9 +355,7 @@ def score(
         if arguments[name] != Options._field_defaults[name]:
             raise ValueError(f"{name}: is for files, a table is returned")
     if sink is not None:
-        options = options._replace(
-            files=_read_paths(source), output=file_name(sink, "sink: expected a file")
-        )
+        options = options._replace(output=file_name(sink, "sink: expected a file"))
     of_file = not isinstance(network, Network)
     weights = file_name(network, OF_NETWORK) if of_file else "the network"
 

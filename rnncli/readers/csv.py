@@ -159,7 +159,7 @@ class _Table:
         for column in self.chosen:
             what, hint = find_fault(row[column], self._layout)
             if what:
-                reads_all = len(self.chosen) + len(self.grouping) == width > 1
+                reads_all = not self._layout.columns and width > 1
                 if reads_all and what.startswith("not a number"):
                     hint = hint or "`columns` chooses those to read"
                 label = repr(self.header[column]) if self.header else column + 1

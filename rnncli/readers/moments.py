@@ -69,8 +69,10 @@ def center_and_scale(
             places = _DIGITS - 1 - floor(log10(deviation))
             center, scale = round(moments.mean[i].item(), places), round(deviation, places)
         elif center != moments.highest[i]:
-            what = "no values" if not moments.count[i] else "values whose squares are no float64"
-            raise InputError("", f"column {column!r} has {what}, and so no deviation")
+            what = "values whose squares are no float64, and so no deviation"
+            if not moments.count[i]:
+                what = "no values, and so no mean"
+            raise InputError("", f"column {column!r} has {what}")
         centers.append(center + 0.0)  # no -0
         scales.append(scale)
     return tuple(centers), tuple(scales)

@@ -111,6 +111,7 @@ NO_SOURCES: tuple[Any, ...] = (None, [], [0.5], frame()["v"], io.StringIO("1"))
         (frame(), {"columns": "v", "format": "csv"}, "format: is for files, a table is returned"),
         (frame(), {"columns": "v", "sink": "x.csv"}, "sink: a table is returned"),
         ("x.csv", {}, "sink: give the file that the result goes to"),
+        (np.ones((3, 1)), {}, "source: expected a file or"),
         ("x.csv", {"sink": "y.csv", "last": True, "no_last": True}, "`last` and `no_last`"),
     ],
 )
