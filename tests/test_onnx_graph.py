@@ -771,3 +771,13 @@ def test_features_are_no_steps_where_others_are(tmp_path: Path) -> None:
     both = graph.add("Add", graph.rows("GRU", rows, size=3), rows)
     total = graph.add("ReduceMean", both, axes=[0])
     assert "not rows" in refusal(write(tmp_path / "m.onnx", graph, total, inputs=inputs))
+
+
+def test_layers_meet_above_fewer_steps(tmp_path: Path) -> None:
+    """Layers are numbered from the first above the one that gives fewer steps."""
+    graph, inputs = Graph(), dict[str, Axes | None](x=("T", "N", 2))
+    low = graph.rows("GRU", strided(graph, [1, 2, 0], [2, 0, 1]), size=3)
+    top = graph.rows("GRU", graph.rows("LSTM", low, size=3), size=3)
+    y = graph.add("Mul", low, graph.add("Sub", top, low))
+    network, _ = load(write(tmp_path / "m.onnx", graph, y, inputs=inputs))
+    assert [layer.sources for layer in network.layers] == [(), (), (), (1, 3)]
