@@ -15,6 +15,9 @@ from onnx_graphs import Axes, Graph
 import rnncli
 from rnncli import LSTM, Network, Weights
 from rnncli.model.formats.containers.protobuf import message
+from rnncli.model.graph import RefusedError
+from rnncli.model.graph.labels import labels
+from rnncli.model.graph.rows import lay_out
 
 Build = Callable[[Graph], str]
 FAR = 2**31 - 1
@@ -765,7 +768,7 @@ def test_features_that_are_known_leave_no_others(tmp_path: Path) -> None:
 
 
 def test_features_are_no_steps_where_others_are(tmp_path: Path) -> None:
-    """What is refused above a layer that takes rows is run along no other axis."""
+    """A refusal above a layer that takes rows lets no other axis be taken."""
     graph, inputs = Graph(), dict[str, Axes | None](x=(2, 4, 2))
     rows = strided(graph, [0, 2, 1], [2, 0, 1])
     both = graph.add("Add", graph.rows("GRU", rows, size=3), rows)
@@ -781,3 +784,8 @@ def test_layers_meet_above_fewer_steps(tmp_path: Path) -> None:
     y = graph.add("Mul", low, graph.add("Sub", top, low))
     network, _ = load(write(tmp_path / "m.onnx", graph, y, inputs=inputs))
     assert [layer.sources for layer in network.layers] == [(), (), (), (1, 3)]
+
+
+def test_rows_of_unequal_sizes_are_refused() -> None:
+    with pytest.raises(RefusedError, match="several rows"):
+        lay_out(labels(np.repeat([0, 1], [8, 4])))
