@@ -15,6 +15,9 @@ from onnx_graphs import Axes, Graph
 import rnncli
 from rnncli import LSTM, Network, Weights
 from rnncli.model.formats.containers.protobuf import message
+from rnncli.model.graph import RefusedError
+from rnncli.model.graph.labels import labels
+from rnncli.model.graph.rows import lay_out
 
 Build = Callable[[Graph], str]
 FAR = 2**31 - 1
@@ -163,7 +166,7 @@ REFUSED: list[tuple[str, str, Build]] = [
     ("RNN_0", "initial_h is a constant other", lambda g: start(g, g.draw(1, 1, 3))),
     ("RNN_1", "initial_h is computed", lambda g: start(g, f"{g.recurrent('RNN')}.1")),
     ("LSTM_0", "initial_c", lambda g: start(g, "", stored(g, 1, 1, 7), op="LSTM")),
-    ("GRU_1", "from the last", lambda g: g.recurrent("GRU", backwards(g, "x"), **TWO)),
+    ("GRU_1", "order of its input", lambda g: g.recurrent("GRU", backwards(g, "x"), **TWO)),
     ("GRU_1", "other axes", lambda g: g.recurrent("GRU", backwards(g, "x", 1))),
     ("GRU_1", "other axes", lambda g: g.rows("GRU", part(g, "x", 0, 2, -FAR, -1))),
     ("GRU_3", "other axes", lambda g: g.recurrent("GRU", swapped(g, g.rows()), size=3)),
@@ -206,6 +209,14 @@ REFUSED: list[tuple[str, str, Build]] = [
 
 # What is run, and as which layers: of pieces of a graph `tests/peers` compares the numbers.
 RUN: list[tuple[str, Build]] = [
+    (
+        "GRU 3 bidirectional, rows: Slice",
+        lambda g: backwards(g, g.recurrent("GRU", backwards(g, "x"), **TWO)),
+    ),
+    (
+        "GRU 3 bidirectional, rows: Relu",
+        lambda g: g.add("Relu", f"{g.recurrent('GRU', backwards(g, 'x'), **TWO)}.1"),
+    ),
     (
         "LSTM 3, Pointwise 3",
         lambda g: g.add("Relu", g.add("Squeeze", g.rows())),
@@ -366,7 +377,7 @@ def test_a_chunk_for_each_call(tmp_path: Path, size: str | int) -> None:
 def test_rows_that_a_call_mixes_are_refused(tmp_path: Path) -> None:
     graph, inputs = Graph(), dict[str, Axes | None](x=(1, 6), state=(2, 1, 3))
     path = write(tmp_path / "m.onnx", graph, *chunks(graph, "x", mixed=True), inputs=inputs)
-    assert "several rows" in refusal(path)
+    assert "not read for each row alone" in refusal(path)
 
 
 def test_a_rate_is_what_the_graph_compares_it_with(tmp_path: Path) -> None:
@@ -744,3 +755,44 @@ def test_nodes_of_any_names(tmp_path: Path, names: tuple[str | None, ...], liste
         paths.append(write(path, graph, rows, inputs={"x": ("T", "N", 3)}))
     assert content(load(paths[0])[0]) == content(load(paths[1])[0])
     assert f"it has {listed}" in refusal(paths[0], layer="other")
+
+
+def strided(g: Graph, batch: list[int], back: list[int]) -> str:
+    """Convolve steps of x, every second one; return rows (T, N, 3)."""
+    rows = g.add("Transpose", "x", perm=batch)
+    conv = g.add("Conv", rows, g.draw(3, 2, 3), strides=[2], pads=[1, 1])
+    return g.add("Transpose", conv, perm=back)
+
+
+def test_features_that_are_known_leave_no_others(tmp_path: Path) -> None:
+    """With a state beside it, an open axis of steps is none of features."""
+    graph, inputs = Graph(), dict[str, Axes | None](x=("T", "N", 2), state=(1, "N", 3))
+    rows = strided(graph, [1, 2, 0], [2, 0, 1])
+    rows = backwards(graph, rows)
+    y = f"{graph.recurrent('GRU', rows, '', '', 'state', size=3)}.1"
+    network, _ = load(write(tmp_path / "m.onnx", graph, y, inputs=inputs))
+    assert str(network) == "Network(whole sequences: Conv, GRU 3)"
+
+
+def test_features_are_no_steps_where_others_are(tmp_path: Path) -> None:
+    """A refusal above a layer that takes rows lets no other axis be taken."""
+    graph, inputs = Graph(), dict[str, Axes | None](x=(2, 4, 2))
+    rows = strided(graph, [0, 2, 1], [2, 0, 1])
+    both = graph.add("Add", graph.rows("GRU", rows, size=3), rows)
+    total = graph.add("ReduceMean", both, axes=[0])
+    assert "not rows" in refusal(write(tmp_path / "m.onnx", graph, total, inputs=inputs))
+
+
+def test_layers_meet_above_fewer_steps(tmp_path: Path) -> None:
+    """Layers are numbered from the first above the one that gives fewer steps."""
+    graph, inputs = Graph(), dict[str, Axes | None](x=("T", "N", 2))
+    low = graph.rows("GRU", strided(graph, [1, 2, 0], [2, 0, 1]), size=3)
+    top = graph.rows("GRU", graph.rows("LSTM", low, size=3), size=3)
+    y = graph.add("Mul", low, graph.add("Sub", top, low))
+    network, _ = load(write(tmp_path / "m.onnx", graph, y, inputs=inputs))
+    assert [layer.sources for layer in network.layers] == [(), (), (), (1, 3)]
+
+
+def test_rows_of_unequal_sizes_are_refused() -> None:
+    with pytest.raises(RefusedError, match="several rows"):
+        lay_out(labels(np.repeat([0, 1], [8, 4])))

@@ -250,7 +250,8 @@ def lay_out(values: Labels) -> Integers:
         order = np.argsort(flat, kind="stable")
         edges = np.flatnonzero(np.diff(flat[order])) + 1
         K = int(edges[0]) if len(edges) else len(flat)
-        if flat.min(initial=0) < 0 or not np.array_equal(edges, np.arange(K, len(flat), K)):
+        sizes = np.diff([0, *edges, len(flat)])
+        if flat.min(initial=0) < 0 or (sizes != K).any():
             raise RefusedError("makes something of several rows")
         values.layout = order.reshape(-1, K)
     return values.layout

@@ -93,7 +93,8 @@ def _guess_axes(folded: Folded) -> Iterator[Guess]:
         free = {axis for axis, size in enumerate(shape) if not is_known(size)}
         # Features are known, or a weight tells one of their numbers.
         counts = {pair: len(free - {*pair}) for pair in pairs}
-        most = max(1, min(counts.values(), default=0))
+        alone = all(size == 1 for size in shape if is_known(size))
+        most = max(alone, min(counts.values(), default=0))
         pairs = sorted((pair for pair in pairs if counts[pair] <= most), key=counts.__getitem__)
         for steps in (7, 131)[: 1 + long]:
             yield from (Guess(x, pair, steps) for pair in pairs if steps == 7 or pair[0] in free)
@@ -105,9 +106,10 @@ def _free_steps(walk: Walk) -> Iterator[Guess]:
     """Return guesses at a graph that was frozen with one step, which take several."""
     x, N = walk.guess.x, walk.guess.axes[1] or 0
     shape = walk.folded.graph.inputs[x] or ()
-    for pair in sorted(permutations(range(min(len(shape), 5)), 2), key=max):
-        if shape[pair[0]] == 1 and shape[pair[1]] in (1, shape[N]):
-            yield Guess(x, pair, freed=True)
+    axes = range(min(len(shape), 5))
+    for T, n in (*sorted(permutations(axes, 2), key=max), *((axis, None) for axis in axes)):
+        if shape[T] == 1 and (n is None or shape[n] in (1, shape[N])):
+            yield Guess(x, (T, n), freed=True)
 
 
 def follow(fold: Callable[..., Folded], guess: Guess) -> "Chain":
@@ -186,9 +188,9 @@ class Chain:
                 del self.rows.steps[register], layers[pair[0]], layers[pair[1]]
 
     @property
-    def rank(self) -> tuple[bool, int]:
+    def rank(self) -> tuple[bool, int, bool]:
         """Order guesses, the best first."""
-        return self.target is None, self.walk.doubt
+        return not (self.target or self.takes_rows), self.walk.doubt, self.target is None
 
     @property
     def is_sure(self) -> bool:

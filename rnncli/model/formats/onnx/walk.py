@@ -327,10 +327,9 @@ class Walk:
         layout = node.attributes.get("layout", 0)
         D, H = len(cells), len(cells[0].weights.W_hh)
         target, whole, turned = self.take(node, x, layout) if known else (Operand(-1), None, False)
-        if turned and D == 2:
-            raise RefusedError("takes the steps from the last to the first, in both directions")
-        if turned:
-            direction = "backward" if direction == "forward" else "forward"
+        if turned:  # a direction becomes the other
+            direction = {"forward": "backward", "backward": "forward"}.get(direction, direction)
+            cells = cells[::-1]
         N: Any = x.labels.shape[1 - layout] if known else None
         self.check_others(node, given, (N, D, H) if layout else (D, N, H))
         before = cells[0].settings.get("reset") == "before"
@@ -352,11 +351,12 @@ class Walk:
     ) -> list[Any]:
         """Return all states that a recurrent node gives, and the last ones."""
         (D, N, H), T = sizes, self.steps
-        columns = self.rows.begins[register] + np.arange(D * H).reshape(D, 1, H)
-        t = np.arange(T)[:: -1 if turned else 1].reshape(-1, 1, 1, 1)
+        turn = -1 if turned else 1
+        columns = self.rows.begins[register] + np.arange(D * H).reshape(D, 1, H)[::turn]
+        t = np.arange(T)[::turn].reshape(-1, 1, 1, 1)
         if self.ends and T > 1 and not self.lower.intersection(node.outputs):
             ends = {"forward": T - 1, "backward": 0}
-            ways = DIRECTIONS[self.layers[register].direction]
+            ways = DIRECTIONS[self.layers[register].direction][::turn]
             t = np.where(t == [[[ends[way]]] for way in ways], STATE, t)
         made: list[Any] = []
         for steps, order in ((t, (2, 0, 1, 3)), (np.array(STATE), (1, 0, 2))):
@@ -397,6 +397,8 @@ class Walk:
     def take_whole(self, name: str, x: Flow, along: int, *, lowest: bool) -> tuple[Operand, Whole]:
         """Return the rows of which whole sequences are made, and what makes them."""
         T = x.labels.shape[along]
+        if self.guess.axes[0] is None and T > 1:
+            raise self.doubt_axes(3, "takes several steps a call")
         if lowest and T == 1 < self.steps:
             raise self.doubt_axes(3, x.why or "takes one step of several")
         target, whole = make_whole(self, name, x, (along, 1 - along))
