@@ -21,17 +21,17 @@ TREES = {
 # Lines of Python of each package, and of Python and transcripts of the tests. A change may lower a
 # number, never raise it: what needs more room takes something else out.
 MOST_LINES = {
-    "rnncli/model": 9_708,
-    "rnncli/engine": 2_880,
-    "rnncli/storage": 657,
-    "rnncli/readers": 2_136,
-    "rnncli/writers": 2_723,
-    "rnncli/verification": 2_591,
-    "rnncli/bench": 456,
-    "rnncli/explanation": 1_048,
-    "rnncli/batches": 873,
-    "rnncli/cli": 2_556,
-    "tests": 25_128,
+    "rnncli/model": 8_741,
+    "rnncli/engine": 2_585,
+    "rnncli/storage": 572,
+    "rnncli/readers": 1_948,
+    "rnncli/writers": 2_418,
+    "rnncli/verification": 2_066,
+    "rnncli/bench": 379,
+    "rnncli/explanation": 929,
+    "rnncli/batches": 866,
+    "rnncli/cli": 1_791,
+    "tests": 22_595,
 }
 
 # A package may import those before it; of `__init__`, the library, anybody may import.
