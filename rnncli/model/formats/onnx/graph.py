@@ -276,7 +276,7 @@ class Chain:
         made = any(e.whole and not e.target.register for e in walk.layers.values())
         free = any(not is_known(size) for _, size in sizes)
         unfit = free and any(part.why.endswith("do not fit it") for part in self.parts)
-        lost = unfit and not (self.target or self.takes_rows)
+        lost = unfit and bool(walk.folded.cells) and not (self.target or self.takes_rows)
         self.is_open = not walk.guess.features and (lost or (guessed and made))
         return Found(self.parts, last=self.last, notes=notes, aside=aside)
 
