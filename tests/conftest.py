@@ -36,7 +36,7 @@ def runnable(precision: str) -> list[str]:
 # to repeat one that fails, and runs the tests marked `nightly`. A slow case is no failure.
 NIGHTLY = bool(os.environ.get("RNN_NIGHTLY"))
 settings.register_profile(
-    "default", deadline=None, derandomize=True, database=None, max_examples=60
+    "default", deadline=None, derandomize=True, database=None, max_examples=45
 )
 settings.register_profile("nightly", deadline=None, print_blob=True, max_examples=1000)
 settings.load_profile("nightly" if NIGHTLY else "default")

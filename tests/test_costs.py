@@ -110,8 +110,7 @@ def test_the_order_of_an_array_does_not_show(
     assert (tmp_path / "C.npy").read_bytes() == (tmp_path / "F.npy").read_bytes()
 
 
-@pytest.mark.parametrize("end", ["\n", "\r\n", "\r"])
-@pytest.mark.parametrize("name", ["x.csv", "x.csv.gz"])
+@pytest.mark.parametrize(("name", "end"), [("x.csv", "\r\n"), ("x.csv", "\r"), ("x.csv.gz", "\n")])
 def test_a_line_that_is_too_long_is_refused(tmp_path: Path, name: str, end: str) -> None:
     start = f"v{end}1{end}" + f"2{end}" * 300_000
     content = f"{start}{'7' * ((1 << 25) + 1)}{end}3{end}".encode()

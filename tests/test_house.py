@@ -31,7 +31,7 @@ MOST_LINES = {
     "rnncli/explanation": 929,
     "rnncli/batches": 866,
     "rnncli/cli": 1_791,
-    "tests": 22_595,
+    "tests": 22_594,
 }
 
 # A package may import those before it; of `__init__`, the library, anybody may import.
