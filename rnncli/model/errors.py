@@ -31,6 +31,8 @@ _UNLIKE = {
     *("float16", "celu", "crelu", "glu", "hardshrink", "hardtanh", "logsigmoid", "prelu", "rrelu"),
     *("softmin", "softshrink", "sparsesigmoid"),
 }
+# How alike names are from which one is meant, 0 to 1: one letter of three may differ.
+_NEAR = 0.65
 # Names that a wrong one is compared with, and their characters: a header may have millions.
 _COMPARED, _LONGEST = 1000, 80
 # Control characters, line ends of Unicode, marks that set the direction of writing, and bytes
@@ -123,11 +125,8 @@ def choice(name: str, chosen: str, choices: Mapping[str, T]) -> T:
     return choices[chosen]
 
 
-def did_you_mean(wrong: str, names: Iterable[str], near: float = 0.65) -> str:
-    """Return a hint with the name that is nearest; empty where none, or where two are as near.
-
-    `near` is how alike names are, from 0 to 1: by default one letter of three may differ.
-    """
+def did_you_mean(wrong: str, names: Iterable[str]) -> str:
+    """Return a hint with the name that is nearest; empty where none, or where two are as near."""
     from difflib import SequenceMatcher  # 2 ms, which only a mistake needs
 
     word = _SYNONYMS.get(wrong.lower(), wrong.lower())
@@ -139,7 +138,7 @@ def did_you_mean(wrong: str, names: Iterable[str], near: float = 0.65) -> str:
             ratio = SequenceMatcher(None, word, name.lower()).ratio()
             begins = 0.95 if name.lower().startswith(word) else 0.0
             alike[name] = max(ratio, begins) if len(word) > 2 else ratio == 1
-    scores = [*zip(alike.values(), alike, strict=True), (near, ""), (near, "")]
+    scores = [*zip(alike.values(), alike, strict=True), (_NEAR, ""), (_NEAR, "")]
     (best, name), (second, _), *_ = sorted(scores, reverse=True)
     return f"did you mean {name!r}?" if best > second else ""
 

@@ -151,7 +151,7 @@ def read_layers(
 
 
 def _complete(path: str, layer: _Named, told: Mapping[str, Any]) -> Draft | Stateless:
-    """Give a layer its settings, of which the text must be all that there is to tell."""
+    """Fill in the settings of a layer, all of which the text must hold."""
     given = {name: value for name, value in told.items() if name not in ("layer", "cells")}
     made: Draft | Stateless
     if isinstance(layer, Draft):

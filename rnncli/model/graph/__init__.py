@@ -16,6 +16,10 @@ class RefusedError(Exception):
     """A node that is not run here, and why."""
 
 
+class UnfitError(RefusedError):
+    """A node whose inputs do not fit it."""
+
+
 class Unread(NamedTuple):
     """An array or an attribute of a type that is not read."""
 
@@ -102,9 +106,9 @@ def apply(
     except TypeError as error:
         known = str(error).partition("keyword argument ")[2]
         what = f"attribute {shown(known)} is not read" if known else "its inputs do not fit it"
-        raise RefusedError(f"{node.op}: {what}") from error
+        raise (RefusedError if known else UnfitError)(f"{node.op}: {what}") from error
     except (ValueError, LookupError, ArithmeticError, AttributeError, RuntimeError) as error:
-        raise RefusedError(f"{node.op}: its inputs do not fit it") from error
+        raise UnfitError(f"{node.op}: its inputs do not fit it") from error
     return made if isinstance(made, list) else [np.asanyarray(made)]
 
 

@@ -127,7 +127,8 @@ def _name_step(step: Step, x: int, K: int, count: int) -> Stateless | None:
     values, op = [each.values for each in rest], step.op + " turned" * turned
     if op == "Gather turned" and K == 1 == count:
         return Embedding(step.operands[0].values)
-    if count > 1 or not first.is_all_of(x) or any(each.register >= 0 for each in rest):
+    whole = first.register == x and first.columns is None
+    if count > 1 or not whole or any(each.register >= 0 for each in rest):
         return None
     if op == "MatMul":
         return Dense(values[0]) if step.shape[1] == K else None

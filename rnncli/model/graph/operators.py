@@ -83,10 +83,6 @@ def _divide(a: Array, b: Array) -> Array:
     return np.asanyarray(a / b)
 
 
-def _power(a: Array, b: Array) -> Array:
-    return _fit(a, np.power(a, b if b.dtype.kind == "f" else b.astype(np.float64)))
-
-
 def _clip(a: Array, min: Any = None, max: Any = None) -> Array:  # noqa: A002
     a = a if min is None else np.maximum(a, min)
     return np.positive(a) if max is None else np.minimum(a, max)
@@ -304,7 +300,7 @@ ELEMENTWISE: dict[str, Callable[..., Any]] = {
     "Not": np.logical_not,
     "Or": np.logical_or,
     "PRelu": lambda a, slope: np.where(a < 0, slope * a, a),
-    "Pow": _power,
+    "Pow": lambda a, b: _fit(a, np.power(a, b if b.dtype.kind == "f" else b.astype(np.float64))),
     "Reciprocal": lambda a: _fit(a, 1 / a),
     "Round": np.rint,
     "Selu": lambda a, alpha=1.6732632423543772, gamma=1.0507009873554805: _fit(

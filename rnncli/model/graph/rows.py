@@ -28,10 +28,6 @@ class Operand(NamedTuple):
     columns: Any = None
     values: Any = None
 
-    def is_all_of(self, register: int) -> bool:
-        """Return whether it is a register, all columns of it."""
-        return self.register == register and self.columns is None
-
 
 class Step(NamedTuple):
     """An operator over rows, arrays (R, K); its first operand is (R, *shape) if it has a shape."""

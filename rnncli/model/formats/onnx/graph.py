@@ -151,7 +151,6 @@ class Chain:
         self.target: Operand | None = None
         self.whole: Whole | None = None
         self.last: str | None = None
-        self.is_open = False  # whether it may run once the number of features is known
         self.parts: list[Part] = []
         self.number = {0: 0}  # the layer that fills a register, from 1
         self.nodes = {node.name: node for node in folded.nodes}
@@ -202,6 +201,17 @@ class Chain:
         """Whether a recurrent layer takes rows of the input."""
         paths = (self.find_taken(layer.target) for layer in self.walk.layers.values())
         return any(0 in each for each in paths)
+
+    @property
+    def is_open(self) -> bool:
+        """Whether it may run once the number of features is known."""
+        walk = self.walk
+        shape = walk.folded.graph.inputs[walk.guess.x] or ()
+        free = [axis for axis, size in enumerate(shape) if not is_known(size)]
+        lost = walk.unfit and walk.folded.cells and not (self.target or self.takes_rows)
+        made = any(each.whole and not each.target.register for each in walk.layers.values())
+        guessed = made and {*free} - {*walk.guess.axes}
+        return not walk.guess.features and bool(free and (lost or guessed))
 
     def find_output(self, value: Flow) -> Operand:
         """Find what the graph gives, and which row of a sequence it is."""
@@ -270,14 +280,6 @@ class Chain:
         ]
         if passed:
             notes.append(f"gives {shown(self.output)}, and passes over {listed(passed)}")
-        # A weight of the lowest recurrent node tells the width of rows that it takes themselves.
-        sizes = [*enumerate(walk.folded.graph.inputs[walk.guess.x] or ())]
-        guessed = any(not is_known(size) and k not in walk.guess.axes for k, size in sizes)
-        made = any(e.whole and not e.target.register for e in walk.layers.values())
-        free = any(not is_known(size) for _, size in sizes)
-        unfit = free and any(part.why.endswith("do not fit it") for part in self.parts)
-        lost = unfit and bool(walk.folded.cells) and not (self.target or self.takes_rows)
-        self.is_open = not walk.guess.features and (lost or (guessed and made))
         return Found(self.parts, last=self.last, notes=notes, aside=aside)
 
     # Layers.

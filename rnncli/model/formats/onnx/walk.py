@@ -11,7 +11,7 @@ from rnncli.model.formats.found import CellDraft, Draft, Part
 from rnncli.model.formats.onnx.messages import Model
 from rnncli.model.formats.onnx.recurrent import KINDS, WAYS, read_cells
 from rnncli.model.formats.onnx.whole import STATE, make_whole
-from rnncli.model.graph import Array, Graph, Node, RefusedError, Unread, apply
+from rnncli.model.graph import Array, Graph, Node, RefusedError, UnfitError, Unread, apply
 from rnncli.model.graph.labels import Labels, labels, plain, row_label, sequences_of, steps_of
 from rnncli.model.graph.operators import FAR, MOVERS
 from rnncli.model.graph.piece import Whole
@@ -139,7 +139,7 @@ class Folded:
                     self.cells[node.name] = error
 
     def _name(self, node: Node) -> Node:
-        """Give a node a name of its own; an operator that the model defines is none of ONNX's."""
+        """Rename a node uniquely; an operator that the model defines is none of ONNX's."""
         name, inputs = node.name or next(filter(None, node.outputs), node.op), [*node.inputs]
         while name in self._names:
             name = f"{name} ({len(self._names)})"
@@ -217,6 +217,7 @@ class Walk:
         self.parts: dict[str, Part] = {}  # recurrent nodes, and those that are refused
         self.layers: dict[int, Layer] = {}  # by the register that it fills
         self.branches: dict[int, bool] = {}  # that nodes If take for these sizes
+        self.unfit = False  # whether the inputs of a node do not fit it
         self.work = Work(folded.graph)
         self.label_inputs()
         for node in folded.nodes:
@@ -237,6 +238,7 @@ class Walk:
         """Record why a node cannot be read."""
         arrays = self.folded.find_floats(node)
         self.parts[node.name] = Part(node.name, node.op, arrays, why=str(error), needed=True)
+        self.unfit = self.unfit or isinstance(error, UnfitError)
 
     def label_inputs(self) -> None:
         """Label the inputs of the graph."""
