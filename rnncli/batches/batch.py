@@ -56,8 +56,7 @@ File = str | os.PathLike[str]
 STATES = ("state", "state_in", "state_out")
 # Tasks that go out together, and bytes of their inputs.
 GROUP, GROUP_BYTES = 16, 1 << 17
-# Seconds after which a batch says that nothing has ended.
-_TICK = 0.2
+_TICK = 0.2  # seconds after which a batch says that nothing has ended
 
 
 class Notes(Console):
@@ -210,12 +209,11 @@ def run_in_pool(
 ) -> Generator[Outcome | None, None, None]:
     """Run tasks in a pool; yield each outcome, and None while there is none.
 
-    If a worker dies, each task of its group is tried once more, alone: Dask blames all that a
-    worker has for its end.
+    Tasks of a worker that dies are tried once more, each alone: Dask blames all that it has.
     """
     running: dict[Future[list[Outcome]], tuple[Executor, list[Task]]] = {}
     ended: SimpleQueue[Future[list[Outcome]]] = SimpleQueue()
-    tried, again = set[str](), deque[Task]()
+    tried, again, out = set[str](), deque[Task](), list[list[Task]]()
     try:
         with opened as pool:
             idle = [*pool.executors]
@@ -225,6 +223,7 @@ def run_in_pool(
                     waiting.append([again.popleft()])
                 while waiting and idle:
                     group = waiting.popleft()
+                    out.append(group)  # before: Ctrl-C may come once a process has it
                     future, executor = _submit(pool, idle.pop(), group)
                     running[future] = executor, group
                     future.add_done_callback(ended.put)
@@ -234,6 +233,7 @@ def run_in_pool(
                     yield None
                     continue
                 executor, group = running.pop(future)
+                out.remove(group)
                 idle.append(executor)
                 try:
                     outcomes = future.result()
@@ -242,7 +242,7 @@ def run_in_pool(
                     again.extend(group[len(outcomes) :])
                 yield from outcomes
     except BaseException:
-        _remove_left(chain.from_iterable(group for _, group in running.values()))
+        _remove_left(chain.from_iterable(out))
         raise
 
 
