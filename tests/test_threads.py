@@ -68,7 +68,7 @@ def test_a_thread_starts_no_other() -> None:
 
 @pytest.mark.usefixtures("two_threads")
 def test_ctrl_c_is_raised_and_no_other_part_is_begun() -> None:
-    main, before, done = threading.main_thread().ident, threading.active_count(), list[int]()
+    main, done = threading.main_thread().ident, list[int]()
     assert main
     ended = threading.Event()
 
@@ -81,7 +81,6 @@ def test_ctrl_c_is_raised_and_no_other_part_is_begun() -> None:
     with pytest.raises(KeyboardInterrupt):
         in_threads(work, range(100))
     assert len(done) <= 2
-    assert threading.active_count() == before
 
 
 def python(script: str, **variables: str) -> str:

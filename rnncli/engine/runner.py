@@ -103,7 +103,7 @@ class Runner:
         """Multiply rows (..., K) by a matrix, as a layer without state does."""
         rows = contiguous(self.precision.operand(x)).reshape(-1, len(W))
         product = row_products(rows, W) if self.row_by_row else np.matmul(rows, W)
-        if not largest(rows) * largest_sum(W) <= SAFE * float(np.finfo(W.dtype).max):
+        if not largest(rows) * largest_sum(W) <= SAFE / 2 * float(np.finfo(W.dtype).max):
             product[find_overflows(rows, W)] = np.nan
         return product.reshape(*x.shape[:-1], W.shape[1])
 

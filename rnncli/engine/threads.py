@@ -1,15 +1,16 @@
 """Threads: two side by side, with BLAS on one thread each, as its own would take the processors."""
 
 import os
-import sys
 import threading
 from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import nullcontext
 from functools import cache
-from queue import SimpleQueue
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
+
+if TYPE_CHECKING:
+    from concurrent.futures import ThreadPoolExecutor
 
 Job = TypeVar("Job")
 Item = TypeVar("Item")
@@ -26,8 +27,6 @@ def usable_processors() -> list[int]:
 THREADS = min(2, len(usable_processors()))
 # Multiplications in a product of 32 rows that OpenBLAS leaves to one thread (interface/gemm.c).
 ONE_THREAD = 8192
-# Seconds that an end waits for a thread to leave.
-SECONDS_TO_LEAVE = 1.0
 _this = threading.local()
 
 
@@ -37,76 +36,49 @@ def may_start_a_thread() -> bool:
 
 
 def start_no_threads() -> None:
-    """Forbid this thread to start others: its process has one processor to itself."""
+    """Forbid this thread to start others: it has one processor to itself."""
     _this.starts_none = True
 
 
 def in_threads(work: Callable[[Job], Any], jobs: Sequence[Job]) -> None:
-    """Do jobs in this thread and in another one, each taking the next."""
-    numbers, errors = iter(range(len(jobs))), list[BaseException]()
-
-    def run() -> None:
-        for number in numbers:
-            work(jobs[number])
-
+    """Do jobs, two at a time."""
     if len(jobs) < 2 or not may_start_a_thread():
-        run()
+        for job in jobs:
+            work(job)
         return
     controller = None if _blas_has_one_thread() else _controller()
-    with controller.limit(limits=1, user_api="blas") if controller else nullcontext():
-        _this.starts_none, thread = True, _thread(run, errors.append)
+    with (
+        controller.limit(limits=1, user_api="blas") if controller else nullcontext(),
+        _workers(2) as pool,
+    ):
         try:
-            thread.start()
-            run()
-        finally:
-            del _this.starts_none
-            list(numbers)  # the other thread takes no more
-            if thread.is_alive():
-                thread.join()
-    if errors:
-        raise errors[0]
+            for _ in pool.map(work, jobs):
+                pass
+        except BaseException:
+            pool.shutdown(wait=False, cancel_futures=True)
+            raise
 
 
 def ahead(items: Iterator[Item]) -> Generator[Item, None, None]:
-    """Pass items on; a thread makes the next one, in memory of its own, while one is in use."""
-    wanted: SimpleQueue[bool] = SimpleQueue()
-    made: SimpleQueue[tuple[Item] | BaseException] = SimpleQueue()
-
-    def run() -> None:
-        while wanted.get():
-            made.put((next(items),))
-
+    """Pass items on; a thread makes the next one while one is in use."""
     if not may_start_a_thread():
         yield from items
         return
-    thread = _thread(run, made.put)
-    try:
-        thread.start()
-        wanted.put(True)
-        while not isinstance(item := made.get(), BaseException):
-            wanted.put(True)
-            yield item[0]
-        if not isinstance(item, StopIteration):
-            raise item
-    finally:
-        wanted.put(False)
-        # While Python ends no other thread runs, nor leaves.
-        if thread.is_alive() and not sys.is_finalizing():
-            thread.join(SECONDS_TO_LEAVE)
+    with _workers(1) as pool:
+        following = pool.submit(next, items, None)
+        while (item := following.result()) is not None:
+            following = pool.submit(next, items, None)
+            yield item
 
 
-def _thread(work: Callable[[], None], fail: Callable[[BaseException], None]) -> threading.Thread:
-    """Make a thread that starts no others; `fail` takes its exception, or an iterator's end."""
+def _workers(count: int) -> "ThreadPoolExecutor":
+    from concurrent.futures import ThreadPoolExecutor  # 5 ms that short runs do not need
 
-    def run() -> None:
-        _this.starts_none = True
-        try:
-            with np.errstate(all="ignore"):  # each thread has its own
-                work()
-        except BaseException as error:
-            fail(error)
+    def begin() -> None:
+        start_no_threads()
+        np.seterr(all="ignore")  # each thread has its own
 
-    return threading.Thread(target=run, daemon=True)  # a long product does not hold up the end
+    return ThreadPoolExecutor(count, initializer=begin)
 
 
 @cache

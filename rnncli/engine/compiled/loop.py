@@ -6,8 +6,7 @@ state. Several sequences, the rows of a batch, go side by side if there are
 enough: each vector of weights is then loaded once for all of them.
 """
 
-from collections.abc import Callable, Generator, Sequence
-from contextlib import closing
+from collections.abc import Callable, Iterator, Sequence
 from itertools import product
 from threading import Lock
 from typing import Any, NamedTuple
@@ -17,7 +16,6 @@ import numpy as np
 from rnncli.engine.compiled.activations import FUNCTIONS, Vectors
 from rnncli.engine.compiled.code import Address, Function, Integer, Vector
 from rnncli.engine.compiled.machine import compile_function, this_machine
-from rnncli.engine.threads import ahead, leaves_processors
 from rnncli.engine.unroll.strategy import ROWS, STEPS, SUMS_IN_CACHE
 from rnncli.model.activations import Activation
 from rnncli.model.arrays import Floats, contiguous
@@ -88,17 +86,16 @@ class CompiledCell:
         for place, array in zip(places, state, strict=True):
             place[:N], place[N:] = array, array[-1]  # rows that fill a group repeat the last one
         done = 0
-        with closing(self.blocks(x)) as blocks:
-            for a in blocks:
-                h = out[done : done + len(a)]
-                strides = [each.strides[axis] // h.itemsize for each in (a, h) for axis in (0, 1)]
-                loop(len(a), N, *strides, *(b.ctypes.data for b in (a, h, *self.weights, slots)))
-                if len(a) % 2:
-                    slots[:, 0] = slots[:, 1]
-                done += len(a)
+        for a in self.blocks(x):
+            h = out[done : done + len(a)]
+            strides = [each.strides[axis] // h.itemsize for each in (a, h) for axis in (0, 1)]
+            loop(len(a), N, *strides, *(b.ctypes.data for b in (a, h, *self.weights, slots)))
+            if len(a) % 2:
+                slots[:, 0] = slots[:, 1]
+            done += len(a)
         return (out[-1], *(place[:N] for place in places[1:]))
 
-    def blocks(self, x: Floats) -> Generator[Floats, None, None]:
+    def blocks(self, x: Floats) -> Iterator[Floats]:
         """Cut inputs into blocks; project them if they are many."""
         (T, N, I), columns = x.shape, self.columns
         if columns is None:
@@ -107,8 +104,7 @@ class CompiledCell:
             return (x[start : start + size] for start in range(0, T, size))
         size = min(T, max(STEPS, max(SUMS_IN_CACHE // max(columns.shape), ROWS) // N))
         blocks = (contiguous(x[start : start + size]) for start in range(0, T, size))
-        projections = ((a.reshape(-1, I) @ columns).reshape(len(a), N, -1) for a in blocks)
-        return ahead(projections) if size < T and leaves_processors(columns.size) else projections
+        return ((a.reshape(-1, I) @ columns).reshape(len(a), N, -1) for a in blocks)
 
     def loop(self, rows: int) -> Callable[..., None]:
         """Return the loop for so many sequences side by side, compiled once."""

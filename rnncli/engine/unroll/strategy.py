@@ -2,7 +2,7 @@
 
 A sum may overflow on the way where an activation or a clip hides it: terms that pass the largest
 float make it infinite for good, though others may bring the whole back, and tanh gives 1 where -1
-is right. So the sums of a block are bounded at once, and looked at one by one if that is too large.
+is right. So a step whose terms together may pass the largest float counts as an overflow.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -11,7 +11,6 @@ from functools import cached_property
 import numpy as np
 
 from rnncli.engine.precision import Precision
-from rnncli.engine.threads import ahead, leaves_processors
 from rnncli.model.arrays import Floats, Truths, as_items, contiguous, largest
 from rnncli.model.cells import Cell, State
 
@@ -21,12 +20,10 @@ ONE_THREAD = 8192
 TOLD = 128
 # Sums of a block that stay in the cache, and fewest steps of a block.
 SUMS_IN_CACHE, STEPS = 65_536, 4
-# Multiplications of an input from which BLAS takes longest: of so many rows at once it takes a
-# fifth less, and another thread projects the next block.
+# Multiplications of an input from which BLAS takes longest: of so many rows at once a fifth less.
 LARGE, ROWS = 20_000, 1024
-# Shares of the largest float: under SAFE no sum overflows, and rounding may carry one over SUM.
-# Multiplied by SCALE, float64 holds all sums; so many rows are looked at together.
-SAFE, SUM, SCALE, LOOKED_AT = 0.5, 0.99, 2.0**-64, 4096
+# Share of the largest float under which no sum overflows, and rows that are bounded together.
+SAFE, BOUNDED = 0.99, 4096
 
 
 class Strategy:
@@ -68,16 +65,16 @@ class Strategy:
         of_x, of_h, of_b, most = self.limits
         h, others, N, cell = out[0], out[1:], x.shape[1], self.cell
         size = largest(before) + (largest(h) if most is None else most)
-        if largest(x) * of_x + size * of_h + of_b <= SAFE * float(np.finfo(h.dtype).max):
+        if largest(x) * of_x + size * of_h + of_b <= SAFE / 2 * float(np.finfo(h.dtype).max):
             return
         (W_xh, W_hh, b_h), first = cell.operands, cell.operands.first_with_h
         inner = np.zeros_like(W_xh[:1, :first]) if cell.inner is None else cell.inner
-        W_h = np.hstack([np.broadcast_to(inner, (len(W_hh), first)), W_hh])
+        W = np.vstack([W_xh, np.hstack([np.broadcast_to(inner, (len(W_hh), first)), W_hh]), b_h])
         previous = self.precision.operand(np.concatenate([before[None], h[:-1]]))
         rows = np.concatenate([x, previous, np.ones_like(x[:, :, :1])], axis=2)
-        for start in range(0, len(x), step := max(1, LOOKED_AT // N)):
+        for start in range(0, len(x), step := max(1, BOUNDED // N)):
             some = rows[start : start + step]
-            found = find_overflows(some.reshape(len(some) * N, -1), np.vstack([W_xh, W_h, b_h]))
+            found = find_overflows(some.reshape(len(some) * N, -1), W)
             wrong = np.asarray(found.reshape(len(some), N, -1, self.H).any(axis=2))
             for n in np.flatnonzero(wrong.any(axis=(0, 2))):
                 t = start + int(wrong[:, n].any(axis=1).argmax())
@@ -85,8 +82,7 @@ class Strategy:
                 if len(units) != h.shape[2]:  # what is projected is made of all units
                     units = np.ones(h.shape[2], bool)
                 h[t, n, units & np.isfinite(h[t, n])] = np.nan
-                later = [h[t + 1 :, n], *(array[t:, n] for array in others), *(a[n] for a in rest)]
-                for array in later:
+                for array in (h[t + 1 :, n], *(a[t:, n] for a in others), *(a[n] for a in rest)):
                     array[np.isfinite(array)] = np.nan
 
 
@@ -180,9 +176,8 @@ class Projected(Strategy):
 
     def _project(self, x: Floats) -> Iterator[Floats]:
         """Yield ``[x, 1] @ [W_xh; b_h]`` block by block, (steps, B, N, H)."""
-        (T, N, I), W, large = x.shape, self.W_xh, self.W_xh.size >= LARGE
-        size = SUMS_IN_CACHE // (N * max(W.shape))
-        size = max(1, min(T, max(size, STEPS, ROWS // N if large else 0)))
+        (T, N, I), W = x.shape, self.W_xh
+        size = max(SUMS_IN_CACHE // (N * max(W.shape)), STEPS, ROWS // N * (W.size >= LARGE))
 
         def project(x: Floats) -> Floats:
             rows = np.ones((len(x) * N, I + 1), W.dtype)
@@ -192,8 +187,7 @@ class Projected(Strategy):
                 return np.asarray(rows @ W).reshape(len(x), -1, 1, self.H)
             return np.asarray(rows @ self.blocks_xh).reshape(-1, len(x), N, self.H).swapaxes(0, 1)
 
-        blocks = (project(x[start : start + size]) for start in range(0, T, size))
-        return ahead(blocks) if large and size < T and leaves_processors(W.size) else blocks
+        return (project(x[start : start + size]) for start in range(0, T, size))
 
 
 def largest_sum(W: Floats) -> float:
@@ -202,20 +196,9 @@ def largest_sum(W: Floats) -> float:
 
 
 def find_overflows(rows: Floats, W: Floats) -> Truths:
-    """Find the sums of a product that may become infinite on the way, and are not in the end.
-
-    In no order they pass the sum of the terms over 0, or of those under 0.
-    """
-    limit = SCALE * float(np.finfo(W.dtype).max)
-    # Operands may have been rounded to infinity.
-    rows = np.clip(rows.astype(np.float64) * SCALE, -2 * limit, 2 * limit)
-    up, down, W = np.maximum(rows, 0), np.maximum(-rows, 0), W.astype(np.float64)
-    W_up, W_down = np.maximum(W, 0), np.maximum(-W, 0)
-    positive, negative = up @ W_up + down @ W_down, up @ W_down + down @ W_up
-    finite = np.maximum(positive, negative) <= SUM * limit
-    infinite = np.abs(positive - negative) > limit
-    infinite &= np.minimum(positive, negative) <= SUM * limit
-    return np.asarray(~(finite | infinite))
+    """Find the sums of a product whose terms together may pass the largest float."""
+    bounds = np.abs(rows).astype(np.float64) @ np.abs(W).astype(np.float64)
+    return np.asarray(~(bounds <= SAFE * float(np.finfo(W.dtype).max)))
 
 
 def row_products(rows: Floats, W: Floats) -> Floats:
