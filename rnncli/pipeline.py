@@ -150,23 +150,18 @@ class CountedError(Exception):
 
 
 class Following:
-    """Keeps output and states together row by row, where an input is followed.
+    """Leaves the states once a second, where an input is followed.
 
     A signal that comes while a row is computed or written waits until it is out; a second one does
     not. A row that is not out when the run ends is no step.
     """
 
     def __init__(
-        self,
-        out: TextIO,
-        carried: Carried,
-        leave: Callable[[], None] | None,
-        signals: Sequence[int],
+        self, out: TextIO, leave: Callable[[], None] | None, signals: Sequence[int]
     ) -> None:
-        self._out, self._carried, self._leave, self._signals = out, carried, leave, signals
+        self._out, self._leave, self._signals = out, leave, signals
         self._saved, self._came, self._busy = monotonic(), 0, False
         self._handlers: dict[int, Callable[..., object]] = {}
-        self._before: tuple[int, Integers, Integers, Floats] | None = None
 
     def __enter__(self) -> Self:
         for number in self._signals:
@@ -181,14 +176,12 @@ class Following:
             self._handlers[number](number, frame)
         self._came = number
 
-    def begin(self, rows: Rows) -> None:
-        """Keep where the sequence of a row stands."""
-        self._busy, self._before = True, self._carried.at(rows.key)
+    def begin(self, rows: Rows) -> None:  # noqa: ARG002
+        """Begin a row."""
+        self._busy = True
 
     def end(self) -> None:
-        """Pass on what is written of a row; once a second leave the states."""
-        self._out.flush()
-        self._before = None
+        """End a row; once a second leave the states."""
         if self._leave and monotonic() - self._saved > _SECONDS:
             sync(self._out)
             self._leave()
@@ -200,8 +193,6 @@ class Following:
     def __exit__(self, *_: object) -> None:
         for number, handler in self._handlers.items():
             signal.signal(number, handler)
-        if self._before:
-            self._carried.set_back(self._before)
 
 
 def deliver(
@@ -211,10 +202,12 @@ def deliver(
     writer: Writer,
     all_layers: bool,
     watchers: Sequence[Watcher],
+    flush: Callable[[], object],
 ) -> Rows | None:
     """Run an input through a network to a writer; return the last rows.
 
-    What comes before an error is written, then the error is raised.
+    What comes before an error is written, then the error is raised. States follow the rows that
+    are written: they never run ahead of the output.
     """
     latest, blocks = None, source.blocks
     if runner.network.needs_whole_sequences:
@@ -224,12 +217,14 @@ def deliver(
             for watcher in watchers:
                 watcher.begin(rows)
             rows = rows._replace(x=np.ascontiguousarray(rows.x, runner.precision.dtype))
-            done, error = forward(runner, rows, carried, source.keys, all_layers=all_layers)
+            done, after, error = forward(runner, rows, carried, source.keys, all_layers=all_layers)
             for start in range(0, len(done.x), BLOCK_STEPS):
                 latest = done.cut(start, start + BLOCK_STEPS)
                 writer.rows(latest)
             if error:
                 raise error
+            flush()
+            carried.commit(after)
             for watcher in watchers:
                 watcher.end()
     except ValueError as error:
@@ -493,7 +488,7 @@ def _write(
             written = options.state or options.state_out
             local = written is not None and not is_url(written)
             leave = partial(states.leave, opened, carried) if local else None
-            following = Following(out, carried, leave, console.signals if written else ())
+            following = Following(out, leave, console.signals if written else ())
             watchers.append(stack.enter_context(following))
 
         def begin(result: Result) -> Writer:
@@ -513,7 +508,8 @@ def _write(
             selection = Selection(options.head, options.tail)
             writer = Selected(selection.of(begun), selection, carried.resumed.t)
         watchers += stack.enter_context(console.progress(source, runner, options.output))
-        return deliver(source, runner, carried, writer, options.all_layers, watchers)
+        flush = out.flush if options.follow else bool
+        return deliver(source, runner, carried, writer, options.all_layers, watchers, flush)
 
 
 def _describe_result(options: Options, opened: Opened, carried: Carried, runner: Runner) -> Result:

@@ -1,7 +1,7 @@
 """Sequences that come in blocks of rows, and the states that are carried between them."""
 
 from collections.abc import Iterable, Iterator, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -84,30 +84,38 @@ class Carried:
         self._state[count:sequences] = self.initial
         self.t, self.state = self._t[:sequences], self._state[:sequences]
 
-    def at(self, key: Integers | None) -> tuple[int, Integers, Integers, Floats]:
-        """Copy where the sequences of some rows stand, for `set_back`."""
-        known = np.zeros(1, np.intp) if key is None else key
-        known = known[known < len(self.t)]
-        return len(self.t), known, self.t[known], self.state[known]
+    def at(self, key: Integers) -> tuple[Integers, Floats]:
+        """Copy the step counts and states of some sequences; new ones are at their start."""
+        t, state = np.zeros(len(key), np.intp), np.tile(self.initial, (len(key), 1))
+        known = key < len(self.t)
+        t[known], state[known] = self.t[key[known]], self.state[key[known]]
+        return t, state
 
-    def set_back(self, before: tuple[int, Integers, Integers, Floats]) -> None:
-        """Set sequences back to where they stood, and drop those that are new since."""
-        sequences, known, t, state = before
-        self.t[known], self.state[known] = t, state
-        self.t, self.state = self._t[:sequences], self._state[:sequences]
-
-    def keep(self, groups: Groups, output: Floats) -> None:
-        """Store the output of the top layer, (n, O), at the last row of each sequence."""
-        if missing := len(self.t) - len(self.last):
-            none = np.full((missing, output.shape[1]), np.nan, output.dtype)
-            self.last = np.concatenate([self.last.reshape(-1, output.shape[1]), none])
-        self.last[groups.present] = output[groups.last]
+    def commit(self, after: "After") -> None:
+        """Set sequences to where they stand after rows."""
+        self.grow(int(after.key.max(initial=-1)) + 1)
+        self.t[after.key], self.state[after.key] = after.t, after.state
+        if after.output is not None:
+            if missing := len(self.t) - len(self.last):
+                none = np.full((missing, after.output.shape[1]), np.nan, after.output.dtype)
+                self.last = np.concatenate([self.last.reshape(-1, none.shape[1]), none])
+            self.last[after.answered] = after.output
 
     def block(self) -> Rows:
         """Return the step counts and states as rows without inputs."""
         key = np.arange(len(self.t))
         x = np.empty((len(key), 0), self.state.dtype)
         return Rows(x, key, t=self.t.copy(), h=self.state.copy())
+
+
+class After(NamedTuple):
+    """Where sequences stand after some rows."""
+
+    key: Integers  # (P,)
+    t: Integers  # (P,)
+    state: Floats  # (P, S)
+    answered: Integers  # sequences of which the last row is not masked
+    output: Floats | None  # of the top layer there, if the model returns it
 
 
 def stream(
@@ -166,7 +174,7 @@ def stream(
     ------
     NotFiniteError
         A state overflowed: after a block with the rows before it. `carried`
-        then holds the states after the whole block, and is of no more use.
+        then holds the states before the block.
     ValueError
         A shape does not fit the network, a value is not finite, an embedding
         has no row for it, or a name is unknown.
@@ -189,7 +197,9 @@ def _stream(
         every = list(checked)
         checked = (join(every) for _ in every[:1])
     for rows in checked:
-        results, error = forward(runner, rows, carried, keys, all_layers=all_layers)
+        results, after, error = forward(runner, rows, carried, keys, all_layers=all_layers)
+        if not error:
+            carried.commit(after)
         for start in range(0, len(results.x), BLOCK_STEPS):
             yield results.cut(start, start + BLOCK_STEPS)
         if error:
@@ -218,33 +228,34 @@ def _check(runner: Runner, block: Rows | ArrayLike) -> Rows:
 
 def forward(
     runner: Runner, rows: Rows, carried: Carried, keys: Names = (), *, all_layers: bool = False
-) -> tuple[Rows, NotFiniteError | None]:
+) -> tuple[Rows, After, NotFiniteError | None]:
     """Run rows from where their sequences stand, up to a state that is not finite: an error."""
-    network = runner.network
-    carried.grow(1 if rows.key is None else int(rows.key.max(initial=-1)) + 1)
-    x, groups = rows.x, group(rows.key, len(rows.x))
+    network, x, groups = runner.network, rows.x, group(rows.key, len(rows.x))
     if network.front:
         if rows.masked is not None and rows.masked.any():
             raise ValueError("masked rows: a layer of the network takes whole sequences")
         x, chosen = runner.run_front(x, groups)
         x, rows = x[chosen], rows.take(chosen)
         groups = group(rows.key, len(x))
-    layers = runner.run_rows(x, groups, carried.state, rows.masked)
-    if network.by_row and len(x):
-        counted = groups if rows.masked is None else groups.only(~rows.masked)
-        carried.keep(counted, layers[-1].output)
+    present = groups.present
+    t, states = carried.at(present)
+    groups = groups._replace(present=np.arange(len(present)))
+    layers = runner.run_rows(x, groups, states, rows.masked)
     head = len(layers) - network.head
     first, top = (0, head) if all_layers else (head - 1, len(layers) - 1)
     below, above = layers[first:head], layers[top:] if network.head else []
     done = rows._replace(
         masked=None,
-        t=groups.number(carried.t),
+        t=groups.number(t),
         h=_side_by_side([each.output for each in below]),
         y=_side_by_side([each.output for each in above]) if above else None,
         c=_side_by_side([each.c for each in below]) if runner.all_states else None,
     )
-    stop, error = _find_overflow(network, layers, done, groups, carried.state, keys)
-    return done.cut(0, stop), error
+    counted = groups if rows.masked is None else groups.only(~rows.masked)
+    output = layers[-1].output[counted.last] if network.by_row and len(x) else None
+    after = After(present, t, states, present[counted.present], output)
+    stop, error = _find_overflow(network, layers, done, groups, states, keys)
+    return done.cut(0, stop), after, error
 
 
 def final_y(runner: Runner, carried: Carried, keys: Names) -> Floats:
@@ -290,7 +301,7 @@ def _find_overflow(
         if len(layer.cells) != 1:
             arrays.append((where, "h" if layer.cells else "y", each.output, ""))
     for name, columns in list(network.state_names.items())[1:]:
-        values = states[groups.present, columns]
+        values = states[:, columns]
         if not np.isfinite(values).all():  # a state beside h may overflow where h does not
             last = np.zeros((n, values.shape[1]))
             last[groups.last] = values

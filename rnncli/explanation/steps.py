@@ -148,7 +148,8 @@ class _Walk:
         """Run over rows, and explain those that are chosen, up to a state that is not finite."""
         self.carried.grow(1 if rows.key is None else int(rows.key.max(initial=-1)) + 1)
         self.start, x = self.carried.state.copy(), self._inputs_of(rows)
-        results, error = forward(self.runner, rows._replace(x=x), self.carried, self.keys)
+        results, after, error = forward(self.runner, rows._replace(x=x), self.carried, self.keys)
+        self.carried.commit(after)
         if error and (self.network.needs_whole_sequences or not chosen.any()):
             raise error
         if not chosen.any():
