@@ -13,24 +13,6 @@ WORDING: ContextVar[Callable[[str], str]] = ContextVar("wording", default=str)
 
 # Names that a message lists.
 _LISTED = 8
-# Names of other programs for what is spelled otherwise here.
-_SYNONYMS = {
-    "simplernn": "rnn",
-    "vanilla": "rnn",
-    "tf": "tensorflow",
-    "tensorfloat32": "tf32",
-    **dict.fromkeys(("float", "single", "fp32", "f32"), "float32"),
-    **dict.fromkeys(("double", "fp64", "f64"), "float64"),
-    "identity": "linear",
-    "logistic": "sigmoid",
-    "swish": "silu",
-    "reverse": "backward",
-}
-# Names of other programs, without underscores, for what rnn has not, though a name here is near.
-_UNLIKE = {
-    *("float16", "celu", "crelu", "glu", "hardshrink", "hardtanh", "logsigmoid", "prelu", "rrelu"),
-    *("softmin", "softshrink", "sparsesigmoid"),
-}
 # How alike names are from which one is meant, 0 to 1: one letter of three may differ.
 _NEAR = 0.65
 # Names that a wrong one is compared with, and their characters: a header may have millions.
@@ -126,21 +108,12 @@ def choice(name: str, chosen: str, choices: Mapping[str, T]) -> T:
 
 
 def did_you_mean(wrong: str, names: Iterable[str]) -> str:
-    """Return a hint with the name that is nearest; empty where none, or where two are as near."""
-    from difflib import SequenceMatcher  # 2 ms, which only a mistake needs
+    """Return a hint with the names that are near; empty where none is."""
+    from difflib import get_close_matches  # 2 ms, which only a mistake needs
 
-    word = _SYNONYMS.get(wrong.lower(), wrong.lower())
-    if len(word) > _LONGEST or word.replace("_", "") in _UNLIKE:
-        return ""
-    alike: dict[str, float] = {}
-    for name in islice(names, _COMPARED):
-        if 0 < len(name) <= _LONGEST:
-            ratio = SequenceMatcher(None, word, name.lower()).ratio()
-            begins = 0.95 if name.lower().startswith(word) else 0.0
-            alike[name] = max(ratio, begins) if len(word) > 2 else ratio == 1
-    scores = [*zip(alike.values(), alike, strict=True), (_NEAR, ""), (_NEAR, "")]
-    (best, name), (second, _), *_ = sorted(scores, reverse=True)
-    return f"did you mean {name!r}?" if best > second else ""
+    lower = {name.lower(): name for name in islice(names, _COMPARED) if len(name) <= _LONGEST}
+    near = get_close_matches(wrong.lower()[:_LONGEST], lower, 3, _NEAR)
+    return f"did you mean {' or '.join(repr(lower[name]) for name in near)}?" if near else ""
 
 
 def verbatim(text: str) -> str:
