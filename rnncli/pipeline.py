@@ -506,7 +506,7 @@ def _write(
             writer = Last(begun, one_row=one_row)
         elif options.head or options.tail:
             selection = Selection(options.head, options.tail)
-            writer = Selected(selection.of(begun), selection, carried.resumed.t)
+            writer = Selected(selection.of(begun), selection, carried.started[0])
         watchers += stack.enter_context(console.progress(source, runner, options.output))
         flush = out.flush if options.follow else bool
         return deliver(source, runner, carried, writer, options.all_layers, watchers, flush)

@@ -33,8 +33,8 @@ class Carried:
         Steps that each has had.
     state : array, shape (K, S)
         The state of each.
-    resumed : Rows
-        Where the first sequences stood when they went on from an earlier run.
+    started : tuple of arrays
+        `t` and `state` of the sequences that went on from an earlier run.
     last : array, shape (K, O)
         Output of the top layer at the last row of each that the input does
         not mask, if the model returns it (`Network.last`); NaN before it.
@@ -47,19 +47,20 @@ class Carried:
         self._state = np.empty((0, len(self.initial)), self.initial.dtype)
         self.t, self.state, self.last = self._t, self._state, np.empty((0, 0))
         self.grow(sequences)
-        self.resumed = self.block()
+        self.started = self.t[:0], self.state[:0]
 
     def resume(self, t: Integers, state: Floats) -> None:
         """Set the first sequences to where an earlier run left them."""
         self.grow(len(t))
         self.t[: len(t)] = t
         self.state[: len(t)] = in_dtype("state", state, self.state.dtype)
-        self.resumed = self.block()
+        self.started = self.t.copy(), self.state.copy()
 
     def starts(self) -> tuple[Integers, Floats]:
         """Return the step count, (K,), and state, (K, S), from which each sequence started."""
         t, state = np.zeros_like(self.t), np.tile(self.initial, (len(self.t), 1))
-        t[: len(self.resumed.t)], state[: len(self.resumed.t)] = self.resumed.t, self.resumed.h
+        for whole, array in zip((t, state), self.started, strict=True):
+            whole[: len(array)] = array
         return t, state
 
     def convert(self, network: Network, dtype: np.dtype[np.floating]) -> None:
@@ -100,12 +101,6 @@ class Carried:
                 none = np.full((missing, after.output.shape[1]), np.nan, after.output.dtype)
                 self.last = np.concatenate([self.last.reshape(-1, none.shape[1]), none])
             self.last[after.answered] = after.output
-
-    def block(self) -> Rows:
-        """Return the step counts and states as rows without inputs."""
-        key = np.arange(len(self.t))
-        x = np.empty((len(key), 0), self.state.dtype)
-        return Rows(x, key, t=self.t.copy(), h=self.state.copy())
 
 
 class After(NamedTuple):
@@ -264,11 +259,10 @@ def final_y(runner: Runner, carried: Carried, keys: Names) -> Floats:
     if len(carried.last):
         with_rows = np.flatnonzero(np.isfinite(carried.last).all(axis=1))
         y[with_rows] = carried.last[with_rows]
-    finite = _count_finite(y)
-    if finite < len(y):
-        rows, layers = carried.block(), len(runner.network.layers)
-        rows, where = rows if keys else rows._replace(key=None), f"layer {layers}" * (layers > 1)
-        raise _error(rows, finite, y[finite], keys, where, "final y")
+    if (n := _count_finite(y)) < len(y):
+        layers = len(runner.network.layers)
+        where = f"layer {layers}" * (layers > 1)
+        raise _error(n if keys else None, carried.t[n], y[n], keys, where, "final y")
     return y
 
 
@@ -314,15 +308,14 @@ def _find_overflow(
     if way == "backward":  # it comes from later rows
         same = True if rows.key is None else rows.key == rows.key[row]
         row = int(np.flatnonzero(~np.isfinite(array).all(axis=1) & same)[-1])
-    return stop, _error(rows, row, array[row], keys, where, name)
+    key = None if rows.key is None else int(rows.key[row])
+    return stop, _error(key, rows.t[row], array[row], keys, where, name)
 
 
 def _error(
-    rows: Rows, row: int, values: Floats, keys: Names, where: str, name: str
+    key: int | None, step: int, values: Floats, keys: Names, where: str, name: str
 ) -> NotFiniteError:
     unit, where = int(np.argmin(np.isfinite(values))), where and f"{where}: "
-    if rows.key is not None:
-        number = int(rows.key[row])
-        key = " ".join(keys[number]) if number < len(keys) else f"sequence {number}"
-        where = f"{key}: {where}"
-    return NotFiniteError(where, int(rows.t[row]), unit, float(values[unit]), name)
+    if key is not None:
+        where = f"{' '.join(keys[key]) if key < len(keys) else f'sequence {key}'}: {where}"
+    return NotFiniteError(where, int(step), unit, float(values[unit]), name)
