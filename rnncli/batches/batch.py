@@ -4,12 +4,11 @@ import os
 import time
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
-from concurrent.futures import BrokenExecutor, Executor, Future
+from concurrent.futures import Future
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field, replace
 from functools import partial
 from inspect import signature
-from itertools import chain
 from queue import Empty, SimpleQueue
 from typing import Any
 
@@ -28,32 +27,22 @@ from rnncli.batches.tasks import (
     make_tasks,
     names_of,
     open_report,
-    resolver,
+    resolve,
     viewer,
 )
 from rnncli.engine.state import fingerprint
 from rnncli.engine.threads import usable_processors
-from rnncli.model.errors import (
-    InputError,
-    OptionError,
-    check_installed,
-    on_a_line,
-    printable,
-    verbatim,
-    word,
-)
+from rnncli.model.errors import InputError, OptionError, on_a_line, printable, verbatim, word
 from rnncli.model.formats import load
 from rnncli.model.network import Network
-from rnncli.options import OF_NETWORK, Options, check_options, file_name, options_of
+from rnncli.options import OF_NETWORK, STATE_FILES, Options, check_options, file_name, options_of
 from rnncli.pipeline import Console, CountedError, Sourced, process, score
 from rnncli.storage import exists, is_url, version
 from rnncli.storage.replacement import remove_left
-from rnncli.writers import EXTENSIONS, TABLES
+from rnncli.writers import EXTENSIONS
 from rnncli.writers.sink import is_packed
 
 File = str | os.PathLike[str]
-# Options that name a file of states.
-STATES = ("state", "state_in", "state_out")
 # Tasks that go out together, and bytes of their inputs.
 GROUP, GROUP_BYTES = 16, 1 << 17
 _TICK = 0.2  # seconds after which a batch says that nothing has ended
@@ -96,16 +85,20 @@ class Work:
             rows = process(options, self.build, console, **given)  # type: ignore[arg-type]
         except CountedError:
             if not exists(task.output):
-                way_out = word("(`force` runs it again, from that state)")
                 what = f"{options.state} has counted it, and {task.output} is gone"
+                way_out = word("(`force` runs it again, from that state)")
                 error = f"{task.input}: {what} {way_out}"
         except Exception as reason:  # a fault of this program's own must not end the others
             error = console.describe(reason)
-        if error and not any(printable(path) in error for path in (task.input, task.output)):
-            error = f"{task.input}: {error}"
-        status, seconds = "failed" if error else "done", round(time.monotonic() - begin, 4)
-        how = status, rows, seconds, on_a_line(error), tuple(console.texts)
-        return Outcome(task.input, task.output, task.made_of, *how)
+        seconds = round(time.monotonic() - begin, 4)
+        return _outcome(task, error, rows=rows, seconds=seconds, notes=tuple(console.texts))
+
+
+def _outcome(task: Task, error: str, **more: Any) -> Outcome:
+    if error and not any(printable(path) in error for path in (task.input, task.output)):
+        error = f"{task.input}: {error}"
+    how = "failed" if error else "done"
+    return Outcome(task.input, task.output, task.made_of, how, error=on_a_line(error), **more)
 
 
 @dataclass
@@ -132,17 +125,14 @@ class Batch:
         self, inputs: Sequence[str], output: str, work: Work, identity: str, read: Sequence[str]
     ) -> None:
         output, options = _output_template(output), work.options
-        templates = {"output": output, **{name: getattr(options, name) for name in STATES}}
+        templates = {"output": output, **{name: getattr(options, name) for name in STATE_FILES}}
         templates = {option: text for option, text in templates.items() if text is not None}
         for option, text in templates.items():
             check_template(option, text)
         outputs = (fill(output, names_of(path)) for path in inputs)
         for path in {os.path.splitext(path)[1]: path for path in outputs}.values():
             check_options(options._replace(files=inputs[:1], output=path))
-        forms = {EXTENSIONS.get(os.path.splitext(path)[1].lower()) for path in inputs}
-        if forms and forms.issubset(TABLES):
-            check_installed("pyarrow")
-        plain = options._replace(state=None, state_in=None, state_out=None)
+        plain = options._replace(**dict.fromkeys(STATE_FILES))
         self.work = replace(work, options=plain)
         self.tasks = make_tasks(inputs, templates, repr((__version__, identity, plain)))
         folder = os.path.dirname(output.partition("{")[0].replace("}}", "}"))
@@ -151,7 +141,7 @@ class Batch:
 
     def missing(self, done: Mapping[str, str]) -> list[Task]:
         """Return the tasks of which there is no result as they would make it."""
-        resolve, see = resolver(), viewer(task.output for task in self.tasks)
+        see = viewer()
         return [
             task
             for task in self.tasks
@@ -174,13 +164,13 @@ class Batch:
             _make_folders(path for task in tasks for path in (task.output, *task.states.values()))
             jobs = min(jobs or len(usable_processors()), len(tasks))
             # A group is run again if its worker dies, which could count an input twice.
-            count = 1 if work.again and any(task.states for task in tasks) else len(tasks)
+            most = 1 if work.again and any(task.states for task in tasks) else GROUP
             if tasks and scheduler is not None:
                 seen = "" if is_url(tasks[0].output) else os.path.abspath(summary.report)
                 tasks = [task.absolute() for task in tasks]
-                outcomes = run_in_pool(tasks, on_cluster(work, count, scheduler, seen, note))
+                outcomes = run_in_pool(tasks, on_cluster(work, scheduler, seen, note), most)
             elif jobs > 1:
-                outcomes = run_in_pool(tasks, in_processes(work, jobs, count))
+                outcomes = run_in_pool(tasks, in_processes(work, jobs), most)
             else:
                 outcomes = run_here(tasks, work)
             for outcome in outcomes:
@@ -205,50 +195,52 @@ def run_here(tasks: Sequence[Task], work: Work) -> Generator[Outcome | None, Non
 
 
 def run_in_pool(
-    tasks: Sequence[Task], opened: AbstractContextManager[Pool]
+    tasks: Sequence[Task], opened: AbstractContextManager[Pool], most: int = GROUP
 ) -> Generator[Outcome | None, None, None]:
-    """Run tasks in a pool; yield each outcome, and None while there is none.
+    """Run tasks in a pool, `most` in a group; yield each outcome, and None while there is none.
 
     Tasks of a worker that dies are tried once more, each alone: Dask blames all that it has.
     """
-    running: dict[Future[list[Outcome]], tuple[Executor, list[Task]]] = {}
-    ended: SimpleQueue[Future[list[Outcome]]] = SimpleQueue()
-    tried, again, out = set[str](), deque[Task](), list[list[Task]]()
+    running, numbers = dict[int, list[Task]](), dict[Future[list[Outcome]], int]()
+    ended, tried, again = SimpleQueue[Future[list[Outcome]]](), set[str](), deque[Task]()
     try:
         with opened as pool:
-            idle = [*pool.executors]
-            waiting = deque(_make_groups(tasks, min(pool.most, GROUP)))
+            idle = [*range(len(pool.submit))]
+            waiting = _make_groups(tasks, min(most, len(tasks) // (4 * len(idle))))
             while waiting or running or again:
                 if again and not (waiting or running):
                     waiting.append([again.popleft()])
                 while waiting and idle:
-                    group = waiting.popleft()
-                    out.append(group)  # before: Ctrl-C may come once a process has it
-                    future, executor = _submit(pool, idle.pop(), group)
-                    running[future] = executor, group
+                    number = idle.pop()
+                    running[number] = waiting.popleft()
+                    future = pool.submit[number](running[number])
+                    numbers[future] = number
                     future.add_done_callback(ended.put)
                 try:
                     future = ended.get(timeout=_TICK)
                 except Empty:
                     yield None
                     continue
-                executor, group = running.pop(future)
-                out.remove(group)
-                idle.append(executor)
+                number = numbers.pop(future)
+                group = running[number]
                 try:
-                    outcomes = future.result()
+                    yield from future.result()
                 except pool.death:
-                    outcomes = _count_death(group, tried)
-                    again.extend(group[len(outcomes) :])
-                yield from outcomes
+                    _remove_left(group)
+                    error = "the process that ran it has died twice (out of memory?)"
+                    yield from (_outcome(task, error) for task in group if task.output in tried)
+                    again.extend(task for task in group if task.output not in tried)
+                    tried.update(task.output for task in group)
+                del running[number]
+                idle.append(number)
     except BaseException:
-        _remove_left(chain.from_iterable(out))
+        _remove_left(task for group in running.values() for task in group)
         raise
 
 
-def _make_groups(tasks: Sequence[Task], most: int) -> list[list[Task]]:
+def _make_groups(tasks: Sequence[Task], most: int) -> deque[list[Task]]:
     """Group tasks of small inputs; large ones come first, as the last one would run alone."""
-    groups, room = list[list[Task]](), 0
+    groups, room = deque[list[Task]](), 0
     for task in sorted(tasks, key=Task.size, reverse=True):
         room -= task.size()
         if room < 0 or len(groups[-1]) >= most:
@@ -256,29 +248,6 @@ def _make_groups(tasks: Sequence[Task], most: int) -> list[list[Task]]:
             room = GROUP_BYTES - task.size()
         groups[-1].append(task)
     return groups
-
-
-def _submit(
-    pool: Pool, executor: Executor, group: list[Task]
-) -> tuple["Future[list[Outcome]]", Executor]:
-    try:
-        return executor.submit(pool.run, group), executor
-    except BrokenExecutor:  # its process has died since
-        executor = pool.renew(executor)
-        return executor.submit(pool.run, group), executor
-
-
-def _count_death(group: list[Task], tried: set[str]) -> list[Outcome]:
-    """Return the outcomes of tasks that have died twice, and mark the others as tried."""
-    _remove_left(group)
-    error = "the process that ran it has died twice (out of memory?)"
-    dead = [
-        Outcome(task.input, task.output, task.made_of, "failed", error=f"{task.input}: {error}")
-        for task in group
-        if task.output in tried
-    ]
-    tried.update(task.output for task in group)
-    return dead
 
 
 def _remove_left(tasks: Iterable[Task]) -> None:
@@ -290,14 +259,12 @@ def _remove_left(tasks: Iterable[Task]) -> None:
 
 def _output_template(text: str) -> str:
     """Return where results go: a template; in a folder each has the name of its input."""
-    if text == "-":
-        raise OptionError("`output` -: there is a result for each input; give a folder")
     if "{" in text:
         return text
     known = os.path.splitext(text[:-3] if is_packed(text) else text)[1].lower()
-    if known and known in EXTENSIONS:
-        way_out = f"give a folder, or a template such as 'out/{{stem}}{known}'"
-        raise OptionError(f"`output` {verbatim(text)}: one file for all inputs: {way_out}")
+    if text == "-" or (known and known in EXTENSIONS):
+        way_out = "give a folder, or a template such as 'out/{stem}.csv'"
+        raise OptionError(f"`output` {verbatim(text)}: there is a result for each input: {way_out}")
     return os.path.join(text.replace("}", "}}"), "{stem}.csv")
 
 
@@ -383,8 +350,8 @@ def batch(
     if not isinstance(network, Network):
         weights = file_name(network, OF_NETWORK)
         network, read = load(weights), [weights]
-    stacks = [network, *([Network(*network.front)] if network.front else [])]
-    identity = repr(([fingerprint(stack, "float64") for stack in stacks], network.last))
+    every = Network(*network.front, *network.layers)
+    identity = f"{fingerprint(every, 'float64')} {network.last}"
     if checked.h0 is not None:
         checked = checked._replace(h0=np.asarray(checked.h0).tolist())
     build = partial(_sourced, (network, {"weights": weights}, ()))

@@ -11,18 +11,14 @@ import json
 import os
 import re
 import shlex
-from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from functools import cache
-from string import Formatter
 from typing import Any, NamedTuple
 
 from rnncli.model.errors import InputError, OptionError, verbatim
 from rnncli.storage import is_url, matching, named, version, versions
 
-# What a template can name of every input.
-NAMES = ("stem", "name", "dir")
 REPORT = "rnn-batch.jsonl"
 # Every line of a report begins so.
 _BEGIN = b'{"input": '
@@ -39,11 +35,11 @@ class Task(NamedTuple):
 
     def absolute(self) -> "Task":
         """Return the task as another folder names it."""
-        names = {"input": self.input, "output": self.output, **self.states}
-        places = {
-            name: path if is_url(path) else os.path.abspath(path) for name, path in names.items()
-        }
-        return self._replace(input=places.pop("input"), output=places.pop("output"), states=places)
+        return self._replace(
+            input=_absolute(self.input),
+            output=_absolute(self.output),
+            states={name: _absolute(path) for name, path in self.states.items()},
+        )
 
     def size(self) -> int:
         """Return the bytes of the input; one whose size is not known counts as large."""
@@ -64,14 +60,14 @@ class Outcome(NamedTuple):
     notes: tuple[str, ...] = ()
 
 
+def _absolute(path: str) -> str:
+    return path if is_url(path) else os.path.abspath(path)
+
+
 def check_template(option: str, text: str) -> None:
     """Check the name of a file that has fields in braces; ``{{`` is a brace."""
     what = "in quotes ~ is no home folder, $HOME is" if text.startswith("~/") else ""
-    try:
-        fields = [field for _, *field in Formatter().parse(text)]
-    except ValueError:
-        fields = [["{"]]
-    if any(name not in (None, *NAMES) or any(how) for name, *how in fields):
+    if re.search("[{}]", re.sub("{{|}}|{stem}|{name}|{dir}", "", text)):
         what = "expected {stem}, {name} or {dir}; a brace that is meant as one is written twice"
     if what:
         raise OptionError(f"`{option}` {verbatim(text)}: {what}")
@@ -97,44 +93,36 @@ def names_of(path: str) -> dict[str, str]:
     if extension.lower() in (".gz", ".xz", ".bz2", ".zst"):
         stem = os.path.splitext(stem)[0]
     inside = [part for part in folder.split("/") if part not in ("", ".", "..")]
-    return {"stem": stem, "name": name, "dir": os.path.join(*inside) if inside else "."}
+    return {"stem": stem, "name": name, "dir": "/".join(inside) or "."}
 
 
 def expand(given: Iterable[str]) -> list[str]:
-    """Return the files that names and patterns stand for: those of a pattern in natural order.
+    """Return the files that names and patterns stand for, those of a pattern sorted.
 
     A file that is there is itself, whatever its name.
     """
     paths: list[str] = []
     for name in given:
-        if not glob.has_magic(name) or os.path.lexists(name):
-            paths.append(named(name))
-            continue
-        found = matching(name)
+        found = [name]
+        if glob.has_magic(name) and not os.path.lexists(name):
+            found = sorted(matching(name))
         if not found:
             raise InputError(name, "matches no file")
-        paths += map(named, sorted(found, key=_natural_order))
+        paths += map(named, found)
     return paths
-
-
-def _natural_order(name: str) -> list[tuple[str, int]]:
-    """Return a key that sorts 2 before 10."""
-    parts = re.split("([0-9]+)", name)
-    return [*zip(parts[::2], map(int, [*parts[1::2], "0"]), strict=True), (name, 0)]
 
 
 def make_tasks(inputs: Sequence[str], templates: Mapping[str, str], identity: str) -> list[Task]:
     """Return a task for each input; `identity` tells the network and the options from others."""
-    resolve, see, version_once = resolver(), viewer(inputs), cache(version)
-    tasks = []
+    see, tasks = viewer(), []
     for path in inputs:
         if not is_url(path) and os.path.isdir(path):
             pattern = verbatim(shlex.quote(os.path.join(path, "*.csv")))
             raise InputError(path, "a folder", f"give the files in it: {pattern}")
         names, seen = names_of(path), see(path)
         files = {option: fill(template, names) for option, template in templates.items()}
-        before = version_once(files["state_in"]) if "state_in" in files else ""
         about = f"{seen}\0{resolve(path)}"
+        before = see(files["state_in"]) if "state_in" in files else ""
         whole = _digest(about, identity, before, *map(resolve, files.values()))
         made_of = f"{_digest(about)}-{whole}"
         tasks.append(Task(path, files.pop("output"), files, made_of, seen))
@@ -145,17 +133,16 @@ def _digest(*texts: str) -> str:
     return hashlib.sha256("\0".join(texts).encode(errors="surrogateescape")).hexdigest()[:20]
 
 
-def viewer(paths: Iterable[str]) -> Callable[[str], str]:
+def viewer() -> Callable[[str], str]:
     """Return a function that finds the version of a file, "" for none.
 
-    A folder elsewhere that has many of the paths is listed once.
+    It lists a folder of a store once, and does not ask for each file in it.
     """
-    many = Counter(os.path.dirname(path) for path in paths if is_url(path))
     list_once = cache(versions)
 
     def see(path: str) -> str:
         folder, name = os.path.split(path)
-        listed = list_once(folder) if many[folder] > 1 else None
+        listed = list_once(folder) if is_url(path) else None
         if listed is not None:
             return listed.get(name, "")
         try:
@@ -166,49 +153,34 @@ def viewer(paths: Iterable[str]) -> Callable[[str], str]:
     return see
 
 
-def resolver() -> Callable[[str], str]:
-    """Return a realpath that resolves each folder once."""
-    resolve_once = cache(os.path.realpath)
-
-    def resolve(path: str) -> str:
-        if is_url(path):
-            return named(path)
-        if os.path.islink(path):
-            return os.path.realpath(path)
-        folder, slash, name = path.rpartition("/")
-        return f"{resolve_once((folder or slash) or '.').rstrip('/')}/{name}"
-
-    return resolve
+def resolve(path: str) -> str:
+    """Return the one name of a file, whose links are followed."""
+    return named(path) if is_url(path) else os.path.realpath(path)
 
 
 def check_files(tasks: Sequence[Task], read: Iterable[str], report: str) -> None:
     """Check that no file is written twice, nor one that is read, by whatever names."""
-    resolve = resolver()
     states = (task.states["state_in"] for task in tasks if "state_in" in task.states)
     sources = {resolve(path): path for path in (*(task.input for task in tasks), *states, *read)}
-    written = [("", "the report of the batch", report)]
+    written = [("the report of the batch", report)]
     for task in tasks:
-        source = resolve(task.input)
-        written.append((source, task.input, task.output))
-        for option in task.states.keys() - {"state_in"}:
-            written.append((source, f"the state of {task.input}", task.states[option]))
-    writers: dict[str, tuple[str, str]] = {}
-    for source, whose, path in written:
+        written.append((task.input, task.output))
+        names = task.states.keys() - {"state_in"}
+        written += [(f"the state of {task.input}", task.states[name]) for name in names]
+    writers: dict[str, str] = {}
+    for whose, path in written:
         place = resolve(path)
         if place in sources:
             raise InputError(path, f"would be written over: {sources[place]} is read")
         if place in writers:
-            other, first = writers[place]
-            what = f"{first} and {whose} would both be written to {path}"
-            differ = other not in ("", source)
-            raise InputError("", what, "a template with {dir}/{name} tells them apart" * differ)
-        writers[place] = source, whose
+            what = f"{writers[place]} and {whose} would both be written to {path}"
+            raise InputError("", what, "a template with {dir}/{name} tells folders apart")
+        writers[place] = whose
 
 
 @contextmanager
 def open_report(path: str) -> Iterator[tuple[dict[str, str], Callable[[Outcome], None]]]:
     """Open a report, there or not, for this batch alone; the value is what is done, and `add`."""
-    resolve = resolver()
     with open(path, "ab") as file:
 
         def add(outcome: Outcome) -> None:
@@ -239,11 +211,9 @@ def _read(path: str) -> tuple[dict[str, str], int]:
     """Return the results that are done, and how many bytes the whole lines have."""
     done, whole = dict[str, str](), 0
     with open(path, "rb") as file:
-        if not _BEGIN.startswith(file.read(len(_BEGIN))):
-            hint = "give `output` another folder"
-            raise InputError(path, "not the report of a batch", hint)
-        file.seek(0)
         for line in file:
+            if not (whole or _BEGIN.startswith(line[: len(_BEGIN)])):
+                raise InputError(path, "not the report of a batch", "give `output` another folder")
             if not line.endswith(b"\n"):
                 break
             whole += len(line)
