@@ -11,7 +11,7 @@ from conftest import Rnn
 
 import rnncli
 import rnncli.batches.batch
-from rnncli.batches.tasks import Outcome, names_of, open_report, read_done
+from rnncli.batches.batch import Outcome, names_of, open_report, read_done
 
 COMMAND = ("batch", "in/*.csv", "-o", "out", "--hidden", "2", "-j", "1")
 

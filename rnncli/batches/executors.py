@@ -15,17 +15,19 @@ from functools import partial
 from multiprocessing import Pipe, get_context
 from threading import Thread
 from types import ModuleType
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 from rnncli import __version__
 from rnncli.__main__ import prepare
 from rnncli.model.errors import InputError, check_installed, one_line
 
 if TYPE_CHECKING:
-    from rnncli.batches.tasks import Outcome, Task
+    from rnncli.batches.batch import Outcome, Task
 
 Work = Callable[["Task"], "Outcome"]
 Group = Sequence["Task"]
+# Functions that submit a group, each of which takes one at a time, and what its death raises.
+Pool = tuple[Sequence[Callable[[Group], "Future[list[Outcome]]"]], type[Exception]]
 
 # Seconds that a scheduler has to answer.
 ANSWER = 10
@@ -34,13 +36,6 @@ GROUPS, BYTES = 1000, 1 << 28
 _LOST = "the connection is lost, or the cluster was restarted: run the same command again"
 # How a process of a batch runs a task.
 _work: list[Work] = []
-
-
-class Pool(NamedTuple):
-    """Functions that submit a group, each of which takes one at a time."""
-
-    submit: Sequence[Callable[[Group], "Future[list[Outcome]]"]]
-    death: type[Exception] = BrokenExecutor  # is raised where the process of a group has died
 
 
 class _Process:
@@ -79,7 +74,7 @@ def in_processes(work: Work, jobs: int) -> Iterator[Pool]:
     alive, ours = Pipe(duplex=False)
     processes = [_Process(alive, pickle.dumps(work)) for _ in range(jobs)]
     try:
-        yield Pool([process.submit for process in processes])
+        yield [process.submit for process in processes], BrokenExecutor
     finally:
         ours.close()
         for process in processes:
@@ -89,21 +84,24 @@ def in_processes(work: Work, jobs: int) -> Iterator[Pool]:
 
 def _begin(alive: Any, work: bytes) -> None:
     prepare()
-    Thread(target=_end_with, args=[alive], daemon=True).start()
+
+    def end() -> None:
+        alive.poll(None)
+        os._exit(1)
+
+    Thread(target=end, daemon=True).start()
     _work.append(pickle.loads(work))
 
 
-def _end_with(alive: Any) -> None:
-    with suppress(EOFError, OSError):
-        alive.recv()
-    os._exit(1)
-
-
 def _run_in_process(group: Group) -> "list[Outcome]":
+    return _run(_work[0], group)
+
+
+def _run(work: Work, group: Group) -> "list[Outcome]":
     from rnncli.engine.threads import start_no_threads
 
     start_no_threads()
-    return [*map(_work[0], group)]
+    return [*map(work, group)]
 
 
 @contextmanager
@@ -118,25 +116,38 @@ def on_cluster(work: Work, address: str, seen: str, note: Callable[[str], None])
     scheduler: dict[str, Any] = {"scheduler_file" if is_file else "address": address}
     try:
         client = Client(**scheduler, timeout=ANSWER, set_as_default=False, name="rnn")
-    except OSError as error:
-        what = f"no Dask scheduler answers there within {ANSWER} s"
-        raise OSError(None, what, address) from error
     except Exception as error:
-        hint = "give tcp://host:8786, or a scheduler's .json file"
-        raise InputError(address, f"no Dask scheduler: {one_line(error)}", hint) from error
+        what = f"no Dask scheduler answers there: {one_line(error)}"
+        raise InputError(
+            address, what, "give tcp://host:8786, or a scheduler's .json file"
+        ) from error
     with closing(client):
         if not client.nthreads():
             note(f"{address}: the cluster has no workers; waiting for one")
         executor, content = client.get_executor(pure=False), pickle.dumps(work)
-        submit = partial(executor.submit, _run_on_worker, content, seen, _versions())
+
+        def submit(group: Group) -> Any:
+            call = _Call((_run_on_worker, content, seen, _versions(), group))
+            return executor.submit(pickle.loads, pickle.dumps(call))
+
         try:
-            yield Pool([submit] * min(GROUPS, BYTES // len(content) + 8), KilledWorker)
+            yield [submit] * min(GROUPS, BYTES // len(content) + 8), KilledWorker
         except CancelledError as error:
             raise OSError(None, _LOST, address) from error
         except (ImportError, AttributeError, RuntimeError) as error:  # of another rnncli, or none
             raise OSError(None, f"a worker differs: {one_line(error)}", address) from error
         finally:
             executor.shutdown(wait=False)
+
+
+class _Call(tuple[Any, ...]):
+    """A function and its arguments, called by unpickling.
+
+    A scheduler needs no rnncli, and a worker without it says so.
+    """
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return self[0], self[1:]
 
 
 def _versions() -> str:
@@ -146,11 +157,8 @@ def _versions() -> str:
 
 
 def _run_on_worker(work: bytes, seen: str, needed: str, group: Group) -> "list[Outcome]":
-    from rnncli.engine.threads import start_no_threads
-
     if (found := _versions()) != needed:
         raise RuntimeError(f"it has {found}, here it is {needed}: install one version on all")
     if seen and not os.path.exists(seen):
         raise RuntimeError(f"it does not see {seen}: share a file system, or give URLs")
-    start_no_threads()
-    return [*map(pickle.loads(work), group)]
+    return _run(pickle.loads(work), group)
