@@ -144,7 +144,7 @@ def test_a_signal_ends_all_processes_of_a_batch(tmp_path: Path, jobs: str) -> No
     inputs = 12
     (tmp_path / "in").mkdir()
     for n in range(inputs):
-        (tmp_path / "in" / f"{n}.csv").write_text("1\n")
+        (tmp_path / "in" / f"{n:02}.csv").write_text("1\n")
     last = tmp_path / "in" / f"{inputs - 1}.csv"
     last.unlink()
     os.mkfifo(last)
@@ -161,7 +161,8 @@ def test_a_signal_ends_all_processes_of_a_batch(tmp_path: Path, jobs: str) -> No
     last.unlink()
     last.write_text("1\n")
     wait_for(started_in(tmp_path))
-    assert set(os.listdir(tmp_path / "out")) <= {report.name, *(f"{n}.csv" for n in range(inputs))}
+    names = {f"{n:02}.csv" for n in range(inputs)}
+    assert set(os.listdir(tmp_path / "out")) <= {report.name, *names}
     with start_alone(*command) as process:
         _, message = process.communicate(timeout=LIMIT)
     assert message.decode().startswith(f"{inputs - recorded} done, {recorded} skipped, 0 failed")
