@@ -610,9 +610,6 @@ def _scale(
 
 def _open_input(options: Options, layout: Layout, keys: Keys) -> Input:
     """Open the input: inline, files, or what is piped in."""
-    # To glibc, blocks up to the size of one that was freed are worth keeping: it would give the
-    # memory of a block of rows back to the system, and take it again for the next one.
-    np.empty(1 << 24, np.uint8)
     if layout.delimiter == layout.decimal != ".":
         raise OptionError(f"`delimiter` and `decimal` are both {layout.decimal!r}: give another")
     if options.seq is None:

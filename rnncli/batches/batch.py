@@ -527,8 +527,8 @@ def batch(
     if not isinstance(network, Network):
         weights = file_name(network, OF_NETWORK)
         network, read = load(weights), [weights]
-    every = Network(*network.front, *network.layers)
-    identity = f"{fingerprint(every, 'float64')} {network.last}"
+    stacks = [network, *([Network(*network.front)] if network.front else [])]
+    identity = repr(([fingerprint(stack, "float64") for stack in stacks], network.last))
     if checked.h0 is not None:
         checked = checked._replace(h0=np.asarray(checked.h0).tolist())
     build = partial(_sourced, (network, {"weights": weights}, ()))
