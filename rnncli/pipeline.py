@@ -562,12 +562,8 @@ def _find_scales(
     from rnncli.readers.moments import center_and_scale, moments_of
 
     dtype, zero = layout.dtype, options.missing == "zero"
-    layout = layout._replace(
-        dtype=np.dtype(np.float64),
-        passthrough=False,
-        block_steps=BLOCK_STEPS,
-        missing="hold" if zero else options.missing,  # a cell that is missing is no value
-    )
+    missing = "hold" if zero else options.missing  # a cell that is missing is no value
+    layout = layout._replace(dtype=np.dtype(np.float64), passthrough=False, missing=missing)
     with console.working("Finding center and scale"):
         blocks = opens(layout, Keys()).blocks
         if zero:
@@ -619,11 +615,9 @@ def _open_input(options: Options, layout: Layout, keys: Keys) -> Input:
         once = [path for path in paths if os.path.exists(path) and not os.path.isfile(path)]
         if AUTO in (options.center, options.scale) and (options.follow or STDIN in paths or once):
             raise OptionError("`center` and `scale` auto read the input twice: give numbers")
-        return (
-            read_file(paths[0], layout, keys)
-            if len(paths) == 1
-            else read_files(paths, layout, keys)
-        )
+        if len(paths) > 1:
+            return read_files(paths, layout, keys)
+        return read_file(paths[0], layout, keys)
     if options.files:
         raise OptionError(f"two inputs, `seq` and {verbatim(options.files[0])}: give one")
     if layout != Layout(layout.dtype, indices=layout.indices):

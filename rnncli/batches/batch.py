@@ -315,11 +315,10 @@ def check_template(option: str, text: str) -> None:
 
 def fill(template: str, names: Mapping[str, str]) -> str:
     """Return the name of a file of one input."""
-    text = template.format_map(names)
-    if is_url(text):
-        return named(text)
-    text = re.sub(r"/(?:\.?/)+", "/", text).removeprefix("./")
-    return "./-" if text == "-" else text  # a file, not standard output
+    path = template.format_map(names)
+    if is_url(path):
+        return named(path)
+    return "./-" if path == "-" else path  # a file, not standard output
 
 
 def names_of(path: str) -> dict[str, str]:
