@@ -4,8 +4,9 @@ import os
 import signal
 import sys
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext, suppress
+from dataclasses import dataclass
 from functools import partial
 from time import monotonic
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, Self, TextIO
@@ -29,17 +30,9 @@ from rnncli.engine.state import (
 from rnncli.engine.stream import Carried, final_y, forward
 from rnncli.model.activations import NEAR_END, saturated
 from rnncli.model.arrays import Floats, Integers, in_dtype
-from rnncli.model.errors import (
-    InputError,
-    OpenInputError,
-    OptionError,
-    choice,
-    shown,
-    verbatim,
-    word,
-)
+from rnncli.model.errors import InputError, OpenInputError, OptionError, choice, verbatim, word
 from rnncli.model.layers import Normalization, Recurrent
-from rnncli.model.network import Network, describe_input
+from rnncli.model.network import Network
 from rnncli.options import (
     AUTO,
     LINES,
@@ -64,7 +57,7 @@ from rnncli.readers import (
     read_state,
 )
 from rnncli.readers.columns import listed
-from rnncli.readers.foreign import UTF_8, display_name
+from rnncli.readers.foreign import UTF_8
 from rnncli.storage import check_writable, exists, is_url, local_copy, replacing, writing
 from rnncli.storage.replacement import NotOnDiskError, sync
 from rnncli.writers import TABLES, WRITERS
@@ -89,8 +82,6 @@ Sourced = tuple[Network, dict[str, Any], Sequence[tuple[Floats, ...]]]
 
 # Formats in which nobody sees what was run.
 _UNTITLED = (*LINES, "npy", *TABLES)
-# Bytes: more than any array of a block of rows takes.
-_KEPT = 1 << 24
 # How much of a standard deviation values may be apart, rounded to their float type, without a note.
 _COARSE = 0.1
 # Share of the states at the ends of their range from which a note is written.
@@ -117,11 +108,9 @@ class Console:
 
     def note(self, text: str) -> None:
         """Warn at the line outside this package that has called it."""
-        frame, depth, level = sys._getframe(), 1, 2
-        while frame.f_back:
-            frame, depth = frame.f_back, depth + 1
-            if frame.f_globals["__name__"].partition(".")[0] == "rnncli":
-                level = depth + 1
+        frame, level = sys._getframe(), 1
+        while frame.f_back and frame.f_globals["__name__"].startswith("rnncli."):
+            frame, level = frame.f_back, level + 1
         warnings.warn(text, stacklevel=level)
 
     def working(self, text: str) -> AbstractContextManager[None]:  # noqa: ARG002
@@ -143,10 +132,6 @@ class Opened(NamedTuple):
     start: Floats  # its initial state, (S,)
     model: dict[str, Any]  # what a JSON document says of it
     biases: Sequence[tuple[Floats, ...]]  # of each cell in a weight file, as it has them
-
-
-class CountedError(Exception):
-    """A task would count its input a second time in states that it has left before."""
 
 
 class Following:
@@ -341,16 +326,16 @@ def score(
 
     frame = Frame(source, passthrough=passthrough) if is_frame(source) else None
     options = options_of(arguments)
-    if frame is None:
-        options = options._replace(files=_read_paths(source))
     if (sink is None) != (frame is not None):
         what = "a table is returned" if frame else "give the file that the result goes to"
         raise ValueError(f"sink: {what}")
-    for name in ("format", "digits", "header") if frame else ():
-        if arguments[name] != Options._field_defaults[name]:
-            raise ValueError(f"{name}: is for files, a table is returned")
     if sink is not None:
-        options = options._replace(output=file_name(sink, "sink: expected a file"))
+        paths = [source] if isinstance(source, str | os.PathLike) else [*source]
+        files = [file_name(path, "source: expected files, or a table") for path in paths]
+        if not files:
+            raise ValueError("source: no files")
+        output = file_name(sink, "sink: expected a file")
+        options = options._replace(files=files, output=output)
     of_file = not isinstance(network, Network)
     weights = file_name(network, OF_NETWORK) if of_file else "the network"
 
@@ -364,19 +349,6 @@ def score(
     return frame.result if frame else steps
 
 
-def _read_paths(source: Any) -> list[str]:
-    """Return the names of files; there is at least one."""
-    paths = [source] if isinstance(source, str | os.PathLike) else source
-    try:
-        names = [] if hasattr(source, "read") else [file_name(each) for each in paths]
-    except (TypeError, ValueError):
-        names = []
-    if not names:
-        takes = "a file or files, a pandas.DataFrame or a pyarrow.Table"
-        raise ValueError(f"source: expected {takes}, got {shown(repr(source))}")
-    return names
-
-
 def process(
     options: Options,
     build: Callable[[int], Sourced],
@@ -385,13 +357,12 @@ def process(
     weights: str | None = None,
     frame: "Frame | None" = None,
     task: str = "",
-    again: bool = False,
 ) -> int:
     """Read an input, run a network over it, write the result and the state; count the steps.
 
     `build` returns the network for a number of inputs; it has one already where `weights` names
     it. A `frame` is read in place of files, and takes the result. A `task` of a batch counts no
-    input twice, unless `again`.
+    input twice.
     """
     form = check_options(options)
     written = {"output": options.output, "state": options.state, "state_out": options.state_out}
@@ -400,59 +371,58 @@ def process(
         check_files_apart({"output": options.output}, [options.state_in])
     if options.output:
         check_destination(options.output, append=options.follow)
-    with open_states(options, console, task, again=again) as states:
+    with open_states(options, console, task) as states:
+        if states.counted:
+            return 0
         options = states.scaled()
         opened = open_both(options, build, console, Keys(states.keys), weights, frame)
-        network, one_row = opened.network, bool(opened.network.last) and not options.no_last
-        _refuse_steps(options, form, opened, one_row)
-        if one_row:
-            options = options._replace(last=True)
-        elif network.last and not options.last:
-            network = Network(*network.layers, front=network.front)
-            opened = opened._replace(network=network)
-            del opened.model["last"]
+        options, opened = _show_one_row(options, form, opened)
         opened.model["unroll"] = options.unroll
         carried = states.resume(opened)
         before = carried.t.sum()
         try:
-            latest = _write(options, form, console, opened, carried, states, frame, one_row)
+            latest = _write(options, form, console, opened, carried, states, frame)
         except BaseException as error:
-            begun = options.follow and carried.t.sum() > before
-            states.leave_after(error, opened, carried, begun=bool(begun))
+            lost = isinstance(error, NotOnDiskError)
+            if options.follow and carried.t.sum() > before and not lost:
+                with suppress(OSError):  # the message at the end is of what came first
+                    states.leave(opened, carried)
             raise
         states.leave(opened, carried)
-    if form == "table" and not (options.format or frame) and redirected(options.output):
+    if not frame and form == "table" and not options.format and redirected(options.output):
         text = "the result is a table; `output` FILE.csv or `format` csv writes CSV"
         console.note(word(text))
-    _note_saturated(opened, None if options.follow else latest, console)
+    _note_saturated(opened.network, None if options.follow else latest, console)
     return int(carried.t.sum() - before)
 
 
-def _refuse_steps(options: Options, form: str, opened: Opened, one_row: bool) -> None:
-    """Refuse options that go step by step where the network does not."""
-    for name in ("follow", *STATE_FILES) if opened.network.needs_whole_sequences else ():
+def _show_one_row(options: Options, form: str, opened: Opened) -> tuple[Options, Opened]:
+    """Show the one row that a model gives a sequence, or every step with ``no_last``."""
+    network = opened.network
+    for name in ("follow", *STATE_FILES) if network.needs_whole_sequences else ():
         if getattr(options, name):
             raise OptionError(f"`{name}`: the network needs whole sequences")
-    if one_row and (options.follow or form in PICTURES):
+    if not network.last:
+        return options, opened
+    if options.no_last:
+        del opened.model["last"]
+        return options, opened._replace(network=Network(*network.layers, front=network.front))
+    if options.follow or form in PICTURES:
         name = "`follow`" if options.follow else f"`format` {form}"
-        model = verbatim(str(opened.model["source"].get("weights", "the model")))
-        raise OptionError(
-            f"{name} shows a row a step, {model} gives one row a sequence: add `no_last`"
-        )
+        raise OptionError(f"{name}: the model gives one row a sequence: add `no_last`")
+    return options._replace(last=True), opened
 
 
-def _note_saturated(opened: Opened, latest: Rows | None, console: Console) -> None:
+def _note_saturated(network: Network, latest: Rows | None, console: Console) -> None:
     """Note that states of the top recurrent layer are nearly all at the ends of their range."""
-    network = opened.network
     top = [layer for layer in network.layers if isinstance(layer, Recurrent)][-1]
     if latest is None or len(latest.x) < 2 or top.ends is None:
         return
     if np.mean(saturated(latest.h[:, -top.output_size :], top.ends)) >= _SATURATED:
         low, high = top.ends
-        text = f"nearly all of the last states are within {NEAR_END} of {low:g} or {high:g}"
-        if not opened.model.keys() & {"center", "scale"} and network.indices is None:
-            text += "; is the input large? `center` and `scale` (auto, or numbers) bring it near 0"
-        console.note(word(text))
+        what = f"nearly all of the last states are within {NEAR_END} of {low:g} or {high:g}"
+        way_out = "is the input large? `center` and `scale` (auto, or numbers) bring it near 0"
+        console.note(word(f"{what}; {way_out}"))
 
 
 def _write(
@@ -463,7 +433,6 @@ def _write(
     carried: Carried,
     states: "StateFiles",
     frame: "Frame | None",
-    one_row: bool,
 ) -> Rows | None:
     """Run the input through the network, and write the result; return the last rows."""
     network, source = opened.network, opened.source
@@ -493,9 +462,9 @@ def _write(
 
         def begin(result: Result) -> Writer:
             # A network that is drawn takes every column, one with times too.
-            named = len(source.chosen) > 1 and not {int}.issuperset(map(type, source.chosen))
+            names = [name for name in source.chosen if isinstance(name, str)]
             drawn = "seed" in opened.model["source"] and not options.columns
-            if form in _UNTITLED and drawn and named:
+            if form in _UNTITLED and drawn and names and len(source.chosen) > 1:
                 text = f"the features are the columns {verbatim(listed(source.chosen))}"
                 console.note(word(f"{text}: `columns` chooses others"))
             return make(out, result, style)
@@ -503,7 +472,7 @@ def _write(
         begun = Begun(result, begin)
         writer: Writer = begun
         if options.last:
-            writer = Last(begun, one_row=one_row)
+            writer = Last(begun, one_row=bool(network.last))
         elif options.head or options.tail:
             selection = Selection(options.head, options.tail)
             writer = Selected(selection.of(begun), selection, carried.started[0])
@@ -555,35 +524,20 @@ def open_both(
 ) -> Opened:
     """Open the input, and draw or read the network."""
     dtype = choice("precision", options.precision, PRECISIONS).dtype
-    opens = frame.open if frame else partial(_open_input, options)
-    auto = [name for name in ("center", "scale") if getattr(options, name) == AUTO]
-    if auto and frame is None:
-        _check_read_twice(auto[0], options)
     built = None
     with suppress(OpenInputError):  # as many features as the input has
         built = None if weights is None else build(0)
     fields = {name: getattr(options, name) for name in Layout._fields if hasattr(options, name)}
-    layout = Layout(dtype, **fields)._replace(
-        block_steps=1 if options.follow else BLOCK_STEPS,
-        indices=built[0].indices if built else None,
-    )
+    block_steps, indices = 1 if options.follow else BLOCK_STEPS, built[0].indices if built else None
+    layout = Layout(dtype, block_steps=block_steps, indices=indices, **fields)
+    opens = frame.open if frame else partial(_open_input, options)
     source = opens(layout, keys)
     network, origin, biases = built or build(len(source.columns))
     if not network.state_size:
         raise InputError(str(weights), "has no recurrent layer")
     check_width(source, network.input_size)
-    if network.indices is not None and not options.center is options.scale is None:
-        text = "`center` and `scale` are for measured values, the network takes whole numbers"
-        raise OptionError(text)
-    if auto:
-        first = layout._replace(
-            dtype=np.dtype(np.float64), passthrough=False, block_steps=BLOCK_STEPS
-        )
-        if options.missing == "zero":  # a cell that is missing is no value
-            first = first._replace(missing="hold")
-        opens_again = partial(opens, first, Keys())
-        found = _find_scales(opens_again, options, auto, source.columns, dtype, console)
-        options = options._replace(**found)  # type: ignore[arg-type]
+    if AUTO in (options.center, options.scale):
+        options = _find_scales(options, opens, layout, source.columns, console)
     network, numbers = _scale(network, options, source.columns)
     if source.note:
         console.note(source.note)
@@ -593,114 +547,84 @@ def open_both(
     return Opened(source, network, start, model | {"precision": options.precision}, biases)
 
 
+def _find_scales(
+    options: Options,
+    opens: Callable[[Layout, Keys], Input],
+    layout: Layout,
+    columns: Sequence[str],
+    console: Console,
+) -> Options:
+    """Replace ``auto`` by the means or the standard deviations of the whole input."""
+    from rnncli.readers.moments import center_and_scale, moments_of
+
+    dtype, zero = layout.dtype, options.missing == "zero"
+    missing = "hold" if zero else options.missing  # a cell that is missing is no value
+    layout = layout._replace(dtype=np.dtype(np.float64), passthrough=False, missing=missing)
+    with console.working("Finding center and scale"):
+        blocks = opens(layout, Keys()).blocks
+        if zero:
+            blocks = (rows._replace(masked=None) for rows in blocks)
+        both = center_and_scale(moments_of(blocks, len(columns)), columns)
+    found = dict(zip(("center", "scale"), both, strict=True))
+    found = {name: each for name, each in found.items() if getattr(options, name) == AUTO}
+    console.note(word(f"found {_typed(found)}"))
+    for column, center, scale in zip(columns, *both, strict=True):
+        if np.spacing(dtype.type(abs(center))) > _COARSE * scale:
+            what = f"{dtype} is too coarse for its values (`precision` float64 is not)"
+            console.note(word(f"column {verbatim(repr(column))}: {what}"))
+    return options._replace(**found)  # type: ignore[arg-type]
+
+
+def _typed(found: Mapping[str, Sequence[float]]) -> str:
+    """Show options as they are typed."""
+    return " ".join(f"`{name}` {','.join(map(repr, each))}" for name, each in found.items())
+
+
 def _scale(
     network: Network, options: Options, columns: Sequence[str]
 ) -> tuple[Network, dict[str, list[float]]]:
     """Add a layer that centers and scales the columns; return its numbers too."""
-    given = {name: getattr(options, name) for name in ("center", "scale")}
+    given = {"center": options.center, "scale": options.scale}
     numbers = {name: list(each) for name, each in given.items() if each is not None}
+    if numbers and network.indices is not None:
+        text = "`center` and `scale` are for measured values, the network takes whole numbers"
+        raise OptionError(text)
+    I = len(columns)
     for name, each in numbers.items():
-        if len(each) != len(columns):
-            expected = f"expected {len(columns)}, a number for each of {verbatim(listed(columns))}"
+        if len(each) != I:
+            expected = f"expected {I}, a number for each of {verbatim(listed(columns))}"
             raise OptionError(f"`{name}`: {expected}, got {len(each)}")
-    if not numbers:
-        return network, {}
-    center = numbers.get("center", [0.0] * len(columns))
-    scale = numbers.get("scale", [1.0] * len(columns))
-    return network.with_below(Normalization(center, scale)), numbers
-
-
-def _check_read_twice(option: str, options: Options) -> None:
-    """Check that an input can be read twice, where center or scale are to be found in it."""
-    if options.follow:
-        raise OptionError(f"`{option}` auto and `follow`: give numbers to follow an input")
-    for name in () if options.seq is not None else options.files or (STDIN,):
-        # A file that is not there cannot be read at all, which is told later.
-        if name == STDIN or (os.path.exists(name) and not os.path.isfile(name)):
-            raise OptionError(
-                f"`{option}` auto reads the input twice, {verbatim(display_name(name))} can be "
-                "read but once: give numbers"
-            )
-
-
-def _find_scales(
-    opens: Callable[[], Input],
-    options: Options,
-    names: Sequence[str],
-    columns: Sequence[str],
-    dtype: np.dtype[np.floating],
-    console: Console,
-) -> dict[str, Sequence[float]]:
-    """Find center and scale in the whole input; a note has them.
-
-    Another note tells of a column whose values the float type rounds to few.
-    """
-    from rnncli.readers.moments import center_and_scale, moments_of
-
-    with console.working("Finding center and scale"):
-        blocks = opens().blocks
-        if options.missing == "zero":
-            blocks = (rows._replace(masked=None) for rows in blocks)
-        moments = moments_of(blocks, len(columns))
-    found = dict(zip(("center", "scale"), center_and_scale(moments, columns), strict=True))
-    texts = (f"`{name}` {_typed(*found[name])}" for name in names)
-    console.note(word(f"found {' '.join(texts)}"))
-    ends = zip(columns, moments.lowest, moments.highest, found["scale"], strict=True)
-    for column, low, high, scale in ends:
-        if low == high and "scale" in names:
-            console.note(f"column {column!r} is {_typed(low)} throughout: its scale is 1")
-        with np.errstate(all="ignore"):
-            apart = float(np.spacing(dtype.type(max(abs(low), abs(high)))))
-        if low < high and apart > _COARSE * scale:
-            what = f"{dtype} tells values {_typed(apart)} apart, their deviation is {_typed(scale)}"
-            text = f"column {verbatim(repr(column))}: {what} (`precision` float64 tells more)"
-            console.note(word(text))
-    return {name: found[name] for name in names}
-
-
-def _typed(*numbers: float) -> str:
-    """Return numbers as they are typed."""
-    return ",".join(repr(float(number)).removesuffix(".0") for number in numbers)
+    if numbers:
+        center, scale = numbers.get("center", [0.0] * I), numbers.get("scale", [1.0] * I)
+        network = network.with_below(Normalization(center, scale))
+    return network, numbers
 
 
 def _open_input(options: Options, layout: Layout, keys: Keys) -> Input:
     """Open the input: inline, files, or what is piped in."""
-    # To glibc, blocks up to the size of one that was freed are worth keeping. Otherwise the
-    # system takes many pages back between two blocks of rows, to clear and return them.
-    np.empty(_KEPT, np.uint8)
     if layout.delimiter == layout.decimal != ".":
-        raise OptionError(
-            f"`delimiter` and `decimal` are both {layout.decimal!r}: give another, or leave "
-            "`delimiter` out where such numbers stand in quotes"
-        )
-    for url in filter(is_url, options.files if options.follow else ()):
-        raise OptionError(f"`follow` and {verbatim(url)}: it does not grow; give a file or a pipe")
+        raise OptionError(f"`delimiter` and `decimal` are both {layout.decimal!r}: give another")
     if options.seq is None:
         if not options.files and (sys.stdin is None or sys.stdin.isatty()):
             raise OptionError("no input: give a FILE or `seq` 1,2,3, or pipe CSV text in")
         paths = options.files or [STDIN]
+        once = [path for path in paths if os.path.exists(path) and not os.path.isfile(path)]
+        if AUTO in (options.center, options.scale) and (options.follow or STDIN in paths or once):
+            raise OptionError("`center` and `scale` auto read the input twice: give numbers")
         if len(paths) > 1:
             return read_files(paths, layout, keys)
         return read_file(paths[0], layout, keys)
     if options.files:
         raise OptionError(f"two inputs, `seq` and {verbatim(options.files[0])}: give one")
     if layout != Layout(layout.dtype, indices=layout.indices):
-        raise OptionError(
-            "`columns`, `group_by`, `delimiter`, `decimal`, `encoding`, `first_row`, "
-            "`null_values`, `missing`, `passthrough` and `follow` are for files, not for `seq`"
-        )
+        raise OptionError("`seq` takes no options of files, such as `columns`")
     return read_inline(options.seq, layout.dtype, word("`seq`"), layout.indices)
 
 
-def check_input_size(network: Network, input_size: int, hint: str = "") -> None:
+def check_input_size(network: Network, input_size: int) -> None:
     """Check that an input is as wide as the network takes."""
-    I, bottom = network.input_size, network.layers[0]
-    if input_size != I:
-        name, unit = describe_input(bottom)
-        what = f"{name} has {I} {unit}"
-        if bottom.cells:
-            what = f"W_xh has shape {bottom.cells[0].weights.W_xh.shape}"
-        raise InputError("", f"expected I = {I}, as {what}, got I = {input_size}", hint)
+    if input_size != network.input_size:
+        raise InputError("", f"expected I = {network.input_size}, got I = {input_size}")
 
 
 def _read_start(network: Network, options: Options, dtype: np.dtype[np.floating]) -> Floats:
@@ -711,118 +635,80 @@ def _read_start(network: Network, options: Options, dtype: np.dtype[np.floating]
         if h0.shape != start.shape:
             raise ValueError(f"h0: expected shape {start.shape}, got {h0.shape}")
         return in_dtype("h0", h0, dtype)
-    for option, text in (("h0", options.h0), ("c0", options.c0)):
-        name = option[0]
-        if text is None:
-            continue
-        if name not in network.state_names:
-            raise OptionError(f"`{option}` is for an LSTM: this network has no {name}")
-        place, each = network.state_names[name], "hidden unit"
-        if name == "c":
-            cells = (cell for layer in network.layers for cell in layer.cells)
-            sizes = (str(cell.hidden_size) for cell in cells if "c" in cell.state_names)
-            each = f"unit of c (H = {', '.join(sizes)})"
-        size, shown = place.stop - place.start, word(f"`{option}`")
-        start[place] = read_state(text, dtype, size, shown, each)
+    for name, text in (("h", options.h0), ("c", options.c0)):
+        if text is not None:
+            if name not in network.state_names:
+                raise OptionError(f"`{name}0` is for an LSTM: this network has no {name}")
+            place = network.state_names[name]
+            size, unit = place.stop - place.start, "hidden unit" if name == "h" else "unit of c"
+            start[place] = read_state(text, dtype, size, word(f"`{name}0`"), unit)
     return start
 
 
+@dataclass
 class StateFiles:
     """The states that a run starts from, if any, and a function that opens the file it leaves."""
 
-    def __init__(
-        self,
-        options: Options,
-        console: Console,
-        before: State | None = None,
-        write: Callable[[], AbstractContextManager[TextIO]] | None = None,
-        task: str = "",
-    ) -> None:
-        self._options, self._console, self._before = options, console, before
-        self._write, self._task, self._fingerprint = write, task, ""
-        self.keys: Sequence[tuple[str, ...]] = before.keys if before else ()
+    options: Options
+    console: Console
+    before: State | None
+    write: Callable[[], AbstractContextManager[TextIO]] | None
+    task: str
+    counted: bool  # whether the task has left the state and the output before
+
+    def __post_init__(self) -> None:
+        self.path = str(self.options.state or self.options.state_in)
+        self.keys: Sequence[tuple[str, ...]] = self.before.keys if self.before else ()
+        self.network = ""
 
     def scaled(self) -> Options:
         """Return the options with the numbers of the file in place of ``auto``, if it has any."""
-        options, found = self._options, list[str]()
-        for name in ("center", "scale") if self._before else ():
-            numbers = getattr(self._before, name)
-            if getattr(options, name) == AUTO and numbers:
-                options = options._replace(**{name: numbers})
-                found.append(f"`{name}` {_typed(*numbers)}")
+        options = self.options
+        auto = [name for name in ("center", "scale") if getattr(options, name) == AUTO]
+        found = {name: numbers for name in auto if (numbers := getattr(self.before, name, ()))}
         if found:
-            path = verbatim(str(options.state or options.state_in))
-            self._console.note(word(f"{path}: goes on with {' '.join(found)}"))
-        return options
+            self.console.note(word(f"{verbatim(self.path)}: goes on with {_typed(found)}"))
+        return options._replace(**found)
 
     def resume(self, opened: Opened) -> Carried:
-        """Return the states of the sequences: at their start, or where an earlier run left them.
-
-        A note says if that run read other columns.
-        """
-        source, before = opened.source, self._before
-        if before or self._write:
-            self._fingerprint = fingerprint(opened.network, opened.model["precision"])
+        """Return the states of the sequences: at their start, or where an earlier run left them."""
+        source, before = opened.source, self.before
         keyed = source.key_columns
         carried = Carried(opened.start, sequences=len(source.keys) if keyed else 1)
+        if before or self.write:
+            self.network = fingerprint(opened.network, opened.model["precision"])
         if before:
-            path = str(self._options.state or self._options.state_in)
-            states = fitting_states(
-                path, before, opened.network, self._fingerprint, keyed, opened.start.dtype
-            )
+            dtype = opened.start.dtype
+            states = fitting_states(self.path, before, opened.network, self.network, keyed, dtype)
             carried.resume(before.t, states)
-            names = zip(before.columns, _column_names(source), strict=False)
-            if others := [(one, now) for one, now in names if one != now]:
-                left, read = map(listed, zip(*others, strict=True))
-                self._console.note(f"{path}: left by a run over {left}, this one reads {read}")
         return carried
 
     def leave(self, opened: Opened, carried: Carried) -> None:
         """Write the states to their file, if there is one."""
-        if not self._write:
+        if not self.write:
             return
         source, slices = opened.source, opened.network.state_names
+        named = all(isinstance(column, str) for column in source.chosen)
         state = State(
-            self._fingerprint,
+            self.network,
             source.key_columns,
             list(source.keys)[: len(carried.t)] if source.key_columns else [()],
             carried.t,
             {name: carried.state[:, columns] for name, columns in slices.items()},
             cells=cells_of(opened.network),
-            columns=_column_names(source),
-            task=self._task,
+            columns=tuple(map(str, source.chosen)) if named else (),
+            task=self.task,
             center=tuple(opened.model.get("center", ())),
             scale=tuple(opened.model.get("scale", ())),
         )
-        with self._write() as file:
+        with self.write() as file:
             save_state(file.buffer, state)
-
-    def leave_after(
-        self, error: BaseException, opened: Opened, carried: Carried, *, begun: bool
-    ) -> None:
-        """Write the states after rows that are written, if there are any; else say why not."""
-        why = ""
-        if isinstance(error, NotOnDiskError):
-            why = "the output may be lost"
-        elif begun:
-            try:
-                self.leave(opened, carried)
-            except OSError as second:  # the message at the end is of what came first
-                self._console.note(f"{second.filename}: {second.strerror}")
-        elif isinstance(error, BrokenPipeError):
-            why = "the reader of the output closed it before the end"
-        if why and self._write:
-            path = self._options.state or self._options.state_out
-            self._console.note(f"{path}: no state was left: {why}")
 
 
 @contextmanager
-def open_states(
-    options: Options, console: Console, task: str = "", *, again: bool = False
-) -> Iterator[StateFiles]:
+def open_states(options: Options, console: Console, task: str = "") -> Iterator[StateFiles]:
     """Open the state files of a run; no other run has one that is both read and written."""
     read, written = options.state or options.state_in, options.state or options.state_out
-    both = read and written and os.path.realpath(read) == os.path.realpath(written)
     write: Callable[[], AbstractContextManager[TextIO]] | None = None
     before = None
     with ExitStack() as stack:
@@ -830,33 +716,19 @@ def open_states(
             check_is_file(written)
             check_writable(written)
             write = partial(writing, written)
-        if written and both:
-            waiting = f"{written}: another run has it; waiting until that has ended"
-            try:
+            if read and os.path.realpath(read) == os.path.realpath(written):
+                waiting = f"{written}: another run has it; waiting until that has ended"
                 write = stack.enter_context(replacing(written, lambda: console.note(waiting)))
-            except OSError as error:
-                way_out = word("give `state_in` and `state_out`, which need no lock")
-                raise OSError(error.errno, f"{error.strerror}: {way_out}", written) from error
         if read and exists(read):
             with local_copy(read) as copy:
                 before = load_state(copy)
         elif options.state_in:
             what = "cannot be read: No such file or directory"
             raise InputError(options.state_in, what, "the first run has no `state_in`")
-        if both and before and task and not again:
-            _check_not_counted(str(written), before.task, task)
-        yield StateFiles(options, console, before, write, task)
-
-
-def _check_not_counted(path: str, before: str, task: str) -> None:
-    if before == task:
-        raise CountedError
-    if before.partition("-")[0] == task.partition("-")[0]:
-        what = "has counted this input with other options, or in another version of rnn"
-        raise InputError(path, what, "remove it to begin anew; `force` counts the input again")
-
-
-def _column_names(source: Input) -> tuple[str, ...]:
-    """Return the names of the columns that are read; none where one has a number alone."""
-    names = tuple(column for column in source.chosen if isinstance(column, str))
-    return names if len(names) == len(source.chosen) else ()
+        counted = False
+        if before and task and before.task.partition("-")[0] == task.partition("-")[0]:
+            counted = before.task == task and exists(options.output or "")
+            if not counted:
+                what = "has counted this input, with other options or into a file that is gone"
+                raise InputError(str(written), what, "remove it to begin anew")
+        yield StateFiles(options, console, before, write, task, counted)

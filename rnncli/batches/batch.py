@@ -1,62 +1,83 @@
-"""A result for each of many inputs: what is done is skipped, and what fails costs only itself."""
+"""A result for each of many inputs: what is done is skipped, and what fails costs only itself.
 
+A report has a line of JSON for each task, added as it ends. The last line of an output says how it
+is.
+"""
+
+import fcntl
+import glob
+import hashlib
+import json
 import os
+import re
+import shlex
 import time
 from collections import deque
-from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
-from concurrent.futures import BrokenExecutor, Executor, Future
-from contextlib import AbstractContextManager
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import Future
+from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import dataclass, field, replace
-from functools import partial
+from functools import cache, partial
 from inspect import signature
-from itertools import chain
 from queue import Empty, SimpleQueue
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from rnncli import __version__
 from rnncli.batches.executors import Pool, in_processes, on_cluster
-from rnncli.batches.tasks import (
-    REPORT,
-    Outcome,
-    Task,
-    check_files,
-    check_template,
-    expand,
-    fill,
-    make_tasks,
-    names_of,
-    open_report,
-    resolver,
-    viewer,
-)
 from rnncli.engine.state import fingerprint
 from rnncli.engine.threads import usable_processors
-from rnncli.model.errors import (
-    InputError,
-    OptionError,
-    check_installed,
-    on_a_line,
-    printable,
-    verbatim,
-    word,
-)
+from rnncli.model.errors import InputError, OptionError, on_a_line, printable, verbatim
 from rnncli.model.formats import load
 from rnncli.model.network import Network
 from rnncli.options import OF_NETWORK, Options, check_options, file_name, options_of
-from rnncli.pipeline import Console, CountedError, Sourced, process, score
-from rnncli.storage import exists, is_url, version
+from rnncli.pipeline import Console, Sourced, process, score
+from rnncli.storage import is_url, matching, named, version, versions
 from rnncli.storage.replacement import remove_left
-from rnncli.writers import EXTENSIONS, TABLES
+from rnncli.writers import EXTENSIONS
 from rnncli.writers.sink import is_packed
 
 File = str | os.PathLike[str]
-# Options that name a file of states.
-STATES = ("state", "state_in", "state_out")
 # Tasks that go out together, and bytes of their inputs.
 GROUP, GROUP_BYTES = 16, 1 << 17
 _TICK = 0.2  # seconds after which a batch says that nothing has ended
+REPORT = "rnn-batch.jsonl"
+# Every line of a report begins so.
+_BEGIN = b'{"input": '
+
+
+class Task(NamedTuple):
+    """An input, and the files that are its own."""
+
+    input: str
+    output: str
+    state: str | None = None
+    made_of: str = ""  # a hash of the options, the network, all names and the version of the input
+    version: str = ""  # of the input before the first task
+
+    def absolute(self) -> "Task":
+        """Return the task as another folder names it."""
+        paths = self.input, self.output, self.state
+        found = [path and (path if is_url(path) else os.path.abspath(path)) for path in paths]
+        return Task._make([*found, self.made_of, self.version])
+
+    def size(self) -> int:
+        """Return the bytes of the input; one whose size is not known counts as large."""
+        return int(self.version.partition(" ")[0] or 0) or 1 << 30
+
+
+class Outcome(NamedTuple):
+    """How a task ended: a line of the report, in which names are absolute."""
+
+    input: str
+    output: str
+    made_of: str
+    status: str  # done or failed
+    rows: int = 0
+    seconds: float = 0.0
+    error: str = ""
+    notes: tuple[str, ...] = ()
 
 
 class Notes(Console):
@@ -81,31 +102,29 @@ class Work:
     options: Options
     build: Callable[[int], Sourced]  # returns the network for a number of inputs
     weights: str | None  # the name of a network that is not drawn
-    again: bool = False  # whether states count an input once more
+    again: bool = False  # whether to run what is done, too
     console: type[Notes] = Notes
 
     def __call__(self, task: Task) -> Outcome:
         """Do what ``rnn run`` does, and return what became of it."""
         begin, console, error, rows = time.monotonic(), self.console(), "", 0
-        options = self.options._replace(files=(task.input,), output=task.output, **task.states)
-        given = {"weights": self.weights, "task": task.made_of, "again": self.again}
+        options = self.options._replace(files=(task.input,), output=task.output, state=task.state)
         try:
-            if options.state and version(task.input) not in ("", task.version):
+            if task.state and version(task.input) not in ("", task.version):
                 what = "was changed since the batch began"
                 raise InputError(task.input, what, "run the same command again")
-            rows = process(options, self.build, console, **given)  # type: ignore[arg-type]
-        except CountedError:
-            if not exists(task.output):
-                way_out = word("(`force` runs it again, from that state)")
-                what = f"{options.state} has counted it, and {task.output} is gone"
-                error = f"{task.input}: {what} {way_out}"
+            rows = process(options, self.build, console, weights=self.weights, task=task.made_of)
         except Exception as reason:  # a fault of this program's own must not end the others
             error = console.describe(reason)
-        if error and not any(printable(path) in error for path in (task.input, task.output)):
-            error = f"{task.input}: {error}"
-        status, seconds = "failed" if error else "done", round(time.monotonic() - begin, 4)
-        how = status, rows, seconds, on_a_line(error), tuple(console.texts)
-        return Outcome(task.input, task.output, task.made_of, *how)
+        seconds = round(time.monotonic() - begin, 4)
+        return _outcome(task, error, rows=rows, seconds=seconds, notes=tuple(console.texts))
+
+
+def _outcome(task: Task, error: str, **more: Any) -> Outcome:
+    if error and not any(printable(path) in error for path in (task.input, task.output)):
+        error = f"{task.input}: {error}"
+    how = "failed" if error else "done"
+    return Outcome(task.input, task.output, task.made_of, how, error=on_a_line(error), **more)
 
 
 @dataclass
@@ -124,34 +143,34 @@ class Summary:
 class Batch:
     """A batch whose options are checked.
 
-    `output` is a template or a folder, `work` has templates for the files of states, `identity`
-    tells the network from others, and all tasks read the files `read`.
+    `output` is a template or a folder, `work` has a template for the state files, `identity` tells
+    the network from others, and all tasks read the files `read`.
     """
 
     def __init__(
         self, inputs: Sequence[str], output: str, work: Work, identity: str, read: Sequence[str]
     ) -> None:
         output, options = _output_template(output), work.options
-        templates = {"output": output, **{name: getattr(options, name) for name in STATES}}
-        templates = {option: text for option, text in templates.items() if text is not None}
-        for option, text in templates.items():
-            check_template(option, text)
+        if options.state_in or options.state_out:
+            raise OptionError("`state_in` and `state_out` are for one run, a batch takes `state`")
+        if options.state and work.again:
+            raise OptionError("`force` and `state`: a state counts each input once")
+        check_template("output", output)
+        check_template("state", options.state or "")
         outputs = (fill(output, names_of(path)) for path in inputs)
         for path in {os.path.splitext(path)[1]: path for path in outputs}.values():
             check_options(options._replace(files=inputs[:1], output=path))
-        forms = {EXTENSIONS.get(os.path.splitext(path)[1].lower()) for path in inputs}
-        if forms and forms.issubset(TABLES):
-            check_installed("pyarrow")
-        plain = options._replace(state=None, state_in=None, state_out=None)
+        plain = options._replace(state=None)
         self.work = replace(work, options=plain)
-        self.tasks = make_tasks(inputs, templates, repr((__version__, identity, plain)))
+        identity = repr((__version__, identity, plain))
+        self.tasks = make_tasks(inputs, output, options.state, identity)
         folder = os.path.dirname(output.partition("{")[0].replace("}}", "}"))
         self.summary = Summary(REPORT if is_url(output) else os.path.join(folder, REPORT))
         check_files(self.tasks, read, self.summary.report)
 
     def missing(self, done: Mapping[str, str]) -> list[Task]:
         """Return the tasks of which there is no result as they would make it."""
-        resolve, see = resolver(), viewer(task.output for task in self.tasks)
+        see = viewer()
         return [
             task
             for task in self.tasks
@@ -171,16 +190,14 @@ class Batch:
         with open_report(summary.report) as (done, add):
             tasks = self.missing(done)
             summary.skipped = len(self.tasks) - len(tasks)
-            _make_folders(path for task in tasks for path in (task.output, *task.states.values()))
+            _make_folders(path for task in tasks for path in _files_of(task))
             jobs = min(jobs or len(usable_processors()), len(tasks))
-            # A group is run again if its worker dies, which could count an input twice.
-            count = 1 if work.again and any(task.states for task in tasks) else len(tasks)
             if tasks and scheduler is not None:
                 seen = "" if is_url(tasks[0].output) else os.path.abspath(summary.report)
                 tasks = [task.absolute() for task in tasks]
-                outcomes = run_in_pool(tasks, on_cluster(work, count, scheduler, seen, note))
+                outcomes = run_in_pool(tasks, on_cluster(work, scheduler, seen, note))
             elif jobs > 1:
-                outcomes = run_in_pool(tasks, in_processes(work, jobs, count))
+                outcomes = run_in_pool(tasks, in_processes(work, jobs))
             else:
                 outcomes = run_here(tasks, work)
             for outcome in outcomes:
@@ -211,44 +228,46 @@ def run_in_pool(
 
     Tasks of a worker that dies are tried once more, each alone: Dask blames all that it has.
     """
-    running: dict[Future[list[Outcome]], tuple[Executor, list[Task]]] = {}
-    ended: SimpleQueue[Future[list[Outcome]]] = SimpleQueue()
-    tried, again, out = set[str](), deque[Task](), list[list[Task]]()
+    running, numbers = dict[int, list[Task]](), dict[Future[list[Outcome]], int]()
+    ended, tried, again = SimpleQueue[Future[list[Outcome]]](), set[str](), deque[Task]()
     try:
-        with opened as pool:
-            idle = [*pool.executors]
-            waiting = deque(_make_groups(tasks, min(pool.most, GROUP)))
+        with opened as (submit, death):
+            idle = [*range(len(submit))]
+            waiting = _make_groups(tasks, min(GROUP, len(tasks) // (4 * len(idle))))
             while waiting or running or again:
                 if again and not (waiting or running):
                     waiting.append([again.popleft()])
                 while waiting and idle:
-                    group = waiting.popleft()
-                    out.append(group)  # before: Ctrl-C may come once a process has it
-                    future, executor = _submit(pool, idle.pop(), group)
-                    running[future] = executor, group
+                    number = idle.pop()
+                    running[number] = waiting.popleft()
+                    future = submit[number](running[number])
+                    numbers[future] = number
                     future.add_done_callback(ended.put)
                 try:
                     future = ended.get(timeout=_TICK)
                 except Empty:
                     yield None
                     continue
-                executor, group = running.pop(future)
-                out.remove(group)
-                idle.append(executor)
+                number = numbers.pop(future)
+                group = running[number]
                 try:
-                    outcomes = future.result()
-                except pool.death:
-                    outcomes = _count_death(group, tried)
-                    again.extend(group[len(outcomes) :])
-                yield from outcomes
+                    yield from future.result()
+                except death:
+                    _remove_left(group)
+                    error = "the process that ran it has died twice (out of memory?)"
+                    yield from (_outcome(task, error) for task in group if task.output in tried)
+                    again.extend(task for task in group if task.output not in tried)
+                    tried.update(task.output for task in group)
+                del running[number]
+                idle.append(number)
     except BaseException:
-        _remove_left(chain.from_iterable(out))
+        _remove_left(task for group in running.values() for task in group)
         raise
 
 
-def _make_groups(tasks: Sequence[Task], most: int) -> list[list[Task]]:
+def _make_groups(tasks: Sequence[Task], most: int) -> deque[list[Task]]:
     """Group tasks of small inputs; large ones come first, as the last one would run alone."""
-    groups, room = list[list[Task]](), 0
+    groups, room = deque[list[Task]](), 0
     for task in sorted(tasks, key=Task.size, reverse=True):
         room -= task.size()
         if room < 0 or len(groups[-1]) >= most:
@@ -258,55 +277,179 @@ def _make_groups(tasks: Sequence[Task], most: int) -> list[list[Task]]:
     return groups
 
 
-def _submit(
-    pool: Pool, executor: Executor, group: list[Task]
-) -> tuple["Future[list[Outcome]]", Executor]:
-    try:
-        return executor.submit(pool.run, group), executor
-    except BrokenExecutor:  # its process has died since
-        executor = pool.renew(executor)
-        return executor.submit(pool.run, group), executor
-
-
-def _count_death(group: list[Task], tried: set[str]) -> list[Outcome]:
-    """Return the outcomes of tasks that have died twice, and mark the others as tried."""
-    _remove_left(group)
-    error = "the process that ran it has died twice (out of memory?)"
-    dead = [
-        Outcome(task.input, task.output, task.made_of, "failed", error=f"{task.input}: {error}")
-        for task in group
-        if task.output in tried
-    ]
-    tried.update(task.output for task in group)
-    return dead
-
-
 def _remove_left(tasks: Iterable[Task]) -> None:
     """Remove the temporary files of tasks that did not end."""
     for task in tasks:
-        for path in (task.output, *task.states.values()):
+        for path in _files_of(task):
             remove_left(path)
+
+
+def _files_of(task: Task) -> list[str]:
+    return [task.output, task.state] if task.state else [task.output]
 
 
 def _output_template(text: str) -> str:
     """Return where results go: a template; in a folder each has the name of its input."""
-    if text == "-":
-        raise OptionError("`output` -: there is a result for each input; give a folder")
     if "{" in text:
         return text
     known = os.path.splitext(text[:-3] if is_packed(text) else text)[1].lower()
-    if known and known in EXTENSIONS:
-        way_out = f"give a folder, or a template such as 'out/{{stem}}{known}'"
-        raise OptionError(f"`output` {verbatim(text)}: one file for all inputs: {way_out}")
+    if text == "-" or (known and known in EXTENSIONS):
+        way_out = "give a folder, or a template such as 'out/{stem}.csv'"
+        raise OptionError(f"`output` {verbatim(text)}: there is a result for each input: {way_out}")
     return os.path.join(text.replace("}", "}}"), "{stem}.csv")
 
 
 def _make_folders(paths: Iterable[str]) -> None:
     for folder in sorted({os.path.dirname(path) or "." for path in paths if not is_url(path)}):
+        os.makedirs(folder, exist_ok=True)
+
+
+def check_template(option: str, text: str) -> None:
+    """Check the name of a file that has fields in braces; ``{{`` is a brace."""
+    what = "in quotes ~ is no home folder, $HOME is" if text.startswith("~/") else ""
+    if re.search("[{}]", re.sub("{{|}}|{stem}|{name}|{dir}", "", text)):
+        what = "expected {stem}, {name} or {dir}; a brace that is meant as one is written twice"
+    if what:
+        raise OptionError(f"`{option}` {verbatim(text)}: {what}")
+
+
+def fill(template: str, names: Mapping[str, str]) -> str:
+    """Return the name of a file of one input."""
+    path = template.format_map(names)
+    if is_url(path):
+        return named(path)
+    return "./-" if path == "-" else path  # a file, not standard output
+
+
+def names_of(path: str) -> dict[str, str]:
+    """Return the names of an input that a template can have.
+
+    ``{dir}`` is the folder as it is given, but for ``/`` at its start and ``..``: an output never
+    leaves the folder that a template begins with.
+    """
+    folder, name = os.path.split(path.partition("://")[2] if is_url(path) else path)
+    stem, extension = os.path.splitext(name)
+    if extension.lower() in (".gz", ".xz", ".bz2", ".zst"):
+        stem = os.path.splitext(stem)[0]
+    inside = [part for part in folder.split("/") if part not in ("", ".", "..")]
+    return {"stem": stem, "name": name, "dir": "/".join(inside) or "."}
+
+
+def expand(given: Iterable[str]) -> list[str]:
+    """Return the files that names and patterns stand for; a file that is there is no pattern."""
+    paths: list[str] = []
+    for name in given:
+        is_pattern = glob.has_magic(name) and not os.path.lexists(name)
+        found = sorted(matching(name)) if is_pattern else [name]
+        if not found:
+            raise InputError(name, "matches no file")
+        paths += map(named, found)
+    return paths
+
+
+def make_tasks(inputs: Sequence[str], output: str, state: str | None, identity: str) -> list[Task]:
+    """Return a task for each input; `identity` tells the network and the options from others."""
+    see, tasks = viewer(), []
+    for path in inputs:
+        if not is_url(path) and os.path.isdir(path):
+            pattern = verbatim(shlex.quote(os.path.join(path, "*.csv")))
+            raise InputError(path, "a folder", f"give the files in it: {pattern}")
+        names, seen = names_of(path), see(path)
+        files = [fill(template, names) for template in (output, state) if template is not None]
+        about = f"{seen}\0{resolve(path)}"
+        made_of = f"{_digest(about)}-{_digest(about, identity, *map(resolve, files))}"
+        tasks.append(Task(path, files[0], files[1] if state else None, made_of, seen))
+    return tasks
+
+
+def _digest(*texts: str) -> str:
+    return hashlib.sha256("\0".join(texts).encode(errors="surrogateescape")).hexdigest()[:20]
+
+
+def viewer() -> Callable[[str], str]:
+    """Return a function that finds the version of a file, "" for none.
+
+    It lists a folder of a store once, and does not ask for each file in it.
+    """
+    list_once = cache(versions)
+
+    def see(path: str) -> str:
+        folder, name = os.path.split(path)
+        with suppress(OSError):  # its task says why
+            listed = list_once(folder) if is_url(path) else None
+            return version(path) if listed is None else listed.get(name, "")
+        return ""
+
+    return see
+
+
+def resolve(path: str) -> str:
+    """Return the one name of a file, whose links are followed."""
+    return named(path) if is_url(path) else os.path.realpath(path)
+
+
+def check_files(tasks: Sequence[Task], read: Iterable[str], report: str) -> None:
+    """Check that no file is written twice, nor one that is read, by whatever names."""
+    sources = {resolve(path): path for path in (*(task.input for task in tasks), *read)}
+    written: list[tuple[str, str | None]] = [("the report of the batch", report)]
+    for task in tasks:
+        written += [(task.input, task.output), (f"the state of {task.input}", task.state)]
+    writers: dict[str, str] = {}
+    for whose, path in written:
+        if path is None:
+            continue
+        place = resolve(path)
+        if place in sources:
+            raise InputError(path, f"would be written over: {sources[place]} is read")
+        if place in writers:
+            what = f"{writers[place]} and {whose} would both be written to {path}"
+            raise InputError("", what, "a template with {dir}/{name} tells folders apart")
+        writers[place] = whose
+
+
+@contextmanager
+def open_report(path: str) -> Iterator[tuple[dict[str, str], Callable[[Outcome], None]]]:
+    """Open a report, there or not, for this batch alone; the value is what is done, and `add`."""
+    with open(path, "ab") as file:
+
+        def add(outcome: Outcome) -> None:
+            paths = {"input": resolve(outcome.input), "output": resolve(outcome.output)}
+            try:
+                file.write(json.dumps(outcome._asdict() | paths).encode() + b"\n")
+                file.flush()
+            except OSError as error:
+                raise OSError(error.errno, error.strerror, path) from error
+
         try:
-            os.makedirs(folder, exist_ok=True)
-        except OSError as error:
-            raise InputError(folder, f"cannot be made: {error.strerror}") from error
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise InputError(path, "another batch is adding to it") from error
+        except OSError:  # the file system has no locks
+            pass
+        done, whole = _read(path)
+        file.truncate(whole)  # cuts off half a line of a batch that was killed
+        yield done, add
+
+
+def read_done(path: str) -> dict[str, str]:
+    """Return, by output, what each that is done is made of; nothing where there is no report."""
+    return _read(path)[0] if os.path.exists(path) else {}
+
+
+def _read(path: str) -> tuple[dict[str, str], int]:
+    """Return the results that are done, and how many bytes the whole lines have."""
+    done, whole = dict[str, str](), 0
+    with open(path, "rb") as file:
+        for line in file:
+            if not (whole or _BEGIN.startswith(line[: len(_BEGIN)])):
+                raise InputError(path, "not the report of a batch", "give `output` another folder")
+            if not line.endswith(b"\n"):
+                break
+            whole += len(line)
+            with suppress(ValueError, KeyError, TypeError):
+                item = json.loads(line)
+                done[item["output"]] = item["made_of"] if item["status"] == "done" else ""
+    return done, whole
 
 
 def batch(
@@ -347,7 +490,7 @@ def batch(
         ``status``, ``rows``, ``seconds``, ``error`` and ``notes``.
     **options
         The other parameters of `score`: ``columns=["value"]``, ``last=True``.
-        Those of states are templates: ``state="states/{stem}.npz"``.
+        ``state`` is a template, ``"states/{stem}.npz"``.
 
     Returns
     -------

@@ -9,30 +9,28 @@ import resource
 import signal
 import sys
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import BrokenExecutor, CancelledError, Executor, Future, ProcessPoolExecutor
+from concurrent.futures import BrokenExecutor, CancelledError, Future, ProcessPoolExecutor
 from contextlib import closing, contextmanager, suppress
-from functools import lru_cache, partial
+from functools import partial
 from multiprocessing import Pipe, get_context
 from threading import Thread
 from types import ModuleType
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 from rnncli import __version__
 from rnncli.__main__ import prepare
 from rnncli.model.errors import InputError, check_installed, one_line
 
 if TYPE_CHECKING:
-    from distributed import Client
-
-    from rnncli.batches.tasks import Outcome, Task
+    from rnncli.batches.batch import Outcome, Task
 
 Work = Callable[["Task"], "Outcome"]
 Group = Sequence["Task"]
+# Functions that submit a group, each of which takes one at a time, and what its death raises.
+Pool = tuple[Sequence[Callable[[Group], "Future[list[Outcome]]"]], type[Exception]]
 
 # Seconds that a scheduler has to answer.
 ANSWER = 10
-# Files that this process opens, and those for each process of a batch.
-FILES, FILES_EACH = 256, 12
 # Groups that are at a cluster at once, and bytes of networks with them.
 GROUPS, BYTES = 1000, 1 << 28
 _LOST = "the connection is lost, or the cluster was restarted: run the same command again"
@@ -40,117 +38,100 @@ _LOST = "the connection is lost, or the cluster was restarted: run the same comm
 _work: list[Work] = []
 
 
-class Pool(NamedTuple):
-    """Executors, each with one group at a time; one may be there many times."""
+class _Process:
+    """An executor of one process, and of a new one once that has died."""
 
-    executors: Sequence[Executor]
-    run: Callable[[Group], "list[Outcome]"]  # what they call
-    most: int  # tasks in a group
-    death: type[Exception] = BrokenExecutor  # is raised where the process of a group has died
-    renew: Callable[[Executor], Executor] = lambda executor: executor
+    def __init__(self, *arguments: Any) -> None:
+        context = get_context("spawn")
+        self._start = partial(ProcessPoolExecutor, 1, context, _begin, arguments)
+        self.executor = self._start()
 
-
-class _Process(ProcessPoolExecutor):
-    def submit(self, function: Any, /, *arguments: Any, **options: Any) -> Future[Any]:
+    def submit(self, group: Group) -> "Future[list[Outcome]]":
         """Start a process that does not run the program again, and that Ctrl-C does not reach."""
         program = sys.modules["__main__"]
         before = signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGINT])
         sys.modules["__main__"] = ModuleType("__main__")
         try:
-            return super().submit(function, *arguments, **options)
+            with suppress(BrokenExecutor):
+                return self.executor.submit(_run_in_process, group)
+            self.executor.shutdown()
+            self.executor = self._start()
+            return self.executor.submit(_run_in_process, group)
         finally:
             sys.modules["__main__"] = program
             signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 @contextmanager
-def in_processes(work: Work, jobs: int, count: int) -> Iterator[Pool]:
-    """Run so many tasks in processes, each behind an executor of its own, which breaks alone.
+def in_processes(work: Work, jobs: int) -> Iterator[Pool]:
+    """Run tasks in processes, each behind an executor of its own, which breaks alone.
 
     They end once `ours` is closed, at the latest by the end of this process.
     """
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    if soft < (files := FILES + FILES_EACH * jobs):
+    (soft, hard), files = resource.getrlimit(resource.RLIMIT_NOFILE), 256 + 12 * jobs
+    if soft < files:
         resource.setrlimit(resource.RLIMIT_NOFILE, (min(files, hard), hard))
     alive, ours = Pipe(duplex=False)
-    arguments, started = (alive, pickle.dumps(work)), list[Executor]()
-
-    def start() -> Executor:
-        started.append(_Process(1, get_context("spawn"), _begin, arguments))
-        return started[-1]
-
-    def renew(broken: Executor) -> Executor:
-        broken.shutdown()
-        return start()
-
+    processes = [_Process(alive, pickle.dumps(work)) for _ in range(jobs)]
     try:
-        yield Pool(
-            [start() for _ in range(jobs)], _run_in_process, count // (4 * jobs), renew=renew
-        )
+        yield [process.submit for process in processes], BrokenExecutor
     finally:
         ours.close()
-        for executor in started:
-            executor.shutdown(cancel_futures=True)
+        for process in processes:
+            process.executor.shutdown(cancel_futures=True)
         alive.close()
 
 
 def _begin(alive: Any, work: bytes) -> None:
     prepare()
-    Thread(target=_end_with, args=[alive], daemon=True).start()
+
+    def end() -> None:
+        alive.poll(None)
+        os._exit(1)
+
+    Thread(target=end, daemon=True).start()
     _work.append(pickle.loads(work))
 
 
-def _end_with(alive: Any) -> None:
-    with suppress(EOFError, OSError):
-        alive.recv()
-    os._exit(1)
-
-
 def _run_in_process(group: Group) -> "list[Outcome]":
+    return _run(_work[0], group)
+
+
+def _run(work: Work, group: Group) -> "list[Outcome]":
     from rnncli.engine.threads import start_no_threads
 
     start_no_threads()
-    return [*map(_work[0], group)]
-
-
-class _Call(NamedTuple):
-    function: Callable[..., Any]
-    arguments: tuple[Any, ...]
-
-    def __reduce__(self) -> tuple[Callable[..., Any], tuple[Any, ...]]:
-        return self.function, self.arguments
-
-
-class _Unpickling(Executor):
-    """Has calls made by unpickling: a scheduler needs no rnncli, a worker without it says so."""
-
-    def __init__(self, executor: Executor) -> None:
-        self._executor = executor
-
-    def submit(self, function: Any, /, *arguments: Any, **_: Any) -> Future[Any]:
-        call = pickle.dumps(_Call(function, arguments))
-        return self._executor.submit(pickle.loads, call)
+    return [*map(work, group)]
 
 
 @contextmanager
-def on_cluster(
-    work: Work, count: int, address: str, seen: str, note: Callable[[str], None]
-) -> Iterator[Pool]:
-    """Run so many tasks on a Dask cluster, all of whose workers have to see the file `seen`."""
+def on_cluster(work: Work, address: str, seen: str, note: Callable[[str], None]) -> Iterator[Pool]:
+    """Run tasks on a Dask cluster, all of whose workers have to see the file `seen`."""
     check_installed("distributed")
-    from distributed import KilledWorker
+    from distributed import Client, KilledWorker
 
-    content = pickle.dumps(work)
-    run = partial(_run_on_worker, content, seen, _versions())
-    with closing(_connect(address)) as client:
-        threads = sum(client.nthreads().values())
-        if not threads:
+    is_file = address.endswith(".json")
+    if is_file and not os.path.exists(address):
+        raise InputError(address, "cannot be read: No such file or directory")
+    scheduler: dict[str, Any] = {"scheduler_file" if is_file else "address": address}
+    try:
+        client = Client(**scheduler, timeout=ANSWER, set_as_default=False, name="rnn")
+    except Exception as error:
+        what = f"no Dask scheduler answers there: {one_line(error)}"
+        raise InputError(
+            address, what, "give tcp://host:8786, or a scheduler's .json file"
+        ) from error
+    with closing(client):
+        if not client.nthreads():
             note(f"{address}: the cluster has no workers; waiting for one")
-        executor = client.get_executor(pure=False)
-        groups = min(GROUPS, BYTES // len(content) + 8)
-        size = count // (4 * max(threads, 1))
+        executor, content = client.get_executor(pure=False), pickle.dumps(work)
+
+        def submit(group: Group) -> Any:
+            call = _Call((_run_on_worker, content, seen, _versions(), group))
+            return executor.submit(pickle.loads, pickle.dumps(call))
+
         try:
-            yield Pool([_Unpickling(executor)] * groups, run, size, KilledWorker)
+            yield [submit] * min(GROUPS, BYTES // len(content) + 8), KilledWorker
         except CancelledError as error:
             raise OSError(None, _LOST, address) from error
         except (ImportError, AttributeError, RuntimeError) as error:  # of another rnncli, or none
@@ -159,53 +140,25 @@ def on_cluster(
             executor.shutdown(wait=False)
 
 
-def _connect(address: str) -> "Client":
-    """Connect to a scheduler in a thread: another server at its port may never answer."""
-    from distributed import Client
+class _Call(tuple[Any, ...]):
+    """A function and its arguments, called by unpickling.
 
-    if address.endswith(".json") and not os.path.exists(address):
-        raise InputError(address, "cannot be read: No such file or directory")
-    answer: Future[Client] = Future()
+    A scheduler needs no rnncli, and a worker without it says so.
+    """
 
-    def connect() -> None:
-        key = "scheduler_file" if address.endswith(".json") else "address"
-        try:
-            found = Client(**{key: address}, timeout=ANSWER, set_as_default=False, name="rnn")
-            answer.set_result(found)
-        except Exception as error:
-            answer.set_exception(error)
-
-    Thread(target=connect, daemon=True).start()
-    try:
-        return answer.result(ANSWER + 1)
-    except OSError as error:
-        what = f"no Dask scheduler answers there within {ANSWER} s"
-        raise OSError(None, what, address) from error
-    except Exception as error:
-        hint = "give tcp://host:8786, or a scheduler's .json file"
-        raise InputError(address, f"no Dask scheduler: {one_line(error)}", hint) from error
+    def __reduce__(self) -> tuple[Any, ...]:
+        return self[0], self[1:]
 
 
-def _versions() -> dict[str, str]:
+def _versions() -> str:
     import numpy as np
 
-    return {"rnncli": __version__, "NumPy": np.__version__}
+    return f"rnncli {__version__} with NumPy {np.__version__}"
 
 
-def _run_on_worker(work: bytes, seen: str, needed: dict[str, str], group: Group) -> "list[Outcome]":
-    from rnncli.engine.threads import start_no_threads
-
-    for name, version in _versions().items():
-        if version != needed[name]:
-            what = f"it has {name} {version}, here it is {needed[name]}"
-            raise RuntimeError(f"{what}: install one version on all")
+def _run_on_worker(work: bytes, seen: str, needed: str, group: Group) -> "list[Outcome]":
+    if (found := _versions()) != needed:
+        raise RuntimeError(f"it has {found}, here it is {needed}: install one version on all")
     if seen and not os.path.exists(seen):
         raise RuntimeError(f"it does not see {seen}: share a file system, or give URLs")
-    start_no_threads()
-    return [*map(_unpickle(work), group)]
-
-
-@lru_cache(maxsize=1)
-def _unpickle(work: bytes) -> Work:
-    run: Work = pickle.loads(work)
-    return run
+    return _run(pickle.loads(work), group)

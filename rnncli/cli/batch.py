@@ -8,8 +8,7 @@ from typing import Any
 
 import click
 
-from rnncli.batches.batch import Batch, Notes, Work
-from rnncli.batches.tasks import Outcome, expand, read_done
+from rnncli.batches.batch import Batch, Notes, Outcome, Work, expand, read_done
 from rnncli.cli.errors import RUN_FAILED, Failure, failure, note, with_options
 from rnncli.cli.networks import build_network, check_network, digest_of, read_weights
 from rnncli.cli.options import NetworkOptions, command, picked

@@ -283,7 +283,8 @@ PARAMETERS: Mapping[str, list[Any]] = {
     "run": [FILES, *INPUT, *NETWORK, *STATE, *COMPUTATION, *OUTPUT],
     "batch": [
         click.Argument(["files"], nargs=-1, metavar="[IN]...", type=FileName()),
-        *(*BATCH, *without(INPUT, "seq follow"), *NETWORK, *STATE, *COMPUTATION),
+        *(*BATCH, *without(INPUT, "seq follow"), *NETWORK),
+        *(*only(STATE, "h0 c0 state"), *COMPUTATION),
         *without(OUTPUT, "output format json head tail"),
     ],
     "explain": [

@@ -5,7 +5,6 @@ import json
 import os
 import re
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -34,7 +33,6 @@ class Finder:
             raise ModuleNotFoundError(f"No module named {name!r}", name=name)
 sys.meta_path.insert(0, Finder)
 """
-OTHER_NUMPY = "import numpy; numpy.__version__ = '1.0.0'"
 # A task whose worker has died is tried by no other one.
 SETTINGS = {"DASK_DISTRIBUTED__SCHEDULER__ALLOWED_FAILURES": "0"}
 
@@ -230,7 +228,8 @@ def test_results_are_those_of_runs_and_faults_are_named(
 
 DIFFERENT = {
     NO_RNNCLI: "No module named 'rnncli'",
-    "import rnncli; rnncli.__version__ = '9.9.9'": "it has rnncli 9.9.9, here it is ",
+    "import rnncli; rnncli.__version__ = '9.9.9'": "it has rnncli 9.9.9 with NumPy",
+    "import numpy; numpy.__version__ = '1.0.0'": " with NumPy 1.0.0, here it is rnncli",
     "import os; os.path.exists = lambda path: False": "it does not see ",
 }
 
@@ -244,17 +243,6 @@ def test_a_worker_that_differs_is_refused(cluster: Cluster, here: Path, run_rnn:
         assert run.stderr.startswith(f"Error: {cluster.address}: a worker differs: ")
         assert words in run.stderr
         assert not list(here.glob("out/*.csv"))
-
-
-@pytest.mark.usefixtures("here")
-def test_a_worker_that_comes_later_is_checked_too(cluster: Cluster) -> None:
-    cluster.have(1)
-    with at_a_pipe(cluster.address) as (batch, *_):
-        cluster.work(program=OTHER_NUMPY)
-        stderr = end_of(batch)
-    assert batch.returncode == 1
-    assert "it has NumPy 1.0.0, here it is " in stderr
-    assert "Traceback" not in stderr
 
 
 @pytest.mark.usefixtures("here")
@@ -328,28 +316,22 @@ def test_a_scheduler_that_ends_is_one_line(here: Path) -> None:
     assert "Traceback" not in stderr
 
 
-@pytest.mark.usefixtures("here")
-@pytest.mark.parametrize("listens", [False, True])
-def test_an_address_that_does_not_answer(
-    listens: bool, run_rnn: Rnn, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(executors, "ANSWER", 0.5)
-    with socket.socket() as server:
-        server.bind(("127.0.0.1", 0))
-        if listens:
-            server.listen()
-        address = f"tcp://127.0.0.1:{server.getsockname()[1]}"
-        run = run_rnn("batch", "in/*.csv", *OPTIONS, "-o", "out", "--scheduler", address)
-    assert run.exit_code == 1
-    assert run.stderr == f"Error: {address}: no Dask scheduler answers there within 0.5 s\n"
-
-
 def test_a_wrong_address_is_one_line(
     here: Path, run_rnn: Rnn, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(executors, "ANSWER", 0.5)
     for number, content in enumerate(["{}", "[]", '{"address": 5}']):
         (here / f"{number}.json").write_text(content)
-    addresses = ("tcp://:::", "one:", "abc://one:1", "none.json", "0.json", "1.json", "2.json")
+    addresses = (
+        "tcp://:::",
+        "one:",
+        "abc://one:1",
+        "none.json",
+        "0.json",
+        "1.json",
+        "2.json",
+        "localhost:1",
+    )
     for address in ("", *addresses, "tls://one:1", "one:1 -j 2"):
         run = run_rnn(
             "batch", "in/*.csv", *OPTIONS, "-o", "out", "--scheduler", *address.split(" ")
