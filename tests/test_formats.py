@@ -509,7 +509,6 @@ def test_changed_text_in_safetensors(tmp_path: Path) -> None:
     save(path, GIVEN["both"])
     with safe_open(str(path), framework="numpy") as file:
         text = file.metadata()["rnncli"]
-    assert "the whole file" in refusal(path, layer="")
     for changed in ("[]", text.replace("1", "2", 1)):
         save_file(load_file(str(path)), str(path), {"rnncli": changed})
-        assert "not what rnn writes" in refusal(path)
+        assert "damaged" in refusal(path)

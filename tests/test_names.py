@@ -101,7 +101,7 @@ NPZ: list[tuple[str, Arrays, dict[str, Any]]] = [
     ("a bidirectional layer has 2 cells", ONE, {"direction": "bidirectional"}),
     ("direction: expected one of forward", ONE, {"direction": "up"}),
     ("nan at [0, 1]", ONE | {"W_hh": np.array([[1, np.nan, 1]] * 3, "f")}, {}),
-    ("about: not what rnn writes", ONE | {"about": np.array("me")}, {}),
+    ("about: damaged", ONE | {"about": np.array("me")}, {}),
     ("no recurrent layer", PAIR | {"layer_2.W": numbers(6, 2)}, {}),
 ]
 SAFETENSORS: list[tuple[str, Arrays, dict[str, Any]]] = [

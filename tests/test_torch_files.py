@@ -169,7 +169,7 @@ def test_tensors_beside_the_model(tmp_path: Path) -> None:
     assert load(write(path, mapping(saved | {"opt": OPTIMIZER})))[1] == []
     for beside in ({"mean": vector(3)}, {"fc": mapping(FC)}):
         write(path, mapping(saved | beside))
-        assert "stands beside the model; `layer` net runs that alone" in refusal(path)
+        assert "`layer` net runs that alone" in refusal(path)
         assert load(path, layer="net")[1] == []
 
 
@@ -186,25 +186,13 @@ def dictionary(kind: str, items: State) -> bytes:
 
 
 PARAMETER = "torch._utils._rebuild_parameter"
-TYPED = "torch._utils._rebuild_tensor_v2"
-_, _, UNTYPED = matrix(12, 2).partition(name(TYPED))
-FROM_TYPE = called("torch._tensor._rebuild_from_type_v2", name(TYPED), NONE, UNTYPED[:-1], b"}")
 CLASS = row(text("module"), name("torch.nn.modules.rnn.LSTM"), text("rnn.py"), text("")) + b"Q"
 HELD = mapping({"_parameters": mapping(lstm()), "_buffers": b"}", "_modules": b"}"})
 # Other ways to save an LSTM.
 WAYS: dict[str, bytes] = {
-    "an object in itself": archive(
-        b"}q\x00(" + text("net") + mapping(LSTM) + text("me") + b"h\x00u"
-    ),
     "a dictionary of a class of its own": archive(dictionary("my.Dict", lstm())),
     "parameters": archive(mapping({key: called(PARAMETER, each) for key, each in lstm().items()})),
-    "a tensor with attributes": archive(mapping(lstm() | {"weight_ih_l0": FROM_TYPE})),
     "a class with its source": legacy(CLASS + b")\x81" + HELD + b"b"),
-    "protocol 1": archive(
-        called("copy_reg._reconstructor", name("torch.nn.modules.rnn.LSTM"), name("object"), NONE)
-        + HELD
-        + b"b"
-    ),
 }
 
 
@@ -259,7 +247,7 @@ SUM = archive(mapping(lstm()), {"0": bytes(399) + b"\x01"})
 # A tensor that repeats one value, and a larger one of it.
 REPEATED = tensor("0", (100,), (0,), values=1)
 SIZES = row(number(90)), row(number(1))
-LYING = called("torch._utils._rebuild_tensor", REPEATED, number(0), *SIZES)
+LYING = called("torch._utils._rebuild_tensor_v2", REPEATED, number(0), *SIZES)
 REFUSED: list[tuple[str, bytes]] = [
     ("net.rnn, ema.rnn; pick", archive(mapping({"net": mapping(LSTM), "ema": mapping(LSTM)}))),
     (
@@ -269,13 +257,14 @@ REFUSED: list[tuple[str, bytes]] = [
     ("rnn.param: is quantized", archive(mapping({"rnn.param": QUANTIZED + b"b"}))),
     ("a.b: is in the file", archive(mapping({"a": mapping({"b": vector(3)}), "a.b": vector(3)}))),
     ("little-endian", legacy(b"}").replace(b"\x88", b"\x89", 1)),
-    ("has no net/data/0", archive(mapping(lstm()), {"1": b""})),
-    ("storage 0: expected 400 bytes", archive(mapping(lstm()), {"0": bytes(399)})),
-    ("storage 0: expected 400 bytes", legacy(mapping(lstm()))[:-1]),
+    ("net/data/0: damaged", archive(mapping(lstm()), {"1": b""})),
+    ("buffer is smaller", archive(mapping(lstm()), {"0": bytes(399)})),
+    ("buffer is smaller", legacy(mapping(lstm()))[:-1]),
     ("two storages 0", legacy(mapping({"a": vector(3), "b": tensor("0", (3,), (1,), values=50)}))),
     ("far more than its size", archive(mapping({"a": tensor("0", (5000, 5000), (0, 0))}))),
     ("far more than its size", archive(mapping({"a": tensor("0", (2**62, 0), (1, 1))}))),
     ("a tensor of no storage", archive(mapping({"a": LYING}))),
+    ("64 deep", archive(b"}q\x00" + text("me") + b"h\x00s")),
     ("64 deep", archive(b"]" * 70 + b"a" * 69)),
     ("far more than its size", archive(b"}q\x00" + SHARED)),
     ("operations", archive(b"N0" * MOST_WORK + NONE)),
@@ -306,16 +295,16 @@ TENSORS = {
 def test_tensors_that_lie(tmp_path: Path, change: dict[str, Any]) -> None:
     lying = tensor("0", **{"shape": (2, 3), "strides": (3, 1)} | change)
     message = refusal(write(tmp_path / "w.pt", mapping({"a": lying})))
-    assert message.startswith("net/data.pkl: damaged pickle, at byte ")
+    assert message.startswith("net/data.pkl: damaged: ")
     assert "tensor" in message or "storage" in message
 
 
 # Pickles.
 
 PICKLES = {
-    "opcode INST": b"(ios\nsystem\n.",
+    "opcode 0x69": b"(ios\nsystem\n.",
     "opcode 0xff": b"\xff.",
-    "ends too soon": b"X\xff\xff\xff\x7fabc",
+    "EOFError": b"X\xff\xff\xff\x7fabc",
     "items of int": b"K\x01NNs.",
     "a call of str with tuple": text("a") + b")R.",
     "a persistent id that is no storage": row(*[NONE] * 5) + b"Q.",
@@ -328,7 +317,7 @@ PICKLES = {
 def test_damaged_pickles(tmp_path: Path, why: str, pickled: bytes) -> None:
     (tmp_path / "w.pt").write_bytes(zipped(("net/data.pkl", START + pickled)))
     message = refusal(tmp_path / "w.pt")
-    assert message.startswith("net/data.pkl: damaged pickle, at byte ")
+    assert message.startswith("net/data.pkl: damaged: ")
     assert why in message
 
 
