@@ -52,29 +52,25 @@ def find_modules(path: str, arrays: Arrays, known: Mapping[str, Any] = {}) -> li
     parts = []
     for stem, matches in modules.items():
         own = {match[0]: arrays[match[0]] for match in matches}
-        roles = {"weight_ih", "weight_hh", *(match["role"] for match in matches)}
-        if roles & {"bias_ih", "bias_hh"}:
-            roles |= {"bias_ih", "bias_hh"}
+        given = {match["role"] for match in matches}
+        needed = {"weight_ih", "weight_hh", *(given & {"weight_hr"})}
+        needed |= {"bias_ih", "bias_hh"} if given & {"bias_ih", "bias_hh"} else {*()}
         numbers = [int(match["layer"]) for match in matches if match["layer"]]
         ends = [f"_l{number}" for number in range(max(numbers) + 1)] if numbers else [""]
         ways = ("", "_reverse") if any(match["reverse"] for match in matches) else ("",)
+        roles = [role for role in _ROLES if role in needed]
         # The names by role, in each layer and direction.
-        names = [
-            [{r: f"{stem}{r}{end}{way}" for r in _ROLES if r in roles} for way in ways]
-            for end in ends
-        ]
+        names = [[{r: f"{stem}{r}{end}{way}" for r in roles} for way in ways] for end in ends]
         expected = [name for layer in names for cell in layer for name in cell.values()]
         missing = next((name for name in expected if name not in own), None)
         if missing:
             raise InputError(path, f"has no {shown(missing)}, which goes with {listed(own)}")
-        cells = [[_read_cell(path, own, cell, known) for cell in layer] for layer in names]
-        kinds = {cell.kind for layer in cells for cell in layer}
-        if len(own) > len(expected) or len(kinds) > 1:
-            raise InputError(path, f"mixes cells or layers of several kinds: {listed(own)}")
+        if len(own) > len(expected):
+            raise InputError(path, f"mixes cells or layers: {listed(own)}")
         settings = {"direction": "bidirectional", "merge": "concat"} if ways[1:] else {}
-        layers = [Draft(tuple(each), settings) for each in cells]
-        kind = f"nn.{kinds.pop().upper()}{'' if numbers else 'Cell'}"
-        parts.append(Part(stem[:-1], kind, own, layers))
+        cells = [tuple(_read_cell(path, own, cell, known) for cell in layer) for layer in names]
+        kind = f"nn.{cells[0][0].kind.upper()}{'' if numbers else 'Cell'}"
+        parts.append(Part(stem[:-1], kind, own, [Draft(each, settings) for each in cells]))
     return parts
 
 
@@ -83,17 +79,14 @@ def _read_cell(
 ) -> CellDraft:
     """Lay out the arrays of a cell, whose names stand by their roles, as ours."""
     theirs = {role: read_floats(path, name, arrays[name]) for role, name in names.items()}
-    shape = theirs["weight_hh"].shape
-    rows, P = shape if len(shape) == 2 else (0, 0)
+    shapes = {role: array.shape for role, array in theirs.items()}
+    rows, P = (*shapes["weight_hh"], 0, 0)[:2]
     H = rows // 4 if "weight_hr" in theirs else P
     kind, settings = _CELLS.get(rows // H if H else 0, ("", {}))
-    fits = {"weight_ih": (rows, *theirs["weight_ih"].shape[-1:]), "weight_hr": (P, H)}
-    fits["weight_hh"] = rows, P
-    wrong = [role for role, each in theirs.items() if each.shape != fits.get(role, (rows,))]
-    if not kind or rows % H or wrong:
-        role = [*wrong, "weight_hh"][0]
-        what = f"expected shapes of nn.RNN, nn.LSTM or nn.GRU, got {theirs[role].shape}"
-        raise InputError(f"{path}: {shown(names[role])}", what)
+    lengths = {shape[:1] for role, shape in shapes.items() if role != "weight_hr"}
+    if not kind or rows % H or len(lengths) > 1:
+        what = f"expected the shapes of nn.RNN, nn.LSTM or nn.GRU, got {shapes}"
+        raise InputError(f"{path}: {shown(names['weight_hh'])}", what)
     ours = {_ROLES[role]: _order(array.T, kind) for role, array in theirs.items()}
     biases = tuple(ours.pop(role) for role in ("b_x", "b_r") if role in ours)
     if biases:
