@@ -71,17 +71,17 @@ REFUSED: dict[str, tuple[bytes, str, bool]] = {
     "a head": (net(rnn=REC, fc=FC), "my.Net, fc: stands beside", True),
     "a sequence": (
         module(f"{NN}container.Sequential", None, {"rnn": REC, "fc": FC}),
-        "nn.Sequential, fc: stands beside",
+        "container.Sequential, fc: stands beside",
         True,
     ),
     "a dictionary": (mapping({"rnn": REC, "fc": FC}), "fc: stands beside", True),
     "a parameter": (
         module("my.Net", {"h0": vector(3)}, {"rnn": REC}),
-        "my.Net: stands beside",
+        "my.Net, h0: stands beside",
         True,
     ),
     "a class of its own": (net(rnn=module("my.LSTM", LSTM)), "rnn: the code of my.LSTM, or", False),
-    "hooks": (HOOKED, "nn.LSTM: the code of nn.LSTM, or of its hooks, is not", False),
+    "hooks": (HOOKED, "nn.LSTM: the code of rnn.LSTM, or of its hooks, is not", False),
     "another array": (
         module(f"{NN}rnn.LSTM", LSTM | {"mask": vector(3)}),
         "arrays that are not read: mask",
@@ -114,7 +114,7 @@ def test_modules_are_picked(tmp_path: Path) -> None:
 def test_a_state_dict_beside_a_module(tmp_path: Path) -> None:
     ema = mapping({f"rnn.{key}": each for key, each in RNN.items()})
     path = write(tmp_path / "w.pt", mapping({"net": REC, "ema": ema}))
-    assert refusal(path).startswith("ema.rnn.weight_ih_l0, ema.rnn.weight_hh_l0: stands beside")
+    assert refusal(path).startswith("ema: stands beside")
     assert layers(load(path, layer="net")[0]) == "LSTM 3"
     assert layers(load(path, layer="ema")[0]) == "RNN 3"
 

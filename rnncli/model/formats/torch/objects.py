@@ -1,7 +1,7 @@
 """Objects that PyTorch saved: arrays under dotted names, and modules, as layers."""
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -56,52 +56,38 @@ class Objects:
         """Find the layers: of modules, if some of them are recurrent, or else of a state dict."""
         arrays = pick_arrays(self.arrays, path, layer)
         stem = "" if layer is None else f"{layer.rstrip('./')}."
-        modules = [m for m in self.modules.values() if f"{m.name}.".startswith(stem)]
-        recurrent = [module.name for module in modules if has_modules(module.arrays)]
-        if recurrent:
-            found = self._find_layers(modules, script=len(modules) > 1 or not stem)
-            known = {name for module in modules for name in module.arrays}
-        else:
-            dicts = {self._owners[name] for name in arrays if has_modules([name])}
-            known = {name for name in arrays if not dicts or self._owners[name] in dicts}
-            own = {name: arrays[name] for name in arrays if name in known}
-            found = find_arrays(own, path, ordered=True)
-            recurrent = [part.name for part in found.parts if part.recurrent]
-        others = [
-            Part(name, "", {name: array}, why=_WHY, needed=True)
-            for name, array in arrays.items()
-            if name not in known and array.ndim
-        ]
-        hint = way_out(recurrent)
-        parts = [p._replace(hint=p.hint or hint * p.needed) for p in (*found.parts, *others)]
-        return found._replace(title="PyTorch", parts=parts)
-
-    def _find_layers(self, modules: Sequence[Module], *, script: bool) -> Found:
-        """Find the layers that modules are, with the code of those of TorchScript."""
-        parts, names = [*map(self._read_module, modules)], {module.name for module in modules}
-        recurrent = [part for part in parts if part.recurrent or part.needed]
-        roots = [m for m in modules if not m.name or m.name.rpartition(".")[0] not in names]
-        code = script and len(roots) == 1 and roots[0].class_.startswith(_SCRIPT)
-        if code and not any(part.needed for part in recurrent):
+        modules = {n: m for n, m in self.modules.items() if f"{n}.".startswith(stem)}
+        roots = [m for n, m in modules.items() if not n or n.rpartition(".")[0] not in modules]
+        inner = [module for module in modules.values() if has_modules(module.arrays)]
+        names = [name for module in inner for name in module.arrays] or arrays
+        dicts = [*dict.fromkeys(self._owners[name] for name in names if has_modules([name]))]
+        others: dict[str, dict[str, Any]] = {}
+        if inner:
+            others |= {m.name or shown(m.kind): {} for m in roots if m not in inner}
+        for name, array in arrays.items():
+            if dicts and self._owners[name] not in dicts and array.ndim:
+                others.setdefault(self._owners[name] or name, {})[name] = array
+        script = len(roots) == 1 and roots[0].class_.startswith(_SCRIPT)
+        if inner and script and (len(modules) > 1 or not stem):
             from rnncli.model.formats.torch.script import find_script  # 5 ms of few files
 
-            return find_script(self.path, self.modules, self._script, roots[0].name)
-        others = [
-            part._replace(why=_WHY, needed=True)
-            for part, module in zip(parts, modules, strict=True)
-            if part not in recurrent and (part.arrays or module in roots)
-        ]
-        return Found([*recurrent, *others], ordered=False)
+            found, others = find_script(path, modules, self._script, roots[0].name), {}
+        elif inner:
+            found = Found([self._read_module(module) for module in inner], ordered=False)
+        else:
+            known = {n: a for n, a in arrays.items() if not dicts or self._owners[n] in dicts}
+            found = find_arrays(known, path, ordered=True)
+        beside = [Part(name, "", own, why=_WHY, needed=True) for name, own in others.items()]
+        hint = way_out(dicts)
+        parts = [p._replace(hint=p.hint or hint * p.needed) for p in (*found.parts, *beside)]
+        return found._replace(title="PyTorch", parts=parts)
 
     def _read_module(self, module: Module) -> Part:
         """Make the layers of a recurrent module, with the activation that it says."""
         kind, settings = module.kind.removeprefix(_MODULES), module.settings
-        title = shown(kind) if kind == module.kind else f"nn.{kind.rpartition('.')[2]}"
-        part = Part(module.name, title, module.arrays)
-        if not has_modules(module.arrays):
-            return part
+        part = Part(module.name, f"nn.{kind.rpartition('.')[2]}", module.arrays)
         if any(settings.get(each) for each in _HOOKS) or not kind.startswith("rnn."):
-            why = f"the code of {title}, or of its hooks, is not in the file"
+            why = f"the code of {shown(kind)}, or of its hooks, is not in the file"
             return part._replace(why=why, hint="save its state_dict()", needed=True)
         mode = str(settings.get("mode", settings.get("nonlinearity"))).lower().removeprefix("rnn_")
         known = {"activation": parse(mode)} if mode in ("tanh", "relu") else {}
