@@ -22,12 +22,12 @@ from rnncli.model.formats.torch.objects import Module, Script
 from rnncli.model.graph import Graph, Node, RefusedError
 from rnncli.model.graph.operators import MOVERS
 
-# The operator, its order of gates and its attributes, by the function of PyTorch.
-_RECURRENT: dict[str, tuple[str, tuple[int, ...], dict[str, Any]]] = {
-    "lstm": ("LSTM", (0, 3, 1, 2), {}),
-    "gru": ("GRU", (1, 0, 2), {"linear_before_reset": 1}),
-    "rnn_tanh": ("RNN", (0,), {}),
-    "rnn_relu": ("RNN", (0,), {}),
+# The operator and its order of gates by the function of PyTorch.
+_RECURRENT = {
+    "lstm": ("LSTM", (0, 3, 1, 2)),
+    "gru": ("GRU", (1, 0, 2)),
+    "rnn_tanh": ("RNN", (0,)),
+    "rnn_relu": ("RNN", (0,)),
 }
 # Characters of code; statements and expressions that are followed, and what a node takes of them.
 _MOST_CODE, _MOST_WORK, _NODE = 300_000, 20_000, 16
@@ -143,14 +143,15 @@ class _Tracer:
 
     def _recur(self, kind: str, x: Any, state: Any, weights: Any, bias: Any, *more: Any) -> Any:
         """Add the nodes of a recurrent module, a node a layer."""
-        op, order, attributes = _RECURRENT[kind]
+        op, order = _RECURRENT[kind]
         layers, _, train, both, batch_first = more
         D, count, finals = 1 + both, 4 if bias else 2, []
         if train or len(weights) != layers * D * count:
             raise RefusedError("has a projection, or is in training, which is not read")
         self._budget.spend(0, sum(array.nbytes for array in weights))
         self.width = self.width or weights[0].shape[1]
-        attributes = {**attributes, "direction": "bidirectional" if both else "forward"}
+        attributes: dict[str, Any] = {"direction": "bidirectional" if both else "forward"}
+        attributes |= {"linear_before_reset": 1} if kind == "gru" else {}
         attributes |= {"activations": ["Relu"] * D} if kind == "rnn_relu" else {}
         states = state if isinstance(state, list) else [state]
         x = self.emit("Transpose", x, perm=[1, 0, 2]) if batch_first else x
@@ -190,7 +191,6 @@ class _Tracer:
 
     def _run(self, body: Sequence[ast.stmt], values: dict[str, Any]) -> Any:
         """Follow statements; return what they return, or that they go on."""
-        result: Any = _GOES_ON
         for statement in body:
             self._budget.spend()
             match statement:
@@ -199,7 +199,7 @@ class _Tracer:
                 case ast.If():
                     result = self._run(self._choose(statement, values), values)
                     if result is not _GOES_ON:
-                        break
+                        return result
                 case ast.Assign(targets=[target]) | ast.AnnAssign(target=target):
                     found = self._evaluate(statement.value, values)
                     names = target.elts if isinstance(target, ast.Tuple) else [target]
@@ -213,7 +213,7 @@ class _Tracer:
                     pass
                 case _:
                     raise RefusedError(_UNREAD.format(type(statement).__name__))
-        return result
+        return _GOES_ON
 
     def _choose(self, node: ast.If, values: dict[str, Any]) -> list[ast.stmt]:
         """Return the branch that is taken; one that raises an error is not."""
@@ -246,9 +246,8 @@ class _Tracer:
                 return self._get(self._evaluate(node.value, values), node.attr)
             case ast.Call():
                 func, method = node.func, getattr(node.func, "attr", "")
-                owner = self._evaluate(
-                    func.value if isinstance(func, ast.Attribute) else func, values
-                )
+                inner = func.value if isinstance(func, ast.Attribute) else func
+                owner = self._evaluate(inner, values)
                 given = [self._evaluate(each, values) for each in node.args]
                 named = {e.arg or "": self._evaluate(e.value, values) for e in node.keywords}
                 return self._call(owner, method, given, named)
