@@ -21,6 +21,8 @@ STACK = load("tensorflow_stack")
 KERAS = load("keras_draws")
 TORCH = load("torch_draws")
 
+SMALLEST = (6018600, 1, "smallest_uniform")
+
 # Random123 1.14, tests/kat_vectors, philox4x32 with 10 rounds.
 KNOWN_ANSWERS = [
     ("00000000" * 4, "00000000" * 2, "6627e8d5e169c58dbc57ac4c9b00dbd8"),
@@ -97,15 +99,11 @@ def test_tensorflow_draws_all_gates_at_once() -> None:
     assert not seeded(head=2).layers[1].arrays["b"].any()
 
 
-def test_tensorflow_replaces_a_pair_of_zero_seeds() -> None:
-    # tensorflow/python/framework/random_seed.py: (0, 0) would mean "no seed" to a kernel.
-    drawn = draw((4,), find_stream(0, 0), gaussian)
-    assert units_apart(drawn, STACK["zero_seeds"]).max() <= 4
-
-
-def test_no_logarithm_of_a_uniform_draw_of_zero() -> None:
-    drawn = draw((2,), find_stream(1, 6018600), gaussian)
-    assert units_apart(drawn, STACK["smallest_uniform"]).max() <= 4
+@pytest.mark.parametrize(("op_seed", "seed", "name"), [(0, 0, "zero_seeds"), SMALLEST])
+def test_tensorflow_draws_of_special_seeds(op_seed: int, seed: int, name: str) -> None:
+    """A pair of zeros, and one that draws a uniform zero, which has no logarithm."""
+    drawn = draw((len(STACK[name]),), find_stream(seed, op_seed), gaussian)
+    assert units_apart(drawn, STACK[name]).max() <= 4
 
 
 def test_large_draws_go_on_where_a_chunk_ends() -> None:
