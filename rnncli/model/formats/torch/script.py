@@ -40,9 +40,9 @@ _UNREAD = "holds code ({}) that is not read"
 
 def find_script(path: str, modules: Mapping[str, Module], script: Script, top: str) -> Found:
     """Find the layers in the forward of a module."""
-    every = []
+    every, functions = [], _parse(script.code)
     for rank in (3, 2):  # the code does not tell the input's
-        tracer = _Tracer(path, modules, script)
+        tracer = _Tracer(path, modules, functions, script.constants)
         try:
             outputs = tracer.trace(modules[top], Value("input", rank))
         except (InputError, RefusedError, RecursionError) as error:
@@ -78,14 +78,16 @@ def _parse(code: Mapping[str, str]) -> dict[str, ast.FunctionDef]:
 class _Tracer:
     """Follows code over values of a graph, and adds the nodes that compute them."""
 
-    def __init__(self, path: str, modules: Mapping[str, Module], script: Script) -> None:
-        self._modules, self._functions = modules, _parse(script.code)
+    def __init__(
+        self, path: str, modules: Mapping[str, Module], functions: Mapping[str, Any], constants: Any
+    ) -> None:
+        self._modules, self._functions = modules, functions
         named = [(name, array) for each in modules.values() for name, array in each.arrays.items()]
         self._names = {id(array): name for name, array in named}
         self._float = np.result_type("f4", *(a.dtype for _, a in named if a.dtype.kind == "f"))
         # Weights may be copied twice.
         self._budget = Budget(path, _MOST_WORK, 2 * sum(array.nbytes for _, array in named))
-        known = script.constants if isinstance(script.constants, list | tuple) else ()
+        known = constants if isinstance(constants, list | tuple) else ()
         self._constants = {
             f"CONSTANTS.c{k}": each.item() if getattr(each, "ndim", 1) == 0 else each
             for k, each in enumerate(known)
