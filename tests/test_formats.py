@@ -279,15 +279,6 @@ def test_values_of_other_types(tmp_path: Path) -> None:
         assert cell.weights.W_hh.tobytes() == values.astype(kept).tobytes()
 
 
-def test_compressed_weights_of_every_kind(tmp_path: Path) -> None:
-    """Zeros and identities pack the most of all that networks hold."""
-    H = 1500
-    for W_hh in (np.eye(H, dtype="f"), np.zeros((H, H), "f")):
-        np.savez_compressed(tmp_path / "w.npz", W_xh=np.ones((1, H), "f"), W_hh=W_hh)
-        (cell,) = cells(load(tmp_path / "w.npz")[0])
-        assert cell.weights.W_hh.tobytes() == W_hh.tobytes()
-
-
 def test_a_document_has_the_digests_of_all_files(tmp_path: Path, run_rnn: Rnn) -> None:
     files = [FOLDER / "onnx_dynamo.onnx", FOLDER / "onnx_dynamo.onnx.data"]
     with np.load(FOLDER / "onnx_dynamo.npz") as arrays:
@@ -309,7 +300,6 @@ UNWRITTEN: list[tuple[str, str, list[Layer | Cell | Weights]]] = [
     (".safetensors", "PyTorch's names are for", [LSTM(weights(gates=4, w_ch=9))]),
     (".safetensors", "PyTorch's names are for", [GRU_CELL, weights(3)]),
     (".safetensors", "PyTorch's names are for", [GRU(GRU_CELL.weights, reset="before")]),
-    (".safetensors", "PyTorch's names are for", [weights(), Pointwise("relu", 3)]),
     (".safetensors", "PyTorch's names are for", [Dense(numbers((2, 2))), weights()]),
     (".safetensors", "PyTorch's names are for", [Recurrent(weights(), direction="backward")]),
     (".safetensors", "PyTorch's names are for", [two(weights(), weights(), merge="sum")]),
@@ -369,7 +359,6 @@ GRU_ONE: dict[str, Any] = {"W_xh": numbers((2, 9)), "W_hh": numbers((3, 9))}
 # Arrays, options, what they become, and what is assumed.
 SILENT: list[tuple[dict[str, Any], dict[str, Any], dict[str, Any], list[str]]] = [
     (ONE, {}, {"activation": "tanh", "clip": inf, "direction": "forward"}, [TANH]),
-    (ONE, {"direction": "backward"}, {"direction": "backward"}, [TANH]),
     (ONE, {"clip": 2.0, "activation": "elu:0.5"}, {"activation": "elu:0.5", "clip": 2.0}, []),
     (TWO, {}, {"merge": "concat"}, [TANH, MERGE]),
     (TWO | own((2, "forward", 3, 3)), {"merge": "mul"}, {"merge": "mul"}, [TANH]),
@@ -377,7 +366,6 @@ SILENT: list[tuple[dict[str, Any], dict[str, Any], dict[str, Any], list[str]]] =
     (LSTM_ONE, {"recurrent_activation": "relu"}, {"recurrent_activation": "relu"}, [TANH]),
     (GRU_ONE, {}, {"reset": "after"}, [TANH, GATES, RESET]),
     (GRU_ONE | {"b_n": numbers((3,))}, {}, {"reset": "after"}, [TANH, GATES]),
-    (GRU_ONE, {"reset": "before"}, {"reset": "before"}, [TANH, GATES]),
 ]
 
 
@@ -421,7 +409,6 @@ CONFLICTS: list[tuple[str, Network, dict[str, Any]]] = [
     ("leave `merge` out", Network(weights()), {"merge": "sum"}),
     ("leave `reset` out", Network(LSTM(weights(gates=4))), {"reset": "after"}),
     ("clip: expected 1 value, got 2", Network(weights()), {"clip": [2.0, 3.0]}),
-    ("has no layer", Network(weights()), {"layer": ""}),
 ]
 
 
@@ -471,23 +458,16 @@ CHANGED: list[tuple[str, Change]] = [
     ("both", lambda about, _: about.update(format=2)),
     ("both", layer_of(1, direction="backward")),
     ("both", layer_of(1, merge="max")),
-    ("both", lambda about, _: about.update(last="first")),
     ("both", cell_of(clip=10**400)),
     ("lstm", cell_of(cell="gru")),
-    ("lstm", cell_of(peephole=1)),
     ("lstm", lambda _, arrays: arrays.pop("w_ch")),
     ("lstm", array_of("w_ch", 6)),
     ("after", cell_of(reset="before")),
-    ("after", lambda about, _: about.update(arrays=3)),
-    ("head", layer_of(2, layer="conv")),
-    ("head", lambda about, _: about["layers"].reverse()),
     ("head", lambda about, arrays: (about.pop("arrays"), arrays.pop("layer_2.W"))),
     ("head", array_of("layer_2.W", 4, 2)),
     ("head", layer_of(2, activation="glu")),
-    ("head", cell_of(activation="softmax")),
     ("between", lambda about, _: about["layers"].pop()),
     ("statistics", lambda _, arrays: arrays.update({"layer_1.scale": np.zeros(2, "f")})),
-    ("masking", layer_of(1, mask_zero=True)),
     ("masking", lambda about, _: about["layers"][0].pop("value")),
 ]
 
@@ -509,7 +489,6 @@ def test_changed_text_in_safetensors(tmp_path: Path) -> None:
     save(path, GIVEN["both"])
     with safe_open(str(path), framework="numpy") as file:
         text = file.metadata()["rnncli"]
-    assert "the whole file" in refusal(path, layer="")
     for changed in ("[]", text.replace("1", "2", 1)):
         save_file(load_file(str(path)), str(path), {"rnncli": changed})
-        assert "not what rnn writes" in refusal(path)
+        assert "damaged" in refusal(path)

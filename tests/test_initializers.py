@@ -14,12 +14,14 @@ from rnncli.model.activations import parse
 from rnncli.model.arrays import CHUNK
 from rnncli.model.cells import CELLS, Cell
 from rnncli.model.seeds import INITIALIZERS
-from rnncli.model.seeds.tensorflow import _stream, normals, philox4x32
+from rnncli.model.seeds.streams import draw, find_stream, gaussian, philox4x32
 
 TENSORFLOW = load("tensorflow")
 STACK = load("tensorflow_stack")
 KERAS = load("keras_draws")
 TORCH = load("torch_draws")
+
+SMALLEST = (6018600, 1, "smallest_uniform")
 
 # Random123 1.14, tests/kat_vectors, philox4x32 with 10 rounds.
 KNOWN_ANSWERS = [
@@ -89,30 +91,26 @@ def test_tensorflow_draws_a_stack_layer_by_layer() -> None:
 
 def test_tensorflow_draws_all_gates_at_once() -> None:
     draws = INITIALIZERS["tensorflow"](1)
-    below, (weights,) = draws.dense(3, 2)[0], draws.layer("lstm", 2, 3, True, [False])
-    arrays = [below, weights.W_xh, weights.W_hh, draws.dense(3, 2)[0]]
+    below, (drawn,) = draws.draw_dense(3, 2)[0], draws.draw_cells("lstm", 2, 3, True, 1)
+    arrays = [below, *drawn[:2], draws.draw_dense(3, 2)[0]]
     for array, expected in zip(arrays, STACK["gated"], strict=True):
         assert units_apart(array, expected).max() <= 4
-    assert not weights.b_h.any()
+    assert not np.any(drawn[2:])
     assert not seeded(head=2).layers[1].arrays["b"].any()
 
 
-def test_tensorflow_replaces_a_pair_of_zero_seeds() -> None:
-    # tensorflow/python/framework/random_seed.py: (0, 0) would mean "no seed" to a kernel.
-    drawn = normals((4,), _stream(0, 0))
-    assert units_apart(drawn, STACK["zero_seeds"]).max() <= 4
-
-
-def test_no_logarithm_of_a_uniform_draw_of_zero() -> None:
-    drawn = normals((2,), _stream(1, 6018600))
-    assert units_apart(drawn, STACK["smallest_uniform"]).max() <= 4
+@pytest.mark.parametrize(("op_seed", "seed", "name"), [(0, 0, "zero_seeds"), SMALLEST])
+def test_tensorflow_draws_of_special_seeds(op_seed: int, seed: int, name: str) -> None:
+    """A pair of zeros, and one that draws a uniform zero, which has no logarithm."""
+    drawn = draw((len(STACK[name]),), find_stream(seed, op_seed), gaussian)
+    assert units_apart(drawn, STACK[name]).max() <= 4
 
 
 def test_large_draws_go_on_where_a_chunk_ends() -> None:
     assert CHUNK < 300 * 300
     drawn = cells(seeded(300, 300, 1))[0].weights.W_hh[-1, -4:]
     assert units_apart(drawn, STACK["large"]).max() <= 4
-    odd, whole = (normals((n,), ((1, 2), (3, 4))) for n in (CHUNK + 6, 2 * CHUNK))
+    odd, whole = (draw((n,), ((1, 2), (3, 4)), gaussian) for n in (CHUNK + 6, 2 * CHUNK))
     assert odd.tobytes() == whole[: CHUNK + 6].tobytes()
 
 
@@ -129,14 +127,14 @@ def test_a_head_is_drawn_after_the_cells(init: str) -> None:
     (case,) = (case for case in (KERAS if init == "keras" else TORCH)["cases"] if case["seed"] == 5)
     draws: Any = INITIALIZERS[init](5)
     if init == "keras":  # an embedding was drawn first: of a seed, or of 32 words
-        draws.dense(1, 1)
+        draws.draw_dense(1, 1)
         W, b = case["weights"][-2:]
     else:
         draws._generator.randint(0, 2**32, 32, np.uint32)
         weight, b = list(case["parameters"].values())[-2:]
         W = np.transpose(weight)
-    list(draws.layer("lstm", 5, 2, True, [False, False]))
-    drawn = draws.dense(4, 2)
+    list(draws.draw_cells("lstm", 5, 2, True, 2))
+    drawn = draws.draw_dense(4, 2)
     np.testing.assert_array_equal(drawn[0], np.float32(W))
     assert init == "keras" or np.array_equal(drawn[1], np.float32(b))
 

@@ -3,7 +3,6 @@
 import io
 import os
 import pickle
-import tarfile
 import warnings
 import zipfile
 from collections import OrderedDict
@@ -65,40 +64,27 @@ OPTIMIZER = mapping({"state": mapping({"x": vector(3)}), "param_groups": b"]"})
 SQUARE = under("rnn.", lstm(3, 3, gates=3))
 SAME = {"fc.weight": matrix(3, 3), "fc.bias": vector(3)}
 COUNT = tensor("0", (), (), kind="Long", values=10)
+TRAINING = {"criterion.weight": vector(4), "steps": COUNT}
 HEAD = "LSTM 3, Dense 4"
 TAKEN = "fc is taken as a linear layer above rnn, as shapes fit: `layer` rnn takes that alone"
 BELOW = "emb is taken as an embedding below"
-# A state dict, `layer`, the layers, and what a note begins with.
-DICTS: dict[str, tuple[State, str | None, str, str]] = {
-    "bare": (lstm(), None, "LSTM 3", ""),
-    "a head": (LSTM | FC, None, HEAD, TAKEN),
-    "both": (
-        EMB | LSTM | FC,
-        None,
-        f"Embedding 2, {HEAD}",
-        f"{BELOW}, fc is taken as a linear layer",
-    ),
+# A state dict, the layers, and what a note begins with.
+DICTS: dict[str, tuple[State, str, str]] = {
+    "bare": (lstm(), "LSTM 3", ""),
+    "both": (EMB | LSTM | FC, f"Embedding 2, {HEAD}", f"{BELOW}, fc is taken as a linear layer"),
     "a table or a head, defined last": (
-        under("rnn.", lstm(3, 3)) | {"fc.weight": matrix(7, 3)},
-        None,
-        "LSTM 3, Dense 7",
+        SQUARE | {"fc.weight": matrix(7, 3)},
+        "GRU 3, Dense 7",
         TAKEN,
     ),
-    "below or above, defined last": (SQUARE | SAME, None, "GRU 3, Dense 3", TAKEN),
-    "of the training": (
-        LSTM | FC | {"criterion.weight": vector(4), "steps": COUNT},
-        None,
-        HEAD,
-        TAKEN,
-    ),
+    "below or above, defined last": (SQUARE | SAME, "GRU 3, Dense 3", TAKEN),
+    "of the training": (LSTM | FC | TRAINING, HEAD, TAKEN),
 }
 
 
-@pytest.mark.parametrize(("tensors", "layer", "found", "note"), DICTS.values(), ids=DICTS)
-def test_state_dicts(
-    tmp_path: Path, tensors: State, layer: str | None, found: str, note: str
-) -> None:
-    network, notes = load(write(tmp_path / "w.pt", mapping(tensors)), layer=layer)
+@pytest.mark.parametrize(("tensors", "found", "note"), DICTS.values(), ids=DICTS)
+def test_state_dicts(tmp_path: Path, tensors: State, found: str, note: str) -> None:
+    network, notes = load(write(tmp_path / "w.pt", mapping(tensors)))
     assert layers(network) == found
     assert len(notes) == bool(note)
     assert "".join(notes).startswith(note)
@@ -169,7 +155,7 @@ def test_tensors_beside_the_model(tmp_path: Path) -> None:
     assert load(write(path, mapping(saved | {"opt": OPTIMIZER})))[1] == []
     for beside in ({"mean": vector(3)}, {"fc": mapping(FC)}):
         write(path, mapping(saved | beside))
-        assert "stands beside the model; `layer` net runs that alone" in refusal(path)
+        assert "`layer` net runs that alone" in refusal(path)
         assert load(path, layer="net")[1] == []
 
 
@@ -186,25 +172,13 @@ def dictionary(kind: str, items: State) -> bytes:
 
 
 PARAMETER = "torch._utils._rebuild_parameter"
-TYPED = "torch._utils._rebuild_tensor_v2"
-_, _, UNTYPED = matrix(12, 2).partition(name(TYPED))
-FROM_TYPE = called("torch._tensor._rebuild_from_type_v2", name(TYPED), NONE, UNTYPED[:-1], b"}")
 CLASS = row(text("module"), name("torch.nn.modules.rnn.LSTM"), text("rnn.py"), text("")) + b"Q"
 HELD = mapping({"_parameters": mapping(lstm()), "_buffers": b"}", "_modules": b"}"})
 # Other ways to save an LSTM.
 WAYS: dict[str, bytes] = {
-    "an object in itself": archive(
-        b"}q\x00(" + text("net") + mapping(LSTM) + text("me") + b"h\x00u"
-    ),
     "a dictionary of a class of its own": archive(dictionary("my.Dict", lstm())),
     "parameters": archive(mapping({key: called(PARAMETER, each) for key, each in lstm().items()})),
-    "a tensor with attributes": archive(mapping(lstm() | {"weight_ih_l0": FROM_TYPE})),
     "a class with its source": legacy(CLASS + b")\x81" + HELD + b"b"),
-    "protocol 1": archive(
-        called("copy_reg._reconstructor", name("torch.nn.modules.rnn.LSTM"), name("object"), NONE)
-        + HELD
-        + b"b"
-    ),
 }
 
 
@@ -240,18 +214,8 @@ def zipped(*members: tuple[str, bytes], packed: int = zipfile.ZIP_STORED) -> byt
     return file.getvalue()
 
 
-def tar() -> bytes:
-    """Return the first bytes of PyTorch's files of 2016."""
-    file = io.BytesIO()
-    with tarfile.open(fileobj=file, mode="w") as archive:
-        archive.addfile(tarfile.TarInfo("sys_info"))
-    return file.getvalue()
-
-
 SAVED = ("net/data.pkl", START + mapping(lstm()) + STOP)
-QUANTIZED = called("torch.ScriptObject") + row(
-    number(1), text("__torch__.torch.classes.rnn.CellParamsBase")
-)
+QUANTIZED = called("torch.ScriptObject") + row(number(1), text("CellParamsBase"))
 SHARED = b"".join(
     b"](h" + bytes([k]) + b"h" + bytes([k]) + b"eq" + bytes([k + 1]) for k in range(40)
 )
@@ -259,7 +223,7 @@ SUM = archive(mapping(lstm()), {"0": bytes(399) + b"\x01"})
 # A tensor that repeats one value, and a larger one of it.
 REPEATED = tensor("0", (100,), (0,), values=1)
 SIZES = row(number(90)), row(number(1))
-LYING = called("torch._utils._rebuild_tensor", REPEATED, number(0), *SIZES)
+LYING = called("torch._utils._rebuild_tensor_v2", REPEATED, number(0), *SIZES)
 REFUSED: list[tuple[str, bytes]] = [
     ("net.rnn, ema.rnn; pick", archive(mapping({"net": mapping(LSTM), "ema": mapping(LSTM)}))),
     (
@@ -269,13 +233,16 @@ REFUSED: list[tuple[str, bytes]] = [
     ("rnn.param: is quantized", archive(mapping({"rnn.param": QUANTIZED + b"b"}))),
     ("a.b: is in the file", archive(mapping({"a": mapping({"b": vector(3)}), "a.b": vector(3)}))),
     ("little-endian", legacy(b"}").replace(b"\x88", b"\x89", 1)),
-    ("has no net/data/0", archive(mapping(lstm()), {"1": b""})),
-    ("storage 0: expected 400 bytes", archive(mapping(lstm()), {"0": bytes(399)})),
-    ("storage 0: expected 400 bytes", legacy(mapping(lstm()))[:-1]),
+    ("net/data/0: damaged", archive(mapping(lstm()), {"1": b""})),
+    ("buffer is smaller", archive(mapping(lstm()), {"0": bytes(399)})),
+    ("buffer is smaller", legacy(mapping(lstm()))[:-1]),
     ("two storages 0", legacy(mapping({"a": vector(3), "b": tensor("0", (3,), (1,), values=50)}))),
     ("far more than its size", archive(mapping({"a": tensor("0", (5000, 5000), (0, 0))}))),
     ("far more than its size", archive(mapping({"a": tensor("0", (2**62, 0), (1, 1))}))),
     ("a tensor of no storage", archive(mapping({"a": LYING}))),
+    ("a tensor of no storage", archive(mapping({"a": tensor("0", (2, 3), (-3, 1))}))),
+    ("that takes value 100", archive(mapping({"a": tensor("0", (2, 3), (98, 1))}))),
+    ("64 deep", archive(b"}q\x00" + text("me") + b"h\x00s")),
     ("64 deep", archive(b"]" * 70 + b"a" * 69)),
     ("far more than its size", archive(b"}q\x00" + SHARED)),
     ("operations", archive(b"N0" * MOST_WORK + NONE)),
@@ -284,8 +251,19 @@ REFUSED: list[tuple[str, bytes]] = [
         zipped(SAVED, ("net/data/0", bytes(2**25)), packed=zipfile.ZIP_DEFLATED),
     ),
     ("net/data/0: damaged: ", SUM.replace(bytes(399) + b"\x01", bytes(400))),
-    ("a tar archive", tar()),
+    ("a tar archive", bytes(257) + b"ustar"),
 ]
+PICKLES = {
+    "opcode 0x69": b"(ios\nsystem\n.",
+    "opcode 0xff": b"\xff.",
+    "EOFError": b"X\xff\xff\xff\x7fabc",
+    "items of int": b"K\x01NNs.",
+    "a call of str with tuple": text("a") + b")R.",
+    "a persistent id that is no storage": row(*[NONE] * 5) + b"Q.",
+    "7": b"h\x07.",
+    "invalid literal for int": b"Ix\n.",
+}
+REFUSED += [(why, zipped(("net/data.pkl", START + each))) for why, each in PICKLES.items()]
 
 
 @pytest.mark.parametrize(("why", "data"), REFUSED, ids=[why for why, _ in REFUSED])
@@ -294,45 +272,7 @@ def test_files_that_are_refused(tmp_path: Path, why: str, data: bytes) -> None:
     assert why in refusal(tmp_path / "w.pt")
 
 
-TENSORS = {
-    "negative offset": {"offset": -1},
-    "negative stride": {"strides": (-3, 1)},
-    "stride": {"strides": (98, 1)},
-    "huge": {"shape": (2**62, 2**62)},
-}
-
-
-@pytest.mark.parametrize("change", TENSORS.values(), ids=TENSORS)
-def test_tensors_that_lie(tmp_path: Path, change: dict[str, Any]) -> None:
-    lying = tensor("0", **{"shape": (2, 3), "strides": (3, 1)} | change)
-    message = refusal(write(tmp_path / "w.pt", mapping({"a": lying})))
-    assert message.startswith("net/data.pkl: damaged pickle, at byte ")
-    assert "tensor" in message or "storage" in message
-
-
-# Pickles.
-
-PICKLES = {
-    "opcode INST": b"(ios\nsystem\n.",
-    "opcode 0xff": b"\xff.",
-    "ends too soon": b"X\xff\xff\xff\x7fabc",
-    "items of int": b"K\x01NNs.",
-    "a call of str with tuple": text("a") + b")R.",
-    "a persistent id that is no storage": row(*[NONE] * 5) + b"Q.",
-    "7": b"h\x07.",
-    "invalid literal for int": b"Ix\n.",
-}
-
-
-@pytest.mark.parametrize(("why", "pickled"), PICKLES.items(), ids=PICKLES)
-def test_damaged_pickles(tmp_path: Path, why: str, pickled: bytes) -> None:
-    (tmp_path / "w.pt").write_bytes(zipped(("net/data.pkl", START + pickled)))
-    message = refusal(tmp_path / "w.pt")
-    assert message.startswith("net/data.pkl: damaged pickle, at byte ")
-    assert why in message
-
-
-@pytest.mark.parametrize("which", ["os.system", "os.mkdir", "eval", "exec"])
+@pytest.mark.parametrize("which", ["os.system", "eval"])
 def test_python_runs_the_tricks(tmp_path: Path, which: str) -> None:
     """They are a test of what does not: files with them are loaded under a hook."""
     pickle.loads(tricks(tmp_path / "made")[f"{which}, protocol 2"])

@@ -67,21 +67,21 @@ HOOKED = module(f"{NN}rnn.LSTM", LSTM, _forward_hooks=HOOKS)
 MADE = {"weight_ih_l0": matrix(12, 2), "weight_hh_l0_g": vector(12)}
 # What is saved, and why it is refused; it holds a recurrent module that can be run alone, or not.
 REFUSED: dict[str, tuple[bytes, str, bool]] = {
-    "a class around it": (net(rnn=REC), "my.Net: is of a whole model (my.Net)", True),
-    "a head": (net(rnn=REC, fc=FC), "my.Net, fc: is of a whole model (my.Net)", True),
+    "a class around it": (net(rnn=REC), "my.Net: stands beside a rec", True),
+    "a head": (net(rnn=REC, fc=FC), "my.Net, fc: stands beside", True),
     "a sequence": (
         module(f"{NN}container.Sequential", None, {"rnn": REC, "fc": FC}),
-        "nn.Sequential, fc: is of a whole model",
+        "container.Sequential, fc: stands beside",
         True,
     ),
-    "a dictionary": (mapping({"rnn": REC, "fc": FC}), "fc: is of a whole model (", True),
+    "a dictionary": (mapping({"rnn": REC, "fc": FC}), "fc: stands beside", True),
     "a parameter": (
         module("my.Net", {"h0": vector(3)}, {"rnn": REC}),
-        "my.Net: is of a whole model",
+        "my.Net, h0: stands beside",
         True,
     ),
     "a class of its own": (net(rnn=module("my.LSTM", LSTM)), "rnn: the code of my.LSTM, or", False),
-    "hooks": (HOOKED, "nn.LSTM: the code of nn.LSTM, or of its hooks, is not", False),
+    "hooks": (HOOKED, "nn.LSTM: the code of rnn.LSTM, or of its hooks, is not", False),
     "another array": (
         module(f"{NN}rnn.LSTM", LSTM | {"mask": vector(3)}),
         "arrays that are not read: mask",
@@ -107,14 +107,14 @@ def test_whole_models_are_refused(tmp_path: Path, saved: bytes, why: str, alone:
 def test_modules_are_picked(tmp_path: Path) -> None:
     path = write(tmp_path / "w.pt", net(enc=net(rnn=REC, fc=FC), dec=REC))
     assert layers(load(path, layer="enc.rnn")[0]) == "LSTM 3"
-    assert "enc.fc: is of a whole model (my.Net)" in refusal(path, layer="enc")
+    assert "enc.fc: stands beside" in refusal(path, layer="enc")
     assert refusal(path, layer="x").startswith("has no layer x; it has ")
 
 
 def test_a_state_dict_beside_a_module(tmp_path: Path) -> None:
     ema = mapping({f"rnn.{key}": each for key, each in RNN.items()})
     path = write(tmp_path / "w.pt", mapping({"net": REC, "ema": ema}))
-    assert refusal(path).startswith("ema.rnn.weight_ih_l0, ema.rnn.weight_hh_l0: stands beside")
+    assert refusal(path).startswith("ema: stands beside")
     assert layers(load(path, layer="net")[0]) == "LSTM 3"
     assert layers(load(path, layer="ema")[0]) == "RNN 3"
 
@@ -200,8 +200,8 @@ UNREAD: dict[str, tuple[str, str]] = {
     "a loop": (f"for i in x:\n      {ROWS}\n    return o", "(For) that is not read"),
     "a branch": (f"if torch.gt(torch.size(x, 0), 1):\n      {ROWS}\n    return o", "branches"),
     "lists in lists": ("a = [1]; " + "a = [a, a]; " * 60 + "return torch.cat(a)", "calls cat in"),
-    "itself": ("return (self).itself(x, )", "is nested too deep"),
-    "many nodes": (f"{ROWS}; " + "o = torch.neg(o); " * 2000 + "return o", "is too long"),
+    "itself": ("return (self).itself(x, )", "recursion"),
+    "many nodes": (f"{ROWS}; " + "o = torch.neg(o); " * 2000 + "return o", "calls neg"),
     "deep code": (f"return {'-' * 9999}x", "has no code of __torch__.my.Net"),
 }
 

@@ -123,13 +123,11 @@ class Command:
 
 
 def tricks(file: Path) -> dict[str, bytes]:
-    """Pickles that make a file or a folder, if anything in them is run."""
+    """Pickles that make a file, if anything in them is run."""
     touch = f"__import__('pathlib').Path({str(file)!r}).touch()"
     by_python = {
         "os.system": Command(os.system, f"touch {file}"),
-        "os.mkdir": Command(os.mkdir, str(file)),
         "eval": Command(eval, touch),
-        "exec": Command(exec, touch),
         "Popen": Command(subprocess.Popen, ["touch", str(file)]),
     }
     pickles = {

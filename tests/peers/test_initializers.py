@@ -14,7 +14,7 @@ from drawn import check, keras_arrays, torch_arrays
 from peers.nets import WAYS
 from rnncli import seeded
 from rnncli.model.cells import CELLS
-from rnncli.model.seeds.tensorflow import _stream, normals
+from rnncli.model.seeds.streams import draw, find_stream, gaussian
 
 SEEDS = (*range(16), 42, 2**31 - 1, 2**31, 2**32 - 1) if NIGHTLY else (0, 1, 2**32 - 1)
 STACKS = ((4, 1), (3, 5), (33, 2, 64))
@@ -57,7 +57,7 @@ def test_tensorflow_over_a_million_draws() -> None:
 def test_tensorflow_replaces_a_pair_of_zero_seeds(seed: int) -> None:
     tf.random.set_seed(seed)
     expected = tf.random.normal((8,), seed=seed).numpy()
-    assert units_apart(normals((8,), _stream(seed, seed)), expected).max() <= 4
+    assert units_apart(draw((8,), find_stream(seed, seed), gaussian), expected).max() <= 4
 
 
 @EACH_CELL

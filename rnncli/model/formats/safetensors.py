@@ -12,7 +12,8 @@ from typing import Any, BinaryIO, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from rnncli.model.errors import InputError, one_line, shown
+from rnncli.model.errors import shown
+from rnncli.model.formats.containers.zips import wrap_damage
 from rnncli.model.formats.found import Found, Part, read_floats, widen_bfloat16
 from rnncli.model.formats.names import find_arrays, find_unsaid, pick_arrays
 from rnncli.model.formats.own import read_layers, write_text
@@ -21,12 +22,10 @@ from rnncli.model.network import Network
 
 # Our own text among a file's metadata.
 _METADATA, _OURS = "__metadata__", "rnncli"
-# The format's types as values lie in the file; of floats of 8 bits only the shape is known.
-_CODES = dict.fromkeys(("F8_E5M2", "F8_E4M3", "F8_E8M0", "F8_E4M3FNUZ", "F8_E5M2FNUZ"), "V1")
-_CODES |= {"BF16": "<u2", "F16": "<f2", "F32": "<f4", "F64": "<f8", "C64": "<c8", "BOOL": "?"}
+# The format's types as values lie in the file.
+_CODES = {"BF16": "<u2", "F16": "<f2", "F32": "<f4", "F64": "<f8", "BOOL": "?"}
 _CODES |= {f"{k}{bits}": f"<{k.lower()}{bits // 8}" for k in "IU" for bits in (8, 16, 32, 64)}
 _WIDTH = 8
-_WRONG = (ArithmeticError, AttributeError, LookupError, RecursionError, TypeError, ValueError)
 # Bytes of a header, which take forty times as much when it is parsed, and axes of a tensor.
 _HEADER_MOST, _MOST_AXES = 2 * 2**20, 32
 
@@ -39,47 +38,36 @@ class File(NamedTuple):
 
     def pick(self, path: str, layer: str | None) -> Found:
         """Find the layers that names and our own text tell of."""
-        if _OURS not in self.texts:
+        if _OURS not in self.texts or layer is not None:
             return find_arrays(pick_arrays(self.arrays, path, layer), path)
-        place = f"{path}: {_METADATA} {_OURS}"
-        if layer is not None:
-            raise InputError(place, "describes the whole file", "leave `layer` out")
         parts = find_modules(path, self.arrays)
-        named: list[Any] = [each for part in parts for each in part.layers]
-        count, head = len(named), {r: n for r, n in HEAD.items() if n in self.arrays}
-        if head:
-            named.append({r: read_floats(path, n, self.arrays[n]).T for r, n in head.items()})
-        made, last = read_layers(place, self.texts[_OURS], self.arrays, named)
-        own = {name: array for part in parts for name, array in part.arrays.items()}
-        below = Part("", parts[0].kind if parts else "", own, made[:count])
-        arrays = {name: self.arrays[name] for name in head.values()}
-        above = Part("head", "nn.Linear", arrays, made[count:])
-        return Found([part for part in (below, above) if part.layers], last=last)
+        layers: list[Any] = [each for part in parts for each in part.layers]
+        if head := {
+            r: read_floats(path, n, self.arrays[n]).T for r, n in HEAD.items() if n in self.arrays
+        }:
+            layers.append(head)
+        place = f"{path}: {_METADATA} {_OURS}"
+        made, last = read_layers(place, self.texts[_OURS], self.arrays, layers)
+        kind = parts[0].kind if parts else ""
+        return Found([Part("", kind, self.arrays, made)], last=last)
 
 
 def read(data: bytes, path: str) -> File:
     """Read a ``.safetensors`` file."""
-    length, place = int.from_bytes(data[:_WIDTH], "little"), path
-    start, end, arrays = _WIDTH + length, 0, {}
-    try:
-        if length > min(_HEADER_MOST, len(data) - _WIDTH):
-            raise ValueError(f"a header of {length:,} bytes")
-        text, values = data[_WIDTH:start].decode(), memoryview(data)[start:]
-        header = json.loads(text, object_pairs_hook=_make_object, parse_constant=int)
-        texts = header.pop(_METADATA, None)
-        texts = {} if texts is None else texts
+    start, end, arrays = _WIDTH + int.from_bytes(data[:_WIDTH], "little"), 0, {}
+    with wrap_damage(path):
+        if start > min(_HEADER_MOST, len(data)):
+            raise ValueError(f"a header of {start - _WIDTH:,} bytes, or no .safetensors")
+        header = json.loads(data[_WIDTH:start], object_pairs_hook=_make_object, parse_constant=int)
+        values, texts = memoryview(data)[start:], header.pop(_METADATA, None) or {}
         "".join(texts.values())  # a TypeError where one is no text
         for name, entry in sorted(header.items(), key=lambda item: item[1]["data_offsets"]):
-            place = f"{path}: {shown(name)}"
             begin, stop = entry["data_offsets"]
             if begin != end:
-                raise ValueError(f"its values begin at byte {begin}, expected {end}")
+                raise ValueError(f"{shown(name)} begins at byte {begin}, expected {end}")
             arrays[name], end = _view_tensor(values[begin:stop], entry), stop
-        place = path
         if end != len(values):
             raise ValueError(f"{len(values)} bytes follow the header, expected {end}")
-    except _WRONG as error:
-        raise InputError(place, f"damaged, or no .safetensors: {one_line(error)}") from error
     return File(arrays, texts)
 
 

@@ -2,20 +2,19 @@
 
 from collections.abc import Callable, Iterable
 from operator import index
-from typing import Any, TypeAlias
+from typing import Any
 
 from rnncli.model.activations import Activation
-from rnncli.model.cells import CELLS
-from rnncli.model.errors import choice
+from rnncli.model.cells import CELLS, Weights
+from rnncli.model.errors import InputError, choice
 from rnncli.model.layers import DIRECTIONS, Dense, Layer, Recurrent, per_cell
 from rnncli.model.network import Network
-from rnncli.model.seeds import keras, tensorflow, torch
+from rnncli.model.seeds.streams import Keras, TensorFlow, Torch
 
-Draws: TypeAlias = tensorflow.Draws | keras.Draws | torch.Draws
-INITIALIZERS: dict[str, Callable[[int], Draws]] = {
-    "tensorflow": tensorflow.Draws,
-    "keras": keras.Draws,
-    "torch": torch.Draws,
+INITIALIZERS: dict[str, Callable[[int], Any]] = {
+    "tensorflow": TensorFlow,
+    "keras": Keras,
+    "torch": Torch,
 }
 SEED_MAX = 2**32 - 1
 
@@ -91,21 +90,26 @@ def seeded(
         raise ValueError(f"expected at least one layer and sizes from 1, got {got}")
     if not 0 <= index(seed) <= SEED_MAX:
         raise ValueError(f"seed: expected 0 to {SEED_MAX}, got {seed}")
-    if init == "torch":
-        torch.check_one_module(cell, hidden, direction, merge)
-    for name in settings:
-        if name not in kind.setting_names:
-            raise ValueError(f"{name}: {kind.__name__} has none")
+    several = len(hidden) > 1 and len(ways) > 1
+    if init == "torch" and (len(set(hidden)) > 1 or (several and merge != "concat")):
+        what = f"nn.{cell.upper()} has layers of one size, and merge concat between directions"
+        raise InputError("init torch", what, "take another init")
+    if unknown := settings.keys() - {*kind.setting_names}:
+        raise ValueError(f"{min(unknown)}: {kind.__name__} has none")
     counts = [len(ways)] * len(hidden)
     values = {name: iter(per_cell(name, given, counts)) for name, given in settings.items()}
     draws, layers = draws_of(index(seed)), list[Layer]()
     for H in hidden:
-        each = [{name: next(one) for name, one in values.items()} for _ in ways]
-        has_b_n = [cell == "gru" and one.get("reset", "after") == "after" for one in each]
-        weights = draws.layer(cell, width, H, bias, has_b_n)
-        cells = map(lambda drawn, one: kind(drawn, **one), weights, each)
+        cells = []
+        for W_xh, W_hh, b_x, b_r in draws.draw_cells(cell, width, H, bias, len(ways)):
+            own = {name: next(each) for name, each in values.items()}
+            after = cell == "gru" and own.get("reset", "after") == "after"
+            b_n = b_r[-H:].copy() if after else None
+            b_r[len(b_r) - H * after :] = -0.0  # which changes no bit of a sum
+            cells.append(kind(Weights(W_xh, W_hh, b_x + b_r, b_n), **own))
         layers.append(Recurrent(*cells, direction=direction, merge=merge))
         width = layers[-1].output_size
     if top:
-        layers.append(Dense(*draws.dense(width, top), head_activation))
+        W, b = draws.draw_dense(width, top)
+        layers.append(Dense(W, b, head_activation))
     return Network(*layers)

@@ -7,25 +7,21 @@ any other call makes an inert `Instance`.
 import io
 import pickle
 import re
-import struct
 from collections.abc import Callable, Mapping
-from typing import Any, NamedTuple
+from typing import Any
 
-from rnncli.model.errors import InputError, one_line
+from rnncli.model.formats.containers.zips import wrap_damage
 
 # Operations of one pickle, of which none takes over 100 bytes: 250,000 for 10,000 tensors.
 MOST_WORK = 600_000
 # Bits of a whole number that is a key: larger ones can be made to share a hash.
 _KEY_BITS = 60
-_NEW = ("copyreg._reconstructor", "copy_reg._reconstructor")  # what NEWOBJ is in protocol 1
-_DAMAGE: tuple[type[Exception], ...] = (ArithmeticError, AttributeError, EOFError, LookupError)
-_DAMAGE += (TypeError, ValueError, pickle.UnpicklingError, struct.error)
 
 
-class Global(NamedTuple):
-    """A name of something to import: ``module.name``."""
+class Global(str):
+    """The name of something to import: ``module.name``."""
 
-    name: str
+    __slots__ = ()
 
 
 class Instance:
@@ -36,7 +32,7 @@ class Instance:
     def __init__(self, kind: str) -> None:
         self.kind = kind
         self.state: Any = None
-        self.items: dict[Any, Any] | None = None
+        self.items: dict[Any, Any] = {}
 
     def append(self, _: Any) -> None:
         """Ignore an item of a list."""
@@ -55,13 +51,8 @@ def read_pickle(
     """
     file = io.BytesIO(content)
     file.seek(start)
-    try:
+    with wrap_damage(place):
         return _Unpickler(file, calls, persistent).load(), file.tell()
-    except InputError:
-        raise
-    except _DAMAGE as error:
-        why = "ends too soon" if isinstance(error, EOFError) else one_line(error)
-        raise InputError(place, f"damaged pickle, at byte {file.tell()}: {why}") from error
 
 
 _PYTHON: Any = pickle._Unpickler
@@ -83,10 +74,8 @@ class _Unpickler(_PYTHON):  # type: ignore[misc]
     def __getitem__(self, opcode: int) -> Callable[[Any], Any]:
         """Return the function of an operation."""
         self.left -= 1
-        if self.left < 0:
-            raise ValueError(f"takes over {MOST_WORK:,} operations")
-        if opcode not in _TABLE:
-            raise ValueError(f"opcode {_NAMES.get(opcode, hex(opcode))}, which is not read")
+        if self.left < 0 or opcode not in _TABLE:
+            raise ValueError(f"opcode {opcode:#x} is not read, or over {MOST_WORK:,} operations")
         return _TABLE[opcode]
 
     def find_class(self, module: str, name: str) -> Global:
@@ -94,15 +83,9 @@ class _Unpickler(_PYTHON):  # type: ignore[misc]
 
     def call(self) -> None:
         args, function = self.stack.pop(), self.stack.pop()
-        if not isinstance(function, Global | Instance) or type(args) is not tuple:
+        if type(function) is not Global or type(args) is not tuple:
             raise ValueError(f"a call of {type(function).__name__} with {type(args).__name__}")
-        name = function.name if isinstance(function, Global) else ""
-        if name == "collections.OrderedDict" and not args:
-            self.append({})
-        elif name in _NEW and isinstance(args[0], Global):
-            self.append(Instance(args[0].name))
-        else:
-            self.append(self.calls[name](*args) if name in self.calls else Instance(name))
+        self.append(self.calls[function](*args) if function in self.calls else Instance(function))
 
     def set_state(self) -> None:
         state = self.stack.pop()
@@ -111,10 +94,7 @@ class _Unpickler(_PYTHON):  # type: ignore[misc]
 
     def set_pairs(self, items: list[Any]) -> None:
         """Set items of a dictionary; only keys that are hashed in no time name something here."""
-        holder = self.stack[-1]
-        if isinstance(holder, Instance):
-            holder.items = holder.items or {}
-            holder = holder.items
+        holder = self.stack[-1].items if isinstance(self.stack[-1], Instance) else self.stack[-1]
         if type(holder) is not dict or len(items) % 2:
             raise ValueError(f"items of {type(holder).__name__}")
         for key, value in zip(items[::2], items[1::2], strict=True):
@@ -129,9 +109,12 @@ _STANDARD = re.compile(
     "|(SHORT_)?BIN(STRING|UNICODE|BYTES)|BIN(UNICODE|BYTES)8|EMPTY_(DICT|LIST|TUPLE)|APPENDS?"
     "|TUPLE[123]?|(LONG_)?BIN(PUT|GET)|MEMOIZE|(STACK_)?GLOBAL|BINPERSID|STOP"
 )
-_NAMES = {c[0]: n for n, c in vars(pickle).items() if type(c) is bytes and len(c) == 1}
 _TABLE: dict[int, Callable[[Any], Any]] = {
-    **{code: _PYTHON.dispatch[code] for code, n in _NAMES.items() if _STANDARD.fullmatch(n)},
+    **{
+        code[0]: _PYTHON.dispatch[code[0]]
+        for name, code in vars(pickle).items()
+        if _STANDARD.fullmatch(name) and type(code) is bytes
+    },
     pickle.REDUCE[0]: _Unpickler.call,
     pickle.NEWOBJ[0]: _Unpickler.call,
     pickle.BUILD[0]: _Unpickler.set_state,

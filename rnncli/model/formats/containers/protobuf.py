@@ -53,16 +53,15 @@ class Message:
             source.spend(1)
             key, place = source.varint(data, place)
             number, wire = key >> 3, key & 7
-            value: Any = {_WIDE: 8, _NARROW: 4}.get(wire)
+            value: Any = {_WIDE: 8, _NARROW: 4}.get(wire, 0)
             if wire in (_VARINT, BYTES):
                 value, place = source.varint(data, place)
-            elif value is None:
+            elif not value:
                 raise source.damage(f"field {number}: wire type {wire}")
             if wire != _VARINT:
                 if value > (left := len(data) - place):
-                    raise source.damage(
-                        f"field {number}: takes {value:,} bytes, there are {left:,}"
-                    )
+                    what = f"takes {value:,} bytes, there are {left:,}"
+                    raise source.damage(f"field {number}: {what}")
                 value, place = data[place : place + value], place + value
             self.fields.setdefault(number, []).append((wire, value))
 
@@ -72,20 +71,13 @@ class Message:
     def every(self, number: int, *wires: int) -> list[Any]:
         """Return the values of the fields of a number, which must have these wire types."""
         fields = self.fields.get(number, [])
-        for wire, _ in fields:
-            if wire not in wires:
-                raise self.source.damage(f"field {number}: wire type {wire}")
+        if not {wire for wire, _ in fields} <= {*wires}:
+            raise self.source.damage(f"field {number} has another wire type")
         return [value for _, value in fields]
-
-    def _one(self, number: int, wire: int, default: Any) -> Any:
-        values = self.every(number, wire) or [default]
-        if len(values) > 1:  # programs differ in which one they take
-            raise self.source.damage(f"field {number}: expected one, got {len(values)}")
-        return values[0]
 
     def integer(self, number: int) -> int:
         """Return a signed whole number; 0 if there is none."""
-        value: int = self._one(number, _VARINT, 0)
+        value: int = [0, *self.every(number, _VARINT)][-1]
         return value - (1 << 64) if value >> 63 else value
 
     def integers(self, number: int) -> NDArray[np.int64]:
@@ -112,19 +104,16 @@ class Message:
 
     def bytes(self, number: int) -> memoryview:
         """Return the bytes of a field; none if it is not there."""
-        data: memoryview = self._one(number, BYTES, memoryview(b""))
+        data: memoryview = [memoryview(b""), *self.every(number, BYTES)][-1]
         return data
 
     def text(self, number: int) -> str:
         """Return a text; empty if there is none."""
-        return self.texts(number)[0] if len(self.bytes(number)) else ""
+        return ["", *self.texts(number)][-1]
 
     def texts(self, number: int) -> list[str]:
         """Return the text of each such field."""
-        try:
-            return [str(data, "utf-8") for data in self.every(number, BYTES)]
-        except UnicodeDecodeError as error:
-            raise self.source.damage(f"field {number}: no UTF-8") from error
+        return [str(data, "utf-8", "replace") for data in self.every(number, BYTES)]
 
     def message(self, number: int) -> "Message":
         """Return a message; an empty one if there is none."""
@@ -138,22 +127,23 @@ class Message:
 def message(*fields: tuple[int, int | float | str | bytes]) -> bytes:
     """Return a message of fields, each a number and a value; a `float` takes 32 bits."""
     data = bytearray()
+
+    def add_varint(value: int) -> None:
+        value &= (1 << 64) - 1
+        while value > 0x7F:
+            data.append(value & 0x7F | 0x80)
+            value >>= 7
+        data.append(value)
+
     for number, value in fields:
+        wire = _VARINT if isinstance(value, int) else _NARROW if isinstance(value, float) else BYTES
+        add_varint(number << 3 | wire)
         if isinstance(value, int):
-            data += _varint(number << 3 | _VARINT) + _varint(value)
+            add_varint(value)
         elif isinstance(value, float):
-            data += _varint(number << 3 | _NARROW) + np.array(value, "<f4").tobytes()
+            data += np.array(value, "<f4").tobytes()
         else:
             content = value.encode() if isinstance(value, str) else value
-            data += _varint(number << 3 | BYTES) + _varint(len(content)) + content
+            add_varint(len(content))
+            data += content
     return bytes(data)
-
-
-def _varint(value: int) -> bytes:
-    """Return a whole number of 64 bits, seven a byte, the lowest first."""
-    value &= (1 << 64) - 1
-    octets = bytearray()
-    while value > 0x7F:
-        octets.append(value & 0x7F | 0x80)
-        value >>= 7
-    return bytes([*octets, value])

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from rnncli.model.arrays import READ_NPY_HEADER
 from rnncli.model.errors import InputError, one_line, shown
-from rnncli.model.formats.containers import MOST_TIMES, most_unpacked
+from rnncli.model.formats.containers import most_unpacked
 
 if TYPE_CHECKING:
     from zipfile import ZipFile
@@ -32,7 +32,7 @@ def open_zip(path: str, file: BinaryIO) -> "ZipFile":
     """Open an archive."""
     from zipfile import ZipFile  # 5 ms that other files do not need
 
-    with damage(path):
+    with wrap_damage(path):
         if file.read().count(b"PK\x01\x02") > _LISTED_MOST:
             raise ValueError(f"expected a list of at most {_LISTED_MOST:,} members")
         return ZipFile(file)
@@ -40,10 +40,12 @@ def open_zip(path: str, file: BinaryIO) -> "ZipFile":
 
 def read_member(path: str, archive: "ZipFile", name: str, most: int, hint: str = "") -> bytes:
     """Read a member of at most so many bytes; the hint is for a larger one."""
-    place, info = f"{path}: {shown(name)}", archive.getinfo(name)
-    if info.file_size > most:
-        raise InputError(place, f"expected at most {most:,} bytes, got {info.file_size:,}", hint)
-    with damage(place):
+    place = f"{path}: {shown(name)}"
+    with wrap_damage(place):
+        info = archive.getinfo(name)
+        if info.file_size > most:
+            what = f"expected at most {most:,} bytes, got {info.file_size:,}"
+            raise InputError(place, what, hint)
         if info.compress_type not in (_STORED, _DEFLATED):  # they are unpacked all at once
             raise ValueError(f"compressed in another way ({info.compress_type}) than deflate")
         with archive.open(info) as file:
@@ -51,10 +53,12 @@ def read_member(path: str, archive: "ZipFile", name: str, most: int, hint: str =
 
 
 @contextmanager
-def damage(place: str) -> Iterator[None]:
+def wrap_damage(place: str) -> Iterator[None]:
     """Add the place to whatever a damaged archive raises."""
     try:
         yield
+    except InputError:
+        raise
     # zipfile, zlib, struct, ast and NumPy have errors of their own, ast even MemoryError.
     except Exception as error:
         raise InputError(place, f"damaged: {one_line(error)}") from error
@@ -64,17 +68,15 @@ def read_archive(data: bytes, path: str) -> dict[str, NDArray[Any]]:
     """Read all arrays of an archive by their names."""
     with open_zip(path, io.BytesIO(data)) as archive:
         infos, most = archive.infolist(), most_unpacked(len(data))
-        if len(infos) > MOST_MEMBERS:
-            what = f"expected at most {MOST_MEMBERS:,} arrays, got {len(infos):,}"
-            raise InputError(path, what, "write them as .safetensors")
-        if (total := sum(info.file_size for info in infos)) > most:
-            what = f"unpacks to {total:,} bytes, over {MOST_TIMES} times its own {len(data):,}"
-            raise InputError(path, what, "numpy.savez does not compress")
+        total = sum(info.file_size for info in infos)
+        if len(infos) > MOST_MEMBERS or total > most:
+            what = f"unpacks to {total:,} bytes in {len(infos):,} arrays"
+            raise InputError(path, f"{what}, expected at most {most:,} in {MOST_MEMBERS:,}")
         arrays: dict[str, NDArray[Any]] = {}
         for info in infos:
             name = info.filename.removesuffix(".npy")
             content = read_member(path, archive, info.filename, most)
-            with damage(f"{path}: {shown(name)}"):
+            with wrap_damage(f"{path}: {shown(name)}"):
                 if name in arrays:
                     raise ValueError("is in the archive twice")
                 arrays[name] = _view_array(content)

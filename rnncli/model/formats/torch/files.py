@@ -3,7 +3,7 @@
 import io
 import re
 from collections.abc import Callable
-from functools import cache, partial
+from functools import cache
 from math import prod
 from typing import Any
 
@@ -15,19 +15,17 @@ from rnncli.model.formats.containers import most_unpacked
 from rnncli.model.formats.containers.pickled import Global, read_pickle
 from rnncli.model.formats.containers.zips import FIRST, open_zip, read_member
 from rnncli.model.formats.found import Budget, widen_bfloat16
-from rnncli.model.formats.torch.objects import Objects
+from rnncli.model.formats.torch.objects import Objects, Script
 
 # What torch calls storages, and how their values lie in the file: bfloat16 as two bytes.
 _CODES = {"Double": "<f8", "Float": "<f4", "Half": "<f2", "BFloat16": "V2", "Bool": "?"}
 _CODES |= {"Long": "<i8", "Int": "<i4", "Short": "<i2", "Char": "i1", "Byte": "u1"}
-_CODES |= {"ComplexFloat": "<c8", "ComplexDouble": "<c16"}
 _MOST_AXES = 32
 # What looking through an object may take, see `Objects`.
 _MOST_WORK = 4_000_000
 # Before 1.6: this number, the version of the format and what machine wrote it come first.
 _MAGIC, _VERSION = 0x1950A86A20F9469CFC6C, 1001
-_EXPECTED = "expected a file that torch.save wrote"
-_BIG_ENDIAN = "is not of little-endian values", "write it anew on a usual machine"
+_EXPECTED = "expected a file that torch.save wrote on a usual (little-endian) machine"
 
 
 def read(data: bytes, path: str) -> Objects:
@@ -36,77 +34,67 @@ def read(data: bytes, path: str) -> Objects:
     if data.startswith(FIRST):
         return Objects(path, *_read_zip(data, path, budget), budget)
     if data.startswith(b"\x80"):
-        return Objects(path, _read_pickles(data, path, budget), {}, budget)
+        return Objects(path, _read_pickles(data, path, budget), Script({}, ()), budget)
     raise InputError(path, _EXPECTED)
 
 
-def _read_zip(data: bytes, path: str, budget: Budget) -> tuple[Any, dict[str, Any]]:
-    """Return the saved object, the code of TorchScript by its module, and its constants."""
+def _read_zip(data: bytes, path: str, budget: Budget) -> tuple[Any, Script]:
+    """Return the saved object, and the code of TorchScript."""
     with open_zip(path, io.BytesIO(data)) as archive:
-        sizes = {info.filename: info.file_size for info in archive.infolist()}
-        pickles = [name for name in sizes if re.fullmatch(r"[^/]*/data\.pkl", name)]
+        names, most = archive.namelist(), most_unpacked(len(data))
+        pickles = [name for name in names if re.fullmatch(r"[^/]*/data\.pkl", name)]
         if len(pickles) != 1:
-            raise InputError(path, f"{_EXPECTED}, got a zip archive of {listed(pickles or sizes)}")
-        Budget(path, 0, most_unpacked(len(data))).spend(0, sum(sizes.values()))
+            raise InputError(path, f"{_EXPECTED}, got a zip archive of {listed(pickles or names)}")
+        Budget(path, 0, most).spend(0, sum(info.file_size for info in archive.infolist()))
         top = pickles[0].removesuffix("data.pkl")
-
-        def content(name: str) -> bytes:
-            if name not in sizes:
-                raise InputError(path, f"has no {shown(name)}")
-            return read_member(path, archive, name, sizes[name])
+        read = cache(lambda name: read_member(path, archive, name, most))
 
         def load(name: str) -> Any:
             """Load a pickle, whose storages stand in the folder of its name."""
-            storages = cache(lambda key: memoryview(content(f"{top}{name}/{key}")))
 
             def persistent(found: Any) -> NDArray[Any]:
                 key, dtype, count = _read_storage(found)
-                return _view_values(path, key, storages(key), dtype, count)
+                return np.frombuffer(read(f"{name}/{key}"), dtype, count)
 
-            pickled, place = content(f"{top}{name}.pkl"), f"{path}: {shown(f'{top}{name}.pkl')}"
+            pickled, place = read(f"{name}.pkl"), f"{path}: {shown(f'{name}.pkl')}"
             return read_pickle(place, pickled, _list_calls(budget), persistent)[0]
 
-        if f"{top}byteorder" in sizes and content(f"{top}byteorder") != b"little":
-            raise InputError(path, *_BIG_ENDIAN)
-        code: dict[str, Any] = {
-            match[1].replace("/", "."): content(match[0]).decode(errors="replace")
-            for match in map(re.compile(r"[^/]*/code/(.*)\.py").fullmatch, sizes)
+        if f"{top}byteorder" in names and read(f"{top}byteorder") != b"little":
+            raise InputError(path, _EXPECTED)
+        code = {
+            match[1].replace("/", "."): read(match[0]).decode(errors="replace")
+            for match in map(re.compile(r"[^/]*/code/(.*)\.py").fullmatch, names)
             if match
         }
-        if f"{top}constants.pkl" in sizes:
-            code["CONSTANTS"] = load("constants")
-        return load("data"), code
+        constants = load(f"{top}constants") if f"{top}constants.pkl" in names else ()
+        return load(f"{top}data"), Script(code, constants)
 
 
 def _read_pickles(data: bytes, path: str, budget: Budget) -> Any:
     """Read a file as PyTorch before 1.6 wrote it: five pickles, and then the storages."""
     storages: dict[str, tuple[str, np.dtype[Any], int]] = {}
-    values: dict[str, NDArray[Any]] = {}
+    places: dict[str, int] = {}
 
     def persistent(found: Any) -> Any:
         if found[0] == "module":  # a class, and its source text
             return found[1]
-        storage = _read_storage(found)
-        if storages.setdefault(storage[0], storage) != storage:
-            raise ValueError(f"two storages {shown(storage[0])}")
-        return values.get(storage[0])
+        key, dtype, count = storage = _read_storage(found)
+        if storages.setdefault(key, storage) != storage:
+            raise ValueError(f"two storages {shown(key)}")
+        return np.frombuffer(data, dtype, count, places[key]) if places else None
 
     magic, at = read_pickle(path, data, {})
     version, at = read_pickle(path, data, {}, start=at) if magic == _MAGIC else (None, at)
-    if version != _VERSION:
-        raise InputError(path, f"{_EXPECTED}, got another pickle")
-    machine, start = read_pickle(path, data, {}, start=at)
+    machine, start = read_pickle(path, data, {}, start=at) if version == _VERSION else ({}, at)
     if not isinstance(machine, dict) or machine.get("little_endian") is not True:
-        raise InputError(path, *_BIG_ENDIAN)
+        raise InputError(path, _EXPECTED)
     _, at = read_pickle(path, data, {}, persistent, start)  # tells how long the storages are
     keys, at = read_pickle(path, data, {}, start=at)
     for key in map(str, keys if isinstance(keys, list) else ()):
         if key not in storages:
             raise InputError(path, f"damaged: storage {shown(key)} is none")
-        _, dtype, count = storages[key]
-        at += 8  # before it stands its length
-        values[key] = _view_values(path, key, memoryview(data)[at:], dtype, count)
-        at += values[key].nbytes
+        places[key] = at + 8  # behind its length
+        at += 8 + storages[key][1].itemsize * storages[key][2]
     return read_pickle(path, data, _list_calls(budget), persistent, start)[0]
 
 
@@ -115,61 +103,47 @@ def _read_storage(found: Any) -> tuple[str, np.dtype[Any], int]:
     kind, class_, key, _, count, *view = found
     if kind != "storage" or type(class_) is not Global or type(key) is not str:
         raise ValueError("a persistent id that is no storage")
-    name = class_.name.rpartition(".")[2].removesuffix("Storage")
+    name = class_.rpartition(".")[2].removesuffix("Storage")
     whole = type(count) is int and count >= 0 and not any(each is not None for each in view)
     if name not in _CODES or not whole:
-        raise ValueError(f"storage {shown(key)} of {shown(class_.name)} is not read")
+        raise ValueError(f"storage {shown(key)} of {shown(class_)} is not read")
     return key, np.dtype(_CODES[name]), count
-
-
-def _view_values(
-    path: str, key: str, content: memoryview, dtype: np.dtype[Any], count: int
-) -> NDArray[Any]:
-    """View the values of a storage."""
-    if len(content) < count * dtype.itemsize:
-        what = f"expected {count * dtype.itemsize:,} bytes, got {len(content):,}"
-        raise InputError(f"{path}: storage {shown(key)}", what)
-    return np.require(np.frombuffer(content, dtype, count), requirements="A")
-
-
-def _view_tensor(
-    budget: Budget, values: Any, offset: Any, shape: Any, strides: Any, *more: Any
-) -> NDArray[Any]:
-    """View values of a storage as ``torch._utils._rebuild_tensor_v2`` does."""
-    for sizes in (shape, strides, (offset,)):
-        plain = type(sizes) in (tuple, list) and len(sizes) <= _MOST_AXES
-        if not plain or not all(type(size) is int and size >= 0 for size in sizes):
-            raise ValueError("a tensor of no shape or strides")
-    # A tensor may stand where a storage should: only values side by side are all there.
-    stored = isinstance(values, np.ndarray) and values.ndim == 1 and values.flags.c_contiguous
-    if not stored or len(shape) != len(strides) or more[2:] not in ((), ({},), (None,)):
-        raise ValueError("a tensor of no storage, of other strides than its shape, or negated")
-    reach = sum((size - 1) * stride for size, stride in zip(shape, strides, strict=True))
-    if 0 not in shape and offset + reach >= len(values):
-        what = f"a tensor of shape {tuple(shape)} at {offset} in a storage of {len(values)}"
-        raise ValueError(shown(what, 200))
-    # Some tensors share their values, and others repeat them.
-    budget.spend(0, prod(max(1, size) for size in shape) * max(1, values.itemsize))
-    if 0 in shape:
-        return np.zeros(shape, values.dtype)
-    steps = [stride * values.itemsize for stride in strides]
-    array = np.lib.stride_tricks.as_strided(values[offset:], shape, steps, writeable=False)
-    return widen_bfloat16(array.view("<u2")) if array.dtype == "V2" else array
 
 
 def _list_calls(budget: Budget) -> dict[str, Callable[..., Any]]:
     """List the functions that take the place of PyTorch's in a pickle."""
-    tensor = partial(_view_tensor, budget)
-    calls: dict[str, Callable[..., Any]] = {
-        "torch._utils._rebuild_tensor": tensor,
-        "torch._utils._rebuild_tensor_v2": tensor,
-        "torch._utils._rebuild_parameter": lambda value, *_: value,
-        "torch._utils._rebuild_parameter_with_state": lambda value, *_: value,
-        # A tensor that has attributes, without these.
-        "torch._tensor._rebuild_from_type_v2": lambda function, _, args, *__: calls[function.name](
-            *args
-        ),
-        "torch.jit._pickle.restore_type_tag": lambda value, *_: value,
-        "torch.jit._pickle.build_tensorlist": lambda value: value,
+
+    def view(values: Any, offset: Any, shape: Any, strides: Any, *more: Any) -> NDArray[Any]:
+        """View values of a storage as ``torch._utils._rebuild_tensor_v2`` does."""
+        plain = all(type(sizes) in (tuple, list) for sizes in (shape, strides))
+        numbers = [offset, *shape, *strides] if plain else [-1]
+        # A tensor may stand where a storage should: only values side by side are all there.
+        stored = isinstance(values, np.ndarray) and values.ndim == 1 and values.flags.c_contiguous
+        if (
+            not stored
+            or not all(type(number) is int and number >= 0 for number in numbers)
+            or not len(shape) == len(strides) <= _MOST_AXES
+            or more[2:] not in ((), ({},), (None,))  # what else there is to it: that it is negated
+        ):
+            raise ValueError("a tensor of no storage, shape or strides, or negated")
+        reach = offset + sum((n - 1) * step for n, step in zip(shape, strides, strict=True))
+        if 0 not in shape and reach >= len(values):
+            raise ValueError(f"a tensor of {len(values)} values that takes value {reach}")
+        # Some tensors share their values, and others repeat them.
+        budget.spend(0, prod(max(1, size) for size in shape) * values.itemsize)
+        steps = [stride * values.itemsize for stride in strides]
+        array = np.lib.stride_tricks.as_strided(values[offset:], shape, steps, writeable=False)
+        array = widen_bfloat16(array.view("<u2")) if array.dtype == "V2" else array
+        return np.require(array, requirements="A")
+
+    first = (
+        "torch._utils._rebuild_parameter",
+        "torch._utils._rebuild_parameter_with_state",
+        "torch.jit._pickle.build_tensorlist",
+        "torch.jit._pickle.restore_type_tag",
+    )
+    return {
+        "collections.OrderedDict": lambda *_: {},
+        "torch._utils._rebuild_tensor_v2": view,
+        **dict.fromkeys(first, lambda value, *_: value),
     }
-    return calls

@@ -1,12 +1,16 @@
-"""PyTorch's functions as operators of ONNX, for the code of TorchScript."""
+"""PyTorch's functions as operators of ONNX, for the code of TorchScript.
+
+The first argument of each is the tracer, whose `emit` adds a node.
+"""
 
 import operator
 from collections.abc import Callable
+from functools import partial
 from typing import Any, NamedTuple
 
 # Neither a value of the graph nor known, such as a device.
 UNKNOWN = object()
-_FAR = 2**63 - 1
+_END = 2**63 - 1
 # The codes of int64, float32 and float64.
 _LONG, _FLOATS = 4, (6, 7)
 
@@ -24,28 +28,15 @@ def _require(*settings: bool) -> None:
         raise ValueError("other settings")
 
 
-def _one(op: str) -> Callable[..., Any]:
-    return lambda t, x: t.emit(op, x)
+def _compute(op: str, t: Any, *operands: Any, alpha: float = 1) -> Any:
+    whole = all(type(each) is int or getattr(each, "whole", False) for each in operands)
+    _require(alpha == 1, not (whole and op == "Div"))
+    return t.emit(op, *(float(e) if type(e) is int and not whole else e for e in operands))
 
 
-def _same(_: Any, x: Value, *others: Any, **__: Any) -> Any:
+def _pass_on(_: Any, x: Any, *others: Any, **__: Any) -> Any:
     _require(not any(each is True for each in others))  # in training
     return x
-
-
-def _binary(op: str) -> Callable[..., Any]:
-    def compute(t: Any, a: Any, b: Any, alpha: float = 1) -> Any:
-        whole = all(type(each) is int or getattr(each, "whole", False) for each in (a, b))
-        a, b = (float(each) if type(each) is int and not whole else each for each in (a, b))
-        _require(alpha == 1, not (whole and op == "Div"))
-        return t.emit(op, a, b)
-
-    return compute
-
-
-def _elu(t: Any, x: Value, alpha: float = 1, scale: float = 1, input_scale: float = 1) -> Any:
-    _require(scale == input_scale == 1)
-    return t.emit("Elu", x, alpha=float(alpha))
 
 
 def _softplus(t: Any, x: Value, beta: float = 1, threshold: float = 20) -> Any:
@@ -54,9 +45,9 @@ def _softplus(t: Any, x: Value, beta: float = 1, threshold: float = 20) -> Any:
 
 
 def _to(t: Any, x: Value, *given: Any, **named: Any) -> Any:
-    kinds = [each for each in (named.get("dtype"), *given) if type(each) is int]
-    _require(not kinds or kinds[0] in (_LONG, *_FLOATS))
-    return t.emit("Cast", x, to=7) if kinds[:1] == [_LONG] else x
+    kind = next((each for each in (named.get("dtype"), *given) if type(each) is int), None)
+    _require(kind in (None, _LONG, *_FLOATS))
+    return t.emit("Cast", x, to=7) if kind == _LONG else x
 
 
 def _linear(t: Any, x: Value, W: Any, b: Any = None) -> Any:
@@ -67,22 +58,31 @@ def _linear(t: Any, x: Value, W: Any, b: Any = None) -> Any:
 def _batch_norm(t: Any, x: Value, W: Any, b: Any, mean: Any, var: Any, *more: Any) -> Any:
     train, _, epsilon, *_ = more
     _require(not train, all(each is not None for each in (W, b, mean, var)))
-    return t.emit("BatchNormalization", x, W, b, mean, var, epsilon=epsilon, rank=x.rank)
+    return t.emit("BatchNormalization", x, W, b, mean, var, epsilon=epsilon)
 
 
 def _layer_norm(t: Any, x: Value, shape: Any, W: Any, b: Any, eps: float = 1e-5, *_: Any) -> Any:
     _require(W is not None)
-    return t.emit("LayerNormalization", x, W, b, axis=-len(shape), epsilon=eps, rank=x.rank)
+    return t.emit("LayerNormalization", x, W, b, axis=-len(shape), epsilon=eps)
+
+
+def _embed(t: Any, W: Any, x: Value, *_: Any) -> Any:
+    t.width = t.width or 1
+    return t.emit("Gather", W, x, axis=0, rank=x.rank + 1)
 
 
 def _conv(
     t: Any, x: Value, W: Any, b: Any = None, stride: Any = (1,), padding: Any = (0,),
-    dilation: Any = (1,), *more: Any,
+    dilation: Any = (1,), group: int = 1,
 ) -> Any:  # fmt: skip
-    _require(not more[1:] or more[0] is False)  # transposed, where it is traced
-    group = (*more, 1)[2 if more[1:] else 0]
     sizes = {"strides": [*stride], "pads": [*padding, *padding], "dilations": [*dilation]}
-    return t.emit("Conv", x, W, b, group=group, rank=x.rank, **sizes)
+    return t.emit("Conv", x, W, b, group=group, **sizes)
+
+
+def _convolution(t: Any, x: Value, W: Any, b: Any, *more: Any) -> Any:
+    stride, padding, dilation, transposed, _, group, *_ = more
+    _require(transposed is False)
+    return _conv(t, x, W, b, stride, padding, dilation, group)
 
 
 def _transpose(t: Any, x: Value, first: int, second: int) -> Any:
@@ -94,15 +94,14 @@ def _transpose(t: Any, x: Value, first: int, second: int) -> Any:
 def _slice(
     t: Any, x: Value, axis: int = 0, start: Any = None, end: Any = None, step: int = 1
 ) -> Any:
-    stop = _FAR if end is None else end
-    whole = not start and stop == _FAR and step == 1
-    return x if whole else t.emit("Slice", x, [start or 0], [stop], [axis], [step], rank=x.rank)
+    stop = _END if end is None else end
+    whole = not start and stop == _END and step == 1
+    return x if whole else t.emit("Slice", x, [start or 0], [stop], [axis], [step])
 
 
 def _flip(t: Any, x: Value, axes: list[int]) -> Any:
-    for axis in axes:
-        x = t.emit("Slice", x, [-1], [-_FAR], [axis], [-1], rank=x.rank)
-    return x
+    n = len(axes)
+    return t.emit("Slice", x, [-1] * n, [-_END] * n, axes, [-1] * n)
 
 
 def _size(t: Any, x: Value, axis: int | None = None) -> Any:
@@ -121,27 +120,34 @@ def _flatten(t: Any, x: Value, start: int = 0, end: int = -1) -> Any:
     return _reshape(t, x, [0] * first + [-1] + [_size(t, x, k) for k in range(last + 1, x.rank)])
 
 
-def _reduce(op: str) -> Callable[..., Any]:
-    def reduce(t: Any, x: Value, axes: Any, keepdim: bool = False, **_: Any) -> Any:
-        axes = axes if isinstance(axes, list) else [axes]
-        rank = x.rank if keepdim else x.rank - len(axes)
-        return t.emit(op, x, axes, keepdims=int(keepdim), rank=rank)
-
-    return reduce
+def _reduce(op: str, t: Any, x: Value, axes: Any, keepdim: bool = False, **_: Any) -> Any:
+    axes = axes if isinstance(axes, list) else [axes]
+    rank = x.rank if keepdim else x.rank - len(axes)
+    return t.emit(op, x, axes, keepdims=int(keepdim), rank=rank)
 
 
-_ALONE = ("Abs", "Exp", "HardSwish", "Log", "Mish", "Neg", "Relu", "Selu", "Sigmoid", "Sqrt")
-# The first argument is what adds nodes, `emit`.
+def _compare(name: str, _: Any, *given: Any) -> Any:
+    """Compare constants."""
+    plain = {*map(type, given)} <= {bool, int, float, str, type(None)}
+    return getattr(operator, name)(*given) if plain else UNKNOWN
+
+
+_UNARY = ("Abs", "Exp", "HardSwish", "Log", "Mish", "Neg", "Relu", "Selu", "Sigmoid", "Sqrt")
+_BINARY = ("Add", "Sub", "Mul", "Div", "Pow", "MatMul")
+_COPIES = ("contiguous", "detach", "clone", "alias", "float", "dropout")
+_CASTS = ("annotate", "unchecked_cast", "int", "Int", "NumToTensor", "list")
+_UNKNOWNS = ("device", "dtype", "layout", "format", "uninitialized", "RaiseException")
 FUNCTIONS: dict[str, Callable[..., Any]] = {
-    **{op.lower(): _one(op) for op in (*_ALONE, "Tanh")},
-    **{op.lower(): _binary(op) for op in ("Add", "Sub", "Mul", "Div", "Pow", "MatMul")},
-    **dict.fromkeys(("contiguous", "detach", "clone", "alias", "float", "dropout"), _same),
-    **dict.fromkeys(("conv1d", "_convolution"), _conv),
-    **dict.fromkeys(("reshape", "view"), _reshape),
+    **{op.lower(): partial(_compute, op) for op in (*_UNARY, *_BINARY)},
+    **dict.fromkeys(_COPIES, _pass_on),
+    "tanh": partial(_compute, "Tanh"),
+    "silu": partial(_compute, "Swish"),
     "batch_norm": _batch_norm,
     "cat": lambda t, values, axis=0: t.emit("Concat", *values, axis=axis),
-    "elu": _elu,
-    "embedding": lambda t, W, x, *_: t.emit("Gather", W, x, axis=0, rank=x.rank + 1),
+    "conv1d": _conv,
+    "_convolution": _convolution,
+    "elu": lambda t, x, alpha=1.0: t.emit("Elu", x, alpha=float(alpha)),
+    "embedding": _embed,
     "flatten": _flatten,
     "flip": _flip,
     "gelu": lambda t, x, approximate="none": t.emit("Gelu", x, approximate=approximate),
@@ -151,48 +157,30 @@ FUNCTIONS: dict[str, Callable[..., Any]] = {
     "leaky_relu": lambda t, x, slope=0.01: t.emit("LeakyRelu", x, alpha=float(slope)),
     "linear": _linear,
     "log_softmax": lambda t, x, axis, *_: t.emit("LogSoftmax", x, axis=axis),
-    "mean": _reduce("ReduceMean"),
+    "mean": partial(_reduce, "ReduceMean"),
     "permute": lambda t, x, axes: t.emit("Transpose", x, perm=axes),
+    "reshape": _reshape,
     "select": lambda t, x, axis, place: t.emit("Gather", x, place, axis=axis, rank=x.rank - 1),
-    "silu": _one("Swish"),
     "size": _size,
     "slice": _slice,
     "softmax": lambda t, x, axis, *_: t.emit("Softmax", x, axis=axis),
     "softplus": _softplus,
     "squeeze": lambda t, x, axis: t.emit("Squeeze", x, [axis], rank=x.rank - 1),
-    "sum": _reduce("ReduceSum"),
+    "sum": partial(_reduce, "ReduceSum"),
     "to": _to,
     "transpose": _transpose,
     "unsqueeze": lambda t, x, axis: t.emit("Unsqueeze", x, [axis], rank=x.rank + 1),
+    "view": _reshape,
     "zeros": lambda t, sizes, **_: t.emit("ConstantOfShape", sizes, rank=len(sizes)),
     "zeros_like": lambda t, x, **_: t.emit("Mul", x, 0.0),
-}
-
-
-def _constant(function: Callable[..., Any]) -> Callable[..., Any]:
-    kinds = (bool, int, float, str, type(None))
-    return lambda *given: function(*given) if {*map(type, given)} <= {*kinds} else UNKNOWN
-
-
-def _last(*given: Any) -> Any:
-    return given[-1]
-
-
-def _unknown(*_: Any, **__: Any) -> Any:
-    return UNKNOWN
-
-
-_COMPARED = ("eq", "ne", "lt", "le", "gt", "ge")
-# Functions of constants.
-CONSTANTS: dict[str, Callable[..., Any]] = {
-    **{name: _constant(getattr(operator, name)) for name in _COMPARED},
-    "__is__": lambda a, b: UNKNOWN if UNKNOWN in (a, b) else a is b,
-    "__isnot__": lambda a, b: UNKNOWN if UNKNOWN in (a, b) else a is not b,
-    "__not__": _constant(operator.not_),
-    "__contains__": operator.contains,
-    "dim": lambda x: x.rank,
-    "len": len,
-    **dict.fromkeys(("annotate", "unchecked_cast", "int", "Int", "NumToTensor", "list"), _last),
-    **dict.fromkeys(("device", "dtype", "layout", "format"), _unknown),
-    **dict.fromkeys(("uninitialized", "RaiseException"), _unknown),
+    # Of constants.
+    **{name: partial(_compare, name) for name in ("eq", "ne", "lt", "le", "gt", "ge")},
+    "__is__": lambda _, a, b: UNKNOWN if a is UNKNOWN else a is b,
+    "__isnot__": lambda _, a, b: UNKNOWN if a is UNKNOWN else a is not b,
+    "__not__": partial(_compare, "not_"),
+    "__contains__": lambda _, values, value: value in values,
+    "dim": lambda _, x: x.rank,
+    "len": lambda t, x: len(x) if isinstance(x, list) else _size(t, x, 0),
+    **dict.fromkeys(_CASTS, lambda _, *given: given[-1]),
+    **dict.fromkeys(_UNKNOWNS, lambda *_, **__: UNKNOWN),
 }

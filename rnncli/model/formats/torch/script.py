@@ -14,289 +14,269 @@ import numpy as np
 
 from rnncli.model.cells.gates import ordered
 from rnncli.model.errors import InputError, shown
-from rnncli.model.formats.found import Found, Part
+from rnncli.model.formats.found import Budget, Found, Part
 from rnncli.model.formats.onnx.graph import find
 from rnncli.model.formats.onnx.messages import Model
-from rnncli.model.formats.torch.functions import CONSTANTS, FUNCTIONS, UNKNOWN, Value
-from rnncli.model.formats.torch.modules import Module
-from rnncli.model.graph import Graph, Node
+from rnncli.model.formats.torch.functions import FUNCTIONS, UNKNOWN, Value
+from rnncli.model.formats.torch.objects import Module, Script
+from rnncli.model.graph import Graph, Node, RefusedError
 from rnncli.model.graph.operators import MOVERS
 
-# The operator, its order of gates and its attributes, by the function of PyTorch.
-_RECURRENT: dict[str, tuple[str, tuple[int, ...], dict[str, Any]]] = {
-    "lstm": ("LSTM", (0, 3, 1, 2), {}),
-    "gru": ("GRU", (1, 0, 2), {"linear_before_reset": 1}),
-    "rnn_tanh": ("RNN", (0,), {}),
-    "rnn_relu": ("RNN", (0,), {}),
+# The operator and its order of gates by the function of PyTorch.
+_RECURRENT = {
+    "lstm": ("LSTM", (0, 3, 1, 2)),
+    "gru": ("GRU", (1, 0, 2)),
+    "rnn_tanh": ("RNN", (0,)),
+    "rnn_relu": ("RNN", (0,)),
 }
-# Statements and expressions; so many characters of code take as much as one, a node as so many.
-_MOST_WORK, _CODE, _NODE = 20_000, 16, 15
+# Characters of code; statements and expressions that are followed, and what a node takes of them.
+_MOST_CODE, _MOST_WORK, _NODE = 300_000, 20_000, 16
 _GOES_ON = object()
 # Operators that no module is named after.
 _UNNAMED = {*MOVERS, "Shape", "ConstantOfShape", "Cast", "Add", "Sub", "Mul", "Div"}
+_WRONG = (ArithmeticError, AttributeError, LookupError, TypeError, ValueError)
+_UNREAD = "holds code ({}) that is not read"
 
 
-class _Function(str):
-    """A function, by its full name."""
-
-    __slots__ = ()
-
-
-def find_script(
-    path: str, modules: Mapping[str, Module], code: Mapping[str, Any], top: str, hint: str
-) -> Found:
-    """Find the layers in the forward of a module; the hint is for one that cannot be run."""
-    every = []
-    for axes in (3, 2):  # the code does not tell the input's
-        tracer = _Tracer(modules, code)
+def find_script(path: str, modules: Mapping[str, Module], script: Script, top: str) -> Found:
+    """Find the layers in the forward of a module."""
+    every, functions = [], _parse(script.code)
+    for rank in (3, 2):  # the code does not tell the input's
+        tracer = _Tracer(path, modules, functions, script.constants)
         try:
-            outputs = tracer.trace(top, axes)
-        except InputError as error:
-            every.append(Found([Part("forward", "code", {}, (), error.what, hint, needed=True)]))
+            outputs = tracer.trace(modules[top], Value("input", rank))
+        except (InputError, RefusedError, RecursionError) as error:
+            why = error.what if isinstance(error, InputError) else str(error)
+            every.append(Found([Part("forward", "code", why=why, needed=True)]))
             continue
-        for width in [*dict.fromkeys((tracer.width or 1, 1))][: axes - 1]:
-            shape = ("N", "T", width)[:axes]
-            graph = Graph(tracer.nodes, tracer.arrays, {"input": shape}, outputs)
-            found = find(path, Model("", {"": 20}, graph, [], []))
-            looks_up = any("Gather" in part.kind.split() for part in found.parts)
-            if not any(part.needed for part in found.parts) and (axes == 3 or looks_up):
-                return found
-        parts = [part._replace(hint=hint) if part.needed else part for part in found.parts]
-        every.append(found._replace(parts=parts))
+        shape = ("N", "T", tracer.width or 1)[:rank]
+        graph = Graph(tracer.nodes, tracer.arrays, {"input": shape}, outputs)
+        every.append(find(path, Model("", {"": 20}, graph, [], [])))
+        looks_up = any("Gather" in part.kind.split() for part in every[-1].parts)
+        if not any(part.needed for part in every[-1].parts) and (rank == 3 or looks_up):
+            return every[-1]
     return every[0]
+
+
+def _parse(code: Mapping[str, str]) -> dict[str, ast.FunctionDef]:
+    """Parse the functions, and methods of classes, by their full names."""
+    functions: dict[str, ast.FunctionDef] = {}
+    for module, text in code.items() if sum(map(len, code.values())) < _MOST_CODE else ():
+        try:
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")
+                tree = ast.parse(text)
+        except (SyntaxError, ValueError, MemoryError, RecursionError):
+            continue
+        for owner in (tree, *tree.body):
+            stem = f"{module}.{owner.name}" if isinstance(owner, ast.ClassDef) else module
+            own = [each for each in getattr(owner, "body", ()) if isinstance(each, ast.FunctionDef)]
+            functions |= {f"{stem}.{each.name}": each for each in own}
+    return functions
 
 
 class _Tracer:
     """Follows code over values of a graph, and adds the nodes that compute them."""
 
-    def __init__(self, modules: Mapping[str, Module], code: Mapping[str, Any]) -> None:
-        self._modules, self._code, self._work = modules, code, _MOST_WORK
-        self._parsed: dict[str, dict[str, Any]] = {}
+    def __init__(
+        self, path: str, modules: Mapping[str, Module], functions: Mapping[str, Any], constants: Any
+    ) -> None:
+        self._modules, self._functions = modules, functions
         named = [(name, array) for each in modules.values() for name, array in each.arrays.items()]
         self._names = {id(array): name for name, array in named}
-        self._left = 2 * sum(array.size for _, array in named)  # values that may be copied
         self._float = np.result_type("f4", *(a.dtype for _, a in named if a.dtype.kind == "f"))
-        constants = code.get("CONSTANTS")
-        constants = constants if isinstance(constants, list | tuple) else ()
-        self._constants = {f"CONSTANTS.c{k}": each for k, each in enumerate(constants)}
+        # Weights may be copied twice.
+        self._budget = Budget(path, _MOST_WORK, 2 * sum(array.nbytes for _, array in named))
+        known = constants if isinstance(constants, list | tuple) else ()
+        self._constants = {
+            f"CONSTANTS.c{k}": each.item() if getattr(each, "ndim", 1) == 0 else each
+            for k, each in enumerate(known)
+        }
         self.width = 0  # how many values the first weights take
         self._path = ""  # of the module whose code is followed
         self.nodes: list[Node] = []
         self.arrays: dict[str, Any] = {}
 
-    def trace(self, name: str, rank: int) -> dict[str, None]:
+    def trace(self, module: Module, x: Value) -> dict[str, None]:
         """Follow the forward of a module; return the names of what it gives."""
-        module, outputs = self._modules[name], dict[str, None]()
-        try:
-            waiting = [self.call(module.class_, "forward", [module, Value("input", rank)], {})]
-        except RecursionError as error:
-            raise InputError("", "is nested too deep") from error
+        outputs: dict[str, None] = {}
+        waiting = [self._call(module, "forward", [x], {})]
         while waiting:
-            self.spend()
+            self._budget.spend()
             each = waiting.pop(0)
             outputs |= {each.name: None} if isinstance(each, Value) else {}
             waiting[:0] = each if isinstance(each, list) else ()
         return outputs
 
-    def spend(self, work: int = 1) -> None:
-        """Count work."""
-        self._work -= work
-        if self._work < 0:
-            raise InputError("", "is too long")
-
     # Nodes.
 
-    def emit(self, op: str, *inputs: Any, rank: int | None = None, **attributes: Any) -> Value:
-        """Add a node of one output."""
-        width, given = self.width, [self.value(each) for each in inputs]
-        rank = max(each.rank for each in given) if rank is None else rank
+    def emit(
+        self, op: str, *inputs: Any, rank: int | None = None, outputs: int = 1, **attributes: Any
+    ) -> Any:
+        """Add a node; return its output, or a list of several."""
+        self._budget.spend(_NODE)
+        given = [self._as_value(each) for each in inputs]
         table = op == "Gather" and given[0].name in self.arrays
-        self.width = 1 if table and not width else self.width
         name = self._path if op not in _UNNAMED or table else ""
-        (made,) = self._add(op, name, given, 1, attributes)
-        return Value(made.name, rank, all(each.whole for each in given))
-
-    def _add(
-        self, op: str, name: str, given: Sequence[Value], outputs: int, attributes: Any
-    ) -> list[Value]:
-        self.spend(1 + _NODE)
         names = [f"{self._path or 'forward'}.{op}.{len(self.nodes)}.{k}" for k in range(outputs)]
         self.nodes.append(Node(op, name, "", [each.name for each in given], names, attributes))
-        return [Value(each, 3) for each in names]
+        rank = max(each.rank for each in given) if rank is None else rank
+        made = [Value(each, rank, all(value.whole for value in given)) for each in names]
+        return made if outputs > 1 else made[0]
 
-    def value(self, found: Any) -> Value:
+    def _as_value(self, found: Any) -> Value:
         """Return a constant, or a list of numbers, as the input of a node."""
         if isinstance(found, Value) or found is None:
             return found or Value("", 0)
         items = found if isinstance(found, list) else [found]
         if any(isinstance(each, Value) for each in items):
             items = [self.emit("Unsqueeze", each, [0], rank=1) for each in items]
-            return self.emit("Concat", *items, axis=0)
+            joined: Value = self.emit("Concat", *items, axis=0)
+            return joined
         if not isinstance(found, np.ndarray):
             if not {*map(type, items)} <= {int, float}:
                 raise ValueError("something else than numbers")
             found = np.array(found)
             found = found.astype(self._float if found.dtype.kind == "f" else np.int64)
-        name = self._names.get(id(found), f"constant {len(self.arrays)}")
+        name = self._names.get(id(found), f"{self._path}: {len(self.arrays)}")
         self.width = self.width or (found.shape[:2][-1] if id(found) in self._names else 0)
         self.arrays[name] = found
         return Value(name, found.ndim, found.dtype.kind == "i")
 
     def _recur(self, kind: str, x: Any, state: Any, weights: Any, bias: Any, *more: Any) -> Any:
         """Add the nodes of a recurrent module, a node a layer."""
-        (op, order, attributes), path = _RECURRENT[kind], self._path
+        op, order = _RECURRENT[kind]
         layers, _, train, both, batch_first = more
         D, count, finals = 1 + both, 4 if bias else 2, []
         if train or len(weights) != layers * D * count:
-            raise InputError("", "has a projection, or is in training, which is not read")
-        self._left -= sum(array.size for array in weights)
-        if self._left < 0:
-            raise InputError("", "is too long")
+            raise RefusedError("has a projection, or is in training, which is not read")
+        self._budget.spend(0, sum(array.nbytes for array in weights))
         self.width = self.width or weights[0].shape[1]
-        attributes = {**attributes, "direction": "bidirectional" if both else "forward"}
-        if kind == "rnn_relu":
-            attributes["activations"] = ["Relu"] * D
+        attributes: dict[str, Any] = {"direction": "bidirectional" if both else "forward"}
+        attributes |= {"linear_before_reset": 1} if kind == "gru" else {}
+        attributes |= {"activations": ["Relu"] * D} if kind == "rnn_relu" else {}
+        states = state if isinstance(state, list) else [state]
         x = self.emit("Transpose", x, perm=[1, 0, 2]) if batch_first else x
+        path = self._path
         for k in range(layers):
+            self._path = path if layers == 1 else f"{path}.l{k}"
             laid = [ordered(array.T, order).T for array in weights[k * D * count :][: D * count]]
             W, R, *biases = (np.stack(laid[role::count]) for role in range(count))
             B = np.concatenate(biases, 1) if bias else None
-            states = state if isinstance(state, list) else [state]
-            states = [self.emit("Slice", each, [k * D], [k * D + D], [0]) for each in states]
-            name = path if layers == 1 else f"{path}.l{k}"
-            named = zip("WRB", (W, R, B), strict=True)
-            self._names |= {id(array): f"{name}: {role}" for role, array in named}
-            given = [self.value(each) for each in (x, W, R, B, None, *states)]
-            y, *ends = self._add(op, name, given, 1 + len(states), attributes)
+            own = [self.emit("Slice", each, [k * D], [k * D + D], [0]) for each in states]
+            y, *ends = self.emit(op, x, W, R, B, None, *own, outputs=1 + len(own), **attributes)
             finals.append(ends)
             y = self.emit("Transpose", y, perm=[0, 2, 1, 3], rank=4)
             x = self.emit("Reshape", y, [0, 0, -1], rank=3)
+        self._path = path
         x = self.emit("Transpose", x, perm=[1, 0, 2]) if batch_first else x
         return [x, *(self.emit("Concat", *each, axis=0) for each in zip(*finals, strict=True))]
 
     # Code.
 
-    def call(self, full_name: str, method: str, given: list[Any], named: Mapping[str, Any]) -> Any:
+    def _follow(self, full_name: str, given: list[Any], named: Mapping[str, Any]) -> Any:
         """Follow a function, or a method of a class."""
-        file, _, name = full_name.rpartition(".")
-        if file not in self._parsed:
-            text = self._code.get(file, "")
-            self.spend(len(text) // _CODE)
-            try:
-                with warnings.catch_warnings():
-                    warnings.simplefilter("ignore")
-                    body = ast.parse(text).body
-            except (SyntaxError, ValueError, MemoryError, RecursionError):
-                body = []
-            self._parsed[file] = {getattr(each, "name", ""): each for each in body}
-        found = self._parsed[file].get(name)
-        for function in found.body if isinstance(found, ast.ClassDef) else [found]:
-            if isinstance(function, ast.FunctionDef) and function.name in (name, method):
-                names, defaults = [a.arg for a in function.args.args], function.args.defaults
-                last = zip(names[::-1], defaults[::-1], strict=False)
-                values = {argument: self.evaluate(default, {}) for argument, default in last}
-                values |= {**dict(zip(names, given, strict=False)), **named}
-                if values.keys() < {*names}:
-                    raise InputError("", "takes more than one input, which is not read")
-                outer = self._path
-                self._path = next((e.name for e in given[:1] if isinstance(e, Module)), outer)
-                result = self._run(function.body, values)
-                self._path = outer
-                return result
-        raise InputError("", f"has no code of {shown(full_name)} that can be read")
+        if full_name not in self._functions:
+            raise RefusedError(f"has no code of {shown(full_name)}")
+        function = self._functions[full_name]
+        names, defaults = [a.arg for a in function.args.args], function.args.defaults
+        last = zip(names[::-1], defaults[::-1], strict=False)
+        values = {argument: self._evaluate(default, {}) for argument, default in last}
+        values |= {**dict(zip(names, given, strict=False)), **named}
+        if {*names} - values.keys():
+            raise RefusedError("takes more than one input, which is not read")
+        outer = self._path
+        self._path = next((e.name for e in given[:1] if isinstance(e, Module)), outer)
+        result = self._run(function.body, values)
+        self._path = outer
+        return result
 
     def _run(self, body: Sequence[ast.stmt], values: dict[str, Any]) -> Any:
         """Follow statements; return what they return, or that they go on."""
-        result: Any = _GOES_ON
         for statement in body:
-            self.spend()
+            self._budget.spend()
             match statement:
                 case ast.Return():
-                    return self.evaluate(statement.value or ast.Constant(None), values)
+                    return self._evaluate(statement.value, values)
                 case ast.If():
-                    result = self._branch(statement, values)
+                    result = self._run(self._choose(statement, values), values)
+                    if result is not _GOES_ON:
+                        return result
                 case ast.Assign(targets=[target]) | ast.AnnAssign(target=target):
-                    found = self.evaluate(statement.value or ast.Constant(None), values)
+                    found = self._evaluate(statement.value, values)
                     names = target.elts if isinstance(target, ast.Tuple) else [target]
                     each = found if isinstance(target, ast.Tuple) else [found]
-                    if not isinstance(each, list) or len(each) != len(names):
-                        each = [UNKNOWN] * len(names)
+                    fits = isinstance(each, list) and len(each) == len(names)
+                    each = each if fits else [UNKNOWN] * len(names)
                     values |= {getattr(n, "id", ""): v for n, v in zip(names, each, strict=True)}
-                case ast.Expr() | ast.Pass():
-                    self.evaluate(getattr(statement, "value", ast.Constant(None)), values)
+                case ast.Expr():
+                    self._evaluate(statement.value, values)
+                case ast.Pass():
+                    pass
                 case _:
-                    raise _unread(statement)
-            if result is not _GOES_ON:
-                break
-        return result
+                    raise RefusedError(_UNREAD.format(type(statement).__name__))
+        return _GOES_ON
 
-    def _branch(self, node: ast.If, values: dict[str, Any]) -> Any:
-        """Follow the branch that is chosen; one that raises an error is not."""
-        chosen = self.evaluate(node.test, values)
+    def _choose(self, node: ast.If, values: dict[str, Any]) -> list[ast.stmt]:
+        """Return the branch that is taken; one that raises an error is not."""
+        chosen = self._evaluate(node.test, values)
         match node.body[-1]:
             case ast.Expr(value=ast.Call(func=ast.Attribute(attr="RaiseException"))):
                 chosen = chosen is True
         if not isinstance(chosen, bool):
-            raise InputError("", "branches, which is not read")
-        return self._run(node.body if chosen else node.orelse, values)
+            raise RefusedError("branches, which is not read")
+        return node.body if chosen else node.orelse
 
-    def evaluate(self, node: ast.expr, values: dict[str, Any]) -> Any:
+    def _evaluate(self, node: ast.expr | None, values: dict[str, Any]) -> Any:
         """Follow an expression."""
-        self.spend()
+        self._budget.spend()
         match node:
             case ast.Constant():
                 return node.value
             case ast.Name():
-                return values.get(node.id, _Function(node.id))
+                return values.get(node.id, node.id)  # a global is its name
             case ast.UnaryOp(op=ast.USub()):
-                found = self.evaluate(node.operand, values)
+                found = self._evaluate(node.operand, values)
                 return -found if type(found) in (int, float) else UNKNOWN
             case ast.List() | ast.Tuple():
-                return [self.evaluate(each, values) for each in node.elts]
+                return [self._evaluate(each, values) for each in node.elts]
             case ast.Subscript():
-                found, place = (self.evaluate(each, values) for each in (node.value, node.slice))
+                found, place = (self._evaluate(each, values) for each in (node.value, node.slice))
                 inside = isinstance(found, list) and type(place) is int and 0 <= place < len(found)
                 return found[place] if inside else UNKNOWN
             case ast.Attribute():
-                return self._get(self.evaluate(node.value, values), node.attr)
+                return self._get(self._evaluate(node.value, values), node.attr)
             case ast.Call():
-                return self._call(node, values)
-        raise _unread(node)
+                func, method = node.func, getattr(node.func, "attr", "")
+                inner = func.value if isinstance(func, ast.Attribute) else func
+                owner = self._evaluate(inner, values)
+                given = [self._evaluate(each, values) for each in node.args]
+                named = {e.arg or "": self._evaluate(e.value, values) for e in node.keywords}
+                return self._call(owner, method, given, named)
+        raise RefusedError(_UNREAD.format(type(node).__name__))
 
     def _get(self, owner: Any, name: str) -> Any:
-        """Return an attribute of a module, a constant or a function."""
-        if isinstance(owner, _Function):
-            found = self._constants.get(f"{owner}.{name}", _Function(f"{owner}.{name}"))
-            return found.item() if isinstance(found, np.ndarray) and not found.ndim else found
+        """Return an attribute of a module, a constant or a global name."""
+        if isinstance(owner, str):
+            return self._constants.get(f"{owner}.{name}", f"{owner}.{name}")
         if not isinstance(owner, Module) or name == "training":
             return False if name == "training" else UNKNOWN
         inner = f"{owner.name}.{name}" if owner.name else name
         return self._modules.get(inner, owner.settings.get(name, UNKNOWN))
 
-    def _call(self, node: ast.Call, values: dict[str, Any]) -> Any:
-        given = [self.evaluate(each, values) for each in node.args]
-        named = {each.arg or "": self.evaluate(each.value, values) for each in node.keywords}
-        func = node.func
-        owner = self.evaluate(func.value if isinstance(func, ast.Attribute) else func, values)
-        full = f"{owner}.{func.attr}" if isinstance(func, ast.Attribute) else str(owner)
-        name = full.rpartition(".")[2]
+    def _call(self, owner: Any, method: str, given: list[Any], named: dict[str, Any]) -> Any:
+        """Follow a method of a module, or call a function."""
+        if isinstance(owner, Module):
+            return self._follow(f"{owner.class_}.{method}", [owner, *given], named)
+        name = f"{owner}.{method}".rstrip(".")
+        if name.startswith("__torch__."):
+            return self._follow(name, given, named)
+        name = name.rpartition(".")[2]
         try:
-            if isinstance(owner, Module):
-                return self.call(owner.class_, name, [owner, *given], named)
-            if isinstance(owner, _Function) and owner.startswith("__torch__"):
-                return self.call(full, "", given, named)
             if name == "getattr":
                 return self._get(*given)
             if name in _RECURRENT:
                 return self._recur(name, *given, **named)
-            if name in CONSTANTS:
-                return CONSTANTS[name](*given, **named)
             return FUNCTIONS[name](self, *given, **named)
-        except InputError:
-            raise
-        except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError) as error:
-            raise InputError("", f"calls {shown(name)} in a way that is not read") from error
-
-
-def _unread(node: ast.AST) -> InputError:
-    return InputError("", f"holds code ({type(node).__name__}) that is not read")
+        except _WRONG as error:
+            raise RefusedError(f"calls {shown(name)} in a way that is not read") from error
