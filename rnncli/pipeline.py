@@ -329,6 +329,9 @@ def score(
     if (sink is None) != (frame is not None):
         what = "a table is returned" if frame else "give the file that the result goes to"
         raise ValueError(f"sink: {what}")
+    for name in ("format", "digits") if frame else ():
+        if arguments[name] is not None:
+            raise ValueError(f"{name}: is for files, a table is returned")
     if sink is not None:
         paths = [source] if isinstance(source, str | os.PathLike) else [*source]
         files = [file_name(path, "source: expected files, or a table") for path in paths]
@@ -660,6 +663,7 @@ class StateFiles:
         self.path = str(self.options.state or self.options.state_in)
         self.keys: Sequence[tuple[str, ...]] = self.before.keys if self.before else ()
         self.network = ""
+        self.columns: tuple[str, ...] = ()  # names of the columns that are read, if all have one
 
     def scaled(self) -> Options:
         """Return the options with the numbers of the file in place of ``auto``, if it has any."""
@@ -671,8 +675,13 @@ class StateFiles:
         return options._replace(**found)
 
     def resume(self, opened: Opened) -> Carried:
-        """Return the states of the sequences: at their start, or where an earlier run left them."""
+        """Return the states of the sequences: at their start, or where an earlier run left them.
+
+        A note says if that run read other columns.
+        """
         source, before = opened.source, self.before
+        if all(isinstance(column, str) for column in source.chosen):
+            self.columns = tuple(map(str, source.chosen))
         keyed = source.key_columns
         carried = Carried(opened.start, sequences=len(source.keys) if keyed else 1)
         if before or self.write:
@@ -681,6 +690,10 @@ class StateFiles:
             dtype = opened.start.dtype
             states = fitting_states(self.path, before, opened.network, self.network, keyed, dtype)
             carried.resume(before.t, states)
+            names = zip(before.columns, self.columns, strict=False)
+            if others := [(one, now) for one, now in names if one != now]:
+                left, read = map(listed, zip(*others, strict=True))
+                self.console.note(f"{self.path}: left by a run over {left}, this one reads {read}")
         return carried
 
     def leave(self, opened: Opened, carried: Carried) -> None:
@@ -688,7 +701,6 @@ class StateFiles:
         if not self.write:
             return
         source, slices = opened.source, opened.network.state_names
-        named = all(isinstance(column, str) for column in source.chosen)
         state = State(
             self.network,
             source.key_columns,
@@ -696,7 +708,7 @@ class StateFiles:
             carried.t,
             {name: carried.state[:, columns] for name, columns in slices.items()},
             cells=cells_of(opened.network),
-            columns=tuple(map(str, source.chosen)) if named else (),
+            columns=self.columns,
             task=self.task,
             center=tuple(opened.model.get("center", ())),
             scale=tuple(opened.model.get("scale", ())),
