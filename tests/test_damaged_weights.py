@@ -282,13 +282,10 @@ NPZ: list[tuple[str, bytes]] = [
     ("W_hh: damaged: is in the archive twice", twice()),
     ("damaged: File is not a zip", npz()[:-30]),
     ("W_hh: damaged: expected 40000000000 bytes", member(npy(described("(100000, 100000)")))),
-    ("W_hh: damaged: expected 36 bytes", member(npy(described("(3, 3)"), bytes(32)))),
     ("W_hh: damaged: expected 36 bytes", member(npy(described("(-3, -3)"), bytes(36)))),
     ("of object, got", member(npy(described("(3, 3)", "'|O'"), bytes(72)))),
     ("W_hh: damaged: ", member(npy(described("(3, 3)", "'<q9'"), bytes(36)))),
     ("W_hh: damaged: ", member(npy(described(f"({'-' * 9000}3, 3)")))),
-    ("W_hh: damaged: ", member(npy("'\\d'"))),
-    ("W_hh: damaged: EOF", member(b"\x93NUMPY\x01\x00\xff\xff")),
     ("compressed in another way", member(bytes(100), zipfile.ZIP_BZIP2)),
     ("is encrypted", encrypted()),
     ("a list of at most 40,000 members", many_members()),
@@ -310,11 +307,8 @@ RNN = {name: np.ones((3, 3), "f") for name in ("weight_ih", "weight_hh")}
 MANY = {f"layers.{n}.weight_hh_l0": np.ones((3, 3), "f") for n in range(300)}
 FLAT: list[tuple[str, bytes]] = [
     ("damaged", flat(b"{\xff")),
-    ("damaged", flat(b'{"a": NaN}')),
     ("damaged", flat(b'{"a":' + b"[" * 100_000)),
-    ("damaged", flat({"__metadata__": {"a": 1}})),
     ("not what rnn writes", flat_file(RNN, {"rnncli": "[" * 100_000})),
-    ("a: damaged", flat({"a": TENSOR | {"dtype": "Q4"}}, 16)),
     ("a: damaged", flat({"a": TENSOR | {"shape": [2**40, 2**40]}}, 16)),
     ("a: damaged", flat({"a": TENSOR | {"shape": [2, 3]}}, 16)),
     ("begin at byte 4, expected 0", flat({"a": TENSOR | {"data_offsets": [4, 20]}}, 20)),
@@ -322,7 +316,6 @@ FLAT: list[tuple[str, bytes]] = [
     ("17 bytes follow the header", flat({"a": TENSOR}, 17)),
     ("a name is there twice", flat(b"{" + ENTRY + b"," + ENTRY + b"}", 16)),
     ("a header of 2,700,", flat(b'{"a":[' + b"[]," * 900_000 + b"[]]}")),
-    ("damaged", flat(b'{"a":[' + b"[]," * 600_000 + b"[]]}")),
     ("layers.0: has no layers.0.weight_ih_l0", flat_file(MANY)),
     *(("damaged", n.to_bytes(8, "little") + b"{}") for n in (2**60, 2**64 - 1, 2**63, 3)),
 ]

@@ -42,6 +42,7 @@ class CellDraft(NamedTuple):
     kind: str  # of CELLS
     weights: Weights  # in our layout and order of gates
     settings: Mapping[str, Any] = {}  # that the file tells
+    assumed: Mapping[str, Any] = {}  # to take, with a note, instead of the cell's defaults
     biases: tuple[Floats, ...] = ()  # the file's own two, in our order of gates, if it has two
     names: Mapping[str, str] = {}  # the file's name of each array, for messages
 
@@ -57,7 +58,8 @@ class Draft(NamedTuple):
         cells = []
         for draft in self.cells:
             with naming(path, draft.names):
-                cells.append(checked(CELLS[draft.kind](draft.weights, **draft.settings)))
+                settings = {**draft.assumed, **draft.settings}
+                cells.append(checked(CELLS[draft.kind](draft.weights, **settings)))
         with naming(path, self.cells[-1].names):
             return Recurrent(*cells, **self.settings)
 
@@ -258,11 +260,11 @@ def assumptions(layers: Sequence[FileLayer]) -> list[str]:
     """Return a sentence for each thing that neither the file nor the caller says."""
     drafts = [layer for layer in layers if isinstance(layer, Draft)]
     cells = [cell for draft in drafts for cell in draft.cells]
-    sentences = [
-        f"{text}: {default} is taken (`{name}`)"
-        for name, (text, default) in _ASSUMED.items()
-        if any(name in CELLS[c.kind].setting_names and name not in c.settings for c in cells)
-    ]
+    sentences = []
+    for name, (text, default) in _ASSUMED.items():
+        silent = [c for c in cells if name in {*CELLS[c.kind].setting_names} - c.settings.keys()]
+        if taken := dict.fromkeys(str(cell.assumed.get(name, default)) for cell in silent):
+            sentences.append(f"{text}: {', '.join(taken)} is taken (`{name}`)")
     if any(len(draft.cells) == 2 and "merge" not in draft.settings for draft in drafts):
         sentences.append("does not say how directions are merged: concat is taken (`merge`)")
     return sentences

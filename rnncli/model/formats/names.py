@@ -84,7 +84,8 @@ def _surround(
             own = owners[owner]
             W, *b = (read_floats(path, name, own[name]) for name in sorted(own, reverse=True))
             with naming(path, {}):
-                layer = Dense(W.T, *b) if kind == "nn.Linear" else Embedding(W)
+                linear = kind == "nn.Linear"
+                layer = Dense(W.T, b[0] if b else None) if linear else Embedding(W)
             parts.insert(0 if kind == "nn.Embedding" else 2, Part(owner, kind, own, [layer]))
             said.append(f"{shown(owner)} is taken as {place}")
     note = f"{verbatim(', '.join(said))} {verbatim(inner)}, as shapes fit"

@@ -159,7 +159,7 @@ def _complete(path: str, layer: _Named, told: Mapping[str, Any]) -> Draft | Stat
         for cell, each in zip(layer.cells, told["cells"], strict=True):
             settings = {n: inf if v is None else v for n, v in each.items() if n != "cell"}
             settings = {n: convert_setting(cell.kind, n, v) for n, v in settings.items()}
-            cells.append(cell._replace(settings=settings))
+            cells.append(cell._replace(settings=settings, assumed={}))
         made = Draft(tuple(cells), {**given, **layer.settings})
         described = _describe(made.layer(path))
     else:

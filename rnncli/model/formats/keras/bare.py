@@ -3,7 +3,7 @@
 import re
 from typing import Any
 
-from rnncli.model.activations import SIGMOID, TANH
+from rnncli.model.activations import SIGMOID, TANH, parse
 from rnncli.model.errors import InputError, listed, verbatim
 from rnncli.model.formats.found import CellDraft, Draft, Found, Part, find_kind
 from rnncli.model.formats.keras.layers import CELL_OF, make_cell
@@ -26,15 +26,15 @@ def find(stored: Stored) -> Found:
             owners.setdefault(owner or name, []).append(path)
     layers: dict[str, dict[str, list[str]]] = {}
     others = []
-    for owner, paths in owners.items():
-        shapes = [stored.arrays[path].shape for path in paths]
-        cell = len(paths) in (2, 3) and len(shapes[0]) == len(shapes[1]) == 2
+    for owner, own in owners.items():
+        shapes = [stored.arrays[path].shape for path in own]
+        cell = len(own) in (2, 3) and len(shapes[0]) == len(shapes[1]) == 2
         if cell and shapes[0][1] == shapes[1][1]:
             match: Any = _OWNER.fullmatch(owner)
             name, way = match["layer"], match["way"] or ""
-            layers.setdefault(owner if way in layers.get(name, {}) else name, {})[way] = paths
+            layers.setdefault(owner if way in layers.get(name, {}) else name, {})[way] = own
         else:
-            others.append(Part(owner, "", {path: stored.arrays[path] for path in paths}))
+            others.append(Part(owner, "", {path: stored.arrays[path] for path in own}))
     parts = [_make_part(stored, *layer) for layer in layers.items()]
     scopes = {part.name.rpartition("/")[0] for part in parts}
     if not stored.group.listed:  # numbers tell the order of layers of one class
@@ -62,18 +62,20 @@ def _make_part(stored: Stored, name: str, ways: dict[str, list[str]]) -> Part:
 
 
 def _make_cell(stored: Stored, paths: list[str]) -> CellDraft:
-    """Make a cell, with what is known of cuDNN's."""
+    """Make a cell, with what is known of cuDNN's, and what was usual in others once."""
     try:
         arrays = {path: read_floats(path, stored.arrays[path]) for path in paths}
         _, W_hh, *bias = arrays.values()
         kind = find_kind(stored.path, W_hh, {"W_hh": paths[1]})
         packed = kind != "rnn" and bool(bias) and bias[0].shape == (2 * W_hh.shape[1],)
-        settings: dict[str, Any] = {}
+        settings, assumed = dict[str, Any](), dict[str, Any]()
         if packed:
             settings = {"activation": TANH, "recurrent_activation": SIGMOID}
+        elif kind != "rnn" and stored.version < (2, 3):
+            assumed["recurrent_activation"] = parse("hard_sigmoid:0.2,0.5")
         if kind == "gru" and bias:
             settings["reset"] = "after" if packed or bias[0].ndim == 2 else "before"
-        return make_cell(kind, arrays, settings, packed=packed)
+        return make_cell(kind, arrays, settings, packed=packed)._replace(assumed=assumed)
     except InputError:
         raise
     except ValueError as error:

@@ -41,12 +41,10 @@ def name_layers(config: Any) -> dict[str, Config]:
 
 def read_calls(kind: str, config: Any, layers: Mapping[str, Config]) -> tuple[list[Call], str]:
     """Read the calls of a model's layers, and why it has not one input and one output."""
-    if kind not in MODELS:
-        calls = [Call(name, entry) for name, entry in layers.items()]
-        return calls, f"{shown(kind)} is a class of the model's own"
-    if kind == "Sequential" or not isinstance(config, dict):
-        below = zip(["", *layers], layers.items(), strict=False)
-        return [Call(name, entry, [source] * bool(source)) for source, (name, entry) in below], ""
+    if kind not in MODELS or kind == "Sequential" or not isinstance(config, dict):
+        own = "" if kind in MODELS else f"{shown(kind)} is a class of the model's own"
+        below = zip([[], *([name] for name in layers)], layers.items(), strict=False)
+        return [Call(*each, [] if own else source) for source, each in below], own
     found = {name: _read_call(name, entry) for name, entry in layers.items()}
     calls: dict[str, Call] = {}
     for name, call in found.items():  # Keras writes them in an order in which they can be run

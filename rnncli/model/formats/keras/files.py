@@ -40,9 +40,9 @@ def read(data: bytes, path: str) -> Found:
         text = about.get("model_config")
         config = _parse(f"{path}: model_config", text) if isinstance(text, str) else {}
     group, writer = read_group(arrays, attributes), str(about.get("keras_version") or "")
-    major = re.match(r"[0-9]{1,4}", writer)
-    old = int(major[0]) < 3 if major else group.listed
-    stored = Stored(path, arrays, config, group, f"Keras {writer}".rstrip(), old)
+    numbers = re.match(r"([0-9]{1,4})\.([0-9]{1,4})", writer)
+    version = (int(numbers[1]), int(numbers[2])) if numbers else (2 if group.listed else 3, 0)
+    stored = Stored(path, arrays, config, group, f"Keras {writer}".rstrip(), version)
     inner = config.get("config")
     layers = inner.get("layers") if isinstance(inner, dict) else inner
     return model.find(stored) if isinstance(layers, list) and layers else bare.find(stored)

@@ -144,9 +144,9 @@ def read_settings(kind: str, config: Config) -> SimpleNamespace:
     check(kind in LAYERS, f"{shown(kind)} is not run here")
     known = LAYERS[kind][1]
     for name, value in config.items():
-        fits = name in known or value in (None, False, [], {})
-        fits = fits or _INERT.fullmatch(f"{name} {value}")
-        check(fits, f"{shown(name)} {_quote(value)} is a setting that is not known here")
+        inert = value in (None, False, [], {}) or _INERT.fullmatch(f"{name} {value}")
+        what = f"{shown(name)} {_quote(value)} is a setting that is not known here"
+        check(name in known or inert, what)
     return SimpleNamespace(**{name: config.get(name, known[name]) for name in known})
 
 
@@ -160,7 +160,7 @@ def _whole(value: Any) -> int:
     (size,) = value if isinstance(value, list) else [value]
     fits = type(size) is int and 0 < size <= 2**16
     check(fits, f"expected a whole number, got {_quote(value)}")
-    return size
+    return int(size)
 
 
 # Recurrent layers.
@@ -340,11 +340,11 @@ def _convolution(layer: Layer) -> Made:
     s, function = layer.settings, parse(layer.function(layer.settings.activation))
     arrays = layer.read(1 + s.use_bias)
     path, kernel = next(iter(arrays.items()))
-    fits = kernel.ndim == 3 and kernel.size and function.name in (*ONNX_OPERATORS, "linear")
+    op = {**ONNX_OPERATORS, "linear": "Identity"}.get(function.name)
+    fits = kernel.ndim == 3 and kernel.size and op
     check(fits, f"a kernel of shape {kernel.shape} and activation {function} is not run here")
     by = _whole(s.dilation_rate)
-    parameters = dict(zip(("alpha", "beta"), function.parameters, strict=False))
-    more = [(ONNX_OPERATORS[function.name], parameters)] if function.name != "linear" else []
+    more = [(str(op), dict(zip(("alpha", "beta"), function.parameters, strict=False)))]
     constants = {**arrays, path: np.ascontiguousarray(kernel.transpose(2, 1, 0))}
     reach, size = _whole((len(kernel) - 1) * by + 1), kernel.shape[2]
     return _slide(layer, ("Conv", {"dilations": [by]}), more, reach, size, constants)
@@ -361,7 +361,7 @@ def _pooling(layer: Layer) -> Made:
 
 
 def _slide(
-    layer: Layer, slides: _Operator, more: list[_Operator], reach: int, size: int,
+    layer: Layer, slides: _Operator, more: Sequence[_Operator], reach: int, size: int,
     constants: Mapping[str, Floats],
 ) -> Made:  # fmt: skip
     """Make a layer of an operator that slides over so many channels-first steps, and of more."""
@@ -378,7 +378,7 @@ def _slide(
 
 
 def _over_steps(
-    layer: Layer, operators: list[_Operator], size: int, constants: Mapping[str, Floats],
+    layer: Layer, operators: Sequence[_Operator], size: int, constants: Mapping[str, Floats],
     *, keeps: bool | None,
 ) -> Made:  # fmt: skip
     """Make a layer of operators over steps, which keeps their number, or gives one row of all.

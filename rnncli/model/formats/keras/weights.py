@@ -56,7 +56,12 @@ class Stored(NamedTuple):
     config: Mapping[str, Any]  # of the model; empty where the file has weights alone
     group: Group  # all arrays
     title: str
-    old: bool  # whether Keras 2 wrote it
+    version: tuple[int, int]  # of Keras
+
+    @property
+    def old(self) -> bool:
+        """Whether Keras 2 wrote it."""
+        return self.version < (3, 0)
 
 
 def read_group(

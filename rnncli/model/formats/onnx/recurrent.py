@@ -102,7 +102,7 @@ def _read_cell(
                 raise InputError(f"{path}: {shown(names['b_h'])}", "its sum is not finite")
     w_ch = ordered(floats["P"], PEEPHOLES) if "P" in floats else None
     weights = Weights(W_xh, W_hh, **sums, w_ch=w_ch)
-    return CellDraft(node.op.lower(), weights, settings, biases, names)
+    return CellDraft(node.op.lower(), weights, settings, {}, biases, names)
 
 
 def _read_functions(known: Mapping[str, Any], defaults: list[str]) -> list[Activation]:
