@@ -36,13 +36,11 @@ def at(number: int) -> int:
     return START + SPACING * number
 
 
-def made(
-    *objects: bytes, version: int = 0, widths: bytes = b"\x08\x08", base: int = 0, root: int = 0
-) -> bytes:
+def made(*objects: bytes, version: int = 0, base: int = 0, root: int = 0) -> bytes:
     """Return a file of objects of which the first is the root, if no other is."""
     places = b"".join(each.ljust(slots(each) * SPACING, b"\0") for each in objects)
     fields = struct.pack("<6Q", base, NO_ADDRESS, START + len(places), NO_ADDRESS, 0, at(root))
-    start = b"\x89HDF\r\n\x1a\n" + bytes([version, 0, 0, 0, 0]) + widths + bytes(9) + fields
+    start = b"\x89HDF\r\n\x1a\n" + bytes([version, 0, 0, 0, 0, 8, 8]) + bytes(9) + fields
     return start.ljust(START, b"\0") + places
 
 

@@ -268,8 +268,3 @@ def assumptions(layers: Sequence[FileLayer]) -> list[str]:
     if any(len(draft.cells) == 2 and "merge" not in draft.settings for draft in drafts):
         sentences.append("does not say how directions are merged: concat is taken (`merge`)")
     return sentences
-
-
-def input_size(layer: FileLayer) -> int:
-    """Count the values that a layer takes a step."""
-    return len(layer.cells[0].weights.W_xh) if isinstance(layer, Draft) else layer.input_size

@@ -42,7 +42,8 @@ def read(data: bytes, path: str) -> Found:
     group, writer = read_group(arrays, attributes), str(about.get("keras_version") or "")
     numbers = re.match(r"([0-9]{1,4})\.([0-9]{1,4})", writer)
     version = (int(numbers[1]), int(numbers[2])) if numbers else (2 if group.listed else 3, 0)
-    stored = Stored(path, arrays, config, group, f"Keras {writer}".rstrip(), version)
+    title, old = f"Keras {writer}".rstrip(), version < (3, 0)
+    stored = Stored(path, arrays, config, group, title, version, old)
     inner = config.get("config")
     layers = inner.get("layers") if isinstance(inner, dict) else inner
     return model.find(stored) if isinstance(layers, list) and layers else bare.find(stored)

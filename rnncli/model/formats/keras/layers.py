@@ -305,32 +305,21 @@ def _pointwise(layer: Layer) -> Made:
 
 
 def _normalizing(layer: Layer) -> Made:
-    """Make a batch or a layer normalization."""
-    layer.check_last_axis()
-    s, batch = layer.settings, layer.kind == "BatchNormalization"
-    roles = ["factor"] * s.scale + ["shift"] * s.center + ["center", "variance"] * batch
-    arrays = dict(zip(roles, layer.read(len(roles)).values(), strict=True))
-    if batch:
-        scale = _deviation(arrays.pop("variance"), float(s.epsilon))
-        return [ours.Normalization(scale=scale, **arrays)]
-    if not s.scale:
-        arrays["factor"] = np.ones(layer.flow.features, np.float32)
-    return [ours.LayerNormalization(**arrays, epsilon=float(s.epsilon))]
-
-
-def _normalization(layer: Layer) -> Made:
-    if layer.settings.axis not in (None, []):
+    """Make a normalization by the statistics of training, or by those of each row."""
+    s, size, own = layer.settings, layer.flow.features, layer.kind == "LayerNormalization"
+    if s.axis not in (None, []):
         layer.check_last_axis()
-    size = layer.flow.features
-    mean, variance = (np.broadcast_to(array, size) for array in layer.read(2).values())
-    # Keras takes no smaller scale: ``keras.config.epsilon()``.
-    return [ours.Normalization(mean, np.maximum(_deviation(variance, 0), 1e-7))]
-
-
-def _deviation(variance: Floats, epsilon: float) -> Floats:
-    """Compute ``sqrt(variance + epsilon)``."""
+    roles = ["factor"] * s.scale + ["shift"] * s.center + ["center", "variance"] * (not own)
+    stored = zip(roles, layer.read(len(roles)).values(), strict=True)
+    arrays = {role: np.broadcast_to(array, size) for role, array in stored}
+    if own:
+        factor = arrays.pop("factor", np.ones(size, np.float32))
+        return [ours.LayerNormalization(factor, epsilon=float(s.epsilon), **arrays)]
     with np.errstate(invalid="ignore"):  # of a negative variance, which is not finite then
-        return np.sqrt(variance.astype(np.float64) + epsilon)
+        scale = np.sqrt(arrays.pop("variance").astype(np.float64) + float(s.epsilon))
+    # Keras takes no smaller scale of data: ``keras.config.epsilon()``.
+    scale = np.maximum(scale, 1e-7 if layer.kind == "Normalization" else 0)
+    return [ours.Normalization(scale=scale, **arrays)]
 
 
 # Layers over several steps, and over what several layers give.
@@ -474,7 +463,7 @@ LAYERS: dict[str, tuple[Callable[[Layer], Made] | None, Mapping[str, Any]]] = {
     "Activation": (_pointwise, {"activation": None}),
     **{kind: (_pointwise, settings) for kind, (_, settings) in _FUNCTIONS.items()},
     **dict.fromkeys(("BatchNormalization", "LayerNormalization"), (_normalizing, _LEARNED)),
-    "Normalization": (_normalization, {"axis": -1}),
+    "Normalization": (_normalizing, {"axis": -1, "scale": False, "center": False, "epsilon": 0.0}),
     "Conv1D": (_convolution, {**_CONV, "padding": "valid", "strides": 1}),
     **dict.fromkeys(
         ("AveragePooling1D", "MaxPooling1D"),

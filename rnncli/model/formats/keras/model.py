@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from rnncli.model.errors import InputError, listed, shown
-from rnncli.model.formats.found import Found, Part, input_size
+from rnncli.model.formats.found import Found, Part
 from rnncli.model.formats.keras.calls import MODELS, Call, name_layers, read_calls
 from rnncli.model.formats.keras.layers import LAYERS, MERGES, Flow, Layer, check, read_entry
 from rnncli.model.formats.keras.weights import Group, Stored
@@ -117,8 +117,7 @@ class _Walk:
         # The bottom layer takes the input as it is.
         skips = not self._number if layer.kind in MERGES else below.number != self._number
         if first and skips:
-            size = below.features or input_size(first)
-            identity = Piece({}, {0: size}, Operand(0), size)
+            identity = Piece({}, {0: below.features}, Operand(0), below.features)
             identity.sources = (below.number,)
             self.parts.append(Part("", "Identity", layers=[identity]))
             self._number += 1
@@ -126,7 +125,7 @@ class _Walk:
             layer.give(features=first.output_size)
         why = "is run with what makes one row of its steps" if waits else NOTHING
         arrays = {path: self._stored.arrays[path] for path in layer.used}
-        part = Part(layer.name, title, arrays, layers, "" if layers else why)
-        self.parts.append(part._replace(turned=below.reversed))
+        why, turned = "" if layers else why, below.reversed
+        self.parts.append(Part(layer.name, title, arrays, layers, why, turned=turned))
         self._number += len(layers)
         return layer.flow._replace(number=self._number) if layers else layer.flow

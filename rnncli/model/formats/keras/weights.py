@@ -56,12 +56,8 @@ class Stored(NamedTuple):
     config: Mapping[str, Any]  # of the model; empty where the file has weights alone
     group: Group  # all arrays
     title: str
-    version: tuple[int, int]  # of Keras
-
-    @property
-    def old(self) -> bool:
-        """Whether Keras 2 wrote it."""
-        return self.version < (3, 0)
+    version: tuple[int, int]
+    old: bool  # whether Keras 2 wrote it
 
 
 def read_group(
