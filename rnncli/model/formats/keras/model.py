@@ -117,7 +117,8 @@ class _Walk:
         # The bottom layer takes the input as it is.
         skips = not self._number if layer.kind in MERGES else below.number != self._number
         if first and skips:
-            identity = Piece({}, {0: below.features}, Operand(0), below.features)
+            size = below.waiting.input_size if below.waiting else below.features
+            identity = Piece({}, {0: size}, Operand(0), size)
             identity.sources = (below.number,)
             self.parts.append(Part("", "Identity", layers=[identity]))
             self._number += 1
