@@ -4,8 +4,8 @@ import re
 from typing import Any
 
 from rnncli.model.activations import SIGMOID, TANH, parse
-from rnncli.model.errors import InputError, listed, verbatim
-from rnncli.model.formats.found import CellDraft, Draft, Found, Part, find_kind
+from rnncli.model.errors import listed, verbatim
+from rnncli.model.formats.found import CellDraft, Draft, Found, Part, find_kind, naming
 from rnncli.model.formats.keras.layers import CELL_OF, make_cell
 from rnncli.model.formats.keras.weights import Stored, read_floats
 
@@ -63,12 +63,12 @@ def _make_part(stored: Stored, name: str, ways: dict[str, list[str]]) -> Part:
 
 def _make_cell(stored: Stored, paths: list[str]) -> CellDraft:
     """Make a cell, with what is known of cuDNN's, and what was usual in others once."""
-    try:
+    settings, assumed = dict[str, Any](), dict[str, Any]()
+    with naming(stored.path, {}):
         arrays = {path: read_floats(path, stored.arrays[path]) for path in paths}
         _, W_hh, *bias = arrays.values()
         kind = find_kind(stored.path, W_hh, {"W_hh": paths[1]})
         packed = kind != "rnn" and bool(bias) and bias[0].shape == (2 * W_hh.shape[1],)
-        settings, assumed = dict[str, Any](), dict[str, Any]()
         if packed:
             settings = {"activation": TANH, "recurrent_activation": SIGMOID}
         elif kind != "rnn" and stored.version < (2, 3):
@@ -76,7 +76,3 @@ def _make_cell(stored: Stored, paths: list[str]) -> CellDraft:
         if kind == "gru" and bias:
             settings["reset"] = "after" if packed or bias[0].ndim == 2 else "before"
         return make_cell(kind, arrays, settings, packed=packed)._replace(assumed=assumed)
-    except InputError:
-        raise
-    except ValueError as error:
-        raise InputError(stored.path, str(error)) from error
