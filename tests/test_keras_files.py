@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import hdf5_cases as h5
+import numpy as np
 import pytest
 from keras_configs import (
     LSTM,
@@ -335,6 +336,13 @@ FUNCTIONS: list[tuple[str, Config, str]] = [
     ("ThresholdedReLU", {}, "thresholded_relu:1.0000001192092896"),
     ("Rescaling", {"scale": 0.5}, "affine:0.5,0.0"),
 ]
+
+
+def test_normalizations_have_their_epsilon(tmp_path: Path) -> None:
+    kinds = [layer(k, epsilon=0.5) for k in ("LayerNormalization", "BatchNormalization")]
+    row, batch = load(sequential(tmp_path / "m.keras", LSTM, *kinds))[0].layers[1:]
+    assert row.settings["epsilon"] == 0.5
+    assert batch.arrays["scale"].tolist() == np.sqrt((numbers(2) + 8).astype(float) + 0.5).tolist()
 
 
 @pytest.mark.parametrize(("kind", "settings", "function"), FUNCTIONS)
