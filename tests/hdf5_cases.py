@@ -18,7 +18,7 @@ VALUES: dict[str, Any] = {
     "layers/lstm/cell/vars/2": (_TABLE / 7).astype(">f8"),
     "layers/dense/vars/2": np.float32(1.5),
     "layers/dense/vars/3": np.zeros((0, 3), "<f4"),
-    "names/none": np.zeros(0, "<f4"),
+    "names/one": np.float32(0.5),
     **{f"many/{number:02}": np.float32(number) for number in range(12)},
 }
 ATTRIBUTES: dict[str, dict[str, Any]] = {
@@ -36,13 +36,11 @@ def at(number: int) -> int:
     return START + SPACING * number
 
 
-def made(
-    *objects: bytes, version: int = 0, widths: bytes = b"\x08\x08", base: int = 0, root: int = 0
-) -> bytes:
+def made(*objects: bytes, version: int = 0, base: int = 0, root: int = 0) -> bytes:
     """Return a file of objects of which the first is the root, if no other is."""
     places = b"".join(each.ljust(slots(each) * SPACING, b"\0") for each in objects)
     fields = struct.pack("<6Q", base, NO_ADDRESS, START + len(places), NO_ADDRESS, 0, at(root))
-    start = b"\x89HDF\r\n\x1a\n" + bytes([version, 0, 0, 0, 0]) + widths + bytes(9) + fields
+    start = b"\x89HDF\r\n\x1a\n" + bytes([version, 0, 0, 0, 0, 8, 8]) + bytes(9) + fields
     return start.ljust(START, b"\0") + places
 
 
@@ -73,7 +71,7 @@ def group(
 
 
 def space(*shape: int) -> bytes:
-    return struct.pack(f"<BBBB{len(shape)}Q", 2, len(shape), 0, 1, *shape)
+    return struct.pack(f"<BB6x{len(shape)}Q", 1, len(shape), *shape)
 
 
 def contiguous(number: int, size: int) -> bytes:
@@ -102,8 +100,10 @@ def dataset(
 def attribute(
     type_: bytes = F4, shape: bytes = space(), values: bytes = bytes(4), name: bytes = b"n"
 ) -> bytes:
-    sizes = len(name) + 1, len(type_), len(shape)
-    return struct.pack("<BBHHHB", 3, 0, *sizes, 0) + name + b"\0" + type_ + shape + values
+    fields = [name + b"\0", type_, shape]
+    sizes = map(len, fields)
+    aligned = b"".join(each.ljust(-(-len(each) // 8) * 8, b"\0") for each in fields)
+    return struct.pack("<BxHHH", 1, *sizes) + aligned + values
 
 
 def in_heap(*texts: tuple[int, int, int]) -> bytes:

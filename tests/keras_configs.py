@@ -98,6 +98,8 @@ def chain(layers: Iterable[Config]) -> Config:
         {**each, "config": {"name": f"l{number}", **each["config"]}}
         for number, each in enumerate(layers)
     ]
+    if named:
+        named[0]["config"] = {"batch_input_shape": [None, None, 2], **named[0]["config"]}
     return {"class_name": "Sequential", "config": {"name": "m", "layers": named}}
 
 
@@ -119,9 +121,9 @@ def node(name: str, kind: str, *sources: Any, settings: Config = {}, **given: An
     return {"class_name": kind, "name": name, "config": settings, "inbound_nodes": inbound}
 
 
-def functional(path: Path, *layers: Config, start: Config | None = None, **settings: Any) -> Path:
+def functional(path: Path, *layers: Config, **settings: Any) -> Path:
     """Write a functional model that takes x and gives what the last layer does."""
     ends = {"input_layers": ["x", 0, 0], "output_layers": [layers[-1]["name"], 0, 0]}
-    first = start or node("x", "InputLayer")
+    first = node("x", "InputLayer", settings={"batch_shape": [None, None, 2]})
     inner = {"name": "m", "layers": [first, *layers], **ends, **settings}
     return model(path, {"class_name": "Functional", "config": inner})

@@ -39,8 +39,6 @@ OTHERS = (
     ("w.npz", b"\x80\x04}.", "damaged"),
     ("w.joblib", b"x\x9c\x00\x01", "extension: expected one of .npz,"),
     ("w.npz", b"\x93NUMPY\x01\x00", "got a single .npy array; numpy.savez"),
-    ("w.keras", b"\x1f\x8b\x08", "got gzip data; decompress it (gunzip)"),
-    ("w.onnx", b"version https://git-lfs.github.com/spec/v1\n", "Git LFS; git lfs pull"),
     ("w.pt", b"<!DOCTYPE html>\n", "expected a model file, got a web page (HTML); download"),
     ("w.json", b'{"class_name": "Sequential"}', "got text"),
     ("w.npz", b"", "got an empty file"),

@@ -148,7 +148,7 @@ def write_hdf5(path: Path) -> None:
     """Write a file of all kinds of values that are read."""
     with h5py.File(path, "w") as file:
         for name, value in VALUES.items():
-            file[name] = h5py.Empty("<f4") if name.endswith("none") else value
+            file[name] = value
         for name, attributes in ATTRIBUTES.items():
             for key, value in attributes.items():
                 file[name or "/"].attrs[key] = np.array(value, "S") if key == "fixed" else value

@@ -41,8 +41,6 @@ _MEMBERS = {".npy": "own", "data.pkl": "torch.files", "model.weights.h5": "keras
 # What is often there instead of a model, and the way out.
 _OTHERS = {
     rb"\x93NUMPY": ("a single .npy array", "numpy.savez writes several, by name, as .npz"),
-    rb"\x1f\x8b": ("gzip data", "decompress it (gunzip)"),
-    rb"version https://git-lfs": ("a pointer of Git LFS", "git lfs pull fetches the file"),
     rb"(?i:<!doctype|<html)": ("a web page (HTML)", "download the file itself"),
     rb".{257}ustar": ("a tar archive", "unpack it, and give the model in it"),
     rb"\Z": ("an empty file", ""),

@@ -2,7 +2,6 @@
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from math import inf
 from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
@@ -11,20 +10,9 @@ from numpy.typing import NDArray
 from rnncli.model.activations import SIGMOID, TANH
 from rnncli.model.arrays import Floats, in_dtype
 from rnncli.model.cells import CELLS, Weights, checked
-from rnncli.model.errors import (
-    InputError,
-    OpenInputError,
-    did_you_mean,
-    listed,
-    sentence,
-    shown,
-    verbatim,
-)
+from rnncli.model.errors import InputError, OpenInputError, did_you_mean, listed, shown, verbatim
 from rnncli.model.layers import Layer, Recurrent, Stateless, per_cell
 from rnncli.model.network import Network
-
-NOTHING = "does nothing at inference"
-PICK = "pick one with `layer` NAME"
 
 # Settings that frameworks leave out of their files, and what is taken.
 _ASSUMED: dict[str, tuple[str, Any]] = {
@@ -70,14 +58,13 @@ class Draft(NamedTuple):
         cells = []
         for draft in self.cells:
             with naming(path, draft.names):
-                cell = CELLS[draft.kind](draft.weights, **{**draft.assumed, **draft.settings})
-                cells.append(checked(cell))
+                settings = {**draft.assumed, **draft.settings}
+                cells.append(checked(CELLS[draft.kind](draft.weights, **settings)))
         with naming(path, self.cells[-1].names):
             return Recurrent(*cells, **self.settings)
 
 
-# A layer, or what makes one that is as wide as the layer below.
-FileLayer: TypeAlias = Draft | Stateless | Callable[[int], Stateless]
+FileLayer: TypeAlias = Draft | Stateless
 
 
 class Part(NamedTuple):
@@ -146,24 +133,25 @@ class Found(NamedTuple):
             raise OpenInputError(path, what, hint)
         recurrent = [part.name for part in self.parts if part.recurrent]
         needed = [part for part in self.parts if part.needed and not part.layers]
+        pick = f"pick one with `layer` NAME: {verbatim(listed(recurrent))}" if recurrent else ""
         if needed:
-            first = needed[0]
-            names = [part.name or part.kind for part in needed if part.why == first.why]
+            why = needed[0].why
+            names = [part.name or part.kind for part in needed if part.why == why]
             place = f"{path}: {listed(names)}" if any(names) else path
-            others = f"{PICK}: {verbatim(listed(recurrent))}" if recurrent else ""
-            raise InputError(place, first.why, first.hint or others)
+            raise InputError(place, why, needed[0].hint or pick)
         if not recurrent and (self.expected or not any(part.layers for part in self.parts)):
             got = listed(f"{p.name} ({p.kind})" if p.kind else p.name for p in self.parts)
             raise InputError(path, f"holds no recurrent layer{self.expected}, got {got}")
         if len(recurrent) > 1 and not self.ordered:
-            raise InputError(path, f"holds several recurrent modules: {listed(recurrent)}", PICK)
+            what = f"holds several recurrent modules: {listed(recurrent)}"
+            raise InputError(path, what, "pick one with `layer` NAME")
         return [layer for part in self.parts for layer in part.layers]
 
 
 def no_layer(path: str, layer: str, names: Iterable[str]) -> InputError:
     """Return the error for a name that no part of a file has."""
-    others = sentence("", f"{layer}; it has {listed(names)}", did_you_mean(layer, names))
-    return InputError(path, "has no layer", f" {verbatim(others)}")
+    what = f"has no layer {shown(layer)}; it has {listed(names)}"
+    return InputError(path, what, verbatim(did_you_mean(layer, names)))
 
 
 def read_floats(path: str, name: str, array: NDArray[Any]) -> Floats:
@@ -218,28 +206,28 @@ def fill_layers(
     path: str, layers: Sequence[FileLayer], overrides: Mapping[str, Any]
 ) -> list[FileLayer]:
     """Fill in what the caller says where the file is silent; a value must fit all cells."""
-    drafts = [layer for layer in layers if isinstance(layer, Draft)]
-    known = {name for draft in drafts for c in draft.cells for name in CELLS[c.kind].setting_names}
-    known |= {"direction"} | {"merge" for draft in drafts if len(draft.cells) == 2}
-    if unknown := overrides.keys() - known:
-        raise InputError(path, "has no layer with this setting", f"leave `{min(unknown)}` out")
+    counts = [len(draft.cells) for draft in layers if isinstance(draft, Draft)]
     of_cells = {
-        name: iter(per_cell(f"{path}: {name}", value, [len(draft.cells) for draft in drafts]))
+        name: iter(per_cell(f"{path}: {name}", value, counts))
         for name, value in overrides.items()
         if name not in ("direction", "merge")
     }
-    filled = list(layers)
+    filled, used = list(layers), set[str]()
     for number, layer in enumerate(layers):
         if isinstance(layer, Draft):
             cells = []
             for cell in layer.cells:
-                taken = {name: next(values) for name, values in of_cells.items()}
-                names = taken.keys() & {*CELLS[cell.kind].setting_names}
-                given = {name: convert_setting(cell.kind, name, taken[name]) for name in names}
+                values = {name: next(values) for name, values in of_cells.items()}
+                names = values.keys() & {*CELLS[cell.kind].setting_names}
+                given = {name: convert_setting(cell.kind, name, values[name]) for name in names}
                 cells.append(cell._replace(settings=_agree(path, cell.settings, given)))
-            of_layer = {*("direction", "merge")[: len(cells)]} & overrides.keys()
-            given = {name: overrides[name] for name in of_layer}
+                used |= names
+            names = {*("direction", "merge")[: len(cells)]} & overrides.keys()
+            given = {name: overrides[name] for name in names}
             filled[number] = Draft(tuple(cells), _agree(path, layer.settings, given))
+            used |= names
+    if unused := overrides.keys() - used:
+        raise InputError(path, "has no layer with this setting", f"leave `{min(unused)}` out")
     return filled
 
 
@@ -247,24 +235,14 @@ def _agree(path: str, known: Mapping[str, Any], given: Mapping[str, Any]) -> dic
     """Merge the settings of a file and those given; the two may not disagree."""
     for name in known.keys() & given.keys():
         if known[name] != given[name]:
-            text = "none" if known[name] == inf else known[name]
             hint = f" `{name}` {given[name]} was given: leave it out"
-            raise InputError(path, f"the file says {name} {text},", hint)
+            raise InputError(path, f"the file says {name} {known[name]},", hint)
     return {**given, **known}
 
 
 def make_layers(path: str, layers: Sequence[FileLayer]) -> list[Layer]:
-    """Make the layers; one that leaves its width open is as wide as the one below."""
-    made: list[Layer] = []
-    for number, layer in enumerate(layers):
-        if isinstance(layer, Draft):
-            made.append(layer.layer(path))
-        elif isinstance(layer, Stateless):
-            made.append(layer)
-        else:  # at the bottom as the one above
-            above = next(filter(None, map(input_size, layers[number:])), 1)
-            made.append(layer(made[-1].output_size if made else above))
-    return made
+    """Make the layers."""
+    return [layer.layer(path) if isinstance(layer, Draft) else layer for layer in layers]
 
 
 def make_network(path: str, layers: Sequence[FileLayer], last: str | None) -> Network:
@@ -284,18 +262,9 @@ def assumptions(layers: Sequence[FileLayer]) -> list[str]:
     cells = [cell for draft in drafts for cell in draft.cells]
     sentences = []
     for name, (text, default) in _ASSUMED.items():
-        silent = [
-            c for c in cells if name in CELLS[c.kind].setting_names and name not in c.settings
-        ]
+        silent = [c for c in cells if name in {*CELLS[c.kind].setting_names} - c.settings.keys()]
         if taken := dict.fromkeys(str(cell.assumed.get(name, default)) for cell in silent):
             sentences.append(f"{text}: {', '.join(taken)} is taken (`{name}`)")
     if any(len(draft.cells) == 2 and "merge" not in draft.settings for draft in drafts):
         sentences.append("does not say how directions are merged: concat is taken (`merge`)")
     return sentences
-
-
-def input_size(layer: FileLayer) -> int | None:
-    """Return how many values a layer takes a step, where that is known."""
-    if isinstance(layer, Draft):
-        return int(layer.cells[0].weights.W_xh.shape[0])
-    return layer.input_size if isinstance(layer, Stateless) else None

@@ -7,21 +7,13 @@ linear layer above. A file of more is refused.
 
 import re
 from collections.abc import Sequence
-from itertools import islice
 from typing import Any
 
 from numpy.typing import NDArray
 
 from rnncli.model.cells import CELLS
 from rnncli.model.errors import shown, verbatim
-from rnncli.model.formats.found import (
-    Draft,
-    Found,
-    Part,
-    naming,
-    no_layer,
-    read_floats,
-)
+from rnncli.model.formats.found import Draft, Found, Part, naming, no_layer, read_floats
 from rnncli.model.formats.torch.names import Arrays, find_modules, way_out
 from rnncli.model.layers import Dense, Embedding, Layer, name_of
 
@@ -72,15 +64,14 @@ def _surround(
     path: str, recurrent: Part, arrays: Arrays, *, ordered: bool
 ) -> tuple[list[Part], list[str]]:
     """Put an embedding below a recurrent module and a linear layer above it, if there are such."""
-    start = list(arrays).index(next(iter(recurrent.arrays)))
-    before = _group(dict(islice(arrays.items(), start))) if ordered else None
-    others = _group({name: a for name, a in arrays.items() if name not in recurrent.arrays})
-    owners = {owner: own for owner, own in others.items() if not _of_training(owner, own)}
-    kinds = {
-        _find_kind(owner, own, recurrent, None if before is None else owner in before): owner
-        for owner, own in owners.items()
-    }
-    inner = shown(recurrent.name)
+    names = [*arrays]
+    start = names.index(next(iter(recurrent.arrays)))
+    groups = _group({name: a for name, a in arrays.items() if name not in recurrent.arrays})
+    owners = {owner: own for owner, own in groups.items() if not _of_training(owner, own)}
+    inner, kinds = shown(recurrent.name), dict[str, str]()
+    for owner, own in owners.items():
+        above = ordered and names.index(next(iter(own))) > start
+        kinds[_find_kind(owner, own, recurrent, above=above)] = owner
     if "" in kinds or len(kinds) < len(owners):
         joined = inner if recurrent.name else "all"
         why = f"names and shapes do not tell how {joined} is joined to the rest"
@@ -89,12 +80,12 @@ def _surround(
         return [recurrent, *refused], []
     parts, said = [recurrent], []
     for kind, place in _PLACES.items():
-        if owner := kinds.get(kind):
+        if owner := kinds.get(kind, ""):
             own = owners[owner]
-            floats = {n.rpartition(".")[2]: read_floats(path, n, a) for n, a in own.items()}
+            W, *b = (read_floats(path, name, own[name]) for name in sorted(own, reverse=True))
             with naming(path, {}):
-                W, bias = floats["weight"], floats.get("bias")
-                layer = Dense(W.T, bias) if kind == "nn.Linear" else Embedding(W)
+                linear = kind == "nn.Linear"
+                layer = Dense(W.T, b[0] if b else None) if linear else Embedding(W)
             parts.insert(0 if kind == "nn.Embedding" else 2, Part(owner, kind, own, [layer]))
             said.append(f"{shown(owner)} is taken as {place}")
     note = f"{verbatim(', '.join(said))} {verbatim(inner)}, as shapes fit"
@@ -108,26 +99,24 @@ def _of_training(owner: str, own: Arrays) -> bool:
     return counts or (loss is not None and all(array.ndim < 2 for array in own.values()))
 
 
-def _find_kind(owner: str, own: Arrays, recurrent: Part, first: bool | None) -> str:
+def _find_kind(owner: str, own: Arrays, recurrent: Part, *, above: bool) -> str:
     """Decide by its shape whether a module is an embedding below, a linear layer above, or neither.
 
-    `first` says whether it was defined before the recurrent module.
+    `above` says that it was defined after the recurrent module.
     """
     drafts = [layer for layer in recurrent.layers if isinstance(layer, Draft)]
     takes = len(drafts[0].cells[0].weights.W_xh)
     gives = sum(len(cell.weights.W_hh) for cell in drafts[-1].cells)
     shapes = {name.rpartition(".")[2]: array.shape for name, array in own.items()}
-    floats = all(array.dtype.kind == "f" for array in own.values())
-    weight = shapes.pop("weight", ())
+    weight, floats = shapes.pop("weight", ()), all(each.dtype.kind == "f" for each in own.values())
     if len(weight) != 2 or shapes not in ({}, {"bias": weight[:1]}) or not floats:
         return ""
-    rows, width = weight
-    table = not shapes and width == takes
-    if table and ("emb" in owner.lower() or (first and rows != takes)):
+    table = not shapes and weight[1] == takes
+    if table and "emb" in owner.lower():
         return "nn.Embedding"
     # One that also fits below must be known to stand above.
-    fits_below = table or rows == takes
-    return "nn.Linear" if width == gives and (first is False or not fits_below) else ""
+    sure = above or not (table or weight[0] == takes)
+    return "nn.Linear" if weight[1] == gives and sure else ""
 
 
 def find_unsaid(layers: Sequence[Layer]) -> list[str]:
@@ -137,11 +126,7 @@ def find_unsaid(layers: Sequence[Layer]) -> list[str]:
         usual = CELLS[name_of(cell)](cell.weights).settings
         unsaid = {n: v for n, v in cell.settings.items() if n != "reset" and v != usual[n]}
         said |= {f"{name} {value}": None for name, value in unsaid.items()}
-    for head in (layer for layer in layers if isinstance(layer, Dense)):
-        said |= (
-            {f"activation {head.activation} of the head": None}
-            if str(head.activation) != "linear"
-            else {}
-        )
+    heads = [str(layer.activation) for layer in layers if isinstance(layer, Dense)]
+    said |= {f"activation {head} of the head": None for head in heads if head != "linear"}
     what = "rnn reads it from the file's metadata, other programs have to be told"
     return [f"the names of tensors do not tell {', '.join(said)}: {what}"] if said else []

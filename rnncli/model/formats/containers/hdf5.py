@@ -1,4 +1,4 @@
-"""HDF5 files, as Keras and h5py write them by default: in the earliest version of the format.
+"""HDF5 files, as Keras writes them with h5py: in the earliest version of the format.
 
 Numbers of versions, messages and classes are those of the HDF5 file format specification. A file
 is not trusted: each address and size in it has to lie within the file, no block is read twice, and
@@ -18,18 +18,12 @@ from rnncli.model.errors import InputError, one_line, shown
 from rnncli.model.formats.found import Budget
 
 _SIGNATURE = b"\x89HDF\r\n\x1a\n"
-_NO_ADDRESS = 2**64 - 1
 # Kinds of messages, and those of links and attributes that newer versions have.
 _DATASPACE, _DATATYPE, _LAYOUT, _ATTRIBUTE, _CONTINUATION, _SYMBOLS = 1, 3, 8, 12, 16, 17
 _NEWER = (2, 6, 21)
 # Classes of types.
 _FLOAT, _TEXT, _SEQUENCE = 1, 3, 9
-# IEEE 754's floats by size: the sign's bit; first and number of all bits; those of the exponent
-# and of the mantissa; the bias.
-_IEEE = {
-    bits // 8: (bits - 1, 0, bits, mantissa, bits - 1 - mantissa, 0, mantissa, bias)
-    for bits, mantissa, bias in ((16, 10, 15), (32, 23, 127), (64, 52, 1023))
-}
+_MANTISSAS = {2: 10, 4: 23, 8: 52}  # bits of IEEE 754's floats, by their size
 # Where a text of any length lies: its size, the address of its heap, its number there.
 _IN_HEAP = np.dtype([("size", "<u4"), ("address", "<u8"), ("number", "<u4")])
 # Messages, links and texts in a file: less than a second's work.
@@ -91,11 +85,9 @@ class _File:
 
     def root(self) -> int:
         """Return the address of the root group."""
-        if not self.data.startswith(_SIGNATURE):
-            raise ValueError("does not begin as an HDF5 file")
         start = self.data[:96].ljust(96, b"\0")
         base, _, end = struct.unpack_from("<3Q", start, 24)
-        if start[8] or start[13:15] != b"\x08\x08" or base:
+        if not start.startswith(_SIGNATURE) or start[8] or start[13:15] != b"\x08\x08" or base:
             raise ValueError(f"a superblock of version {start[8]}, or a user block")
         if end > len(self.data):
             raise ValueError(f"cut short: expected {end:,} bytes, got {len(self.data):,}")
@@ -127,41 +119,32 @@ class _File:
     def links(self, tree: int, heap: int) -> Iterator[tuple[str, int]]:
         """Return the name and the address of each object in a group; the names lie in a heap."""
         size, address = struct.unpack_from("<8xQ8xQ", self._block(heap, 32, b"HEAP"))
-        names = self._block(address, size)
-        for node in self._leaves(tree):
-            (count,) = struct.unpack_from("<6xH", self._block(node, 8, b"SNOD"))
-            entries = self._block(node + 8, 40 * count)
-            for start, child, kind in struct.iter_unpack("<QQI20x", entries):
-                end = names.index(0, start)
-                self.budget.spend(1, end - start)
-                if kind != 2:  # a soft link
-                    yield _text(names[start:end]), child
-
-    def _leaves(self, root: int) -> Iterator[int]:
-        """Return the addresses of the nodes in the tree of a group."""
-        waiting = [root]
-        while waiting:
-            address = waiting.pop()
+        names, trees = self._block(address, size), [tree]
+        while trees:
+            address = trees.pop()
             level, count = struct.unpack_from("<5xBH", self._block(address, 24, b"TREE\0"))
             block = self._block(address + 24, 16 * count)
             children = [child for (child,) in struct.iter_unpack("<8xQ", block)]
-            if level:
-                waiting += children
-            else:
-                self.budget.spend(count)
-                yield from children
+            trees += children if level else []
+            for node in [] if level else children:
+                (count,) = struct.unpack_from("<6xH", self._block(node, 8, b"SNOD"))
+                entries = self._block(node + 8, 40 * count)
+                for start, child, kind in struct.iter_unpack("<QQI20x", entries):
+                    end = names.index(0, start)
+                    self.budget.spend(1, end - start)
+                    if kind != 2:  # a soft link
+                        yield _text(names[start:end]), child
 
     def attributes(self, messages: dict[int, list[bytes]]) -> Iterator[tuple[str, str | list[str]]]:
         """Return the name and the value of each attribute that is text."""
         for message in messages.get(_ATTRIBUTE, []):
-            version, flags, *sizes = struct.unpack_from("<BBHHH", message)
-            if version not in (1, 2, 3) or flags & 3:
-                raise ValueError(f"an attribute of version {version}, or of a shared type")
-            place = 9 if version == 3 else 8
-            fields = []
+            version, *sizes = struct.unpack_from("<BxHHH", message)
+            if version != 1:
+                raise ValueError(f"an attribute of version {version}")
+            fields, place = [], 8
             for size in sizes:
                 fields.append(message[place : place + size])
-                place += -(-size // 8) * 8 if version == 1 else size
+                place += -(-size // 8) * 8
             dtype, shape = _dtype(fields[1]), _shape(fields[2])
             if dtype.kind == "S" or dtype == _IN_HEAP:
                 array = self._view(dtype, shape, memoryview(message)[place:])
@@ -178,13 +161,13 @@ class _File:
         shape = _shape(messages[_DATASPACE][0])
         if dtype.kind != "f":
             return np.broadcast_to(np.zeros((), "V1"), shape)
+        if layout[:2] != b"\3\1":
+            raise ValueError("a dataset in chunks, or compressed")
         address, size = struct.unpack_from("<QQ", layout, 2)
-        if layout[0] not in (3, 4) or layout[1] != 1 or (0 not in shape and address == _NO_ADDRESS):
-            raise ValueError("a dataset in chunks, compressed or never written")
         content = memoryview(self.data)[address : address + size]
         self.budget.spend(1, len(content))
-        array = self._view(dtype, shape, content)
-        return array if array.flags.aligned else array.copy()  # which products are slow at
+        # Products of arrays that are not aligned are slow.
+        return np.require(self._view(dtype, shape, content), requirements="A")
 
     def _view(self, dtype: np.dtype[Any], shape: tuple[int, ...], data: memoryview) -> NDArray[Any]:
         """View values of such a type and shape."""
@@ -197,9 +180,7 @@ class _File:
     def _heap_text(self, size: int, address: int, number: int) -> str:
         """Read a text that lies in a heap, under a number."""
         self.budget.spend(0, size)
-        if not size:
-            return ""
-        if address not in self._heaps:
+        if size and address not in self._heaps:
             heap = self._heaps[address] = {}
             (end,) = struct.unpack_from("<8xQ", self._block(address, 16, b"GCOL"))
             block, place = self._block(address, end), 16
@@ -210,7 +191,7 @@ class _File:
                     break
                 heap[key] = block[place + 16 : place + 16 + length]
                 place += 16 + -(-length // 8) * 8
-        content = self._heaps[address].get(number, b"")
+        content = self._heaps[address].get(number, b"") if size else b""
         if len(content) < size:
             raise ValueError(f"expected a text of {size:,} bytes, got {len(content):,}")
         return _text(content[:size])
@@ -237,12 +218,9 @@ def _text(content: bytes) -> str:
 
 def _shape(message: bytes) -> tuple[int, ...]:
     """Return the shape that a message tells."""
-    version, axes, _, kind = message[:4]
-    if version not in (1, 2):
-        raise ValueError(f"a shape of version {version}")
-    if version == 2 and kind == 2:  # there are no values
-        return (0,)
-    return struct.unpack_from(f"<{axes}Q", message, 8 if version == 1 else 4)
+    if message[0] != 1:
+        raise ValueError(f"a shape of version {message[0]}")
+    return struct.unpack_from(f"<{message[1]}Q", message, 8)
 
 
 def _dtype(message: bytes) -> np.dtype[Any]:
@@ -250,8 +228,10 @@ def _dtype(message: bytes) -> np.dtype[Any]:
     kind, size = message[0] & 15, *struct.unpack_from("<4xI", message)
     if not 0 < size < 2**31:
         raise ValueError(f"a type of {size:,} bytes")
-    if kind == _FLOAT and size in _IEEE:
-        same = (message[2], *struct.unpack_from("<HHBBBBI", message, 8)) == _IEEE[size]
+    if kind == _FLOAT and size in _MANTISSAS:  # the sign, all bits, exponent, mantissa, bias
+        bits, m = 8 * size, _MANTISSAS[size]
+        ieee = bits - 1, 0, bits, m, bits - 1 - m, 0, m, 2 ** (bits - 2 - m) - 1
+        same = (message[2], *struct.unpack_from("<HHBBBBI", message, 8)) == ieee
         return np.dtype(f"{'>' if message[1] & 1 else '<'}f{size}" if same else "V1")
     if kind == _SEQUENCE and message[1] & 15 == 1 and size == _IN_HEAP.itemsize:
         return _IN_HEAP

@@ -4,9 +4,9 @@ import re
 from typing import Any
 
 from rnncli.model.activations import SIGMOID, TANH, parse
-from rnncli.model.errors import InputError, listed, shown, verbatim
-from rnncli.model.formats.found import CellDraft, Draft, Found, Part, find_kind
-from rnncli.model.formats.keras.layers import CELL_OF, HARD_SIGMOID, make_cell
+from rnncli.model.errors import listed, verbatim
+from rnncli.model.formats.found import CellDraft, Draft, Found, Part, find_kind, naming
+from rnncli.model.formats.keras.layers import CELL_OF, make_cell
 from rnncli.model.formats.keras.weights import Stored, read_floats
 
 # What has the arrays of a cell: its layer, the direction of a bidirectional one, and the cell.
@@ -25,58 +25,46 @@ def find(stored: Stored) -> Found:
             owner = name.rpartition("/")[0].removesuffix("/vars")
             owners.setdefault(owner or name, []).append(path)
     layers: dict[str, dict[str, list[str]]] = {}
-    for owner in (owner for owner, paths in owners.items() if _is_cell(stored, paths)):
-        match: Any = _OWNER.fullmatch(owner)
-        name, way = match["layer"], match["way"] or ""
-        layers.setdefault(owner if way in layers.get(name, {}) else name, {})[way] = owners[owner]
+    others = []
+    for owner, own in owners.items():
+        shapes = [stored.arrays[path].shape for path in own]
+        cell = len(own) in (2, 3) and len(shapes[0]) == len(shapes[1]) == 2
+        if cell and shapes[0][1] == shapes[1][1]:
+            match: Any = _OWNER.fullmatch(owner)
+            name, way = match["layer"], match["way"] or ""
+            layers.setdefault(owner if way in layers.get(name, {}) else name, {})[way] = own
+        else:
+            others.append(Part(owner, "", {path: stored.arrays[path] for path in own}))
     parts = [_make_part(stored, *layer) for layer in layers.items()]
     scopes = {part.name.rpartition("/")[0] for part in parts}
     if not stored.group.listed:  # numbers tell the order of layers of one class
-        scopes = {_split_number(part.name)[0] for part in parts}
-        parts.sort(key=lambda part: _split_number(part.name))
-    used = {path for part in parts for path in part.arrays}
-    others = [owner for owner, paths in owners.items() if paths[0] not in used]
-    others = [owner for owner in others if not owner.startswith("optimizer/")]
-    notes, named = [_ALONE], listed(part.name for part in parts)
-    if len(scopes) == 1 and len(owners) > 1:
+        scopes = {part.name.rstrip("_0123456789") for part in parts}
+        parts.sort(key=lambda part: (len(part.name), part.name))
+    named = listed(part.name for part in parts)
+    notes = [_ALONE]
+    if len(scopes) == 1 < len(parts):
         notes.append(f"takes {verbatim(named)}: names do not tell how they are joined")
-    for owner in others:
-        arrays = {path: stored.arrays[path] for path in owners[owner]}
-        why = f"names do not tell how {named} is joined to the rest"
-        parts.append(Part(owner, "", arrays, why=why, needed=True))
+    why = f"names do not tell how {named} is joined to the rest"
+    parts += [part._replace(why=why, needed=True) for part in others]
     return Found(parts, stored.title, len(scopes) < 2, notes=notes, expected=_EXPECTED)
-
-
-def _is_cell(stored: Stored, paths: list[str]) -> bool:
-    """Return whether arrays are those of a recurrent cell: a kernel, a recurrent one, a bias."""
-    shapes = [stored.arrays[path].shape for path in paths]
-    fits = len(paths) in (2, 3) and len(shapes[0]) == len(shapes[1]) == 2
-    return fits and bool(shapes[0][1] == shapes[1][1])
 
 
 def _make_part(stored: Stored, name: str, ways: dict[str, list[str]]) -> Part:
     """Make a layer of one cell, or of those of two directions."""
     cells = [ways[way] for way in sorted(ways, reverse=True)]  # forward, backward
+    arrays = {path: stored.arrays[path] for paths in cells for path in paths}
     if len(cells) != 2 - ("" in ways):
-        raise InputError(stored.path, f"has one direction of {shown(name)}")
+        return Part(name, "", arrays, why="has one direction of two", needed=True)
     drafts = tuple(_make_cell(stored, paths) for paths in cells)
     settings = {"direction": "bidirectional"} if len(drafts) == 2 else {}
-    arrays = {path: stored.arrays[path] for paths in cells for path in paths}
     kind = next(kind for kind, cell in CELL_OF.items() if cell == drafts[0].kind)
     return Part(name, kind, arrays, [Draft(drafts, settings)])
 
 
-def _split_number(name: str) -> tuple[str, int]:
-    """Return the name of a layer without its number, and the number."""
-    stem = name.rstrip("0123456789")
-    return stem.rstrip("_"), int(name[len(stem) :][:9] or 0)
-
-
 def _make_cell(stored: Stored, paths: list[str]) -> CellDraft:
     """Make a cell, with what is known of cuDNN's, and what was usual in others once."""
-    settings: dict[str, Any] = {}
-    assumed: dict[str, Any] = {}
-    try:
+    settings, assumed = dict[str, Any](), dict[str, Any]()
+    with naming(stored.path, {}):
         arrays = {path: read_floats(path, stored.arrays[path]) for path in paths}
         _, W_hh, *bias = arrays.values()
         kind = find_kind(stored.path, W_hh, {"W_hh": paths[1]})
@@ -84,11 +72,7 @@ def _make_cell(stored: Stored, paths: list[str]) -> CellDraft:
         if packed:
             settings = {"activation": TANH, "recurrent_activation": SIGMOID}
         elif kind != "rnn" and stored.version < (2, 3):
-            assumed = {"recurrent_activation": parse(HARD_SIGMOID[True])}
+            assumed["recurrent_activation"] = parse("hard_sigmoid:0.2,0.5")
         if kind == "gru" and bias:
             settings["reset"] = "after" if packed or bias[0].ndim == 2 else "before"
         return make_cell(kind, arrays, settings, packed=packed)._replace(assumed=assumed)
-    except InputError:
-        raise
-    except ValueError as error:
-        raise InputError(stored.path, str(error)) from error

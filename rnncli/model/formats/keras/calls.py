@@ -19,7 +19,7 @@ class Call(NamedTuple):
     name: str
     entry: Config  # what the config says of the layer
     inputs: Sequence[str] = ()  # names of layers
-    values: Sequence[Any] = ()  # arguments without a name that are no tensors
+    values: Sequence[Any] = ()  # arguments that are no tensors
     mask: str = ""  # the layer that masks rows, where the config says that of the call
     problem: str = ""  # why the layer cannot be run as it is called
 
@@ -39,38 +39,28 @@ def name_layers(config: Any) -> dict[str, Config]:
     return layers
 
 
-def order_calls(kind: str, config: Any, layers: Mapping[str, Config]) -> list[Call]:
-    """Read the calls of a model's layers, each behind those whose outputs it takes.
-
-    ValueError: it is no graph of layers from one input to one output.
-    """
-    if kind not in MODELS:
-        raise ValueError(f"{shown(kind)} is a class of the model's own")
-    if kind == "Sequential" or not isinstance(config, dict):
-        below = zip(["", *layers], layers.items(), strict=False)
-        return [Call(name, entry, [source] * bool(source)) for source, (name, entry) in below]
-    start, end = (_find_end(config, f"{side}_layers") for side in ("input", "output"))
+def read_calls(kind: str, config: Any, layers: Mapping[str, Config]) -> tuple[list[Call], str]:
+    """Read the calls of a model's layers, and why it has not one input and one output."""
+    if kind not in MODELS or kind == "Sequential" or not isinstance(config, dict):
+        own = "" if kind in MODELS else f"{shown(kind)} is a class of the model's own"
+        below = zip([[], *([name] for name in layers)], layers.items(), strict=False)
+        return [Call(*each, [] if own else source) for source, each in below], own
     found = {name: _read_call(name, entry) for name, entry in layers.items()}
-    calls = {start: Call(start, layers.get(start, {}))}
+    calls: dict[str, Call] = {}
     for name, call in found.items():  # Keras writes them in an order in which they can be run
-        if name == start or call.entry.get("class_name") in MASK_CLASSES:
-            continue
-        if not call.inputs or not {*call.inputs} <= calls.keys():
-            why = call.problem or f"takes {listed(call.inputs)}, and not outputs of layers before"
-            raise ValueError(f"{shown(name)} {why}")
-        calls[name] = call._replace(mask=_find_mask(found, call.mask))
-    if [*calls][-1] != end:
-        raise ValueError(f"output_layers: expected the last layer, got {shown(end)}")
-    return list(calls.values())
-
-
-def _find_end(config: Config, side: str) -> str:
-    """Return the layer where a model begins or ends."""
-    found = config.get(side)
-    match list(found.values()) if isinstance(found, dict) else found:
-        case [[str(name), _, 0]] | [str(name), _, 0]:
-            return name
-    raise ValueError(f"{side}: expected one layer's output, got {shown(str(found))}")
+        if call.entry.get("class_name") not in MASK_CLASSES:
+            sound = {*call.inputs} <= calls.keys() and bool(call.inputs) == bool(calls)
+            why = "" if sound else f"takes {listed(call.inputs)}, and not outputs of layers before"
+            mask = _find_mask(found, call.mask)
+            calls[name] = call._replace(mask=mask, problem=call.problem or why)
+    names = [*calls] or [""]
+    for side, name in (("input_layers", names[0]), ("output_layers", names[-1])):
+        end: Any = config.get(side)
+        end = [*end.values()] if isinstance(end, dict) else end
+        if end not in ([name, 0, 0], [[name, 0, 0]]):
+            what = f"{side}: expected the output of {shown(name)}, got {shown(str(end))}"
+            return [*calls.values()], what
+    return [*calls.values()], ""
 
 
 def _read_call(name: str, entry: Config) -> Call:

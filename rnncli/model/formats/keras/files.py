@@ -2,7 +2,6 @@
 
 import io
 import json
-import os
 import re
 from typing import Any
 
@@ -36,20 +35,15 @@ def read(data: bytes, path: str) -> Found:
             content = read_member(path, archive, _WEIGHTS, most_unpacked(len(data)), _SAVE)
         arrays, attributes = hdf5.read(content, f"{path}: {_WEIGHTS}", _TRAINING)
     else:
-        index = re.sub(r"_\d{5}\.weights\.h5\Z", ".weights.json", path)
-        if index != path and os.path.exists(index):
-            raise InputError(path, f"is one of several files that {index} lists", _SAVE)
         arrays, attributes = hdf5.read(data, path, _TRAINING)
         about = attributes[""]
         text = about.get("model_config")
         config = _parse(f"{path}: model_config", text) if isinstance(text, str) else {}
     group, writer = read_group(arrays, attributes), str(about.get("keras_version") or "")
-    numbers = re.match(r"[0-9]{1,4}(\.[0-9]{1,4})*", writer)
-    # Keras 1 did not write its version, and always a list.
-    version = tuple(map(int, numbers[0].split("."))) if numbers else (1 if group.listed else 3,)
-    if version < (2,):
-        raise InputError(path, "is a file of Keras 1, which is not read", _SAVE)
-    stored = Stored(path, arrays, config, group, f"Keras {writer}".rstrip(), version)
+    numbers = re.match(r"([0-9]{1,4})\.([0-9]{1,4})", writer)
+    version = (int(numbers[1]), int(numbers[2])) if numbers else (2 if group.listed else 3, 0)
+    title, old = f"Keras {writer}".rstrip(), version < (3, 0)
+    stored = Stored(path, arrays, config, group, title, version, old)
     inner = config.get("config")
     layers = inner.get("layers") if isinstance(inner, dict) else inner
     return model.find(stored) if isinstance(layers, list) and layers else bare.find(stored)

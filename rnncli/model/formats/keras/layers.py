@@ -2,7 +2,6 @@
 
 import re
 from collections.abc import Callable, Mapping, Sequence
-from functools import partial
 from math import inf
 from types import SimpleNamespace
 from typing import Any, NamedTuple, TypeAlias
@@ -14,15 +13,15 @@ from rnncli.model.activations import KERAS, ONNX_OPERATORS, parse
 from rnncli.model.arrays import Floats
 from rnncli.model.cells import CELLS, Weights
 from rnncli.model.cells.gates import summed
-from rnncli.model.errors import shown
-from rnncli.model.formats.found import CellDraft, Draft, FileLayer
+from rnncli.model.errors import listed, shown
+from rnncli.model.formats.found import CellDraft, Draft
 from rnncli.model.formats.keras.calls import Config
-from rnncli.model.formats.keras.weights import Group, Stored, number
+from rnncli.model.formats.keras.weights import Group, Stored, number, read_floats
 from rnncli.model.graph import Node
 from rnncli.model.graph.piece import Piece, Root, Whole
 from rnncli.model.graph.rows import Operand, Step
 
-Made: TypeAlias = Sequence[FileLayer]
+Made: TypeAlias = Sequence[Draft | ours.Stateless]
 # An operator and its attributes.
 _Operator: TypeAlias = tuple[str, Mapping[str, Any]]
 
@@ -33,38 +32,27 @@ _INERT = re.compile(
     r"|dropout|recurrent_dropout|momentum|rate|noise_shape|stddev|l1|l2|synchronized|renorm_momentum"
     r"|batch_shape|batch_input_shape|build_input_shape|input_(dim|length|dtype|shape)"
     r"|sparse|ragged|optional|implementation|unroll|stateful|return_state|reverse_state_order"
-    r"|units|output_dim|filters|kernel_size) .*|data_format channels_last",
+    r"|units|output_dim|filters|kernel_size) .*|data_format channels_last|groups 1|threshold 0.0",
     re.DOTALL,
 )
 # Our functions by Keras's names.
-_NAMED = dict(zip(KERAS, KERAS, strict=True)) | {
-    "softmax": "softmax",
-    "log_softmax": "log_softmax",
+_NAMED = {name: name for name in (*KERAS, "softmax", "log_softmax")}
+_NAMED |= {
     "swish": "silu",
     "hard_swish": "hard_silu",
     "celu": "elu",
     "leaky_relu": "leaky_relu:0.2",
 }
-# hard_sigmoid was another function before Keras 3.
-HARD_SIGMOID = {True: "hard_sigmoid:0.2,0.5", False: f"hard_sigmoid:{1 / 6!r},0.5"}
 # Cells by the class of their layer.
 CELL_OF = {"SimpleRNN": "rnn", "LSTM": "lstm", "GRU": "gru", "CuDNNLSTM": "lstm", "CuDNNGRU": "gru"}
 # Operators by the classes of layers that merge what others give.
-MERGES = {
-    "Concatenate": "Concat",
-    "Add": "Add",
-    "Subtract": "Sub",
-    "Multiply": "Mul",
-    "Average": "Sum",
-    "Maximum": "Max",
-    "Minimum": "Min",
-}
-NOTHING = (
+MERGES = {"Concatenate": "Concat", "Add": "Add", "Multiply": "Mul", "Subtract": "Sub"}
+MERGES |= {"Maximum": "Max", "Minimum": "Min"}
+_NOTHING = (
     *("Dropout", "SpatialDropout1D", "GaussianNoise", "GaussianDropout", "AlphaDropout"),
     *("ActivityRegularization", "Identity", "Flatten", "InputLayer"),
 )
 _FROZEN = "lists the arrays of frozen parts after those of the others: save the model as .keras"
-_TURN: _Operator = ("Transpose", {"perm": [0, 2, 1]})  # steps and features
 
 
 class Flow(NamedTuple):
@@ -80,15 +68,20 @@ class Flow(NamedTuple):
     waiting: Whole | None = None  # makes another number of steps of what that layer gives
 
 
+def check(fits: object, why: str) -> None:
+    """Refuse a layer that does not fit."""
+    if not fits:
+        raise ValueError(why)
+
+
 def read_entry(name: str, entry: Any) -> tuple[str, Config]:
     """Return the class of a layer and its settings."""
     entry = entry if isinstance(entry, dict) else {}
     kind, config = entry.get("class_name"), entry.get("config")
     if not isinstance(kind, str) or not isinstance(config, dict):
         raise ValueError(f"{name}: expected a layer with its settings")
-    if str(entry.get("module", "keras")).partition(".")[0] not in ("keras", "tf_keras"):
-        own = str(entry.get("registered_name") or kind)
-        raise ValueError(f"{shown(own)} is a class of the model's own")
+    library = str(entry.get("module", "keras")).partition(".")[0]
+    check(library in ("keras", "tf_keras"), f"{shown(kind)} is a class of the model's own")
     return kind, config
 
 
@@ -97,55 +90,49 @@ class Layer:
 
     def __init__(self, name: str, entry: Any, stored: Stored, group: Group, *flows: Flow) -> None:
         self.name, self.stored, self.group = name, stored, group
-        self.old = stored.version < (3,)
         self.kind, self.config = read_entry(name, entry)
-        self.flows, self.flow = flows, flows[0]  # of each layer that it takes; what it gives
-        shape = self.config.get("batch_shape", self.config.get("batch_input_shape"))
-        if isinstance(shape, list) and len(shape) in (2, 3):
-            known = type(shape[-1]) is int and 0 < shape[-1] < 2**20
-            axes = self.flow.axes if self.flow.recurrent else len(shape)
-            self.give(features=shape[-1] if known else 0, axes=axes)
         self.settings = read_settings(self.kind, self.config)
+        self.flows, self.flow = flows, flows[0]  # of each layer that it takes; what it gives
         self.used: list[str] = []  # paths of arrays
+        shape = self.config.get("batch_shape", self.config.get("batch_input_shape"))
+        if isinstance(shape, list) and len(shape) in (2, 3) and not self.flow.recurrent:
+            known = type(shape[-1]) is int and 0 < shape[-1] < 2**20
+            self.give(features=shape[-1] if known else 0, axes=len(shape))
 
-    def within(self, name: str, entry: Any, group: Group) -> "Layer":
+    def within(self, name: str, entry: Any, group: Group | None = None) -> "Layer":
         """Return the layer that is a setting of this one, with its arrays."""
-        layer = Layer(name, entry, self.stored, group, self.flow)
+        layer = Layer(name, entry, self.stored, group or self.group, self.flow)
         layer.name, layer.used, layer.flow = self.name, self.used, self.flow
         return layer
 
-    def cell(self) -> "Layer":
-        """Return the cell of an RNN."""
-        return self.within("cell", self.settings.cell, self.group.inner("cell"))
-
-    def read(self, count: int, group: Group | None = None) -> dict[str, Floats]:
-        """Read so many of its arrays, or of those of an object within, by their paths."""
-        arrays = (group or self.group).read(count, self.stored.arrays)
-        self.used.extend(arrays)
-        return arrays
+    def read(self, count: int) -> dict[str, Floats]:
+        """Read so many of its arrays, by their paths."""
+        paths = [*self.group.paths.values()][:count]
+        check(len(paths) == count, f"expected {count} arrays, got {listed(paths)}")
+        self.used.extend(paths)
+        return {path: read_floats(path, self.stored.arrays[path]) for path in paths}
 
     def function(self, value: Any) -> str:
         """Return our name of a function: Keras's own, or a layer that is one."""
         kind = value.get("class_name") if isinstance(value, dict) else ""
-        if kind in FUNCTIONS:
-            return FUNCTIONS[kind][0](read_settings(*read_entry("activation", value)))
+        if kind in _FUNCTIONS:
+            return _FUNCTIONS[kind][0](read_settings(*read_entry("activation", value)))
         value = value.get("config") if kind == "function" else kind or value
-        if value == "hard_sigmoid":
-            return HARD_SIGMOID[self.old]
-        if value is not None and (not isinstance(value, str) or value not in _NAMED):
-            raise ValueError(f"activation {_quote(value)} is not run here")
-        return "linear" if value is None else _NAMED[value]
+        if value == "hard_sigmoid":  # another function before Keras 3
+            return f"hard_sigmoid:{0.2 if self.stored.old else 1 / 6!r},0.5"
+        value = "linear" if value is None else value
+        check(value in [*_NAMED], f"activation {_quote(value)} is not run here")
+        return _NAMED[value]
 
     def check_last_axis(self) -> None:
         """Check that the axis is the last one, that of the features."""
-        last = self.flow.axes - 1
-        if self.settings.axis not in (-1, [-1], last, [last]):
-            raise ValueError(f"axis {_quote(self.settings.axis)} is not that of the features")
+        axis, last = self.settings.axis, self.flow.axes - 1
+        fits = axis in (-1, [-1], last, [last])
+        check(fits, f"axis {_quote(axis)} is not that of the features")
 
     def check_sequence(self) -> None:
         """Check that there is a row for each step."""
-        if self.flow.axes != 3:
-            raise ValueError("takes a row for each step, and gets one row a sequence")
+        check(self.flow.axes == 3, "takes a row for each step, and gets one row a sequence")
 
     def give(self, **changes: Any) -> None:
         """Change the rows that go on to the next layer."""
@@ -154,13 +141,12 @@ class Layer:
 
 def read_settings(kind: str, config: Config) -> SimpleNamespace:
     """Return the settings of a class; another one has to do nothing at inference."""
-    if kind not in LAYERS:
-        raise ValueError(f"{shown(kind)} is not run here")
+    check(kind in LAYERS, f"{shown(kind)} is not run here")
     known = LAYERS[kind][1]
     for name, value in config.items():
         inert = value in (None, False, [], {}) or _INERT.fullmatch(f"{name} {value}")
-        if name not in known and not inert:
-            raise ValueError(f"{shown(name)} {_quote(value)} is a setting that is not known here")
+        what = f"{shown(name)} {_quote(value)} is a setting that is not known here"
+        check(name in known or inert, what)
     return SimpleNamespace(**{name: config.get(name, known[name]) for name in known})
 
 
@@ -172,45 +158,9 @@ def _quote(value: Any) -> str:
 def _whole(value: Any) -> int:
     """Return a size, which may stand in a list."""
     (size,) = value if isinstance(value, list) else [value]
-    if type(size) is not int or not 0 < size <= 2**16:
-        raise ValueError(f"expected a whole number, got {_quote(value)}")
-    return size
-
-
-def _relu(s: SimpleNamespace) -> str:
-    slope, limit = float(s.negative_slope or 0), s.max_value
-    if float(s.threshold or 0) or limit not in (None, 6) or (limit and slope):
-        raise ValueError("a ReLU of such a max_value or threshold is not run here")
-    return "relu6" if limit else f"leaky_relu:{slope!r}" if slope else "relu"
-
-
-def _thresholded(s: SimpleNamespace) -> str:
-    theta = np.float32(np.clip(float(s.theta), -3e38, 3e38))
-    # What is over theta is kept; ours keeps theta too.
-    return f"thresholded_relu:{np.nextafter(theta, np.float32(inf)).item()!r}"
-
-
-def _softmax(s: SimpleNamespace) -> str:
-    if s.axis not in (-1, [-1]):
-        raise ValueError(f"axis {_quote(s.axis)} is not that of the features")
-    return "softmax"
-
-
-# Layers that are a function of single values, or of a row: our name of it, and their settings.
-FUNCTIONS: dict[str, tuple[Callable[[SimpleNamespace], str], dict[str, Any]]] = {
-    "ReLU": (_relu, {"negative_slope": 0.0, "threshold": 0.0, "max_value": None}),
-    "LeakyReLU": (
-        lambda s: f"leaky_relu:{float(s.negative_slope if s.alpha is None else s.alpha)!r}",
-        {"negative_slope": 0.3, "alpha": None},  # before Keras 3
-    ),
-    "ELU": (lambda s: f"elu:{float(s.alpha)!r}", {"alpha": 1.0}),
-    "ThresholdedReLU": (_thresholded, {"theta": 1.0}),
-    "Softmax": (_softmax, {"axis": -1}),
-    "Rescaling": (
-        lambda s: f"affine:{np.float32(s.scale).item()!r},{np.float32(s.offset).item()!r}",
-        {"scale": 1.0, "offset": 0.0},
-    ),
-}
+    fits = type(size) is int and 0 < size <= 2**16
+    check(fits, f"expected a whole number, got {_quote(value)}")
+    return int(size)
 
 
 # Recurrent layers.
@@ -218,20 +168,7 @@ FUNCTIONS: dict[str, tuple[Callable[[SimpleNamespace], str], dict[str, Any]]] = 
 
 def _recurrent(layer: Layer) -> Made:
     """Make a layer of one cell, or of several, each of which takes what the one below gives."""
-    inner = layer.cell() if layer.kind == "RNN" else layer
-    cells = [inner]
-    if inner.kind == "StackedRNNCells":
-        found = inner.settings.cells
-        found = found if isinstance(found, list) and found else [found]
-        cells = [inner.within("cells", each, inner.group) for each in found]
-        learns = [bool(each.config.get("trainable", True)) for each in cells]
-        if inner.group.listed and learns != sorted(learns, reverse=True):
-            raise ValueError(_FROZEN)
-        counts = [2 + getattr(each.settings, "use_bias", True) for each in cells]
-        groups = inner.group.split(number("cells", [each.kind for each in cells]), counts)
-        for each, group in zip(cells, groups, strict=True):
-            each.group = group
-    drafts = [_cell(each) for each in cells]
+    drafts = _read_cells(layer)
     backward = layer.settings.go_backwards != layer.flow.reversed
     _give_states(layer, layer, len(drafts[-1].weights.W_hh), turned=backward)
     return [Draft((each,), {"direction": "backward" if backward else "forward"}) for each in drafts]
@@ -239,57 +176,64 @@ def _recurrent(layer: Layer) -> Made:
 
 def _bidirectional(layer: Layer) -> Made:
     """Make a layer of two cells, one of which goes backward."""
-    flow, entry, merge = layer.flow, layer.settings.backward_layer, layer.settings.merge_mode
-    names, half = list(layer.group.paths), len(layer.group.paths) // 2
-    if layer.group.listed and any("/forward_" in f"/{name}" for name in names[half:]):
-        raise ValueError(_FROZEN)
-    groups = layer.group.split(["forward_layer", "backward_layer"], [half, half])
-    entries = layer.settings.layer, entry or layer.settings.layer
+    flow, s, group = layer.flow, layer.settings, layer.group
+    names, half = list(group.paths), len(group.paths) // 2
+    check(not group.listed or "/forward_" not in f"/{'/'.join(names[half:])}", _FROZEN)
+    groups = group.split("", ["forward_layer", "backward_layer"], [half, half])
+    entries = s.layer, s.backward_layer or s.layer
     forward, backward = map(layer.within, ("layer", "backward_layer"), entries, groups)
-    cells = []
-    for each, turned in ((forward, False), (backward, bool(entry))):
-        if each.settings.go_backwards is not turned:
-            raise ValueError(f"go_backwards {str(not turned).lower()} in it is not run here")
-        cells.append(_cell(each.cell() if each.kind == "RNN" else each))
-    if flow.masked and backward.settings.return_sequences and backward.config.get("unroll"):
-        raise ValueError("unroll of the backward layer: Keras masks rows in the wrong direction")
-    if merge not in list(ours.MERGES) or (flow.reversed and merge == "concat"):
-        rows = " over reversed rows" * flow.reversed
-        raise ValueError(f"merge_mode {_quote(merge)}{rows} is not run here")
-    size = ours.merged_size(len(cells[0].weights.W_hh), "bidirectional", merge)
-    _give_states(layer, forward, size, turned=flow.reversed)
-    cells = cells[::-1] if flow.reversed else cells
-    return [Draft(tuple(cells), {"direction": "bidirectional", "merge": merge})]
+    ways = forward.settings.go_backwards, backward.settings.go_backwards
+    fits = ways == (False, bool(s.backward_layer))
+    check(fits, f"go_backwards {_quote(ways)} of the two directions is not run here")
+    unrolls = backward.settings.return_sequences and backward.config.get("unroll")
+    check(not (flow.masked and unrolls), "unroll: Keras masks rows in the wrong direction")
+    fits = s.merge_mode in [*ours.MERGES]
+    check(fits, f"merge_mode {_quote(s.merge_mode)} is not run here")
+    check(not flow.reversed, "two directions over reversed rows are not run here")
+    cells = (*_read_cells(forward), *_read_cells(backward))
+    size = ours.merged_size(len(cells[0].weights.W_hh), "bidirectional", s.merge_mode)
+    _give_states(layer, forward, size, turned=False)
+    return [Draft(cells, {"direction": "bidirectional", "merge": s.merge_mode})]
 
 
 def _give_states(layer: Layer, inner: Layer, size: int, *, turned: bool) -> None:
     """Check the rows that a recurrent layer takes, and set those that it gives."""
     layer.check_sequence()
-    if layer.flow.masked and layer.flow.reversed:
-        raise ValueError("takes reversed rows with a mask that is not, which is not run here")
-    if layer is inner and layer.settings.zero_output_for_mask:
-        raise ValueError("zero_output_for_mask true is not run here")
-    layer.give(features=size, recurrent=layer.name)
-    if inner.settings.return_sequences:
-        layer.give(reversed=turned)
-    else:
+    both = layer.flow.masked and layer.flow.reversed
+    check(not both, "takes reversed rows with a mask that is not, which is not run here")
+    zeros = layer is inner and layer.settings.zero_output_for_mask
+    check(not zeros, "zero_output_for_mask true is not run here")
+    layer.give(features=size, recurrent=layer.name, reversed=turned)
+    if not inner.settings.return_sequences:
         layer.give(axes=2, masked="", reversed=False, last="state")
 
 
-def _cell(layer: Layer) -> CellDraft:
+def _read_cells(layer: Layer) -> list[CellDraft]:
+    """Read the cell of a recurrent layer, or those that an RNN has on top of each other."""
+    cell = layer.within("cell", layer.settings.cell) if layer.kind == "RNN" else layer
+    if cell.kind != "StackedRNNCells":
+        return [_read_cell(cell)]
+    entries = [read_entry("cells", each) for each in cell.settings.cells]
+    learns = [bool(config.get("trainable", True)) for _, config in entries]
+    check(not cell.group.listed or learns == sorted(learns, reverse=True), _FROZEN)
+    counts = [2 + config.get("use_bias", True) for _, config in entries]
+    groups = cell.group.split("cells/", number(kind for kind, _ in entries), counts)
+    pairs = zip(cell.settings.cells, groups, strict=True)
+    return [_read_cell(cell.within("cells", *each)) for each in pairs]
+
+
+def _read_cell(layer: Layer) -> CellDraft:
     """Make the cell of a layer, or of one that is a cell itself."""
     kind, s = layer.kind.removesuffix("Cell"), layer.settings
-    if kind not in CELL_OF:
-        raise ValueError(f"{shown(layer.kind)} is not run here")
+    check(kind in CELL_OF, f"{shown(layer.kind)} is not run here")
     cell, packed = CELL_OF[kind], kind.startswith("CuDNN")
     settings: dict[str, Any] = {"clip": inf, "activation": parse(layer.function(s.activation))}
     if cell != "rnn":
         settings["recurrent_activation"] = parse(layer.function(s.recurrent_activation))
     if cell == "gru":
-        after = not layer.old if s.reset_after is None else s.reset_after
+        after = not layer.stored.old if s.reset_after is None else s.reset_after
         settings["reset"] = "after" if packed or after else "before"
-    group = layer.group.inner("cell") if layer.kind == kind and not packed else layer.group
-    return make_cell(cell, layer.read(2 + s.use_bias, group), settings, packed=packed)
+    return make_cell(cell, layer.read(2 + s.use_bias), settings, packed=packed)
 
 
 def make_cell(
@@ -303,8 +247,7 @@ def make_cell(
     """
     W_xh, W_hh, *bias = arrays.values()
     names = dict(zip(("W_xh", "W_hh", "b_h"), arrays, strict=False))
-    if W_hh.ndim != 2:
-        raise ValueError(f"{shown(names['W_hh'])}: expected two axes, got shape {W_hh.shape}")
+    check(W_hh.ndim == 2, f"{shown(names['W_hh'])}: expected two axes, got shape {W_hh.shape}")
     if packed:
         kernels, turned = (np.split(W, CELLS[cell].gates, axis=1) for W in (W_xh, W_hh))
         W_xh = np.concatenate([W.T.reshape(W.shape, order="F") for W in kernels], 1)
@@ -320,14 +263,14 @@ def make_cell(
     return CellDraft(cell, Weights(W_xh, W_hh, b_h), settings, names=names)
 
 
-# Layers without state.
+# Layers of single rows.
 
 
 def _nothing(layer: Layer) -> Made:
     """Check that a layer does nothing at inference."""
     cuts = "Flatten" if "int" not in str(layer.config.get("dtype")) else "InputLayer"
-    if layer.flow.axes == 3 and layer.kind in ("Flatten", cuts):
-        raise ValueError("flattens rows, or cuts features to whole numbers, not run here")
+    fits = layer.flow.axes != 3 or layer.kind not in ("Flatten", cuts)
+    check(fits, "flattens rows, or cuts features to whole numbers, not run here")
     return []
 
 
@@ -345,57 +288,38 @@ def _embedding(layer: Layer) -> Made:
 
 def _masking(layer: Layer) -> Made:
     layer.check_sequence()
-    if below := layer.flow.masked or layer.flow.recurrent:
-        raise ValueError(f"masks rows above {shown(below)}, which is not run here")
+    below = layer.flow.masked or layer.flow.recurrent
+    check(not below, f"masks rows above {shown(below)}, which is not run here")
     layer.give(masked=layer.name)
-    return [partial(ours.Masking, float(layer.settings.mask_value))]
+    return [ours.Masking(float(layer.settings.mask_value), layer.flow.features)]
 
 
 def _pointwise(layer: Layer) -> Made:
     s = layer.settings
-    if layer.kind == "Softmax" and layer.flow.masked:
-        raise ValueError(f"Softmax of rows that {shown(layer.flow.masked)} masks is not run here")
-    own = layer.kind in FUNCTIONS
-    name = FUNCTIONS[layer.kind][0](s) if own else layer.function(s.activation)
-    return [partial(ours.Pointwise, ours.row_activation(name))]
+    if layer.kind == "Softmax":
+        layer.check_last_axis()
+        check(not layer.flow.masked, "Softmax of masked rows is not run here")
+    own = _FUNCTIONS.get(layer.kind)
+    name = own[0](s) if own else layer.function(s.activation)
+    return [ours.Pointwise(ours.row_activation(name), layer.flow.features)]
 
 
 def _normalizing(layer: Layer) -> Made:
-    """Make a batch or a layer normalization."""
-    layer.check_last_axis()
-    s, batch = layer.settings, layer.kind == "BatchNormalization"
-    roles = ["factor"] * s.scale + ["shift"] * s.center + ["center", "variance"] * batch
-    arrays = dict(zip(roles, layer.read(len(roles)).values(), strict=True))
-    if batch:
-        scale = _deviation(arrays.pop("variance"), float(s.epsilon))
-        return [ours.Normalization(scale=scale, **arrays)]
-    size = arrays["shift"].shape if arrays else features(layer)
-    arrays.setdefault("factor", np.ones(size, np.float32))
-    return [ours.LayerNormalization(**arrays, epsilon=float(s.epsilon))]
-
-
-def _normalization(layer: Layer) -> Made:
-    if layer.settings.axis not in (None, []):
+    """Make a normalization by the statistics of training, or by those of each row."""
+    s, size, own = layer.settings, layer.flow.features, layer.kind == "LayerNormalization"
+    if s.axis not in (None, []):
         layer.check_last_axis()
-    mean, variance = (
-        np.broadcast_to(array, layer.flow.features or array.size)
-        for array in layer.read(2).values()
-    )
-    # Keras takes no smaller scale: ``keras.config.epsilon()``.
-    return [ours.Normalization(mean, np.maximum(_deviation(variance, 0), 1e-7))]
-
-
-def _deviation(variance: Floats, epsilon: float) -> Floats:
-    """Compute ``sqrt(variance + epsilon)``."""
+    roles = ["factor"] * s.scale + ["shift"] * s.center + ["center", "variance"] * (not own)
+    stored = zip(roles, layer.read(len(roles)).values(), strict=True)
+    arrays = {role: np.broadcast_to(array, size) for role, array in stored}
+    if own:
+        factor = arrays.pop("factor", np.ones(size, np.float32))
+        return [ours.LayerNormalization(factor, epsilon=float(s.epsilon), **arrays)]
     with np.errstate(invalid="ignore"):  # of a negative variance, which is not finite then
-        return np.sqrt(variance.astype(np.float64) + epsilon)
-
-
-def features(layer: Layer) -> int:
-    """Return the number of features that a layer takes."""
-    if layer.flow.features < 1:
-        raise ValueError("the file does not say how many features it takes")
-    return layer.flow.features
+        scale = np.sqrt(arrays.pop("variance").astype(np.float64) + float(s.epsilon))
+    # Keras takes no smaller scale of data: ``keras.config.epsilon()``.
+    scale = np.maximum(scale, 1e-7 if layer.kind == "Normalization" else 0)
+    return [ours.Normalization(scale=scale, **arrays)]
 
 
 # Layers over several steps, and over what several layers give.
@@ -403,53 +327,48 @@ def features(layer: Layer) -> int:
 
 def _convolution(layer: Layer) -> Made:
     s, function = layer.settings, parse(layer.function(layer.settings.activation))
-    arrays, by, groups = layer.read(1 + s.use_bias), _whole(s.dilation_rate), _whole(s.groups)
+    arrays = layer.read(1 + s.use_bias)
     path, kernel = next(iter(arrays.items()))
-    if kernel.ndim != 3 or not kernel.size or kernel.shape[2] % groups:
-        raise ValueError(f"expected a kernel of shape (steps, I, O), got {kernel.shape}")
-    steps, I, O = kernel.shape
-    reach = (steps - 1) * by
-    if reach > 2**16 or function.name not in (*ONNX_OPERATORS, "linear"):
-        raise ValueError(f"a convolution over {reach + 1:,} steps, or with activation {function}")
+    op = {**ONNX_OPERATORS, "linear": "Identity"}.get(function.name)
+    fits = kernel.ndim == 3 and kernel.size and op
+    check(fits, f"a kernel of shape {kernel.shape} and activation {function} is not run here")
+    by = _whole(s.dilation_rate)
+    more = [(str(op), dict(zip(("alpha", "beta"), function.parameters, strict=False)))]
     constants = {**arrays, path: np.ascontiguousarray(kernel.transpose(2, 1, 0))}
-    attributes = {"dilations": [by], "group": groups}
-    operators: list[_Operator] = [("Conv", attributes)]
-    if function.name != "linear":
-        parameters = dict(zip(("alpha", "beta"), function.parameters, strict=False))
-        operators.append((ONNX_OPERATORS[function.name], parameters))
-    return _slide(layer, operators, reach, constants, (I * groups, O))
+    reach, size = _whole((len(kernel) - 1) * by + 1), kernel.shape[2]
+    return _slide(layer, ("Conv", {"dilations": [by]}), more, reach, size, constants)
 
 
 def _pooling(layer: Layer) -> Made:
-    size, op = features(layer), layer.kind.removesuffix("ing1D")
+    op, size = layer.kind.removesuffix("ing1D"), layer.flow.features
     if op.startswith("Global"):
         op = "ReduceMean" if "Average" in op else "ReduceMax"
-        operators = [(op, {"axes": [1], "keepdims": 0})]
-        return _over_steps(layer, operators, {}, (size, size), keeps=None)
+        return _over_steps(layer, [(op, {"axes": [1], "keepdims": 0})], size, {}, keeps=None)
     reach = _whole(layer.settings.pool_size)
     layer.settings.strides = layer.settings.strides or reach
-    return _slide(layer, [(op, {"kernel_shape": [reach]})], reach - 1, {}, (size, size))
+    return _slide(layer, (op, {"kernel_shape": [reach]}), [], reach, size, {})
 
 
 def _slide(
-    layer: Layer, operators: Sequence[_Operator], reach: int,
-    constants: Mapping[str, Floats], sizes: tuple[int, int],
+    layer: Layer, slides: _Operator, more: Sequence[_Operator], reach: int, size: int,
+    constants: Mapping[str, Floats],
 ) -> Made:  # fmt: skip
-    """Make a layer of operators, the first of which slides over the channels-first steps."""
-    (op, attributes), *more = operators
+    """Make a layer of an operator that slides over so many channels-first steps, and of more."""
+    op, attributes = slides
     pads: dict[Any, dict[str, Any]] = {"valid": {}, "same": {"auto_pad": "SAME_UPPER"}}
-    pads |= {"causal": {"pads": [reach, 0]}} if op == "Conv" else {}
+    pads |= {"causal": {"pads": [reach - 1, 0]}} if op == "Conv" else {}
     padding, strides = layer.settings.padding, _whole(layer.settings.strides)
-    if padding not in pads or (op == "AveragePool" and padding == "same"):
-        raise ValueError(f"padding {_quote(padding)} is not run here")
-    slides = (op, {**attributes, "strides": [strides], **pads[padding]})
-    keeps = strides == 1 and (reach == 0 or padding != "valid")
-    return _over_steps(layer, [_TURN, slides, _TURN, *more], constants, sizes, keeps=keeps)
+    fits = padding in [*pads] and (op, padding) != ("AveragePool", "same")
+    check(fits, f"padding {_quote(padding)} is not run here")
+    turn: _Operator = ("Transpose", {"perm": [0, 2, 1]})
+    operators = [turn, (op, {**attributes, "strides": [strides], **pads[padding]}), turn, *more]
+    keeps = strides == 1 and (reach == 1 or padding != "valid")
+    return _over_steps(layer, operators, size, constants, keeps=keeps)
 
 
 def _over_steps(
-    layer: Layer, operators: Sequence[_Operator], constants: Mapping[str, Floats],
-    sizes: tuple[int, int], *, keeps: bool | None,
+    layer: Layer, operators: Sequence[_Operator], size: int, constants: Mapping[str, Floats],
+    *, keeps: bool | None,
 ) -> Made:  # fmt: skip
     """Make a layer of operators over steps, which keeps their number, or gives one row of all.
 
@@ -457,19 +376,18 @@ def _over_steps(
     """
     flow, below = layer.flow, layer.flow.waiting
     layer.check_sequence()
-    if flow.masked or flow.reversed:
-        raise ValueError(f"{layer.kind} of rows that are masked or reversed is not run here")
+    check(not (flow.masked or flow.reversed), "masked or reversed rows are not run here")
     nodes = list(below.nodes) if below else []
     for n, (op, attributes) in enumerate(operators, start=len(nodes)):
         inputs = (f"rows {n}", *(constants if op == "Conv" else ()))
         nodes.append(Node(op, layer.name, "", inputs, (f"rows {n + 1}",), attributes))
-    size = below.input_size if below else sizes[0]
     constants = {**(below.constants if below else {}), **constants}
-    root = Root("rows 0", np.arange(size), (1, 1, size), (1, 0))
+    taken = below.input_size if below else flow.features
+    root = Root("rows 0", np.arange(taken), (1, 1, taken), (1, 0))
     axes = (None if keeps is None else 1, 0)
-    made = Whole(nodes, constants, 20, [root], f"rows {len(nodes)}", axes, (size, sizes[1]))
+    made = Whole(nodes, constants, 20, [root], f"rows {len(nodes)}", axes, (taken, size))
     waits = keeps is False or (keeps and below)
-    layer.give(features=sizes[1], waiting=made if waits else None)
+    layer.give(features=size, waiting=made if waits else None)
     if keeps is None:
         layer.give(axes=2, last="step")
     return [] if waits else [made]
@@ -479,31 +397,55 @@ def _merge(layer: Layer) -> Made:
     """Make the layer that merges what others give."""
     flows, kind, widths = layer.flows, layer.kind, [flow.features for flow in layer.flows]
     kinds = {(flow.axes, flow.reversed, flow.last) for flow in flows}
-    if len(kinds) > 1 or any(flow.masked or flow.waiting for flow in flows):
-        raise ValueError("merges rows of different steps, or masked ones, which is not run here")
+    fits = len(kinds) == 1 and not any(flow.masked or flow.waiting for flow in flows)
+    check(fits, "merges rows of different steps, or masked ones, which is not run here")
     n, size = len(widths), widths[0]
     if kind == "Concatenate":
         layer.check_last_axis()
         size = sum(widths)
-    elif {*widths} != {size} or (kind == "Subtract" and n != 2):
-        size = 0
-    if min(size, *widths) < 1:
-        raise ValueError(f"{kind} of rows of {widths} values is not run here")
+    fits = kind == "Concatenate" or (len({*widths}) == 1 and (kind != "Subtract" or n == 2))
+    check(fits and min(widths), f"{kind} of rows of {widths} values is not run here")
     steps = {n: Step(MERGES[kind], "", tuple(map(Operand, range(n))), size)}
-    if kind == "Average":
-        steps[n + 1] = Step("Div", "", (Operand(n), Operand(-1, values=np.array([n], "f4"))), size)
-    made = Piece(steps, dict(enumerate(widths)), Operand(max(steps)), size)
+    made = Piece(steps, dict(enumerate(widths)), Operand(n), size)
     made.sources = tuple(flow.number for flow in flows)
     layer.give(recurrent=max(flow.recurrent for flow in flows))
     return [made]
 
 
+def _relu(s: SimpleNamespace) -> str:
+    slope = float(s.negative_slope or 0)
+    fits = s.max_value is None or (s.max_value == 6 and not slope)
+    check(fits, "a ReLU of such a max_value is not run here")
+    return "relu6" if s.max_value else f"leaky_relu:{slope!r}" if slope else "relu"
+
+
+def _thresholded(s: SimpleNamespace) -> str:
+    theta = np.float32(np.clip(float(s.theta), -3e38, 3e38))
+    # What is over theta is kept; ours keeps theta too.
+    return f"thresholded_relu:{np.nextafter(theta, np.float32(inf)).item()!r}"
+
+
+# Layers that are a function of single values, or of a row: our name of it, and their settings.
+_FUNCTIONS: dict[str, tuple[Callable[[SimpleNamespace], str], dict[str, Any]]] = {
+    "ReLU": (_relu, {"negative_slope": 0.0, "max_value": None}),
+    "LeakyReLU": (
+        lambda s: f"leaky_relu:{float(s.negative_slope if s.alpha is None else s.alpha)!r}",
+        {"negative_slope": 0.3, "alpha": None},  # before Keras 3
+    ),
+    "ELU": (lambda s: f"elu:{float(s.alpha)!r}", {"alpha": 1.0}),
+    "ThresholdedReLU": (_thresholded, {"theta": 1.0}),
+    "Softmax": (lambda _: "softmax", {"axis": -1}),
+    "Rescaling": (
+        lambda s: f"affine:{np.float32(s.scale).item()!r},{np.float32(s.offset).item()!r}",
+        {"scale": 1.0, "offset": 0.0},
+    ),
+}
 _CELL = {"activation": "tanh", "use_bias": True}
 _GATED = {**_CELL, "recurrent_activation": "sigmoid"}
 _CELLS = {"SimpleRNN": _CELL, "LSTM": _GATED, "GRU": {**_GATED, "reset_after": None}}
 _RUN = {"go_backwards": False, "return_sequences": False, "zero_output_for_mask": False}
 _LEARNED = {"axis": -1, "scale": True, "center": True, "epsilon": 1e-3}
-_CONV = {"activation": None, "use_bias": True, "dilation_rate": 1, "groups": 1}
+_CONV = {"activation": None, "use_bias": True, "dilation_rate": 1}
 # Each class of layers: what makes it, None if another layer does, and the settings that are read,
 # with their defaults.
 LAYERS: dict[str, tuple[Callable[[Layer], Made] | None, Mapping[str, Any]]] = {
@@ -514,14 +456,14 @@ LAYERS: dict[str, tuple[Callable[[Layer], Made] | None, Mapping[str, Any]]] = {
     "StackedRNNCells": (None, {"cells": None}),
     "Bidirectional": (_bidirectional, dict.fromkeys(("layer", "backward_layer", "merge_mode"))),
     "TimeDistributed": (None, {"layer": None}),
-    **dict.fromkeys(NOTHING, (_nothing, {})),
+    **dict.fromkeys(_NOTHING, (_nothing, {})),
     "Dense": (_dense, {"activation": None, "use_bias": True}),
     "Embedding": (_embedding, {"mask_zero": False}),
     "Masking": (_masking, {"mask_value": 0.0}),
     "Activation": (_pointwise, {"activation": None}),
-    **{kind: (_pointwise, settings) for kind, (_, settings) in FUNCTIONS.items()},
+    **{kind: (_pointwise, settings) for kind, (_, settings) in _FUNCTIONS.items()},
     **dict.fromkeys(("BatchNormalization", "LayerNormalization"), (_normalizing, _LEARNED)),
-    "Normalization": (_normalization, {"axis": -1}),
+    "Normalization": (_normalizing, {"axis": -1, "scale": False, "center": False, "epsilon": 0.0}),
     "Conv1D": (_convolution, {**_CONV, "padding": "valid", "strides": 1}),
     **dict.fromkeys(
         ("AveragePooling1D", "MaxPooling1D"),

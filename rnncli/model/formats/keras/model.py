@@ -4,15 +4,9 @@ from collections.abc import Sequence
 from typing import Any
 
 from rnncli.model.errors import InputError, listed, shown
-from rnncli.model.formats.found import NOTHING, Found, Part, input_size
-from rnncli.model.formats.keras.calls import (
-    MASK_CLASSES,
-    MODELS,
-    Call,
-    name_layers,
-    order_calls,
-)
-from rnncli.model.formats.keras.layers import LAYERS, MERGES, Flow, Layer, features, read_entry
+from rnncli.model.formats.found import Found, Part
+from rnncli.model.formats.keras.calls import MODELS, Call, name_layers, read_calls
+from rnncli.model.formats.keras.layers import LAYERS, MERGES, Flow, Layer, check, read_entry
 from rnncli.model.formats.keras.weights import Group, Stored
 from rnncli.model.graph.piece import Piece
 from rnncli.model.graph.rows import Operand
@@ -24,6 +18,7 @@ _MASK_ENDS = ("Identity", "Normalization", "Rescaling")
 _MOST, _LONGEST = 2000, 500
 # What a setting of another type than Keras writes leads to.
 _OTHER_TYPES = (TypeError, LookupError, AttributeError, OverflowError)
+NOTHING = "does nothing at inference"
 _DAMAGED = "has settings of other types than Keras writes"
 
 
@@ -60,37 +55,34 @@ class _Walk:
             raise ValueError(f"has over {_MOST:,} layers, or models too deep in models")
         classes = {name: str(each.get("class_name")) for name, each in layers.items()}
         groups = dict(zip(layers, group.children(classes), strict=True))
-        alone = False
-        try:
-            calls = order_calls(kind, config, layers)
-        except ValueError as error:  # each layer can still be run by itself
-            name, alone = prefix.rstrip("/") or "model", True
-            self.parts.append(Part(name, kind, why=str(error), needed=True))
-            calls = [Call(k, v) for k, v in layers.items() if classes[k] not in MASK_CLASSES]
+        calls, problem = read_calls(kind, config, layers)
+        if problem:  # each layer can still be run by itself
+            name, flow = prefix.rstrip("/") or "model", flow._replace(number=self._number)
+            self.parts.append(Part(name, kind, why=problem, needed=True))
         gives: dict[str, Flow] = {}
         for call in calls:
-            start, within = Flow(number=self._number) if alone else flow, groups[call.name]
-            flows = [gives[name] for name in call.inputs] or [start]
+            flows = [gives.get(name, flow) for name in call.inputs] or [flow]
+            name, own = prefix + call.name, groups[call.name]
             try:
-                gives[call.name] = self._add_call(call, prefix, within, flows)
+                gives[call.name] = self._add_call(name, call, own, flows)
             except (ValueError, *_OTHER_TYPES) as error:
                 why = str(error) if isinstance(error, ValueError) else _DAMAGED
-                arrays = {path: self._stored.arrays[path] for path in within.paths.values()}
-                name, kind = prefix + call.name, shown(classes[call.name])
+                arrays = {path: self._stored.arrays[path] for path in own.paths.values()}
+                kind = shown(classes[call.name])
                 self.parts.append(Part(name, kind, arrays, why=why, needed=True))
                 gives[call.name] = flows[0]._replace(waiting=None)
         return gives[calls[-1].name] if calls else flow
 
-    def _add_call(self, call: Call, prefix: str, group: Group, flows: Sequence[Flow]) -> Flow:
+    def _add_call(self, name: str, call: Call, group: Group, flows: Sequence[Flow]) -> Flow:
         """Add what a layer is, in its place in the model; return what it gives."""
-        name, mask = prefix + call.name, call.mask and prefix + call.mask
+        mask = call.mask and name.removesuffix(call.name) + call.mask
         kind, config = read_entry(name, call.entry)
-        if call.problem and kind in (*MODELS, *LAYERS):
-            raise ValueError(call.problem)
-        if len(flows) > 1 and kind not in MERGES:
-            raise ValueError(f"takes {listed(call.inputs)}, and not one layer's only output")
-        if mask not in ("", flows[0].masked):
-            raise ValueError(f"takes the mask {shown(mask)}, which is not run here")
+        check(kind in (*MODELS, *LAYERS), f"{shown(kind)} is not run here")
+        check(not call.problem, call.problem)
+        one = len(flows) == 1 or kind in MERGES
+        check(one, f"takes {listed(call.inputs)}, and not one layer's only output")
+        fits = mask in ("", flows[0].masked)
+        check(fits, f"takes the mask {shown(mask)}, which is not run here")
         if kind in MODELS:
             return self.add_model(kind, config, f"{name}/", group, flows[0])
         layer = Layer(name, call.entry, self._stored, group, *flows)
@@ -98,14 +90,9 @@ class _Walk:
             return self._add_layer(layer, kind)
         layer.check_sequence()
         layer.give(axes=2)
-        entry, group = config.get("layer"), group.inner("layer")
-        inner, config = read_entry(name, entry)
-        if inner in MODELS:
-            above = self.add_model(inner, config, f"{name}/", group, layer.flow)
-        else:
-            above = self._add_layer(layer.within("layer", entry, group), f"{kind}({inner})")
-        if above.axes != 2:
-            raise ValueError("TimeDistributed of an embedding is not run here")
+        inner = layer.within("layer", layer.settings.layer)
+        above = self._add_layer(inner, f"{kind}({inner.kind})")
+        check(above.axes == 2, "TimeDistributed of an embedding is not run here")
         return above._replace(axes=3)
 
     def _add_layer(self, layer: Layer, title: str) -> Flow:
@@ -113,33 +100,33 @@ class _Walk:
         below, make = layer.flow, LAYERS[layer.kind][0]
         if make is None:
             raise ValueError(f"{shown(layer.kind)} is not run here")
-        if below.masked and layer.kind in _MASK_ENDS and layer.old:
-            raise ValueError(f"the mask of {shown(below.masked)} ends here in Keras 2")
+        ends = below.masked and layer.kind in _MASK_ENDS and self._stored.old
+        check(not ends, f"the mask of {shown(below.masked)} ends here in Keras 2")
         layers = make(layer)
         left = {*layer.group.paths.values()} - {*layer.used}
         arrays = {path: self._stored.arrays[path] for path in left}
-        if any(array.shape or array.dtype.kind == "f" for array in arrays.values()):  # no counter
-            raise ValueError(f"has arrays that are not known here: {listed(sorted(left))}")
+        counters = all(not (a.shape or a.dtype.kind == "f") for a in arrays.values())
+        check(counters, f"has arrays that are not known here: {listed(sorted(left))}")
         self._masking = layer.flow.masked or self._masking
-        if layer.flow.recurrent == layer.name and self._masking and not below.masked:
-            raise ValueError(f"takes rows without the mask of {shown(self._masking)}")
-        if layers and below.waiting and layer.flow.waiting is below.waiting:
-            raise ValueError("takes another number of steps than the input has, not run here")
+        unmasked = layer.flow.recurrent == layer.name and self._masking and not below.masked
+        check(not unmasked, f"takes rows without the mask of {shown(self._masking)}")
+        waits = layer.flow.waiting is not below.waiting
+        why = "takes another number of steps than the input has, which is not run here"
+        check(not layers or not below.waiting or waits, why)
         first = layers[0] if layers else None
         # The bottom layer takes the input as it is.
         skips = not self._number if layer.kind in MERGES else below.number != self._number
         if first and skips:
-            size = below.features or input_size(first) or features(layer)
+            size = below.waiting.input_size if below.waiting else below.features
             identity = Piece({}, {0: size}, Operand(0), size)
             identity.sources = (below.number,)
             self.parts.append(Part("", "Identity", layers=[identity]))
             self._number += 1
         if isinstance(first, Stateless):
             layer.give(features=first.output_size)
-        waits = layer.flow.waiting is not below.waiting
         why = "is run with what makes one row of its steps" if waits else NOTHING
         arrays = {path: self._stored.arrays[path] for path in layer.used}
-        part = Part(layer.name, title, arrays, layers, "" if layers else why)
-        self.parts.append(part._replace(turned=below.reversed))
+        why, turned = "" if layers else why, below.reversed
+        self.parts.append(Part(layer.name, title, arrays, layers, why, turned=turned))
         self._number += len(layers)
         return layer.flow._replace(number=self._number) if layers else layer.flow

@@ -9,15 +9,13 @@ import re
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from itertools import islice
-from typing import Any, NamedTuple, TypeAlias
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from rnncli.model.arrays import Floats, in_dtype
-from rnncli.model.errors import listed, shown
-
-Arrays: TypeAlias = Mapping[str, NDArray[Any]]
+from rnncli.model.errors import shown
 
 
 class Group(NamedTuple):
@@ -27,52 +25,44 @@ class Group(NamedTuple):
     listed: bool = False
     layers: Mapping[str, Mapping[str, str]] = {}  # of the file's model, where it lists them
 
-    def inner(self, name: str) -> "Group":
-        """Return the arrays of an attribute, which a list of arrays does not tell apart."""
-        return self if self.listed else self.split([name])[0]
-
     def children(self, layers: Mapping[str, str]) -> "list[Group]":
         """Return the arrays of the layers of a model, by their names and classes."""
         if not self.listed:
-            return self.split(number("layers", layers.values()))
+            return self.split("layers/", number(layers.values()))
         found = {name: dict(paths) for name, paths in self.layers.items()}
         for name, path in self.paths.items():
             for word in {*name.split("/")}:
                 found.setdefault(word, {})[name] = path
         return [Group(found.get(name, {}), listed=True) for name in layers]
 
-    def split(self, names: Sequence[str], counts: Iterable[int] = ()) -> "list[Group]":
-        """Return the arrays of objects within: where they are listed, so many of each."""
+    def split(self, stem: str, names: Sequence[str], counts: Iterable[int] = ()) -> "list[Group]":
+        """Return the arrays of objects behind a stem: where they are listed, so many of each."""
         if self.listed:
             items = iter(self.paths.items())
             return [Group(dict(islice(items, count)), listed=True) for count in counts]
-        found: dict[str, dict[str, str]] = {}
+        found: dict[str, dict[str, str]] = {name: {} for name in names}
         for name, path in self.paths.items():
-            *head, rest = name.split("/", names[0].count("/") + 1 if names else 0)
-            found.setdefault("/".join(head), {})[rest] = path
-        return [Group(found.get(name, {})) for name in names]
-
-    def read(self, count: int, arrays: Arrays) -> dict[str, Floats]:
-        """Read so many arrays, in the order of ``layer.weights``, by their paths."""
-        names = list(self.paths) if self.listed else [f"vars/{k}" for k in range(count)]
-        paths = [self.paths[name] for name in names[:count] if name in self.paths]
-        if len(paths) < count:
-            raise ValueError(f"expected {count} arrays, got {listed(paths)}")
-        return {path: read_floats(path, arrays[path]) for path in paths}
+            child, _, rest = name[name.find(stem) + len(stem) :].partition("/")
+            if child in found:
+                found[child][rest] = path
+        return [Group(each) for each in found.values()]
 
 
 class Stored(NamedTuple):
     """A Keras file, without what only training needs."""
 
     path: str
-    arrays: Arrays  # by their paths in HDF5
+    arrays: Mapping[str, NDArray[Any]]  # by their paths in HDF5
     config: Mapping[str, Any]  # of the model; empty where the file has weights alone
     group: Group  # all arrays
     title: str
-    version: tuple[int, ...]
+    version: tuple[int, int]
+    old: bool  # whether Keras 2 wrote it
 
 
-def read_group(arrays: Arrays, attributes: Mapping[str, Mapping[str, Any]]) -> Group:
+def read_group(
+    arrays: Mapping[str, NDArray[Any]], attributes: Mapping[str, Mapping[str, Any]]
+) -> Group:
     """Return all arrays of a file, by layer where it lists them."""
 
     def names_of(group: str, name: str) -> list[str]:
@@ -83,22 +73,22 @@ def read_group(arrays: Arrays, attributes: Mapping[str, Mapping[str, Any]]) -> G
         layers = {}
         for layer in names_of(root, "layer_names"):
             stem = f"{root}{layer}/"
-            names = [n for n in names_of(stem, "weight_names") if f"{stem}{n}" in arrays]
-            layers[layer] = {name: f"{stem}{name}" for name in names}
+            paths = {name: f"{stem}{name}" for name in names_of(stem, "weight_names")}
+            layers[layer] = {name: path for name, path in paths.items() if path in arrays}
         if layers:
             return Group({}, listed=True, layers=layers)
     # Random generators have a state.
     return Group({path: path for path in arrays if "seed_generator/" not in path})
 
 
-def number(group: str, kinds: Iterable[str]) -> list[str]:
+def number(kinds: Iterable[str]) -> list[str]:
     """Name the groups of objects of these classes, as Keras numbers them."""
     seen: Counter[str] = Counter()
     names = []
     for kind in kinds:  # LSTM, StackedRNNCells, CuDNNGRU
         name = re.sub(r"(.)([A-Z][a-z]+)", r"\1_\2", re.sub(r"\W+", "", kind))
         name = re.sub(r"([a-z])([A-Z])", r"\1_\2", name).lower()
-        names.append(f"{group}/{name}_{seen[name]}" if seen[name] else f"{group}/{name}")
+        names.append(f"{name}_{seen[name]}" if seen[name] else name)
         seen[name] += 1
     return names
 
