@@ -15,8 +15,11 @@ from rnncli.writers.result import Result, SequenceStates, Style
 _NUMBER = re.compile(r"-?(0|[1-9][0-9]*)(\.[0-9]+)?([eE][-+]?[0-9]+)?")
 
 
-class _ItemWriter:
-    """Writes JSON objects, each of a step or of the state of a sequence."""
+class JsonLinesWriter:
+    """Writes JSON objects a line each: the items of ``steps``, or those of ``final``.
+
+    With the input's fields it is always ``steps``: each item has a row of them.
+    """
 
     def __init__(self, out: TextIO, result: Result, style: Style) -> None:
         self._out, self._result, self._digits = out, result, style.digits
@@ -26,12 +29,21 @@ class _ItemWriter:
         types = result.types or [None] * len(result.header)
         self._as_text = ["string" in str(field and field.type) for field in types]
 
+    def rows(self, rows: Rows) -> None:
+        """Write a block of results."""
+        if self._result.header or not self._result.last:
+            self._out.writelines(self._steps(rows, "\n"))
+
+    def end(self, error: ValueError | None) -> None:
+        """Write the final states, if it is these."""
+        if self._result.last and not self._result.header and not error:
+            states = self._states(self._result.final(), final=True)
+            self._out.writelines(f"{state}\n" for state in states)
+
     def _steps(self, rows: Rows, behind: str) -> Iterator[str]:
         """Write every step, with its input or, if they are written, the input's fields."""
         arrays = self._result.by_layer(rows)
-        top = {layer.name: array for layer, array in arrays if layer.name == layer.array}
-        if "c" in top and not top["c"].shape[1]:
-            del top["c"]
+        top = {e.name: array for e, array in arrays if e.name == e.array and array.shape[1]}
         h = [array for layer, array in arrays if layer.array != "c"]
         c = [array for layer, array in arrays if layer.array == "c"]
         front = None if rows.key is None else [*map(self._label, rows.key.tolist())]
@@ -49,7 +61,7 @@ class _ItemWriter:
         top = {**states.layers[-1], **({} if states.y is None else {"y": states.y})}
         h = [layer["h"] for layer in states.layers]
         front = [*map(self._label, range(len(states.t)))] if keyed else None
-        return "".join(self._items(front, t, top, h, states.c, "\n")).split("\n")[:-1]
+        return "".join(self._items(front, t, top, h, states.c, "\n")).splitlines()
 
     def _items(
         self,
@@ -82,7 +94,7 @@ class _ItemWriter:
         return rows_of_text(len(arrays[0][1]), 3 * values + 16, words, front)
 
     def _write_key(self, number: int) -> str:
-        key = [*map(self._quote, self._result.keys[number])]
+        key = map(self._quote, self._result.keys[number])
         return f'{{"key": {self._object(self._result.key_columns, key)}, '
 
     def _object(self, names: Sequence[str], values: Iterable[str]) -> str:
@@ -104,7 +116,7 @@ class _ItemWriter:
         return "".join(c if c.isprintable() else json.dumps(c)[1:-1] for c in quoted)
 
 
-class JsonWriter(_ItemWriter):
+class JsonWriter(JsonLinesWriter):
     """Writes one document: the model, initial states, steps and final states.
 
     The steps are written as they come; where the rows are the final states there are none. If
@@ -146,21 +158,3 @@ class JsonWriter(_ItemWriter):
     def _write_initial(self) -> None:
         initial = ", ".join(self._states(self._result.initial(), final=False))
         self._out.write(f'"initial": [{initial}],\n')
-
-
-class JsonLinesWriter(_ItemWriter):
-    """Writes the items of ``steps``, or those of ``final``, one a line.
-
-    With the input's fields it is always ``steps``: each item has a row of them.
-    """
-
-    def rows(self, rows: Rows) -> None:
-        """Write a block of results."""
-        if self._result.header or not self._result.last:
-            self._out.writelines(self._steps(rows, "\n"))
-
-    def end(self, error: ValueError | None) -> None:
-        """Write the final states, if it is these."""
-        if self._result.last and not self._result.header and not error:
-            states = self._states(self._result.final(), final=True)
-            self._out.writelines(f"{state}\n" for state in states)

@@ -4,7 +4,6 @@ from collections.abc import Mapping, Sequence
 from math import isfinite
 from typing import Any
 
-from rnncli.model.cells import Cell
 from rnncli.model.errors import printable
 from rnncli.model.layers import Layer, Recurrent, name_of
 from rnncli.model.network import Network
@@ -22,8 +21,6 @@ _SETTINGS = {
     "clip": ("clip", None),
     "reset": ("reset", "after"),
 }
-# Sources of the weights in documents that titles leave out.
-_DIGESTS = ("sha256", "beside")
 # A model that gives one row a sequence, in a title.
 _LAST = {"state": "one row a sequence", "step": "the last row of a sequence"}
 # The settings of layers without state.
@@ -78,7 +75,7 @@ def model_line(model: Mapping[str, Any]) -> str:
         model.get("precision", ""),
     ]
     for name, value in model["source"].items():
-        if name not in _DIGESTS:
+        if name not in ("sha256", "beside"):
             words.append(f"no {name}" if value is False else f"{name} {value}")
     return printable(f"{_name_cells(model)}: {', '.join(filter(None, words))}")
 
@@ -98,7 +95,14 @@ def known(entries: Mapping[str, Any]) -> dict[str, Any]:
 
 def _describe_recurrent(layers: Sequence[Recurrent], **sizes: int | None) -> dict[str, Any]:
     """Describe recurrent layers; `sizes` stand before those of their states."""
-    cells = [_describe_cell(cell) for layer in layers for cell in layer.cells]
+    cells = []
+    for cell in (cell for layer in layers for cell in layer.cells):
+        name = name_of(cell)
+        entries = {"cell": _VANILLA if name == "rnn" else name}
+        entries |= {setting: _as_json(value) for setting, value in cell.settings.items()}
+        if entries.get("output_activation") == entries.get("activation"):
+            entries.pop("output_activation", None)
+        cells.append(entries | ({"peepholes": True} if cell.weights.w_ch is not None else {}))
     names = dict.fromkeys(name for cell in cells for name in cell)
     merges = [layer.merge for layer in layers if len(layer.cells) > 1]
     hidden = [layer.hidden_size for layer in layers]
@@ -113,15 +117,6 @@ def _describe_recurrent(layers: Sequence[Recurrent], **sizes: int | None) -> dic
             "projected_sizes": projected if projected != hidden else None,
         }
     )
-
-
-def _describe_cell(cell: Cell) -> dict[str, Any]:
-    name = name_of(cell)
-    entries = {"cell": _VANILLA if name == "rnn" else name}
-    entries |= {setting: _as_json(value) for setting, value in cell.settings.items()}
-    if entries.get("output_activation") == entries.get("activation"):
-        entries.pop("output_activation", None)
-    return entries | ({"peepholes": True} if cell.weights.w_ch is not None else {})
 
 
 def _describe_size(layer: Layer) -> dict[str, Any]:
@@ -172,10 +167,8 @@ def _name_stateless(layer: Mapping[str, Any]) -> str:
 
 def _as_json(setting: Any) -> Any:
     """Return a setting as JSON has it: text, a finite number, true, or None."""
-    if isinstance(setting, bool):
-        return setting or None
     if isinstance(setting, int | float):
-        return setting if isfinite(setting) else None
+        return setting if setting is not False and isfinite(setting) else None
     return None if setting is None else str(setting)
 
 

@@ -99,7 +99,6 @@ class Style(NamedTuple):
     digits: int | None = None  # after the point; by default the fewest that read back the same
     header: bool = True  # whether CSV starts with the names of its columns
     delimiter: str = ","  # between the fields of CSV
-    follow: bool = False  # whether each row is passed on at once
     place: str = ""  # where results go, in messages
 
 
