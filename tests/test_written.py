@@ -46,9 +46,8 @@ def written(form: str, result: Result, style: Style | None = None, block: int = 
         Rows(x[s], None if key is None else key[s], None, cells and cells[s], t[s], h[s])
         for s in cuts
     ]
-    zeros = SequenceStates(
-        np.zeros(1, np.intp), [{"h": np.zeros_like(h[:1], shape=(1, h.shape[1]))}]
-    )
+    state = np.zeros_like(h[:1], shape=(1, h.shape[1]))
+    zeros = SequenceStates(np.zeros(1, np.intp), [(state, state[:, :0])])
     described = Described(
         {"activation": "tanh", "input_size": 1, "hidden_sizes": [3], "precision": "float32"}
         | {"direction": "forward", "source": {"init": "tensorflow", "seed": 1}},

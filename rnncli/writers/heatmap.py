@@ -17,11 +17,6 @@ if TYPE_CHECKING:
 _FINE = 32
 # Values from -1 over 0 to 1 with fewer than 256 colours: from little ink to much.
 _SHADES = ".:-=+*#%@"
-# Colours of the xterm palette, from dark blue over white to dark red.
-_COLOURS = (
-    *("0,0,175", "0,95,215", "95,135,255", "135,175,255", "175,215,255", "255,255,255"),
-    *("255,175,175", "255,135,135", "215,95,95", "215,0,0", "135,0,0"),
-)
 # Columns of a step where there are few, and of a name at least.
 _WIDEST, _NAMED = 8, 4
 
@@ -90,4 +85,6 @@ def _choose_colours(console: "Console") -> Sequence[tuple[str, str]]:
     """Return a character and its style for each of equal steps from -1 over 0 to 1."""
     if console.no_color or console.color_system not in ("256", "truecolor"):
         return [(shade, "") for shade in _SHADES]
-    return [(" ", f"on rgb({colour})") for colour in _COLOURS]
+    blue = [(less, less, 255) for less in range(0, 255, 51)]  # to white, and on to red
+    red = [rgb[::-1] for rgb in reversed(blue)]
+    return [(" ", f"on rgb({r},{g},{b})") for r, g, b in (*blue, (255, 255, 255), *red)]

@@ -43,7 +43,7 @@ class JsonLinesWriter:
     def _steps(self, rows: Rows, behind: str) -> Iterator[str]:
         """Write every step, with its input or, if they are written, the input's fields."""
         arrays = self._result.by_layer(rows)
-        top = {e.name: array for e, array in arrays if e.name == e.array and array.shape[1]}
+        top = {layer.name: array for layer, array in arrays if layer.name == layer.array}
         h = [array for layer, array in arrays if layer.array != "c"]
         c = [array for layer, array in arrays if layer.array == "c"]
         front = None if rows.key is None else [*map(self._label, rows.key.tolist())]
@@ -58,22 +58,23 @@ class JsonLinesWriter:
     def _states(self, states: SequenceStates, *, final: bool) -> list[str]:
         """Write where each sequence started, or ended."""
         keyed, t = bool(self._result.key_columns), states.t if final else None
-        top = {**states.layers[-1], **({} if states.y is None else {"y": states.y})}
-        h = [layer["h"] for layer in states.layers]
+        h, c = zip(*states.layers, strict=True)
+        top = {"h": h[-1], "c": c[-1], "y": states.y}
         front = [*map(self._label, range(len(states.t)))] if keyed else None
-        return "".join(self._items(front, t, top, h, states.c, "\n")).splitlines()
+        return "".join(self._items(front, t, top, h, c, "\n")).splitlines()
 
     def _items(
         self,
         front: Sequence[str] | None,
         t: Integers | None,
-        top: Mapping[str, Floats],
+        top: Mapping[str, Floats | None],
         h: Sequence[Floats],
         c: Sequence[Floats],
         behind: str,
     ) -> Iterator[str]:
         """Write arrays of the top layer by name, and those of all layers if they are written."""
-        arrays = [(f'], "{name}": [', array) for name, array in top.items()]
+        known = ((name, array) for name, array in top.items() if array is not None)
+        arrays = [(f'], "{name}": [', array) for name, array in known if array.shape[1]]
         if self._result.all_layers:
             arrays += [("], [" if n else '], "layers": [[', each) for n, each in enumerate(h)]
             if "c" in self._result.shown and any(array.size for array in c):

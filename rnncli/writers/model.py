@@ -4,12 +4,10 @@ from collections.abc import Mapping, Sequence
 from math import isfinite
 from typing import Any
 
-from rnncli.model.errors import printable
+from rnncli.model.errors import listed, printable
 from rnncli.model.layers import Layer, Recurrent, name_of
 from rnncli.model.network import Network
 
-# A title names no more columns than these.
-_COLUMNS = 8
 # The name of the vanilla cell in a document.
 _VANILLA = "elman"
 # The settings of cells in a title: the words before a value, and one it leaves out.
@@ -60,9 +58,7 @@ def model_line(model: Mapping[str, Any]) -> str:
     """Return the title of a table: the network in one line."""
     layers, columns = model.get("layers", []), model.get("columns", ())
     below = next((n for n, each in enumerate(layers) if each["layer"] == "recurrent"), 0)
-    names = ", ".join(map(str, columns[:_COLUMNS]))
-    if len(columns) > _COLUMNS:
-        names += f" and {len(columns) - _COLUMNS} more"
+    names = listed(map(str, columns)) if columns else ""
     if columns and all(isinstance(column, int) for column in columns):
         names = f"column{'s' * (len(columns) > 1)} {names}"
     words = [

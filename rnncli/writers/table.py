@@ -12,6 +12,7 @@ from rnncli.writers.result import Result, Style
 # On a terminal a sequence of more steps than LONG shows only this many at each end.
 LONG = 30
 SHOWN_AT_ENDS = 10
+_ENDS = ((0, SHOWN_AT_ENDS), (-SHOWN_AT_ENDS, None))
 # Cells drawn at once, as all of them are held as text; and rows, at least.
 _PAGE, _PAGE_ROWS = 1 << 18, 64
 
@@ -32,34 +33,29 @@ class TableWriter:
         self._columns = [*zip(names, styles, strict=True)]
         self._title, self._initial = model_line(result.model), self._initial_row()
         self._whole = result.last or not out.isatty()
-        self._first: list[Rows] = []
-        self._latest: list[Rows] = []
+        self._held: list[Rows] = []  # all rows, or the first and the last
         self._count = 0
 
     def rows(self, rows: Rows) -> None:
         """Draw a block of results, or hold its ends."""
+        self._count += len(rows.t)
         if self._whole:
             page = max(_PAGE_ROWS, _PAGE // len(self._columns))
             for start in range(0, len(rows.t), page):
                 self._draw(self._cells(rows.cut(start, start + page)))
-        else:
-            if self._count <= LONG:
-                self._first.append(rows.cut(0, LONG))
-            latest = join([*self._latest, rows.cut(-SHOWN_AT_ENDS, None)])
-            self._latest = [latest.cut(-SHOWN_AT_ENDS, None)]
-        self._count += len(rows.t)
+            return
+        self._held = [join([*self._held, rows])]
+        if self._count > LONG:
+            self._held = [self._held[0].cut(*ends) for ends in _ENDS]
 
     def end(self, error: ValueError | None) -> None:  # noqa: ARG002
         """Draw the rows that are held, and note what is left out."""
-        note = ""
-        if not self._count:
-            self._draw([[]] * len(self._columns))
-        elif not self._whole and self._count <= LONG:
-            self._draw(self._cells(join(self._first)))
-        elif not self._whole:
-            first = self._cells(join(self._first).cut(0, SHOWN_AT_ENDS))
-            latest = self._cells(self._latest[0])
-            self._draw([[*a, GAP, *b] for a, b in zip(first, latest, strict=True)])
+        note, ends = "", [*map(self._cells, self._held)]
+        if len(ends) < 2:
+            if ends or not self._count:
+                self._draw(ends[0] if ends else [[]] * len(self._columns))
+        else:
+            self._draw([[*first, GAP, *latest] for first, latest in zip(*ends, strict=True)])
             note = (
                 f"Rows {SHOWN_AT_ENDS + 1} to {self._count - SHOWN_AT_ENDS} are not shown "
                 f"({self._count - 2 * SHOWN_AT_ENDS} steps): `output` FILE.csv has all. "
