@@ -11,16 +11,13 @@ from typing import Any, TextIO
 import numpy as np
 from numpy.typing import NDArray
 
-from rnncli.engine.rows import Rows, join
+from rnncli.engine.rows import Rows
 from rnncli.model.errors import InputError, one_line
 from rnncli.writers.result import Result, Style
 
-# Values of blocks that are written together: one block may have more.
-_GROUP = 1 << 20
-
 
 class TypedWriter:
-    """Writes the columns of CSV in groups of rows of some megabytes.
+    """Writes the columns of CSV, a group of rows for each block.
 
     Arrow is written to a file as its file format, else as a stream. That of a run that fails has
     no mark of its end: who reads it learns that.
@@ -30,7 +27,6 @@ class TypedWriter:
         import pyarrow as pa
 
         self._result, self._form = result, form
-        self._held: list[Rows] = []
         self._keyed = not set(result.key_columns) <= set(result.header)
         names = [*(result.key_columns if self._keyed else ())]
         names += [] if result.types is not None else result.header
@@ -64,22 +60,9 @@ class TypedWriter:
         return Writer(out.buffer, self._schema, compression="zstd", use_dictionary=repeated)
 
     def rows(self, rows: Rows) -> None:
-        """Write a block of results, or hold it where it is short."""
-        self._held.append(rows)
-        if sum(len(each.t) for each in self._held) * len(self._schema) >= _GROUP:
-            self._write()
-
-    def end(self, error: ValueError | None) -> None:
-        """Write the blocks that are held, and complete a file, or the stream of a whole run."""
-        if self._held:
-            self._write()
-        if self._is_whole or not error:
-            self._writer.close()
-
-    def _write(self) -> None:
+        """Write a block of results."""
         import pyarrow as pa
 
-        rows, self._held = join(self._held), []
         columns: list[Any] = []
         if rows.key is not None and self._keyed:
             present, places = np.unique(rows.key, return_inverse=True)
@@ -94,6 +77,11 @@ class TypedWriter:
         columns += map(_column, np.ascontiguousarray(self._result.rows(rows).T))
         with self._storable():
             self._writer.write_table(pa.Table.from_arrays(columns, schema=self._schema))
+
+    def end(self, error: ValueError | None) -> None:
+        """Complete a file, or the stream of a whole run."""
+        if self._is_whole or not error:
+            self._writer.close()
 
     @contextmanager
     def _storable(self) -> Iterator[None]:

@@ -66,20 +66,17 @@ class FigureWriter(Strip):
         from matplotlib.ticker import MaxNLocator
 
         layers = [each for each in self.result.values if each.array in self.result.shown]
-        groups = [*((name, 1) for name in self.features), *((e.name, e.width) for e in layers)]
-        # The name of each panel, its columns, and those that have its scale; column 0 is t.
-        panels, start = list[tuple[str, slice, slice]](), 1
-        for label, width in groups if self.bins.total else ():
+        # The columns of each panel, and those that share its scale; column 0 is t.
+        panels, start = list[tuple[slice, slice]](), 1
+        for width in [*[1] * len(self.features), *(layer.width for layer in layers)]:
             whole = slice(start, start + width)
-            if width > _LINES:
-                panels.append((label, whole, whole))
-            else:
-                for n in range(start, start + width):
-                    panels.append((self.names[n - 1], slice(n, n + 1), whole))
+            each = [slice(n, n + 1) for n in range(start, start + width)]
+            panels += [(whole, whole)] if width > _LINES else [(one, whole) for one in each]
             start += width
-        title = fill(printable(model_line(self.result.model)), _LETTERS)
-        heights = [_LINE if one.stop - one.start == 1 else _ROWS for _, one, _ in panels]
+        panels = panels if self.bins.total else []
+        heights = [_LINE if one.stop - one.start == 1 else _ROWS for one, _ in panels]
         figure = Figure((_WIDTH, sum(heights) + 1.2), layout="constrained")
+        title = fill(printable(model_line(self.result.model)), _LETTERS)
         figure.suptitle(f"{title}\n{self.title()}".rstrip(), x=0.01, ha="left", size="medium")
         size, band = self.bins.size, "in a band from the least to the greatest value."
         caption = self.note() if panels else "No steps."
@@ -87,11 +84,9 @@ class FigureWriter(Strip):
         figure.supxlabel(caption.strip(), x=0.01, ha="left", size="medium")
         if panels:
             grid = figure.subplots(len(panels), sharex=True, squeeze=False, height_ratios=heights)
-            for axes, (name, columns, whole) in zip(grid[:, 0], panels, strict=True):
-                if columns.stop - columns.start == 1:
-                    self._draw_line(axes, name, columns.start, whole)
-                else:
-                    self._draw_heatmap(axes, name, columns)
+            for axes, height, (columns, whole) in zip(grid[:, 0], heights, panels, strict=True):
+                draw = self._draw_line if height == _LINE else self._draw_heatmap
+                draw(axes, columns, whole)
             t, ends = self.bins.ends()
             axes.set_xlim(t[0, 0] - 0.5, ends[-1, 0] + 0.5)
             axes.xaxis.set_major_locator(MaxNLocator(8, integer=True, min_n_ticks=1))
@@ -99,12 +94,13 @@ class FigureWriter(Strip):
             figure.align_ylabels()
         return figure
 
-    def _draw_line(self, axes: "Axes", name: str, column: int, whole: slice) -> None:
+    def _draw_line(self, axes: "Axes", column: slice, whole: slice) -> None:
         """Draw a line; where a point is of several steps, the mean in a band of all values."""
-        means, (least, greatest) = self.bins.means(), self.bins.ends()
+        means, name = self.bins.means(), self.names[column.start - 1]
         t, marker = means[:, 0], "." if len(means) <= _MARKED else ""
         if self.bins.size > 1:
-            axes.fill_between(t, least[:, column], greatest[:, column], alpha=0.3, lw=0)
+            least, greatest = (each[:, column.start] for each in self.bins.ends())
+            axes.fill_between(t, least, greatest, alpha=0.3, lw=0)
         axes.plot(t, means[:, column], marker=marker, label=name, lw=1)
         low, high = self.span(whole)
         room = 0.06 * (high - low)
@@ -112,11 +108,12 @@ class FigureWriter(Strip):
         short = name if len(name) <= _SHOWN else f"…{name[1 - _SHOWN :]}"
         axes.set_ylabel(short, rotation=0, ha="right", va="center")
 
-    def _draw_heatmap(self, axes: "Axes", name: str, columns: slice) -> None:
+    def _draw_heatmap(self, axes: "Axes", columns: slice, _whole: slice) -> None:
         """Draw rows of colours around 0."""
         from matplotlib.ticker import MaxNLocator
 
         means, (t, ends) = self.bins.means()[:, columns], self.bins.ends()
+        name = self.names[columns.start - 1].rpartition("_")[0]
         high, count = abs(means).max() or 1.0, means.shape[1]
         edges = np.append(t[:, 0], ends[-1, 0] + 1) - 0.5, np.arange(count + 1) - 0.5
         colours: dict[str, Any] = {"cmap": "RdBu_r", "vmin": -high, "vmax": high}
