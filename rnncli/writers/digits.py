@@ -15,7 +15,6 @@ Each four bytes but the first hold four digits, which a table has for the number
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import cache
-from itertools import chain
 from typing import Any
 
 import numpy as np
@@ -63,9 +62,7 @@ def rows_of_text(
         np.concatenate([np.broadcast_to(e, (lines, e.shape[1])) for e in every], axis=1, out=whole)
         text = buffer.translate(None, b"\0").decode("ascii")
         if front is not None:
-            text = "".join(
-                chain.from_iterable(zip(front[rows], text.splitlines(True), strict=True))
-            )
+            text = "".join(map("".join, zip(front[rows], text.splitlines(True), strict=True)))
         yield text
 
 
@@ -115,11 +112,9 @@ def floats(
 
 def texts(values: Floats, digits: int | None = None, missing: str = "nan") -> Any:
     """Return the text of each float, in lists nested as the array is."""
-    column = values.reshape(-1, 1)
+    column, end = values.reshape(-1, 1), words_of(["\n"])
     lines = rows_of_text(
-        len(column),
-        3,
-        lambda rows: [floats(column[rows], "", " ", digits, missing), words_of(["\n"])],
+        len(column), 3, lambda rows: [floats(column[rows], "", " ", digits, missing), end]
     )
     each = "".join(lines).splitlines()
     return np.array(each, object).reshape(values.shape).tolist()

@@ -38,7 +38,7 @@ def describe(network: Network, source: Mapping[str, Any], version: str) -> dict[
         {
             "cell": [],
             **_describe_recurrent(recurrent, input_size=network.input_size),
-            "layers": [*map(_describe_size, layers)] if stateless else None,
+            "layers": [describe_layer(each, cells=False) for each in layers] if stateless else None,
             "last": network.last,
             "source": dict(source),
             "version": version,
@@ -46,12 +46,15 @@ def describe(network: Network, source: Mapping[str, Any], version: str) -> dict[
     )
 
 
-def describe_layer(layer: Layer) -> dict[str, Any]:
-    """Describe a layer for a document."""
-    if not isinstance(layer, Recurrent):
-        return _describe_size(layer)
+def describe_layer(layer: Layer, *, cells: bool = True) -> dict[str, Any]:
+    """Describe a layer for a document; a piece of a graph has no name of its own."""
     sizes = {"input_size": layer.input_size, "output_size": layer.output_size}
-    return {"layer": "recurrent", **_describe_recurrent([layer], **sizes)}
+    if isinstance(layer, Recurrent):
+        whole = _describe_recurrent([layer], **sizes) if cells else sizes
+        return {"layer": "recurrent", **whole}
+    kind = name_of(layer) or ("whole_sequences" if layer.whole else "rows")
+    settings = {name: _as_json(layer.settings.get(name)) for name in _OF_LAYERS}
+    return known({"layer": kind, **sizes, **settings})
 
 
 def model_line(model: Mapping[str, Any]) -> str:
@@ -113,17 +116,6 @@ def _describe_recurrent(layers: Sequence[Recurrent], **sizes: int | None) -> dic
             "projected_sizes": projected if projected != hidden else None,
         }
     )
-
-
-def _describe_size(layer: Layer) -> dict[str, Any]:
-    """Describe a layer but for its cells; a piece of a graph has no name of its own."""
-    kind = name_of(layer) or ("whole_sequences" if layer.whole else "rows")
-    entries = {
-        "layer": "recurrent" if layer.cells else kind,
-        "input_size": layer.input_size,
-        "output_size": layer.output_size,
-    }
-    return known(entries | {name: _as_json(layer.settings.get(name)) for name in _OF_LAYERS})
 
 
 def _name_cells(model: Mapping[str, Any]) -> str:
