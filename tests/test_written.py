@@ -195,6 +195,15 @@ def test_json_has_numbers_and_letters_of_the_input_as_they_are(form: str) -> Non
     assert '"row": {"c": "ü", "d": "ü\\ud800\\u009b\u0661 1"}' in content
 
 
+@pytest.mark.parametrize("direction", ["forward", "bidirectional"])
+def test_a_final_state_is_h_and_c_of_every_cell(run_rnn: Rnn, direction: str) -> None:
+    words = ("--cell", "lstm", "--hidden", "2", "--direction", direction, "--unroll", "stepwise")
+    (final,) = json.loads(run_rnn("run", "--seq", "1,2,3", *words, "--json").stdout)["final"]
+    network = rnncli.seeded(1, 2, cell="lstm", direction=direction)
+    states = rnncli.run(network, [[1], [2], [3]], unroll="stepwise")
+    assert np.array(final["h"] + final["c"], np.float32).tobytes() == states.h_n.tobytes()
+
+
 def test_tabs_separate_cells_in_tsv() -> None:
     cells = [["a\tb", "a,b"], ['"', ""]]
     h = np.zeros((2, 2), np.float32)
