@@ -195,6 +195,15 @@ def test_json_has_numbers_and_letters_of_the_input_as_they_are(form: str) -> Non
     assert '"row": {"c": "ü", "d": "ü\\ud800\\u009b\u0661 1"}' in content
 
 
+def test_final_states_with_fields_are_the_last_rows(run_rnn: Rnn) -> None:
+    network = ("--group-by", "k", "--hidden", "2", "--cell", "lstm", "--states", "--passthrough")
+    one, same = (
+        run_rnn("run", *network, "--format", "csv", *last, stdin="k,v\na,1\nb,2\na,3\nc,1\nb,1\n")
+        for last in (["--last"], ["--tail", "1"])
+    )
+    assert (one.exit_code, one.stdout) == (0, same.stdout)
+
+
 @pytest.mark.parametrize("direction", ["forward", "bidirectional"])
 def test_a_final_state_is_h_and_c_of_every_cell(run_rnn: Rnn, direction: str) -> None:
     words = ("--cell", "lstm", "--hidden", "2", "--direction", direction, "--unroll", "stepwise")
