@@ -445,7 +445,7 @@ def _write(
     delimiter = "\t" if form == "tsv" else ","
     output = options.output and verbatim(options.output)
     place = word(f"`output` {output}" if output else f"`format` {form}")
-    style = Style(options.digits, options.header, delimiter, options.follow, place)
+    style = Style(options.digits, options.header, delimiter, place)
     make = frame.writer if frame else WRITERS[form]
     watchers = list[Watcher]()
     with ExitStack() as stack:

@@ -111,11 +111,11 @@ class Terminal(io.StringIO):
 
 
 @pytest.mark.parametrize("H", [16, 17])
-def test_a_terminal_shows_both_ends_of_every_gate(monkeypatch: pytest.MonkeyPatch, H: int) -> None:
+def test_a_terminal_shows_both_ends_of_an_array(monkeypatch: pytest.MonkeyPatch, H: int) -> None:
     monkeypatch.setenv("TERM", "dumb")
     text = "\n".join(table(Network(LSTM(drawn(LSTM, 1, H))), Terminal()))
     first = text[text.index("W_xh") : text.index("W_hh")]
-    ends = [*range(8), *range(H - 8, H)]
-    names = re.findall(r"\b([ifgo])_(\d+)\b", first)
-    assert names == [(gate, str(j)) for gate in "ifgo" for j in ends]
-    assert ("Only the first and last 8 are shown: elsewhere." in first) == (len(ends) < H)
+    every = [f"{gate}_{j}" for gate in "ifgo" for j in range(H)]
+    names = re.findall(r"\b[ifgo]_\d+\b", first)
+    assert names == (every if H == 16 else every[:8] + every[-8:])
+    assert ("Only the first and last 8 are shown: elsewhere." in first) == (H == 17)

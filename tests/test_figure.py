@@ -18,7 +18,6 @@ from rnncli.model.arrays import Floats
 SUNSPOTS = (str(SAMPLES / "sunspots.csv"), "--columns", "2", "--center", "50", "--scale", "50")
 SENSORS = (str(SAMPLES / "sensors.csv"), "--group-by", "sensor", "--columns", "temperature")
 SMALL = ("--init", "keras", "--hidden")
-FIGURES = ("svg", "png", "pdf")
 
 Drawn = Callable[..., Figure]
 
@@ -63,13 +62,20 @@ def wave(steps: int) -> str:
 
 
 def test_lines_are_the_input_and_the_states(run_rnn: Rnn, drawn: Drawn) -> None:
-    command = ("--seq", "1,2,3,4,5,6", "--hidden", "4")
-    above, *below = panels(figure := drawn(*command))
-    np.testing.assert_array_equal(lines(above)["x"], [[t, t] for t in range(1, 7)])
-    t, *h = states(run_rnn, *command).T
-    for j, (axes, right) in enumerate(zip(below, h, strict=True)):
-        np.testing.assert_array_equal(lines(axes)[f"h_{j}"], np.column_stack([t, right]))
-    assert labels(figure) == ["x", *(f"h_{j}" for j in range(4))]
+    """Other sequences are not drawn."""
+    figure = drawn(*SENSORS, *SMALL, "2")
+    assert figure.get_suptitle().endswith("\nsensor greenhouse")
+    assert figure.get_supxlabel() == "Other sequences are not drawn."
+    text = run_rnn("run", *SENSORS, *SMALL, "2", "--format", "csv").stdout
+    rows = [line.split(",")[1:] for line in text.splitlines() if line.startswith("greenhouse,")]
+    t, *h = np.array(rows, np.float32).T
+    above, *below = panels(figure)
+    x = np.loadtxt(SENSORS[0], str, delimiter=",", skiprows=1)
+    x = x[x[:, 1] == "greenhouse", 2].astype("f")
+    for axes, right in zip((above, *below), (x, *h), strict=True):
+        (line,) = lines(axes).values()
+        np.testing.assert_array_equal(line, np.column_stack([t, right]))
+    assert labels(figure) == ["temperature", "h_0", "h_1"]
     assert below[-1].get_xlabel() == "t"
     assert len({axes.get_ylim() for axes in below}) == 1
 
@@ -85,7 +91,6 @@ def test_a_heatmap_is_the_states_around_0(run_rnn: Rnn, drawn: Drawn) -> None:
     np.testing.assert_array_equal(y, np.arange(13) - 0.5)
     assert below.get_ylim() == (11.5, -0.5)
     assert mesh.get_clim() == pytest.approx((-abs(right).max(), abs(right).max()))
-    assert [text.get_text() for text in below.get_yticklabels()] == [f"h_{j}" for j in range(12)]
     assert mesh.colorbar.ax.get_ylabel() == "h"
 
 
@@ -134,18 +139,6 @@ def test_features(drawn: Drawn) -> None:
     assert other.get_ylim() == pytest.approx((1000.88, 1003.12))
 
 
-def test_the_first_sequence_is_drawn(run_rnn: Rnn, drawn: Drawn) -> None:
-    figure = drawn(*SENSORS, *SMALL, "2")
-    assert figure.get_suptitle().endswith("\nsensor greenhouse")
-    assert figure.get_supxlabel() == "Other sequences are not drawn."
-    text = run_rnn("run", *SENSORS, *SMALL, "2", "--format", "csv").stdout
-    rows = [line.split(",")[1:] for line in text.splitlines() if line.startswith("greenhouse,")]
-    t, *h = np.array(rows, np.float32).T
-    for axes, right in zip(panels(figure)[1:], h, strict=True):
-        (line,) = lines(axes).values()
-        np.testing.assert_array_equal(line, np.column_stack([t, right]))
-
-
 @pytest.mark.parametrize("units", ["3", "12"])
 def test_one_step_no_step_and_huge_values(run_rnn: Rnn, drawn: Drawn, units: str) -> None:
     _, *below = panels(drawn("--seq", "2", *SMALL, units))
@@ -159,7 +152,7 @@ def test_one_step_no_step_and_huge_values(run_rnn: Rnn, drawn: Drawn, units: str
         assert np.isfinite([axes.get_ylim() for axes in (above, *below)]).all()
         np.testing.assert_array_equal(lines(above)["x"][:, 1], np.array(x.split(","), float))
     refused = run_rnn("run", "--seq", "1e308", *SMALL, "1", *command[-2:], "--format", "svg")
-    assert refused.stderr == "Error: a figure shows values up to 1e+307, got 1e+308\n"
+    assert (refused.exit_code, refused.stderr.count("\n")) == (2, 1)
 
 
 def test_svg_has_its_text_as_text(run_rnn: Rnn) -> None:
@@ -175,26 +168,22 @@ def test_svg_has_its_text_as_text(run_rnn: Rnn) -> None:
     assert not re.search(r"(href|url)[=(]['\"]?https?:", result.stdout)
 
 
-def test_png_and_pdf_are_a_picture_and_a_page(run_rnn: Rnn) -> None:
-    command = ("run", "--hidden", "2", "--format")
-    image = run_rnn(*command, "png", stdin="温度\n1\n2\n")
-    assert (image.exit_code, image.stderr) == (0, "")
-    pixels = matplotlib.image.imread(BytesIO(image.stdout_bytes))
-    assert pixels.shape[1] == 1500
-    assert 0.8 < (pixels[..., :3] == 1).all(axis=-1).mean() < 0.99
-    page = run_rnn(*command, "pdf", stdin="1\n2\n").stdout_bytes
-    for piece in (b"%PDF-", b"/MediaBox [ 0 0 540 ", b"/FontFile2", b"%%EOF"):
-        assert piece in page
-
-
-@pytest.mark.parametrize("form", FIGURES)
+@pytest.mark.parametrize("form", ["svg", "png", "pdf"])
 def test_the_same_run_gives_the_same_bytes(
     run_rnn: Rnn, tmp_path: Path, form: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """At any time, in a file or in a pipe."""
-    command = ("run", "--seq", "1 2, 3 4", "--cell", "lstm", "--states", "--hidden", "9")
-    path = tmp_path / f"states.{form}"
-    result = run_rnn(*command, "-o", str(path))
+    """At any time, in a file or in a pipe; they are a picture or a page."""
+    command = ("run", "--columns", "1,2", "--cell", "lstm", "--states", "--hidden", "9")
+    path, rows = tmp_path / f"states.{form}", "温度,v\n1,2\n3,4\n"
+    result = run_rnn(*command, "-o", str(path), stdin=rows)
     assert (result.exit_code, result.stderr) == (0, "")
     monkeypatch.setenv("SOURCE_DATE_EPOCH", "1000000000")
-    assert run_rnn(*command, "--format", form).stdout_bytes == path.read_bytes()
+    content = path.read_bytes()
+    assert run_rnn(*command, "--format", form, stdin=rows).stdout_bytes == content
+    if form == "png":
+        pixels = matplotlib.image.imread(BytesIO(content))
+        assert pixels.shape[1] == 1500
+        assert 0.2 < (pixels[..., :3] == 1).all(axis=-1).mean() < 0.9
+    if form == "pdf":
+        for piece in (b"%PDF-", b"/MediaBox [ 0 0 540 ", b"/FontFile2", b"%%EOF"):
+            assert piece in content

@@ -11,16 +11,13 @@ from typing import Any, TextIO
 import numpy as np
 from numpy.typing import NDArray
 
-from rnncli.engine.rows import Rows, join
+from rnncli.engine.rows import Rows
 from rnncli.model.errors import InputError, one_line
 from rnncli.writers.result import Result, Style
 
-# Values of blocks that are written together: one block may have more.
-_GROUP = 1 << 20
-
 
 class TypedWriter:
-    """Writes the columns of CSV in groups of rows of some megabytes.
+    """Writes the columns of CSV, a group of rows for each block.
 
     Arrow is written to a file as its file format, else as a stream. That of a run that fails has
     no mark of its end: who reads it learns that.
@@ -30,7 +27,6 @@ class TypedWriter:
         import pyarrow as pa
 
         self._result, self._form = result, form
-        self._held: list[Rows] = []
         self._keyed = not set(result.key_columns) <= set(result.header)
         names = [*(result.key_columns if self._keyed else ())]
         names += [] if result.types is not None else result.header
@@ -59,34 +55,14 @@ class TypedWriter:
             def __del__(self) -> None:
                 """Leave a file that was abandoned as it is: it may be closed."""
 
-        names = (*self._result.key_columns, *self._result.header)
-        kinds = ((name, str(self._schema.field(name).type)) for name in names)
-        return Writer(
-            out.buffer,
-            self._schema,
-            compression="zstd",
-            use_dictionary=[n for n, kind in kinds if kind not in ("halffloat", "float", "double")],
-            # Keys that are interleaved, and states, have much the same ends in each group.
-            write_statistics=["t", *self._result.header],
-        )
+        floats = ("halffloat", "float", "double")  # four times as slow with dictionaries
+        repeated = [field.name for field in self._schema if str(field.type) not in floats]
+        return Writer(out.buffer, self._schema, compression="zstd", use_dictionary=repeated)
 
     def rows(self, rows: Rows) -> None:
-        """Write a block of results, or hold it where it is short."""
-        self._held.append(rows)
-        if sum(len(each.t) for each in self._held) * len(self._schema) >= _GROUP:
-            self._write()
-
-    def end(self, error: ValueError | None) -> None:
-        """Write the blocks that are held, and complete a file, or the stream of a whole run."""
-        if self._held:
-            self._write()
-        if self._is_whole or not error:
-            self._writer.close()
-
-    def _write(self) -> None:
+        """Write a block of results."""
         import pyarrow as pa
 
-        rows, self._held = join(self._held), []
         columns: list[Any] = []
         if rows.key is not None and self._keyed:
             present, places = np.unique(rows.key, return_inverse=True)
@@ -101,6 +77,11 @@ class TypedWriter:
         columns += map(_column, np.ascontiguousarray(self._result.rows(rows).T))
         with self._storable():
             self._writer.write_table(pa.Table.from_arrays(columns, schema=self._schema))
+
+    def end(self, error: ValueError | None) -> None:
+        """Complete a file, or the stream of a whole run."""
+        if self._is_whole or not error:
+            self._writer.close()
 
     @contextmanager
     def _storable(self) -> Iterator[None]:

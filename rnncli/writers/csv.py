@@ -34,7 +34,11 @@ class CsvWriter:
         if rows.key is not None and self._keyed:
             front = [*map(self._label, rows.key.tolist())]
         if rows.cells is not None:
-            lines = self._lines(rows.cells)
+            lines = [*map(self._delimiter.join, rows.cells)]
+            delimiters = sum(map(len, rows.cells)) - len(lines)
+            # One look at all of them shows whether one is quoted.
+            if sum(map("".join(lines).count, f'{self._delimiter}"\r\n')) > delimiters:
+                lines = [*map(self._line, rows.cells)]
             front = [*map("".join, zip(front, lines, strict=True))] if front else lines
 
         def words(some: slice) -> list[Words]:
@@ -46,14 +50,6 @@ class CsvWriter:
 
     def end(self, error: ValueError | None) -> None:
         """Write nothing behind the rows."""
-
-    def _lines(self, rows: Sequence[Sequence[str]]) -> list[str]:
-        """Join the fields of each row; where none is quoted, one look at all of them shows that."""
-        lines = [*map(self._delimiter.join, rows)]
-        text, delimiters = "".join(lines), sum(map(len, rows)) - len(rows)
-        if text.count(self._delimiter) == delimiters and not any(mark in text for mark in '"\r\n'):
-            return lines
-        return [*map(self._line, rows)]
 
     def _line(self, fields: Sequence[str]) -> str:
         """Join fields, quoted where they must be."""

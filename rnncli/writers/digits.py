@@ -15,7 +15,6 @@ Each four bytes but the first hold four digits, which a table has for the number
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import cache
-from itertools import chain
 from typing import Any
 
 import numpy as np
@@ -46,34 +45,25 @@ _EXPONENT, _HALF_SPACING = np.uint32(0x7F800000), np.uint32(24 << 23)
 def rows_of_text(
     count: int,
     width: int,
-    words_of: Callable[[slice], Iterable[Words]],
+    words: Callable[[slice], Iterable[Words]],
     front: Sequence[str] | None = None,
 ) -> Iterator[str]:
     """Yield lines of text in slices of rows.
 
-    `words_of` returns the words of some rows, about `width` a row; a text of `front` goes before
-    each line.
+    `words` returns the words of some rows side by side, about `width` a row, each those of n
+    rows or of one that stands in all; a text of `front` goes before each line.
     """
     step = max(1, _CACHED // width)
     for start in range(0, count, step):
-        rows = slice(start, min(count, start + step))
-        text = text_of(words_of(rows))
+        rows, lines = slice(start, start + step), min(step, count - start)
+        every = list(words(rows))
+        buffer = bytearray(lines * sum(each.shape[1] for each in every) * _WORD.itemsize)
+        whole = np.frombuffer(buffer, _WORD).reshape(lines, -1)
+        np.concatenate([np.broadcast_to(e, (lines, e.shape[1])) for e in every], axis=1, out=whole)
+        text = buffer.translate(None, b"\0").decode("ascii")
         if front is not None:
-            text = "".join(
-                chain.from_iterable(zip(front[rows], text.splitlines(True), strict=True))
-            )
+            text = "".join(map("".join, zip(front[rows], text.splitlines(True), strict=True)))
         yield text
-
-
-def text_of(words: Iterable[Words]) -> str:
-    """Join words side by side, those of n rows or of one that stands in all."""
-    every = list(words)
-    count = next((len(each) for each in every if len(each) != 1), 1)
-    width = sum(each.shape[1] for each in every)
-    buffer = bytearray(count * width * _WORD.itemsize)
-    rows = np.frombuffer(buffer, _WORD).reshape(count, width)
-    np.concatenate([np.broadcast_to(e, (count, e.shape[1])) for e in every], axis=1, out=rows)
-    return buffer.translate(None, b"\0").decode("ascii")
 
 
 def words_of(texts: Sequence[str]) -> Words:
@@ -122,11 +112,9 @@ def floats(
 
 def texts(values: Floats, digits: int | None = None, missing: str = "nan") -> Any:
     """Return the text of each float, in lists nested as the array is."""
-    column = values.reshape(-1, 1)
+    column, end = values.reshape(-1, 1), words_of(["\n"])
     lines = rows_of_text(
-        len(column),
-        3,
-        lambda rows: [floats(column[rows], "", " ", digits, missing), words_of(["\n"])],
+        len(column), 3, lambda rows: [floats(column[rows], "", " ", digits, missing), end]
     )
     each = "".join(lines).splitlines()
     return np.array(each, object).reshape(values.shape).tolist()

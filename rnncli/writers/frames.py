@@ -1,5 +1,6 @@
 """Tables in memory, pandas.DataFrame or pyarrow.Table: as an input, and as the result of a run."""
 
+import re
 from collections.abc import Iterator, Sequence
 from typing import Any, TextIO
 
@@ -12,6 +13,9 @@ from rnncli.readers.columns import choose_all, named
 from rnncli.readers.input import OF_TEXT, Input, Layout, check_layout, checked
 from rnncli.readers.keyed import Keys
 from rnncli.writers.result import Result, Style
+
+# Types of both libraries.
+_NUMBERS = re.compile(r"(?i)bool|u?int\d|half|float|double|decimal")
 
 
 def is_frame(source: object) -> bool:
@@ -32,6 +36,9 @@ class Frame:
         self._is_pandas = hasattr(frame, "iloc")
         self._name = type(frame).__name__
         self._names = [*map(str, frame.columns if self._is_pandas else frame.column_names)]
+        self._columns = (
+            [column for _, column in frame.items()] if self._is_pandas else frame.columns
+        )
         self._grouping: Sequence[int] = ()
         self._described: Result
         self._blocks: list[Rows] = []
@@ -55,39 +62,33 @@ class Frame:
         )
 
     def _rows(self, chosen: Sequence[int], layout: Layout, keys: Keys) -> Iterator[Rows]:
-        total, steps = len(self._frame), steps_in_block(len(chosen), layout.block_steps)
         columns = [self._numbers(i) for i in chosen]
         key = keys.number(*map(self._texts, self._grouping)) if self._grouping else None
-        places: Any = np.arange(total)
-        for start in range(0, total, steps):
+        places: Any = np.arange(len(self._frame))
+        steps = steps_in_block(len(chosen), layout.block_steps)
+        for start in range(0, len(places), steps):
             some = slice(start, start + steps)
             x = np.column_stack([column[some] for column in columns])
             yield Rows(x, None if key is None else key[some], cells=places[some])
 
     def _numbers(self, i: int) -> Floats:
         """Return a column as float64, NaN where it has none."""
+        column: Any = self._columns[i]
+        kind = str(column.dtype if self._is_pandas else column.type)
+        if not _NUMBERS.match(kind):
+            what = f"column {self._names[i]!r}: expected numbers, got {kind}"
+            raise InputError(self._name, what)
         if self._is_pandas:
-            column = self._frame.iloc[:, i]
-            kind = column.dtype
-            if kind.kind in "biuf":
-                return np.asarray(column.to_numpy(np.float64, na_value=np.nan))
-        else:
-            from pyarrow import float64, types
-
-            column = self._frame.column(i)
-            kind = column.type
-            numbers = types.is_boolean, types.is_integer, types.is_floating, types.is_decimal
-            if any(is_kind(kind) for is_kind in numbers):
-                return np.asarray(column.cast(float64()).to_numpy())
-        raise InputError(self._name, f"column {self._names[i]!r}: expected numbers, got {kind}")
+            return np.asarray(column.to_numpy(np.float64, na_value=np.nan))
+        return np.asarray(column.cast("float64").to_numpy())
 
     def _texts(self, i: int) -> list[str]:
         """Return a column as text, empty where it has none."""
+        column: Any = self._columns[i]
         if self._is_pandas:
-            column = self._frame.iloc[:, i]
             values = column.astype(object).where(column.notna(), None).tolist()
         else:
-            values = self._frame.column(i).to_pylist()
+            values = column.to_pylist()
         return ["" if value is None or value != value else str(value) for value in values]
 
     def writer(self, _out: TextIO | None, result: Result, _style: Style) -> "Frame":
@@ -103,18 +104,16 @@ class Frame:
         """Make a table of all rows."""
         if error:
             return
-        described, rows = self._described, join(self._blocks) if self._blocks else None
-        if rows is None:
-            values = np.empty((0, len(described.units)), described.initial().rows().h.dtype)
-            places, t = np.zeros(0, np.intp), np.zeros(0, np.int64)
-        else:
-            values, t = described.rows(rows), np.asarray(rows.t, np.int64)
-            places = np.asarray(rows.cells)
-            if described.last and not self._whole and rows.key is not None:
-                order = np.argsort(rows.key, kind="stable")  # sequences as they came
-                values, t, places = values[order], t[order], places[order]
-        new = dict(zip(described.units, np.ascontiguousarray(values.T), strict=True))
-        new = new if self._whole else {"t": t, **new}
+        described, initial = self._described, self._described.initial().rows()
+        rows = join(self._blocks) if self._blocks else initial.cut(0, 0)._replace(cells=[])
+        values = np.empty((0, len(described.units)), initial.h.dtype)
+        values = described.rows(rows) if self._blocks else values
+        places = np.arange(len(rows.t))
+        if described.last and not self._whole and rows.key is not None:
+            places = np.argsort(rows.key, kind="stable")  # sequences as they came
+        new = dict(zip(described.units, np.ascontiguousarray(values[places].T), strict=True))
+        new = new if self._whole else {"t": rows.t[places].astype(np.int64), **new}
+        places = np.asarray(rows.cells, np.intp)[places]
         kept = [*range(len(self._names))] if self._whole else list(self._grouping)
         names = [*(self._names[i] for i in kept), *new]
         if repeated := [name for name in names if names.count(name) > 1]:

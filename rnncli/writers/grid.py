@@ -2,7 +2,7 @@
 
 import os
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, NamedTuple, TextIO
 
 from rnncli.model.errors import printable
@@ -17,8 +17,6 @@ _BLANKS = 2
 GAP = ":"
 # What stands before the point of a number.
 _BEFORE_POINT = re.compile(r"-?[0-9][^.]*")
-# Cells drawn at once, as all of them are held as text; and rows, at least.
-_PAGE, _PAGE_ROWS = 1 << 18, 64
 
 
 class Column(NamedTuple):
@@ -28,11 +26,6 @@ class Column(NamedTuple):
     cells: Sequence[str]
     style: str = ""
     width: int = 0  # of all of them, once they are padded
-
-
-def page_rows(columns: int) -> int:
-    """Return how many rows of so many columns to draw at once."""
-    return max(_PAGE_ROWS, _PAGE // columns)
 
 
 def ends_shown(out: TextIO, count: int, long: int, at_ends: int) -> list[int | None]:
@@ -53,26 +46,27 @@ def draw(out: TextIO, title: str, labels: Sequence[Column], columns: Sequence[Co
 
     No cell is cut: a column wider than the screen makes the table as wide as it needs.
     """
-    from rich.console import ConsoleDimensions
-    from rich.text import Text
-
     console = console_on(out)
-    every = [_pad(column) for column in (*labels, *columns)]
-    left = sum(column.width for column in every[: len(labels)])
-    width = max(console.width, left + max((c.width for c in every[len(labels) :]), default=0))
-    console.size = ConsoleDimensions(width, console.height)
     if title:
-        _print(console, Text(printable(title), style="bold"))
+        write_text(out, title, "bold", wrap=True)
+    left, right = [*map(_pad, labels)], [*map(_pad, columns)]
+    room = console.width - sum(column.width for column in left)
     rule = "-" if console.options.ascii_only else "─"
-    for block in _blocks(every, len(labels), width):
+    stop = 0
+    while not stop or stop < len(right):
+        start, stop = stop, stop + 1
+        while stop < len(right) and sum(c.width for c in right[start : stop + 1]) <= room:
+            stop += 1
+        block = [*left, *right[start:stop]]
         heading = "".join(column.name for column in block).rstrip()
         console.file.write("\n" + _pattern(console, "bold").format(heading) + "\n")
         console.file.write(rule * (sum(column.width for column in block) - 1) + "\n")
-        patterns = [_pattern(console, column.style) for column in block]
-        painted = [
-            column.cells if pattern == "{}" else map(pattern.format, column.cells)
-            for pattern, column in zip(patterns, block, strict=True)
-        ]
+        painted = (
+            map(_pattern(console, column.style).format, column.cells)
+            if column.style
+            else column.cells
+            for column in block
+        )
         console.file.writelines(f"{''.join(row).rstrip()}\n" for row in zip(*painted, strict=True))
 
 
@@ -89,9 +83,16 @@ def write_text(out: TextIO, text: str, style: str = "", *, wrap: bool = False) -
 
     console, text = console_on(out), printable(text)
     if wrap or console.is_terminal:
-        _print(console, Text(text, style=style, overflow="ignore"), crop=False)
+        print_text(console, Text(text, style=style, overflow="ignore"))
     else:
         out.write(f"{text}\n")
+
+
+def print_text(console: "Console", text: "Text") -> None:
+    """Print without blanks at the ends of lines."""
+    with console.capture() as drawn:
+        console.print(text, crop=False)
+    console.file.writelines(f"{line.rstrip()}\n" for line in drawn.get().splitlines())
 
 
 def console_on(out: TextIO) -> "Console":
@@ -110,19 +111,10 @@ def console_on(out: TextIO) -> "Console":
     return PlainConsole(file=terminal, width=size[0], height=size[1], highlight=False)
 
 
-def _print(console: "Console", text: "Text", *, crop: bool = True) -> None:
-    """Print without blanks at the ends of lines."""
-    with console.capture() as drawn:
-        console.print(text, crop=crop)
-    console.file.writelines(f"{line.rstrip()}\n" for line in drawn.get().splitlines())
-
-
 def _pattern(console: "Console", style: str) -> str:
     """Return a pattern of text in a style, with the codes that the terminal knows."""
     from rich.text import Text
 
-    if not style:
-        return "{}"
     with console.capture() as drawn:
         console.print(Text("{}", style=style), end="")
     return drawn.get()
@@ -140,22 +132,7 @@ def _pad(column: Column) -> Column:
     most = max(points, default=0)
     shifts = [most - (point or cell == GAP) for point, cell in zip(points, cells, strict=True)]
     texts = [name, *(" " * shift + cell for shift, cell in zip(shifts, cells, strict=True))]
-    if text.isascii() and name.isascii():
-        width = max(map(len, texts)) + _BLANKS
-        texts = [text.ljust(width) for text in texts]
-    else:
-        sizes = [*map(cell_len, texts)]
-        width = max(sizes) + _BLANKS
-        texts = [text + " " * (width - size) for text, size in zip(texts, sizes, strict=True)]
+    size = len if text.isascii() and name.isascii() else cell_len
+    width = max(map(size, texts)) + _BLANKS
+    texts = [each + " " * (width - size(each)) for each in texts]
     return Column(texts[0], texts[1:], column.style, width)
-
-
-def _blocks(every: Sequence[Column], labels: int, width: int) -> Iterator[Sequence[Column]]:
-    """Yield the labels and the columns that fit beside them, at least one at a time."""
-    block = [*every[:labels]]
-    for column in every[labels:]:
-        if len(block) > labels and sum(each.width for each in block) + column.width > width:
-            yield block
-            block = [*every[:labels]]
-        block.append(column)
-    yield block

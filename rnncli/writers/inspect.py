@@ -1,7 +1,7 @@
 """The content of a model file or a state file, as tables for people or as one JSON document."""
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from itertools import groupby
 from typing import Any, TextIO
 
@@ -22,11 +22,8 @@ def write_document(out: TextIO, document: Mapping[str, Any]) -> None:
 def write_tables(out: TextIO, document: Mapping[str, Any], whole: str) -> None:
     """Write the use of the file, then its content; `whole` says how all of it is shown."""
     write_text(out, ": ".join(filter(None, [document["file"], document["title"]])), wrap=True)
-    if "sequences" in document:
-        left_out = _write_state(out, document)
-    else:
-        left_out = _write_model(out, document)
-    if left_out:
+    write = _write_state if "sequences" in document else _write_model
+    if write(out, document):
         write_note(out, f"Not all is shown: {whole}.")
 
 
@@ -34,7 +31,7 @@ def _write_state(out: TextIO, document: Mapping[str, Any]) -> bool:
     sequences = document["sequences"]
     first = sequences[0] if sequences else {}
     rows = [[*each.get("key", {}).values(), str(each["t"])] for each in sequences]
-    left_out = _draw(out, "", [*first.get("key", {}), "t"], rows)
+    left_out = _draw(out, [*first.get("key", {}), "t"], rows)
     sizes = (f"{name} {len(each)}" for name, each in first.items() if name not in ("key", "t"))
     read = f" over {listed(document['columns'])}" if "columns" in document else ""
     count = f"{len(sequences):,} sequence{'s' * (len(sequences) != 1)}"
@@ -50,28 +47,37 @@ def _write_state(out: TextIO, document: Mapping[str, Any]) -> bool:
 
 
 def _write_model(out: TextIO, document: Mapping[str, Any]) -> bool:
-    parts, runs = document["parts"], document["runs"]
+    parts = document["parts"]
     out.write("\n")
     if "why" in document:
         write_text(out, f"Cannot be run as a whole: {document['why']}.", wrap=True)
-    for run in runs:
+    for run in document["runs"]:
         write_text(out, _describe_sizes(run), wrap=True)
         out.write(f"  {printable(run['command'])}\n")
     rows = [[p["name"], p["kind"], f"{p['parameters']:,}", _describe_layers(p)] for p in parts]
-    left_out = _draw(out, "", ["part", "kind", "parameters", "here"], rows)
+    left_out = _draw(out, ["part", "kind", "parameters", "here"], rows)
     rows = [
         [part["name"], tensor["name"], str(tuple(tensor["shape"])), tensor["dtype"]]
         for part in parts
         for tensor in part["tensors"]
     ]
     if rows:
-        title, names = "Tensors", ["part", "tensor", "shape", "type"]
-        if len({dtype for *_, dtype in rows}) == 1:  # the title has the type of all
-            title, names = f"{title}, all {rows[0][-1]}", names[:-1]
-        out.write("\n")
-        left_out |= _draw(out, title, names, rows)
+        left_out |= _draw(out, ["part", "tensor", "shape", "type"], rows)
+    by_reason: dict[str, list[str]] = {}
+    for part in parts:
+        if "why" in part:
+            why = sentence("", part["why"], part["hint"])
+            reason = f"{_describe_layers(part).capitalize()} ({why})"
+            by_reason.setdefault(reason, []).append(part["name"] or part["kind"])
+    read, every = document["parameters"].values()
+    beside = f" Their values are in {listed(document['beside'])}." if "beside" in document else ""
     out.write("\n")
-    for text in _paragraphs(document):
+    for text in (
+        *(f"{reason}: {listed(names)}." for reason, names in by_reason.items()),
+        *(f"Note: {note}." for note in document["notes"]),
+        f"{read:,} of {every:,} parameters are read.{beside}",
+        f"SHA-256: {document['sha256']}",
+    ):
         write_text(out, text, wrap=True)
     return left_out
 
@@ -86,12 +92,12 @@ def _describe_sizes(run: Mapping[str, Any]) -> str:
     return f"Takes {takes} and gives {gives} a {'sequence' if run['last'] else 'step'}:"
 
 
-def _draw(out: TextIO, title: str, names: Sequence[str], rows: Sequence[Sequence[str]]) -> bool:
+def _draw(out: TextIO, names: Sequence[str], rows: Sequence[Sequence[str]]) -> bool:
     """Draw columns of rows, and return whether some rows are left out: on a terminal, of many."""
     shown = ends_shown(out, len(rows), LONG, SHOWN_AT_ENDS)
     cells = [[GAP] * len(names) if i is None else rows[i] for i in shown]
     columns = [Column(name, [row[n] for row in cells]) for n, name in enumerate(names)]
-    draw(out, title, columns[:1], columns[1:])
+    draw(out, "", columns[:1], columns[1:])
     return None in shown
 
 
@@ -101,21 +107,3 @@ def _describe_layers(part: Mapping[str, Any]) -> str:
         return "cannot be run" if part["needed"] else "passed over"
     lines = ((line, len([*alike])) for line, alike in groupby(map(layer_line, part["layers"])))
     return "; ".join(f"{count} times {line}" if count > 1 else line for line, count in lines)
-
-
-def _paragraphs(document: Mapping[str, Any]) -> Iterator[str]:
-    """Yield the text below the tables."""
-    by_reason: dict[tuple[str, str], list[str]] = {}
-    for part in document["parts"]:
-        if "why" in part:
-            why = sentence("", part["why"], part["hint"])
-            by_reason.setdefault((_describe_layers(part), why), []).append(
-                part["name"] or part["kind"]
-            )
-    for (here, why), names in by_reason.items():
-        yield f"{here.capitalize()}: {listed(names)} ({why})."
-    yield from (f"Note: {note}." for note in document["notes"])
-    read, every = document["parameters"].values()
-    beside = f" Their values are in {listed(document['beside'])}." if "beside" in document else ""
-    yield f"{read:,} of {every:,} parameters are read.{beside}"
-    yield f"SHA-256: {document['sha256']}"

@@ -15,8 +15,11 @@ from rnncli.writers.result import Result, SequenceStates, Style
 _NUMBER = re.compile(r"-?(0|[1-9][0-9]*)(\.[0-9]+)?([eE][-+]?[0-9]+)?")
 
 
-class _ItemWriter:
-    """Writes JSON objects, each of a step or of the state of a sequence."""
+class JsonLinesWriter:
+    """Writes JSON objects a line each: the items of ``steps``, or those of ``final``.
+
+    With the input's fields it is always ``steps``: each item has a row of them.
+    """
 
     def __init__(self, out: TextIO, result: Result, style: Style) -> None:
         self._out, self._result, self._digits = out, result, style.digits
@@ -26,12 +29,21 @@ class _ItemWriter:
         types = result.types or [None] * len(result.header)
         self._as_text = ["string" in str(field and field.type) for field in types]
 
+    def rows(self, rows: Rows) -> None:
+        """Write a block of results."""
+        if self._result.header or not self._result.last:
+            self._out.writelines(self._steps(rows, "\n"))
+
+    def end(self, error: ValueError | None) -> None:
+        """Write the final states, if it is these."""
+        if self._result.last and not self._result.header and not error:
+            states = self._states(self._result.final(), final=True)
+            self._out.writelines(f"{state}\n" for state in states)
+
     def _steps(self, rows: Rows, behind: str) -> Iterator[str]:
         """Write every step, with its input or, if they are written, the input's fields."""
         arrays = self._result.by_layer(rows)
         top = {layer.name: array for layer, array in arrays if layer.name == layer.array}
-        if "c" in top and not top["c"].shape[1]:
-            del top["c"]
         h = [array for layer, array in arrays if layer.array != "c"]
         c = [array for layer, array in arrays if layer.array == "c"]
         front = None if rows.key is None else [*map(self._label, rows.key.tolist())]
@@ -46,22 +58,23 @@ class _ItemWriter:
     def _states(self, states: SequenceStates, *, final: bool) -> list[str]:
         """Write where each sequence started, or ended."""
         keyed, t = bool(self._result.key_columns), states.t if final else None
-        top = {**states.layers[-1], **({} if states.y is None else {"y": states.y})}
-        h = [layer["h"] for layer in states.layers]
+        h, c = zip(*states.layers, strict=True)
+        top = {"h": h[-1], "c": c[-1], "y": states.y}
         front = [*map(self._label, range(len(states.t)))] if keyed else None
-        return "".join(self._items(front, t, top, h, states.c, "\n")).split("\n")[:-1]
+        return "".join(self._items(front, t, top, h, c, "\n")).splitlines()
 
     def _items(
         self,
         front: Sequence[str] | None,
         t: Integers | None,
-        top: Mapping[str, Floats],
+        top: Mapping[str, Floats | None],
         h: Sequence[Floats],
         c: Sequence[Floats],
         behind: str,
     ) -> Iterator[str]:
         """Write arrays of the top layer by name, and those of all layers if they are written."""
-        arrays = [(f'], "{name}": [', array) for name, array in top.items()]
+        known = ((name, array) for name, array in top.items() if array is not None)
+        arrays = [(f'], "{name}": [', array) for name, array in known if array.shape[1]]
         if self._result.all_layers:
             arrays += [("], [" if n else '], "layers": [[', each) for n, each in enumerate(h)]
             if "c" in self._result.shown and any(array.size for array in c):
@@ -82,7 +95,7 @@ class _ItemWriter:
         return rows_of_text(len(arrays[0][1]), 3 * values + 16, words, front)
 
     def _write_key(self, number: int) -> str:
-        key = [*map(self._quote, self._result.keys[number])]
+        key = map(self._quote, self._result.keys[number])
         return f'{{"key": {self._object(self._result.key_columns, key)}, '
 
     def _object(self, names: Sequence[str], values: Iterable[str]) -> str:
@@ -104,7 +117,7 @@ class _ItemWriter:
         return "".join(c if c.isprintable() else json.dumps(c)[1:-1] for c in quoted)
 
 
-class JsonWriter(_ItemWriter):
+class JsonWriter(JsonLinesWriter):
     """Writes one document: the model, initial states, steps and final states.
 
     The steps are written as they come; where the rows are the final states there are none. If
@@ -146,21 +159,3 @@ class JsonWriter(_ItemWriter):
     def _write_initial(self) -> None:
         initial = ", ".join(self._states(self._result.initial(), final=False))
         self._out.write(f'"initial": [{initial}],\n')
-
-
-class JsonLinesWriter(_ItemWriter):
-    """Writes the items of ``steps``, or those of ``final``, one a line.
-
-    With the input's fields it is always ``steps``: each item has a row of them.
-    """
-
-    def rows(self, rows: Rows) -> None:
-        """Write a block of results."""
-        if self._result.header or not self._result.last:
-            self._out.writelines(self._steps(rows, "\n"))
-
-    def end(self, error: ValueError | None) -> None:
-        """Write the final states, if it is these."""
-        if self._result.last and not self._result.header and not error:
-            states = self._states(self._result.final(), final=True)
-            self._out.writelines(f"{state}\n" for state in states)

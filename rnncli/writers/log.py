@@ -13,9 +13,6 @@ from rnncli.model.errors import InputError
 from rnncli.writers.result import Result, Style
 from rnncli.writers.selection import Writer
 
-# A message shows so many characters of a line.
-_SHOWN = 100
-
 
 def continue_log(
     log: TextIO,
@@ -27,8 +24,8 @@ def continue_log(
 ) -> tuple[Style, str]:
     """Prepare a log, of JSON lines or CSV, for the rows of another run.
 
-    An unfinished last line is cut off. A killed run or a power loss can leave
-    it, and with a row behind it, it could be read as numbers that never were.
+    An unfinished last line is cut off: with a row behind it, it could be read as numbers that
+    never were.
     """
     if not (log.readable() and log.seekable()):
         return style, ""
@@ -37,15 +34,13 @@ def continue_log(
         place, quotes = place + len(line), quotes + line.count(b'"')
         if line.endswith(b"\n") and (is_json or quotes % 2 == 0):  # no line end within a field
             end = place
-    expected = _first_line(begin, result, style)
     log.seek(0)
-    first = log.readline()
+    first, expected = log.readline(), _first_line(begin, result, style)
+    fits = expected.startswith(first[:6] if is_json else first)  # empty, or begun
     if end:
         fits = _outline(first, style, is_json=is_json) == _outline(expected, style, is_json=is_json)
-    else:  # an empty file, or the start of the first line
-        fits = expected.startswith(first[:6] if is_json else first)
     if not fits:
-        first, expected = (repr(line.rstrip("\n")[:_SHOWN]) for line in (first, expected))
+        first, expected = (repr(line.rstrip("\n")[:100]) for line in (first, expected))
         what = f"its first line is {first}, this run's would be {expected}"
         raise InputError(log.name, what, "`follow` adds to a file: give `output` another one")
     log.buffer.seek(end)
@@ -58,15 +53,13 @@ def _first_line(
     begin: Callable[[TextIO, Result, Style], Writer], result: Result, style: Style
 ) -> str:
     """Write a row of zeros as the run would."""
-    h, c, y = (
-        np.zeros((1, sum(layer.width for layer in result.values if layer.array == name)))
-        for name in ("h", "c", "y")
-    )
+    sizes = (sum(each.width for each in result.values if each.array == name) for name in "hyc")
+    x, h, y, c = (np.zeros((1, size)) for size in (len(result.columns), *sizes))
     number, text = np.zeros(1, np.intp), StringIO()
     key = number if result.key_columns else None
     cells = [[""] * len(result.header)] if result.header else None
     writer = begin(text, result._replace(keys=[("",) * len(result.key_columns)]), style)
-    writer.rows(Rows(np.zeros((1, len(result.columns))), key, None, cells, number, h, y, c))
+    writer.rows(Rows(x, key, None, cells, number, h, y, c))
     writer.end(None)
     return text.getvalue().partition("\n")[0] + "\n"
 

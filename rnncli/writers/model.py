@@ -4,13 +4,10 @@ from collections.abc import Mapping, Sequence
 from math import isfinite
 from typing import Any
 
-from rnncli.model.cells import Cell
-from rnncli.model.errors import printable
+from rnncli.model.errors import listed, printable
 from rnncli.model.layers import Layer, Recurrent, name_of
 from rnncli.model.network import Network
 
-# A title names no more columns than these.
-_COLUMNS = 8
 # The name of the vanilla cell in a document.
 _VANILLA = "elman"
 # The settings of cells in a title: the words before a value, and one it leaves out.
@@ -22,8 +19,6 @@ _SETTINGS = {
     "clip": ("clip", None),
     "reset": ("reset", "after"),
 }
-# Sources of the weights in documents that titles leave out.
-_DIGESTS = ("sha256", "beside")
 # A model that gives one row a sequence, in a title.
 _LAST = {"state": "one row a sequence", "step": "the last row of a sequence"}
 # The settings of layers without state.
@@ -43,7 +38,7 @@ def describe(network: Network, source: Mapping[str, Any], version: str) -> dict[
         {
             "cell": [],
             **_describe_recurrent(recurrent, input_size=network.input_size),
-            "layers": [*map(_describe_size, layers)] if stateless else None,
+            "layers": [describe_layer(each, cells=False) for each in layers] if stateless else None,
             "last": network.last,
             "source": dict(source),
             "version": version,
@@ -51,21 +46,22 @@ def describe(network: Network, source: Mapping[str, Any], version: str) -> dict[
     )
 
 
-def describe_layer(layer: Layer) -> dict[str, Any]:
-    """Describe a layer for a document."""
-    if not isinstance(layer, Recurrent):
-        return _describe_size(layer)
+def describe_layer(layer: Layer, *, cells: bool = True) -> dict[str, Any]:
+    """Describe a layer for a document; a piece of a graph has no name of its own."""
     sizes = {"input_size": layer.input_size, "output_size": layer.output_size}
-    return {"layer": "recurrent", **_describe_recurrent([layer], **sizes)}
+    if isinstance(layer, Recurrent):
+        whole = _describe_recurrent([layer], **sizes) if cells else sizes
+        return {"layer": "recurrent", **whole}
+    kind = name_of(layer) or ("whole_sequences" if layer.whole else "rows")
+    settings = {name: _as_json(layer.settings.get(name)) for name in _OF_LAYERS}
+    return known({"layer": kind, **sizes, **settings})
 
 
 def model_line(model: Mapping[str, Any]) -> str:
     """Return the title of a table: the network in one line."""
     layers, columns = model.get("layers", []), model.get("columns", ())
     below = next((n for n, each in enumerate(layers) if each["layer"] == "recurrent"), 0)
-    names = ", ".join(map(str, columns[:_COLUMNS]))
-    if len(columns) > _COLUMNS:
-        names += f" and {len(columns) - _COLUMNS} more"
+    names = listed(map(str, columns)) if columns else ""
     if columns and all(isinstance(column, int) for column in columns):
         names = f"column{'s' * (len(columns) > 1)} {names}"
     words = [
@@ -78,7 +74,7 @@ def model_line(model: Mapping[str, Any]) -> str:
         model.get("precision", ""),
     ]
     for name, value in model["source"].items():
-        if name not in _DIGESTS:
+        if name not in ("sha256", "beside"):
             words.append(f"no {name}" if value is False else f"{name} {value}")
     return printable(f"{_name_cells(model)}: {', '.join(filter(None, words))}")
 
@@ -98,7 +94,14 @@ def known(entries: Mapping[str, Any]) -> dict[str, Any]:
 
 def _describe_recurrent(layers: Sequence[Recurrent], **sizes: int | None) -> dict[str, Any]:
     """Describe recurrent layers; `sizes` stand before those of their states."""
-    cells = [_describe_cell(cell) for layer in layers for cell in layer.cells]
+    cells = []
+    for cell in (cell for layer in layers for cell in layer.cells):
+        name = name_of(cell)
+        entries = {"cell": _VANILLA if name == "rnn" else name}
+        entries |= {setting: _as_json(value) for setting, value in cell.settings.items()}
+        if entries.get("output_activation") == entries.get("activation"):
+            entries.pop("output_activation", None)
+        cells.append(entries | ({"peepholes": True} if cell.weights.w_ch is not None else {}))
     names = dict.fromkeys(name for cell in cells for name in cell)
     merges = [layer.merge for layer in layers if len(layer.cells) > 1]
     hidden = [layer.hidden_size for layer in layers]
@@ -113,26 +116,6 @@ def _describe_recurrent(layers: Sequence[Recurrent], **sizes: int | None) -> dic
             "projected_sizes": projected if projected != hidden else None,
         }
     )
-
-
-def _describe_cell(cell: Cell) -> dict[str, Any]:
-    name = name_of(cell)
-    entries = {"cell": _VANILLA if name == "rnn" else name}
-    entries |= {setting: _as_json(value) for setting, value in cell.settings.items()}
-    if entries.get("output_activation") == entries.get("activation"):
-        entries.pop("output_activation", None)
-    return entries | ({"peepholes": True} if cell.weights.w_ch is not None else {})
-
-
-def _describe_size(layer: Layer) -> dict[str, Any]:
-    """Describe a layer but for its cells; a piece of a graph has no name of its own."""
-    kind = name_of(layer) or ("whole_sequences" if layer.whole else "rows")
-    entries = {
-        "layer": "recurrent" if layer.cells else kind,
-        "input_size": layer.input_size,
-        "output_size": layer.output_size,
-    }
-    return known(entries | {name: _as_json(layer.settings.get(name)) for name in _OF_LAYERS})
 
 
 def _name_cells(model: Mapping[str, Any]) -> str:
@@ -172,10 +155,8 @@ def _name_stateless(layer: Mapping[str, Any]) -> str:
 
 def _as_json(setting: Any) -> Any:
     """Return a setting as JSON has it: text, a finite number, true, or None."""
-    if isinstance(setting, bool):
-        return setting or None
     if isinstance(setting, int | float):
-        return setting if isfinite(setting) else None
+        return setting if setting is not False and isfinite(setting) else None
     return None if setting is None else str(setting)
 
 

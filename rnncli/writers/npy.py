@@ -36,17 +36,17 @@ class NpyWriter:
         """Write what is held, if all of it is there."""
         if error or self._result.shape:
             return
+        shape: tuple[int, ...] = (sum(map(len, self._values)),)
         if self._result.key_columns:
-            key, values = np.concatenate(self._keys), np.concatenate(self._values)
+            key = np.concatenate(self._keys)
             lengths = np.bincount(key, minlength=len(self._result.keys))
             shortest, longest = lengths.min(initial=len(key)), lengths.max(initial=0)
             if shortest < longest:
                 what = f"the sequences have {shortest} to {longest} steps, an array takes "
                 raise InputError(self._place, f"{what}equal lengths", "write CSV or JSONL")
-            self._write_header((len(lengths), int(longest)))
-            self._values = [values[np.argsort(key, kind="stable")]]
-        else:
-            self._write_header((sum(map(len, self._values)),))
+            shape = (len(lengths), int(longest))
+            self._values = [np.concatenate(self._values)[np.argsort(key, kind="stable")]]
+        self._write_header(shape)
         for values in self._values:
             self._file.write(values.data)
 

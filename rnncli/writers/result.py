@@ -24,23 +24,14 @@ class SequenceStates(NamedTuple):
     """The state of each of K sequences, before its first step or after its last."""
 
     t: Integers  # (K,): the steps that each has had
-    # For each layer that is written, the bottom one first, its state arrays by name, h first:
-    # (K, H), or (K, 2 H) with both directions side by side.
-    layers: Sequence[Mapping[str, Floats]]
+    # For each layer that is written, the bottom one first, h (K, H) and c (K, C): both directions
+    # side by side, and no column of c where there is none.
+    layers: Sequence[tuple[Floats, Floats]]
     y: Floats | None = None  # (K, O): the model's one output for each
-
-    @property
-    def c(self) -> list[Floats]:
-        """The state of each layer without h, (K, C)."""
-        return [
-            np.concatenate([h[:, :0], *others], axis=1)
-            for h, *others in (layer.values() for layer in self.layers)
-        ]
 
     def rows(self) -> Rows:
         """Return the states of all layers side by side, as rows without inputs."""
-        h = np.concatenate([layer["h"] for layer in self.layers], axis=1)
-        c = np.concatenate(self.c, axis=1)
+        h, c = (np.concatenate(arrays, axis=1) for arrays in zip(*self.layers, strict=True))
         return Rows(np.empty((len(self.t), 0)), t=self.t, h=h, c=c, y=self.y)
 
 
@@ -99,7 +90,6 @@ class Style(NamedTuple):
     digits: int | None = None  # after the point; by default the fewest that read back the same
     header: bool = True  # whether CSV starts with the names of its columns
     delimiter: str = ","  # between the fields of CSV
-    follow: bool = False  # whether each row is passed on at once
     place: str = ""  # where results go, in messages
 
 
@@ -129,16 +119,14 @@ def columns_of(
 
 def states_by_layer(
     network: Network, state: Floats, *, all_layers: bool
-) -> list[dict[str, Floats]]:
+) -> list[tuple[Floats, Floats]]:
     """Return the layers of `SequenceStates`: copies of slices of the state of all cells, (K, S)."""
     layers = []
     for layer, slices in zip(network.layers, network.state_slices, strict=True):
-        arrays: dict[str, list[Floats]] = {}
-        for cell, places in zip(layer.cells, slices, strict=True):
-            for name, place in zip(cell.state_names, places, strict=True):
-                arrays.setdefault(name, []).append(state[:, place])
-        if arrays:
-            layers.append({name: np.concatenate(h, axis=1) for name, h in arrays.items()})
+        if layer.cells:
+            h = [state[:, first] for first, *_ in slices]
+            c = [state[:, :0], *(state[:, each] for _, *others in slices for each in others)]
+            layers.append((np.concatenate(h, axis=1), np.concatenate(c, axis=1)))
     return layers if all_layers else layers[-1:]
 
 

@@ -62,7 +62,7 @@ class Selected:
         self._writer, self._selection = writer, selection
         self._t = resumed.copy()  # steps of each sequence: of earlier runs, or so far
         self._held: list[Rows] = []
-        self._left = 0  # rows that were held when others were last dropped
+        self._most = BLOCK_STEPS  # rows that are held before others are dropped
 
     def rows(self, rows: Rows) -> None:
         """Take rows of any sequences."""
@@ -71,26 +71,23 @@ class Selected:
         if tail:
             self._t[key] = rows.t  # of several steps the last counts
             self._held.append(rows)
-            # Seldom, as blocks may be small.
-            if sum(len(each.t) for each in self._held) >= BLOCK_STEPS + 2 * self._left:
-                self._drop()
+            if sum(len(each.t) for each in self._held) >= self._most:
+                self._most = BLOCK_STEPS + 2 * len(self._drop().t)
         elif (first := rows.t - self._t[key] <= (head or 0)).any():
             self._writer.rows(rows.take(first))
 
     def end(self, error: ValueError | None) -> None:
         """Pass the last rows on."""
-        self._drop()
-        for rows in self._held:
-            self._writer.rows(rows)
+        if self._held:
+            self._writer.rows(self._drop())
         self._writer.end(error)
 
-    def _drop(self) -> None:
-        """Drop rows that are no longer among the last."""
-        if self._held:
-            rows = join(self._held)
-            last = self._t[_keys(rows)] - rows.t < (self._selection.tail or 0)
-            self._held = [rows.take(last)]
-            self._left = len(self._held[0].t)
+    def _drop(self) -> Rows:
+        """Drop rows that are no longer among the last, and return the others."""
+        rows = join(self._held)
+        last = self._t[_keys(rows)] - rows.t < (self._selection.tail or 0)
+        self._held = [rows.take(last)]
+        return self._held[0]
 
 
 class Last(Selected):
@@ -118,14 +115,11 @@ class Last(Selected):
         if not result.header:
             rows = rows._replace(key=np.arange(len(rows.t)) if keyed else None)
             shape = (len(rows.t), *((1,) if keyed and not self._one_row else ()))
-        elif self._held:
-            self._drop()
-            (last,) = self._held
+        else:
+            last = self._drop() if self._held else rows.cut(0, 0)
             n = _keys(last)
             c, y = (each if each is None else each[n] for each in (rows.c, rows.y))
             rows = last._replace(h=rows.h[n], c=c, y=y)
-        else:
-            rows = rows.cut(0, 0)
         self._begun.result = result._replace(columns=(), shape=shape)
         if len(rows.t):
             self._begun.rows(rows)

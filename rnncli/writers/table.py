@@ -1,18 +1,20 @@
 """States as a table for people: a row for every t."""
 
-from itertools import chain
 from typing import TextIO
 
 from rnncli.engine.rows import Rows, join
 from rnncli.model.errors import word
 from rnncli.writers.digits import texts
-from rnncli.writers.grid import GAP, Column, draw, page_rows, write_note
+from rnncli.writers.grid import GAP, Column, draw, write_note
 from rnncli.writers.model import model_line
 from rnncli.writers.result import Result, Style
 
 # On a terminal a sequence of more steps than LONG shows only this many at each end.
 LONG = 30
 SHOWN_AT_ENDS = 10
+_ENDS = ((0, SHOWN_AT_ENDS), (-SHOWN_AT_ENDS, None))
+# Cells drawn at once, as all of them are held as text; and rows, at least.
+_PAGE, _PAGE_ROWS = 1 << 18, 64
 
 
 class TableWriter:
@@ -24,67 +26,64 @@ class TableWriter:
     """
 
     def __init__(self, out: TextIO, result: Result, style: Style) -> None:
-        self._out, self._result, self._style = out, result, style
+        self._out, self._result, self._digits = out, result, style.digits
         self._labels = len(result.key_columns) + 1
         names = [*result.key_columns, "t", *result.columns, *result.units]
         styles = ["dim"] * self._labels + ["cyan"] * len(result.columns) + [""] * len(result.units)
         self._columns = [*zip(names, styles, strict=True)]
         self._title, self._initial = model_line(result.model), self._initial_row()
         self._whole = result.last or not out.isatty()
-        self._first: list[Rows] = []
-        self._latest: list[Rows] = []
+        self._held: list[Rows] = []  # all rows, or the first and the last
         self._count = 0
 
     def rows(self, rows: Rows) -> None:
         """Draw a block of results, or hold its ends."""
+        self._count += len(rows.t)
         if self._whole:
-            page = page_rows(len(self._columns))
+            page = max(_PAGE_ROWS, _PAGE // len(self._columns))
             for start in range(0, len(rows.t), page):
                 self._draw(self._cells(rows.cut(start, start + page)))
-        else:
-            if self._count <= LONG:
-                self._first.append(rows.cut(0, LONG))
-            latest = join([*self._latest, rows.cut(-SHOWN_AT_ENDS, None)])
-            self._latest = [latest.cut(-SHOWN_AT_ENDS, None)]
-        self._count += len(rows.t)
+            return
+        self._held = [join([*self._held, rows])]
+        if self._count > LONG:
+            self._held = [self._held[0].cut(*ends) for ends in _ENDS]
 
     def end(self, error: ValueError | None) -> None:  # noqa: ARG002
         """Draw the rows that are held, and note what is left out."""
-        notes = []
-        if not self._count:
-            self._draw()
-        elif not self._whole and self._count <= LONG:
-            self._draw(self._cells(join(self._first)))
-        elif not self._whole:
-            first = self._cells(join(self._first).cut(0, SHOWN_AT_ENDS))
-            self._draw(first, [[GAP]] * len(self._columns), self._cells(self._latest[0]))
-            notes.append(
+        note, ends = "", [*map(self._cells, self._held)]
+        if len(ends) < 2:
+            if ends or not self._count:
+                self._draw(ends[0] if ends else [[]] * len(self._columns))
+        else:
+            self._draw([[*first, GAP, *latest] for first, latest in zip(*ends, strict=True)])
+            note = (
                 f"Rows {SHOWN_AT_ENDS + 1} to {self._count - SHOWN_AT_ENDS} are not shown "
-                f"({self._count - 2 * SHOWN_AT_ENDS} steps): `output` FILE.csv has all."
+                f"({self._count - 2 * SHOWN_AT_ENDS} steps): `output` FILE.csv has all. "
             )
-        if self._style.digits is not None:
-            notes.append(f"Rounded to {self._style.digits} digits after the point (`digits`).")
-        write_note(self._out, word(" ".join(notes)))
+        if self._digits is not None:
+            note += f"Rounded to {self._digits} digits after the point (`digits`)."
+        write_note(self._out, word(note.rstrip()))
 
-    def _draw(self, *blocks: list[list[str]]) -> None:
-        """Draw a page of blocks of columns, the first page below the model and initial state."""
-        columns = []
-        for n, (name, style) in enumerate(self._columns):
-            cells = [*chain(self._initial[n : n + 1], *(block[n] for block in blocks))]
-            columns.append(Column(name, cells, style))
+    def _draw(self, cells: list[list[str]]) -> None:
+        """Draw a page of columns, the first page below the model and the initial state."""
+        first = self._initial or [[]] * len(cells)
+        columns = [
+            Column(name, first[n] + cells[n], style)
+            for n, (name, style) in enumerate(self._columns)
+        ]
         draw(self._out, self._title, columns[: self._labels], columns[self._labels :])
         self._title, self._initial = "", []
 
-    def _initial_row(self) -> list[str]:
+    def _initial_row(self) -> list[list[str]]:
         """Return the cells of the initial state, if it has a row."""
         result = self._result
         if result.last or result.key_columns or not result.forward or "h" not in result.shown:
             return []
-        rows, digits = result.initial().rows(), self._style.digits
-        values = {name: iter(texts(getattr(rows, name)[0], digits)) for name in "hc"}
+        rows = result.initial().rows()
+        values = {name: iter(texts(getattr(rows, name)[0], self._digits)) for name in "hc"}
         arrays = (unit.rpartition("_")[0][-1] for unit in result.units)  # a layer may have h or y
         cells = (next(values[array]) if array in values else "" for array in arrays)
-        return [str(rows.t[0]), *[""] * len(result.columns), *cells]
+        return [[each] for each in (str(rows.t[0]), *[""] * len(result.columns), *cells)]
 
     def _cells(self, rows: Rows) -> list[list[str]]:
         """Return the cells of rows, column by column."""
@@ -92,6 +91,6 @@ class TableWriter:
         return [
             *map(list, zip(*keys, strict=True)),
             [*map(str, rows.t.tolist())],
-            *texts(rows.x.T, self._style.digits, ""),
-            *texts(self._result.rows(rows).T, self._style.digits),
+            *texts(rows.x.T, self._digits, ""),
+            *texts(self._result.rows(rows).T, self._digits),
         ]

@@ -7,7 +7,7 @@ from typing import Any, TextIO
 from rnncli.model.arrays import Floats
 from rnncli.model.network import Network
 from rnncli.writers.digits import texts
-from rnncli.writers.grid import GAP, Column, draw, ends_shown, page_rows, with_gaps, write_note
+from rnncli.writers.grid import GAP, Column, draw, ends_shown, with_gaps, write_note
 from rnncli.writers.model import model_line
 
 # On a terminal a larger array shows only its first and last rows and columns.
@@ -43,12 +43,22 @@ def write_weights_table(
         where = f"{', '.join([f'layer {number}', *direction])}: " if len(every) > 1 else ""
         for name, array in arrays.items():
             matrix = array.reshape(-1, *array.shape[-1:] or (1,))
-            rows = [f"{_ROWS.get(name, '')}{i}" for i in range(len(matrix))]
-            out.write("\n")
-            title = f"{where}{name}  {array.shape}"
-            labels = rows if array.ndim > 1 else [""]
             blocks = _COLUMNS.get(name) or gates or ("x",)
-            if _draw_array(out, title, matrix, labels, blocks):
+            size = matrix.shape[1] // len(blocks)
+            rows, columns = (ends_shown(out, n, LARGE, SHOWN_AT_ENDS) for n in matrix.shape)
+            known = [i for i in rows if i is not None]
+            labels = [f"{_ROWS.get(name, '')}{i}" if array.ndim > 1 else "" for i in known]
+            cells = texts(matrix[known].T)
+            drawn = [
+                Column(GAP, [GAP] * len(rows))
+                if j is None
+                else Column(f"{blocks[j // size]}_{j % size}", with_gaps(cells[j], rows))
+                for j in columns
+            ]
+            label = Column("", with_gaps(labels, rows), "dim")
+            out.write("\n")
+            draw(out, f"{where}{name}  {array.shape}", [label], drawn)
+            if None in rows or None in columns:
                 write_note(out, f"Only the first and last {SHOWN_AT_ENDS} are shown: {whole}.")
 
 
@@ -70,26 +80,3 @@ def _nest(values: Any) -> str:
         return values
     between = ",\n" if values and isinstance(values[0], list) else ", "
     return f"[{between.join(map(_nest, values))}]"
-
-
-def _draw_array(
-    out: TextIO, title: str, array: Floats, labels: Sequence[str], blocks: Sequence[str]
-) -> bool:
-    """Draw an array, and return whether rows or columns are left out."""
-    size = array.shape[1] // len(blocks)
-    rows = ends_shown(out, len(labels), LARGE, SHOWN_AT_ENDS)
-    within = ends_shown(out, size, LARGE // len(blocks), SHOWN_AT_ENDS)
-    places = [(n, j) for n in range(len(blocks)) for j in within]
-    page = page_rows(len(places))
-    for start in range(0, len(rows), page):
-        some = rows[start : start + page]
-        known = [i for i in some if i is not None]
-        columns = []
-        for n, j in places:
-            cells = texts(array[known, n * size + j]) if j is not None else [GAP] * len(known)
-            name = GAP if j is None else f"{blocks[n]}_{j}"
-            columns.append(Column(name, with_gaps(cells, some)))
-        label = Column("", with_gaps([labels[i] for i in known], some), "dim")
-        draw(out, title, [label], columns)
-        title = ""
-    return None in rows or None in within

@@ -17,7 +17,7 @@ OPTIONS: dict[str, dict[str, Any]] = {
     "": {},
     "--passthrough": {"passthrough": True},
     "--last": {"last": True},
-    "--last --passthrough": {"last": True, "passthrough": True},
+    "--last --passthrough --states": {"last": True, "passthrough": True, "states": True},
     "--tail 2": {"tail": 2},
     "--states --all-layers --center 0.5": {"states": True, "all_layers": True, "center": 0.5},
 }
