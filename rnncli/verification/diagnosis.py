@@ -18,8 +18,6 @@ MOST_DIGITS = 6
 SCREENED, SEQUENCES, ROWS = 0.5, 4, 32
 # Two mistakes that leave so little reproduce a result equally well, in units of the last place.
 UNITS = 32
-# A line is fitted to so many values at least, and to this share of their deviation.
-FITTED, CLOSE = 6, 1e-3
 
 
 def find_causes(comparison: Comparison, theirs: Floats) -> dict[str, float]:
@@ -33,7 +31,6 @@ def find_causes(comparison: Comparison, theirs: Floats) -> dict[str, float]:
                 left = _distance_left(comparison, case, result, theirs)
                 found |= {} if left is None else {name: left}
     found |= _fewer_digits(comparison.ours, theirs)
-    found = found or _scaled_output(comparison, theirs)
     last_places = UNITS * np.finfo(theirs.dtype).eps * max(1.0, float(np.abs(theirs).max()))
     closest = max(min(found.values(), default=0), last_places)
     return next(({name: left} for name, left in found.items() if left <= 1.1 * closest), {})
@@ -82,19 +79,3 @@ def _fewer_digits(ours: Floats, theirs: Floats) -> dict[str, float]:
         if difference <= 0.5 * 10.0**-digits + last_bit and (rounded == theirs).all():
             return {f"rounding to {digits} digits after the point": difference}
     return {}
-
-
-def _scaled_output(comparison: Comparison, theirs: Floats) -> dict[str, float]:
-    """Find a line on which the result lies over ours."""
-    rows, name = comparison.case.rows(), "y" if comparison.case.network.head else "h"
-    y, x = (each[rows].astype(np.float64) for each in (theirs, comparison.ours))
-    if y.size < FITTED or not x.var() > 0:
-        return {}
-    slope = float(((x - x.mean()) * y).mean() / x.var())
-    shift = float((y - slope * x).mean())
-    off, (distance, _) = np.abs(y - slope * x - shift), comparison.bounds
-    bound = abs(slope) * distance[rows] + 8 * np.finfo(theirs.dtype).eps * (np.abs(y) + abs(shift))
-    if not (off.max() <= CLOSE * y.std() and (off <= bound).all()):
-        return {}
-    plus = f" {'-' if shift < 0 else '+'} {abs(shift):.6g}" if abs(shift) > 1e-6 else ""
-    return {f"the output scaled: expected = {slope:.6g} {name}{plus}": float(off.max())}

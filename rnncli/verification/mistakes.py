@@ -32,6 +32,8 @@ ARRAYS = Weights._fields[:3]
 OF_HEADS = ("linear", "softmax", "log_softmax", "sigmoid", "tanh", "relu")
 # So many features are tried in every order; by these factors an input is scaled.
 MOST_FEATURES, FACTORS = 4, (2, 10, 100, 255, 1000)
+# A line is fitted to so many values at least.
+FITTED = 6
 
 
 def mistakes(case: Case, theirs: Floats) -> Iterator[tuple[str, Case, Floats]]:
@@ -46,7 +48,10 @@ def mistakes(case: Case, theirs: Floats) -> Iterator[tuple[str, Case, Floats]]:
         yield name, case._replace(x=x), theirs
     for name, h0 in _starts(case):
         yield name, case._replace(h0=h0), theirs
-    for name, result in _results(case, theirs) if not case.network.last else ():
+    ours = case.outputs()[-1]
+    for name, result in _results(case, ours, theirs) if not case.network.last else ():
+        yield name, case, result
+    for name, result in _scaled(case, ours, theirs):
         yield name, case, result
 
 
@@ -233,7 +238,7 @@ def _starts(case: Case) -> Iterator[tuple[str, Floats]]:
         yield "state carried from sequence to sequence", h0
 
 
-def _results(case: Case, theirs: Floats) -> Iterator[tuple[str, Floats]]:
+def _results(case: Case, ours: Floats, theirs: Floats) -> Iterator[tuple[str, Floats]]:
     """Undo what a port does to its rows: it reverses or shifts them, or shows c in place of h."""
     layers, of_steps = case.network.layers, "backward states in processing order"
     backward = all(layer.directions == ("backward",) for layer in layers)
@@ -243,7 +248,7 @@ def _results(case: Case, theirs: Floats) -> Iterator[tuple[str, Floats]]:
         forward, other = np.split(theirs, 2, axis=2)
         yield of_steps, np.concatenate([forward, _reversed(case, other)], axis=2)
         yield "forward and backward halves exchanged", np.concatenate([other, forward], axis=2)
-    ours, n, last = case.outputs()[-1], np.arange(len(theirs)), case.lengths - 1
+    n, last = np.arange(len(theirs)), case.lengths - 1
     # Of rows that are late or early, the one left over holds zeros or the initial state.
     for name, by, left, missing in (
         ("rows one step late: row t holds h_{t-1}", -1, 0 * last, last),
@@ -258,3 +263,16 @@ def _results(case: Case, theirs: Floats) -> Iterator[tuple[str, Floats]]:
         c = case.run(all_states=True).c
         if c is not None and c.shape == theirs.shape:
             yield "the result holds c in place of h", ours + (theirs - c) / np.maximum(1, np.abs(c))
+
+
+def _scaled(case: Case, ours: Floats, theirs: Floats) -> Iterator[tuple[str, Floats]]:
+    """Undo the line on which the result lies over ours."""
+    x, y = (each[case.rows()].astype(np.float64).ravel() for each in (ours, theirs))
+    if len(x) < FITTED or not x.var() > 0:
+        return
+    slope = ((x - x.mean()) * y).mean() / x.var()
+    shift = (y - slope * x).mean()
+    if slope and (abs(slope - 1) > 1e-3 or abs(shift) > 1e-3 * x.std()):
+        plus = f" {'-' if shift < 0 else '+'} {abs(shift):.6g}" if abs(shift) > 1e-6 else ""
+        name = f"the output scaled: expected = {slope:.6g} {'y' if case.network.head else 'h'}"
+        yield name + plus, ((theirs.astype(np.float64) - shift) / slope).astype(theirs.dtype)
