@@ -17,7 +17,6 @@ from rnncli.model.layers import Stateless
 from rnncli.model.network import Network
 from rnncli.writers.model import describe_layer, layer_line
 
-MASKED = "This row is masked: every state stays as it is."
 Keys = Sequence[tuple[str, ...]]
 
 
@@ -26,10 +25,6 @@ class Wanted(NamedTuple):
 
     first: int | None = None
     last: int | None = None  # None for all from the first one on
-
-    def among(self, t: Integers) -> Truths:
-        """Find which of these steps are wanted."""
-        return (t >= (self.first or 1)) & (t <= (self.last or inf))
 
 
 class ExplainedCell(NamedTuple):
@@ -82,20 +77,18 @@ def explain_steps(
     """
     if network.front:
         raise ValueError("the layers that give fewer rows than they take cannot be explained")
-    walk = _Walk(network, precision, carried, key_columns, keys)
-    whole, last, end, found = (
-        network.needs_whole_sequences,
-        wanted == Wanted(),
-        wanted.last or inf,
-        0,
-    )
+    walk, seen, found = _Walk(network, precision, carried, key_columns, keys), list[int](), 0
+    whole, last, end = network.needs_whole_sequences, wanted == Wanted(), wanted.last or inf
     for rows, at_end in _join(blocks) if whole else _hold_ends(blocks, hold=last):
         groups, t = walk.number(rows)
+        seen += [int(t.min()), int(t.max())] if len(t) else []
         if not whole and t.max(initial=0) > end:
             rows = rows.take(t <= end)
             groups, t = walk.number(rows)
-        chosen = np.zeros(len(t), bool)
-        chosen[groups.last if last and at_end else [] if last else wanted.among(t)] = True
+        chosen = (t >= (wanted.first or 1)) & (t <= end)
+        if last:
+            chosen[:] = False
+            chosen[groups.last] = at_end
         found += int(chosen.sum())
         if found > most:
             what = f"a page holds about {most} steps of this network, the input has more"
@@ -104,19 +97,16 @@ def explain_steps(
         if one and t.max(initial=0) >= end:
             break
     if not found:
-        raise InputError("", _no_step(wanted, carried))
+        there = f"the steps {min(seen)} to {max(seen)}" if seen else "no steps"
+        wrong = f"there is no step {wanted.first}: " if seen else ""
+        raise InputError("", f"{wrong}the input has {there}")
 
 
 class _Walk:
     """A network on its way through the sequences of `carried`, and the rows that it is at."""
 
     def __init__(
-        self,
-        network: Network,
-        precision: str,
-        carried: Carried,
-        columns: Sequence[str],
-        keys: Keys,
+        self, network: Network, precision: str, carried: Carried, columns: Sequence[str], keys: Keys
     ) -> None:
         self.runner = Runner(network, precision, "stepwise", all_states=True)
         self.network, self.carried = self.runner.network, carried
@@ -164,7 +154,7 @@ class _Walk:
             names = self.keys[self.key[row]] if self.keys else ()
             key = dict(zip(self.columns, names, strict=True)) or None
             h, y = outputs[self.top + 1][0], outputs[-1][0] if self.network.head else None
-            note = MASKED if masked[row] else None
+            note = "This row is masked: every state stays as it is." if masked[row] else None
             yield Step(key, int(results.t[row]), rows.x[row], note, layers, h, y)
         if error:
             raise error
@@ -210,17 +200,6 @@ class _Walk:
         with np.errstate(all="ignore"):
             quantities = trace.explain(inputs, [array[at] for array in states])
         return ExplainedCell(direction, None if at == row else int(self.t[at]), inputs, quantities)
-
-
-def _no_step(wanted: Wanted, carried: Carried) -> str:
-    """Describe why none of the wanted steps is there."""
-    starts, t = carried.starts()[0], carried.t
-    if (ran := t > starts).any():
-        steps = f"{starts[ran].min() + 1} to {t[ran].max()}"
-        return f"there is no step {wanted.first}: the input has the steps {steps}"
-    if wanted.first and starts.any():
-        return f"there is no step {wanted.first}: the steps go on at {starts.max() + 1}"
-    return "the input has no steps"
 
 
 def _join(blocks: Iterable[Rows]) -> Iterator[tuple[Rows, bool]]:
