@@ -135,11 +135,9 @@ class CellTrace(Numbers):
         clipped(f, clip)(a.values, values)
         equation = a.name if isinf(clip) else f"clip({a.name}, -{clip:g}, {clip:g})"
         equation = equation if f == _LINEAR else f"{f.name}({equation})"
-        named = a.gate and a.gate not in self.gates
-        quantity = Quantity(f"{a.gate}_t" if named else equation, equation, a.terms, values[0])
+        quantity = Quantity(f"{a.gate}_t" if a.gate else equation, equation, a.terms, values[0])
         made = _of_quantity(quantity if plain else quantity.apply(f, a.values[0], clip), a)
-        if named:
-            self.gates[a.gate] = made
+        self.gates[a.gate] = made
         return made
 
     def product(self, a: _Traced, W: Floats, name: str) -> _Traced:
@@ -159,21 +157,21 @@ class CellTrace(Numbers):
 
     def _sums(self, x: _Traced, h: _Traced) -> list[_Traced]:
         """Compute the sums; the product of h of a GRU's candidate may be a sum of its own."""
-        cell, H = self.cell, self.cell.hidden_size
-        rows = [contiguous(self.operand(x.values)), self.operand(h.values)]
-        of_x, of_h = self.multiply(rows[0], self.W_xh), self.multiply(rows[1], self.W_hh)
-        total, sums = of_x + of_h + self.b_h, []
+        cell, H, products, sums = self.cell, self.cell.hidden_size, [], []
+        for a, W, name in ((x, self.W_xh, "W_xh"), (h, self.W_hh, "W_hh")):
+            operand = contiguous(self.operand(a.values))
+            products.append((f"{a.name} @ {name}", self.multiply(operand, W), operand[0], W))
+        total = products[0][1] + products[1][1] + self.b_h
         for k, name in enumerate(cell.sum_names):
             own, is_gate = slice(k * H, (k + 1) * H), name in cell.gate_names
             gate = name if is_gate else cell.sum_names[0]  # of a GRU, whose candidate has two sums
             label = f"[{gate}]" if cell.gates > 1 else ""
-            terms = []
-            if is_gate:
-                name_of_x = f"{x.name} @ W_xh{label}"
-                terms.append(Term(name_of_x, of_x[0, own], rows[0][0], self.W_xh[:, own]))
-            if own.start >= self.first:
-                name_of_h = f"{h.name} @ W_hh{label}"
-                terms.append(Term(name_of_h, of_h[0, own], rows[1][0], self.W_hh[:, own]))
+            terms = [
+                Term(f"{product}{label}", values[0, own], left, W[:, own])
+                for product, values, left, W in products[
+                    not is_gate : 1 + (own.start >= self.first)
+                ]
+            ]
             terms.append(Term(f"b_h{label}" if is_gate else f"b_{gate}", self.b_h[own]))
             equation = " + ".join(term.name for term in terms)
             sums.append(_Traced(total[:, own], equation, terms, gate=name))
@@ -182,7 +180,7 @@ class CellTrace(Numbers):
 
 def explain_row(layer: layers.Stateless, x: Floats, y: Floats, runner: Runner) -> Quantity:
     """Explain how a layer without state makes y (O,) of x (1, I)."""
-    function, shift = getattr(layer, "activation", _LINEAR), layer.arrays.get("shift")
+    function = getattr(layer, "activation", _LINEAR)
     match layer:
         case layers.Dense():
             left, product = runner.precision.operand(x)[0], runner.multiply(x, layer.W)[0]
@@ -194,12 +192,12 @@ def explain_row(layer: layers.Stateless, x: Floats, y: Floats, runner: Runner) -
             if layer.factor is not None:
                 name, values = f"factor {name}", values * layer.factor
             terms = [Term(name, values)]
+            terms += [] if layer.shift is None else [Term("shift", layer.shift)]
         case layers.Pointwise() | layers.Masking():
             terms = [Term("x_t", x[0])]
         case _:  # its output is all that is known
             name = layer.settings.get("operators", type(layer).__name__).replace(" ", "-")
-            function, shift, terms = _LINEAR, None, [Term(f"{name}(x_t)", y)]
-    terms += [] if shift is None else [Term("shift", shift)]
+            function, terms = _LINEAR, [Term(f"{name}(x_t)", y)]
     equation = " + ".join(term.name for term in terms)
     if function == _LINEAR:
         return Quantity("y_t", equation, terms, y)
