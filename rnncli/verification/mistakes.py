@@ -215,7 +215,6 @@ def _inputs(case: Case) -> Iterator[tuple[str, Floats]]:
         "the input standardised": (mean, rows.std(axis=0)),
         "the input standardised, its variance over n - 1": (mean, rows.std(axis=0, ddof=1)),
         "the input scaled to 0 to 1": (low, high - low),
-        "the input scaled to -1 to 1": ((low + high) / 2, (high - low) / 2),
         **{f"the input divided by {by}": (0.0, by) for by in FACTORS},
         **{f"the input multiplied by {by}": (0.0, 1 / by) for by in FACTORS},
     }

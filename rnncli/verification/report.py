@@ -59,8 +59,9 @@ def _sentence(document: dict[str, Any], expected: bool) -> str:
     values, wrong = alike[0]["values"], alike[0]["wrong"]
     if verdict == "different":
         share = "100%" if wrong == values else f"{min(100 * wrong / values, 99.9):.3g}%"
+        names = (each["name"] for each in alike)
         amount = f"{wrong:,} of {values:,} values ({share})"
-        return ", ".join(filter(None, [*map(_name, alike), amount, alike[0]["where"]])) + "."
+        return ", ".join(filter(None, [*names, amount, alike[0]["where"]])) + "."
     amount = f"{values:,} value{'s' * (values > 1)}"
     if expected:
         return f"{results[0]['name']}, {amount}, {within}."
@@ -119,13 +120,9 @@ def write_json(out: TextIO, document: dict[str, Any]) -> None:
     out.write(json.dumps(finite, indent=1) + "\n")
 
 
-def _name(result: Result) -> str:
-    return f"{result['name']} {result.get('version') or ''}".strip()
-
-
 def _label(result: Result) -> str:
     """Shorten a name for a table: that of a file without its folder."""
-    return os.path.basename(_name(result))
+    return os.path.basename(f"{result['name']} {result.get('version') or ''}".strip())
 
 
 def _short(number: float) -> str:

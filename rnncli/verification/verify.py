@@ -12,7 +12,7 @@ from rnncli.engine.precision import PRECISIONS
 from rnncli.engine.run import check_shape, initial_state
 from rnncli.engine.unroll import UNROLLS, missing
 from rnncli.model.arrays import Floats
-from rnncli.model.errors import InputError, NotFiniteError, choice, shown, verbatim
+from rnncli.model.errors import InputError, NotFiniteError, choice, one_line, shown, verbatim
 from rnncli.model.formats import load
 from rnncli.model.network import Network
 from rnncli.model.seeds import seeded
@@ -216,8 +216,8 @@ def with_peers(
             result = _run_peer(comparison, name, path)
         except Exception as error:  # whatever a library raises
             if wanted:
-                raise ValueError(f"peer {name}: {_first_line(error)}") from error
-            result = not_compared(name, _first_line(error))
+                raise ValueError(f"peer {name}: {one_line(error)}") from error
+            result = not_compared(name, one_line(error))
         yield {"name": name, "version": installed} | result
 
 
@@ -232,17 +232,13 @@ def _run_peer(comparison: Comparison, name: str, path: str | None) -> Result:
             if theirs is not None:
                 return {"note": f"ran {file} itself"} | comparison.judge(name, theirs)
         except Exception as error:  # whatever a library raises
-            note = {"note": f"cannot run {file}: {_first_line(error)}; built from its weights"}
+            note = {"note": f"cannot run {file}: {one_line(error)}; built from its weights"}
     run = peers.build(name, case.network, case.precision)
     layers = run(case.x, case.h0, case.lengths)
     if case.network.last:  # a peer gives a row a step
         case = case._replace(network=Network(*case.network.layers))
         comparison = Comparison(case, case.outputs(), comparison.tolerance)
     return note | comparison.judge(name, layers[-1], layers)
-
-
-def _first_line(error: Exception) -> str:
-    return next(filter(None, str(error).splitlines()), type(error).__name__).strip()[:200]
 
 
 def _raise_shape(comparison: Comparison, name: str, theirs: Floats) -> None:

@@ -2,12 +2,11 @@
 
 A peer is a module here, which imports its library only when it is called, and an entry in `PEERS`.
 ``make(part)`` returns ``forward(x, states)`` of a cell, or ``forward(x)`` of a layer without state:
-rows (N, T, O). ``open_file(path)`` returns ``forward(x, N, T)``, which gives all outputs of the
-model in a file. SETTINGS has the cells and layers that are built in it, with the values that each
-setting may have; None where it refuses what it lacks itself.
+rows (N, T, O). ``open_file(path)`` of a file in FILES returns ``forward(x, N, T)``, which gives all
+outputs of its model. SETTINGS has the cells and layers that are built in it, with the values that
+each setting may have; None where it refuses what it lacks itself.
 """
 
-import warnings
 from collections.abc import Callable, Sequence
 from importlib import import_module, metadata
 from typing import Any
@@ -118,13 +117,11 @@ def run_file(
     if not path.lower().endswith(peer.FILES):
         return None
     theirs: Floats = np.zeros(ours.shape, np.float32)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        forward = peer.open_file(path)
-        for length in np.unique(lengths[lengths > 0]):
-            alike = np.flatnonzero(lengths == length)
-            steps = slice(length if ours.shape[1] > 1 else 1)
-            theirs[alike, steps] = _nearest(forward, x[alike, :length], ours[alike, steps])
+    forward = peer.open_file(path)
+    for length in np.unique(lengths[lengths > 0]):
+        alike = np.flatnonzero(lengths == length)
+        steps = slice(length if ours.shape[1] > 1 else 1)
+        theirs[alike, steps] = _nearest(forward, x[alike, :length], ours[alike, steps])
     return theirs
 
 
