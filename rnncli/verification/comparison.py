@@ -34,7 +34,8 @@ class Tolerance(NamedTuple):
 
     def bound(self, theirs: Floats) -> Floats:
         """Compute it in float64: a float32 may not hold its numbers."""
-        return self.atol + self.rtol * np.abs(theirs.astype(np.float64))
+        with np.errstate(invalid="ignore"):  # 0 times infinity
+            return self.atol + self.rtol * np.abs(theirs.astype(np.float64))
 
 
 class Comparison:
