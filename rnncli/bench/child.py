@@ -20,8 +20,6 @@ from rnncli.verification.steps import largest_step_error
 
 SHORTEST = 0.05  # seconds of a timing: fast runs are repeated, slow ones timed over some steps
 JUDGED = 100_000  # rows of all sequences together, at most
-# Libraries in whose batches all first steps lie together, then all second ones.
-TIME_FIRST = ("onnxruntime",)
 
 
 def serve(name: str) -> None:
@@ -51,7 +49,7 @@ def measure(name: str, case: Case, steps: int | None) -> tuple[float, int]:
 
     def seconds(steps: int, repeats: int = 1) -> float:
         first = first_steps(case, steps)
-        if name in TIME_FIRST:  # as who uses the library has them
+        if name == "onnxruntime":  # in its batches all first steps lie together, then all second
             x = np.ascontiguousarray(first.x.swapaxes(0, 1)).swapaxes(0, 1)
             first = first._replace(x=x)
         begin = time.perf_counter()

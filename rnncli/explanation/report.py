@@ -56,10 +56,9 @@ class Report:
         if step.note:
             self._text(step.note, "italic")
         self._vector("x_t", step.x, self.names)
-        if not step.layers:
-            self._vector("h_t", step.h)
-            if step.y is not None:
-                self._vector("y_t", step.y)
+        for name, values in (("h_t", step.h), ("y_t", step.y)):
+            if not step.layers and values is not None:
+                self._vector(name, values)
         for layer in step.layers:
             if len(step.layers) > 1 or self.unit:
                 unit = f"Unit {self.unit.name} of layer" if self.unit else "Layer"
@@ -100,16 +99,15 @@ class Report:
         rows: list[tuple[str, list[Floats | None]]] = []
         if factors or len(terms) > 1 or (quantity.function and named):
             rows = [(t.name, [t.left, t.right, t.values][2 - 2 * factors :]) for t in terms]
-        before: list[Floats | None] = [None, None] if factors else []
-        if total is not None and len(terms) > 1:
-            rows.append(("sum", [*before, total]))
-        rows.append((quantity.name, [*before, quantity.values]))
+        made = [("sum", total)] if len(terms) > 1 and total is not None else []
+        made.append((quantity.name, quantity.values))
+        rows += [(name, [None] * 2 * factors + [values]) for name, values in made]
         cells = [
             [text for a in arrays for text in ([""] if a is None else texts(a, self.digits))]
             for _, arrays in rows
         ]
         for j in quantity.saturated or ():
-            cells[-1][j + len(before)] += "*"
+            cells[-1][j + 2 * factors] += "*"
             self.marked = True
         if named:
             self._text(f"\n{quantity.name} = {quantity.equation}")
