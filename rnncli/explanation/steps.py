@@ -17,6 +17,8 @@ from rnncli.model.layers import Stateless
 from rnncli.model.network import Network
 from rnncli.writers.model import describe_layer, layer_line
 
+MASKED = "This row is masked: every state stays as it is."
+NO_ANSWER = "The model gives one row a sequence, which is explained by default."
 Keys = Sequence[tuple[str, ...]]
 
 
@@ -139,6 +141,11 @@ class _Walk:
         masked = by_input | ~done | self.runner.find_masked(x)
         self.layers = self.runner.run_rows(x, groups, self.start.copy(), by_input | ~done)
         self.outputs = [x, *(each.output for each in self.layers)]
+        if final and self.network.needs_whole_sequences:  # the last row that counts gives the row
+            ends = groups.only(~(by_input if self.network.by_row else masked))
+            chosen[:] = False
+            chosen[groups.last[~np.isin(groups.present, ends.present)]] = True
+            chosen[ends.last] = True
         self.key = np.zeros(len(x), np.intp) if rows.key is None else rows.key
         # The row before each in either direction; -1 before the first.
         self.before = {way: np.full(len(x), -1) for way in ("forward", "backward")}
@@ -154,7 +161,7 @@ class _Walk:
             names = self.keys[self.key[row]] if self.keys else ()
             key = dict(zip(self.columns, names, strict=True)) or None
             h, y = outputs[self.top + 1][0], outputs[-1][0] if self.network.head else None
-            note = "This row is masked: every state stays as it is." if masked[row] else None
+            note = MASKED if masked[row] else NO_ANSWER if self.network.last and not final else None
             yield Step(key, int(results.t[row]), rows.x[row], note, layers, h, y)
         if error:
             raise error
