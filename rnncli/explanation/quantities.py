@@ -80,8 +80,9 @@ class _Traced:
     def as_quantity(self, name: str = "", values: Floats | None = None) -> "_Traced":
         """Show the array by itself, with a name as a term, or as the values that were run."""
         name = name or (f"{self.gate}_t" if self.gate else self.name)
-        values = self.values[0] if values is None else values
-        return _of_quantity(Quantity(name, self.name, self.terms, values), self)
+        values, (first, *others) = self.values[0] if values is None else values, self.terms
+        terms = self.terms if others else [first._replace(values=values)]
+        return _of_quantity(Quantity(name, self.name, terms, values), self)
 
     def collect(self) -> Iterable["_Traced"]:
         """Yield the quantities that it is computed from, then itself if it is one."""
