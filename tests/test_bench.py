@@ -121,6 +121,6 @@ def test_the_table_beside_libraries() -> None:
     assert rows["torch"][-1] == "inf"
     assert lines[-3:] == [
         "Ratio: how many times faster than onnxruntime.",
-        "The first 600,000 steps: `unroll` stepwise.",
+        "`unroll` stepwise: the first 600,000 steps.",
         "keras: Keras has no clip",
     ]

@@ -147,6 +147,8 @@ def check_against_run(steps: list[Item], ran: rnncli.States) -> None:
         assert ran.y is None or np.array_equal(np.array(step["y"], ran.h.dtype), ran.y[n])
         for layer, output, c in zip(step["layers"], ran.layers, ran.layers_c, strict=True):
             assert np.array_equal(np.array(layer["output"], output.dtype), output[n])
+            if len(layer["cells"]) == 1:
+                assert layer["cells"][0]["quantities"][-1]["values"] == layer["output"]
             of_c = [value for cell in layer["cells"] for value in values_of(cell, "c_t")]
             assert np.array_equal(np.concatenate([[], *of_c]).astype(c.dtype), c[n])
 

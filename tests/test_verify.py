@@ -19,7 +19,7 @@ from networks import gated_cell
 from stacks import Saved, invoke, saved
 
 import rnncli
-from rnncli import Dense, Network
+from rnncli import Dense, Network, Weights
 from rnncli.engine.unroll import STRATEGIES
 from rnncli.model.arrays import Floats
 from rnncli.model.cells import LSTM, Cell
@@ -131,7 +131,7 @@ def check_wrong(result: dict[str, Any], times: Floats, theirs: Floats, right: Fl
     first, (n, t, unit) = result["first"], places[0]
     assert (first["sequence"], first["step"], first["unit"]) == (n + 1, t + 1, unit)
     expected = float(theirs[n, t, unit])
-    assert first["expected"] == (pytest.approx(expected) if np.isfinite(expected) else None)
+    assert first["expected"] == pytest.approx(expected, nan_ok=True)
     assert first["actual"] == pytest.approx(right[n, t, unit], rel=1e-6)
     if np.isfinite(expected):
         assert first["times"] == pytest.approx(times[n, t, unit], rel=1e-3)
@@ -139,44 +139,31 @@ def check_wrong(result: dict[str, Any], times: Floats, theirs: Floats, right: Fl
 
 @pytest.mark.parametrize("T", [10, 5000], ids=["short", "of several blocks"])
 @pytest.mark.parametrize("direction", ["forward", "backward", "bidirectional"])
-def test_each_step_is_judged_from_the_state_before_it(
-    tmp_path: Path, direction: str, T: int
-) -> None:
+def test_each_step_is_judged_from_the_state_before_it(direction: str, T: int) -> None:
     random = np.random.RandomState(T)
     H = 8 if direction == "bidirectional" else 16
     network = rnncli.seeded(2, H, 3, "torch", direction=direction)
     x = random.normal(size=(2, T, 2)).astype("f")
     theirs = damaged(rnncli.run(network, x).h, random)
-    np.save(tmp_path / "x.npy", x)
-    np.save(tmp_path / "e.npy", theirs)
-    options = (tmp_path / "x.npy", "--hidden", H, "--seed", "3", "--init", "torch")
-    report = verified(*options, "--direction", direction, "--expected", tmp_path / "e.npy", code=1)
     with np.errstate(invalid="ignore"):
         right, bounds = step_by_hand(network, x.astype(float), theirs)
         times = np.abs(theirs - right) / bounds
     times[~np.isfinite(times)] = inf
-    check_wrong(first_of(report), times, theirs, right)
+    check_wrong(first_of(rnncli.verify(network, x, theirs)), times, theirs, right)
 
 
 @pytest.mark.parametrize("tolerance", [(0.0, 0.0), (1e-5, 0.1), (0.0, 1e30)])
-@pytest.mark.parametrize("last", [False, True])
-def test_each_value_is_within_a_tolerance(
-    tmp_path: Path, last: bool, tolerance: tuple[float, float]
-) -> None:
+@pytest.mark.parametrize("last", [None, "step"])
+def test_each_value_is_within_a_tolerance(last: str | None, tolerance: tuple[float, float]) -> None:
     random = np.random.RandomState(1)
     head = Dense(random.normal(size=(4, 3)).astype("f"), np.ones(3, "f"))
-    network = Network(*rnncli.seeded(2, 4, 3, "torch").layers, head)
+    network = Network(*rnncli.seeded(2, 4, 3, "torch").layers, head, last=last)
     x = random.normal(size=(4, 1 if last else 11, 2)).astype("f")
-    ours = rnncli.run(network, x).y
+    ours = rnncli.run(Network(*network.layers), x).y
     assert ours is not None
-    theirs = damaged(ours, random)
-    np.save(tmp_path / "x.npy", x)
-    np.save(tmp_path / "e.npy", theirs[:, 0] if last else theirs)
-    rnncli.save(network, tmp_path / "w.npz")
-    options = [tmp_path / "x.npy", "--weights", tmp_path / "w.npz", *["--last"] * last]
-    atol, rtol = tolerance
-    expected = ("--expected", tmp_path / "e.npy", "--atol", atol, "--rtol", rtol)
-    report = verified(*options, *expected, code=1)
+    theirs, (atol, rtol) = damaged(ours, random), tolerance
+    given = theirs[:, 0] if last else theirs
+    report = rnncli.verify(network, x, given, atol=atol, rtol=rtol)
     assert report["rule"] == {"atol": atol, "rtol": rtol}
     with np.errstate(invalid="ignore", divide="ignore"):
         distance = np.abs(theirs.astype(float) - ours)
@@ -190,69 +177,58 @@ def test_each_value_is_within_a_tolerance(
 # Whole runs, where the states between layers are not known
 
 
-def stack(folder: Path, gains: Sequence[float], T: int, seed: int = 1) -> list[Any]:
-    """Save two layers and an input; units of the upper one amplify rounding by their gain."""
-    random, H = np.random.RandomState(seed), len(gains)
-    arrays = {
-        "layer_1.forward.W_xh": random.normal(size=(1, 4)),
-        "layer_1.forward.W_hh": random.normal(size=(4, 4)) * 0.2,
-        "layer_1.forward.b_h": np.zeros(4),
-        "layer_2.forward.W_xh": random.normal(size=(4, H)) * 0.3,
-        "layer_2.forward.W_hh": random.normal(size=(H, H)) * gains,
-        "layer_2.forward.b_h": random.normal(size=H) * 0.1,
-    }
-    chaotic = np.array(gains) > 1
-    arrays["layer_2.forward.W_hh"][chaotic[:, None] != chaotic] = 0
-    arrays["layer_2.forward.W_xh"][:, chaotic] *= 0.2
-    single: dict[str, Any] = {name: array.astype("f") for name, array in arrays.items()}
-    np.savez(folder / "w.npz", **single)
-    np.save(folder / "x.npy", random.normal(size=(T, 1)).astype("f"))
-    return [folder / "x.npy", "--weights", folder / "w.npz"]
+def stack(gains: Sequence[float], T: int, seed: int = 1) -> tuple[Network, Floats]:
+    """Draw two layers and an input; units of the upper one amplify rounding by their gain."""
+    random, H, chaotic = np.random.RandomState(seed), len(gains), np.array(gains) > 1
+    below = (random.normal(size=(1, 4)), random.normal(size=(4, 4)) * 0.2, np.zeros(4))
+    W_xh = random.normal(size=(4, H)) * 0.3
+    W_hh, b_h = random.normal(size=(H, H)) * gains, random.normal(size=H) * 0.1
+    W_hh[chaotic[:, None] != chaotic] = 0
+    W_xh[:, chaotic] *= 0.2
+    layers = (Weights(*(a.astype("f") for a in each)) for each in (below, (W_xh, W_hh, b_h)))
+    return Network(*layers), random.normal(size=(T, 1)).astype("f")
 
 
-def states(folder: Path, options: list[Any], *others: Any) -> Floats:
-    invoke("run", *options, *others, "-o", folder / "h.npy")
-    h: Floats = np.load(folder / "h.npy")
-    return h
+def both(network: Network, x: Floats) -> list[Floats]:
+    """Run in float32, and in float64, which is off by rounding."""
+    return [rnncli.run(network, x, precision=each).h.copy() for each in ("float32", "float64")]
 
 
-def judged(folder: Path, options: list[Any], h: Floats) -> dict[str, Any]:
-    np.save(folder / "e.npy", h)
-    result = invoke("verify", *options, "--expected", folder / "e.npy", "--json", code=None)
-    return first_of(json.loads(result.stdout))
+def judged(network: Network, x: Floats, h: Floats) -> dict[str, Any]:
+    return first_of(rnncli.verify(network, x, h))
 
 
-def test_a_stack_that_amplifies_rounding_is_judged_whole(tmp_path: Path) -> None:
-    options = stack(tmp_path, [0.7] * 12, 60)
-    ours, other = states(tmp_path, options), states(tmp_path, options, "--precision", "float64")
+def test_a_stack_that_amplifies_rounding_is_judged_whole() -> None:
+    network, x = stack([0.7] * 12, 60)
+    ours, other = both(network, x)
     assert np.abs(ours - other).max() > 1e-6
-    result = judged(tmp_path, options, other)
+    result = judged(network, x, other)
     assert (result["verdict"], result["step_error"], result["judged"]) == ("equal", None, 1)
     ours[7, 3] += np.float32(3e-5)
-    first = judged(tmp_path, options, ours)["first"]
+    first = judged(network, x, ours)["first"]
     assert (first["step"], first["unit"]) == (8, 3)
     for value in (np.nan, 0):
         other[7:, 3] = value
-        assert judged(tmp_path, options, other)["first"]["step"] == 8
+        assert judged(network, x, other)["first"]["step"] == 8
 
 
-def test_a_chaotic_stack_is_not_compared(tmp_path: Path) -> None:
-    options = stack(tmp_path, [2] * 12, 100)
-    result = judged(tmp_path, options, states(tmp_path, options, "--precision", "float64"))
+def test_a_chaotic_stack_is_not_compared() -> None:
+    network, x = stack([2] * 12, 100)
+    result = judged(network, x, both(network, x)[1])
     assert result["verdict"] == "not compared"
     assert "rounding alone drives right runs apart" in result["note"]
 
 
-def test_values_that_rounding_drives_anywhere_are_wrong_beyond_any_run(tmp_path: Path) -> None:
-    options = stack(tmp_path, [2] * 9 + [0.03] * 91, 200, seed=2)
-    ours, other = states(tmp_path, options), states(tmp_path, options, "--precision", "float64")
+def test_values_that_rounding_drives_anywhere_are_wrong_beyond_any_run() -> None:
+    network, x = stack([2] * 9 + [0.03] * 91, 200, seed=2)
+    ours, other = both(network, x)
     apart = np.abs(ours - other) > 0.1
     assert apart[100:, :9].any()
-    result = judged(tmp_path, options, other)
+    result = judged(network, x, other)
     assert result["verdict"] == "equal"
     assert 0.9 < result["judged"] < 0.97
     other[apart] = -20
-    result = judged(tmp_path, options, other)
+    result = judged(network, x, other)
     assert (result["verdict"], result["wrong"]) == ("different", apart.sum())
 
 
@@ -265,22 +241,17 @@ def turned(cell: Cell) -> Cell:
     return cell.replaced(cell.weights._replace(W_hh=W_hh))
 
 
-@pytest.mark.parametrize("names", [["fused"], RUNNABLE], ids=["one", "all"])
-def test_a_wrong_strategy_is_found(monkeypatch: pytest.MonkeyPatch, names: list[str]) -> None:
-    for name in names:
-        right = STRATEGIES[name]
-        monkeypatch.setitem(
-            STRATEGIES, name, lambda cell, *others, right=right: right(turned(cell), *others)
-        )
-    options = ("--seq", "1,2,3", "--hidden", "4,4", "--init", "torch")
-    report = verified(*options, "--unroll", "stepwise", code=1)
-    wrong = [item["name"] for item in report["results"] if item["verdict"] == "different"]
-    assert wrong == [f"--unroll {name}" for name in names]
-    text = invoke("verify", *options, "--unroll", "stepwise", code=1).stdout
-    assert text.startswith(f"DIFFERENT: {wrong[0]}, ")
+def test_a_wrong_strategy_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    right = STRATEGIES["fused"]
+    monkeypatch.setitem(STRATEGIES, "fused", lambda cell, *rest: right(turned(cell), *rest))
+    options = ("--seq", "1,2,3", "--hidden", "4,4", "--init", "torch", "--unroll", "stepwise")
+    report = verified(*options, code=1)
+    (wrong,) = (item for item in report["results"] if item["verdict"] == "different")
+    assert wrong["name"] == "--unroll fused"
+    assert (wrong["first"]["layer"], wrong["first"]["step"]) == (1, 2)
+    text = invoke("verify", *options, code=1).stdout
+    assert text.startswith("DIFFERENT: --unroll fused, ")
     assert "\nlayer  step  unit " in text
-    firsts = [item["first"] for item in report["results"] if item["name"] == wrong[0]]
-    assert [(first["layer"], first["step"]) for first in firsts] == [(1, 2)]
 
 
 def test_a_wrong_equation_of_a_cell_is_found(

@@ -28,10 +28,9 @@ class Size(NamedTuple):
 
     def title(self, precision: str) -> str:
         """Describe the case in one line."""
-        kind = "" if self.cell == "rnn" else f"{self.cell.upper()}: "
         size = f"T = {self.T:,}, N = {self.N:,}, I = {self.I}, H = {self.H}"
         bias = f", b_{KEEPING[self.cell]} = 5" if self.slow else ""
-        return f"{kind}{size}, {precision}, init torch{bias}"
+        return f"{self.cell.upper()}: {size}, {precision}, init torch{bias}"
 
     def case(self, seed: int, precision: str) -> Case:
         """Draw the weights and a normal input, both from a seed."""

@@ -1,7 +1,7 @@
 """A child process: it times a strategy or a peer on the first steps of a case, and judges it.
 
-A question is a pickle of ``(function, case, steps)``. The answer is one of a dict: ``result``, or
-``note`` and ``failed``: why there is none, and whether that is more than a peer that lacks a thing.
+A question is a pickle of ``(function, case, steps)``; the answer is ``(result, note, failed)``: why
+there is no result, and whether that is more than a peer that lacks a thing.
 """
 
 import os
@@ -10,7 +10,6 @@ import sys
 import time
 from collections.abc import Callable, Sequence
 from math import ceil
-from typing import Any
 
 import numpy as np
 
@@ -21,8 +20,6 @@ from rnncli.verification.steps import largest_step_error
 
 SHORTEST = 0.05  # seconds of a timing: fast runs are repeated, slow ones timed over some steps
 JUDGED = 100_000  # rows of all sequences together, at most
-# Libraries in whose batches all first steps lie together, then all second ones.
-TIME_FIRST = ("onnxruntime",)
 
 
 def serve(name: str) -> None:
@@ -35,15 +32,14 @@ def serve(name: str) -> None:
                 function, *question = pickle.load(sys.stdin.buffer)
             except EOFError:
                 return
-            answer: dict[str, Any]
+            result, note, failed = None, "", False
             try:
-                answer = {"result": (measure if function == "time" else judge)(name, *question)}
-            # Whatever a library raises is no reason to lose the timings of the others.
-            except Exception as error:
-                failed = not isinstance(error, Unsupported)
-                kind = f"{type(error).__name__}: " if failed else ""
-                answer = {"note": f"{kind}{error}", "failed": failed}
-            pickle.dump(answer, out)
+                result = (measure if function == "time" else judge)(name, *question)
+            except Unsupported as error:
+                note = str(error)
+            except Exception as error:  # the others are timed all the same
+                note, failed = f"{type(error).__name__}: {error}", True
+            pickle.dump((result, note, failed), out)
             out.flush()
 
 
@@ -53,7 +49,7 @@ def measure(name: str, case: Case, steps: int | None) -> tuple[float, int]:
 
     def seconds(steps: int, repeats: int = 1) -> float:
         first = first_steps(case, steps)
-        if name in TIME_FIRST:  # as who uses the library has them
+        if name == "onnxruntime":  # in its batches all first steps lie together, then all second
             x = np.ascontiguousarray(first.x.swapaxes(0, 1)).swapaxes(0, 1)
             first = first._replace(x=x)
         begin = time.perf_counter()

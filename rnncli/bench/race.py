@@ -67,13 +67,11 @@ class Racer:
         if self.note or not self._child.stdout:
             return None
         try:
-            found = pickle.load(self._child.stdout)
-        except (EOFError, pickle.UnpicklingError):
-            code = self._child.wait()  # under 0: the signal
-            found = {"note": f"ended with {code}", "failed": True}
+            result, self.note, self.failed = pickle.load(self._child.stdout)
+        except (EOFError, pickle.UnpicklingError):  # a code under 0 is the signal
+            result, self.note, self.failed = None, f"ended with {self._child.wait()}", True
         self._child.send_signal(signal.SIGSTOP)
-        self.note, self.failed = found.get("note", ""), found.get("failed", False)
-        return found.get("result")
+        return result
 
     def close(self) -> None:
         """Kill the process."""

@@ -23,13 +23,12 @@ def write_machine(out: TextIO, absent: Mapping[str, str]) -> None:
     with suppress(OSError), open("/proc/cpuinfo", encoding="utf-8", errors="replace") as file:
         models = [line.partition(":")[2].strip() for line in file if line.startswith("model name")]
         processor = models[0] if models else processor
-    versions = f"rnn {__version__}, Python {platform.python_version()}, NumPy {np.__version__}"
     config: Any = np.show_config(mode="dicts")
     blas = config.get("Build Dependencies", {}).get("blas", {})
     peers = [f"{name} {installed}" for name in PEERS if (installed := version(name))]
     lines = (
         f"{processor}, {len(usable_processors())} usable, {platform.system()} {platform.machine()}",
-        versions,
+        f"rnn {__version__}, Python {platform.python_version()}, NumPy {np.__version__}",
         f"BLAS: {blas.get('name', 'unknown')} {blas.get('version', '')}".strip(),
         f"Peers: {', '.join(peers) or 'none'}",
         *(f"{label}: {what}" for label, what in absent.items()),
@@ -40,29 +39,28 @@ def write_machine(out: TextIO, absent: Mapping[str, str]) -> None:
 
 def write_table(out: TextIO, title: str, T: int, timings: Sequence[Racer]) -> None:
     """Draw a row for each candidate that was timed on a case of T steps, then write the notes."""
-    timed = [timing for timing in timings if not timing.note]
+    timed, notes = [timing for timing in timings if not timing.note], []
     medians = [median(timing.rounds) for timing in timed]
-    peers = {m: each.label for m, each in zip(medians, timed, strict=True) if each.name in PEERS}
-    columns = [
-        Column("µs a step", [_digits(each) for each in medians]),
-        Column("min", [_digits(min(timing.rounds)) for timing in timed]),
-        Column("max", [_digits(max(timing.rounds)) for timing in timed]),
-        Column("threads", [str(timing.threads) for timing in timed]),
-    ]
-    notes = []
-    if peers:
-        columns.append(Column("ratio", [_digits(min(peers) / each) for each in medians]))
-        notes.append(f"Ratio: how many times faster than {peers[min(peers)]}.")
     errors = ["" if each.step_error is None else f"{each.step_error:.2g}" for each in timed]
-    columns.append(Column("step error", errors))
-    for steps in sorted({each.steps or T for each in timed} - {T}):
-        names = (word(each.label) for each in timed if each.steps == steps)
-        notes.append(f"The first {steps:,} steps: {', '.join(names)}.")
+    columns = {
+        "µs a step": [_digits(each) for each in medians],
+        "min": [_digits(min(timing.rounds)) for timing in timed],
+        "max": [_digits(max(timing.rounds)) for timing in timed],
+        "threads": [str(timing.threads) for timing in timed],
+    }
+    peers = {m: each.label for m, each in zip(medians, timed, strict=True) if each.name in PEERS}
+    if peers:
+        columns["ratio"] = [_digits(min(peers) / each) for each in medians]
+        notes.append(f"Ratio: how many times faster than {peers[min(peers)]}.")
+    columns["step error"] = errors
+    for timing in timed:
+        if timing.steps not in (None, T):
+            notes.append(f"{word(timing.label)}: the first {timing.steps:,} steps.")
     notes += [f"{word(each.label)}: {each.note}" for each in timings if each.note]
     out.write("\n")
-    draw(out, title, [Column("", [word(each.label) for each in timed])], columns)
-    if notes:
-        out.writelines(f"{printable(line)}\n" for line in ("", *notes))
+    labels = [Column("", [word(each.label) for each in timed])]
+    draw(out, title, labels, [Column(*each) for each in columns.items()])
+    out.writelines(f"{printable(line)}\n" for line in (["", *notes] if notes else []))
     out.flush()
 
 

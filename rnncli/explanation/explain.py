@@ -9,12 +9,11 @@ from numpy.typing import ArrayLike
 
 from rnncli.engine.precision import PRECISIONS
 from rnncli.engine.rows import Rows
-from rnncli.engine.run import check_shape
+from rnncli.engine.run import check_shape, initial_state
 from rnncli.engine.stream import Carried
 from rnncli.explanation.document import as_json
 from rnncli.explanation.steps import Wanted, explain_steps
 from rnncli.explanation.units import find_unit
-from rnncli.model.arrays import in_dtype
 from rnncli.model.errors import choice
 from rnncli.model.formats import load
 from rnncli.model.network import Network
@@ -73,18 +72,13 @@ def explain(
     """
     model = network if isinstance(network, Network) else load(network)
     dtype = choice("precision", precision, PRECISIONS).dtype
-    given = check_shape(np.asarray(x), model)
-    start = np.zeros(model.state_size, dtype) if h0 is None else np.asarray(h0)
-    for name, array, shape in (
-        ("x", given, (len(given), model.input_size)),
-        ("h0", start, (model.state_size,)),
-    ):
-        if array.shape != shape:
-            raise ValueError(f"{name}: expected shape {shape}, got {array.shape}")
+    given, start = check_shape(np.asarray(x), model), initial_state(model, h0, 1, dtype)[0]
+    if given.ndim > 2:
+        raise ValueError(f"x: expected shape (T, {model.input_size}), got {given.shape}")
     first, last = steps if isinstance(steps, tuple) else (steps, steps)
     if not 1 <= (1 if first is None else first) <= (inf if last is None else last):
         raise ValueError(f"steps: expected steps from 1 on, got {steps!r}")
-    rows, carried = Rows(model.checked_input(given, dtype)), Carried(in_dtype("h0", start, dtype))
-    found = explain_steps(model, [rows], Wanted(first, last), carried, precision=precision)
+    rows = Rows(model.checked_input(given, dtype))
+    found = explain_steps(model, [rows], Wanted(first, last), Carried(start), precision=precision)
     one = (lambda step: step) if unit is None else find_unit(model, str(unit)).of_step
     return [as_json(one(step)) for step in found]

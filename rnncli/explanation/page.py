@@ -31,10 +31,7 @@ def most_steps(network: Network) -> int:
 
 
 def write_page(
-    out: TextIO,
-    model: Mapping[str, Any],
-    steps: Iterable[Step],
-    unit: Unit | None = None,
+    out: TextIO, model: Mapping[str, Any], steps: Iterable[Step], unit: Unit | None = None
 ) -> None:
     """Write a page that shows every step, with `unit` chosen."""
     items: list[Any] = []
@@ -52,15 +49,14 @@ def write_page(
         "unit": unit and [unit.layer, unit.cell, unit.place],
     }
     data = zlib.compress(json.dumps(document, separators=(",", ":")).encode(), 9)
-    style, script, page = (
-        files("rnncli.explanation").joinpath(f"page.{kind}").read_text(encoding="utf-8")
-        for kind in ("css", "js", "html")
-    )
-    text = {"title": escape(model_line(model)), "style": style, "script": script}
-    # A policy that runs no other style or script.
-    digests = {name: hashlib.sha256(text[name].encode()).digest() for name in ("style", "script")}
-    hashes = {f"{name}_hash": f"sha256-{_base64(digest)}" for name, digest in digests.items()}
-    out.write(Template(page).substitute(text, data=_base64(data), **hashes))
+    text = {"title": escape(model_line(model)), "data": base64.b64encode(data).decode()}
+    for name, kind in {"style": "css", "script": "js", "page": "html"}.items():
+        file = files("rnncli.explanation").joinpath(f"page.{kind}")
+        text[name] = file.read_text(encoding="utf-8")
+        # For a policy that runs no other style or script.
+        digest = hashlib.sha256(text[name].encode()).digest()
+        text[f"{name}_hash"] = f"sha256-{base64.b64encode(digest).decode()}"
+    out.write(Template(text["page"]).substitute(text))
 
 
 def _matrices(quantities: Sequence[Any]) -> dict[str, Any]:
@@ -71,7 +67,3 @@ def _matrices(quantities: Sequence[Any]) -> dict[str, Any]:
         for term in quantity.terms
         if getattr(term.right, "ndim", 0) > 1
     }
-
-
-def _base64(data: bytes) -> str:
-    return base64.b64encode(data).decode()

@@ -17,7 +17,7 @@ from rnncli.model.activations import Activation, clipped, saturated
 from rnncli.model.arrays import Floats, contiguous
 from rnncli.model.cells import Numbers
 
-_SIGNS, _LINEAR = {"*": " ", "@": " @ ", "-": " - "}, Activation("linear")
+_LINEAR = Activation("linear")
 
 
 class Term(NamedTuple):
@@ -51,59 +51,50 @@ class Quantity(NamedTuple):
 
 @dataclass(eq=False)
 class _Traced:
-    """An array of a step, (1, H), and how it was computed from its parts."""
+    """An array of a step, (1, H), and the terms that it is the sum of."""
 
     values: Floats
-    operation: str = ""  # one of `_SIGNS`, "+", or "f" for a function
-    parts: Sequence["_Traced"] = ()
-    name: str = ""
+    name: str  # its equation where it has no name
+    terms: list[Term]
+    parts: Sequence["_Traced"] = ()  # that it is computed from
     gate: str = ""  # whose sum it is
-    function: Activation = _LINEAR
-    clip: float = inf
-    shown: bool = False  # as a quantity; any other array is a term of one
-
-    def __add__(self, other: "_Traced") -> "_Traced":
-        return _Traced(self.values + other.values, "+", (self, other), gate=self.gate)
-
-    def __sub__(self, other: "_Traced") -> "_Traced":
-        return _Traced(self.values - other.values, "-", (self, other))
-
-    def __mul__(self, other: "_Traced") -> "_Traced":
-        for factor in (self, other):
-            if factor.operation == "+":
-                factor.shown = True
-                factor.name = f"{factor.gate}_t" if factor.gate else factor.name
-        return _Traced(self.values * other.values, "*", (self, other))
-
-    def __str__(self) -> str:
-        return self.name or self.equation
+    quantity: Quantity | None = None  # any other array is a term of one
 
     @property
     def factor(self) -> str:
-        return f"({self})" if " " in str(self) else str(self)
+        return f"({self.name})" if " " in self.name else self.name
 
-    @property
-    def terms(self) -> list["_Traced"]:
-        terms = []
-        for part in self.parts if self.operation in ("+", "f") else ():
-            terms += part.terms if part.operation == "+" and not part.shown else [part]
-        return terms or [self]
+    def __add__(self, other: "_Traced") -> "_Traced":
+        name, terms = f"{self.name} + {other.name}", self.terms + other.terms
+        return _Traced(self.values + other.values, name, terms, (self, other), self.gate)
 
-    @property
-    def equation(self) -> str:
-        if self.operation in _SIGNS:
-            return _SIGNS[self.operation].join(part.factor for part in self.parts)
-        text = " + ".join(map(str, self.terms))
-        if not isinf(self.clip):
-            text = f"clip({text}, -{self.clip:g}, {self.clip:g})"
-        return text if self.function == _LINEAR else f"{self.function.name}({text})"
+    def __sub__(self, other: "_Traced") -> "_Traced":
+        name, values = f"{self.name} - {other.name}", self.values - other.values
+        return _Traced(values, name, [Term(name, values[0])], (self, other))
+
+    def __mul__(self, other: "_Traced") -> "_Traced":
+        a, b = (each.as_quantity() if len(each.terms) > 1 else each for each in (self, other))
+        name, values = f"{a.factor} {b.factor}", a.values * b.values
+        return _Traced(values, name, [Term(name, values[0], a.values[0], b.values[0])], (a, b))
+
+    def as_quantity(self, name: str = "", values: Floats | None = None) -> "_Traced":
+        """Show the array by itself, with a name as a term, or as the values that were run."""
+        name = name or (f"{self.gate}_t" if self.gate else self.name)
+        values, (first, *others) = self.values[0] if values is None else values, self.terms
+        terms = self.terms if others else [first._replace(values=values)]
+        return _of_quantity(Quantity(name, self.name, terms, values), self)
 
     def collect(self) -> Iterable["_Traced"]:
         """Yield the quantities that it is computed from, then itself if it is one."""
         for part in self.parts:
             yield from part.collect()
-        if self.shown and self.operation:
+        if self.quantity:
             yield self
+
+
+def _of_quantity(quantity: Quantity, part: _Traced) -> _Traced:
+    name, values = quantity.name, quantity.values
+    return _Traced(values[None], name, [Term(name, values)], [part], "", quantity)
 
 
 class CellTrace(Numbers):
@@ -116,22 +107,25 @@ class CellTrace(Numbers):
         self.W_xh, W_hh, self.b_h = operands
         self.W_hh = np.pad(W_hh, ((0, 0), (self.first, 0)))
         self.gates: dict[str, _Traced] = {}
+        self.ran: Sequence[Floats] = ()
 
     def explain(self, inputs: dict[str, Floats], ran: Sequence[Floats]) -> list[Quantity]:
         """Compute a step from x_t and the state before it, by name; the last quantity is h_t.
 
         The state after it is the one that was run, which may have another last bit.
         """
-        self.gates = {}
-        x, *state = (_Traced(array[None], name=name) for name, array in inputs.items())
+        self.gates, self.ran = {}, ran
+        x, *state = (_Traced(a[None], name, [Term(name, a)]) for name, a in inputs.items())
         after = list(self.cell.step(self, self._sums(x, state[0]), *state))
         for k, name in enumerate(self.cell.state_names):
-            if not after[k].operation or after[k].name not in ("", f"{name}_t"):
-                after[k] = _Traced(after[k].values, "+", [after[k]])
-            after[k].name, after[k].shown, after[k].values = f"{name}_t", True, ran[k][None]
-        gates = (self.gates[gate] for gate in self.cell.gate_names if gate in self.gates)
-        found = [each for array in (*gates, *after[::-1]) for each in array.collect()]
-        return [self._quantity(each) for each in dict.fromkeys(found)]
+            known = after[k].quantity
+            if known is None or known.name not in (f"{name}_t", known.equation):
+                after[k] = after[k].as_quantity(f"{name}_t", ran[k])
+            else:
+                after[k].quantity = known._replace(name=f"{name}_t", values=ran[k])
+        gates = [self.gates[gate] for gate in self.cell.gate_names if gate in self.gates]
+        found = dict.fromkeys(each for array in (*gates, *after[::-1]) for each in array.collect())
+        return [each.quantity for each in found if each.quantity]
 
     def apply(self, f: Activation, a: _Traced, clip: float = inf) -> _Traced:
         """Compute ``f(a)``, the gate of its sum."""
@@ -140,60 +134,54 @@ class CellTrace(Numbers):
             return a
         values = np.empty_like(a.values)
         clipped(f, clip)(a.values, values)
-        made = _Traced(values, "+" if plain else "f", [a], function=f, clip=clip, shown=True)
-        if a.gate and a.gate not in self.gates:
-            made.name, self.gates[a.gate] = f"{a.gate}_t", made
+        equation = a.name if isinf(clip) else f"clip({a.name}, -{clip:g}, {clip:g})"
+        equation = equation if f == _LINEAR else f"{f.name}({equation})"
+        quantity = Quantity(f"{a.gate}_t" if a.gate else equation, equation, a.terms, values[0])
+        made = _of_quantity(quantity if plain else quantity.apply(f, a.values[0], clip), a)
+        self.gates[a.gate] = made
         return made
 
     def product(self, a: _Traced, W: Floats, name: str) -> _Traced:
         """Compute ``a @ W``; the left side becomes a quantity of its own."""
-        a.shown = True
-        return _Traced(self.multiply(self.operand(a.values), W), "@", [a, _Traced(W, name=name)])
+        a = a if a.quantity else a.as_quantity()
+        operand, name = self.operand(a.values), f"{a.factor} @ {name}"
+        values = self.multiply(operand, W)
+        return _Traced(values, name, [Term(name, values[0], operand[0], W)], [a])
 
     def weight(self, w: Floats, name: str) -> _Traced:
         """Take a weight for each unit."""
-        return _Traced(w[None], name=name)
+        return _Traced(w[None], name, [Term(name, w)])
+
+    def carry(self, c: _Traced, f: _Traced, added: _Traced) -> _Traced:
+        """Compute ``c_t = f c + added``."""
+        return (f * c + added).as_quantity(f"{self.cell.state_names[1]}_t", self.ran[1])
 
     def _sums(self, x: _Traced, h: _Traced) -> list[_Traced]:
         """Compute the sums; the product of h of a GRU's candidate may be a sum of its own."""
-        cell, H = self.cell, self.cell.hidden_size
-        of_x = self.multiply(contiguous(self.operand(x.values)), self.W_xh)
-        of_h = self.multiply(self.operand(h.values), self.W_hh)
-        total = of_x + of_h + self.b_h
-        products, sums = ((x, of_x, self.W_xh, "W_xh"), (h, of_h, self.W_hh, "W_hh")), []
-        without_h = iter(cell.sum_names[: self.first // H])
+        cell, H, products, sums = self.cell, self.cell.hidden_size, [], []
+        for a, W, name in ((x, self.W_xh, "W_xh"), (h, self.W_hh, "W_hh")):
+            operand = contiguous(self.operand(a.values))
+            products.append((f"{a.name} @ {name}", self.multiply(operand, W), operand[0], W))
+        total = products[0][1] + products[1][1] + self.b_h
         for k, name in enumerate(cell.sum_names):
             own, is_gate = slice(k * H, (k + 1) * H), name in cell.gate_names
-            gate = name if is_gate else next(without_h, name)
+            gate = name if is_gate else cell.sum_names[0]  # of a GRU, whose candidate has two sums
             label = f"[{gate}]" if cell.gates > 1 else ""
             terms = [
-                _Traced(product[:, own], "@", [a, _Traced(W[:, own], name=f"{of}{label}")])
-                for a, product, W, of in products[0 if is_gate else 1 :]
-                if a is x or own.start >= self.first
+                Term(f"{product}{label}", values[0, own], left, W[:, own])
+                for product, values, left, W in products[
+                    not is_gate : 1 + (own.start >= self.first)
+                ]
             ]
-            bias = f"b_h{label}" if is_gate else f"b_{gate}"
-            terms.append(_Traced(self.b_h[None, own], name=bias))
-            sums.append(_Traced(total[:, own], "+", terms, gate=name))
+            terms.append(Term(f"b_h{label}" if is_gate else f"b_{gate}", self.b_h[own]))
+            equation = " + ".join(term.name for term in terms)
+            sums.append(_Traced(total[:, own], equation, terms, gate=name))
         return sums
-
-    def _quantity(self, array: _Traced) -> Quantity:
-        terms = []
-        for term in array.terms:
-            name, left, right = str(term), None, None
-            if term.operation in ("*", "@") and (term is array or not term.shown):
-                name, (left, right) = term.equation, (part.values for part in term.parts)
-                left = self.operand(left)[0] if term.operation == "@" else left[0]
-                right = right if term.operation == "@" else right[0]
-            terms.append(Term(name, term.values[0], left, right))
-        made = Quantity(str(array), array.equation, terms, array.values[0])
-        if array.operation != "f":
-            return made
-        return made.apply(array.function, array.parts[0].values[0], array.clip)
 
 
 def explain_row(layer: layers.Stateless, x: Floats, y: Floats, runner: Runner) -> Quantity:
     """Explain how a layer without state makes y (O,) of x (1, I)."""
-    function, shift = getattr(layer, "activation", _LINEAR), layer.arrays.get("shift")
+    function = getattr(layer, "activation", _LINEAR)
     match layer:
         case layers.Dense():
             left, product = runner.precision.operand(x)[0], runner.multiply(x, layer.W)[0]
@@ -205,12 +193,12 @@ def explain_row(layer: layers.Stateless, x: Floats, y: Floats, runner: Runner) -
             if layer.factor is not None:
                 name, values = f"factor {name}", values * layer.factor
             terms = [Term(name, values)]
+            terms += [] if layer.shift is None else [Term("shift", layer.shift)]
         case layers.Pointwise() | layers.Masking():
             terms = [Term("x_t", x[0])]
         case _:  # its output is all that is known
             name = layer.settings.get("operators", type(layer).__name__).replace(" ", "-")
-            function, shift, terms = _LINEAR, None, [Term(f"{name}(x_t)", y)]
-    terms += [] if shift is None else [Term("shift", shift)]
+            function, terms = _LINEAR, [Term(f"{name}(x_t)", y)]
     equation = " + ".join(term.name for term in terms)
     if function == _LINEAR:
         return Quantity("y_t", equation, terms, y)

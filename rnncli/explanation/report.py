@@ -3,8 +3,6 @@
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, TextIO
 
-import numpy as np
-
 from rnncli.engine.precision import PRECISIONS
 from rnncli.explanation.quantities import Quantity
 from rnncli.explanation.steps import ExplainedCell, ExplainedLayer, Step
@@ -18,13 +16,6 @@ from rnncli.writers.model import model_line
 
 # On a terminal a wider layer shows only its first and last units.
 WIDE, SHOWN_AT_ENDS = 16, 6
-# What a layer of two directions gives.
-MERGED = {
-    "concat": "forward h_t, backward h_t",
-    "sum": "forward h_t + backward h_t",
-    "ave": "(forward h_t + backward h_t) / 2",
-    "mul": "forward h_t times backward h_t",
-}
 
 
 class Report:
@@ -65,10 +56,9 @@ class Report:
         if step.note:
             self._text(step.note, "italic")
         self._vector("x_t", step.x, self.names)
-        if not step.layers:
-            self._vector("h_t", step.h)
-            if step.y is not None:
-                self._vector("y_t", step.y)
+        for name, values in (("h_t", step.h), ("y_t", step.y)):
+            if not step.layers and values is not None:
+                self._vector(name, values)
         for layer in step.layers:
             if len(step.layers) > 1 or self.unit:
                 unit = f"Unit {self.unit.name} of layer" if self.unit else "Layer"
@@ -77,7 +67,7 @@ class Report:
             for cell in layer.cells:
                 self._cell(layer, cell)
             if layer.merge and len(layer.cells) > 1:
-                self._text(f"\nh_t = {MERGED[layer.merge]}")
+                self._text(f"\nh_t = {layer.merge} of forward h_t and backward h_t")
                 self._table(["h_t"], [[*texts(layer.output, self.digits)]], "unit ")
 
     def _vector(self, name: str, values: Floats, names: Sequence[str] = ()) -> None:
@@ -103,24 +93,21 @@ class Report:
 
     def _quantity(self, quantity: Quantity, unit: str) -> None:
         """Write an equation, and a table of its terms and what they make."""
-        terms, total, clip = quantity.terms, quantity.sum, quantity.clip
+        terms, total = quantity.terms, quantity.sum
         named = quantity.name != quantity.equation
         factors = bool(self.unit) and any(term.left is not None for term in terms)
         rows: list[tuple[str, list[Floats | None]]] = []
         if factors or len(terms) > 1 or (quantity.function and named):
             rows = [(t.name, [t.left, t.right, t.values][2 - 2 * factors :]) for t in terms]
-        before: list[Floats | None] = [None, None] if factors else []
-        if total is not None and len(terms) > 1:
-            rows.append(("sum", [*before, total]))
-        if total is not None and clip:
-            rows.append(("clip(sum)", [*before, np.clip(total, -clip, clip)]))
-        rows.append((quantity.name, [*before, quantity.values]))
+        made = [("sum", total)] if len(terms) > 1 and total is not None else []
+        made.append((quantity.name, quantity.values))
+        rows += [(name, [None] * 2 * factors + [values]) for name, values in made]
         cells = [
             [text for a in arrays for text in ([""] if a is None else texts(a, self.digits))]
             for _, arrays in rows
         ]
         for j in quantity.saturated or ():
-            cells[-1][j + len(before)] += "*"
+            cells[-1][j + 2 * factors] += "*"
             self.marked = True
         if named:
             self._text(f"\n{quantity.name} = {quantity.equation}")

@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from rnncli.engine.packed import group
+from rnncli.engine.packed import Groups, group
 from rnncli.engine.rows import Rows, join
 from rnncli.engine.runner import Runner
 from rnncli.engine.stream import Carried, forward
@@ -18,10 +18,8 @@ from rnncli.model.network import Network
 from rnncli.writers.model import describe_layer, layer_line
 
 MASKED = "This row is masked: every state stays as it is."
-Keys = Sequence[tuple[str, ...]]
-# Rows, and which of them are explained.
-Part = tuple[Rows, Truths]
 NO_ANSWER = "The model gives one row a sequence, which is explained by default."
+Keys = Sequence[tuple[str, ...]]
 
 
 class Wanted(NamedTuple):
@@ -29,10 +27,6 @@ class Wanted(NamedTuple):
 
     first: int | None = None
     last: int | None = None  # None for all from the first one on
-
-    def among(self, t: Integers) -> Truths:
-        """Find which of these steps are wanted."""
-        return (t >= (self.first or 1)) & (t <= (self.last or inf))
 
 
 class ExplainedCell(NamedTuple):
@@ -81,102 +75,94 @@ def explain_steps(
     """Run a network step by step, and explain some of the steps, at most so many.
 
     Where there is `one` sequence, nothing behind the steps is read. The last step of a model that
-    gives one row a sequence explains that row, and the others have a note.
+    gives one row a sequence explains that row.
     """
     if network.front:
         raise ValueError("the layers that give fewer rows than they take cannot be explained")
-    runner, found = Runner(network, precision, "stepwise", all_states=True), 0
-    walk = _Walk(runner, carried, wanted, key_columns, keys)
-    for rows, chosen in walk.parts(blocks, one=one):
+    walk, seen, found = _Walk(network, precision, carried, key_columns, keys), list[int](), 0
+    whole, last, end = network.needs_whole_sequences, wanted == Wanted(), wanted.last or inf
+    for rows, at_end in _join(blocks) if whole else _hold_ends(blocks, hold=last):
+        groups, t = walk.number(rows)
+        seen += [int(t.min()), int(t.max())] if len(t) else []
+        if not whole and t.max(initial=0) > end:
+            rows = rows.take(t <= end)
+            groups, t = walk.number(rows)
+        chosen = (t >= (wanted.first or 1)) & (t <= end)
+        if last:
+            chosen[:] = False
+            chosen[groups.last] = at_end
         found += int(chosen.sum())
         if found > most:
             what = f"a page holds about {most} steps of this network, the input has more"
             raise InputError("", what, "choose fewer by `steps`, or write them as JSON")
-        yield from walk.explain(rows, chosen)
+        yield from walk.explain(rows, groups, chosen, final=last and bool(network.last))
+        if one and t.max(initial=0) >= end:
+            break
     if not found:
-        raise InputError("", _no_step(wanted, carried))
+        there = f"the steps {min(seen)} to {max(seen)}" if seen else "no steps"
+        wrong = f"there is no step {wanted.first}: " if seen else ""
+        raise InputError("", f"{wrong}the input has {there}")
 
 
 class _Walk:
     """A network on its way through the sequences of `carried`, and the rows that it is at."""
 
     def __init__(
-        self, runner: Runner, carried: Carried, wanted: Wanted, columns: Sequence[str], keys: Keys
+        self, network: Network, precision: str, carried: Carried, columns: Sequence[str], keys: Keys
     ) -> None:
-        self.runner, self.carried, self.wanted = runner, carried, wanted
-        self.columns, self.keys, self.network = columns, keys, runner.network
-        self.traces = [list(map(CellTrace, of_layer)) for of_layer in runner.strategies]
+        self.runner = Runner(network, precision, "stepwise", all_states=True)
+        self.network, self.carried = self.runner.network, carried
+        self.columns, self.keys = columns, keys
+        self.traces = [list(map(CellTrace, of_layer)) for of_layer in self.runner.strategies]
         self.titles = [layer_line(describe_layer(layer)) for layer in self.network.layers]
         self.top = len(self.network.layers) - 1 - self.network.head
-        carried.convert(self.network, runner.precision.dtype)
+        carried.convert(self.network, self.runner.precision.dtype)
 
-    def parts(self, blocks: Iterable[Rows], *, one: bool) -> Iterator[Part]:
-        """Cut an input into rows, and find those that are explained."""
-        last, taken, most = self.wanted == Wanted(), self.carried.t, self.wanted.last or inf
-        if self.network.needs_whole_sequences:
-            for rows in [join(every)] if (every := list(blocks)) else []:
-                t = _number(rows, taken)[0]
-                yield rows, self._find_last(rows) if last else self.wanted.among(t)
-        elif last:
-            yield from _last_rows(blocks)
-        else:
-            for rows in blocks:
-                t, taken = _number(rows, taken)
-                yield rows.take(t <= most), self.wanted.among(t[t <= most])
-                if one and len(t) and t[-1] >= most:
-                    return
-
-    def _find_last(self, rows: Rows) -> Truths:
-        """Find the last row of each sequence; if the model gives one row, the one it is of."""
-        groups, chosen = group(rows.key, len(rows.x)), np.zeros(len(rows.x), bool)
-        counted = ~chosen
-        if self.network.last and rows.masked is not None:
-            counted = ~rows.masked
-        if self.network.last and not self.network.by_row:
-            counted &= ~self.runner.find_masked(self._inputs_of(rows))
-        ends = groups.only(counted)
-        chosen[groups.last[~np.isin(groups.present, ends.present)]] = True
-        chosen[ends.last] = True
-        return chosen
-
-    def _inputs_of(self, rows: Rows) -> Floats:
-        """Return the inputs of the layers, 0 where the input masks a row."""
-        masked = False if rows.masked is None else rows.masked[:, None]
-        return np.where(masked, 0, rows.x).astype(self.runner.precision.dtype)
-
-    def explain(self, rows: Rows, chosen: Truths) -> Iterator[Step]:
-        """Run over rows, and explain those that are chosen, up to a state that is not finite."""
+    def number(self, rows: Rows) -> tuple[Groups, Integers]:
+        """Group rows that come next, and number their steps."""
         self.carried.grow(1 if rows.key is None else int(rows.key.max(initial=-1)) + 1)
-        self.start, x = self.carried.state.copy(), self._inputs_of(rows)
+        groups = group(rows.key, len(rows.x))
+        return groups, groups.number(self.carried.t.copy())
+
+    def explain(self, rows: Rows, groups: Groups, chosen: Truths, *, final: bool) -> Iterator[Step]:
+        """Run over rows, and explain those that are chosen, up to a state that is not finite.
+
+        A `final` step is that at which a model gives its row.
+        """
+        by_input = np.zeros(len(rows.x), bool) if rows.masked is None else rows.masked
+        x = np.where(by_input[:, None], 0, rows.x).astype(self.runner.precision.dtype)
+        self.start = self.carried.state.copy()
         results, after, error = forward(self.runner, rows._replace(x=x), self.carried, self.keys)
         self.carried.commit(after)
         if error and (self.network.needs_whole_sequences or not chosen.any()):
             raise error
         if not chosen.any():
             return
-        groups, done, self.t = group(rows.key, len(x)), len(results.x), results.t
-        by_input = np.arange(len(x)) >= done
-        by_input |= False if rows.masked is None else rows.masked
-        masked = by_input | self.runner.find_masked(x)
-        self.layers = self.runner.run_rows(x, groups, self.start.copy(), by_input)
+        done, self.t = np.arange(len(x)) < len(results.x), results.t
+        masked = by_input | ~done | self.runner.find_masked(x)
+        self.layers = self.runner.run_rows(x, groups, self.start.copy(), by_input | ~done)
         self.outputs = [x, *(each.output for each in self.layers)]
+        if final and self.network.needs_whole_sequences:  # the last row that counts gives the row
+            ends = groups.only(~(by_input if self.network.by_row else masked))
+            chosen[:] = False
+            chosen[groups.last[~np.isin(groups.present, ends.present)]] = True
+            chosen[ends.last] = True
         self.key = np.zeros(len(x), np.intp) if rows.key is None else rows.key
         # The row before each in either direction; -1 before the first.
         self.before = {way: np.full(len(x), -1) for way in ("forward", "backward")}
         same = groups.keys[1:] == groups.keys[:-1]
         one, other = groups.order[:-1][same], groups.order[1:][same]
         self.before["forward"][other], self.before["backward"][one] = one, other
-        one_row, last = bool(self.network.last), self.wanted == Wanted()
-        for row in groups.order[(chosen & (np.arange(len(x)) < done))[groups.order]].tolist():
+        for row in groups.order[(chosen & done)[groups.order]].tolist():
             first, outputs = row, [each[row : row + 1] for each in self.outputs]
-            if one_row and last and not self.network.by_row:
+            if final and not self.network.by_row:
                 own = groups.order[self.key[groups.order] == self.key[row]]
                 first = int(own[np.argmin(masked[own])])
             layers = [] if masked[row] else self._explain_layers(row, first, outputs)
-            note = MASKED if masked[row] else NO_ANSWER if one_row and not last else None
             names = self.keys[self.key[row]] if self.keys else ()
             key = dict(zip(self.columns, names, strict=True)) or None
             h, y = outputs[self.top + 1][0], outputs[-1][0] if self.network.head else None
+            note = MASKED if masked[row] else NO_ANSWER if self.network.last and not final else None
             yield Step(key, int(results.t[row]), rows.x[row], note, layers, h, y)
         if error:
             raise error
@@ -224,32 +210,18 @@ class _Walk:
         return ExplainedCell(direction, None if at == row else int(self.t[at]), inputs, quantities)
 
 
-def _no_step(wanted: Wanted, carried: Carried) -> str:
-    """Describe why none of the wanted steps is there."""
-    starts, t = carried.starts()[0], carried.t
-    if (ran := t > starts).any():
-        steps = f"{starts[ran].min() + 1} to {t[ran].max()}"
-        return f"there is no step {wanted.first}: the input has the steps {steps}"
-    if wanted.first and starts.any():
-        return f"there is no step {wanted.first}: the steps go on at {starts.max() + 1}"
-    return "the input has no steps"
+def _join(blocks: Iterable[Rows]) -> Iterator[tuple[Rows, bool]]:
+    if every := list(blocks):
+        yield join(every), True
 
 
-def _last_rows(blocks: Iterable[Rows]) -> Iterator[Part]:
-    """Yield rows to pass by, and at the end the last row of each sequence."""
+def _hold_ends(blocks: Iterable[Rows], *, hold: bool) -> Iterator[tuple[Rows, bool]]:
+    """Yield rows; of `hold` the last row of each sequence at the end, by itself."""
     last: list[Rows] = []
     for block in blocks:
         rows = join([*last, block])
-        chosen = np.zeros(len(rows.x), bool)
-        chosen[group(rows.key, len(rows.x)).last] = True
-        yield rows.take(~chosen), np.zeros(int((~chosen).sum()), bool)
-        last = [rows.take(chosen)]
-    yield from ((rows, np.ones(len(rows.x), bool)) for rows in last)
-
-
-def _number(rows: Rows, taken: Integers) -> tuple[Integers, Integers]:
-    """Return the number of each row's step after so many, (K,), and how many there are then."""
-    groups = group(rows.key, len(rows.x))
-    new = max(0, int(groups.present.max(initial=-1)) + 1 - len(taken))
-    taken = np.pad(taken, (0, new))
-    return groups.number(taken), taken
+        ends = np.zeros(len(rows.x), bool)
+        ends[group(rows.key, len(rows.x)).last] = hold
+        yield rows.take(~ends), False
+        last = [rows.take(ends)] if hold else []
+    yield from ((rows, True) for rows in last)

@@ -8,7 +8,7 @@ import numpy as np
 from rnncli.engine.run import c_size
 from rnncli.explanation.quantities import Quantity, Term
 from rnncli.explanation.steps import ExplainedCell, Step
-from rnncli.model.errors import InputError, shown
+from rnncli.model.errors import InputError, listed, shown
 from rnncli.model.network import Network
 
 # Weights that are added, or multiplied value by value, and their gate.
@@ -45,24 +45,21 @@ class Unit(NamedTuple):
 
 def find_unit(network: Network, name: str) -> Unit:
     """Find a unit by its number in the top recurrent layer, or by the name of its column."""
-    top, units, known = len(network.layers) - network.head, {}, []
+    top, known, units = len(network.layers) - network.head, dict[str, Unit](), dict[str, Unit]()
     for number, layer in enumerate(network.layers, start=1):
         sizes = {"h": layer.output_size, "c": c_size(layer)}
         for array, size in sizes.items() if layer.cells else [("y", layer.output_size)]:
-            names = [f"{array}_{n}" for n in range(size)]
             split = array == "c" or layer.settings.get("merge") == "concat"
-            for n, each in enumerate(names):
+            for n in range(size):
                 cell, place = divmod(n, size // len(layer.cells)) if split else (None, n)
-                unit = Unit(number, array, 0 if len(layer.cells) < 2 else cell, place, each)
-                units[f"layer_{number}_{each}"] = unit
-                units |= {each: unit} if number in (top, len(network.layers)) else {}
+                cell = 0 if len(layer.cells) < 2 else cell
+                unit = Unit(number, array, cell, place, f"{array}_{n}")
+                known |= {unit.name: unit} if number in (top, len(network.layers)) else {}
+                units[f"layer_{number}_{unit.name}"] = unit
                 units |= {str(n): unit} if number == top and array != "c" else {}
-            if number not in (top, len(network.layers)):
-                names = [f"layer_{number}_{each}" for each in names]
-            known += [f"{names[0]} to {names[-1]}" if size > 1 else names[0]] if size else []
-    if name not in units:
-        raise InputError("", f"there is no unit {shown(name)}", f"`unit` takes {', '.join(known)}")
-    return units[name]
+    if name not in units | known:
+        raise InputError("", f"there is no unit {shown(name)}", f"`unit` takes {listed(known)}")
+    return (units | known)[name]
 
 
 def _of_unit(quantity: Quantity, place: int) -> Quantity:

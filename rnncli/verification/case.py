@@ -22,10 +22,6 @@ class Case(NamedTuple):
     names: Sequence[str] = ()  # of the layers in their file
     keys: Sequence[str] = ()  # of the sequences, where there are several
 
-    def layer_name(self, number: int) -> str:
-        """Name a layer, counted from 0, as its file does."""
-        return self.names[number] if self.names else f"layer {number + 1}"
-
     def running(self) -> Truths:
         """Find which steps each sequence has, (N, T)."""
         return np.asarray(np.arange(self.x.shape[1]) < self.lengths[:, None])
@@ -34,6 +30,11 @@ class Case(NamedTuple):
         """Find the rows of a result, (N, T): the steps; one row a sequence is (N, 1)."""
         running = self.running()
         return np.asarray(running.any(axis=1, keepdims=True)) if self.network.last else running
+
+    def place(self, n: int, t: int) -> dict[str, Any]:
+        """Describe a row of a result."""
+        step = int(self.lengths[n]) if self.network.last else t + 1
+        return {"sequence": n + 1, "step": step} | ({"key": self.keys[n]} if self.keys else {})
 
     def outputs(self, unroll: str = "auto") -> tuple[Floats, ...]:
         """Compute the output (N, T, O) of every layer; of one row a sequence that alone."""

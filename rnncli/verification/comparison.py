@@ -12,7 +12,7 @@ from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
 
-from rnncli.model.arrays import Floats, Truths
+from rnncli.model.arrays import Floats, Integers, Truths
 from rnncli.verification.case import Case
 from rnncli.verification.steps import can_judge_steps, right_steps, times_bound
 from rnncli.verification.whole import whole_run_bounds
@@ -34,7 +34,8 @@ class Tolerance(NamedTuple):
 
     def bound(self, theirs: Floats) -> Floats:
         """Compute it in float64: a float32 may not hold its numbers."""
-        return self.atol + self.rtol * np.abs(theirs.astype(np.float64))
+        with np.errstate(invalid="ignore"):  # 0 times infinity
+            return self.atol + self.rtol * np.abs(theirs.astype(np.float64))
 
 
 class Comparison:
@@ -61,8 +62,8 @@ class Comparison:
         steps = self.tolerance is None and can_judge_steps(case.network, len(known))
         distance, judged = distances(ours, theirs), np.broadcast_to(rows[..., None], ours.shape)
         if steps:
-            right = right_steps(case, known, guessed=not layers)
-            tables = [(given, *each) for given, each in zip(known, right, strict=True)]
+            made = right_steps(case, known, guessed=not layers)
+            tables = [(given, *each) for given, each in zip(known, made, strict=True)]
             tables = tables if layers else tables[-1:]
         elif self.tolerance:
             tables = [(theirs, ours, self.tolerance.bound(theirs))]
@@ -70,14 +71,14 @@ class Comparison:
             bound, can_be_judged = self.bounds
             judged = judged & (can_be_judged | (not distance[judged].any()))
             tables = [(theirs, ours, bound)]
-        faults = [
-            (given, right, times_bound(given, right, bound, rows)) for given, right, bound in tables
-        ]
-        wrong = list[Result]()
-        for number, fault in enumerate(faults, start=1 + len(case.network.layers) - len(faults)):
-            places = np.flatnonzero(fault[2] > 1)
-            largest = places[np.argsort(-fault[2].flat[places], kind="stable")][:WORST]
-            wrong += [_value(case, number, fault, place) for place in [*largest, *places[:1]]]
+        wrong, times = list[Result](), list[Floats]()
+        lowest = len(case.network.layers) + 1 - len(tables)
+        for layer, (given, right, bound) in enumerate(tables, lowest):
+            times.append(times_bound(given, right, bound, rows))
+            places = np.flatnonzero(times[-1] > 1)
+            largest = places[np.argsort(-times[-1].flat[places], kind="stable")][:WORST]
+            for place in dict.fromkeys([*largest, *places[:1]]):
+                wrong.append(_value(case, layer, place, given, right, times[-1]))
         share = float(judged.sum() / (rows.sum() * ours.shape[2]))
         if share < ENOUGH and not wrong:
             return not_compared(
@@ -86,21 +87,17 @@ class Comparison:
                 f"{share:.0%} of the values can be judged, and they are equal",
             )
         off = np.where(rows[..., None], distance, 0)
-        with np.errstate(invalid="ignore", divide="ignore"):
-            relative = np.where(off > 0, off / np.abs(theirs), off)
-        worst = {(v["layer"], v["sequence"], v["step"], v["unit"]): v for v in wrong}.values()
         return {
             "name": name,
             "verdict": "different" if wrong else "equal",
-            "step_error": max(float(fault[2].max()) for fault in faults) if steps else None,
+            "step_error": max(float(each.max()) for each in times) if steps else None,
             "difference": float(np.where(np.isnan(off), np.inf, off).max()),
-            "rtol": float(np.where(np.isnan(relative), np.inf, relative).max()),
             "first": min(wrong, key=itemgetter("sequence", "step", "layer", "unit"), default=None),
             "judged": share,
-            "worst": sorted(worst, key=itemgetter("times"), reverse=True)[:WORST],
-            "values": sum(int(rows.sum()) * times.shape[2] for *_, times in faults),
-            "wrong": sum(int((times > 1).sum()) for *_, times in faults),
-            "where": in_words(case, faults[-1][2] > 1),
+            "worst": sorted(wrong, key=itemgetter("times"), reverse=True)[:WORST],
+            "values": sum(int(rows.sum()) * each.shape[2] for each in times),
+            "wrong": sum(int((each > 1).sum()) for each in times),
+            "where": in_words(case, times[-1] > 1),
         }
 
 
@@ -115,55 +112,41 @@ def distances(ours: Floats, theirs: Floats) -> Floats:
         return np.abs(ours.astype(np.float64) - theirs)
 
 
-def _value(case: Case, layer: int, fault: tuple[Floats, Floats, Floats], place: Any) -> Result:
+def _value(case: Case, layer: int, place: int, given: Floats, right: Floats, times: Floats) -> Any:
     """Describe a wrong value of a layer, with the digits of its float type."""
-    given, right, times = fault
-    n, t, unit = np.unravel_index(place, times.shape)
+    n, t, unit = map(int, np.unravel_index(place, given.shape))
     expected, actual = (float(str(given.dtype.type(each[n, t, unit]))) for each in (given, right))
     return {
-        "sequence": int(n) + 1,
-        "step": int(case.lengths[n]) if case.network.last else int(t) + 1,
-        "unit": int(unit),
+        **case.place(n, t),
+        "unit": unit,
         "expected": expected,
         "actual": actual,
         "difference": abs(expected - actual),
         "times": float(times[n, t, unit]),
         "layer": layer,
-        **({"key": case.keys[n]} if case.keys else {}),
     }
 
 
 def in_words(case: Case, wrong: Truths) -> str:
     """Describe the sequences, steps and units of the wrong values, (N, T, O)."""
-    units: Any = wrong.any(axis=(0, 1))
-    steps: Any = wrong.any(axis=2)
-    sequences = steps.any(axis=1)
-    if not units.any():
+    n, t, unit = map(np.unique, np.nonzero(wrong))
+    if not len(n):
         return ""
-    words = []
-    if len(sequences) > 1:
-        names = [f"{n} ({key})" for n, key in enumerate(case.keys, start=1)]
-        words.append(f"in {_few('sequence', sequences, 1, names)}")
-    if steps.shape[1] > 1:
-        rows = case.rows()[sequences]
-        T = int(rows.sum(axis=1).max())
-        rows, at = rows[:, :T], steps[sequences, :T]
-        first = int(at.any(axis=0).argmax())
-        onward = (rows[:, first:] == at[:, first:]).all() and 0 < first < T - 1
-        words.append(
-            f"from step {first + 1} on" if onward else f"at {_few('step', at.any(axis=0))}"
-        )
-    if len(units) > 1:
-        words.append(f"in {_few('unit', units, 0)}")
+    N, T, O = wrong.shape
+    key = f" ({case.keys[n[0]]})" if case.keys else ""
+    longest = int(case.rows()[n].sum(axis=1).max())
+    words = [f"in {_few('sequence', n + 1, N, key)}"] if N > 1 else []
+    words += [f"at {_few('step', t + 1, longest)}"] if T > 1 else []
+    words += [f"in {_few('unit', unit, O)}"] if O > 1 else []
     return ", ".join(words)
 
 
-def _few(kind: str, wrong: Any, first: int = 1, names: Sequence[str] = ()) -> str:
-    numbers = np.flatnonzero(wrong)
-    if wrong.all():
+def _few(kind: str, numbers: Integers, count: int, key: str = "") -> str:
+    first, last = numbers[0], numbers[-1]
+    if len(numbers) == count:
         return f"every {kind}"
     if len(numbers) == 1:
-        return f"{kind} {names[numbers[0]] if names else numbers[0] + first} alone"
-    if numbers[-1] - numbers[0] < len(numbers):
-        return f"{kind}s {numbers[0] + first} to {numbers[-1] + first}"
-    return f"{len(numbers):,} of {len(wrong):,} {kind}s"
+        return f"{kind} {first}{key} alone"
+    if last - first < len(numbers):
+        return f"{kind}s {first} to {last}"
+    return f"{len(numbers):,} of {count:,} {kind}s"

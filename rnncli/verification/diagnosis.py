@@ -1,15 +1,15 @@
 """The diagnosis of a result that differs: each of the `mistakes` is made, and judged."""
 
-from math import isclose, nan
+from math import nan
 
 import numpy as np
 
 from rnncli.model.arrays import Floats
 from rnncli.verification.case import Case
-from rnncli.verification.comparison import ENOUGH, Comparison, distances
+from rnncli.verification.comparison import Comparison, Tolerance, distances
 from rnncli.verification.mistakes import mistakes
 from rnncli.verification.steps import can_judge_steps, case_step_errors
-from rnncli.verification.whole import near_share
+from rnncli.verification.whole import most_driven
 
 # Digits after the point that states are looked at for; more are those of float32 itself.
 MOST_DIGITS = 6
@@ -18,8 +18,6 @@ MOST_DIGITS = 6
 SCREENED, SEQUENCES, ROWS = 0.5, 4, 32
 # Two mistakes that leave so little reproduce a result equally well, in units of the last place.
 UNITS = 32
-# A line is fitted to so many values at least, and to this share of their deviation.
-FITTED, CLOSE = 6, 1e-3
 
 
 def find_causes(comparison: Comparison, theirs: Floats) -> dict[str, float]:
@@ -27,36 +25,32 @@ def find_causes(comparison: Comparison, theirs: Floats) -> dict[str, float]:
     if not theirs.any():  # zeros explain nothing
         return {"all values are 0": nan}
     found: dict[str, float] = {}
-    for name, case, result in mistakes(comparison.case, theirs):
-        with np.errstate(over="ignore", invalid="ignore"):  # an exponential, say
-            left = None
-            if name not in found and _may_be_equal(comparison, case, result):
+    with np.errstate(over="ignore", invalid="ignore"):  # an exponential, say
+        for name, case, result in mistakes(comparison.case, theirs):
+            if name not in found and _is_near(case, result, comparison.tolerance):
                 left = _distance_left(comparison, case, result, theirs)
-        if left is not None:
-            found[name] = left
-    eps = float(np.finfo(comparison.ours.dtype).eps)
-    least = UNITS * eps * max(1.0, float(np.abs(theirs).max()))
+                found |= {} if left is None else {name: left}
     found |= _fewer_digits(comparison.ours, theirs)
-    found = found or _scaled_output(comparison, theirs)
-    closest = max(min(found.values(), default=0), least)
+    last_places = UNITS * np.finfo(theirs.dtype).eps * max(1.0, float(np.abs(theirs).max()))
+    closest = max(min(found.values(), default=0), last_places)
     return next(({name: left} for name, left in found.items() if left <= 1.1 * closest), {})
 
 
-def _may_be_equal(comparison: Comparison, case: Case, theirs: Floats) -> bool:
+def _is_near(case: Case, theirs: Floats, tolerance: Tolerance | None) -> bool:
     """Check whether half of the first rows of a few sequences are near, before all are run."""
-    network, tolerance = case.network, comparison.tolerance
+    network = case.network
     steps = tolerance is None and can_judge_steps(network)
     every = not steps and (network.needs_whole_sequences or network.last)
     T, some = case.x.shape[1] if every else ROWS, np.flatnonzero(case.lengths)[:SEQUENCES]
-    lengths, rows = np.minimum(case.lengths[some], T), theirs[some, :T]
+    lengths, theirs = np.minimum(case.lengths[some], T), theirs[some, :T]
     cut = case._replace(x=case.x[some, :T], h0=case.h0[some], lengths=lengths)
-    if steps:
-        errors = case_step_errors(cut, [rows])
-        return errors is not None and bool((errors[cut.running()] <= 1).mean() >= SCREENED)
-    ours = cut.outputs()[-1]
-    if tolerance is None:
-        return near_share(cut, ours, rows) >= SCREENED
-    near = distances(ours, rows) <= tolerance.bound(rows)
+    errors = case_step_errors(cut, [theirs]) if steps else None
+    if errors is not None:
+        near = errors <= 1
+    else:
+        ours = cut.outputs()[-1]
+        bound = tolerance.bound(theirs) if tolerance else most_driven(ours, case.precision)
+        near = distances(ours, theirs) <= bound
     return bool(near[cut.rows()].mean() >= SCREENED)
 
 
@@ -64,21 +58,14 @@ def _distance_left(
     comparison: Comparison, case: Case, theirs: Floats, original: Floats
 ) -> float | None:
     """Compute how far a case is from what it explains; None where it does not."""
-    ours = case.outputs()[-1]
-    whole = comparison.tolerance is None and not can_judge_steps(case.network)
-    if not ours.any() or (whole and near_share(case, ours, theirs) < ENOUGH):
-        return None
-    tried = Comparison(case, [ours], comparison.tolerance)
+    tried = Comparison(case, case.outputs()[-1:], comparison.tolerance)
     result = tried.judge("", theirs)
-    if result["verdict"] != "equal":
+    if result["verdict"] != "equal" or not tried.ours.any():
         return None
-    if whole:  # most of the difference has to go: what rounds operands has wide bounds
-        bound, judged = tried.bounds
-        left, before = (
-            float((distance / bound)[judged].max())
-            for distance in (distances(ours, theirs), distances(comparison.ours, original))
-        )
-        if not left <= before / 4:
+    if comparison.tolerance is None and not can_judge_steps(case.network):
+        bound, judged = tried.bounds  # most has to go: what rounds operands has wide bounds
+        before = (distances(comparison.ours, original) / bound)[judged].max()
+        if (distances(tried.ours, theirs) / bound)[judged].max() > before / 4:
             return None
     return float(result["difference"])
 
@@ -92,21 +79,3 @@ def _fewer_digits(ours: Floats, theirs: Floats) -> dict[str, float]:
         if difference <= 0.5 * 10.0**-digits + last_bit and (rounded == theirs).all():
             return {f"rounding to {digits} digits after the point": difference}
     return {}
-
-
-def _scaled_output(comparison: Comparison, theirs: Floats) -> dict[str, float]:
-    """Find a line on which the result lies over ours."""
-    rows, name = comparison.case.rows(), "y" if comparison.case.network.head else "h"
-    y, x = (each[rows].astype(np.float64) for each in (theirs, comparison.ours))
-    if y.size < FITTED or not x.var() > 0:
-        return {}
-    slope = float(((x - x.mean()) * y).mean() / x.var())
-    shift = float((y - slope * x).mean())
-    off, (distance, _) = np.abs(y - slope * x - shift), comparison.bounds
-    bound = abs(slope) * distance[rows] + 8 * np.finfo(theirs.dtype).eps * (np.abs(y) + abs(shift))
-    if not (off.max() <= CLOSE * y.std() and (off <= bound).all()):
-        return {}
-    if isclose(slope, -1, rel_tol=1e-5) and abs(shift) < 1e-6:
-        return {"the sign of the output flipped": float(off.max())}
-    plus = f" {'-' if shift < 0 else '+'} {abs(shift):.6g}" if abs(shift) > 1e-6 else ""
-    return {f"the output scaled: expected = {slope:.6g} {name}{plus}": float(off.max())}

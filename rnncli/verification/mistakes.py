@@ -17,7 +17,7 @@ from rnncli.model.activations import ACTIVATIONS, Activation, activation
 from rnncli.model.arrays import Floats
 from rnncli.model.cells import GRU, LSTM, Cell, Weights
 from rnncli.model.cells.gates import ordered, summed
-from rnncli.model.layers import Dense, Recurrent
+from rnncli.model.layers import Dense
 from rnncli.model.network import Network
 from rnncli.verification.case import Case
 from rnncli.verification.reference import rounded
@@ -27,11 +27,13 @@ from rnncli.verification.steps import concatenates
 # changes nothing. `biases` are the input bias and the recurrent one, where a file has two.
 Change: TypeAlias = Callable[[Any, Sequence[Floats]], Cell]
 
-ARRAYS, PRODUCTS = Weights._fields[:3], ("W_xh", "W_hh", "W_hr")
+ARRAYS = Weights._fields[:3]
 # Functions that heads end in.
 OF_HEADS = ("linear", "softmax", "log_softmax", "sigmoid", "tanh", "relu")
 # So many features are tried in every order; by these factors an input is scaled.
 MOST_FEATURES, FACTORS = 4, (2, 10, 100, 255, 1000)
+# A line is fitted to so many values at least.
+FITTED = 6
 
 
 def mistakes(case: Case, theirs: Floats) -> Iterator[tuple[str, Case, Floats]]:
@@ -46,16 +48,18 @@ def mistakes(case: Case, theirs: Floats) -> Iterator[tuple[str, Case, Floats]]:
         yield name, case._replace(x=x), theirs
     for name, h0 in _starts(case):
         yield name, case._replace(h0=h0), theirs
-    for name, result in _results(case, theirs):
+    ours = case.outputs()[-1]
+    for name, result in _results(case, ours, theirs) if not case.network.last else ():
+        yield name, case, result
+    for name, result in _scaled(case, ours, theirs):
         yield name, case, result
 
 
 def _cells(case: Case) -> Iterator[tuple[str, Network]]:
     """Change all cells, where that changes anything."""
     cells = [cell for layer in case.network.layers for cell in layer.cells]
-    biases = case.biases or [()] * len(cells)
     for name, change in CELLS.items():
-        changed = [*map(change, cells, biases)]
+        changed = [*map(change, cells, case.biases or [()] * len(cells))]
         if any(new is not old for new, old in zip(changed, cells, strict=True)):
             yield name, case.network.with_cells(partial(next, iter(changed)))
 
@@ -92,26 +96,19 @@ def _transposed_by_gate(W: Floats) -> Floats:
     return W if rest else np.hstack([block.T for block in np.hsplit(W, gates)])
 
 
-def _with_biases(cell: Any, biases: Sequence[Floats]) -> Any:
-    """Add two biases; a GRU that resets after the product keeps that of its candidate."""
-    after = cell.settings.get("reset") == "after"
-    both = summed(biases[0], biases[1], cell.hidden_size if after else 0)
-    return cell.replaced(cell.weights._replace(**both))
+def _in_order(kind: type[Cell], order: Sequence[str]) -> Change:
+    """Read the weights of a cell as if its gates stood in another order."""
+    places = [order.index(gate) for gate in kind.gate_names]
+    return _arrays(ARRAYS, lambda array: ordered(array, places), kind)
 
 
-def _one_bias(kept: int, cell: Any, biases: Sequence[Floats]) -> Any:
+def _one_bias(number: int, cell: Any, biases: Sequence[Floats]) -> Any:
+    """Leave one of two biases out; a GRU that resets after the product keeps its candidate's."""
     if len(biases) != 2:
         return cell
-    return _with_biases(cell, [b * (n == kept) for n, b in enumerate(biases)])
-
-
-def _gates_as(kind: type[Cell], order: Sequence[str], cell: Cell, biases: Sequence[Floats]) -> Any:
-    """Read the weights of a cell as if its gates stood in another order."""
-    taken = [order.index(gate) for gate in kind.gate_names]
-    read = _arrays(ARRAYS, lambda array: ordered(array, taken), kind)(cell, biases)
-    if read is cell or cell.weights.b_n is None or len(biases) != 2:
-        return read
-    return _with_biases(read, [ordered(bias, taken) for bias in biases])
+    size = cell.hidden_size if cell.settings.get("reset") == "after" else 0
+    b_x, b_r = (bias * (n == number) for n, bias in enumerate(biases))
+    return cell.replaced(cell.weights._replace(**summed(b_x, b_r, size)))
 
 
 def _outside(cell: Any, _: Sequence[Floats]) -> Any:
@@ -134,16 +131,9 @@ def _reset(reset: str, cell: Any, biases: Sequence[Floats]) -> Any:
 def _activation(name: str, other: Activation, cell: Cell, _: Sequence[Floats]) -> Cell:
     """Replace an activation, also for the output if it is the same there."""
     before = cell.settings.get(name, other)
-    if before == other:
-        return cell
     same = [each for each in (name, "output_activation") if cell.settings.get(each) == before]
     settings: dict[str, Any] = dict.fromkeys(same, other)
-    return cell.replaced(**settings)
-
-
-def _int8(W: Floats) -> Floats:
-    scale = (np.abs(W.astype(np.float64)).max() or 1) / 127
-    return np.asarray(np.rint(W / scale) * scale)
+    return cell if before == other else cell.replaced(**settings)
 
 
 # Activations have the parameters that a framework gives them by default: ONNX, then Keras.
@@ -159,12 +149,11 @@ CELLS: dict[str, Change] = {
     "W_hh transposed in each gate": _arrays(("W_hh",), _transposed_by_gate),
     "W_xh and W_hh transposed": _arrays(("W_xh", "W_hh"), _transposed),
     **{
-        f"gates in the order {' '.join(order)}, not {' '.join(kind.gate_names)}": partial(
-            _gates_as, kind, order
+        f"gates in the order {' '.join(order)}, not {' '.join(kind.gate_names)}": _in_order(
+            kind, order
         )
         for kind in (LSTM, GRU)
         for order in permutations(kind.gate_names)
-        if order != kind.gate_names
     },
     "1 added to the forget bias": _arrays(("b_h",), _by_gate(np.add, 0, 1, 0, 0), LSTM),
     "1 left out of the forget bias": _arrays(("b_h",), _by_gate(np.add, 0, -1, 0, 0), LSTM),
@@ -181,44 +170,25 @@ CELLS: dict[str, Change] = {
     },
     "weights rounded to float16": _arrays(Weights._fields, lambda W: W.astype(np.float16)),
     "weights rounded to bfloat16": _arrays(Weights._fields, lambda W: rounded(W, "bfloat16")),
-    "weights rounded to int8": _arrays(PRODUCTS, _int8),
 }
 
 
-class _Forward(Recurrent):
-    """A layer whose cells all go forward, whatever its direction says."""
-
-    def __init__(self, *cells: Cell | Weights, **settings: Any) -> None:
-        super().__init__(*cells, **settings)
-        self.directions = ("forward",) * len(cells)
-
-
 def _layers(case: Case) -> Iterator[tuple[str, Network]]:
-    """Do not reverse backward cells; take another row; make a mistake in one Dense."""
+    """Take another row of a backward direction; make a mistake in one Dense."""
     layers, last = case.network.layers, case.network.last
-    if any("backward" in layer.directions for layer in layers):
-        forward = (
-            _Forward(*layer.cells, **layer.settings) if isinstance(layer, Recurrent) else layer
-            for layer in layers
-        )
-        yield "the backward direction not reversed", Network(*forward, last=last)
-    if last == "state" and case.network.needs_whole_sequences:
+    if last == "state" and any("backward" in layer.directions for layer in layers):
         name = "the last output alone, where a backward direction has but begun"
         yield name, Network(*layers, last="step")
     for n, layer in enumerate(layers):
-        for words, new in _heads(layer) if isinstance(layer, Dense) else ():
-            every = (*layers[:n], new, *layers[n + 1 :])
-            yield f"{words} in {case.layer_name(n)}", Network(*every, last=last)
-
-
-def _heads(layer: Dense) -> Iterator[tuple[str, Dense]]:
-    W, b, f = layer.W, layer.b, layer.activation
-    if b.any():
-        yield "no bias", Dense(W, np.zeros_like(b), f)
-    for other in (other for other in OF_HEADS if other != str(f)):
-        yield f"activation {other}", Dense(W, b, other)
-    if 1 not in W.shape:
-        yield "W transposed", Dense(_transposed(W), b, f)
+        if not isinstance(layer, Dense):
+            continue
+        W, b, f = layer.W, layer.b, layer.activation
+        heads = {f"activation {other}": Dense(W, b, other) for other in OF_HEADS}
+        heads |= {"no bias": Dense(W, None, f)}
+        heads |= {"W transposed": Dense(_transposed(W), b, f)} if 1 not in W.shape else {}
+        for name, head in heads.items():
+            where = case.names[n] if case.names else f"layer {n + 1}"
+            yield f"{name} in {where}", Network(*layers[:n], head, *layers[n + 1 :], last=last)
 
 
 def _reversed(case: Case, rows: Floats) -> Floats:
@@ -232,9 +202,9 @@ def _reversed(case: Case, rows: Floats) -> Floats:
 def _inputs(case: Case) -> Iterator[tuple[str, Floats]]:
     """Reverse the input, put its columns in every other order, and scale them."""
     yield "the input reversed in time", _reversed(case, case.x)
-    own = tuple(range(case.x.shape[2]))
-    for order in permutations(own) if len(own) <= MOST_FEATURES else ():
-        if order != own:
+    features = range(case.x.shape[2])
+    for order in permutations(features) if len(features) <= MOST_FEATURES else ():
+        if order != tuple(features):
             x = np.ascontiguousarray(case.x[..., order])
             yield f"features permuted: {' '.join(map(str, order))}", x
     wide, rows = case.x.astype(np.float64), case.x[case.running()].astype(np.float64)
@@ -245,8 +215,6 @@ def _inputs(case: Case) -> Iterator[tuple[str, Floats]]:
         "the input standardised": (mean, rows.std(axis=0)),
         "the input standardised, its variance over n - 1": (mean, rows.std(axis=0, ddof=1)),
         "the input scaled to 0 to 1": (low, high - low),
-        "the input scaled to -1 to 1": ((low + high) / 2, (high - low) / 2),
-        "the sign of the input flipped": (0.0, -1.0),
         **{f"the input divided by {by}": (0.0, by) for by in FACTORS},
         **{f"the input multiplied by {by}": (0.0, 1 / by) for by in FACTORS},
     }
@@ -259,12 +227,8 @@ def _inputs(case: Case) -> Iterator[tuple[str, Floats]]:
 
 def _starts(case: Case) -> Iterator[tuple[str, Floats]]:
     """Start from zeros, or from the state in which the sequence before ended."""
-    places = {f"`{name}0` left out": place for name, place in case.network.state_names.items()}
-    for name, place in (places | {"start states left out": slice(None)}).items():
-        h0 = case.h0.copy()
-        h0[:, place] = 0
-        if not np.array_equal(h0, case.h0):
-            yield name, h0
+    if case.h0.any():
+        yield "start states left out", np.zeros_like(case.h0)
     h0 = case.h0.copy()
     for n, length in enumerate(case.lengths[:-1]):
         x = case.x[n, :length]
@@ -273,10 +237,8 @@ def _starts(case: Case) -> Iterator[tuple[str, Floats]]:
         yield "state carried from sequence to sequence", h0
 
 
-def _results(case: Case, theirs: Floats) -> Iterator[tuple[str, Floats]]:
+def _results(case: Case, ours: Floats, theirs: Floats) -> Iterator[tuple[str, Floats]]:
     """Undo what a port does to its rows: it reverses or shifts them, or shows c in place of h."""
-    if case.network.last:
-        return
     layers, of_steps = case.network.layers, "backward states in processing order"
     backward = all(layer.directions == ("backward",) for layer in layers)
     name = of_steps if backward else "the rows of the output reversed in time"
@@ -285,28 +247,31 @@ def _results(case: Case, theirs: Floats) -> Iterator[tuple[str, Floats]]:
         forward, other = np.split(theirs, 2, axis=2)
         yield of_steps, np.concatenate([forward, _reversed(case, other)], axis=2)
         yield "forward and backward halves exchanged", np.concatenate([other, forward], axis=2)
-    if (case.lengths > 1).all():
-        yield from _shifted(case, theirs)
-    if any(isinstance(cell, LSTM) for cell in layers[-1].cells):
-        c = case.run(all_states=True).c
-        if c is not None and c.shape == theirs.shape:
-            off = (theirs - c) / np.maximum(1, np.abs(c))
-            yield "the result holds c in place of h", case.outputs()[-1] + off
-
-
-def _shifted(case: Case, theirs: Floats) -> Iterator[tuple[str, Floats]]:
-    """Shift the rows back; the missing state is taken from our own run.
-
-    The row left over holds nothing: zeros, the initial state, or its neighbour again.
-    """
-    ours, n = case.outputs()[-1], np.arange(len(theirs))
-    first, last = np.zeros_like(n), case.lengths - 1
-    for name, by, left, neighbour, missing in (
-        ("rows one step late: row t holds h_{t-1}", -1, first, first + 1, last),
-        ("rows one step early: row t holds h_{t+1}", 1, last, last - 1, first),
+    n, last = np.arange(len(theirs)), case.lengths - 1
+    # Of rows that are late or early, the one left over holds zeros or the initial state.
+    for name, by, left, missing in (
+        ("rows one step late: row t holds h_{t-1}", -1, 0 * last, last),
+        ("rows one step early: row t holds h_{t+1}", 1, last, 0 * last),
     ):
-        nothing = (0 * theirs[n, left], case.h0, theirs[n, neighbour])
-        if any(np.array_equal(theirs[n, left], each) for each in nothing):
+        rest = theirs[n, left]
+        if (last > 0).all() and (not rest.any() or np.array_equal(rest, case.h0)):
             shifted = np.roll(theirs, by, axis=1)
             shifted[n, missing] = ours[n, missing]
             yield name, shifted
+    if any(isinstance(cell, LSTM) for cell in layers[-1].cells):
+        c = case.run(all_states=True).c
+        if c is not None and c.shape == theirs.shape:
+            yield "the result holds c in place of h", ours + (theirs - c) / np.maximum(1, np.abs(c))
+
+
+def _scaled(case: Case, ours: Floats, theirs: Floats) -> Iterator[tuple[str, Floats]]:
+    """Undo the line on which the result lies over ours."""
+    x, y = (each[case.rows()].astype(np.float64).ravel() for each in (ours, theirs))
+    if len(x) < FITTED or not x.var() > 0:
+        return
+    slope = ((x - x.mean()) * y).mean() / x.var()
+    shift = (y - slope * x).mean()
+    if slope and (abs(slope - 1) > 1e-3 or abs(shift) > 1e-3 * x.std()):
+        plus = f" {'-' if shift < 0 else '+'} {abs(shift):.6g}" if abs(shift) > 1e-6 else ""
+        name = f"the output scaled: expected = {slope:.6g} {'y' if case.network.head else 'h'}"
+        yield name + plus, ((theirs.astype(np.float64) - shift) / slope).astype(theirs.dtype)

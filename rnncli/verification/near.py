@@ -79,11 +79,6 @@ def _activated(layer: layers.Dense | layers.Pointwise, a: Near) -> Near:
     return a.of(value, off + 2 * a.eps * np.abs(value))
 
 
-def _masking(layer: layers.Masking, x: Near) -> Near:
-    masked = layer.masked(x.value.astype(PRECISIONS[x.precision].dtype))[:, None]
-    return rounded(np.where(masked, 0, x.value), x.precision)
-
-
 def _normalization(layer: layers.Normalization, x: Near) -> Near:
     """Allow for programs that multiply by ``factor / scale`` and add what remains."""
     center, scale = layer.center.astype(np.float64), layer.scale.astype(np.float64)
@@ -98,5 +93,4 @@ ROWS: dict[type[layers.Layer], Callable[..., Near]] = {
     layers.Normalization: _normalization,
     layers.LayerNormalization: _layer_normalization,
     layers.Pointwise: _activated,
-    layers.Masking: _masking,
 }

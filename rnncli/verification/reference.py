@@ -48,7 +48,7 @@ _ACTIVATIONS: dict[str, Callable[..., Floats]] = {
     "minimum": np.minimum,
     "power": lambda a, alpha: a**alpha,
 }
-_MERGES: dict[str, Callable[[Floats, Floats], Floats]] = {
+_MERGES: dict[str, Callable[..., Floats]] = {
     "concat": lambda forward, backward: np.hstack([forward, backward]),
     "sum": lambda forward, backward: forward + backward,
     "ave": lambda forward, backward: 0.5 * forward + 0.5 * backward,
@@ -151,17 +151,14 @@ def unroll(
     return h, state[0]
 
 
-def run(
-    network: Network, x: Floats, h0: Floats, precision: str = "float64"
-) -> tuple[list[Floats], Floats | None]:
-    """Compute the outputs (T, O) of all layers for one sequence (T, I), and of its last state."""
+def run(network: Network, x: Floats, h0: Floats, precision: str = "float64") -> list[Floats]:
+    """Compute the outputs (T, O) of all layers for one sequence; of one row a sequence that."""
     from rnncli.verification.near import exactly, layer_rows  # which has its arithmetic from here
 
     masked, outputs = np.zeros(len(x), bool), [x]
-    finals: list[Floats | None] = [None]  # of the input and each layer, for the final states
+    finals: dict[int, Floats] = {}  # of each layer, the output of the final states
     every = zip(network.layers, network.state_slices, strict=True)
     for number, (layer, slices) in enumerate(every, start=1):
-        row: Floats | None = None
         x = network.select_inputs(number, outputs)
         if layer.masks:
             masked |= cast(Masks, layer).masked(x)
@@ -175,15 +172,14 @@ def run(
                 # Of two directions a masked row is 0, as in Keras.
                 each.append(np.where(masked[:, None], 0, h) if len(layer.cells) > 1 else h)
                 ends.append(last)
-            x, row = each[0], ends[0]
-            if len(each) > 1:
-                x, row = _MERGES[layer.merge](*each), _MERGES[layer.merge](*ends)
+            merge = _MERGES[layer.merge] if len(each) > 1 else lambda h: h
+            outputs.append(merge(*each))
+            finals[number] = merge(*ends)
         else:
-            x = layer_rows(layer, exactly(x, precision)).value
-            below = [finals[k] for k in layer.sources or (number - 1,)]
-            known = [array for array in below if array is not None]
-            if len(known) == len(below) and not layer.whole:
-                row = layer_rows(layer, exactly(np.concatenate(known, axis=1), precision)).value
-        outputs.append(x)
-        finals.append(row)
-    return outputs[1:], x[-1:] if network.last and network.by_row else row
+            outputs.append(layer_rows(layer, exactly(x, precision)).value)
+            if number in network.final:
+                row = np.hstack([finals[k] for k in layer.sources or (number - 1,)])
+                finals[number] = layer_rows(layer, exactly(row, precision)).value
+    if network.last:
+        return [outputs[-1][-1:] if network.by_row else finals[len(network.layers)]]
+    return outputs[1:]

@@ -2,7 +2,6 @@
 
 import json
 import os
-from collections.abc import Sequence
 from itertools import groupby
 from math import isfinite
 from typing import Any, TextIO
@@ -17,31 +16,32 @@ STYLES = {"equal": "bold green", "different": "bold red", "not compared": "bold 
 
 def write_table(out: TextIO, document: dict[str, Any]) -> None:
     """Write the verdict, the cause and the worst values, then a row for each result."""
-    results, verdict = document["results"], document["verdict"]
-    expected = results[0]["name"] != LOOP  # what another program computed stands first
-    wrong = [each for each in results if each["verdict"] == "different"]
-    write_text(out, f"{verdict.upper()}: {_sentence(document, expected, wrong)}", STYLES[verdict])
-    if expected and results[0]["verdict"] == "not compared":
-        write_text(out, f"{results[0]['note']}.")
+    first, *others = results = document["results"]
+    verdict, expected = document["verdict"], first["name"] != LOOP  # of another program
+    own = others if expected else results
+    compared = [each for each in own if each["verdict"] != "not compared"]
+    write_text(out, f"{verdict.upper()}: {_sentence(document, expected)}", STYLES[verdict])
+    if expected and first["verdict"] == "not compared":
+        write_text(out, f"{first['note']}.")
     for each in document.get("explanations", []):
         left = each["difference"]
         within = f" With it, equal within {left:.2g}." if left else " With it, equal to the bit."
         write_text(out, f"Cause: {each['name']}.{within * isfinite(left)}", "bold")
     if document.get("explanations") == []:
         write_text(out, "No cause that rnn knows reproduces it.")
-    if wrong and wrong[0]["worst"]:
-        out.write("\n")
-        _draw_worst(out, wrong[0], document["rule"], in_file=expected and wrong[0] is results[0])
+    for wrong in [each for each in results if each.get("worst")][:1]:
+        _draw_worst(out, wrong, document["rule"], in_file=expected and wrong is first)
     out.write("\n")
-    compared = [each for each in results[int(expected) :] if each["verdict"] != "not compared"]
-    noted = [each for each in results[int(expected) :] if each.get("note")]
     if expected and compared and all(each["verdict"] == "equal" for each in compared):
-        libraries = [_label(each) for each in compared if "version" in each]
-        names, ways = ", ".join(["a float64 loop", *libraries]), len(compared) - len(libraries) - 1
-        write_text(out, f"rnn itself agrees with {names} and {ways} other ways to compute.")
-        noted = [each for each in noted if "version" in each]
+        names = ["a float64 loop", *(_label(each) for each in compared if "version" in each)]
+        ways = len(compared) - len(names)
+        write_text(
+            out, f"rnn itself agrees with {', '.join(names)} and {ways} other ways to compute."
+        )
+        own = [each for each in own if "version" in each]
     else:
         _draw_results(out, document)
+    noted = [each for each in own if each.get("note")]
     for note, alike in groupby(noted, lambda each: each["note"]):
         write_text(out, f"{', '.join(map(_label, alike))}: {note}")
     for each in (each for each in results if each.get("judged", 1) < 1):
@@ -49,34 +49,33 @@ def write_table(out: TextIO, document: dict[str, Any]) -> None:
         write_text(out, f"{_label(each)}: {share}; rounding alone may drive the others anywhere.")
 
 
-def _sentence(document: dict[str, Any], expected: bool, wrong: Sequence[Result]) -> str:
+def _sentence(document: dict[str, Any], expected: bool) -> str:
     """Describe the values that were compared, and how many of them differ."""
-    results = document["results"]
-    compared = [each for each in results if each["verdict"] != "not compared"]
+    results, verdict = document["results"], document["verdict"]
     within = "up to rounding" if document["rule"] == "step error" else "within the tolerance"
-    if document["verdict"] == "equal":
-        values = compared[0]["values"]
-        amount = f"{values:,} value{'s' * (values > 1)}"
-        if expected:
-            return f"{results[0]['name']}, {amount}, {within}."
-        alike = len({each["values"] for each in compared}) == 1  # some may give more rows
-        of = f" of {amount} each" if alike else ""
-        return f"{len(compared)} results{of} are what rnn computes, {within}."
-    if not wrong:
-        return results[0]["name"] if expected else "nothing"
-    count, values = wrong[0]["wrong"], wrong[0]["values"]
-    share = "100%" if count == values else f"{min(100 * count / (values or 1), 99.9):.3g}%"
-    amount = f"{count:,} of {values:,} values ({share})"
-    return ", ".join(filter(None, [*map(_name, wrong), amount, wrong[0]["where"]])) + "."
+    if verdict == "not compared":
+        return str(results[0]["name"]) if expected else "nothing"
+    alike = [each for each in results if each["verdict"] == verdict]
+    values, wrong = alike[0]["values"], alike[0]["wrong"]
+    if verdict == "different":
+        share = "100%" if wrong == values else f"{min(100 * wrong / values, 99.9):.3g}%"
+        names = (each["name"] for each in alike)
+        amount = f"{wrong:,} of {values:,} values ({share})"
+        return ", ".join(filter(None, [*names, amount, alike[0]["where"]])) + "."
+    amount = f"{values:,} value{'s' * (values > 1)}"
+    if expected:
+        return f"{results[0]['name']}, {amount}, {within}."
+    each = f" of {amount} each" if len({each["values"] for each in alike}) == 1 else ""
+    return f"{len(alike)} results{each} are what rnn computes, {within}."
 
 
 def _draw_worst(out: TextIO, result: Result, rule: Any, *, in_file: bool) -> None:
     """Draw the values that are furthest off, and explain the last column."""
     worst, where = result["worst"], "in the file" if in_file else _label(result)
-    layers = {each["layer"] for each in worst}
+    several = len({each["layer"] for each in worst}) > 1
     columns = {
         "sequence": [each["key"] for each in worst if "key" in each],
-        "layer": [str(each["layer"]) for each in worst] if len(layers) > 1 else [],
+        "layer": [str(each["layer"]) for each in worst if several],
         "step": [str(each["step"]) for each in worst],
         "unit": [str(each["unit"]) for each in worst],
         where: [repr(each["expected"]) for each in worst],
@@ -85,6 +84,7 @@ def _draw_worst(out: TextIO, result: Result, rule: Any, *, in_file: bool) -> Non
         "bounds": [_times(each["times"]) for each in worst],
     }
     drawn = [Column(*each) for each in columns.items() if each[1]]
+    out.write("\n")
     draw(out, "The worst values", drawn[:-4], drawn[-4:])
     allows = "rounding" if rule == "step error" else "the tolerance"
     legend = f"bounds: how many times larger the difference is than {allows} allows."
@@ -100,13 +100,12 @@ def _draw_results(out: TextIO, document: dict[str, Any]) -> None:
         "verdict": ["equal" if each["verdict"] == "equal" else "DIFFERENT" for each in rows],
         "step error": ["" if error is None else _times(error) for error in errors],
         "difference": [_short(each["difference"]) for each in rows],
-        "rtol": [_short(each["rtol"]) for each in rows],
     }
     labels = [Column("", [_label(each) for each in rows])]
     draw(out, model_line(document["model"]), labels, [Column(*each) for each in columns.items()])
     legend = (
         "Step error: distance from a float64 step; 1 is the most that rounding explains. "
-        "Difference, rtol: how far whole runs are apart; with these as `atol` or `rtol` they pass."
+        "Difference: how far whole runs are apart; with it as `atol` they pass."
     )
     if document["rule"] != "step error":
         atol, rtol = document["rule"].values()
@@ -121,13 +120,9 @@ def write_json(out: TextIO, document: dict[str, Any]) -> None:
     out.write(json.dumps(finite, indent=1) + "\n")
 
 
-def _name(result: Result) -> str:
-    return f"{result['name']} {result.get('version') or ''}".strip()
-
-
 def _label(result: Result) -> str:
     """Shorten a name for a table: that of a file without its folder."""
-    return os.path.basename(_name(result))
+    return os.path.basename(f"{result['name']} {result.get('version') or ''}".strip())
 
 
 def _short(number: float) -> str:

@@ -132,53 +132,40 @@ def _take_steps(
         steps = active[:, some].T  # the steps of a piece stand time first, as rows (t, n)
         x, off, before = (array[:, some].swapaxes(0, 1).reshape(steps.size, -1) for array in inputs)
         x_t, h = Near(x.astype(np.float64), off, precision), exactly(before, precision)
-        sums, made = near.sums(cell, x_t, h), []
+        sums, made = near.sums(cell, x_t, h), list[near.Near]()
         if not states or (type(cell) is LSTM and cell.weights.w_ch is None):  # c needs its f alone
-            numbers = _AlongTime(h, steps)
-            made = [cell.step(numbers, sums, h, *states)[0]]
-            states = [numbers.last] if states else []
+            made = [cell.step(_AlongTime(h, steps, states), sums, h, *states)[0]]
         else:
             for t, live in enumerate(steps):
                 at = slice(t * N, t * N + N)
-                new, *others = cell.step(near.NearNumbers(h), [s[at] for s in sums], h[at], *states)
+                new, *after = cell.step(near.NearNumbers(h), [s[at] for s in sums], h[at], *states)
                 made.append(new)
-                states = [
-                    h.of(*np.where(live[:, None], (b.value, b.off), (a.value, a.off)))
-                    for a, b in zip(states, others, strict=True)
-                ]
+                states = [_go_on(live, *each) for each in zip(states, after, strict=True)]
         for array, name in zip(out, ("value", "off"), strict=True):
             given = np.concatenate([getattr(each, name) for each in made])
             given = given.reshape(*steps.shape, -1).swapaxes(0, 1)
             array[:, some] = np.where(steps.T[..., None], given, array[:, some])
 
 
+def _go_on(live: Truths, before: near.Near, after: near.Near) -> near.Near:
+    """Take the new values of the sequences that have a step."""
+    pairs = ((after.value, before.value), (after.off, before.off))
+    return before.of(*(np.where(live[:, None], new, old) for new, old in pairs))
+
+
 class _AlongTime(near.NearNumbers):
     """`Near` numbers at the rows (t, n) of many steps; c goes from step to step."""
 
-    last: near.Near
-
-    def __init__(self, like: near.Near, steps: Truths) -> None:
+    def __init__(self, like: near.Near, steps: Truths, states: list[near.Near]) -> None:
         super().__init__(like)
-        self.steps = steps
+        self.steps, self.states = steps, states
 
     def carry(self, c: near.Near, f: near.Near, added: near.Near) -> near.Near:
-        """Compute ``c_t = f c_{t-1} + added``, and its bound, from the c before the first step."""
-        live = self.steps[..., None]
-        factor, df, value, off = (
-            np.where(live, array.reshape(*self.steps.shape, -1), rest)
-            for array, rest in ((f.value, 1), (f.off, 0), (added.value, 0), (added.off, 0))
-        )
-        before, value = _recur(c.value, factor, value)
-        off = np.abs(before) * df + off + live * f.eps * (np.abs(factor * before) + np.abs(value))
-        off = _recur(c.off, np.abs(factor) + df, off)[1]
-        self.last = f.of(value[-1], off[-1])
-        return f.of(value.reshape(f.value.shape), off.reshape(f.off.shape))
-
-
-def _recur(s: Floats, factor: Floats, added: Floats) -> tuple[Floats, Floats]:
-    """Compute ``s_{t-1}`` and ``s_t = factor s_{t-1} + added`` of every step."""
-    before, after = np.empty(added.shape), np.empty(added.shape)
-    for t in range(len(added)):
-        before[t] = s
-        s = after[t] = factor[t] * s + added[t]
-    return before, after
+        """Compute ``c_t = f c_{t-1} + added`` of all steps, and leave the last one in `states`."""
+        value, off, N = np.empty_like(f.value), np.empty_like(f.off), self.steps.shape[1]
+        for t, live in enumerate(self.steps):
+            at = slice(t * N, t * N + N)
+            c = _go_on(live, c, f[at] * c + added[at])
+            value[at], off[at] = c.value, c.off
+        self.states[:] = [c]
+        return f.of(value, off)

@@ -1,7 +1,6 @@
 """Comparisons of a run with the float64 loop, every strategy, other libraries and other results."""
 
 import os
-from collections import deque
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -10,12 +9,10 @@ from numpy.typing import ArrayLike
 
 from rnncli import __version__
 from rnncli.engine.precision import PRECISIONS
-from rnncli.engine.rows import Rows
 from rnncli.engine.run import check_shape, initial_state
-from rnncli.engine.stream import stream
 from rnncli.engine.unroll import UNROLLS, missing
 from rnncli.model.arrays import Floats
-from rnncli.model.errors import InputError, choice, shown, verbatim
+from rnncli.model.errors import InputError, NotFiniteError, choice, one_line, shown, verbatim
 from rnncli.model.formats import load
 from rnncli.model.network import Network
 from rnncli.model.seeds import seeded
@@ -144,8 +141,10 @@ def judge(
 ) -> dict[str, Any]:
     """Compare a run with all that there is; without `peers` with each library that is installed."""
     comparison = Comparison(case, case.outputs(unroll), tolerance)
-    if not all(np.isfinite(each).all() for each in comparison.layers):
-        _raise_overflow(case, unroll)
+    for rows in comparison.layers:
+        for n, t, unit in np.argwhere(~np.isfinite(rows)).tolist():
+            key = f"{case.keys[n]}: " if case.keys else ""
+            raise NotFiniteError(key, case.place(n, t)["step"], unit, rows[n, t, unit])
     results = [with_reference(comparison), *with_strategies(comparison)]
     document: dict[str, Any] = {}
     if expected is not None:
@@ -180,29 +179,17 @@ def judge_notebook(unroll: str) -> dict[str, Any]:
     return judge(case, unroll, model | {"precision": "tf32"}, expected=printed)
 
 
-def _raise_overflow(case: Case, unroll: str) -> None:
-    """Raise the error that has the step."""
-    for n, length in enumerate(case.lengths):
-        keys = [(case.keys[n],)] if case.keys else []
-        rows = Rows(case.x[n, :length], np.zeros(length, np.intp) if keys else None)
-        options: dict[str, Any] = {"precision": case.precision, "unroll": unroll, "keys": keys}
-        deque(stream(case.network, [rows], case.h0[n], **options), maxlen=0)
-
-
 def with_reference(comparison: Comparison) -> Result:
     """Compare with the float64 loop, whose cells have equations of their own."""
-    case, rows = comparison.case, list[Any]()
-    exact = [np.zeros((*case.x.shape[:2], layer.output_size)) for layer in case.network.layers]
+    case, exact = comparison.case, [np.zeros(rows.shape) for rows in comparison.layers]
     try:
         network = case.network.converted(PRECISIONS[case.precision].convert)
         for n, length in enumerate(case.lengths):
-            layers, row = reference.run(network, case.x[n, :length], case.h0[n], case.precision)
-            rows.append(exact[-1][n, :1] if row is None or not length else row)
-            for whole, layer in zip(exact, layers, strict=True):
-                whole[n, :length] = layer
+            layers = reference.run(network, case.x[n, :length], case.h0[n], case.precision)
+            for whole, rows in zip(exact, layers, strict=True):
+                whole[n, : len(rows)] = rows
     except ValueError as error:  # a cell whose step is not written out
         return not_compared(LOOP, str(error))
-    exact = [np.stack(rows)] if case.network.last else exact
     return comparison.judge(LOOP, exact[-1], exact)
 
 
@@ -229,8 +216,8 @@ def with_peers(
             result = _run_peer(comparison, name, path)
         except Exception as error:  # whatever a library raises
             if wanted:
-                raise ValueError(f"peer {name}: {_first_line(error)}") from error
-            result = not_compared(name, _first_line(error))
+                raise ValueError(f"peer {name}: {one_line(error)}") from error
+            result = not_compared(name, one_line(error))
         yield {"name": name, "version": installed} | result
 
 
@@ -245,7 +232,7 @@ def _run_peer(comparison: Comparison, name: str, path: str | None) -> Result:
             if theirs is not None:
                 return {"note": f"ran {file} itself"} | comparison.judge(name, theirs)
         except Exception as error:  # whatever a library raises
-            note = {"note": f"cannot run {file}: {_first_line(error)}; built from its weights"}
+            note = {"note": f"cannot run {file}: {one_line(error)}; built from its weights"}
     run = peers.build(name, case.network, case.precision)
     layers = run(case.x, case.h0, case.lengths)
     if case.network.last:  # a peer gives a row a step
@@ -254,22 +241,16 @@ def _run_peer(comparison: Comparison, name: str, path: str | None) -> Result:
     return note | comparison.judge(name, layers[-1], layers)
 
 
-def _first_line(error: Exception) -> str:
-    return next(filter(None, str(error).splitlines()), type(error).__name__).strip()[:200]
-
-
 def _raise_shape(comparison: Comparison, name: str, theirs: Floats) -> None:
     """Refuse the rows of another program that are not as many, or as wide, as ours."""
-    ours, network = comparison.ours, comparison.case.network
+    case, ours, network = comparison.case, comparison.ours, comparison.case.network
     got, wanted = (
         h[:, 0].shape if network.last else h.shape[1:] if len(h) == 1 else h.shape
         for h in (theirs, ours)
     )
-    hint = ""
-    if theirs.shape[-1] == network.layers[-1 - network.head].output_size != ours.shape[-1]:
-        layers = zip(comparison.case.names, network.layers, strict=False)
-        names = [verbatim(shown(each)) for each, layer in layers if layer.cells]
-        below = names[0] if len(names) == 1 else "NAME"
+    hint, top = "", -1 - network.head
+    if theirs.shape[-1] == network.layers[top].output_size != ours.shape[-1]:
+        below = verbatim(shown(case.names[top])) if case.names else "NAME"
         hint = f"`layer` {below} compares the states below the head"
     elif not network.last and got == (len(ours), ours.shape[2]):
         hint = "`last` compares one row per sequence"

@@ -27,6 +27,7 @@ RUNS, STEPS, FACTOR = 8, 8, 8.0
 UNITS = 8
 # A value is judged while rounding moves it by at most this share of the largest of its unit.
 SMALL = {"float32": 0.01, "float64": 0.01, "tf32": 0.03, "bfloat16": 0.1}
+NORMS = ("center", "scale", "factor", "shift")
 
 
 def whole_run_bounds(case: Case, ours: Floats) -> tuple[Floats, Truths]:
@@ -36,36 +37,35 @@ def whole_run_bounds(case: Case, ours: Floats) -> tuple[Floats, Truths]:
     it is too large to judge, within all. One row a sequence is judged as if it followed the steps.
     """
     shown = ours.shape[1]
-    if case.network.last:
-        ours = np.concatenate([case.run().layers[-1], ours], axis=1)
+    ours = _top_rows(case) if case.network.last else ours
     random = np.random.RandomState(0)
     size = min(1.0, float(np.abs(ours).max(initial=0.0)))
     spread: Floats = np.zeros(ours.shape)
     for _ in range(RUNS):
-        nudged = case._replace(network=_nudge(case, size, random)).run()
-        rows = [nudged.layers[-1]]
-        if case.network.last and nudged.y_n is not None:
-            rows.append(nudged.y_n[:, None])
+        nudged = _top_rows(case._replace(network=_nudge(case, size, random)))
         with np.errstate(invalid="ignore"):
-            distance = np.abs(np.concatenate(rows, axis=1).astype(np.float64) - ours)
+            distance = np.abs(nudged.astype(np.float64) - ours)
         np.maximum(spread, np.where(np.isfinite(distance), distance, np.inf), out=spread)
     driven = spread.copy()  # within so many steps before and after
     for shift in range(1, min(STEPS, spread.shape[1] - 1) + 1):
         np.maximum(driven[:, shift:], spread[:, :-shift], out=driven[:, shift:])
         np.maximum(driven[:, :-shift], spread[:, shift:], out=driven[:, :-shift])
-    driven *= FACTOR
-    judged = driven <= _most_driven(ours, case.precision)
-    anywhere = FACTOR * spread.max(axis=(0, 1))
-    distance = _rounded(ours) + np.where(judged, driven, anywhere)
-    first = ours.shape[1] - shown
-    return distance[:, first:], judged[:, first:]
+    judged = FACTOR * driven <= most_driven(ours, case.precision)
+    driven = np.where(judged, driven, spread.max(axis=(0, 1)))
+    return (_rounded(ours) + FACTOR * driven)[:, -shown:], judged[:, -shown:]
 
 
-def near_share(case: Case, ours: Floats, theirs: Floats) -> float:
-    """Compute the share of values that can be within their bounds, without a run for these."""
-    most = (_rounded(ours) + _most_driven(ours, case.precision))[case.rows()]
-    with np.errstate(invalid="ignore"):
-        return float((np.abs(ours.astype(np.float64) - theirs)[case.rows()] <= most).mean())
+def _top_rows(case: Case) -> Floats:
+    """Run a case: the rows of the top layer, and behind them that of the sequence."""
+    states = case.run()
+    rows = [] if states.y_n is None or not case.network.last else [states.y_n[:, None]]
+    return np.concatenate([states.layers[-1], *rows], axis=1)
+
+
+def most_driven(ours: Floats, precision: str) -> Floats:
+    """Compute how far a value may be off that is still judged."""
+    largest = np.abs(ours.astype(np.float64)).max(axis=(0, 1))
+    return np.asarray(np.maximum(_rounded(ours), SMALL[precision] * largest))
 
 
 def _rounded(ours: Floats) -> Floats:
@@ -76,24 +76,17 @@ def _rounded(ours: Floats) -> Floats:
     return np.asarray(UNITS * kind.eps * np.maximum(size, least) + kind.tiny)
 
 
-def _most_driven(ours: Floats, precision: str) -> Floats:
-    """Compute how far a network may drive a value that is still judged."""
-    largest = np.abs(ours.astype(np.float64)).max(axis=(0, 1))
-    return np.asarray(np.maximum(_rounded(ours), SMALL[precision] * largest))
-
-
 def _nudge(case: Case, size: float, random: np.random.RandomState) -> Network:
     """Change every weight by about a last bit, but matrices that all programs round alike."""
     precision, nudge = PRECISIONS[case.precision], NUDGES[case.precision]
+    last_bit = float(np.finfo(precision.dtype).eps)  # of what is no operand of a product
 
     def moved(name: str, array: Floats) -> Floats:
         if array.ndim > 1 and precision.rounds:
             return array
-        by = np.abs(array) + (size if name in ("b_h", "b_n", "b") else 0)
-        signs = random.choice([-1.0, 1.0], array.shape)
-        last_bit = float(np.finfo(precision.dtype).eps)  # of what is no operand of a product
-        share = last_bit if name in ("center", "scale", "factor", "shift") else nudge
-        return np.asarray(array.astype(np.float64) + share * by * signs)
+        by, bias = np.abs(array), name in ("b_h", "b_n", "b")
+        by = last_bit * by if name in NORMS else nudge * (by + size * bias)
+        return np.asarray(array.astype(np.float64) + by * random.choice([-1.0, 1.0], array.shape))
 
     def gates_moved(cell: Cell) -> Cell:
         activations: dict[str, Any] = {}
@@ -122,9 +115,4 @@ class NudgedActivation(Activation):
     def function(self) -> Callable[[Floats, Floats], Any]:
         """Return ``function(a, out)``."""
         exact, (change, by) = super().function(), self.change
-
-        def nudged(a: Floats, out: Floats) -> None:
-            exact(a, out)
-            change(out, by, out)
-
-        return nudged
+        return lambda a, out: (exact(a, out), change(out, by, out))

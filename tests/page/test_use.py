@@ -99,31 +99,3 @@ def test_columns_of_the_input_have_their_names(browser: Any, run_rnn: Rnn, tmp_p
     assert opened.page.locator("img").count() == 0
     assert opened.said == []
     opened.page.close()
-
-
-def test_one_step_has_no_time(browser: Any, run_rnn: Rnn, tmp_path: Path) -> None:
-    command = ("--seq", "1,2,3", "--hidden", "2", "--cell", "lstm", "--step", "3")
-    opened = of_input(browser, run_rnn, tmp_path, *command)
-    assert opened.page.locator("#now").text_content() == "t = 3, x = 3.0"
-    assert opened.page.locator("canvas").count() == 0
-    for name in ("#slider", "#back", "#on", "#play", "#overview"):
-        assert opened.page.locator(name).is_hidden()
-    assert opened.said == []
-    opened.page.close()
-
-
-def test_the_policy_forbids_scripts_and_requests(open_page: Open) -> None:
-    opened = open_page("vanilla")
-    opened.page.evaluate(
-        """() => {
-          const script = document.createElement("script");
-          script.textContent = "document.title = 'run'";
-          document.body.append(script);
-        }"""
-    )
-    fetched = """() => fetch("https://example.org/").then(() => "fetched", () => "refused")"""
-    assert opened.page.evaluate(fetched) == "refused"
-    assert opened.page.title().startswith("RNN: ")
-    assert len(opened.said) >= 2
-    assert all("Content Security Policy" in each for each in opened.said)
-    opened.said.clear()

@@ -2,12 +2,11 @@
 
 A peer is a module here, which imports its library only when it is called, and an entry in `PEERS`.
 ``make(part)`` returns ``forward(x, states)`` of a cell, or ``forward(x)`` of a layer without state:
-rows (N, T, O). ``open_file(path)`` returns ``forward(x, N, T)``, which gives all outputs of the
-model in a file. SETTINGS has the cells and layers that are built in it, with the values that each
-setting may have; None where it refuses what it lacks itself.
+rows (N, T, O). ``open_file(path)`` of a file in FILES returns ``forward(x, N, T)``, which gives all
+outputs of its model. SETTINGS has the cells and layers that are built in it, with the values that
+each setting may have; None where it refuses what it lacks itself.
 """
 
-import warnings
 from collections.abc import Callable, Sequence
 from importlib import import_module, metadata
 from typing import Any
@@ -66,7 +65,7 @@ def build(
             raise Unsupported(f"{peer.TITLE} runs no sequence without steps")
         if (ends == T).all():
             return _run_layers(network, parts, np.asarray(x, precision), h0.astype(precision))
-        outputs = [np.zeros((N, T, layer.output_size), precision) for layer in network.layers]
+        outputs = [np.zeros((N, T, layer.output_size), precision) for layer in layers]
         for end in np.unique(ends):
             some = ends == end
             for output, rows in zip(outputs, run(x[some, :end], h0[some]), strict=True):
@@ -81,18 +80,13 @@ def _run_layers(
 ) -> list[Floats]:
     outputs = [x]
     for number, (layer, made) in enumerate(zip(network.layers, parts, strict=True), start=1):
-        rows, halves = network.select_inputs(number, outputs), []
-        if not isinstance(layer, Recurrent):
-            outputs.append(made[0](rows))
-            continue
+        x, halves = network.select_inputs(number, outputs), []
         slices = network.state_slices[number - 1]
-        for forward, direction, places in zip(made, layer.directions, slices, strict=True):
-            start = [h0[:, place] for place in places]
-            if direction == "backward":
-                halves.append(forward(rows[:, ::-1].copy(), start)[:, ::-1].copy())
-            else:
-                halves.append(forward(rows, start))
-        outputs.append(layer.merged(halves))
+        for forward, direction, places in zip(made, layer.directions, slices, strict=False):
+            start, back = [h0[:, place] for place in places], direction == "backward"
+            h = forward(x[:, ::-1].copy() if back else x, start)
+            halves.append(h[:, ::-1].copy() if back else h)
+        outputs.append(layer.merged(halves) if isinstance(layer, Recurrent) else made[0](x))
     return outputs[1:]
 
 
@@ -118,29 +112,27 @@ def _make(peer: Any, part: Any) -> Callable[..., Floats]:
 def run_file(
     name: str, path: str, x: NDArray[Any], lengths: Integers, ours: Floats
 ) -> Floats | None:
-    """Run the model in a file, unless it is one of another library, over x (N, T, I), or (N, T).
-
-    A file does not say whether the batch or the steps stand first, and may give several outputs:
-    the one nearest to `ours` is taken.
-    """
+    """Run the model in a file, unless it is one of another library, over x (N, T, I), or (N, T)."""
     peer = _load_peer(name)
     if not path.lower().endswith(peer.FILES):
         return None
     theirs: Floats = np.zeros(ours.shape, np.float32)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        forward = peer.open_file(path)
-        for length in np.unique(lengths[lengths > 0]):
-            alike = np.flatnonzero(lengths == length)
-            steps = slice(length if ours.shape[1] > 1 else 1)
-            theirs[alike, steps] = _nearest(forward, x[alike, :length], ours[alike, steps])
+    forward = peer.open_file(path)
+    for length in np.unique(lengths[lengths > 0]):
+        alike = np.flatnonzero(lengths == length)
+        steps = slice(length if ours.shape[1] > 1 else 1)
+        theirs[alike, steps] = _nearest(forward, x[alike, :length], ours[alike, steps])
     return theirs
 
 
 def _nearest(forward: Callable[..., Sequence[Any]], x: NDArray[Any], ours: Floats) -> Floats:
+    """Run a batch with its sequences first and its steps first, which a file does not tell.
+
+    A model may have several outputs, too: the one nearest to `ours` is taken.
+    """
     found, failed = list[Floats](), list[Exception]()
-    (N, rows, _), T = ours.shape, x.shape[1]
-    for turned, given in [(0, x), (1, x.swapaxes(0, 1)), *([(0, x[0])] if N == 1 else [])]:
+    N, T = x.shape[:2]
+    for steps_first, given in enumerate((x, x.swapaxes(0, 1))):
         try:
             outputs = forward(np.ascontiguousarray(given), N, T)
         except Exception as error:  # whatever a library raises, of another layout, say
@@ -148,7 +140,7 @@ def _nearest(forward: Callable[..., Sequence[Any]], x: NDArray[Any], ours: Float
             continue
         for y in map(np.asarray, outputs):
             if y.size == ours.size and y.dtype == np.float32:
-                y = y.reshape(rows, N, -1).swapaxes(0, 1) if turned else y
+                y = y.reshape(-1, N, ours.shape[2]).swapaxes(0, 1) if steps_first else y
                 found.append(y.reshape(ours.shape))
     if not found:
         raise [*failed, ValueError("no output of float32 has the shape of ours")][0]

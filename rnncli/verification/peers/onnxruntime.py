@@ -17,7 +17,7 @@ from rnncli.verification.peers import Unsupported
 
 TITLE, PRECISIONS, FILES, SETTINGS = "ONNX Runtime", ("float32",), (".onnx",), None
 # Inputs of an RNN node: X, W, R, B, sequence_lens, initial_h, initial_c, P.
-FIRST_STATE, INPUTS, STATES = 5, 8, ("h0", "c0")
+CELLS, FIRST_STATE, INPUTS, STATES = ("RNN", "LSTM", "GRU"), 5, 8, ("h0", "c0")
 
 
 def make(part: Any) -> Callable[..., Floats]:
@@ -34,35 +34,33 @@ def make(part: Any) -> Callable[..., Floats]:
     session = _open_session(_bare(model, part) if isinstance(part, Cell) else model)
 
     def forward(x: Floats, states: Sequence[Floats] = ()) -> Floats:
-        # A cell takes and gives (T, N, values), and its states (1, N, size), as its node does.
-        turn = (1, 0, 2) if states else (0, 1, 2)
+        if not states:
+            return np.asarray(session.run(None, {"x": np.ascontiguousarray(x)})[0])
         feeds = {name: array[None] for name, array in zip(STATES, states, strict=False)}
-        (y,) = session.run(None, {"x": np.ascontiguousarray(x.transpose(turn)), **feeds})
-        return np.asarray(y).transpose(turn)
+        x = np.ascontiguousarray(x.swapaxes(0, 1))
+        return np.asarray(session.run(None, {"x": x, **feeds})[0])[:, 0].swapaxes(0, 1)
 
     return forward
 
 
 def _bare(file: bytes, cell: Cell) -> bytes:
-    """Make the initial states inputs of a model of one cell, and leave its transposes out."""
+    """Cut a model of one cell to its node, which takes the initial states too."""
     import onnx
 
     model = onnx.load_from_string(file)
-    graph, value = model.graph, onnx.helper.make_tensor_value_info
-    first, *nodes, last = graph.node
-    for node in nodes:
-        node.input[:] = ["x" if name == first.output[0] else name for name in node.input]
-        node.output[:] = [last.output[0] if name == last.input[0] else name for name in node.output]
+    (node,) = (each for each in model.graph.node if each.op_type in CELLS)
     names = STATES[: len(cell.state_names)]
-    inputs = [*nodes[0].input, *[""] * (INPUTS - len(nodes[0].input))]
-    inputs[FIRST_STATE : FIRST_STATE + len(names)] = names
-    nodes[0].input[:] = inputs if inputs[-1] else inputs[: FIRST_STATE + len(names)]
-    graph.node.remove(first)
-    graph.node.remove(last)
-    graph.input.extend(value(name, onnx.TensorProto.FLOAT, [1, "N", "H"]) for name in names)
-    for each in (graph.input[0], graph.output[0]):
-        n, t, *_ = each.type.tensor_type.shape.dim
-        n.dim_param, t.dim_param = t.dim_param, n.dim_param
+    inputs = [*node.input, *[""] * (INPUTS - len(node.input))]
+    inputs[0], inputs[FIRST_STATE : FIRST_STATE + len(names)] = "x", names
+    node.input[:] = inputs if inputs[-1] else inputs[: FIRST_STATE + len(names)]
+    node.output[:] = ["y"]
+    axes_of = {"x": 3, **dict.fromkeys(names, 3), "y": 4}
+    *given, made = (
+        onnx.helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, [None] * axes)
+        for name, axes in axes_of.items()
+    )
+    weights = model.graph.initializer
+    model.graph.CopyFrom(onnx.helper.make_graph([node], "cell", given, [made], weights))
     return bytes(model.SerializeToString())
 
 
