@@ -1,15 +1,18 @@
 """Cells and Dense in PyTorch, on the CPU."""
 
+import zipfile
 from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from rnncli.model.arrays import Floats
 from rnncli.model.cells.gates import ordered, two_biases
+from rnncli.verification.peers import Unsupported
 
 TITLE, PRECISIONS = "PyTorch", ("float32", "float64")
-FILES = ()  # they hold code, or are pickles, which may run any
+FILES = (".pt", ".pth", ".bin", ".ckpt")
 # Of our gates, the one at each place of its own.
 GATES = {"RNN": (0,), "LSTM": (0, 1, 2, 3), "GRU": (1, 0, 2)}
 HEADS = ("linear", "tanh", "relu", "sigmoid", "softmax", "log_softmax")
@@ -47,8 +50,30 @@ def make(part: Any) -> Callable[..., Floats]:
     return forward
 
 
-def _tensor(array: Floats) -> Any:
+def open_file(path: str) -> Callable[..., Sequence[Floats]]:
+    """Run TorchScript; a pickle, which could run any code, is not loaded."""
+    import torch
+
+    if not any("/code/" in name for name in zipfile.ZipFile(path).namelist()):
+        raise Unsupported("a pickle, which may run any code, is not loaded")
+    module = torch.jit.load(path, map_location="cpu").eval()
+
+    def forward(x: Floats, *_: int) -> Sequence[Floats]:
+        with torch.inference_mode():
+            left, outputs = [module(_tensor(x, "int64" if x.dtype.kind == "i" else "float32"))], []
+            while left:
+                each = left.pop()
+                if isinstance(each, torch.Tensor):
+                    outputs.append(each.numpy())
+                else:
+                    left += each.values() if isinstance(each, dict) else each
+            return outputs
+
+    return forward
+
+
+def _tensor(array: NDArray[Any], dtype: str | None = None) -> Any:
     """Share an array with PyTorch, or copy it: one that is read-only or has gaps."""
     import torch
 
-    return torch.from_numpy(np.require(array, None, ["C", "W"]))
+    return torch.from_numpy(np.require(array, dtype, ["C", "W"]))
