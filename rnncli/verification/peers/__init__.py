@@ -7,6 +7,7 @@ outputs of its model. SETTINGS has the cells and layers that are built in it, wi
 each setting may have; None where it refuses what it lacks itself.
 """
 
+import warnings
 from collections.abc import Callable, Sequence
 from importlib import import_module, metadata
 from typing import Any
@@ -117,11 +118,13 @@ def run_file(
     if not path.lower().endswith(peer.FILES):
         return None
     theirs: Floats = np.zeros(ours.shape, np.float32)
-    forward = peer.open_file(path)
-    for length in np.unique(lengths[lengths > 0]):
-        alike = np.flatnonzero(lengths == length)
-        steps = slice(length if ours.shape[1] > 1 else 1)
-        theirs[alike, steps] = _nearest(forward, x[alike, :length], ours[alike, steps])
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        forward = peer.open_file(path)
+        for length in np.unique(lengths[lengths > 0]):
+            alike = np.flatnonzero(lengths == length)
+            steps = slice(length if ours.shape[1] > 1 else 1)
+            theirs[alike, steps] = _nearest(forward, x[alike, :length], ours[alike, steps])
     return theirs
 
 
