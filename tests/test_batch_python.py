@@ -91,7 +91,7 @@ def test_failures_are_returned_and_outcomes_are_called_back(
         (NETWORK, {"jobs": 0}, ValueError, "jobs: expected a whole number from 1 up, got 0"),
         (NETWORK, {"jobs": 2, "scheduler": "x:1"}, ValueError, "jobs: is for this machine"),
         (NETWORK, {"digits": 99}, ValueError, "is not a whole number from 0 to 20"),
-        (NETWORK, {"columns": object}, ValueError, "columns: expected a name or number"),
+        (NETWORK, {"columns": object}, ValueError, "columns: 'type' object is not"),
         (NETWORK, {"last": True, "no_last": True}, ValueError, "`last` and `no_last`: give one"),
         ("no.npz", {}, rnncli.InputError, "no.npz: cannot be read: No such file"),
         (3, {}, ValueError, "network: expected a Network, or the name of a file, got 3"),
