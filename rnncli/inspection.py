@@ -31,12 +31,9 @@ def inspect(path: str | os.PathLike[str], *, layer: str | None = None) -> dict[s
     Returns
     -------
     dict
-        Of a model: ``title``, ``sha256``, ``parameters``, ``runs`` (the commands that run it, with
-        ``input_size`` and ``output_size`` if known), ``why`` it cannot be run as a whole, ``notes``
-        of what is assumed, and ``parts``, each with its ``name``, ``kind``, ``layers`` and
-        ``tensors``.
-        Of a state: ``cells``, ``network`` (a fingerprint), ``columns``, ``center``, ``scale``,
-        ``written``, and ``sequences``, each with its ``key``, ``t`` and state arrays.
+        Of a model: ``title``, ``runs`` (the commands that run it, with ``input_size`` and
+        ``output_size`` if known), ``why`` it cannot be run as a whole, ``notes`` of what is
+        assumed, and ``parts``. Of a state: ``cells``, ``columns`` and ``sequences``.
 
     Raises
     ------
@@ -59,54 +56,48 @@ def inspect(path: str | os.PathLike[str], *, layer: str | None = None) -> dict[s
 def _describe_state(file: str, copy: str) -> dict[str, Any]:
     state = load_state(copy)
     written = datetime.fromtimestamp(os.stat(copy).st_mtime).astimezone()
+    about = {"file": file, "title": "states of rnn run"}
+    about |= {"written": written.isoformat(timespec="seconds")}
+    document = about | {"cells": [*state.cells], "network": state.network}
+    for name in ("columns", "center", "scale"):
+        document |= {name: [*getattr(state, name)]} if getattr(state, name) else {}
     arrays = {"t": state.t, **state.arrays}
     sequences = [
-        known({"key": dict(zip(state.key_columns, key, strict=True)) or None})
+        ({"key": dict(zip(state.key_columns, key, strict=True))} if key else {})
         | {name: array[k].tolist() for name, array in arrays.items()}
         for k, key in enumerate(state.keys)
     ]
-    return known(
-        {
-            "file": file,
-            "title": "states of rnn run",
-            "written": written.isoformat(timespec="seconds"),
-            "cells": [*state.cells],
-            "network": state.network,
-            "columns": [*state.columns] or None,
-            "center": [*state.center] or None,
-            "scale": [*state.scale] or None,
-            "sequences": sequences,
-        }
-    )
+    return document | {"sequences": sequences}
 
 
 def _describe_model(file: str, path: str, layer: str | None) -> dict[str, Any]:
     found, sha256 = find_parts(path, layer)
-    document: dict[str, Any] = {
-        "file": file,
-        "layer": layer,
-        "title": found.title,
-        "sha256": sha256,
-        "beside": [*map(os.path.basename, found.beside)] or None,
-        "parameters": {
-            "read": _count_values([part for part in found.parts if part.layers]),
-            "all": _count_values([*found.parts, *found.aside]),
-        },
-    }
-    notes = list(found.notes)
+    parts, notes, why = [*found.parts, *found.aside], [*found.notes], None
     try:
         runs = [_describe_run(path, found, layer, file)]
         notes += assumptions(found.layers(path))
     except OpenInputError:
         runs = [{"layer": layer, "command": _command(layer, file)}]
     except InputError as error:
-        document["why"] = str(error).removeprefix(f"{path}: ")
-        runs, recurrent = [], [part.name for part in found.parts if part.recurrent and part.name]
-        for name in recurrent[:_TRIED]:
+        why, runs = str(error).removeprefix(f"{path}: "), []
+        for name in [part.name for part in found.parts if part.recurrent and part.name][:_TRIED]:
             with suppress(InputError):
                 runs.append(_describe_run(path, found.pick(path, name), name, file))
-    parts = [_describe_part(path, part) for part in (*found.parts, *found.aside)]
-    return known(document | {"runs": runs, "notes": [*map(word, notes)], "parts": parts})
+    read = _count_values([part for part in found.parts if part.layers])
+    return known(
+        {
+            "file": file,
+            "layer": layer,
+            "title": found.title,
+            "sha256": sha256,
+            "beside": [*map(os.path.basename, found.beside)] or None,
+            "parameters": {"read": read, "all": _count_values(parts)},
+            "why": why,
+            "runs": runs,
+            "notes": [*map(word, notes)],
+            "parts": [_describe_part(path, part) for part in parts],
+        }
+    )
 
 
 def _describe_part(path: str, part: Part) -> dict[str, Any]:

@@ -3,8 +3,8 @@
 import codecs
 import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
 from functools import partial
-from itertools import chain
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -34,8 +34,7 @@ _MARKS = {"comma": ",", "tab": "\t", "semicolon": ";", "space": " ", "pipe": "|"
 # Options of which only one is given.
 _PAIRS = (
     *(("last", "no_last"), ("last", "follow"), ("head", "follow"), ("tail", "follow")),
-    ("head", "tail"),
-    *(("state", "state_in"), ("state", "state_out")),
+    *(("head", "tail"), ("json", "format"), ("state", "state_in"), ("state", "state_out")),
 )
 # Formats that an option is for.
 _FORMATS = {
@@ -89,12 +88,10 @@ def whole(least: int, most: int | None = None) -> Callable[[Any], int]:
     bounds = f"from {least} up" if most is None else f"from {least} to {most}"
 
     def read(value: Any) -> int:
-        try:
-            number = int(value)
-            if number == float(value) and least <= number <= (number if most is None else most):
+        with suppress(ValueError):
+            number = int(str(value))
+            if least <= number <= (number if most is None else most):
                 return number
-        except (TypeError, ValueError, OverflowError):
-            pass
         raise ValueError(f"{value!r} is not a whole number {bounds}")
 
     return read
@@ -104,15 +101,13 @@ def numbers(value: Any, *, nonzero: bool = False) -> tuple[float, ...]:
     """Read finite numbers: an array, or text with commas between them, or `AUTO`."""
     if isinstance(value, str) and value == "auto":
         return AUTO
-    bounds = " other than 0" if nonzero else ""
-    try:
+    with suppress(TypeError, ValueError):
         each = value.split(",") if isinstance(value, str) else value
         array = np.atleast_1d(np.asarray(each, np.float64))
-    except (TypeError, ValueError):
-        array = np.array([np.nan])
-    if array.ndim > 1 or not np.isfinite(array).all() or (nonzero and not array.all()):
-        raise ValueError(f"expected auto, or a number{bounds} for each column, got {value!r}")
-    return tuple(array.tolist())
+        if array.ndim == 1 and np.isfinite(array).all() and (array.all() or not nonzero):
+            return tuple(array.tolist())
+    bounds = " other than 0" if nonzero else ""
+    raise ValueError(f"expected auto, or a number{bounds} for each column, got {value!r}")
 
 
 def delimiter(value: Any) -> str:
@@ -121,14 +116,6 @@ def delimiter(value: Any) -> str:
     if isinstance(character, str) and len(character) == 1 and character not in '"\r\n':
         return character
     raise ValueError(f"{value!r} is not one character, or one of {', '.join(_MARKS)}")
-
-
-def decimal(value: Any) -> str:
-    """Read the character in front of the decimals of a number."""
-    character = _MARKS.get(str(value).lower(), value)
-    if character not in (".", ","):
-        raise ValueError(f"{value!r} is not '.' or ','")
-    return str(character)
 
 
 def encoding(value: Any) -> str:
@@ -153,25 +140,23 @@ def texts(value: Any) -> tuple[str, ...]:
     """Read texts or whole numbers, one or a list."""
     if isinstance(value, str | int):
         return (str(value),)
-    if isinstance(value, Iterable):
-        return tuple(map(str, value))
-    raise ValueError(f"expected a name or number of a column, or a list, got {value!r}")
+    return tuple(map(str, value))
 
 
-# What reads each value; None stays None.
+# The functions that read values.
 READ: Mapping[str, Callable[[Any], Any]] = {
     **dict.fromkeys(("columns", "group_by", "null_values"), texts),
     **dict.fromkeys(STATE_FILES, file_name),
     "center": numbers,
     "scale": partial(numbers, nonzero=True),
     "delimiter": delimiter,
-    "decimal": decimal,
     "encoding": encoding,
     "h0": np.asarray,
     **dict.fromkeys(("head", "tail"), whole(1)),
     "digits": whole(0, 20),
 }
 CHOICES: Mapping[str, Iterable[str]] = {
+    "decimal": (".", ","),
     "missing": MISSING,
     "first_row": FIRST_ROW,
     "precision": PRECISIONS,
@@ -182,38 +167,33 @@ CHOICES: Mapping[str, Iterable[str]] = {
 
 def options_of(arguments: Mapping[str, Any]) -> Options:
     """Check the arguments that a function such as `score` takes, and make options of them."""
-    found = {}
-    for name in arguments.keys() & {*Options._fields}:
-        value = arguments[name]
-        if value is not None or Options._field_defaults[name] is not None:
+    found = {name: arguments[name] for name in Options._fields if arguments.get(name) is not None}
+    for name, value in found.items():
+        if name in CHOICES:
+            choice(name, str(value), dict.fromkeys(CHOICES[name]))
+        elif name in READ:
             try:
-                value = READ[name](value) if name in READ else value
+                found[name] = READ[name](value)
             except (TypeError, ValueError) as error:
                 raise ValueError(f"{name}: {error}") from None
-            if name in CHOICES:
-                choice(name, str(value), dict.fromkeys(CHOICES[name]))
-        found[name] = value
     return Options(**found)
 
 
 def check_options(options: Options) -> str:
     """Check that options go together; return the format: by option, by extension, else a table."""
     defaults = Options._field_defaults
-    names = {*_FORMATS, *chain.from_iterable(_PAIRS)}
+    names = {*_FORMATS, *(name for pair in _PAIRS for name in pair)}
     given = {name: v for name in names if (v := getattr(options, name)) != defaults[name]}
     check_pairs(given, _PAIRS)
-    if STDIN in [given.get(name) for name in STATE_FILES]:
-        raise OptionError("`state` -: a state is in a file, not on a stream")
     form = _choose_format(options)
     for name, forms in _FORMATS.items():
         if name in given and form not in forms:
             raise OptionError(f"`{name}` is for {', '.join(forms)}: the format is {form}")
     if form in _BINARY and on_screen(options.output):
         raise OptionError(f"{form} is not text: give `output` FILE, or pipe it on")
-    if form in TABLES:
-        check_installed("pyarrow")
-    if form in FIGURES:
-        check_installed("matplotlib")
+    for package, forms in (("pyarrow", TABLES), ("matplotlib", FIGURES)):
+        if form in forms:
+            check_installed(package)
     return form
 
 
@@ -227,8 +207,6 @@ def check_pairs(given: Mapping[str, Any], pairs: Iterable[tuple[str, str]]) -> N
 
 
 def _choose_format(options: Options) -> str:
-    if options.json and options.format not in (None, "json"):
-        raise OptionError(f"`json` and `format` {options.format}: give one")
     output, form = options.output or "", "json" if options.json else options.format
     packed = is_packed(output)
     name = output[:-3] if packed else output
@@ -255,21 +233,19 @@ def extension_of(name: str, known: Iterable[str], way_out: str = "") -> str:
 
 def check_files_apart(written: Mapping[str, str | None], read: Iterable[str | None]) -> None:
     """Check that no file is written that is also read, and none twice."""
-    files = [(f"`{name}` {verbatim(file)}", file) for name, file in written.items() if file]
-    for n, (name, file) in enumerate(files):
-        for other, other_file in files[n + 1 :]:
-            if _is_same_file(file, other_file):
-                raise OptionError(f"{name} and {other}: one file; give two")
-        for source in filter(None, read):
-            if _is_same_file(file, source):
-                source = verbatim(source)
-                raise OptionError(f"{name}: would write over {source}, which is read")
+    taken = {_identity(file): f"{verbatim(file)}, which is read" for file in filter(None, read)}
+    for name, file in written.items():
+        if file and (identity := _identity(file)):
+            if identity in taken:
+                raise OptionError(f"`{name}` {verbatim(file)}: would write over {taken[identity]}")
+            taken[identity] = f"`{name}` {verbatim(file)}"
 
 
-def _is_same_file(one: str, other: str) -> bool:
-    """Return whether two names are of one plain file, there or not; ``-`` names none."""
-    if STDIN in (one, other):
-        return False
-    if os.path.exists(one) and os.path.exists(other):
-        return os.path.isfile(one) and os.path.samefile(one, other)
-    return os.path.realpath(one) == os.path.realpath(other)
+def _identity(path: str) -> object:
+    """Identify a plain file, there or not, whatever its name; None for other things."""
+    if os.path.isfile(path):
+        status = os.stat(path)
+        return status.st_dev, status.st_ino
+    with suppress(OSError):  # in a folder that is gone
+        return None if path == STDIN or os.path.exists(path) else os.path.realpath(path)
+    return None

@@ -47,7 +47,6 @@ def test_another_version_runs_all_again(run_rnn: Rnn, monkeypatch: pytest.Monkey
 CHANGES = {
     "an input": ("printf '3\\n' > in/b.csv", ("--hidden", "2", "--state", "s/{stem}.npz")),
     "an input that is made": ("mv in/none in/b.csv", ("--hidden", "2", "--state", "s/{stem}.npz")),
-    "weights": ("mv other.npz net.npz", ("--weights", "net.npz")),
 }
 
 
@@ -58,8 +57,6 @@ def test_a_change_within_a_batch_is_noticed(
     """Here while the first output is written: it is a pipe that the reader leaves full."""
     if "none" in change:
         os.rename("in/b.csv", "in/none")
-    for name, seed in (("net.npz", 1), ("other.npz", 2)):
-        rnncli.save(rnncli.seeded(1, 2, seed=seed), name)
     Path("in/a.csv").write_text("1\n" * 10_000)
     Path("out").mkdir()
     os.mkfifo("out/a.csv")

@@ -31,8 +31,6 @@ def files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         "columns.csv": f'"{HOSTILE}",x\na,1\nb,2\n',
         "wrong.csv": f'x\n1\n"{HOSTILE}"\n',
         HOSTILE: "x\n1\n",
-        f"{HOSTILE}.csv": "x\n1\n",
-        "other.csv": "x\n1\n",
         "expected.csv": "h_0\n0.1\n-0.9758598\n",
         f"{HOSTILE}.txt": "0.1\n0.2\n",
     }.items():
@@ -42,7 +40,6 @@ def files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     roles = ("weight_ih_l0", "weight_hh_l0")
     layers: dict[str, Any] = {f"{HOSTILE}.{role}": np.ones((1, 1)) for role in roles}
     np.savez("layers.npz", **layers)
-    np.savez("other.npz", **{HOSTILE: arrays["b_h"]})
 
 
 def steering(text: str) -> set[str]:
@@ -53,11 +50,8 @@ def steering(text: str) -> set[str]:
 FOR_PEOPLE = {
     "column": ("run", "header.csv", *NETWORK),
     "key": ("run", *KEYS),
-    "key column": ("run", "columns.csv", "--group-by", HOSTILE, *NETWORK),
-    "file as key": ("run", f"{HOSTILE}.csv", "other.csv", *NETWORK),
     "weight file": ("run", *WEIGHTS),
     "layer": ("run", *LAYER),
-    "weight file on a heatmap": ("run", *WEIGHTS, "--format", "heatmap"),
     "model": ("inspect", f"{HOSTILE}.npz"),
     "expected file": ("verify", "--seq", "1,2", *NETWORK, "--expected", f"{HOSTILE}.txt"),
     "verified key": ("verify", *KEYS, "--expected", "expected.csv"),  # of the one that is wrong
@@ -87,15 +81,11 @@ def test_a_picture_in_a_file_steers_no_terminal(commands: Commands) -> None:
 
 
 ERRORS = {
-    "no such file": ("run", f"no {HOSTILE}", *NETWORK),
     "cell": ("run", "wrong.csv", *NETWORK),
     "column wanted": ("run", "header.csv", "--columns", f"z{HOSTILE}", *NETWORK),
     "option": (f"--{HOSTILE}",),
-    "command": (HOSTILE,),
-    "weight file": ("run", "--seq", "1", "--weights", f"no {HOSTILE}.npz"),
     "layer": ("run", "--seq", "1", "--weights", "layers.npz", "--layer", f"z{HOSTILE}"),
     "state": ("run", "--seq", "1", *NETWORK, "--state", HOSTILE),
-    "expected": ("verify", "--seq", "1,2", *NETWORK, "--expected", f"no {HOSTILE}"),
     "note": ("run", "--seq", "1", "--weights", f"{HOSTILE}.npz"),
 }
 
@@ -113,11 +103,9 @@ DATA = {
     "csv: header": ("run", "header.csv", "--passthrough", *CSV),
     "csv: key column": ("run", "columns.csv", "--group-by", HOSTILE, *CSV),
     "csv: cell": ("run", "keys.csv", "--columns", "x", "--passthrough", *CSV),
-    "csv: followed": ("run", *KEYS, "--follow", "--format", "csv"),
     "jsonl: followed": ("run", *KEYS, "--follow", "--format", "jsonl"),
     "json: key": ("run", *KEYS, "--json"),
     "json: weights": ("weights", "--weights", f"{HOSTILE}.npz", "--json"),
-    "json: parts": ("inspect", "layers.npz", "--layer", HOSTILE, "--json"),
 }
 
 
@@ -128,10 +116,9 @@ def test_data_steer_no_terminal_and_are_whole_elsewhere(
     assert steering(commands.on_terminal(*command)) == set()
     text = commands.rnn(*command).out
     assert (HOSTILE if "csv" in command else json.dumps(HOSTILE)[1:-1]) in text
-    if command[0] != "inspect":
-        output = f"out.{name.partition(':')[0]}"
-        assert commands.rnn(*command, "-o", output).code == 0
-        assert Path(output).read_bytes().decode() == text
+    output = f"out.{name.partition(':')[0]}"
+    assert commands.rnn(*command, "-o", output).code == 0
+    assert Path(output).read_bytes().decode() == text
 
 
 @pytest.mark.parametrize("form", ["table", "csv"])

@@ -6,27 +6,23 @@ from typing import Any
 import click
 
 from rnncli import __version__
-from rnncli.cli.command import help_width, write_examples
 from rnncli.cli.errors import errors_shown
 
 # A file each, loaded when its command is called: one does not wait for the others.
 COMMANDS = ("run", "batch", "explain", "weights", "inspect", "verify", "bench", "help")
+HELP = """Run the forward pass of recurrent networks, exactly, in NumPy.
+
+\b
+Examples:
+  rnn run --seq 1,2,3,4,5,6 --hidden 4  # every hidden state of a sequence
+  rnn explain --seq 1,2,3,4,5,6 --hidden 4 --step 2  # how one of them came about
+  rnn inspect model.keras  # what is in a trained model, and the command that runs it
+  rnn help inputs  # the reference, a topic at a time: rnn help has the list
+"""
 
 
 class Rnn(click.Group):
     """The command ``rnn``, which shows the errors of all that it holds in one way."""
-
-    examples = (
-        ("rnn run --seq 1,2,3,4,5,6 --hidden 4", "Every hidden state of a sequence."),
-        (
-            "rnn explain --seq 1,2,3,4,5,6 --hidden 4 --step 2",
-            "How one of them came about, term by term.",
-        ),
-        ("rnn weights --hidden 4", "The weights that it ran with."),
-        ("rnn inspect model.keras", "What is in a trained model, and the command that runs it."),
-        ("rnn verify --seq 1,2,3,4,5,6 --hidden 4", "Whether Keras, PyTorch and others agree."),
-        ("rnn help inputs", "The reference, a topic at a time: rnn help has the list."),
-    )
 
     def list_commands(self, _ctx: click.Context) -> list[str]:
         """Return the names of the commands."""
@@ -42,19 +38,16 @@ class Rnn(click.Group):
     def make_context(self, *args: Any, **extra: Any) -> click.Context:
         """Parse the command line."""
         with errors_shown():
-            return super().make_context(*args, terminal_width=help_width(), **extra)
+            return super().make_context(*args, **extra)
 
     def invoke(self, ctx: click.Context) -> Any:
         """Run the command."""
-        with errors_shown(ctx):
+        with errors_shown():
             return super().invoke(ctx)
 
-    def format_epilog(self, _ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        """Write the examples."""
-        write_examples(formatter, self.examples)
 
-
-@click.group(cls=Rnn, context_settings={"help_option_names": ["-h", "--help"]})
-@click.version_option(__version__, message="rnn %(version)s")
-def rnn() -> None:
-    """Run the forward pass of recurrent networks, exactly, in NumPy."""
+rnn = Rnn(
+    help=HELP,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110},
+)
+click.version_option(__version__, message="rnn %(version)s")(rnn)

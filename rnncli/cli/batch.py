@@ -2,45 +2,54 @@
 
 import logging
 import os
-from contextlib import closing, suppress
+from collections.abc import Callable
+from contextlib import closing
 from functools import partial
 from typing import Any
 
-import click
+from click.exceptions import Exit
 
-from rnncli.batches.batch import Batch, Notes, Outcome, Work, expand, read_done
-from rnncli.cli.errors import RUN_FAILED, Failure, failure, note, with_options
-from rnncli.cli.networks import build_network, check_network, digest_of, read_weights
-from rnncli.cli.options import NetworkOptions, command, picked
+from rnncli.batches.batch import Batch, Notes, Work, expand, read_done
+from rnncli.cli.errors import RUN_FAILED, Failure, failure, note, say, with_options
+from rnncli.cli.networks import build_network, check_network
+from rnncli.cli.options import NetworkOptions, command, files, picked, table
 from rnncli.cli.progress import Line
 from rnncli.model.errors import WORDING, OpenInputError, OptionError, printable
-from rnncli.options import Options
+from rnncli.options import Options, whole
+from rnncli.pipeline import Sourced
 from rnncli.readers import STDIN
-from rnncli.storage import is_url, version
+from rnncli.storage import is_url, named, version
 from rnncli.writers.sink import destination
 
 # Failures and notes that are shown; the report has all of them.
 _FAILURES, _NOTES = 20, 10
 
-EXAMPLES = (
-    (
-        "rnn batch 'in/*.csv' -o 'out/{stem}.csv' --columns SUNACTIVITY --weights model.keras",
-        "A result for each file. Again: only what is new or has changed.",
-    ),
-    (
-        "rnn batch 'today/*.csv' -o 'out/{stem}.csv' --columns temperature --weights model.keras "
-        "--state 'states/{stem}.npz'",
-        "Each sensor's file goes on from where its last one ended.",
-    ),
-    (
-        "rnn batch 's3://logs/in/*.parquet' -o 's3://logs/out/{stem}.parquet' "
-        "--columns temperature --weights model.keras --scheduler tcp://10.0.0.5:8786",
-        "On a Dask cluster, from and to S3.",
-    ),
+EXAMPLES = """
+# A result for each file. Again: only what is new or has changed.
+rnn batch 'in/*.csv' -o 'out/{stem}.csv' -c temperature -w model.keras
+# Each sensor's file goes on from where its last one ended.
+rnn batch 'today/*.csv' -o out -c temperature -w model.keras --state 'states/{stem}.npz'
+"""
+
+
+BATCH = table(
+    """
+Batch (rnn help clusters)
+-o, --output TEMPLATE     Where each result goes: a folder, or a template. {stem} is the input's
+                          name without its extension, {name} the name, {dir} the folder.
+-j, --jobs N              Number of processes. Default: one per processor.
+--scheduler ADDRESS       Run on a Dask cluster: tcp://HOST:PORT, or its scheduler's .json file.
+--force                   Run again what is done.
+-n, --dry-run             Show what would be run, and run nothing.
+""",
+    {"output": named, "jobs": whole(1)},
+)
+TAKEN = (
+    "Input Network h0 c0 state Computation Output !seq !follow !output !format !json !head !tail"
 )
 
 
-@command("batch", EXAMPLES)
+@command("batch", EXAMPLES, TAKEN, [files("[IN]..."), *BATCH])
 def batch(
     files: tuple[str, ...],
     output: str = "",
@@ -60,18 +69,11 @@ def batch(
         raise OptionError("give files, or a pattern in quotes, and `output` 'FOLDER/{stem}.csv'")
     if jobs and scheduler:
         raise OptionError("`jobs` and `scheduler`: give one")
-    inputs, network = expand(files), picked(NetworkOptions, given)
+    inputs, network, options = expand(files), picked(NetworkOptions, given), picked(Options, given)
     check_network(network, inputs)
-    weights, options, content = network.weights, picked(Options, given), ""
-    if weights is not None:
-        network, content = _read_digest(network)
-        if scheduler and not is_url(weights):
-            network = network._replace(weights=os.path.abspath(weights))
-    build = partial(build_network, network, precision=options.precision, quiet=True)
-    work = Work(options, build, weights, force, _Notes)
-    identity = repr(network._replace(weights=None)) + content
-    read = [weights] if weights else []
-    whole = Batch(inputs, output, work, identity, read)
+    build, identity = _prepare(network, options.precision)
+    work = Work(options, build, network.weights, force, _Notes)
+    whole = Batch(inputs, output, work, identity, [*filter(None, [network.weights])])
     summary = whole.summary
     if dry_run:
         missing = {task.output for task in whole.missing(read_done(summary.report))}
@@ -81,14 +83,31 @@ def batch(
                 print(printable(f"{what}  {task.input} -> {task.output}"), file=out)
         return
     _run(whole, jobs, scheduler)
-    text = (
+    say(
         f"{summary.done:,} done, {summary.skipped:,} skipped, {summary.failed:,} failed, "
         f"{summary.rows:,} rows, {summary.seconds:.1f} s; {printable(summary.report)}"
     )
-    with suppress(OSError):  # nobody reads it, which changes no exit code
-        click.echo(text, err=True)
     if summary.failed:
-        raise click.exceptions.Exit(RUN_FAILED)
+        raise Exit(RUN_FAILED)
+
+
+def _prepare(network: NetworkOptions, precision: str) -> tuple[Callable[[int], Sourced], str]:
+    """Return a function that gives each task its network, and what tells it from others."""
+    weights, drawn = network.weights or "", repr(network._replace(weights=None))
+    try:
+        # Reports bad options, and notes what a file leaves open, once.
+        found = build_network(network, int(not weights))
+        if weights:
+            return partial(_return, found), drawn + repr({**found[1], "weights": ""})
+    except OpenInputError:  # each input tells its features
+        drawn += version(weights)
+        if not is_url(weights):  # a worker may run in another folder
+            network = network._replace(weights=os.path.abspath(weights))
+    return partial(build_network, network, precision=precision, quiet=True), drawn
+
+
+def _return(network: Sourced, _input_size: int) -> Sourced:
+    return network
 
 
 class _Notes(Notes):
@@ -99,65 +118,30 @@ class _Notes(Notes):
         WORDING.set(with_options)
 
     def describe(self, error: Exception) -> str:
-        return str(error) if isinstance(error, OptionError) else failure(error).message
-
-
-def _read_digest(network: NetworkOptions) -> tuple[NetworkOptions, str]:
-    """Add the digest of the weights; or return their version, if each input tells its features."""
-    try:
-        build_network(network, 0)  # notes what the file leaves open, once
-        return network._replace(sha256=digest_of(read_weights(network))), ""
-    except OpenInputError:
-        return network, version(network.weights or "")
+        return failure(error).message
 
 
 def _run(whole: Batch, jobs: int | None, scheduler: str | None) -> None:
-    """Run a batch, and show what becomes of it."""
-    screen = _Screen(whole)
-    logging.disable()  # Dask's; an error says what it comes to
-    with closing(whole.run(jobs, scheduler, screen.note)) as outcomes:
-        try:
-            for outcome in outcomes:
-                if outcome:
-                    screen.add(outcome)
-                screen.draw()
-        except (KeyboardInterrupt, SystemExit):
-            ended = "{:,} of {:,}".format(*screen.count())
-            screen.note(f"stopped after {ended}; the same command goes on with the rest")
-            raise
-        finally:
-            screen.clear()
-            logging.disable(logging.NOTSET)
+    """Run a batch; show its first failures, its first notes, each once, and how far it is."""
+    summary, seen = whole.summary, set[str]()
 
-
-class _Screen(Line):
-    """Shows the first failures of a batch, the first notes, each once, and how far it is."""
-
-    def __init__(self, whole: Batch) -> None:
-        super().__init__()
-        self._whole, self._seen = whole, set[str]()
-
-    def note(self, text: str) -> None:
-        self.clear()
+    def show(text: str) -> None:
+        line.clear()
         note(text)
 
-    def add(self, outcome: Outcome) -> None:
-        for text in outcome.notes:
-            about = text.replace(outcome.input, "")
-            if about not in self._seen and len(self._seen) < _NOTES:
-                self._seen.add(about)
-                self.note(text if outcome.input in text else f"{outcome.input}: {text}")
-        if outcome.error and self._whole.summary.failed <= _FAILURES:
-            self.clear()
-            Failure(outcome.error, RUN_FAILED).show()
-
-    def count(self) -> tuple[int, int]:
-        """Count the tasks that have ended, and all that are run."""
-        summary = self._whole.summary
-        return summary.done + summary.failed, len(self._whole.tasks) - summary.skipped
-
-    def draw(self) -> None:
-        if self.due():
-            (ended, total), failed = self.count(), self._whole.summary.failed
-            failures = f", {failed:,} failed" if failed else ""
-            self.show(f"{ended:,} of {total:,} files{failures}", ended, ended / total)
+    logging.disable()  # Dask's; an error says what it comes to
+    with Line() as line, closing(whole.run(jobs, scheduler, show)) as outcomes:
+        for outcome in outcomes:
+            if outcome:
+                for text in outcome.notes:
+                    about = text.replace(outcome.input, "")
+                    if about not in seen and len(seen) < _NOTES:
+                        seen.add(about)
+                        show(text if outcome.input in text else f"{outcome.input}: {text}")
+                if outcome.error and summary.failed <= _FAILURES:
+                    line.clear()
+                    Failure(outcome.error, RUN_FAILED).show()
+            ended, total = summary.done + summary.failed, len(whole.tasks) - summary.skipped
+            failures = f", {summary.failed:,} failed" if summary.failed else ""
+            line.show(f"{ended:,} of {total:,} files{failures}", ended / total)
+    logging.disable(logging.NOTSET)

@@ -10,43 +10,32 @@ from rnncli.bench.cases import SIZES
 from rnncli.bench.race import find_candidates, race
 from rnncli.bench.report import write_machine, write_table
 from rnncli.cli.errors import RUN_FAILED
-from rnncli.cli.inputs import read_case
-from rnncli.cli.networks import check_network
-from rnncli.cli.options import NetworkOptions, command, picked, section
-from rnncli.cli.progress import working
-from rnncli.model.errors import OptionError, word
+from rnncli.cli.networks import check_network, read_case
+from rnncli.cli.options import NetworkOptions, command, files, picked, table
+from rnncli.cli.progress import Terminal
+from rnncli.model.errors import word
 from rnncli.options import Options, whole
 from rnncli.verification.case import Case
 from rnncli.verification.peers import PEERS
 from rnncli.writers.model import model_line
 from rnncli.writers.sink import destination
 
-EXAMPLES = (
-    ("rnn bench", "The default cases, long and short, single and in batches: takes two minutes."),
-    (
-        "rnn bench log.csv --weights model.safetensors --peer onnxruntime",
-        "Your own network on your own input, beside ONNX Runtime.",
-    ),
-    (
-        "rnn bench --seq 1,2,3,4,5,6 --hidden 4 --repeats 20",
-        "The notebook's network, in twenty rounds.",
-    ),
-)
+EXAMPLES = """
+rnn bench  # the default cases, long and short, single and in batches: takes two minutes
+rnn bench log.csv --weights model.safetensors --peer onnxruntime  # your own network and input
+"""
 
-
-TIMING = section(
+TIMING = table(
     """
 Timing (rnn help speed)
---peer *
-    Time this library alone; repeat it for several. Default: all that are installed.
---repeats N *
-    Rounds; round N of a default case has the weights and the input of seed N. Default: 3.
+--peer                    Time this library. Default: all that are installed.
+--repeats N               Rounds; round N of a default case is that of seed N. Default: 3.
 """,
     {"peers": PEERS, "repeats": whole(1)},
 )
 
 
-@command("bench", EXAMPLES, TIMING)
+@command("bench", EXAMPLES, "Input Network h0 c0 precision !follow", [files(), *TIMING])
 def bench(
     precision: str = "float32", peers: Sequence[str] = (), repeats: int = 3, **given: Any
 ) -> None:
@@ -63,23 +52,18 @@ def bench(
     cases: list[tuple[str, int, Callable[[int], Case]]] = [
         (size.title(precision), size.T, partial(size.case, precision=precision)) for size in SIZES
     ]
-    if reading.seq is not None or reading.files or network != NetworkOptions():
+    if given.keys() - {"files"} or reading.files:
         check_network(network, reading.files)
         read = read_case(reading, network)
         N, T, _ = read.case.x.shape
-        shortest = int(read.case.lengths.min())
-        steps = f"{T:,}" if shortest == T else f"{shortest:,} to {T:,}"
-        cases = [(f"{model_line(read.model)}, T = {steps}, N = {N:,}", T, lambda _: read.case)]
-    else:
-        for name in sorted(given.keys() & {"h0", "c0"}):
-            raise OptionError(f"`{name}`: give an input and a network to time")
+        cases = [(f"{model_line(read.model)}, T = {T:,}, N = {N:,}", T, lambda _: read.case)]
     failed = False
     with destination(None) as out:
         write_machine(out, {word(who): what for who, what in absent.items()})
         for number, (title, T, case_of) in enumerate(cases, start=1):
             # The line stands still while a candidate runs: it has the machine to itself.
-            with working(f"case {number} of {len(cases)}, ") as show:
-                racers = race(case_of, names, repeats, show)
+            with Terminal().working(f"case {number} of {len(cases)}") as line:
+                racers = race(case_of, names, repeats, lambda who: line.write(word(who)))
             write_table(out, title, T, racers)
             failed = failed or any(racer.failed for racer in racers)
     if failed:

@@ -8,8 +8,8 @@ from math import inf
 from typing import Any
 
 from rnncli.cli.networks import build_network, check_network
-from rnncli.cli.options import NetworkOptions, command, not_empty, picked, section
-from rnncli.cli.progress import Terminal, working
+from rnncli.cli.options import NetworkOptions, command, files, picked, table
+from rnncli.cli.progress import Terminal
 from rnncli.engine.rows import Rows
 from rnncli.explanation.document import as_json, write_document
 from rnncli.explanation.page import most_steps, write_page
@@ -23,12 +23,10 @@ from rnncli.readers import Input, Keys
 from rnncli.readers.columns import separated
 from rnncli.writers.sink import check_destination, destination
 
-SEQ = "rnn explain --seq 1,2,3,4,5,6 --hidden 4"
-EXAMPLES = (
-    (f"{SEQ} --step 2", "How the second hidden state came about."),
-    (f"{SEQ} -o page.html", "A page for a browser, with a slider over all steps."),
-    (f"{SEQ} --steps 1:6 --json", "Every product, sum and activation of six steps, as JSON."),
-)
+EXAMPLES = """
+rnn explain --seq 1,2,3,4,5,6 --hidden 4 --step 2  # how the second hidden state came about
+rnn explain --seq 1,2,3,4,5,6 --hidden 4 -o page.html  # a page, with a slider over all steps
+"""
 EXTENSIONS = {"": "text", ".txt": "text", ".json": "json", ".html": "page"}
 
 
@@ -42,24 +40,23 @@ def wanted_steps(value: str) -> Wanted:
     raise ValueError(f"{value!r} is not a step from 1 on, or a range such as 1:6")
 
 
-EXPLANATION = section(
+EXPLANATION = table(
     """
 Explanation (rnn help explain)
---step, --steps T[:T] *
-    Step to explain, counted from 1, or steps: 1:6, both ends included; 3: to the end. Default:
-    the last one, on a page all.
---unit UNIT *
-    Show every term of one unit: a number in the top recurrent layer, or the name of its column,
-    as in rnn run --all-layers: c_2, y_0 or layer_1_h_2.
---key KEY *
-    Explain this sequence alone: the value of --group-by, values separated by commas, or the
-    name of its file.
+--step, --steps T[:T]     Step to explain, counted from 1, or steps: 1:6, both ends included; 3: to
+                          the end. Default: the last one, on a page all.
+--unit UNIT               Show every term of one unit: a number in the top recurrent layer, or the
+                          name of its column, as in rnn run --all-layers: c_2, y_0 or layer_1_h_2.
+--key KEY                 Explain this sequence alone: its values of --group-by, or its file.
 """,
-    {"steps": wanted_steps, "unit": not_empty, "key": separated},
+    {"steps": wanted_steps, "key": separated},
 )
 
 
-@command("explain", EXAMPLES, EXPLANATION)
+TAKEN = "Input Network h0 c0 state_in precision output json digits quiet !follow"
+
+
+@command("explain", EXAMPLES, TAKEN, [files(), *EXPLANATION])
 def explain(
     steps: Wanted | None = None,
     unit: str | None = None,
@@ -76,10 +73,10 @@ def explain(
     """
     reading, options = picked(Options, given), picked(NetworkOptions, given)
     check_network(options, reading.files)
-    check_options(reading)
     form = "json" if json else EXTENSIONS[extension_of(output or "", EXTENSIONS)]
     if form == "page" and digits is not None:
         raise OptionError("`digits` is for text, a page has all digits")
+    check_options(reading)
     check_files_apart({"output": output}, [*reading.files, options.weights, reading.state_in])
     check_destination(output)
     console = Terminal()
@@ -90,20 +87,18 @@ def explain(
         source, network = opened.source, opened.network
         carried = states.resume(opened)
     wanted_unit = None if unit is None else find_unit(network, unit)
-    steps = steps or (Wanted(1) if form == "page" else Wanted())
-    one = key is not None or not source.key_columns
     found = explain_steps(
         network,
         source.blocks if key is None else _of_key(source, key),
-        steps,
+        steps or (Wanted(1) if form == "page" else Wanted()),
         carried,
         precision=reading.precision,
         key_columns=source.key_columns,
         keys=source.keys,
-        one=one,
+        one=key is not None or not source.key_columns,
         most=most_steps(network) if form == "page" else inf,
     )
-    with working("Running up to the step"):
+    with console.working("Running up to the step"):
         found = chain([next(found)], found)  # a failure before it leaves nothing to write
     if wanted_unit and form != "page":
         found = map(wanted_unit.of_step, found)

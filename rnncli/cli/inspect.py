@@ -1,32 +1,30 @@
 """``rnn inspect``: the content of a model file or a state file, and the command that runs it."""
 
+import click
 from click.exceptions import Exit
 
 from rnncli.cli.errors import RUN_FAILED
 from rnncli.cli.options import command
 from rnncli.inspection import inspect as describe
+from rnncli.storage import named
 from rnncli.writers.inspect import write_document, write_tables
 from rnncli.writers.sink import destination
 
-EXAMPLES = (
-    ("rnn inspect model.keras", "Its layers, which of them run here, and the command for that."),
-    ("rnn inspect model.pt --layer encoder.rnn", "One module of a larger model."),
-    ("rnn inspect model.onnx --json", "All of it, as one JSON document."),
-    ("rnn inspect s.npz", "The keys in a state file, and how many steps each has had."),
-)
+EXAMPLES = """
+rnn inspect model.keras  # its layers, which of them run here, and the command for that
+rnn inspect s.npz  # the keys in a state file, and how many steps each has had
+"""
 
 
-@command("inspect", EXAMPLES)
+@command("inspect", EXAMPLES, "layer json", [click.Argument(["file"])])
 def inspect(file: str, layer: str | None = None, json: bool = False) -> None:
     """Show what a model FILE or a state file holds, and how to run it.
 
     A model is what Keras (.keras, .h5, .hdf5), PyTorch (.pt, .pth, .bin,
     .ckpt) or another framework (.onnx) saved, .safetensors, or .npz; a state
-    is what rnn run --state wrote. For each part of a model there are its name
-    and kind, the shapes of its tensors, and the layers that it is here, or the
-    reason why it is passed over. Exit code 1: nothing in the model can be run.
+    is what rnn run --state wrote. Exit code 1: nothing in the model can be run.
     """
-    document = describe(file, layer=layer)
+    document = describe(named(file), layer=layer)
     with destination(None) as out:
         if json:
             write_document(out, document)

@@ -1,30 +1,36 @@
-"""From the values of options to a network: drawn from a seed, or read from a file."""
+"""From the values of options to a network, and to the whole of an input that it runs on."""
 
 import os
-from collections.abc import Sequence
+import re
+from collections.abc import Callable, Sequence
 from contextlib import suppress
-from functools import lru_cache
-from typing import TYPE_CHECKING, Any
+from functools import lru_cache, partial
+from typing import TYPE_CHECKING, Any, NamedTuple
 
-import click
+import numpy as np
 
 from rnncli.cli.errors import note
 from rnncli.cli.options import NetworkOptions
+from rnncli.cli.progress import Terminal
 from rnncli.engine.precision import PRECISIONS
+from rnncli.engine.rows import Rows, join
+from rnncli.model.arrays import Floats
 from rnncli.model.cells import CELLS
 from rnncli.model.errors import InputError, OptionError, verbatim, word
-from rnncli.model.layers import DIRECTIONS, merged_size, per_cell
+from rnncli.model.layers import DIRECTIONS, merged_size
+from rnncli.model.network import Network
 from rnncli.model.seeds import seeded
-from rnncli.options import check_pairs
-from rnncli.pipeline import Sourced
-from rnncli.storage import local_copy, version
+from rnncli.options import Options, check_pairs
+from rnncli.pipeline import Sourced, open_both
+from rnncli.readers import Keys
+from rnncli.storage import local_copy
 
 if TYPE_CHECKING:
-    from rnncli.model.formats import Loaded
+    from rnncli.verification.case import Case
 
 # Options that a file has the place of.
 _DRAWN = tuple((name, "weights") for name in ("hidden", "cell", "seed", "init"))
-_OF_LAYERS, _OF_CELLS = ("direction", "merge"), ("activation", "recurrent_activation", "reset")
+_SETTINGS = ("activation", "recurrent_activation", "reset", "direction", "merge")
 # In a batch the next file most often has the same network.
 _draw = lru_cache(maxsize=1)(seeded)
 
@@ -32,47 +38,38 @@ _draw = lru_cache(maxsize=1)(seeded)
 def check_network(options: NetworkOptions, files: Sequence[str] = ()) -> None:
     """Check the options before any file is opened; `files` are to be the input."""
     if options.hidden is None and options.weights is None:
-        raise OptionError(f"no network: {_suggest_network(files)}")
+        from rnncli.model.formats import is_model
+
+        for path in map(verbatim, filter(is_model, files)):
+            raise OptionError(f"no network: {path} is a model, give `weights` {path}")
+        example = "rnn run --seq 1,2,3 --hidden 4"
+        raise OptionError(f"no network: give `hidden` H or `weights` FILE, as in '{example}'")
     check_pairs(_given(options, *options._fields), _DRAWN)
-    if options.weights is not None:
-        return
-    if options.layer is not None:
+    if options.weights is None and options.layer is not None:
         raise OptionError("`layer` is for `weights`")
-    if options.merge is not None and options.direction != "bidirectional":
+    if options.hidden and options.merge and options.direction != "bidirectional":
         raise OptionError("`merge` is for `direction` bidirectional")
-    ways = DIRECTIONS[options.direction or "forward"]
-    for name, value in _given(options, *_OF_CELLS).items():
-        having = [kind for kind in CELLS if name in CELLS[kind].setting_names]
-        if (options.cell or "rnn") not in having:
-            raise OptionError(f"`{name}` is for `cell` {' and '.join(having)}")
-        try:
-            per_cell(word(f"`{name}`"), value, [len(ways)] * len(options.hidden or ()))
-        except ValueError as error:
-            raise click.UsageError(str(error)) from error
-
-
-def _suggest_network(files: Sequence[str]) -> str:
-    """Suggest --weights for a model that is given as input, else a line that works."""
-    from rnncli.model.formats import is_model
-
-    for path in filter(is_model, files):
-        return f"{verbatim(path)} is a model, give `weights` {verbatim(path)}"
-    context = click.get_current_context()
-    inputs = any(param.name == "files" for param in context.command.params) and not files
-    example = f", as in '{context.command_path} {'--seq 1,2,3 ' * inputs}--hidden 4'"
-    return f"give `hidden` H or `weights` FILE{example * (not files)}"
 
 
 def build_network(
     options: NetworkOptions, I: int, precision: str = "float32", *, quiet: bool = False
 ) -> Sourced:
     """Draw the network for I inputs, or read it."""
+    given = _given(options, *_SETTINGS)
     if options.weights is None:
         _check_memory(options, I, PRECISIONS[precision].dtype.itemsize)
         source = {"init": options.init or "tensorflow", "seed": 1} | _given(options, "seed")
-        given = _given(options, "cell", *_OF_LAYERS, *_OF_CELLS)
-        return _draw(I, options.hidden or (), **source, **given), source, ()
-    loaded = read_weights(options, I)
+        try:
+            network = _draw(I, options.hidden or (), **source, **given, **_given(options, "cell"))
+        except InputError:
+            raise
+        except ValueError as error:  # begins with the name of a setting
+            raise OptionError(re.sub(r"^(\w+):", r"`\1`:", str(error))) from error
+        return network, source, ()
+    from rnncli.model.formats import load_network
+
+    with local_copy(options.weights) as copy:
+        loaded = load_network(copy, options.layer, given, I)
     for sentence in () if quiet else loaded.assumptions:
         note(f"{options.weights}: {word(sentence)}")
     source = {**_given(options, "weights", "layer"), "sha256": loaded.sha256}
@@ -86,45 +83,60 @@ def _given(options: NetworkOptions, *names: str) -> dict[str, Any]:
     return {name: value for name in names if (value := getattr(options, name)) is not None}
 
 
-def read_weights(options: NetworkOptions, I: int = 0) -> "Loaded":
-    """Read a weight file, for I inputs if known; the last one is kept while it stays as it is."""
-    assert options.weights is not None
-    about, overrides = "", _given(options, *_OF_CELLS, *_OF_LAYERS)
-    with suppress(OSError):  # to read it says why
-        about = version(options.weights)
-    loaded = _load(options.weights, about, options.layer, tuple(overrides.items()), I)
-    if options.sha256 not in (None, digest_of(loaded)):
-        what = "was changed since the batch began"
-        raise InputError(options.weights, what, "run the same command again")
-    return loaded
-
-
-@lru_cache(maxsize=1)
-def _load(
-    path: str, _version: str, layer: str | None, overrides: tuple[Any, ...], I: int
-) -> "Loaded":
-    from rnncli.model.formats import load_network
-
-    with local_copy(path) as copy:
-        return load_network(copy, layer, dict(overrides), I)
-
-
-def digest_of(loaded: "Loaded") -> str:
-    """Return a digest of a weight file and of the files beside it."""
-    return " ".join([loaded.sha256, *(loaded.beside[name] for name in sorted(loaded.beside))])
-
-
 def _check_memory(options: NetworkOptions, width: int, bytes_a_weight: int) -> None:
     hidden, direction = options.hidden or (), options.direction or "forward"
     gates, count = CELLS[options.cell or "rnn"].gates, 0
     for H in hidden:
         count += len(DIRECTIONS[direction]) * gates * H * (width + H + 1)
         width = merged_size(H, direction, options.merge or "concat")
-    needed = min(count * bytes_a_weight, 2**100)  # no number too large for a message
-    memory = 2 * needed
+    memory = float("inf")
     with suppress(AttributeError, OSError, ValueError):  # not every system tells
-        memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+        memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
+    needed = min(count * bytes_a_weight, 2**100) / 2**30  # no number too large for a message
     if needed > memory / 2:
-        what = f"the weights would take {needed / 2**30:,.1f} GiB, over half of this machine's"
-        what = f"{what} {memory / 2**30:,.1f} GiB of memory"
+        what = f"the weights would take {needed:,.1f} GiB, over half of this machine's"
+        what = f"{what} {memory:,.1f} GiB of memory"
         raise InputError(f"--hidden {','.join(map(str, hidden))}", what, "take fewer hidden units")
+
+
+class ReadCase(NamedTuple):
+    """A case, and where its steps stand in the input."""
+
+    case: "Case"  # of every step, also of a model that gives one row a sequence
+    last: str | None  # which row that is, as for `Network`
+    model: dict[str, Any]  # what a JSON document says of the network
+    size: int  # rows of the input
+    # Takes an array of so many rows; returns the steps that are not masked, (N, T, ...), padded.
+    arranged: Callable[[Floats], Floats]
+
+
+def read_case(reading: Options, options: NetworkOptions) -> ReadCase:
+    """Read an input to its end, and the network that runs on it."""
+    from rnncli.verification.case import Case
+
+    build = partial(build_network, options, precision=reading.precision)
+    opened = open_both(reading, build, Terminal(), Keys(), options.weights)
+    source, network = opened.source, opened.network
+    if network.front:
+        what = "its lowest layers give fewer rows than they take"
+        raise InputError(str(options.weights), what, "`rnn run` runs it")
+    blocks = list(source.blocks)
+    rows = join(blocks) if blocks else Rows(np.empty((0, network.input_size)))
+    active = np.arange(len(rows.x)) if rows.masked is None else np.flatnonzero(~rows.masked)
+    if not len(active):
+        raise InputError("", "the input has no steps that are not masked")
+    keys = np.zeros(len(active), np.intp) if rows.key is None else rows.key[active]
+    present, sequence, lengths = np.unique(keys, return_inverse=True, return_counts=True)
+    place = active[np.argsort(sequence, kind="stable")]
+    n = np.repeat(np.arange(len(lengths)), lengths)
+    t = np.arange(len(active)) - np.repeat(lengths.cumsum() - lengths, lengths)
+
+    def arranged(values: Floats) -> Floats:
+        steps = np.zeros((len(lengths), lengths.max(), values.shape[1]), values.dtype)
+        steps[n, t] = values[place]
+        return steps
+
+    every, start = Network(*network.layers), np.tile(opened.start, (len(lengths), 1))
+    names = [" ".join(source.keys[number]) for number in present] if source.key_columns else []
+    case = Case(every, arranged(rows.x), start, lengths, reading.precision, opened.biases)
+    return ReadCase(case._replace(keys=names), network.last, opened.model, len(rows.x), arranged)

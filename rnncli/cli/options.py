@@ -1,35 +1,120 @@
-"""The options of all commands, a table a heading, in which each option stands once.
+"""Commands, and the options of all of them in one table: each stands once.
 
-A line has the names of an option, how its value is called, and ``*`` if the short help has it;
-then its help follows. `KINDS` has what reads the value. The default is that of the record or the
-function that takes it.
+A row has the names of an option, how its value is called, and its help. `KINDS` has what reads the
+value. The default is that of the record or the function that takes it.
 """
 
-import os
 import re
-from collections.abc import Callable, Mapping, Sequence
+import signal
+import sys
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from functools import partial
-from typing import Any, NamedTuple, TypeVar
+from inspect import cleandoc
+from textwrap import indent
+from typing import Any, NamedTuple, NoReturn, TypeVar
 
 import click
+from click.core import augment_usage_errors
 
-from rnncli.cli.command import Command, Examples, Option
-from rnncli.cli.errors import NAMES
+from rnncli.cli.errors import NAMES, quiet
 from rnncli.model.activations import Activation, parse
 from rnncli.model.cells import CELLS
 from rnncli.model.cells.gru import RESETS
+from rnncli.model.errors import OptionError
 from rnncli.model.layers import DIRECTIONS, MERGES
 from rnncli.model.seeds import INITIALIZERS, SEED_MAX
-from rnncli.options import CHOICES, READ, whole
+from rnncli.options import CHOICES, READ, STATE_FILES, whole
 from rnncli.readers.columns import separated
 from rnncli.storage import named
 
 Values = TypeVar("Values", bound=tuple[Any, ...])
 _FIELDS = {option: name for name, option in NAMES.items()}
+SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+# Options that may be given several times; of these, those whose values are lists.
+REPEATED = ("columns", "null_values", "group_by", "activation", "recurrent_activation", "peers")
+LISTS = ("columns", "null_values")
+
+
+@contextmanager
+def signals_raised() -> Iterator[None]:
+    """Turn signals that would end the process at once into exceptions: they allow a clean-up."""
+    taken = [each for each in SIGNALS if signal.getsignal(each) is signal.SIG_DFL]
+    for number in taken:
+        signal.signal(number, signal.default_int_handler if number == signal.SIGINT else _end)
+    try:
+        yield
+    finally:
+        for number in taken:
+            signal.signal(number, signal.SIG_DFL)
+
+
+def _end(number: int, _frame: object) -> NoReturn:
+    sys.exit(128 + number)
+
+
+class Option(click.Option):
+    """An option under a heading; `read` reads its value, and its ValueError is a usage error.
+
+    To Click each may be given several times: it would take the last where only one is meant.
+    """
+
+    def __init__(
+        self, names: list[str], heading: str, read: Callable[[str], Any] = str, **attrs: Any
+    ) -> None:
+        super().__init__(names, **attrs)
+        self.heading, self.topic, self.read = heading, re.split("[ )]", heading)[-2], read
+        self.once = self.multiple and self.name not in REPEATED
+
+    def pick(self, values: tuple[str, ...], ctx: click.Context) -> Any:
+        """Return the value that was given, or all values."""
+        if self.once and len(values) > 1:
+            raise click.UsageError(f"{self.opts[-1]}: given {len(values)} times, give it once", ctx)
+        if "" in values:  # a variable of the shell that is not set
+            raise click.BadParameter("an empty value", ctx, self)
+        try:
+            found = tuple(map(self.read, values))
+        except ValueError as error:
+            raise click.BadParameter(str(error), ctx, self) from error
+        return found[0] if self.once else sum(found, ()) if self.name in LISTS else found
+
+
+class Command(click.Command):
+    """A command with its options under headings."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """Parse the command line; its errors name the command."""
+        with augment_usage_errors(ctx):
+            return super().parse_args(ctx, args)
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """Run the command with the options that are given; its own defaults hold for others."""
+        for param in self.params:
+            if isinstance(param, Option) and param.multiple:
+                values = ctx.params.pop(param.name)
+                if values:
+                    ctx.params[param.name] = param.pick(values, ctx)
+        quiet.set(ctx.params.pop("quiet", False))
+        try:
+            with signals_raised():
+                return super().invoke(ctx)
+        except OptionError as error:
+            raise click.UsageError(str(error), ctx) from error
+
+    def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Write the options."""
+        sections: dict[str, list[tuple[str, str]]] = {}
+        for param in self.get_params(ctx):
+            record = param.get_help_record(ctx)
+            if record and isinstance(param, click.Option):
+                sections.setdefault(getattr(param, "heading", "Other"), []).append(record)
+        for heading, records in sections.items():
+            with formatter.section(heading):
+                formatter.write_dl(records)
 
 
 class NetworkOptions(NamedTuple):
-    """The network; `sha256` is what the bytes of the weight file have to be."""
+    """The network."""
 
     hidden: tuple[int, ...] | None = None
     cell: str | None = None
@@ -42,33 +127,6 @@ class NetworkOptions(NamedTuple):
     activation: tuple[Activation, ...] | None = None
     recurrent_activation: tuple[Activation, ...] | None = None
     reset: str | None = None
-    sha256: str | None = None
-
-
-class Value(click.ParamType):  # type: ignore[type-arg]  # generic since Click 8.2
-    """A value that a function reads; its ValueError is the message of a usage error."""
-
-    name = "text"
-
-    def __init__(self, read: Callable[[Any], Any]) -> None:
-        self.read = read
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
-        """Return the value."""
-        try:
-            return self.read(value)
-        except ValueError as error:
-            return self.fail(str(error), param, ctx)
-
-
-class FileName(click.Path):
-    """The name of a file, ``-`` among them."""
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
-        """Return the name, of a URL without what is secret in it."""
-        if not value:
-            self.fail("an empty file name", param, ctx)
-        return named(os.fsdecode(super().convert(value, param, ctx)))
 
 
 def picked(kind: Callable[..., Values], given: Mapping[str, Any]) -> Values:
@@ -77,14 +135,7 @@ def picked(kind: Callable[..., Values], given: Mapping[str, Any]) -> Values:
     return kind(**{field: given[field] for field in fields if field in given})
 
 
-def not_empty(value: str) -> str:
-    """Check the name of something in a file, or a state."""
-    if not value:
-        raise ValueError("an empty value")
-    return value
-
-
-# What reads a value: a function, a type of Click, or names to choose from. Any other is a text.
+# What reads a value: a function, or names to choose from. Any other is a text.
 KINDS: Mapping[str, Any] = {
     **READ,
     **CHOICES,
@@ -97,210 +148,127 @@ KINDS: Mapping[str, Any] = {
     "seed": whole(0, SEED_MAX),
     "columns": separated,
     "null_values": partial(separated, kind="cell"),
-    **dict.fromkeys(("group_by", "layer", "h0", "c0", "scheduler"), not_empty),
+    **dict.fromkeys(("group_by", "h0"), str),
     **dict.fromkeys(("activation", "recurrent_activation"), lambda value: parse(value.lower())),
-    **dict.fromkeys(("weights", "state", "state_in", "state_out", "output"), FileName()),
-    "jobs": whole(1),
+    # The name of a file, which the shell completes; of a URL without what is secret in it.
+    **dict.fromkeys(("weights", *STATE_FILES, "output"), named),
 }
+TABLE = """
+Input (rnn help inputs)
+--seq STEPS               Read these steps: 1,2,3, or '1 0.5, 2 0.1' with two features, or JSON.
+-c, --columns LIST        Read these columns, in this order: names or numbers from 1, separated by
+                          commas. 2-4 and 3- are ranges, '!time' is all but that one. Default: all.
+-g, --group-by COLUMN     Make a sequence of each value of this column, which may be repeated.
+--delimiter CHAR          Separate cells by this character, or comma, tab, semicolon, space, pipe.
+--decimal                 Decimal separator. Default: the point.
+--encoding NAME           Encoding of text, such as cp1252 or utf-16. Default: utf-8.
+--first-row               Read the first row as a header, as data, or as it looks. Default: auto.
+--null-value LIST         Read these cells as missing, as empty cells and nan are: NA,-,-999.
+--missing                 At a missing cell fail, hold the state, or read 0. Default: error.
+--center LIST             Subtract these numbers, one per column. auto: the mean of each.
+--scale LIST              Divide by these numbers, one per column. auto: the deviation of each.
+--follow                  Write a line for each line that arrives, at once; append to -o FILE.
+
+Network (rnn help networks)
+--hidden H[,H]...         Number of hidden units. 32,16 makes two layers, the bottom one first.
+--cell                    Cell of the layers. Default: rnn.
+--seed N                  Seed of the weights, 0 to 4294967295. Default: 1.
+--init                    Framework whose initialisation is reproduced. Default: tensorflow.
+-w, --weights FILE        Read the network from a .keras, .h5, .pt, .onnx, .safetensors or .npz.
+--layer NAME              Run this layer or module of the file alone. rnn inspect lists them.
+--direction               Direction; backward starts at the last step. Default: forward.
+--merge                   How a bidirectional layer joins its two states. Default: concat.
+--activation NAME[:A[,B]]  Activation, such as relu or leaky_relu:0.1. Repeat it to give one per
+                          layer, the bottom one first, or one per cell. Default: tanh.
+--recurrent-activation NAME[:A[,B]]  Activation of the gates of an LSTM or a GRU. Default: sigmoid.
+--reset                   Reset a GRU after the product, as PyTorch, or before it. Default: after.
+
+State (rnn help state)
+--h0 STATE                Hidden state before the first step, one number per unit. Default: zeros.
+--c0 STATE                Cell state of an LSTM before the first step. Default: zeros.
+--state FILE              Start from the states in this file, if any, and save the final ones.
+--state-in FILE           Start from the states in this file.
+--state-out FILE          Save the final states to this file.
+
+Computation (rnn help speed)
+--precision               Type to compute in; tf32 and bfloat16 as on a GPU. Default: float32.
+--unroll                  Way to compute the steps. auto takes the fastest. Default: auto.
+
+Output (rnn help output)
+-o, --output FILE         Write to this file or URL, whose extension chooses the format.
+-f, --format              Output format. Default: that of the extension of -o, else table.
+--json                    Write one JSON document.
+--passthrough             Write the input's columns before the results, in place of keys and t.
+--last                    Write the final state only, or the output of the head for it.
+--no-last                 Write a row per step of a model that gives one row per sequence.
+--head N                  Write only the first N steps of each sequence.
+--tail N                  Write only the last N steps of each sequence.
+--all-layers              Write the states of every layer.
+--states                  Write h, and c of an LSTM, also where the model has a head.
+--digits N                Round to N digits after the point. Default: all that are needed.
+--no-header               Write CSV without a header.
+-q, --quiet               Write no notes.
+"""
 
 
-def section(text: str, kinds: Mapping[str, Any] = KINDS) -> list[Option]:
-    """Make the options of a table, whose first line is the heading."""
-    heading, *rows = re.split(r"\n(?=-)", text.strip())
-    return [_make(heading, kinds, *row.split("\n")) for row in rows]
+def table(text: str, kinds: Mapping[str, Any] = KINDS) -> list[Option]:
+    """Make the options of a table, which stand under headings."""
+    options = []
+    for block in text.strip().split("\n\n"):
+        heading, *rows = re.split(r"\n(?=-)", block)
+        options += [_make(heading, kinds, *row.split("  ", 1)) for row in rows]
+    return options
 
 
-def _make(heading: str, kinds: Mapping[str, Any], line: str, *about: str) -> Option:
-    words = line.removesuffix(" *").split(" ")
+def _make(heading: str, kinds: Mapping[str, Any], names: str, about: str) -> Option:
+    words = names.split(" ")
     opts = [word.rstrip(",") for word in words if word.startswith("-")]
     field = _FIELDS.get(opts[-1], opts[-1].lstrip("-").replace("-", "_"))
     metavar, kind = " ".join(words[len(opts) :]) or None, kinds.get(field, str)
     if metavar is None and field not in kinds:
         absent = field == "header"
         attrs: dict[str, Any] = {"is_flag": True, "default": absent, "flag_value": not absent}
+    elif callable(kind):
+        of_file = click.Path() if kind is named else str
+        attrs = {"type": of_file, "read": kind, "metavar": metavar, "multiple": True}
     else:
-        if not callable(kind):
-            kind = click.Choice(kind, case_sensitive=False)
-        elif not isinstance(kind, click.ParamType) and kind is not str:
-            kind = Value(kind)
-        attrs = {"type": kind, "metavar": metavar, "multiple": True}
-    common, text = line.endswith(" *"), " ".join(map(str.strip, about))
-    return Option([field, *opts], heading, common, help=text, **attrs)
+        attrs = {"type": click.Choice(kind, case_sensitive=False), "multiple": True}
+    return Option([field, *opts], heading, help=" ".join(about.split()), **attrs)
 
 
-def only(options: list[Option], names: str) -> list[Option]:
-    """Select some options of a heading."""
-    return [option for option in options if option.name in names.split()]
+OPTIONS = table(TABLE)
 
 
-def without(options: list[Option], names: str) -> list[Option]:
-    """Leave some options of a heading out."""
-    return [option for option in options if option.name not in names.split()]
+def files(metavar: str = "[FILE]...") -> click.Argument:
+    """Make the argument for the files of a command."""
+
+    def read(ctx: click.Context, param: click.Parameter, paths: Sequence[str]) -> tuple[str, ...]:
+        if "" in paths:
+            raise click.BadParameter("an empty file name", ctx, param)
+        return tuple(map(named, paths))
+
+    return click.Argument(["files"], nargs=-1, metavar=metavar, type=click.Path(), callback=read)
 
 
-FILES = click.Argument(["files"], nargs=-1, metavar="[FILE]...", type=FileName())
-
-INPUT = section("""
-Input (rnn help inputs)
---seq STEPS *
-    Read these steps: 1,2,3 or, with two features a step, '1 0.5, 2 0.1', or a JSON array.
--c, --columns LIST *
-    Read these columns, in this order: header names or numbers from 1, separated by commas. 2-4
-    and 3- are ranges, '!time' is all but that one. Default: all.
--g, --group-by COLUMN *
-    Make a sequence of each value of this column. Repeat it for several columns: a sequence of
-    each combination.
---delimiter CHAR
-    Separate cells by this character, or by comma, tab, semicolon, space or pipe. Default:
-    comma, tab or semicolon, whichever the first line has.
---decimal CHAR
-    Decimal separator. Default: the point.
---encoding NAME
-    Encoding of text: cp1252, latin-1, utf-16 or another that Python knows. Default: utf-8.
---first-row
-    Read the first row as a header or as data. auto: a header if --columns names a column, or if
-    a cell to be read is a word. Default: auto.
---null-value LIST
-    Read these cells too as missing: NA,-,-999. Empty cells and nan always are.
---missing
-    At a missing cell, end with an error, hold the state at that row, or read zero. Default:
-    error.
---center LIST
-    Subtract these numbers from the columns, one per column, separated by commas. auto: the mean
-    of each.
---scale LIST
-    Divide the columns by these numbers, after --center. auto: the standard deviation of each.
---follow
-    Write a line for each line that arrives, at once; append to -o FILE.
-""")
-
-NETWORK = section("""
-Network (rnn help networks)
---hidden H[,H]... *
-    Number of hidden units. 32,16 makes two layers, the bottom one first.
---cell *
-    Cell of the layers. Default: rnn.
---seed N *
-    Seed of the weights, 0 to 4294967295. Default: 1.
---init
-    Framework whose initialisation the seed reproduces. Default: tensorflow, the notebook's
-    tf.random.normal.
--w, --weights FILE *
-    Read the network from a file or a URL: .keras, .h5, .pt, .onnx, .safetensors or .npz. rnn
-    inspect shows what it holds.
---layer NAME
-    Run this layer or module of the file alone. rnn inspect lists them.
---direction
-    Direction of the layers; backward starts at the last step. Default: forward.
---merge
-    How a bidirectional layer joins its two states. Default: concat.
---activation NAME[:A[,B]]
-    Activation, such as relu or leaky_relu:0.1. Repeat it to give one per layer, the bottom one
-    first, or one per cell. Default: tanh.
---recurrent-activation NAME[:A[,B]]
-    Activation of the gates of an LSTM or a GRU. Default: sigmoid.
---reset
-    Apply the reset gate of a GRU after the product of h and its weights, as PyTorch and Keras
-    do, or before it, as ONNX does. Default: after.
-""")
-
-STATE = section("""
-State (rnn help state)
---h0 STATE
-    Hidden state before the first step: a number for each unit, separated by commas, the bottom
-    layer first, forward before backward. Default: zeros.
---c0 STATE
-    Cell state of an LSTM before the first step. Default: zeros.
---state FILE *
-    Start from the states in this file, where it exists, and save the final states to it.
---state-in FILE
-    Start from the states in this file.
---state-out FILE
-    Save the final states to this file.
-""")
-
-COMPUTATION = section("""
-Computation (rnn help speed)
---precision
-    Type to compute in. tf32 and bfloat16 round the operands of each product and add in float32,
-    as GPUs and TPUs do. Default: float32.
---unroll
-    Way to compute the steps. auto takes the fastest, stepwise is the reference, compiled needs
-    the extra fast. Default: auto.
-""")
-
-OUTPUT = section("""
-Output (rnn help output)
--o, --output FILE *
-    Write to this file or URL, which is replaced once all is written. Its extension chooses the
-    format.
--f, --format *
-    Output format. Default: that of the extension of -o, else table.
---json
-    Write one JSON document.
---passthrough *
-    Write the input's columns in front of the results, in place of the keys and t. Without a
-    format: as CSV.
---last
-    Write the final state only, or the output of the head for it.
---no-last
-    Write a row per step of a model that gives one row per sequence.
---head N
-    Write only the first N steps of each sequence.
---tail N
-    Write only the last N steps of each sequence.
---all-layers
-    Write the states of every layer.
---states
-    Write h, and c of an LSTM, also where the model has a head.
---digits N
-    Round to N digits after the point, 0 to 20. Default: the fewest that read back to the same
-    float.
---no-header
-    Write CSV without a header.
--q, --quiet
-    Write no notes.
-""")
-
-BATCH = section("""
-Batch (rnn help clusters)
--o, --output TEMPLATE *
-    Where each result goes. {stem} is the input's name without its extension, {name} the name,
-    {dir} the folder. The extension chooses the format; a folder takes CSV.
--j, --jobs N *
-    Number of processes. Default: one per processor.
---scheduler ADDRESS *
-    Run on a Dask cluster: tcp://HOST:PORT, or the .json file of its scheduler.
---force *
-    Run again what is done.
--n, --dry-run *
-    Show what would be run, and run nothing.
-""")
-
-_READING = [FILES, *without(INPUT, "follow"), *NETWORK, *only(STATE, "h0 c0")]
-# What each command takes beside its own.
-PARAMETERS: Mapping[str, list[Any]] = {
-    "run": [FILES, *INPUT, *NETWORK, *STATE, *COMPUTATION, *OUTPUT],
-    "batch": [
-        click.Argument(["files"], nargs=-1, metavar="[IN]...", type=FileName()),
-        *(*BATCH, *without(INPUT, "seq follow"), *NETWORK),
-        *(*only(STATE, "h0 c0 state"), *COMPUTATION),
-        *without(OUTPUT, "output format json head tail"),
-    ],
-    "explain": [
-        *(*_READING, *only(STATE, "state_in"), *only(COMPUTATION, "precision")),
-        *only(OUTPUT, "output json digits quiet"),
-    ],
-    "weights": [*NETWORK, *only(OUTPUT, "output json quiet")],
-    "inspect": [
-        click.Argument(["file"], type=FileName()),
-        *(*only(NETWORK, "layer"), *only(OUTPUT, "json")),
-    ],
-    "verify": [*_READING, *COMPUTATION, *only(OUTPUT, "json quiet")],
-    "bench": [*_READING, *only(COMPUTATION, "precision")],
-}
+def with_examples(about: str | None, examples: str) -> str:
+    """Add examples to a help text, each as it is, whatever the width: they are to be copied."""
+    return f"{cleandoc(about or '')}\n\n\b\nExamples:\n{indent(examples.strip(), '  ')}"
 
 
-def command(name: str, examples: Examples, own: Sequence[Option] = ()) -> Callable[..., Command]:
-    """Make a command of a function."""
-    return click.command(name, cls=Command, examples=examples, params=[*own, *PARAMETERS[name]])
+def command(
+    name: str, examples: str, options: str, own: Iterable[click.Parameter] = ()
+) -> Callable[..., Command]:
+    """Make a command of a function, with options of the table by their headings and names.
+
+    Names that begin with ``!`` are left out.
+    """
+    words = {*options.split()}
+    chosen = [o for o in OPTIONS if {o.heading.split()[0], o.name} & words]
+    params = [*own, *(option for option in chosen if f"!{option.name}" not in words)]
+
+    def make(function: Callable[..., None]) -> Command:
+        return Command(
+            name, callback=function, help=with_examples(function.__doc__, examples), params=params
+        )
+
+    return make

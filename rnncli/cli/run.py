@@ -4,33 +4,20 @@ from functools import partial
 from typing import Any
 
 from rnncli.cli.networks import build_network, check_network
-from rnncli.cli.options import NetworkOptions, command, picked
+from rnncli.cli.options import NetworkOptions, command, files, picked
 from rnncli.cli.progress import Terminal
 from rnncli.options import Options
 from rnncli.pipeline import process
 
-EXAMPLES = (
-    ("rnn run --seq 1,2,3,4,5,6 --hidden 4", "Every hidden state of the notebook's network."),
-    (
-        "rnn run log.csv -c 3,4 --center 20,60 --scale 5,10 --cell lstm --hidden 16 -o states.csv",
-        "Two columns of a file, scaled to about -1 to 1, through an LSTM.",
-    ),
-    (
-        "rnn run log.csv -g sensor -c temperature -w model.keras --passthrough -o scored.csv",
-        "A trained model on a log, a sequence for each sensor, its predictions beside the log.",
-    ),
-    (
-        "rnn run today.csv -g sensor -c temperature -w model.keras --state s.npz -o today.out.csv",
-        "The same each night: every sensor goes on from its last state.",
-    ),
-    (
-        "tail -f log.csv | rnn run - --follow --format jsonl --hidden 4",
-        "A line of JSON for each line that arrives.",
-    ),
-)
+EXAMPLES = """
+rnn run --seq 1,2,3,4,5,6 --hidden 4  # every hidden state of the notebook's network
+rnn run log.csv -c 3,4 --center auto --scale auto --cell lstm --hidden 16 -o states.csv
+# Each night a trained model on a log, where each sensor goes on from its last state:
+rnn run log.csv -g sensor -c temperature -w model.keras --state s.npz --passthrough -o scored.csv
+"""
 
 
-@command("run", EXAMPLES)
+@command("run", EXAMPLES, "Input Network State Computation Output", [files()])
 def run(**given: Any) -> None:
     """Run a network over sequences and write its hidden states.
 

@@ -8,40 +8,29 @@ import numpy as np
 from click.exceptions import Exit
 
 from rnncli.cli.errors import RUN_FAILED, abandon_stdout
-from rnncli.cli.inputs import ReadCase, read_case
-from rnncli.cli.networks import check_network
-from rnncli.cli.options import FileName, NetworkOptions, command, picked, section
-from rnncli.cli.progress import working
+from rnncli.cli.networks import ReadCase, check_network, read_case
+from rnncli.cli.options import NetworkOptions, command, files, picked, table
+from rnncli.cli.progress import Terminal
 from rnncli.model.arrays import Floats
-from rnncli.model.errors import InputError, OptionError, word
+from rnncli.model.errors import OptionError, word
 from rnncli.model.formats import layer_names
 from rnncli.model.network import Network
 from rnncli.options import Options
 from rnncli.readers.expected import read_expected
 from rnncli.readers.foreign import display_name
-from rnncli.storage import is_url, local_copy
-from rnncli.verification.case import Case
+from rnncli.storage import is_url, local_copy, named
 from rnncli.verification.comparison import Tolerance
 from rnncli.verification.peers import PEERS
 from rnncli.verification.report import write_json, write_table
 from rnncli.verification.verify import judge, judge_notebook
 from rnncli.writers.sink import destination
 
-EXAMPLES = (
-    ("rnn verify", "Does this installation compute what the notebook printed?"),
-    (
-        "rnn verify --seq 1,2,3,4,5,6 --hidden 4",
-        "The notebook's check, against every library that is installed.",
-    ),
-    (
-        "rnn verify log.csv --weights model.safetensors --expected ported.csv",
-        "Is the output of a port right? If not, where does it go wrong, and why?",
-    ),
-    (
-        "rnn verify --seq 1,2,3 --weights model.onnx --peer onnxruntime --json",
-        "Against ONNX Runtime on the file itself, for a script: exit code 0 if equal, 1 if not.",
-    ),
-)
+EXAMPLES = """
+rnn verify  # does this installation compute what the notebook printed?
+rnn verify --seq 1,2,3,4,5,6 --hidden 4  # against every library that is installed
+# Is the output of a port right? If not, where does it go wrong, and why?
+rnn verify log.csv --weights model.safetensors --expected ported.csv
+"""
 
 
 def tolerance(value: str) -> float:
@@ -51,30 +40,25 @@ def tolerance(value: str) -> float:
     return float(value)
 
 
-COMPARISON = section(
+COMPARISON = table(
     """
 Comparison (rnn help verification)
---expected FILE *
-    Compare with the results in this file: .csv, .npy, .json or .jsonl, as rnn run writes them,
-    or rows of numbers. Where they differ, the usual causes are tried.
---peer *
-    Compare with this library; repeat it for several. Default: all that are installed, none with
-    --expected.
---last
-    Read one row per sequence from the file of --expected.
---no-last
-    Read one row per step from the file of --expected.
---atol A
-    Absolute tolerance: judge whole runs by |a - b| <= atol + rtol |b|, not each step. Default:
-    0.
---rtol R
-    Relative tolerance. Default: 0.
+--expected FILE           Compare with this .csv, .npy, .json or .jsonl: rows of numbers, or as rnn
+                          run writes them. Where they differ, the usual causes are tried.
+--peer                    Compare with this library. Default: all, but none with --expected.
+--last                    Read one row per sequence from the file of --expected.
+--no-last                 Read one row per step from the file of --expected.
+--atol A                  Judge whole runs by |a - b| <= A + R |b|, not each step. Default: 0.
+--rtol R                  Relative tolerance. Default: 0.
 """,
-    {"expected": FileName(), "peers": PEERS, "atol": tolerance, "rtol": tolerance},
+    {"expected": named, "peers": PEERS, "atol": tolerance, "rtol": tolerance},
 )
 
 
-@command("verify", EXAMPLES, COMPARISON)
+TAKEN = "Input Network h0 c0 Computation json quiet !follow"
+
+
+@command("verify", EXAMPLES, TAKEN, [files(), *COMPARISON])
 def verify(unroll: str = "auto", json: bool = False, **given: Any) -> None:
     """Compare a run with a float64 loop, other libraries, or a file.
 
@@ -83,13 +67,9 @@ def verify(unroll: str = "auto", json: bool = False, **given: Any) -> None:
     --peer names. Without an input and a network, rnn computes the states that
     the notebook printed. Exit code: 0 if all are equal, 1 if not.
     """
-    if given.keys() & {"seq", *NetworkOptions._fields} or given["files"]:
-        document = _compare(unroll=unroll, **given)
-    else:
-        own = {option.name for option in COMPARISON if given.get(str(option.name))}
-        for name in sorted(own | given.keys() & {"h0", "c0"}):
-            raise OptionError(f"`{name}`: give an input and a network to compare")
-        document = judge_notebook(unroll)
+    flags = ("files", "last", "no_last")
+    asked = given.keys() - {*flags} or any(given[name] for name in flags)
+    document = _compare(unroll, **given) if asked else judge_notebook(unroll)
     for each in document["results"]["expected" in given :] + document.get("explanations", []):
         each["name"] = word(each["name"])
     try:
@@ -121,42 +101,35 @@ def _compare(
         raise OptionError("`last` is for `expected` FILE")
     check_network(network, reading.files)
     read = read_case(reading, network)
-    layers, source = read.case.network.layers, read.model["source"]
-    names, other, limits = list[str](), None, None
+    layers, names, theirs, limits = read.case.network.layers, list[str](), None, None
     if (atol, rtol) != (None, None):
         limits = Tolerance(atol or 0.0, rtol or 0.0)
-    if expected is not None and "weights" in source and "layer" not in source:
-        with local_copy(source["weights"]) as path:
+    if expected is not None and network.weights is not None and network.layer is None:
+        with local_copy(network.weights) as path:
             names = layer_names(path)
-    own = "layer_1" in names  # as rnn names layers
-    names = names if len(names) == len(layers) and all(names) and not own else []
+    if len(names) != len(layers) or not all(names) or "layer_1" in names:  # as rnn names layers
+        names = []
     one_row = None if no_last else read.last or ("state" if last else None)
-    network_as_judged = Network(*layers, last=one_row)
-    case = read.case._replace(network=network_as_judged, keys=read.names, names=names)
+    case = read.case._replace(network=Network(*layers, last=one_row), names=names)
     if expected is not None:
-        other, peers = (display_name(expected), _read_rows(expected, case, read)), peers or ()
+        head = case.network.head or (one_row and read.last)
+        rows = read_expected(expected, "y" if head else "h", last=bool(one_row))
+        theirs, peers = (display_name(expected), _arrange(rows, read, one_row)), peers or ()
     plain = network == NetworkOptions(weights=network.weights) and reading.precision == "float32"
     plain &= reading.center is reading.scale is None and not case.h0.any()
     file = network.weights if plain and not is_url(network.weights or "") else None
-    shown = working("Comparing with a float64 loop and every way to unroll")
+    shown = Terminal().working("Comparing with a float64 loop and every way to unroll")
     with shown, np.errstate(all="ignore"):  # what others wrote may be of any size
-        return judge(case, unroll, read.model, limits, other, peers, file)
+        return judge(case, unroll, read.model, limits, theirs, peers, file)
 
 
-def _read_rows(path: str, case: Case, read: ReadCase) -> Floats:
-    """Read a file that has a row a step in the order of the input, or a row a sequence."""
-    last, N, O = case.network.last, len(case.lengths), case.network.output_size
-    head = case.network.head or (last and read.last)
-    rows = read_expected(path, "y" if head else "h", last=bool(last))
+def _arrange(rows: Floats, read: ReadCase, one_row: str | None) -> Floats:
+    """Arrange rows that have the order of the input, or one a sequence, as (N, T, O)."""
     with np.errstate(over="ignore"):
-        rows = rows.astype(case.h0.dtype)
-    if last:
-        if rows.ndim == 2 and len(rows) == read.keys > N:
-            rows = rows[read.numbers]  # a sequence without steps has a row too
-        if rows.ndim == 2 and len(rows) == read.size != N and rows.size != N * O:
-            what = f"expected a row for each of {N} sequences, got {len(rows)}, as there are steps"
-            raise InputError(display_name(path), what, "`no_last` compares a row a step")
-        return rows.reshape(-1, 1, O if rows.size == N * O and N == 1 else rows.shape[-1])
+        rows = rows.astype(read.case.h0.dtype)
+    if one_row:
+        O = read.case.network.output_size
+        return rows.reshape(-1, 1, O if rows.size == O else rows.shape[-1])
     if rows.ndim == 2:
         return read.arranged(rows) if len(rows) == read.size else rows[None]
     return rows

@@ -6,7 +6,7 @@ from typing import Any
 from rnncli import __version__
 from rnncli.cli.errors import note
 from rnncli.cli.networks import build_network, check_network
-from rnncli.cli.options import NetworkOptions, command, picked, section
+from rnncli.cli.options import NetworkOptions, command, picked, table
 from rnncli.model.errors import OptionError, verbatim
 from rnncli.model.formats import WRITTEN, save_network
 from rnncli.options import extension_of, whole
@@ -15,29 +15,21 @@ from rnncli.writers.model import describe
 from rnncli.writers.sink import check_destination, destination
 from rnncli.writers.weights import write_weights_json, write_weights_table
 
-EXAMPLES = (
-    ("rnn weights --hidden 4", "The notebook's W_xh, W_hh and b_h, from seed 1."),
-    (
-        "rnn weights --hidden 32,16 --init keras --activation relu -o w.npz",
-        "A stack of two layers, as Keras draws it, in a file for rnn run --weights.",
-    ),
-    (
-        "rnn weights --weights model.keras -o w.npz",
-        "A trained model, heads and all, as arrays that numpy.load reads.",
-    ),
-)
+EXAMPLES = """
+rnn weights --hidden 4  # the notebook's W_xh, W_hh and b_h, from seed 1
+rnn weights --weights model.keras -o w.npz  # a trained model, as arrays for numpy.load
+"""
 
-FEATURES = section(
+FEATURES = table(
     """
 Network (rnn help networks)
---inputs I *
-    Number of input features. Default: that of --weights, else 1.
+--inputs I                Number of input features. Default: that of --weights, else 1.
 """,
     {"inputs": whole(1)},
 )
 
 
-@command("weights", EXAMPLES, FEATURES)
+@command("weights", EXAMPLES, "Network output json quiet", FEATURES)
 def weights(
     inputs: int | None = None, output: str | None = None, json: bool = False, **given: Any
 ) -> None:
@@ -60,11 +52,10 @@ def weights(
     with destination(output) as out:
         if extension in WRITTEN:
             notes = save_network(out.buffer, network, extension)
+        elif extension:
+            write_weights_json(out, network, describe(network, origin, __version__))
         else:
             model = describe(network, origin, __version__)
-            if extension:
-                write_weights_json(out, network, model)
-            else:
-                write_weights_table(out, network, model, "--json has all")
+            write_weights_table(out, network, model, "--json has all")
     for text in notes:
         note(f"{output}: {text}")

@@ -266,10 +266,8 @@ def test_ctrl_c_takes_back_what_is_not_begun(cluster: Cluster, stopped: bool) ->
         if stopped:
             worker.send_signal(signal.SIGSTOP)
         batch.send_signal(signal.SIGINT)
-        stderr = end_of(batch)
+        assert end_of(batch) == ""
         assert batch.returncode == 130
-    assert stderr.startswith("Note: stopped after ")
-    assert stderr.count("\n") == 1
     worker.kill()
 
 

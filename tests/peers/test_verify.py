@@ -12,7 +12,7 @@ import torch
 from click.testing import CliRunner, Result
 from conftest import GUIDE, NIGHTLY
 
-from rnncli.cli import networks, rnn
+from rnncli.cli import rnn
 from rnncli.model.cells import Cell
 from rnncli.model.formats import FORMATS, load_network
 from rnncli.verification.peers import PEERS
@@ -118,7 +118,6 @@ def test_a_file_that_is_read_wrongly_is_found(
         return loaded._replace(network=loaded.network.with_cells(biased))
 
     monkeypatch.setattr("rnncli.model.formats.load_network", wrong)
-    networks._load.cache_clear()
     assert of_peers(verified(*options, exit_code=1))[name]["verdict"] == "different"
 
 
