@@ -20,7 +20,7 @@ WIDEST, LEAST = 110, 20
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 # Options that may be given several times; of these, those whose values are lists.
 REPEATED = ("columns", "null_values", "group_by", "activation", "recurrent_activation", "peers")
-LISTS = ("columns", "null_values")
+LISTS = ("columns", "group_by", "null_values")
 
 Examples = tuple[tuple[str, str], ...]
 

@@ -147,7 +147,7 @@ def _read_rows(path: str, case: Case, read: ReadCase) -> Floats:
     """Read a file that has a row a step in the order of the input, or a row a sequence."""
     last, N, O = case.network.last, len(case.lengths), case.network.output_size
     head = case.network.head or (last and read.last)
-    rows = read_expected(path, "y" if head else "h", last=bool(last))
+    rows = read_expected(path, "y" if head else "h")
     with np.errstate(over="ignore"):
         rows = rows.astype(case.h0.dtype)
     if last:

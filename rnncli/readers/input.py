@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from rnncli.engine.rows import BLOCK_STEPS, Rows
 from rnncli.model.arrays import Floats, Truths, no_index, not_indices, parse_numbers
-from rnncli.model.errors import InputError, listed
+from rnncli.model.errors import InputError, listed, shown
 from rnncli.readers.hints import PASSES, hint_at_cell
 
 Doubles = NDArray[np.float64]
@@ -16,12 +16,12 @@ Doubles = NDArray[np.float64]
 MISSING = ("error", "hold", "zero")
 # Options that are for text alone.
 OF_TEXT = ("delimiter", "first_row", "encoding", "null_values", "decimal")
-# Truths as programs write them.
-_TRUTHS = {
-    **dict.fromkeys(("true", "True", "TRUE"), 1.0),
-    **dict.fromkeys(("false", "False", "FALSE"), 0.0),
+# Cells that `float` does not read: a missing one, and truths as programs write them.
+_USUAL = {
+    "": "nan",
+    **dict.fromkeys(("true", "True", "TRUE"), "1"),
+    **dict.fromkeys(("false", "False", "FALSE"), "0"),
 }
-_USUAL = {"": "nan", **{text: str(value) for text, value in _TRUTHS.items()}}
 
 
 class Layout(NamedTuple):
@@ -40,15 +40,14 @@ class Layout(NamedTuple):
     null_values: Sequence[str] = ()  # cells that are missing, beside an empty one and nan
     decimal: str = "."  # what stands before the decimals: one character
 
-    def with_point(self, cell: str) -> str:
-        """Return a cell with a point before the decimals; a point in it makes it no number."""
-        if self.decimal == ".":
-            return cell
-        return cell.translate({ord(self.decimal): ".", ord("."): self.decimal})
-
     def usual(self, cell: str) -> str:
-        """Return a cell as Python writes it, ``nan`` where it is missing."""
-        return "nan" if cell.strip() in self.null_values else self.with_point(cell)
+        """Return a cell as Python writes it; a point beside another decimal makes it no number."""
+        text = cell.strip()
+        if text in self.null_values:
+            return "nan"
+        if self.decimal != ".":
+            cell = cell.translate({ord(self.decimal): ".", ord("."): self.decimal})
+        return _USUAL.get(text, cell)
 
 
 class Input(NamedTuple):
@@ -109,27 +108,20 @@ def unnamed(count: int) -> tuple[str, ...]:
 
 
 def parse_number(cell: str) -> float | None:
-    """Read a number, or None; unlike Python's own, ``1_000`` is none, and ``true`` is 1."""
-    try:
-        return None if "_" in cell else float(cell)
-    except ValueError:
-        return _TRUTHS.get(cell.strip())
-
-
-def is_missing(cell: str) -> bool:
-    """Return whether a cell is empty or ``nan``, without a sign."""
-    return cell.strip().lower() in ("", "nan")
+    """Read a number, or None; ``1_000`` is none, ``true`` is 1 and an empty cell is NaN."""
+    values = parse_numbers([_USUAL.get(cell.strip(), cell)])
+    return None if values is None else values.item()
 
 
 def parse_cells(cells: Sequence[str], layout: Layout) -> Doubles | None:
     """Read cells as numbers, NaN where one is missing; None if any is no number."""
-    if layout.null_values or layout.decimal != ".":
-        cells = [layout.usual(cell) for cell in cells]
-    values = parse_numbers(cells)
+    is_plain = not layout.null_values and layout.decimal == "."
+    values = parse_numbers(cells) if is_plain else None
     if values is None:
-        values = parse_numbers([_USUAL.get(cell.strip(), cell) for cell in cells])
+        cells = [layout.usual(cell) for cell in cells]
+        values = parse_numbers(cells)
     absent = [] if values is None else np.flatnonzero(np.isnan(values)).tolist()
-    return values if all(is_missing(cells[i]) for i in absent) else None
+    return values if all(cells[i].strip().lower() == "nan" for i in absent) else None
 
 
 def filled(values: Floats, missing: str) -> tuple[Floats, Truths | None]:
@@ -155,23 +147,20 @@ def first_unfit(values: Floats, layout: Layout) -> tuple[int, int] | None:
 
 def find_fault(cell: str, layout: Layout) -> tuple[str, str]:
     """Find why the network cannot take a cell, and the way out; empty texts if it can."""
-    text, usual = cell.strip(), layout.usual(cell)
-    value = parse_number("nan" if is_missing(usual) else usual)
-    if value is None:
-        return f"not a number: {shortened(cell)}", hint_at_cell(cell) if usual == cell else ""
-    if is_missing(usual):
+    text = cell.strip()
+    values = parse_cells([cell], layout)
+    if values is None:
+        is_plain = layout.decimal == "."
+        return f"not a number: {shown(repr(cell), 40)}", hint_at_cell(cell) if is_plain else ""
+    if np.isnan(values[0]):
+        if layout.missing != "error":
+            return "", ""
         is_null = "missing" if text in layout.null_values else "not a finite number"
-        what = f"{is_null}: {text}" if text else "empty; expected a number"
-        return (what, PASSES) if layout.missing == "error" else ("", "")
-    if first_unfit(np.array([[value]]), layout) is None:
+        return f"{is_null}: {text}" if text else "empty; expected a number", PASSES
+    if first_unfit(values[:, None], layout) is None:
         return "", ""
-    if not np.isfinite(value):
+    if not np.isfinite(values[0]):
         return f"not a finite number: {text}", ""
     if layout.indices is not None:
         return no_index(text, layout.indices), ""
     return f"too large for {layout.dtype}: {text}", " (`precision` float64 holds more)"
-
-
-def shortened(text: str, limit: int = 40) -> str:
-    """Quote a piece of input for a message, cut to a readable length."""
-    return repr(text if len(text) <= limit else text[: limit - 3] + "...")
