@@ -4,7 +4,6 @@ import os
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from glob import iglob
-from io import FileIO
 from typing import Any, TypeVar, cast
 
 from rnncli.storage import replacement
@@ -43,12 +42,11 @@ version = _or_remote("version", _version)
 # The `version` of each file in a folder elsewhere; None where a store lists none.
 versions: Callable[[str], dict[str, str] | None] = _or_remote("versions", lambda _: None)
 matching = _or_remote("matching", _match)
-opened: Callable[[str], AbstractContextManager[Any]] = _or_remote("opened", FileIO)
 # A path of this machine that has the content of a file, for a block whose errors name the file.
 local_copy: Callable[[str], AbstractContextManager[str]] = _or_remote("local_copy", nullcontext)
 check_writable = _or_remote("check_writable", replacement.check_writable)
 writing = _or_remote("writing", replacement.writing)
-replacing = _or_remote("replacing", replacement.replacing)
+replacing = _or_remote("replacing", replacement.Replacement)
 
 
 def exists(path: str) -> bool:

@@ -9,14 +9,11 @@ import stat
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext, suppress
 from functools import cache
-from typing import Literal, Self, TextIO
-from zlib import crc32
+from typing import Literal, TextIO
 
 from rnncli.model.errors import InputError, verbatim
 
 _DESCRIPTORS = {"/dev/stdout": 1, "/dev/stderr": 2}
-# Bytes of a name that leave room for what is put before and behind it.
-_LONGEST = 220
 _NO_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.ENOTSUP)
 # Why a file is not replaced.
 CHANGED = "changed by another program since this run has read it: the state of this run is not kept"
@@ -29,19 +26,17 @@ class NotOnDiskError(OSError):
 class Replacement:
     """Replaces a file, once or often, while `.NAME.rnn` beside it is locked and private.
 
-    The lock refuses other runs or, with `when_waiting`, lets them wait: then it is as private as
-    the file. The next run removes what a killed run has left.
+    The value of a `with` block is `open`. The lock refuses other runs or, with `when_waiting`, lets
+    them wait: then it is as private as the file. The next run removes what a killed run has left.
     """
 
     def __init__(self, path: str, when_waiting: Callable[[], None] | None = None) -> None:
         self._path, self._when_waiting = path, when_waiting and cache(when_waiting)
         self._target = os.path.realpath(path)
         folder, name = os.path.split(self._target)
-        if len(os.fsencode(name)) > _LONGEST:
-            name = f"{crc32(os.fsencode(name)):08x}"
         self._name, self._number = os.path.join(folder, f".{name}.rnn"), -1
 
-    def __enter__(self) -> Self:
+    def __enter__(self) -> Callable[[], AbstractContextManager[TextIO]]:
         try:
             self._number = self._lock(self._when_waiting)
         except BlockingIOError as error:
@@ -51,13 +46,12 @@ class Replacement:
                 raise
             os.unlink(self._name)
             if self._when_waiting:
-                what = f"cannot be locked there ({error.strerror})"
-                raise OSError(error.errno, what, self._path) from error
+                raise
             # Without locks, each of several runs at once needs a name of its own.
             self._name = f"{self._name[:-4]}.{os.urandom(8).hex()}.rnn"
             self._number = os.open(self._name, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600)
         self._before = _version(self._path)
-        return self
+        return self.open
 
     def _lock(self, when_waiting: Callable[[], None] | None = None) -> int:
         """Open and lock the file beside; one that a killed run has left is removed first."""
@@ -105,22 +99,14 @@ class Replacement:
                 os.close(renamed)
             sync_folder(os.path.dirname(self._target))
         except OSError as error:
-            raise OSError(error.errno, error.strerror, self._path) from error
+            error.filename, error.filename2 = self._path, None
+            raise
 
     def __exit__(self, *_: object) -> None:
         if self._number >= 0:
             if _version(self._name) == _version(self._number):
                 os.unlink(self._name)
             os.close(self._number)
-
-
-@contextmanager
-def replacing(
-    path: str, when_waiting: Callable[[], None]
-) -> Iterator[Callable[[], AbstractContextManager[TextIO]]]:
-    """Lock a file against other runs; the value opens what replaces it."""
-    with Replacement(path, when_waiting) as new:
-        yield new.open
 
 
 @contextmanager
@@ -134,7 +120,7 @@ def writing(path: str, *, append: bool = False) -> Iterator[TextIO]:
     try:
         is_plain, number = _is_plain(path), descriptor(path)
         if is_plain and not append:
-            with Replacement(path) as new, new.open() as file:
+            with Replacement(path) as open_new, open_new() as file:
                 yield file
             return
         opened = path if number is None else os.dup(number)
@@ -151,13 +137,13 @@ def writing(path: str, *, append: bool = False) -> Iterator[TextIO]:
                         what = "was removed or replaced while rows were added to it"
                         raise NotOnDiskError(None, what)
     except OSError as error:
-        kind = NotOnDiskError if isinstance(error, NotOnDiskError) else OSError
-        raise kind(error.errno, error.strerror, path) from error
+        error.filename = path
+        raise
 
 
 def check_writable(path: str, *, append: bool = False) -> None:
     """Check before a long run that `writing` can open a file."""
-    folder = hint = ""
+    hint = ""
     try:
         folder = os.path.dirname(os.path.realpath(path))
         if _is_plain(path) and not (append and os.path.exists(path)):
@@ -165,8 +151,8 @@ def check_writable(path: str, *, append: bool = False) -> None:
             if not os.access(folder, os.W_OK | os.X_OK):
                 raise OSError(None, f"{os.strerror(errno.EACCES)} in {folder}")
     except OSError as error:
-        if folder and isinstance(error, FileNotFoundError):
-            hint = f"mkdir -p {verbatim(shlex.quote(folder))}"
+        if isinstance(error, FileNotFoundError) and os.path.dirname(path):
+            hint = f"mkdir -p {verbatim(shlex.quote(os.path.dirname(path)))}"
         raise InputError(path, str(error.strerror), hint) from error
 
 
