@@ -11,18 +11,9 @@ import numpy as np
 from rnncli.engine.rows import Rows
 from rnncli.engine.threads import ahead
 from rnncli.model.errors import InputError, check_installed
+from rnncli.readers import foreign
 from rnncli.readers.csv import FIRST_ROW, read_text
-from rnncli.readers.foreign import (
-    ARROW,
-    GZIP,
-    NPY,
-    PARQUET,
-    STDIN,
-    STREAM,
-    display_name,
-    open_input,
-    seekable,
-)
+from rnncli.readers.foreign import STDIN, display_name, open_input, seekable
 from rnncli.readers.inline import read_inline, read_state
 from rnncli.readers.input import MISSING, Input, Layout, check_width, parse_number
 from rnncli.readers.keyed import Keys
@@ -61,7 +52,7 @@ def _stream(path: str, layout: Layout, keys: Keys) -> Iterator[Any]:
             file = files.enter_context(open_input(path))
             start = file.peek(8)
             read = _find_reader(path, start)
-            if read is not read_text and not start.startswith(STREAM):
+            if read is not read_text and not start.startswith(foreign.STREAM):
                 file = files.enter_context(seekable(file))
             source = read(path, file, layout, keys)
             yield source
@@ -79,11 +70,11 @@ def _stream(path: str, layout: Layout, keys: Keys) -> Iterator[Any]:
 
 def _find_reader(path: str, start: bytes) -> Callable[[str, Any, Layout, Keys], Input]:
     """Find what reads a file, by its first bytes and then by its name; all else is text."""
-    extension = "" if start.startswith(GZIP) else os.path.splitext(path.lower())[1]
-    if start.startswith(NPY) or extension == ".npy":
+    name = "" if start.startswith(foreign.GZIP) else path.lower()
+    if start.startswith(foreign.NPY) or name.endswith(".npy"):
         return read_npy
-    is_arrow = extension in (".parquet", ".arrow", ".feather")
-    if is_arrow or start.startswith((PARQUET, ARROW, STREAM)):
+    is_arrow = name.endswith((".parquet", ".arrow", ".feather"))
+    if is_arrow or start.startswith((foreign.PARQUET, foreign.ARROW, foreign.STREAM)):
         check_installed("pyarrow", display_name(path))
         from rnncli.readers.arrow import read_arrow
 

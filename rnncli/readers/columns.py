@@ -41,9 +41,6 @@ def choose(
             what = f"no column {text[leaves_out:]!r}; there are {shown}"
             raise InputError(name, what, verbatim(did_you_mean(text[leaves_out:], header or ())))
         (left_out if leaves_out else chosen).extend(found)
-    for place, times in Counter(chosen).items():
-        if times > 1:
-            raise InputError(name, f"column {place + 1} is chosen twice", f" in `{parameter}`")
     left = [place for place in chosen or otherwise if place not in left_out]
     if wanted and not left:
         raise InputError(name, "no column is left", f" in `{parameter}`")

@@ -7,7 +7,6 @@ from collections.abc import Iterable, Iterator, Sequence
 from itertools import chain
 
 from rnncli.engine.rows import Rows, in_blocks, steps_in_block
-from rnncli.model.arrays import Floats
 from rnncli.model.errors import InputError, shown
 from rnncli.readers.columns import choose_all, is_number, named
 from rnncli.readers.decimals import DELIMITERS, PlainRows
@@ -17,9 +16,8 @@ from rnncli.readers.input import (
     Input,
     Layout,
     check_layout,
-    filled,
     find_fault,
-    first_unfit,
+    fit,
     parse_cells,
     parse_number,
     unnamed,
@@ -114,10 +112,11 @@ class _Table:
         except ValueError:
             return None
         values = plain.numbers(self.chosen, self._layout)
-        rows = None if values is None else self._fit(values, plain.rows() if self.kept else None)
-        if rows and self.grouping:
-            rows = rows._replace(key=self._keys.number(*map(plain.column, self.grouping)))
-        return rows
+        x, masked, fault = (None, None, None) if values is None else fit(values, self._layout)
+        if x is None or fault:
+            return None
+        key = self._keys.number(*map(plain.column, self.grouping)) if self.grouping else None
+        return Rows(x, key, masked, plain.rows() if self.kept else None)
 
     def _read(self, numbered: Iterable[Row]) -> Iterator[Rows]:
         """Read any rows up to the first error; they come before it."""
@@ -149,15 +148,8 @@ class _Table:
         values = parse_cells([row[i] for row in cells for i in self.chosen], self._layout)
         if values is None:
             return None
-        return self._fit(values.reshape(-1, len(self.chosen)), cells if self.kept else None)
-
-    def _fit(self, values: Floats, cells: list[list[str]] | None) -> Rows | None:
-        """Make rows of numbers; None if one is not finite, but for what may be missing."""
-        without_gaps, masked = filled(values, self._layout.missing)
-        if first_unfit(without_gaps, self._layout):
-            return None
-        x = without_gaps if masked is None else values
-        return Rows(x.astype(self._layout.dtype), masked=masked, cells=cells)
+        x, masked, fault = fit(values.reshape(-1, len(self.chosen)), self._layout)
+        return None if fault else Rows(x, masked=masked, cells=cells if self.kept else None)
 
     def _find_error(self, row: list[str], line: int) -> InputError | None:
         """Find the fault of a row, if it has one."""

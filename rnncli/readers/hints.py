@@ -23,7 +23,6 @@ _STARTS = (
 # How the first line begins, what it is, and the way out.
 _FIRST_LINES = (
     (r"(?i)(<!doctype|<html|<\?xml)", "HTML or XML (a page that tells of an error?)", ""),
-    (r"(Network|[A-Z]+(, [A-Z]+)*): I = \d", "a table of rnn", "`format` csv writes CSV"),
     (r'\[\s*([\[{"\]\d-]|null|$)', "a JSON array", "jq -r '.[] | @csv' makes CSV of rows"),
 )
 # What a cell that holds several numbers means, by the mark between them.
@@ -63,7 +62,7 @@ def check_start(start: bytes, path: str, encoding: str = UTF_8) -> None:
 
 
 def check_first_line(line: str, path: str) -> None:
-    """Check that a text is not HTML, XML, a JSON array or a table of rnn."""
+    """Check that a text is not HTML, XML or a JSON array."""
     for pattern, kind, hint in _FIRST_LINES:
         if re.match(pattern, line):
             raise not_text(path, path, kind, hint)

@@ -91,15 +91,12 @@ def checked(
     """Pass rows on as the float type that they become, up to an error."""
     start = 0
     for part in parts:
-        values, masked = filled(part.x, layout.missing)
-        wrong = first_unfit(values, layout)
-        rows = part._replace(x=values if masked is None else part.x, masked=masked)
-        whole = rows.cut(0, wrong[0] if wrong else None)
-        yield whole._replace(x=whole.x.astype(layout.dtype, copy=False))
+        x, masked, wrong = fit(part.x, layout)
+        yield part._replace(x=x, masked=masked).cut(0, wrong[0] if wrong else None)
         if wrong:
             place = f"{name}: row {start + wrong[0] + 1}, column {labels[wrong[1]]}"
-            raise InputError(place, *find_fault(repr(values[wrong].item()), layout))
-        start += len(values)
+            raise InputError(place, *find_fault(repr(part.x[wrong].item()), layout))
+        start += len(x)
 
 
 def unnamed(count: int) -> tuple[str, ...]:
@@ -124,25 +121,20 @@ def parse_cells(cells: Sequence[str], layout: Layout) -> Doubles | None:
     return values if all(cells[i].strip().lower() == "nan" for i in absent) else None
 
 
-def filled(values: Floats, missing: str) -> tuple[Floats, Truths | None]:
-    """Put 0 in place of NaN, unless that is an error; return which rows are masked, too."""
-    absent = np.isnan(values)
-    if missing == "error" or not absent.any():
-        return values, None
-    masked = np.asarray(absent.any(axis=1))
-    return np.where(absent, 0, values), masked if missing == "hold" else None
-
-
-def first_unfit(values: Floats, layout: Layout) -> tuple[int, int] | None:
-    """Return row and column of the first value of (n, I) that the network cannot take."""
+def fit(values: Floats, layout: Layout) -> tuple[Floats, Truths | None, tuple[int, ...] | None]:
+    """Convert rows to their float type; return which are masked, and where the first fault is."""
     with np.errstate(over="ignore"):
-        wrong = ~np.isfinite(values.astype(layout.dtype, copy=False))
+        x = values.astype(layout.dtype, copy=False)
+    wrong, masked = ~np.isfinite(x), None
     if layout.indices is not None:
         wrong |= not_indices(values, layout.indices)
-    if not wrong.any():
-        return None
-    row, column = np.argwhere(wrong)[0].tolist()
-    return row, column
+    if layout.missing != "error" and wrong.any() and (absent := np.isnan(values)).any():
+        wrong &= ~absent
+        if layout.missing == "hold":
+            masked = np.asarray(absent.any(axis=1))
+        else:
+            x = np.where(absent, x.dtype.type(0), x)
+    return x, masked, tuple(np.argwhere(wrong)[0].tolist()) if wrong.any() else None
 
 
 def find_fault(cell: str, layout: Layout) -> tuple[str, str]:
@@ -157,7 +149,7 @@ def find_fault(cell: str, layout: Layout) -> tuple[str, str]:
             return "", ""
         is_null = "missing" if text in layout.null_values else "not a finite number"
         return f"{is_null}: {text}" if text else "empty; expected a number", PASSES
-    if first_unfit(values[:, None], layout) is None:
+    if fit(values[:, None], layout)[2] is None:
         return "", ""
     if not np.isfinite(values[0]):
         return f"not a finite number: {text}", ""

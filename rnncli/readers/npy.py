@@ -31,13 +31,11 @@ def read_npy(path: str, file: io.BufferedReader, layout: Layout, keys: Keys) -> 
     name = display_name(path)
     check_layout(name, layout, "an array", *OF_TEXT, "passthrough", "group_by")
     array = StoredArray(name, file)
-    shape = array.shape if len(array.shape) > 1 else (*array.shape, 1)
-    N, T, I = (
-        shape if len(shape) == 3 else (1, *shape) if array.shape and len(shape) == 2 else (0, 0, 0)
-    )
+    shape = array.shape
+    N, T, I = {1: (1, *shape, 1), 2: (1, *shape), 3: shape}.get(len(shape), (0, 0, 0))
     if 0 in (N, I):
         expected = "expected an array of shape (T,), (T, I) or (N, T, I)"
-        raise InputError(name, f"{expected}, got {array.shape}")
+        raise InputError(name, f"{expected}, got {shape}")
     columns = choose(name, layout.columns, I, header=None, otherwise=range(I))
     steps = steps_in_block(len(columns), BLOCK_STEPS, N * T)
     numbers = keys.number([str(n + 1) for n in range(N)]) if N > 1 else None

@@ -4,14 +4,13 @@ import errno
 import fcntl
 import io
 import os
-import shlex
 import stat
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext, suppress
 from functools import cache
 from typing import Literal, TextIO
 
-from rnncli.model.errors import InputError, verbatim
+from rnncli.model.errors import InputError
 
 _DESCRIPTORS = {"/dev/stdout": 1, "/dev/stderr": 2}
 _NO_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.ENOTSUP)
@@ -27,7 +26,7 @@ class Replacement:
     """Replaces a file, once or often, while `.NAME.rnn` beside it is locked and private.
 
     The value of a `with` block is `open`. The lock refuses other runs or, with `when_waiting`, lets
-    them wait: then it is as private as the file. The next run removes what a killed run has left.
+    them wait. The next run removes what a killed run has left.
     """
 
     def __init__(self, path: str, when_waiting: Callable[[], None] | None = None) -> None:
@@ -70,8 +69,6 @@ class Replacement:
                     about = os.fstat(number)
                     if not about.st_size and about.st_uid == os.geteuid():
                         os.fchmod(number, 0o600)
-                        if self._when_waiting:  # who may write the file may wait for it
-                            _copy_access(self._target, number)
                         return number
                     os.unlink(self._name)
             except BaseException:
@@ -143,7 +140,6 @@ def writing(path: str, *, append: bool = False) -> Iterator[TextIO]:
 
 def check_writable(path: str, *, append: bool = False) -> None:
     """Check before a long run that `writing` can open a file."""
-    hint = ""
     try:
         folder = os.path.dirname(os.path.realpath(path))
         if _is_plain(path) and not (append and os.path.exists(path)):
@@ -151,9 +147,7 @@ def check_writable(path: str, *, append: bool = False) -> None:
             if not os.access(folder, os.W_OK | os.X_OK):
                 raise OSError(None, f"{os.strerror(errno.EACCES)} in {folder}")
     except OSError as error:
-        if isinstance(error, FileNotFoundError) and os.path.dirname(path):
-            hint = f"mkdir -p {verbatim(shlex.quote(os.path.dirname(path)))}"
-        raise InputError(path, str(error.strerror), hint) from error
+        raise InputError(path, str(error.strerror)) from error
 
 
 def descriptor(path: str) -> int | None:
