@@ -19,7 +19,7 @@ from string import Formatter
 from typing import Any, NamedTuple
 
 from rnncli.model.errors import InputError, OptionError, verbatim
-from rnncli.storage import is_url, matching, named, version, versions
+from rnncli.storage import is_url, matching, named, version
 
 # What a template can name of every input.
 NAMES = ("stem", "name", "dir")
@@ -151,15 +151,13 @@ def viewer(paths: Iterable[str]) -> Callable[[str], str]:
     A folder elsewhere that has many of the paths is listed once.
     """
     many = Counter(os.path.dirname(path) for path in paths if is_url(path))
-    list_once = cache(versions)
+    list_once = cache(matching)
 
     def see(path: str) -> str:
-        folder, name = os.path.split(path)
-        listed = list_once(folder) if many[folder] > 1 else None
-        if listed is not None:
-            return listed.get(name, "")
+        folder = os.path.dirname(path)
         try:
-            return version(path)
+            listed = list_once(f"{folder}/*") if many[folder] > 1 else {}
+            return listed.get(path) or version(path)
         except OSError:  # its task says why
             return ""
 

@@ -33,14 +33,14 @@ def _version(path: str) -> str:
     return f"{found.st_size} {found.st_mtime_ns}"
 
 
-def _match(pattern: str) -> list[str]:
-    return [path for path in iglob(pattern, recursive=True) if not os.path.isdir(path)]
+def _match(pattern: str) -> dict[str, str]:
+    paths = iglob(pattern, recursive=True)
+    return {path: _version(path) for path in paths if not os.path.isdir(path)}
 
 
 # A text that changes with the content of a file; empty where there is none.
 version = _or_remote("version", _version)
-# The `version` of each file in a folder elsewhere; None where a store lists none.
-versions: Callable[[str], dict[str, str] | None] = _or_remote("versions", lambda _: None)
+# The files that match a pattern, and their versions.
 matching = _or_remote("matching", _match)
 # A path of this machine that has the content of a file, for a block whose errors name the file.
 local_copy: Callable[[str], AbstractContextManager[str]] = _or_remote("local_copy", nullcontext)

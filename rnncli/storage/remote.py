@@ -52,26 +52,15 @@ def version(url: Url) -> str:
     return _version(_info(url))
 
 
-def versions(folder: Url) -> dict[str, str] | None:
-    """Return the `version` of each file in a folder; None on the web, which lists none."""
-    if folder.protocol in WEB:
-        return None
-    with _store(folder) as (fs, place):
-        found = []
-        with suppress(FileNotFoundError):
-            found = fs.ls(place, detail=True)
-        fs.invalidate_cache()  # what it has listed would later be taken for what is there
-    return {os.path.basename(info["name"]): _version(info) for info in found}
-
-
-def matching(pattern: Url) -> list[str]:
-    """Return the files that match a pattern; on the web a name is no pattern."""
+def matching(pattern: Url) -> dict[str, str]:
+    """Return the files that match a pattern, and their versions; the web lists none."""
     if pattern.protocol in WEB:
-        return [pattern]
+        return {pattern: ""}
     with _store(pattern) as (fs, place):
         found = fs.glob(place, detail=True)
-        fs.invalidate_cache()
-    return [f"{pattern.protocol}://{name}" for name in found if found[name]["type"] == "file"]
+        fs.invalidate_cache()  # what it has listed would later be taken for what is there
+    files = (info for info in found.values() if info["type"] == "file")
+    return {f"{pattern.protocol}://{info['name']}": _version(info) for info in files}
 
 
 @contextmanager
