@@ -83,11 +83,7 @@ def _find_reader(path: str, start: bytes) -> Callable[[str, Any, Layout, Keys], 
 
 
 def read_files(paths: Sequence[str], layout: Layout, keys: Keys) -> Input:
-    """Open several files: a sequence each, or with ``layout.group_by`` one stream.
-
-    Each file is opened when the one before has ended; that all are there is
-    checked at once. A sequence a file has the key column ``file``.
-    """
+    """Open several files in turn: a sequence each, or with ``layout.group_by`` one stream."""
     for n, path in enumerate(paths):
         if path != STDIN and not exists(path):
             raise InputError(path, "cannot be read: No such file or directory")

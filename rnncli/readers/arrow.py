@@ -35,11 +35,7 @@ Source = tuple[Any, Callable[[Sequence[int]], Iterator[Any]], int | None]
 
 
 def read_arrow(path: str, file: Any, layout: Layout, keys: Keys) -> Input:
-    """Read a Parquet file, an Arrow file or an Arrow stream: a row is a step.
-
-    Blocks are cut as those of CSV are, whatever the batches: the same numbers
-    give the same states, to the bit.
-    """
+    """Read a Parquet file, an Arrow file or an Arrow stream; blocks are cut as those of CSV."""
     name, start = display_name(path), file.peek(len(ARROW))
     kinds = {PARQUET[:4]: _open_parquet, ARROW[:6]: _open_file, STREAM: _open_stream}
     open_kind = next((kind for mark, kind in kinds.items() if start.startswith(mark)), None)

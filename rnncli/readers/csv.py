@@ -37,11 +37,7 @@ def read_text(path: str, file: io.BufferedReader, layout: Layout, keys: Keys) ->
 
 
 def read_lines(path: str, lines: Lines, layout: Layout, keys: Keys) -> Input:
-    r"""Read rows of CSV or JSON lines.
-
-    Cells of CSV may be quoted; lines end in ``\n``, ``\r\n`` or ``\r``. Blank
-    lines are skipped.
-    """
+    """Read rows of CSV or JSON lines; blank lines are skipped."""
     table = _Table(path, layout, keys, lines)
     header, chosen = table.header, table.chosen
     names = header or [f"column_{i + 1}" for i in range(table.width)]
@@ -199,10 +195,7 @@ def _unquoted(line: str) -> str:
 
 
 def _find_delimiter(line: str, layout: Layout) -> str:
-    """Return tab, semicolon or comma: the first of them outside quotes.
-
-    A comma in a single number with a decimal comma is none.
-    """
+    """Return tab, semicolon or comma: the first outside quotes that ends no single number."""
     outside_quotes = _unquoted(line)
     found = next((mark for mark in "\t;," if mark in outside_quotes), ",")
     alone = found not in outside_quotes or parse_number(layout.usual(line)) is not None

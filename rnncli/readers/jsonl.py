@@ -29,10 +29,7 @@ def is_json(line: str, path: str) -> bool:
 def json_rows(
     text: bytes, lines: Lines, path: str, header: list[str], *, strict: bool
 ) -> Iterator[Row]:
-    """Read the rows of lines just taken; a name that is absent is an empty cell.
-
-    If `strict`, a name that is not in the header is an error.
-    """
+    """Read the rows of lines just taken; if `strict`, a name not in the header is an error."""
     raw = text.decode().split("\n")[:-1]
     for number, line in enumerate(raw, lines.line - len(raw)):
         if not line.strip():

@@ -24,10 +24,7 @@ _MOST_WITHOUT_VALUES = 1 << 20
 
 
 def read_npy(path: str, file: io.BufferedReader, layout: Layout, keys: Keys) -> Input:
-    """Read an array of shape (T,), (T, I) or (N, T, I), a block at a time.
-
-    Several sequences have the key column ``sequence``, counted from 1.
-    """
+    """Read an array of shape (T,), (T, I) or (N, T, I), with the key column ``sequence``."""
     name = display_name(path)
     check_layout(name, layout, "an array", *OF_TEXT, "passthrough", "group_by")
     array = StoredArray(name, file)
