@@ -13,14 +13,14 @@ from contextlib import AbstractContextManager, contextmanager, suppress
 from typing import Any, TextIO, cast
 
 from rnncli.model.errors import InputError, one_line
-from rnncli.storage.replacement import CHANGED
+from rnncli.storage.replacement import CHANGED, TEXT
 from rnncli.storage.url import WEB, Url, named
 
 _S3, _WRITABLE = ("s3", "s3a"), ("s3", "s3a", "gs", "gcs")
 # Bytes of a piece, and more than a file has that S3 takes at once.
 _PIECE, _AT_ONCE = 1 << 23, 5 << 30
-# Seconds until a server has to answer, and until it has to send more.
-_CONNECT, _SEND = 5, 60
+# Seconds until a server has to answer, or to send more.
+_WAIT = 60
 # The first of these that a store has tells one version of a file from another.
 _VERSIONS = ("ETag", "etag", "generation", "Last-Modified", "LastModified", "mtime", "created")
 _NO_BUCKET = "bucket does not exist"
@@ -77,9 +77,8 @@ def replacing(
 @contextmanager
 def writing(url: Url, *, before: dict[str, Any] | None = None, **_: bool) -> Iterator[TextIO]:
     """Open a text file that replaces the one there, if that is still `before`, after the block."""
-    text = {"encoding": "utf-8", "errors": "backslashreplace", "newline": ""}
     # A file without a name: a run that is killed leaves nothing.
-    with tempfile.TemporaryFile("w+", **text) as file:  # type: ignore[call-overload]
+    with tempfile.TemporaryFile("w+", **TEXT) as file:
         yield file
         file.flush()
         try:
@@ -122,15 +121,12 @@ def _store(url: Url) -> Iterator[tuple[Any, str]]:
     try:
         import fsspec
 
-        if url.protocol in _S3:  # by default, botocore waits a minute for a server not there
-            config = {"connect_timeout": _CONNECT, "retries": {"mode": "standard"}}
-            options = {"config_kwargs": config}
         if url.protocol in WEB:
             import aiohttp
 
             # By default, all of a file has to be read within five minutes, and what is
             # decompressed may end too soon without an error.
-            wait = aiohttp.ClientTimeout(total=None, sock_connect=_CONNECT, sock_read=_SEND)
+            wait = aiohttp.ClientTimeout(total=None, sock_connect=_WAIT, sock_read=_WAIT)
             as_it_is = {"auto_decompress": False, "headers": {"Accept-Encoding": "identity"}}
             options = {"client_kwargs": {"timeout": wait, **as_it_is}}
         full = url.protocol + url.full[len(url.protocol) :]  # fsspec knows small letters alone

@@ -8,12 +8,14 @@ import stat
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext, suppress
 from functools import cache
-from typing import Literal, TextIO
+from typing import Any, TextIO
 
 from rnncli.model.errors import InputError
 
 _DESCRIPTORS = {"/dev/stdout": 1, "/dev/stderr": 2}
 _NO_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.ENOTSUP)
+# How text is written.
+TEXT: Any = {"encoding": "utf-8", "errors": "backslashreplace", "newline": ""}
 # Why a file is not replaced.
 CHANGED = "changed by another program since this run has read it: the state of this run is not kept"
 
@@ -82,7 +84,7 @@ class Replacement:
         if self._number < 0 or _version(self._path) != self._before:
             raise OSError(None, CHANGED, self._path)
         try:
-            with open_text(self._number, "w", closefd=False) as file:
+            with open(self._number, "w", closefd=False, **TEXT) as file:
                 yield file
                 _copy_access(self._target, self._number)
                 sync(file)
@@ -121,7 +123,7 @@ def writing(path: str, *, append: bool = False) -> Iterator[TextIO]:
                 yield file
             return
         opened = path if number is None else os.dup(number)
-        with ExitStack() as lock, open_text(opened, "a+" if is_plain else "w") as file:
+        with ExitStack() as lock, open(opened, "a+" if is_plain else "w", **TEXT) as file:
             with suppress(OSError):  # a log may be where new files are not allowed
                 lock.enter_context(Replacement(path) if is_plain else nullcontext())
             try:
@@ -210,13 +212,6 @@ def _fsync(number: int) -> None:
     except OSError as error:
         if error.errno not in (errno.EINVAL, errno.ENOTSUP):  # not every file system can
             raise NotOnDiskError(error.errno, error.strerror) from error
-
-
-def open_text(path: str | int, mode: Literal["w", "a+"], *, closefd: bool = True) -> TextIO:
-    """Open a file for text as all of it is written."""
-    return open(
-        path, mode, encoding="utf-8", errors="backslashreplace", newline="", closefd=closefd
-    )
 
 
 def _version(path: str | int) -> tuple[int, ...]:
