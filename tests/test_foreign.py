@@ -34,14 +34,14 @@ def test_the_encoding_that_is_named_reads_the_file(
 ) -> None:
     path = tmp_path / "x.csv.gz"
     path.write_bytes(gzip.compress(ENCODINGS[encoding]))
-    assert refusal(run_rnn, path, "--columns", "wert").endswith(f"; --encoding {encoding} reads it")
+    assert f"; --encoding {encoding} " in refusal(run_rnn, path, "--columns", "wert")
     options = ("--columns", "wert", "--encoding", encoding)
     assert run_rnn("run", str(path), *NETWORK, *options).stdout == STEPS
 
 
 BAD = [
-    (b"\xf6", "Latin-1"),
-    (b"\xe2\x82", "Windows-1252"),
+    (b"\xf6", "0xf6"),
+    (b"\xe2\x82", "0xe2"),
     (b"\0", "binary"),
     (b"\xf6\0", "binary"),
     (b"\0\n\xf6", "binary"),

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from rnncli.engine.rows import Rows
 from rnncli.model.errors import InputError
-from rnncli.readers.moments import Moments, center_and_scale, moments_of
+from rnncli.readers.moments import center_and_scale, moments_of
 
 
 def exact(values: list[float]) -> tuple[float, float]:
@@ -46,7 +46,7 @@ def test_moments_are_those_of_exact_sums(
     moments = moments_of(blocks, 2)
     for i in range(2):
         values = [value for value in x[~masked, i].tolist() if not math.isnan(value)]
-        assert moments.count[i] == len(values)
+        assert moments.n[i] == len(values)
         if values:
             mean, deviation = exact(values)
             # A mean is known to a rounding of the largest value.
@@ -58,9 +58,8 @@ def test_moments_are_those_of_exact_sums(
 
 def numbers_of(values: list[float]) -> tuple[float, float]:
     """Center and scale of one column."""
-    moments = Moments(1)
-    moments.add(np.array(values)[:, None])
-    (center,), (scale,) = center_and_scale(moments, ["v"])
+    x = np.array(values)[:, None]
+    (center,), (scale,) = center_and_scale(moments_of([Rows(x)], 1), ["v"])
     return center, scale
 
 

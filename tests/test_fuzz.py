@@ -130,9 +130,8 @@ def test_a_bad_array_is_an_error(
     assert message in line
 
 
-@pytest.mark.parametrize("piece", [1, 1 << 20])
-def test_an_array_is_read_from_a_pipe(piece: int) -> None:
-    with piped(saved(np.arange(6.0).reshape(3, 2)), piece):
+def test_an_array_is_read_from_a_pipe() -> None:
+    with piped(saved(np.arange(6.0).reshape(3, 2)), 9):
         rows, _, _ = read(Path("-"))
     np.testing.assert_array_equal(rows, np.arange(6.0).reshape(3, 2))
 

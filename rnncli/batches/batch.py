@@ -33,7 +33,7 @@ from rnncli.model.formats import load
 from rnncli.model.network import Network
 from rnncli.options import OF_NETWORK, Options, check_options, file_name, options_of
 from rnncli.pipeline import Console, Sourced, process, score
-from rnncli.storage import is_url, matching, named, version, versions
+from rnncli.storage import is_url, matching, named, version
 from rnncli.storage.replacement import remove_left
 from rnncli.writers import EXTENSIONS
 from rnncli.writers.sink import is_packed
@@ -371,13 +371,13 @@ def viewer() -> Callable[[str], str]:
 
     It lists a folder of a store once, and does not ask for each file in it.
     """
-    list_once = cache(versions)
+    list_once = cache(matching)
 
     def see(path: str) -> str:
-        folder, name = os.path.split(path)
+        every = f"{os.path.dirname(path)}/*"
         with suppress(OSError):  # its task says why
-            listed = list_once(folder) if is_url(path) else None
-            return version(path) if listed is None else listed.get(name, "")
+            listed = list_once(every) if is_url(path) else {every: ""}
+            return version(path) if every in listed else listed.get(named(path), "")
         return ""
 
     return see

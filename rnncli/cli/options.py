@@ -33,7 +33,7 @@ _FIELDS = {option: name for name, option in NAMES.items()}
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 # Options that may be given several times; of these, those whose values are lists.
 REPEATED = ("columns", "null_values", "group_by", "activation", "recurrent_activation", "peers")
-LISTS = ("columns", "null_values")
+LISTS = ("columns", "group_by", "null_values")
 
 
 @contextmanager
@@ -146,9 +146,9 @@ KINDS: Mapping[str, Any] = {
     "reset": RESETS,
     "hidden": lambda value: tuple(map(whole(1), value.split(","))),
     "seed": whole(0, SEED_MAX),
-    "columns": separated,
+    **dict.fromkeys(("columns", "group_by"), separated),
     "null_values": partial(separated, kind="cell"),
-    **dict.fromkeys(("group_by", "h0"), str),
+    "h0": str,
     **dict.fromkeys(("activation", "recurrent_activation"), lambda value: parse(value.lower())),
     # The name of a file, which the shell completes; of a URL without what is secret in it.
     **dict.fromkeys(("weights", *STATE_FILES, "output"), named),

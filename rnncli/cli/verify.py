@@ -113,7 +113,7 @@ def _compare(
     case = read.case._replace(network=Network(*layers, last=one_row), names=names)
     if expected is not None:
         head = case.network.head or (one_row and read.last)
-        rows = read_expected(expected, "y" if head else "h", last=bool(one_row))
+        rows = read_expected(expected, "y" if head else "h")
         theirs, peers = (display_name(expected), _arrange(rows, read, one_row)), peers or ()
     plain = network == NetworkOptions(weights=network.weights) and reading.precision == "float32"
     plain &= reading.center is reading.scale is None and not case.h0.any()

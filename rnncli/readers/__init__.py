@@ -1,7 +1,6 @@
 """Readers: text or a file becomes blocks of input, (T, I), in the order of the steps."""
 
 import os
-import shlex
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack
 from itertools import chain, islice, zip_longest
@@ -11,21 +10,14 @@ import numpy as np
 
 from rnncli.engine.rows import Rows
 from rnncli.engine.threads import ahead
-from rnncli.model.errors import InputError, check_installed, verbatim
-from rnncli.readers import csv, inline, npy
-from rnncli.readers.foreign import (
-    ARROW,
-    COMPRESSED,
-    NPY,
-    PARQUET,
-    STDIN,
-    STREAM,
-    display_name,
-    open_input,
-    seekable,
-)
+from rnncli.model.errors import InputError, check_installed
+from rnncli.readers import foreign
+from rnncli.readers.csv import FIRST_ROW, read_text
+from rnncli.readers.foreign import STDIN, display_name, open_input, seekable
+from rnncli.readers.inline import read_inline, read_state
 from rnncli.readers.input import MISSING, Input, Layout, check_width, parse_number
 from rnncli.readers.keyed import Keys
+from rnncli.readers.npy import read_npy
 from rnncli.storage import exists, is_url
 
 __all__ = [
@@ -42,12 +34,8 @@ __all__ = [
     "read_state",
 ]
 
-FIRST_ROW = csv.FIRST_ROW
 # Blocks of rows that are read before a thread reads the next ones.
 _WITHOUT_A_THREAD = 2
-
-read_inline = inline.read_inline
-read_state = inline.read_state
 
 
 def read_file(path: str, layout: Layout, keys: Keys) -> Input:
@@ -64,7 +52,7 @@ def _stream(path: str, layout: Layout, keys: Keys) -> Iterator[Any]:
             file = files.enter_context(open_input(path))
             start = file.peek(8)
             read = _find_reader(path, start)
-            if read is not csv.read_text and not start.startswith(STREAM):
+            if read is not read_text and not start.startswith(foreign.STREAM):
                 file = files.enter_context(seekable(file))
             source = read(path, file, layout, keys)
             yield source
@@ -74,35 +62,28 @@ def _stream(path: str, layout: Layout, keys: Keys) -> Iterator[Any]:
                 blocks = chain(islice(blocks, _WITHOUT_A_THREAD), ahead(blocks))
             yield from blocks
     except OSError as error:
-        hint = ""
-        if isinstance(error, IsADirectoryError):
-            hint = f"give the files in it: {verbatim(os.path.join(shlex.quote(path), '*.csv'))}"
-        elif all(parse_number(part) is not None for part in path.replace(",", " ").split()):
-            hint = f" (numbers are given by `seq` {path})"
+        is_number = all(parse_number(part) is not None for part in path.split(","))
+        hint = f" (numbers are given by `seq` {path})" if is_number else ""
         what = f"cannot be read: {error.strerror or error}"
         raise InputError(display_name(path), what, hint) from error
 
 
 def _find_reader(path: str, start: bytes) -> Callable[[str, Any, Layout, Keys], Input]:
     """Find what reads a file, by its first bytes and then by its name; all else is text."""
-    extension = "" if start.startswith(tuple(COMPRESSED)) else os.path.splitext(path.lower())[1]
-    if start.startswith(NPY) or extension == ".npy":
-        return npy.read_npy
-    is_arrow = extension in (".parquet", ".arrow", ".feather")
-    if is_arrow or start.startswith((PARQUET, ARROW, STREAM)):
+    name = "" if start.startswith(foreign.GZIP) else path.lower()
+    if start.startswith(foreign.NPY) or name.endswith(".npy"):
+        return read_npy
+    is_arrow = name.endswith((".parquet", ".arrow", ".feather"))
+    if is_arrow or start.startswith((foreign.PARQUET, foreign.ARROW, foreign.STREAM)):
         check_installed("pyarrow", display_name(path))
         from rnncli.readers.arrow import read_arrow
 
         return read_arrow
-    return csv.read_text
+    return read_text
 
 
 def read_files(paths: Sequence[str], layout: Layout, keys: Keys) -> Input:
-    """Open several files: a sequence each, or with ``layout.group_by`` one stream.
-
-    Each file is opened when the one before has ended; that all are there is
-    checked at once. A sequence a file has the key column ``file``.
-    """
+    """Open several files in turn: a sequence each, or with ``layout.group_by`` one stream."""
     for n, path in enumerate(paths):
         if path != STDIN and not exists(path):
             raise InputError(path, "cannot be read: No such file or directory")
@@ -123,17 +104,13 @@ def _in_turn(
     for number, path, source in zip(numbers, paths, inputs, strict=True):
         if number is not None and source.key_columns:
             raise InputError(path, "holds several sequences: give it alone")
-        got = _describe_columns(source)
+        # The names of the columns, and their types.
+        types = [f" ({field.type})" for field in source.types or ()]
+        names = source.header or source.columns
+        got = [*map("".join, zip_longest(names, types, fillvalue=""))]
         expected = expected or got
         if got != expected:
             what = f"expected the columns {', '.join(expected)}, as in {paths[0]}"
             raise InputError(path, f"{what}, got {', '.join(got)}")
         for rows in source.blocks:
             yield rows if number is None else rows._replace(key=np.full(len(rows.x), number))
-
-
-def _describe_columns(source: Input) -> list[str]:
-    """Name the columns of an input, and their types."""
-    types = [f" ({field.type})" for field in source.types or ()]
-    names = source.header or source.columns
-    return [*map("".join, zip_longest(names, types, fillvalue=""))]

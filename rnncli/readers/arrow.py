@@ -2,7 +2,6 @@
 
 import io
 import re
-from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from typing import Any
@@ -36,11 +35,7 @@ Source = tuple[Any, Callable[[Sequence[int]], Iterator[Any]], int | None]
 
 
 def read_arrow(path: str, file: Any, layout: Layout, keys: Keys) -> Input:
-    """Read a Parquet file, an Arrow file or an Arrow stream: a row is a step.
-
-    Blocks are cut as those of CSV are, whatever the batches: the same numbers
-    give the same states, to the bit.
-    """
+    """Read a Parquet file, an Arrow file or an Arrow stream; blocks are cut as those of CSV."""
     name, start = display_name(path), file.peek(len(ARROW))
     kinds = {PARQUET[:4]: _open_parquet, ARROW[:6]: _open_file, STREAM: _open_stream}
     open_kind = next((kind for mark, kind in kinds.items() if start.startswith(mark)), None)
@@ -101,12 +96,11 @@ def _open_parquet(file: Any) -> Source:
     schema = stored.schema_arrow
 
     def batches(columns: Sequence[int]) -> Iterator[Any]:
-        times, wanted = Counter(schema.names), [schema.names[i] for i in columns]
+        names, steps = [schema.names[i] for i in columns], steps_in_block(len(columns), BLOCK_STEPS)
         # A name with a point may be of a part of a column.
-        unique = all(times[name] == 1 and "." not in name for name in wanted)
-        steps, names = steps_in_block(len(columns), BLOCK_STEPS), wanted if unique else None
-        for batch in stored.iter_batches(steps, columns=names, use_threads=False):
-            yield batch.select(wanted if unique else columns)
+        unique = len({*schema.names}) == len(schema.names) and "." not in "".join(names)
+        some = stored.iter_batches(steps, columns=names if unique else None, use_threads=False)
+        return (batch.select(names if unique else columns) for batch in some)
 
     return schema, batches, stored.metadata.num_rows
 
@@ -181,12 +175,10 @@ class Typed(Sequence[Sequence[str]]):
         return map(list, zip(*columns, strict=True))
 
     def __getitem__(self, rows: Any) -> Any:
-        """Return the text of a row, or some rows with their types."""
+        """Return some rows with their types."""
         if isinstance(rows, slice):
             start, stop, _ = rows.indices(len(self))
             return Typed(self.arrow.slice(start, stop - start))
-        if not isinstance(rows, np.ndarray):
-            return next(iter(self[rows : rows + 1]))
         # `pyarrow.array` would import pandas, where it is installed: 0.2 s.
         bits = [None, pa.py_buffer(np.packbits(rows, bitorder="little"))]
         try:

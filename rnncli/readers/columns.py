@@ -2,7 +2,7 @@
 
 import csv
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 
 from rnncli.model.errors import InputError, did_you_mean, verbatim
 from rnncli.readers.input import Layout
@@ -20,17 +20,6 @@ def separated(text: str, kind: str = "column") -> tuple[str, ...]:
     return names
 
 
-def parted(texts: Iterable[str], cells: Sequence[str]) -> list[str]:
-    """Split texts at their commas, but for a text that is a cell of the first row as it stands."""
-    names: list[str] = []
-    for text in texts:
-        try:
-            names += [text] if text in cells else separated(text)
-        except ValueError:
-            names.append(text)
-    return names
-
-
 def choose(
     name: str,
     wanted: Sequence[str],
@@ -41,10 +30,8 @@ def choose(
 ) -> list[int]:
     """Return the positions, from 0, of the wanted columns."""
     places = dict[str, list[int]]()
-    if not all(is_number(text, width) for text in wanted):
-        for i, column in enumerate(header or ()):
-            places.setdefault(column, []).append(i)
-
+    for i, column in enumerate(header or ()):
+        places.setdefault(column, []).append(i)
     chosen, left_out = list[int](), list[int]()
     for text in wanted:
         leaves_out = text.startswith("!") and text not in places
@@ -54,9 +41,6 @@ def choose(
             what = f"no column {text[leaves_out:]!r}; there are {shown}"
             raise InputError(name, what, verbatim(did_you_mean(text[leaves_out:], header or ())))
         (left_out if leaves_out else chosen).extend(found)
-    for place, times in Counter(chosen).items():
-        if times > 1:
-            raise InputError(name, f"column {place + 1} is chosen twice", f" in `{parameter}`")
     left = [place for place in chosen or otherwise if place not in left_out]
     if wanted and not left:
         raise InputError(name, "no column is left", f" in `{parameter}`")
@@ -83,11 +67,11 @@ def choose_all(
     name: str, layout: Layout, width: int, header: Sequence[str] | None
 ) -> tuple[list[int], list[int], list[int]]:
     """Return the columns of the keys, those that are features, and whose cells are kept."""
-    grouping = choose(name, parted(layout.group_by, header or ()), width, header, "group_by")
+    grouping = choose(name, layout.group_by, width, header, "group_by")
     otherwise = [i for i in range(width) if i not in grouping]
     chosen = choose(name, layout.columns, width, header, otherwise=otherwise)
     if not chosen:
-        raise InputError(name, "no column is left to read", " beside those of `group_by`")
+        raise InputError(name, "no column is left to read")
     # Who reads columns of one name by it would get one of them.
     for column, times in Counter(header).items() if layout.passthrough else ():
         if times > 1:

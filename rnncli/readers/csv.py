@@ -3,29 +3,26 @@
 import csv
 import io
 import re
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import chain
 
 from rnncli.engine.rows import Rows, in_blocks, steps_in_block
-from rnncli.model.arrays import Floats
-from rnncli.model.errors import InputError
-from rnncli.readers.columns import choose_all, is_number, named, parted
-from rnncli.readers.decimals import DELIMITERS, plain_rows
+from rnncli.model.errors import InputError, shown
+from rnncli.readers.columns import choose_all, is_number, named
+from rnncli.readers.decimals import DELIMITERS, PlainRows
 from rnncli.readers.foreign import display_name
 from rnncli.readers.hints import check_first_line, hint_at_numbers
 from rnncli.readers.input import (
     Input,
     Layout,
     check_layout,
-    filled,
     find_fault,
-    first_unfit,
+    fit,
     parse_cells,
     parse_number,
-    shortened,
     unnamed,
 )
-from rnncli.readers.jsonl import Row, is_json, json_rows, take_json_header
+from rnncli.readers.jsonl import Row, is_json, json_rows, read_cells
 from rnncli.readers.keyed import Keys
 from rnncli.readers.text import Lines
 
@@ -40,11 +37,7 @@ def read_text(path: str, file: io.BufferedReader, layout: Layout, keys: Keys) ->
 
 
 def read_lines(path: str, lines: Lines, layout: Layout, keys: Keys) -> Input:
-    r"""Read rows of CSV or JSON lines.
-
-    Cells of CSV may be quoted; lines end in ``\n``, ``\r\n`` or ``\r``. Blank
-    lines are skipped.
-    """
+    """Read rows of CSV or JSON lines; blank lines are skipped."""
     table = _Table(path, layout, keys, lines)
     header, chosen = table.header, table.chosen
     names = header or [f"column_{i + 1}" for i in range(table.width)]
@@ -65,20 +58,26 @@ class _Table:
     """Rows of text behind a header, turned into numbers some at a time."""
 
     def __init__(self, path: str, layout: Layout, keys: Keys, lines: Lines) -> None:
-        self._name, self._layout, self._keys, self._lines = display_name(path), layout, keys, lines
-        self._delimiter = ""
-        self._split: Callable[[bytes], Iterable[Row]]
+        self._path, self._layout, self._keys, self._lines = path, layout, keys, lines
+        self._name, self._delimiter = display_name(path), ""
+        self.header: list[str] | None = None
         begin = first_line(lines, path, layout.delimiter)
         if is_json(begin, path):
             check_layout(self._name, layout, "JSON", "delimiter", "decimal", "first_row")
-            strict = layout.passthrough or not layout.columns
-            self.header, first = take_json_header(lines, path)
-            self._split = lambda text: json_rows(text, lines, path, self.header, strict=strict)
+            first = read_cells(lines.take().decode(), path, lines.line - 1)
+            self.header, self._first = [*first], [(lines.line - 1, [*first.values()])]
+            self.width = len(first)
         else:
-            self._delimiter, self.header, first = _take_header(lines, begin, self._name, layout)
-            self._split = lambda text: _csv_rows(text, lines, self._name, self._delimiter)
-        self._first = [] if self._delimiter and self.header else [first]
-        self.width = len(first[1])
+            self._delimiter = layout.delimiter or _find_delimiter(begin, layout)
+            self._first = [next(_csv_rows(lines.take(), lines, self._name, self._delimiter))]
+            ((line, row),) = self._first
+            self.width = len(row)
+            if _is_header(row, layout):
+                self.header, self._first = [cell.strip() for cell in row], []
+            elif self._delimiter == layout.decimal and re.search(r"\d,\d", _unquoted(begin)):
+                what = f"a comma may end a cell here, or stand in a number: {shown(begin.strip())}"
+                hint = "put such numbers in quotes, or give another `delimiter`"
+                raise InputError(f"{self._name}:{line}", what, hint)
         columns = choose_all(self._name, layout, self.width, self.header)
         self.grouping, self.chosen, self.kept = columns
 
@@ -88,24 +87,32 @@ class _Table:
         follows = self._layout.block_steps == 1
         for text in iter(lambda: self._lines.take(1 if follows else _TAKEN), b""):
             plain = None if follows else self._read_plain(text)
-            if plain is None:
-                yield from self._read(self._split(text))
-            else:
+            if plain:
                 yield plain
+            elif self._delimiter:
+                yield from self._read(_csv_rows(text, self._lines, self._name, self._delimiter))
+            else:
+                strict = self._layout.passthrough or not self._layout.columns
+                header = self.header or []
+                yield from self._read(
+                    json_rows(text, self._lines, self._path, header, strict=strict)
+                )
 
     def _read_plain(self, text: bytes) -> Rows | None:
         """Read rows without quotes; None where anything is out of the ordinary."""
         delimiter, decimal = self._delimiter, self._layout.decimal
         if delimiter not in (*DELIMITERS,) or decimal == delimiter or not decimal.isascii():
             return None
-        plain = plain_rows(text, delimiter, self.width)
-        values = None if plain is None else plain.numbers(self.chosen, self._layout)
-        if plain is None or values is None:
+        try:
+            plain = PlainRows(text, delimiter, self.width)
+        except ValueError:
             return None
-        rows = self._fit(values, plain.rows() if self.kept else None)
-        if rows and self.grouping:
-            rows = rows._replace(key=self._keys.number(*map(plain.column, self.grouping)))
-        return rows
+        values = plain.numbers(self.chosen, self._layout)
+        x, masked, fault = (None, None, None) if values is None else fit(values, self._layout)
+        if x is None or fault:
+            return None
+        key = self._keys.number(*map(plain.column, self.grouping)) if self.grouping else None
+        return Rows(x, key, masked, plain.rows() if self.kept else None)
 
     def _read(self, numbered: Iterable[Row]) -> Iterator[Rows]:
         """Read any rows up to the first error; they come before it."""
@@ -137,33 +144,21 @@ class _Table:
         values = parse_cells([row[i] for row in cells for i in self.chosen], self._layout)
         if values is None:
             return None
-        values = values.reshape(len(cells), len(self.chosen))
-        return self._fit(values, cells if self.kept else None)
-
-    def _fit(self, values: Floats, cells: list[list[str]] | None) -> Rows | None:
-        """Make rows of numbers; None if one is not finite, but for what may be missing."""
-        without_gaps, masked = filled(values, self._layout.missing)
-        if first_unfit(without_gaps, self._layout):
-            return None
-        x = without_gaps if masked is None else values
-        return Rows(x.astype(self._layout.dtype), masked=masked, cells=cells)
+        x, masked, fault = fit(values.reshape(-1, len(self.chosen)), self._layout)
+        return None if fault else Rows(x, masked=masked, cells=cells if self.kept else None)
 
     def _find_error(self, row: list[str], line: int) -> InputError | None:
         """Find the fault of a row, if it has one."""
-        place, width = f"{self._name}:{line}", self.width
-        if len(row) != width:
-            what = f"expected as many cells as in the first row, {width}, got {len(row)}"
-            is_title = self._delimiter == "," and width == 1
-            hint = " (a title above the header, or a decimal comma: `decimal` ,?)"
-            return InputError(place, what, hint if is_title else "")
+        if len(row) != self.width:
+            what = f"expected as many cells as in the first row, {self.width}, got {len(row)}"
+            return InputError(f"{self._name}:{line}", what)
         for column in self.chosen:
             what, hint = find_fault(row[column], self._layout)
             if what:
-                reads_all = not self._layout.columns and width > 1
-                if reads_all and what.startswith("not a number"):
+                if what.startswith("not a") and not self._layout.columns and self.width > 1:
                     hint = hint or "`columns` chooses those to read"
                 label = repr(self.header[column]) if self.header else column + 1
-                return InputError(f"{place}: column {label}", what, hint)
+                return InputError(f"{self._name}:{line}: column {label}", what, hint)
         return None
 
 
@@ -195,29 +190,15 @@ def _csv_rows(text: bytes, lines: Lines, name: str, delimiter: str) -> Iterator[
             yield line, row
 
 
-def _take_header(
-    lines: Lines, begin: str, name: str, layout: Layout
-) -> tuple[str, list[str] | None, Row]:
-    """Take the first row, which begins with a line; return delimiter, header and the row."""
-    outside_quotes = "".join(begin.split('"')[::2])
-    delimiter = layout.delimiter or _find_delimiter(outside_quotes, begin, layout)
-    line, row = next(_csv_rows(lines.take(), lines, name, delimiter))
-    if _is_header(row, layout):
-        return delimiter, [cell.strip() for cell in row], (line, row)
-    if delimiter == layout.decimal == "," and re.search(r"\d,\d", outside_quotes):
-        what = f"a comma may end a cell here, or stand in a number: {shortened(begin.strip())}"
-        hint = "put such numbers in quotes, or give another `delimiter`"
-        raise InputError(f"{name}:{line}", what, hint)
-    return delimiter, None, (line, row)
+def _unquoted(line: str) -> str:
+    return "".join(line.split('"')[::2])
 
 
-def _find_delimiter(outside_quotes: str, line: str, layout: Layout) -> str:
-    """Return tab, semicolon or comma: the first of them outside quotes.
-
-    A comma in a single number with a decimal comma is none.
-    """
+def _find_delimiter(line: str, layout: Layout) -> str:
+    """Return tab, semicolon or comma: the first outside quotes that ends no single number."""
+    outside_quotes = _unquoted(line)
     found = next((mark for mark in "\t;," if mark in outside_quotes), ",")
-    alone = found not in outside_quotes or parse_number(layout.with_point(line)) is not None
+    alone = found not in outside_quotes or parse_number(layout.usual(line)) is not None
     return ";" if found == layout.decimal and alone else found
 
 
@@ -226,14 +207,14 @@ def _is_header(first: Sequence[str], layout: Layout) -> bool:
     if layout.first_row != "auto":
         return layout.first_row == "header"
     cells, width = [cell.strip() for cell in first], len(first)
-    wanted = (*layout.columns, *parted(layout.group_by, cells))
+    wanted = (*layout.columns, *layout.group_by)
     if any(not is_number(column, width) and column in cells for column in wanted):
         return True
     try:
         _, chosen, _ = choose_all("", layout, width, None)
     except InputError:  # at a column that is named, or is not there with a header either
         return True
-    usual = [layout.usual(cells[i]) for i in chosen]
     return any(
-        cell.strip() and parse_number(cell) is None and not hint_at_numbers(cell) for cell in usual
+        parse_number(cell) is None and not hint_at_numbers(cell)
+        for cell in (layout.usual(cells[i]) for i in chosen)
     )

@@ -26,11 +26,22 @@ _POWERS = np.array([10.0**k for k in range(21)])
 
 
 class PlainRows:
-    """Rows of text without quotes, and where their cells end."""
+    """Rows of text without quotes that have as many cells each."""
 
-    def __init__(self, text: bytes, ends: Integers, width: int, delimiter: str) -> None:
-        self._text, self._ends = text, ends  # the margin has an end, too
-        self._delimiter, self._width = delimiter, width
+    def __init__(self, text: bytes, delimiter: str, width: int) -> None:
+        """Find the ends of the cells; raise a ValueError for any other rows."""
+        text = bytes(_MARGIN - 1) + b"\n" + text
+        for mark in (delimiter.encode(), b"\n") if b" " in text else ():
+            text = text.replace(mark + b" ", mark)
+            if mark + b" " in text:
+                raise ValueError("blanks")
+        self._text, self._delimiter, self._width = text, delimiter, width
+        self._ends = _find_ends(text, delimiter)  # the margin has an end, too
+        is_line_end = np.frombuffer(text, np.uint8)[self._ends] == ord("\n")
+        rows, rest = divmod(len(self._ends) - 1, width)
+        is_even = not rest and is_line_end.sum() == rows + 1 and is_line_end[::width].all()
+        if b'"' in text or not is_even or np.diff(self._ends).max() > field_size_limit():
+            raise ValueError("no plain rows")
 
     def column(self, i: int) -> list[str]:
         """Return the text of the cells of a column."""
@@ -54,14 +65,13 @@ class PlainRows:
         first = np.arange(0, len(self._ends) - 1, self._width)
         cell = (first[:, None] + np.array(columns)).ravel()
         values, read = self._decimals(cell, ord(layout.decimal))
-        for null in map(parse_number, map(layout.with_point, layout.null_values)):
-            read &= True if null is None else values != null
+        for null in map(layout._replace(null_values=()).usual, layout.null_values):
+            read &= values != parse_number(null)
         if not read.all():
             texts = self._texts(cell[~read])
-            if self._width == 1 and not all(map(str.strip, texts)):
-                return None  # a blank line is no row
             parsed = parse_cells(texts, layout)
-            if parsed is None:
+            # A blank line is no row.
+            if parsed is None or (self._width == 1 and not all(map(str.strip, texts))):
                 return None
             values[~read] = parsed
         return values.reshape(len(first), -1)
@@ -84,23 +94,6 @@ class PlainRows:
         values = _divide(np.where(read, integers, 0), _POWERS[np.where(read, places, 0)])
         values.view(np.uint64)[:] |= minus.astype(np.uint64) << 63
         return values, read
-
-
-def plain_rows(text: bytes, delimiter: str, width: int) -> PlainRows | None:
-    """Find the cells of rows that have as many each, and no quotes; None for any others."""
-    text = bytes(_MARGIN - 1) + b"\n" + text
-    for mark in (delimiter.encode(), b"\n") if b" " in text else ():
-        text = text.replace(mark + b" ", mark)
-        if mark + b" " in text:
-            return None
-    ends = _find_ends(text, delimiter)
-    is_line_end = np.frombuffer(text, np.uint8)[ends] == ord("\n")
-    rows, rest = divmod(len(ends) - 1, width)
-    if b'"' in text or rest or is_line_end.sum() != rows + 1 or not is_line_end[::width].all():
-        return None
-    if np.diff(ends).max() > field_size_limit():
-        return None
-    return PlainRows(text, ends, width, delimiter)
 
 
 def _find_ends(text: bytes, delimiter: str) -> Integers:

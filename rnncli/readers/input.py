@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from rnncli.engine.rows import BLOCK_STEPS, Rows
 from rnncli.model.arrays import Floats, Truths, no_index, not_indices, parse_numbers
-from rnncli.model.errors import InputError, listed
+from rnncli.model.errors import InputError, listed, shown
 from rnncli.readers.hints import PASSES, hint_at_cell
 
 Doubles = NDArray[np.float64]
@@ -16,12 +16,12 @@ Doubles = NDArray[np.float64]
 MISSING = ("error", "hold", "zero")
 # Options that are for text alone.
 OF_TEXT = ("delimiter", "first_row", "encoding", "null_values", "decimal")
-# Truths as programs write them.
-_TRUTHS = {
-    **dict.fromkeys(("true", "True", "TRUE"), 1.0),
-    **dict.fromkeys(("false", "False", "FALSE"), 0.0),
+# Cells that `float` does not read: a missing one, and truths as programs write them.
+_USUAL = {
+    "": "nan",
+    **dict.fromkeys(("true", "True", "TRUE"), "1"),
+    **dict.fromkeys(("false", "False", "FALSE"), "0"),
 }
-_USUAL = {"": "nan", **{text: str(value) for text, value in _TRUTHS.items()}}
 
 
 class Layout(NamedTuple):
@@ -40,15 +40,14 @@ class Layout(NamedTuple):
     null_values: Sequence[str] = ()  # cells that are missing, beside an empty one and nan
     decimal: str = "."  # what stands before the decimals: one character
 
-    def with_point(self, cell: str) -> str:
-        """Return a cell with a point before the decimals; a point in it makes it no number."""
-        if self.decimal == ".":
-            return cell
-        return cell.translate({ord(self.decimal): ".", ord("."): self.decimal})
-
     def usual(self, cell: str) -> str:
-        """Return a cell as Python writes it, ``nan`` where it is missing."""
-        return "nan" if cell.strip() in self.null_values else self.with_point(cell)
+        """Return a cell as Python writes it; a point beside another decimal makes it no number."""
+        text = cell.strip()
+        if text in self.null_values:
+            return "nan"
+        if self.decimal != ".":
+            cell = cell.translate({ord(self.decimal): ".", ord("."): self.decimal})
+        return _USUAL.get(text, cell)
 
 
 class Input(NamedTuple):
@@ -92,15 +91,12 @@ def checked(
     """Pass rows on as the float type that they become, up to an error."""
     start = 0
     for part in parts:
-        values, masked = filled(part.x, layout.missing)
-        wrong = first_unfit(values, layout)
-        rows = part._replace(x=values if masked is None else part.x, masked=masked)
-        whole = rows.cut(0, wrong[0] if wrong else None)
-        yield whole._replace(x=whole.x.astype(layout.dtype, copy=False))
+        x, masked, wrong = fit(part.x, layout)
+        yield part._replace(x=x, masked=masked).cut(0, wrong[0] if wrong else None)
         if wrong:
             place = f"{name}: row {start + wrong[0] + 1}, column {labels[wrong[1]]}"
-            raise InputError(place, *find_fault(repr(values[wrong].item()), layout))
-        start += len(values)
+            raise InputError(place, *find_fault(repr(part.x[wrong].item()), layout))
+        start += len(x)
 
 
 def unnamed(count: int) -> tuple[str, ...]:
@@ -109,69 +105,54 @@ def unnamed(count: int) -> tuple[str, ...]:
 
 
 def parse_number(cell: str) -> float | None:
-    """Read a number, or None; unlike Python's own, ``1_000`` is none, and ``true`` is 1."""
-    try:
-        return None if "_" in cell else float(cell)
-    except ValueError:
-        return _TRUTHS.get(cell.strip())
-
-
-def is_missing(cell: str) -> bool:
-    """Return whether a cell is empty or ``nan``, without a sign."""
-    return cell.strip().lower() in ("", "nan")
+    """Read a number, or None; ``1_000`` is none, ``true`` is 1 and an empty cell is NaN."""
+    values = parse_numbers([_USUAL.get(cell.strip(), cell)])
+    return None if values is None else values.item()
 
 
 def parse_cells(cells: Sequence[str], layout: Layout) -> Doubles | None:
     """Read cells as numbers, NaN where one is missing; None if any is no number."""
-    if layout.null_values or layout.decimal != ".":
-        cells = [layout.usual(cell) for cell in cells]
-    values = parse_numbers(cells)
+    is_plain = not layout.null_values and layout.decimal == "."
+    values = parse_numbers(cells) if is_plain else None
     if values is None:
-        values = parse_numbers([_USUAL.get(cell.strip(), cell) for cell in cells])
+        cells = [layout.usual(cell) for cell in cells]
+        values = parse_numbers(cells)
     absent = [] if values is None else np.flatnonzero(np.isnan(values)).tolist()
-    return values if all(is_missing(cells[i]) for i in absent) else None
+    return values if all(cells[i].strip().lower() == "nan" for i in absent) else None
 
 
-def filled(values: Floats, missing: str) -> tuple[Floats, Truths | None]:
-    """Put 0 in place of NaN, unless that is an error; return which rows are masked, too."""
-    absent = np.isnan(values)
-    if missing == "error" or not absent.any():
-        return values, None
-    masked = np.asarray(absent.any(axis=1))
-    return np.where(absent, 0, values), masked if missing == "hold" else None
-
-
-def first_unfit(values: Floats, layout: Layout) -> tuple[int, int] | None:
-    """Return row and column of the first value of (n, I) that the network cannot take."""
+def fit(values: Floats, layout: Layout) -> tuple[Floats, Truths | None, tuple[int, ...] | None]:
+    """Convert rows to their float type; return which are masked, and where the first fault is."""
     with np.errstate(over="ignore"):
-        wrong = ~np.isfinite(values.astype(layout.dtype, copy=False))
+        x = values.astype(layout.dtype, copy=False)
+    wrong, masked = ~np.isfinite(x), None
     if layout.indices is not None:
         wrong |= not_indices(values, layout.indices)
-    if not wrong.any():
-        return None
-    row, column = np.argwhere(wrong)[0].tolist()
-    return row, column
+    if layout.missing != "error" and wrong.any() and (absent := np.isnan(values)).any():
+        wrong &= ~absent
+        if layout.missing == "hold":
+            masked = np.asarray(absent.any(axis=1))
+        else:
+            x = np.where(absent, x.dtype.type(0), x)
+    return x, masked, tuple(np.argwhere(wrong)[0].tolist()) if wrong.any() else None
 
 
 def find_fault(cell: str, layout: Layout) -> tuple[str, str]:
     """Find why the network cannot take a cell, and the way out; empty texts if it can."""
-    text, usual = cell.strip(), layout.usual(cell)
-    value = parse_number("nan" if is_missing(usual) else usual)
-    if value is None:
-        return f"not a number: {shortened(cell)}", hint_at_cell(cell) if usual == cell else ""
-    if is_missing(usual):
+    text = cell.strip()
+    values = parse_cells([cell], layout)
+    if values is None:
+        is_plain = layout.decimal == "."
+        return f"not a number: {shown(repr(cell), 40)}", hint_at_cell(cell) if is_plain else ""
+    if np.isnan(values[0]):
+        if layout.missing != "error":
+            return "", ""
         is_null = "missing" if text in layout.null_values else "not a finite number"
-        what = f"{is_null}: {text}" if text else "empty; expected a number"
-        return (what, PASSES) if layout.missing == "error" else ("", "")
-    if first_unfit(np.array([[value]]), layout) is None:
+        return f"{is_null}: {text}" if text else "empty; expected a number", PASSES
+    if fit(values[:, None], layout)[2] is None:
         return "", ""
-    if not np.isfinite(value):
+    if not np.isfinite(values[0]):
         return f"not a finite number: {text}", ""
     if layout.indices is not None:
         return no_index(text, layout.indices), ""
     return f"too large for {layout.dtype}: {text}", " (`precision` float64 holds more)"
-
-
-def shortened(text: str, limit: int = 40) -> str:
-    """Quote a piece of input for a message, cut to a readable length."""
-    return repr(text if len(text) <= limit else text[: limit - 3] + "...")

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Sequence
 from math import floor, isfinite, log10
+from typing import NamedTuple
 
 import numpy as np
 
@@ -13,8 +14,18 @@ from rnncli.model.errors import InputError
 _DIGITS = 6
 
 
-class Moments:
-    """The moments of the values of each column so far, arrays of shape (I,).
+class Moments(NamedTuple):
+    """The moments of the values of each column, arrays of shape (I,)."""
+
+    n: Floats
+    mean: Floats
+    squares: Floats  # sum of the squared distances from the mean
+    lowest: Floats
+    highest: Floats
+
+
+def moments_of(blocks: Iterable[Rows], columns: int) -> Moments:
+    """Return the moments of all values but NaN, and of all rows but those that are masked.
 
     Distances are taken from the mean of a block before they are squared, and blocks are joined
     by the distance of their means: nothing is lost where values are large and distances small.
@@ -22,36 +33,24 @@ class Moments:
     Source: T. F. Chan, G. H. Golub, R. J. LeVeque (1983), Algorithms for computing the sample
     variance.
     """
-
-    def __init__(self, columns: int) -> None:
-        self.count, self.mean, self.squares = np.zeros((3, columns))
-        self.lowest, self.highest = np.full(columns, np.inf), np.full(columns, -np.inf)
-
-    def add(self, x: Floats) -> None:
-        """Add rows of values, (n, I); those that are NaN are left out."""
-        absent = np.isnan(x)
-        count = len(x) - absent.sum(axis=0)
-        divisor = np.maximum(count, 1)
-        mean = np.where(absent, 0, x).sum(axis=0) / divisor
-        away = np.where(absent, 0, x - mean)
-        rest = away.sum(axis=0) / divisor  # what rounding has left in the mean
-        squares = (away * away).sum(axis=0) - rest * rest * count
-        distance = (mean - self.mean) + rest
-        total = np.maximum(self.count + count, 1)
-        self.squares += squares + distance * distance * self.count * count / total
-        self.mean += distance * count / total
-        self.count += count
-        self.lowest = np.fmin(self.lowest, np.fmin.reduce(x, initial=np.inf))
-        self.highest = np.fmax(self.highest, np.fmax.reduce(x, initial=-np.inf))
-
-
-def moments_of(blocks: Iterable[Rows], columns: int) -> Moments:
-    """Return the moments of all rows but those that are masked."""
-    moments = Moments(columns)
+    count, mean, squares = np.zeros((3, columns))
+    lowest, highest = np.full(columns, np.inf), np.full(columns, -np.inf)
     with np.errstate(over="ignore", invalid="ignore"):
         for rows in blocks:
-            moments.add(rows.x if rows.masked is None else rows.x[~rows.masked])
-    return moments
+            x = rows.x if rows.masked is None else rows.x[~rows.masked]
+            absent = np.isnan(x)
+            n = len(x) - absent.sum(axis=0)
+            center = np.where(absent, 0, x).sum(axis=0) / np.maximum(n, 1)
+            away = np.where(absent, 0, x - center)
+            rest = away.sum(axis=0) / np.maximum(n, 1)  # what rounding has left in the mean
+            distance, total = (center - mean) + rest, np.maximum(count + n, 1)
+            squares += (away * away).sum(axis=0) - rest * rest * n
+            squares += distance * distance * count * n / total
+            mean += distance * n / total
+            count += n
+            lowest = np.fmin(lowest, np.fmin.reduce(x, initial=np.inf))
+            highest = np.fmax(highest, np.fmax.reduce(x, initial=-np.inf))
+    return Moments(count, mean, squares, lowest, highest)
 
 
 def center_and_scale(
@@ -64,15 +63,13 @@ def center_and_scale(
     centers, scales = [], []
     for i, column in enumerate(columns):
         center, scale = moments.lowest[i].item(), 1.0
-        deviation = float(np.sqrt(moments.squares[i] / max(1, moments.count[i])))
+        deviation = float(np.sqrt(moments.squares[i] / max(1, moments.n[i])))
         if center < moments.highest[i] and isfinite(deviation) and deviation:
             places = _DIGITS - 1 - floor(log10(deviation))
             center, scale = round(moments.mean[i].item(), places), round(deviation, places)
         elif center != moments.highest[i]:
-            what = "values whose squares are no float64, and so no deviation"
-            if not moments.count[i]:
-                what = "no values, and so no mean"
-            raise InputError("", f"column {column!r} has {what}")
+            what = "values whose squares are no float64" if moments.n[i] else "no values"
+            raise InputError("", f"column {column!r} has {what}, and so no deviation")
         centers.append(center + 0.0)  # no -0
         scales.append(scale)
     return tuple(centers), tuple(scales)

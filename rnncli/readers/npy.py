@@ -4,7 +4,7 @@ import io
 import os
 from collections.abc import Iterator
 from math import prod
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,19 +24,15 @@ _MOST_WITHOUT_VALUES = 1 << 20
 
 
 def read_npy(path: str, file: io.BufferedReader, layout: Layout, keys: Keys) -> Input:
-    """Read an array of shape (T,), (T, I) or (N, T, I), a block at a time.
-
-    Several sequences have the key column ``sequence``, counted from 1.
-    """
+    """Read an array of shape (T,), (T, I) or (N, T, I), with the key column ``sequence``."""
     name = display_name(path)
     check_layout(name, layout, "an array", *OF_TEXT, "passthrough", "group_by")
     array = StoredArray(name, file)
-    N, T, I = {1: (1, *array.shape, 1), 2: (1, *array.shape), 3: array.shape}.get(
-        len(array.shape), (0, 0, 0)
-    )
+    shape = array.shape
+    N, T, I = {1: (1, *shape, 1), 2: (1, *shape), 3: shape}.get(len(shape), (0, 0, 0))
     if 0 in (N, I):
         expected = "expected an array of shape (T,), (T, I) or (N, T, I)"
-        raise InputError(name, f"{expected}, got {array.shape}")
+        raise InputError(name, f"{expected}, got {shape}")
     columns = choose(name, layout.columns, I, header=None, otherwise=range(I))
     steps = steps_in_block(len(columns), BLOCK_STEPS, N * T)
     numbers = keys.number([str(n + 1) for n in range(N)]) if N > 1 else None
@@ -46,14 +42,14 @@ def read_npy(path: str, file: io.BufferedReader, layout: Layout, keys: Keys) -> 
     def rows() -> Iterator[Rows]:
         step = min(steps, max(1, _PIECE // (I * array.dtype.itemsize)))
         # The values of a column lie together in the order of Fortran.
-        whole = array.read_all().reshape(-1, I) if array.order == "F" else None
+        whole = array.read_all().reshape(-1, I) if array.is_fortran else None
         for start in range(0, N * T, step):
             count = min(step, N * T - start)
             if whole is None:
                 x = array.read(start * I, count * I).reshape(count, I)
-                x = x if columns == [*range(I)] else x[:, columns]
             else:
-                x = whole[start : start + count, columns]
+                x = whole[start : start + count]
+            x = x if columns == [*range(I)] else x[:, columns]
             with np.errstate(all="ignore"):  # perhaps in a thread with an error state of its own
                 x = np.ascontiguousarray(x, float_type)
             at = np.arange(start, start + count) // T
@@ -81,14 +77,13 @@ class StoredArray:
         file.seek(0)
         try:
             read_header = READ_NPY_HEADER[np.lib.format.read_magic(file)]
-            shape, is_fortran, self.dtype = read_header(file)
+            shape, self.is_fortran, self.dtype = read_header(file)
         # A damaged header fails in NumPy, ast or tokenize, each with errors of its own.
         except Exception as error:
             raise InputError(name, "not a whole .npy file: its header is damaged") from error
         if self.dtype.kind not in "fiub":
             raise InputError(name, f"expected numbers, got an array of {self.dtype}")
         self.shape = tuple(map(int, shape))
-        self.order: Literal["C", "F"] = "F" if is_fortran else "C"
         self._start = file.tell()
         size, got = prod(self.shape) * self.dtype.itemsize, file.seek(0, os.SEEK_END) - self._start
         without_values = not size and prod(filter(None, shape)) > _MOST_WITHOUT_VALUES
@@ -98,7 +93,8 @@ class StoredArray:
 
     def read_all(self) -> NDArray[Any]:
         """Read the array."""
-        return self.read(0, prod(self.shape)).reshape(self.shape, order=self.order)
+        order: Any = "F" if self.is_fortran else "C"
+        return self.read(0, prod(self.shape)).reshape(self.shape, order=order)
 
     def read(self, place: int, count: int) -> NDArray[Any]:
         """Read some values, in the order of the file."""

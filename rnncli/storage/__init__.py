@@ -4,7 +4,6 @@ import os
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from glob import iglob
-from io import FileIO
 from typing import Any, TypeVar, cast
 
 from rnncli.storage import replacement
@@ -34,21 +33,20 @@ def _version(path: str) -> str:
     return f"{found.st_size} {found.st_mtime_ns}"
 
 
-def _match(pattern: str) -> list[str]:
-    return [path for path in iglob(pattern, recursive=True) if not os.path.isdir(path)]
+def _match(pattern: str) -> dict[str, str]:
+    paths = iglob(pattern, recursive=True)
+    return {path: _version(path) for path in paths if not os.path.isdir(path)}
 
 
 # A text that changes with the content of a file; empty where there is none.
 version = _or_remote("version", _version)
-# The `version` of each file in a folder elsewhere; None where a store lists none.
-versions: Callable[[str], dict[str, str] | None] = _or_remote("versions", lambda _: None)
+# The files that match a pattern, and their versions.
 matching = _or_remote("matching", _match)
-opened: Callable[[str], AbstractContextManager[Any]] = _or_remote("opened", FileIO)
 # A path of this machine that has the content of a file, for a block whose errors name the file.
 local_copy: Callable[[str], AbstractContextManager[str]] = _or_remote("local_copy", nullcontext)
 check_writable = _or_remote("check_writable", replacement.check_writable)
 writing = _or_remote("writing", replacement.writing)
-replacing = _or_remote("replacing", replacement.replacing)
+replacing = _or_remote("replacing", replacement.Replacement)
 
 
 def exists(path: str) -> bool:

@@ -1,9 +1,8 @@
 """Files at URLs: on S3, Google Cloud, the web, and all that fsspec knows.
 
-A file is written here first and then put in its place whole; until then the store has the old one.
+A file is copied here whole before it is read, and written here before it is put in its place.
 """
 
-import io
 import logging
 import os
 import re
@@ -12,17 +11,16 @@ import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, suppress
 from typing import Any, TextIO, cast
-from urllib.parse import quote
 
 from rnncli.model.errors import InputError, one_line
-from rnncli.storage.replacement import CHANGED
+from rnncli.storage.replacement import CHANGED, TEXT
 from rnncli.storage.url import WEB, Url, named
 
 _S3, _WRITABLE = ("s3", "s3a"), ("s3", "s3a", "gs", "gcs")
 # Bytes of a piece, and more than a file has that S3 takes at once.
 _PIECE, _AT_ONCE = 1 << 23, 5 << 30
-# Seconds until a server has to answer, and until it has to send more.
-_CONNECT, _SEND = 5, 60
+# Seconds until a server has to answer, or to send more.
+_WAIT = 60
 # The first of these that a store has tells one version of a file from another.
 _VERSIONS = ("ETag", "etag", "generation", "Last-Modified", "LastModified", "mtime", "created")
 _NO_BUCKET = "bucket does not exist"
@@ -32,50 +30,21 @@ for _name in ("fsspec", "s3fs", "gcsfs", "google", "aiohttp", "asyncio"):
     logging.getLogger(_name).addHandler(logging.NullHandler())
 
 
-class _File(io.RawIOBase):
-    """A file of fsspec whose errors are those of an input; one on the web cannot be rewound."""
-
-    def __init__(self, url: Url) -> None:
-        self._url = url
-        # A page comes in one answer: not every server knows parts. A size keeps it from asking.
-        how = {"block_size": 0, "size": 1} if url.protocol in WEB else {"block_size": _PIECE}
-        with _store(url) as (fs, place):
-            self._file = fs.open(place, "rb", **how)
-
-    def readable(self) -> bool:
-        return True
-
-    def seekable(self) -> bool:
-        return self._url.protocol not in WEB
-
-    def seek(self, place: int, whence: int = io.SEEK_SET) -> int:
-        return int(self._file.seek(place, whence))
-
-    def readinto(self, buffer: Any) -> int:
-        with _store(self._url):
-            return int(self._file.readinto(buffer))
-
-    def close(self) -> None:
-        if not self.closed:
-            self._file.close()
-        super().close()
-
-
-opened = _File
-
-
 @contextmanager
 def local_copy(url: Url) -> Iterator[str]:
     """Copy a file to a temporary folder; errors in the block name the URL."""
     place, name = os.path.split(url)
     with tempfile.TemporaryDirectory(prefix="rnn-") as folder:
         copy = os.path.join(folder, name)
-        with io.BufferedReader(_File(url), 1 << 20) as file, open(copy, "wb") as to:
+        # A page comes in one answer: not every server knows parts. A size keeps it from asking.
+        how = {"block_size": 0, "size": 1} if url.protocol in WEB else {"block_size": _PIECE}
+        with _store(url) as (fs, there), fs.open(there, **how) as file, open(copy, "wb") as to:
             shutil.copyfileobj(file, to, _PIECE)
         try:
             yield copy
-        except ValueError as error:  # or an InputError, whose parts are texts too
-            raise type(error)(*(str(part).replace(folder, place) for part in error.args)) from error
+        except InputError as error:
+            parts = (part.replace(folder, place) for part in error.args)
+            raise type(error)(*parts) from error
 
 
 def version(url: Url) -> str:
@@ -83,26 +52,15 @@ def version(url: Url) -> str:
     return _version(_info(url))
 
 
-def versions(folder: Url) -> dict[str, str] | None:
-    """Return the `version` of each file in a folder; None on the web, which lists none."""
-    if folder.protocol in WEB:
-        return None
-    with _store(folder) as (fs, place):
-        found = []
-        with suppress(FileNotFoundError):
-            found = fs.ls(place, detail=True)
-        fs.invalidate_cache()  # what it has listed would later be taken for what is there
-    return {os.path.basename(info["name"]): _version(info) for info in found}
-
-
-def matching(pattern: Url) -> list[str]:
-    """Return the files that match a pattern; on the web a name is no pattern."""
+def matching(pattern: Url) -> dict[str, str]:
+    """Return the files that match a pattern, and their versions; the web lists none."""
     if pattern.protocol in WEB:
-        return [pattern]
+        return {pattern: ""}
     with _store(pattern) as (fs, place):
         found = fs.glob(place, detail=True)
-        fs.invalidate_cache()
-    return [f"{pattern.protocol}://{name}" for name in found if found[name]["type"] == "file"]
+        fs.invalidate_cache()  # what it has listed would later be taken for what is there
+    files = (info for info in found.values() if info["type"] == "file")
+    return {f"{pattern.protocol}://{info['name']}": _version(info) for info in files}
 
 
 @contextmanager
@@ -110,6 +68,8 @@ def replacing(
     url: Url, _when_waiting: Callable[[], None]
 ) -> Iterator[Callable[[], AbstractContextManager[TextIO]]]:
     """Replace a file only where it is the version that is there now."""
+    if url.protocol not in _S3:
+        raise OSError(None, "two runs at once would not be told apart there", url)
     before = _info(url)
     yield lambda: writing(url, before=before)
 
@@ -117,18 +77,20 @@ def replacing(
 @contextmanager
 def writing(url: Url, *, before: dict[str, Any] | None = None, **_: bool) -> Iterator[TextIO]:
     """Open a text file that replaces the one there, if that is still `before`, after the block."""
-    text = {"encoding": "utf-8", "errors": "backslashreplace", "newline": ""}
     # A file without a name: a run that is killed leaves nothing.
-    with tempfile.TemporaryFile("w+", **text) as file:  # type: ignore[call-overload]
+    with tempfile.TemporaryFile("w+", **TEXT) as file:
         yield file
         file.flush()
         try:
             with _store(url) as (fs, place):
                 if before is None:
                     fs.put_file(f"/dev/fd/{file.fileno()}", place, chunksize=_PIECE)
-                else:
-                    file.seek(0)
-                    _put_if(fs, place, file.buffer.read(), before)
+                    return
+                if version(url) != _version(before):
+                    raise FileExistsError  # not every server knows the conditions
+                condition = {"IfMatch": before["ETag"]} if before else {"IfNoneMatch": "*"}
+                file.seek(0)
+                fs.pipe_file(place, file.buffer.read(), chunksize=_AT_ONCE, **condition)
         except InputError as error:
             what = error.what
             with suppress(InputError):  # the store cannot be asked
@@ -137,33 +99,18 @@ def writing(url: Url, *, before: dict[str, Any] | None = None, **_: bool) -> Ite
             raise OSError(None, what, url) from error
 
 
-def _put_if(fs: Any, place: str, content: bytes, before: dict[str, Any]) -> None:
-    """Replace a file if it is still the one before."""
-    if _version(fs.info(place) if fs.exists(place) else {}) != _version(before):
-        raise FileExistsError  # not every server knows the conditions
-    if "s3" in fs.protocol:
-        condition = {"IfMatch": before["ETag"]} if before else {"IfNoneMatch": "*"}
-        fs.pipe_file(place, content, chunksize=_AT_ONCE, **condition)
-        return
-    bucket, name, _ = fs.split_path(place)  # gcsfs itself has no such condition
-    to = f"{fs._location}/upload/storage/v1/b/{quote(bucket)}/o"
-    condition = {"ifGenerationMatch": before.get("generation", 0)}
-    fs.call("POST", to, data=content, uploadType="media", name=name, **condition)
-    fs.invalidate_cache(place)
-
-
 def check_writable(url: Url, *, append: bool = False) -> None:
     """Check that `writing` can write a file, as far as that can be told before."""
     if append or url.protocol not in _WRITABLE:
         what = "rows cannot be added to it" if append else f"{url.protocol}:// is for reading"
         raise InputError(url, what, "write to a file, s3:// or gs://")
     try:
-        found = _info(url)
+        is_folder = _info(url).get("type") == "directory"
     except InputError as error:
         if not isinstance(error.__cause__, PermissionError):
             raise
         return  # who may write need not be allowed to look
-    if found.get("type") == "directory":
+    if is_folder:
         raise InputError(url, "Is a directory")
 
 
@@ -174,15 +121,12 @@ def _store(url: Url) -> Iterator[tuple[Any, str]]:
     try:
         import fsspec
 
-        if url.protocol in _S3:  # by default, botocore waits a minute for a server not there
-            config = {"connect_timeout": _CONNECT, "retries": {"mode": "standard"}}
-            options = {"config_kwargs": config}
         if url.protocol in WEB:
             import aiohttp
 
             # By default, all of a file has to be read within five minutes, and what is
             # decompressed may end too soon without an error.
-            wait = aiohttp.ClientTimeout(total=None, sock_connect=_CONNECT, sock_read=_SEND)
+            wait = aiohttp.ClientTimeout(total=None, sock_connect=_WAIT, sock_read=_WAIT)
             as_it_is = {"auto_decompress": False, "headers": {"Accept-Encoding": "identity"}}
             options = {"client_kwargs": {"timeout": wait, **as_it_is}}
         full = url.protocol + url.full[len(url.protocol) :]  # fsspec knows small letters alone

@@ -4,20 +4,18 @@ import errno
 import fcntl
 import io
 import os
-import shlex
 import stat
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext, suppress
 from functools import cache
-from typing import Literal, Self, TextIO
-from zlib import crc32
+from typing import Any, TextIO
 
-from rnncli.model.errors import InputError, verbatim
+from rnncli.model.errors import InputError
 
 _DESCRIPTORS = {"/dev/stdout": 1, "/dev/stderr": 2}
-# Bytes of a name that leave room for what is put before and behind it.
-_LONGEST = 220
 _NO_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.ENOTSUP)
+# How text is written.
+TEXT: Any = {"encoding": "utf-8", "errors": "backslashreplace", "newline": ""}
 # Why a file is not replaced.
 CHANGED = "changed by another program since this run has read it: the state of this run is not kept"
 
@@ -29,19 +27,17 @@ class NotOnDiskError(OSError):
 class Replacement:
     """Replaces a file, once or often, while `.NAME.rnn` beside it is locked and private.
 
-    The lock refuses other runs or, with `when_waiting`, lets them wait: then it is as private as
-    the file. The next run removes what a killed run has left.
+    The value of a `with` block is `open`. The lock refuses other runs or, with `when_waiting`, lets
+    them wait. The next run removes what a killed run has left.
     """
 
     def __init__(self, path: str, when_waiting: Callable[[], None] | None = None) -> None:
         self._path, self._when_waiting = path, when_waiting and cache(when_waiting)
         self._target = os.path.realpath(path)
         folder, name = os.path.split(self._target)
-        if len(os.fsencode(name)) > _LONGEST:
-            name = f"{crc32(os.fsencode(name)):08x}"
         self._name, self._number = os.path.join(folder, f".{name}.rnn"), -1
 
-    def __enter__(self) -> Self:
+    def __enter__(self) -> Callable[[], AbstractContextManager[TextIO]]:
         try:
             self._number = self._lock(self._when_waiting)
         except BlockingIOError as error:
@@ -51,13 +47,12 @@ class Replacement:
                 raise
             os.unlink(self._name)
             if self._when_waiting:
-                what = f"cannot be locked there ({error.strerror})"
-                raise OSError(error.errno, what, self._path) from error
+                raise
             # Without locks, each of several runs at once needs a name of its own.
             self._name = f"{self._name[:-4]}.{os.urandom(8).hex()}.rnn"
             self._number = os.open(self._name, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600)
         self._before = _version(self._path)
-        return self
+        return self.open
 
     def _lock(self, when_waiting: Callable[[], None] | None = None) -> int:
         """Open and lock the file beside; one that a killed run has left is removed first."""
@@ -76,8 +71,6 @@ class Replacement:
                     about = os.fstat(number)
                     if not about.st_size and about.st_uid == os.geteuid():
                         os.fchmod(number, 0o600)
-                        if self._when_waiting:  # who may write the file may wait for it
-                            _copy_access(self._target, number)
                         return number
                     os.unlink(self._name)
             except BaseException:
@@ -91,7 +84,7 @@ class Replacement:
         if self._number < 0 or _version(self._path) != self._before:
             raise OSError(None, CHANGED, self._path)
         try:
-            with open_text(self._number, "w", closefd=False) as file:
+            with open(self._number, "w", closefd=False, **TEXT) as file:
                 yield file
                 _copy_access(self._target, self._number)
                 sync(file)
@@ -105,22 +98,14 @@ class Replacement:
                 os.close(renamed)
             sync_folder(os.path.dirname(self._target))
         except OSError as error:
-            raise OSError(error.errno, error.strerror, self._path) from error
+            error.filename, error.filename2 = self._path, None
+            raise
 
     def __exit__(self, *_: object) -> None:
         if self._number >= 0:
             if _version(self._name) == _version(self._number):
                 os.unlink(self._name)
             os.close(self._number)
-
-
-@contextmanager
-def replacing(
-    path: str, when_waiting: Callable[[], None]
-) -> Iterator[Callable[[], AbstractContextManager[TextIO]]]:
-    """Lock a file against other runs; the value opens what replaces it."""
-    with Replacement(path, when_waiting) as new:
-        yield new.open
 
 
 @contextmanager
@@ -134,11 +119,11 @@ def writing(path: str, *, append: bool = False) -> Iterator[TextIO]:
     try:
         is_plain, number = _is_plain(path), descriptor(path)
         if is_plain and not append:
-            with Replacement(path) as new, new.open() as file:
+            with Replacement(path) as open_new, open_new() as file:
                 yield file
             return
         opened = path if number is None else os.dup(number)
-        with ExitStack() as lock, open_text(opened, "a+" if is_plain else "w") as file:
+        with ExitStack() as lock, open(opened, "a+" if is_plain else "w", **TEXT) as file:
             with suppress(OSError):  # a log may be where new files are not allowed
                 lock.enter_context(Replacement(path) if is_plain else nullcontext())
             try:
@@ -151,13 +136,12 @@ def writing(path: str, *, append: bool = False) -> Iterator[TextIO]:
                         what = "was removed or replaced while rows were added to it"
                         raise NotOnDiskError(None, what)
     except OSError as error:
-        kind = NotOnDiskError if isinstance(error, NotOnDiskError) else OSError
-        raise kind(error.errno, error.strerror, path) from error
+        error.filename = path
+        raise
 
 
 def check_writable(path: str, *, append: bool = False) -> None:
     """Check before a long run that `writing` can open a file."""
-    folder = hint = ""
     try:
         folder = os.path.dirname(os.path.realpath(path))
         if _is_plain(path) and not (append and os.path.exists(path)):
@@ -165,9 +149,7 @@ def check_writable(path: str, *, append: bool = False) -> None:
             if not os.access(folder, os.W_OK | os.X_OK):
                 raise OSError(None, f"{os.strerror(errno.EACCES)} in {folder}")
     except OSError as error:
-        if folder and isinstance(error, FileNotFoundError):
-            hint = f"mkdir -p {verbatim(shlex.quote(folder))}"
-        raise InputError(path, str(error.strerror), hint) from error
+        raise InputError(path, str(error.strerror)) from error
 
 
 def descriptor(path: str) -> int | None:
@@ -230,13 +212,6 @@ def _fsync(number: int) -> None:
     except OSError as error:
         if error.errno not in (errno.EINVAL, errno.ENOTSUP):  # not every file system can
             raise NotOnDiskError(error.errno, error.strerror) from error
-
-
-def open_text(path: str | int, mode: Literal["w", "a+"], *, closefd: bool = True) -> TextIO:
-    """Open a file for text as all of it is written."""
-    return open(
-        path, mode, encoding="utf-8", errors="backslashreplace", newline="", closefd=closefd
-    )
 
 
 def _version(path: str | int) -> tuple[int, ...]:

@@ -178,14 +178,6 @@ def test_a_key_and_a_cell_are_the_text_of_csv(
     assert runs[0].stdout == runs[1].stdout
 
 
-def test_a_time_out_of_range_shows_its_number(run_rnn: Rnn, tmp_path: Path) -> None:
-    """DuckDB writes infinity as the largest of all."""
-    column = pa.array([2**63 - 1, -(2**63) + 1], pa.timestamp("us"))
-    run = run_rnn("run", saved(tmp_path / "x", column), *ALONE, "--passthrough", "--format", "csv")
-    texts = [f"<value out of range: {number}>" for number in column.cast("int64").to_pylist()]
-    assert [line.split(",")[0] for line in run.stdout.splitlines()[1:]] == texts
-
-
 @pytest.mark.parametrize("name", OTHERS)
 def test_other_types_are_refused_by_name(run_rnn: Rnn, tmp_path: Path, name: str) -> None:
     case = OTHERS[name]
