@@ -38,7 +38,7 @@ def make_whole(walk: Any, name: str, value: Any, axes: Axes) -> tuple[Operand, W
     laid = [root._replace(columns=each) for root, each in zip(roots, columns, strict=True)]
     size = prod(n for k, n in enumerate(shape) if k not in axes)
     width = rows.width(target.register) if target.columns is None else len(target.columns)
-    piece = Whole(nodes, constants, walk.folded.opset, laid, name, axes, (width, size))
+    piece = Whole(nodes, constants, walk.opset, laid, name, axes, (width, size))
     piece.shortens = not by_call and axes[0] is not None and shape[axes[0]] < walk.steps
     piece.whole = not by_call
     try:  # as it will run: one sequence alone
@@ -47,14 +47,15 @@ def make_whole(walk: Any, name: str, value: Any, axes: Axes) -> tuple[Operand, W
         raise RefusedError("makes something else of each sequence") from error
     if by_call and not piece.keeps_rows():
         raise RefusedError("makes something of several rows")
-    steps = (walk.folded.graph.inputs[walk.guess.x] or (0,))[frozen_axis or 0]
+    steps = (walk.graph.inputs[walk.guess.x] or (0,))[frozen_axis or 0]
     piece.steps = steps if isinstance(steps, int) and steps > 0 and not by_call else 0
     return target, piece
 
 
 def _trace(walk: Any, name: str) -> tuple[list[Node], dict[str, Array], list[Root]]:
     """Return the nodes that give a value, and the constants and the rows that they take."""
-    nodes = {out: k for k, node in enumerate(walk.folded.nodes) for out in node.outputs if out}
+    every = [*walk.nodes.values()]
+    nodes = {out: k for k, node in enumerate(every) for out in node.outputs if out}
     found, constants, roots = dict[int, Node](), dict[str, Array](), list[Root]()
     waiting, seen = [name], {""}
     while waiting:
@@ -67,7 +68,7 @@ def _trace(walk: Any, name: str) -> tuple[list[Node], dict[str, Array], list[Roo
             constants[each] = value
         elif each != name and (root := _find_root(walk, each, getattr(value, "view", None))):
             roots.append(root)
-        elif each in nodes and (node := walk.folded.nodes[nodes[each]]).op not in KINDS:
+        elif each in nodes and (node := every[nodes[each]]).op not in KINDS:
             found[nodes[each]] = node
             if node.op == "Cast" and node.attributes.get("to") in FLOATS:
                 found[nodes[each]] = node._replace(op="Identity", attributes={})
@@ -95,7 +96,7 @@ def _find_root(walk: Any, name: str, view: View | None) -> Root | None:
         layer = walk.layers.get(int(registers[0]))
         if not layer or (registers != registers[0]).any():
             return None
-        ways = DIRECTIONS[layer.direction]
+        ways = DIRECTIONS[layer.draft.settings["direction"]]
         own = columns - walk.rows.begins[registers[0]]
         ends = np.array([-1 if way == "forward" else 0 for way in ways])
         size = walk.rows.width(int(registers[0])) // len(ends)
