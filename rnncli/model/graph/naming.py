@@ -5,7 +5,6 @@ from math import prod
 from typing import Any, NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
 from rnncli.model.activations import ACTIVATIONS, ONNX_OPERATORS, activation
 from rnncli.model.graph.piece import Piece
@@ -19,13 +18,10 @@ from rnncli.model.layers import (
     Stateless,
 )
 
-Array = NDArray[Any]
 _LONGEST = 8  # stretches of steps that are one formula
 # Activations by operators of which they are made: the first is there, any others may be. In
 # place of {} stands a number that one of them takes.
 _FORMULAS = {
-    "Abs Add Div": "softsign",
-    "Celu": "elu:{}",
     "Clip": "relu6 relu hard_sigmoid:1.0,0.0 maximum:{} minimum:{}",
     "Clip Add Mul Div": "hard_silu",
     "Erf Add Mul Div": "gelu",
@@ -35,9 +31,7 @@ _FORMULAS = {
     "Min": "minimum:{}",
     "PRelu": "leaky_relu:{}",
     "Pow": "power:{}",
-    "Selu": "selu",
     "Sigmoid Mul": "silu",
-    "Softplus Greater Where": "softplus",
     "Softplus Tanh Mul": "mish",
     "Swish": "silu",
     "Tanh Add Mul Div Pow": "gelu_tanh",
@@ -66,9 +60,17 @@ def name_steps(rows: Rows, target: Operand, known: Collection[int] = ()) -> list
             named = _name(rows, {each: rows.steps[each] for each in path[begin:end]})
             if not isinstance(named.layer, Piece) or end == own[0]:
                 break
-        below, begin = found[-1] if found else None, end
-        joined = _join(below, named) if below else None
-        found = [*found[:-1], joined] if joined else [*found, named]
+        begin, below = end, found[-1] if found else named
+        one, two, steps = below.layer, named.layer, {**below.steps, **named.steps}
+        ops, name = [step.op for step in steps.values()], named.name or below.name
+        if isinstance(one, Piece) and isinstance(two, Piece) and found:
+            piece = Piece(steps, one.inputs, two.target, two.output_size)
+            found[-1] = Named(name, steps, piece, named.register, below.taken)
+        elif isinstance(one, Dense) and isinstance(two, Normalization) and ops == ["MatMul", "Add"]:
+            dense = Dense(one.W, two.shift)
+            found[-1] = Named(below.name, steps, dense, named.register, below.taken)
+        else:
+            found.append(named)
     if target.columns is not None:
         register = target.register
         piece = Piece({}, {register: rows.width(register)}, target, len(target.columns))
@@ -99,61 +101,45 @@ def _name(rows: Rows, steps: Mapping[int, Step]) -> Named:
     piece, layer = Piece(steps, widths, Operand(register), rows.width(register)), None
     if len(taken) == 1:
         try:
-            layer = _name_step(steps[register], taken[0], piece.input_size, len(steps))
+            layer = _name_step(steps[register], piece.input_size) if len(steps) == 1 else None
             layer = layer or _name_formula(piece)
         except ValueError:  # such as a scale of 0
             layer = None
     return Named(name, steps, layer or piece, register, taken)
 
 
-def _join(below: Named, named: Named) -> Named | None:
-    """Bring a product and its bias together, or two pieces; None where they stay two."""
-    one, two, steps = below.layer, named.layer, {**below.steps, **named.steps}
-    if isinstance(one, Piece) and isinstance(two, Piece):
-        one = Piece(steps, one.inputs, two.target, two.output_size)
-    elif isinstance(one, Dense) and isinstance(two, Normalization):
-        if [step.op for step in steps.values()] != ["MatMul", "Add"]:
-            return None
-        one, named = Dense(one.W, two.shift), below._replace(register=named.register)
-    else:
+def _name_step(step: Step, K: int) -> Stateless | None:
+    """Return the layer that a step is; None if it is none that is known."""
+    op, known, shape = step.op, step.attributes, step.shape
+    turned = op in ("Add", "Mul") and step.operands[0].register < 0
+    first, *rest = step.operands[:: -1 if turned else 1]
+    if op == "Gather" and K == 1:
+        return Embedding(first.values)
+    if first.register < 0 or first.columns is not None or any(r.register >= 0 for r in rest):
         return None
-    return Named(named.name or below.name, steps, one, named.register, below.taken)
-
-
-def _name_step(step: Step, x: int, K: int, count: int) -> Stateless | None:
-    """Return the layer that a step is alone; None if it is none that is known."""
-    turned, known = step.operands[0].register < 0, step.attributes
-    first, *rest = step.operands[::-1] if turned and len(step.operands) == 2 else step.operands
-    values, op = [each.values for each in rest], step.op + " turned" * turned
-    if op == "Gather turned" and K == 1 == count:
-        return Embedding(step.operands[0].values)
-    whole = first.register == x and first.columns is None
-    if count > 1 or not whole or any(each.register >= 0 for each in rest):
-        return None
-    if op == "MatMul":
-        return Dense(values[0]) if step.shape[1] == K else None
+    values = [each.values for each in rest]
+    if op == "MatMul" and shape[1] == K:
+        return Dense(values[0])
     if op == "BatchNormalization":
         factor, shift, center, variance = values
         root = np.sqrt(variance.astype(np.float64) + known.get("epsilon", 1e-5))
         return Normalization(center, root, shift, factor)
-    if op in ("Softmax", "LogSoftmax"):
-        name = {"Softmax": "softmax", "LogSoftmax": "log_softmax"}[op]
-        return Pointwise(name, K) if step.shape[known["axis"] - 1] == K else None
-    if op == "LayerNormalization" and prod(step.shape[known["axis"] :]) == K == values[0].size:
-        factor, shift = values[0].reshape(-1), (*values, None)[1]
-        shift = None if shift is None else shift.reshape(-1)
-        return LayerNormalization(factor, shift, known.get("epsilon", 1e-5))
-    if op.split()[0] not in ("Add", "Sub", "Mul", "Div") or values[0].dtype.kind != "f":
+    softmax = {"Softmax": "softmax", "LogSoftmax": "log_softmax"}.get(op)
+    if softmax and shape[known["axis"] - 1] == K:
+        return Pointwise(softmax, K)
+    if op == "LayerNormalization" and prod(shape[known["axis"] - 1 :]) == K == values[0].size:
+        shift = values[1].reshape(-1) if len(values) > 1 and values[1] is not None else None
+        return LayerNormalization(values[0].reshape(-1), shift, known.get("epsilon", 1e-5))
+    if op not in ("Add", "Sub", "Mul", "Div") or values[0].dtype.kind != "f":
         return None
     zeros, ones = np.zeros(K, np.float32), np.ones(K, np.float32)
     scaled: dict[str, tuple[Any, ...]] = {
-        **dict.fromkeys(("Add", "Add turned"), (zeros, ones, values[0])),
-        **dict.fromkeys(("Mul", "Mul turned"), (zeros, ones, None, values[0])),
+        "Add": (zeros, ones, values[0]),
         "Sub": (zeros, ones, -values[0]),
-        "Sub turned": (zeros, ones, values[0], -ones),
+        "Mul": (zeros, ones, None, values[0]),
         "Div": (zeros, values[0]),
     }
-    return Normalization(*scaled[op]) if op in scaled else None
+    return Normalization(*scaled[op])
 
 
 def _name_formula(piece: Piece) -> Stateless | None:

@@ -280,7 +280,7 @@ class Walk:
         views: Sequence[View | None] = [None] * len(made)
         taken = [each.view if isinstance(each, Flow) else as_array(each) for each in given]
         try:
-            views = views if why else self.rows.node(node, taken, made, self.opset)
+            views = views if why else self.rows.node(node, taken, made)
         except RefusedError as error:
             why = str(error)
         return [Flow(m, view, roots, moved, why) for m, view in zip(made, views, strict=True)]
