@@ -3,10 +3,9 @@
 The graph is run over labels, which tell the row of the input that each value comes from.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator
 from functools import partial
 from itertools import islice, permutations
-from typing import Any
 
 import numpy as np
 
@@ -21,7 +20,7 @@ from rnncli.model.graph.labels import row_label, steps_of
 from rnncli.model.graph.naming import name_steps
 from rnncli.model.graph.operators import MOVERS
 from rnncli.model.graph.piece import Piece, Whole
-from rnncli.model.graph.rows import Operand, Step, fill
+from rnncli.model.graph.rows import Operand, fill
 
 _OLDEST = 7  # the first opset whose arrays are broadcast as NumPy's are
 _MOST_GUESSES = 30  # at the axes of the input
@@ -29,7 +28,6 @@ _EXPECTED = (
     ": expected a node RNN, LSTM or GRU, and no steps or loops of other nodes"
     " (`dynamo=False` of torch.onnx.export keeps them)"
 )
-_MERGES = {"ReduceSum": "sum", "ReduceMean": "ave", "ReduceProd": "mul", "Add": "sum", "Mul": "mul"}
 
 
 def find(path: str, model: Model, input_size: int = 0) -> Found:
@@ -46,10 +44,6 @@ def find(path: str, model: Model, input_size: int = 0) -> Found:
         best = chain if best is None or chain.rank < best.rank else best
         if chain.is_sure:
             break
-    if best and best.target and best.walk.steps == 1:  # where a turn, or a mean, does nothing
-        freed = (follow(first, each) for each in _free_steps(best.walk))
-        sound = (each for each in freed if not any(p.needed for p in each.walk.parts.values()))
-        best = min(sound, key=lambda chain: chain.rank, default=best)
     nodes = [Part(node.name, node.op) for node in first.nodes.values()]
     found = best.describe() if best else Found(nodes)
     if best and best.is_open:
@@ -78,16 +72,6 @@ def _guess_axes(first: Walk) -> Iterator[Guess]:
         yield from (Guess(x, pair) for pair in pairs or [(None, None)])
         if convolved:
             yield from (Guess(x, pair, 131) for pair in pairs if pair[0] in free)
-
-
-def _free_steps(walk: Walk) -> Iterator[Guess]:
-    """Guess at several steps of a graph that was frozen with one."""
-    x, N = walk.guess.x, walk.guess.axes[1] or 0
-    shape = walk.graph.inputs[x] or ()
-    axes = range(min(len(shape), 5))
-    for T, n in (*sorted(permutations(axes, 2), key=max), *((axis, None) for axis in axes)):
-        if shape[T] == 1 and (n is None or shape[n] in (1, shape[N])):
-            yield Guess(x, (T, n), freed=True)
 
 
 def follow(first: Walk, guess: Guess) -> "Chain":
@@ -139,7 +123,7 @@ class Chain:
                 states |= {*node.outputs[1:]}
             elif node.op in MOVERS and states.issuperset(inputs):
                 states |= {*node.outputs}
-        names = [name for name in self.walk.graph.outputs if name in self.walk.values]
+        names = [name for name in self.walk.graph.outputs if name and name in self.walk.values]
         return [*([name for name in names if name not in states] or names), ""]
 
     def pair_directions(self, target: Operand) -> None:
@@ -256,7 +240,7 @@ class Chain:
         text = "takes {} too: {}, which it is compared with"
         notes = [text.format(shown(n), array.item()) for n, array in walk.settled.items()]
         notes += [note for name, note in walk.notes if name in on_way]
-        passed = [n for n in others if isinstance(walk.values.get(n), Flow | Unknown)]
+        passed = [n for n in others if n and isinstance(walk.values[n], Flow | Unknown)]
         if passed:
             notes.append(f"gives {shown(output)}, and passes over {listed(passed)}")
         return Found(self.parts, last=self.last, notes=notes, aside=aside)
@@ -270,28 +254,19 @@ class Chain:
             for register in {*self.find_taken(waiting.pop())} & layers.keys() - needed.keys():
                 needed[register] = layers[register]
                 waiting.append(layers[register].target)
-        taken = self.find_taken(target, *(layer.target for layer in needed.values()))
         for register, layer in sorted(needed.items()):
-            self.make_steps(layer.target, layer.whole, taken)
+            self.make_steps(layer.target, layer.whole)
             self.add(layer.part, register)
-        self.make_steps(target, self.whole, taken)
+        self.make_steps(target, self.whole)
 
-    def make_steps(self, target: Operand, whole: Whole | None, taken: Sequence[int]) -> None:
-        """Make the layers between recurrent ones, or have the one below merge its directions."""
+    def make_steps(self, target: Operand, whole: Whole | None) -> None:
+        """Make the layers between recurrent ones."""
         for named in (every := name_steps(self.rows, target, self.number)):
             sources = tuple(self.number[each] for each in named.taken)
-            operands = [each for step in named.steps.values() for each in step.operands]
-            uses = sum(each.register in named.taken for each in operands)
-            below = self.parts[-1].layers[0] if self.parts else None
-            if sources != (len(self.parts),):
-                if isinstance(named.layer, Piece):
-                    named.layer.sources = sources
-                else:
-                    self.route(*named.taken)
-            elif taken.count(named.taken[0]) == uses and (merged := _merge(named.steps, below)):
-                self.parts[-1] = self.parts[-1]._replace(layers=[merged])
-                self.number[named.register] = len(self.parts)
-                continue
+            if sources != (len(self.parts),) and isinstance(named.layer, Piece):
+                named.layer.sources = sources
+            elif sources != (len(self.parts),):
+                self.route(*named.taken)
             own = [self.walk.nodes[step.name] for step in named.steps.values() if step.name]
             kind = " ".join(dict.fromkeys(node.op for node in own))
             kind = kind or str(named.layer.settings["operators"])
@@ -314,19 +289,3 @@ class Chain:
         piece = Piece({}, {register: width}, Operand(register), width)
         piece.sources = (self.number[register],)
         self.parts.append(Part("", "Identity", layers=[piece]))
-
-
-def _merge(steps: Mapping[int, Step], below: Any) -> Draft | None:
-    """Merge the two directions of a layer, if that is what steps do."""
-    if len(steps) != 1 or not isinstance(below, Draft):
-        return None
-    ((op, _, operands, _, attributes, shape),) = steps.values()
-    H = len(below.cells[0].weights.W_hh)
-    if op in ("ReduceSum", "ReduceMean", "ReduceProd"):
-        whole = shape == (2, H) and operands[0].columns is None and attributes["axes"] == [1]
-    else:
-        halves = zip(operands, (np.arange(H), np.arange(H, 2 * H)), strict=False)
-        whole = all(np.array_equal(each.columns, half) for each, half in halves)
-    if op not in _MERGES or not whole:
-        return None
-    return below._replace(settings={**below.settings, "merge": _MERGES[op]})

@@ -33,10 +33,6 @@ _OTHERS = {
     "initial_h": "initial_h from {}: `h0` gives it, zeros else",
     "initial_c": "initial_c from {}: `c0` gives it, zeros else",
 }
-_MISTAKEN = (
-    "resets before the product, which no GRU of PyTorch does: exporters of PyTorch 2.10 to 2.12 "
-    "wrote so by mistake"
-)
 
 
 class Sized(NamedTuple):
@@ -83,7 +79,6 @@ class Guess(NamedTuple):
     steps: int = 7
     sequences: int = 3
     features: int = 0  # that a row has where the file leaves it open, if known
-    freed: bool = False  # whether it takes several steps, where the graph was frozen with one
 
 
 class Walk:
@@ -182,9 +177,12 @@ class Walk:
         if shape is None or T is N is None:
             raise RefusedError("an input of which the graph does not tell the number of axes")
         width = guess.features or next((len(c[0].weights.W_xh) for c in self.cells()), 1)
-        for axis, size in enumerate(shape):
+        for axis, size in enumerate(shape):  # one step is made several: a turn of it is seen
             free = {T: guess.steps, N: guess.sequences}.get(axis, width)
-            known = is_known(size) and not (guess.freed and axis == T)
+            known = is_known(size) and (axis, size) != (
+                T,
+                1,
+            )  # several, where it was frozen with one
             sizes.append(int(size) if known else free)
         self.steps, self.sequences = (1 if k is None else sizes[k] for k in (T, N))
         self.spend(_COST_OF_LABEL * prod(sizes))
@@ -248,8 +246,7 @@ class Walk:
     def _compute(self, node: Node, original: Node, given: list[Any]) -> Sequence[Any]:
         """Compute the outputs of a node."""
         if unknown := [each for each in given if isinstance(each, Unknown)]:
-            zeros = [Sized(np.zeros(()), True)]  # of any shape
-            return zeros if _gives_zeros(node, given) else unknown[:1] * len(node.outputs)
+            return unknown[:1] * len(node.outputs)
         if id(original) not in self.constants:
             flows = [each for each in given if isinstance(each, Flow)]
             cost = _COST_OF_LABEL if flows else 1
@@ -319,9 +316,9 @@ class Walk:
         if turned:  # a direction becomes the other
             direction = {"forward": "backward", "backward": "forward"}.get(direction, direction)
             cells = cells[::-1]
-        self._check_others(node, given)
-        if cells[0].settings.get("reset") == "before" and self.model.producer.startswith("pytorch"):
-            self.notes.append((node.name, f"{node.name} {_MISTAKEN}"))
+        if self.guess.x and self.guess.axes[0] is None and direction != "forward":
+            raise self._doubt_axes(3, "goes backward at each call")
+        self._check_others(node, given, H)
         settings = {"direction": direction, **({"merge": "concat"} if D == 2 else {})}
         weights = node._replace(inputs=[*node.inputs[1:4], *node.inputs[7:8]])
         draft = Draft(tuple(cells), settings)
@@ -394,14 +391,15 @@ class Walk:
         self.steps = T
         return target, whole
 
-    def _check_others(self, node: Node, given: Sequence[Any]) -> None:
+    def _check_others(self, node: Node, given: Sequence[Any], H: int) -> None:
         """Check lengths and initial states: all steps and zeros, or another input of the graph."""
         T, sizes = self.guess.axes[0], self.graph.inputs.get(self.guess.x)
         below = {0, *getattr(given[0], "roots", ())}
         for value, (role, note) in zip(given[4:7], _OTHERS.items(), strict=True):
             array, counts = as_array(value), isinstance(value, Sized) and value.counts
-            if isinstance(value, Flow) and value.moved and not value.roots & below:
-                origin = shown(str(next(iter(value.roots))))
+            moved = isinstance(value, Flow) and value.moved and not value.roots & below
+            if moved or (isinstance(value, Unknown) and isinstance(given[0], Unknown)):
+                origin = shown(str(next(iter(getattr(value, "roots", ["the graph"])))))
                 self.notes.append((node.name, f"{node.name} takes {note.format(origin)}"))
             elif isinstance(value, Flow | Unknown):
                 raise RefusedError(f"input {role} is computed in the graph")
@@ -410,8 +408,10 @@ class Walk:
                 if value is not None and (free or (array != self.steps).any()):
                     what = "input sequence_lens is a constant: sequences have their own lengths"
                     raise RefusedError(what)
-            elif value is not None and (array.any() or (counts and array.ndim)):
-                raise RefusedError(f"input {role} is a constant other than zeros")
+            elif value is not None and (
+                array.any() or (counts and array.ndim) or array.shape[-1:] not in ((), (H,))
+            ):
+                raise RefusedError(f"input {role} is a constant other than zeros of {H} units")
             of_node = role == "initial_h" or (role == "initial_c" and node.op == "LSTM")
             if T is None and self.guess.x and of_node and not isinstance(value, Flow):
                 raise self._doubt_axes(3, "starts anew at each call")
@@ -433,13 +433,6 @@ def _counts(node: Node, given: Sequence[Any]) -> bool:
     """Return whether the values that a node takes depend on the number of steps or sequences."""
     content = given[:1] if node.op in _PLACING else given
     return any(isinstance(each, Sized) and each.counts for each in content)
-
-
-def _gives_zeros(node: Node, given: Sequence[Any]) -> bool:
-    """Return whether a node gives zeros of a shape, whatever that is."""
-    filled = node.attributes.get("value", 0) if node.op == "ConstantOfShape" else 1
-    filled = given[0] if node.op == "Expand" else filled
-    return isinstance(filled, int | np.ndarray) and not np.any(filled)
 
 
 def _is_bounded(node: Node, given: Sequence[Any]) -> bool:
