@@ -42,7 +42,7 @@ def find(path: str, model: Model, input_size: int = 0) -> Found:
             break  # another input has the rows
         chain = follow(first, guess._replace(features=input_size))
         best = chain if best is None or chain.rank < best.rank else best
-        if chain.is_sure:
+        if chain.rank[:2] == (False, 0):  # no other guess can be right
             break
     nodes = [Part(node.name, node.op) for node in first.nodes.values()]
     found = best.describe() if best else Found(nodes)
@@ -89,6 +89,7 @@ def follow(first: Walk, guess: Guess) -> "Chain":
         other = Walk(first.path, first.model, sizes, first).branches
         if other.keys() & walk.branches.keys() and other != walk.branches:
             chain.target, chain.why = None, "runs other nodes for other numbers of rows"
+            chain.rank = True, walk.doubt, True
     return chain
 
 
@@ -113,6 +114,8 @@ class Chain:
             self.why = str(error)
         if self.target:
             self.pair_directions(self.target)
+        takes_rows = any(0 in self.find_taken(layer.target) for layer in walk.layers.values())
+        self.rank = not (self.target or takes_rows), walk.doubt, self.target is None  # best first
 
     def list_outputs(self) -> list[str]:
         """List the outputs that are no bare final states, or else all; then an empty name."""
@@ -149,28 +152,12 @@ class Chain:
                 del self.rows.steps[register], layers[pair[0]], layers[pair[1]]
 
     @property
-    def rank(self) -> tuple[bool, int, bool]:
-        """Order guesses, the best first."""
-        return not (self.target or self.takes_rows), self.walk.doubt, self.target is None
-
-    @property
-    def is_sure(self) -> bool:
-        """Whether no other guess can be right."""
-        return self.walk.doubt == 0 and bool(self.target or self.takes_rows)
-
-    @property
-    def takes_rows(self) -> bool:
-        """Whether a recurrent layer takes rows of the input."""
-        paths = (self.find_taken(layer.target) for layer in self.walk.layers.values())
-        return any(0 in each for each in paths)
-
-    @property
     def is_open(self) -> bool:
         """Whether it may run once the number of features is known."""
         walk = self.walk
         shape = walk.graph.inputs[walk.guess.x] or ()
         free = {axis for axis, size in enumerate(shape) if not is_known(size)}
-        lost = walk.unfit and walk.cells() and not (self.target or self.takes_rows)
+        lost = walk.unfit and walk.cells() and self.rank[0]
         made = any(each.whole and not each.target.register for each in walk.layers.values())
         guessed = made and free - {*walk.guess.axes}
         return not walk.guess.features and bool(free and (lost or guessed))

@@ -20,7 +20,6 @@ from rnncli.model.graph.operators import TYPES
 MOST_FIELDS = 250_000  # of a file, and numbers of its lists: they take half a second, and 50 MB
 _COST = 5  # fields that a node, or an array, is counted for
 _DEEPEST = 8  # graphs within attributes of nodes within graphs
-_LONGEST = 1_000  # bytes of an attribute that is text
 # The field for values that stand as numbers, by element type; that of others is 5.
 _NUMBERS = {1: 4, 7: 7, 11: 10, 12: 11, 13: 11}
 _BFLOAT16, _RAW = 16, 9
@@ -57,9 +56,7 @@ class Reader:
     def _graph(self, message: Message, depth: int = 0) -> Graph:
         """Read a graph; those of attributes lie deeper."""
         if depth > _DEEPEST:
-            raise InputError(
-                self.path, f"expected at most {_DEEPEST} graphs in each other, got more"
-            )
+            raise self.source.damage(f"more than {_DEEPEST} graphs in each other")
         return Graph(
             [self._node(each, depth) for each in message.messages(1)],
             {each.text(8): self._array(each) for each in message.messages(5)},
@@ -162,8 +159,5 @@ def _domain(text: str) -> str:
     return "" if text == "ai.onnx" else text
 
 
-def _string(data: memoryview) -> str | Unread:
-    """Return text; some operators keep tables and programs in such attributes."""
-    if len(data) > _LONGEST:
-        return Unread("attribute of many bytes")
+def _string(data: memoryview) -> str:
     return str(data, "utf-8", "backslashreplace")

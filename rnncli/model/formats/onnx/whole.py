@@ -1,6 +1,5 @@
 """Values that are made of several steps, as pieces that take whole sequences."""
 
-from itertools import pairwise
 from math import prod
 from typing import Any
 
@@ -25,19 +24,15 @@ def make_whole(walk: Any, name: str, value: Any, axes: Axes) -> tuple[Operand, W
         axes = axes[1], None
     if not roots:
         raise RefusedError("is made of an input that is not rows")
-    # Columns of one register, or of several that are brought together.
-    columns = [root.columns for root in roots]
-    registers = {int(each) for each in rows.registers(np.concatenate(columns))}
-    target = Operand(min(registers))
-    if len(registers) > 1:
-        target = rows.join(np.concatenate(columns))
-        edges = np.cumsum([0, *map(len, columns)])
-        columns = [np.arange(i, j) for i, j in pairwise(edges.tolist())]
-    else:
-        columns = [each - rows.begins[target.register] for each in columns]
-    laid = [root._replace(columns=each) for root, each in zip(roots, columns, strict=True)]
+    columns, places = np.unique(
+        np.concatenate([root.columns for root in roots]), return_inverse=True
+    )
+    ends = np.cumsum([len(root.columns) for root in roots])[:-1]
+    laid = [
+        root._replace(columns=own) for root, own in zip(roots, np.split(places, ends), strict=True)
+    ]
+    target, width = rows.join(columns), len(columns)
     size = prod(n for k, n in enumerate(shape) if k not in axes)
-    width = rows.width(target.register) if target.columns is None else len(target.columns)
     piece = Whole(nodes, constants, walk.opset, laid, name, axes, (width, size))
     piece.shortens = not by_call and axes[0] is not None and shape[axes[0]] < walk.steps
     piece.whole = not by_call

@@ -194,15 +194,11 @@ def write(file: BinaryIO, network: Network) -> list[str]:
     )
     opset = message((2, _OPSET))
     file.write(message((1, _IR_VERSION), (2, "rnncli"), (7, graph), (8, opset)))
-    cells = [cell.weights for layer in network.layers for cell in layer.cells]
+    parts = [*network.layers, *(c.weights for layer in network.layers for c in layer.cells)]
     # What is computed of float32 vectors, such as the sum of two biases, is float64.
-    wide = any(
-        array.itemsize > 4 and array.ndim > 1
-        for each in (*network.layers, *cells)
-        for array in each.arrays.values()
-    )
+    matrices = [a for part in parts for a in part.arrays.values() if a.ndim > 1]
     text = "its float64 weights are rounded to float32: ONNX Runtime has no such recurrent nodes"
-    return [text] if wide else []
+    return [text] if any(each.itemsize > 4 for each in matrices) else []
 
 
 def _tensor(name: str, array: Array) -> bytes:
