@@ -169,8 +169,6 @@ class Rows:
             operand = Operand(-1)
             if isinstance(value, View):
                 operand = self.join(find_row(np.broadcast_to(value.columns, made.shape), where))
-                if self.width(operand.register) == 1:
-                    operand = Operand(operand.register)
             elif value is not None:
                 operand = Operand(-1, None, find_row(np.broadcast_to(value, made.shape), where))
             operands.append(operand)
@@ -244,10 +242,7 @@ def lay_out(values: Labels) -> Integers:
 def find_row(array: Array, where: Integers) -> Any:
     """Return the values at the places of a row, (R, K), which have to be those of all rows."""
     values = array.reshape(-1)[where]
-    same = values == values[:1]
-    if values.dtype.kind == "f":
-        same |= np.isnan(values) & np.isnan(values[:1])
-    if not same.all():
+    if (values != values[:1]).any():
         raise RefusedError("does something else at each step, or in each sequence")
     return values[0]
 

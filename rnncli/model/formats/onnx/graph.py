@@ -10,7 +10,7 @@ from itertools import islice, permutations
 import numpy as np
 
 from rnncli.model.errors import InputError, listed, shown
-from rnncli.model.formats.found import Draft, Found, Part
+from rnncli.model.formats.found import Found, Part
 from rnncli.model.formats.onnx.messages import Model
 from rnncli.model.formats.onnx.recurrent import KINDS
 from rnncli.model.formats.onnx.walk import Flow, Guess, Layer, Unknown, Walk, is_known
@@ -112,8 +112,6 @@ class Chain:
                 self.target = self.find_output(value)
         except RefusedError as error:
             self.why = str(error)
-        if self.target:
-            self.pair_directions(self.target)
         takes_rows = any(0 in self.find_taken(layer.target) for layer in walk.layers.values())
         self.rank = not (self.target or takes_rows), walk.doubt, self.target is None  # best first
 
@@ -128,28 +126,6 @@ class Chain:
                 states |= {*node.outputs}
         names = [name for name in self.walk.graph.outputs if name and name in self.walk.values]
         return [*([name for name in names if name not in states] or names), ""]
-
-    def pair_directions(self, target: Operand) -> None:
-        """Make one layer of a forward and a backward one whose rows are joined, and only that."""
-        layers = self.walk.layers
-        taken = self.find_taken(target, *(layer.target for layer in layers.values()))
-        for register, step in [*self.rows.steps.items()]:
-            pair = [each.register for each in step.operands if each.columns is None]
-            two = [layers[each] for each in pair if each in layers and taken.count(each) == 1]
-            if step.op != "Concat" or len(step.operands) != 2 or len(two) != 2:
-                continue
-            one, other = two
-            ways = [each.draft.settings["direction"] for each in two]
-            kinds = {(each.part.kind, each.draft.cells[0].weights.W_hh.shape) for each in two}
-            same = one.target.register == other.target.register and not (one.whole or other.whole)
-            same &= np.array_equal(one.target.columns, other.target.columns)
-            if len(kinds) == 1 and same and ways == ["forward", "backward"]:
-                settings = {"direction": "bidirectional", "merge": "concat"}
-                draft = Draft((*one.draft.cells, *other.draft.cells), settings)
-                arrays = {**one.part.arrays, **other.part.arrays}
-                part = one.part._replace(arrays=arrays, layers=[draft])
-                layers[register] = Layer(part, one.target, None)
-                del self.rows.steps[register], layers[pair[0]], layers[pair[1]]
 
     @property
     def is_open(self) -> bool:
@@ -219,8 +195,6 @@ class Chain:
                 self.parts.append(Part(output, "output", why=self.why, needed=True))
         used = {part.name for part in self.parts}
         aside = [part for name, part in known.items() if name not in used and part.layers]
-        if not self.parts and not any(part.kind in KINDS for part in known.values()):
-            self.parts = [Part(node.name, node.op) for node in nodes]
         if self.target is None:
             self.parts, aside = [*self.parts, *aside], []
         aside = [part._replace(why="is not on the way to the output") for part in aside]
@@ -230,7 +204,8 @@ class Chain:
         passed = [n for n in others if n and isinstance(walk.values[n], Flow | Unknown)]
         if passed:
             notes.append(f"gives {shown(output)}, and passes over {listed(passed)}")
-        return Found(self.parts, last=self.last, notes=notes, aside=aside)
+        parts = self.parts or [Part(node.name, node.op) for node in nodes]
+        return Found(parts, last=self.last, notes=notes, aside=aside)
 
     # Layers.
 

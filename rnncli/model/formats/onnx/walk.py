@@ -65,11 +65,6 @@ class Layer(NamedTuple):
     target: Operand
     whole: Whole | None
 
-    @property
-    def draft(self) -> Draft:
-        """The layer of the part."""
-        return self.part.layers[0]  # type: ignore[return-value]
-
 
 class Guess(NamedTuple):
     """An input that may be the rows, which of its axes are steps and sequences, and how many."""
@@ -328,25 +323,18 @@ class Walk:
             return [x] * 3
         register = self.rows.register(D * H)
         self.layers[register] = Layer(part, target, whole)
-        return self._give_states(node, register, (D, x.labels.shape[1 - layout], H), turned=turned)
-
-    def _give_states(
-        self, node: Node, register: int, sizes: tuple[int, int, int], *, turned: bool
-    ) -> list[Any]:
-        """Return all states that a recurrent node gives, and the last ones."""
-        (D, N, H), T = sizes, self.steps
-        turn = -1 if turned else 1
+        # All states that it gives, and the last ones.
+        N, T, turn = x.labels.shape[1 - layout], self.steps, -1 if turned else 1
         columns = self.rows.begins[register] + np.arange(D * H).reshape(D, 1, H)[::turn]
         t = np.arange(T)[::turn].reshape(-1, 1, 1, 1)
         if self.lower is not None and T > 1 and not {*self.lower}.intersection(node.outputs):
             ends = {"forward": T - 1, "backward": 0}
-            ways = DIRECTIONS[self.layers[register].draft.settings["direction"]][::turn]
-            t = np.where(t == [[[ends[way]]] for way in ways], STATE, t)
+            t = np.where(t == [[[ends[way]]] for way in DIRECTIONS[direction][::turn]], STATE, t)
         made: list[Any] = []
         for steps, order in ((t, (2, 0, 1, 3)), (np.array(STATE), (1, 0, 2))):
             pair = [row_label(steps, np.arange(N)[:, None]), columns]
             pair = [np.broadcast_to(each, (*steps.shape[:1], D, N, H)) for each in pair]
-            if node.attributes.get("layout", 0):
+            if layout:
                 pair = [each.transpose(order) for each in pair]
             view = View(labels(pair[0]), pair[1])
             made.append(Flow(view.labels, view, frozenset({register})))

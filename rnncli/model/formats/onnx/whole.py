@@ -91,7 +91,7 @@ def _find_root(walk: Any, name: str, view: View | None) -> Root | None:
         layer = walk.layers.get(int(registers[0]))
         if not layer or (registers != registers[0]).any():
             return None
-        ways = DIRECTIONS[layer.draft.settings["direction"]]
+        ways = DIRECTIONS[layer.part.layers[0].settings["direction"]]
         own = columns - walk.rows.begins[registers[0]]
         ends = np.array([-1 if way == "forward" else 0 for way in ways])
         size = walk.rows.width(int(registers[0])) // len(ends)
