@@ -24,7 +24,6 @@ FAR = 2**31 - 1  # programs write this, or more, for the end of an axis
 # Element types by number.
 TYPES = {1: "f4", 2: "u1", 3: "i1", 4: "u2", 5: "i2", 6: "i4", 7: "i8", 9: "?", 10: "f2"}
 TYPES |= {11: "f8", 12: "u4", 13: "u8", 16: "f4"}
-_GELU = {"none": "gelu", "tanh": "gelu_tanh"}
 _ERF = np.frompyfunc(erf, 1, 1)  # a ufunc, which labels pass through
 
 
@@ -32,8 +31,8 @@ def as_list(values: Any) -> tuple[int, ...] | None:
     """Return a list of whole numbers, which may be an array."""
     if values is None:
         return None
-    if np.asarray(values).dtype.kind not in "iu" and np.size(values):
-        raise RefusedError("expected a list of whole numbers")
+    if isinstance(values, Labels):
+        raise RefusedError("takes places that rows tell")
     return tuple(int(value) for value in np.ravel(values))
 
 
@@ -258,7 +257,7 @@ ELEMENTWISE: dict[str, Callable[..., Any]] = {
     "Clip": _clip,
     "Div": _divide,
     "Erf": lambda a: _fit(a, np.asanyarray(_ERF(a))),
-    "Gelu": lambda a, approximate="none": _activate(_GELU[approximate], a),
+    "Gelu": lambda a, approximate="none": _activate(f"gelu_{approximate}".removesuffix("_none"), a),
     "GreaterOrEqual": np.greater_equal,
     "LessOrEqual": np.less_equal,
     "Max": lambda *arrays: reduce(np.maximum, arrays),

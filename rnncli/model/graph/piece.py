@@ -152,20 +152,6 @@ class Whole(Stateless):
             values[root.name] = root.lay(x) if x.dtype.kind == "f" else labels(root.lay(x))
         return np.asarray(plain(evaluate(self.nodes, values, self.opset)[self.target]))
 
-    def grows(self, steps: int) -> bool:
-        """Return whether it gives two more rows where it takes two more."""
-        try:
-            made = self.compute(np.zeros((steps + 2, self.input_size), np.float32))
-        except RefusedError:
-            return False
-        return bool(made.shape[self.axes[0] or 0] == steps + 2)
-
-    def keeps_rows(self) -> bool:
-        """Return whether it makes each row of the same row alone."""
-        rows = np.broadcast_to(np.arange(2)[:, None], (2, self.input_size))
-        made = np.moveaxis(self.compute(rows), self.axes[0] or 0, 0).reshape(2, -1)
-        return bool(((made == rows[:, :1]) | (made == CONSTANT)).all())
-
     def is_local(self, steps: int) -> bool:
         """Return whether the last row of a sequence does not depend on the first."""
         first = np.full((steps, self.input_size), CONSTANT)

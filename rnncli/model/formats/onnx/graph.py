@@ -4,6 +4,7 @@ The graph is run over labels, which tell the row of the input that each value co
 """
 
 from collections.abc import Iterator
+from contextlib import suppress
 from functools import partial
 from itertools import islice, permutations
 
@@ -147,8 +148,11 @@ class Chain:
             axes = (None, 0) if one else find_axes(value, walk.steps, walk.sequences)
             target, self.whole = make_whole(walk, self.outputs[0], value, axes)
             same = axes[0] == walk.guess.axes[0] and value.labels.ndim > 2
-            if axes[0] is not None and not same and not self.whole.grows(walk.steps):
-                axes = None, axes[1]  # a row that has as many values as there are steps
+            if axes[0] is not None and not same:  # a row may have as many values as there are steps
+                longer = np.zeros((walk.steps + 2, self.whole.input_size), np.float32)
+                with suppress(RefusedError):
+                    same = self.whole.compute(longer).shape[axes[0]] == len(longer)
+                axes = (axes[0] if same else None), axes[1]
                 target, self.whole = make_whole(walk, self.outputs[0], value, axes)
             self.last = None if by_call or axes[0] is not None else "step"
         else:

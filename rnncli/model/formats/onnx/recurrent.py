@@ -5,7 +5,7 @@ Source: https://onnx.ai/onnx/operators/onnx__LSTM.html and its like.
 
 from collections.abc import Mapping
 from math import inf
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
@@ -18,20 +18,13 @@ from rnncli.model.graph import Node, RefusedError
 
 # Our directions by the attribute of a node.
 WAYS = {"forward": "forward", "reverse": "backward", "bidirectional": "bidirectional"}
-
-
-class Kind(NamedTuple):
-    """A recurrent operator: where our gates stand in its arrays, and its activations by setting."""
-
-    gates: tuple[int, ...]
-    functions: dict[str, str]
-
-
+# Recurrent operators: where our gates stand in their arrays, and activations by our settings.
+KINDS = {"RNN": (0,), "LSTM": (0, 2, 3, 1), "GRU": (0, 1, 2)}
 _GATED = {"recurrent_activation": "Sigmoid", "activation": "Tanh"}
-KINDS = {
-    "RNN": Kind((0,), {"activation": "Tanh"}),
-    "LSTM": Kind((0, 2, 3, 1), {**_GATED, "output_activation": "Tanh"}),
-    "GRU": Kind((0, 1, 2), _GATED),
+_FUNCTIONS = {
+    "RNN": {"activation": "Tanh"},
+    "LSTM": {**_GATED, "output_activation": "Tanh"},
+    "GRU": _GATED,
 }
 _PEEPHOLES = (0, 2, 1)  # i o f, and ours are i f o
 _ROLES = {"W": "W_xh", "R": "W_hh", "B": "b_h", "P": "w_ch"}
@@ -48,13 +41,13 @@ _ACTIVATIONS = {name.replace("_", ""): name for name in ACTIVATIONS if name != "
 
 def read_cells(path: str, node: Node, arrays: Mapping[str, Any]) -> list[CellDraft]:
     """Read the cell of each direction; `arrays` are W, R, B and P, which may be left out."""
-    known, kind = {**_ATTRIBUTES, **node.attributes}, KINDS[node.op]
+    known, functions = {**_ATTRIBUTES, **node.attributes}, _FUNCTIONS[node.op]
     odd = [name for name, value in known.items() if type(value) is not _TYPES.get(name)]
     if odd:
         raise RefusedError(f"attribute {shown(odd[0])} is not read")
     if known["direction"] not in WAYS or known["input_forget"]:
         raise RefusedError(f"direction {shown(known['direction'])}, or input_forget, is not run")
-    D, G = 1 + (known["direction"] == "bidirectional"), len(kind.gates)
+    D, G = 1 + (known["direction"] == "bidirectional"), len(KINDS[node.op])
     H, I = ((*arrays[name].shape, 0, 0, 0)[2] for name in "RW")
     shapes = {"R": (D, G * H, H), "W": (D, G * H, I), "B": (D, 2 * G * H), "P": (D, 3 * H)}
     for name, shape in shapes.items():
@@ -66,18 +59,18 @@ def read_cells(path: str, node: Node, arrays: Mapping[str, Any]) -> list[CellDra
     settings: dict[str, Any] = {"reset": reset} if node.op == "GRU" else {}
     try:
         settings["clip"] = positive_clip(known["clip"])
-        functions = _read_functions(known, [*kind.functions.values()] * D)
+        given = _read_functions(known, [*functions.values()] * D)
     except (TypeError, ValueError) as error:
         raise RefusedError(str(error)) from error
-    each = len(kind.functions)
-    named = [dict(zip(kind.functions, functions[d * each :], strict=False)) for d in range(D)]
+    count = len(functions)
+    named = [dict(zip(functions, given[d * count :], strict=False)) for d in range(D)]
     return [_read_cell(path, node, d, arrays, {**named[d], **settings}) for d in range(D)]
 
 
 def _read_cell(
     path: str, node: Node, d: int, arrays: Mapping[str, Any], settings: Mapping[str, Any]
 ) -> CellDraft:
-    gates = KINDS[node.op].gates
+    gates = KINDS[node.op]
     names = {role: f"{node.name}: {name}[{d}]" for name, role in _ROLES.items()}
     floats = {
         name: read_floats(path, names[role], array[d])

@@ -7,7 +7,7 @@ import numpy as np
 
 from rnncli.model.formats.onnx.recurrent import KINDS
 from rnncli.model.graph import Array, Node, RefusedError
-from rnncli.model.graph.labels import plain, sequences_of, steps_of
+from rnncli.model.graph.labels import CONSTANT, plain, sequences_of, steps_of
 from rnncli.model.graph.piece import Axes, Root, Whole
 from rnncli.model.graph.rows import FLOATS, Operand, View, fill, find_row, lay_out
 from rnncli.model.layers import DIRECTIONS
@@ -40,8 +40,11 @@ def make_whole(walk: Any, name: str, value: Any, axes: Axes) -> tuple[Operand, W
         piece(np.zeros((2 if by_call else walk.steps, width), np.float32))
     except ValueError as error:
         raise RefusedError("makes something else of each sequence") from error
-    if by_call and not piece.keeps_rows():
-        raise RefusedError("makes something of several rows")
+    if by_call:  # each row of the same row alone
+        pair = np.broadcast_to(np.arange(2)[:, None], (2, width))
+        made = np.moveaxis(piece.compute(pair), axes[0] or 0, 0).reshape(2, -1)
+        if ((made != pair[:, :1]) & (made != CONSTANT)).any():
+            raise RefusedError("makes something of several rows")
     steps = (walk.graph.inputs[walk.guess.x] or (0,))[frozen_axis or 0]
     piece.steps = steps if isinstance(steps, int) and steps > 0 and not by_call else 0
     return target, piece

@@ -89,7 +89,7 @@ class _Writer:
             raise self.refuse("a cell with a projection or peepholes")
         if len(weights) == 2 and layer.merge != "concat":
             raise self.refuse(f"merge {layer.merge}")
-        order = np.argsort(KINDS[kind].gates).tolist()
+        order = np.argsort(KINDS[kind]).tolist()
         arrays = {
             "W": [ordered(each.W_xh, order).T for each in weights],
             "R": [ordered(each.W_hh, order).T for each in weights],
