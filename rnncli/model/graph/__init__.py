@@ -20,10 +20,10 @@ class UnfitError(RefusedError):
     """A node whose inputs do not fit it."""
 
 
-class Unread(NamedTuple):
-    """An array or an attribute of a type that is not read."""
+class Unknown(NamedTuple):
+    """A value, or an attribute, that is not read or not followed."""
 
-    why: str
+    why: str = ""
 
 
 class Node(NamedTuple):
@@ -41,7 +41,7 @@ class Graph(NamedTuple):
     """Nodes, each after those whose outputs it takes, and arrays by name."""
 
     nodes: Sequence[Node]
-    arrays: Mapping[str, Array | Unread]
+    arrays: Mapping[str, Array | Unknown]
     # Shapes by name: sizes, or names of sizes; None where the file does not tell.
     inputs: Mapping[str, tuple[int | str, ...] | None]
     outputs: Mapping[str, tuple[int | str, ...] | None]
@@ -94,7 +94,7 @@ def apply(
     if operator is None or node.domain:
         raise RefusedError(f"operator {f'{node.domain} {node.op}'.strip()} is not read")
     for value in attributes.values():
-        if isinstance(value, Unread):
+        if isinstance(value, Unknown):
             raise RefusedError(value.why)
     outputs = len([*filter(None, node.outputs)]) or len(node.outputs)
     attributes |= {"outputs": outputs} if node.op == "Split" else {}

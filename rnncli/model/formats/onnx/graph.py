@@ -14,9 +14,9 @@ from rnncli.model.errors import InputError, listed, shown
 from rnncli.model.formats.found import Found, Part
 from rnncli.model.formats.onnx.messages import Model
 from rnncli.model.formats.onnx.recurrent import KINDS
-from rnncli.model.formats.onnx.walk import Flow, Guess, Layer, Unknown, Walk, is_known
+from rnncli.model.formats.onnx.walk import Flow, Guess, Layer, Walk, is_known
 from rnncli.model.formats.onnx.whole import STATE, find_axes, make_whole
-from rnncli.model.graph import RefusedError
+from rnncli.model.graph import RefusedError, Unknown
 from rnncli.model.graph.labels import row_label, steps_of
 from rnncli.model.graph.naming import name_steps
 from rnncli.model.graph.operators import MOVERS

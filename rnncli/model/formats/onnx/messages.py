@@ -14,7 +14,7 @@ import numpy as np
 from rnncli.model.errors import InputError, shown
 from rnncli.model.formats.containers.protobuf import BYTES, Message, Source
 from rnncli.model.formats.found import widen_bfloat16
-from rnncli.model.graph import Array, Graph, Node, Unread
+from rnncli.model.graph import Array, Graph, Node, Unknown
 from rnncli.model.graph.operators import TYPES
 
 MOST_FIELDS = 250_000  # of a file, and numbers of its lists: they take half a second, and 50 MB
@@ -88,7 +88,7 @@ class Reader:
             8: lambda field: [_string(data) for data in message.every(field, BYTES)],
         }
         if kind not in readers or any(n in message for n in range(2, 10) if n != kind + 1):
-            return Unread("attribute of a type that is not read")
+            return Unknown("attribute of a type that is not read")
         return readers[kind](kind + 1)
 
     def _floats(self, message: Message, field: int) -> list[float]:
@@ -96,12 +96,12 @@ class Reader:
         self.source.spend(len(numbers))
         return [float(str(number)) for number in numbers]
 
-    def _array(self, message: Message) -> Array | Unread:
+    def _array(self, message: Message) -> Array | Unknown:
         """Read an array: a view of the file's bytes, where they are such; bfloat16 as float32."""
         self.source.spend(_COST)
         kind, place = message.integer(2), f"{self.path}: {shown(message.text(8))}"
         if kind not in TYPES:
-            return Unread(f"values of type {kind} are not read")
+            return Unknown(f"values of type {kind} are not read")
         shape, field = tuple(message.integers(1).tolist()), _NUMBERS.get(kind, 5)
         dtype = np.dtype("<u2" if kind == _BFLOAT16 else TYPES[kind]).newbyteorder("<")
         size = prod(shape) * dtype.itemsize

@@ -11,7 +11,7 @@ from rnncli.model.formats.found import CellDraft, Draft, Part
 from rnncli.model.formats.onnx.messages import Model
 from rnncli.model.formats.onnx.recurrent import KINDS, WAYS, read_cells
 from rnncli.model.formats.onnx.whole import STATE, make_whole
-from rnncli.model.graph import Array, Graph, Node, RefusedError, UnfitError, Unread, apply
+from rnncli.model.graph import Array, Graph, Node, RefusedError, UnfitError, Unknown, apply
 from rnncli.model.graph.labels import Labels, labels, plain, row_label, sequences_of, steps_of
 from rnncli.model.graph.operators import FAR, MOVERS
 from rnncli.model.graph.piece import Whole
@@ -49,12 +49,6 @@ class Flow(NamedTuple):
     view: View | None
     roots: frozenset[int | str]  # registers of rows, and names of other inputs
     moved: bool = False  # whether it is an input, or a part of it
-    why: str = ""
-
-
-class Unknown(NamedTuple):
-    """An output of a node that was refused, or cannot be that of the model."""
-
     why: str = ""
 
 
@@ -100,7 +94,7 @@ class Walk:
         self.branches: dict[int, bool] = {}  # that nodes If take by the sizes of values
         # What depends on no input, by node, which is held: its cells, or what it gives.
         self.constants: dict[int, tuple[Node, Any]] = first.constants if first else {}
-        arrays = (each for each in self.graph.arrays.values() if not isinstance(each, Unread))
+        arrays = (each for each in self.graph.arrays.values() if not isinstance(each, Unknown))
         self._left = float(_MOST_COMPUTED + 4 * sum(each.size for each in arrays))
         self.values: dict[str, Any] = dict(self.graph.arrays)
         self.settled: dict[str, Array] = first.settled if first else {}
@@ -234,8 +228,6 @@ class Walk:
         for name, value in zip(node.inputs, given, strict=True):
             if name and value is None:
                 raise RefusedError(f"takes {shown(name)}, which no node before it gives")
-            if isinstance(value, Unread):
-                raise RefusedError(value.why)
         return given
 
     def _compute(self, node: Node, original: Node, given: list[Any]) -> Sequence[Any]:
