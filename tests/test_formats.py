@@ -129,7 +129,7 @@ class Draw:
 
     def cell(self, kind: str, I: int, H: int, P: int, clip: float, reset: str) -> Cell:
         extra = ["W_hr"] if P else []
-        if kind == "lstm" and self.own and self.yes():
+        if kind == "lstm" and self.extension != ".safetensors" and self.yes():
             extra.append("w_ch")
         if kind == "gru" and reset == "after" and self.yes():
             extra.append("b_n")
@@ -150,7 +150,7 @@ class Draw:
         function, array, maybe = self.one(self.rowwise), self.array, self.maybe
         made: list[Callable[[], Layer]] = [
             lambda: Dense(array(I, 3), maybe(3), function),
-            lambda: Pointwise(function, I),
+            lambda: Pointwise("tanh" if function == "linear" else function, I),
             lambda: LayerNormalization(array(I), maybe(I), self.one([1e-3, 1e-5])),
             lambda: Normalization(array(I), array(I) + 2, maybe(I), maybe(I)),
             lambda: Masking(self.one([0.0, -1.5]), I),

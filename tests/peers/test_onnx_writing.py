@@ -37,14 +37,15 @@ CELLS_AND_MORE: list[tuple[str, tuple[str, ...], dict[str, Sequence[Any]]]] = [
     ("rnn", (), {}),
     ("rnn", (), {"clip": (0.5,)}),
     ("lstm", (), {}),
-    ("lstm", (), {"clip": (0.4,), "output_activation": ("softsign",)}),
+    ("lstm", ("w_ch",), {"clip": (0.4,), "output_activation": ("softsign",)}),
     ("lstm", (), {"recurrent_activation": ("hard_sigmoid:0.25,0.4", "sigmoid")}),
     ("gru", (), {}),
     ("gru", ("b_n",), {}),
     ("gru", (), {"reset": ("before",)}),
     ("gru", ("b_n",), {"clip": (0.4,), "recurrent_activation": ("elu", "softplus")}),
 ]
-HEADS = [*ACTIVATIONS, "softmax", "log_softmax"]
+HEADS = [each for each in ACTIVATIONS if not each.startswith(("affine", "scaled_tanh"))]
+HEADS += ["softmax", "log_softmax"]
 HEADS += [name for name, kind in KNOWN.items() if None not in kind.defaults and name != "relu6"]
 
 

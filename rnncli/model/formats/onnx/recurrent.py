@@ -26,7 +26,7 @@ _FUNCTIONS = {
     "LSTM": {**_GATED, "output_activation": "Tanh"},
     "GRU": _GATED,
 }
-_PEEPHOLES = (0, 2, 1)  # i o f, and ours are i f o
+PEEPHOLES = (0, 2, 1)  # i o f, and ours are i f o
 _ROLES = {"W": "W_xh", "R": "W_hh", "B": "b_h", "P": "w_ch"}
 # Attributes, and what they are where they are left out.
 _ATTRIBUTES: dict[str, Any] = {
@@ -84,7 +84,7 @@ def _read_cell(
         biases = tuple(ordered(b, gates) for b in np.split(floats["B"], 2))
         after = settings.get("reset") == "after"
         sums = summed(biases[0], biases[1], size=len(W_hh) if after else 0)
-    w_ch = ordered(floats["P"], _PEEPHOLES) if "P" in floats else None
+    w_ch = ordered(floats["P"], PEEPHOLES) if "P" in floats else None
     weights = Weights(W_xh, W_hh, **sums, w_ch=w_ch)
     return CellDraft(node.op.lower(), weights, settings, {}, biases, names)
 

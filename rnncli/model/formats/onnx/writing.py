@@ -15,7 +15,7 @@ from rnncli.model.arrays import in_dtype
 from rnncli.model.cells.gates import ordered, two_biases
 from rnncli.model.errors import InputError
 from rnncli.model.formats.containers.protobuf import message
-from rnncli.model.formats.onnx.recurrent import KINDS
+from rnncli.model.formats.onnx.recurrent import KINDS, PEEPHOLES
 from rnncli.model.graph import Array
 from rnncli.model.layers import Recurrent, RowActivation, name_of
 from rnncli.model.network import Network
@@ -85,8 +85,8 @@ class _Writer:
     def recurrent(self, layer: Recurrent, rows: str, *, states: bool) -> str:
         """Add a layer that takes (T, N, I); return what gives (T, N, O), or its final states."""
         kind, weights = name_of(layer.cells[0]).upper(), [cell.weights for cell in layer.cells]
-        if kind not in KINDS or {"W_hr", "w_ch"} & {n for each in weights for n in each.arrays}:
-            raise self.refuse("a cell with a projection or peepholes")
+        if kind not in KINDS or any(each.W_hr is not None for each in weights):
+            raise self.refuse("a cell with a projection")
         if len(weights) == 2 and layer.merge != "concat":
             raise self.refuse(f"merge {layer.merge}")
         order = np.argsort(KINDS[kind]).tolist()
@@ -97,7 +97,12 @@ class _Writer:
                 np.concatenate([ordered(b, order) for b in two_biases(each)]) for each in weights
             ],
         }
+        if any(each.w_ch is not None for each in weights):
+            none = np.zeros(3 * layer.hidden_size, weights[0].W_hh.dtype)
+            peepholes = [none if each.w_ch is None else each.w_ch for each in weights]
+            arrays["P"] = [ordered(w_ch, PEEPHOLES) for w_ch in peepholes]
         inputs = [rows, *(self.tensor(name, np.stack(each)) for name, each in arrays.items())]
+        inputs[4:4] = [""] * 3 if "P" in arrays else []  # lengths and initial states
         y = self.add(kind, *inputs, place=int(states), **self.attributes(layer))
         axis = 0 if states else 1  # that of directions
         if len(weights) == 1:
