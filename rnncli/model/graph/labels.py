@@ -137,19 +137,15 @@ def take(x: Any, indices: Any, axis: int) -> Integers:
     return np.broadcast_to(plain(indices).reshape(spread), shape)
 
 
-def _pad(x: Any, widths: Any, **settings: Any) -> Integers:
-    filled = {"constant_values": CONSTANT} if "constant_values" in settings else settings
-    return np.pad(plain(x), widths, **filled)
-
-
-def _reduce(x: Any, axis: Any = None, keepdims: bool = False) -> Integers:
-    return join_along(label_of(x), axis, keepdims=keepdims)
-
-
 # What is not done with labels as with numbers.
 _OWN: dict[Any, Any] = {
-    **dict.fromkeys((np.mean, np.sum, np.prod, np.max, np.min, np.argmax, np.argmin), _reduce),
-    np.pad: _pad,
+    **dict.fromkeys(
+        (np.mean, np.sum, np.prod, np.max, np.min, np.argmax),
+        lambda x, axis=None, keepdims=False: join_along(label_of(x), axis, keepdims=keepdims),
+    ),
+    np.pad: lambda x, widths, mode="constant", **_: np.pad(
+        plain(x), widths, mode, **({"constant_values": CONSTANT} if mode == "constant" else {})
+    ),
     np.take: take,
     np.where: lambda *values: reduce(join, map(label_of, values)),
 }

@@ -90,7 +90,7 @@ def follow(first: Walk, guess: Guess) -> "Chain":
         other = Walk(first.path, first.model, sizes, first).branches
         if other.keys() & walk.branches.keys() and other != walk.branches:
             chain.target, chain.why = None, "runs other nodes for other numbers of rows"
-            chain.rank = True, walk.doubt, True
+            chain.rank = (*chain.rank[:2], True)
     return chain
 
 
