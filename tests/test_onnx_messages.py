@@ -121,18 +121,9 @@ def scaled(path: Path, *fields: tuple[int, Any]) -> Path:
     return path
 
 
-@pytest.mark.parametrize(
-    ("kind", "dtype", "values", "code", "field", "numbers"), FORMS, ids=[f[1] for f in FORMS]
-)
-def test_tensors_of_each_type(
-    tmp_path: Path,
-    kind: int,
-    dtype: str,
-    values: list[float],
-    code: str,
-    field: int,
-    numbers: list[Any],
-) -> None:
+@pytest.mark.parametrize("form", FORMS, ids=[form[1] for form in FORMS])
+def test_tensors_of_each_type(tmp_path: Path, form: tuple[Any, ...]) -> None:
+    kind, dtype, values, code, field, numbers = form
     raw = np.array(values, code).tobytes() if code else b"\x80\x3f\x20\xc0"
     one_by_one: Fields = [(field, each) for each in numbers]
     if dtype == "float64":
