@@ -156,6 +156,7 @@ REFUSED: list[tuple[str, str, Build]] = [
     ("Min_3", "number of steps", lambda g: long(g, lengths(g, 7))),
     ("RNN_0", "initial_h is a constant other", lambda g: start(g, g.draw(1, 1, 3))),
     ("RNN_1", "initial_h is computed", lambda g: start(g, f"{g.recurrent('RNN')}.1")),
+    ("RNN_1", "initial_h is computed", lambda g: start(g, part(g, "x", 0, 0, 1))),
     ("LSTM_0", "initial_c", lambda g: start(g, "", stored(g, 1, 1, 7), op="LSTM")),
     ("GRU_1", "order of its input", lambda g: g.recurrent("GRU", backwards(g, "x"), **TWO)),
     ("GRU_1", "other axes", lambda g: g.recurrent("GRU", backwards(g, "x", 1))),
