@@ -173,35 +173,20 @@ class Draw:
             return rows.without(name, len(shape) - 1).sized(
                 name, len(shape) - 1, 2 * rows.shape[-1]
             )
-        return self.of_halves(rows, place, kind)
-
-    def of_halves(self, rows: Rows, place: int, kind: int) -> Rows:
         halves = [
-            rows.without(self.node("Gather", rows.name, self.array(np.int64(d)), axis=place), place)
+            self.squeezed(self.sliced(rows, place, d, d + 1), place)
             if self.chance(0.5)
-            else self.squeezed(self.sliced(rows, place, d, d + 1), place)
+            else rows.without(
+                self.node("Gather", rows.name, self.array(np.int64(d)), axis=place), place
+            )
             for d in (0, 1)
         ]
         first, second = halves
-        if kind == 2:
-            return halves[self.random.randint(2)]
         if kind == 3 and "F" in first.axes:
-            if "T" in first.axes and self.chance(0.3):
-                at = first.axes.index("T")
-                ends = (self.array(np.int64(step)) for step in (-1, 0))
-                first, second = (
-                    half.without(self.node("Gather", half.name, end, axis=at), at)
-                    for half, end in zip(halves, ends, strict=True)
-                )
-            if self.faulty and self.chance(0.3):
-                first, second = second, first
             axis = first.axes.index("F")
             name = self.node("Concat", first.name, second.name, axis=axis)
             return first.sized(name, axis, 2 * first.shape[axis])
-        name = self.node(self.one_of("Add", "Mul"), first.name, second.name)
-        if self.chance(0.4):
-            name = self.node("Mul", name, self.array(np.float32(0.5)))
-        return Rows(name, first.axes, first.shape)
+        return first._replace(name=self.node(self.one_of("Add", "Mul"), first.name, second.name))
 
     # Layers without state.
 

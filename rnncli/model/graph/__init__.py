@@ -20,10 +20,10 @@ class UnfitError(RefusedError):
     """A node whose inputs do not fit it."""
 
 
-class Unread(NamedTuple):
-    """An array or an attribute of a type that is not read."""
+class Unknown(NamedTuple):
+    """A value, or an attribute, that is not read or not followed."""
 
-    why: str
+    why: str = ""
 
 
 class Node(NamedTuple):
@@ -41,7 +41,7 @@ class Graph(NamedTuple):
     """Nodes, each after those whose outputs it takes, and arrays by name."""
 
     nodes: Sequence[Node]
-    arrays: Mapping[str, Array | Unread]
+    arrays: Mapping[str, Array | Unknown]
     # Shapes by name: sizes, or names of sizes; None where the file does not tell.
     inputs: Mapping[str, tuple[int | str, ...] | None]
     outputs: Mapping[str, tuple[int | str, ...] | None]
@@ -68,10 +68,10 @@ def count_values(node: Node, given: Sequence[Any]) -> float:
         shape[len(shape) - n :] += pads[:n] + pads[n:]
         shape[len(shape) - len(kernel) :] += kernel * known.get("dilations", 1)  # for auto_pad
         places = prod(shape) / max(shape[1], 1) / prod(_magnitudes(known.get("strides", 1)))
-        made = places * len(given[1]) if op == "Conv" else 0
-        joined = op == "Conv" and x.dtype.kind == "i"  # channels of labels
-        channels = known.get("group", 1) if joined else shape[1]
-        return float(prod(shape) + places * channels * prod(kernel) + made)
+        # The channels of labels are joined.
+        channels = known.get("group", 1) if op == "Conv" and x.dtype.kind == "i" else shape[1]
+        made = len(given[1]) if op == "Conv" else 0
+        return float(prod(shape) + places * (channels * prod(kernel) + made))
     if op == "Gather":
         return float(x.size / max(x.shape[known.get("axis", 0)], 1) * given[1].size)
     if op in ("MatMul", "Gemm"):
@@ -88,23 +88,25 @@ def apply(
     node: Node, given: Sequence[Any], opset: int, spend: Callable[[float], None] = lambda _: None
 ) -> list[Any]:
     """Compute what a node gives; `spend` is called with the number of values before."""
-    from rnncli.model.graph.operators import OLDER, OPERATORS
+    from rnncli.model.graph.operators import OPERATORS
 
-    since, older = OLDER.get(node.op, (0, None))
-    operator = older if opset < since else OPERATORS.get(node.op)
+    operator, attributes = OPERATORS.get(node.op), dict(node.attributes)
     if operator is None or node.domain:
         raise RefusedError(f"operator {f'{node.domain} {node.op}'.strip()} is not read")
-    for value in node.attributes.values():
-        if isinstance(value, Unread):
+    for value in attributes.values():
+        if isinstance(value, Unknown):
             raise RefusedError(value.why)
     outputs = len([*filter(None, node.outputs)]) or len(node.outputs)
-    more = {"outputs": outputs} if node.op == "Split" else {}
+    attributes |= {"outputs": outputs} if node.op == "Split" else {}
     try:
+        older = node.op in ("Softmax", "LogSoftmax") and opset < 13  # of all axes from one on
+        if older and attributes.setdefault("axis", 1) not in (-1, given[0].ndim - 1):
+            raise RefusedError(f"{node.op} over several axes is not read")
         spend(count_values(node, given))
         with np.errstate(all="ignore"):
-            made = operator(*given, **node.attributes, **more)
+            made = operator(*given, **attributes)
     except TypeError as error:
-        known = str(error).partition("keyword argument ")[2]
+        known = str(error).partition("keyword argument ")[2].strip("'")
         what = f"attribute {shown(known)} is not read" if known else "its inputs do not fit it"
         raise (RefusedError if known else UnfitError)(f"{node.op}: {what}") from error
     except (ValueError, LookupError, ArithmeticError, AttributeError, RuntimeError) as error:

@@ -47,12 +47,10 @@ def join(a: Integers, b: Integers) -> Integers:
 
 def join_along(a: Integers, axis: Any = None, *, keepdims: bool = False) -> Integers:
     """Join labels along axes."""
-    axes = tuple(range(a.ndim)) if axis is None else axis
-    known, top, ends = a != CONSTANT, np.iinfo(np.int64).max, list[Integers]()
-    for values in (a, sequences_of(a)):
-        ends.append(np.where(known, values, top).min(axes, keepdims=True, initial=top))
-        ends.append(np.where(known, values, -top).max(axes, keepdims=True, initial=-top))
-    low, high, first, last = ends
+    axes, known, n = tuple(range(a.ndim)) if axis is None else axis, a != CONSTANT, sequences_of(a)
+    top = np.iinfo(np.int64).max
+    low, first = (np.where(known, v, top).min(axes, keepdims=True, initial=top) for v in (a, n))
+    high, last = (np.where(known, v, -top).max(axes, keepdims=True, initial=-top) for v in (a, n))
     several = np.where(first == last, -2 - first, ACROSS)
     joined = np.where(low > high, CONSTANT, np.where(low == high, low, several))
     return joined if keepdims else joined.squeeze(axes)
@@ -91,11 +89,11 @@ class Labels(np.ndarray[Any, np.dtype[np.int64]]):
         keepdims: bool = False, **_: Any,
     ) -> Any:  # fmt: skip
         """Join the labels of the arguments."""
+        if method not in ("reduce", "__call__"):
+            return NotImplemented
         a, *others = map(label_of, given)
         if method == "reduce":
             joined = join_along(a, axis, keepdims=keepdims)
-        elif method != "__call__":
-            return NotImplemented
         else:
             joined = _multiply(a, *others) if ufunc is np.matmul else reduce(join, others, a)
         if out is None:
@@ -118,10 +116,8 @@ class Labels(np.ndarray[Any, np.dtype[np.int64]]):
 def _multiply(a: Integers, b: Integers) -> Integers:
     """Return the labels of a product of matrices."""
     left = join_along(a, (-1,))
-    if b.ndim > 1 and not any(b.strides):  # constants
-        right = b[..., 0, :]
-    else:
-        right = join_along(b, (-2,) if b.ndim > 1 else (-1,))
+    constant = b.ndim > 1 and not any(b.strides)
+    right = b[..., 0, :] if constant else join_along(b, (-2,) if b.ndim > 1 else (-1,))
     if a.ndim < 2 or b.ndim < 2:
         return join(left[..., None] if b.ndim > 1 else left, right)
     if a.shape[-1] != b.shape[-2]:
@@ -141,19 +137,15 @@ def take(x: Any, indices: Any, axis: int) -> Integers:
     return np.broadcast_to(plain(indices).reshape(spread), shape)
 
 
-def _pad(x: Any, widths: Any, **settings: Any) -> Integers:
-    filled = {"constant_values": CONSTANT} if "constant_values" in settings else settings
-    return np.pad(plain(x), widths, **filled)
-
-
-def _reduce(x: Any, axis: Any = None, keepdims: bool = False) -> Integers:
-    return join_along(label_of(x), axis, keepdims=keepdims)
-
-
 # What is not done with labels as with numbers.
 _OWN: dict[Any, Any] = {
-    **dict.fromkeys((np.mean, np.sum, np.prod, np.max, np.min, np.argmax, np.argmin), _reduce),
-    np.pad: _pad,
+    **dict.fromkeys(
+        (np.mean, np.sum, np.prod, np.max, np.min, np.argmax),
+        lambda x, axis=None, keepdims=False: join_along(label_of(x), axis, keepdims=keepdims),
+    ),
+    np.pad: lambda x, widths, mode="constant", **_: np.pad(
+        plain(x), widths, mode, **({"constant_values": CONSTANT} if mode == "constant" else {})
+    ),
     np.take: take,
     np.where: lambda *values: reduce(join, map(label_of, values)),
 }

@@ -1,11 +1,12 @@
 """Steps over rows as the layers that they are: Dense, activations, normalizations, and pieces."""
 
 from collections.abc import Collection, Mapping, Sequence
+from contextlib import suppress
+from itertools import pairwise
 from math import prod
 from typing import Any, NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
 from rnncli.model.activations import ACTIVATIONS, ONNX_OPERATORS, activation
 from rnncli.model.graph.piece import Piece
@@ -19,31 +20,8 @@ from rnncli.model.layers import (
     Stateless,
 )
 
-Array = NDArray[Any]
-_LONGEST = 8  # stretches of steps that are one formula
-# Activations by operators of which they are made: the first is there, any others may be. In
-# place of {} stands a number that one of them takes.
-_FORMULAS = {
-    "Abs Add Div": "softsign",
-    "Celu": "elu:{}",
-    "Clip": "relu6 relu hard_sigmoid:1.0,0.0 maximum:{} minimum:{}",
-    "Clip Add Mul Div": "hard_silu",
-    "Erf Add Mul Div": "gelu",
-    "Gelu": "gelu gelu_tanh",
-    "HardSigmoid Mul": "hard_silu",
-    "Max": "relu maximum:{}",
-    "Min": "minimum:{}",
-    "PRelu": "leaky_relu:{}",
-    "Pow": "power:{}",
-    "Selu": "selu",
-    "Sigmoid Mul": "silu",
-    "Softplus Greater Where": "softplus",
-    "Softplus Tanh Mul": "mish",
-    "Swish": "silu",
-    "Tanh Add Mul Div Pow": "gelu_tanh",
-}
-_NORMAL = {"ReduceMean", "Sqrt", "Add", "Sub", "Mul", "Pow", "Div"}
-_MAGNITUDES = [1e-3, 0.1, 1, 3, 10, 40, 1e3, 1e6]  # of values at which formulas are compared
+_NAMES = {operator: name for name, operator in ONNX_OPERATORS.items()}
+_SILU = ["Sigmoid", "Mul"]  # which no operator is before opset 24
 
 
 class Named(NamedTuple):
@@ -58,17 +36,21 @@ class Named(NamedTuple):
 
 def name_steps(rows: Rows, target: Operand, known: Collection[int] = ()) -> list[Named]:
     """Return the layers that give an operand of known registers, the bottom one first."""
-    path, found, begin = rows.path(target.register, known), list[Named](), 0
+    path, found = rows.path(target.register, known), list[Named]()
     ends = _find_ends(rows, path)
-    while begin < len(path):
-        own = [end for end in ends if end > begin][:_LONGEST]
-        for end in own[::-1]:  # several stretches may be one formula
-            named = _name(rows, {each: rows.steps[each] for each in path[begin:end]})
-            if not isinstance(named.layer, Piece) or end == own[0]:
-                break
-        below, begin = found[-1] if found else None, end
-        joined = _join(below, named) if below else None
-        found = [*found[:-1], joined] if joined else [*found, named]
+    for begin, end in pairwise([0, *ends]):
+        named = _name(rows, {each: rows.steps[each] for each in path[begin:end]})
+        below = found[-1] if found else named
+        one, two, steps = below.layer, named.layer, {**below.steps, **named.steps}
+        ops, name = [step.op for step in steps.values()], named.name or below.name
+        if isinstance(one, Piece) and isinstance(two, Piece) and found:
+            piece = Piece(steps, one.inputs, two.target, two.output_size)
+            found[-1] = Named(name, steps, piece, named.register, below.taken)
+        elif isinstance(one, Dense) and isinstance(two, Normalization) and ops == ["MatMul", "Add"]:
+            dense = Dense(one.W, two.shift)
+            found[-1] = Named(below.name, steps, dense, named.register, below.taken)
+        else:
+            found.append(named)
     if target.columns is not None:
         register = target.register
         piece = Piece({}, {register: rows.width(register)}, target, len(target.columns))
@@ -97,98 +79,56 @@ def _name(rows: Rows, steps: Mapping[int, Step]) -> Named:
     name = next((step.name for step in [*steps.values()][::-1] if step.name), "")
     widths = {each: rows.width(each) for each in taken}
     piece, layer = Piece(steps, widths, Operand(register), rows.width(register)), None
-    if len(taken) == 1:
-        try:
-            layer = _name_step(steps[register], taken[0], piece.input_size, len(steps))
-            layer = layer or _name_formula(piece)
-        except ValueError:  # such as a scale of 0
-            layer = None
+    columns = [each.columns for step in steps.values() for each in step.operands]
+    ops = [step.op for step in steps.values()]
+    with suppress(ValueError):  # such as a scale of 0
+        if len(taken) == len(steps) == 1:
+            layer = _name_step(steps[register], piece.input_size)
+        elif len(taken) == 1 and columns == [None] * 3 and ops == _SILU:
+            layer = Pointwise("silu", piece.input_size)
     return Named(name, steps, layer or piece, register, taken)
 
 
-def _join(below: Named, named: Named) -> Named | None:
-    """Bring a product and its bias together, or two pieces; None where they stay two."""
-    one, two, steps = below.layer, named.layer, {**below.steps, **named.steps}
-    if isinstance(one, Piece) and isinstance(two, Piece):
-        one = Piece(steps, one.inputs, two.target, two.output_size)
-    elif isinstance(one, Dense) and isinstance(two, Normalization):
-        if [step.op for step in steps.values()] != ["MatMul", "Add"]:
-            return None
-        one, named = Dense(one.W, two.shift), below._replace(register=named.register)
-    else:
+def _name_step(step: Step, K: int) -> Stateless | None:
+    """Return the layer that a step is; None if it is none that is known."""
+    op, known, shape = step.op, step.attributes, step.shape
+    turned = op in ("Add", "Mul") and step.operands[0].register < 0
+    first, *rest = step.operands[:: -1 if turned else 1]
+    if op == "Gather" and K == 1:
+        return Embedding(first.values)
+    if first.register < 0 or first.columns is not None or any(r.register >= 0 for r in rest):
         return None
-    return Named(named.name or below.name, steps, one, named.register, below.taken)
+    values = [each.values for each in rest]
+    if op == "MatMul" and shape[1] == K:
+        return Dense(values[0])
+    if op.endswith("Softmax") and shape[known["axis"] - 1] == K:
+        return Pointwise("softmax" if op == "Softmax" else "log_softmax", K)
+    if op == "LayerNormalization" and prod(shape[known["axis"] - 1 :]) == K == values[0].size:
+        shift = values[1].reshape(-1) if len(values) > 1 and values[1] is not None else None
+        return LayerNormalization(values[0].reshape(-1), shift, known.get("epsilon", 1e-5))
+    if name := _NAMES.get(op, "") if not rest else "":
+        defaults = zip(("alpha", "beta"), ACTIVATIONS[name].defaults, strict=False)
+        numbers: list[Any] = [known.get(*each) for each in defaults]
+        name = "gelu_tanh" if known.get("approximate") == "tanh" else name
+        return Pointwise(activation(name, *numbers), K)
+    return _name_scaling(op, known, values, K)
 
 
-def _name_step(step: Step, x: int, K: int, count: int) -> Stateless | None:
-    """Return the layer that a step is alone; None if it is none that is known."""
-    turned, known = step.operands[0].register < 0, step.attributes
-    first, *rest = step.operands[::-1] if turned and len(step.operands) == 2 else step.operands
-    values, op = [each.values for each in rest], step.op + " turned" * turned
-    if op == "Gather turned" and K == 1 == count:
-        return Embedding(step.operands[0].values)
-    whole = first.register == x and first.columns is None
-    if count > 1 or not whole or any(each.register >= 0 for each in rest):
-        return None
-    if op == "MatMul":
-        return Dense(values[0]) if step.shape[1] == K else None
+def _name_scaling(
+    op: str, known: Mapping[str, Any], values: Sequence[Any], K: int
+) -> Normalization | None:
+    """Return a normalization that an operator of each feature is, if it is one."""
+    zeros, ones = np.zeros(K, np.float32), np.ones(K, np.float32)
     if op == "BatchNormalization":
         factor, shift, center, variance = values
         root = np.sqrt(variance.astype(np.float64) + known.get("epsilon", 1e-5))
         return Normalization(center, root, shift, factor)
-    if op in ("Softmax", "LogSoftmax"):
-        name = {"Softmax": "softmax", "LogSoftmax": "log_softmax"}[op]
-        return Pointwise(name, K) if step.shape[known["axis"] - 1] == K else None
-    if op == "LayerNormalization" and prod(step.shape[known["axis"] :]) == K == values[0].size:
-        factor, shift = values[0].reshape(-1), (*values, None)[1]
-        shift = None if shift is None else shift.reshape(-1)
-        return LayerNormalization(factor, shift, known.get("epsilon", 1e-5))
-    if op.split()[0] not in ("Add", "Sub", "Mul", "Div") or values[0].dtype.kind != "f":
+    if op not in ("Add", "Sub", "Mul", "Div") or values[0].dtype.kind != "f":
         return None
-    zeros, ones = np.zeros(K, np.float32), np.ones(K, np.float32)
     scaled: dict[str, tuple[Any, ...]] = {
-        **dict.fromkeys(("Add", "Add turned"), (zeros, ones, values[0])),
-        **dict.fromkeys(("Mul", "Mul turned"), (zeros, ones, None, values[0])),
+        "Add": (zeros, ones, values[0]),
         "Sub": (zeros, ones, -values[0]),
-        "Sub turned": (zeros, ones, values[0], -ones),
+        "Mul": (zeros, ones, None, values[0]),
         "Div": (zeros, values[0]),
     }
-    return Normalization(*scaled[op]) if op in scaled else None
-
-
-def _name_formula(piece: Piece) -> Stateless | None:
-    """Return the layer that steps are together: it has their operators, numbers and values."""
-    K, steps = piece.input_size, [*piece.steps.values()]
-    ops = {step.op for step in steps}
-    constants = [each.values for step in steps for each in step.operands if each.values is not None]
-    constants += [v for step in steps for v in step.attributes.values() if isinstance(v, float)]
-    if piece.output_size != K or any(np.unique(each).size != 1 for each in constants):
-        return None
-    numbers = [float(np.ravel(each)[0]) for each in constants]
-    texts = [
-        text.format(number)
-        for known, names in _FORMULAS.items()
-        if known.split()[0] in ops and ops <= {*known.split()}
-        for text in names.split()
-        for number in (numbers if "{}" in text else [0.0])
-        if abs(number) < 3e38  # programs write more for no limit
-    ]
-    for name, operator in ONNX_OPERATORS.items():
-        if ops == {operator} and len(steps) == len(steps[0].operands) == 1:
-            defaults = zip(("alpha", "beta"), ACTIVATIONS[name].defaults, strict=False)
-            parameters: list[Any] = [steps[0].attributes.get(*each) for each in defaults]
-            texts.append(str(activation(name, *parameters)))
-    layers: list[Stateless] = [Pointwise(text, K) for text in texts]
-    if {"ReduceMean", "Sqrt"} <= ops <= _NORMAL:
-        ones = np.ones(K, np.float32)
-        layers += [LayerNormalization(ones, None, each) for each in numbers if 0 <= each < 1]
-    if not layers:
-        return None
-    random = np.random.default_rng(0)
-    x = random.normal(size=(max(len(_MAGNITUDES), 512 // K), K))
-    x *= np.resize(_MAGNITUDES, (len(x), 1))
-    x = np.concatenate([x, *(np.full((1, K), sign * n) for n in numbers for sign in (2, -2))])
-    with np.errstate(all="ignore"):
-        y = piece(x)
-        same = (each for each in layers if np.allclose(each(x), y, 3e-7, 3e-7, equal_nan=True))
-        return next(same, None)
+    return Normalization(*scaled[op])

@@ -24,7 +24,6 @@ FAR = 2**31 - 1  # programs write this, or more, for the end of an axis
 # Element types by number.
 TYPES = {1: "f4", 2: "u1", 3: "i1", 4: "u2", 5: "i2", 6: "i4", 7: "i8", 9: "?", 10: "f2"}
 TYPES |= {11: "f8", 12: "u4", 13: "u8", 16: "f4"}
-_GELU = {"none": "gelu", "tanh": "gelu_tanh"}
 _ERF = np.frompyfunc(erf, 1, 1)  # a ufunc, which labels pass through
 
 
@@ -32,8 +31,8 @@ def as_list(values: Any) -> tuple[int, ...] | None:
     """Return a list of whole numbers, which may be an array."""
     if values is None:
         return None
-    if np.asarray(values).dtype.kind not in "iu" and np.size(values):
-        raise RefusedError("expected a list of whole numbers")
+    if isinstance(values, Labels):
+        raise RefusedError("takes places that rows tell")
     return tuple(int(value) for value in np.ravel(values))
 
 
@@ -44,25 +43,16 @@ def _fit(a: Array, made: Array) -> Array:
 def _activate(name: str, a: Array, **attributes: float) -> Array:
     """Apply an activation, whose attributes are alpha and beta if it has such parameters."""
     defaults = dict(zip(("alpha", "beta"), ACTIVATIONS[name].defaults, strict=False))
-    for unknown in attributes.keys() - defaults.keys():
-        raise RefusedError(f"attribute {unknown!r:.20} is not read")
+    if unknown := attributes.keys() - defaults.keys():
+        raise TypeError(f"unexpected keyword argument {min(unknown)}")
     if isinstance(a, Labels):
         return np.positive(a)
     if a.dtype.kind != "f":
         raise RefusedError(f"expected floats, got {a.dtype}")
     parameters = [value or 0.0 for value in {**defaults, **attributes}.values()]
-    try:
-        function = activation(name, *parameters).function()
-    except ValueError as error:
-        raise RefusedError(str(error)) from error
     out = np.empty_like(a)
-    function(a, out)
+    activation(name, *parameters).function()(a, out)
     return out
-
-
-def _log_softmax(a: Array, axis: int = -1) -> Array:
-    less = a - np.max(a, axis=axis, keepdims=True)
-    return np.asanyarray(less - np.log(np.sum(np.exp(less), axis=axis, keepdims=True)))
 
 
 def _softmax(a: Array, axis: int = -1) -> Array:
@@ -70,11 +60,9 @@ def _softmax(a: Array, axis: int = -1) -> Array:
     return np.asanyarray(powers / np.sum(powers, axis=axis, keepdims=True))
 
 
-def _flat(function: Callable[..., Array]) -> Callable[..., Array]:
-    """Return a softmax as it was before opset 13: of all axes from one on."""
-    return lambda a, axis=1: function(a.reshape(prod(a.shape[: axis % a.ndim]), -1), -1).reshape(
-        a.shape
-    )
+def _log_softmax(a: Array, axis: int = -1) -> Array:
+    less = a - np.max(a, axis=axis, keepdims=True)
+    return np.asanyarray(less - np.log(np.sum(np.exp(less), axis=axis, keepdims=True)))
 
 
 def _divide(a: Array, b: Array) -> Array:
@@ -100,9 +88,7 @@ def _reduced(function: Callable[..., Any]) -> Callable[..., Any]:
     def compute(
         a: Array, axes: Any = None, keepdims: int = 1, noop_with_empty_axes: int = 0
     ) -> Array:
-        along = as_list(axes) or None
-        if along is None and noop_with_empty_axes:
-            return np.positive(a)
+        along = as_list(axes) or (() if noop_with_empty_axes else None)
         return np.asanyarray(function(a, axis=along, keepdims=bool(keepdims)))
 
     return compute
@@ -133,9 +119,7 @@ def _constant(**value: Any) -> Array:
     ((name, found),) = value.items()
     if name == "value":
         return np.asarray(found)
-    if not name.startswith(("value_int", "value_float")):
-        raise RefusedError("Constant: its value is not read")
-    return np.array(found, np.int64 if name.startswith("value_int") else np.float32)
+    return np.array(found, {"value_i": np.int64, "value_f": np.float32}[name[:7]])
 
 
 def _constant_of_shape(shape: Array, value: Any = None) -> Array:
@@ -157,12 +141,11 @@ def _flatten(x: Array, axis: int = 1) -> Array:
 
 def _slice(x: Array, starts: Any, ends: Any, axes: Any = None, steps: Any = None) -> Array:
     begin, end = as_list(starts) or (), as_list(ends) or ()
-    along = tuple(range(len(begin))) if axes is None else as_list(axes) or ()
-    by = as_list(steps) or (1,) * len(begin)
-    if not len(begin) == len(end) == len(along) == len(by) or 0 in by:
-        raise RefusedError("Slice: begins, ends and axes do not fit each other")
+    along = as_list(axes) or tuple(range(len(begin)))
     index = [slice(None)] * x.ndim
-    for axis, first, last, step in zip(along, begin, end, by, strict=True):
+    for axis, first, last, step in zip(
+        along, begin, end, as_list(steps) or (1,) * len(begin), strict=True
+    ):
         stop: int | None = last
         if step < 0:
             if last >= FAR:
@@ -178,11 +161,11 @@ def _slice(x: Array, starts: Any, ends: Any, axes: Any = None, steps: Any = None
 def _split(
     x: Array, split: Any = None, axis: int = 0, num_outputs: int = 0, outputs: int = 1
 ) -> list[Array]:
-    size, sizes = x.shape[axis], as_list(split)
+    size, sizes, count = x.shape[axis], as_list(split), num_outputs or outputs
     if sizes is None:
-        most = -(-size // (num_outputs or outputs))
-        sizes = tuple(min(most, size - most * k) for k in range(num_outputs or outputs))
-    if len(sizes) < outputs or sum(sizes) != size or min(sizes, default=0) < 1:
+        most = -(-size // count)
+        sizes = tuple(min(most, size - most * k) for k in range(count))
+    if len(sizes) < outputs or sum(sizes) != size or min(sizes) < 1:
         raise RefusedError("Split: the sizes do not fit the axis")
     return list(np.split(x, np.cumsum(sizes)[:-1].tolist(), axis))
 
@@ -196,58 +179,46 @@ def _gather(x: Array, indices: Array, axis: int = 0) -> Array:
 def _pad(x: Array, pads: Any, value: Any = None, mode: str = "constant") -> Array:
     sizes = as_list(pads) or ()
     widths = [*zip(sizes[: x.ndim], sizes[x.ndim :], strict=True)]
-    if min(sizes, default=0) < 0 or mode not in ("constant", "reflect", "edge"):
-        raise RefusedError(f"Pad of mode {mode!r:.20} is not read")
     if mode == "constant":
         return np.pad(x, widths, constant_values=0 if value is None else np.ravel(value)[0])
+    if mode not in ("reflect", "edge"):
+        raise RefusedError(f"Pad of mode {mode!r:.20} is not read")
     return np.pad(x, widths, mode=mode)  # type: ignore[call-overload,no-any-return]
 
 
-def windows(
-    x: Array, kernel: Any, strides: Any, pads: Any, dilations: Any, auto_pad: str, filled: float,
-    ceil_mode: int = 0,
-) -> Array:  # fmt: skip
+def _slide(
+    x: Array, kernel: Any, strides: Any, pads: Any, dilations: Any, auto_pad: str, filled: float
+) -> Array:
     """Return the windows of (N, C, ...): (N, C, ..., kernel)."""
     n = len(kernel)
-    strides, dilations = strides or [1] * n, dilations or [1] * n
+    strides, dilations, pads = strides or [1] * n, dilations or [1] * n, pads or [0] * 2 * n
     reach = [(size - 1) * by + 1 for size, by in zip(kernel, dilations, strict=True)]
-    ends = [*zip((pads or [0] * 2 * n)[:n], (pads or [0] * 2 * n)[n:], strict=True)]
-    if auto_pad in ("SAME_UPPER", "SAME_LOWER"):
-        totals = [
-            max(0, (-(-size // by) - 1) * by + r - size)
-            for size, by, r in zip(x.shape[2:], strides, reach, strict=True)
-        ]
-        halves = [(total // 2, total - total // 2) for total in totals]
-        ends = halves if auto_pad == "SAME_UPPER" else [half[::-1] for half in halves]
-    elif auto_pad not in ("NOTSET", "VALID"):
-        raise RefusedError(f"auto_pad {auto_pad!r:.20} is not read")
-    if ceil_mode:
-        raise RefusedError("ceil_mode is not read")
+    ends = [*zip(pads[:n], pads[n:], strict=True)]
+    if auto_pad.startswith("SAME"):
+        sizes = zip(x.shape[2:], strides, reach, strict=True)
+        totals = [max(0, (-(-size // by) - 1) * by + r - size) for size, by, r in sizes]
+        ends = [(total // 2, total - total // 2) for total in totals]
+        ends = [end[::-1] for end in ends] if auto_pad == "SAME_LOWER" else ends
     if any(map(any, ends)):
         x = np.pad(x, [(0, 0), (0, 0), *ends], constant_values=filled)
     found = sliding_window_view(x, reach, tuple(range(2, 2 + n)))
-    steps = (*(slice(None, None, by) for by in strides), *(slice(None, None, d) for d in dilations))
-    return found[(slice(None), slice(None), *steps)]
+    every = (slice(None),) * 2
+    return found[(*every, *(slice(None, None, by) for by in (*strides, *dilations)))]
 
 
 def _conv(
-    x: Array, W: Array, b: Any = None, kernel_shape: Any = None, strides: Any = None,
+    x: Array, W: Array, b: Any = None, kernel_shape: Any = None, strides: Any = None,  # noqa: ARG001
     pads: Any = None, dilations: Any = None, group: int = 1, auto_pad: str = "NOTSET",
 ) -> Array:  # fmt: skip
-    n, kernel = W.ndim - 2, W.shape[2:]
-    if (kernel_shape is not None and tuple(kernel_shape) != kernel) or len(W) % group:
-        raise RefusedError("Conv: its kernel does not fit the weights")
-    if isinstance(x, Labels):  # the channels of a group are joined before its windows are made
+    n = W.ndim - 2
+    if isinstance(x, Labels):  # of the channels of a group together
         joined = [np.sum(own, axis=1, keepdims=True) for own in np.split(x, group, 1)]
-        found = windows(np.concatenate(joined, 1), kernel, strides, pads, dilations, auto_pad, 0)
-        made = np.sum(found, axis=tuple(range(-n, 0)))
-        return take(made, np.arange(len(W)) // (len(W) // group), 1).view(Labels)
-    found = windows(x, kernel, strides, pads, dilations, auto_pad, 0)
-    places = found.shape[2 : 2 + n]
+        x, W = np.concatenate(joined, 1), W[:, :1]
+    found = _slide(x, W.shape[2:], strides, pads, dilations, auto_pad, 0)
     order = (0, *range(2, 2 + n), 1, *range(2 + n, 2 + 2 * n))
     made = []
     for own, weights in zip(np.split(found, group, 1), np.split(W, group), strict=True):
-        rows = np.transpose(own, order).reshape(len(x), *places, -1)
+        rows = np.transpose(own, order).reshape(len(x), *found.shape[2 : 2 + n], -1)
         made.append(np.matmul(rows, weights.reshape(len(weights), -1).T))
     y = np.moveaxis(np.concatenate(made, -1), -1, 1)
     return _fit(x, y if b is None else y + b.reshape(-1, *[1] * n))
@@ -259,12 +230,11 @@ def _pooled(function: Callable[..., Array], filled: float) -> Callable[..., Arra
         auto_pad: str = "NOTSET", ceil_mode: int = 0, count_include_pad: int = 0,
         storage_order: int = 0,  # noqa: ARG001
     ) -> Array:  # fmt: skip
-        n = len(kernel_shape)
         padded = any(pads or ()) or auto_pad.startswith("SAME")
-        if not filled and padded and not count_include_pad:
-            raise RefusedError("averages at edges that are padded")
-        found = windows(x, kernel_shape, strides, pads, dilations, auto_pad, filled, ceil_mode)
-        return np.asanyarray(function(found, axis=tuple(range(-n, 0))))
+        if ceil_mode or (not filled and padded and not count_include_pad):
+            raise RefusedError("ceil_mode, or an average at edges that are padded, is not read")
+        found = _slide(x, kernel_shape, strides, pads, dilations, auto_pad, filled)
+        return np.asanyarray(function(found, axis=tuple(range(-len(kernel_shape), 0))))
 
     return pool
 
@@ -283,13 +253,11 @@ ELEMENTWISE: dict[str, Callable[..., Any]] = {
     "Add": np.add,
     "And": np.logical_and,
     "Cast": lambda a, to, saturate=1: a.astype(TYPES[to]),  # noqa: ARG005
-    "Celu": lambda a, alpha=1.0: _fit(
-        a, np.where(a > 0, a, alpha * np.expm1(np.minimum(a, 0) / alpha))
-    ),
+    "Celu": lambda a, alpha=1.0: alpha * _activate("elu", a / alpha),
     "Clip": _clip,
     "Div": _divide,
     "Erf": lambda a: _fit(a, np.asanyarray(_ERF(a))),
-    "Gelu": lambda a, approximate="none": _activate(_GELU[approximate], a),
+    "Gelu": lambda a, approximate="none": _activate(f"gelu_{approximate}".removesuffix("_none"), a),
     "GreaterOrEqual": np.greater_equal,
     "LessOrEqual": np.less_equal,
     "Max": lambda *arrays: reduce(np.maximum, arrays),
@@ -303,9 +271,6 @@ ELEMENTWISE: dict[str, Callable[..., Any]] = {
     "Pow": lambda a, b: _fit(a, np.power(a, b if b.dtype.kind == "f" else b.astype(np.float64))),
     "Reciprocal": lambda a: _fit(a, 1 / a),
     "Round": np.rint,
-    "Selu": lambda a, alpha=1.6732632423543772, gamma=1.0507009873554805: _fit(
-        a, gamma * np.where(a > 0, a, alpha * np.expm1(np.minimum(a, 0)))
-    ),
     "Sub": np.subtract,
     "Sum": lambda *arrays: reduce(np.add, arrays),
     "Swish": lambda a, alpha=1.0: _fit(a, a * _activate("sigmoid", _fit(a, alpha * a))),
@@ -342,7 +307,6 @@ OPERATORS: dict[str, Callable[..., Any]] = {
     **MOVERS,
     **REDUCED,
     "ArgMax": lambda a, axis=0, keepdims=1: np.argmax(a, axis=axis, keepdims=bool(keepdims)),
-    "ArgMin": lambda a, axis=0, keepdims=1: np.argmin(a, axis=axis, keepdims=bool(keepdims)),
     "AveragePool": _pooled(np.mean, 0.0),
     "BatchNormalization": _batch_normalization,
     "Constant": _constant,
@@ -361,5 +325,3 @@ OPERATORS: dict[str, Callable[..., Any]] = {
     "Size": lambda x: np.array(x.size, np.int64),
     "Softmax": _softmax,
 }
-# Operators as they were before an opset.
-OLDER = {"Softmax": (13, _flat(_softmax)), "LogSoftmax": (13, _flat(_log_softmax))}

@@ -16,12 +16,6 @@ from rnncli.model.graph.rows import Operand, Step, run
 from rnncli.model.layers import Convert, Stateless
 
 Axes = tuple[int | None, int | None]
-_LISTED = 6  # operators that a name lists
-
-
-def _list_operators(names: Sequence[str]) -> dict[str, str]:
-    more = [] if len(names) <= _LISTED else [f"and {len(names) - _LISTED} more"]
-    return {"operators": " ".join([*names[:_LISTED], *more])}
 
 
 def _convert(convert: Convert, name: str, values: Any) -> Any:
@@ -70,11 +64,15 @@ class Piece(Stateless):
     def converted(self, convert: Convert) -> "Piece":
         """Return the same piece with its constants converted."""
         layer = copy(self)
-        for register, step in self.steps.items():
-            values = [_convert(convert, step.name, each.values) for each in step.operands]
-            pairs = zip(step.operands, values, strict=True)
-            operands = tuple(operand._replace(values=each) for operand, each in pairs)
-            layer.steps = {**layer.steps, register: step._replace(operands=operands)}
+        layer.steps = {
+            register: step._replace(
+                operands=tuple(
+                    each._replace(values=_convert(convert, step.name, each.values))
+                    for each in step.operands
+                )
+            )
+            for register, step in self.steps.items()
+        }
         return layer
 
 
@@ -128,55 +126,37 @@ class Whole(Stateless):
 
     def __call__(self, x: Floats, multiply: Multiply = np.matmul) -> Floats:  # noqa: ARG002
         """Compute the rows (T, O) of a sequence (T, I)."""
-        rows = x.reshape(-1, self.input_size)
-        T, place = len(rows), self.nodes[0].name
-        if not T:
+        rows, (along, _) = x.reshape(-1, self.input_size), self.axes
+        if not (T := len(rows)):
             return np.empty((*x.shape[:-1], self.output_size), x.dtype)
-        if self.steps not in (0, T):
-            what = f"takes sequences of {self.steps} steps, as the graph was exported, got {T}"
-            raise InputError(place, what)
         try:
-            made = self._compute(rows)
+            if self.steps not in (0, T):
+                raise RefusedError(f"the graph was exported for {self.steps}")
+            made = self.compute(rows)
+            made = made[None] if along is None else np.moveaxis(made, along, 0)
+            y = made.reshape(len(made), -1)
+            y = np.broadcast_to(y, (T, y.shape[1])) if along is None else y
+            fits = len(y) == T or (self.shortens and 0 < len(y) < T)
+            if not fits or y.shape[1] != self.output_size:
+                raise RefusedError(f"expected {self.output_size} values a row, got shape {y.shape}")
         except RefusedError as error:
             what = f"cannot be computed for a sequence of {T} steps: {error}"
-            raise InputError(place, what) from error
-        along, n = self.axes
-        fits = n is None or made.shape[n] == 1
-        made = made[None] if along is None else np.moveaxis(made, along, 0)
-        y = made.reshape(len(made), -1)
-        y = np.broadcast_to(y, (T, y.shape[1])) if along is None else y
-        fits &= len(y) == T or (self.shortens and 0 < len(y) < T)
-        if not fits or y.shape[1] != self.output_size:
-            what = f"expected {T} rows of {self.output_size} values, got shape {y.shape}"
-            raise InputError(place, what)
+            raise InputError(self.nodes[0].name, what) from error
         y = np.ascontiguousarray(y, x.dtype)
         return y.reshape(*x.shape[:-1], -1) if len(y) == T else y
 
-    def _compute(self, x: Array) -> Array:
+    def compute(self, x: Array) -> Array:
+        """Compute the target of the rows of a sequence, (T, I), or its labels of theirs."""
         values: dict[str, Any] = dict(self.constants)
         for root in self.roots:
             values[root.name] = root.lay(x) if x.dtype.kind == "f" else labels(root.lay(x))
         return np.asarray(plain(evaluate(self.nodes, values, self.opset)[self.target]))
 
-    def grows(self, steps: int) -> bool:
-        """Return whether it gives two more rows where it takes two more."""
-        try:
-            made = self._compute(np.zeros((steps + 2, self.input_size), np.float32))
-        except RefusedError:
-            return False
-        return bool(made.shape[self.axes[0] or 0] == steps + 2)
-
-    def keeps_rows(self) -> bool:
-        """Return whether it makes each row of the same row alone."""
-        rows = np.broadcast_to(np.arange(2)[:, None], (2, self.input_size))
-        made = np.moveaxis(self._compute(rows), self.axes[0] or 0, 0).reshape(2, -1)
-        return bool(((made == rows[:, :1]) | (made == CONSTANT)).all())
-
     def is_local(self, steps: int) -> bool:
         """Return whether the last row of a sequence does not depend on the first."""
         first = np.full((steps, self.input_size), CONSTANT)
         first[0] = 0
-        made, along = self._compute(first), self.axes[0]
+        made, along = self.compute(first), self.axes[0]
         return along is not None and bool((made.take(-1, along) == CONSTANT).all())
 
     def converted(self, convert: Convert) -> "Whole":
@@ -187,3 +167,7 @@ class Whole(Stateless):
             for name, array in self.constants.items()
         }
         return layer
+
+
+def _list_operators(names: Sequence[str]) -> dict[str, str]:
+    return {"operators": " ".join(dict.fromkeys(names))}

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from rnncli.model.graph import Array, Node, RefusedError
 from rnncli.model.graph.labels import CONSTANT, Labels, join_along, plain
-from rnncli.model.graph.operators import ELEMENTWISE, MOVERS, OLDER, OPERATORS, REDUCED, as_list
+from rnncli.model.graph.operators import ELEMENTWISE, MOVERS, OPERATORS, REDUCED, as_list
 
 Integers = NDArray[np.signedinteger[Any]]
 FLOATS = (1, 10, 11, 16)  # element types; a run keeps its precision where a graph casts to these
@@ -125,23 +125,22 @@ class Rows:
                 waiting += [each.register for each in self.steps[register].operands]
         return sorted(found)
 
-    def node(
-        self, node: Node, given: Sequence[Any], made: Sequence[Labels], opset: int
-    ) -> list[View]:
+    def node(self, node: Node, given: Sequence[Any], made: Sequence[Labels]) -> list[View]:
         """Compute the outputs of a node as rows; `given` are arrays, or views of rows."""
-        op = node.op
-        if op in MOVERS and not (op == "Gather" and isinstance(given[1], View)):
-            return self._move(node, given, made)
-        if op == "Gather":
+        op, rows = node.op, [isinstance(each, View) for each in given]
+        if op == "Gather" and rows[1]:
             return [self._look_up(node, given, made[0])]
+        if op in MOVERS:
+            return self._move(node, given, made)
         if op in ELEMENTWISE:
             return [self._each(node, given, made[0])]
-        if not isinstance(given[0], View) or any(isinstance(each, View) for each in given[1:]):
+        if not rows[0] or any(rows[1:]):
             raise RefusedError("multiplies other axes than those of features")
         if op == "BatchNormalization":
-            return [self._each(node, given, made[0])]
+            shaped = (each.reshape(-1, *[1] * (made[0].ndim - 2)) for each in given[1:])
+            return [self._each(node, [given[0], *shaped], made[0])]
         if op not in ("Gemm", "MatMul"):
-            return [self._along(node, given, made[0], opset)]
+            return [self._along(node, given, made[0])]
         y = self._multiply(node, given, made[0])
         if len(given) > 2:
             bias = given[2] * given[2].dtype.type(node.attributes.get("beta", 1.0))
@@ -166,17 +165,12 @@ class Rows:
     def _each(self, node: Node, given: Sequence[Any], made: Labels) -> View:
         """Read an operator of values at the same place."""
         where, operands = lay_out(made), []
-        for k, value in enumerate(given):
+        for value in given:
             operand = Operand(-1)
             if isinstance(value, View):
                 operand = self.join(find_row(np.broadcast_to(value.columns, made.shape), where))
-                if self.width(operand.register) == 1:
-                    operand = Operand(operand.register)
             elif value is not None:
-                if node.op == "BatchNormalization" and k:
-                    value = value.reshape(-1, *[1] * (made.ndim - 2))
-                values = find_row(np.broadcast_to(value, made.shape), where)
-                operand = Operand(-1, None, values)
+                operand = Operand(-1, None, find_row(np.broadcast_to(value, made.shape), where))
             operands.append(operand)
         step = Step(node.op, node.name, (*operands,), where.shape[1], node.attributes)
         return self.add(step, made)
@@ -189,29 +183,21 @@ class Rows:
         operands = (Operand(-1, None, x), self.join_row(given[1]))
         return self.add(Step(node.op, node.name, operands, lay_out(made).shape[1]), made)
 
-    def _along(self, node: Node, given: Sequence[Any], made: Labels, opset: int) -> View:
+    def _along(self, node: Node, given: Sequence[Any], made: Labels) -> View:
         """Read an operator along axes, which have to be axes of features."""
         op, (x, *rest), attributes = node.op, given, dict(node.attributes)
-        shape, axis = x.labels.shape, attributes.get("axis", -1)
+        shape, axes, axis = x.labels.shape, x.features(), attributes.get("axis", -1)
         n, along = len(shape), [axis]
-        if op in OLDER and opset < OLDER[op][0]:
-            first = attributes.get("axis", 1) % n
-            along = [k for k in range(first, n) if shape[k] != 1] or [n - 1]
+        if op in REDUCED:
+            along, rest = [*(as_list(attributes.get("axes", *rest[:1])) or range(n))], []
         elif op == "LayerNormalization":
             along = [*range(axis % n, n)]
-        elif op in REDUCED:
-            along, rest = [*(as_list(attributes.get("axes", *rest[:1])) or range(n))], []
-        elif op not in OLDER:
+        elif op not in ("Softmax", "LogSoftmax"):
             raise RefusedError(f"operator {op} is not read for each row alone")
-        axes = x.features()
-        fits = all(-n <= k < n and k % n in axes for k in along)
-        if not fits or (len(along) > 1 and op in OLDER):
+        if not {each % n for each in along} <= {*axes}:
             raise RefusedError(_OTHER_AXIS)
-        places = [axes.index(k % n) + 1 for k in along]
-        if op in REDUCED:
-            attributes["axes"] = places
-        else:
-            attributes["axis"] = places[0] - (len(axes) + 1) * (op == "LayerNormalization")
+        places = [axes.index(each % n) + 1 for each in along]
+        attributes |= {"axes": places} if op in REDUCED else {"axis": places[0]}
         operands = (self.join_row(x), *(Operand(-1, None, each) for each in rest))
         width, features = lay_out(made).shape[1], tuple(shape[k] for k in axes)
         return self.add(Step(op, node.name, operands, width, attributes, features), made)
@@ -256,10 +242,7 @@ def lay_out(values: Labels) -> Integers:
 def find_row(array: Array, where: Integers) -> Any:
     """Return the values at the places of a row, (R, K), which have to be those of all rows."""
     values = array.reshape(-1)[where]
-    same = values == values[:1]
-    if values.dtype.kind == "f":
-        same |= np.isnan(values) & np.isnan(values[:1])
-    if not same.all():
+    if (values != values[:1]).any():
         raise RefusedError("does something else at each step, or in each sequence")
     return values[0]
 

@@ -3,28 +3,25 @@
 The graph is run over labels, which tell the row of the input that each value comes from.
 """
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from functools import cache, partial
+from collections.abc import Iterator
+from contextlib import suppress
+from functools import partial
 from itertools import islice, permutations
-from typing import Any
 
 import numpy as np
 
 from rnncli.model.errors import InputError, listed, shown
-from rnncli.model.formats.found import Draft, Found, Part
+from rnncli.model.formats.found import Found, Part
 from rnncli.model.formats.onnx.messages import Model
 from rnncli.model.formats.onnx.recurrent import KINDS
-from rnncli.model.formats.onnx.walk import Flow, Folded, Guess, Layer, Unknown, Walk, is_known
+from rnncli.model.formats.onnx.walk import Flow, Guess, Layer, Walk, is_known
 from rnncli.model.formats.onnx.whole import STATE, find_axes, make_whole
-from rnncli.model.graph import RefusedError
+from rnncli.model.graph import RefusedError, Unknown
 from rnncli.model.graph.labels import row_label, steps_of
 from rnncli.model.graph.naming import name_steps
 from rnncli.model.graph.operators import MOVERS
 from rnncli.model.graph.piece import Piece, Whole
-from rnncli.model.graph.rows import Operand, Step, fill
-
-# Which branch each node If takes, by its number.
-Branches = frozenset[tuple[int, bool]]
+from rnncli.model.graph.rows import Operand, fill
 
 _OLDEST = 7  # the first opset whose arrays are broadcast as NumPy's are
 _MOST_GUESSES = 30  # at the axes of the input
@@ -32,58 +29,35 @@ _EXPECTED = (
     ": expected a node RNN, LSTM or GRU, and no steps or loops of other nodes"
     " (`dynamo=False` of torch.onnx.export keeps them)"
 )
-_MERGES = {"ReduceSum": "sum", "ReduceMean": "ave", "ReduceProd": "mul", "Add": "sum", "Mul": "mul"}
 
 
 def find(path: str, model: Model, input_size: int = 0) -> Found:
     """Find the layers in a model; the input size matters where the graph leaves it open."""
-
-    @cache
-    def fold(branches: Branches = frozenset()) -> Folded:
-        return Folded(path, model, dict(branches))
-
-    folded, best = fold(), None
-    if folded.opset < _OLDEST:
-        what = f"expected operators of opset {_OLDEST} or later, got {folded.opset}"
+    opset, best = model.opsets.get("", 1), None
+    if opset < _OLDEST:
+        what = f"expected operators of opset {_OLDEST} or later, got {opset}"
         raise InputError(path, what, "convert it with onnx.version_converter")
-    for guess in islice(_guess_axes(folded), _MOST_GUESSES):
+    first = Walk(path, model)
+    for guess in islice(_guess_axes(first), _MOST_GUESSES):
         if best and best.target and guess.x != best.walk.guess.x:
             break  # another input has the rows
-        chain = follow(fold, guess._replace(features=input_size))
+        chain = follow(first, guess._replace(features=input_size))
         best = chain if best is None or chain.rank < best.rank else best
-        if chain.is_sure:
+        if chain.rank[:2] == (False, 0):  # no other guess can be right
             break
-    if best and best.target and best.walk.steps == 1:  # where a turn, or a mean, does nothing
-        freed = (follow(fold, each) for each in _free_steps(best.walk))
-        sound = (each for each in freed if not any(p.needed for p in each.walk.parts.values()))
-        best = min(sound, key=lambda chain: chain.rank, default=best)
-    nodes = [Part(node.name, node.op) for node in folded.nodes]
+    nodes = [Part(node.name, node.op) for node in first.nodes.values()]
     found = best.describe() if best else Found(nodes)
     if best and best.is_open:
         found = found._replace(open=partial(find, path, model))
-    title = f"ONNX opset {folded.opset}{f', {model.producer}' if model.producer else ''}"
+    title = f"ONNX opset {opset}{f', {model.producer}' if model.producer else ''}"
     return found._replace(title=title, beside=model.beside, expected=_EXPECTED)
 
 
-def _list_outputs(folded: Folded) -> list[str]:
-    """Return the outputs that are no bare final states, or else all."""
-    states: set[str] = set()
-    for node in folded.nodes:
-        inputs = node.inputs if node.op == "Concat" else node.inputs[:1]
-        if node.op in KINDS:
-            states |= {*node.outputs[1:]}
-        elif node.op in MOVERS and states.issuperset(inputs):
-            states |= {*node.outputs}
-    made = {*folded.graph.inputs, *folded.arrays}.union(*(node.outputs for node in folded.nodes))
-    names = [name for name in folded.graph.outputs if name and name in made]
-    return [name for name in names if name not in states] or names
-
-
-def _guess_axes(folded: Folded) -> Iterator[Guess]:
-    """Return which input may be the rows, and which of its axes steps and sequences."""
-    long = any(node.op in ("Conv", "MaxPool", "AveragePool") for node in folded.nodes)
-    for x in (name for name in folded.graph.inputs if name not in folded.arrays):
-        shape = folded.graph.inputs[x] or ()
+def _guess_axes(first: Walk) -> Iterator[Guess]:
+    """Guess which input may be the rows, and which of its axes steps and sequences."""
+    convolved = any(node.op in ("Conv", "MaxPool", "AveragePool") for node in first.nodes.values())
+    for x in (n for n in first.graph.inputs if isinstance(first.values[n], Unknown)):
+        shape = first.graph.inputs[x] or ()
         axes = range(min(len(shape), 5))
         pairs: list[tuple[int | None, int | None]] = [
             *sorted(permutations(axes, 2), key=max),  # the first axes first
@@ -96,121 +70,73 @@ def _guess_axes(folded: Folded) -> Iterator[Guess]:
         alone = all(size == 1 for size in shape if is_known(size))
         most = max(alone, min(counts.values(), default=0))
         pairs = sorted((pair for pair in pairs if counts[pair] <= most), key=counts.__getitem__)
-        for steps in (7, 131)[: 1 + long]:
-            yield from (Guess(x, pair, steps) for pair in pairs if steps == 7 or pair[0] in free)
-        if not pairs:
-            yield Guess(x)
+        yield from (Guess(x, pair) for pair in pairs or [(None, None)])
+        if convolved:
+            yield from (Guess(x, pair, 131) for pair in pairs if pair[0] in free)
 
 
-def _free_steps(walk: Walk) -> Iterator[Guess]:
-    """Return guesses at a graph that was frozen with one step, which take several."""
-    x, N = walk.guess.x, walk.guess.axes[1] or 0
-    shape = walk.folded.graph.inputs[x] or ()
-    axes = range(min(len(shape), 5))
-    for T, n in (*sorted(permutations(axes, 2), key=max), *((axis, None) for axis in axes)):
-        if shape[T] == 1 and (n is None or shape[n] in (1, shape[N])):
-            yield Guess(x, (T, n), freed=True)
-
-
-def follow(fold: Callable[..., Folded], guess: Guess) -> "Chain":
+def follow(first: Walk, guess: Guess) -> "Chain":
     """Run the graph over labels; once more where its last steps may be final states."""
-    branches = _find_branches(fold, guess)
-    first = Chain(fold(branches), guess, ends=False)
-    if first.target is None or first.last == "step":
-        second = Chain(fold(branches), guess, ends=True)
-        first = second if second.target is not None and second.last == "state" else first
+    chain = Chain(Walk(first.path, first.model, guess, first))
+    walk, target = chain.walk, chain.target
+    if target is None or chain.last == "step":
+        tops = (n for n in walk.nodes.values() if n.op in KINDS and chain.needed & {*n.outputs})
+        lower = walk.find_ancestors([name for node in tops for name in node.inputs[:1]])
+        again = Chain(Walk(first.path, first.model, guess, first, lower))
+        chain = again if again.target is not None and again.last == "state" else chain
     # Other numbers of rows have to take the same branches.
-    for steps, sequences in ((11, 2), (1, 1)) if branches and first.target else ():
-        others = dict(_find_branches(fold, guess._replace(steps=steps, sequences=sequences)))
-        if any(others.get(node, branch) != branch for node, branch in branches):
-            first.target, first.why = None, "runs other nodes for other numbers of rows"
-    return first
-
-
-def _find_branches(fold: Callable[..., Folded], guess: Guess) -> Branches:
-    """Return the branches that nodes ``If`` take by the sizes of values."""
-    branches: Branches = frozenset()
-    while fold(branches).conditions:
-        found = Walk(fold(branches), guess, set(), ends=False).branches
-        if not found:
-            break
-        branches = branches.union(found.items())
-    return branches
+    for steps, sequences in ((11, 2), (1, 1)) if walk.branches and chain.target else ():
+        sizes = guess._replace(steps=steps, sequences=sequences)
+        other = Walk(first.path, first.model, sizes, first).branches
+        if other.keys() & walk.branches.keys() and other != walk.branches:
+            chain.target, chain.why = None, "runs other nodes for other numbers of rows"
+            chain.rank = (*chain.rank[:2], True)
+    return chain
 
 
 class Chain:
     """The layers that give the output of a graph; its target is None where it cannot be given."""
 
-    def __init__(self, folded: Folded, guess: Guess, *, ends: bool) -> None:
-        self.outputs = [*_list_outputs(folded), ""]
-        self.output, self.needed = self.outputs[0], folded.find_ancestors(self.outputs[:1])
-        above = (n for n in folded.nodes if n.op in KINDS and self.needed & {*n.outputs})
-        lower = folded.find_ancestors([name for node in above for name in node.inputs[:1]])
-        walk = self.walk = Walk(folded, guess, lower, ends=ends)
-        self.rows = walk.rows
+    def __init__(self, walk: Walk) -> None:
+        self.walk, self.rows = walk, walk.rows
+        self.outputs = self.list_outputs()
+        self.needed = walk.find_ancestors(self.outputs[:1])
         self.target: Operand | None = None
         self.whole: Whole | None = None
         self.last: str | None = None
         self.parts: list[Part] = []
         self.number = {0: 0}  # the layer that fills a register, from 1
-        self.nodes = {node.name: node for node in folded.nodes}
-        value = walk.values.get(self.output)
+        value = walk.values.get(self.outputs[0])
         self.why = value.why if isinstance(value, Unknown) else ""
         try:
             if isinstance(value, Flow) and any(isinstance(root, int) for root in value.roots):
                 self.target = self.find_output(value)
         except RefusedError as error:
             self.why = str(error)
-        if self.target:
-            self.pair_directions(self.target)
+        takes_rows = any(0 in self.find_taken(layer.target) for layer in walk.layers.values())
+        self.rank = not (self.target or takes_rows), walk.doubt, self.target is None  # best first
 
-    def pair_directions(self, target: Operand) -> None:
-        """Make one layer of a forward and a backward one whose rows are joined, and only that."""
-        layers = self.walk.layers
-        taken = self.find_taken(target, *(layer.target for layer in layers.values()))
-        for register, step in [*self.rows.steps.items()]:
-            pair = [each.register for each in step.operands if each.columns is None]
-            two = [layers[each] for each in pair if each in layers and taken.count(each) == 1]
-            if step.op != "Concat" or len(step.operands) != 2 or len(two) != 2:
-                continue
-            (one, other), drafts = two, [layer.draft for layer in two]
-            ways, kinds = (one.direction, other.direction), {one.part.kind, other.part.kind}
-            alike = len({len(each.cells[0].weights.W_hh) for each in drafts}) == len(kinds) == 1
-            same = one.target.register == other.target.register and not (one.whole or other.whole)
-            same &= np.array_equal(one.target.columns, other.target.columns)
-            if alike and same and ways == ("forward", "backward"):
-                settings = {"direction": "bidirectional", "merge": "concat"}
-                draft = Draft((*drafts[0].cells, *drafts[1].cells), settings)
-                arrays = {**one.part.arrays, **other.part.arrays}
-                part = one.part._replace(arrays=arrays, layers=[draft])
-                layers[register] = Layer(part, draft, "bidirectional", one.target, None)
-                del self.rows.steps[register], layers[pair[0]], layers[pair[1]]
-
-    @property
-    def rank(self) -> tuple[bool, int, bool]:
-        """Order guesses, the best first."""
-        return not (self.target or self.takes_rows), self.walk.doubt, self.target is None
-
-    @property
-    def is_sure(self) -> bool:
-        """Whether no other guess can be right."""
-        return self.walk.doubt == 0 and bool(self.target or self.takes_rows)
-
-    @property
-    def takes_rows(self) -> bool:
-        """Whether a recurrent layer takes rows of the input."""
-        paths = (self.find_taken(layer.target) for layer in self.walk.layers.values())
-        return any(0 in each for each in paths)
+    def list_outputs(self) -> list[str]:
+        """List the outputs that are no bare final states, or else all; then an empty name."""
+        states: set[str] = set()
+        for node in self.walk.nodes.values():
+            inputs = node.inputs if node.op == "Concat" else node.inputs[:1]
+            if node.op in KINDS:
+                states |= {*node.outputs[1:]}
+            elif node.op in MOVERS and states.issuperset(inputs):
+                states |= {*node.outputs}
+        names = [name for name in self.walk.graph.outputs if name and name in self.walk.values]
+        return [*([name for name in names if name not in states] or names), ""]
 
     @property
     def is_open(self) -> bool:
         """Whether it may run once the number of features is known."""
         walk = self.walk
-        shape = walk.folded.graph.inputs[walk.guess.x] or ()
-        free = [axis for axis, size in enumerate(shape) if not is_known(size)]
-        lost = walk.unfit and walk.folded.cells and not (self.target or self.takes_rows)
+        shape = walk.graph.inputs[walk.guess.x] or ()
+        free = {axis for axis, size in enumerate(shape) if not is_known(size)}
+        lost = walk.unfit and walk.cells() and self.rank[0]
         made = any(each.whole and not each.target.register for each in walk.layers.values())
-        guessed = made and {*free} - {*walk.guess.axes}
+        guessed = made and free - {*walk.guess.axes}
         return not walk.guess.features and bool(free and (lost or guessed))
 
     def find_output(self, value: Flow) -> Operand:
@@ -220,11 +146,14 @@ class Chain:
             by_call = walk.guess.axes[0] is None
             one = by_call and walk.sequences == 1
             axes = (None, 0) if one else find_axes(value, walk.steps, walk.sequences)
-            target, self.whole = make_whole(walk, self.output, value, axes)
+            target, self.whole = make_whole(walk, self.outputs[0], value, axes)
             same = axes[0] == walk.guess.axes[0] and value.labels.ndim > 2
-            if axes[0] is not None and not same and not self.whole.grows(walk.steps):
-                axes = None, axes[1]  # a row that has as many values as there are steps
-                target, self.whole = make_whole(walk, self.output, value, axes)
+            if axes[0] is not None and not same:  # a row may have as many values as there are steps
+                longer = np.zeros((walk.steps + 2, self.whole.input_size), np.float32)
+                with suppress(RefusedError):
+                    same = self.whole.compute(longer).shape[axes[0]] == len(longer)
+                axes = (axes[0] if same else None), axes[1]
+                target, self.whole = make_whole(walk, self.outputs[0], value, axes)
             self.last = None if by_call or axes[0] is not None else "step"
         else:
             target = self.rows.join_row(value.view)
@@ -259,28 +188,28 @@ class Chain:
 
     def describe(self) -> Found:
         """Return the parts of the model, of which it gives the first output."""
-        walk = self.walk
-        on_way = [name for name, node in self.nodes.items() if self.needed & {*node.outputs}]
+        walk, (output, *others) = self.walk, self.outputs
+        nodes, known = walk.nodes.values(), walk.parts
+        on_way = [node.name for node in nodes if self.needed & {*node.outputs}]
         if self.target is not None:
             self.make_parts(self.target)
         else:
-            self.parts = [walk.parts[n] for n in (walk.guess.x, *on_way) if n in walk.parts]
+            self.parts = [known[n] for n in (walk.guess.x, *on_way) if n in known]
             if self.why and not any(part.needed for part in self.parts):
-                self.parts.append(Part(self.output, "output", why=self.why, needed=True))
+                self.parts.append(Part(output, "output", why=self.why, needed=True))
         used = {part.name for part in self.parts}
-        others = [p for n, p in walk.parts.items() if n not in used and p.layers]
-        if not any(part.kind in KINDS for part in walk.parts.values()) and not self.parts:
-            self.parts = [Part(name, node.op) for name, node in self.nodes.items()]
+        aside = [part for name, part in known.items() if name not in used and part.layers]
         if self.target is None:
-            self.parts, others = [*self.parts, *others], []
-        aside = [part._replace(why="is not on the way to the output") for part in others]
-        notes = [*walk.folded.notes, *(note for name, note in walk.notes if name in on_way)]
-        passed = [
-            n for n in self.outputs[1:] if n and isinstance(walk.values.get(n), Flow | Unknown)
-        ]
+            self.parts, aside = [*self.parts, *aside], []
+        aside = [part._replace(why="is not on the way to the output") for part in aside]
+        text = "takes {} too: {}, which it is compared with"
+        notes = [text.format(shown(n), array.item()) for n, array in walk.settled.items()]
+        notes += [note for name, note in walk.notes if name in on_way]
+        passed = [n for n in others if n and isinstance(walk.values[n], Flow | Unknown)]
         if passed:
-            notes.append(f"gives {shown(self.output)}, and passes over {listed(passed)}")
-        return Found(self.parts, last=self.last, notes=notes, aside=aside)
+            notes.append(f"gives {shown(output)}, and passes over {listed(passed)}")
+        parts = self.parts or [Part(node.name, node.op) for node in nodes]
+        return Found(parts, last=self.last, notes=notes, aside=aside)
 
     # Layers.
 
@@ -291,37 +220,28 @@ class Chain:
             for register in {*self.find_taken(waiting.pop())} & layers.keys() - needed.keys():
                 needed[register] = layers[register]
                 waiting.append(layers[register].target)
-        taken = self.find_taken(target, *(layer.target for layer in needed.values()))
         for register, layer in sorted(needed.items()):
-            self.make_steps(layer.target, layer.whole, taken)
+            self.make_steps(layer.target, layer.whole)
             self.add(layer.part, register)
-        self.make_steps(target, self.whole, taken)
+        self.make_steps(target, self.whole)
 
-    def make_steps(self, target: Operand, whole: Whole | None, taken: Sequence[int]) -> None:
-        """Make the layers between recurrent ones, or have the one below merge its directions."""
+    def make_steps(self, target: Operand, whole: Whole | None) -> None:
+        """Make the layers between recurrent ones."""
         for named in (every := name_steps(self.rows, target, self.number)):
             sources = tuple(self.number[each] for each in named.taken)
-            operands = [each for step in named.steps.values() for each in step.operands]
-            uses = sum(each.register in named.taken for each in operands)
-            below = self.parts[-1].layers[0] if self.parts else None
-            if sources != (len(self.parts),):
-                if isinstance(named.layer, Piece):
-                    named.layer.sources = sources
-                else:
-                    self.route(*named.taken)
-            elif taken.count(named.taken[0]) == uses and (merged := _merge(named.steps, below)):
-                self.parts[-1] = self.parts[-1]._replace(layers=[merged])
-                self.number[named.register] = len(self.parts)
-                continue
-            own = [self.nodes[step.name] for step in named.steps.values() if step.name]
+            if sources != (len(self.parts),) and isinstance(named.layer, Piece):
+                named.layer.sources = sources
+            elif sources != (len(self.parts),):
+                self.route(*named.taken)
+            own = [self.walk.nodes[step.name] for step in named.steps.values() if step.name]
             kind = " ".join(dict.fromkeys(node.op for node in own))
             kind = kind or str(named.layer.settings["operators"])
-            arrays = self.walk.folded.find_floats(*own)
+            arrays = self.walk.find_floats(*own)
             self.add(Part(named.name, kind, arrays, [named.layer]), named.register)
         if not every and self.number[target.register] != len(self.parts):
             self.route(target.register)
         if whole is not None:
-            kind = " ".join(dict.fromkeys(whole.settings["operators"].split()))
+            kind = str(whole.settings["operators"])
             self.add(Part(whole.nodes[-1].name, kind, whole.arrays, [whole]), -1)
 
     def add(self, part: Part, register: int) -> None:
@@ -335,19 +255,3 @@ class Chain:
         piece = Piece({}, {register: width}, Operand(register), width)
         piece.sources = (self.number[register],)
         self.parts.append(Part("", "Identity", layers=[piece]))
-
-
-def _merge(steps: Mapping[int, Step], below: Any) -> Draft | None:
-    """Merge the two directions of a layer, if that is what steps do."""
-    if len(steps) != 1 or not isinstance(below, Draft):
-        return None
-    ((op, _, operands, _, attributes, shape),) = steps.values()
-    H = len(below.cells[0].weights.W_hh)
-    if op in ("ReduceSum", "ReduceMean", "ReduceProd"):
-        whole = shape == (2, H) and operands[0].columns is None and attributes["axes"] == [1]
-    else:
-        halves = zip(operands, (np.arange(H), np.arange(H, 2 * H)), strict=False)
-        whole = all(np.array_equal(each.columns, half) for each, half in halves)
-    if op not in _MERGES or not whole:
-        return None
-    return below._replace(settings={**below.settings, "merge": _MERGES[op]})

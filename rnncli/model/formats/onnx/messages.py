@@ -14,15 +14,12 @@ import numpy as np
 from rnncli.model.errors import InputError, shown
 from rnncli.model.formats.containers.protobuf import BYTES, Message, Source
 from rnncli.model.formats.found import widen_bfloat16
-from rnncli.model.graph import Array, Graph, Node, Unread
+from rnncli.model.graph import Array, Graph, Node, Unknown
 from rnncli.model.graph.operators import TYPES
 
-LARGEST = 2**31  # bytes of a protocol buffer
 MOST_FIELDS = 250_000  # of a file, and numbers of its lists: they take half a second, and 50 MB
 _COST = 5  # fields that a node, or an array, is counted for
 _DEEPEST = 8  # graphs within attributes of nodes within graphs
-_LONGEST = 1_000  # bytes of an attribute that is text
-_MOST_BESIDE = 64  # files beside a model: one, but some programs write one an array
 # The field for values that stand as numbers, by element type; that of others is 5.
 _NUMBERS = {1: 4, 7: 7, 11: 10, 12: 11, 13: 11}
 _BFLOAT16, _RAW = 16, 9
@@ -44,9 +41,6 @@ class Reader:
     def __init__(self, path: str, data: memoryview) -> None:
         self.path, self.source = path, Source(path, MOST_FIELDS)
         self.beside: dict[str, int] = {}  # bytes that may still be read, by file
-        if len(data) >= LARGEST:
-            what = f"expected an .onnx file of under 2 GiB, got {len(data):,} bytes"
-            raise InputError(path, what)
         self.message = Message(self.source, data)
 
     def model(self) -> Model:
@@ -62,8 +56,7 @@ class Reader:
     def _graph(self, message: Message, depth: int = 0) -> Graph:
         """Read a graph; those of attributes lie deeper."""
         if depth > _DEEPEST:
-            what = f"expected at most {_DEEPEST} graphs in each other, got more"
-            raise InputError(self.path, what)
+            raise self.source.damage(f"more than {_DEEPEST} graphs in each other")
         return Graph(
             [self._node(each, depth) for each in message.messages(1)],
             {each.text(8): self._array(each) for each in message.messages(5)},
@@ -84,29 +77,31 @@ class Reader:
 
     def _attribute(self, message: Message, kind: int, depth: int) -> Any:
         """Read an attribute; floats are the shortest decimals: 0.1, not 0.10000000149."""
-        if not 1 <= kind <= 8 or any(n in message for n in range(2, 10) if n != kind + 1):
-            return Unread("attribute of a type that is not read")
-        if kind in (1, 6):
-            numbers = message.floats(kind + 1)
-            self.source.spend(len(numbers))
-            values = [float(str(number)) for number in numbers]
-            return values if kind == 6 else (values or [0.0])[0]
         readers: dict[int, Callable[[int], Any]] = {
+            1: lambda field: (self._floats(message, field) or [0.0])[0],
             2: message.integer,
             3: lambda field: _string(message.bytes(field)),
             4: lambda field: self._array(message.message(field)),
             5: lambda field: self._graph(message.message(field), depth + 1),
+            6: lambda field: self._floats(message, field),
             7: lambda field: message.integers(field).tolist(),
             8: lambda field: [_string(data) for data in message.every(field, BYTES)],
         }
+        if kind not in readers or any(n in message for n in range(2, 10) if n != kind + 1):
+            return Unknown("attribute of a type that is not read")
         return readers[kind](kind + 1)
 
-    def _array(self, message: Message) -> Array | Unread:
+    def _floats(self, message: Message, field: int) -> list[float]:
+        numbers = message.floats(field)
+        self.source.spend(len(numbers))
+        return [float(str(number)) for number in numbers]
+
+    def _array(self, message: Message) -> Array | Unknown:
         """Read an array: a view of the file's bytes, where they are such; bfloat16 as float32."""
         self.source.spend(_COST)
         kind, place = message.integer(2), f"{self.path}: {shown(message.text(8))}"
         if kind not in TYPES:
-            return Unread(f"values of type {kind} are not read")
+            return Unknown(f"values of type {kind} are not read")
         shape, field = tuple(message.integers(1).tolist()), _NUMBERS.get(kind, 5)
         dtype = np.dtype("<u2" if kind == _BFLOAT16 else TYPES[kind]).newbyteorder("<")
         size = prod(shape) * dtype.itemsize
@@ -143,13 +138,12 @@ class Reader:
             what = f"its values are in the file {shown(name)}, which is not there"
             raise InputError(place, what, "it has to lie beside the model")
         has, length = os.path.getsize(path), where.get("length", str(size))
-        if not re.fullmatch("[0-9]{1,18}", offset) or length != str(size):
-            raise InputError(place, f"damaged: offset {shown(offset)}, length {shown(length)}")
-        self.beside[path] = self.beside.get(path, 2 * has) - size
-        if int(offset) + size > has or self.beside[path] < 0 or len(self.beside) > _MOST_BESIDE:
-            what = f"damaged: takes {size:,} bytes from {offset} on of {shown(name)}, of {has:,}"
-            raise InputError(place, what, "write it anew with onnx.save_model")
-        return np.fromfile(path, np.uint8, size, offset=int(offset))
+        left = self.beside[path] = self.beside.get(path, 2 * has) - size
+        begin = int(offset) if re.fullmatch("[0-9]{1,18}", offset) else has
+        if begin + size > has or left < 0 or length != str(size):
+            what = f"damaged: takes {size:,} bytes from {shown(offset)} on of {shown(name)}"
+            raise InputError(place, f"{what}, of {has:,}, by length {shown(length)}")
+        return np.fromfile(path, np.uint8, size, offset=begin)
 
 
 def _shape(message: Message) -> tuple[str, tuple[int | str, ...] | None]:
@@ -165,8 +159,5 @@ def _domain(text: str) -> str:
     return "" if text == "ai.onnx" else text
 
 
-def _string(data: memoryview) -> str | Unread:
-    """Return text; some operators keep tables and programs in such attributes."""
-    if len(data) > _LONGEST:
-        return Unread("attribute of many bytes")
+def _string(data: memoryview) -> str:
     return str(data, "utf-8", "backslashreplace")

@@ -5,89 +5,76 @@ Source: https://onnx.ai/onnx/operators/onnx__LSTM.html and its like.
 
 from collections.abc import Mapping
 from math import inf
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
 from rnncli.model.activations import ACTIVATIONS, Activation, activation, positive_clip
 from rnncli.model.cells import Weights
 from rnncli.model.cells.gates import ordered, summed
-from rnncli.model.errors import InputError, shown
+from rnncli.model.errors import shown
 from rnncli.model.formats.found import CellDraft, read_floats
 from rnncli.model.graph import Node, RefusedError
 
 # Our directions by the attribute of a node.
 WAYS = {"forward": "forward", "reverse": "backward", "bidirectional": "bidirectional"}
-
-
-class Kind(NamedTuple):
-    """A recurrent operator: where our gates stand in its arrays, and its activations by setting."""
-
-    gates: tuple[int, ...]
-    functions: dict[str, str]
-
-
+# Recurrent operators: where our gates stand in their arrays, and activations by our settings.
+KINDS = {"RNN": (0,), "LSTM": (0, 2, 3, 1), "GRU": (0, 1, 2)}
 _GATED = {"recurrent_activation": "Sigmoid", "activation": "Tanh"}
-KINDS = {
-    "RNN": Kind((0,), {"activation": "Tanh"}),
-    "LSTM": Kind((0, 2, 3, 1), {**_GATED, "output_activation": "Tanh"}),
-    "GRU": Kind((0, 1, 2), _GATED),
+_FUNCTIONS = {
+    "RNN": {"activation": "Tanh"},
+    "LSTM": {**_GATED, "output_activation": "Tanh"},
+    "GRU": _GATED,
 }
 PEEPHOLES = (0, 2, 1)  # i o f, and ours are i f o
+_ROLES = {"W": "W_xh", "R": "W_hh", "B": "b_h", "P": "w_ch"}
 # Attributes, and what they are where they are left out.
 _ATTRIBUTES: dict[str, Any] = {
     "activations": [], "activation_alpha": [], "activation_beta": [], "clip": inf,
     "direction": "forward", "hidden_size": 0, "input_forget": 0, "layout": 0,
     "linear_before_reset": 0, "output_sequence": 0,
 }  # fmt: skip
+_TYPES = {name: type(value) for name, value in _ATTRIBUTES.items()}
 # Our names of activations, by ONNX's in small letters: programs write them in either way.
 _ACTIVATIONS = {name.replace("_", ""): name for name in ACTIVATIONS if name != "linear"}
 
 
 def read_cells(path: str, node: Node, arrays: Mapping[str, Any]) -> list[CellDraft]:
     """Read the cell of each direction; `arrays` are W, R, B and P, which may be left out."""
-    known, kind = {**_ATTRIBUTES, **node.attributes}, KINDS[node.op]
-    for name, value in node.attributes.items():
-        if type(value) is not type(_ATTRIBUTES.get(name)):
-            raise RefusedError(f"attribute {shown(name)} of {type(value).__name__} is not read")
-    if known["direction"] not in WAYS:
-        raise RefusedError(f"there is no direction {shown(known['direction'])}")
-    if known["input_forget"]:
-        raise RefusedError("input_forget (a forget gate of 1 - i) is not run here")
-    D = 1 + (known["direction"] == "bidirectional")
-    _check_shapes(len(kind.gates), D, known["hidden_size"], arrays)
-    settings: dict[str, Any] = {}
-    if node.op == "GRU":
-        settings["reset"] = "after" if known["linear_before_reset"] else "before"
-    try:
-        settings["clip"] = positive_clip(known["clip"])
-        functions = _read_functions(known, [*kind.functions.values()] * D)
-    except (TypeError, ValueError) as error:
-        raise RefusedError(str(error)) from error
-    ways = np.array_split(np.arange(len(functions)), D)
-    named = [dict(zip(kind.functions, [functions[k] for k in way], strict=True)) for way in ways]
-    return [_read_cell(path, node, d, arrays, {**named[d], **settings}) for d in range(D)]
-
-
-def _check_shapes(G: int, D: int, size: int, arrays: Mapping[str, Any]) -> None:
+    known, functions = {**_ATTRIBUTES, **node.attributes}, _FUNCTIONS[node.op]
+    odd = [name for name, value in known.items() if type(value) is not _TYPES.get(name)]
+    if odd:
+        raise RefusedError(f"attribute {shown(odd[0])} is not read")
+    if known["direction"] not in WAYS or known["input_forget"]:
+        raise RefusedError(f"direction {shown(known['direction'])}, or input_forget, is not run")
+    D, G = 1 + (known["direction"] == "bidirectional"), len(KINDS[node.op])
     H, I = ((*arrays[name].shape, 0, 0, 0)[2] for name in "RW")
     shapes = {"R": (D, G * H, H), "W": (D, G * H, I), "B": (D, 2 * G * H), "P": (D, 3 * H)}
     for name, shape in shapes.items():
-        array = arrays[name]
-        if array is not None and (array.shape != shape or not H):
-            raise RefusedError(f"{name}: expected shape {shape}, got {array.shape}")
-    if size not in (0, H):
-        raise RefusedError(f"hidden_size: expected {H}, got {size}")
+        if arrays[name] is not None and (arrays[name].shape != shape or not H):
+            raise RefusedError(f"{name}: expected shape {shape}, got {arrays[name].shape}")
+    if known["hidden_size"] not in (0, H):
+        raise RefusedError(f"hidden_size: expected {H}, got {known['hidden_size']}")
+    reset = "after" if known["linear_before_reset"] else "before"
+    settings: dict[str, Any] = {"reset": reset} if node.op == "GRU" else {}
+    try:
+        settings["clip"] = positive_clip(known["clip"])
+        given = _read_functions(known, [*functions.values()] * D)
+    except (TypeError, ValueError) as error:
+        raise RefusedError(str(error)) from error
+    count = len(functions)
+    named = [dict(zip(functions, given[d * count :], strict=False)) for d in range(D)]
+    return [_read_cell(path, node, d, arrays, {**named[d], **settings}) for d in range(D)]
 
 
 def _read_cell(
     path: str, node: Node, d: int, arrays: Mapping[str, Any], settings: Mapping[str, Any]
 ) -> CellDraft:
-    gates, roles = KINDS[node.op].gates, {"W": "W_xh", "R": "W_hh", "B": "b_h", "P": "w_ch"}
-    names = {role: f"{node.name}: {name}[{d}]" for name, role in roles.items()}
+    gates = KINDS[node.op]
+    names = {role: f"{node.name}: {name}[{d}]" for name, role in _ROLES.items()}
     floats = {
         name: read_floats(path, names[role], array[d])
-        for name, role in roles.items()
+        for name, role in _ROLES.items()
         if (array := arrays[name]) is not None
     }
     W_xh, W_hh = (ordered(floats[name].T, gates) for name in "WR")
@@ -97,9 +84,6 @@ def _read_cell(
         biases = tuple(ordered(b, gates) for b in np.split(floats["B"], 2))
         after = settings.get("reset") == "after"
         sums = summed(biases[0], biases[1], size=len(W_hh) if after else 0)
-        with np.errstate(over="ignore"):
-            if not np.isfinite(sums["b_h"].astype(W_hh.dtype)).all():
-                raise InputError(f"{path}: {shown(names['b_h'])}", "its sum is not finite")
     w_ch = ordered(floats["P"], PEEPHOLES) if "P" in floats else None
     weights = Weights(W_xh, W_hh, **sums, w_ch=w_ch)
     return CellDraft(node.op.lower(), weights, settings, {}, biases, names)
@@ -113,13 +97,12 @@ def _read_functions(known: Mapping[str, Any], defaults: list[str]) -> list[Activ
         raise RefusedError(f"expected {len(defaults)} activations, got {len(names)}")
     found = []
     for name in names:
-        own = _ACTIVATIONS.get(str(name).lower())
-        if own is None:
-            raise RefusedError(f"there is no activation {shown(str(name))}")
+        own = _ACTIVATIONS.get(str(name).lower(), "")
         # The standard has 1 for a ThresholdedRelu where it is left out, ONNX Runtime 0.
-        usual = (None,) if own == "thresholded_relu" else ACTIVATIONS[own].defaults
+        usual = (None,) if own == "thresholded_relu" else ACTIVATIONS[own or "tanh"].defaults
         takes: list[Any] = [next(each, n) for each, n in zip(numbers, usual, strict=False)]
-        if None in takes:
-            raise RefusedError(f"activation {name} without alpha or beta: programs differ in them")
+        if not own or None in takes:
+            what = "is unknown, or programs differ in its alpha and beta where they are left out"
+            raise RefusedError(f"activation {shown(str(name))} {what}")
         found.append(activation(own, *takes))
     return found

@@ -1,6 +1,5 @@
 """Values that are made of several steps, as pieces that take whole sequences."""
 
-from itertools import pairwise
 from math import prod
 from typing import Any
 
@@ -8,7 +7,7 @@ import numpy as np
 
 from rnncli.model.formats.onnx.recurrent import KINDS
 from rnncli.model.graph import Array, Node, RefusedError
-from rnncli.model.graph.labels import plain, sequences_of, steps_of
+from rnncli.model.graph.labels import CONSTANT, plain, sequences_of, steps_of
 from rnncli.model.graph.piece import Axes, Root, Whole
 from rnncli.model.graph.rows import FLOATS, Operand, View, fill, find_row, lay_out
 from rnncli.model.layers import DIRECTIONS
@@ -25,36 +24,36 @@ def make_whole(walk: Any, name: str, value: Any, axes: Axes) -> tuple[Operand, W
         axes = axes[1], None
     if not roots:
         raise RefusedError("is made of an input that is not rows")
-    # Columns of one register, or of several that are brought together.
-    columns = [root.columns for root in roots]
-    registers = {int(each) for each in rows.registers(np.concatenate(columns))}
-    target = Operand(min(registers))
-    if len(registers) > 1:
-        target = rows.join(np.concatenate(columns))
-        edges = np.cumsum([0, *map(len, columns)])
-        columns = [np.arange(i, j) for i, j in pairwise(edges.tolist())]
-    else:
-        columns = [each - rows.begins[target.register] for each in columns]
-    laid = [root._replace(columns=each) for root, each in zip(roots, columns, strict=True)]
+    columns, places = np.unique(
+        np.concatenate([root.columns for root in roots]), return_inverse=True
+    )
+    ends = np.cumsum([len(root.columns) for root in roots])[:-1]
+    laid = [
+        root._replace(columns=own) for root, own in zip(roots, np.split(places, ends), strict=True)
+    ]
+    target, width = rows.join(columns), len(columns)
     size = prod(n for k, n in enumerate(shape) if k not in axes)
-    width = rows.width(target.register) if target.columns is None else len(target.columns)
-    piece = Whole(nodes, constants, walk.folded.opset, laid, name, axes, (width, size))
+    piece = Whole(nodes, constants, walk.opset, laid, name, axes, (width, size))
     piece.shortens = not by_call and axes[0] is not None and shape[axes[0]] < walk.steps
     piece.whole = not by_call
     try:  # as it will run: one sequence alone
         piece(np.zeros((2 if by_call else walk.steps, width), np.float32))
     except ValueError as error:
         raise RefusedError("makes something else of each sequence") from error
-    if by_call and not piece.keeps_rows():
-        raise RefusedError("makes something of several rows")
-    steps = (walk.folded.graph.inputs[walk.guess.x] or (0,))[frozen_axis or 0]
+    if by_call:  # each row of the same row alone
+        pair = np.broadcast_to(np.arange(2)[:, None], (2, width))
+        made = np.moveaxis(piece.compute(pair), axes[0] or 0, 0).reshape(2, -1)
+        if ((made != pair[:, :1]) & (made != CONSTANT)).any():
+            raise RefusedError("makes something of several rows")
+    steps = (walk.graph.inputs[walk.guess.x] or (0,))[frozen_axis or 0]
     piece.steps = steps if isinstance(steps, int) and steps > 0 and not by_call else 0
     return target, piece
 
 
 def _trace(walk: Any, name: str) -> tuple[list[Node], dict[str, Array], list[Root]]:
     """Return the nodes that give a value, and the constants and the rows that they take."""
-    nodes = {out: k for k, node in enumerate(walk.folded.nodes) for out in node.outputs if out}
+    every = [*walk.nodes.values()]
+    nodes = {out: k for k, node in enumerate(every) for out in node.outputs if out}
     found, constants, roots = dict[int, Node](), dict[str, Array](), list[Root]()
     waiting, seen = [name], {""}
     while waiting:
@@ -67,7 +66,7 @@ def _trace(walk: Any, name: str) -> tuple[list[Node], dict[str, Array], list[Roo
             constants[each] = value
         elif each != name and (root := _find_root(walk, each, getattr(value, "view", None))):
             roots.append(root)
-        elif each in nodes and (node := walk.folded.nodes[nodes[each]]).op not in KINDS:
+        elif each in nodes and (node := every[nodes[each]]).op not in KINDS:
             found[nodes[each]] = node
             if node.op == "Cast" and node.attributes.get("to") in FLOATS:
                 found[nodes[each]] = node._replace(op="Identity", attributes={})
@@ -95,7 +94,7 @@ def _find_root(walk: Any, name: str, view: View | None) -> Root | None:
         layer = walk.layers.get(int(registers[0]))
         if not layer or (registers != registers[0]).any():
             return None
-        ways = DIRECTIONS[layer.direction]
+        ways = DIRECTIONS[layer.part.layers[0].settings["direction"]]
         own = columns - walk.rows.begins[registers[0]]
         ends = np.array([-1 if way == "forward" else 0 for way in ways])
         size = walk.rows.width(int(registers[0])) // len(ends)

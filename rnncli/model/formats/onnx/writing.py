@@ -5,25 +5,23 @@ network has no head: (N, T, O), or (N, O) of a network that gives one row a
 sequence. Its nodes are named after the layers: ``layer_1/LSTM``.
 """
 
-from collections.abc import Callable, Sequence
 from math import isinf
 from typing import Any, BinaryIO
 
 import numpy as np
 
 from rnncli.model.activations import ACTIVATIONS, ONNX_CELLS, ONNX_OPERATORS
-from rnncli.model.arrays import Floats, in_dtype
-from rnncli.model.cells import Cell
+from rnncli.model.arrays import in_dtype
 from rnncli.model.cells.gates import ordered, two_biases
 from rnncli.model.errors import InputError
 from rnncli.model.formats.containers.protobuf import message
-from rnncli.model.formats.onnx.messages import LARGEST
 from rnncli.model.formats.onnx.recurrent import KINDS, PEEPHOLES
 from rnncli.model.graph import Array
 from rnncli.model.layers import Recurrent, RowActivation, name_of
 from rnncli.model.network import Network
 
 _OPSET, _IR_VERSION = 20, 9  # of ONNX 1.15, in 2023: the first to have Gelu
+_LARGEST = 2**31  # bytes of a protocol buffer
 _ELSE = "write .npz"
 # By type, the field of an attribute for a value, and the number of the type; five more for a list.
 _FIELDS = {float: (2, 1), int: (3, 2), str: (4, 3)}
@@ -37,8 +35,13 @@ _ROWS = {
     ),
     "activation": (),
 }
-_OPERATORS = {**ONNX_OPERATORS, "softmax": "Softmax", "log_softmax": "LogSoftmax"}
-_MERGES = {"sum": "ReduceSum", "ave": "ReduceMean", "mul": "ReduceProd"}
+# Activations as operators with their attributes.
+_OPERATORS: dict[str, tuple[str, dict[str, Any]]] = {
+    **{name: (op, {}) for name, op in ONNX_OPERATORS.items()},
+    "gelu_tanh": ("Gelu", {"approximate": "tanh"}),
+    "softmax": ("Softmax", {"axis": -1}),
+    "log_softmax": ("LogSoftmax", {"axis": -1}),
+}
 _FUNCTIONS = ("recurrent_activation", "activation", "output_activation")  # in ONNX's order
 
 
@@ -75,31 +78,37 @@ class _Writer:
         self.tensors[name] = in_dtype(name, array, np.dtype(np.float32)) if floats else array
         return name
 
-    def by(self, op: str, rows: str, *numbers: float) -> str:
-        """Add an operator that takes numbers behind the rows."""
-        return self.add(op, rows, *(self.tensor(repr(number), number) for number in numbers))
-
-    def lacks(self, what: str) -> InputError:
-        """Return the error for what ONNX cannot express."""
-        return InputError(self.stem.replace("_", " "), what, _ELSE)
+    def refuse(self, what: str) -> InputError:
+        """Return the error for what is not written."""
+        return InputError(self.stem.replace("_", " "), f"is not written as ONNX: {what}", _ELSE)
 
     def recurrent(self, layer: Recurrent, rows: str, *, states: bool) -> str:
         """Add a layer that takes (T, N, I); return what gives (T, N, O), or its final states."""
-        kind, cells = name_of(layer.cells[0]).upper(), layer.cells
-        if kind not in KINDS or any(cell.weights.W_hr is not None for cell in cells):
-            raise self.lacks(f"ONNX has no {kind or 'such cell'} with a projection")
-        inputs = [rows, *(self.tensor(*named) for named in _stack_arrays(kind, cells).items())]
-        if len(inputs) > 4:  # peepholes stand behind lengths and initial states
-            inputs[4:4] = [""] * 3
+        kind, weights = name_of(layer.cells[0]).upper(), [cell.weights for cell in layer.cells]
+        if kind not in KINDS or any(each.W_hr is not None for each in weights):
+            raise self.refuse("a cell with a projection")
+        if len(weights) == 2 and layer.merge != "concat":
+            raise self.refuse(f"merge {layer.merge}")
+        order = np.argsort(KINDS[kind]).tolist()
+        arrays = {
+            "W": [ordered(each.W_xh, order).T for each in weights],
+            "R": [ordered(each.W_hh, order).T for each in weights],
+            "B": [
+                np.concatenate([ordered(b, order) for b in two_biases(each)]) for each in weights
+            ],
+        }
+        if any(each.w_ch is not None for each in weights):
+            none = np.zeros(3 * layer.hidden_size, weights[0].W_hh.dtype)
+            peepholes = [none if each.w_ch is None else each.w_ch for each in weights]
+            arrays["P"] = [ordered(w_ch, PEEPHOLES) for w_ch in peepholes]
+        inputs = [rows, *(self.tensor(name, np.stack(each)) for name, each in arrays.items())]
+        inputs[4:4] = [""] * 3 if "P" in arrays else []  # lengths and initial states
         y = self.add(kind, *inputs, place=int(states), **self.attributes(layer))
         axis = 0 if states else 1  # that of directions
-        if len(cells) == 1:
+        if len(weights) == 1:
             return self.add("Squeeze", y, self.tensor("axis", [axis]))
-        if layer.merge == "concat":
-            y = self.add("Transpose", y, perm=[1, 0, 2] if states else [0, 2, 1, 3])
-            shape = [0] * (axis + 1) + [layer.output_size]
-            return self.add("Reshape", y, self.tensor("shape", shape))
-        return self.add(_MERGES[layer.merge], y, self.tensor("axis", [axis]), keepdims=0)
+        y = self.add("Transpose", y, perm=[1, 0, 2] if states else [0, 2, 1, 3])
+        return self.add("Reshape", y, self.tensor("shape", [0] * (axis + 1) + [layer.output_size]))
 
     def attributes(self, layer: Recurrent) -> dict[str, Any]:
         """Return the attributes of a node: alphas, and betas, go to the functions that have one."""
@@ -107,11 +116,11 @@ class _Writer:
         for name in ("clip", "reset"):
             one, other = (each.get(name) for each in (settings[0], settings[-1]))
             if one != other:
-                raise self.lacks(f"ONNX has no node with {name} {one} forward and {other} backward")
+                raise self.refuse(f"{name} {one} forward and {other} backward")
         functions = [each[name] for each in settings for name in _FUNCTIONS if name in each]
         for each in functions:
             if each.name not in ONNX_CELLS:
-                raise self.lacks(f"ONNX has no activation {each} in a cell")
+                raise self.refuse(f"activation {each} in a cell")
         numbers = [(1.0, 0.0) if f.name == "linear" else f.parameters for f in functions]
         attributes = {
             "activation_alpha": [each[0] for each in numbers if each],
@@ -128,7 +137,7 @@ class _Writer:
         """Add a layer without state; return what it gives."""
         kind, arrays = name_of(layer), layer.arrays
         if layer.masks:
-            raise self.lacks("ONNX has no masked rows")
+            raise self.refuse("masked rows")
         if kind == "embedding":
             index = self.add("Cast", rows, to=_ELEMENTS["int64"])
             y = self.add("Gather", self.tensor("W", layer.W), index, axis=0)
@@ -138,7 +147,7 @@ class _Writer:
             return self.add("LayerNormalization", rows, *names, axis=-1, epsilon=layer.epsilon)
         for name, op, nothing in _ROWS[kind]:
             if op == "Div" and not arrays[name].astype(np.float32).all():
-                raise self.lacks("scale: is 0 in float32")
+                raise self.refuse("a scale of 0 in float32")
             if name in arrays and (nothing is None or (arrays[name] != nothing).any()):
                 rows = self.add(op, rows, self.tensor(name, arrays[name]))
         return self.activation(layer.settings.get("activation", "linear"), rows)
@@ -146,43 +155,15 @@ class _Writer:
     def activation(self, given: RowActivation, rows: str) -> str:
         """Add an activation; return what it gives."""
         name, numbers = (given, ()) if isinstance(given, str) else given
-        if name in _FORMULAS:
-            return _FORMULAS[name](self, rows, *numbers)
+        if name == "linear":
+            return rows
+        if name == "silu":
+            return self.add("Mul", rows, self.add("Sigmoid", rows))
         if name not in _OPERATORS:
-            raise self.lacks(f"ONNX has no activation {given}")
-        attributes: dict[str, Any] = dict(zip(("alpha", "beta"), numbers, strict=False))
-        if name in ("softmax", "log_softmax"):
-            attributes["axis"] = -1
-        return self.add(_OPERATORS[name], rows, **attributes)
-
-
-# Activations of several operators, or with numbers among their inputs.
-_FORMULAS: dict[str, Callable[..., str]] = {
-    "affine": lambda w, a, alpha, beta: w.by("Add", w.by("Mul", a, alpha), beta),
-    "gelu_tanh": lambda w, a: w.add("Gelu", a, approximate="tanh"),
-    "linear": lambda _, a: a,
-    "maximum": lambda w, a, alpha: w.by("Max", a, alpha),
-    "minimum": lambda w, a, alpha: w.by("Min", a, alpha),
-    "power": lambda w, a, alpha: w.by("Pow", a, alpha),
-    "relu6": lambda w, a: w.by("Clip", a, 0.0, 6.0),
-    "scaled_tanh": lambda w, a, p, q: w.by("Mul", w.add("Tanh", w.by("Mul", a, q)), p),
-    "silu": lambda w, a: w.add("Mul", a, w.add("Sigmoid", a)),
-}
-
-
-def _stack_arrays(kind: str, cells: Sequence[Cell]) -> dict[str, Floats]:
-    """Return W (D, G H, I), R (D, G H, H), B (D, 2 G H) and, of peepholes, P (D, 3 H)."""
-    order, weights = np.argsort(KINDS[kind].gates).tolist(), [cell.weights for cell in cells]
-    arrays = {
-        "W": [ordered(each.W_xh, order).T for each in weights],
-        "R": [ordered(each.W_hh, order).T for each in weights],
-        "B": [np.concatenate([ordered(b, order) for b in two_biases(each)]) for each in weights],
-    }
-    if any(each.w_ch is not None for each in weights):
-        none = np.zeros(3 * cells[0].hidden_size, weights[0].W_hh.dtype)
-        peepholes = [none if each.w_ch is None else each.w_ch for each in weights]
-        arrays["P"] = [ordered(w_ch, PEEPHOLES) for w_ch in peepholes]
-    return {name: np.stack(each) for name, each in arrays.items()}
+            raise self.refuse(f"activation {given}")
+        op, attributes = _OPERATORS[name]
+        named: dict[str, Any] = dict(zip(("alpha", "beta"), numbers, strict=False))
+        return self.add(op, rows, **attributes, **named)
 
 
 def write(file: BinaryIO, network: Network) -> list[str]:
@@ -202,10 +183,9 @@ def write(file: BinaryIO, network: Network) -> list[str]:
             rows = writer.add("Gather", rows, writer.tensor("step", -1), axis=0)
         if last is None:
             rows = writer.add("Transpose", rows, perm=[1, 0, 2])
-    if rows == "x":
-        rows = writer.add("Identity", rows)
+    rows = writer.add("Identity", rows) if rows == "x" else rows
     size = sum(array.nbytes for array in writer.tensors.values())
-    if size >= LARGEST:
+    if size >= _LARGEST:
         what = f"expected under 2 GiB of weights in an .onnx file, got {size:,} bytes"
         raise InputError("", what, _ELSE)
     name, steps = "y" if network.head else "h", ("T",) if network.last is None else ()
@@ -219,16 +199,11 @@ def write(file: BinaryIO, network: Network) -> list[str]:
     )
     opset = message((2, _OPSET))
     file.write(message((1, _IR_VERSION), (2, "rnncli"), (7, graph), (8, opset)))
-    every = [
-        part for layer in network.layers for part in (layer, *(c.weights for c in layer.cells))
-    ]
+    parts = [*network.layers, *(c.weights for layer in network.layers for c in layer.cells)]
     # What is computed of float32 vectors, such as the sum of two biases, is float64.
-    types = {a.dtype: None for each in every for a in each.arrays.values() if a.ndim > 1}
-    return [
-        f"its {each} weights are rounded to float32: ONNX Runtime has no recurrent nodes of {each}"
-        for each in types
-        if each.itemsize > 4
-    ]
+    matrices = [a for part in parts for a in part.arrays.values() if a.ndim > 1]
+    text = "its float64 weights are rounded to float32: ONNX Runtime has no such recurrent nodes"
+    return [text] if any(each.itemsize > 4 for each in matrices) else []
 
 
 def _tensor(name: str, array: Array) -> bytes:
