@@ -59,7 +59,7 @@ REFUSED: list[tuple[str, list[Config]]] = [
     ("a row for each step", [layer("LSTM"), layer("Dense"), LSTM]),
     ("max_value", [layer("ReLU", max_value=5.0)]),
     ("arrays that are not known", [layer("GRU", use_bias=False)]),
-    ("number of steps", [layer("Conv1D", padding="same", strides=[2], **ROWS_OF_TWO), LSTM]),
+    ("number of steps", [LSTM, layer("Conv1D", padding="same", strides=[2]), LSTM]),
     ("padding same", [LSTM, layer("AveragePooling1D", padding="same")]),
     ("activation: expected", [layer("Conv1D", activation="softmax")]),
     ("groups 2", [layer("Conv1D", padding="same", groups=2, **ROWS_OF_TWO)]),
@@ -79,6 +79,14 @@ def test_layers_that_cannot_be_run(tmp_path: Path, why: str, found: list[Config]
     assert why in message
     named = [part["name"] for part in inspect(path)["parts"] if part.get("needed")]
     assert named == [f"l{len(found) - 1}"]
+
+
+def test_layers_that_give_fewer_rows_are_in_front(tmp_path: Path) -> None:
+    below = [layer("Conv1D", **ROWS_OF_TWO), layer("BatchNormalization"), layer("MaxPooling1D")]
+    network = load(sequential(tmp_path / "m.keras", *below, layer("Dropout"), LSTM))[0]
+    pools = "whole sequences: MaxPool"
+    assert [*map(str, network.front)] == ["whole sequences: Conv", "Normalization 2", pools]
+    assert layers(network) == "LSTM 2"
 
 
 def test_a_model_gives_as_many_steps_as_it_takes(tmp_path: Path) -> None:

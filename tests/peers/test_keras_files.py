@@ -243,6 +243,30 @@ def test_layers_that_are_no_chain(tmp_path: Path, library: str, seed: int) -> No
     compare(tmp_path / f"model{EXTENSIONS[seed % 2]}", model, draw.features())
 
 
+@pytest.mark.parametrize("seed", range(MODELS))
+@EACH_LIBRARY
+def test_layers_below_that_give_fewer_rows(tmp_path: Path, library: str, seed: int) -> None:
+    draw = Draw(LIBRARIES[library], seed)
+    L, steps = draw.layers, 30
+    makers = (
+        lambda: L.Conv1D(4, draw.one_of(1, 3), strides=draw.one_of(1, 2), activation="relu"),
+        lambda: L.Conv1D(2, 3, padding="causal", dilation_rate=2),
+        lambda: draw.one_of(L.MaxPooling1D, L.AveragePooling1D)(2, strides=draw.one_of(1, 2)),
+        lambda: draw.one_of(L.BatchNormalization, L.ReLU, lambda: L.Dense(3, "tanh"))(),
+        lambda: L.Dropout(0.5),
+    )
+    rows = [makers[draw.random.randint(5)]() for _ in range(draw.random.randint(1, 5))]
+    whole = draw.chance()
+    above = [L.Bidirectional(draw.cell(return_sequences=True)), draw.cell(return_sequences=whole)]
+    ends = [L.GlobalMaxPooling1D(), L.Dense(2)] if whole and draw.chance() else [L.Dense(2)]
+    bottom = [L.Input((None,)), L.Embedding(NUMBERS, 3)] if draw.numbers else [L.Input((None, I))]
+    model = draw.library.Sequential([*bottom, *rows, L.MaxPooling1D(2), *above, *ends])
+    draw.fill(model)
+    x = draw.random.normal(size=(N, steps, I))
+    x = draw.random.randint(0, NUMBERS, (N, steps)) if draw.numbers else x
+    compare(tmp_path / f"model{EXTENSIONS[seed % 2]}", model, x.astype(np.float32))
+
+
 NAMES = (
     *("celu", "elu", "gelu", "hard_sigmoid", "hard_silu", "hard_swish", "leaky_relu", "linear"),
     *("mish", "relu", "relu6", "selu", "sigmoid", "silu", "softplus", "softsign", "swish", "tanh"),

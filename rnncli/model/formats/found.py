@@ -249,7 +249,7 @@ def make_network(path: str, layers: Sequence[FileLayer], last: str | None) -> Ne
     """Make the network."""
     with naming(path, {}):
         made = make_layers(path, layers)
-        count = next((n for n, layer in enumerate(made, 1) if layer.shortens), 0)
+        count = max((n for n, layer in enumerate(made, 1) if layer.shortens), default=0)
         front = [layer for layer in made[:count] if isinstance(layer, Stateless)]
         for layer in made[count:]:  # which are numbered from the first above the front
             layer.sources = tuple(number - count for number in layer.sources)

@@ -472,3 +472,5 @@ LAYERS: dict[str, tuple[Callable[[Layer], Made] | None, Mapping[str, Any]]] = {
     **dict.fromkeys(("GlobalAveragePooling1D", "GlobalMaxPooling1D"), (_pooling, {})),
     **dict.fromkeys(MERGES, (_merge, {"axis": -1})),
 }
+# What makes layers that go on from rows of another number.
+WAITING = (_convolution, _pooling, _nothing)

@@ -6,7 +6,15 @@ from typing import Any
 from rnncli.model.errors import InputError, listed, shown
 from rnncli.model.formats.found import Found, Part
 from rnncli.model.formats.keras.calls import MODELS, Call, name_layers, read_calls
-from rnncli.model.formats.keras.layers import LAYERS, MERGES, Flow, Layer, check, read_entry
+from rnncli.model.formats.keras.layers import (
+    LAYERS,
+    MERGES,
+    WAITING,
+    Flow,
+    Layer,
+    check,
+    read_entry,
+)
 from rnncli.model.formats.keras.weights import Group, Stored
 from rnncli.model.graph.piece import Piece
 from rnncli.model.graph.rows import Operand
@@ -18,7 +26,7 @@ _MASK_ENDS = ("Identity", "Normalization", "Rescaling")
 _MOST, _LONGEST = 2000, 500
 # What a setting of another type than Keras writes leads to.
 _OTHER_TYPES = (TypeError, LookupError, AttributeError, OverflowError)
-NOTHING = "does nothing at inference"
+NOTHING, WAITS = "does nothing at inference", "is run with the layers above"
 _DAMAGED = "has settings of other types than Keras writes"
 
 
@@ -46,6 +54,7 @@ class _Walk:
         self._stored = stored
         self.parts: list[Part] = []
         self._number = 0  # of the layer on top
+        self._front = 0  # of the top layer that gives fewer rows than it takes
         self._masking = ""  # the layer that masks rows
 
     def add_model(self, kind: str, config: Any, prefix: str, group: Group, flow: Flow) -> Flow:
@@ -83,6 +92,10 @@ class _Walk:
         check(one, f"takes {listed(call.inputs)}, and not one layer's only output")
         fits = mask in ("", flows[0].masked)
         check(fits, f"takes the mask {shown(mask)}, which is not run here")
+        why = "takes what lies below a layer that gives fewer rows, which is not run here"
+        check(all(flow.number >= self._front for flow in flows), why)
+        if LAYERS.get(kind, (None,))[0] not in WAITING:
+            flows = [self._add_front(flow) if flow.waiting else flow for flow in flows]
         if kind in MODELS:
             return self.add_model(kind, config, f"{name}/", group, flows[0])
         layer = Layer(name, call.entry, self._stored, group, *flows)
@@ -94,6 +107,18 @@ class _Walk:
         above = self._add_layer(inner, f"{kind}({inner.kind})")
         check(above.axes == 2, "TimeDistributed of an embedding is not run here")
         return above._replace(axes=3)
+
+    def _add_front(self, flow: Flow) -> Flow:
+        """Add what gives fewer rows than it takes, of which the layers above are run."""
+        below = [layer for part in self.parts for layer in part.layers]
+        branches = any(isinstance(layer, Stateless) and layer.sources for layer in below)
+        fits = not (flow.recurrent or branches) and flow.number == self._number
+        check(fits, "takes another number of steps than the input has, which is not run here")
+        at = max(n for n, part in enumerate(self.parts) if part.why == WAITS)
+        flow.waiting.shortens = True  # type: ignore[union-attr]
+        self.parts[at] = self.parts[at]._replace(layers=[flow.waiting], why="")
+        self._number = self._front = self._number + 1
+        return flow._replace(waiting=None, number=self._number)
 
     def _add_layer(self, layer: Layer, title: str) -> Flow:
         """Add a layer, which may be in another one; return what it gives."""
@@ -111,8 +136,6 @@ class _Walk:
         unmasked = layer.flow.recurrent == layer.name and self._masking and not below.masked
         check(not unmasked, f"takes rows without the mask of {shown(self._masking)}")
         waits = layer.flow.waiting is not below.waiting
-        why = "takes another number of steps than the input has, which is not run here"
-        check(not layers or not below.waiting or waits, why)
         first = layers[0] if layers else None
         # The bottom layer takes the input as it is.
         skips = not self._number if layer.kind in MERGES else below.number != self._number
@@ -124,7 +147,7 @@ class _Walk:
             self._number += 1
         if isinstance(first, Stateless):
             layer.give(features=first.output_size)
-        why = "is run with what makes one row of its steps" if waits else NOTHING
+        why = WAITS if waits else NOTHING
         arrays = {path: self._stored.arrays[path] for path in layer.used}
         why, turned = "" if layers else why, below.reversed
         self.parts.append(Part(layer.name, title, arrays, layers, why, turned=turned))
