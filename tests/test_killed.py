@@ -154,10 +154,9 @@ def test_a_signal_ends_all_processes_of_a_batch(tmp_path: Path, jobs: str) -> No
     with start_alone(*command, env=variables, process_group=0) as process:
         wait_until(process, report, 5)
         os.killpg(process.pid, signal.SIGINT)
-        _, message = process.communicate(timeout=LIMIT)
+        process.communicate(timeout=LIMIT)
     assert process.returncode == 130
     recorded = lines_of(report)
-    assert b" of 12; the same command goes on with the rest\n" in message
     last.unlink()
     last.write_text("1\n")
     wait_for(started_in(tmp_path))
@@ -322,7 +321,7 @@ def test_a_file_system_without_locks(
     monkeypatch.setattr("fcntl.flock", unsupported)
     result = run_rnn(*RUN, "--state", str(tmp_path / "s"), stdin="k,v\na,1\n")
     assert (result.exit_code, result.stdout) == (1, "")
-    assert result.stderr == f"Error: {tmp_path}/s: cannot be locked there (No locks available)\n"
+    assert result.stderr == f"Error: {tmp_path}/s: No locks available\n"
     assert os.listdir(tmp_path) == []
     out = tmp_path / "out.csv"
     with writing(str(out)) as one, writing(str(out)) as other:

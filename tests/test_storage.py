@@ -78,7 +78,6 @@ def test_a_package_to_install_is_named_before_anything_is_read(
     assert done.stderr.endswith(": fsspec is not installed: pip install 'rnncli[remote]'\n")
 
 
-@pytest.mark.parametrize("words", ["run s3://a/x.csv", "run x.csv -o s3://a/y.csv"])
-def test_nothing_elsewhere_is_followed(run_rnn: Rnn, words: str) -> None:
-    done = run_rnn(*words.split(), "--follow", "--hidden", "1", "--format", "csv")
+def test_nothing_elsewhere_is_added_to(run_rnn: Rnn) -> None:
+    done = run_rnn("run", "x.csv", "-o", "s3://a/y.csv", "--follow", "--hidden", "1")
     assert (done.exit_code, done.stdout, done.stderr.count("\n")) == (2, "", 1)

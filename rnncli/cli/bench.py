@@ -62,8 +62,10 @@ def bench(
         write_machine(out, {word(who): what for who, what in absent.items()})
         for number, (title, T, case_of) in enumerate(cases, start=1):
             # The line stands still while a candidate runs: it has the machine to itself.
-            with Terminal().working(f"case {number} of {len(cases)}") as line:
-                racers = race(case_of, names, repeats, lambda who: line.write(word(who)))
+            case = f"case {number} of {len(cases)}"
+            with Terminal().working(case) as line:
+                show = partial(lambda case, who: line.write(f"{case}, {word(who)}"), case)
+                racers = race(case_of, names, repeats, show)
             write_table(out, title, T, racers)
             failed = failed or any(racer.failed for racer in racers)
     if failed:

@@ -47,6 +47,7 @@ class Replacement:
                 raise
             os.unlink(self._name)
             if self._when_waiting:
+                error.filename = self._path
                 raise
             # Without locks, each of several runs at once needs a name of its own.
             self._name = f"{self._name[:-4]}.{os.urandom(8).hex()}.rnn"
