@@ -7,7 +7,6 @@ import pytest
 from conftest import Rnn
 from test_kept_models import MODELS, kept
 
-
 # Models that hold operators which are no layer of ours.
 PIECES = ("branches", "pooled", "attributes", "constants", "decomposed", "functions", "turned")
 

@@ -125,7 +125,9 @@ def test_bad_layers(make: Callable[[], object], message: str) -> None:
 def test_an_overflow_is_named_with_its_layer(layers: list[Layer], place: str) -> None:
     blocks = stream(Network(*layers), [[[0], [2], [2]]])
     assert len(next(blocks).t) == 1
-    with pytest.raises(NotFiniteError, match=rf"^{place}step 2, unit 0 of y: overflow \((inf|nan)\)$"):
+    with pytest.raises(
+        NotFiniteError, match=rf"^{place}step 2, unit 0 of y: overflow \((inf|nan)\)$"
+    ):
         next(blocks)
 
 

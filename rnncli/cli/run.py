@@ -22,7 +22,7 @@ def run(**given: Any) -> None:
     """Run a network over sequences and write its hidden states.
 
     A sequence is a FILE (.csv, .tsv, .jsonl, .npy, .parquet, .arrow; text also
-    .gz; - for standard input) on this machine or at s3://, gs:// or https://,
+    .gz, .xz or .bz2; - for standard input) on this machine or at s3://, gs:// or https://,
     what is piped in, or --seq. A row is a step, a column a feature.
     """
     options, network = picked(Options, given), picked(NetworkOptions, given)

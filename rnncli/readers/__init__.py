@@ -70,7 +70,7 @@ def _stream(path: str, layout: Layout, keys: Keys) -> Iterator[Any]:
 
 def _find_reader(path: str, start: bytes) -> Callable[[str, Any, Layout, Keys], Input]:
     """Find what reads a file, by its first bytes and then by its name; all else is text."""
-    name = "" if start.startswith(foreign.GZIP) else path.lower()
+    name = "" if start.startswith((*foreign.COMPRESSED,)) else path.lower()
     if start.startswith(foreign.NPY) or name.endswith(".npy"):
         return read_npy
     is_arrow = name.endswith((".parquet", ".arrow", ".feather"))

@@ -6,7 +6,16 @@ import shlex
 
 from rnncli.model.arrays import parse_numbers
 from rnncli.model.errors import InputError, verbatim
-from rnncli.readers.foreign import ARROW, GZIP, NPY, PARQUET, STREAM, UTF_8, UTF_16, display_name
+from rnncli.readers.foreign import (
+    ARROW,
+    COMPRESSED,
+    NPY,
+    PARQUET,
+    STREAM,
+    UTF_8,
+    UTF_16,
+    display_name,
+)
 
 PASSES = "`missing` hold or zero passes it"
 _WIDE = ("utf-16", "utf-32")
@@ -14,16 +23,14 @@ _WIDE = ("utf-16", "utf-32")
 _STARTS = (
     (UTF_16, _WIDE, "UTF-16 text", "`encoding` utf-16 reads it"),
     (codecs.BOM_UTF8, UTF_8, "UTF-8 text", "leave `encoding` out"),
-    ((NPY, PARQUET, ARROW, STREAM, GZIP), (), "other data, compressed", "unpack it"),
-    (b"\xfd7zXZ\0", (), "data compressed with xz", "xz -dc unpacks it"),
-    (b"BZh91AY&SY", (), "data compressed with bzip2", "bzip2 -dc unpacks it"),
+    ((NPY, PARQUET, ARROW, STREAM, *COMPRESSED), (), "other data, compressed", "unpack it"),
     (b"\x28\xb5\x2f\xfd", (), "data compressed with Zstandard", "zstd -dc unpacks it"),
     (b"PK\x03\x04", (), "a zip archive (.xlsx, .npz?)", "export it as CSV"),
 )
 # How the first line begins, what it is, and the way out.
 _FIRST_LINES = (
     (r"(?i)(<!doctype|<html|<\?xml)", "HTML or XML (a page that tells of an error?)", ""),
-    (r'\[\s*([\[{"\]\d-]|null|$)', "a JSON array", "jq -r '.[] | @csv' makes CSV of rows"),
+    (r"\[\s*([\[{\]]|.*,\s*$|$)", "a JSON array", "jq -c '.[]' makes JSON lines of it"),
 )
 # What a cell that holds several numbers means, by the mark between them.
 _MARKS = {

@@ -1,4 +1,4 @@
-"""JSON lines as rows of cells: an object a row, whose names are the header."""
+"""JSON lines as rows of cells: an object a row, whose names are the header, or an array."""
 
 import json
 import re
@@ -23,7 +23,8 @@ _UNNAMED = ("", "key", "row")
 
 def is_json(line: str, path: str) -> bool:
     """Return whether a text holds JSON lines, by its name or by its first line."""
-    return line.lstrip().startswith("{") or bool(re.search(r"\.(jsonl|ndjson)\b", path.lower()))
+    begins = re.match(r'\s*(\{|\[\s*([\d"-]|null|true|false).*\]\s*$)', line)
+    return bool(begins or re.search(r"\.(jsonl|ndjson)\b", path.lower()))
 
 
 def json_rows(
@@ -44,7 +45,7 @@ def json_rows(
 
 
 def read_cells(line: str, path: str, number: int) -> dict[str, str]:
-    """Return the cells of a line by name."""
+    """Return the cells of a line by name, those of an array by number."""
     place = f"{display_name(path)}:{number}"
     try:
         value = _DECODER.decode(line.rstrip())
@@ -53,8 +54,10 @@ def read_cells(line: str, path: str, number: int) -> dict[str, str]:
         raise InputError(place, f"not JSON: {error.msg} (character {error.colno})", hint) from error
     except RecursionError as error:
         raise InputError(place, "not JSON: nested too deep") from error
+    if isinstance(value, list):
+        value = tuple((f"column_{n}", item) for n, item in enumerate(value, start=1))
     if not isinstance(value, tuple):
-        raise InputError(place, "expected a JSON object a line")
+        raise InputError(place, "expected a JSON object or array a line")
     cells = dict(value)
     if len(cells) == len(value) and {*map(type, cells.values())} <= {Literal}:
         return cells

@@ -7,14 +7,14 @@ import codecs
 import io
 import os
 import re
-import zlib
 from collections.abc import Iterator
+from importlib import import_module
 from typing import Any
 
 import numpy as np
 
 from rnncli.model.errors import InputError
-from rnncli.readers.foreign import GZIP, UTF_8, display_name
+from rnncli.readers.foreign import COMPRESSED, UTF_8, display_name
 from rnncli.readers.hints import check_start, not_decoded
 
 _PIECE = 1 << 20
@@ -43,12 +43,12 @@ class Lines:
         self._damage: Exception | str | None = None  # the text from a byte on that is none
         data: Any = file
         try:
-            if file.peek(2).startswith(GZIP):
-                import gzip  # 5 ms that most runs do not need
-
-                data = gzip.GzipFile(fileobj=file)
+            packed = file.peek(10)
+            for mark, module in COMPRESSED.items():
+                if packed.startswith(mark):
+                    data = import_module(module).open(file)
             start = data.peek(8)
-        except (OSError, EOFError, zlib.error) as error:
+        except Exception as error:  # each module has errors of its own
             raise InputError(display_name(path), f"cannot be read: {error}") from error
         check_start(start, path, encoding)
         self._size = os.path.getsize(path) if data is file and os.path.isfile(path) else 0
