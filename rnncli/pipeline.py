@@ -118,7 +118,7 @@ class Console:
         return nullcontext()
 
     def progress(
-        self, _source: Input, _runner: Runner | None, _output: str | None
+        self, _source: Input, _output: str | None
     ) -> AbstractContextManager[Sequence[Watcher]]:
         """Show how far a run has come, unless its output is on the screen."""
         return nullcontext(())
@@ -194,7 +194,10 @@ def deliver(
     What comes before an error is written, then the error is raised. States follow the rows that
     are written: they never run ahead of the output.
     """
-    latest, blocks = None, source.blocks
+    latest, steps = None, runner.steps_in_a_second
+    blocks = (
+        rows.cut(n, n + steps) for rows in source.blocks for n in range(0, len(rows.x), steps)
+    )
     if runner.network.needs_whole_sequences:
         blocks = (join(every) for every in map(list, [source.blocks]) if every)
     try:
@@ -479,7 +482,7 @@ def _write(
         elif options.head or options.tail:
             selection = Selection(options.head, options.tail)
             writer = Selected(selection.of(begun), selection, carried.started[0])
-        watchers += stack.enter_context(console.progress(source, runner, options.output))
+        watchers += stack.enter_context(console.progress(source, options.output))
         flush = out.flush if options.follow else bool
         return deliver(source, runner, carried, writer, options.all_layers, watchers, flush)
 

@@ -12,7 +12,6 @@ from typing import Self
 from rnncli.cli.errors import note
 from rnncli.cli.options import SIGNALS
 from rnncli.engine.rows import Rows
-from rnncli.engine.runner import Runner
 from rnncli.pipeline import Console
 from rnncli.readers import Input
 from rnncli.writers.sink import on_screen
@@ -92,9 +91,7 @@ class Terminal(Console):
         return line
 
     @contextmanager
-    def progress(
-        self, source: Input, _runner: Runner | None, output: str | None
-    ) -> Iterator[Sequence[RunProgress]]:
+    def progress(self, source: Input, output: str | None) -> Iterator[Sequence[RunProgress]]:
         """Show how far a run has come, unless its output is on the screen."""
         if not on_terminal() or on_screen(output):
             yield ()

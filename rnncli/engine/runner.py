@@ -24,6 +24,8 @@ STATES_IN_CACHE = 81_920
 # Fewest multiplications of a step that are worth two threads, which wait for Python's lock at each
 # call. A gated cell makes GATED times as many; functions of a sum take FUNCTION multiplications.
 WORK, GATED, FUNCTION = 3_000_000, 4, 32
+# Multiplications that take a second or so.
+A_SECOND = 1 << 33
 
 
 class LayerRows(NamedTuple):
@@ -94,10 +96,12 @@ class Runner:
             for layer in self.network.layers
         ]
 
-    def watch(self, tell: Callable[[int], object]) -> None:
-        """Call `tell` with a number of rows now and then: each row counts once for each cell."""
-        for strategy in chain.from_iterable(self.strategies):
-            strategy.tell = tell
+    @property
+    def steps_in_a_second(self) -> int:
+        """Steps that take about a second, 4096 or more."""
+        cells = chain.from_iterable(layer.cells for layer in self.network.layers)
+        weights = sum(cell.weights.W_xh.size + cell.weights.W_hh.size for cell in cells)
+        return max(4096, A_SECOND // max(weights, 1))
 
     def multiply(self, x: Floats, W: Floats) -> Floats:
         """Multiply rows (..., K) by a matrix, as a layer without state does."""

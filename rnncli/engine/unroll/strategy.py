@@ -16,8 +16,6 @@ from rnncli.model.cells import Cell, State
 
 # Numbers in a matrix that OpenBLAS multiplies a vector by in a single thread (interface/gemv.c).
 ONE_THREAD = 8192
-# Rows after which `tell` is called.
-TOLD = 128
 # Sums of a block that stay in the cache, and fewest steps of a block.
 SUMS_IN_CACHE, STEPS = 65_536, 4
 # Multiplications of an input from which BLAS takes longest: of so many rows at once a fifth less.
@@ -30,8 +28,6 @@ class Strategy:
     """A way to run a cell, with its weights in a precision, over T steps."""
 
     rows = 0  # of the whole batch, and those that the stream has had before
-    # Called with the number of rows that were run since the last call, where steps take long.
-    tell: Callable[[int], object] = staticmethod(lambda _rows: None)
 
     def __init__(self, cell: Cell, precision: Precision) -> None:
         self.cell, self.precision, self.H = cell, precision, cell.hidden_size
@@ -92,15 +88,13 @@ class Stepwise(Strategy):
     def __call__(self, x: Floats, state: State, out: State) -> State:
         """Run T steps, see `Strategy`."""
         N, (step, sums_of) = x.shape[1], (self.step, self.sums)
-        every, shape = max(1, TOLD // max(N, 1)), (N, -1, self.H)
+        shape = N, -1, self.H
         for t, x_t in enumerate(x):
             # NumPy's functions may have other last digits for values that are apart.
             sums = sums_of(x_t, state[0]).reshape(shape).swapaxes(0, 1)
             state = step(np.ascontiguousarray(sums), out[0][t], *state)
             for array, after in zip(out[1:], state[1:], strict=False):
                 array[t] = after
-            if not (t + 1) % every:
-                self.tell(every * N)
         return state
 
     def sums(self, x_t: Floats, h: Floats) -> Floats:
@@ -160,9 +154,7 @@ class Projected(Strategy):
             multiply, W, products = np.ndarray.dot, self.W_hh, u.reshape(N, -1)
         add, step, t = np.add, self.step, 0
         rounds, operand = self.precision.rounds, self.precision.operand
-        every = max(1, TOLD // N)
-        blocks = (a[i : i + every] for a in self._project(x) for i in range(0, len(a), every))
-        for a in blocks:
+        for a in self._project(x):
             for a_t, h_t in zip(a, out[0][t : t + len(a)], strict=True):
                 multiply(operand(state[0]) if rounds else state[0], W, products)
                 sums = a_t if B == C else a_t[B - C :]
@@ -171,7 +163,6 @@ class Projected(Strategy):
                 for array, after in zip(out[1:], state[1:], strict=False):
                     array[t] = after
                 t += 1
-            self.tell(len(a) * N)
         return state
 
     def _project(self, x: Floats) -> Iterator[Floats]:
