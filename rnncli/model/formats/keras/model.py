@@ -1,7 +1,7 @@
 """A Keras model by its config: its layers, each behind those whose outputs it takes."""
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, cast
 
 from rnncli.model.errors import InputError, listed, shown
 from rnncli.model.formats.found import Found, Part
@@ -16,7 +16,7 @@ from rnncli.model.formats.keras.layers import (
     read_entry,
 )
 from rnncli.model.formats.keras.weights import Group, Stored
-from rnncli.model.graph.piece import Piece
+from rnncli.model.graph.piece import Piece, Whole
 from rnncli.model.graph.rows import Operand
 from rnncli.model.layers import Stateless
 
@@ -95,7 +95,7 @@ class _Walk:
         why = "takes what lies below a layer that gives fewer rows, which is not run here"
         check(all(flow.number >= self._front for flow in flows), why)
         if LAYERS.get(kind, (None,))[0] not in WAITING:
-            flows = [self._add_front(flow) if flow.waiting else flow for flow in flows]
+            flows = [self._add_front(each) if each.waiting else each for each in flows]
         if kind in MODELS:
             return self.add_model(kind, config, f"{name}/", group, flows[0])
         layer = Layer(name, call.entry, self._stored, group, *flows)
@@ -115,8 +115,9 @@ class _Walk:
         fits = not (flow.recurrent or branches) and flow.number == self._number
         check(fits, "takes another number of steps than the input has, which is not run here")
         at = max(n for n, part in enumerate(self.parts) if part.why == WAITS)
-        flow.waiting.shortens = True  # type: ignore[union-attr]
-        self.parts[at] = self.parts[at]._replace(layers=[flow.waiting], why="")
+        whole = cast(Whole, flow.waiting)
+        whole.shortens = True
+        self.parts[at] = self.parts[at]._replace(layers=[whole], why="")
         self._number = self._front = self._number + 1
         return flow._replace(waiting=None, number=self._number)
 
