@@ -3,12 +3,11 @@
 import sys
 from collections.abc import Iterable
 from pathlib import Path
-from shutil import get_terminal_size
 
 import click
 
 from rnncli.cli import COMMANDS, rnn
-from rnncli.cli.options import Command, Option, with_examples
+from rnncli.cli.options import Command, Option, show, with_examples
 from rnncli.model.errors import InputError, did_you_mean
 from rnncli.writers.grid import console_on
 from rnncli.writers.sink import destination, on_screen
@@ -55,8 +54,8 @@ def help(ctx: click.Context, subject: str) -> None:  # noqa: A001  # a module is
         hint = did_you_mean(subject, [*TOPICS, *(option.opts[-1] for option in options)])
         what = f"{subject!r} is no topic, command or option"
         raise InputError("", what, f"{hint} rnn help lists the topics".lstrip())
-    if on_screen(None) and text.startswith(("#", "|")):
-        _show_markdown(text)
+    if on_screen(None):
+        show(_drawn(text) if text.startswith(("#", "|")) else text.removesuffix("\n"))
     else:
         with destination(None) as out:
             out.write(text)
@@ -79,12 +78,11 @@ def table(options: Iterable[Option]) -> str:
     return rows
 
 
-def _show_markdown(text: str) -> None:
-    """Show Markdown on a terminal; in a pager, if it is longer than the screen."""
+def _drawn(text: str) -> str:
+    """Return Markdown as a terminal shows it."""
     from rich.markdown import Markdown
 
     console = console_on(sys.stdout)
     with console.capture() as drawn:
         console.print(Markdown(text, hyperlinks=False))
-    long = drawn.get().count("\n") >= get_terminal_size().lines
-    (click.echo_via_pager if long else click.echo)(drawn.get().removesuffix("\n"))
+    return drawn.get().removesuffix("\n")
