@@ -185,6 +185,9 @@ def check_options(options: Options) -> str:
     names = {*_FORMATS, *(name for pair in _PAIRS for name in pair)}
     given = {name: v for name in names if (v := getattr(options, name)) != defaults[name]}
     check_pairs(given, _PAIRS)
+    for name in STATE_FILES:
+        if given.get(name) == STDIN:
+            raise OptionError(f"`{name}` -: a state is a file, not a stream")
     form = _choose_format(options)
     for name, forms in _FORMATS.items():
         if name in given and form not in forms:

@@ -88,6 +88,7 @@ def test_failures_are_returned_and_outcomes_are_called_back(
         (NETWORK, {"state_in": "s"}, ValueError, "`state_in` and `state_out` are for one run"),
         (NETWORK, {"state": "s/{stem}", "force": True}, ValueError, "`force` and `state`"),
         (NETWORK, {"last": True, "no_last": True}, ValueError, "`last` and `no_last`: give one"),
+        (NETWORK, {"state": "-"}, ValueError, "`state` -: a state is a file, not a stream"),
         ("no.npz", {}, rnncli.InputError, "no.npz: cannot be read: No such file"),
         (3, {}, ValueError, "network: expected a Network, or the name of a file, got 3"),
     ],

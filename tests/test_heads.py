@@ -120,7 +120,7 @@ def test_every_format_has_the_same_columns(
             near(item[name], right[name][t])
 
 
-@pytest.mark.parametrize("extension", ["csv", "json", "npy"])
+@pytest.mark.parametrize("extension", ["csv", "npy"])
 @pytest.mark.parametrize("asked", [(), ("--states",)])
 def test_verify_takes_what_is_written(
     run_rnn: Rnn, saved: Any, tmp_path: Path, extension: str, asked: tuple[str, ...]

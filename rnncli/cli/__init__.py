@@ -1,6 +1,7 @@
 """The command line: the only package that knows Click."""
 
 from importlib import import_module
+from shutil import get_terminal_size
 from typing import Any
 
 import click
@@ -37,8 +38,9 @@ class Rnn(click.Group):
 
     def make_context(self, *args: Any, **extra: Any) -> click.Context:
         """Parse the command line."""
+        width = max(20, min(get_terminal_size().columns - 2, 110))
         with errors_shown():
-            return super().make_context(*args, **extra)
+            return super().make_context(*args, terminal_width=width, **extra)
 
     def invoke(self, ctx: click.Context) -> Any:
         """Run the command."""
@@ -46,8 +48,5 @@ class Rnn(click.Group):
             return super().invoke(ctx)
 
 
-rnn = Rnn(
-    help=HELP,
-    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110},
-)
+rnn = Rnn("rnn", help=HELP, context_settings={"help_option_names": ["-h", "--help"]})
 click.version_option(__version__, message="rnn %(version)s")(rnn)

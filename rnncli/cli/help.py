@@ -1,14 +1,14 @@
 """``rnn help``: the reference, a topic at a time, from the Markdown files in ``topics/``."""
 
+import re
 import sys
 from collections.abc import Iterable
 from pathlib import Path
-from shutil import get_terminal_size
 
 import click
 
 from rnncli.cli import COMMANDS, rnn
-from rnncli.cli.options import Command, Option, with_examples
+from rnncli.cli.options import Command, Option, show, with_examples
 from rnncli.model.errors import InputError, did_you_mean
 from rnncli.writers.grid import console_on
 from rnncli.writers.sink import destination, on_screen
@@ -18,11 +18,12 @@ TOPICS = (
     *("inputs", "networks", "weights", "state", "output", "explain", "verification", "speed"),
     *("python", "clusters", "exit-codes", "notebook"),
 )
-ABOUT = "Show the reference: a topic, a command or an option. Without one: the list of topics."
+ABOUT = "Show the reference: a topic, a command, an option or a word. Alone: the list of topics."
 EXAMPLES = """
 rnn help inputs  # what is read as a sequence, and how
 rnn help columns  # an option, and the topic that says more
 rnn help run  # a command, as rnn run --help
+rnn help parquet  # the sections with that word in their headings
 """
 
 
@@ -32,14 +33,16 @@ rnn help run  # a command, as rnn run --help
     help=with_examples(ABOUT, EXAMPLES),
     context_settings={"ignore_unknown_options": True},
 )
-@click.argument("subject", metavar="[TOPIC | COMMAND | OPTION]", default="")
+@click.argument("subject", metavar="[TOPIC | COMMAND | OPTION | WORD]", default="")
 @click.pass_context
 def help(ctx: click.Context, subject: str) -> None:  # noqa: A001  # a module is asked for it
-    """Show a topic, a command, an option or the list of topics."""
+    """Show a topic, a command, an option, sections with a word or the list of topics."""
     commands = {name: each for name in COMMANDS if (each := rnn.get_command(ctx, name))}
     params = [param for command in commands.values() for param in command.params]
     options = [*{(p.opts[-1], p.help): p for p in params if isinstance(p, Option)}.values()]
     named = [option for option in options if {subject, f"--{subject}"} & {*option.opts}]
+    sections = [s for topic in TOPICS for s in re.split("(?m)^(?=## )", topic_text(topic, ()))[1:]]
+    found = [each for each in sections if subject.lower() in each.splitlines()[0].lower()]
     if not subject:
         lines = (f"  {topic:14}{topic_text(topic, ()).splitlines()[2]}\n" for topic in TOPICS)
         text = f"Topics:\n{''.join(lines)}\nrnn COMMAND --help shows the options of a command.\n"
@@ -51,12 +54,14 @@ def help(ctx: click.Context, subject: str) -> None:  # noqa: A001  # a module is
     elif named:
         topics = dict.fromkeys(f"`rnn help {option.topic}`" for option in named)
         text = f"{table(named)}\nMore: {', '.join(topics)}.\n"
+    elif found:
+        text = "".join(found)
     else:
         hint = did_you_mean(subject, [*TOPICS, *(option.opts[-1] for option in options)])
-        what = f"{subject!r} is no topic, command or option"
+        what = f"{subject!r} is no topic, command, option or word of a heading"
         raise InputError("", what, f"{hint} rnn help lists the topics".lstrip())
-    if on_screen(None) and text.startswith(("#", "|")):
-        _show_markdown(text)
+    if on_screen(None):
+        show(_drawn(text) if text.startswith(("#", "|")) else text.removesuffix("\n"))
     else:
         with destination(None) as out:
             out.write(text)
@@ -79,12 +84,11 @@ def table(options: Iterable[Option]) -> str:
     return rows
 
 
-def _show_markdown(text: str) -> None:
-    """Show Markdown on a terminal; in a pager, if it is longer than the screen."""
+def _drawn(text: str) -> str:
+    """Return Markdown as a terminal shows it."""
     from rich.markdown import Markdown
 
     console = console_on(sys.stdout)
     with console.capture() as drawn:
         console.print(Markdown(text, hyperlinks=False))
-    long = drawn.get().count("\n") >= get_terminal_size().lines
-    (click.echo_via_pager if long else click.echo)(drawn.get().removesuffix("\n"))
+    return drawn.get().removesuffix("\n")

@@ -9,8 +9,10 @@ import signal
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from copy import copy
 from functools import partial
 from inspect import cleandoc
+from shutil import get_terminal_size
 from textwrap import indent
 from typing import Any, NamedTuple, NoReturn, TypeVar
 
@@ -27,6 +29,7 @@ from rnncli.model.seeds import INITIALIZERS, SEED_MAX
 from rnncli.options import CHOICES, READ, STATE_FILES, whole
 from rnncli.readers.columns import separated
 from rnncli.storage import named
+from rnncli.writers.sink import on_screen
 
 Values = TypeVar("Values", bound=tuple[Any, ...])
 _FIELDS = {option: name for name, option in NAMES.items()}
@@ -34,6 +37,8 @@ SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 # Options that may be given several times; of these, those whose values are lists.
 REPEATED = ("columns", "null_values", "group_by", "activation", "recurrent_activation", "peers")
 LISTS = ("columns", "group_by", "null_values")
+# Options of the table that ``-h`` shows.
+COMMON = "seq columns group_by hidden cell seed weights state output format json passthrough"
 
 
 @contextmanager
@@ -78,12 +83,26 @@ class Option(click.Option):
             raise click.BadParameter(str(error), ctx, self) from error
         return found[0] if self.once else sum(found, ()) if self.name in LISTS else found
 
+    def shortened(self, ctx: click.Context) -> "Option":
+        """Return this option with the first sentence of its help."""
+        short, metavar = copy(self), self.make_metavar(ctx)
+        short.heading, short.metavar = "Options", metavar if len(metavar) < 20 else "NAME"
+        short.help = f"{re.split('[.:] ', self.help or '')[0].rstrip('.')}."
+        return short
+
+
+def show(text: str) -> None:
+    """Write a text; on a terminal through a pager, if it is longer than the screen."""
+    long = on_screen(None) and text.count("\n") >= get_terminal_size().lines - 1
+    (click.echo_via_pager if long else click.echo)(text)
+
 
 class Command(click.Command):
-    """A command with its options under headings."""
+    """A command with two helps: ``-h`` shows a screen, ``--help`` all options under headings."""
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         """Parse the command line; its errors name the command."""
+        ctx.meta["short"] = "-h" in args
         with augment_usage_errors(ctx):
             return super().parse_args(ctx, args)
 
@@ -101,6 +120,27 @@ class Command(click.Command):
         except OptionError as error:
             raise click.UsageError(str(error), ctx) from error
 
+    def get_help_option(self, ctx: click.Context) -> click.Option | None:
+        """Make the option that shows help."""
+        option = super().get_help_option(ctx)
+        if option:
+            option.callback = _show_help
+        return option
+
+    def format_help(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Write the help: all of it, or a screen for ``-h``, where that leaves out some options."""
+        rest = [o for o in OPTIONS if o in self.params and o.name not in COMMON.split()]
+        if len(rest) < 5 or not ctx.meta.get("short"):
+            super().format_help(ctx, formatter)
+            return
+        about, *_, examples = (self.help or "").split("\n\n")
+        shown = [
+            o.shortened(ctx) if isinstance(o, Option) else o for o in self.params if o not in rest
+        ]
+        text = f"{about}\n\n{examples}"
+        Command(None, help=text, params=shown, add_help_option=False).format_help(ctx, formatter)
+        formatter.write(f"{len(rest)} more options: {ctx.command_path} --help\n")
+
     def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """Write the options."""
         sections: dict[str, list[tuple[str, str]]] = {}
@@ -109,8 +149,14 @@ class Command(click.Command):
             if record and isinstance(param, click.Option):
                 sections.setdefault(getattr(param, "heading", "Other"), []).append(record)
         for heading, records in sections.items():
-            with formatter.section(heading):
-                formatter.write_dl(records)
+            with formatter.section(heading):  # beside their help, or above it in a narrow one
+                formatter.write_dl(records, col_max=30 if formatter.width > 60 else 4)
+
+
+def _show_help(ctx: click.Context, _param: click.Parameter, asked: bool) -> None:
+    if asked and not ctx.resilient_parsing:
+        (click.echo if ctx.meta["short"] else show)(ctx.get_help())
+        ctx.exit()
 
 
 class NetworkOptions(NamedTuple):
@@ -158,7 +204,7 @@ Input (rnn help inputs)
 --seq STEPS               Read these steps: 1,2,3, or '1 0.5, 2 0.1' with two features, or JSON.
 -c, --columns LIST        Read these columns, in this order: names or numbers from 1, separated by
                           commas. 2-4 and 3- are ranges, '!time' is all but that one. Default: all.
--g, --group-by COLUMN     Make a sequence of each value of this column, which may be repeated.
+-g, --group-by COLUMN     Make a sequence of each value of this column. Repeat it to add columns.
 --delimiter CHAR          Separate cells by this character, or comma, tab, semicolon, space, pipe.
 --decimal                 Decimal separator. Default: the point.
 --encoding NAME           Encoding of text, such as cp1252 or utf-16. Default: utf-8.
@@ -174,7 +220,8 @@ Network (rnn help networks)
 --cell                    Cell of the layers. Default: rnn.
 --seed N                  Seed of the weights, 0 to 4294967295. Default: 1.
 --init                    Framework whose initialisation is reproduced. Default: tensorflow.
--w, --weights FILE        Read the network from a .keras, .h5, .pt, .onnx, .safetensors or .npz.
+-w, --weights FILE        Read the network from this file: .keras, .h5, .pt, .onnx, .safetensors
+                          or .npz.
 --layer NAME              Run this layer or module of the file alone. rnn inspect lists them.
 --direction               Direction; backward starts at the last step. Default: forward.
 --merge                   How a bidirectional layer joins its two states. Default: concat.
@@ -186,7 +233,7 @@ Network (rnn help networks)
 State (rnn help state)
 --h0 STATE                Hidden state before the first step, one number per unit. Default: zeros.
 --c0 STATE                Cell state of an LSTM before the first step. Default: zeros.
---state FILE              Start from the states in this file, if any, and save the final ones.
+--state FILE              Go on from this state file, if any, and save to it.
 --state-in FILE           Start from the states in this file.
 --state-out FILE          Save the final states to this file.
 
@@ -195,10 +242,10 @@ Computation (rnn help speed)
 --unroll                  Way to compute the steps. auto takes the fastest. Default: auto.
 
 Output (rnn help output)
--o, --output FILE         Write to this file or URL, whose extension chooses the format.
+-o, --output FILE         Write to this file or URL. Its extension chooses the format.
 -f, --format              Output format. Default: that of the extension of -o, else table.
 --json                    Write one JSON document.
---passthrough             Write the input's columns before the results, in place of keys and t.
+--passthrough             Write the input's columns before the results. They replace keys and t.
 --last                    Write the final state only, or the output of the head for it.
 --no-last                 Write a row per step of a model that gives one row per sequence.
 --head N                  Write only the first N steps of each sequence.
