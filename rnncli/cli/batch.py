@@ -28,7 +28,7 @@ EXAMPLES = """
 # A result for each file. Again: only what is new or has changed.
 rnn batch 'in/*.csv' -o 'out/{stem}.csv' -c temperature -w model.keras
 # Each sensor's file goes on from where its last one ended.
-rnn batch 'today/*.csv' -o out -c temperature -w model.keras --state 'states/{stem}.npz'
+rnn batch 'today/*.csv' -o out -w model.keras --state 'states/{stem}.npz'
 """
 
 

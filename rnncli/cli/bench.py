@@ -21,8 +21,8 @@ from rnncli.writers.model import model_line
 from rnncli.writers.sink import destination
 
 EXAMPLES = """
-rnn bench  # the default cases, long and short, single and in batches: takes two minutes
-rnn bench log.csv --weights model.safetensors --peer onnxruntime  # your own network and input
+rnn bench  # eight cases, in two minutes
+rnn bench log.csv -w model.keras --peer onnxruntime  # your own network
 """
 
 TIMING = table(

@@ -24,8 +24,8 @@ from rnncli.readers.columns import separated
 from rnncli.writers.sink import check_destination, destination
 
 EXAMPLES = """
-rnn explain --seq 1,2,3,4,5,6 --hidden 4 --step 2  # how the second hidden state came about
-rnn explain --seq 1,2,3,4,5,6 --hidden 4 -o page.html  # a page, with a slider over all steps
+rnn explain --seq 1,2,3,4,5,6 --hidden 4 --step 2  # the second state
+rnn explain --seq 1,2,3,4,5,6 --hidden 4 -o page.html  # all, as a page
 """
 EXTENSIONS = {"": "text", ".txt": "text", ".json": "json", ".html": "page"}
 

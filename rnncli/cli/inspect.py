@@ -11,7 +11,7 @@ from rnncli.writers.inspect import write_document, write_tables
 from rnncli.writers.sink import destination
 
 EXAMPLES = """
-rnn inspect model.keras  # its layers, which of them run here, and the command for that
+rnn inspect model.keras  # its layers, and the command that runs it
 rnn inspect s.npz  # the keys in a state file, and how many steps each has had
 """
 

@@ -10,10 +10,10 @@ from rnncli.options import Options
 from rnncli.pipeline import process
 
 EXAMPLES = """
-rnn run --seq 1,2,3,4,5,6 --hidden 4  # every hidden state of the notebook's network
-rnn run log.csv -c 3,4 --center auto --scale auto --cell lstm --hidden 16 -o states.csv
-# Each night a trained model on a log, where each sensor goes on from its last state:
-rnn run log.csv -g sensor -c temperature -w model.keras --state s.npz --passthrough -o scored.csv
+rnn run --seq 1,2,3,4,5,6 --hidden 4  # the notebook's network
+rnn run log.csv -c 3,4 --cell lstm --hidden 16 -o states.csv
+# A model on tonight's log; each sensor continues from its last state:
+rnn run log.csv -g sensor -w model.keras --state s.npz -o scored.csv
 """
 
 

@@ -27,7 +27,7 @@ from rnncli.writers.sink import destination
 
 EXAMPLES = """
 rnn verify  # does this installation compute what the notebook printed?
-rnn verify --seq 1,2,3,4,5,6 --hidden 4  # against every library that is installed
+rnn verify --seq 1,2,3,4,5,6 --hidden 4  # against installed libraries
 # Is the output of a port right? If not, where does it go wrong, and why?
 rnn verify log.csv --weights model.safetensors --expected ported.csv
 """

@@ -17,7 +17,7 @@ from rnncli.writers.weights import write_weights_json, write_weights_table
 
 EXAMPLES = """
 rnn weights --hidden 4  # the notebook's W_xh, W_hh and b_h, from seed 1
-rnn weights --weights model.keras -o w.npz  # a trained model, as arrays for numpy.load
+rnn weights -w model.keras -o w.npz  # as arrays for numpy.load
 """
 
 FEATURES = table(
