@@ -75,7 +75,7 @@ def test_rows_are_those_of_the_array(
     several = len(shape) == 3 and shape[0] > 1
     assert keys == ([n + 1 for n in range(shape[0]) for _ in range(shape[1])] if several else [])
     if dtype != "?":
-        found = read_expected(str(path))
+        found = read_expected(str(path), "h", print)
         np.testing.assert_array_equal(found.ravel(), values.astype(float).ravel())
 
 

@@ -29,7 +29,7 @@ TIMING = table(
     """
 Timing (rnn help speed)
 --peer                    Time this library. Default: all that are installed.
---repeats N               Rounds; round N of a default case is that of seed N. Default: 3.
+--repeats N               Number of rounds. Default: 3.
 """,
     {"peers": PEERS, "repeats": whole(1)},
 )
@@ -41,9 +41,9 @@ def bench(
 ) -> None:
     """Time every way to unroll beside Keras, PyTorch and ONNX Runtime.
 
-    Each runs in a process of its own, in turn; a library on one thread and on
-    all, of which the better counts. Without an input and a network: eight cases,
-    from a million steps of one sequence to ten thousand short sequences.
+    Each runs in a process of its own, in turn. A library runs on one thread and
+    on all; the faster counts. Without an input and a network, rnn times eight
+    cases, from one long sequence to ten thousand short ones.
     """
     network = picked(NetworkOptions, given)
     reading = picked(Options, given | {"precision": precision})

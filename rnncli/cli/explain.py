@@ -43,10 +43,10 @@ def wanted_steps(value: str) -> Wanted:
 EXPLANATION = table(
     """
 Explanation (rnn help explain)
---step, --steps T[:T]     Step to explain, counted from 1, or steps: 1:6, both ends included; 3: to
-                          the end. Default: the last one, on a page all.
---unit UNIT               Show every term of one unit: a number in the top recurrent layer, or the
-                          name of its column, as in rnn run --all-layers: c_2, y_0 or layer_1_h_2.
+--step, --steps T[:T]     Explain this step, counted from 1, or these: 1:6 includes both ends, 3:
+                          goes on to the end. Default: the last step; on a page all steps.
+--unit UNIT               Show every term of one unit of the top recurrent layer, by its number, or
+                          of any, by the column of rnn run --all-layers: c_2, y_0, layer_1_h_2.
 --key KEY                 Explain this sequence alone: its values of --group-by, or its file.
 """,
     {"steps": wanted_steps, "key": separated},

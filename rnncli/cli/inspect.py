@@ -20,9 +20,9 @@ rnn inspect s.npz  # the keys in a state file, and how many steps each has had
 def inspect(file: str, layer: str | None = None, json: bool = False) -> None:
     """Show what a model FILE or a state file holds, and how to run it.
 
-    A model is what Keras (.keras, .h5, .hdf5), PyTorch (.pt, .pth, .bin,
-    .ckpt) or another framework (.onnx) saved, .safetensors, or .npz; a state
-    is what rnn run --state wrote. Exit code 1: nothing in the model can be run.
+    FILE is a model of Keras (.keras, .h5, .hdf5), PyTorch (.pt, .pth, .bin,
+    .ckpt) or others (.onnx, .safetensors, .npz), or a state file that rnn run
+    --state wrote. Exit code: 1 if nothing in the model can be run.
     """
     document = describe(named(file), layer=layer)
     with destination(None) as out:

@@ -208,8 +208,8 @@ Input (rnn help inputs)
 --delimiter CHAR          Separate cells by this character, or comma, tab, semicolon, space, pipe.
 --decimal                 Decimal separator. Default: the point.
 --encoding NAME           Encoding of text, such as cp1252 or utf-16. Default: utf-8.
---first-row               Read the first row as a header, as data, or as it looks. Default: auto.
---null-value LIST         Read these cells as missing, as empty cells and nan are: NA,-,-999.
+--first-row               Read the first row as a header or as data. Default: auto, rnn decides.
+--null-value LIST         Read these cells as missing: NA,-,-999. Empty cells and nan always are.
 --missing                 At a missing cell fail, hold the state, or read 0. Default: error.
 --center LIST             Subtract these numbers, one per column. auto: the mean of each.
 --scale LIST              Divide by these numbers, one per column. auto: the deviation of each.
@@ -226,9 +226,9 @@ Network (rnn help networks)
 --direction               Direction; backward starts at the last step. Default: forward.
 --merge                   How a bidirectional layer joins its two states. Default: concat.
 --activation NAME[:A[,B]]  Activation, such as relu or leaky_relu:0.1. Repeat it to give one per
-                          layer, the bottom one first, or one per cell. Default: tanh.
+                          layer, the bottom one first. Default: tanh.
 --recurrent-activation NAME[:A[,B]]  Activation of the gates of an LSTM or a GRU. Default: sigmoid.
---reset                   Reset a GRU after the product, as PyTorch, or before it. Default: after.
+--reset                   Reset gate of a GRU: after the product of h, or before. Default: after.
 
 State (rnn help state)
 --h0 STATE                Hidden state before the first step, one number per unit. Default: zeros.
@@ -246,12 +246,12 @@ Output (rnn help output)
 -f, --format              Output format. Default: that of the extension of -o, else table.
 --json                    Write one JSON document.
 --passthrough             Write the input's columns before the results. They replace keys and t.
---last                    Write the final state only, or the output of the head for it.
---no-last                 Write a row per step of a model that gives one row per sequence.
+--last                    Write one row per sequence: the final state, or its prediction.
+--no-last                 Write a row per step, also where the model gives one row per sequence.
 --head N                  Write only the first N steps of each sequence.
 --tail N                  Write only the last N steps of each sequence.
 --all-layers              Write the states of every layer.
---states                  Write h, and c of an LSTM, also where the model has a head.
+--states                  Write the states h and c too, if the model has a head.
 --digits N                Round to N digits after the point. Default: all that are needed.
 --no-header               Write CSV without a header.
 -q, --quiet               Write no notes.

@@ -21,9 +21,9 @@ rnn run log.csv -g sensor -w model.keras --state s.npz -o scored.csv
 def run(**given: Any) -> None:
     """Run a network over sequences and write its hidden states.
 
-    A sequence is a FILE (.csv, .tsv, .jsonl, .npy, .parquet, .arrow; text also
-    .gz, .xz or .bz2; - for standard input) on this machine or at s3://, gs:// or https://,
-    what is piped in, or --seq. A row is a step, a column a feature.
+    FILE is text (.csv, .tsv or .jsonl, also compressed), .npy, .parquet or
+    .arrow, on this machine or at a URL. Without a FILE, rnn reads --seq or
+    standard input. A row is a step, a column a feature.
     """
     options, network = picked(Options, given), picked(NetworkOptions, given)
     check_network(network, options.files)

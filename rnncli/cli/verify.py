@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from click.exceptions import Exit
 
-from rnncli.cli.errors import RUN_FAILED, abandon_stdout
+from rnncli.cli.errors import RUN_FAILED, abandon_stdout, note
 from rnncli.cli.networks import ReadCase, check_network, read_case
 from rnncli.cli.options import NetworkOptions, command, files, picked, table
 from rnncli.cli.progress import Terminal
@@ -46,10 +46,10 @@ Comparison (rnn help verification)
 --expected FILE           Compare with this .csv, .npy or .jsonl: rows of numbers, or as rnn
                           run writes them. Where they differ, the usual causes are tried.
 --peer                    Compare with this library. Default: all, but none with --expected.
---last                    Read one row per sequence from the file of --expected.
---no-last                 Read one row per step from the file of --expected.
---atol A                  Judge whole runs by |a - b| <= A + R |b|, not each step. Default: 0.
---rtol R                  Relative tolerance. Default: 0.
+--last                    The --expected file has one row per sequence.
+--no-last                 The --expected file has one row per step.
+--atol A                  Absolute tolerance: judge whole runs by it, and not each step. Default: 0.
+--rtol R                  Relative tolerance, likewise: |a - b| <= A + R |b|. Default: 0.
 """,
     {"expected": named, "peers": PEERS, "atol": tolerance, "rtol": tolerance},
 )
@@ -62,10 +62,10 @@ TAKEN = "Input Network h0 c0 Computation json quiet !follow"
 def verify(unroll: str = "auto", json: bool = False, **given: Any) -> None:
     """Compare a run with a float64 loop, other libraries, or a file.
 
-    The other ways to unroll are compared too, and each of Keras, PyTorch and
-    ONNX Runtime that is installed; with --expected only the libraries that
-    --peer names. Without an input and a network, rnn computes the states that
-    the notebook printed. Exit code: 0 if all are equal, 1 if not.
+    rnn also compares the other ways to unroll, and Keras, PyTorch and ONNX
+    Runtime if they are installed. With --expected it runs only the libraries
+    that --peer names. Without an input and a network it checks the states that
+    the notebook printed, in TF32. Exit code: 0 if all are equal, 1 if not.
     """
     flags = ("files", "last", "no_last")
     asked = given.keys() - {*flags} or any(given[name] for name in flags)
@@ -113,7 +113,7 @@ def _compare(
     case = read.case._replace(network=Network(*layers, last=one_row), names=names)
     if expected is not None:
         head = case.network.head or (one_row and read.last)
-        rows = read_expected(expected, "y" if head else "h")
+        rows = read_expected(expected, "y" if head else "h", note)
         theirs, peers = (display_name(expected), _arrange(rows, read, one_row)), peers or ()
     plain = network == NetworkOptions(weights=network.weights) and reading.precision == "float32"
     plain &= reading.center is reading.scale is None and not case.h0.any()

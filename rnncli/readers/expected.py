@@ -3,11 +3,12 @@
 import csv
 import io
 import re
+from collections.abc import Callable
 
 import numpy as np
 
 from rnncli.model.arrays import Floats
-from rnncli.model.errors import InputError
+from rnncli.model.errors import InputError, word
 from rnncli.readers.csv import first_line, read_lines
 from rnncli.readers.foreign import NPY, display_name, open_input, seekable
 from rnncli.readers.input import Layout
@@ -17,8 +18,8 @@ from rnncli.readers.npy import StoredArray
 from rnncli.readers.text import Lines
 
 
-def read_expected(path: str, name: str = "h") -> Floats:
-    """Read states: rows in the order in which ``rnn run`` writes them, or an array."""
+def read_expected(path: str, name: str, note: Callable[[str], object]) -> Floats:
+    """Read states h or predictions y: rows as ``rnn run`` writes them, or an array."""
     shown = display_name(path)
     states: Floats
     try:
@@ -27,7 +28,7 @@ def read_expected(path: str, name: str = "h") -> Floats:
                 with seekable(file) as array, np.errstate(all="ignore"):
                     states = StoredArray(shown, array).read_all().astype(np.float64)
             else:
-                states = _read_text(path, file, name)
+                states = _read_text(path, file, name, note)
     except OSError as error:
         raise InputError(shown, f"cannot be read: {error.strerror or error}") from error
     if states.ndim == 1:
@@ -37,7 +38,9 @@ def read_expected(path: str, name: str = "h") -> Floats:
     return states
 
 
-def _read_text(path: str, file: io.BufferedReader, name: str) -> Floats:
+def _read_text(
+    path: str, file: io.BufferedReader, name: str, note: Callable[[str], object]
+) -> Floats:
     """Read the columns ``h_0``, ``h_1``, ...; without these all but ``t``."""
     lines = Lines(file, path)
     line = first_line(lines, path)
@@ -48,6 +51,8 @@ def _read_text(path: str, file: io.BufferedReader, name: str) -> Floats:
     if sorted(units) != [*range(len(units))]:
         what = f"expected the columns {name}_0 to {name}_{max(units)}, got {len(units)} of them"
         raise InputError(display_name(path), what)
+    if columns and name == "y" and "h_0" in header:
+        note(word(f"{path}: the states h_0, ... are not compared; `layer` NAME compares them"))
     if not columns and "t" in header:
         columns = [cell for cell in header if cell != "t"]
     # numpy.savetxt separates by blanks.
