@@ -102,7 +102,7 @@ class GRU(Cell):
     def step(self, n: Numbers, sums: Sequence[Any], *state: Any) -> tuple[Any, ...]:
         """Compute h_t; NumPy runs the usual GRU by `in_place`."""
         (h,) = state
-        a, z, r, *m = sums
+        a, z, r, *m = sums  # a: of the candidate
         # r first: in compiled code the candidate waits for it.
         r, z = (n.apply(self.recurrent_activation, gate, self.clip) for gate in (r, z))
         reset = n.product(r * h, self.inner, "W_hh[n]") if self.inner is not None else r * m[0]

@@ -92,7 +92,7 @@ class LSTM(Cell):
     def in_place(self, multiply: Multiply) -> tuple[Operands, InPlace]:
         """Compute all gates by one tanh, where they are sigmoids and the candidate is a tanh."""
         usual = (self.recurrent_activation, self.activation) == (SIGMOID, TANH)
-        if not (usual and self.compilable and isinf(self.clip)):
+        if not (usual and self.needs_only_operands and isinf(self.clip)):
             return super().in_place(multiply)
         i_f_o_g = Operands(*(reorder(W, (0, 1, 3, 2)) for W in self.operands))
         operands = i_f_o_g.multiplied((0.5, 0.5, 0.5, 1.0))
