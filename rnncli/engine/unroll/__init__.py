@@ -50,7 +50,7 @@ class Auto(Parallel):
         weights = W_xh.size + W_hh.size
         seconds = T * (STEP if self.cell.gates == 1 else GATED_STEP)
         seconds += T * N * (weights * MULTIPLICATION + len(b_h) * FUNCTION)
-        compilation = COMPILATION * T * N / max(T * N, self.rows) / (1 if N == 1 else BATCHES)
+        compilation = COMPILATION * T * N / max(T * N, self.rows_run) / (1 if N == 1 else BATCHES)
         loop = self.compiled if len(out) == 1 and seconds > CALL + compilation else None
         if loop and (N > 1 or weights < CACHED):
             return loop(x, state, out)
