@@ -16,7 +16,7 @@ from numpy.typing import ArrayLike
 
 from rnncli import __version__
 from rnncli.engine.precision import PRECISIONS
-from rnncli.engine.rows import BLOCK_STEPS, Rows, join
+from rnncli.engine.rows import BLOCK_STEPS, Rows, join_all
 from rnncli.engine.runner import Runner
 from rnncli.engine.state import (
     State,
@@ -195,11 +195,11 @@ def deliver(
     are written: they never run ahead of the output.
     """
     latest, steps = None, runner.steps_in_a_second
-    blocks = (
+    blocks: Iterator[Rows] = (
         rows.cut(n, n + steps) for rows in source.blocks for n in range(0, len(rows.x), steps)
     )
     if runner.network.needs_whole_sequences:
-        blocks = (join(every) for every in map(list, [source.blocks]) if every)
+        blocks = join_all(source.blocks)
     try:
         for rows in blocks:
             for watcher in watchers:
