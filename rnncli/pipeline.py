@@ -534,8 +534,8 @@ def open_both(
     with suppress(OpenInputError):  # as many features as the input has
         built = None if weights is None else build(0)
     fields = {name: getattr(options, name) for name in Layout._fields if hasattr(options, name)}
-    block_steps, indices = 1 if options.follow else BLOCK_STEPS, built[0].indices if built else None
-    layout = Layout(dtype, block_steps=block_steps, indices=indices, **fields)
+    fields["block_steps"] = 1 if options.follow else BLOCK_STEPS
+    layout = Layout(dtype, indices=built[0].indices if built else None, **fields)
     opens = frame.open if frame else partial(_open_input, options)
     source = opens(layout, keys)
     network, origin, biases = built or build(len(source.columns))
