@@ -11,7 +11,7 @@ import numpy as np
 from rnncli.engine.packed import Groups, Packed, share
 from rnncli.engine.precision import PRECISIONS
 from rnncli.engine.threads import THREADS, in_threads, leaves_processors, may_start_a_thread
-from rnncli.engine.unroll import STRATEGIES, missing
+from rnncli.engine.unroll import STRATEGIES, find_lacking
 from rnncli.engine.unroll.strategy import SAFE, Strategy, find_overflows, largest_sum, row_products
 from rnncli.model.arrays import Floats, Integers, Truths, as_items, contiguous, largest
 from rnncli.model.cells import State
@@ -82,7 +82,7 @@ class Runner:
     ) -> None:
         self.precision = PRECISIONS.get(precision) or choice("precision", precision, PRECISIONS)
         strategy = STRATEGIES.get(unroll) or choice("unroll", unroll, STRATEGIES)
-        if unroll == "compiled" and (lacking := missing(unroll, precision)):
+        if lacking := find_lacking(unroll, precision):
             raise InputError(f"unroll {unroll}", lacking)
         most = 2 ** (np.finfo(self.precision.dtype).nmant + 1) + 1  # its whole numbers from 0
         if (network.indices or 0) > most:

@@ -39,7 +39,7 @@ class Auto(Parallel):
     @cached_property
     def compiled(self) -> Compiled | None:
         """The strategy that compiles, if it can here."""
-        if missing("compiled", self.precision.name):
+        if find_lacking("compiled", self.precision.name):
             return None
         strategy = Compiled(self.cell, self.precision)
         return strategy if strategy.loop else None
@@ -70,8 +70,8 @@ UNROLLS = {
 STRATEGIES = UNROLLS | {"auto": Auto}
 
 
-def missing(unroll: str, precision: str = "float32") -> str:
-    """Describe what a strategy lacks here; empty if it can run."""
+def find_lacking(unroll: str, precision: str = "float32") -> str:
+    """Find what a strategy lacks here, in words; empty if it can run."""
     if unroll != "compiled":
         return ""
     if precision != "float32":

@@ -147,7 +147,7 @@ class Projected(Strategy):
     def __call__(self, x: Floats, state: State, out: State) -> State:
         """Run T steps, see `Strategy`."""
         N, B, C = x.shape[1], len(self.blocks_xh), len(self.blocks_hh)
-        u: Floats = np.empty((C, N, self.H), self.W_hh.dtype)
+        u: Floats = np.empty((C, N, self.H), self.W_hh.dtype)  # h_{t-1} @ W_hh
         multiply: Callable[..., Floats] = np.matmul
         W, products = self.blocks_hh, u
         if N == 1 or C == 1:
