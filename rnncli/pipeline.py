@@ -16,7 +16,7 @@ from numpy.typing import ArrayLike
 
 from rnncli import __version__
 from rnncli.engine.precision import PRECISIONS
-from rnncli.engine.rows import BLOCK_STEPS, Rows, join
+from rnncli.engine.rows import BLOCK_STEPS, Rows, join_all
 from rnncli.engine.runner import Runner
 from rnncli.engine.state import (
     State,
@@ -78,7 +78,7 @@ if TYPE_CHECKING:
     from rnncli.writers.frames import Frame
 
 # A network, where its weights are from, and the biases of each cell in a weight file.
-Sourced = tuple[Network, dict[str, Any], Sequence[tuple[Floats, ...]]]
+Built = tuple[Network, dict[str, Any], Sequence[tuple[Floats, ...]]]
 
 # Formats in which nobody sees what was run.
 _UNTITLED = (*LINES, "npy", *TABLES)
@@ -86,18 +86,18 @@ _UNTITLED = (*LINES, "npy", *TABLES)
 _COARSE = 0.1
 # Share of the states at the ends of their range from which a note is written.
 _SATURATED = 0.9
-# Between two states of a run that follows its input.
+# Seconds between two saves of the states, where an input is followed.
 _SECONDS = 1.0
 
 
 class Watcher(Protocol):
-    """Is called before and after each block of rows."""
+    """Hears of each block of rows before it is run, and once it is written."""
 
     def begin(self, rows: Rows) -> None:
-        """Begin rows that were read."""
+        """Take notice of rows that were read."""
 
     def end(self) -> None:
-        """End rows that are written."""
+        """Take notice that they are written."""
 
 
 class Console:
@@ -135,16 +135,16 @@ class Opened(NamedTuple):
 
 
 class Following:
-    """Leaves the states once a second, where an input is followed.
+    """Saves the states once a second, where an input is followed.
 
     A signal that comes while a row is computed or written waits until it is out; a second one does
     not. A row that is not out when the run ends is no step.
     """
 
     def __init__(
-        self, out: TextIO, leave: Callable[[], None] | None, signals: Sequence[int]
+        self, out: TextIO, save: Callable[[], None] | None, signals: Sequence[int]
     ) -> None:
-        self._out, self._leave, self._signals = out, leave, signals
+        self._out, self._save, self._signals = out, save, signals
         self._saved, self._came, self._busy = monotonic(), 0, False
         self._handlers: dict[int, Callable[..., object]] = {}
 
@@ -166,10 +166,10 @@ class Following:
         self._busy = True
 
     def end(self) -> None:
-        """End a row; once a second leave the states."""
-        if self._leave and monotonic() - self._saved > _SECONDS:
+        """End a row; once a second save the states."""
+        if self._save and monotonic() - self._saved > _SECONDS:
             sync(self._out)
-            self._leave()
+            self._save()
             self._saved = monotonic()
         self._busy = False
         if self._came:
@@ -195,11 +195,11 @@ def deliver(
     are written: they never run ahead of the output.
     """
     latest, steps = None, runner.steps_in_a_second
-    blocks = (
+    blocks: Iterator[Rows] = (
         rows.cut(n, n + steps) for rows in source.blocks for n in range(0, len(rows.x), steps)
     )
     if runner.network.needs_whole_sequences:
-        blocks = (join(every) for every in map(list, [source.blocks]) if every)
+        blocks = join_all(source.blocks)
     try:
         for rows in blocks:
             for watcher in watchers:
@@ -345,7 +345,7 @@ def score(
     of_file = not isinstance(network, Network)
     weights = file_name(network, OF_NETWORK) if of_file else "the network"
 
-    def build(input_size: int) -> Sourced:
+    def build(input_size: int) -> Built:
         from rnncli.model.formats import load
 
         made = load(weights, input_size=input_size) if of_file else network
@@ -357,7 +357,7 @@ def score(
 
 def process(
     options: Options,
-    build: Callable[[int], Sourced],
+    build: Callable[[int], Built],
     console: Console,
     *,
     weights: str | None = None,
@@ -377,24 +377,24 @@ def process(
         check_files_apart({"output": options.output}, [options.state_in])
     if options.output:
         check_destination(options.output, append=options.follow)
-    with open_states(options, console, task) as states:
-        if states.counted:
+    with open_states(options, console, task) as state_files:
+        if state_files.counted:
             return 0
-        options = states.scaled()
-        opened = open_both(options, build, console, Keys(states.keys), weights, frame)
-        options, opened = _show_one_row(options, form, opened)
+        options = state_files.scaled()
+        opened = open_both(options, build, console, Keys(state_files.keys), weights, frame)
+        options, opened = _settle_last(options, form, opened)
         opened.model["unroll"] = options.unroll
-        carried = states.resume(opened)
+        carried = state_files.resume(opened)
         before = carried.t.sum()
         try:
-            latest = _write(options, form, console, opened, carried, states, frame)
+            latest = _run(options, form, console, opened, carried, state_files, frame)
         except BaseException as error:
             lost = isinstance(error, NotOnDiskError)
             if options.follow and carried.t.sum() > before and not lost:
                 with suppress(OSError):  # the message at the end is of what came first
-                    states.leave(opened, carried)
+                    state_files.save(opened, carried)
             raise
-        states.leave(opened, carried)
+        state_files.save(opened, carried)
     if not frame and form == "table" and not options.format and redirected(options.output):
         text = "the result is a table; `output` FILE.csv or `format` csv writes CSV"
         console.note(word(text))
@@ -402,8 +402,8 @@ def process(
     return int(carried.t.sum() - before)
 
 
-def _show_one_row(options: Options, form: str, opened: Opened) -> tuple[Options, Opened]:
-    """Show the one row that a model gives a sequence, or every step with ``no_last``."""
+def _settle_last(options: Options, form: str, opened: Opened) -> tuple[Options, Opened]:
+    """Set `last` where the model gives one row a sequence; `no_last` takes it from the model."""
     network = opened.network
     for name in ("follow", *STATE_FILES) if network.needs_whole_sequences else ():
         if getattr(options, name):
@@ -431,13 +431,13 @@ def _note_saturated(network: Network, latest: Rows | None, console: Console) -> 
         console.note(word(f"{what}; {way_out}"))
 
 
-def _write(
+def _run(
     options: Options,
     form: str,
     console: Console,
     opened: Opened,
     carried: Carried,
-    states: "StateFiles",
+    state_files: "StateFiles",
     frame: "Frame | None",
 ) -> Rows | None:
     """Run the input through the network, and write the result; return the last rows."""
@@ -462,8 +462,8 @@ def _write(
             # A state at a URL is written once, at the end.
             written = options.state or options.state_out
             local = written is not None and not is_url(written)
-            leave = partial(states.leave, opened, carried) if local else None
-            following = Following(out, leave, console.signals if written else ())
+            save = partial(state_files.save, opened, carried) if local else None
+            following = Following(out, save, console.signals if written else ())
             watchers.append(stack.enter_context(following))
 
         def begin(result: Result) -> Writer:
@@ -483,7 +483,7 @@ def _write(
             selection = Selection(options.head, options.tail)
             writer = Selected(selection.of(begun), selection, carried.started[0])
         watchers += stack.enter_context(console.progress(source, options.output))
-        flush = out.flush if options.follow else bool
+        flush = out.flush if options.follow else lambda: None
         return deliver(source, runner, carried, writer, options.all_layers, watchers, flush)
 
 
@@ -522,7 +522,7 @@ def _describe_result(options: Options, opened: Opened, carried: Carried, runner:
 
 def open_both(
     options: Options,
-    build: Callable[[int], Sourced],
+    build: Callable[[int], Built],
     console: Console,
     keys: Keys,
     weights: str | None = None,
@@ -534,8 +534,8 @@ def open_both(
     with suppress(OpenInputError):  # as many features as the input has
         built = None if weights is None else build(0)
     fields = {name: getattr(options, name) for name in Layout._fields if hasattr(options, name)}
-    block_steps, indices = 1 if options.follow else BLOCK_STEPS, built[0].indices if built else None
-    layout = Layout(dtype, block_steps=block_steps, indices=indices, **fields)
+    fields["block_steps"] = 1 if options.follow else BLOCK_STEPS
+    layout = Layout(dtype, indices=built[0].indices if built else None, **fields)
     opens = frame.open if frame else partial(_open_input, options)
     source = opens(layout, keys)
     network, origin, biases = built or build(len(source.columns))
@@ -699,7 +699,7 @@ class StateFiles:
                 self.console.note(f"{self.path}: left by a run over {left}, this one reads {read}")
         return carried
 
-    def leave(self, opened: Opened, carried: Carried) -> None:
+    def save(self, opened: Opened, carried: Carried) -> None:
         """Write the states to their file, if there is one."""
         if not self.write:
             return

@@ -31,7 +31,7 @@ class Leaky(Cell):
         return {"cell": type(self).__name__, "keep": self.keep}
 
     @property
-    def compilable(self) -> bool:
+    def needs_only_operands(self) -> bool:
         return False
 
     def step(self, n: Numbers, sums: Sequence[Any], *state: Any) -> tuple[Any, ...]:

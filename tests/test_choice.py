@@ -44,7 +44,7 @@ def test_the_fastest_strategy(case: Any, monkeypatch: pytest.MonkeyPatch) -> Non
     compiled = (lambda *_: calls.append("Compiled")) if compiles else None
     monkeypatch.setattr(Auto, "compiled", compiled)
     auto, x = Auto(one, PRECISIONS["float32"]), np.random.RandomState(1).normal(size=(T, N, 1))
-    auto.rows = rows
+    auto.rows_run = rows
     state = tuple(np.zeros((N, size), "f") for size in one.state_sizes)
     auto(x.astype("f"), state, (np.empty((T, N, H), "f"),))
     assert calls == [CASES[case]]

@@ -13,7 +13,7 @@ from typing import Any
 
 from rnncli.__main__ import BLAS_THREADS
 from rnncli.engine.threads import usable_processors
-from rnncli.engine.unroll import UNROLLS, missing
+from rnncli.engine.unroll import UNROLLS, find_lacking
 from rnncli.verification.case import Case
 from rnncli.verification.peers import PEERS, REQUIREMENT, version
 
@@ -90,7 +90,7 @@ def label(name: str) -> str:
 
 def find_candidates(wanted: Sequence[str], precision: str) -> tuple[list[str], dict[str, str]]:
     """Find every strategy and the wanted peers that can run here, and what the others lack."""
-    lacking = {name: missing(name, precision) for name in ("auto", *UNROLLS)}
+    lacking = {name: find_lacking(name, precision) for name in ("auto", *UNROLLS)}
     for peer in dict.fromkeys(wanted or PEERS):
         lacking[peer] = "" if version(peer) else f"not installed: {REQUIREMENT}"
         if wanted and lacking[peer]:

@@ -16,7 +16,7 @@ from rnncli.cli.options import NetworkOptions, command, files, picked, table
 from rnncli.cli.progress import Line
 from rnncli.model.errors import WORDING, OpenInputError, OptionError, printable
 from rnncli.options import Options, whole
-from rnncli.pipeline import Sourced
+from rnncli.pipeline import Built
 from rnncli.readers import STDIN
 from rnncli.storage import is_url, named, version
 from rnncli.writers.sink import destination
@@ -91,7 +91,7 @@ def batch(
         raise Exit(RUN_FAILED)
 
 
-def _prepare(network: NetworkOptions, precision: str) -> tuple[Callable[[int], Sourced], str]:
+def _prepare(network: NetworkOptions, precision: str) -> tuple[Callable[[int], Built], str]:
     """Return a function that gives each task its network, and what tells it from others."""
     weights, drawn = network.weights or "", repr(network._replace(weights=None))
     try:
@@ -106,7 +106,7 @@ def _prepare(network: NetworkOptions, precision: str) -> tuple[Callable[[int], S
     return partial(build_network, network, precision=precision, quiet=True), drawn
 
 
-def _return(network: Sourced, _input_size: int) -> Sourced:
+def _return(network: Built, _input_size: int) -> Built:
     return network
 
 

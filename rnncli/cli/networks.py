@@ -21,7 +21,7 @@ from rnncli.model.layers import DIRECTIONS, merged_size
 from rnncli.model.network import Network
 from rnncli.model.seeds import seeded
 from rnncli.options import Options, check_pairs
-from rnncli.pipeline import Sourced, open_both
+from rnncli.pipeline import Built, open_both
 from rnncli.readers import Keys
 from rnncli.storage import local_copy
 
@@ -53,7 +53,7 @@ def check_network(options: NetworkOptions, files: Sequence[str] = ()) -> None:
 
 def build_network(
     options: NetworkOptions, I: int, precision: str = "float32", *, quiet: bool = False
-) -> Sourced:
+) -> Built:
     """Draw the network for I inputs, or read it."""
     given = _given(options, *_SETTINGS)
     if options.weights is None:

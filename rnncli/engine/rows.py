@@ -94,6 +94,12 @@ def join(blocks: Sequence[Rows]) -> Rows:
     return Rows(*map(_concatenate, zip(*blocks, strict=True)))
 
 
+def join_all(blocks: Iterable[Rows]) -> Iterator[Rows]:
+    """Join all blocks, if there are any, into one."""
+    if every := [*blocks]:
+        yield join(every)
+
+
 def _concatenate(fields: Sequence[Any]) -> Any:
     if any(field is None for field in fields):
         return None

@@ -11,7 +11,7 @@ import numpy as np
 from rnncli.engine.packed import Groups, Packed, share
 from rnncli.engine.precision import PRECISIONS
 from rnncli.engine.threads import THREADS, in_threads, leaves_processors, may_start_a_thread
-from rnncli.engine.unroll import STRATEGIES, missing
+from rnncli.engine.unroll import STRATEGIES, find_lacking
 from rnncli.engine.unroll.strategy import SAFE, Strategy, find_overflows, largest_sum, row_products
 from rnncli.model.arrays import Floats, Integers, Truths, as_items, contiguous, largest
 from rnncli.model.cells import State
@@ -57,8 +57,8 @@ class Batch:
     """Sequences of equal lengths, (T, N, K)."""
 
     def cut(self, rows: Floats) -> list[Floats]:
-        """Return the only array."""
-        return [rows]
+        """Return the only array, if it has steps."""
+        return [rows] if len(rows) else []
 
     def turn(self, rows: Floats) -> Floats:
         """View every sequence turned around."""
@@ -70,7 +70,7 @@ class Batch:
 
 
 class Runner:
-    """A network in a precision, run by a strategy; `all_states` are those of every step, not h."""
+    """A network in a precision, run by a strategy; `all_states` adds c of every step to h."""
 
     def __init__(
         self,
@@ -82,7 +82,7 @@ class Runner:
     ) -> None:
         self.precision = PRECISIONS.get(precision) or choice("precision", precision, PRECISIONS)
         strategy = STRATEGIES.get(unroll) or choice("unroll", unroll, STRATEGIES)
-        if unroll == "compiled" and (lacking := missing(unroll, precision)):
+        if lacking := find_lacking(unroll, precision):
             raise InputError(f"unroll {unroll}", lacking)
         most = 2 ** (np.finfo(self.precision.dtype).nmant + 1) + 1  # its whole numbers from 0
         if (network.indices or 0) > most:
@@ -90,7 +90,7 @@ class Runner:
             raise InputError("W", what, " (`precision` float64 holds more)")
         as_it_is = not self.precision.rounds and network.has_dtype(self.precision.dtype)
         self.network = network if as_it_is else network.converted(self.precision.convert)
-        self.all_states, self.row_by_row, self.rows = all_states, unroll == "stepwise", 0
+        self.all_states, self.row_by_row = all_states, unroll == "stepwise"
         self.strategies = [
             [strategy(cell, self.precision) for cell in layer.cells]
             for layer in self.network.layers
@@ -112,14 +112,14 @@ class Runner:
         return product.reshape(*x.shape[:-1], W.shape[1])
 
     def output(self, layer: Layer, x: Floats, states: Sequence[State] = ()) -> Floats:
-        """Compute the output of a layer: of the states of its cells, or without state of rows x."""
+        """Compute the output of a layer: of its cells' states, or, if it has none, of rows x."""
         with np.errstate(all="ignore"):
             if isinstance(layer, Recurrent):
                 return layer.merged([state[0] for state in states])
             return layer(np.ascontiguousarray(x), self.multiply)
 
     def run_front(self, x: Floats, groups: Groups) -> tuple[Floats, Truths]:
-        """Run the layers in front; place each row at the last one that it is made of."""
+        """Run the layers in front; a row they give stands at the last row that it is made of."""
         chosen = np.zeros(len(x), bool)
         made = np.zeros((len(x), self.network.layers[0].input_size), x.dtype)
         for order in np.split(groups.order, groups.starts[1:]):
@@ -255,23 +255,22 @@ class Runner:
         x, turned = self.precision.operand(x), out
         if way == "backward":
             x, turned = packed.turn(x), tuple(map(packed.turn, out))
-        for x_run, *out_run in zip(*map(packed.cut, (x, *turned)), strict=True) if len(x) else ():
-            h, N = out_run[0], x_run.shape[1]
-            first, *others = (array[:N].copy() for array in state)
-            _, *rest = strategy(x_run, (first, *others), tuple(out_run))
-            strategy.mark_overflows(x_run, first, tuple(out_run), rest)
-            for array, final in zip(state, [h[-1], *rest], strict=True):
+        for x_run, *out_run in zip(*map(packed.cut, (x, *turned)), strict=True):
+            N = x_run.shape[1]
+            h, *others = (array[:N].copy() for array in state)
+            _, *last = strategy(x_run, (h, *others), tuple(out_run))
+            strategy.mark_overflows(x_run, h, tuple(out_run), last)
+            for array, final in zip(state, [out_run[0][-1], *last], strict=True):
                 array[:N] = final
         if turned is not out and isinstance(packed, Packed):  # of a batch they are views
             for array, of_turned in zip(out, turned, strict=True):
                 array[...] = packed.turn(of_turned)
 
     def _count_shares(self, N: int, rows: int) -> int:
-        """Count the shares that N sequences of more rows are cut into: one, or some a thread."""
-        self.rows += rows
+        """Count the shares that N sequences are cut into: one, or some a thread; add their rows."""
         strategies = [*chain.from_iterable(self.strategies)]
         for strategy in strategies:
-            strategy.rows = self.rows
+            strategy.rows_run += rows
         if N < 2 or not strategies or not may_start_a_thread():
             return 1
         cells = sorted((each.cell for each in strategies), key=lambda cell: len(cell.weights.b_h))

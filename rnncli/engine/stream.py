@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from rnncli.engine.packed import Groups, group
-from rnncli.engine.rows import BLOCK_STEPS, Rows, join
+from rnncli.engine.rows import BLOCK_STEPS, Rows, join_all
 from rnncli.engine.run import initial_state
 from rnncli.engine.runner import LayerRows, Runner
 from rnncli.model.arrays import Floats, Integers, in_dtype
@@ -104,7 +104,7 @@ class Carried:
 
 
 class After(NamedTuple):
-    """The place of sequences after some rows."""
+    """The step counts and states of sequences after some rows."""
 
     key: Integers  # (P,)
     t: Integers  # (P,)
@@ -187,10 +187,9 @@ def stream(
 def _stream(
     runner: Runner, blocks: Iterable[Any], carried: Carried, keys: Names, all_layers: bool
 ) -> Iterator[Rows]:
-    checked = (_check(runner, block) for block in blocks)
+    checked: Iterator[Rows] = (_check(runner, block) for block in blocks)
     if runner.network.needs_whole_sequences:
-        every = list(checked)
-        checked = (join(every) for _ in every[:1])
+        checked = join_all(checked)
     for rows in checked:
         results, after, error = forward(runner, rows, carried, keys, all_layers=all_layers)
         if not error:
@@ -224,7 +223,7 @@ def _check(runner: Runner, block: Rows | ArrayLike) -> Rows:
 def forward(
     runner: Runner, rows: Rows, carried: Carried, keys: Names = (), *, all_layers: bool = False
 ) -> tuple[Rows, After, NotFiniteError | None]:
-    """Run rows from where their sequences stand, up to a state that is not finite: an error."""
+    """Run rows from the states of their sequences; an error is of the first value not finite."""
     network, x, groups = runner.network, rows.x, group(rows.key, len(rows.x))
     if network.front:
         if rows.masked is not None and rows.masked.any():
@@ -236,12 +235,12 @@ def forward(
     t, states = carried.at(present)
     groups = groups._replace(present=np.arange(len(present)))
     layers = runner.run_rows(x, groups, states, rows.masked)
-    head = len(layers) - network.head
-    first, top = (0, head) if all_layers else (head - 1, len(layers) - 1)
-    below, above = layers[first:head], layers[top:] if network.head else []
+    count = len(layers) - network.head  # of the layers below the head
+    first, top = (0, count) if all_layers else (count - 1, len(layers) - 1)
+    below, above = layers[first:count], layers[top:] if network.head else []
     done = rows._replace(
         masked=None,
-        t=groups.number(t),
+        t=groups.number(t),  # which adds to `t`
         h=_side_by_side([each.output for each in below]),
         y=_side_by_side([each.output for each in above]) if above else None,
         c=_side_by_side([each.c for each in below]) if runner.all_states else None,
@@ -254,7 +253,7 @@ def forward(
 
 
 def final_y(runner: Runner, carried: Carried, keys: Names) -> Floats:
-    """Return the model's output for each sequence of a stream as a whole, (K, O)."""
+    """Compute the one output of the model for each sequence, (K, O), once the stream has ended."""
     y = runner.head(carried.state)
     if len(carried.last):
         with_rows = np.flatnonzero(np.isfinite(carried.last).all(axis=1))

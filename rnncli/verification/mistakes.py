@@ -16,7 +16,7 @@ from rnncli.engine.run import run
 from rnncli.model.activations import ACTIVATIONS, Activation, activation
 from rnncli.model.arrays import Floats
 from rnncli.model.cells import GRU, LSTM, Cell, Weights
-from rnncli.model.cells.gates import ordered, summed
+from rnncli.model.cells.gates import reorder, sum_biases
 from rnncli.model.layers import Dense
 from rnncli.model.network import Network
 from rnncli.verification.case import Case
@@ -99,7 +99,7 @@ def _transposed_by_gate(W: Floats) -> Floats:
 def _in_order(kind: type[Cell], order: Sequence[str]) -> Change:
     """Read the weights of a cell as if its gates stood in another order."""
     places = [order.index(gate) for gate in kind.gate_names]
-    return _arrays(ARRAYS, lambda array: ordered(array, places), kind)
+    return _arrays(ARRAYS, lambda array: reorder(array, places), kind)
 
 
 def _one_bias(number: int, cell: Any, biases: Sequence[Floats]) -> Any:
@@ -108,7 +108,7 @@ def _one_bias(number: int, cell: Any, biases: Sequence[Floats]) -> Any:
         return cell
     size = cell.hidden_size if cell.settings.get("reset") == "after" else 0
     b_x, b_r = (bias * (n == number) for n, bias in enumerate(biases))
-    return cell.replaced(cell.weights._replace(**summed(b_x, b_r, size)))
+    return cell.replaced(cell.weights._replace(**sum_biases(b_x, b_r, size)))
 
 
 def _outside(cell: Any, _: Sequence[Floats]) -> Any:

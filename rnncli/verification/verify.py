@@ -10,7 +10,7 @@ from numpy.typing import ArrayLike
 from rnncli import __version__
 from rnncli.engine.precision import PRECISIONS
 from rnncli.engine.run import check_shape, initial_state
-from rnncli.engine.unroll import UNROLLS, missing
+from rnncli.engine.unroll import UNROLLS, find_lacking
 from rnncli.model.arrays import Floats
 from rnncli.model.errors import InputError, NotFiniteError, choice, one_line, shown, verbatim
 from rnncli.model.formats import load
@@ -196,7 +196,7 @@ def with_reference(comparison: Comparison) -> Result:
 def with_strategies(comparison: Comparison) -> Iterator[Result]:
     """Compare with every strategy that can run here."""
     for unroll in UNROLLS:
-        name, lacking = f"`unroll` {unroll}", missing(unroll, comparison.case.precision)
+        name, lacking = f"`unroll` {unroll}", find_lacking(unroll, comparison.case.precision)
         if lacking:
             yield not_compared(name, lacking)
         else:

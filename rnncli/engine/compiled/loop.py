@@ -38,7 +38,7 @@ _compiling = Lock()  # two threads often want the same loop at once
 def can_compile(cell: Cell) -> bool:
     """Whether there is code for a step of a cell, and for all its activations."""
     names = {f.name for f in cell.settings.values() if isinstance(f, Activation)}
-    return cell.compilable and names <= FUNCTIONS.keys()
+    return cell.needs_only_operands and names <= FUNCTIONS.keys()
 
 
 class CompiledCell:

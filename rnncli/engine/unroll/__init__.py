@@ -39,7 +39,7 @@ class Auto(Parallel):
     @cached_property
     def compiled(self) -> Compiled | None:
         """The strategy that compiles, if it can here."""
-        if missing("compiled", self.precision.name):
+        if find_lacking("compiled", self.precision.name):
             return None
         strategy = Compiled(self.cell, self.precision)
         return strategy if strategy.loop else None
@@ -50,7 +50,7 @@ class Auto(Parallel):
         weights = W_xh.size + W_hh.size
         seconds = T * (STEP if self.cell.gates == 1 else GATED_STEP)
         seconds += T * N * (weights * MULTIPLICATION + len(b_h) * FUNCTION)
-        compilation = COMPILATION * T * N / max(T * N, self.rows) / (1 if N == 1 else BATCHES)
+        compilation = COMPILATION * T * N / max(T * N, self.rows_run) / (1 if N == 1 else BATCHES)
         loop = self.compiled if len(out) == 1 and seconds > CALL + compilation else None
         if loop and (N > 1 or weights < CACHED):
             return loop(x, state, out)
@@ -70,8 +70,8 @@ UNROLLS = {
 STRATEGIES = UNROLLS | {"auto": Auto}
 
 
-def missing(unroll: str, precision: str = "float32") -> str:
-    """Describe what a strategy lacks here; empty if it can run."""
+def find_lacking(unroll: str, precision: str = "float32") -> str:
+    """Find what a strategy lacks here, in words; empty if it can run."""
     if unroll != "compiled":
         return ""
     if precision != "float32":

@@ -56,7 +56,7 @@ class Parallel(Projected):
         """Choose the number of segments; 0 where there would be too few of them."""
         (T, N, I), width = x.shape, self.W_xh.shape[1]
         rows = max(ROWS, STATES_IN_CACHE // width)
-        horizon = 0 if rows < FEWEST * N else self.horizon(x, state, T // (4 * FEWEST))
+        horizon = 0 if rows < FEWEST * N else self.measure_horizon(x, state, T // (4 * FEWEST))
         if not horizon:
             return 0
         most = min(T // (2 * horizon), MEMORY // (BLOCK * N * (2 * I + 1 + width)))
@@ -65,12 +65,12 @@ class Parallel(Projected):
         S = min(most, rows // N)
         return S if S >= FEWEST else 0
 
-    def horizon(self, x: Floats, state: State, limit: int) -> int:
+    def measure_horizon(self, x: Floats, state: State, limit: int) -> int:
         """Measure the steps until two runs have converged; 0 if their rate predicts over `limit`.
 
         One starts from zero, the other where `state` leads: a zero hides a gate that remembers.
         """
-        places = _cut(x, PROBES, _length(len(x) // PROBES))
+        places = _cut(x, PROBES, _shorten(len(x) // PROBES))
         half, apart = PROBES * x.shape[1], 0.0
         now = tuple(np.tile(array, (2 * PROBES, 1)) for array in state)
         for start in range(0, places.shape[1], BLOCK):
@@ -90,7 +90,7 @@ class Parallel(Projected):
 
     def run_segments(self, x: Floats, state: State, h: Floats, S: int) -> State:
         """Run the steps in S segments."""
-        L = _length(len(x) // S)
+        L = _shorten(len(x) // S)
         S = len(x) // L
         of_x, of_h, blocks = _cut(x, S, L), _cut(h, S, L), ceil(L / BLOCK)
         # Every array of the state at the end of every block, (S, blocks, N, size).
@@ -164,8 +164,8 @@ class Parallel(Projected):
         return near
 
 
-def _length(T: int) -> int:
-    """Return a length up to T: odd for the cache, with three steps or more in the last block."""
+def _shorten(T: int) -> int:
+    """Shorten T: odd for the cache, and three steps or more in the last block."""
     return (T - 3) | 3
 
 

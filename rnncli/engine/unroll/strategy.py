@@ -27,7 +27,7 @@ SAFE, BOUNDED = 0.99, 4096
 class Strategy:
     """A way to run a cell, with its weights in a precision, over T steps."""
 
-    rows = 0  # of the whole batch, and those that the stream has had before
+    rows_run = 0  # in the stream so far, those of the whole batch too
 
     def __init__(self, cell: Cell, precision: Precision) -> None:
         self.cell, self.precision, self.H = cell, precision, cell.hidden_size
@@ -48,7 +48,7 @@ class Strategy:
 
     @cached_property
     def limits(self) -> tuple[float, float, float, float | None]:
-        """The largest sums of inputs of 1, of states of 1 and of biases; the largest h if known."""
+        """The largest sum if every input is ±1, if every h is; the largest bias, and h if known."""
         cell, (W_xh, W_hh, b_h) = self.cell, self.cell.operands
         W_hh = W_hh if cell.inner is None else np.hstack([W_hh, cell.inner])
         gate, ends = getattr(cell, "recurrent_activation", None), cell.ends
@@ -56,8 +56,8 @@ class Strategy:
         most = max(map(abs, ends)) if ends and known else None
         return largest_sum(W_xh), largest_sum(W_hh), largest(b_h), most
 
-    def mark_overflows(self, x: Floats, before: Floats, out: State, rest: Sequence[Floats]) -> None:
-        """Set states, and the `rest` after them, to NaN from the step on that overflows."""
+    def mark_overflows(self, x: Floats, before: Floats, out: State, last: Sequence[Floats]) -> None:
+        """Set `out`, and the arrays `last` beside h, to NaN from a step that overflows on."""
         of_x, of_h, of_b, most = self.limits
         h, others, N, cell = out[0], out[1:], x.shape[1], self.cell
         size = largest(before) + (largest(h) if most is None else most)
@@ -78,7 +78,7 @@ class Strategy:
                 if len(units) != h.shape[2]:  # what is projected is made of all units
                     units = np.ones(h.shape[2], bool)
                 h[t, n, units & np.isfinite(h[t, n])] = np.nan
-                for array in (h[t + 1 :, n], *(a[t:, n] for a in others), *(a[n] for a in rest)):
+                for array in (h[t + 1 :, n], *(a[t:, n] for a in others), *(a[n] for a in last)):
                     array[np.isfinite(array)] = np.nan
 
 
@@ -147,7 +147,7 @@ class Projected(Strategy):
     def __call__(self, x: Floats, state: State, out: State) -> State:
         """Run T steps, see `Strategy`."""
         N, B, C = x.shape[1], len(self.blocks_xh), len(self.blocks_hh)
-        u: Floats = np.empty((C, N, self.H), self.W_hh.dtype)
+        u: Floats = np.empty((C, N, self.H), self.W_hh.dtype)  # h_{t-1} @ W_hh
         multiply: Callable[..., Floats] = np.matmul
         W, products = self.blocks_hh, u
         if N == 1 or C == 1:

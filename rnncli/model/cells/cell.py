@@ -14,7 +14,7 @@ State: TypeAlias = tuple[Floats, ...]
 # multiply(x, W): a new array, ``x @ W`` for rows (..., K), as a run computes it.
 Multiply: TypeAlias = Callable[[Floats, Floats], Floats]
 # step(sums, out, *state): one step in place. It writes h_t into `out` and returns the state
-# after the step, whose first array is `out`. It may overwrite the sums and the state but h.
+# after the step, whose first array is `out`. It may overwrite the sums, and the state beside h.
 InPlace: TypeAlias = Callable[..., State]
 
 
@@ -65,7 +65,7 @@ WEIGHT_NAMES = Weights._fields[:3]
 
 
 class Operands(NamedTuple):
-    """The weights of a step: H columns for each of B sums, the last C of which h adds to."""
+    """The weights of the B sums of a step, H columns each; h adds to the last C of them."""
 
     W_xh: Floats  # (I, B * H)
     W_hh: Floats  # (rows, C * H)
@@ -73,11 +73,11 @@ class Operands(NamedTuple):
 
     @property
     def first_with_h(self) -> int:
-        """The first column of the sums to which the product of h is added."""
+        """The first column of the sums that h adds to."""
         return len(self.b_h) - int(self.W_hh.shape[1])
 
     def multiplied(self, factors: Sequence[float]) -> "Operands":
-        """Multiply each block: by 0.5 for a sigmoid of a, which is ``0.5 + 0.5 tanh(a / 2)``."""
+        """Multiply each sum by its factor: 0.5 for a sigmoid, ``0.5 + 0.5 tanh(a / 2)``."""
         W_xh, W_hh, b_h = self
         by = np.repeat(factors, len(b_h) // len(factors)).astype(W_hh.dtype)
         scaled = (W_xh * by, W_hh * by[self.first_with_h :], b_h * by)
@@ -159,8 +159,8 @@ class Cell:
         return None
 
     @property
-    def compilable(self) -> bool:
-        """Whether every array of a step is an operand."""
+    def needs_only_operands(self) -> bool:
+        """Whether a step takes no weights but its operands."""
         return self.weights.w_ch is None and self.weights.W_hr is None and self.inner is None
 
     @property
@@ -183,7 +183,7 @@ class Cell:
         raise NotImplementedError
 
     def in_place(self, multiply: Multiply) -> tuple[Operands, InPlace]:
-        """Return operands, in any order, and a step of NumPy arrays in place: the fastest form."""
+        """Return the fastest step, of NumPy arrays in place, and operands in the order it takes."""
         n = Arrays(multiply)
 
         def step(sums: Floats, out: Floats, *state: Floats) -> State:

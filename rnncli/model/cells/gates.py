@@ -8,14 +8,14 @@ from rnncli.model.arrays import Floats
 from rnncli.model.cells.cell import Weights
 
 
-def ordered(array: Floats, order: Sequence[int]) -> Floats:
+def reorder(array: Floats, order: Sequence[int]) -> Floats:
     """Return an array (..., gates * H) with gate ``order[k]`` at place k."""
     gates = array.reshape(*array.shape[:-1], len(order), array.shape[-1] // len(order))
     return gates.take(order, axis=-2).reshape(array.shape)
 
 
-def two_biases(weights: Weights) -> tuple[Floats, Floats]:
-    """Split a bias into the input's and the state's: `b_n`, what the first loses, or -0.0."""
+def split_bias(weights: Weights) -> tuple[Floats, Floats]:
+    """Split a bias into the input's, rounded, and the state's: the rest, or -0.0, and `b_n`."""
     b_h, b_n = weights.b_h, weights.b_n
     b_x = b_h.astype(min(b_h.dtype, weights.W_hh.dtype))
     b_r = (b_h - b_x).astype(b_x.dtype)
@@ -23,7 +23,7 @@ def two_biases(weights: Weights) -> tuple[Floats, Floats]:
     return b_x, b_r if b_n is None else np.concatenate([b_r[: -len(b_n)], b_n])
 
 
-def summed(b_x: Floats, b_r: Floats, size: int = 0) -> dict[str, Floats]:
+def sum_biases(b_x: Floats, b_r: Floats, size: int = 0) -> dict[str, Floats]:
     """Return `b_h`, the exact sum of two biases, and the last `size` values of `b_r` as `b_n`."""
     added = len(b_x) - size
     b_h = np.concatenate([np.add(b_x[:added], b_r[:added], dtype=np.float64), b_x[added:]])

@@ -9,7 +9,7 @@ import numpy as np
 from rnncli.model.activations import SIGMOID, TANH, Activation, as_activation, positive_clip
 from rnncli.model.arrays import Floats
 from rnncli.model.cells.cell import Cell, InPlace, Multiply, Numbers, Operands, State, Weights
-from rnncli.model.cells.gates import ordered
+from rnncli.model.cells.gates import reorder
 from rnncli.model.errors import choice
 
 RESETS = ("after", "before")
@@ -83,7 +83,7 @@ class GRU(Cell):
     def operands(self) -> Operands:
         """The weights of n, z and r, and of ``m = h_{t-1} @ W_hh[n] + b_n``."""
         H, dtype = self.hidden_size, self.weights.W_hh.dtype
-        W_xh, W_hh, b_h = (ordered(W, (2, 0, 1)) for W in self.weights[:3])
+        W_xh, W_hh, b_h = (reorder(W, (2, 0, 1)) for W in self.weights[:3])
         if self.reset == "before":
             return Operands(W_xh, W_hh[:, H:].copy(), b_h)
         b_n = np.zeros(H, dtype) if self.weights.b_n is None else self.weights.b_n
@@ -102,7 +102,7 @@ class GRU(Cell):
     def step(self, n: Numbers, sums: Sequence[Any], *state: Any) -> tuple[Any, ...]:
         """Compute h_t; NumPy runs the usual GRU by `in_place`."""
         (h,) = state
-        a, z, r, *m = sums
+        a, z, r, *m = sums  # a: of the candidate
         # r first: in compiled code the candidate waits for it.
         r, z = (n.apply(self.recurrent_activation, gate, self.clip) for gate in (r, z))
         reset = n.product(r * h, self.inner, "W_hh[n]") if self.inner is not None else r * m[0]

@@ -9,7 +9,7 @@ import numpy as np
 from rnncli.model.activations import SIGMOID, TANH, Activation, as_activation, positive_clip
 from rnncli.model.arrays import Floats
 from rnncli.model.cells.cell import Cell, InPlace, Multiply, Numbers, Operands, State, Weights
-from rnncli.model.cells.gates import ordered
+from rnncli.model.cells.gates import reorder
 
 
 class LSTM(Cell):
@@ -92,9 +92,9 @@ class LSTM(Cell):
     def in_place(self, multiply: Multiply) -> tuple[Operands, InPlace]:
         """Compute all gates by one tanh, where they are sigmoids and the candidate is a tanh."""
         usual = (self.recurrent_activation, self.activation) == (SIGMOID, TANH)
-        if not (usual and self.compilable and isinf(self.clip)):
+        if not (usual and self.needs_only_operands and isinf(self.clip)):
             return super().in_place(multiply)
-        i_f_o_g = Operands(*(ordered(W, (0, 1, 3, 2)) for W in self.operands))
+        i_f_o_g = Operands(*(reorder(W, (0, 1, 3, 2)) for W in self.operands))
         operands = i_f_o_g.multiplied((0.5, 0.5, 0.5, 1.0))
         f_out = self.output_activation.function()
         tanh, times, plus = np.tanh, np.multiply, np.add

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from rnncli.model.arrays import Floats, fill
 from rnncli.model.cells import CELLS
-from rnncli.model.cells.gates import ordered
+from rnncli.model.cells.gates import reorder
 
 # A stream of the generator: its key, and words 2 and 3 of the counter, which starts at 0.
 Stream: TypeAlias = tuple[tuple[int, int], tuple[int, int]]
@@ -93,7 +93,7 @@ class Torch:
         for _ in range(count):
             drawn = [self._uniform(shape, 1 / sqrt(H)).T for shape in shapes]
             if cell == "gru":  # its gates are r z n
-                drawn = [ordered(array, (1, 0, 2)) for array in drawn]
+                drawn = [reorder(array, (1, 0, 2)) for array in drawn]
             biases = [] if bias else list(np.zeros((2, rows), np.float32))
             yield *map(np.ascontiguousarray, drawn), *biases
 

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from rnncli.model.arrays import Floats
-from rnncli.model.cells.gates import two_biases
+from rnncli.model.cells.gates import split_bias
 
 TITLE, PRECISIONS, FILES = "Keras", ("float32", "float64"), (".keras", ".h5", ".hdf5")
 # Activations have our names, and no parameters: Keras itself refuses others.
@@ -31,7 +31,7 @@ def make(part: Any) -> Callable[..., Floats]:
     if "reset" in settings:
         options["reset_after"] = settings["reset"] == "after"
         if options["reset_after"]:
-            weights[2] = np.stack(two_biases(part.weights))
+            weights[2] = np.stack(split_bias(part.weights))
     size = getattr(part, "hidden_size", weights[0].shape[1])
     module = getattr(keras.layers, name)(size, dtype=weights[0].dtype.name, **options)
     module.build((None, None, len(weights[0])))

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rnncli.model.arrays import Floats
-from rnncli.model.cells.gates import ordered, two_biases
+from rnncli.model.cells.gates import reorder, split_bias
 from rnncli.verification.peers import Unsupported
 
 TITLE, PRECISIONS = "PyTorch", ("float32", "float64")
@@ -36,10 +36,10 @@ def make(part: Any) -> Callable[..., Floats]:
     settings: dict[str, Any] = {"batch_first": True, "dtype": getattr(torch, W_xh.dtype.name)}
     settings |= {"nonlinearity": activation} if name == "RNN" else {}
     rnn = getattr(torch.nn, name)(len(W_xh), len(W_hh), **settings)
-    arrays = (W_xh, W_hh, *two_biases(part.weights))
+    arrays = (W_xh, W_hh, *split_bias(part.weights))
     with torch.no_grad():
         for parameter, array in zip(rnn.parameters(), arrays, strict=True):
-            parameter.copy_(_tensor(ordered(array, GATES[name]).T))
+            parameter.copy_(_tensor(reorder(array, GATES[name]).T))
 
     def forward(x: Floats, states: Sequence[Floats]) -> Floats:
         start = tuple(_tensor(state[None]) for state in states)

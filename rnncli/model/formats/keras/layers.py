@@ -12,7 +12,7 @@ from rnncli.model import layers as ours
 from rnncli.model.activations import KERAS, ONNX_OPERATORS, parse
 from rnncli.model.arrays import Floats
 from rnncli.model.cells import CELLS, Weights
-from rnncli.model.cells.gates import summed
+from rnncli.model.cells.gates import sum_biases
 from rnncli.model.errors import listed, shown
 from rnncli.model.formats.found import CellDraft, Draft
 from rnncli.model.formats.keras.calls import Config
@@ -254,7 +254,7 @@ def make_cell(
         W_hh = np.concatenate([W.T for W in turned], 1)
     if settings.get("reset") == "after" and bias:
         b_x, b_r = bias[0].reshape(2, -1)
-        weights = Weights(W_xh, W_hh, **summed(b_x, b_r, len(W_hh)))
+        weights = Weights(W_xh, W_hh, **sum_biases(b_x, b_r, len(W_hh)))
         return CellDraft(cell, weights, settings, biases=(b_x, b_r), names=names)
     b_h = bias[0] if bias else np.zeros(W_hh.shape[1], W_hh.dtype)
     if packed:

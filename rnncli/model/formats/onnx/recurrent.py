@@ -11,7 +11,7 @@ import numpy as np
 
 from rnncli.model.activations import ACTIVATIONS, Activation, activation, positive_clip
 from rnncli.model.cells import Weights
-from rnncli.model.cells.gates import ordered, summed
+from rnncli.model.cells.gates import reorder, sum_biases
 from rnncli.model.errors import shown
 from rnncli.model.formats.found import CellDraft, read_floats
 from rnncli.model.graph import Node, RefusedError
@@ -77,14 +77,14 @@ def _read_cell(
         for name, role in _ROLES.items()
         if (array := arrays[name]) is not None
     }
-    W_xh, W_hh = (ordered(floats[name].T, gates) for name in "WR")
+    W_xh, W_hh = (reorder(floats[name].T, gates) for name in "WR")
     biases: tuple[Any, ...] = ()
     sums = {"b_h": np.zeros(W_hh.shape[1], W_hh.dtype)}
     if "B" in floats:
-        biases = tuple(ordered(b, gates) for b in np.split(floats["B"], 2))
+        biases = tuple(reorder(b, gates) for b in np.split(floats["B"], 2))
         after = settings.get("reset") == "after"
-        sums = summed(biases[0], biases[1], size=len(W_hh) if after else 0)
-    w_ch = ordered(floats["P"], PEEPHOLES) if "P" in floats else None
+        sums = sum_biases(biases[0], biases[1], size=len(W_hh) if after else 0)
+    w_ch = reorder(floats["P"], PEEPHOLES) if "P" in floats else None
     weights = Weights(W_xh, W_hh, **sums, w_ch=w_ch)
     return CellDraft(node.op.lower(), weights, settings, {}, biases, names)
 

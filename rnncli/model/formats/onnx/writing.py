@@ -12,7 +12,7 @@ import numpy as np
 
 from rnncli.model.activations import ACTIVATIONS, ONNX_CELLS, ONNX_OPERATORS
 from rnncli.model.arrays import in_dtype
-from rnncli.model.cells.gates import ordered, two_biases
+from rnncli.model.cells.gates import reorder, split_bias
 from rnncli.model.errors import InputError
 from rnncli.model.formats.containers.protobuf import message
 from rnncli.model.formats.onnx.recurrent import KINDS, PEEPHOLES
@@ -91,16 +91,16 @@ class _Writer:
             raise self.refuse(f"merge {layer.merge}")
         order = np.argsort(KINDS[kind]).tolist()
         arrays = {
-            "W": [ordered(each.W_xh, order).T for each in weights],
-            "R": [ordered(each.W_hh, order).T for each in weights],
+            "W": [reorder(each.W_xh, order).T for each in weights],
+            "R": [reorder(each.W_hh, order).T for each in weights],
             "B": [
-                np.concatenate([ordered(b, order) for b in two_biases(each)]) for each in weights
+                np.concatenate([reorder(b, order) for b in split_bias(each)]) for each in weights
             ],
         }
         if any(each.w_ch is not None for each in weights):
             none = np.zeros(3 * layer.hidden_size, weights[0].W_hh.dtype)
             peepholes = [none if each.w_ch is None else each.w_ch for each in weights]
-            arrays["P"] = [ordered(w_ch, PEEPHOLES) for w_ch in peepholes]
+            arrays["P"] = [reorder(w_ch, PEEPHOLES) for w_ch in peepholes]
         inputs = [rows, *(self.tensor(name, np.stack(each)) for name, each in arrays.items())]
         inputs[4:4] = [""] * 3 if "P" in arrays else []  # lengths and initial states
         y = self.add(kind, *inputs, place=int(states), **self.attributes(layer))

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from rnncli.model.activations import SIGMOID, TANH
 from rnncli.model.arrays import Floats
 from rnncli.model.cells import WEIGHT_NAMES, Weights
-from rnncli.model.cells.gates import ordered, summed, two_biases
+from rnncli.model.cells.gates import reorder, split_bias, sum_biases
 from rnncli.model.errors import InputError, listed, shown, verbatim
 from rnncli.model.formats.found import CellDraft, Draft, Part, read_floats
 from rnncli.model.layers import Dense, Layer, name_of
@@ -90,7 +90,7 @@ def _read_cell(
     ours = {_ROLES[role]: _order(array.T, kind) for role, array in theirs.items()}
     biases = tuple(ours.pop(role) for role in ("b_x", "b_r") if role in ours)
     if biases:
-        ours |= summed(biases[0], biases[1], H if kind == "gru" else 0)
+        ours |= sum_biases(biases[0], biases[1], H if kind == "gru" else 0)
     ours.setdefault("b_h", np.zeros(rows, ours["W_hh"].dtype))
     own = {_ROLES[role]: name for role, name in names.items()}
     return CellDraft(kind, Weights(**ours), {**settings, **known}, biases=biases, names=own)
@@ -98,7 +98,7 @@ def _read_cell(
 
 def _order(array: Floats, kind: str) -> Floats:
     """Order the gates of an array of ours as PyTorch does, or back: a GRU's are r z n."""
-    return ordered(array, (1, 0, 2)) if kind == "gru" else array
+    return reorder(array, (1, 0, 2)) if kind == "gru" else array
 
 
 def way_out(recurrent: Sequence[str]) -> str:
@@ -133,7 +133,7 @@ def name_arrays(layers: Sequence[Layer]) -> dict[str, Floats]:
     named = {}
     for number, layer in enumerate(stack):
         for end, cell in zip(("", "_reverse"), layer.cells, strict=False):
-            b_x, b_r = two_biases(cell.weights)
+            b_x, b_r = split_bias(cell.weights)
             arrays = cell.weights.arrays | {"b_x": b_x, "b_r": b_r}
             for role in (role for role in _ROLES if _ROLES[role] in arrays):
                 array = _order(arrays[_ROLES[role]], name_of(cell))

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from rnncli.model.cells.gates import ordered
+from rnncli.model.cells.gates import reorder
 from rnncli.model.errors import InputError, shown
 from rnncli.model.formats.found import Budget, Found, Part
 from rnncli.model.formats.onnx.graph import find
@@ -160,7 +160,7 @@ class _Tracer:
         path = self._path
         for k in range(layers):
             self._path = path if layers == 1 else f"{path}.l{k}"
-            laid = [ordered(array.T, order).T for array in weights[k * D * count :][: D * count]]
+            laid = [reorder(array.T, order).T for array in weights[k * D * count :][: D * count]]
             W, R, *biases = (np.stack(laid[role::count]) for role in range(count))
             B = np.concatenate(biases, 1) if bias else None
             own = [self.emit("Slice", each, [k * D], [k * D + D], [0]) for each in states]
