@@ -25,7 +25,7 @@ from rnncli.writers.sink import destination
 _FAILURES, _NOTES = 20, 10
 
 EXAMPLES = """
-# A result for each file. Again: only what is new or has changed.
+# A result for each file; given again, rnn runs only what is new or has changed.
 rnn batch 'in/*.csv' -o 'out/{stem}.csv' -c temperature -w model.keras
 # Each sensor continues from its state of the day before.
 rnn batch 'today/*.csv' -o out -w model.keras --state 'states/{stem}.npz'

@@ -39,7 +39,7 @@ Timing (rnn help speed)
 def bench(
     precision: str = "float32", peers: Sequence[str] = (), repeats: int = 3, **given: Any
 ) -> None:
-    """Time every way to unroll beside Keras, PyTorch and ONNX Runtime.
+    """Time rnn beside Keras, PyTorch and ONNX Runtime.
 
     Each runs in a process of its own, in turn. A library runs on one thread and
     on all; the faster counts. Without an input and a network, rnn times eight

@@ -45,8 +45,8 @@ EXPLANATION = table(
 Explanation (rnn help explain)
 --step, --steps T[:T]     Explain this step, counted from 1, or these: 1:6 includes both ends, 3:
                           goes on to the end. Default: the last step; on a page all steps.
---unit UNIT               Show every term of one unit of the top recurrent layer, by its number, or
-                          of any, by the column of rnn run --all-layers: c_2, y_0, layer_1_h_2.
+--unit UNIT               Show every term of one unit: 2 in the top recurrent layer, or a column of
+                          rnn run --all-layers, such as c_2, y_0 or layer_1_h_2.
 --key KEY                 Explain this sequence alone: its values of --group-by, or its file.
 """,
     {"steps": wanted_steps, "key": separated},

@@ -125,6 +125,7 @@ class Command(click.Command):
         option = super().get_help_option(ctx)
         if option:
             option.callback = _show_help
+            option.help = "Show the common options, or with --help all of them."
         return option
 
     def format_help(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
@@ -228,7 +229,7 @@ Network (rnn help networks)
 --activation NAME[:A[,B]]  Activation, such as relu or leaky_relu:0.1. Repeat it to give one per
                           layer, the bottom one first. Default: tanh.
 --recurrent-activation NAME[:A[,B]]  Activation of the gates of an LSTM or a GRU. Default: sigmoid.
---reset                   Reset gate of a GRU: after the product of h, or before. Default: after.
+--reset                   Apply the reset gate of a GRU after h @ W_hh, or before. Default: after.
 
 State (rnn help state)
 --h0 STATE                Hidden state before the first step, one number per unit. Default: zeros.
@@ -246,7 +247,7 @@ Output (rnn help output)
 -f, --format              Output format. Default: that of the extension of -o, else table.
 --json                    Write one JSON document.
 --passthrough             Write the input's columns before the results. They replace keys and t.
---last                    Write one row per sequence: the final state, or its prediction.
+--last                    Write one row per sequence: its final state or prediction.
 --no-last                 Write a row per step, also where the model gives one row per sequence.
 --head N                  Write only the first N steps of each sequence.
 --tail N                  Write only the last N steps of each sequence.

@@ -48,8 +48,8 @@ Comparison (rnn help verification)
 --peer                    Compare with this library. Default: all, but none with --expected.
 --last                    The --expected file has one row per sequence.
 --no-last                 The --expected file has one row per step.
---atol A                  Absolute tolerance: judge whole runs by it, and not each step. Default: 0.
---rtol R                  Relative tolerance, likewise: |a - b| <= A + R |b|. Default: 0.
+--atol A                  Allow |a - b| <= A + R |b| in whole runs. Default: judge each step.
+--rtol R                  Relative tolerance R, as for --atol. Default: judge each step.
 """,
     {"expected": named, "peers": PEERS, "atol": tolerance, "rtol": tolerance},
 )
@@ -60,10 +60,10 @@ TAKEN = "Input Network h0 c0 Computation json quiet !follow"
 
 @command("verify", EXAMPLES, TAKEN, [files(), *COMPARISON])
 def verify(unroll: str = "auto", json: bool = False, **given: Any) -> None:
-    """Compare a run with a float64 loop, other libraries, or a file.
+    """Check a run by a plain loop in float64, other libraries, or a file.
 
-    rnn also compares the other ways to unroll, and Keras, PyTorch and ONNX
-    Runtime if they are installed. With --expected it runs only the libraries
+    rnn also compares its own ways to compute the steps (--unroll), and Keras,
+    PyTorch and ONNX Runtime if they are installed. With --expected it runs only the libraries
     that --peer names. Without an input and a network it checks the states that
     the notebook printed, in TF32. Exit code: 0 if all are equal, 1 if not.
     """
