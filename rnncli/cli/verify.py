@@ -60,7 +60,7 @@ TAKEN = "Input Network h0 c0 Computation json quiet !follow"
 
 @command("verify", EXAMPLES, TAKEN, [files(), *COMPARISON])
 def verify(unroll: str = "auto", json: bool = False, **given: Any) -> None:
-    """Check a run by a plain loop in float64, other libraries, or a file.
+    """Check a run by a loop in float64, other libraries, or a file.
 
     rnn also compares its own ways to compute the steps (--unroll), and Keras,
     PyTorch and ONNX Runtime if they are installed. With --expected it runs only the libraries
