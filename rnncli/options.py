@@ -140,6 +140,8 @@ def texts(value: Any) -> tuple[str, ...]:
     """Read texts or whole numbers, one or a list."""
     if isinstance(value, str | int):
         return (str(value),)
+    if not isinstance(value, Iterable):
+        raise ValueError(f"expected texts or whole numbers, got {value!r}")
     return tuple(map(str, value))
 
 

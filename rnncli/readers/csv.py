@@ -155,7 +155,7 @@ class _Table:
         for column in self.chosen:
             what, hint = find_fault(row[column], self._layout)
             if what:
-                if what.startswith("not a") and not self._layout.columns and self.width > 1:
+                if what.startswith("not a number") and not self._layout.columns and self.width > 1:
                     hint = hint or "`columns` chooses those to read"
                 label = repr(self.header[column]) if self.header else column + 1
                 return InputError(f"{self._name}:{line}: column {label}", what, hint)

@@ -45,12 +45,10 @@ _MARKS = {
 _NULLS = ("na", "n/a", "#n/a", "#na", "<na>", "null", "none", "nil", "-", "--", "?", ".")
 
 
-def hint_at_cell(cell: str) -> str:
-    """Suggest a way out for a cell that is no number."""
-    text = cell.strip()
-    if text.lower() in _NULLS:
-        return f"`null_values` {verbatim(shlex.quote(text))} with {PASSES}"
-    return hint_at_numbers(cell)
+def hint_at_null(text: str) -> str:
+    """Suggest a way out for what programs write where they have no number; empty for any other."""
+    is_null = text.lower() in _NULLS
+    return f"`null_values` {verbatim(shlex.quote(text))} with {PASSES}" if is_null else ""
 
 
 def hint_at_numbers(cell: str) -> str:

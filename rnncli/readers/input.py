@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from rnncli.engine.rows import BLOCK_STEPS, Rows
 from rnncli.model.arrays import Floats, Truths, no_index, not_indices, parse_numbers
 from rnncli.model.errors import InputError, listed, shown
-from rnncli.readers.hints import PASSES, hint_at_cell
+from rnncli.readers.hints import PASSES, hint_at_null, hint_at_numbers
 
 Doubles = NDArray[np.float64]
 
@@ -142,8 +142,8 @@ def find_fault(cell: str, layout: Layout) -> tuple[str, str]:
     text = cell.strip()
     values = parse_cells([cell], layout)
     if values is None:
-        is_plain = layout.decimal == "."
-        return f"not a number: {shown(repr(cell), 40)}", hint_at_cell(cell) if is_plain else ""
+        hint = hint_at_null(text) or (hint_at_numbers(cell) if layout.decimal == "." else "")
+        return f"not a number: {shown(repr(cell), 40)}", hint
     if np.isnan(values[0]):
         if layout.missing != "error":
             return "", ""

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, suppress
 from typing import Any, TextIO, cast
 
-from rnncli.model.errors import InputError, one_line
+from rnncli.model.errors import InputError, one_line, word
 from rnncli.storage.replacement import CHANGED, TEXT
 from rnncli.storage.url import WEB, Url, named
 
@@ -69,7 +69,8 @@ def replacing(
 ) -> Iterator[Callable[[], AbstractContextManager[TextIO]]]:
     """Replace a file only where it is the version that is there now."""
     if url.protocol not in _S3:
-        raise OSError(None, "two runs at once would not be told apart there", url)
+        what = "two runs at once would not be told apart there: give `state_in` and `state_out`"
+        raise OSError(None, word(what), url)
     before = _info(url)
     yield lambda: writing(url, before=before)
 
