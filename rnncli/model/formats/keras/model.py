@@ -94,7 +94,7 @@ class _Walk:
         fits = mask in ("", flows[0].masked)
         check(fits, f"takes the mask {shown(mask)}, which is not run here")
         waits = LAYERS.get(kind, (None,))[0] in WAITING
-        flows = [self._add_front(flow, waits=waits) if flow.waiting else flow for flow in flows]
+        flows = [self._add_front(flow, waits=waits) for flow in flows]
         why = "takes what lies below a layer that gives fewer rows, which is not run here"
         check(all(flow.number >= self._front for flow in flows), why)
         if kind in MODELS:
@@ -111,16 +111,16 @@ class _Walk:
 
     def _add_front(self, flow: Flow, *, waits: bool) -> Flow:
         """Add what gives fewer rows than it takes, unless it is there or what takes it waits."""
-        if flow.waiting is self._shortened:
+        if flow.waiting and flow.waiting is self._shortened:
             return flow._replace(waiting=None, number=self._front)
-        if waits:
+        if waits or flow.waiting is None:
             return flow
         below = [layer for part in self.parts for layer in part.layers]
         branches = any(isinstance(layer, Stateless) and layer.sources for layer in below)
         fits = not (flow.recurrent or branches) and flow.number == self._number
         check(fits, "takes another number of steps than the input has, which is not run here")
         at = max(n for n, part in enumerate(self.parts) if part.why == WAITS)
-        flow.waiting.shortens = True  # type: ignore[union-attr]
+        flow.waiting.shortens = True
         self.parts[at] = self.parts[at]._replace(layers=[flow.waiting], why="")
         self._number = self._front = self._number + 1
         self._shortened = flow.waiting
