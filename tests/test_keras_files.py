@@ -87,6 +87,7 @@ def test_layers_that_give_fewer_rows_are_in_front(tmp_path: Path) -> None:
     pools = "whole sequences: MaxPool"
     assert [*map(str, network.front)] == ["whole sequences: Conv", "Normalization 2", pools]
     assert layers(network) == "LSTM 2"
+    assert "fewer rows than it takes" in refusal(tmp_path / "m.keras", layer="l0")
 
 
 def test_a_model_gives_as_many_steps_as_it_takes(tmp_path: Path) -> None:

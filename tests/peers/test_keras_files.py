@@ -267,6 +267,18 @@ def test_layers_below_that_give_fewer_rows(tmp_path: Path, library: str, seed: i
     compare(tmp_path / f"model{EXTENSIONS[seed % 2]}", model, x)
 
 
+@EACH_LIBRARY
+def test_branches_above_a_layer_that_gives_fewer_rows(tmp_path: Path, library: str) -> None:
+    draw = Draw(LIBRARIES[library], 0)
+    L, start = draw.layers, draw.layers.Input((None, I))
+    below = L.Conv1D(4, 3, strides=2)(start)
+    rows = L.Add()([below, L.Dropout(0.5)(below)])
+    rows = L.Concatenate()([below, L.LSTM(3, return_sequences=True)(rows)])
+    model = draw.library.Model(start, L.GRU(2)(L.Add()([L.Dense(4)(rows), below])))
+    draw.fill(model)
+    compare(tmp_path / "model.keras", model, draw.features())
+
+
 NAMES = (
     *("celu", "elu", "gelu", "hard_sigmoid", "hard_silu", "hard_swish", "leaky_relu", "linear"),
     *("mish", "relu", "relu6", "selu", "sigmoid", "silu", "softplus", "softsign", "swish", "tanh"),

@@ -44,9 +44,9 @@ CELLS_AND_MORE: list[tuple[str, tuple[str, ...], dict[str, Sequence[Any]]]] = [
     ("gru", (), {"reset": ("before",)}),
     ("gru", ("b_n",), {"clip": (0.4,), "recurrent_activation": ("elu", "softplus")}),
 ]
-HEADS = [each for each in ACTIVATIONS if not each.startswith(("affine", "scaled_tanh"))]
-HEADS += ["softmax", "log_softmax"]
-HEADS += [name for name, kind in KNOWN.items() if None not in kind.defaults and name != "relu6"]
+HEADS = [each for each in ACTIVATIONS if not each.startswith("scaled_tanh")]
+HEADS += ["softmax", "log_softmax", "maximum:0.1", "minimum:0.1", "power:2.0"]
+HEADS += [name for name, kind in KNOWN.items() if None not in kind.defaults]
 
 
 def check(net: Network, x: Array | None = None) -> None:

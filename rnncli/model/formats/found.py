@@ -121,7 +121,8 @@ class Found(NamedTuple):
         if start and (joined or (layers and parts[0].turned)):
             raise InputError(f"{path}: {stem}", "takes what others give: it is not run alone")
         whole = not any(part.layers or part.needed for part in every[stop:])
-        found = self._replace(parts=parts, aside=(), last=self.last if whole else None)
+        last = self.last if whole and any(part.recurrent for part in parts) else None
+        found = self._replace(parts=parts, aside=(), last=last)
         # Weights of a recurrent layer tell its features.
         return found._replace(open=None) if all(part.recurrent for part in parts) else found
 
@@ -250,6 +251,8 @@ def make_network(path: str, layers: Sequence[FileLayer], last: str | None) -> Ne
     with naming(path, {}):
         made = make_layers(path, layers)
         count = max((n for n, layer in enumerate(made, 1) if layer.shortens), default=0)
+        if made and count == len(made):
+            raise InputError(path, "gives fewer rows than it takes: it is run below another layer")
         front = [layer for layer in made[:count] if isinstance(layer, Stateless)]
         for layer in made[count:]:  # which are numbered from the first above the front
             layer.sources = tuple(number - count for number in layer.sources)

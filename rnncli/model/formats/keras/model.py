@@ -1,7 +1,7 @@
 """A Keras model by its config: its layers, each behind those whose outputs it takes."""
 
 from collections.abc import Sequence
-from typing import Any, cast
+from typing import Any
 
 from rnncli.model.errors import InputError, listed, shown
 from rnncli.model.formats.found import Found, Part
@@ -55,6 +55,7 @@ class _Walk:
         self.parts: list[Part] = []
         self._number = 0  # of the layer on top
         self._front = 0  # of the top layer that gives fewer rows than it takes
+        self._shortened: Whole | None = None  # that layer
         self._masking = ""  # the layer that masks rows
 
     def add_model(self, kind: str, config: Any, prefix: str, group: Group, flow: Flow) -> Flow:
@@ -92,10 +93,10 @@ class _Walk:
         check(one, f"takes {listed(call.inputs)}, and not one layer's only output")
         fits = mask in ("", flows[0].masked)
         check(fits, f"takes the mask {shown(mask)}, which is not run here")
+        waits = LAYERS.get(kind, (None,))[0] in WAITING
+        flows = [self._add_front(flow, waits=waits) for flow in flows]
         why = "takes what lies below a layer that gives fewer rows, which is not run here"
         check(all(flow.number >= self._front for flow in flows), why)
-        if LAYERS.get(kind, (None,))[0] not in WAITING:
-            flows = [self._add_front(each) if each.waiting else each for each in flows]
         if kind in MODELS:
             return self.add_model(kind, config, f"{name}/", group, flows[0])
         layer = Layer(name, call.entry, self._stored, group, *flows)
@@ -108,17 +109,21 @@ class _Walk:
         check(above.axes == 2, "TimeDistributed of an embedding is not run here")
         return above._replace(axes=3)
 
-    def _add_front(self, flow: Flow) -> Flow:
-        """Add what gives fewer rows than it takes, of which the layers above are run."""
+    def _add_front(self, flow: Flow, *, waits: bool) -> Flow:
+        """Add what gives fewer rows than it takes, unless it is there or what takes it waits."""
+        if flow.waiting and flow.waiting is self._shortened:
+            return flow._replace(waiting=None, number=self._front)
+        if waits or flow.waiting is None:
+            return flow
         below = [layer for part in self.parts for layer in part.layers]
         branches = any(isinstance(layer, Stateless) and layer.sources for layer in below)
         fits = not (flow.recurrent or branches) and flow.number == self._number
         check(fits, "takes another number of steps than the input has, which is not run here")
         at = max(n for n, part in enumerate(self.parts) if part.why == WAITS)
-        whole = cast(Whole, flow.waiting)
-        whole.shortens = True
-        self.parts[at] = self.parts[at]._replace(layers=[whole], why="")
+        flow.waiting.shortens = True
+        self.parts[at] = self.parts[at]._replace(layers=[flow.waiting], why="")
         self._number = self._front = self._number + 1
+        self._shortened = flow.waiting
         return flow._replace(waiting=None, number=self._number)
 
     def _add_layer(self, layer: Layer, title: str) -> Flow:
@@ -138,8 +143,10 @@ class _Walk:
         check(not unmasked, f"takes rows without the mask of {shown(self._masking)}")
         waits = layer.flow.waiting is not below.waiting
         first = layers[0] if layers else None
-        # The bottom layer takes the input as it is.
-        skips = not self._number if layer.kind in MERGES else below.number != self._number
+        # The bottom layer takes its input as it is.
+        skips = (
+            self._number == self._front if layer.kind in MERGES else below.number != self._number
+        )
         if first and skips:
             size = below.waiting.input_size if below.waiting else below.features
             identity = Piece({}, {0: size}, Operand(0), size)

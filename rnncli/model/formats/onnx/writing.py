@@ -42,6 +42,12 @@ _OPERATORS: dict[str, tuple[str, dict[str, Any]]] = {
     "softmax": ("Softmax", {"axis": -1}),
     "log_softmax": ("LogSoftmax", {"axis": -1}),
 }
+# Functions that are operators with a number each.
+_WITH_NUMBERS = {
+    "affine": ("Mul", "Add"),
+    "relu6": ("Max", "Min"),
+    **{name: (ONNX_OPERATORS[name],) for name in ("maximum", "minimum", "power")},
+}
 _FUNCTIONS = ("recurrent_activation", "activation", "output_activation")  # in ONNX's order
 
 
@@ -159,6 +165,10 @@ class _Writer:
             return rows
         if name == "silu":
             return self.add("Mul", rows, self.add("Sigmoid", rows))
+        if name in _WITH_NUMBERS:
+            for op, number in zip(_WITH_NUMBERS[name], numbers or (0, 6), strict=True):
+                rows = self.add(op, rows, self.tensor(f"{name}_{op}", np.float32(number)))
+            return rows
         if name not in _OPERATORS:
             raise self.refuse(f"activation {given}")
         op, attributes = _OPERATORS[name]
