@@ -42,7 +42,7 @@ def test_it_says_the_next_year(name: str) -> None:
 def test_the_readme_says_how_good_it_is() -> None:
     assert error(numbers()) == OF_NO_CHANGE
     text = " ".join((ROOT / "README.md").read_text(encoding="utf-8").split())
-    assert f"error is {ITS_OWN} (root mean square)" in text
+    assert f"root mean square error is {ITS_OWN};" in text
     assert f"gives {OF_NO_CHANGE}" in text
 
 
