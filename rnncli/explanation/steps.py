@@ -148,10 +148,11 @@ class _Walk:
             chosen[groups.last[~np.isin(groups.present, ends.present)]] = True
             chosen[ends.last] = True
         self.key = np.zeros(len(x), np.intp) if rows.key is None else rows.key
-        # The row before each in either direction; -1 before the first.
+        # The row whose state each starts from in either direction; -1 at the first.
         self.before = {way: np.full(len(x), -1) for way in ("forward", "backward")}
-        same = groups.keys[1:] == groups.keys[:-1]
-        one, other = groups.order[:-1][same], groups.order[1:][same]
+        run = groups.only(~masked)
+        same = run.keys[1:] == run.keys[:-1]
+        one, other = run.order[:-1][same], run.order[1:][same]
         self.before["forward"][other], self.before["backward"][one] = one, other
         for row in groups.order[(chosen & done)[groups.order]].tolist():
             first, outputs = row, [each[row : row + 1] for each in self.outputs]
