@@ -78,7 +78,8 @@ def explain_steps(
     gives one row a sequence explains that row.
     """
     if network.front:
-        raise ValueError("the layers that give fewer rows than they take cannot be explained")
+        what = "the network cannot be explained: its lowest layers give fewer rows than they take"
+        raise InputError("", what, "`layer` NAME runs a recurrent layer alone")
     walk, seen, found = _Walk(network, precision, carried, key_columns, keys), list[int](), 0
     whole, last, end = network.needs_whole_sequences, wanted == Wanted(), wanted.last or inf
     for rows, at_end in _join(blocks) if whole else _hold_ends(blocks, hold=last):

@@ -104,7 +104,7 @@ def verify(
     dtype = choice("precision", precision, PRECISIONS).dtype
     given = check_shape(np.asarray(x), model)
     if model.front:
-        raise ValueError("its lowest layers give fewer rows than they take; `run` runs it")
+        raise ValueError("cannot compare: the lowest layers give fewer rows than they take")
     batch = model.checked_input(given if given.ndim == 3 else given[None], dtype)
     N, T, _ = batch.shape
     start = initial_state(model, h0, N, dtype)
