@@ -104,7 +104,7 @@ class Carried:
 
 
 class After(NamedTuple):
-    """Where sequences stand after some rows."""
+    """The steps and states of sequences after some rows."""
 
     key: Integers  # (P,)
     t: Integers  # (P,)
