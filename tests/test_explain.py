@@ -251,6 +251,11 @@ def test_rows_that_a_layer_masks_are_no_steps(tmp_path: Path, direction: str) ->
     assert ["note" in step for step in steps] == [not row[0] for row in x]
     assert [step["layers"] == [] for step in steps] == [not row[0] for row in x]
     assert np.array_equal(np.array([step["h"] for step in steps], "f"), ran.h)
+    # The state before a step is that which was kept.
+    for cell in steps[2]["layers"][1]["cells"]:
+        h_t = cell["quantities"][-1]
+        total = np.sum([term["values"] for term in h_t["terms"]], axis=0)
+        np.testing.assert_allclose(total, h_t["values"], rtol=1e-5, atol=1e-6)
 
 
 def test_a_step_of_the_notebook(notebook: dict[str, Any]) -> None:

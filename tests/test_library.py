@@ -167,7 +167,7 @@ BLOCKS: list[tuple[Any, str]] = [
     ([[1, 2]], r"x: expected blocks of shape \(n, 1\), got \(1, 2\)"),
     ([[np.nan]], r"x: not finite in float32: nan at \[0, 0\]"),
     (Rows(np.ones((3, 2)), np.zeros(3, int)), r"x: expected blocks of shape \(n, 1\)"),
-    (Rows(np.ones((3, 1)), np.array([0, -1, 0])), "key: expected 3 values from 0, one a row"),
+    (Rows(np.ones((3, 1)), np.array([0, -1, 0])), "key: expected 3 integers from 0, one a row"),
 ]
 
 

@@ -118,8 +118,8 @@ def read_case(reading: Options, options: NetworkOptions) -> ReadCase:
     opened = open_both(reading, build, Terminal(), Keys(), options.weights)
     source, network = opened.source, opened.network
     if network.front:
-        what = "its lowest layers give fewer rows than they take"
-        raise InputError(str(options.weights), what, "`rnn run` runs it")
+        what = "cannot be compared: its lowest layers give fewer rows than they take"
+        raise InputError(str(options.weights), what, "`layer` NAME runs a recurrent layer alone")
     blocks = list(source.blocks)
     rows = join(blocks) if blocks else Rows(np.empty((0, network.input_size)))
     active = np.arange(len(rows.x)) if rows.masked is None else np.flatnonzero(~rows.masked)

@@ -43,8 +43,8 @@ def tolerance(value: str) -> float:
 COMPARISON = table(
     """
 Comparison (rnn help verification)
---expected FILE           Compare with this .csv, .npy or .jsonl: rows of numbers, or as rnn
-                          run writes them. Where they differ, the usual causes are tried.
+--expected FILE           Compare with this .csv, .npy or .jsonl: rows of numbers, or as rnn run
+                          writes them. Where they differ, the usual causes are tried.
 --peer                    Compare with this library. Default: all, but none with --expected.
 --last                    The --expected file has one row per sequence.
 --no-last                 The --expected file has one row per step.

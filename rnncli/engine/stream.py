@@ -208,12 +208,15 @@ def _check(runner: Runner, block: Rows | ArrayLike) -> Rows:
         raise ValueError(f"x: expected blocks of shape (n, {I}), got {x.shape}")
     key = None if rows.key is None else np.asarray(rows.key)
     masked = None if rows.masked is None else np.asarray(rows.masked)
-    for name, array, kinds in (("key", key, "iu"), ("masked", masked, "b")):
+    for name, array, kinds, what in (
+        ("key", key, "iu", "integers from 0"),
+        ("masked", masked, "b", "booleans"),
+    ):
         if array is None:
             continue
         if array.shape != (len(x),) or array.dtype.kind not in kinds or array.min(initial=0) < 0:
             got = f"got shape {array.shape} of {array.dtype}"
-            raise ValueError(f"{name}: expected {len(x)} values from 0, one a row, {got}")
+            raise ValueError(f"{name}: expected {len(x)} {what}, one a row, {got}")
     runner.network.checked_input(x if masked is None else np.where(masked[:, None], 0, x), dtype)
     with np.errstate(over="ignore"):  # of a masked row, whose features are not looked at
         x = np.ascontiguousarray(x, dtype)

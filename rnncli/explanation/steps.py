@@ -78,7 +78,8 @@ def explain_steps(
     gives one row a sequence explains that row.
     """
     if network.front:
-        raise ValueError("the layers that give fewer rows than they take cannot be explained")
+        what = "the network cannot be explained: its lowest layers give fewer rows than they take"
+        raise InputError("", what, "`layer` NAME runs a recurrent layer alone")
     walk, seen, found = _Walk(network, precision, carried, key_columns, keys), list[int](), 0
     whole, last, end = network.needs_whole_sequences, wanted == Wanted(), wanted.last or inf
     for rows, at_end in _join(blocks) if whole else _hold_ends(blocks, hold=last):
@@ -148,10 +149,11 @@ class _Walk:
             chosen[groups.last[~np.isin(groups.present, ends.present)]] = True
             chosen[ends.last] = True
         self.key = np.zeros(len(x), np.intp) if rows.key is None else rows.key
-        # The row before each in either direction; -1 before the first.
+        # The row whose state each starts from in either direction; -1 at the first.
         self.before = {way: np.full(len(x), -1) for way in ("forward", "backward")}
-        same = groups.keys[1:] == groups.keys[:-1]
-        one, other = groups.order[:-1][same], groups.order[1:][same]
+        run = groups.only(~masked)
+        same = run.keys[1:] == run.keys[:-1]
+        one, other = run.order[:-1][same], run.order[1:][same]
         self.before["forward"][other], self.before["backward"][one] = one, other
         for row in groups.order[(chosen & done)[groups.order]].tolist():
             first, outputs = row, [each[row : row + 1] for each in self.outputs]

@@ -42,7 +42,7 @@ def verify(
     lengths: ArrayLike | None = None,
     precision: str = "float32",
     unroll: str = "auto",
-    peers: Sequence[str] = (),
+    peers: str | Sequence[str] = (),
     atol: float | None = None,
     rtol: float | None = None,
 ) -> dict[str, Any]:
@@ -73,7 +73,7 @@ def verify(
         Number of steps of each sequence; T by default.
     precision, unroll : str
         As for `run`.
-    peers : sequence of {"keras", "torch", "onnxruntime"}
+    peers : {"keras", "torch", "onnxruntime"}, or a sequence of these
         Libraries to compare with.
     atol, rtol : float, optional
         Judge whole runs by ``|a - b| <= atol + rtol |b|`` in place of each step.
@@ -104,7 +104,7 @@ def verify(
     dtype = choice("precision", precision, PRECISIONS).dtype
     given = check_shape(np.asarray(x), model)
     if model.front:
-        raise ValueError("its lowest layers give fewer rows than they take; `run` runs it")
+        raise ValueError("cannot compare: the lowest layers give fewer rows than they take")
     batch = model.checked_input(given if given.ndim == 3 else given[None], dtype)
     N, T, _ = batch.shape
     start = initial_state(model, h0, N, dtype)
@@ -125,7 +125,7 @@ def verify(
         describe(model, {}, __version__) | {"precision": precision},
         tolerance,
         None if theirs is None else ("expected", theirs),
-        tuple(peers),
+        (peers,) if isinstance(peers, str) else tuple(peers),
         path if precision == "float32" and h0 is None else None,
     )
 

@@ -15,8 +15,8 @@ if TYPE_CHECKING:
 _BLANKS = 2
 # Shows where rows or columns are left out.
 GAP = ":"
-# What stands before the point of a number.
-_BEFORE_POINT = re.compile(r"-?[0-9][^.]*")
+# What stands before the point of a number, or before its exponent.
+_BEFORE_POINT = re.compile(r"-?[0-9](?:[^.e]|e(?![-+][0-9]))*")
 
 
 class Column(NamedTuple):
