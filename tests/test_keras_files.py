@@ -29,6 +29,7 @@ from keras_configs import (
 )
 from model_files import inspect, layers, load, refusal
 
+import rnncli
 from rnncli.model.activations import parse
 
 BACKWARD = layer("GRU", **WHOLE, go_backwards=True)
@@ -88,6 +89,10 @@ def test_layers_that_give_fewer_rows_are_in_front(tmp_path: Path) -> None:
     assert [*map(str, network.front)] == ["whole sequences: Conv", "Normalization 2", pools]
     assert layers(network) == "LSTM 2"
     assert "fewer rows than it takes" in refusal(tmp_path / "m.keras", layer="l0")
+    x = np.random.RandomState(0).normal(size=(9, 2))
+    h = rnncli.run(network, x).h
+    for expected, verdict in ((h, "equal"), (h + 0.01, "different")):
+        assert rnncli.verify(network, x, expected)["verdict"] == verdict
 
 
 def test_a_model_gives_as_many_steps_as_it_takes(tmp_path: Path) -> None:

@@ -55,6 +55,8 @@ def bench(
     if given.keys() - {"files"} or reading.files:
         check_network(network, reading.files)
         read = read_case(reading, network)
+        if read.case.taken:
+            raise ValueError("a network whose lowest layers give fewer rows is not timed")
         N, T, _ = read.case.x.shape
         cases = [(f"{model_line(read.model)}, T = {T:,}, N = {N:,}", T, lambda _: read.case)]
     failed = False

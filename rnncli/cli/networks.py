@@ -117,9 +117,6 @@ def read_case(reading: Options, options: NetworkOptions) -> ReadCase:
     build = partial(build_network, options, precision=reading.precision)
     opened = open_both(reading, build, Terminal(), Keys(), options.weights)
     source, network = opened.source, opened.network
-    if network.front:
-        what = "cannot be compared: its lowest layers give fewer rows than they take"
-        raise InputError(str(options.weights), what, "`layer` NAME runs a recurrent layer alone")
     blocks = list(source.blocks)
     rows = join(blocks) if blocks else Rows(np.empty((0, network.input_size)))
     active = np.arange(len(rows.x)) if rows.masked is None else np.flatnonzero(~rows.masked)
@@ -136,7 +133,9 @@ def read_case(reading: Options, options: NetworkOptions) -> ReadCase:
         steps[n, t] = values[place]
         return steps
 
-    every, start = Network(*network.layers), np.tile(opened.start, (len(lengths), 1))
+    every = Network(*network.layers, front=network.front)
+    start = np.tile(opened.start, (len(lengths), 1))
     names = [" ".join(source.keys[number]) for number in present] if source.key_columns else []
     case = Case(every, arranged(rows.x), start, lengths, reading.precision, opened.biases)
-    return ReadCase(case._replace(keys=names), network.last, opened.model, len(rows.x), arranged)
+    case = case._replace(keys=names).above_front()
+    return ReadCase(case, network.last, opened.model, len(rows.x), arranged)

@@ -101,6 +101,8 @@ def _compare(
         raise OptionError("`last` is for `expected` FILE")
     check_network(network, reading.files)
     read = read_case(reading, network)
+    if read.case.taken:
+        note(word("only `peer` keras or onnxruntime checks the layers that give fewer rows"))
     layers, names, theirs, limits = read.case.network.layers, list[str](), None, None
     if (atol, rtol) != (None, None):
         limits = Tolerance(atol or 0.0, rtol or 0.0)

@@ -136,7 +136,7 @@ def run(
         given = np.where(steps[..., None], batch, 0).reshape(given.shape)
     batch = network.checked_input(given, dtype).reshape(batch.shape)
     if network.front:
-        batch, ends = _run_front(runner, batch, ends)
+        batch, ends = run_front(runner, batch, ends)
         T = batch.shape[1]
     if not network.masking and (ends == T).all():
         # All first rows lie together, then all second ones: the results are views (N, T, O).
@@ -172,7 +172,7 @@ def run(
     )
 
 
-def _run_front(runner: Runner, batch: Floats, ends: Integers) -> tuple[Floats, Integers]:
+def run_front(runner: Runner, batch: Floats, ends: Integers) -> tuple[Floats, Integers]:
     """Run the layers in front over sequences (N, T, I); return (N, T', I') and their lengths."""
     n, t = np.nonzero(np.arange(batch.shape[1]) < ends[:, None])
     x, chosen = runner.run_front(batch[n, t], group(n, len(n)))

@@ -5,7 +5,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from rnncli.engine.run import States, run
+from rnncli.engine.run import States, run, run_front
+from rnncli.engine.runner import Runner
 from rnncli.model.arrays import Floats, Integers, Truths
 from rnncli.model.network import Network
 
@@ -21,6 +22,18 @@ class Case(NamedTuple):
     biases: Sequence[tuple[Floats, ...]] = ()  # of each cell: both, where a file has two
     names: Sequence[str] = ()  # of the layers in their file
     keys: Sequence[str] = ()  # of the sequences, where there are several
+    taken: tuple[Any, Integers] | None = None  # x and lengths that the layers in front take
+
+    def above_front(self) -> "Case":
+        """Run the layers in front; return the case of those above."""
+        network = self.network
+        if not network.front:
+            return self
+        runner = Runner(network, self.precision, "stepwise")
+        x, lengths = run_front(runner, self.x, self.lengths)
+        below = self.x if network.indices is None else self.x[..., 0].astype(np.int64)
+        above = Network(*network.layers, last=network.last)
+        return self._replace(network=above, x=x, lengths=lengths, taken=(below, self.lengths))
 
     def running(self) -> Truths:
         """Find which steps each sequence has, (N, T)."""

@@ -103,8 +103,6 @@ def verify(
     model = network if isinstance(network, Network) else load(network)
     dtype = choice("precision", precision, PRECISIONS).dtype
     given = check_shape(np.asarray(x), model)
-    if model.front:
-        raise ValueError("cannot compare: the lowest layers give fewer rows than they take")
     batch = model.checked_input(given if given.ndim == 3 else given[None], dtype)
     N, T, _ = batch.shape
     start = initial_state(model, h0, N, dtype)
@@ -120,7 +118,7 @@ def verify(
         elif theirs.ndim == 2:
             theirs = theirs[None]
     return judge(
-        Case(model, batch, start, ends, precision),
+        Case(model, batch, start, ends, precision).above_front(),
         unroll,
         describe(model, {}, __version__) | {"precision": precision},
         tolerance,
@@ -228,7 +226,8 @@ def _run_peer(comparison: Comparison, name: str, path: str | None) -> Result:
     if path:
         x = case.x if case.network.indices is None else case.x[..., 0].astype(np.int64)
         try:
-            theirs = peers.run_file(name, path, x, case.lengths, comparison.ours)
+            x, lengths = case.taken or (x, case.lengths)
+            theirs = peers.run_file(name, path, x, lengths, comparison.ours)
             if theirs is not None:
                 return {"note": f"ran {file} itself"} | comparison.judge(name, theirs)
         except Exception as error:  # whatever a library raises

@@ -121,6 +121,16 @@ def test_a_file_that_is_read_wrongly_is_found(
     assert of_peers(verified(*options, exit_code=1))[name]["verdict"] == "different"
 
 
+@pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
+def test_layers_that_give_fewer_rows_are_run_in_keras(tmp_path: Path) -> None:
+    L, path = keras.layers, tmp_path / "m.keras"
+    rows = [keras.Input((None, 2)), L.Conv1D(4, 3, activation="relu"), L.MaxPooling1D(2)]
+    keras.Sequential([*rows, L.LSTM(3), L.Dense(1)]).save(path)
+    report = verified("--seq", ",".join(["1 2", "3 4"] * 6), "--weights", path, "--peer", "keras")
+    result = of_peers(report)["keras"]
+    assert (result["verdict"], result["note"]) == ("equal", "ran m.keras itself")
+
+
 def test_no_code_of_a_pickle_is_run(tmp_path: Path) -> None:
     note = "cannot run m.pt: a pickle, which may run any code, is not loaded"
     torch.save(torch.nn.RNN(1, 2).state_dict(), tmp_path / "m.pt")
