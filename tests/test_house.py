@@ -21,17 +21,17 @@ TREES = {
 # Lines of Python of each package, and of Python and transcripts of the tests. A change may lower a
 # number, never raise it: what needs more room takes something else out.
 MOST_LINES = {
-    "rnncli/model": 8_741,
-    "rnncli/engine": 2_585,
-    "rnncli/storage": 572,
-    "rnncli/readers": 1_948,
-    "rnncli/writers": 2_418,
-    "rnncli/verification": 2_066,
-    "rnncli/bench": 379,
-    "rnncli/explanation": 929,
-    "rnncli/batches": 866,
-    "rnncli/cli": 1_791,
-    "tests": 22_594,
+    "rnncli/model": 8_014,
+    "rnncli/engine": 2_542,
+    "rnncli/storage": 491,
+    "rnncli/readers": 1_691,
+    "rnncli/writers": 2_204,
+    "rnncli/verification": 1_930,
+    "rnncli/bench": 370,
+    "rnncli/explanation": 862,
+    "rnncli/batches": 709,
+    "rnncli/cli": 1_420,
+    "tests": 22_073,
 }
 
 # A package may import those before it; of `__init__`, the library, anybody may import.
