@@ -55,21 +55,21 @@ def build_network(
     options: NetworkOptions, I: int, precision: str = "float32", *, quiet: bool = False
 ) -> Built:
     """Draw the network for I inputs, or read it."""
-    given = _given(options, *_SETTINGS)
     if options.weights is None:
         _check_memory(options, I, PRECISIONS[precision].dtype.itemsize)
-        source = {"init": options.init or "tensorflow", "seed": 1} | _given(options, "seed")
+        drawn = {"init": "tensorflow", "seed": 1}
+        drawn |= _given(options, "init", "seed", "cell", *_SETTINGS)
         try:
-            network = _draw(I, options.hidden or (), **source, **given, **_given(options, "cell"))
+            network = _draw(I, options.hidden or (), **drawn)
         except InputError:
             raise
         except ValueError as error:  # begins with the name of a setting
             raise OptionError(re.sub(r"^(\w+):", r"`\1`:", str(error))) from error
-        return network, source, ()
+        return network, {"init": drawn["init"], "seed": drawn["seed"]}, ()
     from rnncli.model.formats import load_network
 
     with local_copy(options.weights) as copy:
-        loaded = load_network(copy, options.layer, given, I)
+        loaded = load_network(copy, options.layer, _given(options, *_SETTINGS), I)
     for sentence in () if quiet else loaded.assumptions:
         note(f"{options.weights}: {word(sentence)}")
     source = {**_given(options, "weights", "layer"), "sha256": loaded.sha256}

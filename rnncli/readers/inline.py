@@ -10,7 +10,7 @@ import numpy as np
 from rnncli.engine.rows import Rows
 from rnncli.model.arrays import Floats
 from rnncli.model.errors import InputError, shown
-from rnncli.readers.input import Input, Layout, find_fault, parse_number, unnamed
+from rnncli.readers.input import Input, Layout, find_fault, fit, parse_cells, unnamed
 
 _END = r"\r\n|\r|\n"
 _HINT = "commas or line ends separate steps, spaces their features"
@@ -76,7 +76,9 @@ def _split(text: str, name: str) -> list[list[str]]:
 
 def _parse(cells: list[str], layout: Layout, place: str) -> Floats:
     """Return numbers, (I,)."""
-    for cell in cells:
-        if what := find_fault(cell, layout)[0]:
-            raise InputError(place, what)
-    return np.array([parse_number(cell) for cell in cells], layout.dtype)
+    values = parse_cells(cells, layout)
+    if values is not None:
+        x, _, fault = fit(values[None], layout)
+        if fault is None:
+            return np.asarray(x[0])
+    raise InputError(place, next(filter(None, (find_fault(cell, layout)[0] for cell in cells))))
