@@ -13,6 +13,7 @@ from math import ceil
 
 import numpy as np
 
+from rnncli.engine.unroll import find_lacking
 from rnncli.model.arrays import Floats
 from rnncli.verification.case import Case
 from rnncli.verification.peers import PEERS, Unsupported, build
@@ -59,7 +60,9 @@ def measure(name: str, case: Case, steps: int | None) -> tuple[float, int]:
 
     if steps is None:  # as many as one timing needs
         most = case.x.shape[1]
-        seconds(steps := min(most, 16))  # may compile, and start threads
+        # Whether `auto` compiles depends on the number of steps.
+        compiles = name == "auto" and not find_lacking("compiled", case.precision)
+        seconds(steps := most if compiles else min(most, 16))  # may compile, and start threads
         # The lesser of two: a stall in so short a run would count for many steps.
         while steps < most and min(seconds(steps), seconds(steps)) < SHORTEST:
             steps = min(most, steps * 4)

@@ -30,17 +30,17 @@ def is_json(line: str, path: str) -> bool:
 def json_rows(
     text: bytes, lines: Lines, path: str, header: list[str], *, strict: bool
 ) -> Iterator[Row]:
-    """Read the rows of lines just taken; if `strict`, a name not in the header is an error."""
+    """Read the rows of lines just taken; a name not in the header is an error if `strict`."""
     raw = text.decode().split("\n")[:-1]
     for number, line in enumerate(raw, lines.line - len(raw)):
         if not line.strip():
             continue
         cells = read_cells(line, path, number)
-        if strict and [*cells] != header:
-            for name in cells:
-                if cells[name] and name not in header:
-                    place = f"{display_name(path)}:{number}"
-                    raise InputError(place, f"column {name!r} is not in the first line")
+        if [*cells] != header:
+            new = [name for name in cells if cells[name] and name not in header]
+            if new and (strict or len(new) == len(cells)):
+                place = f"{display_name(path)}:{number}"
+                raise InputError(place, f"column {new[0]!r} is not in the first line")
         yield number, [cells.get(name, _LITERALS[None]) for name in header]
 
 
