@@ -43,7 +43,7 @@ def test_the_readme_says_how_good_it_is() -> None:
     assert error(numbers()) == OF_NO_CHANGE
     text = " ".join((ROOT / "README.md").read_text(encoding="utf-8").split())
     assert f"root mean square error is {ITS_OWN};" in text
-    assert f"gives {OF_NO_CHANGE}" in text
+    assert f"has an error of {OF_NO_CHANGE}" in text
 
 
 def test_the_port_has_its_fault() -> None:

@@ -25,7 +25,7 @@ from rnncli.writers.sink import destination
 _FAILURES, _NOTES = 20, 10
 
 EXAMPLES = """
-# A result for each file; given again, rnn runs only what is new or has changed.
+# A result for each file. A second call runs only new or changed files.
 rnn batch 'in/*.csv' -o 'out/{stem}.csv' -c temperature -w model.keras
 # Each sensor continues from its state of the day before.
 rnn batch 'today/*.csv' -o out -w model.keras --state 'states/{stem}.npz'
@@ -62,8 +62,8 @@ def batch(
     """Run a network over many inputs and write a result for each.
 
     IN is a file, or a pattern in quotes such as 'in/**/*.csv'. An input is
-    skipped if its result exists and the version, the options, the weights and
-    the input are as they were.
+    skipped if its result exists and nothing has changed since: the version,
+    the options, the weights, the input.
     """
     if not files or not output or STDIN in files:
         raise OptionError("give files, or a pattern in quotes, and `output` 'FOLDER/{stem}.csv'")

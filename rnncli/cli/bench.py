@@ -42,8 +42,8 @@ def bench(
     """Time rnn beside Keras, PyTorch and ONNX Runtime.
 
     Each runs in a process of its own, in turn. A library runs on one thread and
-    on all; the faster counts. Without an input and a network, rnn times eight
-    cases, from one long sequence to ten thousand short ones.
+    on all; the faster counts. Without an input and a network, eight
+    built-in cases are timed, from one long sequence to ten thousand short ones.
     """
     network = picked(NetworkOptions, given)
     reading = picked(Options, given | {"precision": precision})

@@ -43,11 +43,11 @@ def wanted_steps(value: str) -> Wanted:
 EXPLANATION = table(
     """
 Explanation (rnn help explain)
---step, --steps T[:T]     Explain this step, counted from 1, or these: 1:6 includes both ends, 3:
-                          goes on to the end. Default: the last step; on a page all steps.
---unit UNIT               Show every term of one unit: 2 in the top recurrent layer, or a column of
-                          rnn run --all-layers, such as c_2, y_0 or layer_1_h_2.
---key KEY                 Explain this sequence alone: its values of --group-by, or its file.
+--step, --steps T[:T]     A step, counted from 1, or a range: 1:6 is steps 1 to 6, 3: is step 3 to
+                          the last. Default: the last step; on a page all steps.
+--unit UNIT               Show every term of one unit: 2 is unit 2 of the top recurrent layer. A
+                          column of rnn run --all-layers works too: c_2, y_0 or layer_1_h_2.
+--key KEY                 Explain this sequence only: its value of --group-by, or its file name.
 """,
     {"steps": wanted_steps, "key": separated},
 )

@@ -205,13 +205,13 @@ Input (rnn help inputs)
 --seq STEPS               Read these steps: 1,2,3, or '1 0.5, 2 0.1' with two features, or JSON.
 -c, --columns LIST        Read these columns, in this order: names or numbers from 1, separated by
                           commas. 2-4 and 3- are ranges, '!time' is all but that one. Default: all.
--g, --group-by COLUMN     Make a sequence of each value of this column. Repeat it to add columns.
---delimiter CHAR          Separate cells by this character, or comma, tab, semicolon, space, pipe.
+-g, --group-by COLUMN     Rows with one value in this column are a sequence. Repeat it for more.
+--delimiter CHAR          The character between cells, or comma, tab, semicolon, space or pipe.
 --decimal                 Decimal separator. Default: the point.
 --encoding NAME           Encoding of text, such as cp1252 or utf-16. Default: utf-8.
 --first-row               Read the first row as a header or as data. Default: auto, rnn decides.
---null-value LIST         Read these cells as missing: NA,-,-999. Empty cells and nan always are.
---missing                 At a missing cell fail, hold the state, or read 0. Default: error.
+--null-value LIST         Read these cells as missing, like empty cells and nan: NA,-,-999.
+--missing                 If a cell is missing: fail, hold the state, or read 0. Default: error.
 --center LIST             Subtract these numbers, one per column. auto: the mean of each.
 --scale LIST              Divide by these numbers, one per column. auto: the deviation of each.
 --follow                  Write a line for each line that arrives, at once; append to -o FILE.
@@ -234,7 +234,7 @@ Network (rnn help networks)
 State (rnn help state)
 --h0 STATE                Hidden state before the first step, one number per unit. Default: zeros.
 --c0 STATE                Cell state of an LSTM before the first step. Default: zeros.
---state FILE              Go on from this state file, if any, and save to it.
+--state FILE              Continue from this state file, and save to it.
 --state-in FILE           Start from the states in this file.
 --state-out FILE          Save the final states to this file.
 
@@ -244,9 +244,9 @@ Computation (rnn help speed)
 
 Output (rnn help output)
 -o, --output FILE         Write to this file or URL. Its extension chooses the format.
--f, --format              Output format. Default: that of the extension of -o, else table.
+-f, --format              Output format. Default: by the extension of -o, else table.
 --json                    Write one JSON document.
---passthrough             Write the input's columns before the results. They replace keys and t.
+--passthrough             Write the input's columns in place of keys and t.
 --last                    Write one row per sequence: its final state or prediction.
 --no-last                 Write a row per step, also where the model gives one row per sequence.
 --head N                  Write only the first N steps of each sequence.

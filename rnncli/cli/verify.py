@@ -48,8 +48,8 @@ Comparison (rnn help verification)
 --peer                    Compare with this library. Default: all, but none with --expected.
 --last                    The --expected file has one row per sequence.
 --no-last                 The --expected file has one row per step.
---atol A                  Allow |a - b| <= A + R |b| in whole runs. Default: judge each step.
---rtol R                  Relative tolerance R, as for --atol. Default: judge each step.
+--atol A                  Values a and b are equal if |a - b| <= A + R |b|. Default: by rounding.
+--rtol R                  Relative tolerance R, as for --atol. Default: by rounding.
 """,
     {"expected": named, "peers": PEERS, "atol": tolerance, "rtol": tolerance},
 )
@@ -62,7 +62,7 @@ TAKEN = "Input Network h0 c0 Computation json quiet !follow"
 def verify(unroll: str = "auto", json: bool = False, **given: Any) -> None:
     """Check a run by a loop in float64, other libraries, or a file.
 
-    rnn also compares its own ways to compute the steps (--unroll), and Keras,
+    The loop is also compared with each --unroll way of rnn, and with Keras,
     PyTorch and ONNX Runtime if they are installed. With --expected it runs only the libraries
     that --peer names. Without an input and a network it checks the states that
     the notebook printed, in TF32. Exit code: 0 if all are equal, 1 if not.
