@@ -32,7 +32,7 @@ from rnncli.model.errors import InputError, OptionError, on_a_line, printable, v
 from rnncli.model.formats import load
 from rnncli.model.network import Network
 from rnncli.options import OF_NETWORK, Options, check_options, file_name, options_of
-from rnncli.pipeline import Built, Console, process, score
+from rnncli.pipeline import Built, Console, process, return_built, score
 from rnncli.storage import is_url, matching, named, version
 from rnncli.storage.replacement import remove_left
 from rnncli.writers import EXTENSIONS
@@ -530,7 +530,7 @@ def batch(
     identity = repr(([fingerprint(stack, "float64") for stack in stacks], network.last))
     if checked.h0 is not None:
         checked = checked._replace(h0=np.asarray(checked.h0).tolist())
-    build = partial(_return, (network, {"weights": weights}, ()))
+    build = partial(return_built, (network, {"weights": weights}, ()))
     paths = [inputs] if isinstance(inputs, str | os.PathLike) else inputs
     found, work = expand(os.fspath(path) for path in paths), Work(checked, build, weights, force)
     whole = Batch(found, os.fspath(output), work, identity, read)
@@ -538,7 +538,3 @@ def batch(
         if outcome:
             callback(outcome)
     return whole.summary
-
-
-def _return(built: Built, _input_size: int) -> Built:
-    return built

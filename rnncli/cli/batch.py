@@ -16,7 +16,7 @@ from rnncli.cli.options import NetworkOptions, command, files, picked, table
 from rnncli.cli.progress import Line
 from rnncli.model.errors import WORDING, OpenInputError, OptionError, printable
 from rnncli.options import Options, whole
-from rnncli.pipeline import Built
+from rnncli.pipeline import Built, return_built
 from rnncli.readers import STDIN
 from rnncli.storage import is_url, named, version
 from rnncli.writers.sink import destination
@@ -98,16 +98,12 @@ def _prepare(network: NetworkOptions, precision: str) -> tuple[Callable[[int], B
         # Reports bad options, and notes what a file leaves open, once.
         found = build_network(network, int(not weights))
         if weights:
-            return partial(_return, found), drawn + repr({**found[1], "weights": ""})
+            return partial(return_built, found), drawn + repr({**found[1], "weights": ""})
     except OpenInputError:  # each input tells its features
         drawn += version(weights)
         if not is_url(weights):  # a worker may run in another folder
             network = network._replace(weights=os.path.abspath(weights))
     return partial(build_network, network, precision=precision, quiet=True), drawn
-
-
-def _return(network: Built, _input_size: int) -> Built:
-    return network
 
 
 class _Notes(Notes):

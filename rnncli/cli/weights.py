@@ -7,10 +7,9 @@ from rnncli import __version__
 from rnncli.cli.errors import note
 from rnncli.cli.networks import build_network, check_network
 from rnncli.cli.options import NetworkOptions, command, picked, table
-from rnncli.model.errors import OptionError, verbatim
+from rnncli.model.errors import InputError, OptionError, verbatim
 from rnncli.model.formats import WRITTEN, save_network
 from rnncli.options import extension_of, whole
-from rnncli.pipeline import check_input_size
 from rnncli.writers.model import describe
 from rnncli.writers.sink import check_destination, destination
 from rnncli.writers.weights import write_weights_json, write_weights_table
@@ -46,8 +45,8 @@ def weights(
     check_network(options)
     check_destination(output)
     network, origin, _ = build_network(options, inputs or int(options.weights is None))
-    if inputs is not None:
-        check_input_size(network, inputs)
+    if inputs not in (None, network.input_size):
+        raise InputError("", f"expected I = {network.input_size}, got I = {inputs}")
     notes: Sequence[str] = ()
     with destination(output) as out:
         if extension in WRITTEN:
