@@ -1,12 +1,13 @@
-"""How a command ends: its exit code, and one line that says why. Notes are lines beside it."""
+"""How a command ends: signals such as Ctrl-C, its exit code, and one line that says why."""
 
 import os
 import re
+import signal
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from contextvars import ContextVar
-from typing import IO, Any
+from typing import IO, Any, NoReturn
 
 import click
 from click.exceptions import Exit, NoArgsIsHelpError
@@ -14,6 +15,7 @@ from click.exceptions import Exit, NoArgsIsHelpError
 from rnncli.model.errors import WORDING, NotFiniteError, on_a_line, sentence
 
 RUN_FAILED, BAD_INPUT, INTERRUPTED = 1, 2, 130
+SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 # Parameters whose options have another name.
 NAMES = {"output": "-o", "peers": "--peer", "null_values": "--null-value", "header": "--no-header"}
 
@@ -65,6 +67,23 @@ def errors_shown() -> Iterator[None]:
         raise failure(error) from error
     finally:
         WORDING.reset(token)
+
+
+@contextmanager
+def signals_raised() -> Iterator[None]:
+    """Turn signals that would end the process at once into exceptions: they allow a clean-up."""
+
+    def end(number: int, _frame: object) -> NoReturn:
+        sys.exit(128 + number)
+
+    changed = [each for each in SIGNALS if signal.getsignal(each) is signal.SIG_DFL]
+    for number in changed:
+        signal.signal(number, signal.default_int_handler if number == signal.SIGINT else end)
+    try:
+        yield
+    finally:
+        for number in changed:
+            signal.signal(number, signal.SIG_DFL)
 
 
 def failure(error: Exception) -> Failure:

@@ -5,21 +5,18 @@ value. The default is that of the record or the function that takes it.
 """
 
 import re
-import signal
-import sys
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from copy import copy
 from functools import partial
 from inspect import cleandoc
 from shutil import get_terminal_size
 from textwrap import indent
-from typing import Any, NamedTuple, NoReturn, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 import click
 from click.core import augment_usage_errors
 
-from rnncli.cli.errors import NAMES, quiet
+from rnncli.cli.errors import NAMES, quiet, signals_raised
 from rnncli.model.activations import Activation, parse
 from rnncli.model.cells import CELLS
 from rnncli.model.cells.gru import RESETS
@@ -33,29 +30,11 @@ from rnncli.writers.sink import on_screen
 
 Values = TypeVar("Values", bound=tuple[Any, ...])
 _FIELDS = {option: name for name, option in NAMES.items()}
-SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 # Options that may be given several times; of these, those whose values are lists.
 REPEATED = ("columns", "null_values", "group_by", "activation", "recurrent_activation", "peers")
 LISTS = ("columns", "group_by", "null_values")
 # Options of the table that ``-h`` shows.
 COMMON = "seq columns group_by hidden cell seed weights state output format json passthrough"
-
-
-@contextmanager
-def signals_raised() -> Iterator[None]:
-    """Turn signals that would end the process at once into exceptions: they allow a clean-up."""
-    taken = [each for each in SIGNALS if signal.getsignal(each) is signal.SIG_DFL]
-    for number in taken:
-        signal.signal(number, signal.default_int_handler if number == signal.SIGINT else _end)
-    try:
-        yield
-    finally:
-        for number in taken:
-            signal.signal(number, signal.SIG_DFL)
-
-
-def _end(number: int, _frame: object) -> NoReturn:
-    sys.exit(128 + number)
 
 
 class Option(click.Option):

@@ -9,8 +9,7 @@ from datetime import timedelta
 from shutil import get_terminal_size
 from typing import Self
 
-from rnncli.cli.errors import note
-from rnncli.cli.options import SIGNALS
+from rnncli.cli.errors import SIGNALS, note
 from rnncli.engine.rows import Rows
 from rnncli.pipeline import Console
 from rnncli.readers import Input
