@@ -64,11 +64,14 @@ def ahead(items: Iterator[Item]) -> Generator[Item, None, None]:
     if not may_start_a_thread():
         yield from items
         return
+    item = next(items, None)
+    if item is None:  # no thread for nothing
+        return
     with _workers(1) as pool:
-        following = pool.submit(next, items, None)
-        while (item := following.result()) is not None:
+        while item is not None:
             following = pool.submit(next, items, None)
             yield item
+            item = following.result()
 
 
 def _workers(count: int) -> "ThreadPoolExecutor":
