@@ -213,8 +213,8 @@ def fill_layers(
         for name, value in overrides.items()
         if name not in ("direction", "merge")
     }
-    filled, used = list(layers), set[str]()
-    for number, layer in enumerate(layers):
+    filled, used = list[FileLayer](), set[str]()
+    for layer in layers:
         if isinstance(layer, Draft):
             cells = []
             for cell in layer.cells:
@@ -225,8 +225,9 @@ def fill_layers(
                 used |= names
             names = {*("direction", "merge")[: len(cells)]} & overrides.keys()
             given = {name: overrides[name] for name in names}
-            filled[number] = Draft(tuple(cells), _agree(path, layer.settings, given))
+            layer = Draft(tuple(cells), _agree(path, layer.settings, given))
             used |= names
+        filled.append(layer)
     if unused := overrides.keys() - used:
         raise InputError(path, "has no layer with this setting", f"leave `{min(unused)}` out")
     return filled
