@@ -55,7 +55,6 @@ FOUND: dict[str, tuple[Arrays, str | None, str]] = {
         "dec",
         "RNN 4",
     ),
-    "of a kind": (torch("enc.") | torch("lm.", gates=4), "lm", "LSTM 3"),
 }
 
 
@@ -102,7 +101,7 @@ NPZ: list[tuple[str, Arrays, dict[str, Any]]] = [
 ]
 SAFETENSORS: list[tuple[str, Arrays, dict[str, Any]]] = [
     ("no recurrent layer", {"fc.weight": numbers(1, 3)}, {}),
-    ("dec, enc, lm; pick", torch("enc.") | torch("dec.") | torch("lm.", gates=4), {}),
+    ("dec, enc; pick", torch("enc.") | torch("dec."), {}),
     (
         "rnn.weight_hh_l0: expected shape",
         torch("rnn.", gates=4) | {"rnn.weight_hr_l0": numbers(1, 3)},

@@ -136,7 +136,6 @@ WHOLE = mapping(LSTM | FC)
 # What is saved, `layer`, and what stands before names in the note.
 CHECKPOINTS: dict[str, tuple[State, str | None, str]] = {
     "with an optimizer": ({"net": WHOLE, "opt": OPTIMIZER}, None, "net."),
-    "parallel": (under("module.", LSTM | FC), None, "module."),
     "Lightning": ({"state_dict": mapping(under("model.", LSTM | FC))}, None, "state_dict.model."),
     "one of two": ({"net": WHOLE, "ema": WHOLE}, "ema", "ema."),
 }
@@ -166,17 +165,11 @@ def legacy(pickled: bytes, *, keys: bytes = b"](" + text("0") + b"e") -> bytes:
     return pickles + pack("<q", len(VALUES)) + VALUES.tobytes()
 
 
-def dictionary(kind: str, items: State) -> bytes:
-    return called(kind) + b"(" + b"".join(text(key) + each for key, each in items.items()) + b"u"
-
-
-PARAMETER = "torch._utils._rebuild_parameter"
 CLASS = row(text("module"), name("torch.nn.modules.rnn.LSTM"), text("rnn.py"), text("")) + b"Q"
 HELD = mapping({"_parameters": mapping(lstm()), "_buffers": b"}", "_modules": b"}"})
 # Other ways to save an LSTM.
 WAYS: dict[str, bytes] = {
-    "a dictionary of a class of its own": archive(dictionary("my.Dict", lstm())),
-    "parameters": archive(mapping({key: called(PARAMETER, each) for key, each in lstm().items()})),
+    "a dictionary of a class of its own": archive(called("my.Dict") + mapping(lstm())[1:]),
     "a class with its source": legacy(CLASS + b")\x81" + HELD + b"b"),
 }
 
@@ -225,10 +218,6 @@ SIZES = row(number(90)), row(number(1))
 LYING = called("torch._utils._rebuild_tensor_v2", REPEATED, number(0), *SIZES)
 REFUSED: list[tuple[str, bytes]] = [
     ("net.rnn, ema.rnn; pick", archive(mapping({"net": mapping(LSTM), "ema": mapping(LSTM)}))),
-    (
-        "in layers from 0, got rnn.weight_ih_l0",
-        archive(mapping({"rnn.weight_ih_l0": matrix(12, 2), "rnn.weight_hh_l0_g": vector(12)})),
-    ),
     ("rnn.param: is quantized", archive(mapping({"rnn.param": QUANTIZED + b"b"}))),
     ("a.b: is in the file", archive(mapping({"a": mapping({"b": vector(3)}), "a.b": vector(3)}))),
     ("little-endian", legacy(b"}").replace(b"\x88", b"\x89", 1)),
@@ -237,12 +226,10 @@ REFUSED: list[tuple[str, bytes]] = [
     ("buffer is smaller", legacy(mapping(lstm()))[:-1]),
     ("two storages 0", legacy(mapping({"a": vector(3), "b": tensor("0", (3,), (1,), values=50)}))),
     ("far more than its size", archive(mapping({"a": tensor("0", (5000, 5000), (0, 0))}))),
-    ("far more than its size", archive(mapping({"a": tensor("0", (2**62, 0), (1, 1))}))),
     ("a tensor of no storage", archive(mapping({"a": LYING}))),
     ("a tensor of no storage", archive(mapping({"a": tensor("0", (2, 3), (-3, 1))}))),
     ("that takes value 100", archive(mapping({"a": tensor("0", (2, 3), (98, 1))}))),
     ("64 deep", archive(b"}q\x00" + text("me") + b"h\x00s")),
-    ("64 deep", archive(b"]" * 70 + b"a" * 69)),
     ("far more than its size", archive(b"}q\x00" + SHARED)),
     ("operations", archive(b"N0" * MOST_WORK + NONE)),
     (
@@ -270,10 +257,9 @@ def test_files_that_are_refused(tmp_path: Path, why: str, data: bytes) -> None:
     assert why in refusal(tmp_path / "w.pt")
 
 
-@pytest.mark.parametrize("which", ["os.system", "eval"])
-def test_python_runs_the_tricks(tmp_path: Path, which: str) -> None:
+def test_python_runs_the_tricks(tmp_path: Path) -> None:
     """They are a test of what does not: files with them are loaded under a hook."""
-    pickle.loads(tricks(tmp_path / "made")[f"{which}, protocol 2"])
+    pickle.loads(tricks(tmp_path / "made")["eval, protocol 2"])
     assert os.path.exists(tmp_path / "made")
 
 

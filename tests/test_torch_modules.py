@@ -69,18 +69,7 @@ NO_CODE = "the code of its class, or of its hooks, is not in the file"
 # What is saved, and why it is refused; it holds a recurrent module that can be run alone, or not.
 REFUSED: dict[str, tuple[bytes, str, bool]] = {
     "a class around it": (net(rnn=REC), f"my.Net: {NO_CODE}", True),
-    "a head": (net(rnn=REC, fc=FC), f"my.Net: {NO_CODE}", True),
-    "a sequence": (
-        module(f"{NN}container.Sequential", None, {"rnn": REC, "fc": FC}),
-        f"container.Sequential: {NO_CODE}",
-        True,
-    ),
     "a dictionary": (mapping({"rnn": REC, "fc": FC}), f"fc: {NO_CODE}", True),
-    "a parameter": (
-        module("my.Net", {"h0": vector(3)}, {"rnn": REC}),
-        f"my.Net: {NO_CODE}",
-        True,
-    ),
     "a class of its own": (net(rnn=module("my.LSTM", LSTM)), f"my.Net: {NO_CODE}", False),
     "hooks": (HOOKED, f"rnn.LSTM: {NO_CODE}", False),
     "another array": (
@@ -186,7 +175,7 @@ CALLS: dict[str, tuple[str, str]] = {
 }
 UNREAD: dict[str, tuple[str, str]] = {
     "an unknown function": (f"{ROWS}; return torch.cumsum(o, 1)", "calls cumsum in a way"),
-    "other arguments": (f"{ROWS}; return torch.softplus(o, 2)", "calls softplus in a way"),
+    "other arguments": (f"{ROWS}; return torch.add(o, o, alpha=2)", "calls add in a way"),
     "training": (f"{ROWS}; return torch.dropout(o, 0.5, True)", "calls dropout in a way"),
     "turned": (f"{FLIPPED}; return o", "gives "),
     "another state": (

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from rnncli.model.cells.gates import reorder
-from rnncli.model.errors import InputError, shown
+from rnncli.model.errors import shown
 from rnncli.model.formats.found import Budget, Found, Part
 from rnncli.model.formats.onnx.graph import find
 from rnncli.model.formats.onnx.messages import Model
@@ -45,9 +45,8 @@ def find_script(objects: Objects, modules: Mapping[str, Module]) -> Found:
         tracer = _Tracer(objects, modules, functions)
         try:
             outputs = tracer.trace(next(iter(modules.values())), Value("input", rank))
-        except (InputError, RefusedError, RecursionError) as error:
-            why = error.what if isinstance(error, InputError) else str(error)
-            every.append(Found([Part("forward", "code", why=why, needed=True)]))
+        except (RefusedError, RecursionError) as error:
+            every.append(Found([Part("forward", "code", why=str(error), needed=True)]))
             continue
         shape = ("N", "T", tracer.width or 1)[:rank]
         graph = Graph(tracer.nodes, tracer.arrays, {"input": shape}, outputs)
