@@ -153,7 +153,7 @@ def test_tensors_beside_the_model(tmp_path: Path) -> None:
     saved = {"loss": tensor("0", (), ()), "net": mapping(lstm())}
     assert load(write(path, mapping(saved | {"opt": OPTIMIZER})))[1] == []
     write(path, mapping(saved | {"mean": vector(3)}))
-    assert "`layer` net runs that alone" in refusal(path)
+    assert "`layer` NAME runs net alone" in refusal(path)
     assert load(path, layer="net")[1] == []
 
 

@@ -28,7 +28,7 @@ RNN = {"weight_ih_l0": matrix(3, 2), "weight_hh_l0": matrix(3, 3)}
 CELL = {"weight_ih": matrix(3, 2), "weight_hh": matrix(3, 3)}
 REC = module(f"{NN}rnn.LSTM", LSTM, mode=text("LSTM"))
 FC = module(f"{NN}linear.Linear", {"weight": matrix(4, 3), "bias": vector(4)})
-WAY_OUT = "`layer` rnn runs that alone, torch.onnx.export writes the whole model"
+WAY_OUT = "`layer` NAME runs rnn alone, torch.onnx.export writes the whole model"
 HOOKS = mapping({"0": name("my.twice")})
 
 
@@ -65,12 +65,13 @@ def test_recurrent_modules_say_their_activation(
 QUANTIZED = module("torch.ao.nn.quantized.dynamic.modules.rnn.LSTM")
 HOOKED = module(f"{NN}rnn.LSTM", LSTM, _forward_hooks=HOOKS)
 MADE = {"weight_ih_l0": matrix(12, 2), "weight_hh_l0_g": vector(12)}
-NO_CODE = "the code of its class, or of its hooks, is not in the file"
+NO_CODE = "a class, or its hooks, need code that is not in the file"
 # What is saved, and why it is refused; it holds a recurrent module that can be run alone, or not.
 REFUSED: dict[str, tuple[bytes, str, bool]] = {
     "a class around it": (net(rnn=REC), f"my.Net: {NO_CODE}", True),
+    "a head": (net(rnn=REC, fc=FC), f"my.Net, fc: {NO_CODE}", True),
     "a dictionary": (mapping({"rnn": REC, "fc": FC}), f"fc: {NO_CODE}", True),
-    "a class of its own": (net(rnn=module("my.LSTM", LSTM)), f"my.Net: {NO_CODE}", False),
+    "a class of its own": (net(rnn=module("my.LSTM", LSTM)), f"my.Net, rnn: {NO_CODE}", False),
     "hooks": (HOOKED, f"rnn.LSTM: {NO_CODE}", False),
     "another array": (
         module(f"{NN}rnn.LSTM", LSTM | {"mask": vector(3)}),
@@ -101,7 +102,7 @@ def test_whole_models_are_refused(tmp_path: Path, saved: bytes, why: str, alone:
 def test_modules_are_picked(tmp_path: Path) -> None:
     path = write(tmp_path / "w.pt", net(enc=net(rnn=REC, fc=FC), dec=REC))
     assert layers(load(path, layer="enc.rnn")[0]) == "LSTM 3"
-    assert refusal(path, layer="enc").startswith(f"enc: {NO_CODE}")
+    assert refusal(path, layer="enc").startswith(f"enc, enc.fc: {NO_CODE}")
     assert layers(load(path, layer="dec")[0]) == "LSTM 3"
     assert refusal(path, layer="x").startswith("has no layer x; it has ")
 

@@ -79,11 +79,9 @@ def load(
     path : str or path
         ``.keras``, ``.h5``, ``.hdf5``: a model that Keras saved, or its
         weights. ``.pt``, ``.pth``, ``.bin``, ``.ckpt``: what `torch.save`
-        wrote, or TorchScript. ``.onnx``: a model of any framework. ``.npz``:
-        what `save` wrote, or arrays named as in `Weights`. ``.safetensors``:
-        what `save` wrote, or tensors named as PyTorch's ``nn.RNN``,
-        ``nn.LSTM``, ``nn.GRU`` and their cells name them. Most are known by
-        their content under another name too.
+        wrote, or TorchScript. ``.onnx``: a model of any framework. ``.npz``,
+        ``.safetensors``: what `save` wrote, or arrays named as in `Weights` or
+        as PyTorch names them. Most are also known by their content.
     layer : str, optional
         One part of the file: a layer, a module or a node, as ``rnn inspect``
         names it, or all whose names begin ``layer.`` or ``layer/``.
@@ -103,16 +101,14 @@ def load(
     Returns
     -------
     Network
-        In the file's own float types; halves become float32, and what is
-        computed of a file's arrays, such as the sum of two biases, may be
-        float64.
+        In the file's own float types; halves become float32, and a sum of two
+        biases may be float64.
 
     Raises
     ------
     InputError
-        A ValueError: the file cannot be read, is damaged or of another kind,
-        holds no network that can be run here, or says otherwise than the
-        caller.
+        A ValueError: the file cannot be read, holds no network that can be
+        run here, or says otherwise than the caller.
     ValueError
         A name is unknown, or a value is not finite.
 

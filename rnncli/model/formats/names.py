@@ -80,7 +80,7 @@ def _surround(path: str, recurrent: Part, others: Mapping[str, Arrays], later: s
             return Found([recurrent, *refused])
         with naming(path, {}):
             W, *b = (read_floats(path, name, own[name]) for name in sorted(own, reverse=True))
-            layer = Embedding(W) if kind == "nn.Embedding" else Dense(W.T, *b)
+            layer = Embedding(W) if kind == "nn.Embedding" else Dense(W.T, b[0] if b else None)
         modules[kind] = Part(owner, kind, own, [layer])
         what = f"{verbatim(shown(owner))} is taken as {_PLACES[kind]} {inner}, as shapes fit"
         notes.append(f"{what}: `layer` {inner} takes that alone")

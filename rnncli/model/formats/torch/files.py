@@ -125,7 +125,7 @@ def _list_calls(budget: Budget) -> dict[str, Callable[..., Any]]:
         if 0 not in shape and reach >= len(values):
             raise ValueError(f"a tensor of {len(values)} values that takes value {reach}")
         # Some tensors share their values, and others repeat them.
-        budget.spend(0, prod(max(1, size) for size in shape) * values.itemsize)
+        budget.spend(0, prod(shape) * values.itemsize)
         steps = [stride * values.itemsize for stride in strides]
         array = np.lib.stride_tricks.as_strided(values[offset:], shape, steps, writeable=False)
         array = widen_bfloat16(array.view("<u2")) if array.dtype == "V2" else array

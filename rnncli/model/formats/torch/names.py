@@ -103,8 +103,7 @@ def _order(array: Floats, kind: str) -> Floats:
 def way_out(recurrent: Sequence[str]) -> str:
     """Write the hint for a file of which only recurrent modules can be run."""
     whole, names = "torch.onnx.export writes the whole model", verbatim(listed(recurrent))
-    which = f"NAME runs one of {names}" if len(recurrent) > 1 else f"{names} runs that alone"
-    return f"`layer` {which}, {whole}" if any(recurrent) else whole
+    return f"`layer` NAME runs {names} alone, {whole}" if any(recurrent) else whole
 
 
 def name_arrays(layers: Sequence[Layer]) -> dict[str, Floats]:

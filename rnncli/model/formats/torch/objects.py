@@ -11,12 +11,12 @@ from rnncli.model.errors import InputError, shown
 from rnncli.model.formats.containers.pickled import Instance
 from rnncli.model.formats.found import Budget, Found, Part
 from rnncli.model.formats.names import find_arrays, pick_arrays
-from rnncli.model.formats.torch.names import way_out
+from rnncli.model.formats.torch.names import Arrays, way_out
 
 # What a tensor takes of the budget, of which an object and a character of a name take 1.
 _TENSOR = 200
 _DEPTH = 64
-_WHY = "the code of its class, or of its hooks, is not in the file"
+_WHY = "a class, or its hooks, need code that is not in the file"
 # What TorchScript's names of classes begin with, and what it adds to tell them from others.
 _SCRIPT, _MANGLED = "__torch__.", re.compile(r"\A__torch__\.|___torch_mangle_[0-9]+\.")
 # Where a module has parameters, buffers and modules, and functions called around its code.
@@ -72,13 +72,14 @@ class Objects:
         if not foreign or not any(part.recurrent for part in found.parts):
             return found._replace(title="PyTorch")
         unread = modules.keys() - known.keys()
-        parts = [part for part in found.parts if part.recurrent and part.name not in unread]
-        used = {name for part in parts for name in part.arrays}
-        hint = way_out([part.name for part in parts])
-        for root in foreign:
-            stem = f"{root.name}." if root.name else ""
-            own = {n: a for n, a in arrays.items() if n.startswith(stem) and n not in used}
-            parts.append(Part(root.name or root.class_, "", own, why=_WHY, hint=hint, needed=True))
+        alone = [part for part in found.parts if part.recurrent and part.name not in unread]
+        names = [part.name for part in alone]
+        others: dict[str, Arrays] = {root.name: {} for root in foreign}
+        others |= {part.name: part.arrays for part in found.parts if part.name not in names}
+        parts, hint = [*alone], way_out(names)
+        for name, own in others.items():
+            kind = modules[name].class_ if name in modules else ""
+            parts.append(Part(name, kind, own, why=_WHY, hint=hint, needed=True))
         return Found(parts, "PyTorch")
 
     def _visit(self, name: str, value: Any, depth: int = 0) -> None:

@@ -84,10 +84,8 @@ class _Tracer:
         self._names = {id(array): name for name, array in arrays.items()}
         floats = [array.dtype for array in arrays.values() if array.dtype.kind == "f"]
         self._float = np.result_type("f4", *floats)
-        # Weights may be copied twice.
-        self._budget = Budget(
-            objects.path, _MOST_WORK, 2 * sum(array.nbytes for array in arrays.values())
-        )
+        size = sum(array.nbytes for array in arrays.values())
+        self._budget = Budget(objects.path, _MOST_WORK, 2 * size)  # weights may be copied twice
         known = objects.constants if isinstance(objects.constants, list | tuple) else ()
         self._constants = {
             f"CONSTANTS.c{k}": each.item() if getattr(each, "ndim", 1) == 0 else each
