@@ -29,6 +29,7 @@ from torch_bytes import (
     called,
     mapping,
     matrix,
+    module,
     name,
     number,
     row,
@@ -133,10 +134,14 @@ def test_names_in_no_order(
 
 
 WHOLE = mapping(LSTM | FC)
+LIGHTNING = {
+    "state_dict": mapping(under("model.", LSTM | FC)),
+    "hyper_parameters": mapping({"loss": module("torch.nn.modules.loss.MSELoss")}),
+}
 # What is saved, `layer`, and what stands before names in the note.
 CHECKPOINTS: dict[str, tuple[State, str | None, str]] = {
     "with an optimizer": ({"net": WHOLE, "opt": OPTIMIZER}, None, "net."),
-    "Lightning": ({"state_dict": mapping(under("model.", LSTM | FC))}, None, "state_dict.model."),
+    "Lightning": (LIGHTNING, None, "state_dict.model."),
     "one of two": ({"net": WHOLE, "ema": WHOLE}, "ema", "ema."),
 }
 
@@ -153,7 +158,7 @@ def test_tensors_beside_the_model(tmp_path: Path) -> None:
     saved = {"loss": tensor("0", (), ()), "net": mapping(lstm())}
     assert load(write(path, mapping(saved | {"opt": OPTIMIZER})))[1] == []
     write(path, mapping(saved | {"mean": vector(3)}))
-    assert "`layer` NAME runs net alone" in refusal(path)
+    assert "pick one with `layer` NAME: net" in refusal(path)
     assert load(path, layer="net")[1] == []
 
 

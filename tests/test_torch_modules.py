@@ -28,7 +28,7 @@ RNN = {"weight_ih_l0": matrix(3, 2), "weight_hh_l0": matrix(3, 3)}
 CELL = {"weight_ih": matrix(3, 2), "weight_hh": matrix(3, 3)}
 REC = module(f"{NN}rnn.LSTM", LSTM, mode=text("LSTM"))
 FC = module(f"{NN}linear.Linear", {"weight": matrix(4, 3), "bias": vector(4)})
-WAY_OUT = "`layer` NAME runs rnn alone, torch.onnx.export writes the whole model"
+WAY_OUT = "pick one with `layer` NAME: rnn"
 HOOKS = mapping({"0": name("my.twice")})
 
 
@@ -65,7 +65,7 @@ def test_recurrent_modules_say_their_activation(
 QUANTIZED = module("torch.ao.nn.quantized.dynamic.modules.rnn.LSTM")
 HOOKED = module(f"{NN}rnn.LSTM", LSTM, _forward_hooks=HOOKS)
 MADE = {"weight_ih_l0": matrix(12, 2), "weight_hh_l0_g": vector(12)}
-NO_CODE = "a class, or its hooks, need code that is not in the file"
+NO_CODE = "needs code that is not in the file"
 # What is saved, and why it is refused; it holds a recurrent module that can be run alone, or not.
 REFUSED: dict[str, tuple[bytes, str, bool]] = {
     "a class around it": (net(rnn=REC), f"my.Net: {NO_CODE}", True),

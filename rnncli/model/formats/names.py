@@ -7,6 +7,7 @@ linear layer above. A file of more is refused.
 
 import re
 from collections.abc import Mapping, Sequence
+from itertools import dropwhile
 from typing import Any
 
 from numpy.typing import NDArray
@@ -14,10 +15,11 @@ from numpy.typing import NDArray
 from rnncli.model.cells import CELLS
 from rnncli.model.errors import shown, verbatim
 from rnncli.model.formats.found import Draft, Found, Part, naming, no_layer, read_floats
-from rnncli.model.formats.torch.names import Arrays, find_modules, way_out
+from rnncli.model.formats.torch.names import Arrays, find_modules
 from rnncli.model.layers import Dense, Embedding, Layer, name_of
 
 _EXPECTED = ": expected PyTorch's names (weight_ih_l0, ...), or W_xh, W_hh and b_h in an .npz file"
+_WHY = "names and shapes do not tell how modules are joined (torch.onnx.export writes it)"
 _PLACES = {"nn.Embedding": "an embedding below", "nn.Linear": "a linear layer above"}
 
 
@@ -30,11 +32,11 @@ def find_arrays(
     stand in the order in which their modules were defined.
     """
     parts = find_modules(path, arrays, known)
-    used = [name for part in parts for name in part.arrays]
-    others = _group({name: array for name, array in arrays.items() if name not in {*used}})
+    used = {name for part in parts for name in part.arrays}
+    others = _group({name: array for name, array in arrays.items() if name not in used})
     if len(parts) == 1:
-        later = [*arrays][[*arrays].index(used[0]) :] if ordered else []
-        return _surround(path, parts[0], others, {*later})
+        later = {*dropwhile(lambda name: name not in used, arrays)} if ordered else set[str]()
+        return _surround(path, parts[0], others, later)
     why = "is no recurrent layer by its names"
     parts += [Part(owner, "", own, why=why) for owner, own in others.items()]
     return Found(parts, ordered=False, expected=_EXPECTED)
@@ -65,27 +67,23 @@ def _surround(path: str, recurrent: Part, others: Mapping[str, Arrays], later: s
     `later` has the names of arrays that were defined after the recurrent module.
     """
     inner, notes = verbatim(shown(recurrent.name)), list[str]()
-    modules = {"": recurrent}
+    by_kind = {recurrent.kind: recurrent}
     for owner, own in others.items():
         loss = re.search("loss|criterion", owner, re.IGNORECASE)
         if all(a.ndim < 2 if loss else not a.ndim and a.dtype.kind != "f" for a in own.values()):
             continue  # a count, or what the loss weighs
         kind = _find_kind(owner, own, recurrent, above=not later.isdisjoint(own))
-        if not kind or kind in modules:
-            why, hint = (
-                "names and shapes do not tell how modules are joined",
-                way_out([recurrent.name]),
-            )
-            refused = [Part(n, "", a, why=why, hint=hint, needed=True) for n, a in others.items()]
+        if not kind or kind in by_kind:
+            refused = [Part(name, "", a, (), _WHY, needed=True) for name, a in others.items()]
             return Found([recurrent, *refused])
         with naming(path, {}):
             W, *b = (read_floats(path, name, own[name]) for name in sorted(own, reverse=True))
             layer = Embedding(W) if kind == "nn.Embedding" else Dense(W.T, b[0] if b else None)
-        modules[kind] = Part(owner, kind, own, [layer])
+        by_kind[kind] = Part(owner, kind, own, [layer])
         what = f"{verbatim(shown(owner))} is taken as {_PLACES[kind]} {inner}, as shapes fit"
         notes.append(f"{what}: `layer` {inner} takes that alone")
-    order = ("nn.Embedding", "", "nn.Linear")
-    return Found([modules[kind] for kind in order if kind in modules], notes=notes)
+    order = ("nn.Embedding", recurrent.kind, "nn.Linear")
+    return Found([by_kind[kind] for kind in order if kind in by_kind], notes=notes)
 
 
 def _find_kind(owner: str, own: Arrays, recurrent: Part, *, above: bool) -> str:

@@ -12,7 +12,7 @@ from rnncli.model.activations import SIGMOID, TANH
 from rnncli.model.arrays import Floats
 from rnncli.model.cells import WEIGHT_NAMES, Weights
 from rnncli.model.cells.gates import reorder, split_bias, sum_biases
-from rnncli.model.errors import InputError, listed, shown, verbatim
+from rnncli.model.errors import InputError, listed, shown
 from rnncli.model.formats.found import CellDraft, Draft, Part, read_floats
 from rnncli.model.layers import Dense, Layer, name_of
 
@@ -98,12 +98,6 @@ def _read_cell(
 def _order(array: Floats, kind: str) -> Floats:
     """Order the gates of an array of ours as PyTorch does, or back: a GRU's are r z n."""
     return reorder(array, (1, 0, 2)) if kind == "gru" else array
-
-
-def way_out(recurrent: Sequence[str]) -> str:
-    """Write the hint for a file of which only recurrent modules can be run."""
-    whole, names = "torch.onnx.export writes the whole model", verbatim(listed(recurrent))
-    return f"`layer` NAME runs {names} alone, {whole}" if any(recurrent) else whole
 
 
 def name_arrays(layers: Sequence[Layer]) -> dict[str, Floats]:

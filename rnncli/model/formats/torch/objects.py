@@ -11,12 +11,12 @@ from rnncli.model.errors import InputError, shown
 from rnncli.model.formats.containers.pickled import Instance
 from rnncli.model.formats.found import Budget, Found, Part
 from rnncli.model.formats.names import find_arrays, pick_arrays
-from rnncli.model.formats.torch.names import Arrays, way_out
+from rnncli.model.formats.torch.names import find_modules
 
 # What a tensor takes of the budget, of which an object and a character of a name take 1.
 _TENSOR = 200
 _DEPTH = 64
-_WHY = "a class, or its hooks, need code that is not in the file"
+_WHY = "needs code that is not in the file (torch.onnx.export writes it)"
 # What TorchScript's names of classes begin with, and what it adds to tell them from others.
 _SCRIPT, _MANGLED = "__torch__.", re.compile(r"\A__torch__\.|___torch_mangle_[0-9]+\.")
 # Where a module has parameters, buffers and modules, and functions called around its code.
@@ -57,30 +57,24 @@ class Objects:
         arrays = pick_arrays(self.arrays, path, layer)
         stem = "" if layer is None else f"{layer.rstrip('./')}."
         modules = {n: m for n, m in self.modules.items() if f"{n}.".startswith(stem)}
-        roots = [m for n, m in modules.items() if not n or n.rpartition(".")[0] not in modules]
         told = {name: module.read_settings() for name, module in modules.items()}
         known = {name: settings for name, settings in told.items() if settings is not None}
-        script = len(roots) == 1 and roots[0].class_.startswith(_SCRIPT)
-        if script and (len(modules) > 1 or not stem):
+        unread, others = [name for name in modules if name not in known], list[Part]()
+        if self.code and modules and (len(modules) > 1 or not stem):
             from rnncli.model.formats.torch.script import find_script  # 5 ms of few files
 
-            found, hint = find_script(self, modules), way_out([*known])
-            parts = [p._replace(hint=hint) if p.needed else p for p in found.parts]
-            return found._replace(title="PyTorch", parts=parts)
-        found = find_arrays(arrays, path, known, ordered=True)
-        foreign = [root for root in roots if root.name not in known]
-        if not foreign or not any(part.recurrent for part in found.parts):
-            return found._replace(title="PyTorch")
-        unread = modules.keys() - known.keys()
-        alone = [part for part in found.parts if part.recurrent and part.name not in unread]
-        names = [part.name for part in alone]
-        others: dict[str, Arrays] = {root.name: {} for root in foreign}
-        others |= {part.name: part.arrays for part in found.parts if part.name not in names}
-        parts, hint = [*alone], way_out(names)
-        for name, own in others.items():
-            kind = modules[name].class_ if name in modules else ""
-            parts.append(Part(name, kind, own, why=_WHY, hint=hint, needed=True))
-        return Found(parts, "PyTorch")
+            found = find_script(self, modules)
+            others = [part for part in found.parts if part.needed]
+        else:
+            found = find_arrays(arrays, path, known, ordered=True)
+            if any(part.recurrent and part.name in modules for part in found.parts):
+                for name in unread:
+                    own = {n: a for n, a in arrays.items() if n.rpartition(".")[0] == name}
+                    others.append(Part(name, modules[name].class_, own, why=_WHY, needed=True))
+        if others:
+            alone = [p for p in find_modules(path, arrays, known) if p.name not in unread]
+            found = Found([*alone, *others])
+        return found._replace(title="PyTorch")
 
     def _visit(self, name: str, value: Any, depth: int = 0) -> None:
         """Look through a value."""
