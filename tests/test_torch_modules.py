@@ -158,6 +158,7 @@ CALLS: dict[str, tuple[str, str]] = {
     "the last row": (f"{ROWS}; return torch.select(torch.slice(o, 0), 1, -1)", "LSTM 3"),
     "the last state": (f"{ROWS}; return torch.select(s, 0, -1)", "LSTM 3"),
     "a mean": (f"{ROWS}; return torch.mean(o, [1])", "LSTM 3, whole sequences: ReduceMean"),
+    "some units": (f"{ROWS}; return torch.slice(o, 2, 1)", "LSTM 3, rows: Slice"),
     "two paths": (f"{ROWS}; return torch.add(o, torch.mul(o, 2.5))", "LSTM 3, rows: Mul Add"),
     "reshaped": (
         f"{ROWS}; n = torch.size(o, 0); t = torch.size(o, 1)"
@@ -226,12 +227,13 @@ def test_forward_of_torchscript(tmp_path: Path, body: str, found: str) -> None:
 def test_what_forward_gives(tmp_path: Path) -> None:
     x = np.random.RandomState(0).normal(size=(3, 5, 2)).astype("f")
     runs: dict[str, Any] = {}
-    for way in ("no head", "a head", "the last row", "the last state", "two paths"):
+    for way in ("no head", "a head", "the last row", "the last state", "some units", "two paths"):
         network, _ = load(scripted(tmp_path / "w.pt", CALLS[way][0]))
         assert network.last == ("state" if "last" in way else None)
         runs[way] = network, rnncli.run(network, x)
     h, (network, run) = runs["no head"][1].h, runs["a head"]
     np.testing.assert_array_equal(run.y, network.layers[1](h))
+    np.testing.assert_array_equal(runs["some units"][1].y, h[..., 1:])
     np.testing.assert_allclose(runs["two paths"][1].y, 3.5 * h, atol=1e-6)
 
 
