@@ -101,7 +101,7 @@ def _describe_model(file: str, path: str, layer: str | None) -> dict[str, Any]:
 
 
 def _describe_part(path: str, part: Part) -> dict[str, Any]:
-    why, hint, layers = part.why, part.hint, []
+    why, hint, layers = part.why, "", []
     try:
         layers = [*map(describe_layer, make_layers(path, part.layers))]
     except InputError as error:

@@ -316,7 +316,7 @@ FLAT: list[tuple[str, bytes]] = [
     ("17 bytes follow the header", flat({"a": TENSOR}, 17)),
     ("a name is there twice", flat(b"{" + ENTRY + b"," + ENTRY + b"}", 16)),
     ("a header of 2,700,", flat(b'{"a":[' + b"[]," * 900_000 + b"[]]}")),
-    ("has no layers.0.weight_ih_l0", flat_file(MANY)),
+    ("in layers from 0, got layers.0.weight_hh_l0", flat_file(MANY)),
     *(("damaged", n.to_bytes(8, "little") + b"{}") for n in (2**60, 2**64 - 1, 2**63, 3)),
 ]
 

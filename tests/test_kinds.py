@@ -18,7 +18,6 @@ RENAMED = (
     ("torch_lstm.pth", "w.keras"),
     ("torch_script.pt", "w.jit"),
     ("torch_legacy.pt", "w.state_dict"),
-    ("onnx_lstm.onnx", "w.pb"),
     ("names_torch_lstm.safetensors", "w.bin"),
     ("w.npz", "w.safetensors"),
 )
@@ -38,8 +37,7 @@ def test_a_model_is_read_under_another_name(tmp_path: Path, model: str, name: st
 OTHERS = (
     ("w.npz", b"\x80\x04}.", "damaged"),
     ("w.joblib", b"x\x9c\x00\x01", "extension: expected one of .npz,"),
-    ("w.npz", b"\x93NUMPY\x01\x00", "got a single .npy array; numpy.savez"),
-    ("w.pt", b"<!DOCTYPE html>\n", "expected a model file, got a web page (HTML); download"),
+    ("w.pt", b"<!DOCTYPE html>\n", "expected a model file, got a web page (HTML)"),
     ("w.json", b'{"class_name": "Sequential"}', "got text"),
     ("w.npz", b"", "got an empty file"),
     ("w.zip", b"PK\x05\x06" + bytes(18), "extension: expected one of .npz,"),

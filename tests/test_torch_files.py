@@ -29,6 +29,7 @@ from torch_bytes import (
     called,
     mapping,
     matrix,
+    module,
     name,
     number,
     row,
@@ -66,28 +67,28 @@ SAME = {"fc.weight": matrix(3, 3), "fc.bias": vector(3)}
 COUNT = tensor("0", (), (), kind="Long", values=10)
 TRAINING = {"criterion.weight": vector(4), "steps": COUNT}
 HEAD = "LSTM 3, Dense 4"
-TAKEN = "fc is taken as a linear layer above rnn, as shapes fit: `layer` rnn takes that alone"
-BELOW = "emb is taken as an embedding below"
-# A state dict, the layers, and what a note begins with.
-DICTS: dict[str, tuple[State, str, str]] = {
-    "bare": (lstm(), "LSTM 3", ""),
-    "both": (EMB | LSTM | FC, f"Embedding 2, {HEAD}", f"{BELOW}, fc is taken as a linear layer"),
+FITS = "as shapes fit: `layer` rnn takes that alone"
+TAKEN = f"fc is taken as a linear layer above rnn, {FITS}"
+BELOW = f"emb is taken as an embedding below rnn, {FITS}"
+# A state dict, the layers, and the notes.
+DICTS: dict[str, tuple[State, str, list[str]]] = {
+    "bare": (lstm(), "LSTM 3", []),
+    "both": (EMB | LSTM | FC, f"Embedding 2, {HEAD}", [BELOW, TAKEN]),
     "a table or a head, defined last": (
         SQUARE | {"fc.weight": matrix(7, 3)},
         "GRU 3, Dense 7",
-        TAKEN,
+        [TAKEN],
     ),
-    "below or above, defined last": (SQUARE | SAME, "GRU 3, Dense 3", TAKEN),
-    "of the training": (LSTM | FC | TRAINING, HEAD, TAKEN),
+    "below or above, defined last": (SQUARE | SAME, "GRU 3, Dense 3", [TAKEN]),
+    "of the training": (LSTM | FC | TRAINING, HEAD, [TAKEN]),
 }
 
 
-@pytest.mark.parametrize(("tensors", "found", "note"), DICTS.values(), ids=DICTS)
-def test_state_dicts(tmp_path: Path, tensors: State, found: str, note: str) -> None:
-    network, notes = load(write(tmp_path / "w.pt", mapping(tensors)))
+@pytest.mark.parametrize(("tensors", "found", "notes"), DICTS.values(), ids=DICTS)
+def test_state_dicts(tmp_path: Path, tensors: State, found: str, notes: list[str]) -> None:
+    network, given = load(write(tmp_path / "w.pt", mapping(tensors)))
     assert layers(network) == found
-    assert len(notes) == bool(note)
-    assert "".join(notes).startswith(note)
+    assert given == notes
 
 
 # A state dict of a larger model, and the part that is not run.
@@ -95,7 +96,7 @@ LARGER: dict[str, tuple[State, str]] = {
     "a convolution": (LSTM | {"conv.weight": tensor("0", (2, 2, 3), (6, 3, 1))}, "conv"),
     "a square matrix, defined first": ({"a.weight": matrix(2, 2)} | LSTM, "a"),
     "two linear layers": (LSTM | FC | {"g.weight": matrix(2, 3)}, "fc, g"),
-    "whole numbers": (LSTM | {"fc.weight": matrix(2, 3, kind="Long", values=10)}, "fc"),
+    "a scalar": (LSTM | {"alpha": tensor("0", (), ())}, "alpha"),
 }
 
 
@@ -133,11 +134,14 @@ def test_names_in_no_order(
 
 
 WHOLE = mapping(LSTM | FC)
+LIGHTNING = {
+    "state_dict": mapping(under("model.", LSTM | FC)),
+    "hyper_parameters": mapping({"loss": module("torch.nn.modules.loss.MSELoss")}),
+}
 # What is saved, `layer`, and what stands before names in the note.
 CHECKPOINTS: dict[str, tuple[State, str | None, str]] = {
     "with an optimizer": ({"net": WHOLE, "opt": OPTIMIZER}, None, "net."),
-    "parallel": (under("module.", LSTM | FC), None, "module."),
-    "Lightning": ({"state_dict": mapping(under("model.", LSTM | FC))}, None, "state_dict.model."),
+    "Lightning": (LIGHTNING, None, "state_dict.model."),
     "one of two": ({"net": WHOLE, "ema": WHOLE}, "ema", "ema."),
 }
 
@@ -151,12 +155,11 @@ def test_checkpoints(tmp_path: Path, saved: State, layer: str | None, stem: str)
 
 def test_tensors_beside_the_model(tmp_path: Path) -> None:
     path = tmp_path / "w.pt"
-    saved = {"epoch": tensor("0", (), ()), "net": mapping(lstm())}
+    saved = {"loss": tensor("0", (), ()), "net": mapping(lstm())}
     assert load(write(path, mapping(saved | {"opt": OPTIMIZER})))[1] == []
-    for beside in ({"mean": vector(3)}, {"fc": mapping(FC)}):
-        write(path, mapping(saved | beside))
-        assert "`layer` net runs that alone" in refusal(path)
-        assert load(path, layer="net")[1] == []
+    write(path, mapping(saved | {"mean": vector(3)}))
+    assert "pick one with `layer` NAME: net" in refusal(path)
+    assert load(path, layer="net")[1] == []
 
 
 def legacy(pickled: bytes, *, keys: bytes = b"](" + text("0") + b"e") -> bytes:
@@ -167,17 +170,11 @@ def legacy(pickled: bytes, *, keys: bytes = b"](" + text("0") + b"e") -> bytes:
     return pickles + pack("<q", len(VALUES)) + VALUES.tobytes()
 
 
-def dictionary(kind: str, items: State) -> bytes:
-    return called(kind) + b"(" + b"".join(text(key) + each for key, each in items.items()) + b"u"
-
-
-PARAMETER = "torch._utils._rebuild_parameter"
 CLASS = row(text("module"), name("torch.nn.modules.rnn.LSTM"), text("rnn.py"), text("")) + b"Q"
 HELD = mapping({"_parameters": mapping(lstm()), "_buffers": b"}", "_modules": b"}"})
 # Other ways to save an LSTM.
 WAYS: dict[str, bytes] = {
-    "a dictionary of a class of its own": archive(dictionary("my.Dict", lstm())),
-    "parameters": archive(mapping({key: called(PARAMETER, each) for key, each in lstm().items()})),
+    "a dictionary of a class of its own": archive(called("my.Dict") + mapping(lstm())[1:]),
     "a class with its source": legacy(CLASS + b")\x81" + HELD + b"b"),
 }
 
@@ -226,10 +223,6 @@ SIZES = row(number(90)), row(number(1))
 LYING = called("torch._utils._rebuild_tensor_v2", REPEATED, number(0), *SIZES)
 REFUSED: list[tuple[str, bytes]] = [
     ("net.rnn, ema.rnn; pick", archive(mapping({"net": mapping(LSTM), "ema": mapping(LSTM)}))),
-    (
-        "has no rnn.weight_hh_l0, which goes",
-        archive(mapping({"rnn.weight_ih_l0": matrix(12, 2), "rnn.weight_hh_l0_g": vector(12)})),
-    ),
     ("rnn.param: is quantized", archive(mapping({"rnn.param": QUANTIZED + b"b"}))),
     ("a.b: is in the file", archive(mapping({"a": mapping({"b": vector(3)}), "a.b": vector(3)}))),
     ("little-endian", legacy(b"}").replace(b"\x88", b"\x89", 1)),
@@ -238,12 +231,10 @@ REFUSED: list[tuple[str, bytes]] = [
     ("buffer is smaller", legacy(mapping(lstm()))[:-1]),
     ("two storages 0", legacy(mapping({"a": vector(3), "b": tensor("0", (3,), (1,), values=50)}))),
     ("far more than its size", archive(mapping({"a": tensor("0", (5000, 5000), (0, 0))}))),
-    ("far more than its size", archive(mapping({"a": tensor("0", (2**62, 0), (1, 1))}))),
     ("a tensor of no storage", archive(mapping({"a": LYING}))),
     ("a tensor of no storage", archive(mapping({"a": tensor("0", (2, 3), (-3, 1))}))),
     ("that takes value 100", archive(mapping({"a": tensor("0", (2, 3), (98, 1))}))),
     ("64 deep", archive(b"}q\x00" + text("me") + b"h\x00s")),
-    ("64 deep", archive(b"]" * 70 + b"a" * 69)),
     ("far more than its size", archive(b"}q\x00" + SHARED)),
     ("operations", archive(b"N0" * MOST_WORK + NONE)),
     (
@@ -251,7 +242,6 @@ REFUSED: list[tuple[str, bytes]] = [
         zipped(SAVED, ("net/data/0", bytes(2**25)), packed=zipfile.ZIP_DEFLATED),
     ),
     ("net/data/0: damaged: ", SUM.replace(bytes(399) + b"\x01", bytes(400))),
-    ("a tar archive", bytes(257) + b"ustar"),
 ]
 PICKLES = {
     "opcode 0x69": b"(ios\nsystem\n.",
@@ -272,10 +262,9 @@ def test_files_that_are_refused(tmp_path: Path, why: str, data: bytes) -> None:
     assert why in refusal(tmp_path / "w.pt")
 
 
-@pytest.mark.parametrize("which", ["os.system", "eval"])
-def test_python_runs_the_tricks(tmp_path: Path, which: str) -> None:
+def test_python_runs_the_tricks(tmp_path: Path) -> None:
     """They are a test of what does not: files with them are loaded under a hook."""
-    pickle.loads(tricks(tmp_path / "made")[f"{which}, protocol 2"])
+    pickle.loads(tricks(tmp_path / "made")["eval, protocol 2"])
     assert os.path.exists(tmp_path / "made")
 
 

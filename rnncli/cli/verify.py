@@ -13,7 +13,7 @@ from rnncli.cli.options import NetworkOptions, command, files, picked, table
 from rnncli.cli.progress import Terminal
 from rnncli.model.arrays import Floats
 from rnncli.model.errors import OptionError, word
-from rnncli.model.formats import layer_names
+from rnncli.model.formats import find_parts
 from rnncli.model.network import Network
 from rnncli.options import Options
 from rnncli.readers.expected import read_expected
@@ -108,7 +108,7 @@ def _compare(
         limits = Tolerance(atol or 0.0, rtol or 0.0)
     if expected is not None and network.weights is not None and network.layer is None:
         with local_copy(network.weights) as path:
-            names = layer_names(path)
+            names = find_parts(path)[0].names()
     if len(names) != len(layers) or not all(names) or "layer_1" in names:  # as rnn names layers
         names = []
     one_row = None if no_last else read.last or ("state" if last else None)

@@ -136,8 +136,8 @@ def test_the_activation_is_known(tmp_path: Path, how: str, nonlinearity: str) ->
 
 ACTIVATIONS = [
     *(nn.ReLU(), nn.Tanh(), nn.Sigmoid(), nn.Softsign(), nn.LeakyReLU(0.3), nn.ELU(0.7)),
-    *(nn.Hardsigmoid(), nn.Softplus(), nn.Softmax(dim=2), nn.ReLU6(), nn.SiLU(), nn.SELU()),
-    *(nn.Mish(), nn.Hardswish(), nn.GELU(), nn.GELU("tanh"), nn.LogSoftmax(-1), nn.LayerNorm(6)),
+    *(nn.Softmax(dim=2), nn.ReLU6(), nn.SiLU(), nn.SELU()),
+    *(nn.Mish(), nn.GELU(), nn.GELU("tanh"), nn.LogSoftmax(-1), nn.LayerNorm(6)),
 ]
 
 
@@ -214,9 +214,7 @@ def test_weights_that_are_computed_are_refused(tmp_path: Path, change: Any, how:
         keep(path, model, how)
     else:
         torch.save(model.state_dict() if how == "state dict" else model, path)
-    with pytest.raises(
-        ValueError, match=r"is quantized|has no .*weight_hh_l0|not read|not in the file"
-    ):
+    with pytest.raises(ValueError, match=r"is quantized|in layers from 0|not read|not in the file"):
         load_network(path)
 
 

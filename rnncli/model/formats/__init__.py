@@ -17,8 +17,6 @@ from rnncli.model.formats.found import Draft, Found, assumptions, fill_layers, m
 from rnncli.model.layers import name_of
 from rnncli.model.network import Network
 
-__all__ = ["FORMATS", "WRITTEN", "Loaded", "load", "load_network", "save_network"]
-
 # The module that reads each kind of file, by extension.
 FORMATS = {
     ".npz": "own",
@@ -27,24 +25,19 @@ FORMATS = {
     **dict.fromkeys((".pt", ".pth", ".bin", ".ckpt"), "torch.files"),
     ".onnx": "onnx.files",
 }
-_SAVED_MODEL = "a SavedModel: load it with TensorFlow, and save it with model.save('model.keras')"
 # By the first bytes, whatever a file is called.
 _CONTENTS = {
     rb".{5}\x00{3}\{": "safetensors",  # a length of under a TiB
     rb"\x89HDF\r\n": "keras.files",
     rb"\x80\x02\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19\.": "torch.files",  # as before PyTorch 1.6
-    # A version and a text, which Core ML does not have there, or the beginning of another field.
-    rb"\x08[\x03-\x14](\x12(\x00|.[ -~])|[\x1a\x22\x32\x3a\x42])": "onnx.files",
 }
 # Archives, by how a member's name ends.
 _MEMBERS = {".npy": "own", "data.pkl": "torch.files", "model.weights.h5": "keras.files"}
-# What is often there instead of a model, and the way out.
+# What is often there instead of a model.
 _OTHERS = {
-    rb"\x93NUMPY": ("a single .npy array", "numpy.savez writes several, by name, as .npz"),
-    rb"(?i:<!doctype|<html)": ("a web page (HTML)", "download the file itself"),
-    rb".{257}ustar": ("a tar archive", "unpack it, and give the model in it"),
-    rb"\Z": ("an empty file", ""),
-    rb"[\t\r\n -~]+\Z": ("text", ""),
+    rb"(?i:<!doctype|<html)": "a web page (HTML)",
+    rb"\Z": "an empty file",
+    rb"[\t\r\n -~]+\Z": "text",
 }
 # Those that are written too: ``save_model(file, network)`` in the module writes a file,
 # and returns sentences as `save_network` does.
@@ -75,27 +68,20 @@ def load(
 ) -> Network:
     """Read a network from a model file.
 
-    What the file says decides; the parameters after `layer` fill in what it
-    leaves open, and must otherwise agree with it. What then is still open is
-    taken for granted, with a `UserWarning` for each: the activation is tanh,
-    that of gates sigmoid, a GRU resets after the product, and two directions
-    are concatenated. One direction is forward, and there is no clip, without
-    a warning.
+    The parameters after `layer` fill in what the file leaves open, and must
+    otherwise agree with it. What then is still open is taken for granted, with
+    a `UserWarning` for each: the activation is tanh, that of gates sigmoid, a
+    GRU resets after the product, and two directions are concatenated. One
+    direction is forward, and there is no clip, without a warning.
 
     Parameters
     ----------
     path : str or path
-        Its content tells what it is; its extension, where that cannot tell.
         ``.keras``, ``.h5``, ``.hdf5``: a model that Keras saved, or its
         weights. ``.pt``, ``.pth``, ``.bin``, ``.ckpt``: what `torch.save`
-        wrote, or TorchScript. ``.onnx``: a model of any framework.
-        ``.npz``: arrays named ``W_xh``, ``W_hh`` and, where there are such,
-        ``b_h``, ``b_n``, ``w_ch`` and ``W_hr``, as in `Weights`; those of
-        several layers or directions ``layer_1.forward.W_xh``,
-        ``layer_1.backward.W_xh``, and so on. ``.safetensors``: tensors named
-        as PyTorch's ``nn.RNN``, ``nn.LSTM``, ``nn.GRU`` and their cells name
-        them, among any others. The shapes tell an LSTM or a GRU from a vanilla cell.
-        A file that `save` wrote says all there is to say.
+        wrote, or TorchScript. ``.onnx``: a model of any framework. ``.npz``,
+        ``.safetensors``: what `save` wrote, or arrays named as in `Weights` or
+        as PyTorch names them. Most are also known by their content.
     layer : str, optional
         One part of the file: a layer, a module or a node, as ``rnn inspect``
         names it, or all whose names begin ``layer.`` or ``layer/``.
@@ -115,16 +101,14 @@ def load(
     Returns
     -------
     Network
-        In the file's own float types; halves become float32, and what is
-        computed of a file's arrays, such as the sum of two biases, may be
-        float64.
+        In the file's own float types; halves become float32, and a sum of two
+        biases may be float64.
 
     Raises
     ------
     InputError
-        A ValueError: the file cannot be read, is damaged or of another kind,
-        holds no network that can be run here, or says otherwise than the
-        caller.
+        A ValueError: the file cannot be read, holds no network that can be
+        run here, or says otherwise than the caller.
     ValueError
         A name is unknown, or a value is not finite.
 
@@ -165,8 +149,8 @@ def load_network(
 def find_parts(path: str, layer: str | None = None, input_size: int = 0) -> tuple[Found, str]:
     """Find the parts of a model file, or of one layer; return the digest of its bytes too."""
     try:
-        reader, data = _open_model(path)
-        module: Any = import_module(f"{__name__}.{reader}")
+        data = _read_file(path)
+        module: Any = import_module(f"{__name__}.{_find_reader(path, data)}")
         found: Found = module.read(data, path).pick(path, layer)
         if found.open and input_size:
             found = found.open(input_size).pick(path, layer)
@@ -176,29 +160,32 @@ def find_parts(path: str, layer: str | None = None, input_size: int = 0) -> tupl
     return found, digest_of(data)
 
 
-def _open_model(path: str) -> tuple[str, bytes]:
-    """Find the module that reads a file, and read its bytes."""
+def _read_file(path: str) -> bytes:
+    """Read a file, unless its first bytes are of another kind."""
     if os.path.isdir(path):
-        raise InputError(path, "is a folder", f"give the file in it; {_SAVED_MODEL}")
+        hint = "give the file in it; of a SavedModel, what model.save('model.keras') writes"
+        raise InputError(path, "is a folder", hint)
     if os.path.exists(path) and not os.path.isfile(path):
         raise InputError(path, "cannot be read: not a plain file")
-    extension = os.path.splitext(path)[1].lower()
     with open(path, "rb") as file:
         start = file.read(512)
-        for text, (kind, hint) in _OTHERS.items():
+        for text, kind in _OTHERS.items():
             if re.match(text, start, re.DOTALL):
-                raise InputError(path, f"expected a model file, got {kind}", hint)
-        contents = (r for text, r in _CONTENTS.items() if re.match(text, start, re.DOTALL))
-        reader = next(contents, "")
-        if not reader and not start.startswith(FIRST):
-            reader = choice(f"{path}: extension", extension, FORMATS)
+                raise InputError(path, f"expected a model file, got {kind}")
         file.seek(0)
-        data = file.read()
-    if not reader:
-        names = open_zip(path, io.BytesIO(data)).namelist()
-        members = (r for end, r in _MEMBERS.items() for name in names if name.endswith(end))
-        reader = next(members, "") or choice(f"{path}: extension", extension, FORMATS)
-    return reader, data
+        return file.read()
+
+
+def _find_reader(path: str, data: bytes) -> str:
+    """Find the module that reads a file, by its content or else by its extension."""
+    if data.startswith(FIRST):
+        with open_zip(path, io.BytesIO(data)) as archive:
+            names = archive.namelist()
+        readers = [r for end, r in _MEMBERS.items() if any(name.endswith(end) for name in names)]
+    else:
+        readers = [r for text, r in _CONTENTS.items() if re.match(text, data, re.DOTALL)]
+    extension = os.path.splitext(path)[1].lower()
+    return readers[0] if readers else choice(f"{path}: extension", extension, FORMATS)
 
 
 def digest_of(data: bytes) -> str:
@@ -211,11 +198,6 @@ def digest_of(data: bytes) -> str:
 def is_model(path: str) -> bool:
     """Return whether a file has the extension of a format."""
     return os.path.splitext(path)[1].lower() in FORMATS
-
-
-def layer_names(path: str) -> list[str]:
-    """Return the names of the parts of a model file that can be picked to be run."""
-    return find_parts(path)[0].names()
 
 
 def save_network(file: BinaryIO, network: Network, extension: str) -> list[str]:

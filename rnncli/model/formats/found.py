@@ -75,7 +75,6 @@ class Part(NamedTuple):
     arrays: Mapping[str, NDArray[Any]] = {}  # those of the file that belong to it
     layers: Sequence[FileLayer] = ()  # what it is here, the bottom one first
     why: str = ""  # where it has none: why it is passed over or cannot be run
-    hint: str = ""  # what to do about that, as in InputError
     needed: bool = False  # whether the model cannot be run without it, though it has no layers
     turned: bool = False  # whether a part below gives it the rows from the last step to the first
 
@@ -139,7 +138,7 @@ class Found(NamedTuple):
             why = needed[0].why
             names = [part.name or part.kind for part in needed if part.why == why]
             place = f"{path}: {listed(names)}" if any(names) else path
-            raise InputError(place, why, needed[0].hint or pick)
+            raise InputError(place, why, pick)
         if not recurrent and (self.expected or not any(part.layers for part in self.parts)):
             got = listed(f"{p.name} ({p.kind})" if p.kind else p.name for p in self.parts)
             raise InputError(path, f"holds no recurrent layer{self.expected}, got {got}")
@@ -213,8 +212,8 @@ def fill_layers(
         for name, value in overrides.items()
         if name not in ("direction", "merge")
     }
-    filled, used = list(layers), set[str]()
-    for number, layer in enumerate(layers):
+    filled, used = list[FileLayer](), set[str]()
+    for layer in layers:
         if isinstance(layer, Draft):
             cells = []
             for cell in layer.cells:
@@ -225,8 +224,9 @@ def fill_layers(
                 used |= names
             names = {*("direction", "merge")[: len(cells)]} & overrides.keys()
             given = {name: overrides[name] for name in names}
-            filled[number] = Draft(tuple(cells), _agree(path, layer.settings, given))
+            layer = Draft(tuple(cells), _agree(path, layer.settings, given))
             used |= names
+        filled.append(layer)
     if unused := overrides.keys() - used:
         raise InputError(path, "has no layer with this setting", f"leave `{min(unused)}` out")
     return filled

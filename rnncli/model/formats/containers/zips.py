@@ -25,7 +25,6 @@ _LISTED_MOST = 40_000
 MOST_MEMBERS = 1_000
 # The header of a matrix takes 128 bytes, and text of 10,000 can take 50 ms.
 _HEADER_MOST = 1_000
-_STORED, _DEFLATED = 0, 8
 
 
 def open_zip(path: str, file: BinaryIO) -> "ZipFile":
@@ -46,7 +45,7 @@ def read_member(path: str, archive: "ZipFile", name: str, most: int, hint: str =
         if info.file_size > most:
             what = f"expected at most {most:,} bytes, got {info.file_size:,}"
             raise InputError(place, what, hint)
-        if info.compress_type not in (_STORED, _DEFLATED):  # they are unpacked all at once
+        if info.compress_type not in (0, 8):  # stored or deflated: others are unpacked at once
             raise ValueError(f"compressed in another way ({info.compress_type}) than deflate")
         with archive.open(info) as file:
             return file.read(info.file_size)  # without a size it unpacks whatever there is

@@ -5,7 +5,7 @@ import re
 from collections.abc import Callable
 from functools import cache
 from math import prod
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,12 +15,14 @@ from rnncli.model.formats.containers import most_unpacked
 from rnncli.model.formats.containers.pickled import Global, read_pickle
 from rnncli.model.formats.containers.zips import FIRST, open_zip, read_member
 from rnncli.model.formats.found import Budget, widen_bfloat16
-from rnncli.model.formats.torch.objects import Objects, Script
+from rnncli.model.formats.torch.objects import Objects
+
+if TYPE_CHECKING:
+    from zipfile import ZipFile
 
 # What torch calls storages, and how their values lie in the file: bfloat16 as two bytes.
 _CODES = {"Double": "<f8", "Float": "<f4", "Half": "<f2", "BFloat16": "V2", "Bool": "?"}
 _CODES |= {"Long": "<i8", "Int": "<i4", "Short": "<i2", "Char": "i1", "Byte": "u1"}
-_MOST_AXES = 32
 # What looking through an object may take, see `Objects`.
 _MOST_WORK = 4_000_000
 # Before 1.6: this number, the version of the format and what machine wrote it come first.
@@ -32,42 +34,40 @@ def read(data: bytes, path: str) -> Objects:
     """Read a file that PyTorch wrote."""
     budget = Budget(path, _MOST_WORK, most_unpacked(len(data)))
     if data.startswith(FIRST):
-        return Objects(path, *_read_zip(data, path, budget), budget)
+        with open_zip(path, io.BytesIO(data)) as archive:
+            return _read_zip(path, archive, most_unpacked(len(data)), budget)
     if data.startswith(b"\x80"):
-        return Objects(path, _read_pickles(data, path, budget), Script({}, ()), budget)
+        return Objects(path, _read_pickles(data, path, budget), budget, {}, ())
     raise InputError(path, _EXPECTED)
 
 
-def _read_zip(data: bytes, path: str, budget: Budget) -> tuple[Any, Script]:
-    """Return the saved object, and the code of TorchScript."""
-    with open_zip(path, io.BytesIO(data)) as archive:
-        names, most = archive.namelist(), most_unpacked(len(data))
-        pickles = [name for name in names if re.fullmatch(r"[^/]*/data\.pkl", name)]
-        if len(pickles) != 1:
-            raise InputError(path, f"{_EXPECTED}, got a zip archive of {listed(pickles or names)}")
-        Budget(path, 0, most).spend(0, sum(info.file_size for info in archive.infolist()))
-        top = pickles[0].removesuffix("data.pkl")
-        read = cache(lambda name: read_member(path, archive, name, most))
+def _read_zip(path: str, archive: "ZipFile", most: int, budget: Budget) -> Objects:
+    """Read an archive: a pickle, its storages, and what TorchScript adds."""
+    names, code = archive.namelist(), {}
+    tops = [n.removesuffix("data.pkl") for n in names if re.fullmatch(r"[^/]*/data\.pkl", n)]
+    if len(tops) != 1:
+        raise InputError(path, f"{_EXPECTED}, got a zip archive of {listed(names)}")
+    (top,) = tops
+    Budget(path, 0, most).spend(0, sum(info.file_size for info in archive.infolist()))
+    read = cache(lambda name: read_member(path, archive, name, most))
 
-        def load(name: str) -> Any:
-            """Load a pickle, whose storages stand in the folder of its name."""
+    def load(name: str) -> Any:
+        """Load a pickle, whose storages stand in the folder of its name."""
 
-            def persistent(found: Any) -> NDArray[Any]:
-                key, dtype, count = _read_storage(found)
-                return np.frombuffer(read(f"{name}/{key}"), dtype, count)
+        def persistent(found: Any) -> NDArray[Any]:
+            key, dtype, count = _read_storage(found)
+            return np.frombuffer(read(f"{name}/{key}"), dtype, count)
 
-            pickled, place = read(f"{name}.pkl"), f"{path}: {shown(f'{name}.pkl')}"
-            return read_pickle(place, pickled, _list_calls(budget), persistent)[0]
+        pickled, place = read(f"{name}.pkl"), f"{path}: {shown(f'{name}.pkl')}"
+        return read_pickle(place, pickled, _list_calls(budget), persistent)[0]
 
-        if f"{top}byteorder" in names and read(f"{top}byteorder") != b"little":
-            raise InputError(path, _EXPECTED)
-        code = {
-            match[1].replace("/", "."): read(match[0]).decode(errors="replace")
-            for match in map(re.compile(r"[^/]*/code/(.*)\.py").fullmatch, names)
-            if match
-        }
-        constants = load(f"{top}constants") if f"{top}constants.pkl" in names else ()
-        return load(f"{top}data"), Script(code, constants)
+    if f"{top}byteorder" in names and read(f"{top}byteorder") != b"little":
+        raise InputError(path, _EXPECTED)
+    for name in names:
+        if match := re.fullmatch(r"[^/]*/code/(.*)\.py", name):
+            code[match[1].replace("/", ".")] = read(name).decode(errors="replace")
+    constants = load(f"{top}constants") if f"{top}constants.pkl" in names else ()
+    return Objects(path, load(f"{top}data"), budget, code, constants)
 
 
 def _read_pickles(data: bytes, path: str, budget: Budget) -> Any:
@@ -115,22 +115,17 @@ def _list_calls(budget: Budget) -> dict[str, Callable[..., Any]]:
 
     def view(values: Any, offset: Any, shape: Any, strides: Any, *more: Any) -> NDArray[Any]:
         """View values of a storage as ``torch._utils._rebuild_tensor_v2`` does."""
-        plain = all(type(sizes) in (tuple, list) for sizes in (shape, strides))
-        numbers = [offset, *shape, *strides] if plain else [-1]
         # A tensor may stand where a storage should: only values side by side are all there.
         stored = isinstance(values, np.ndarray) and values.ndim == 1 and values.flags.c_contiguous
-        if (
-            not stored
-            or not all(type(number) is int and number >= 0 for number in numbers)
-            or not len(shape) == len(strides) <= _MOST_AXES
-            or more[2:] not in ((), ({},), (None,))  # what else there is to it: that it is negated
-        ):
+        numbers = all(type(n) is int and n >= 0 for n in (offset, *shape, *strides))
+        # What else there is to it: that it is negated.
+        if not stored or not numbers or more[2:] not in ((), ({},), (None,)):
             raise ValueError("a tensor of no storage, shape or strides, or negated")
         reach = offset + sum((n - 1) * step for n, step in zip(shape, strides, strict=True))
         if 0 not in shape and reach >= len(values):
             raise ValueError(f"a tensor of {len(values)} values that takes value {reach}")
         # Some tensors share their values, and others repeat them.
-        budget.spend(0, prod(max(1, size) for size in shape) * values.itemsize)
+        budget.spend(0, prod(shape) * values.itemsize)
         steps = [stride * values.itemsize for stride in strides]
         array = np.lib.stride_tricks.as_strided(values[offset:], shape, steps, writeable=False)
         array = widen_bfloat16(array.view("<u2")) if array.dtype == "V2" else array

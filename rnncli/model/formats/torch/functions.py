@@ -39,11 +39,6 @@ def _pass_on(_: Any, x: Any, *others: Any, **__: Any) -> Any:
     return x
 
 
-def _softplus(t: Any, x: Value, beta: float = 1, threshold: float = 20) -> Any:
-    _require(beta == 1, threshold == 20)
-    return t.emit("Softplus", x)
-
-
 def _to(t: Any, x: Value, *given: Any, **named: Any) -> Any:
     kind = next((each for each in (named.get("dtype"), *given) if type(each) is int), None)
     _require(kind in (None, _LONG, *_FLOATS))
@@ -94,9 +89,7 @@ def _transpose(t: Any, x: Value, first: int, second: int) -> Any:
 def _slice(
     t: Any, x: Value, axis: int = 0, start: Any = None, end: Any = None, step: int = 1
 ) -> Any:
-    stop = _END if end is None else end
-    whole = not start and stop == _END and step == 1
-    return x if whole else t.emit("Slice", x, [start or 0], [stop], [axis], [step])
+    return t.emit("Slice", x, [start or 0], [_END if end is None else end], [axis], [step])
 
 
 def _flip(t: Any, x: Value, axes: list[int]) -> Any:
@@ -132,7 +125,7 @@ def _compare(name: str, _: Any, *given: Any) -> Any:
     return getattr(operator, name)(*given) if plain else UNKNOWN
 
 
-_UNARY = ("Abs", "Exp", "HardSwish", "Log", "Mish", "Neg", "Relu", "Selu", "Sigmoid", "Sqrt")
+_UNARY = ("Abs", "Exp", "Log", "Mish", "Neg", "Relu", "Selu", "Sigmoid", "Sqrt", "Tanh")
 _BINARY = ("Add", "Sub", "Mul", "Div", "Pow", "MatMul")
 _COPIES = ("contiguous", "detach", "clone", "alias", "float", "dropout")
 _CASTS = ("annotate", "unchecked_cast", "int", "Int", "NumToTensor", "list")
@@ -140,7 +133,6 @@ _UNKNOWNS = ("device", "dtype", "layout", "format", "uninitialized", "RaiseExcep
 FUNCTIONS: dict[str, Callable[..., Any]] = {
     **{op.lower(): partial(_compute, op) for op in (*_UNARY, *_BINARY)},
     **dict.fromkeys(_COPIES, _pass_on),
-    "tanh": partial(_compute, "Tanh"),
     "silu": partial(_compute, "Swish"),
     "batch_norm": _batch_norm,
     "cat": lambda t, values, axis=0: t.emit("Concat", *values, axis=axis),
@@ -151,7 +143,6 @@ FUNCTIONS: dict[str, Callable[..., Any]] = {
     "flatten": _flatten,
     "flip": _flip,
     "gelu": lambda t, x, approximate="none": t.emit("Gelu", x, approximate=approximate),
-    "hardsigmoid": lambda t, x: t.emit("HardSigmoid", x, alpha=1 / 6, beta=0.5),
     "hardtanh": lambda t, x, low=-1, high=1: t.emit("Clip", x, float(low), float(high)),
     "layer_norm": _layer_norm,
     "leaky_relu": lambda t, x, slope=0.01: t.emit("LeakyRelu", x, alpha=float(slope)),
@@ -164,7 +155,6 @@ FUNCTIONS: dict[str, Callable[..., Any]] = {
     "size": _size,
     "slice": _slice,
     "softmax": lambda t, x, axis, *_: t.emit("Softmax", x, axis=axis),
-    "softplus": _softplus,
     "squeeze": lambda t, x, axis: t.emit("Squeeze", x, [axis], rank=x.rank - 1),
     "sum": partial(_reduce, "ReduceSum"),
     "to": _to,

@@ -1,7 +1,8 @@
 """PyTorch's names: ``weight_ih_l0``, ``weight_hh_l0``, ... of `nn.LSTM`; `nn.LSTMCell`'s."""
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
+from itertools import product
 from typing import Any
 
 import numpy as np
@@ -11,15 +12,10 @@ from rnncli.model.activations import SIGMOID, TANH
 from rnncli.model.arrays import Floats
 from rnncli.model.cells import WEIGHT_NAMES, Weights
 from rnncli.model.cells.gates import reorder, split_bias, sum_biases
-from rnncli.model.errors import InputError, listed, shown, verbatim
+from rnncli.model.errors import InputError, listed, shown
 from rnncli.model.formats.found import CellDraft, Draft, Part, read_floats
 from rnncli.model.layers import Dense, Layer, name_of
 
-_NAME = re.compile(
-    r"(?P<stem>(?:.*[./_])?)(?P<role>weight_ih|weight_hh|weight_hr|bias_ih|bias_hh)"
-    r"(?:_l(?P<layer>0|[1-9][0-9]{0,3})(?P<reverse>_reverse)?)?",
-    re.DOTALL,
-)
 _ROLES = {
     "weight_ih": "W_xh",
     "weight_hh": "W_hh",
@@ -27,6 +23,12 @@ _ROLES = {
     "bias_ih": "b_x",
     "bias_hh": "b_r",
 }
+_NAME = re.compile(
+    rf"(?P<stem>(?:.*[./_])?)(?P<role>{'|'.join(_ROLES)})"
+    r"(?:_l(?P<layer>0|[1-9][0-9]{0,3})(?P<reverse>_reverse)?)?",
+    re.DOTALL,
+)
+_WEIGHTS, _BIASES = {"weight_ih", "weight_hh"}, {"bias_ih", "bias_hh"}
 # The cell by its number of gates, and what its modules always do; an `nn.RNN` has tanh or relu.
 _CELLS: dict[int, tuple[str, dict[str, Any]]] = {
     1: ("rnn", {}),
@@ -39,38 +41,35 @@ HEAD = {"W": "head.weight", "b": "head.bias"}
 Arrays = Mapping[str, NDArray[Any]]
 
 
-def has_modules(names: Iterable[str]) -> bool:
-    """Return whether some names are of recurrent modules."""
-    return any(map(_NAME.fullmatch, names))
-
-
-def find_modules(path: str, arrays: Arrays, known: Mapping[str, Any] = {}) -> list[Part]:
-    """Find the modules that hold recurrent layers; their cells have some known settings."""
-    modules: dict[str, list[re.Match[str]]] = {}
+def find_modules(
+    path: str, arrays: Arrays, known: Mapping[str, Mapping[str, Any]] = {}
+) -> list[Part]:
+    """Find the modules that hold recurrent layers; the cells of some have known settings."""
+    # The names by role, in each layer and direction of each module; a cell is its layer -1.
+    modules: dict[str, dict[tuple[int, str], dict[str, str]]] = {}
     for match in filter(None, map(_NAME.fullmatch, arrays)):
-        modules.setdefault(match["stem"], []).append(match)
+        cells = modules.setdefault(match["stem"], {})
+        way = int(match["layer"] or -1), match["reverse"] or ""
+        cells.setdefault(way, {})[match["role"]] = match[0]
     parts = []
-    for stem, matches in modules.items():
-        own = {match[0]: arrays[match[0]] for match in matches}
-        given = {match["role"] for match in matches}
-        needed = {"weight_ih", "weight_hh", *(given & {"weight_hr"})}
-        needed |= {"bias_ih", "bias_hh"} if given & {"bias_ih", "bias_hh"} else {*()}
-        numbers = [int(match["layer"]) for match in matches if match["layer"]]
-        ends = [f"_l{number}" for number in range(max(numbers) + 1)] if numbers else [""]
-        ways = ("", "_reverse") if any(match["reverse"] for match in matches) else ("",)
-        roles = [role for role in _ROLES if role in needed]
-        # The names by role, in each layer and direction.
-        names = [[{r: f"{stem}{r}{end}{way}" for r in roles} for way in ways] for end in ends]
-        expected = [name for layer in names for cell in layer for name in cell.values()]
-        missing = next((name for name in expected if name not in own), None)
-        if missing:
-            raise InputError(path, f"has no {shown(missing)}, which goes with {listed(own)}")
-        if len(own) > len(expected):
-            raise InputError(path, f"mixes cells or layers: {listed(own)}")
+    for stem, cells in modules.items():
+        own = {name: arrays[name] for names in cells.values() for name in names.values()}
+        numbers = [*range(max(cells)[0] + 1)] or [-1]
+        ways = ("", "_reverse") if any(way for _, way in cells) else ("",)
+        roles = {*next(iter(cells.values()))}
+        whole = roles - {"weight_hr"} in (_WEIGHTS, _WEIGHTS | _BIASES)
+        whole = whole and all(names.keys() == roles for names in cells.values())
+        if not whole or cells.keys() != {*product(numbers, ways)}:
+            what = "expected weight_ih, weight_hh and both biases or none, in layers from 0"
+            raise InputError(path, f"{what}, got {listed(own)}")
         settings = {"direction": "bidirectional", "merge": "concat"} if ways[1:] else {}
-        cells = [tuple(_read_cell(path, own, cell, known) for cell in layer) for layer in names]
-        kind = f"nn.{cells[0][0].kind.upper()}{'' if numbers else 'Cell'}"
-        parts.append(Part(stem[:-1], kind, own, [Draft(each, settings) for each in cells]))
+        layers = []
+        for number in numbers:
+            names = [cells[number, way] for way in ways]
+            drafts = [_read_cell(path, arrays, each, known.get(stem[:-1], {})) for each in names]
+            layers.append(Draft(tuple(drafts), settings))
+        kind = f"nn.{drafts[0].kind.upper()}{'Cell' if -1 in numbers else ''}"
+        parts.append(Part(stem[:-1], kind, own, layers))
     return parts
 
 
@@ -99,13 +98,6 @@ def _read_cell(
 def _order(array: Floats, kind: str) -> Floats:
     """Order the gates of an array of ours as PyTorch does, or back: a GRU's are r z n."""
     return reorder(array, (1, 0, 2)) if kind == "gru" else array
-
-
-def way_out(recurrent: Sequence[str]) -> str:
-    """Write the hint for a file of which only recurrent modules can be run."""
-    whole, names = "torch.onnx.export writes the whole model", verbatim(listed(recurrent))
-    which = f"NAME runs one of {names}" if len(recurrent) > 1 else f"{names} runs that alone"
-    return f"`layer` {which}, {whole}" if any(recurrent) else whole
 
 
 def name_arrays(layers: Sequence[Layer]) -> dict[str, Floats]:

@@ -13,12 +13,12 @@ from typing import Any
 import numpy as np
 
 from rnncli.model.cells.gates import reorder
-from rnncli.model.errors import InputError, shown
+from rnncli.model.errors import shown
 from rnncli.model.formats.found import Budget, Found, Part
 from rnncli.model.formats.onnx.graph import find
 from rnncli.model.formats.onnx.messages import Model
 from rnncli.model.formats.torch.functions import FUNCTIONS, UNKNOWN, Value
-from rnncli.model.formats.torch.objects import Module, Script
+from rnncli.model.formats.torch.objects import Module, Objects
 from rnncli.model.graph import Graph, Node, RefusedError
 from rnncli.model.graph.operators import MOVERS
 
@@ -38,20 +38,19 @@ _WRONG = (ArithmeticError, AttributeError, LookupError, TypeError, ValueError)
 _UNREAD = "holds code ({}) that is not read"
 
 
-def find_script(path: str, modules: Mapping[str, Module], script: Script, top: str) -> Found:
-    """Find the layers in the forward of a module."""
-    every, functions = [], _parse(script.code)
+def find_script(objects: Objects, modules: Mapping[str, Module]) -> Found:
+    """Find the layers in the forward of the first module, in which the others stand."""
+    every, functions = [], _parse(objects.code)
     for rank in (3, 2):  # the code does not tell the input's
-        tracer = _Tracer(path, modules, functions, script.constants)
+        tracer = _Tracer(objects, modules, functions)
         try:
-            outputs = tracer.trace(modules[top], Value("input", rank))
-        except (InputError, RefusedError, RecursionError) as error:
-            why = error.what if isinstance(error, InputError) else str(error)
-            every.append(Found([Part("forward", "code", why=why, needed=True)]))
+            outputs = tracer.trace(next(iter(modules.values())), Value("input", rank))
+        except (RefusedError, RecursionError) as error:
+            every.append(Found([Part("forward", "code", why=str(error), needed=True)]))
             continue
         shape = ("N", "T", tracer.width or 1)[:rank]
         graph = Graph(tracer.nodes, tracer.arrays, {"input": shape}, outputs)
-        every.append(find(path, Model("", {"": 20}, graph, [], [])))
+        every.append(find(objects.path, Model("", {"": 20}, graph, [], [])))
         looks_up = any("Gather" in part.kind.split() for part in every[-1].parts)
         if not any(part.needed for part in every[-1].parts) and (rank == 3 or looks_up):
             return every[-1]
@@ -79,15 +78,15 @@ class _Tracer:
     """Follows code over values of a graph, and adds the nodes that compute them."""
 
     def __init__(
-        self, path: str, modules: Mapping[str, Module], functions: Mapping[str, Any], constants: Any
+        self, objects: Objects, modules: Mapping[str, Module], functions: Mapping[str, Any]
     ) -> None:
-        self._modules, self._functions = modules, functions
-        named = [(name, array) for each in modules.values() for name, array in each.arrays.items()]
-        self._names = {id(array): name for name, array in named}
-        self._float = np.result_type("f4", *(a.dtype for _, a in named if a.dtype.kind == "f"))
-        # Weights may be copied twice.
-        self._budget = Budget(path, _MOST_WORK, 2 * sum(array.nbytes for _, array in named))
-        known = constants if isinstance(constants, list | tuple) else ()
+        self._modules, self._functions, arrays = modules, functions, objects.arrays
+        self._names = {id(array): name for name, array in arrays.items()}
+        floats = [array.dtype for array in arrays.values() if array.dtype.kind == "f"]
+        self._float = np.result_type("f4", *floats)
+        size = sum(array.nbytes for array in arrays.values())
+        self._budget = Budget(objects.path, _MOST_WORK, 2 * size)  # weights may be copied twice
+        known = objects.constants if isinstance(objects.constants, list | tuple) else ()
         self._constants = {
             f"CONSTANTS.c{k}": each.item() if getattr(each, "ndim", 1) == 0 else each
             for k, each in enumerate(known)
@@ -104,8 +103,10 @@ class _Tracer:
         while waiting:
             self._budget.spend()
             each = waiting.pop(0)
-            outputs |= {each.name: None} if isinstance(each, Value) else {}
-            waiting[:0] = each if isinstance(each, list) else ()
+            if isinstance(each, list):
+                waiting = each + waiting
+            elif isinstance(each, Value):
+                outputs[each.name] = None
         return outputs
 
     # Nodes.
