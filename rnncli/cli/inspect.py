@@ -29,6 +29,6 @@ def inspect(file: str, layer: str | None = None, json: bool = False) -> None:
         if json:
             write_document(out, document)
         else:
-            write_tables(out, document, "--json has all")
+            write_tables(out, document)
     if not document.get("runs", ["a state"]):
         raise Exit(RUN_FAILED)
