@@ -451,9 +451,7 @@ def _run(
     result = _describe_result(options, opened, carried, runner)
     check_names(form, result, grouped=bool(options.group_by))
     delimiter = "\t" if form == "tsv" else ","
-    output = options.output and verbatim(options.output)
-    place = word(f"`output` {output}" if output else f"`format` {form}")
-    style = Style(options.digits, options.header, delimiter, place)
+    style = Style(options.digits, options.header, delimiter)
     make = frame.writer if frame else WRITERS[form]
     watchers = list[Watcher]()
     with ExitStack() as stack:
