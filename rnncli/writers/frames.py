@@ -26,10 +26,7 @@ def is_frame(source: object) -> bool:
 
 
 class Frame:
-    """A table that is read, and the writer of its result.
-
-    The `cells` of its rows are their numbers in the table.
-    """
+    """A table that is read, and the writer of its result; `cells` are the numbers of its rows."""
 
     def __init__(self, frame: Any, *, passthrough: bool) -> None:
         self._frame, self._whole = frame, passthrough

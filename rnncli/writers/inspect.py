@@ -2,7 +2,6 @@
 
 import json
 from collections.abc import Mapping, Sequence
-from itertools import groupby
 from typing import Any, TextIO
 
 from rnncli.model.errors import listed, printable, sentence
@@ -94,5 +93,4 @@ def _describe_layers(part: Mapping[str, Any]) -> str:
     """Describe the layers of a part in words."""
     if "why" in part:
         return "cannot be run" if part["needed"] else "passed over"
-    lines = ((line, len([*alike])) for line, alike in groupby(map(layer_line, part["layers"])))
-    return "; ".join(f"{count} times {line}" if count > 1 else line for line, count in lines)
+    return "; ".join(map(layer_line, part["layers"]))

@@ -26,11 +26,7 @@ _OF_LAYERS = ("activation", "value", "mask_zero", "epsilon", "operators")
 
 
 def describe(network: Network, source: Mapping[str, Any], version: str) -> dict[str, Any]:
-    """Return the ``model`` of a JSON document.
-
-    A setting that differs between layers or cells is a list, the bottom one
-    first. The layers are listed where one of them has no state.
-    """
+    """Return the ``model`` of a JSON document; settings that differ between cells are lists."""
     layers = (*network.front, *network.layers)
     recurrent = [layer for layer in layers if isinstance(layer, Recurrent)]
     stateless = len(recurrent) < len(layers)
