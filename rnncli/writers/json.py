@@ -130,9 +130,10 @@ class JsonWriter(JsonLinesWriter):
 
     def rows(self, rows: Rows) -> None:
         """Write a block of results."""
-        for text in () if self._result.last else self._steps(rows, ",\n"):
-            self._out.write(self._between + text.removesuffix(",\n"))
-            self._between = ",\n"
+        if not self._result.last:
+            for text in self._steps(rows, ",\n"):
+                self._out.write(self._between + text.removesuffix(",\n"))
+                self._between = ",\n"
 
     def end(self, error: ValueError | None) -> None:
         """Write the final states, or the error."""
