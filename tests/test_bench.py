@@ -15,6 +15,7 @@ import pytest
 from conftest import ROOT
 
 import rnncli
+from rnncli.bench.cases import Size
 from rnncli.bench.report import write_table
 
 NAMES = ["auto", "stepwise", "fused"]
@@ -92,6 +93,13 @@ def test_a_wrong_run_has_a_large_step_error(bench: Any) -> None:
     _, _, rows = bench(TWO + WRONG, "--seq", "1,2,3,4,5,6", "--hidden", "4")
     assert float(rows["stepwise"][-1]) < 1
     assert float(rows["fused"][-1].replace(",", "")) > 100
+
+
+def test_a_network_that_forgets_slowly_has_the_bias_of_its_title() -> None:
+    size = Size(1, 1, 2, cell="gru", keeping="z")
+    assert "b_z = 5" in size.title("float32")
+    (cell,) = size.case(1, "float32").network.layers[0].cells
+    assert (cell.weights.b_h == 5).tolist() == [True] * 2 + [False] * 4
 
 
 def test_a_failure_is_said_and_the_others_are_timed(bench: Any) -> None:

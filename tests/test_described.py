@@ -103,19 +103,3 @@ def test_columns_stand_under_their_gate() -> None:
     assert rows[2:4] == [["i_0", "f_0", "g_0", "o_0"], ["x_0", "1.0", "2.0", "3.0", "4.0"]]
     assert rows[11:13] == [["i_0", "f_0", "o_0"], ["13.0", "14.0", "15.0"]]
     assert rows[14:] == [["h_0"], ["c_0", "16.0"]]
-
-
-class Terminal(io.StringIO):
-    def isatty(self) -> bool:
-        return True
-
-
-@pytest.mark.parametrize("H", [16, 17])
-def test_a_terminal_shows_both_ends_of_an_array(monkeypatch: pytest.MonkeyPatch, H: int) -> None:
-    monkeypatch.setenv("TERM", "dumb")
-    text = "\n".join(table(Network(LSTM(drawn(LSTM, 1, H))), Terminal()))
-    first = text[text.index("W_xh") : text.index("W_hh")]
-    every = [f"{gate}_{j}" for gate in "ifgo" for j in range(H)]
-    names = re.findall(r"\b[ifgo]_\d+\b", first)
-    assert names == (every if H == 16 else every[:8] + every[-8:])
-    assert ("Only the first and last 8 are shown: elsewhere." in first) == (H == 17)
