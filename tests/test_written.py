@@ -22,6 +22,7 @@ from rnncli.engine.rows import Rows
 from rnncli.model.arrays import Floats, Integers
 from rnncli.writers import WRITERS, Style
 from rnncli.writers import Result as Described
+from rnncli.writers.grid import Column, draw
 from rnncli.writers.result import Columns, SequenceStates
 
 NUMBER = re.compile(r"-?\d+\.\d+(?:e[-+]\d+)?")
@@ -292,6 +293,17 @@ def test_a_table_keeps_to_the_width_with_every_digit(
         lines = table.splitlines()
         assert max(map(len, lines)) <= int(columns)
         assert lines == [line.rstrip() for line in lines]
+
+
+def test_points_of_numbers_stand_below_each_other() -> None:
+    out = io.StringIO()
+    draw(out, "", [Column("t", ["1", "10"])], [Column("h", ["0.5", "-12.25"]), Column("c", "12")])
+    assert [line for line in out.getvalue().splitlines() if line[:1].strip() != "─"] == [
+        "",
+        "t   h       c",
+        " 1    0.5   1",
+        "10  -12.25  2",
+    ]
 
 
 def test_weights_have_every_digit(run_rnn: Rnn, monkeypatch: pytest.MonkeyPatch) -> None:
