@@ -1,17 +1,11 @@
-"""The content of a model file or a state file, as tables for people or as one JSON document."""
+"""The content of a model file or a state file, as tables for people."""
 
-import json
 from collections.abc import Mapping, Sequence
 from typing import Any, TextIO
 
 from rnncli.model.errors import listed, printable, sentence
 from rnncli.writers.grid import Column, draw, write_text
 from rnncli.writers.model import layer_line
-
-
-def write_document(out: TextIO, document: Mapping[str, Any]) -> None:
-    """Write the document."""
-    out.write(json.dumps(document, indent=1) + "\n")
 
 
 def write_tables(out: TextIO, document: Mapping[str, Any]) -> None:

@@ -85,11 +85,7 @@ class HeatmapWriter(Strip):
 
 
 class PlotWriter(HeatmapWriter):
-    """Draw a panel for each feature and each unit; the panels of an array have one scale.
-
-    A column of dots that spans several steps reaches from their least to their greatest value, so
-    that no spike is lost. Neighbouring columns meet.
-    """
+    """Draw a panel for each feature and each unit; the panels of an array have one scale."""
 
     inputs = 4
 
@@ -104,7 +100,8 @@ class PlotWriter(HeatmapWriter):
         rows, columns = np.arange(_LINES * _TALL)[:, None], np.arange(room * _WIDE)
         places = np.rint(np.linspace(0, columns[-1], least.shape[1]))
         for n, (name, (low, high)) in enumerate(zip(names, spans, strict=True)):
-            # The first row of dots divides the panels.
+            # A column of dots reaches from the least to the greatest value of its steps, so that no
+            # spike is lost, and meets its neighbours. The first row of dots divides the panels.
             up, down = (
                 np.rint(1 + (high - np.interp(columns, places, each)) / (high - low) * rows[-2])
                 for each in (greatest[n], least[n])
