@@ -3,7 +3,6 @@
 from json import dumps
 
 import click
-from click.exceptions import Exit
 
 from rnncli.cli.errors import RUN_FAILED
 from rnncli.cli.options import command
@@ -33,4 +32,4 @@ def inspect(file: str, layer: str | None = None, json: bool = False) -> None:
         else:
             write_tables(out, document)
     if not document.get("runs", ["a state"]):
-        raise Exit(RUN_FAILED)
+        raise click.exceptions.Exit(RUN_FAILED)
