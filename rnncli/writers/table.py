@@ -1,5 +1,6 @@
 """States as a table for people: a row for every t."""
 
+from itertools import islice
 from typing import TextIO
 
 from rnncli.engine.rows import Rows, join
@@ -76,9 +77,12 @@ class TableWriter:
             return []
         rows = result.initial().rows()
         values = {name: iter(texts(getattr(rows, name)[0], self._digits)) for name in "hc"}
-        arrays = (unit.rpartition("_")[0][-1] for unit in result.units)  # a layer may have h or y
-        cells = (next(values[array]) if array in values else "" for array in arrays)
-        return [[each] for each in (str(rows.t[0]), *[""] * len(result.columns), *cells)]
+        cells = [str(rows.t[0]), *[""] * len(result.columns)]
+        for layer in result.values:
+            if layer.array in result.shown:
+                state = values.get(layer.name[-1])  # a layer without a state has y
+                cells += islice(state, layer.width) if state else [""] * layer.width
+        return [[each] for each in cells]
 
     def _cells(self, rows: Rows) -> list[list[str]]:
         """Return the cells of rows, column by column."""
