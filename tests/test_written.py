@@ -250,10 +250,9 @@ def check_limits(rows: str, option: str, limit: int, one: bool) -> None:
     assert (first, lines, shown.stderr) == (header, [each for each in whole if each in kept], "")
 
 
-@pytest.mark.parametrize(("option", "limit"), [("--head", 12_000), ("--tail", 8_000)])
-def test_head_and_tail_of_many_blocks(option: str, limit: int) -> None:
+def test_the_tail_of_many_blocks() -> None:
     rows = "".join(f"{'abcde'[n % 7 % 5]},{n % 11}\n" for n in range(70_000))
-    check_limits(rows, option, limit, one=False)
+    check_limits(rows, "--tail", 8_000, one=False)
 
 
 @pytest.mark.parametrize("limits", [("--head", "3"), ("--tail", "2")], ids=" ".join)
