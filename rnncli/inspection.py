@@ -2,20 +2,15 @@
 
 import os
 import shlex
-from collections.abc import Sequence
 from contextlib import suppress
-from datetime import datetime
 from typing import Any
 
 from rnncli.engine.state import load_state
-from rnncli.model.errors import InputError, OpenInputError, word
+from rnncli.model.errors import InputError, word
 from rnncli.model.formats import find_parts
 from rnncli.model.formats.found import Found, Part, assumptions, make_layers, make_network
 from rnncli.storage import local_copy
 from rnncli.writers.model import describe_layer, known
-
-# Parts of a file that are tried where it cannot be run as a whole.
-_TRIED = 100
 
 
 def inspect(path: str | os.PathLike[str], *, layer: str | None = None) -> dict[str, Any]:
@@ -55,19 +50,22 @@ def inspect(path: str | os.PathLike[str], *, layer: str | None = None) -> dict[s
 
 def _describe_state(file: str, copy: str) -> dict[str, Any]:
     state = load_state(copy)
-    written = datetime.fromtimestamp(os.stat(copy).st_mtime).astimezone()
-    about = {"file": file, "title": "states of rnn run"}
-    about |= {"written": written.isoformat(timespec="seconds")}
-    document = about | {"cells": [*state.cells], "network": state.network}
-    for name in ("columns", "center", "scale"):
-        document |= {name: [*getattr(state, name)]} if getattr(state, name) else {}
     arrays = {"t": state.t, **state.arrays}
     sequences = [
         ({"key": dict(zip(state.key_columns, key, strict=True))} if key else {})
         | {name: array[k].tolist() for name, array in arrays.items()}
         for k, key in enumerate(state.keys)
     ]
-    return document | {"sequences": sequences}
+    return known(
+        file=file,
+        title="states of rnn run",
+        cells=[*state.cells],
+        network=state.network,
+        columns=[*state.columns] or None,
+        center=[*state.center] or None,
+        scale=[*state.scale] or None,
+        sequences=sequences,
+    )
 
 
 def _describe_model(file: str, path: str, layer: str | None) -> dict[str, Any]:
@@ -75,28 +73,26 @@ def _describe_model(file: str, path: str, layer: str | None) -> dict[str, Any]:
     parts, notes, why = [*found.parts, *found.aside], [*found.notes], None
     try:
         runs = [_describe_run(path, found, layer, file)]
-        notes += assumptions(found.layers(path))
-    except OpenInputError:
-        runs = [{"layer": layer, "command": _command(layer, file)}]
+        notes += [] if found.open else assumptions(found.layers(path))
     except InputError as error:
         why, runs = str(error).removeprefix(f"{path}: "), []
-        for name in [part.name for part in found.parts if part.recurrent and part.name][:_TRIED]:
+        names = [part.name for part in found.parts if part.recurrent and part.name]
+        for name in names[:100]:  # each is built
             with suppress(InputError):
                 runs.append(_describe_run(path, found.pick(path, name), name, file))
-    read = _count_values([part for part in found.parts if part.layers])
+    sizes = {name: array.size for part in parts for name, array in part.arrays.items()}
+    read = {name for part in found.parts if part.layers for name in part.arrays}
     return known(
-        {
-            "file": file,
-            "layer": layer,
-            "title": found.title,
-            "sha256": sha256,
-            "beside": [*map(os.path.basename, found.beside)] or None,
-            "parameters": {"read": read, "all": _count_values(parts)},
-            "why": why,
-            "runs": runs,
-            "notes": [*map(word, notes)],
-            "parts": [_describe_part(path, part) for part in parts],
-        }
+        file=file,
+        layer=layer,
+        title=found.title,
+        sha256=sha256,
+        beside=[*map(os.path.basename, found.beside)] or None,
+        parameters={"read": sum(sizes[name] for name in read), "all": sum(sizes.values())},
+        why=why,
+        runs=runs,
+        notes=[*map(word, notes)],
+        parts=[_describe_part(path, part) for part in parts],
     )
 
 
@@ -110,7 +106,7 @@ def _describe_part(path: str, part: Part) -> dict[str, Any]:
     return {
         "name": part.name,
         "kind": part.kind,
-        "parameters": _count_values([part]),
+        "parameters": sum(array.size for array in part.arrays.values()),
         "layers": layers,
         **(reason if why else {}),
         "tensors": [
@@ -120,27 +116,15 @@ def _describe_part(path: str, part: Part) -> dict[str, Any]:
     }
 
 
-def _count_values(parts: Sequence[Part]) -> int:
-    """Count the values of arrays, each array once."""
-    arrays = {name: array for part in parts for name, array in part.arrays.items()}
-    return sum(array.size for array in arrays.values())
-
-
 def _describe_run(path: str, found: Found, layer: str | None, file: str) -> dict[str, Any]:
     """Return the command that runs a network, with its inputs and outputs."""
+    words = ["rnn", "run", "FILE.csv", "--weights", file]
+    words += [] if layer is None else ["--layer", layer]
+    run = {"layer": layer, "command": shlex.join(words)}
+    if found.open:
+        return run
     network = make_network(path, found.layers(path), found.last)
     if not any(each.cells for each in network.layers):
         raise InputError(path, "has no recurrent layer")
-    return {
-        "layer": layer,
-        "command": _command(layer, file),
-        "input_size": network.input_size,
-        **({} if network.indices is None else {"indices": network.indices}),
-        "output_size": network.output_size,
-        "last": network.last,
-    }
-
-
-def _command(layer: str | None, file: str) -> str:
-    words = ["rnn", "run", "FILE.csv", "--weights", file]
-    return shlex.join(words if layer is None else [*words, "--layer", layer])
+    run |= known(input_size=network.input_size, indices=network.indices)
+    return run | {"output_size": network.output_size, "last": network.last}

@@ -71,7 +71,7 @@ from rnncli.writers.result import (
     columns_of,
     states_by_layer,
 )
-from rnncli.writers.selection import Begun, Last, Selected, Selection, Writer
+from rnncli.writers.selection import Begun, Last, Selected, Writer
 from rnncli.writers.sink import check_destination, destination, redirected
 
 if TYPE_CHECKING:
@@ -451,9 +451,7 @@ def _run(
     result = _describe_result(options, opened, carried, runner)
     check_names(form, result, grouped=bool(options.group_by))
     delimiter = "\t" if form == "tsv" else ","
-    output = options.output and verbatim(options.output)
-    place = word(f"`output` {output}" if output else f"`format` {form}")
-    style = Style(options.digits, options.header, delimiter, place)
+    style = Style(options.digits, options.header, delimiter)
     make = frame.writer if frame else WRITERS[form]
     watchers = list[Watcher]()
     with ExitStack() as stack:
@@ -485,8 +483,7 @@ def _run(
         if options.last:
             writer = Last(begun, one_row=bool(network.last))
         elif options.head or options.tail:
-            selection = Selection(options.head, options.tail)
-            writer = Selected(selection.of(begun), selection, carried.started[0])
+            writer = Selected(begun, options.head or 0, options.tail or 0, carried.started[0])
         watchers += stack.enter_context(console.progress(source, options.output))
         flush = out.flush if options.follow else lambda: None
         return deliver(source, runner, carried, writer, options.all_layers, watchers, flush)

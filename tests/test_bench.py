@@ -15,9 +15,10 @@ import pytest
 from conftest import ROOT
 
 import rnncli
-from rnncli.bench.race import label
+from rnncli.bench.cases import Size
 from rnncli.bench.report import write_table
 
+NAMES = ["auto", "stepwise", "fused"]
 # Loaded by every Python of the command: no library to time but rnn, and two strategies.
 TWO = """
 import importlib.metadata as metadata
@@ -63,8 +64,9 @@ def bench(tmp_path: Path) -> Callable[..., tuple[int, str, dict[str, list[str]]]
         environment = patched(tmp_path, code)
         done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
         assert done.stderr == ""
-        rows = (line.split() for line in done.stdout.splitlines() if line.startswith("--unroll"))
-        return done.returncode, done.stdout, {row[1]: row[2:] for row in rows if ":" not in row[1]}
+        rows = [line.split() for line in done.stdout.splitlines()]
+        found = {row[0]: row[1:] for row in rows if row and row[0] in NAMES}
+        return done.returncode, done.stdout, found
 
     return run
 
@@ -79,7 +81,7 @@ def test_a_right_run_has_a_small_step_error(bench: Any, tmp_path: Path) -> None:
         TWO, tmp_path / "x.csv", "--group-by", "k", "--weights", tmp_path / "w.npz"
     )
     assert code == 0
-    assert list(rows) == ["auto", "stepwise", "fused"]
+    assert list(rows) == NAMES
     assert all(0 < float(row[-1]) < 1 for row in rows.values())
     assert ", T = 3, N = 2 " in " ".join(text.split())
     assert re.search(f"^rnn .*, NumPy {np.__version__}", text, re.MULTILINE)
@@ -93,16 +95,23 @@ def test_a_wrong_run_has_a_large_step_error(bench: Any) -> None:
     assert float(rows["fused"][-1].replace(",", "")) > 100
 
 
+def test_a_network_that_forgets_slowly_has_the_bias_of_its_title() -> None:
+    size = Size(1, 1, 2, cell="gru", keeping="z")
+    assert "b_z = 5" in size.title("float32")
+    (cell,) = size.case(1, "float32").network.layers[0].cells
+    assert (cell.weights.b_h == 5).tolist() == [True] * 2 + [False] * 4
+
+
 def test_a_failure_is_said_and_the_others_are_timed(bench: Any) -> None:
     code, text, rows = bench(TWO + BROKEN, "--seq", "1,2,3,4,5,6", "--hidden", "4")
     assert (code, list(rows)) == (1, ["auto", "stepwise"])
-    assert "\n--unroll fused: RuntimeError: it does not run\n" in text
+    assert "\nfused: RuntimeError: it does not run\n" in text
 
 
 def test_the_table_beside_libraries() -> None:
     def timing(name: str, rounds: list[float], **more: Any) -> Any:
         values = {"steps": 10**6, "step_error": 0.125, "note": "", **more}
-        return SimpleNamespace(name=name, label=label(name), threads=2, rounds=rounds, **values)
+        return SimpleNamespace(name=name, threads=2, rounds=rounds, **values)
 
     out = StringIO()
     timings = [
@@ -121,6 +130,6 @@ def test_the_table_beside_libraries() -> None:
     assert rows["torch"][-1] == "inf"
     assert lines[-3:] == [
         "Ratio: how many times faster than onnxruntime.",
-        "`unroll` stepwise: the first 600,000 steps.",
+        "stepwise: the first 600,000 steps.",
         "keras: Keras has no clip",
     ]

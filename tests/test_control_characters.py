@@ -1,6 +1,5 @@
 """Control characters of an input are shown on a terminal, never sent to it."""
 
-import html
 import json
 import unicodedata
 from pathlib import Path
@@ -71,13 +70,6 @@ def test_colours_are_sent_all_the_same(commands: Commands) -> None:
         assert SHOWN in text
         assert colour in text
         assert repr(colour)[1:-1] not in text
-
-
-def test_a_picture_in_a_file_steers_no_terminal(commands: Commands) -> None:
-    assert commands.rnn("run", *WEIGHTS, "-o", "states.svg").code == 0
-    text = Path("states.svg").read_text(encoding="utf-8")
-    assert SHOWN in html.unescape(text).replace("\xa0", " ")
-    assert steering(text) == set()
 
 
 ERRORS = {

@@ -156,15 +156,16 @@ def test_one_step_no_step_and_huge_values(run_rnn: Rnn, drawn: Drawn, units: str
 
 
 def test_svg_has_its_text_as_text(run_rnn: Rnn) -> None:
-    """Also letters that the font lacks; nothing is fetched from elsewhere."""
-    rows = "$when$,<v> & 温度\n1,1\n2,2\n"
+    """Also letters that the font lacks, none that steers; nothing is fetched from elsewhere."""
+    rows = "$when$,<v> & 温度\x1b\n1,1\n2,2\n"
     command = ("run", "--columns", "1,2", "--hidden", "2", "--format", "svg")
     result = run_rnn(*command, stdin=rows)
     assert (result.exit_code, result.stderr) == (0, "")
     texts = ET.fromstring(result.stdout).iter("{http://www.w3.org/2000/svg}text")
     found = [*map("".join, (each.itertext() for each in texts))]
-    assert {"<v> & 温度", "t", "$when$", "h_0", "h_1"} <= set(found)
-    assert any(text.startswith("RNN: I = 2 ($when$, <v> & 温度), H = 2") for text in found)
+    assert {r"<v> & 温度\x1b", "t", "$when$", "h_0", "h_1"} <= set(found)
+    title = r"RNN: I = 2 ($when$, '<v> & 温度\x1b'), H = 2"
+    assert any(text.startswith(title) for text in found)
     assert not re.search(r"(href|url)[=(]['\"]?https?:", result.stdout)
 
 

@@ -376,6 +376,7 @@ def test_a_number_of_features_that_the_input_tells(tmp_path: Path, run_rnn: Any)
     graph, path = Graph(), tmp_path / "m.onnx"
     write(path, graph, *chunks(graph, "x"), inputs={**BATCHED, "x": ("N", "I")})
     assert "does not tell how many features a step has" in refusal(path)
+    assert "\nLeaves open how many columns it takes:\n" in run_rnn("inspect", path).stdout
     network, _ = load(path, input_size=6)
     np.testing.assert_allclose(detected(network), chunk_states(CHUNKS), atol=1e-6)
     np.savetxt(tmp_path / "x.csv", CHUNKS, delimiter=",")

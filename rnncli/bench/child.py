@@ -13,7 +13,6 @@ from math import ceil
 
 import numpy as np
 
-from rnncli.engine.unroll import find_lacking
 from rnncli.model.arrays import Floats
 from rnncli.verification.case import Case
 from rnncli.verification.peers import PEERS, Unsupported, build
@@ -60,9 +59,8 @@ def measure(name: str, case: Case, steps: int | None) -> tuple[float, int]:
 
     if steps is None:  # as many as one timing needs
         most = case.x.shape[1]
-        # Whether `auto` compiles depends on the number of steps.
-        compiles = name == "auto" and not find_lacking("compiled", case.precision)
-        seconds(steps := most if compiles else min(most, 16))  # may compile, and start threads
+        steps = most if name == "auto" else min(most, 16)  # `auto` chooses by their number
+        seconds(steps)  # may compile, and start threads
         # The lesser of two: a stall in so short a run would count for many steps.
         while steps < most and min(seconds(steps), seconds(steps)) < SHORTEST:
             steps = min(most, steps * 4)
@@ -79,8 +77,6 @@ def judge(name: str, case: Case, steps: int) -> float | None:
 
 def first_steps(case: Case, steps: int) -> Case:
     """Cut a case to its first steps."""
-    if steps >= case.x.shape[1]:
-        return case
     x = np.ascontiguousarray(case.x[:, :steps])
     return case._replace(x=x, lengths=np.minimum(case.lengths, steps))
 

@@ -40,7 +40,7 @@ class Racer:
     failed = False  # whether that is a failure, not a network that it cannot express
 
     def __init__(self, name: str, cpus: list[int]) -> None:
-        self.name, self.label, self.threads = name, label(name), len(cpus)
+        self.name, self.threads = name, len(cpus)
         self.rounds: list[float] = []  # microseconds a step
         environment = dict.fromkeys(BLAS_THREADS, "1") | os.environ  # as `rnn run` has it
         if name in PEERS:
@@ -76,53 +76,38 @@ class Racer:
     def close(self) -> None:
         """Kill the process."""
         self._child.kill()
-        self._child.wait()
-        for pipe in (self._child.stdin, self._child.stdout):
-            with suppress(OSError):  # a question that was never read
-                if pipe:
-                    pipe.close()
-
-
-def label(name: str) -> str:
-    """Name a candidate in results: strategies by their option."""
-    return name if name in PEERS else f"`unroll` {name}"
+        self._child.communicate()  # closes its pipes
 
 
 def find_candidates(wanted: Sequence[str], precision: str) -> tuple[list[str], dict[str, str]]:
     """Find every strategy and the wanted peers that can run here, and what the others lack."""
     lacking = {name: find_lacking(name, precision) for name in ("auto", *UNROLLS)}
-    for peer in dict.fromkeys(wanted or PEERS):
+    for peer in wanted or PEERS:
         lacking[peer] = "" if version(peer) else f"not installed: {REQUIREMENT}"
         if wanted and lacking[peer]:
             raise ValueError(f"peer {peer}: {lacking[peer]}")
-    absent = {label(name): what for name, what in lacking.items() if what}
-    return [name for name, what in lacking.items() if not what], absent
-
-
-def processors(name: str) -> list[list[int]]:
-    """List the sets of processors to time on: one, on which a peer may be faster, and all."""
-    usable = usable_processors()
-    if name in PEERS and len(usable) > 1:
-        return [usable[-1:], usable]  # most systems handle interrupts on the first
-    return [usable]
+    names = [name for name, what in lacking.items() if not what]
+    return names, {name: what for name, what in lacking.items() if what}
 
 
 def race(
     case_of: Callable[[int], Case],
     names: Sequence[str],
     rounds: int,
-    show: Callable[[str], None] = lambda _: None,
+    show: Callable[[str], None],
 ) -> list[Racer]:
     """Time candidates on the same weights and input, in rounds; a slow spell slows all of one.
 
     A peer is timed on one processor and on all: a library decides once how many threads it takes.
     `show` takes a line that names what is done next.
     """
+    usable = usable_processors()
+    one = [usable[-1:]] if len(usable) > 1 else []  # most systems handle interrupts on the first
     with ExitStack() as stack:
         racers = [
             stack.enter_context(closing(Racer(name, cpus)))
             for name in names
-            for cpus in processors(name)
+            for cpus in ([*one, usable] if name in PEERS else [usable])
         ]
         show("starting")
         case = case_of(1)
@@ -134,7 +119,7 @@ def race(
             case = case_of(number)
             for racer in racers:
                 threads = f"{racer.threads} thread{'s' * (racer.threads > 1)}"
-                show(f"round {number} of {rounds}: {racer.label}, {threads}")
+                show(f"round {number} of {rounds}: {racer.name}, {threads}")
                 racer.ask("time", case, racer.steps)
                 if result := racer.answer():
                     microseconds, racer.steps = result
@@ -143,7 +128,7 @@ def race(
         for name in names:  # one that failed, or the faster one
             own = [each for each in racers if each.name == name]
             racer = min(own, key=lambda each: (not each.note, median(each.rounds or [0.0])))
-            show(f"step error: {racer.label}")
+            show(f"step error: {racer.name}")
             racer.ask("judge", case, racer.steps)
             racer.step_error = racer.answer()
             best.append(racer)

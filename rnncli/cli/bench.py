@@ -13,7 +13,6 @@ from rnncli.cli.errors import RUN_FAILED
 from rnncli.cli.networks import check_network, read_case
 from rnncli.cli.options import NetworkOptions, command, files, picked, table
 from rnncli.cli.progress import Terminal
-from rnncli.model.errors import word
 from rnncli.options import Options, whole
 from rnncli.verification.case import Case
 from rnncli.verification.peers import PEERS
@@ -61,12 +60,12 @@ def bench(
         cases = [(f"{model_line(read.model)}, T = {T:,}, N = {N:,}", T, lambda _: read.case)]
     failed = False
     with destination(None) as out:
-        write_machine(out, {word(who): what for who, what in absent.items()})
+        write_machine(out, absent)
         for number, (title, T, case_of) in enumerate(cases, start=1):
             # The line stands still while a candidate runs: it has the machine to itself.
             case = f"case {number} of {len(cases)}"
             with Terminal().working(case) as line:
-                show = partial(lambda case, who: line.write(f"{case}, {word(who)}"), case)
+                show = partial(lambda case, who: line.write(f"{case}, {who}"), case)
                 racers = race(case_of, names, repeats, show)
             write_table(out, title, T, racers)
             failed = failed or any(racer.failed for racer in racers)

@@ -1,13 +1,14 @@
 """``rnn inspect``: the content of a model file or a state file, and the command that runs it."""
 
+from json import dumps
+
 import click
-from click.exceptions import Exit
 
 from rnncli.cli.errors import RUN_FAILED
 from rnncli.cli.options import command
 from rnncli.inspection import inspect as describe
 from rnncli.storage import named
-from rnncli.writers.inspect import write_document, write_tables
+from rnncli.writers.inspect import write_tables
 from rnncli.writers.sink import destination
 
 EXAMPLES = """
@@ -27,8 +28,8 @@ def inspect(file: str, layer: str | None = None, json: bool = False) -> None:
     document = describe(named(file), layer=layer)
     with destination(None) as out:
         if json:
-            write_document(out, document)
+            out.write(dumps(document, indent=1) + "\n")
         else:
-            write_tables(out, document, "--json has all")
+            write_tables(out, document)
     if not document.get("runs", ["a state"]):
-        raise Exit(RUN_FAILED)
+        raise click.exceptions.Exit(RUN_FAILED)

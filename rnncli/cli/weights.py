@@ -54,7 +54,6 @@ def weights(
         elif extension:
             write_weights_json(out, network, describe(network, origin, __version__))
         else:
-            model = describe(network, origin, __version__)
-            write_weights_table(out, network, model, "--json has all")
+            write_weights_table(out, network, describe(network, origin, __version__))
     for text in notes:
         note(f"{output}: {text}")

@@ -7,10 +7,9 @@ from typing import TextIO
 from rnncli.writers.arrow import TypedWriter
 from rnncli.writers.csv import CsvWriter
 from rnncli.writers.figure import FigureWriter
-from rnncli.writers.heatmap import HeatmapWriter
 from rnncli.writers.json import JsonLinesWriter, JsonWriter
 from rnncli.writers.npy import NpyWriter
-from rnncli.writers.plot import PlotWriter
+from rnncli.writers.pictures import HeatmapWriter, PlotWriter
 from rnncli.writers.result import Result, Style
 from rnncli.writers.selection import Writer
 from rnncli.writers.table import TableWriter

@@ -17,11 +17,7 @@ from rnncli.writers.result import Result, Style
 
 
 class TypedWriter:
-    """Writes the columns of CSV, a group of rows for each block.
-
-    Arrow is written to a file as its file format, else as a stream. That of a run that fails has
-    no mark of its end: who reads it learns that.
-    """
+    """Writes the columns of CSV, a group of rows for each block."""
 
     def __init__(self, out: TextIO, result: Result, _style: Style, form: str) -> None:
         import pyarrow as pa
@@ -79,7 +75,7 @@ class TypedWriter:
             self._writer.write_table(pa.Table.from_arrays(columns, schema=self._schema))
 
     def end(self, error: ValueError | None) -> None:
-        """Complete a file, or the stream of a whole run."""
+        """Mark the end, but for a stream of a run that failed: its reader learns so."""
         if self._is_whole or not error:
             self._writer.close()
 

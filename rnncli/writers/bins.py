@@ -53,13 +53,10 @@ class Bins:
         return self._arrays[2], self._arrays[3]
 
     def fit(self, at_most: int) -> None:
-        """Merge to at most so many bins, of one step or an even number each.
-
-        A state often changes its sign from step to step: means of an odd number would swing too,
-        far slower than it does.
-        """
+        """Merge to at most so many bins, of one step or an even number each."""
         bins = self._arrays.shape[1]
         together = max(1, -(-bins // at_most))
+        # A state often changes its sign at each step: means of an odd number would swing slower.
         together += together > 1 and self.size * together % 2
         self._merge(range(0, bins, together))
         self.size *= together

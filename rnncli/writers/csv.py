@@ -11,16 +11,13 @@ from rnncli.writers.result import Result, Style
 
 
 class CsvWriter:
-    """Writes a line for each row, its key in front.
-
-    The input's fields, where they are written too, take the place of `t`. Key columns among
-    them are not written twice.
-    """
+    """Writes a line for each row: its key, then `t` or the input's fields, then the values."""
 
     def __init__(self, out: TextIO, result: Result, style: Style) -> None:
         self._out, self._result, self._digits = out, result, style.digits
         self._delimiter = style.delimiter
         self._special = re.compile(rf'["\r\n{self._delimiter}]')
+        # Key columns among the input's fields are not written twice.
         self._keyed = not set(result.key_columns) <= set(result.header)
         self._label = cache(lambda n: self._line(result.keys[n]) + self._delimiter)
         if style.header:

@@ -1,5 +1,7 @@
 """Figures: the input above what a network gives, with axes, units and a scale; by matplotlib."""
 
+from collections.abc import Callable
+from functools import partial
 from io import BytesIO
 from textwrap import fill
 from typing import TYPE_CHECKING, Any, TextIO
@@ -66,15 +68,18 @@ class FigureWriter(Strip):
         from matplotlib.ticker import MaxNLocator
 
         layers = [each for each in self.result.values if each.array in self.result.shown]
-        # The columns of each panel, and those that share its scale; column 0 is t.
-        panels, start = list[tuple[slice, slice]](), 1
-        for width in [*[1] * len(self.features), *(layer.width for layer in layers)]:
-            whole = slice(start, start + width)
-            each = [slice(n, n + 1) for n in range(start, start + width)]
-            panels += [(whole, whole)] if width > _LINES else [(one, whole) for one in each]
+        widths = [*[1] * len(self.features), *(layer.width for layer in layers)]
+        # The height of each panel, and what draws it; column 0 is t.
+        panels, start = list[tuple[float, Callable[["Axes"], None]]](), 1
+        for width in widths if self.bins.total else ():
+            columns = slice(start, start + width)
+            if width > _LINES:
+                panels.append((_ROWS, partial(self._draw_heatmap, columns=columns)))
+            else:
+                line = partial(self._draw_line, span=self.span(columns))
+                panels += [(_LINE, partial(line, column=n)) for n in range(start, start + width)]
             start += width
-        panels = panels if self.bins.total else []
-        heights = [_LINE if one.stop - one.start == 1 else _ROWS for one, _ in panels]
+        heights = [height for height, _ in panels]
         figure = Figure((_WIDTH, sum(heights) + 1.2), layout="constrained")
         title = fill(printable(model_line(self.result.model)), _LETTERS)
         figure.suptitle(f"{title}\n{self.title()}".rstrip(), x=0.01, ha="left", size="medium")
@@ -84,9 +89,8 @@ class FigureWriter(Strip):
         figure.supxlabel(caption.strip(), x=0.01, ha="left", size="medium")
         if panels:
             grid = figure.subplots(len(panels), sharex=True, squeeze=False, height_ratios=heights)
-            for axes, height, (columns, whole) in zip(grid[:, 0], heights, panels, strict=True):
-                draw = self._draw_line if height == _LINE else self._draw_heatmap
-                draw(axes, columns, whole)
+            for axes, (_, draw) in zip(grid[:, 0], panels, strict=True):
+                draw(axes)
             t, ends = self.bins.ends()
             axes.set_xlim(t[0, 0] - 0.5, ends[-1, 0] + 0.5)
             axes.xaxis.set_major_locator(MaxNLocator(8, integer=True, min_n_ticks=1))
@@ -94,21 +98,21 @@ class FigureWriter(Strip):
             figure.align_ylabels()
         return figure
 
-    def _draw_line(self, axes: "Axes", column: slice, whole: slice) -> None:
+    def _draw_line(self, axes: "Axes", span: tuple[float, float], column: int) -> None:
         """Draw a line; where a point is of several steps, the mean in a band of all values."""
-        means, name = self.bins.means(), self.names[column.start - 1]
+        means, name = self.bins.means(), self.names[column - 1]
         t, marker = means[:, 0], "." if len(means) <= _MARKED else ""
         if self.bins.size > 1:
-            least, greatest = (each[:, column.start] for each in self.bins.ends())
+            least, greatest = (each[:, column] for each in self.bins.ends())
             axes.fill_between(t, least, greatest, alpha=0.3, lw=0)
         axes.plot(t, means[:, column], marker=marker, label=name, lw=1)
-        low, high = self.span(whole)
+        low, high = span
         room = 0.06 * (high - low)
         axes.set_ylim(low - room, high + room)
         short = name if len(name) <= _SHOWN else f"…{name[1 - _SHOWN :]}"
         axes.set_ylabel(short, rotation=0, ha="right", va="center")
 
-    def _draw_heatmap(self, axes: "Axes", columns: slice, _whole: slice) -> None:
+    def _draw_heatmap(self, axes: "Axes", columns: slice) -> None:
         """Draw rows of colours around 0."""
         from matplotlib.ticker import MaxNLocator
 

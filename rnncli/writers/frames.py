@@ -26,10 +26,7 @@ def is_frame(source: object) -> bool:
 
 
 class Frame:
-    """A table that is read, and the writer of its result.
-
-    The `cells` of its rows are their numbers in the table.
-    """
+    """A table that is read, and the writer of its result; `cells` are the numbers of its rows."""
 
     def __init__(self, frame: Any, *, passthrough: bool) -> None:
         self._frame, self._whole = frame, passthrough
@@ -104,10 +101,13 @@ class Frame:
         """Make a table of all rows."""
         if error:
             return
-        described, initial = self._described, self._described.initial().rows()
-        rows = join(self._blocks) if self._blocks else initial.cut(0, 0)._replace(cells=[])
-        values = np.empty((0, len(described.units)), initial.h.dtype)
-        values = described.rows(rows) if self._blocks else values
+        described = self._described
+        if self._blocks:
+            rows = join(self._blocks)
+            values = described.rows(rows)
+        else:
+            rows = described.initial().rows().cut(0, 0)._replace(cells=[])
+            values = np.empty((0, len(described.units)), rows.h.dtype)
         places = np.arange(len(rows.t))
         if described.last and not self._whole and rows.key is not None:
             places = np.argsort(rows.key, kind="stable")  # sequences as they came

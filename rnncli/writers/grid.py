@@ -52,6 +52,8 @@ def draw(out: TextIO, title: str, labels: Sequence[Column], columns: Sequence[Co
     left, right = [*map(_pad, labels)], [*map(_pad, columns)]
     room = console.width - sum(column.width for column in left)
     rule = "-" if console.options.ascii_only else "─"
+    styles = {"bold", *(column.style for column in (*left, *right))}
+    patterns = {style: _pattern(console, style) for style in styles}
     stop = 0
     while not stop or stop < len(right):
         start, stop = stop, stop + 1
@@ -59,14 +61,9 @@ def draw(out: TextIO, title: str, labels: Sequence[Column], columns: Sequence[Co
             stop += 1
         block = [*left, *right[start:stop]]
         heading = "".join(column.name for column in block).rstrip()
-        console.file.write("\n" + _pattern(console, "bold").format(heading) + "\n")
+        console.file.write("\n" + patterns["bold"].format(heading) + "\n")
         console.file.write(rule * (sum(column.width for column in block) - 1) + "\n")
-        painted = (
-            map(_pattern(console, column.style).format, column.cells)
-            if column.style
-            else column.cells
-            for column in block
-        )
+        painted = [map(patterns[column.style].format, column.cells) for column in block]
         console.file.writelines(f"{''.join(row).rstrip()}\n" for row in zip(*painted, strict=True))
 
 
@@ -124,15 +121,13 @@ def _pad(column: Column) -> Column:
     """Pad a column to one width, with the points of numbers below each other and blanks behind."""
     from rich.cells import cell_len
 
-    name, cells = printable(column.name), column.cells
-    text = "".join(cells)
-    if not text.isprintable():
-        cells = [*map(printable, cells)]
+    cells = [*map(printable, column.cells)]
     points = [match.end() if match else 0 for match in map(_BEFORE_POINT.match, cells)]
     most = max(points, default=0)
     shifts = [most - (point or cell == GAP) for point, cell in zip(points, cells, strict=True)]
-    texts = [name, *(" " * shift + cell for shift, cell in zip(shifts, cells, strict=True))]
-    size = len if text.isascii() and name.isascii() else cell_len
+    texts = [" " * shift + cell for shift, cell in zip(shifts, cells, strict=True)]
+    texts = [printable(column.name), *texts]
+    size = len if "".join(texts).isascii() else cell_len
     width = max(map(size, texts)) + _BLANKS
     texts = [each + " " * (width - size(each)) for each in texts]
     return Column(texts[0], texts[1:], column.style, width)

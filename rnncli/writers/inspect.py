@@ -1,37 +1,25 @@
-"""The content of a model file or a state file, as tables for people or as one JSON document."""
+"""The content of a model file or a state file, as tables for people."""
 
-import json
 from collections.abc import Mapping, Sequence
-from itertools import groupby
 from typing import Any, TextIO
 
 from rnncli.model.errors import listed, printable, sentence
-from rnncli.writers.grid import GAP, Column, draw, ends_shown, write_note, write_text
+from rnncli.writers.grid import Column, draw, write_text
 from rnncli.writers.model import layer_line
 
-# On a terminal more rows than LONG show only so many at each end.
-LONG = 64
-SHOWN_AT_ENDS = 16
 
-
-def write_document(out: TextIO, document: Mapping[str, Any]) -> None:
-    """Write the document."""
-    out.write(json.dumps(document, indent=1) + "\n")
-
-
-def write_tables(out: TextIO, document: Mapping[str, Any], whole: str) -> None:
-    """Write the use of the file, then its content; `whole` says how all of it is shown."""
+def write_tables(out: TextIO, document: Mapping[str, Any]) -> None:
+    """Write the use of the file, then its content."""
     write_text(out, ": ".join(filter(None, [document["file"], document["title"]])), wrap=True)
     write = _write_state if "sequences" in document else _write_model
-    if write(out, document):
-        write_note(out, f"Not all is shown: {whole}.")
+    write(out, document)
 
 
-def _write_state(out: TextIO, document: Mapping[str, Any]) -> bool:
+def _write_state(out: TextIO, document: Mapping[str, Any]) -> None:
     sequences = document["sequences"]
     first = sequences[0] if sequences else {}
     rows = [[*each.get("key", {}).values(), str(each["t"])] for each in sequences]
-    left_out = _draw(out, [*first.get("key", {}), "t"], rows)
+    _draw(out, [*first.get("key", {}), "t"], rows)
     sizes = (f"{name} {len(each)}" for name, each in first.items() if name not in ("key", "t"))
     read = f" over {listed(document['columns'])}" if "columns" in document else ""
     count = f"{len(sequences):,} sequence{'s' * (len(sequences) != 1)}"
@@ -41,12 +29,10 @@ def _write_state(out: TextIO, document: Mapping[str, Any]) -> bool:
     for name in ("center", "scale"):
         if name in document:
             write_text(out, f"--{name} {','.join(map(repr, document[name]))}")
-    write_text(out, f"Written {document['written']}")
     write_text(out, f"Network and precision: SHA-256 {document['network']}")
-    return left_out
 
 
-def _write_model(out: TextIO, document: Mapping[str, Any]) -> bool:
+def _write_model(out: TextIO, document: Mapping[str, Any]) -> None:
     parts = document["parts"]
     out.write("\n")
     if "why" in document:
@@ -55,14 +41,14 @@ def _write_model(out: TextIO, document: Mapping[str, Any]) -> bool:
         write_text(out, _describe_sizes(run), wrap=True)
         out.write(f"  {printable(run['command'])}\n")
     rows = [[p["name"], p["kind"], f"{p['parameters']:,}", _describe_layers(p)] for p in parts]
-    left_out = _draw(out, ["part", "kind", "parameters", "here"], rows)
+    _draw(out, ["part", "kind", "parameters", "here"], rows)
     rows = [
         [part["name"], tensor["name"], str(tuple(tensor["shape"])), tensor["dtype"]]
         for part in parts
         for tensor in part["tensors"]
     ]
     if rows:
-        left_out |= _draw(out, ["part", "tensor", "shape", "type"], rows)
+        _draw(out, ["part", "tensor", "shape", "type"], rows)
     by_reason: dict[str, list[str]] = {}
     for part in parts:
         if "why" in part:
@@ -79,7 +65,6 @@ def _write_model(out: TextIO, document: Mapping[str, Any]) -> bool:
         f"SHA-256: {document['sha256']}",
     ):
         write_text(out, text, wrap=True)
-    return left_out
 
 
 def _describe_sizes(run: Mapping[str, Any]) -> str:
@@ -92,18 +77,14 @@ def _describe_sizes(run: Mapping[str, Any]) -> str:
     return f"Takes {takes} and gives {gives} a {'sequence' if run['last'] else 'step'}:"
 
 
-def _draw(out: TextIO, names: Sequence[str], rows: Sequence[Sequence[str]]) -> bool:
-    """Draw columns of rows, and return whether some rows are left out: on a terminal, of many."""
-    shown = ends_shown(out, len(rows), LONG, SHOWN_AT_ENDS)
-    cells = [[GAP] * len(names) if i is None else rows[i] for i in shown]
-    columns = [Column(name, [row[n] for row in cells]) for n, name in enumerate(names)]
+def _draw(out: TextIO, names: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+    """Draw columns of rows."""
+    columns = [Column(name, [row[n] for row in rows]) for n, name in enumerate(names)]
     draw(out, "", columns[:1], columns[1:])
-    return None in shown
 
 
 def _describe_layers(part: Mapping[str, Any]) -> str:
     """Describe the layers of a part in words."""
     if "why" in part:
         return "cannot be run" if part["needed"] else "passed over"
-    lines = ((line, len([*alike])) for line, alike in groupby(map(layer_line, part["layers"])))
-    return "; ".join(f"{count} times {line}" if count > 1 else line for line, count in lines)
+    return "; ".join(map(layer_line, part["layers"]))

@@ -16,10 +16,7 @@ _NUMBER = re.compile(r"-?(0|[1-9][0-9]*)(\.[0-9]+)?([eE][-+]?[0-9]+)?")
 
 
 class JsonLinesWriter:
-    """Writes JSON objects a line each: the items of ``steps``, or those of ``final``.
-
-    With the input's fields it is always ``steps``: each item has a row of them.
-    """
+    """Writes a line for each item of ``steps``, or of ``final`` where these are the rows."""
 
     def __init__(self, out: TextIO, result: Result, style: Style) -> None:
         self._out, self._result, self._digits = out, result, style.digits
@@ -35,7 +32,7 @@ class JsonLinesWriter:
             self._out.writelines(self._steps(rows, "\n"))
 
     def end(self, error: ValueError | None) -> None:
-        """Write the final states, if it is these."""
+        """Write the final states; with the input's fields they are rows."""
         if self._result.last and not self._result.header and not error:
             states = self._states(self._result.final(), final=True)
             self._out.writelines(f"{state}\n" for state in states)
@@ -118,12 +115,9 @@ class JsonLinesWriter:
 
 
 class JsonWriter(JsonLinesWriter):
-    """Writes one document: the model, initial states, steps and final states.
+    """Writes one document: the model, initial states, steps as they come, and final states.
 
-    The steps are written as they come; where the rows are the final states there are none. If
-    the run fails, the document has the steps before the failure, and ``error`` in place of
-    ``final``. The initial states of several sequences follow the steps, as only then all
-    sequences are known.
+    The initial states of several sequences follow the steps: only then all sequences are known.
     """
 
     def __init__(self, out: TextIO, result: Result, style: Style) -> None:
@@ -136,9 +130,10 @@ class JsonWriter(JsonLinesWriter):
 
     def rows(self, rows: Rows) -> None:
         """Write a block of results."""
-        for text in () if self._result.last else self._steps(rows, ",\n"):
-            self._out.write(self._between + text.removesuffix(",\n"))
-            self._between = ",\n"
+        if not self._result.last:
+            for text in self._steps(rows, ",\n"):
+                self._out.write(self._between + text.removesuffix(",\n"))
+                self._between = ",\n"
 
     def end(self, error: ValueError | None) -> None:
         """Write the final states, or the error."""

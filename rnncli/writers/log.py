@@ -36,9 +36,10 @@ def continue_log(
             end = place
     log.seek(0)
     first, expected = log.readline(), _first_line(begin, result, style)
-    fits = expected.startswith(first[:6] if is_json else first)  # empty, or begun
     if end:
         fits = _outline(first, style, is_json=is_json) == _outline(expected, style, is_json=is_json)
+    else:  # it is empty, or ends within its first line
+        fits = expected.startswith(first[:6] if is_json else first)
     if not fits:
         first, expected = (repr(line.rstrip("\n")[:100]) for line in (first, expected))
         what = f"its first line is {first}, this run's would be {expected}"

@@ -26,23 +26,16 @@ _OF_LAYERS = ("activation", "value", "mask_zero", "epsilon", "operators")
 
 
 def describe(network: Network, source: Mapping[str, Any], version: str) -> dict[str, Any]:
-    """Return the ``model`` of a JSON document.
-
-    A setting that differs between layers or cells is a list, the bottom one
-    first. The layers are listed where one of them has no state.
-    """
+    """Return the ``model`` of a JSON document; settings that differ between cells are lists."""
     layers = (*network.front, *network.layers)
     recurrent = [layer for layer in layers if isinstance(layer, Recurrent)]
     stateless = len(recurrent) < len(layers)
-    return known(
-        {
-            "cell": [],
-            **_describe_recurrent(recurrent, input_size=network.input_size),
-            "layers": [describe_layer(each, cells=False) for each in layers] if stateless else None,
-            "last": network.last,
-            "source": dict(source),
-            "version": version,
-        }
+    return {"cell": []} | known(
+        **_describe_recurrent(recurrent, input_size=network.input_size),
+        layers=[describe_layer(each, cells=False) for each in layers] if stateless else None,
+        last=network.last,
+        source=dict(source),
+        version=version,
     )
 
 
@@ -54,7 +47,7 @@ def describe_layer(layer: Layer, *, cells: bool = True) -> dict[str, Any]:
         return {"layer": "recurrent", **whole}
     kind = name_of(layer) or ("whole_sequences" if layer.whole else "rows")
     settings = {name: _as_json(layer.settings.get(name)) for name in _OF_LAYERS}
-    return known({"layer": kind, **sizes, **settings})
+    return known(layer=kind, **sizes, **settings)
 
 
 def model_line(model: Mapping[str, Any]) -> str:
@@ -87,7 +80,7 @@ def layer_line(layer: Mapping[str, Any]) -> str:
     return ", ".join(filter(None, words))
 
 
-def known(entries: Mapping[str, Any]) -> dict[str, Any]:
+def known(**entries: Any) -> dict[str, Any]:
     """Leave out entries that are None."""
     return {name: value for name, value in entries.items() if value is not None}
 
@@ -107,14 +100,12 @@ def _describe_recurrent(layers: Sequence[Recurrent], **sizes: int | None) -> dic
     hidden = [layer.hidden_size for layer in layers]
     projected = [layer.cells[0].state_sizes[0] for layer in layers]
     return known(
-        {
-            **{name: _one_or_all([cell.get(name) for cell in cells]) for name in names},
-            "direction": _one_or_all([layer.direction for layer in layers]),
-            "merge": _one_or_all(merges) if merges else None,
-            **sizes,
-            "hidden_sizes": hidden,
-            "projected_sizes": projected if projected != hidden else None,
-        }
+        **{name: _one_or_all([cell.get(name) for cell in cells]) for name in names},
+        direction=_one_or_all([layer.direction for layer in layers]),
+        merge=_one_or_all(merges) if merges else None,
+        **sizes,
+        hidden_sizes=hidden,
+        projected_sizes=projected if projected != hidden else None,
     )
 
 

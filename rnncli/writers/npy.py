@@ -10,13 +10,10 @@ from rnncli.writers.result import Result, Style
 
 
 class NpyWriter:
-    """Writes the states as they come if the shape is known, else all at the end.
+    """Writes the states as they come if the shape, which stands before them, is known."""
 
-    The shape stands before the values in the file.
-    """
-
-    def __init__(self, out: TextIO, result: Result, style: Style) -> None:
-        self._file, self._result, self._place = out.buffer, result, style.place
+    def __init__(self, out: TextIO, result: Result, _style: Style) -> None:
+        self._file, self._result = out.buffer, result
         self._dtype = result.initial().rows().h.dtype
         self._values = [np.empty((0, len(result.units)), self._dtype)]
         self._keys = [np.empty(0, np.intp)]
@@ -42,8 +39,8 @@ class NpyWriter:
             lengths = np.bincount(key, minlength=len(self._result.keys))
             shortest, longest = lengths.min(initial=len(key)), lengths.max(initial=0)
             if shortest < longest:
-                what = f"the sequences have {shortest} to {longest} steps, an array takes "
-                raise InputError(self._place, f"{what}equal lengths", "write CSV or JSONL")
+                what = f"the sequences have {shortest} to {longest} steps"
+                raise InputError("", f"{what}, an array takes equal lengths", "write CSV or JSONL")
             shape = (len(lengths), int(longest))
             self._values = [np.concatenate(self._values)[np.argsort(key, kind="stable")]]
         self._write_header(shape)

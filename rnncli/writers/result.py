@@ -67,8 +67,8 @@ class Result(NamedTuple):
     @property
     def arrays(self) -> list[str]:
         """The array of each of the columns."""
-        widths = ([layer.array] * layer.width for layer in self.values)
-        return [array for each in widths for array in each if array in self.shown]
+        layers = [layer for layer in self.values if layer.array in self.shown]
+        return [layer.array for layer in layers for _ in range(layer.width)]
 
     def rows(self, block: Rows) -> Floats:
         """Return the columns of a block."""
@@ -90,7 +90,6 @@ class Style(NamedTuple):
     digits: int | None = None  # after the point; by default the fewest that read back the same
     header: bool = True  # whether CSV starts with the names of its columns
     delimiter: str = ","  # between the fields of CSV
-    place: str = ""  # where results go, in messages
 
 
 def columns_of(

@@ -1,7 +1,7 @@
 """Writers around a writer, which choose the rows that are shown."""
 
 from collections.abc import Callable
-from typing import NamedTuple, Protocol
+from typing import Protocol
 
 import numpy as np
 
@@ -40,40 +40,29 @@ class Begun:
             self._writer.end(error)
 
 
-class Selection(NamedTuple):
-    """How many of the first or of the last steps of each sequence are shown; one is None."""
-
-    head: int | None = None
-    tail: int | None = None
-
-    def of(self, writer: Begun) -> Begun:
-        """Describe the result that is left to a writer."""
-        result, shape = writer.result, writer.result.shape
-        if shape:
-            shape = (*shape[:-1], min(shape[-1], self.head or self.tail or 0))
-        writer.result = result._replace(shape=shape, forward=result.forward and not self.tail)
-        return writer
-
-
 class Selected:
     """Passes the first rows of each sequence on, or at the end or an error the last ones."""
 
-    def __init__(self, writer: Writer, selection: Selection, resumed: Integers) -> None:
-        self._writer, self._selection = writer, selection
+    def __init__(self, writer: Begun, head: int, tail: int, resumed: Integers) -> None:
+        self._writer, self._head, self._tail = writer, head, tail
         self._t = resumed.copy()  # steps of each sequence: of earlier runs, or so far
         self._held: list[Rows] = []
         self._most = BLOCK_STEPS  # rows that are held before others are dropped
+        result, shape = writer.result, writer.result.shape
+        if shape:
+            shape = (*shape[:-1], min(shape[-1], head or tail))
+        writer.result = result._replace(shape=shape, forward=result.forward and not tail)
 
     def rows(self, rows: Rows) -> None:
         """Take rows of any sequences."""
-        key, (head, tail) = _keys(rows), self._selection
+        key = _keys(rows)
         self._t = np.pad(self._t, (0, max(0, key.max(initial=0) + 1 - len(self._t))))
-        if tail:
+        if self._tail:
             self._t[key] = rows.t  # of several steps the last counts
             self._held.append(rows)
             if sum(len(each.t) for each in self._held) >= self._most:
                 self._most = BLOCK_STEPS + 2 * len(self._drop().t)
-        elif (first := rows.t - self._t[key] <= (head or 0)).any():
+        elif (first := rows.t - self._t[key] <= self._head).any():
             self._writer.rows(rows.take(first))
 
     def end(self, error: ValueError | None) -> None:
@@ -85,8 +74,7 @@ class Selected:
     def _drop(self) -> Rows:
         """Drop rows that are no longer among the last, and return the others."""
         rows = join(self._held)
-        last = self._t[_keys(rows)] - rows.t < (self._selection.tail or 0)
-        self._held = [rows.take(last)]
+        self._held = [rows.take(self._t[_keys(rows)] - rows.t < self._tail)]
         return self._held[0]
 
 
@@ -98,19 +86,19 @@ class Last(Selected):
     """
 
     def __init__(self, writer: Begun, *, one_row: bool) -> None:
-        super().__init__(writer, Selection(tail=1), np.zeros(0, np.intp))
-        self._begun, self._one_row = writer, one_row
+        super().__init__(writer, 0, 1, np.zeros(0, np.intp))
+        self._one_row = one_row
 
     def rows(self, rows: Rows) -> None:
         """Take rows of any sequences."""
-        if self._begun.result.header:
+        if self._writer.result.header:
             super().rows(rows)
 
     def end(self, error: ValueError | None) -> None:
         """Write the final states."""
         if error:
             return
-        result, shape = self._begun.result, tuple[int, ...]()
+        result, shape = self._writer.result, tuple[int, ...]()
         rows, keyed = result.final().rows(), bool(result.key_columns)
         if not result.header:
             rows = rows._replace(key=np.arange(len(rows.t)) if keyed else None)
@@ -120,10 +108,10 @@ class Last(Selected):
             n = _keys(last)
             c, y = (each if each is None else each[n] for each in (rows.c, rows.y))
             rows = last._replace(h=rows.h[n], c=c, y=y)
-        self._begun.result = result._replace(columns=(), shape=shape)
+        self._writer.result = result._replace(columns=(), shape=shape)
         if len(rows.t):
-            self._begun.rows(rows)
-        self._begun.end(None)
+            self._writer.rows(rows)
+        self._writer.end(None)
 
 
 def _keys(rows: Rows) -> Integers:

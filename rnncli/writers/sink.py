@@ -5,8 +5,8 @@ import stat
 import sys
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from io import TextIOWrapper, UnsupportedOperation
-from typing import Any, NoReturn, TextIO, cast
+from io import TextIOWrapper
+from typing import Any, TextIO, cast
 
 from rnncli.model.errors import printable
 from rnncli.storage import check_writable, writing
@@ -21,10 +21,6 @@ class Screen:
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self.terminal, name)
-
-    def fileno(self) -> NoReturn:
-        """Raise an error: writing to the descriptor would bypass this stream."""
-        raise UnsupportedOperation("fileno")
 
     def write(self, text: str) -> int:
         """Write text, line by line."""
@@ -67,10 +63,7 @@ def check_destination(path: str | None, *, append: bool = False) -> None:
 
 @contextmanager
 def destination(path: str | None, *, append: bool = False) -> Iterator[TextIO]:
-    """Open what a result is written or added to: a file, or standard output.
-
-    A file is on its disk when the block has ended. A terminal gets no character that controls it.
-    """
+    """Open a file, which is on its disk when the block has ended, or standard output."""
     if path is not None and not is_stdout(path):
         with writing(path, append=append) as file:
             if is_packed(path):

@@ -1,5 +1,6 @@
 """States as a table for people: a row for every t."""
 
+from itertools import islice
 from typing import TextIO
 
 from rnncli.engine.rows import Rows, join
@@ -9,21 +10,15 @@ from rnncli.writers.grid import GAP, Column, draw, write_note
 from rnncli.writers.model import model_line
 from rnncli.writers.result import Result, Style
 
-# On a terminal a sequence of more steps than LONG shows only this many at each end.
+# On a terminal more rows than LONG show only so many at each end; the others are not kept.
 LONG = 30
 SHOWN_AT_ENDS = 10
-_ENDS = ((0, SHOWN_AT_ENDS), (-SHOWN_AT_ENDS, None))
 # Cells drawn at once, as all of them are held as text; and rows, at least.
 _PAGE, _PAGE_ROWS = 1 << 18, 64
 
 
 class TableWriter:
-    """Draws the rows, those of one forward sequence below its initial state.
-
-    On a terminal more than `LONG` steps show only the first and last. A note tells which are
-    not shown, and they are not kept. Anywhere else all rows are written as they come, a page at
-    a time under a heading of its own.
-    """
+    """Draws the rows, those of one forward sequence below its initial state, page by page."""
 
     def __init__(self, out: TextIO, result: Result, style: Style) -> None:
         self._out, self._result, self._digits = out, result, style.digits
@@ -44,9 +39,10 @@ class TableWriter:
             for start in range(0, len(rows.t), page):
                 self._draw(self._cells(rows.cut(start, start + page)))
             return
-        self._held = [join([*self._held, rows])]
+        held = join([*self._held, rows])
+        self._held = [held]
         if self._count > LONG:
-            self._held = [self._held[0].cut(*ends) for ends in _ENDS]
+            self._held = [held.cut(0, SHOWN_AT_ENDS), held.cut(-SHOWN_AT_ENDS, None)]
 
     def end(self, error: ValueError | None) -> None:  # noqa: ARG002
         """Draw the rows that are held, and note what is left out."""
@@ -81,9 +77,12 @@ class TableWriter:
             return []
         rows = result.initial().rows()
         values = {name: iter(texts(getattr(rows, name)[0], self._digits)) for name in "hc"}
-        arrays = (unit.rpartition("_")[0][-1] for unit in result.units)  # a layer may have h or y
-        cells = (next(values[array]) if array in values else "" for array in arrays)
-        return [[each] for each in (str(rows.t[0]), *[""] * len(result.columns), *cells)]
+        cells = [str(rows.t[0]), *[""] * len(result.columns)]
+        for layer in result.values:
+            if layer.array in result.shown:
+                state = values.get(layer.name[-1])  # a layer without a state has y
+                cells += islice(state, layer.width) if state else [""] * layer.width
+        return [[each] for each in cells]
 
     def _cells(self, rows: Rows) -> list[list[str]]:
         """Return the cells of rows, column by column."""

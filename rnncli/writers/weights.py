@@ -5,6 +5,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, TextIO
 
 from rnncli.model.arrays import Floats
+from rnncli.model.errors import word
 from rnncli.model.network import Network
 from rnncli.writers.digits import texts
 from rnncli.writers.grid import GAP, Column, draw, ends_shown, with_gaps, write_note
@@ -32,9 +33,7 @@ def write_weights_json(out: TextIO, network: Network, model: Mapping[str, Any]) 
     out.write("]}\n")
 
 
-def write_weights_table(
-    out: TextIO, network: Network, model: Mapping[str, Any], whole: str
-) -> None:
+def write_weights_table(out: TextIO, network: Network, model: Mapping[str, Any]) -> None:
     """Draw each array: a row for every input or unit it comes from, columns gate by gate."""
     out.write(f"{model_line(model)}\n")
     every = list(_arrays(network))
@@ -59,7 +58,8 @@ def write_weights_table(
             out.write("\n")
             draw(out, f"{where}{name}  {array.shape}", [label], drawn)
             if None in rows or None in columns:
-                write_note(out, f"Only the first and last {SHOWN_AT_ENDS} are shown: {whole}.")
+                note = f"Only the first and last {SHOWN_AT_ENDS} are shown: `json` has all."
+                write_note(out, word(note))
 
 
 def _arrays(

@@ -84,6 +84,14 @@ def test_dictionaries_may_change_from_batch_to_batch_and_block_to_block(
         assert pq.ParquetFile(to).num_row_groups == 2
 
 
+def test_json_has_strings_and_numbers_as_they_were(run_rnn: Rnn, tmp_path: Path) -> None:
+    path = tmp_path / "x.parquet"
+    pq.write_table(pa.table({"text": ["12"], "number": [12], "v": [0.5]}), path)
+    options = ("--columns", "v", "--hidden", "1", "--passthrough", "--format", "jsonl")
+    text = run_rnn("run", path, *options).stdout
+    assert '"row": {"text": "12", "number": 12, "v": 0.5}' in text
+
+
 @FORMS
 def test_no_steps_are_a_whole_file_with_all_columns(
     run_rnn: Rnn, tmp_path: Path, form: str

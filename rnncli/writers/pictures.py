@@ -1,6 +1,7 @@
-"""States as a picture in a terminal: a line for each unit, time from left to right."""
+"""States as a picture in a terminal, colours or lines of dots: time from left to right."""
 
 from collections.abc import Sequence
+from itertools import chain
 from typing import TYPE_CHECKING, TextIO
 
 import numpy as np
@@ -19,6 +20,9 @@ _FINE = 32
 _SHADES = ".:-=+*#%@"
 # Columns of a step where there are few, and of a name at least.
 _WIDEST, _NAMED = 8, 4
+# Lines of a panel, and the dots of a character: down, across, and what each adds to its number.
+_LINES, _TALL, _WIDE = 4, 4, 2
+_DOTS = np.array([[0x01, 0x08], [0x02, 0x10], [0x04, 0x20], [0x40, 0x80]])
 
 
 class HeatmapWriter(Strip):
@@ -67,9 +71,8 @@ class HeatmapWriter(Strip):
         """Write the first and the last t below what is drawn, and how many steps a column has."""
         (least, greatest), size = self.bins.ends(), self.bins.size
         first, last = f"{least[0, 0]:.0f}", f"{greatest[-1, 0]:.0f}"
-        behind = (
-            f"{last:>{wide - len(first)}}" if wide > len(first + last) and first != last else ""
-        )
+        both = first != last and len(first + last) < wide
+        behind = f"{last:>{wide - len(first)}}" if both else ""
         self._print((f"{'t':{left}}{first}{behind}", "dim"))
         if size > 1:
             write_text(self.out, of_several.format(size), "dim", wrap=True)
@@ -79,6 +82,42 @@ class HeatmapWriter(Strip):
         from rich.text import Text
 
         print_text(self.console, Text.assemble(*pieces, no_wrap=True, overflow="crop"))
+
+
+class PlotWriter(HeatmapWriter):
+    """Draw a panel for each feature and each unit; the panels of an array have one scale."""
+
+    inputs = 4
+
+    def _draw(self) -> None:
+        """Draw the panels, and the time below."""
+        axes = np.array(["t", *map(str, range(len(self.features))), *self.result.arrays])
+        spans = [self.span(axes == axis) for axis in axes[1:]]
+        marks = [(f"{high:.3g}", *[""] * (_LINES - 2), f"{low:.3g}") for low, high in spans]
+        labels = max(map(len, chain(*marks)))
+        names, room = self._fit(labels + 1, _WIDE)
+        least, greatest = (each[:, 1:].T for each in self.bins.ends())
+        rows, columns = np.arange(_LINES * _TALL)[:, None], np.arange(room * _WIDE)
+        places = np.rint(np.linspace(0, columns[-1], least.shape[1]))
+        for n, (name, (low, high)) in enumerate(zip(names, spans, strict=True)):
+            # A column of dots reaches from the least to the greatest value of its steps, so that no
+            # spike is lost, and meets its neighbours. The first row of dots divides the panels.
+            up, down = (
+                np.rint(1 + (high - np.interp(columns, places, each)) / (high - low) * rows[-2])
+                for each in (greatest[n], least[n])
+            )
+            drawn = (rows >= up) & (rows <= down)
+            drawn[:, 1:] |= (rows >= down[:-1]) & (rows <= up[1:])
+            drawn[:, 1:] |= (rows >= down[1:]) & (rows <= up[:-1])
+            cells = drawn.reshape(_LINES, _TALL, room, _WIDE)
+            sums = np.einsum("aibj,ij->ab", cells, _DOTS).tolist()
+            for line, (mark, dots) in enumerate(zip(marks[n], sums, strict=True)):
+                text = "".join(chr(0x2800 + each) if each else " " for each in dots).rstrip()
+                label = f"{' ' * len(name) if line else name}{mark:>{labels}}│"
+                self._print((label, "dim"), (text, "cyan" * (n < len(self.features))))
+        left = len(names[0]) + labels + 1
+        of_several = "{} steps a column of dots, from their least value to their greatest"
+        self._write_time(left, room, of_several)
 
 
 def _choose_colours(console: "Console") -> Sequence[tuple[str, str]]:
