@@ -114,7 +114,8 @@ class Checked:
     def check_function(self, quantity: Item) -> None:
         name, a = quantity["function"], np.array(quantity["sum"])
         if name in ("softmax", "log_softmax"):
-            expected = getattr(reference, name)(a[None])[0]
+            expected = reference.log_softmax(a[None])[0]
+            expected = np.exp(expected) if name == "softmax" else expected
             size = 4 * np.maximum(1, np.abs(a).max())
         else:
             name, _, parameters = name.partition(":")
