@@ -20,7 +20,6 @@ class Case(NamedTuple):
     lengths: Integers  # (N,), 0 to T
     precision: str = "float32"
     biases: Sequence[tuple[Floats, ...]] = ()  # of each cell: both, where a file has two
-    names: Sequence[str] = ()  # of the layers in their file
     keys: Sequence[str] = ()  # of the sequences, where there are several
     taken: tuple[Any, Integers] | None = None  # x and lengths that the layers in front take
 

@@ -1,7 +1,5 @@
 """The diagnosis of a result that differs: each of the `mistakes` is made, and judged."""
 
-from math import nan
-
 import numpy as np
 
 from rnncli.model.arrays import Floats
@@ -23,7 +21,7 @@ UNITS = 32
 def find_causes(comparison: Comparison, theirs: Floats) -> dict[str, float]:
     """Find what reproduces a result best, the first of equals, and the distance that is left."""
     if not theirs.any():  # zeros explain nothing
-        return {"all values are 0": nan}
+        return {"all values are 0": 0.0}
     found: dict[str, float] = {}
     with np.errstate(over="ignore", invalid="ignore"):  # an exponential, say
         for name, case, result in mistakes(comparison.case, theirs):

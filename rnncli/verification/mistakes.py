@@ -187,8 +187,8 @@ def _layers(case: Case) -> Iterator[tuple[str, Network]]:
         heads |= {"no bias": Dense(W, None, f)}
         heads |= {"W transposed": Dense(_transposed(W), b, f)} if 1 not in W.shape else {}
         for name, head in heads.items():
-            where = case.names[n] if case.names else f"layer {n + 1}"
-            yield f"{name} in {where}", Network(*layers[:n], head, *layers[n + 1 :], last=last)
+            changed = Network(*layers[:n], head, *layers[n + 1 :], last=last)
+            yield f"{name} in layer {n + 1}", changed
 
 
 def _reversed(case: Case, rows: Floats) -> Floats:
@@ -239,14 +239,13 @@ def _starts(case: Case) -> Iterator[tuple[str, Floats]]:
 
 def _results(case: Case, ours: Floats, theirs: Floats) -> Iterator[tuple[str, Floats]]:
     """Undo what a port does to its rows: it reverses or shifts them, or shows c in place of h."""
-    layers, of_steps = case.network.layers, "backward states in processing order"
-    backward = all(layer.directions == ("backward",) for layer in layers)
-    name = of_steps if backward else "the rows of the output reversed in time"
-    yield name, _reversed(case, theirs)
+    layers = case.network.layers
+    yield "the rows of the output reversed in time", _reversed(case, theirs)
     if concatenates(layers[-1]):
-        forward, other = np.split(theirs, 2, axis=2)
-        yield of_steps, np.concatenate([forward, _reversed(case, other)], axis=2)
-        yield "forward and backward halves exchanged", np.concatenate([other, forward], axis=2)
+        forward, backward = np.split(theirs, 2, axis=2)
+        turned = np.concatenate([forward, _reversed(case, backward)], axis=2)
+        yield "backward states in processing order", turned
+        yield "forward and backward halves exchanged", np.concatenate([backward, forward], axis=2)
     n, last = np.arange(len(theirs)), case.lengths - 1
     # Of rows that are late or early, the one left over holds zeros or the initial state.
     for name, by, left, missing in (

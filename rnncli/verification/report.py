@@ -3,7 +3,6 @@
 import json
 import os
 from itertools import groupby
-from math import isfinite
 from typing import Any, TextIO
 
 from rnncli.model.errors import word
@@ -25,8 +24,8 @@ def write_table(out: TextIO, document: dict[str, Any]) -> None:
         write_text(out, f"{first['note']}.")
     for each in document.get("explanations", []):
         left = each["difference"]
-        within = f" With it, equal within {left:.2g}." if left else " With it, equal to the bit."
-        write_text(out, f"Cause: {each['name']}.{within * isfinite(left)}", "bold")
+        within = f"within {left:.2g}" if left else "to the bit"
+        write_text(out, f"Cause: {each['name']}. With it, equal {within}.", "bold")
     if document.get("explanations") == []:
         write_text(out, "No cause that rnn knows reproduces it.")
     for wrong in [each for each in results if each.get("worst")][:1]:

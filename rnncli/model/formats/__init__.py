@@ -213,11 +213,6 @@ def is_model(path: str) -> bool:
     return os.path.splitext(path)[1].lower() in FORMATS
 
 
-def layer_names(path: str) -> list[str]:
-    """Return the names of the parts of a model file that can be picked to be run."""
-    return find_parts(path)[0].names()
-
-
 def save_network(file: BinaryIO, network: Network, extension: str) -> list[str]:
     """Write a network as a weight file; the same network gives the same bytes."""
     extension = choice("extension", extension.lower(), {each: each for each in WRITTEN})

@@ -51,7 +51,7 @@ def build(
 
     It returns the output (N, T, O) of every layer, zeros beyond the end of a sequence.
     """
-    peer = _load_peer(name)
+    peer: Any = import_module(f"{__name__}.{name}")
     if precision not in peer.PRECISIONS:
         raise Unsupported(f"{peer.TITLE} has no precision {precision}")
     if network.masking:
@@ -91,11 +91,6 @@ def _run_layers(
     return outputs[1:]
 
 
-def _load_peer(name: str) -> Any:
-    choice("peer", name, PEERS)
-    return import_module(f"{__name__}.{name}")
-
-
 def _make(peer: Any, part: Any) -> Callable[..., Floats]:
     """Make a cell or a layer, unless it or a setting is none of those that the peer has."""
     kind, arrays = type(part).__name__, getattr(part, "weights", part).arrays
@@ -114,7 +109,7 @@ def run_file(
     name: str, path: str, x: NDArray[Any], lengths: Integers, ours: Floats
 ) -> Floats | None:
     """Run the model in a file, unless it is one of another library, over x (N, T, I), or (N, T)."""
-    peer = _load_peer(name)
+    peer: Any = import_module(f"{__name__}.{name}")
     if not path.lower().endswith(peer.FILES):
         return None
     theirs: Floats = np.zeros(ours.shape, np.float32)
