@@ -190,7 +190,6 @@ MISTAKES: dict[str, Port] = {
     "rounding to 4 digits after the point": rows(ONE, lambda h: h.round(4)),
     # Arrays
     "no bias": changed(ONE, b_h=no),
-    "biases added twice": changed(ONE, b_h=lambda b: 2 * b),
     "W_xh transposed": changed(ONE, W_xh=transposed),
     "W_hh transposed": changed(L, W_hh=transposed),
     "W_hh transposed in each gate": changed(
@@ -241,13 +240,9 @@ MISTAKES: dict[str, Port] = {
     "rows one step late: row t holds h_{t-1}": rows(ONE, lambda h: np.vstack([0 * h[:1], h[:-1]])),
     "rows one step early: row t holds h_{t+1}": rows(BOTH, lambda h: np.vstack([h[1:], 0 * h[:1]])),
     "backward states in processing order": rows(BOTH, lambda h: np.hstack([h[:, :H], h[::-1, H:]])),
-    "forward and backward halves exchanged": rows(BOTH, lambda h: np.roll(h, H, axis=1)),
     # States
     "start states left out": started(L),
     "state carried from sequence to sequence": carried(ONE),
-    "the result holds c in place of h": Port(
-        L, lambda x: np.asarray(rnncli.run(L, x, precision="float64", all_states=True).c)
-    ),
     "the last output alone, where a backward direction has but begun": wrong(
         BOTH_HEADED, Network(*BOTH_HEADED.layers, last="step")
     ),

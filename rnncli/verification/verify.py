@@ -221,10 +221,10 @@ def _run_peer(comparison: Comparison, name: str, path: str | None) -> Result:
     case, note = comparison.case, {}
     file = os.path.basename(path or "")
     if path:
-        x = case.x if case.network.indices is None else case.x[..., 0].astype(np.int64)
+        whole = case.taken or case
+        x = whole.x if whole.network.indices is None else whole.x[..., 0].astype(np.int64)
         try:
-            x, lengths = case.taken or (x, case.lengths)
-            theirs = peers.run_file(name, path, x, lengths, comparison.ours)
+            theirs = peers.run_file(name, path, x, whole.lengths, comparison.ours)
             if theirs is not None:
                 return {"note": f"ran {file} itself"} | comparison.judge(name, theirs)
         except Exception as error:  # whatever a library raises
