@@ -34,9 +34,9 @@ def wanted_steps(value: str) -> Wanted:
     """Read a step counted from 1, or a first and a last one with a colon between them."""
     first, colon, last = value.partition(":")
     with suppress(ValueError):
-        found = Wanted(int(first or 1), int(last) if last else None if colon else int(first))
-        if 1 <= int(first or 1) <= (inf if found.last is None else found.last):
-            return found
+        start, end = int(first or 1), inf if colon and not last else int(last or first)
+        if 1 <= start <= end:
+            return Wanted(start, end)
     raise ValueError(f"{value!r} is not a step from 1 on, or a range such as 1:6")
 
 
@@ -108,9 +108,7 @@ def explain(
         elif form == "json":
             write_document(out, opened.model, (as_json(step, digits) for step in found))
         else:
-            named = all(isinstance(column, str) for column in source.chosen)
-            names = source.columns if named and source.chosen else ()
-            Report(out, names, digits, wanted_unit).write(opened.model, found)
+            Report(out, digits, wanted_unit).write(opened.model, found)
 
 
 def _of_key(source: Input, key: tuple[str, ...]) -> Iterator[Rows]:

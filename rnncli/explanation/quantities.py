@@ -186,8 +186,6 @@ def explain_row(layer: layers.Stateless, x: Floats, y: Floats, runner: Runner) -
         case layers.Dense():
             left, product = runner.precision.operand(x)[0], runner.multiply(x, layer.W)[0]
             terms = [Term("x_t @ W", product, left, layer.W), Term("b", layer.b)]
-        case layers.Embedding():
-            return Quantity("y_t", "W[x_t]", [Term(f"W[{int(x[0, 0])}]", y)], y)
         case layers.Normalization():
             name, values = "(x_t - center) / scale", (x[0] - layer.center) / layer.scale
             if layer.factor is not None:

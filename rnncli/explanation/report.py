@@ -21,18 +21,14 @@ WIDE, SHOWN_AT_ENDS = 16, 6
 class Report:
     """Steps one below the other."""
 
-    def __init__(
-        self,
-        out: TextIO,
-        names: Sequence[str] = (),
-        digits: int | None = None,
-        unit: Unit | None = None,
-    ) -> None:
-        self.out, self.names, self.digits, self.unit = out, names, digits, unit
+    def __init__(self, out: TextIO, digits: int | None = None, unit: Unit | None = None) -> None:
+        self.out, self.digits, self.unit = out, digits, unit
+        self.names: Sequence[str | int] = ()  # of the columns; a number where one has no name
         self.marked = self.cut = False
 
     def write(self, model: Mapping[str, Any], steps: Iterable[Step]) -> None:
         """Write what was run, each step, and what marks mean."""
+        self.names = model.get("columns", ())
         self._text(model_line(model))
         for step in steps:
             self._step(step)
@@ -70,11 +66,12 @@ class Report:
                 self._text(f"\nh_t = {layer.merge} of forward h_t and backward h_t")
                 self._table(["h_t"], [[*texts(layer.output, self.digits)]], "unit ")
 
-    def _vector(self, name: str, values: Floats, names: Sequence[str] = ()) -> None:
+    def _vector(self, name: str, values: Floats, names: Sequence[str | int] = ()) -> None:
         """Write values after each other, by their names if they have any."""
         shown = self._shown(len(values))
         cells = texts(values, self.digits, "missing")
-        cells = [f"{names[j]} {text}" if names else text for j, text in enumerate(cells)]
+        for j, column in enumerate(names):
+            cells[j] = f"{column} {cells[j]}" if isinstance(column, str) else cells[j]
         some = with_gaps((cells[j] for j in shown if j is not None), shown)
         self._text(f"{name} = {', '.join(some)}", "cyan")
 

@@ -7,7 +7,7 @@ from typing import NamedTuple
 import numpy as np
 
 from rnncli.engine.packed import Groups, group
-from rnncli.engine.rows import Rows, join
+from rnncli.engine.rows import Rows, join, join_all
 from rnncli.engine.runner import Runner
 from rnncli.engine.stream import Carried, forward
 from rnncli.explanation.quantities import CellTrace, Quantity, explain_row
@@ -26,7 +26,7 @@ class Wanted(NamedTuple):
     """Steps of each sequence, from 1, both ends included; by default the last one alone."""
 
     first: int | None = None
-    last: int | None = None  # None for all from the first one on
+    last: float = inf
 
 
 class ExplainedCell(NamedTuple):
@@ -81,8 +81,9 @@ def explain_steps(
         what = "the network cannot be explained: its lowest layers give fewer rows than they take"
         raise InputError("", what, "`layer` NAME runs a recurrent layer alone")
     walk, seen, found = _Walk(network, precision, carried, key_columns, keys), list[int](), 0
-    whole, last, end = network.needs_whole_sequences, wanted == Wanted(), wanted.last or inf
-    for rows, at_end in _join(blocks) if whole else _hold_ends(blocks, hold=last):
+    whole, last, end = network.needs_whole_sequences, wanted == Wanted(), wanted.last
+    blocks = join_all(blocks) if whole else blocks
+    for rows, at_end in _hold_ends(blocks, hold=last and not whole):
         groups, t = walk.number(rows)
         seen += [int(t.min()), int(t.max())] if len(t) else []
         if not whole and t.max(initial=0) > end:
@@ -91,7 +92,7 @@ def explain_steps(
         chosen = (t >= (wanted.first or 1)) & (t <= end)
         if last:
             chosen[:] = False
-            chosen[groups.last] = at_end
+            chosen[groups.last] = whole or at_end
         found += int(chosen.sum())
         if found > most:
             what = f"a page holds about {most} steps of this network, the input has more"
@@ -210,11 +211,6 @@ class _Walk:
         with np.errstate(all="ignore"):
             quantities = trace.explain(inputs, [array[at] for array in states])
         return ExplainedCell(direction, None if at == row else int(self.t[at]), inputs, quantities)
-
-
-def _join(blocks: Iterable[Rows]) -> Iterator[tuple[Rows, bool]]:
-    if every := list(blocks):
-        yield join(every), True
 
 
 def _hold_ends(blocks: Iterable[Rows], *, hold: bool) -> Iterator[tuple[Rows, bool]]:
