@@ -4,7 +4,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, TextIO
 
 from rnncli.engine.precision import PRECISIONS
-from rnncli.explanation.quantities import Quantity
+from rnncli.explanation.quantities import Quantity, Term
 from rnncli.explanation.steps import ExplainedCell, ExplainedLayer, Step
 from rnncli.explanation.units import Unit
 from rnncli.model.activations import NEAR_END
@@ -64,7 +64,8 @@ class Report:
                 self._cell(layer, cell)
             if layer.merge and len(layer.cells) > 1:
                 self._text(f"\nh_t = {layer.merge} of forward h_t and backward h_t")
-                self._table(["h_t"], [[*texts(layer.output, self.digits)]], "unit ")
+                names = [f"unit {j}" for j in range(len(layer.output))]
+                self._table(["h_t"], [[*texts(layer.output, self.digits)]], names)
 
     def _vector(self, name: str, values: Floats, names: Sequence[str | int] = ()) -> None:
         """Write values after each other, by their names if they have any."""
@@ -90,38 +91,33 @@ class Report:
 
     def _quantity(self, quantity: Quantity, unit: str) -> None:
         """Write an equation, and a table of its terms and what they make."""
-        terms, total = quantity.terms, quantity.sum
-        named = quantity.name != quantity.equation
+        terms, named = quantity.terms, quantity.name != quantity.equation
         factors = bool(self.unit) and any(term.left is not None for term in terms)
-        rows: list[tuple[str, list[Floats | None]]] = []
-        if factors or len(terms) > 1 or (quantity.function and named):
-            rows = [(t.name, [t.left, t.right, t.values][2 - 2 * factors :]) for t in terms]
-        made = [("sum", total)] if len(terms) > 1 and total is not None else []
-        made.append((quantity.name, quantity.values))
-        rows += [(name, [None] * 2 * factors + [values]) for name, values in made]
-        cells = [
-            [text for a in arrays for text in ([""] if a is None else texts(a, self.digits))]
-            for _, arrays in rows
-        ]
+        rows = [*terms] if factors or len(terms) > 1 or (quantity.function and named) else []
+        if len(terms) > 1 and quantity.sum is not None:
+            rows.append(Term("sum", quantity.sum))
+        rows.append(Term(quantity.name, quantity.values))
+        cells = list[list[str]]()
+        for _, values, left, right in rows:
+            cells.append([])
+            for array in (left, right, values) if factors else (values,):
+                cells[-1] += [""] if array is None else texts(array, self.digits)
         for j in quantity.saturated or ():
             cells[-1][j + 2 * factors] += "*"
             self.marked = True
         if named:
             self._text(f"\n{quantity.name} = {quantity.equation}")
-        names = ("left", "right", "product") if factors else ("value",)
-        self._table([name for name, _ in rows], cells, unit, names if self.unit else ())
+        names = [f"{unit}{j}" for j in range(len(quantity.values))]
+        if self.unit:
+            names = ["left", "right", "product"] if factors else ["value"]
+        self._table([row.name for row in rows], cells, names)
 
-    def _table(
-        self, labels: list[str], rows: list[list[str]], unit: str, names: Sequence[str] = ()
-    ) -> None:
-        """Draw a row for each label, with columns by their names or by unit."""
-        shown = self._shown(len(rows[0]))
-        columns = [
-            Column(GAP, [GAP] * len(rows))
-            if j is None
-            else Column(names[j] if names else f"{unit}{j}", [row[j] for row in rows])
-            for j in shown
-        ]
+    def _table(self, labels: list[str], rows: list[list[str]], names: Sequence[str]) -> None:
+        """Draw a row for each label, with columns by their names."""
+        columns = []
+        for j in self._shown(len(names)):
+            name = GAP if j is None else names[j]
+            columns.append(Column(name, [GAP if j is None else row[j] for row in rows]))
         draw(self.out, "", [Column("", labels, "dim")], columns)
 
     def _shown(self, size: int) -> list[int | None]:

@@ -9,7 +9,7 @@ import numpy as np
 from rnncli.engine.packed import Groups, group
 from rnncli.engine.rows import Rows, join, join_all
 from rnncli.engine.runner import Runner
-from rnncli.engine.stream import Carried, forward
+from rnncli.engine.stream import Carried, Names, forward
 from rnncli.explanation.quantities import CellTrace, Quantity, explain_row
 from rnncli.model.arrays import Floats, Integers, Truths
 from rnncli.model.errors import InputError
@@ -19,7 +19,6 @@ from rnncli.writers.model import describe_layer, layer_line
 
 MASKED = "This row is masked: every state stays as it is."
 NO_ANSWER = "The model gives one row a sequence, which is explained by default."
-Keys = Sequence[tuple[str, ...]]
 
 
 class Wanted(NamedTuple):
@@ -68,15 +67,11 @@ def explain_steps(
     *,
     precision: str = "float32",
     key_columns: Sequence[str] = (),
-    keys: Keys = (),
+    keys: Names = (),
     one: bool = True,
     most: float = inf,
 ) -> Iterator[Step]:
-    """Run a network step by step, and explain some of the steps, at most so many.
-
-    Where there is `one` sequence, nothing behind the steps is read. The last step of a model that
-    gives one row a sequence explains that row.
-    """
+    """Run a network step by step, and explain the steps that are wanted, at most `most`."""
     if network.front:
         what = "the network cannot be explained: its lowest layers give fewer rows than they take"
         raise InputError("", what, "`layer` NAME runs a recurrent layer alone")
@@ -98,7 +93,7 @@ def explain_steps(
             what = f"a page holds about {most} steps of this network, the input has more"
             raise InputError("", what, "choose fewer by `steps`, or write them as JSON")
         yield from walk.explain(rows, groups, chosen, final=last and bool(network.last))
-        if one and t.max(initial=0) >= end:
+        if one and t.max(initial=0) >= end:  # what follows in the input is not read
             break
     if not found:
         there = f"the steps {min(seen)} to {max(seen)}" if seen else "no steps"
@@ -110,11 +105,11 @@ class _Walk:
     """A network on its way through the sequences of `carried`, and the rows that it is at."""
 
     def __init__(
-        self, network: Network, precision: str, carried: Carried, columns: Sequence[str], keys: Keys
+        self, network: Network, precision: str, carried: Carried, by: Sequence[str], keys: Names
     ) -> None:
         self.runner = Runner(network, precision, "stepwise", all_states=True)
         self.network, self.carried = self.runner.network, carried
-        self.columns, self.keys = columns, keys
+        self.by, self.keys = by, keys
         self.traces = [list(map(CellTrace, of_layer)) for of_layer in self.runner.strategies]
         self.titles = [layer_line(describe_layer(layer)) for layer in self.network.layers]
         self.top = len(self.network.layers) - 1 - self.network.head
@@ -127,10 +122,7 @@ class _Walk:
         return groups, groups.number(self.carried.t.copy())
 
     def explain(self, rows: Rows, groups: Groups, chosen: Truths, *, final: bool) -> Iterator[Step]:
-        """Run over rows, and explain those that are chosen, up to a state that is not finite.
-
-        A `final` step is that at which a model gives its row.
-        """
+        """Run over rows, and explain those that are chosen, or the `final` row of a model."""
         by_input = np.zeros(len(rows.x), bool) if rows.masked is None else rows.masked
         x = np.where(by_input[:, None], 0, rows.x).astype(self.runner.precision.dtype)
         self.start = self.carried.state.copy()
@@ -163,7 +155,7 @@ class _Walk:
                 first = int(own[np.argmin(masked[own])])
             layers = [] if masked[row] else self._explain_layers(row, first, outputs)
             names = self.keys[self.key[row]] if self.keys else ()
-            key = dict(zip(self.columns, names, strict=True)) or None
+            key = dict(zip(self.by, names, strict=True)) or None
             h, y = outputs[self.top + 1][0], outputs[-1][0] if self.network.head else None
             note = MASKED if masked[row] else NO_ANSWER if self.network.last and not final else None
             yield Step(key, int(results.t[row]), rows.x[row], note, layers, h, y)
@@ -171,14 +163,11 @@ class _Walk:
             raise error
 
     def _explain_layers(self, row: int, first: int, outputs: list[Floats]) -> list[ExplainedLayer]:
-        """Explain the layers at a row, whose `outputs` follow its x.
-
-        Those of a final state are computed: a backward cell of the top layer ended at the `first`
-        row.
-        """
+        """Explain the layers at a row; for a final state `outputs` become those of the state."""
         found = []
         for n, (layer, ran) in enumerate(zip(self.network.layers, self.layers, strict=True)):
             x = self.network.select_inputs(n + 1, outputs)
+            # A backward cell of the top layer ended at the first row.
             ends = [first if n == self.top and w == "backward" else row for w in layer.directions]
             if n >= self.top and first != row:
                 states = [(s[0][[at]],) for s, at in zip(ran.cells, ends, strict=True)]
