@@ -27,6 +27,7 @@ EXAMPLES = """
 rnn explain --seq 1,2,3,4,5,6 --hidden 4 --step 2  # the second state
 rnn explain --seq 1,2,3,4,5,6 --hidden 4 -o page.html  # all, as a page
 """
+TAKEN = "Input Network h0 c0 state_in precision output json digits quiet !follow"
 EXTENSIONS = {"": "text", ".txt": "text", ".json": "json", ".html": "page"}
 
 
@@ -51,9 +52,6 @@ Explanation (rnn help explain)
 """,
     {"steps": wanted_steps, "key": separated},
 )
-
-
-TAKEN = "Input Network h0 c0 state_in precision output json digits quiet !follow"
 
 
 @command("explain", EXAMPLES, TAKEN, [files(), *EXPLANATION])
@@ -82,8 +80,7 @@ def explain(
     console = Terminal()
     with open_states(reading, console) as states:
         build = partial(build_network, options, precision=reading.precision)
-        keys = Keys(states.keys)
-        opened = open_both(states.scaled(), build, console, keys, options.weights)
+        opened = open_both(states.scaled(), build, console, Keys(states.keys), options.weights)
         source, network = opened.source, opened.network
         carried = states.resume(opened)
     wanted_unit = None if unit is None else find_unit(network, unit)

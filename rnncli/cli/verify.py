@@ -28,8 +28,7 @@ rnn verify --seq 1,2,3,4,5,6 --hidden 4  # against installed libraries
 # Is the output of a port right? If not, where does it go wrong, and why?
 rnn verify log.csv --weights model.safetensors --expected ported.csv
 """
-
-
+TAKEN = "Input Network h0 c0 Computation json quiet !follow"
 COMPARISON = table(
     """
 Comparison (rnn help verification)
@@ -43,9 +42,6 @@ Comparison (rnn help verification)
 """,
     {"expected": named, "peers": PEERS, "atol": float, "rtol": float},
 )
-
-
-TAKEN = "Input Network h0 c0 Computation json quiet !follow"
 
 
 @command("verify", EXAMPLES, TAKEN, [files(), *COMPARISON])
