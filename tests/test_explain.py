@@ -13,7 +13,7 @@ import loop
 import numpy as np
 import pytest
 from click.testing import CliRunner
-from conftest import NIGHTLY
+from conftest import NIGHTLY, ROOT
 from hypothesis import assume, given, reject, settings
 from hypothesis import strategies as st
 from networks import NetworkCase, slope
@@ -258,6 +258,16 @@ def test_rows_that_a_layer_masks_are_no_steps(tmp_path: Path, direction: str) ->
         h_t = cell["quantities"][-1]
         total = np.sum([term["values"] for term in h_t["terms"]], axis=0)
         np.testing.assert_allclose(total, h_t["values"], rtol=1e-5, atol=1e-6)
+
+
+def test_a_layer_takes_what_its_sources_give() -> None:
+    path = ROOT / "tests" / "data" / "models" / "keras_branches.keras"
+    (step,) = rnncli.explain(path, np.load(path.with_suffix(".npz"))["x"][0])
+    outputs = [step["x"], *(layer["output"] for layer in step["layers"])]
+    assert [layer.get("sources") for layer in step["layers"][2:6]] == [[1, 2], [0], None, [3, 5]]
+    for layer in step["layers"]:
+        sources = layer.get("sources", [layer["layer"] - 1])
+        assert layer["cells"][0]["inputs"]["x_t"] == [*chain(*(outputs[k] for k in sources))]
 
 
 def test_a_step_of_the_notebook(notebook: dict[str, Any]) -> None:

@@ -58,8 +58,9 @@ class Report:
         for layer in step.layers:
             if len(step.layers) > 1 or self.unit:
                 unit = f"Unit {self.unit.name} of layer" if self.unit else "Layer"
-                below = f", x_t is what layer {layer.layer - 1} gives" if layer.layer > 1 else ""
-                self._text(f"\n{unit} {layer.layer}: {layer.title}{below}")
+                sources = layer.sources or [layer.layer - 1]
+                below = " and ".join(f"layer {k}" if k else "the input" for k in sources)
+                self._text(f"\n{unit} {layer.layer}: {layer.title}, x_t from {below}")
             for cell in layer.cells:
                 self._cell(layer, cell)
             if layer.merge and len(layer.cells) > 1:

@@ -45,6 +45,7 @@ class ExplainedLayer(NamedTuple):
     cells: list[ExplainedCell]  # one for a layer without state
     output: Floats
     merge: str | None = None  # of two directions
+    sources: list[int] | None = None  # the layers that x_t is from, if not the one below
 
 
 class Step(NamedTuple):
@@ -181,7 +182,8 @@ class _Walk:
                 cells = [ExplainedCell(None, None, {"x_t": x[0], **inputs}, [quantity])]
             merge = getattr(layer, "merge", None) if len(cells) > 1 else None
             output = outputs[n + 1][0]
-            found.append(ExplainedLayer(n + 1, self.titles[n], cells, output, merge))
+            sources = [*layer.sources] or None
+            found.append(ExplainedLayer(n + 1, self.titles[n], cells, output, merge, sources))
         return found
 
     def _explain_cell(self, n: int, k: int, at: int, row: int) -> ExplainedCell:
