@@ -200,7 +200,7 @@ MISTAKES: dict[str, Port] = {
     # Gates
     **{
         f"gates in the order {' '.join(order)}, not i f g o": taken_for(L, "ifgo", order)
-        for order in ("ifog", "iofg", "figo", "oifg")
+        for order in ("ifog", "iofg")
     },
     **{
         f"gates in the order {' '.join(order)}, not z r n": taken_for(G_OLD, "zrn", order)
@@ -317,14 +317,12 @@ def scaled(h: Floats) -> Floats:
 UNNAMED: dict[str, Port] = {
     "noise": rows(ONE, lambda h: h + 1e-3 * np.random.RandomState(0).normal(size=h.shape)),
     "a unit scaled": rows(ONE, scaled),
-    "a unit late": rows(ONE, lambda h: np.hstack([np.roll(h[:, :1], 1, axis=0), h[:, 1:]])),
     "no bias until the last row": Port(
         ONE, lambda x: np.vstack([changed(ONE, b_h=no).rows(x)[:-1], output(ONE, x)[-1:]])
     ),
     "rows late, and the first one wrong": rows(ONE, lambda h: np.vstack([0 * h[:1] + 0.3, h[:-1]])),
     "other weights": wrong(ONE, rnn()),
     "another merge": wrong(Network(both(*SUM, merge="mul")), both(*SUM, merge="ave")),
-    "rows late in a ring": rows(ONE, lambda h: np.roll(h, 1, 0)),
 }
 
 

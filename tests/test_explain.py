@@ -23,6 +23,9 @@ import rnncli
 from rnncli import Embedding, Network
 from rnncli.cli import rnn
 from rnncli.engine.precision import PRECISIONS
+from rnncli.engine.rows import Rows
+from rnncli.engine.stream import Carried
+from rnncli.explanation.steps import Wanted, explain_steps
 from rnncli.model.activations import activation
 from rnncli.model.arrays import Floats
 from rnncli.model.cells import GRU, LSTM, Cell
@@ -270,26 +273,14 @@ def test_a_layer_takes_what_its_sources_give() -> None:
         assert layer["cells"][0]["inputs"]["x_t"] == [*chain(*(outputs[k] for k in sources))]
 
 
-def test_a_step_of_the_notebook(notebook: dict[str, Any]) -> None:
-    """Its sum and state are those of the weights and states that it printed."""
-    options = ("--seq", "1,2,3,4,5,6", "--hidden", "4", "--step", "2", "--precision", "tf32")
-    (step,) = document(*options)
-    ((cell,),) = (layer["cells"] for layer in step["layers"])
-    (h_t,) = cell["quantities"]
-    before, after = np.array(notebook["cell_6"])[:2]
-    np.testing.assert_allclose(cell["inputs"]["h_{t-1}"], before, rtol=0, atol=1e-6)
-    np.testing.assert_allclose(np.tanh(h_t["sum"]), after, rtol=0, atol=1e-6)
-    assert step["h"] == h_t["values"] == step["layers"][0]["output"]
-
-
-def test_a_step_of_a_long_input_is_that_of_a_run(tmp_path: Path) -> None:
-    x = np.random.RandomState(4).normal(size=(70_000, 1)).astype("f")
-    np.save(tmp_path / "x.npy", x)
-    right = rnncli.run(rnncli.seeded(1, 2), x, unroll="stepwise").h
-    options = (tmp_path / "x.npy", "--hidden", "2")
-    steps = document(*options, "--steps", "69998:") + document(*options)
-    assert [step["t"] for step in steps] == [69_998, 69_999, 70_000, 70_000]
-    assert np.array_equal(np.array([step["h"] for step in steps], "f"), right[[-3, -2, -1, -1]])
+@pytest.mark.parametrize(("wanted", "expected"), [(Wanted(9), [9, 10, 11]), (Wanted(), [11])])
+def test_a_step_of_several_blocks_is_that_of_a_run(wanted: Wanted, expected: list[int]) -> None:
+    x, network = np.random.RandomState(4).normal(size=(11, 1)).astype("f"), rnncli.seeded(1, 2)
+    right = rnncli.run(network, x, unroll="stepwise").h
+    blocks = map(Rows, np.array_split(x, 3))
+    steps = [*explain_steps(network, blocks, wanted, Carried(np.zeros(2)))]
+    assert [step.t for step in steps] == expected
+    assert np.array_equal([step.h for step in steps], right[np.array(expected) - 1])
 
 
 @pytest.mark.parametrize(("cell", "columns"), [("rnn", "80"), ("lstm", "40"), ("gru", "200")])
