@@ -66,8 +66,9 @@ class Comparison:
         case, ours, rows = self.case, self.ours, self.case.rows()
         if not rows.any():
             return not_compared(name, "nothing to compare: there are no steps")
-        below = self.layers[:-1] if not any(e.cells for e in case.network.layers[:-1]) else ()
-        known = layers or [*below, theirs]
+        known = layers or [theirs]
+        if not layers and not any(layer.cells for layer in case.network.layers[:-1]):
+            known = [*self.layers[:-1], theirs]  # what the layers below give is ours
         steps = self.tolerance is None and can_judge_steps(case.network, len(known))
         distance, judged = distances(ours, theirs), np.broadcast_to(rows[..., None], ours.shape)
         if steps:

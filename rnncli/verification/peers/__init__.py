@@ -47,10 +47,7 @@ def version(name: str) -> str | None:
 def build(
     name: str, network: Network, precision: str = "float32"
 ) -> Callable[..., Sequence[Floats]]:
-    """Build a network in a peer: a function of x (N, T, I), h0 (N, S) and lengths from 1 to T.
-
-    It returns the output (N, T, O) of every layer, zeros beyond the end of a sequence.
-    """
+    """Build a network in a peer: a function of x, h0 and lengths, which returns all layers."""
     peer: Any = import_module(f"{__name__}.{name}")
     if precision not in peer.PRECISIONS:
         raise Unsupported(f"{peer.TITLE} has no precision {precision}")
@@ -124,10 +121,7 @@ def run_file(
 
 
 def _nearest(forward: Callable[..., Sequence[Any]], x: NDArray[Any], ours: Floats) -> Floats:
-    """Run a batch with its sequences first and its steps first, which a file does not tell.
-
-    A model may have several outputs, too: the one nearest to `ours` is taken.
-    """
+    """Run a batch in both layouts; return the output nearest to `ours`: a file tells neither."""
     found, failed = list[Floats](), list[Exception]()
     N, T = x.shape[:2]
     for steps_first, given in enumerate((x, x.swapaxes(0, 1))):
