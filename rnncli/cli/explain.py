@@ -27,6 +27,7 @@ EXAMPLES = """
 rnn explain --seq 1,2,3,4,5,6 --hidden 4 --step 2  # the second state
 rnn explain --seq 1,2,3,4,5,6 --hidden 4 -o page.html  # all, as a page
 """
+TAKEN = "Input Network h0 c0 state_in precision output json digits quiet !follow"
 EXTENSIONS = {"": "text", ".txt": "text", ".json": "json", ".html": "page"}
 
 
@@ -34,9 +35,9 @@ def wanted_steps(value: str) -> Wanted:
     """Read a step counted from 1, or a first and a last one with a colon between them."""
     first, colon, last = value.partition(":")
     with suppress(ValueError):
-        found = Wanted(int(first or 1), int(last) if last else None if colon else int(first))
-        if 1 <= int(first or 1) <= (inf if found.last is None else found.last):
-            return found
+        start, end = int(first or 1), inf if colon and not last else int(last or first)
+        if 1 <= start <= end:
+            return Wanted(start, end)
     raise ValueError(f"{value!r} is not a step from 1 on, or a range such as 1:6")
 
 
@@ -51,9 +52,6 @@ Explanation (rnn help explain)
 """,
     {"steps": wanted_steps, "key": separated},
 )
-
-
-TAKEN = "Input Network h0 c0 state_in precision output json digits quiet !follow"
 
 
 @command("explain", EXAMPLES, TAKEN, [files(), *EXPLANATION])
@@ -82,8 +80,7 @@ def explain(
     console = Terminal()
     with open_states(reading, console) as states:
         build = partial(build_network, options, precision=reading.precision)
-        keys = Keys(states.keys)
-        opened = open_both(states.scaled(), build, console, keys, options.weights)
+        opened = open_both(states.scaled(), build, console, Keys(states.keys), options.weights)
         source, network = opened.source, opened.network
         carried = states.resume(opened)
     wanted_unit = None if unit is None else find_unit(network, unit)
@@ -108,9 +105,7 @@ def explain(
         elif form == "json":
             write_document(out, opened.model, (as_json(step, digits) for step in found))
         else:
-            named = all(isinstance(column, str) for column in source.chosen)
-            names = source.columns if named and source.chosen else ()
-            Report(out, names, digits, wanted_unit).write(opened.model, found)
+            Report(out, digits, wanted_unit).write(opened.model, found)
 
 
 def _of_key(source: Input, key: tuple[str, ...]) -> Iterator[Rows]:

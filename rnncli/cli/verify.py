@@ -1,24 +1,21 @@
 """``rnn verify``: whether these are the right numbers."""
 
 from collections.abc import Sequence
-from math import inf
 from typing import Any
 
 import numpy as np
 from click.exceptions import Exit
 
 from rnncli.cli.errors import RUN_FAILED, abandon_stdout, note
-from rnncli.cli.networks import ReadCase, check_network, read_case
+from rnncli.cli.networks import check_network, read_case
 from rnncli.cli.options import NetworkOptions, command, files, picked, table
 from rnncli.cli.progress import Terminal
-from rnncli.model.arrays import Floats
 from rnncli.model.errors import OptionError, word
-from rnncli.model.formats import find_parts
 from rnncli.model.network import Network
 from rnncli.options import Options
 from rnncli.readers.expected import read_expected
 from rnncli.readers.foreign import display_name
-from rnncli.storage import is_url, local_copy, named
+from rnncli.storage import is_url, named
 from rnncli.verification.comparison import Tolerance
 from rnncli.verification.peers import PEERS
 from rnncli.verification.report import write_json, write_table
@@ -31,15 +28,7 @@ rnn verify --seq 1,2,3,4,5,6 --hidden 4  # against installed libraries
 # Is the output of a port right? If not, where does it go wrong, and why?
 rnn verify log.csv --weights model.safetensors --expected ported.csv
 """
-
-
-def tolerance(value: str) -> float:
-    """Read a finite number from 0 on."""
-    if not 0 <= float(value) < inf:
-        raise ValueError(f"{value!r} is not a number from 0 on")
-    return float(value)
-
-
+TAKEN = "Input Network h0 c0 Computation json quiet !follow"
 COMPARISON = table(
     """
 Comparison (rnn help verification)
@@ -51,11 +40,8 @@ Comparison (rnn help verification)
 --atol A                  Values a and b are equal if |a - b| <= A + R |b|. Default: by rounding.
 --rtol R                  Relative tolerance R, as for --atol. Default: by rounding.
 """,
-    {"expected": named, "peers": PEERS, "atol": tolerance, "rtol": tolerance},
+    {"expected": named, "peers": PEERS, "atol": float, "rtol": float},
 )
-
-
-TAKEN = "Input Network h0 c0 Computation json quiet !follow"
 
 
 @command("verify", EXAMPLES, TAKEN, [files(), *COMPARISON])
@@ -95,43 +81,30 @@ def _compare(
 ) -> dict[str, Any]:
     """Compare our run with all that there is; a model file without other options is run itself."""
     reading, network = picked(Options, given), picked(NetworkOptions, given)
-    if last and no_last:
-        raise OptionError("`last` and `no_last`: give one")
-    if last and expected is None:
-        raise OptionError("`last` is for `expected` FILE")
+    tolerance = Tolerance.read(atol, rtol)
+    if last and (no_last or expected is None):
+        raise OptionError("`last` is for `expected` FILE, without `no_last`")
     check_network(network, reading.files)
     read = read_case(reading, network)
     if read.case.taken:
         note(word("only `peer` keras or onnxruntime checks the layers that give fewer rows"))
-    layers, names, theirs, limits = read.case.network.layers, list[str](), None, None
-    if (atol, rtol) != (None, None):
-        limits = Tolerance(atol or 0.0, rtol or 0.0)
-    if expected is not None and network.weights is not None and network.layer is None:
-        with local_copy(network.weights) as path:
-            names = find_parts(path)[0].names()
-    if len(names) != len(layers) or not all(names) or "layer_1" in names:  # as rnn names layers
-        names = []
     one_row = None if no_last else read.last or ("state" if last else None)
-    case = read.case._replace(network=Network(*layers, last=one_row), names=names)
+    case = read.case._replace(network=Network(*read.case.network.layers, last=one_row))
+    theirs = None
     if expected is not None:
-        head = case.network.head or (one_row and read.last)
-        rows = read_expected(expected, "y" if head else "h", note)
-        theirs, peers = (display_name(expected), _arrange(rows, read, one_row)), peers or ()
+        of_head = case.network.head or (one_row and read.last)
+        rows = read_expected(expected, "y" if of_head else "h", note)
+        with np.errstate(over="ignore"):
+            rows = rows.astype(case.h0.dtype)
+        if one_row:
+            O = case.network.output_size
+            rows = rows.reshape(-1, 1, O if rows.size == O else rows.shape[-1])
+        elif rows.ndim == 2:  # in the order of the input, or of one sequence
+            rows = read.arranged(rows) if len(rows) == read.size else rows[None]
+        theirs, peers = (display_name(expected), rows), peers or ()
     plain = network == NetworkOptions(weights=network.weights) and reading.precision == "float32"
     plain &= reading.center is reading.scale is None and not case.h0.any()
     file = network.weights if plain and not is_url(network.weights or "") else None
     shown = Terminal().working("Comparing with a float64 loop and every way to unroll")
     with shown, np.errstate(all="ignore"):  # what others wrote may be of any size
-        return judge(case, unroll, read.model, limits, theirs, peers, file)
-
-
-def _arrange(rows: Floats, read: ReadCase, one_row: str | None) -> Floats:
-    """Arrange rows that have the order of the input, or one a sequence, as (N, T, O)."""
-    with np.errstate(over="ignore"):
-        rows = rows.astype(read.case.h0.dtype)
-    if one_row:
-        O = read.case.network.output_size
-        return rows.reshape(-1, 1, O if rows.size == O else rows.shape[-1])
-    if rows.ndim == 2:
-        return read.arranged(rows) if len(rows) == read.size else rows[None]
-    return rows
+        return judge(case, unroll, read.model, tolerance, theirs, peers, file)

@@ -1,7 +1,4 @@
-"""Explained steps as JSON has them: the records of `rnncli.explanation.steps` and `.quantities`.
-
-A field that is None is left out, and so is a matrix of weights.
-"""
+"""Explained steps as JSON: a field that is None is left out, and so is a matrix of weights."""
 
 import json
 from collections.abc import Iterable, Mapping

@@ -75,10 +75,13 @@ def explain(
     given, start = check_shape(np.asarray(x), model), initial_state(model, h0, 1, dtype)[0]
     if given.ndim > 2:
         raise ValueError(f"x: expected shape (T, {model.input_size}), got {given.shape}")
-    first, last = steps if isinstance(steps, tuple) else (steps, steps)
-    if not 1 <= (1 if first is None else first) <= (inf if last is None else last):
-        raise ValueError(f"steps: expected steps from 1 on, got {steps!r}")
+    first, last = steps if isinstance(steps, tuple) and len(steps) == 2 else (steps, steps)
+    whole = all(isinstance(each, int | np.integer | None) for each in (first, last))
+    end = inf if last is None else last
+    if not whole or not 1 <= (1 if first is None else first) <= end:
+        raise ValueError(f"steps: expected steps from 1 on, such as 3 or (1, 6), got {steps!r}")
     rows = Rows(model.checked_input(given, dtype))
-    found = explain_steps(model, [rows], Wanted(first, last), Carried(start), precision=precision)
-    one = (lambda step: step) if unit is None else find_unit(model, str(unit)).of_step
-    return [as_json(one(step)) for step in found]
+    found = explain_steps(model, [rows], Wanted(first, end), Carried(start), precision=precision)
+    if unit is not None:
+        found = map(find_unit(model, str(unit)).of_step, found)
+    return [as_json(step) for step in found]

@@ -185,7 +185,7 @@ const addQuantity = (section, q, prefix, flow) => {
     const { label } = addValues(section, add(table, "tbody"), term.name, ofTerm, sums, k ? "+" : "");
     if (term.name.split(" @ ")[1] in matrices) {
       addMatrix(section, body, term.name, label, (step) => of(step).terms[k].left);
-    } else views.push((step) => (label.textContent = of(step).terms[k].name)); // a row looked up
+    }
   });
   const last = add(table, "tbody");
   if (f && !one) addValues(section, last, "sum", (step) => of(step).sum, sums, "=");

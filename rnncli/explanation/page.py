@@ -41,11 +41,13 @@ def write_page(
         items.append(as_json(step._replace(key=key)))
         if not weights and step.layers:
             weights = [[_matrices(cell.quantities) for cell in each.cells] for each in step.layers]
-    columns = model.get("columns", ())
     document = {
         "steps": items,
         "weights": weights,
-        "columns": [printable(name) for name in columns if isinstance(name, str)],
+        "columns": [
+            printable(name) if isinstance(name, str) else f"column {name}"
+            for name in model.get("columns", ())
+        ],
         "unit": unit and [unit.layer, unit.cell, unit.place],
     }
     data = zlib.compress(json.dumps(document, separators=(",", ":")).encode(), 9)

@@ -110,14 +110,11 @@ class CellTrace(Numbers):
         self.ran: Sequence[Floats] = ()
 
     def explain(self, inputs: dict[str, Floats], ran: Sequence[Floats]) -> list[Quantity]:
-        """Compute a step from x_t and the state before it, by name; the last quantity is h_t.
-
-        The state after it is the one that was run, which may have another last bit.
-        """
+        """Compute a step from x_t and the state before it, by name; the last quantity is h_t."""
         self.gates, self.ran = {}, ran
         x, *state = (_Traced(a[None], name, [Term(name, a)]) for name, a in inputs.items())
         after = list(self.cell.step(self, self._sums(x, state[0]), *state))
-        for k, name in enumerate(self.cell.state_names):
+        for k, name in enumerate(self.cell.state_names):  # what ran may have another last bit
             known = after[k].quantity
             if known is None or known.name not in (f"{name}_t", known.equation):
                 after[k] = after[k].as_quantity(f"{name}_t", ran[k])
@@ -186,8 +183,6 @@ def explain_row(layer: layers.Stateless, x: Floats, y: Floats, runner: Runner) -
         case layers.Dense():
             left, product = runner.precision.operand(x)[0], runner.multiply(x, layer.W)[0]
             terms = [Term("x_t @ W", product, left, layer.W), Term("b", layer.b)]
-        case layers.Embedding():
-            return Quantity("y_t", "W[x_t]", [Term(f"W[{int(x[0, 0])}]", y)], y)
         case layers.Normalization():
             name, values = "(x_t - center) / scale", (x[0] - layer.center) / layer.scale
             if layer.factor is not None:

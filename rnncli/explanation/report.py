@@ -4,7 +4,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, TextIO
 
 from rnncli.engine.precision import PRECISIONS
-from rnncli.explanation.quantities import Quantity
+from rnncli.explanation.quantities import Quantity, Term
 from rnncli.explanation.steps import ExplainedCell, ExplainedLayer, Step
 from rnncli.explanation.units import Unit
 from rnncli.model.activations import NEAR_END
@@ -21,18 +21,14 @@ WIDE, SHOWN_AT_ENDS = 16, 6
 class Report:
     """Steps one below the other."""
 
-    def __init__(
-        self,
-        out: TextIO,
-        names: Sequence[str] = (),
-        digits: int | None = None,
-        unit: Unit | None = None,
-    ) -> None:
-        self.out, self.names, self.digits, self.unit = out, names, digits, unit
+    def __init__(self, out: TextIO, digits: int | None = None, unit: Unit | None = None) -> None:
+        self.out, self.digits, self.unit = out, digits, unit
+        self.names: Sequence[str | int] = ()  # of the columns; a number where one has no name
         self.marked = self.cut = False
 
     def write(self, model: Mapping[str, Any], steps: Iterable[Step]) -> None:
         """Write what was run, each step, and what marks mean."""
+        self.names = model.get("columns", ())
         self._text(model_line(model))
         for step in steps:
             self._step(step)
@@ -62,19 +58,22 @@ class Report:
         for layer in step.layers:
             if len(step.layers) > 1 or self.unit:
                 unit = f"Unit {self.unit.name} of layer" if self.unit else "Layer"
-                below = f", x_t is what layer {layer.layer - 1} gives" if layer.layer > 1 else ""
-                self._text(f"\n{unit} {layer.layer}: {layer.title}{below}")
+                sources = layer.sources or [layer.layer - 1]
+                below = " and ".join(f"layer {k}" if k else "the input" for k in sources)
+                self._text(f"\n{unit} {layer.layer}: {layer.title}, x_t from {below}")
             for cell in layer.cells:
                 self._cell(layer, cell)
             if layer.merge and len(layer.cells) > 1:
                 self._text(f"\nh_t = {layer.merge} of forward h_t and backward h_t")
-                self._table(["h_t"], [[*texts(layer.output, self.digits)]], "unit ")
+                names = [f"unit {j}" for j in range(len(layer.output))]
+                self._table(["h_t"], [[*texts(layer.output, self.digits)]], names)
 
-    def _vector(self, name: str, values: Floats, names: Sequence[str] = ()) -> None:
+    def _vector(self, name: str, values: Floats, names: Sequence[str | int] = ()) -> None:
         """Write values after each other, by their names if they have any."""
         shown = self._shown(len(values))
         cells = texts(values, self.digits, "missing")
-        cells = [f"{names[j]} {text}" if names else text for j, text in enumerate(cells)]
+        for j, column in enumerate(names):
+            cells[j] = f"{column} {cells[j]}" if isinstance(column, str) else cells[j]
         some = with_gaps((cells[j] for j in shown if j is not None), shown)
         self._text(f"{name} = {', '.join(some)}", "cyan")
 
@@ -93,38 +92,33 @@ class Report:
 
     def _quantity(self, quantity: Quantity, unit: str) -> None:
         """Write an equation, and a table of its terms and what they make."""
-        terms, total = quantity.terms, quantity.sum
-        named = quantity.name != quantity.equation
+        terms, named = quantity.terms, quantity.name != quantity.equation
         factors = bool(self.unit) and any(term.left is not None for term in terms)
-        rows: list[tuple[str, list[Floats | None]]] = []
-        if factors or len(terms) > 1 or (quantity.function and named):
-            rows = [(t.name, [t.left, t.right, t.values][2 - 2 * factors :]) for t in terms]
-        made = [("sum", total)] if len(terms) > 1 and total is not None else []
-        made.append((quantity.name, quantity.values))
-        rows += [(name, [None] * 2 * factors + [values]) for name, values in made]
-        cells = [
-            [text for a in arrays for text in ([""] if a is None else texts(a, self.digits))]
-            for _, arrays in rows
-        ]
+        rows = [*terms] if factors or len(terms) > 1 or (quantity.function and named) else []
+        if len(terms) > 1 and quantity.sum is not None:
+            rows.append(Term("sum", quantity.sum))
+        rows.append(Term(quantity.name, quantity.values))
+        cells = list[list[str]]()
+        for _, values, left, right in rows:
+            cells.append([])
+            for array in (left, right, values) if factors else (values,):
+                cells[-1] += [""] if array is None else texts(array, self.digits)
         for j in quantity.saturated or ():
             cells[-1][j + 2 * factors] += "*"
             self.marked = True
         if named:
             self._text(f"\n{quantity.name} = {quantity.equation}")
-        names = ("left", "right", "product") if factors else ("value",)
-        self._table([name for name, _ in rows], cells, unit, names if self.unit else ())
+        names = [f"{unit}{j}" for j in range(len(quantity.values))]
+        if self.unit:
+            names = ["left", "right", "product"] if factors else ["value"]
+        self._table([row.name for row in rows], cells, names)
 
-    def _table(
-        self, labels: list[str], rows: list[list[str]], unit: str, names: Sequence[str] = ()
-    ) -> None:
-        """Draw a row for each label, with columns by their names or by unit."""
-        shown = self._shown(len(rows[0]))
-        columns = [
-            Column(GAP, [GAP] * len(rows))
-            if j is None
-            else Column(names[j] if names else f"{unit}{j}", [row[j] for row in rows])
-            for j in shown
-        ]
+    def _table(self, labels: list[str], rows: list[list[str]], names: Sequence[str]) -> None:
+        """Draw a row for each label, with columns by their names."""
+        columns = []
+        for j in self._shown(len(names)):
+            name = GAP if j is None else names[j]
+            columns.append(Column(name, [GAP if j is None else row[j] for row in rows]))
         draw(self.out, "", [Column("", labels, "dim")], columns)
 
     def _shown(self, size: int) -> list[int | None]:

@@ -7,9 +7,9 @@ from typing import NamedTuple
 import numpy as np
 
 from rnncli.engine.packed import Groups, group
-from rnncli.engine.rows import Rows, join
+from rnncli.engine.rows import Rows, join, join_all
 from rnncli.engine.runner import Runner
-from rnncli.engine.stream import Carried, forward
+from rnncli.engine.stream import Carried, Names, forward
 from rnncli.explanation.quantities import CellTrace, Quantity, explain_row
 from rnncli.model.arrays import Floats, Integers, Truths
 from rnncli.model.errors import InputError
@@ -19,14 +19,13 @@ from rnncli.writers.model import describe_layer, layer_line
 
 MASKED = "This row is masked: every state stays as it is."
 NO_ANSWER = "The model gives one row a sequence, which is explained by default."
-Keys = Sequence[tuple[str, ...]]
 
 
 class Wanted(NamedTuple):
     """Steps of each sequence, from 1, both ends included; by default the last one alone."""
 
     first: int | None = None
-    last: int | None = None  # None for all from the first one on
+    last: float = inf
 
 
 class ExplainedCell(NamedTuple):
@@ -46,6 +45,7 @@ class ExplainedLayer(NamedTuple):
     cells: list[ExplainedCell]  # one for a layer without state
     output: Floats
     merge: str | None = None  # of two directions
+    sources: list[int] | None = None  # the layers that x_t is from, if not the one below
 
 
 class Step(NamedTuple):
@@ -68,21 +68,18 @@ def explain_steps(
     *,
     precision: str = "float32",
     key_columns: Sequence[str] = (),
-    keys: Keys = (),
+    keys: Names = (),
     one: bool = True,
     most: float = inf,
 ) -> Iterator[Step]:
-    """Run a network step by step, and explain some of the steps, at most so many.
-
-    Where there is `one` sequence, nothing behind the steps is read. The last step of a model that
-    gives one row a sequence explains that row.
-    """
+    """Run a network step by step, and explain the steps that are wanted, at most `most`."""
     if network.front:
         what = "the network cannot be explained: its lowest layers give fewer rows than they take"
         raise InputError("", what, "`layer` NAME runs a recurrent layer alone")
     walk, seen, found = _Walk(network, precision, carried, key_columns, keys), list[int](), 0
-    whole, last, end = network.needs_whole_sequences, wanted == Wanted(), wanted.last or inf
-    for rows, at_end in _join(blocks) if whole else _hold_ends(blocks, hold=last):
+    whole, last, end = network.needs_whole_sequences, wanted == Wanted(), wanted.last
+    blocks = join_all(blocks) if whole else blocks
+    for rows, at_end in _hold_ends(blocks, hold=last and not whole):
         groups, t = walk.number(rows)
         seen += [int(t.min()), int(t.max())] if len(t) else []
         if not whole and t.max(initial=0) > end:
@@ -91,13 +88,13 @@ def explain_steps(
         chosen = (t >= (wanted.first or 1)) & (t <= end)
         if last:
             chosen[:] = False
-            chosen[groups.last] = at_end
+            chosen[groups.last] = whole or at_end
         found += int(chosen.sum())
         if found > most:
             what = f"a page holds about {most} steps of this network, the input has more"
             raise InputError("", what, "choose fewer by `steps`, or write them as JSON")
         yield from walk.explain(rows, groups, chosen, final=last and bool(network.last))
-        if one and t.max(initial=0) >= end:
+        if one and t.max(initial=0) >= end:  # what follows in the input is not read
             break
     if not found:
         there = f"the steps {min(seen)} to {max(seen)}" if seen else "no steps"
@@ -109,11 +106,11 @@ class _Walk:
     """A network on its way through the sequences of `carried`, and the rows that it is at."""
 
     def __init__(
-        self, network: Network, precision: str, carried: Carried, columns: Sequence[str], keys: Keys
+        self, network: Network, precision: str, carried: Carried, by: Sequence[str], keys: Names
     ) -> None:
         self.runner = Runner(network, precision, "stepwise", all_states=True)
         self.network, self.carried = self.runner.network, carried
-        self.columns, self.keys = columns, keys
+        self.by, self.keys = by, keys
         self.traces = [list(map(CellTrace, of_layer)) for of_layer in self.runner.strategies]
         self.titles = [layer_line(describe_layer(layer)) for layer in self.network.layers]
         self.top = len(self.network.layers) - 1 - self.network.head
@@ -126,10 +123,7 @@ class _Walk:
         return groups, groups.number(self.carried.t.copy())
 
     def explain(self, rows: Rows, groups: Groups, chosen: Truths, *, final: bool) -> Iterator[Step]:
-        """Run over rows, and explain those that are chosen, up to a state that is not finite.
-
-        A `final` step is that at which a model gives its row.
-        """
+        """Run over rows, and explain those that are chosen, or the `final` row of a model."""
         by_input = np.zeros(len(rows.x), bool) if rows.masked is None else rows.masked
         x = np.where(by_input[:, None], 0, rows.x).astype(self.runner.precision.dtype)
         self.start = self.carried.state.copy()
@@ -162,7 +156,7 @@ class _Walk:
                 first = int(own[np.argmin(masked[own])])
             layers = [] if masked[row] else self._explain_layers(row, first, outputs)
             names = self.keys[self.key[row]] if self.keys else ()
-            key = dict(zip(self.columns, names, strict=True)) or None
+            key = dict(zip(self.by, names, strict=True)) or None
             h, y = outputs[self.top + 1][0], outputs[-1][0] if self.network.head else None
             note = MASKED if masked[row] else NO_ANSWER if self.network.last and not final else None
             yield Step(key, int(results.t[row]), rows.x[row], note, layers, h, y)
@@ -170,14 +164,11 @@ class _Walk:
             raise error
 
     def _explain_layers(self, row: int, first: int, outputs: list[Floats]) -> list[ExplainedLayer]:
-        """Explain the layers at a row, whose `outputs` follow its x.
-
-        Those of a final state are computed: a backward cell of the top layer ended at the `first`
-        row.
-        """
+        """Explain the layers at a row; for a final state `outputs` become those of the state."""
         found = []
         for n, (layer, ran) in enumerate(zip(self.network.layers, self.layers, strict=True)):
             x = self.network.select_inputs(n + 1, outputs)
+            # A backward cell of the top layer ended at the first row.
             ends = [first if n == self.top and w == "backward" else row for w in layer.directions]
             if n >= self.top and first != row:
                 states = [(s[0][[at]],) for s, at in zip(ran.cells, ends, strict=True)]
@@ -191,7 +182,8 @@ class _Walk:
                 cells = [ExplainedCell(None, None, {"x_t": x[0], **inputs}, [quantity])]
             merge = getattr(layer, "merge", None) if len(cells) > 1 else None
             output = outputs[n + 1][0]
-            found.append(ExplainedLayer(n + 1, self.titles[n], cells, output, merge))
+            sources = [*layer.sources] or None
+            found.append(ExplainedLayer(n + 1, self.titles[n], cells, output, merge, sources))
         return found
 
     def _explain_cell(self, n: int, k: int, at: int, row: int) -> ExplainedCell:
@@ -210,11 +202,6 @@ class _Walk:
         with np.errstate(all="ignore"):
             quantities = trace.explain(inputs, [array[at] for array in states])
         return ExplainedCell(direction, None if at == row else int(self.t[at]), inputs, quantities)
-
-
-def _join(blocks: Iterable[Rows]) -> Iterator[tuple[Rows, bool]]:
-    if every := list(blocks):
-        yield join(every), True
 
 
 def _hold_ends(blocks: Iterable[Rows], *, hold: bool) -> Iterator[tuple[Rows, bool]]:

@@ -45,7 +45,7 @@ class Unit(NamedTuple):
 
 def find_unit(network: Network, name: str) -> Unit:
     """Find a unit by its number in the top recurrent layer, or by the name of its column."""
-    top, known, units = len(network.layers) - network.head, dict[str, Unit](), dict[str, Unit]()
+    top, units = len(network.layers) - network.head, dict[str, Unit]()
     for number, layer in enumerate(network.layers, start=1):
         sizes = {"h": layer.output_size, "c": c_size(layer)}
         for array, size in sizes.items() if layer.cells else [("y", layer.output_size)]:
@@ -54,12 +54,15 @@ def find_unit(network: Network, name: str) -> Unit:
                 cell, place = divmod(n, size // len(layer.cells)) if split else (None, n)
                 cell = 0 if len(layer.cells) < 2 else cell
                 unit = Unit(number, array, cell, place, f"{array}_{n}")
-                known |= {unit.name: unit} if number in (top, len(network.layers)) else {}
                 units[f"layer_{number}_{unit.name}"] = unit
-                units |= {str(n): unit} if number == top and array != "c" else {}
-    if name not in units | known:
-        raise InputError("", f"there is no unit {shown(name)}", f"`unit` takes {listed(known)}")
-    return (units | known)[name]
+                if number in (top, len(network.layers)):
+                    units[unit.name] = unit
+                if number == top and array != "c":
+                    units[str(n)] = unit
+    if name not in units:
+        known = listed(each for each in units if each[:2] in ("h_", "c_", "y_"))
+        raise InputError("", f"there is no unit {shown(name)}", f"`unit` takes {known}")
+    return units[name]
 
 
 def _of_unit(quantity: Quantity, place: int) -> Quantity:

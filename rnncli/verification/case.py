@@ -20,9 +20,8 @@ class Case(NamedTuple):
     lengths: Integers  # (N,), 0 to T
     precision: str = "float32"
     biases: Sequence[tuple[Floats, ...]] = ()  # of each cell: both, where a file has two
-    names: Sequence[str] = ()  # of the layers in their file
     keys: Sequence[str] = ()  # of the sequences, where there are several
-    taken: tuple[Any, Integers] | None = None  # x and lengths that the layers in front take
+    taken: "Case | None" = None  # that of the layers in front, where there are any
 
     def above_front(self) -> "Case":
         """Run the layers in front; return the case of those above."""
@@ -31,9 +30,8 @@ class Case(NamedTuple):
             return self
         runner = Runner(network, self.precision, "stepwise")
         x, lengths = run_front(runner, self.x, self.lengths)
-        below = self.x if network.indices is None else self.x[..., 0].astype(np.int64)
         above = Network(*network.layers, last=network.last)
-        return self._replace(network=above, x=x, lengths=lengths, taken=(below, self.lengths))
+        return self._replace(network=above, x=x, lengths=lengths, taken=self)
 
     def running(self) -> Truths:
         """Find which steps each sequence has, (N, T)."""
@@ -56,8 +54,7 @@ class Case(NamedTuple):
             return (states.y_n[:, None],)
         return states.layers
 
-    def run(self, unroll: str = "auto", *, all_states: bool = False) -> States:
+    def run(self, unroll: str = "auto") -> States:
         """Run it, and return the outputs of all layers too."""
-        options: dict[str, Any] = {"lengths": self.lengths, "precision": self.precision}
-        options |= {"unroll": unroll, "all_layers": True, "all_states": all_states}
-        return run(self.network, self.x, self.h0, **options)
+        how: dict[str, Any] = {"precision": self.precision, "unroll": unroll, "all_layers": True}
+        return run(self.network, self.x, self.h0, lengths=self.lengths, **how)

@@ -7,12 +7,14 @@ known, as far as nudged runs are apart (`whole`); or a tolerance for whole runs.
 
 from collections.abc import Sequence
 from functools import cached_property
+from math import inf
 from operator import itemgetter
 from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
 
 from rnncli.model.arrays import Floats, Integers, Truths
+from rnncli.model.errors import OptionError
 from rnncli.verification.case import Case
 from rnncli.verification.steps import can_judge_steps, right_steps, times_bound
 from rnncli.verification.whole import whole_run_bounds
@@ -31,6 +33,13 @@ class Tolerance(NamedTuple):
 
     atol: float = 0.0
     rtol: float = 0.0
+
+    @classmethod
+    def read(cls, atol: float | None, rtol: float | None) -> "Tolerance | None":
+        """Check the numbers of a tolerance; one that is left out is 0."""
+        if not all(0 <= (each or 0) < inf for each in (atol, rtol)):
+            raise OptionError("`atol` and `rtol` are numbers from 0 on")
+        return None if atol is rtol is None else cls(atol or 0.0, rtol or 0.0)
 
     def bound(self, theirs: Floats) -> Floats:
         """Compute it in float64: a float32 may not hold its numbers."""
@@ -57,8 +66,9 @@ class Comparison:
         case, ours, rows = self.case, self.ours, self.case.rows()
         if not rows.any():
             return not_compared(name, "nothing to compare: there are no steps")
-        below = self.layers[:-1] if not any(e.cells for e in case.network.layers[:-1]) else ()
-        known = layers or [*below, theirs]
+        known = layers or [theirs]
+        if not layers and not any(layer.cells for layer in case.network.layers[:-1]):
+            known = [*self.layers[:-1], theirs]  # what the layers below give is ours
         steps = self.tolerance is None and can_judge_steps(case.network, len(known))
         distance, judged = distances(ours, theirs), np.broadcast_to(rows[..., None], ours.shape)
         if steps:
@@ -133,20 +143,17 @@ def in_words(case: Case, wrong: Truths) -> str:
     if not len(n):
         return ""
     N, T, O = wrong.shape
-    key = f" ({case.keys[n[0]]})" if case.keys else ""
+    sequences = [case.keys[i] for i in n] if case.keys else n + 1
     longest = int(case.rows()[n].sum(axis=1).max())
-    words = [f"in {_few('sequence', n + 1, N, key)}"] if N > 1 else []
+    words = [f"in {_few('sequence', sequences, N)}"] if N > 1 else []
     words += [f"at {_few('step', t + 1, longest)}"] if T > 1 else []
     words += [f"in {_few('unit', unit, O)}"] if O > 1 else []
     return ", ".join(words)
 
 
-def _few(kind: str, numbers: Integers, count: int, key: str = "") -> str:
-    first, last = numbers[0], numbers[-1]
-    if len(numbers) == count:
+def _few(kind: str, places: Sequence[Any] | Integers, count: int) -> str:
+    if len(places) == count:
         return f"every {kind}"
-    if len(numbers) == 1:
-        return f"{kind} {first}{key} alone"
-    if last - first < len(numbers):
-        return f"{kind}s {first} to {last}"
-    return f"{len(numbers):,} of {count:,} {kind}s"
+    if len(places) == 1:
+        return f"{kind} {places[0]} alone"
+    return f"{len(places):,} of {count:,} {kind}s ({places[0]} to {places[-1]})"

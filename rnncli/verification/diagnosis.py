@@ -1,7 +1,5 @@
 """The diagnosis of a result that differs: each of the `mistakes` is made, and judged."""
 
-from math import nan
-
 import numpy as np
 
 from rnncli.model.arrays import Floats
@@ -23,13 +21,14 @@ UNITS = 32
 def find_causes(comparison: Comparison, theirs: Floats) -> dict[str, float]:
     """Find what reproduces a result best, the first of equals, and the distance that is left."""
     if not theirs.any():  # zeros explain nothing
-        return {"all values are 0": nan}
+        return {"all values are 0": 0.0}
     found: dict[str, float] = {}
     with np.errstate(over="ignore", invalid="ignore"):  # an exponential, say
         for name, case, result in mistakes(comparison.case, theirs):
             if name not in found and _is_near(case, result, comparison.tolerance):
                 left = _distance_left(comparison, case, result, theirs)
-                found |= {} if left is None else {name: left}
+                if left is not None:
+                    found[name] = left
     found |= _fewer_digits(comparison.ours, theirs)
     last_places = UNITS * np.finfo(theirs.dtype).eps * max(1.0, float(np.abs(theirs).max()))
     closest = max(min(found.values(), default=0), last_places)
@@ -41,8 +40,9 @@ def _is_near(case: Case, theirs: Floats, tolerance: Tolerance | None) -> bool:
     network = case.network
     steps = tolerance is None and can_judge_steps(network)
     every = not steps and (network.needs_whole_sequences or network.last)
-    T, some = case.x.shape[1] if every else ROWS, np.flatnonzero(case.lengths)[:SEQUENCES]
-    lengths, theirs = np.minimum(case.lengths[some], T), theirs[some, :T]
+    T = case.x.shape[1] if every else ROWS
+    some = np.flatnonzero(case.lengths)[:SEQUENCES]
+    theirs, lengths = theirs[some, :T], np.minimum(case.lengths[some], T)
     cut = case._replace(x=case.x[some, :T], h0=case.h0[some], lengths=lengths)
     errors = case_step_errors(cut, [theirs]) if steps else None
     if errors is not None:

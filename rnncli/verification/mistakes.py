@@ -141,7 +141,6 @@ _OTHERS = [activation(name) for name, kind in ACTIVATIONS.items() if None not in
 _OTHERS += [activation("hard_sigmoid", 1 / 6, 0.5), activation("leaky_relu", 0.2)]
 CELLS: dict[str, Change] = {
     "no bias": _arrays(("b_h", "b_n"), np.zeros_like),
-    "biases added twice": _arrays(("b_h", "b_n"), lambda b: 2 * b),
     "input bias only": partial(_one_bias, 0),
     "recurrent bias only": partial(_one_bias, 1),
     "W_xh transposed": _arrays(("W_xh",), _transposed),
@@ -187,8 +186,8 @@ def _layers(case: Case) -> Iterator[tuple[str, Network]]:
         heads |= {"no bias": Dense(W, None, f)}
         heads |= {"W transposed": Dense(_transposed(W), b, f)} if 1 not in W.shape else {}
         for name, head in heads.items():
-            where = case.names[n] if case.names else f"layer {n + 1}"
-            yield f"{name} in {where}", Network(*layers[:n], head, *layers[n + 1 :], last=last)
+            changed = Network(*layers[:n], head, *layers[n + 1 :], last=last)
+            yield f"{name} in layer {n + 1}", changed
 
 
 def _reversed(case: Case, rows: Floats) -> Floats:
@@ -238,15 +237,12 @@ def _starts(case: Case) -> Iterator[tuple[str, Floats]]:
 
 
 def _results(case: Case, ours: Floats, theirs: Floats) -> Iterator[tuple[str, Floats]]:
-    """Undo what a port does to its rows: it reverses or shifts them, or shows c in place of h."""
-    layers, of_steps = case.network.layers, "backward states in processing order"
-    backward = all(layer.directions == ("backward",) for layer in layers)
-    name = of_steps if backward else "the rows of the output reversed in time"
-    yield name, _reversed(case, theirs)
-    if concatenates(layers[-1]):
-        forward, other = np.split(theirs, 2, axis=2)
-        yield of_steps, np.concatenate([forward, _reversed(case, other)], axis=2)
-        yield "forward and backward halves exchanged", np.concatenate([other, forward], axis=2)
+    """Undo what a port does to its rows: it reverses or shifts them."""
+    yield "the rows of the output reversed in time", _reversed(case, theirs)
+    if concatenates(case.network.layers[-1]):
+        forward, backward = np.split(theirs, 2, axis=2)
+        turned = np.concatenate([forward, _reversed(case, backward)], axis=2)
+        yield "backward states in processing order", turned
     n, last = np.arange(len(theirs)), case.lengths - 1
     # Of rows that are late or early, the one left over holds zeros or the initial state.
     for name, by, left, missing in (
@@ -258,10 +254,6 @@ def _results(case: Case, ours: Floats, theirs: Floats) -> Iterator[tuple[str, Fl
             shifted = np.roll(theirs, by, axis=1)
             shifted[n, missing] = ours[n, missing]
             yield name, shifted
-    if any(isinstance(cell, LSTM) for cell in layers[-1].cells):
-        c = case.run(all_states=True).c
-        if c is not None and c.shape == theirs.shape:
-            yield "the result holds c in place of h", ours + (theirs - c) / np.maximum(1, np.abs(c))
 
 
 def _scaled(case: Case, ours: Floats, theirs: Floats) -> Iterator[tuple[str, Floats]]:

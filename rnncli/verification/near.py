@@ -1,6 +1,5 @@
 """Numbers with error bounds by the functions of the reference, and layers without state."""
 
-from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -39,58 +38,45 @@ def rounded(values: Floats, precision: str) -> Near:
 
 def layer_rows(layer: Any, x: Near) -> Near:
     """Compute rows (k, O) of a layer without state from rows (k, I)."""
-    return ROWS.get(type(layer), _rows_by_itself)(layer, x)
-
-
-def _rows_by_itself(layer: layers.Stateless, x: Near) -> Near:
-    """Compute rows of any other layer by the layer itself, in float64 and in its precision."""
+    match layer:
+        case layers.Dense():
+            return _activate(layer.activation, x.multiply(layer.W, layer.b, len(layer.W)))
+        case layers.Pointwise():
+            return _activate(layer.activation, x)
+        case layers.Normalization():
+            return _normalize(layer, x)
+    # Any other layer runs by itself, in float64 and in its precision.
     like = PRECISIONS[x.precision].dtype
     wide = np.asarray(layer(x.value, lambda a, W: x.operand(a) @ x.operand(W)), np.float64)
     narrow = layer(x.value.astype(like), lambda a, W: (x.operand(a) @ x.operand(W)).astype(like))
     size = np.abs(wide) + np.abs(wide).max(axis=1, keepdims=True)
-    off = np.abs(narrow - wide).max(axis=1, keepdims=True)
-    return x.of(wide, 8 * off + 64 * x.eps * np.maximum(1, size))
+    off = 8 * np.abs(narrow - wide).max(axis=1, keepdims=True) + 64 * x.eps * np.maximum(1, size)
+    if isinstance(layer, layers.LayerNormalization):
+        # The mean is off by units of x, as is x that is scaled before it is subtracted.
+        root = np.sqrt(x.value.var(axis=1, keepdims=True) + layer.epsilon)
+        size = np.abs(x.value).max(axis=1, keepdims=True) * np.abs(layer.factor) / root
+        off = off + 16 * x.eps * size
+    return x.of(wide, off)
 
 
-def _layer_normalization(layer: layers.LayerNormalization, x: Near) -> Near:
-    """Compute it by itself: the mean is off by units of x, as is x that is scaled before it."""
-    rows = _rows_by_itself(layer, x)
-    root = np.sqrt(x.value.var(axis=1, keepdims=True) + layer.epsilon)
-    size = np.abs(x.value).max(axis=1, keepdims=True) * np.abs(layer.factor) / root
-    return x.of(rows.value, rows.off + 16 * x.eps * size)
-
-
-def _dense(layer: layers.Dense, x: Near) -> Near:
-    return _activated(layer, x.multiply(layer.W, layer.b, len(layer.W)))
-
-
-def _activated(layer: layers.Dense | layers.Pointwise, a: Near) -> Near:
+def _activate(f: Activation | str, a: Near) -> Near:
     """Apply an activation, or the softmax of each row, whose logarithm moves with all of its a."""
-    f = layer.activation
     if not isinstance(f, str):
         return a.activate(f)
     below = a.value.max(axis=1, keepdims=True) - a.value
     off = a.off + a.off.max(axis=1, keepdims=True)
     off = off + a.eps * (below + a.value.shape[1] + 4)  # of a - max a, the sum and the function
+    log = reference.log_softmax(a.value)
     if f == "softmax":
-        value = reference.softmax(a.value)
+        value = np.exp(log)
         return a.of(value, value * np.expm1(off))
-    value = reference.log_softmax(a.value)
-    return a.of(value, off + 2 * a.eps * np.abs(value))
+    return a.of(log, off + 2 * a.eps * np.abs(log))
 
 
-def _normalization(layer: layers.Normalization, x: Near) -> Near:
+def _normalize(layer: layers.Normalization, x: Near) -> Near:
     """Allow for programs that multiply by ``factor / scale`` and add what remains."""
     center, scale = layer.center.astype(np.float64), layer.scale.astype(np.float64)
     factor, shift = layer.arrays.get("factor", 1.0), layer.arrays.get("shift", 0.0)
     slope = np.abs(factor / scale)
     off = 4 * x.eps * (slope * (np.abs(x.value) + np.abs(center)) + np.abs(shift))
     return x.of(factor * (x.value - center) / scale + shift, slope * x.off + off)
-
-
-ROWS: dict[type[layers.Layer], Callable[..., Near]] = {
-    layers.Dense: _dense,
-    layers.Normalization: _normalization,
-    layers.LayerNormalization: _layer_normalization,
-    layers.Pointwise: _activated,
-}

@@ -59,12 +59,7 @@ _MERGES: dict[str, Callable[..., Floats]] = {
 def product(rows: Floats, W: Floats, start: Floats, precision: str) -> Floats:
     """Compute ``start + rows @ W`` in float64, term by term, of operands that are `rounded`."""
     rows, W = rounded(rows, precision), rounded(W, precision)
-    total = np.zeros((len(rows), W.shape[1])) + start
-    if len(rows) == 1:  # by one call instead of one a term
-        return np.asarray(total + np.add.reduce(rows.T * W, axis=0))
-    for k, row in enumerate(W):
-        total += rows[:, k, None] * row
-    return total
+    return np.asarray(start + np.add.reduce(rows.T[:, :, None] * W[:, None], axis=0))
 
 
 def rounded(values: Floats, precision: str) -> Floats:
@@ -87,11 +82,6 @@ def log_softmax(a: Floats) -> Floats:
     """Compute ``a - log(sum(exp(a)))`` of each row, the largest taken off first."""
     a = a - a.max(axis=1, keepdims=True)
     return np.asarray(a - np.logaddexp.reduce(a, axis=1, keepdims=True))
-
-
-def softmax(a: Floats) -> Floats:
-    """Compute ``exp(a - log(sum(exp(a))))`` of each row."""
-    return np.asarray(np.exp(log_softmax(a)))
 
 
 def rnn_step(cell: RNN, x: Floats, state: State, precision: str) -> State:

@@ -3,7 +3,6 @@
 import json
 import os
 from itertools import groupby
-from math import isfinite
 from typing import Any, TextIO
 
 from rnncli.model.errors import word
@@ -25,8 +24,8 @@ def write_table(out: TextIO, document: dict[str, Any]) -> None:
         write_text(out, f"{first['note']}.")
     for each in document.get("explanations", []):
         left = each["difference"]
-        within = f" With it, equal within {left:.2g}." if left else " With it, equal to the bit."
-        write_text(out, f"Cause: {each['name']}.{within * isfinite(left)}", "bold")
+        within = f"within {left:.2g}" if left else "to the bit"
+        write_text(out, f"Cause: {each['name']}. With it, equal {within}.", "bold")
     if document.get("explanations") == []:
         write_text(out, "No cause that rnn knows reproduces it.")
     for wrong in [each for each in results if each.get("worst")][:1]:
@@ -81,7 +80,7 @@ def _draw_worst(out: TextIO, result: Result, rule: Any, *, in_file: bool) -> Non
         where: [repr(each["expected"]) for each in worst],
         "rnn computes": [repr(each["actual"]) for each in worst],
         "off by": [_short(each["difference"]) for each in worst],
-        "bounds": [_times(each["times"]) for each in worst],
+        "bounds": [_short(each["times"]) for each in worst],
     }
     drawn = [Column(*each) for each in columns.items() if each[1]]
     out.write("\n")
@@ -98,7 +97,7 @@ def _draw_results(out: TextIO, document: dict[str, Any]) -> None:
     errors = [each["step_error"] for each in rows]
     columns = {
         "verdict": ["equal" if each["verdict"] == "equal" else "DIFFERENT" for each in rows],
-        "step error": ["" if error is None else _times(error) for error in errors],
+        "step error": ["" if error is None else _short(error) for error in errors],
         "difference": [_short(each["difference"]) for each in rows],
     }
     labels = [Column("", [_label(each) for each in rows])]
@@ -128,8 +127,3 @@ def _label(result: Result) -> str:
 def _short(number: float) -> str:
     """Write two digits, or all before the point."""
     return f"{number:,.0f}" if 99.5 <= number < 1e6 else f"{number:.2g}"
-
-
-def _times(number: float) -> str:
-    """Write a number of bounds; one over 1, which is wrong, is not shown as 1."""
-    return ">1" if 1 < number < 1.05 else _short(number)

@@ -66,10 +66,7 @@ def concatenates(layer: Layer) -> bool:
 def right_steps(
     case: Case, layers: Sequence[Floats], *, guessed: bool = False
 ) -> Iterator[tuple[Floats, Floats]]:
-    """Compute each step of a result in float64: the right values and bounds, (N, T, O) a layer.
-
-    `guessed`: the layers below the top one are ours, those of the result as far off as bounds are.
-    """
+    """Compute each step of a result in float64: the right values and bounds, (N, T, O) a layer."""
     precision, dtype = case.precision, PRECISIONS[case.precision].dtype
     network = case.network.converted(PRECISIONS[precision].convert)
     running, masked = case.running(), np.zeros(case.running().shape, bool)
@@ -103,6 +100,7 @@ def right_steps(
                 # Of two directions a masked row is 0, as in Keras.
                 same = rounded(before[passed] * (parts == 1), precision)
                 out[0][passed], out[1][passed] = same.value, same.off
+        # Layers that are guessed are ours: those of the result may be as far off as bounds are.
         offs.append(bound if guessed else np.zeros(bound.shape))
         # Where a c grows without end, nothing is known; numbers under the smallest normal one may
         # lose all digits.
@@ -122,10 +120,7 @@ def _take_steps(
     inputs: Sequence[Floats],
     out: Sequence[Floats],
 ) -> None:
-    """Write value and bound of all steps, (N, T), from x, its error and the h before each.
-
-    No result shows c of an LSTM: it goes along time in float64, with its own bound.
-    """
+    """Write value and bound of all steps, (N, T), from x, its error and the h before each."""
     N, T = active.shape
     states: list[near.Near] = [rounded(array, precision) for array in start]
     for some in _pieces(T, N * cell.state_sizes[0]):
@@ -133,6 +128,7 @@ def _take_steps(
         x, off, before = (array[:, some].swapaxes(0, 1).reshape(steps.size, -1) for array in inputs)
         x_t, h = Near(x.astype(np.float64), off, precision), exactly(before, precision)
         sums, made = near.sums(cell, x_t, h), list[near.Near]()
+        # No result shows c of an LSTM: it goes along time in float64, with its own bound.
         if not states or (type(cell) is LSTM and cell.weights.w_ch is None):  # c needs its f alone
             made = [cell.step(_AlongTime(h, steps, states), sums, h, *states)[0]]
         else:

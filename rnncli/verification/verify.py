@@ -12,7 +12,7 @@ from rnncli.engine.precision import PRECISIONS
 from rnncli.engine.run import check_shape, initial_state
 from rnncli.engine.unroll import UNROLLS, find_lacking
 from rnncli.model.arrays import Floats
-from rnncli.model.errors import InputError, NotFiniteError, choice, one_line, shown, verbatim
+from rnncli.model.errors import InputError, NotFiniteError, choice, one_line
 from rnncli.model.formats import load
 from rnncli.model.network import Network
 from rnncli.model.seeds import seeded
@@ -107,9 +107,6 @@ def verify(
     N, T, _ = batch.shape
     start = initial_state(model, h0, N, dtype)
     ends = np.full(N, T) if lengths is None else np.asarray(lengths)
-    tolerance = None if atol is rtol is None else Tolerance(atol or 0.0, rtol or 0.0)
-    if tolerance and not min(tolerance) >= 0:
-        raise ValueError(f"atol, rtol: expected numbers from 0 on, got {atol}, {rtol}")
     theirs = None
     if expected is not None:
         theirs = np.atleast_1d(np.asarray(expected, dtype))
@@ -121,7 +118,7 @@ def verify(
         Case(model, batch, start, ends, precision).above_front(),
         unroll,
         describe(model, {}, __version__) | {"precision": precision},
-        tolerance,
+        Tolerance.read(atol, rtol),
         None if theirs is None else ("expected", theirs),
         (peers,) if isinstance(peers, str) else tuple(peers),
         path if precision == "float32" and h0 is None else None,
@@ -224,10 +221,10 @@ def _run_peer(comparison: Comparison, name: str, path: str | None) -> Result:
     case, note = comparison.case, {}
     file = os.path.basename(path or "")
     if path:
-        x = case.x if case.network.indices is None else case.x[..., 0].astype(np.int64)
+        whole = case.taken or case
+        x = whole.x if whole.network.indices is None else whole.x[..., 0].astype(np.int64)
         try:
-            x, lengths = case.taken or (x, case.lengths)
-            theirs = peers.run_file(name, path, x, lengths, comparison.ours)
+            theirs = peers.run_file(name, path, x, whole.lengths, comparison.ours)
             if theirs is not None:
                 return {"note": f"ran {file} itself"} | comparison.judge(name, theirs)
         except Exception as error:  # whatever a library raises
@@ -242,15 +239,14 @@ def _run_peer(comparison: Comparison, name: str, path: str | None) -> Result:
 
 def _raise_shape(comparison: Comparison, name: str, theirs: Floats) -> None:
     """Refuse the rows of another program that are not as many, or as wide, as ours."""
-    case, ours, network = comparison.case, comparison.ours, comparison.case.network
+    ours, network = comparison.ours, comparison.case.network
     got, wanted = (
         h[:, 0].shape if network.last else h.shape[1:] if len(h) == 1 else h.shape
         for h in (theirs, ours)
     )
-    hint, top = "", -1 - network.head
-    if theirs.shape[-1] == network.layers[top].output_size != ours.shape[-1]:
-        below = verbatim(shown(case.names[top])) if case.names else "NAME"
-        hint = f"`layer` {below} compares the states below the head"
+    hint = ""
+    if theirs.shape[-1] == network.layers[-1 - network.head].output_size != ours.shape[-1]:
+        hint = "`layer` NAME compares the states below the head"
     elif not network.last and got == (len(ours), ours.shape[2]):
         hint = "`last` compares one row per sequence"
     what = f"expected shape {wanted}, as the input and the network give, got {got}"

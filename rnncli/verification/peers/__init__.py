@@ -47,11 +47,8 @@ def version(name: str) -> str | None:
 def build(
     name: str, network: Network, precision: str = "float32"
 ) -> Callable[..., Sequence[Floats]]:
-    """Build a network in a peer: a function of x (N, T, I), h0 (N, S) and lengths from 1 to T.
-
-    It returns the output (N, T, O) of every layer, zeros beyond the end of a sequence.
-    """
-    peer = _load_peer(name)
+    """Build a network in a peer: a function of x, h0 and lengths, which returns all layers."""
+    peer: Any = import_module(f"{__name__}.{name}")
     if precision not in peer.PRECISIONS:
         raise Unsupported(f"{peer.TITLE} has no precision {precision}")
     if network.masking:
@@ -91,11 +88,6 @@ def _run_layers(
     return outputs[1:]
 
 
-def _load_peer(name: str) -> Any:
-    choice("peer", name, PEERS)
-    return import_module(f"{__name__}.{name}")
-
-
 def _make(peer: Any, part: Any) -> Callable[..., Floats]:
     """Make a cell or a layer, unless it or a setting is none of those that the peer has."""
     kind, arrays = type(part).__name__, getattr(part, "weights", part).arrays
@@ -114,7 +106,7 @@ def run_file(
     name: str, path: str, x: NDArray[Any], lengths: Integers, ours: Floats
 ) -> Floats | None:
     """Run the model in a file, unless it is one of another library, over x (N, T, I), or (N, T)."""
-    peer = _load_peer(name)
+    peer: Any = import_module(f"{__name__}.{name}")
     if not path.lower().endswith(peer.FILES):
         return None
     theirs: Floats = np.zeros(ours.shape, np.float32)
@@ -129,10 +121,7 @@ def run_file(
 
 
 def _nearest(forward: Callable[..., Sequence[Any]], x: NDArray[Any], ours: Floats) -> Floats:
-    """Run a batch with its sequences first and its steps first, which a file does not tell.
-
-    A model may have several outputs, too: the one nearest to `ours` is taken.
-    """
+    """Run a batch in both layouts; return the output nearest to `ours`: a file tells neither."""
     found, failed = list[Floats](), list[Exception]()
     N, T = x.shape[:2]
     for steps_first, given in enumerate((x, x.swapaxes(0, 1))):

@@ -57,13 +57,10 @@ def open_file(path: str) -> Callable[..., Sequence[Floats]]:
 
 
 def _quiet_keras() -> Any:
-    """Import Keras; a backend that is not yet loaded leaves the GPU and the terminal alone.
-
-    TensorFlow writes on standard error when it is loaded, below Python, at any log level.
-    """
+    """Import Keras, whose backend leaves the GPU and the terminal alone."""
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     os.environ.setdefault("CUDA_VISIBLE_DEVICES", "-1")
-    stderr, terminal = 2, os.dup(2)
+    stderr, terminal = 2, os.dup(2)  # TensorFlow writes there, below Python, at any log level
     os.dup2(os.open(os.devnull, os.O_WRONLY), stderr)
     try:
         import keras
