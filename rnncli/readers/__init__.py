@@ -18,7 +18,7 @@ from rnncli.readers.inline import read_inline, read_state
 from rnncli.readers.input import MISSING, Input, Layout, check_width, parse_number
 from rnncli.readers.keyed import Keys
 from rnncli.readers.npy import read_npy
-from rnncli.storage import exists, is_url
+from rnncli.storage import is_url, version
 
 __all__ = [
     "FIRST_ROW",
@@ -85,7 +85,7 @@ def _find_reader(path: str, start: bytes) -> Callable[[str, Any, Layout, Keys], 
 def read_files(paths: Sequence[str], layout: Layout, keys: Keys) -> Input:
     """Open several files in turn: a sequence each, or with ``layout.group_by`` one stream."""
     for n, path in enumerate(paths):
-        if path != STDIN and not exists(path):
+        if path != STDIN and not version(path):
             raise InputError(path, "cannot be read: No such file or directory")
         if path in paths[:n]:
             raise InputError(path, "is given twice")
