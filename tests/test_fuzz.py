@@ -106,7 +106,7 @@ def saved(array: np.ndarray, **options: bool) -> bytes:
 
 WHOLE = saved(np.arange(20.0))
 BAD = {
-    "text": (b"1,2\n3,4\n", "not an .npy file"),
+    "text": (b"1,2\n3,4\n", "not a whole .npy file"),
     "objects": (saved(np.array([{}, 1], object), allow_pickle=True), "array of object"),
     "complex": (saved(np.array([1j])), "array of complex128"),
     "rank 0": (saved(np.array(1.0)), "shape (T,), (T, I) or (N, T, I), got ()"),

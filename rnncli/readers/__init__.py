@@ -15,8 +15,7 @@ from rnncli.readers import foreign
 from rnncli.readers.csv import FIRST_ROW, read_text
 from rnncli.readers.foreign import STDIN, display_name, open_input, seekable
 from rnncli.readers.inline import read_inline, read_state
-from rnncli.readers.input import MISSING, Input, Layout, check_width, parse_number
-from rnncli.readers.keyed import Keys
+from rnncli.readers.input import MISSING, Input, Keys, Layout, check_width, parse_number
 from rnncli.readers.npy import read_npy
 from rnncli.storage import is_url, version
 
@@ -34,9 +33,6 @@ __all__ = [
     "read_state",
 ]
 
-# Blocks of rows that are read before a thread reads the next ones.
-_WITHOUT_A_THREAD = 2
-
 
 def read_file(path: str, layout: Layout, keys: Keys) -> Input:
     """Open a file as input."""
@@ -50,16 +46,15 @@ def _stream(path: str, layout: Layout, keys: Keys) -> Iterator[Any]:
     try:
         with ExitStack() as files:
             file = files.enter_context(open_input(path))
-            start = file.peek(8)
-            read = _find_reader(path, start)
-            if read is not read_text and not start.startswith(foreign.STREAM):
+            read = _find_reader(path, file.peek(8))
+            if read is not read_text:
                 file = files.enter_context(seekable(file))
             source = read(path, file, layout, keys)
             yield source
             blocks = source.blocks
             # A short input needs no thread, none waits for a pipe, or holds rows back.
             if layout.block_steps > 1 and (is_url(path) or os.path.isfile(path)):
-                blocks = chain(islice(blocks, _WITHOUT_A_THREAD), ahead(blocks))
+                blocks = chain(islice(blocks, 2), ahead(blocks))
             yield from blocks
     except OSError as error:
         is_number = all(parse_number(part) is not None for part in path.split(","))

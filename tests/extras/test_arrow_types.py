@@ -81,16 +81,16 @@ OTHERS = {
     "date64": Case(cells([DAY, None], pa.date64()), ("2024-05-06", "")),
     "time32": Case(
         cells([dt.time(6), dt.time(6, 0, 0, 120_000)], pa.time32("ms")),
-        ("06:00:00", "06:00:00.12"),
+        ("06:00:00.000", "06:00:00.120"),
     ),
-    "time64": Case(cells([dt.time(6), None], pa.time64("ns")), ("06:00:00", "")),
-    "timestamp": Case(cells([TIME, None], pa.timestamp("s")), ("2024-05-06T06:00:00", "")),
+    "time64": Case(cells([dt.time(6), None], pa.time64("ns")), ("06:00:00.000000000", "")),
+    "timestamp": Case(cells([TIME, None], pa.timestamp("s")), ("2024-05-06 06:00:00", "")),
     "timestamp in a zone": Case(
         cells([TIME, TIME.replace(microsecond=500)], pa.timestamp("ns", "Europe/Berlin")),
-        ("2024-05-06T08:00:00+02:00", "2024-05-06T08:00:00.0005+02:00"),
+        ("2024-05-06 08:00:00.000000000+0200", "2024-05-06 08:00:00.000500000+0200"),
     ),
     "timestamp in UTC": Case(
-        cells([TIME, None], pa.timestamp("us", "UTC")), ("2024-05-06T06:00:00Z", "")
+        cells([TIME, None], pa.timestamp("us", "UTC")), ("2024-05-06 06:00:00.000000Z", "")
     ),
     "duration": Case(cells([1500, None], pa.duration("ms")), ("1500", "")),
     "interval": Case(
