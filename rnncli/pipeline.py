@@ -58,8 +58,8 @@ from rnncli.readers import (
 )
 from rnncli.readers.columns import listed
 from rnncli.readers.foreign import UTF_8
-from rnncli.storage import check_writable, exists, is_url, local_copy, replacing, writing
-from rnncli.storage.replacement import NotOnDiskError, sync
+from rnncli.storage import check_writable, is_url, local_copy, replacing, version, writing
+from rnncli.storage.replacement import sync
 from rnncli.writers import TABLES, WRITERS
 from rnncli.writers.log import continue_log
 from rnncli.writers.model import describe
@@ -394,7 +394,7 @@ def process(
         try:
             latest = _run(options, form, console, opened, carried, state_files, frame)
         except BaseException as error:
-            lost = isinstance(error, NotOnDiskError)
+            lost = isinstance(error, OSError) and not isinstance(error, BrokenPipeError)
             if options.follow and carried.t.sum() > before and not lost:
                 with suppress(OSError):  # the message at the end is of what came first
                     state_files.save(opened, carried)
@@ -730,7 +730,7 @@ def open_states(options: Options, console: Console, task: str = "") -> Iterator[
             if read and os.path.realpath(read) == os.path.realpath(written):
                 waiting = f"{written}: another run has it; waiting until that has ended"
                 write = stack.enter_context(replacing(written, lambda: console.note(waiting)))
-        if read and exists(read):
+        if read and version(read):
             with local_copy(read) as copy:
                 before = load_state(copy)
         elif options.state_in:
@@ -738,7 +738,7 @@ def open_states(options: Options, console: Console, task: str = "") -> Iterator[
             raise InputError(options.state_in, what, "the first run has no `state_in`")
         counted = False
         if before and task and before.task.partition("-")[0] == task.partition("-")[0]:
-            counted = before.task == task and exists(options.output or "")
+            counted = before.task == task and version(options.output or "") != ""
             if not counted:
                 what = "has counted this input, with other options or into a file that is gone"
                 raise InputError(str(written), what, "remove it to begin anew")

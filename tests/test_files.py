@@ -90,9 +90,10 @@ def test_redirected_output_is_durable_before_the_state(tmp_path: Path) -> None:
         assert done.stderr == b""
 
 
-def test_a_killed_run_leaves_a_private_file_under_another_name(tmp_path: Path) -> None:
+def test_a_killed_run_leaves_a_file_as_private_under_another_name(tmp_path: Path) -> None:
     output = tmp_path / "old.csv"
     output.write_text("old\n")
+    output.chmod(0o640)
     process = subprocess.Popen(
         [sys.executable, "-m", "rnncli", "run", "--hidden", "2", "-o", str(output)],
         stdin=subprocess.PIPE,
@@ -104,7 +105,7 @@ def test_a_killed_run_leaves_a_private_file_under_another_name(tmp_path: Path) -
     process.wait()
     process.stdin.close()
     assert sorted(os.listdir(tmp_path)) == [".old.csv.rnn", "old.csv"]
-    assert stat.S_IMODE((tmp_path / ".old.csv.rnn").stat().st_mode) == 0o600
+    assert stat.S_IMODE((tmp_path / ".old.csv.rnn").stat().st_mode) == 0o640
     assert output.read_text() == "old\n"
 
 

@@ -1,4 +1,4 @@
-"""Inputs that are no CSV text in UTF-8, whose messages name a way out; arrays in either order."""
+"""Inputs that are no CSV text in UTF-8, whose messages name a way out."""
 
 import gzip
 import os
@@ -85,27 +85,3 @@ def test_a_file_that_is_cut_while_it_is_read(tmp_path: Path) -> None:
     assert process.returncode == 2
     assert message.decode() == f"Error: {path}: was cut while it was read\n"
     assert out.count(b"\n") % 60_000 == 0  # ten blocks of as many rows
-
-
-@pytest.mark.parametrize("shape", [(7,), (70_000, 3), (5, 7, 3)])
-@pytest.mark.parametrize("kind", ["<f4", ">f8", "<i2", "<f2", "?"])
-def test_both_orders_of_an_array_give_the_same(
-    run_rnn: Rnn, tmp_path: Path, shape: tuple[int, ...], kind: str
-) -> None:
-    values = (np.random.RandomState(0).normal(size=shape) * 3).astype(kind)
-    columns = ("--columns", "3,1") if len(shape) > 1 else ()
-    outs = []
-    for order in ("C", "F"):
-        np.save(tmp_path / "x.npy", np.array(values, order=order))
-        result = run_rnn("run", tmp_path / "x.npy", *columns, "--last", *NETWORK)
-        assert result.exit_code == 0
-        outs.append(result.stdout)
-    assert outs[0] == outs[1]
-
-
-def test_a_value_that_no_float64_holds(run_rnn: Rnn, tmp_path: Path) -> None:
-    with np.errstate(over="ignore"):  # where a long double is a double
-        large = np.array([1, np.finfo(np.float64).max], np.longdouble) * 2
-    np.save(tmp_path / "x.npy", large)
-    result = run_rnn("run", tmp_path / "x.npy", "--precision", "float64", *NETWORK)
-    assert "x.npy: row 2, column 1: not a finite number: inf" in result.stderr

@@ -43,17 +43,17 @@ def test_moments_are_those_of_exact_sums(
         x[0] = first
     edges = [0, *sorted(min(cut, len(x)) for cut in cuts), len(x)]
     blocks: Iterator[Rows] = (Rows(x[a:b], masked=masked[a:b]) for a, b in pairwise(edges))
-    moments = moments_of(blocks, 2)
-    for i in range(2):
+    for i, moments in enumerate(np.transpose(moments_of(blocks, 2)).tolist()):
+        n, mean, squares, lowest, highest = moments
         values = [value for value in x[~masked, i].tolist() if not math.isnan(value)]
-        assert moments.n[i] == len(values)
+        assert n == len(values)
         if values:
-            mean, deviation = exact(values)
+            exact_mean, deviation = exact(values)
             # A mean is known to a rounding of the largest value.
-            assert abs(moments.mean[i] - mean) <= 4 * np.spacing(max(map(abs, values)))
-            found = math.sqrt(moments.squares[i] / len(values))
+            assert abs(mean - exact_mean) <= 4 * np.spacing(max(map(abs, values)))
+            found = math.sqrt(squares / len(values))
             assert found == pytest.approx(deviation, rel=1e-9, abs=1e-9 + 1e-15 * abs(middle))
-            assert (moments.lowest[i], moments.highest[i]) == (min(values), max(values))
+            assert (lowest, highest) == (min(values), max(values))
 
 
 def numbers_of(values: list[float]) -> tuple[float, float]:

@@ -80,18 +80,18 @@ def test_rows_are_those_of_the_array(
 
 
 @pytest.mark.parametrize(
-    ("shape", "lengths"),
+    ("shape", "lengths", "order"),
     [
-        ((3 * BLOCK_STEPS, 2), 3 * [BLOCK_STEPS]),
-        ((BLOCK_STEPS + 5, 2), [BLOCK_STEPS // 2 + 3, BLOCK_STEPS // 2 + 2]),
-        ((3, BLOCK_STEPS // 2, 1), [BLOCK_STEPS // 4 * 3, BLOCK_STEPS // 4 * 3]),
+        ((3 * BLOCK_STEPS, 2), 3 * [BLOCK_STEPS], "F"),
+        ((BLOCK_STEPS + 5, 2), [BLOCK_STEPS // 2 + 3, BLOCK_STEPS // 2 + 2], "C"),
+        ((3, BLOCK_STEPS // 2, 1), [BLOCK_STEPS // 4 * 3, BLOCK_STEPS // 4 * 3], "F"),
     ],
 )
 def test_an_array_is_cut_into_equal_blocks(
-    tmp_path: Path, shape: tuple[int, ...], lengths: list[int]
+    tmp_path: Path, shape: tuple[int, ...], lengths: list[int], order: Any
 ) -> None:
     array = np.random.RandomState(0).rand(*shape)
-    np.save(tmp_path / "x.npy", array)
+    np.save(tmp_path / "x.npy", np.array(array, order=order))
     rows, found, keys = read(tmp_path / "x.npy")
     assert found == lengths
     assert keys == (np.repeat([1, 2, 3], shape[1]).tolist() if len(shape) == 3 else [])
@@ -106,7 +106,7 @@ def saved(array: np.ndarray, **options: bool) -> bytes:
 
 WHOLE = saved(np.arange(20.0))
 BAD = {
-    "text": (b"1,2\n3,4\n", "not an .npy file"),
+    "text": (b"1,2\n3,4\n", "not a whole .npy file"),
     "objects": (saved(np.array([{}, 1], object), allow_pickle=True), "array of object"),
     "complex": (saved(np.array([1j])), "array of complex128"),
     "rank 0": (saved(np.array(1.0)), "shape (T,), (T, I) or (N, T, I), got ()"),

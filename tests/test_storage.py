@@ -9,8 +9,7 @@ from pathlib import Path
 import pytest
 from conftest import Rnn
 
-from rnncli.storage import exists, is_url, named, version
-from rnncli.storage.url import Url
+from rnncli.storage import Url, is_url, named, version
 
 
 @pytest.mark.parametrize(
@@ -32,7 +31,7 @@ def test_names_that_are_urls(name: str, *, is_one: bool) -> None:
         ("s3://bucket/a?b#c@d.csv", "s3://bucket/a?b#c@d.csv"),
         ("https://user:w@rd@host:80/x.csv", "https://host:80/x.csv"),
         ("https://host/x.csv?X-Amz-Signature=1", "https://host/x.csv"),
-        ("HTTPS://user:word@host?a=b", "HTTPS://host"),
+        ("HTTPS://user:word@host?a=b", "https://host"),
         ("https://host/x.csv#secret", "https://host/x.csv"),
         ("ftp://user:word@host/x?y", "ftp://host/x?y"),
         ("https://", "https://"),
@@ -40,19 +39,19 @@ def test_names_that_are_urls(name: str, *, is_one: bool) -> None:
 )
 def test_secrets_of_a_url_are_not_shown(full: str, shown: str) -> None:
     url = Url(full)
-    assert (url, url.full, str(url), f"{url}") == (shown, full, shown, shown)
+    assert (url, str(url), f"{url}") == (shown, shown, shown)
+    assert url.full == full.replace("HTTPS", "https")
     assert repr(url) == repr(shown)
     assert named(url) is url
     for again in (copy.copy(url), copy.deepcopy(url), pickle.loads(pickle.dumps(url))):
-        assert (again, again.full, again.protocol) == (shown, full, url.protocol)
+        assert (again, again.full, again.protocol) == (shown, url.full, url.protocol)
 
 
 def test_versions_of_a_file(tmp_path: Path) -> None:
     path = tmp_path / "x"
-    assert (version(str(path)), exists(str(path))) == ("", False)
+    assert version(str(path)) == ""
     path.write_text("12345")
     assert version(str(path)) == f"5 {path.stat().st_mtime_ns}"
-    assert exists(str(path))
     os.utime(path, ns=(0, 1))
     assert version(str(path)) == "5 1"
 
@@ -75,7 +74,8 @@ def test_a_package_to_install_is_named_before_anything_is_read(
     done = run_rnn(*words.replace("URL", "s3://a/b").split(), "--hidden", "1")
     assert (done.exit_code, done.stdout) == (1, "")
     assert done.stderr.startswith("Error: s3://a/b")
-    assert done.stderr.endswith(": fsspec is not installed: pip install 'rnncli[remote]'\n")
+    assert "fsspec" in done.stderr
+    assert done.stderr.endswith(": pip install 'rnncli[remote]'\n")
 
 
 def test_nothing_elsewhere_is_added_to(run_rnn: Rnn) -> None:

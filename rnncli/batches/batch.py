@@ -34,7 +34,7 @@ from rnncli.model.network import Network
 from rnncli.options import OF_NETWORK, Options, check_options, file_name, options_of
 from rnncli.pipeline import Built, Console, process, return_built, score
 from rnncli.storage import is_url, matching, named, version
-from rnncli.storage.replacement import remove_left
+from rnncli.storage.replacement import Replacement
 from rnncli.writers import EXTENSIONS
 from rnncli.writers.sink import is_packed
 
@@ -279,9 +279,9 @@ def _make_groups(tasks: Sequence[Task], most: int) -> deque[list[Task]]:
 
 def _remove_left(tasks: Iterable[Task]) -> None:
     """Remove the temporary files of tasks that did not end."""
-    for task in tasks:
-        for path in _files_of(task):
-            remove_left(path)
+    for path in (path for task in tasks for path in _files_of(task)):
+        with suppress(OSError, InputError), Replacement(path):
+            pass
 
 
 def _files_of(task: Task) -> list[str]:

@@ -15,10 +15,9 @@ from rnncli.readers import foreign
 from rnncli.readers.csv import FIRST_ROW, read_text
 from rnncli.readers.foreign import STDIN, display_name, open_input, seekable
 from rnncli.readers.inline import read_inline, read_state
-from rnncli.readers.input import MISSING, Input, Layout, check_width, parse_number
-from rnncli.readers.keyed import Keys
+from rnncli.readers.input import MISSING, Input, Keys, Layout, check_width, parse_number
 from rnncli.readers.npy import read_npy
-from rnncli.storage import exists, is_url
+from rnncli.storage import is_url, version
 
 __all__ = [
     "FIRST_ROW",
@@ -34,9 +33,6 @@ __all__ = [
     "read_state",
 ]
 
-# Blocks of rows that are read before a thread reads the next ones.
-_WITHOUT_A_THREAD = 2
-
 
 def read_file(path: str, layout: Layout, keys: Keys) -> Input:
     """Open a file as input."""
@@ -50,16 +46,15 @@ def _stream(path: str, layout: Layout, keys: Keys) -> Iterator[Any]:
     try:
         with ExitStack() as files:
             file = files.enter_context(open_input(path))
-            start = file.peek(8)
-            read = _find_reader(path, start)
-            if read is not read_text and not start.startswith(foreign.STREAM):
+            read = _find_reader(path, file.peek(8))
+            if read is not read_text:
                 file = files.enter_context(seekable(file))
             source = read(path, file, layout, keys)
             yield source
             blocks = source.blocks
             # A short input needs no thread, none waits for a pipe, or holds rows back.
             if layout.block_steps > 1 and (is_url(path) or os.path.isfile(path)):
-                blocks = chain(islice(blocks, _WITHOUT_A_THREAD), ahead(blocks))
+                blocks = chain(islice(blocks, 2), ahead(blocks))
             yield from blocks
     except OSError as error:
         is_number = all(parse_number(part) is not None for part in path.split(","))
@@ -85,7 +80,7 @@ def _find_reader(path: str, start: bytes) -> Callable[[str, Any, Layout, Keys], 
 def read_files(paths: Sequence[str], layout: Layout, keys: Keys) -> Input:
     """Open several files in turn: a sequence each, or with ``layout.group_by`` one stream."""
     for n, path in enumerate(paths):
-        if path != STDIN and not exists(path):
+        if path != STDIN and not version(path):
             raise InputError(path, "cannot be read: No such file or directory")
         if path in paths[:n]:
             raise InputError(path, "is given twice")

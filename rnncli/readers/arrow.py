@@ -1,7 +1,6 @@
 """Parquet files, Arrow files and Arrow streams: columns with types, read in batches by PyArrow."""
 
 import io
-import re
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from typing import Any
@@ -15,21 +14,15 @@ from rnncli.engine.rows import BLOCK_STEPS, Rows, in_blocks, steps_in_block
 from rnncli.model.errors import InputError, one_line
 from rnncli.readers.columns import choose_all, named
 from rnncli.readers.foreign import ARROW, PARQUET, STREAM, display_name
-from rnncli.readers.input import OF_TEXT, Doubles, Input, Layout, check_layout, checked
-from rnncli.readers.keyed import Keys
+from rnncli.readers.input import OF_TEXT, Doubles, Input, Keys, Layout, check_layout, checked
 
 # Bytes of a column that are read at once: a row group may be the whole file.
 _PIECE = 1 << 16
 # Kinds of numbers; a column without any value is of the type null.
-_NUMBERS = (
-    *(types.is_integer, types.is_floating, types.is_decimal),
-    *(types.is_boolean, types.is_null),
-)
-# A time as Arrow writes it: its day, its second without zeros at the end, and its zone.
-_TIME = re.compile(r"^(?:(\S+) )?(\d\d:\d\d:\d\d(?:\.\d*[1-9])?)(?:\.?0+)?(Z|[-+]\d\d)?(\d\d)?$")
+_NUMBERS = ("integer", "floating", "decimal", "boolean", "null")
+# The mark at the end of an Arrow stream.
+_END = STREAM + bytes(4)
 _VIEWS = {pa.string_view(): pa.large_string(), pa.binary_view(): pa.large_binary()}
-
-
 # A schema, what reads batches of some columns, and how many rows there are, if that is known.
 Source = tuple[Any, Callable[[Sequence[int]], Iterator[Any]], int | None]
 
@@ -50,7 +43,7 @@ def read_arrow(path: str, file: Any, layout: Layout, keys: Keys) -> Input:
     # As many as in CSV, where a cell that is kept takes as much memory as eight values.
     steps = steps_in_block(len(chosen) + 8 * len(kept), layout.block_steps)
     for field in (fields[i] for i in chosen):
-        if not any(is_kind(field.type) for is_kind in _NUMBERS):
+        if not any(getattr(types, f"is_{kind}")(field.type) for kind in _NUMBERS):
             what = f"column {field.name!r}: expected numbers, got {field.type}"
             raise InputError(name, what, "`columns` chooses those to read")
 
@@ -120,33 +113,19 @@ def _open_file(file: Any) -> Source:
 
 
 def _open_stream(file: Any) -> Source:
-    marked = _Mark(file)
-    reader = ipc.open_stream(marked, options=ipc.IpcReadOptions(use_threads=False))
+    # PyArrow takes a stream that is cut between two batches for a whole one.
+    file.seek(-len(_END), io.SEEK_END)
+    if file.read() != _END:
+        raise pa.ArrowInvalid("it has no end (was the program that wrote it stopped?)")
+    file.seek(0)
+    reader = ipc.open_stream(file, options=ipc.IpcReadOptions(use_threads=False))
 
     def batches(columns: Sequence[int]) -> Iterator[Any]:
         yield from (batch.select(columns) for batch in reader)
-        if not marked.found:
-            raise pa.ArrowInvalid("it has no end (was the program that wrote it stopped?)")
         if file.read(1):
             raise pa.ArrowInvalid("more follows its end (a second stream?)")
 
     return reader.schema, batches, None
-
-
-class _Mark:
-    """A stream for PyArrow, which takes one that is cut between two batches for a whole one."""
-
-    closed = False
-
-    def __init__(self, file: Any) -> None:
-        self._file = file
-        self.found = True  # whether what was read last was there: at the end, the mark of the end
-
-    def read(self, size: int) -> bytes:
-        """Read so many bytes, fewer where the stream ends."""
-        content: bytes = self._file.read(size)
-        self.found = len(content) == size
-        return content
 
 
 @contextmanager
@@ -229,15 +208,7 @@ def _texts(column: Any, name: str) -> list[str]:
         texts, known = _filled(column, 0).astype(str).tolist(), column.is_valid().to_pylist()
         return [text if each else "" for text, each in zip(texts, known, strict=True)]
     try:
-        texts = [text or "" for text in column.cast("string").to_pylist()]
+        return [text or "" for text in column.cast("string").to_pylist()]
     except pa.ArrowException as error:
         what = f"{column.type} has no text: {one_line(error)}"
         raise InputError(f"column {name!r}", what) from error
-    is_time = types.is_timestamp(column.type) or types.is_time(column.type)
-    return [_TIME.sub(_as_iso, text) for text in texts] if is_time else texts
-
-
-def _as_iso(found: re.Match[str]) -> str:
-    """Write a time as ISO 8601 does, without zeros at the end of a second."""
-    day, second, hours, minutes = found.groups("")
-    return f"{day and day + 'T'}{second}{hours}{minutes and ':' + minutes}"

@@ -44,6 +44,8 @@ def choose(
     left = [place for place in chosen or otherwise if place not in left_out]
     if wanted and not left:
         raise InputError(name, "no column is left", f" in `{parameter}`")
+    if len({*left}) < len(left):
+        raise InputError(name, "a column is given twice", f" in `{parameter}`")
     return left
 
 

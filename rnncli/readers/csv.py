@@ -11,9 +11,10 @@ from rnncli.model.errors import InputError, shown
 from rnncli.readers.columns import choose_all, is_number, named
 from rnncli.readers.decimals import DELIMITERS, PlainRows
 from rnncli.readers.foreign import display_name
-from rnncli.readers.hints import check_first_line, hint_at_numbers
+from rnncli.readers.hints import FIRST_LINES, hint_at_numbers, not_text
 from rnncli.readers.input import (
     Input,
+    Keys,
     Layout,
     check_layout,
     find_fault,
@@ -23,21 +24,19 @@ from rnncli.readers.input import (
     unnamed,
 )
 from rnncli.readers.jsonl import Row, is_json, json_rows, read_cells
-from rnncli.readers.keyed import Keys
 from rnncli.readers.text import Lines
 
 FIRST_ROW = ("auto", "header", "data")
 # Bytes that are read at once: their arrays stay in the cache.
 _TAKEN = 1 << 18
+_QUOTED = re.compile('"[^"]*"?')
 
 
-def read_text(path: str, file: io.BufferedReader, layout: Layout, keys: Keys) -> Input:
-    """Read text: a row is a step."""
-    return read_lines(path, Lines(file, path, layout.encoding), layout, keys)
-
-
-def read_lines(path: str, lines: Lines, layout: Layout, keys: Keys) -> Input:
-    """Read rows of CSV or JSON lines; blank lines are skipped."""
+def read_text(
+    path: str, file: io.BufferedReader, layout: Layout, keys: Keys, lines: Lines | None = None
+) -> Input:
+    """Read rows of CSV or JSON lines, a step each; blank lines are skipped."""
+    lines = lines or Lines(file, path, layout.encoding)
     table = _Table(path, layout, keys, lines)
     header, chosen = table.header, table.chosen
     names = header or [f"column_{i + 1}" for i in range(table.width)]
@@ -74,7 +73,7 @@ class _Table:
             self.width = len(row)
             if _is_header(row, layout):
                 self.header, self._first = [cell.strip() for cell in row], []
-            elif self._delimiter == layout.decimal and re.search(r"\d,\d", _unquoted(begin)):
+            elif self._delimiter == layout.decimal and re.search(r"\d,\d", _QUOTED.sub("", begin)):
                 what = f"a comma may end a cell here, or stand in a number: {shown(begin.strip())}"
                 hint = "put such numbers in quotes, or give another `delimiter`"
                 raise InputError(f"{self._name}:{line}", what, hint)
@@ -167,7 +166,9 @@ def first_line(lines: Lines, path: str, delimiter: str | None = None) -> str:
     while line := lines.peek().decode():
         # Tabs alone are the delimiters of a row whose cells are all empty.
         if line.strip() or (delimiter or "\t") in line.strip(" \n"):
-            check_first_line(line.strip(), path)
+            for pattern, kind, hint in FIRST_LINES:
+                if re.match(pattern, line.strip()):
+                    raise not_text(path, path, kind, hint)
             return line
         lines.take()
     raise InputError(display_name(path), "empty; expected rows of numbers")
@@ -190,13 +191,9 @@ def _csv_rows(text: bytes, lines: Lines, name: str, delimiter: str) -> Iterator[
             yield line, row
 
 
-def _unquoted(line: str) -> str:
-    return "".join(line.split('"')[::2])
-
-
 def _find_delimiter(line: str, layout: Layout) -> str:
     """Return tab, semicolon or comma: the first outside quotes that ends no single number."""
-    outside_quotes = _unquoted(line)
+    outside_quotes = _QUOTED.sub("", line)
     found = next((mark for mark in "\t;," if mark in outside_quotes), ",")
     alone = found not in outside_quotes or parse_number(layout.usual(line)) is not None
     return ";" if found == layout.decimal and alone else found

@@ -9,11 +9,10 @@ import numpy as np
 
 from rnncli.model.arrays import Floats
 from rnncli.model.errors import InputError, word
-from rnncli.readers.csv import first_line, read_lines
+from rnncli.readers.csv import first_line, read_text
 from rnncli.readers.foreign import NPY, display_name, open_input, seekable
-from rnncli.readers.input import Layout
+from rnncli.readers.input import Keys, Layout
 from rnncli.readers.jsonl import is_json, read_cells
-from rnncli.readers.keyed import Keys
 from rnncli.readers.npy import StoredArray
 from rnncli.readers.text import Lines
 
@@ -59,7 +58,8 @@ def _read_text(
     blanks = " " if " " in line.strip() and not re.search("[,;\t{]", line) else None
     layout = Layout(np.dtype(np.float64), columns=columns, delimiter=blanks)
     try:
-        blocks = [rows.x for rows in read_lines(path, lines, layout, Keys()).blocks]
+        source = read_text(path, file, layout, Keys(), lines)
+        blocks = [rows.x for rows in source.blocks]
     except InputError as error:
         # Parameters are of the input, not of this file.
         raise InputError(error.place, error.what) from error

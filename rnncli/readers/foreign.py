@@ -1,6 +1,5 @@
 """Inputs as bytes: what their first bytes tell, and how they are opened."""
 
-import codecs
 import io
 import shutil
 import sys
@@ -15,7 +14,6 @@ from rnncli.storage import local_copy
 STDIN, UTF_8 = "-", "utf-8"
 # The first bytes of Parquet, which no text has, of an Arrow file, of an Arrow stream, of .npy, ...
 PARQUET, ARROW, STREAM, NPY = b"PAR1\x15", b"ARROW1\0\0", b"\xff\xff\xff\xff", b"\x93NUMPY"
-UTF_16 = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
 # The first bytes of compressed text, and the modules that read it.
 COMPRESSED = {b"\x1f\x8b": "gzip", b"\xfd7zXZ\0": "lzma"}
 COMPRESSED |= {b"BZh%d1AY&SY" % level: "bz2" for level in range(1, 10)}

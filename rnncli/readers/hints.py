@@ -1,44 +1,29 @@
 """The mistakes that beginners make, and the way out of each."""
 
 import codecs
-import re
 import shlex
 
 from rnncli.model.arrays import parse_numbers
 from rnncli.model.errors import InputError, verbatim
-from rnncli.readers.foreign import (
-    ARROW,
-    COMPRESSED,
-    NPY,
-    PARQUET,
-    STREAM,
-    UTF_8,
-    UTF_16,
-    display_name,
-)
+from rnncli.readers.foreign import UTF_8, display_name
 
 PASSES = "`missing` hold or zero passes it"
 _WIDE = ("utf-16", "utf-32")
 # How data begin, the encodings of text that may begin so, what they are, and the way out.
-_STARTS = (
-    (UTF_16, _WIDE, "UTF-16 text", "`encoding` utf-16 reads it"),
+STARTS = (
+    ((b"\xff\xfe", b"\xfe\xff"), _WIDE, "UTF-16 text", "`encoding` utf-16 reads it"),
     (codecs.BOM_UTF8, UTF_8, "UTF-8 text", "leave `encoding` out"),
-    ((NPY, PARQUET, ARROW, STREAM, *COMPRESSED), (), "other data, compressed", "unpack it"),
-    (b"\x28\xb5\x2f\xfd", (), "data compressed with Zstandard", "zstd -dc unpacks it"),
     (b"PK\x03\x04", (), "a zip archive (.xlsx, .npz?)", "export it as CSV"),
 )
 # How the first line begins, what it is, and the way out.
-_FIRST_LINES = (
+FIRST_LINES = (
     (r"(?i)(<!doctype|<html|<\?xml)", "HTML or XML (a page that tells of an error?)", ""),
     (r"\[\s*([\[{\]]|.*,\s*$|$)", "a JSON array", "jq -c '.[]' makes JSON lines of it"),
 )
 # What a cell that holds several numbers means, by the mark between them.
 _MARKS = {
     ",": " (a decimal comma? `decimal` , reads it)",
-    ";": " (is it `delimiter` ';'?)",
-    "\t": " (is it `delimiter` tab?)",
-    "|": " (is it `delimiter` pipe?)",
-    " ": " (is it `delimiter` space?)",
+    **dict.fromkeys(";\t| ", " (is that another `delimiter`?)"),
     **dict.fromkeys("'\u2019\xa0\u202f", " (a mark of thousands? leave it out)"),
 }
 # What programs write where they have no number.
@@ -57,20 +42,6 @@ def hint_at_numbers(cell: str) -> str:
         if mark in cell and parse_numbers(cell.split(mark)) is not None:
             return _MARKS["'"] if mark == "," and "." in cell else hint
     return ""
-
-
-def check_start(start: bytes, path: str, encoding: str = UTF_8) -> None:
-    """Check that the first bytes of a text are not those of other data."""
-    for marks, encodings, kind, hint in _STARTS:
-        if start.startswith(marks) and not codecs.lookup(encoding).name.startswith(encodings):
-            raise not_text(path, path, kind, hint)
-
-
-def check_first_line(line: str, path: str) -> None:
-    """Check that a text is not HTML, XML or a JSON array."""
-    for pattern, kind, hint in _FIRST_LINES:
-        if re.match(pattern, line):
-            raise not_text(path, path, kind, hint)
 
 
 def not_decoded(path: str, line: int, rest: str, encoding: str) -> InputError:

@@ -1,17 +1,19 @@
 """The arguments and the result of every reader, and numbers in cells of text."""
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from itertools import islice
 from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from rnncli.engine.rows import BLOCK_STEPS, Rows
-from rnncli.model.arrays import Floats, Truths, no_index, not_indices, parse_numbers
+from rnncli.model.arrays import Floats, Integers, Truths, no_index, not_indices, parse_numbers
 from rnncli.model.errors import InputError, listed, shown
 from rnncli.readers.hints import PASSES, hint_at_null, hint_at_numbers
 
 Doubles = NDArray[np.float64]
+Key = tuple[str, ...]
 
 MISSING = ("error", "hold", "zero")
 # Options that are for text alone.
@@ -50,13 +52,33 @@ class Layout(NamedTuple):
         return _USUAL.get(text, cell)
 
 
+class Keys:
+    """The keys so far; at first those of an earlier run."""
+
+    def __init__(self, known: Sequence[Key] = ()) -> None:
+        self.names = list(known)  # by their numbers
+        # Text is looked up in a third of the time that a tuple of it takes.
+        self._numbers: dict[str | Key, int] = {
+            key[0] if len(key) == 1 else key: number for number, key in enumerate(known)
+        }
+
+    def number(self, *columns: Sequence[str]) -> Integers:
+        """Return the number of each row's key, a column for each of its parts."""
+        numbers = self._numbers
+        keys: Iterable[str | Key] = columns[0] if len(columns) == 1 else zip(*columns, strict=True)
+        found = [numbers.setdefault(key, len(numbers)) for key in keys]
+        new = [*islice(reversed(numbers), len(numbers) - len(self.names))]
+        self.names += [(key,) if isinstance(key, str) else key for key in reversed(new)]
+        return np.array(found, np.intp)
+
+
 class Input(NamedTuple):
     """One sequence, or several that are told apart by a key."""
 
     columns: Sequence[str]  # a name for each of the I features
     blocks: Iterator[Rows]  # the rows before an error come first, then the InputError
     key_columns: Sequence[str] = ()
-    keys: Sequence[tuple[str, ...]] = ()  # of each sequence; it grows as they come
+    keys: Sequence[Key] = ()  # of each sequence; it grows as they come
     header: Sequence[str] = ()  # names of the columns whose cells are kept
     # The share of the input, 0 to 1, that has been read after so many rows; None if not known.
     share: Callable[[int], float | None] = lambda _: None

@@ -1,8 +1,7 @@
 """Mean and standard deviation of each column of an input, in one pass and constant memory."""
 
 from collections.abc import Iterable, Sequence
-from math import floor, isfinite, log10
-from typing import NamedTuple
+from math import floor, isfinite, log10, sqrt
 
 import numpy as np
 
@@ -10,18 +9,8 @@ from rnncli.engine.rows import Rows
 from rnncli.model.arrays import Floats
 from rnncli.model.errors import InputError
 
-# Of a standard deviation: enough for a network, and few enough to be typed.
-_DIGITS = 6
-
-
-class Moments(NamedTuple):
-    """The moments of the values of each column, arrays of shape (I,)."""
-
-    n: Floats
-    mean: Floats
-    squares: Floats  # sum of the squared distances from the mean
-    lowest: Floats
-    highest: Floats
+# For each of I columns: number of values, mean, sum of the squared distances from it, least, most.
+Moments = tuple[Floats, Floats, Floats, Floats, Floats]
 
 
 def moments_of(blocks: Iterable[Rows], columns: int) -> Moments:
@@ -50,7 +39,7 @@ def moments_of(blocks: Iterable[Rows], columns: int) -> Moments:
             count += n
             lowest = np.fmin(lowest, np.fmin.reduce(x, initial=np.inf))
             highest = np.fmax(highest, np.fmax.reduce(x, initial=-np.inf))
-    return Moments(count, mean, squares, lowest, highest)
+    return count, mean, squares, lowest, highest
 
 
 def center_and_scale(
@@ -61,14 +50,14 @@ def center_and_scale(
     The scale of a column whose values are all the same is 1, and its center is that value.
     """
     centers, scales = [], []
-    for i, column in enumerate(columns):
-        center, scale = moments.lowest[i].item(), 1.0
-        deviation = float(np.sqrt(moments.squares[i] / max(1, moments.n[i])))
-        if center < moments.highest[i] and isfinite(deviation) and deviation:
-            places = _DIGITS - 1 - floor(log10(deviation))
-            center, scale = round(moments.mean[i].item(), places), round(deviation, places)
-        elif center != moments.highest[i]:
-            what = "values whose squares are no float64" if moments.n[i] else "no values"
+    for column, each in zip(columns, np.transpose(moments).tolist(), strict=True):
+        count, mean, squares, lowest, highest = each
+        center, scale, deviation = lowest, 1.0, sqrt(max(0.0, squares) / max(1, count))
+        if lowest < highest and isfinite(deviation) and deviation:
+            places = 5 - floor(log10(deviation))
+            center, scale = round(mean, places), round(deviation, places)
+        elif lowest != highest:
+            what = "values whose squares are no float64" if count else "no values"
             raise InputError("", f"column {column!r} has {what}, and so no deviation")
         centers.append(center + 0.0)  # no -0
         scales.append(scale)

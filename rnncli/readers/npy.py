@@ -14,8 +14,7 @@ from rnncli.model.arrays import READ_NPY_HEADER
 from rnncli.model.errors import InputError
 from rnncli.readers.columns import choose, named
 from rnncli.readers.foreign import display_name
-from rnncli.readers.input import OF_TEXT, Input, Layout, check_layout, checked, unnamed
-from rnncli.readers.keyed import Keys
+from rnncli.readers.input import OF_TEXT, Input, Keys, Layout, check_layout, checked, unnamed
 
 # Bytes that are read at once.
 _PIECE = 1 << 22
@@ -72,9 +71,6 @@ class StoredArray:
 
     def __init__(self, name: str, file: io.BufferedReader) -> None:
         self._name, self._file = name, file
-        if file.read(len(np.lib.format.MAGIC_PREFIX)) != np.lib.format.MAGIC_PREFIX:
-            raise InputError(name, "not an .npy file; expected one made by numpy.save")
-        file.seek(0)
         try:
             read_header = READ_NPY_HEADER[np.lib.format.read_magic(file)]
             shape, self.is_fortran, self.dtype = read_header(file)

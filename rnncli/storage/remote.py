@@ -1,7 +1,4 @@
-"""Files at URLs: on S3, Google Cloud, the web, and all that fsspec knows.
-
-A file is copied here whole before it is read, and written here before it is put in its place.
-"""
+"""Files at URLs: copied here before they are read, and put in place once they are written."""
 
 import logging
 import os
@@ -9,21 +6,17 @@ import re
 import shutil
 import tempfile
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager, suppress
-from typing import Any, TextIO, cast
+from contextlib import contextmanager, suppress
+from typing import Any, TextIO
 
 from rnncli.model.errors import InputError, one_line, word
+from rnncli.storage import WEB, Url, named
 from rnncli.storage.replacement import CHANGED, TEXT
-from rnncli.storage.url import WEB, Url, named
 
-_S3, _WRITABLE = ("s3", "s3a"), ("s3", "s3a", "gs", "gcs")
 # Bytes of a piece, and more than a file has that S3 takes at once.
 _PIECE, _AT_ONCE = 1 << 23, 5 << 30
-# Seconds until a server has to answer, or to send more.
-_WAIT = 60
 # The first of these that a store has tells one version of a file from another.
 _VERSIONS = ("ETag", "etag", "generation", "Last-Modified", "LastModified", "mtime", "created")
-_NO_BUCKET = "bucket does not exist"
 
 # Libraries that log what is an error here too, with tracebacks.
 for _name in ("fsspec", "s3fs", "gcsfs", "google", "aiohttp", "asyncio"):
@@ -43,13 +36,14 @@ def local_copy(url: Url) -> Iterator[str]:
         try:
             yield copy
         except InputError as error:
-            parts = (part.replace(folder, place) for part in error.args)
-            raise type(error)(*parts) from error
+            raise type(error)(*(part.replace(folder, place) for part in error.args)) from error
 
 
 def version(url: Url) -> str:
-    """Return a text that differs between versions of a file."""
-    return _version(_info(url))
+    """Return a text that differs between versions of a file; empty where there is none."""
+    with _store(url) as (fs, place), suppress(FileNotFoundError):
+        return _version(fs.info(place))
+    return ""
 
 
 def matching(pattern: Url) -> dict[str, str]:
@@ -64,55 +58,47 @@ def matching(pattern: Url) -> dict[str, str]:
 
 
 @contextmanager
-def replacing(
-    url: Url, _when_waiting: Callable[[], None]
-) -> Iterator[Callable[[], AbstractContextManager[TextIO]]]:
+def replacing(url: Url, _when_waiting: object) -> Iterator[Callable[[], Any]]:
     """Replace a file only where it is the version that is there now."""
-    if url.protocol not in _S3:
-        what = "two runs at once would not be told apart there: give `state_in` and `state_out`"
-        raise OSError(None, word(what), url)
-    before = _info(url)
+    if url.protocol not in ("s3", "s3a"):
+        raise OSError(None, word("has no lock: give `state_in` and `state_out`"), url)
+    before = version(url)
     yield lambda: writing(url, before=before)
 
 
 @contextmanager
-def writing(url: Url, *, before: dict[str, Any] | None = None, **_: bool) -> Iterator[TextIO]:
+def writing(url: Url, *, before: str | None = None, **_: bool) -> Iterator[TextIO]:
     """Open a text file that replaces the one there, if that is still `before`, after the block."""
     # A file without a name: a run that is killed leaves nothing.
     with tempfile.TemporaryFile("w+", **TEXT) as file:
         yield file
         file.flush()
+        how: dict[str, Any] = {"chunksize": _PIECE}
+        if before is not None:
+            condition = {"IfMatch": before.split()[1]} if before else {"IfNoneMatch": "*"}
+            how = {"chunksize": _AT_ONCE, **condition}
         try:
+            # Not every server knows the conditions.
+            if before is not None and version(url) != before:
+                raise InputError("", CHANGED)
             with _store(url) as (fs, place):
-                if before is None:
-                    fs.put_file(f"/dev/fd/{file.fileno()}", place, chunksize=_PIECE)
-                    return
-                if version(url) != _version(before):
-                    raise FileExistsError  # not every server knows the conditions
-                condition = {"IfMatch": before["ETag"]} if before else {"IfNoneMatch": "*"}
-                file.seek(0)
-                fs.pipe_file(place, file.buffer.read(), chunksize=_AT_ONCE, **condition)
+                fs.put_file(f"/dev/fd/{file.fileno()}", place, **how)
         except InputError as error:
-            what = error.what
-            with suppress(InputError):  # the store cannot be asked
-                if before is not None and version(url) != _version(before):
-                    what = CHANGED
+            what = CHANGED if "condition" in error.what else error.what
             raise OSError(None, what, url) from error
 
 
 def check_writable(url: Url, *, append: bool = False) -> None:
     """Check that `writing` can write a file, as far as that can be told before."""
-    if append or url.protocol not in _WRITABLE:
-        what = "rows cannot be added to it" if append else f"{url.protocol}:// is for reading"
-        raise InputError(url, what, "write to a file, s3:// or gs://")
-    try:
-        is_folder = _info(url).get("type") == "directory"
-    except InputError as error:
-        if not isinstance(error.__cause__, PermissionError):
-            raise
-        return  # who may write need not be allowed to look
-    if is_folder:
-        raise InputError(url, "Is a directory")
+    if append or not re.fullmatch("(s3a?|gs|gcs)://[^/]+/.*[^/]", url):
+        raise InputError(url, "cannot be written", "write to a file, s3://BUCKET/ or gs://BUCKET/")
+    with _store(url) as (fs, place):
+        try:
+            fs.info(place)
+        except (FileNotFoundError, PermissionError) as error:
+            # Who may write need not be allowed to look.
+            if "bucket does not exist" in str(error):
+                raise
 
 
 @contextmanager
@@ -125,39 +111,21 @@ def _store(url: Url) -> Iterator[tuple[Any, str]]:
         if url.protocol in WEB:
             import aiohttp
 
-            # By default, all of a file has to be read within five minutes, and what is
-            # decompressed may end too soon without an error.
-            wait = aiohttp.ClientTimeout(total=None, sock_connect=_WAIT, sock_read=_WAIT)
-            as_it_is = {"auto_decompress": False, "headers": {"Accept-Encoding": "identity"}}
-            options = {"client_kwargs": {"timeout": wait, **as_it_is}}
-        full = url.protocol + url.full[len(url.protocol) :]  # fsspec knows small letters alone
-        yield fsspec.core.url_to_fs(full, **options)
-    except InputError:
-        raise
+            # By default a page has five minutes, and what is decompressed may lack its end.
+            wait = aiohttp.ClientTimeout(sock_connect=60, sock_read=60)
+            whole = {"auto_decompress": False, "headers": {"Accept-Encoding": "identity"}}
+            options = {"client_kwargs": {"timeout": wait, **whole}}
+        yield fsspec.core.url_to_fs(url.full, **options)
     except ImportError as error:
-        name = getattr(error.__cause__ or error, "name", "") or str(error)
-        message = f"{url}: {name} is not installed: pip install 'rnncli[remote]'"
+        message = f"{url}: {one_line(error)}: pip install 'rnncli[remote]'"
         raise ImportError(message) from None
     except Exception as error:
         text = f"{type(error).__name__}: {one_line(error)}"
-        if isinstance(error, FileNotFoundError) and _NO_BUCKET not in text:
-            text = "cannot be read: no such file"
         # Without the secrets of a URL.
         what = re.sub(r"\w+://\S+", lambda found: named(found[0]), text)
         raise InputError(url, what) from error
 
 
-def _info(url: Url) -> dict[str, Any]:
-    """Return the details of a file in a store; none where there is no file."""
-    with _store(url) as (fs, place):
-        try:
-            return cast(dict[str, Any], fs.info(place))
-        except FileNotFoundError as error:
-            if _NO_BUCKET in str(error):
-                raise
-    return {}
-
-
 def _version(info: dict[str, Any]) -> str:
     found = next((f" {info[name]}" for name in _VERSIONS if info.get(name)), "")
-    return f"{info.get('size') or 0}{found}" if info else ""
+    return f"{info.get('size') or 0}{found}"

@@ -12,23 +12,15 @@ from typing import Any, TextIO
 
 from rnncli.model.errors import InputError
 
-_DESCRIPTORS = {"/dev/stdout": 1, "/dev/stderr": 2}
-_NO_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.ENOTSUP)
-# How text is written.
 TEXT: Any = {"encoding": "utf-8", "errors": "backslashreplace", "newline": ""}
-# Why a file is not replaced.
 CHANGED = "changed by another program since this run has read it: the state of this run is not kept"
 
 
-class NotOnDiskError(OSError):
-    """The written data is lost, or may be."""
-
-
 class Replacement:
-    """Replaces a file, once or often, while `.NAME.rnn` beside it is locked and private.
+    """Replaces a file, once or often, while `.NAME.rnn` beside it is locked.
 
-    The value of a `with` block is `open`. The lock refuses other runs or, with `when_waiting`, lets
-    them wait. The next run removes what a killed run has left.
+    The value of a `with` block is `open`. The lock refuses other runs; `when_waiting` lets them
+    wait. The next run removes what a killed run has left.
     """
 
     def __init__(self, path: str, when_waiting: Callable[[], None] | None = None) -> None:
@@ -42,24 +34,15 @@ class Replacement:
             self._number = self._lock(self._when_waiting)
         except BlockingIOError as error:
             raise InputError(self._path, "another run is writing it") from error
-        except OSError as error:
-            if error.errno not in _NO_LOCKS:
-                raise
-            os.unlink(self._name)
-            if self._when_waiting:
-                error.filename = self._path
-                raise
-            # Without locks, each of several runs at once needs a name of its own.
-            self._name = f"{self._name[:-4]}.{os.urandom(8).hex()}.rnn"
-            self._number = os.open(self._name, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600)
         self._before = _version(self._path)
         return self.open
 
     def _lock(self, when_waiting: Callable[[], None] | None = None) -> int:
         """Open and lock the file beside; one that a killed run has left is removed first."""
         while True:
-            number = os.open(self._name, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o600)
-            try:
+            with ExitStack() as opened:
+                number = os.open(self._name, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o666)
+                opened.callback(os.close, number)
                 try:
                     fcntl.flock(number, fcntl.LOCK_EX | fcntl.LOCK_NB)
                 except BlockingIOError:
@@ -71,13 +54,10 @@ class Replacement:
                 if _version(self._name) == _version(number):
                     about = os.fstat(number)
                     if not about.st_size and about.st_uid == os.geteuid():
-                        os.fchmod(number, 0o600)
+                        _copy_access(self._target, number)
+                        opened.pop_all()
                         return number
                     os.unlink(self._name)
-            except BaseException:
-                os.close(number)
-                raise
-            os.close(number)
 
     @contextmanager
     def open(self) -> Iterator[TextIO]:
@@ -87,7 +67,6 @@ class Replacement:
         try:
             with open(self._number, "w", closefd=False, **TEXT) as file:
                 yield file
-                _copy_access(self._target, self._number)
                 sync(file)
             os.replace(self._name, self._target)
             self._before = _version(self._path)
@@ -97,7 +76,7 @@ class Replacement:
                 with suppress(BlockingIOError):
                     self._number = self._lock()
                 os.close(renamed)
-            sync_folder(os.path.dirname(self._target))
+            _sync_folder(self._target)
         except OSError as error:
             error.filename, error.filename2 = self._path, None
             raise
@@ -114,38 +93,36 @@ def writing(path: str, *, append: bool = False) -> Iterator[TextIO]:
     """Open a text file for writing; it is on the disk when the block ends.
 
     Without `append` it is replaced whole, or not at all. With it the file is opened at its end and
-    can be read; rows before an error stay. A link is followed. A device, a pipe or an open file
-    (``/dev/stdout``) is written to directly. Any other file is locked against other runs.
+    can be read; rows before an error stay. A link is followed. A device or a pipe is written to
+    directly. Any other file is locked against other runs.
     """
     try:
-        is_plain, number = _is_plain(path), descriptor(path)
-        if is_plain and not append:
-            with Replacement(path) as open_new, open_new() as file:
-                yield file
-            return
-        opened = path if number is None else os.dup(number)
-        with ExitStack() as lock, open(opened, "a+" if is_plain else "w", **TEXT) as file:
-            with suppress(OSError):  # a log may be where new files are not allowed
-                lock.enter_context(Replacement(path) if is_plain else nullcontext())
-            try:
-                yield file
-            finally:
-                sync(file)
-                if is_plain:
-                    sync_folder(os.path.dirname(os.path.realpath(path)))
-                    if not os.fstat(file.fileno()).st_nlink:
-                        what = "was removed or replaced while rows were added to it"
-                        raise NotOnDiskError(None, what)
+        is_plain = _is_plain(path)
+        with Replacement(path) if is_plain else nullcontext() as replace:
+            if replace and not append:
+                with replace() as file:
+                    yield file
+                return
+            with open(path, "a+" if is_plain else "w", **TEXT) as file:
+                try:
+                    yield file
+                finally:
+                    sync(file)
+                    if is_plain:
+                        _sync_folder(path)
+                        if not os.fstat(file.fileno()).st_nlink:
+                            what = "was removed or replaced while rows were added to it"
+                            raise OSError(None, what)
     except OSError as error:
         error.filename = path
         raise
 
 
-def check_writable(path: str, *, append: bool = False) -> None:
+def check_writable(path: str, **_: bool) -> None:
     """Check before a long run that `writing` can open a file."""
     try:
         folder = os.path.dirname(os.path.realpath(path))
-        if _is_plain(path) and not (append and os.path.exists(path)):
+        if _is_plain(path):
             os.stat(folder)
             if not os.access(folder, os.W_OK | os.X_OK):
                 raise OSError(None, f"{os.strerror(errno.EACCES)} in {folder}")
@@ -153,25 +130,8 @@ def check_writable(path: str, *, append: bool = False) -> None:
         raise InputError(path, str(error.strerror)) from error
 
 
-def descriptor(path: str) -> int | None:
-    """Return the descriptor of this process that a path names, as ``/dev/fd/3``.
-
-    It must not be opened by its name: a file would be truncated, or written from its start.
-    """
-    if os.path.islink(path) and not path.startswith(("/dev/", "/proc/")):
-        path = os.path.join(os.path.dirname(path), os.readlink(path))
-    folder, name = os.path.split(path)
-    if folder in ("/dev/fd", "/proc/self/fd") and name.isdigit():
-        return int(name)
-    return _DESCRIPTORS.get(path)
-
-
 def _is_plain(path: str) -> bool:
     """Return whether a path names a plain file or nothing yet."""
-    number = descriptor(path)
-    if number is not None:
-        os.fstat(number)
-        return False
     try:
         mode = os.stat(path).st_mode
     except FileNotFoundError:
@@ -183,36 +143,26 @@ def _is_plain(path: str) -> bool:
     return not mode or stat.S_ISREG(mode)
 
 
-def remove_left(path: str) -> None:
-    """Remove what a killed run has left of a file."""
-    with suppress(OSError, InputError), Replacement(path):
-        pass
-
-
 def sync(file: TextIO) -> None:
     """Flush a stream and, if it is a file, wait until it is on the disk."""
     file.flush()
     with suppress(io.UnsupportedOperation):  # a stream in memory
         if stat.S_ISREG(os.fstat(file.fileno()).st_mode):
-            _fsync(file.fileno())
+            os.fsync(file.fileno())
 
 
-def sync_folder(folder: str) -> None:
-    """Wait until the names in a directory are on the disk."""
-    with suppress(PermissionError):  # a directory can allow new files and yet not be read
-        number = os.open(folder, os.O_RDONLY)
+def _sync_folder(path: str) -> None:
+    """Wait until the names in the directory of a file are on the disk."""
+    try:
+        number = os.open(os.path.dirname(os.path.realpath(path)), os.O_RDONLY)
         try:
-            _fsync(number)
+            os.fsync(number)
         finally:
             os.close(number)
-
-
-def _fsync(number: int) -> None:
-    try:
-        os.fsync(number)
     except OSError as error:
-        if error.errno not in (errno.EINVAL, errno.ENOTSUP):  # not every file system can
-            raise NotOnDiskError(error.errno, error.strerror) from error
+        # It can allow new files and yet not be read; not every file system can.
+        if error.errno not in (errno.EACCES, errno.EINVAL):
+            raise
 
 
 def _version(path: str | int) -> tuple[int, ...]:
@@ -225,18 +175,11 @@ def _version(path: str | int) -> tuple[int, ...]:
 
 
 def _copy_access(target: str, number: int) -> None:
-    """Set the permissions and owner of an open file to those of the file that it replaces."""
-    try:
-        old = os.stat(target)
-    except FileNotFoundError:
-        mask = os.umask(0o077)  # it can be read only by setting it
-        os.umask(mask)
-        os.fchmod(number, 0o666 & ~mask)
-        return
-    for owner, group in ((old.st_uid, -1), (-1, old.st_gid)):
-        with suppress(OSError):
-            os.fchown(number, owner, group)
-    # Another group must not get the rights of the old one.
-    same_group = os.fstat(number).st_gid == old.st_gid
+    """Set the owner and permissions of an open file to those of a file, if that is there."""
     with suppress(OSError):  # not every file system has permissions
+        old = os.stat(target)
+        with suppress(OSError):
+            os.fchown(number, old.st_uid, old.st_gid)
+        # Another group must not get the rights of the old one.
+        same_group = os.fstat(number).st_gid == old.st_gid
         os.fchmod(number, old.st_mode & (0o777 if same_group else 0o707))

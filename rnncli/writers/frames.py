@@ -10,8 +10,7 @@ from rnncli.engine.rows import Rows, join, steps_in_block
 from rnncli.model.arrays import Floats
 from rnncli.model.errors import InputError
 from rnncli.readers.columns import choose_all, named
-from rnncli.readers.input import OF_TEXT, Input, Layout, check_layout, checked
-from rnncli.readers.keyed import Keys
+from rnncli.readers.input import OF_TEXT, Input, Keys, Layout, check_layout, checked
 from rnncli.writers.result import Result, Style
 
 # Types of both libraries.

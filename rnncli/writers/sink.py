@@ -10,7 +10,7 @@ from typing import Any, TextIO, cast
 
 from rnncli.model.errors import printable
 from rnncli.storage import check_writable, writing
-from rnncli.storage.replacement import descriptor, sync
+from rnncli.storage.replacement import sync
 
 
 class Screen:
@@ -34,7 +34,7 @@ class Screen:
 
 def is_stdout(path: str | None) -> bool:
     """Return whether a path names standard output."""
-    return path is None or path == "-" or descriptor(path) == 1
+    return path in (None, "-", "/dev/stdout", "/dev/fd/1", "/proc/self/fd/1")
 
 
 def is_packed(path: str) -> bool:

@@ -61,8 +61,6 @@ FLIPPED[FLIPPED.index(struct.pack("<d", 77 / 7))] ^= 1
 DAMAGED = {
     "CSV": (b"t,v\n1,2\n", "neither a Parquet nor an Arrow file"),
     "empty": (b"", "neither a Parquet nor an Arrow file"),
-    "Feather of its first version": (b"FEA1\0\0\0\0", "neither a Parquet nor an Arrow file"),
-    "magic alone": (b"PAR1", "not a whole Parquet or Arrow file"),
     "cut": (PARQUET[:-20], "not a whole Parquet or Arrow file"),
     "a bit of a value": (bytes(FLIPPED), "not a whole Parquet or Arrow file"),
     "a size beyond the file": (

@@ -52,10 +52,7 @@ def text_over_garbage() -> Any:
 
 
 NUMBERS = {
-    **{
-        f"{kind}": Case(cells([1, 100], kind), ("1", "100"))
-        for kind in (pa.int8(), pa.int16(), pa.int32(), pa.uint8(), pa.uint16(), pa.uint32())
-    },
+    **{f"{kind}": Case(cells([1, 100], kind), ("1", "100")) for kind in (pa.int8(), pa.uint32())},
     "int64": Case(
         cells([-(2**63), 2**53 + 1], pa.int64()), ("-9223372036854775808", "9007199254740993")
     ),
@@ -64,10 +61,6 @@ NUMBERS = {
     "float32": Case(cells([0.5, None], pa.float32()), ("0.5", "")),
     "float64": Case(cells([0.1, float("nan")], pa.float64()), ("0.1", "nan")),
     "bool": Case(cells([True, False], pa.bool_()), ("true", "false")),
-    **{
-        f"{kind}": Case(cells([Decimal("1.50"), Decimal("-0.01")], kind), ("1.50", "-0.01"))
-        for kind in (pa.decimal32(5, 2), pa.decimal64(9, 2), pa.decimal128(20, 2))
-    },
     # More digits than a float64 has: the nearest one.
     "decimal256": Case(
         cells([Decimal("0.1000000000000000000000000001"), None], pa.decimal256(50, 28)),
@@ -78,21 +71,15 @@ NUMBERS = {
 }
 OTHERS = {
     "date32": Case(cells([DAY, None], pa.date32()), ("2024-05-06", "")),
-    "date64": Case(cells([DAY, None], pa.date64()), ("2024-05-06", "")),
     "time32": Case(
         cells([dt.time(6), dt.time(6, 0, 0, 120_000)], pa.time32("ms")),
-        ("06:00:00", "06:00:00.12"),
+        ("06:00:00.000", "06:00:00.120"),
     ),
-    "time64": Case(cells([dt.time(6), None], pa.time64("ns")), ("06:00:00", "")),
-    "timestamp": Case(cells([TIME, None], pa.timestamp("s")), ("2024-05-06T06:00:00", "")),
+    "timestamp": Case(cells([TIME, None], pa.timestamp("s")), ("2024-05-06 06:00:00", "")),
     "timestamp in a zone": Case(
         cells([TIME, TIME.replace(microsecond=500)], pa.timestamp("ns", "Europe/Berlin")),
-        ("2024-05-06T08:00:00+02:00", "2024-05-06T08:00:00.0005+02:00"),
+        ("2024-05-06 08:00:00.000000000+0200", "2024-05-06 08:00:00.000500000+0200"),
     ),
-    "timestamp in UTC": Case(
-        cells([TIME, None], pa.timestamp("us", "UTC")), ("2024-05-06T06:00:00Z", "")
-    ),
-    "duration": Case(cells([1500, None], pa.duration("ms")), ("1500", "")),
     "interval": Case(
         cells([(1, 2, 3), None], pa.month_day_nano_interval()), None, in_parquet=False
     ),
@@ -101,12 +88,10 @@ OTHERS = {
         for kind in (pa.string(), pa.large_string(), pa.string_view())
     },
     "text over garbage": Case(text_over_garbage(), ("", "b")),
-    "json": Case(extension(pa.json_(), ['{"a": 1}', None]), ('{"a": 1}', "")),
-    "opaque": Case(extension(pa.opaque(pa.int32(), "a", "b"), [1, 2]), ("1", "2")),
     "uuid": Case(extension(pa.uuid(), [b"\xff" * 16, None]), None),
     **{
         f"dictionary of {kind}": Case(dictionary(["a", "b"], kind), ("b", "a"))
-        for kind in (pa.string(), pa.string_view(), pa.large_string())
+        for kind in (pa.string(), pa.string_view())
     },
     "dictionary of binary_view": Case(dictionary([b"a", b"b"], pa.binary_view()), ("b", "a")),
     "binary of text": Case(cells([b"a", None], pa.binary()), ("a", "")),
@@ -116,10 +101,7 @@ OTHERS = {
     },
     **{
         f"{kind}": Case(cells([[1, 2], None], kind), None)
-        for kind in (
-            *(pa.list_(pa.float32()), pa.large_list(pa.float64()), pa.list_(pa.float64(), 2)),
-            *(pa.list_view(pa.float64()), pa.large_list_view(pa.float64())),
-        )
+        for kind in (pa.list_(pa.float32()), pa.list_(pa.float64(), 2), pa.list_view(pa.float64()))
     },
     "runs": Case(
         pa.RunEndEncodedArray.from_arrays(pa.array([1, 2], pa.int32()), pa.array([0.5, None])),

