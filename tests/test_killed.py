@@ -1,5 +1,6 @@
 """Commands that are killed, stopped or run at once: whole files, no key lost, no row twice."""
 
+import errno
 import fcntl
 import json
 import os
@@ -11,7 +12,7 @@ from itertools import count
 from pathlib import Path
 
 import pytest
-from conftest import NIGHTLY, ROOT
+from conftest import NIGHTLY, ROOT, Rnn
 from processes import LIMIT, Commands, Stage, commands, stage, start_alone
 
 from rnncli.engine.state import load_state
@@ -309,6 +310,25 @@ def test_a_state_that_another_program_changed_is_left(
     assert message.decode().startswith(f"Error: {state}: changed by another program")
     assert change == "removed" or state.read_bytes() == content
     assert set(os.listdir(tmp_path)) <= {"s", "other"}
+
+
+def test_a_file_system_without_locks(
+    run_rnn: Rnn, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def unsupported(*_: object) -> None:
+        raise OSError(errno.ENOLCK, os.strerror(errno.ENOLCK))
+
+    monkeypatch.setattr("fcntl.flock", unsupported)
+    result = run_rnn(*RUN, "--state", str(tmp_path / "s"), stdin="k,v\na,1\n")
+    assert (result.exit_code, result.stdout) == (1, "")
+    assert "No locks available\n" in result.stderr
+    assert os.listdir(tmp_path) == []
+    out = tmp_path / "out.csv"
+    with writing(str(out)) as one, writing(str(out)) as other:
+        one.write("one\n")
+        other.write("other\n")
+    assert out.read_text() == "one\n"
+    assert os.listdir(tmp_path) == ["out.csv"]
 
 
 def test_a_new_file_that_another_run_takes_for_a_left_one_is_made_again(

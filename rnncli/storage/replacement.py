@@ -50,6 +50,9 @@ class Replacement:
                         raise
                     when_waiting()
                     fcntl.flock(number, fcntl.LOCK_EX)
+                except OSError:  # the file system has no locks
+                    if self._when_waiting:  # a state needs one
+                        raise
                 # Another run may have removed or renamed it before it was locked.
                 if _version(self._name) == _version(number):
                     about = os.fstat(number)
