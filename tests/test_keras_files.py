@@ -50,10 +50,10 @@ REFUSED: list[tuple[str, list[Config]]] = [
     ("lora_rank 4", [layer("Dense", lora_rank=4)]),
     ("whole numbers", [start(None, 3, dtype="int32")]),
     ("zero_output_for_mask", [MASKING, layer("LSTM", zero_output_for_mask=True)]),
-    ("merge_mode none", [layer("Bidirectional", layer=LSTM, merge_mode=None)]),
-    ("go_backwards (true, true)", [layer("Bidirectional", layer=BACKWARD)]),
+    ("merge_mode None", [layer("Bidirectional", layer=LSTM, merge_mode=None)]),
+    ("go_backwards (True, True)", [layer("Bidirectional", layer=BACKWARD)]),
     ("of other types", [layer("Masking", mask_value=[])]),
-    ("over reversed rows", [BACKWARD, layer("Bidirectional", layer=LSTM, merge_mode="sum")]),
+    ("in two directions", [BACKWARD, layer("Bidirectional", layer=LSTM, merge_mode="sum")]),
     ("reversed rows", [MASKING, BACKWARD, LSTM]),
     ("masks rows above l0", [LSTM, MASKING]),
     ("Softmax of masked rows", [MASKING, LSTM, layer("Softmax")]),
@@ -102,46 +102,19 @@ def test_a_model_gives_as_many_steps_as_it_takes(tmp_path: Path) -> None:
     assert layers(load(pooled)[0]) == "LSTM 2, whole sequences: Conv ReduceMax"
 
 
-# Layers, and the network that they become.
-RUN: dict[str, tuple[list[Config], str]] = {
-    "no layers at inference": (
-        [layer("InputLayer"), layer("Dropout", rate=0.5), layer("GaussianNoise", stddev=0.1), LSTM],
-        "LSTM 2",
-    ),
-    "indices": (
-        [start(None, dtype="int32"), layer("Embedding"), LSTM],
-        "Embedding 2, LSTM 2",
-    ),
-    "a model in a model": (
-        [layer("Sequential", name="enc", layers=[layer("LSTM", name="a", **WHOLE)]), LSTM],
-        "LSTM 2, LSTM 2",
-    ),
-    "a mask through a normalization": (
-        [start(None, 2), MASKING, layer("Normalization"), LSTM],
-        "Masking 2, Normalization 2, LSTM 2",
-    ),
-}
-
-
-@pytest.mark.parametrize(("found", "expected"), RUN.values(), ids=RUN)
-def test_layers_that_are_run(tmp_path: Path, found: list[Config], expected: str) -> None:
-    assert layers(load(sequential(tmp_path / "m.keras", *found))[0]) == expected
-
-
 def test_a_mask_ends_at_some_layers_of_keras_2(tmp_path: Path) -> None:
     found = [start(None, 2), MASKING, layer("Normalization")]
     assert "the mask of l1 ends here" in refusal(
         sequential(tmp_path / "m.h5", *found, version="2.15.0")
     )
-    path = sequential(tmp_path / "m.keras", *found)
-    assert not any(part.get("needed") for part in inspect(path)["parts"])
+    path = sequential(tmp_path / "m.keras", *found, LSTM)
+    assert layers(load(path)[0]) == "Masking 2, Normalization 2, LSTM 2"
 
 
 BOTH_TENSORS = {"args": [[tensor("a"), tensor("b")]], "kwargs": {}}
 BOTH_CALLED = {"inbound_nodes": [BOTH_TENSORS]}
 # Layers of a functional model, settings of the model, and why it is no chain.
 NO_CHAINS: list[tuple[str, list[Config], Config]] = [
-    ("input_layers: expected", [], {"input_layers": [["x", 0, 0], ["z", 0, 0]]}),
     ("output_layers: expected", [], {"output_layers": [["a", 0, 1]]}),
     ("c: takes a, b", [node("b", "GRU", "x"), {**node("c", "LSTM"), **BOTH_CALLED}], {}),
     (
@@ -268,9 +241,6 @@ def test_other_arguments_of_a_call_are_refused(tmp_path: Path, given: Config, wh
     assert why in message
 
 
-ANY = {"name": "o", "axis": -1, "keepdims": False}
-
-
 def masked(path: Path, kind: str, value: Any, *ends: Config, **settings: Any) -> Path:
     """Write a model of Keras 3 that writes a mask out."""
     below = [node("m", kind, "x", settings=settings), node("n", "NotEqual", "x", value)]
@@ -281,7 +251,7 @@ def masked(path: Path, kind: str, value: Any, *ends: Config, **settings: Any) ->
 def test_masks_that_are_written_out_are_folded_back(tmp_path: Path, training: bool | None) -> None:
     path = tmp_path / "m.keras"
     above = node("b", "GRU", "m", mask=tensor("o"), training=training)
-    masked(path, "Masking", 2.0, node("o", "Any", "n", settings=ANY), above, mask_value=2.0)
+    masked(path, "Masking", 2.0, node("o", "Any", "n"), above, mask_value=2.0)
     assert layers(load(path)[0]) == "Masking 2, GRU 2"
     masked(path, "Embedding", 0, node("b", "GRU", "m", mask=tensor("n")), mask_zero=True)
     assert layers(load(path)[0]) == "Embedding 2, GRU 2"
@@ -289,11 +259,9 @@ def test_masks_that_are_written_out_are_folded_back(tmp_path: Path, training: bo
 
 def test_other_masks_are_refused(tmp_path: Path) -> None:
     path, above = tmp_path / "m.keras", node("b", "GRU", "m", mask=tensor("o"))
-    for value, change in ((1.0, {}), (2.0, {"axis": 1}), (2.0, {"keepdims": True})):
-        any_ = node("o", "Any", "n", settings={**ANY, **change})
-        masked(path, "Masking", value, any_, above, mask_value=2.0)
-        assert refusal(path).startswith("b: takes the mask o")
-    any_, below = node("o", "Any", "n", settings=ANY), node("a", "LSTM", "m", mask=tensor("o"))
+    any_, below = node("o", "Any", "n"), node("a", "LSTM", "m", mask=tensor("o"))
+    masked(path, "Masking", 1.0, any_, above, mask_value=2.0)
+    assert refusal(path).startswith("b: takes the mask o")
     unmasked = node("b", "GRU", "a", mask=tensor("o"))
     masked(path, "Masking", 2.0, any_, below, unmasked, mask_value=2.0)
     assert refusal(path).startswith("b: takes the mask m")
@@ -309,7 +277,7 @@ def nested(depth: int) -> Config:
         ([nested(200)], "too deep"),
         ([layer("LSTM")] * 2001, "over 2,000 layers"),
         ([3], "no list of layers"),
-        ([layer("LSTM", name="a")] * 2, "several layers have one name"),
+        ([layer("LSTM", name="a")] * 2, "layers have one name"),
     ],
     ids=["deep", "many", "numbers", "one name"],
 )
@@ -511,12 +479,12 @@ def text_in_heap(size: int) -> bytes:
 
 
 UNREAD: dict[str, tuple[bytes, str]] = {
-    "no config": (zipped({name: BARE[name] for name in MEMBERS[1:]}), "an archive with config"),
+    "no config": (zipped({name: BARE[name] for name in MEMBERS[1:]}), "config.json: damaged"),
     "no HDF5": (zipped(BARE | {MEMBERS[2]: b"1,2,3"}), "model.weights.h5: damaged"),
     "brackets": (zipped(BARE | {MEMBERS[0]: b"[" * 100_000}), "config.json: damaged"),
     "a long config": (text_in_heap(2**21 + 1), "model_config: expected at most 2,097,152"),
     "a list": (h5.file_of({}, {"": {"model_config": "[1]"}}), "expected a JSON object"),
-    "training": (h5.rooted([(b"optimizer", 0)]), "no recurr"),
+    "training": (h5.file_of({f"optimizer/vars/{k}": numbers(2, 8) for k in (0, 1)}), "no recurr"),
 }
 
 
