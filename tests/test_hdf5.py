@@ -111,7 +111,7 @@ def test_files_that_are_refused(why: str, content: bytes) -> None:
 @pytest.mark.parametrize(
     "type_",
     [
-        *(h5.number_type(bias=126), h5.number_type(size=3), h5.of_class(0, 3), h5.of_class(0, 4)),
+        *(h5.number_type(mantissa=7), h5.number_type(size=3), h5.of_class(0, 3), h5.of_class(0, 4)),
         *map(h5.of_class, (5, 6, 8, 15)),
         h5.of_class(9, 16),
     ],

@@ -52,7 +52,7 @@ REFUSED: list[tuple[str, list[Config]]] = [
     ("zero_output_for_mask", [MASKING, layer("LSTM", zero_output_for_mask=True)]),
     ("merge_mode None", [layer("Bidirectional", layer=LSTM, merge_mode=None)]),
     ("go_backwards (True, True)", [layer("Bidirectional", layer=BACKWARD)]),
-    ("of other types", [layer("Masking", mask_value=[])]),
+    ("float() argument", [layer("Masking", mask_value=[])]),
     ("in two directions", [BACKWARD, layer("Bidirectional", layer=LSTM, merge_mode="sum")]),
     ("reversed rows", [MASKING, BACKWARD, LSTM]),
     ("masks rows above l0", [LSTM, MASKING]),

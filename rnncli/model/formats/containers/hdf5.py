@@ -74,11 +74,10 @@ class _File:
     def root(self) -> int:
         """Return the address of the root group."""
         start = self.data[:96].ljust(96, b"\0")
-        (base,) = struct.unpack_from("<Q", start, 24)
+        base, root = struct.unpack_from("<24xQ32xQ", start)
         if not start.startswith(_SIGNATURE) or start[8] or start[13:15] != b"\x08\x08" or base:
             raise ValueError(f"a superblock of version {start[8]}, or a user block")
-        root: int = struct.unpack_from("<Q", start, 64)[0]
-        return root
+        return int(root)
 
     def messages(self, address: int) -> dict[int, list[bytes]]:
         """Read the messages of an object."""
@@ -201,11 +200,8 @@ def _dtype(message: bytes) -> np.dtype[Any]:
     kind, size = message[0] & 15, *struct.unpack_from("<4xI", message)
     if not 0 < size < 2**31:
         raise ValueError(f"a type of {size:,} bytes")
-    if kind == _FLOAT and size in _MANTISSAS:  # the sign, all bits, exponent, mantissa, bias
-        bits, m = 8 * size, _MANTISSAS[size]
-        ieee = bits - 1, 0, bits, m, bits - 1 - m, 0, m, 2 ** (bits - 2 - m) - 1
-        same = (message[2], *struct.unpack_from("<HHBBBBI", message, 8)) == ieee
-        return np.dtype(f"{'>' if message[1] & 1 else '<'}f{size}" if same else "V1")
+    if kind == _FLOAT and message[15] == _MANTISSAS.get(size):
+        return np.dtype(f"{'>' if message[1] & 1 else '<'}f{size}")
     if kind == _SEQUENCE and message[1] & 15 == 1 and size == _IN_HEAP.itemsize:
         return _IN_HEAP
     return np.dtype(f"S{size}" if kind == _TEXT else "V1")

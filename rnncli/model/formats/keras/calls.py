@@ -33,7 +33,6 @@ def check(fits: object, why: str) -> None:
 def read_entry(entry: Any) -> tuple[str, Config]:
     """Return the class of a layer and its settings."""
     kind, config = entry["class_name"], entry["config"]
-    check(isinstance(kind, str) and isinstance(config, dict), "expected a layer with its settings")
     library = str(entry.get("module", "keras")).partition(".")[0]
     check(library in ("keras", "tf_keras"), f"{shown(kind)} is a class of the model's own")
     return kind, config
@@ -110,10 +109,7 @@ def _tensor(found: Any) -> str:
 
 
 def _find_mask(calls: Mapping[str, Call], mask: str) -> str:
-    """Return the layer whose mask Keras 3 writes out.
-
-    The mask is ``Any(NotEqual(x, value))``, and of an embedding ``NotEqual(x, 0)``.
-    """
+    """Return the layer whose mask Keras 3 writes out: ``Any(NotEqual(x, value))``, or no Any."""
     found = calls.get(mask)
     if found and found.entry.get("class_name") == "Any" and found.inputs:
         found = calls.get(found.inputs[0])

@@ -2,11 +2,13 @@
 
 import re
 from collections.abc import Callable, Mapping, Sequence
+from itertools import islice
 from math import inf
 from types import SimpleNamespace
 from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
+from numpy.typing import NDArray
 
 from rnncli.model import layers as ours
 from rnncli.model.activations import KERAS, ONNX_OPERATORS, SIGMOID, TANH, parse
@@ -75,7 +77,7 @@ class Layer:
         self.kind, self.config = read_entry(entry)
         self.settings = read_settings(self.kind, self.config)
         self.flows, self.flow = flows, flows[0]  # of each layer that it takes; what it gives
-        self.used: list[str] = []  # paths of arrays
+        self.paths, self.used = iter(group.paths.values()), dict[str, NDArray[Any]]()
         shape = self.config.get("batch_shape", self.config.get("batch_input_shape"))
         if isinstance(shape, list) and len(shape) in (2, 3) and not self.flow.recurrent:
             known = type(shape[-1]) is int and 0 < shape[-1] < 2**20
@@ -85,14 +87,16 @@ class Layer:
         """Return a layer that is a setting of this one, with its arrays."""
         layer = Layer(self.name, entry, self.stored, group, self.flow)
         layer.used, layer.flow = self.used, self.flow
+        if group is self.group:
+            layer.paths = self.paths
         return layer
 
     def read(self, count: int) -> dict[str, Floats]:
         """Read the next of its arrays, so many, by their paths."""
-        paths = [path for path in self.group.paths.values() if path not in self.used][:count]
-        check(len(paths) == count, f"expected {count} arrays, got {listed(paths)}")
-        self.used.extend(paths)
-        return {path: read_floats(path, self.stored.arrays[path]) for path in paths}
+        arrays = {path: self.stored.arrays[path] for path in islice(self.paths, count)}
+        check(len(arrays) == count, f"expected {count} arrays, got {listed(arrays)}")
+        self.used.update(arrays)
+        return {path: read_floats(path, array) for path, array in arrays.items()}
 
     def function(self, value: Any) -> str:
         """Return our name of a function: Keras's own, or a layer that is one."""
@@ -103,14 +107,13 @@ class Layer:
         if value == "hard_sigmoid":  # another function before Keras 3
             return f"hard_sigmoid:{0.2 if self.stored.version < (3,) else 1 / 6!r},0.5"
         value = "linear" if value is None else value
-        check(value in [*_NAMED], f"activation {shown(str(value), 40)} is not run here")
+        check(value in [*_NAMED], f"activation {shown(str(value))} is not run here")
         return _NAMED[value]
 
     def check_last_axis(self) -> None:
         """Check that the axis is the last one, that of the features."""
         axis, last = self.settings.axis, self.flow.axes - 1
-        fits = axis in (-1, [-1], last, [last])
-        check(fits, f"axis {shown(str(axis), 40)} is not that of the features")
+        check(axis in (-1, [-1], last, [last]), f"axis {shown(str(axis))} is not that of features")
 
     def check_sequence(self) -> None:
         """Check that there is a row for each step."""
@@ -127,8 +130,7 @@ def read_settings(kind: str, config: Config) -> SimpleNamespace:
     known = LAYERS[kind][1]
     for name, value in config.items():
         inert = value in (None, False, [], {}) or _INERT.fullmatch(f"{name} {value}")
-        what = f"{shown(name)} {shown(str(value), 40)} is a setting that is not known here"
-        check(name in known or inert, what)
+        check(name in known or inert, f"{shown(name)} {shown(str(value))} is not known here")
     return SimpleNamespace(**{name: config.get(name, known[name]) for name in known})
 
 
@@ -136,7 +138,7 @@ def _whole(value: Any) -> int:
     """Return a size, which may stand in a list."""
     (size,) = value if isinstance(value, list) else [value]
     fits = type(size) is int and 0 < size <= 2**16
-    check(fits, f"expected a whole number, got {shown(str(value), 40)}")
+    check(fits, f"expected a whole number, got {shown(str(value))}")
     return int(size)
 
 
@@ -157,12 +159,12 @@ def _bidirectional(layer: Layer) -> Made:
     groups = group.split("", ("forward_layer", "backward_layer"))
     forward, backward = map(layer.within, (s.layer, s.backward_layer or s.layer), groups)
     ways = forward.settings.go_backwards, backward.settings.go_backwards
-    fits = ways == (False, bool(s.backward_layer))
-    check(fits, f"go_backwards {shown(str(ways), 40)} of the two directions is not run here")
+    check(
+        ways == (False, bool(s.backward_layer)), f"go_backwards {shown(str(ways))} is not run here"
+    )
     unrolls = backward.settings.return_sequences and backward.config.get("unroll")
     check(not (layer.flow.masked and unrolls), "unroll: Keras masks rows in the wrong direction")
-    fits = s.merge_mode in [*ours.MERGES]
-    check(fits, f"merge_mode {shown(str(s.merge_mode), 40)} is not run here")
+    check(s.merge_mode in [*ours.MERGES], f"merge_mode {shown(str(s.merge_mode))} is not run here")
     cells = (*_read_cells(forward), *_read_cells(backward))
     size = ours.merged_size(len(cells[0].weights.W_hh), "bidirectional", s.merge_mode)
     _give_states(layer, forward, size, turned=False)
@@ -222,12 +224,10 @@ def make_cell(cell: str, arrays: Mapping[str, Floats], settings: dict[str, Any])
     """Make a cell of its kernel, its recurrent kernel and its bias, if it has one.
 
     A GRU that resets after the product has two biases, (2, 3 H). Those of cuDNN's cells stand one
-    after the other, and the block of each gate is transposed: that of the kernel in the shape that
-    it has untransposed.
+    after the other, and each gate's block is transposed, that of the kernel in its shape of before.
     """
     W_xh, W_hh, *bias = arrays.values()
     names = dict(zip(("W_xh", "W_hh", "b_h"), arrays, strict=False))
-    check(W_hh.ndim == 2, f"{shown(names['W_hh'])}: expected two axes, got shape {W_hh.shape}")
     packed = bias and cell != "rnn" and bias[0].shape == (2 * W_hh.shape[1],)
     if packed:
         kernels, turned = (np.split(W, CELLS[cell].gates, axis=1) for W in (W_xh, W_hh))
@@ -303,7 +303,7 @@ def _normalizing(layer: Layer) -> Made:
 def _convolution(layer: Layer) -> Made:
     s, function = layer.settings, parse(layer.function(layer.settings.activation))
     arrays = layer.read(1 + s.use_bias)
-    path, kernel = next(iter(arrays.items()))
+    (path, kernel), *_ = arrays.items()
     op = {**ONNX_OPERATORS, "linear": "Identity"}.get(function.name, "")
     fits = kernel.ndim == 3 and kernel.size and op
     check(fits, f"a kernel of shape {kernel.shape} and activation {function} is not run here")
@@ -340,10 +340,7 @@ def _slide(layer: Layer, operator: _Operator, reach: int) -> tuple[list[_Operato
 
 
 def _over_steps(layer: Layer, operators: list[_Operator], size: int, *, keeps: bool | None) -> Made:
-    """Make a layer of operators over steps, which keeps their number, or gives one row of all.
-
-    Where it does neither, the operators wait for those that make one row.
-    """
+    """Make a layer of operators over steps; if fewer steps come out, it waits for one above."""
     flow, below = layer.flow, layer.flow.waiting
     layer.check_sequence()
     check(not (flow.masked or flow.reversed), "masked or reversed rows are not run here")

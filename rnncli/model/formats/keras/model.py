@@ -19,7 +19,6 @@ _MOST, _LONGEST = 2000, 500
 # What a setting of another type than Keras writes leads to.
 _OTHER_TYPES = (TypeError, LookupError, AttributeError, OverflowError)
 _NOTHING, _WAITS = "does nothing at inference", "is run with the layers above"
-_DAMAGED = "has settings of other types than Keras writes"
 
 
 def find(stored: Stored) -> Found:
@@ -68,10 +67,9 @@ class _Walk:
             try:
                 gives[call.name] = self._add_call(name, call, own, flows)
             except (ValueError, *_OTHER_TYPES) as error:
-                why = str(error) if isinstance(error, ValueError) else _DAMAGED
                 arrays = {path: self._stored.arrays[path] for path in own.paths.values()}
                 kind = shown(classes[call.name])
-                self.parts.append(Part(name, kind, arrays, why=why, needed=True))
+                self.parts.append(Part(name, kind, arrays, why=str(error), needed=True))
                 gives[call.name] = flows[0]._replace(waiting=None)
         return gives[calls[-1].name] if calls else flow
 
@@ -81,11 +79,9 @@ class _Walk:
         make = LAYERS.get(kind, (None,))[0]
         check(make or kind in MODELS, f"{shown(kind)} is not run here")
         check(not call.problem, call.problem)
-        one = len(flows) == 1 or kind in MERGES
-        check(one, f"takes {listed(call.inputs)}, and not one layer's only output")
+        check(len(flows) == 1 or kind in MERGES, f"takes {listed(call.inputs)}, and not one layer")
         mask = call.mask and name.removesuffix(call.name) + call.mask
-        fits = mask in ("", flows[0].masked)
-        check(fits, f"takes the mask {shown(mask)}, which is not run here")
+        check(mask in ("", flows[0].masked), f"takes the mask {shown(mask)}, which is not run here")
         flows = [self._add_front(flow, waits=make in WAITING) for flow in flows]
         why = "takes what lies below a layer that gives fewer rows, which is not run here"
         check(all(flow.number >= max(self._front.values(), default=0) for flow in flows), why)
@@ -133,8 +129,7 @@ class _Walk:
         if layers and isinstance(layers[0], Stateless):
             layer.give(features=layers[0].output_size)
         why = _WAITS if layer.flow.waiting is not below.waiting else _NOTHING
-        arrays = {path: self._stored.arrays[path] for path in layer.used}
-        why, turned = "" if layers else why, below.reversed
-        self.parts.append(Part(layer.name, layer.kind, arrays, layers, why, turned=turned))
+        part = Part(layer.name, layer.kind, layer.used, layers, turned=below.reversed)
+        self.parts.append(part if layers else part._replace(why=why))
         self._number += len(layers)
         return layer.flow._replace(number=self._number) if layers else layer.flow
