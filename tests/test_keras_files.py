@@ -145,7 +145,6 @@ def both(name: str, kind: str, *sources: str, **settings: Any) -> Config:
 UPPER = node("a", "LSTM", "x", settings=WHOLE)
 # Layers of a functional model above an input of two features, and what they become.
 BRANCHES: list[tuple[list[Config], str]] = [
-    ([UPPER, both("c", "Add", "x", "a")], "LSTM 2, rows: Add"),
     ([both("c", "Add", "x", "x"), node("a", "LSTM", "c")], "rows: Identity, rows: Add, LSTM 2"),
     ([UPPER, both("c", "Subtract", "x", "a")], "LSTM 2, rows: Sub"),
     (
@@ -183,12 +182,7 @@ NO_BRANCHES: list[tuple[str, list[Config]]] = [
     ("Average is not run", [both("c", "Average", "x", "x")]),
     (
         "without the mask of a",
-        [
-            node("a", "Masking", "x"),
-            node("b", "GRU", "a"),
-            node("d", "LSTM", "x"),
-            both("c", "Add", "b", "d"),
-        ],
+        [node("a", "Masking", "x"), node("b", "GRU", "a"), node("d", "LSTM", "x")],
     ),
 ]
 
@@ -262,6 +256,11 @@ def test_other_masks_are_refused(tmp_path: Path) -> None:
     any_, below = node("o", "Any", "n"), node("a", "LSTM", "m", mask=tensor("o"))
     masked(path, "Masking", 1.0, any_, above, mask_value=2.0)
     assert refusal(path).startswith("b: takes the mask o")
+    of_another = node("n", "NotEqual", "m", 2.0)
+    functional(
+        path, node("m", "Masking", "x", settings={"mask_value": 2.0}), of_another, any_, above
+    )
+    assert refusal(path).startswith("b: takes the mask o")
     unmasked = node("b", "GRU", "a", mask=tensor("o"))
     masked(path, "Masking", 2.0, any_, below, unmasked, mask_value=2.0)
     assert refusal(path).startswith("b: takes the mask m")
@@ -325,6 +324,9 @@ def test_normalizations_have_their_epsilon(tmp_path: Path) -> None:
     row, batch = load(sequential(tmp_path / "m.keras", LSTM, *kinds))[0].layers[1:]
     assert row.settings["epsilon"] == 0.5
     assert batch.arrays["scale"].tolist() == np.sqrt((numbers(2) + 8).astype(float) + 0.5).tolist()
+    shapes = {f"layers/normalization/vars/{k}": (2,) for k in range(2)}  # a variance is 0
+    path = stored(tmp_path / "m.keras", shapes, [layer("Normalization")])
+    assert load(path)[0].layers[0].arrays["scale"] == pytest.approx([1e-7, 0.1])
 
 
 @pytest.mark.parametrize(("kind", "settings", "function"), FUNCTIONS)
@@ -412,6 +414,7 @@ DENSE = {"layers/dense/vars/0": (2, 1), "layers/dense/vars/1": (1,)}
 MINE = {"layers/mine/vars/0": (3, 4), "layers/mine/vars/1": (4, 2)}
 ABOVE = {f"layers/gru_{n}/cell/vars/{k}": (2, 6) for n in (2, 10) for k in range(2)}
 ANOTHER = {"layers/lstm/cell/vars/0": (2, 8), "layers/lstm/cell/vars/1": (2, 8)}
+STACKED = {f"layers/rnn/cell/cells/gru_cell/vars/{k}": (2, 6) for k in range(2)}
 SEEDS = {"layers/gru/cell/seed_generator/vars/0": (2,)}
 
 
@@ -430,6 +433,8 @@ def test_arrays_without_a_config(tmp_path: Path) -> None:
     assert "several recurrent modules: layers/gru, layers/lstm" in refusal(
         stored(path, NUMBERED | ANOTHER, version="")
     )
+    (stacked,) = inspect(stored(path, STACKED, version=""))["parts"]
+    assert stacked["name"] == "layers/rnn/cell/cells/gru_cell"
     (gru,) = load(stored(path, CUDNN, version="2.2.4"))[0].layers
     assert gru.cells[0].settings["recurrent_activation"] == parse("sigmoid")
 

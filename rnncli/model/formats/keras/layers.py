@@ -210,7 +210,6 @@ def _read_cells(layer: Layer) -> list[CellDraft]:
 def _read_cell(layer: Layer) -> CellDraft:
     """Make the cell of a layer, or of one that is a cell itself."""
     kind, s = layer.kind.removesuffix("Cell"), layer.settings
-    check(kind in CELL_OF, f"{shown(layer.kind)} is not run here")
     settings: dict[str, Any] = {"clip": inf, "activation": parse(layer.function(s.activation))}
     if CELL_OF[kind] != "rnn":
         settings["recurrent_activation"] = parse(layer.function(s.recurrent_activation))

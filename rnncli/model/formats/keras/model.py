@@ -28,7 +28,7 @@ def find(stored: Stored) -> Found:
     try:
         check(kind in MODELS, f"{shown(kind)} is a class of the model's own")
         flow = walk.add_model(kind, config, "", stored.group, Flow())
-    except (ValueError, RecursionError) as error:
+    except (ValueError, RecursionError, *_OTHER_TYPES) as error:
         raise InputError(stored.path, str(error)) from error
     if flow.waiting:
         why = "gives another number of steps than the input has, which is not run here"
