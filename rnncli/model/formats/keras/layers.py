@@ -195,9 +195,7 @@ def _distributed(layer: Layer) -> Made:
 
 def _read_cells(layer: Layer) -> list[CellDraft]:
     """Read the cell of a recurrent layer, or those that an RNN has on top of each other."""
-    if layer.kind != "RNN":
-        return [_read_cell(layer)]
-    cell = layer.within(layer.settings.cell, layer.group)
+    cell = layer.within(layer.settings.cell, layer.group) if layer.kind == "RNN" else layer
     if cell.kind != "StackedRNNCells":
         return [_read_cell(cell)]
     entries = [read_entry(each) for each in cell.settings.cells]
