@@ -78,8 +78,8 @@ def contiguous(number: int, size: int) -> bytes:
     return struct.pack("<BBQQ", 3, 1, at(number), size)
 
 
-def number_type(size: int = 4, bias: int = 127) -> bytes:
-    return struct.pack("<BBBBIHHBBBBI", 0x11, 0x20, 31, 0, size, 0, 32, 23, 8, 0, 23, bias)
+def number_type(size: int = 4, mantissa: int = 23) -> bytes:
+    return struct.pack("<BBBBIHHBBBBI", 0x11, 0x20, 31, 0, size, 0, 32, 23, 8, 0, mantissa, 127)
 
 
 def of_class(kind: int, size: int = 4, bits: int = 0) -> bytes:

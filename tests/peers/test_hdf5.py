@@ -127,13 +127,3 @@ def test_an_order_and_links_of_newer_versions_are_refused() -> None:
     for fill in (ordered, external):
         with pytest.raises(InputError, match="not as h5py writes it by default"):
             hdf5.read(written(fill), "f.h5")
-
-
-def test_hundreds_of_groups() -> None:
-    def fill(file: h5py.File) -> None:
-        for number in range(400):
-            file[f"layers/lstm_{number}/cell/vars/0"] = np.full((2, number % 5), number, "f4")
-            file[f"layers/lstm_{number}/cell/vars"].attrs["name"] = f"lstm_{number}"
-        file["/".join("abcdefghij" * 6)] = 1.0
-
-    check_same(written(fill), 401)

@@ -6,9 +6,7 @@ a budget bounds what is made.
 """
 
 import struct
-from collections.abc import Container, Iterator
-from contextlib import contextmanager
-from math import prod
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -30,23 +28,20 @@ _IN_HEAP = np.dtype([("size", "<u4"), ("address", "<u8"), ("number", "<u4")])
 _MOST_OBJECTS = 200_000
 
 
-def read(
-    data: bytes, place: str, skip: Container[str] = ()
-) -> tuple[dict[str, NDArray[Any]], dict[str, dict[str, Any]]]:
+def read(data: bytes, place: str) -> tuple[dict[str, NDArray[Any]], dict[str, dict[str, Any]]]:
     """Read the arrays of a file, and the attributes of each group and array, by path.
 
     Arrays are views of `data`, or `V1` of their shape where they are no floats. Attributes are
-    those of text; the root's path is empty. Soft links and the groups of the root that `skip` names
-    are left out.
+    those of text; the root's path is empty. Soft links are left out.
     """
     file = _File(data, Budget(place, _MOST_OBJECTS, 2**16 + 3 * len(data)))
     arrays: dict[str, NDArray[Any]] = {}
     attributes: dict[str, dict[str, Any]] = {}
-    with _damage(place):
+    path = ""
+    try:
         waiting = [("", file.root())]
-    while waiting:
-        path, address = waiting.pop()
-        with _damage(f"{place}: {shown(path)}" if path else place):
+        while waiting:
+            path, address = waiting.pop()
             if path in attributes:
                 raise ValueError("is in the file twice")
             messages = file.messages(address)
@@ -57,26 +52,19 @@ def read(
             tables = [struct.unpack_from("<QQ", each) for each in messages.get(_SYMBOLS, [])]
             links = [link for table in tables for link in file.links(*table)]
             for name, child in sorted(links, reverse=True):
-                if path or name not in skip:
-                    inner = f"{path}/{name}" if path else name
-                    file.budget.spend(1, len(inner))
-                    waiting.append((inner, child))
+                inner = f"{path}/{name}" if path else name
+                file.budget.spend(1, len(inner))
+                waiting.append((inner, child))
+    except InputError:
+        raise
+    except (ValueError, TypeError, LookupError, OverflowError, struct.error) as error:
+        what = f"damaged, or not as h5py writes it by default: {one_line(error)}"
+        raise InputError(f"{place}: {shown(path)}" if path else place, what) from error
     return arrays, attributes
 
 
-@contextmanager
-def _damage(place: str) -> Iterator[None]:
-    try:
-        yield
-    except InputError:
-        raise
-    except (ValueError, IndexError, OverflowError, struct.error) as error:
-        what = "damaged, or not as h5py writes it by default"
-        raise InputError(place, f"{what}: {one_line(error)}") from error
-
-
 class _File:
-    """The blocks of a file; `_damage` has what a method raises of a damaged one."""
+    """The blocks of a file."""
 
     def __init__(self, data: bytes, budget: Budget) -> None:
         self.data, self.budget = data, budget
@@ -86,13 +74,10 @@ class _File:
     def root(self) -> int:
         """Return the address of the root group."""
         start = self.data[:96].ljust(96, b"\0")
-        base, _, end = struct.unpack_from("<3Q", start, 24)
+        base, root = struct.unpack_from("<24xQ32xQ", start)
         if not start.startswith(_SIGNATURE) or start[8] or start[13:15] != b"\x08\x08" or base:
             raise ValueError(f"a superblock of version {start[8]}, or a user block")
-        if end > len(self.data):
-            raise ValueError(f"cut short: expected {end:,} bytes, got {len(self.data):,}")
-        root: int = struct.unpack_from("<Q", start, 64)[0]
-        return root
+        return int(root)
 
     def messages(self, address: int) -> dict[int, list[bytes]]:
         """Read the messages of an object."""
@@ -105,8 +90,6 @@ class _File:
                 self.budget.spend()
                 kind, size, flags = struct.unpack_from("<HHB", block, place)
                 message, place = block[place + 8 : place + 8 + size], place + 8 + size
-                if place > len(block):
-                    raise ValueError("a message is longer than the block that it stands in")
                 if kind in _NEWER or (flags & 2 and kind in (_DATASPACE, _DATATYPE, _ATTRIBUTE)):
                     raise ValueError("messages that objects share, or of a newer version")
                 if kind == _CONTINUATION:
@@ -147,7 +130,7 @@ class _File:
                 place += -(-size // 8) * 8
             dtype, shape = _dtype(fields[1]), _shape(fields[2])
             if dtype.kind == "S" or dtype == _IN_HEAP:
-                array = self._view(dtype, shape, memoryview(message)[place:])
+                array = np.ndarray(shape, dtype, message, place)
                 self.budget.spend(array.size, array.nbytes)
                 every = array.ravel().tolist()
                 texts = [_text(e) if dtype.kind == "S" else self._heap_text(*e) for e in every]
@@ -155,10 +138,8 @@ class _File:
 
     def array(self, messages: dict[int, list[bytes]]) -> NDArray[Any]:
         """Return the values of a dataset."""
-        if not {_DATATYPE, _DATASPACE} <= messages.keys():
-            raise ValueError("a dataset without a type or a shape")
-        layout, dtype = messages[_LAYOUT][0], _dtype(messages[_DATATYPE][0])
-        shape = _shape(messages[_DATASPACE][0])
+        layout, shape = messages[_LAYOUT][0], _shape(messages[_DATASPACE][0])
+        dtype = _dtype(messages[_DATATYPE][0])
         if dtype.kind != "f":
             return np.broadcast_to(np.zeros((), "V1"), shape)
         if layout[:2] != b"\3\1":
@@ -167,15 +148,7 @@ class _File:
         content = memoryview(self.data)[address : address + size]
         self.budget.spend(1, len(content))
         # Products of arrays that are not aligned are slow.
-        return np.require(self._view(dtype, shape, content), requirements="A")
-
-    def _view(self, dtype: np.dtype[Any], shape: tuple[int, ...], data: memoryview) -> NDArray[Any]:
-        """View values of such a type and shape."""
-        needed = prod(shape) * dtype.itemsize
-        if needed > len(data):
-            what = f"expected {needed:,} bytes, as its shape {shape} of {dtype} takes"
-            raise ValueError(f"{what}, got {len(data):,}")
-        return np.ndarray(shape, dtype, data)
+        return np.require(np.ndarray(shape, dtype, content), requirements="A")
 
     def _heap_text(self, size: int, address: int, number: int) -> str:
         """Read a text that lies in a heap, under a number."""
@@ -199,8 +172,7 @@ class _File:
     def _block(self, address: int, size: int, signature: bytes | None = None) -> bytes:
         """Read bytes of the structure; those that have a signature may be read once."""
         if address + size > len(self.data):
-            what = f"expected {size:,} bytes from byte {address:,} on"
-            raise ValueError(f"{what}, got {len(self.data):,} in all")
+            raise ValueError(f"expected {size:,} bytes from byte {address:,} on")
         self.budget.spend(0, size)
         if signature is not None:
             if address in self._read:
@@ -228,11 +200,8 @@ def _dtype(message: bytes) -> np.dtype[Any]:
     kind, size = message[0] & 15, *struct.unpack_from("<4xI", message)
     if not 0 < size < 2**31:
         raise ValueError(f"a type of {size:,} bytes")
-    if kind == _FLOAT and size in _MANTISSAS:  # the sign, all bits, exponent, mantissa, bias
-        bits, m = 8 * size, _MANTISSAS[size]
-        ieee = bits - 1, 0, bits, m, bits - 1 - m, 0, m, 2 ** (bits - 2 - m) - 1
-        same = (message[2], *struct.unpack_from("<HHBBBBI", message, 8)) == ieee
-        return np.dtype(f"{'>' if message[1] & 1 else '<'}f{size}" if same else "V1")
+    if kind == _FLOAT and message[15] == _MANTISSAS.get(size):
+        return np.dtype(f"{'>' if message[1] & 1 else '<'}f{size}")
     if kind == _SEQUENCE and message[1] & 15 == 1 and size == _IN_HEAP.itemsize:
         return _IN_HEAP
     return np.dtype(f"S{size}" if kind == _TEXT else "V1")

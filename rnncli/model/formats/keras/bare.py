@@ -3,7 +3,7 @@
 import re
 from typing import Any
 
-from rnncli.model.activations import SIGMOID, TANH, parse
+from rnncli.model.activations import parse
 from rnncli.model.errors import listed, verbatim
 from rnncli.model.formats.found import CellDraft, Draft, Found, Part, find_kind, naming
 from rnncli.model.formats.keras.layers import CELL_OF, make_cell
@@ -11,7 +11,8 @@ from rnncli.model.formats.keras.weights import Stored, read_floats
 
 # What has the arrays of a cell: its layer, the direction of a bidirectional one, and the cell.
 _OWNER = re.compile(
-    r"(?P<layer>.*?)(/(?P<way>forward|backward)_[^/]+)?(?<!/cells)(/(.*_)?cell(_\d+)?)?", re.DOTALL
+    r"(?P<layer>.*?)(/(?P<way>forward|backward)_[^/]+)?(?<!/cells)(/([^/]*_)?cell(_\d+)?)?",
+    re.DOTALL,
 )
 _EXPECTED = ": expected Keras's names (.../kernel, .../recurrent_kernel, ...)"
 _ALONE = "holds weights alone: directions (`direction`) and activations are not in the file"
@@ -35,7 +36,13 @@ def find(stored: Stored) -> Found:
             layers.setdefault(owner if way in layers.get(name, {}) else name, {})[way] = own
         else:
             others.append(Part(owner, "", {path: stored.arrays[path] for path in own}))
-    parts = [_make_part(stored, *layer) for layer in layers.items()]
+    parts = []
+    for name, ways in layers.items():
+        arrays = {path: stored.arrays[path] for own in ways.values() for path in own}
+        cells = [_make_cell(stored, ways[way]) for way in sorted(ways, reverse=True)]
+        settings = {"direction": "bidirectional"} if len(cells) == 2 else {}
+        kind = next(kind for kind, cell in CELL_OF.items() if cell == cells[0].kind)
+        parts.append(Part(name, kind, arrays, [Draft(tuple(cells), settings)]))
     scopes = {part.name.rpartition("/")[0] for part in parts}
     if not stored.group.listed:  # numbers tell the order of layers of one class
         scopes = {part.name.rstrip("_0123456789") for part in parts}
@@ -49,30 +56,15 @@ def find(stored: Stored) -> Found:
     return Found(parts, stored.title, len(scopes) < 2, notes=notes, expected=_EXPECTED)
 
 
-def _make_part(stored: Stored, name: str, ways: dict[str, list[str]]) -> Part:
-    """Make a layer of one cell, or of those of two directions."""
-    cells = [ways[way] for way in sorted(ways, reverse=True)]  # forward, backward
-    arrays = {path: stored.arrays[path] for paths in cells for path in paths}
-    if len(cells) != 2 - ("" in ways):
-        return Part(name, "", arrays, why="has one direction of two", needed=True)
-    drafts = tuple(_make_cell(stored, paths) for paths in cells)
-    settings = {"direction": "bidirectional"} if len(drafts) == 2 else {}
-    kind = next(kind for kind, cell in CELL_OF.items() if cell == drafts[0].kind)
-    return Part(name, kind, arrays, [Draft(drafts, settings)])
-
-
 def _make_cell(stored: Stored, paths: list[str]) -> CellDraft:
-    """Make a cell, with what is known of cuDNN's, and what was usual in others once."""
-    settings, assumed = dict[str, Any](), dict[str, Any]()
+    """Make a cell, with the activation of gates that was usual once."""
     with naming(stored.path, {}):
         arrays = {path: read_floats(path, stored.arrays[path]) for path in paths}
         _, W_hh, *bias = arrays.values()
-        kind = find_kind(stored.path, W_hh, {"W_hh": paths[1]})
-        packed = kind != "rnn" and bool(bias) and bias[0].shape == (2 * W_hh.shape[1],)
-        if packed:
-            settings = {"activation": TANH, "recurrent_activation": SIGMOID}
-        elif kind != "rnn" and stored.version < (2, 3):
-            assumed["recurrent_activation"] = parse("hard_sigmoid:0.2,0.5")
+        kind, settings = find_kind(stored.path, W_hh, {"W_hh": paths[1]}), dict[str, Any]()
         if kind == "gru" and bias:
-            settings["reset"] = "after" if packed or bias[0].ndim == 2 else "before"
-        return make_cell(kind, arrays, settings, packed=packed)._replace(assumed=assumed)
+            settings["reset"] = "after" if bias[0].ndim == 2 else "before"
+        cell = make_cell(kind, arrays, settings)
+    if kind != "rnn" and stored.version < (2, 3):
+        return cell._replace(assumed={"recurrent_activation": parse("hard_sigmoid:0.2,0.5")})
+    return cell

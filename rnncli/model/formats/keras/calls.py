@@ -8,7 +8,7 @@ from rnncli.model.errors import listed, shown
 # Classes of models: one of its own may do anything.
 MODELS = ("Sequential", "Functional", "Model")
 # Classes of the operations that Keras 3 computes masks by.
-MASK_CLASSES = ("NotEqual", "Any")
+_MASK_CLASSES = ("NotEqual", "Any")
 
 Config: TypeAlias = Mapping[str, Any]
 
@@ -24,52 +24,63 @@ class Call(NamedTuple):
     problem: str = ""  # why the layer cannot be run as it is called
 
 
-def name_layers(config: Any) -> dict[str, Config]:
+def check(fits: object, why: str) -> None:
+    """Refuse a layer that does not fit."""
+    if not fits:
+        raise ValueError(why)
+
+
+def read_entry(entry: Any) -> tuple[str, Config]:
+    """Return the class of a layer and its settings."""
+    kind, config = entry["class_name"], entry["config"]
+    library = str(entry.get("module", "keras")).partition(".")[0]
+    check(library in ("keras", "tf_keras"), f"{shown(kind)} is a class of the model's own")
+    return kind, config
+
+
+def read_names(config: Any) -> dict[str, Config]:
     """Return the layers of a model by name, which stands beside the settings or among them."""
-    entries = config.get("layers") if isinstance(config, dict) else config
-    if not isinstance(entries, list) or not all(isinstance(each, dict) for each in entries):
-        raise ValueError("damaged: it has no list of layers")
+    entries: Any = config.get("layers") if isinstance(config, dict) else config
+    fits = isinstance(entries, list) and all(isinstance(each, dict) for each in entries)
+    check(fits, "damaged: it has no list of layers")
     layers = {}
     for k, each in enumerate(entries, start=1):
         own = each.get("config")
         name = each.get("name") or (isinstance(own, dict) and own.get("name"))
         layers[name if isinstance(name, str) and name else f"layer {k}"] = each
-    if len(layers) < len(entries):
-        raise ValueError(f"damaged: several layers have one name ({listed(layers)})")
+    check(len(layers) == len(entries), f"damaged: layers have one name ({listed(layers)})")
     return layers
 
 
 def read_calls(kind: str, config: Any, layers: Mapping[str, Config]) -> tuple[list[Call], str]:
     """Read the calls of a model's layers, and why it has not one input and one output."""
-    if kind not in MODELS or kind == "Sequential" or not isinstance(config, dict):
-        own = "" if kind in MODELS else f"{shown(kind)} is a class of the model's own"
-        below = zip([[], *([name] for name in layers)], layers.items(), strict=False)
-        return [Call(*each, [] if own else source) for source, each in below], own
+    if kind == "Sequential" or not isinstance(config, dict):
+        below = [[], *([name] for name in layers)]
+        inputs = dict(zip(layers, below, strict=False))
+        return [Call(name, entry, inputs[name]) for name, entry in layers.items()], ""
     found = {name: _read_call(name, entry) for name, entry in layers.items()}
     calls: dict[str, Call] = {}
     for name, call in found.items():  # Keras writes them in an order in which they can be run
-        if call.entry.get("class_name") not in MASK_CLASSES:
+        if call.entry.get("class_name") not in _MASK_CLASSES:
             sound = {*call.inputs} <= calls.keys() and bool(call.inputs) == bool(calls)
             why = "" if sound else f"takes {listed(call.inputs)}, and not outputs of layers before"
             mask = _find_mask(found, call.mask)
             calls[name] = call._replace(mask=mask, problem=call.problem or why)
-    names = [*calls] or [""]
-    for side, name in (("input_layers", names[0]), ("output_layers", names[-1])):
-        end: Any = config.get(side)
-        end = [*end.values()] if isinstance(end, dict) else end
-        if end not in ([name, 0, 0], [[name, 0, 0]]):
-            what = f"{side}: expected the output of {shown(name)}, got {shown(str(end))}"
-            return [*calls.values()], what
-    return [*calls.values()], ""
+    end: Any = config.get("output_layers")
+    end = [*end.values()] if isinstance(end, dict) else end
+    last = next(reversed(calls), "")
+    fits = end in ([last, 0, 0], [[last, 0, 0]])
+    what = f"output_layers: expected the output of {shown(last)}, got {shown(str(end))}"
+    return [*calls.values()], "" if fits else what
 
 
 def _read_call(name: str, entry: Config) -> Call:
     """Read how a layer is called, by its only node."""
     try:
-        (node,) = entry.get("inbound_nodes") or [{"args": [[]]}]
+        (node,) = entry.get("inbound_nodes") or [{"args": []}]
         if isinstance(node, dict):  # Keras 3: {"args": [tensor, ...], "kwargs": {...}}
-            first, *rest = node["args"]
-            values = [*(first if isinstance(first, list) else [first]), *rest]
+            lists = [each if isinstance(each, list) else [each] for each in node["args"]]
+            values = [value for each in lists for value in each]
             given = dict(node.get("kwargs") or {})
         else:  # Keras 2: [[name, node, tensor, {...}], ...], or one of these alone
             rows = [node] if isinstance(node[0], str) else node
@@ -77,14 +88,12 @@ def _read_call(name: str, entry: Config) -> Call:
             given = {key: value for row in rows for key, value in dict(*row[3:]).items()}
             # None is no mask here, and that of the layer below in Keras 3.
             given |= {"mask": True} if "mask" in given else {}
-        tensors, mask = [*map(_tensor, values)], _tensor(given.get("mask")) or ""
+        tensors, mask = [*map(_tensor, values)], _tensor(given.get("mask"))
     except (TypeError, ValueError, LookupError, AttributeError):
         return Call(name, entry, problem="is not called just once, with layers' only outputs")
-    if mask:
-        del given["mask"]
     constants = [value for value, tensor in zip(values, tensors, strict=True) if not tensor]
     extra = [key for key, value in given.items() if value not in (None, False)]
-    extra += map(str, constants)
+    extra = [*(key for key in extra if key != "mask" or not mask), *map(str, constants)]
     problem = f"is called with {listed(extra)}" if extra else ""
     return Call(name, entry, [*filter(None, tensors)], constants, mask, problem)
 
@@ -95,19 +104,15 @@ def _tensor(found: Any) -> str:
     if not isinstance(config, dict) or "keras_history" not in config:
         return ""
     name, _, number = config["keras_history"]
-    if number != 0:
-        raise ValueError("takes one of several outputs")
+    check(number == 0, "takes one of several outputs")
     return str(name)
 
 
 def _find_mask(calls: Mapping[str, Call], mask: str) -> str:
-    """Return the layer whose mask Keras 3 writes out.
-
-    The mask is ``Any(NotEqual(x, value))``, and of an embedding ``NotEqual(x, 0)``.
-    """
-    found, any_ = calls.get(mask), {"name": mask, "axis": -1, "keepdims": False}
-    if found and found.entry.get("class_name") == "Any" and found.entry.get("config") == any_:
-        found = calls.get(found.inputs[0]) if found.inputs else None
+    """Return the layer whose mask Keras 3 writes out: ``Any(NotEqual(x, value))``, or no Any."""
+    found = calls.get(mask)
+    if found and found.entry.get("class_name") == "Any" and found.inputs:
+        found = calls.get(found.inputs[0])
     if found and found.entry.get("class_name") == "NotEqual" and found.inputs:
         for each in (each for each in calls.values() if each.inputs == found.inputs):
             own: Any = each.entry.get("config") or {}

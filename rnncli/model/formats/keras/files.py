@@ -5,45 +5,37 @@ import json
 import re
 from typing import Any
 
-from rnncli.model.errors import InputError, listed, one_line
+from rnncli.model.errors import InputError, one_line
 from rnncli.model.formats.containers import hdf5, most_unpacked
 from rnncli.model.formats.containers.zips import FIRST, open_zip, read_member
 from rnncli.model.formats.found import Found
 from rnncli.model.formats.keras import bare, model
 from rnncli.model.formats.keras.weights import Stored, read_group
 
-_CONFIG, _METADATA, _WEIGHTS = "config.json", "metadata.json", "model.weights.h5"
-# Groups at the root that only training needs.
-_TRAINING = ("optimizer", "optimizer_weights")
+_WEIGHTS = "model.weights.h5"
 # Parsed, JSON can take twenty times as much.
 _TEXT_MOST = 2 * 2**20
-_SAVE = "load the model with Keras, and save it with model.save('model.keras')"
 
 
 def read(data: bytes, path: str) -> Found:
     """Find the layers of a Keras file, by the model's config or by the names of arrays alone."""
     if data.startswith(FIRST):
         with open_zip(path, io.BytesIO(data)) as archive:
-            expected, names = (_CONFIG, _METADATA, _WEIGHTS), archive.namelist()
-            if not set(expected) <= set(names):
-                what = f"expected a Keras model, an archive with {listed(expected)}"
-                raise InputError(path, f"{what}, got {listed(names)}", _SAVE)
             config, about = (
                 _parse(f"{path}: {name}", read_member(path, archive, name, _TEXT_MOST))
-                for name in (_CONFIG, _METADATA)
+                for name in ("config.json", "metadata.json")
             )
-            content = read_member(path, archive, _WEIGHTS, most_unpacked(len(data)), _SAVE)
-        arrays, attributes = hdf5.read(content, f"{path}: {_WEIGHTS}", _TRAINING)
+            content = read_member(path, archive, _WEIGHTS, most_unpacked(len(data)))
+        arrays, attributes = hdf5.read(content, f"{path}: {_WEIGHTS}")
     else:
-        arrays, attributes = hdf5.read(data, path, _TRAINING)
+        arrays, attributes = hdf5.read(data, path)
         about = attributes[""]
         text = about.get("model_config")
         config = _parse(f"{path}: model_config", text) if isinstance(text, str) else {}
     group, writer = read_group(arrays, attributes), str(about.get("keras_version") or "")
     numbers = re.match(r"([0-9]{1,4})\.([0-9]{1,4})", writer)
     version = (int(numbers[1]), int(numbers[2])) if numbers else (2 if group.listed else 3, 0)
-    title, old = f"Keras {writer}".rstrip(), version < (3, 0)
-    stored = Stored(path, arrays, config, group, title, version, old)
+    stored = Stored(path, arrays, config, group, f"Keras {writer}".rstrip(), version)
     inner = config.get("config")
     layers = inner.get("layers") if isinstance(inner, dict) else inner
     return model.find(stored) if isinstance(layers, list) and layers else bare.find(stored)

@@ -2,28 +2,30 @@
 
 import re
 from collections.abc import Callable, Mapping, Sequence
+from itertools import islice
 from math import inf
 from types import SimpleNamespace
 from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
+from numpy.typing import NDArray
 
 from rnncli.model import layers as ours
-from rnncli.model.activations import KERAS, ONNX_OPERATORS, parse
+from rnncli.model.activations import KERAS, ONNX_OPERATORS, SIGMOID, TANH, parse
 from rnncli.model.arrays import Floats
 from rnncli.model.cells import CELLS, Weights
 from rnncli.model.cells.gates import sum_biases
 from rnncli.model.errors import listed, shown
 from rnncli.model.formats.found import CellDraft, Draft
-from rnncli.model.formats.keras.calls import Config
+from rnncli.model.formats.keras.calls import Config, check, read_entry
 from rnncli.model.formats.keras.weights import Group, Stored, number, read_floats
 from rnncli.model.graph import Node
 from rnncli.model.graph.piece import Piece, Root, Whole
 from rnncli.model.graph.rows import Operand, Step
 
 Made: TypeAlias = Sequence[Draft | ours.Stateless]
-# An operator and its attributes.
-_Operator: TypeAlias = tuple[str, Mapping[str, Any]]
+# An operator, its attributes, and the arrays that it takes.
+_Operator: TypeAlias = tuple[str, Mapping[str, Any], Mapping[str, Floats]]
 
 # Settings of training and of building alone, those that say how a result is computed, and sizes
 # that the arrays have.
@@ -36,8 +38,7 @@ _INERT = re.compile(
     re.DOTALL,
 )
 # Our functions by Keras's names.
-_NAMED = {name: name for name in (*KERAS, "softmax", "log_softmax")}
-_NAMED |= {
+_NAMED = {name: name for name in (*KERAS, "softmax", "log_softmax")} | {
     "swish": "silu",
     "hard_swish": "hard_silu",
     "celu": "elu",
@@ -68,67 +69,51 @@ class Flow(NamedTuple):
     waiting: Whole | None = None  # makes another number of steps of what that layer gives
 
 
-def check(fits: object, why: str) -> None:
-    """Refuse a layer that does not fit."""
-    if not fits:
-        raise ValueError(why)
-
-
-def read_entry(name: str, entry: Any) -> tuple[str, Config]:
-    """Return the class of a layer and its settings."""
-    entry = entry if isinstance(entry, dict) else {}
-    kind, config = entry.get("class_name"), entry.get("config")
-    if not isinstance(kind, str) or not isinstance(config, dict):
-        raise ValueError(f"{name}: expected a layer with its settings")
-    library = str(entry.get("module", "keras")).partition(".")[0]
-    check(library in ("keras", "tf_keras"), f"{shown(kind)} is a class of the model's own")
-    return kind, config
-
-
 class Layer:
     """A layer with its settings, its arrays, and the rows that it takes and gives."""
 
     def __init__(self, name: str, entry: Any, stored: Stored, group: Group, *flows: Flow) -> None:
         self.name, self.stored, self.group = name, stored, group
-        self.kind, self.config = read_entry(name, entry)
+        self.kind, self.config = read_entry(entry)
         self.settings = read_settings(self.kind, self.config)
         self.flows, self.flow = flows, flows[0]  # of each layer that it takes; what it gives
-        self.used: list[str] = []  # paths of arrays
+        self.paths, self.used = iter(group.paths.values()), dict[str, NDArray[Any]]()
         shape = self.config.get("batch_shape", self.config.get("batch_input_shape"))
         if isinstance(shape, list) and len(shape) in (2, 3) and not self.flow.recurrent:
             known = type(shape[-1]) is int and 0 < shape[-1] < 2**20
             self.give(features=shape[-1] if known else 0, axes=len(shape))
 
-    def within(self, name: str, entry: Any, group: Group | None = None) -> "Layer":
-        """Return the layer that is a setting of this one, with its arrays."""
-        layer = Layer(name, entry, self.stored, group or self.group, self.flow)
-        layer.name, layer.used, layer.flow = self.name, self.used, self.flow
+    def within(self, entry: Any, group: Group) -> "Layer":
+        """Return a layer that is a setting of this one, with its arrays."""
+        layer = Layer(self.name, entry, self.stored, group, self.flow)
+        layer.used, layer.flow = self.used, self.flow
+        if group is self.group:
+            layer.paths = self.paths
         return layer
 
     def read(self, count: int) -> dict[str, Floats]:
-        """Read so many of its arrays, by their paths."""
-        paths = [*self.group.paths.values()][:count]
-        check(len(paths) == count, f"expected {count} arrays, got {listed(paths)}")
-        self.used.extend(paths)
-        return {path: read_floats(path, self.stored.arrays[path]) for path in paths}
+        """Read the next of its arrays, so many, by their paths."""
+        arrays = {path: self.stored.arrays[path] for path in islice(self.paths, count)}
+        check(len(arrays) == count, f"expected {count} arrays, got {listed(arrays)}")
+        self.used.update(arrays)
+        return {path: read_floats(path, array) for path, array in arrays.items()}
 
     def function(self, value: Any) -> str:
         """Return our name of a function: Keras's own, or a layer that is one."""
         kind = value.get("class_name") if isinstance(value, dict) else ""
         if kind in _FUNCTIONS:
-            return _FUNCTIONS[kind][0](read_settings(*read_entry("activation", value)))
+            return _FUNCTIONS[kind][0](read_settings(*read_entry(value)))
         value = value.get("config") if kind == "function" else kind or value
         if value == "hard_sigmoid":  # another function before Keras 3
-            return f"hard_sigmoid:{0.2 if self.stored.old else 1 / 6!r},0.5"
+            return f"hard_sigmoid:{0.2 if self.stored.version < (3,) else 1 / 6!r},0.5"
         value = "linear" if value is None else value
-        check(value in [*_NAMED], f"activation {_quote(value)} is not run here")
+        check(value in [*_NAMED], f"activation {shown(str(value))} is not run here")
         return _NAMED[value]
 
     def check_last_axis(self) -> None:
         """Check that the axis is the last one, that of the features."""
         axis, last = self.settings.axis, self.flow.axes - 1
-        fits = axis in (-1, [-1], last, [last])
-        check(fits, f"axis {_quote(axis)} is not that of the features")
+        check(axis in (-1, [-1], last, [last]), f"axis {shown(str(axis))} is not that of features")
 
     def check_sequence(self) -> None:
         """Check that there is a row for each step."""
@@ -145,29 +130,21 @@ def read_settings(kind: str, config: Config) -> SimpleNamespace:
     known = LAYERS[kind][1]
     for name, value in config.items():
         inert = value in (None, False, [], {}) or _INERT.fullmatch(f"{name} {value}")
-        what = f"{shown(name)} {_quote(value)} is a setting that is not known here"
-        check(name in known or inert, what)
+        check(name in known or inert, f"{shown(name)} {shown(str(value))} is not known here")
     return SimpleNamespace(**{name: config.get(name, known[name]) for name in known})
-
-
-def _quote(value: Any) -> str:
-    name = value.get("config", value) if isinstance(value, dict) else value
-    return shown(name if isinstance(name, str) else str(value).lower(), 40)
 
 
 def _whole(value: Any) -> int:
     """Return a size, which may stand in a list."""
     (size,) = value if isinstance(value, list) else [value]
     fits = type(size) is int and 0 < size <= 2**16
-    check(fits, f"expected a whole number, got {_quote(value)}")
+    check(fits, f"expected a whole number, got {shown(str(value))}")
     return int(size)
-
-
-# Recurrent layers.
 
 
 def _recurrent(layer: Layer) -> Made:
     """Make a layer of one cell, or of several, each of which takes what the one below gives."""
+    check(not layer.settings.zero_output_for_mask, "zero_output_for_mask true is not run here")
     drafts = _read_cells(layer)
     backward = layer.settings.go_backwards != layer.flow.reversed
     _give_states(layer, layer, len(drafts[-1].weights.W_hh), turned=backward)
@@ -176,20 +153,18 @@ def _recurrent(layer: Layer) -> Made:
 
 def _bidirectional(layer: Layer) -> Made:
     """Make a layer of two cells, one of which goes backward."""
-    flow, s, group = layer.flow, layer.settings, layer.group
-    names, half = list(group.paths), len(group.paths) // 2
-    check(not group.listed or "/forward_" not in f"/{'/'.join(names[half:])}", _FROZEN)
-    groups = group.split("", ["forward_layer", "backward_layer"], [half, half])
-    entries = s.layer, s.backward_layer or s.layer
-    forward, backward = map(layer.within, ("layer", "backward_layer"), entries, groups)
+    s, group = layer.settings, layer.group
+    name = [*group.paths, ""][-2] if group.listed else ""
+    check(name.rfind("/forward_") <= name.rfind("/backward_"), _FROZEN)
+    groups = group.split("", ("forward_layer", "backward_layer"))
+    forward, backward = map(layer.within, (s.layer, s.backward_layer or s.layer), groups)
     ways = forward.settings.go_backwards, backward.settings.go_backwards
-    fits = ways == (False, bool(s.backward_layer))
-    check(fits, f"go_backwards {_quote(ways)} of the two directions is not run here")
+    check(
+        ways == (False, bool(s.backward_layer)), f"go_backwards {shown(str(ways))} is not run here"
+    )
     unrolls = backward.settings.return_sequences and backward.config.get("unroll")
-    check(not (flow.masked and unrolls), "unroll: Keras masks rows in the wrong direction")
-    fits = s.merge_mode in [*ours.MERGES]
-    check(fits, f"merge_mode {_quote(s.merge_mode)} is not run here")
-    check(not flow.reversed, "two directions over reversed rows are not run here")
+    check(not (layer.flow.masked and unrolls), "unroll: Keras masks rows in the wrong direction")
+    check(s.merge_mode in [*ours.MERGES], f"merge_mode {shown(str(s.merge_mode))} is not run here")
     cells = (*_read_cells(forward), *_read_cells(backward))
     size = ours.merged_size(len(cells[0].weights.W_hh), "bidirectional", s.merge_mode)
     _give_states(layer, forward, size, turned=False)
@@ -199,77 +174,77 @@ def _bidirectional(layer: Layer) -> Made:
 def _give_states(layer: Layer, inner: Layer, size: int, *, turned: bool) -> None:
     """Check the rows that a recurrent layer takes, and set those that it gives."""
     layer.check_sequence()
-    both = layer.flow.masked and layer.flow.reversed
-    check(not both, "takes reversed rows with a mask that is not, which is not run here")
-    zeros = layer is inner and layer.settings.zero_output_for_mask
-    check(not zeros, "zero_output_for_mask true is not run here")
+    fits = not layer.flow.reversed or (layer is inner and not layer.flow.masked)
+    check(fits, "takes reversed rows with a mask or in two directions, which is not run here")
     layer.give(features=size, recurrent=layer.name, reversed=turned)
     if not inner.settings.return_sequences:
         layer.give(axes=2, masked="", reversed=False, last="state")
 
 
+def _distributed(layer: Layer) -> Made:
+    """Make the layer that runs over each row alone."""
+    layer.check_sequence()
+    layer.give(axes=2)
+    inner = layer.within(layer.settings.layer, layer.group)
+    make: Any = LAYERS[inner.kind][0]
+    made: Made = make(inner)
+    check(inner.flow.axes == 2, "TimeDistributed of an embedding is not run here")
+    layer.flow = inner.flow._replace(axes=3)
+    return made
+
+
 def _read_cells(layer: Layer) -> list[CellDraft]:
     """Read the cell of a recurrent layer, or those that an RNN has on top of each other."""
-    cell = layer.within("cell", layer.settings.cell) if layer.kind == "RNN" else layer
+    cell = layer.within(layer.settings.cell, layer.group) if layer.kind == "RNN" else layer
     if cell.kind != "StackedRNNCells":
         return [_read_cell(cell)]
-    entries = [read_entry("cells", each) for each in cell.settings.cells]
+    entries = [read_entry(each) for each in cell.settings.cells]
     learns = [bool(config.get("trainable", True)) for _, config in entries]
     check(not cell.group.listed or learns == sorted(learns, reverse=True), _FROZEN)
-    counts = [2 + config.get("use_bias", True) for _, config in entries]
-    groups = cell.group.split("cells/", number(kind for kind, _ in entries), counts)
-    pairs = zip(cell.settings.cells, groups, strict=True)
-    return [_read_cell(cell.within("cells", *each)) for each in pairs]
+    groups = cell.group.split("cells/", number(kind for kind, _ in entries))
+    return [_read_cell(each) for each in map(cell.within, cell.settings.cells, groups)]
 
 
 def _read_cell(layer: Layer) -> CellDraft:
     """Make the cell of a layer, or of one that is a cell itself."""
     kind, s = layer.kind.removesuffix("Cell"), layer.settings
-    check(kind in CELL_OF, f"{shown(layer.kind)} is not run here")
-    cell, packed = CELL_OF[kind], kind.startswith("CuDNN")
     settings: dict[str, Any] = {"clip": inf, "activation": parse(layer.function(s.activation))}
-    if cell != "rnn":
+    if CELL_OF[kind] != "rnn":
         settings["recurrent_activation"] = parse(layer.function(s.recurrent_activation))
-    if cell == "gru":
-        after = not layer.stored.old if s.reset_after is None else s.reset_after
-        settings["reset"] = "after" if packed or after else "before"
-    return make_cell(cell, layer.read(2 + s.use_bias), settings, packed=packed)
+    if CELL_OF[kind] == "gru":
+        after = layer.stored.version >= (3,) if s.reset_after is None else s.reset_after
+        settings["reset"] = "after" if after else "before"
+    return make_cell(CELL_OF[kind], layer.read(2 + s.use_bias), settings)
 
 
-def make_cell(
-    cell: str, arrays: Mapping[str, Floats], settings: Mapping[str, Any], *, packed: bool
-) -> CellDraft:
+def make_cell(cell: str, arrays: Mapping[str, Floats], settings: dict[str, Any]) -> CellDraft:
     """Make a cell of its kernel, its recurrent kernel and its bias, if it has one.
 
-    The bias of a GRU that resets after the product is two, (2, 3 H). Those of cuDNN stand one
-    after the other, and the block of each gate transposed: that of the kernel in the shape that
-    it has untransposed.
+    A GRU that resets after the product has two biases, (2, 3 H). Those of cuDNN's cells stand one
+    after the other, and each gate's block is transposed, that of the kernel in its shape of before.
     """
     W_xh, W_hh, *bias = arrays.values()
     names = dict(zip(("W_xh", "W_hh", "b_h"), arrays, strict=False))
-    check(W_hh.ndim == 2, f"{shown(names['W_hh'])}: expected two axes, got shape {W_hh.shape}")
+    packed = bias and cell != "rnn" and bias[0].shape == (2 * W_hh.shape[1],)
     if packed:
         kernels, turned = (np.split(W, CELLS[cell].gates, axis=1) for W in (W_xh, W_hh))
         W_xh = np.concatenate([W.T.reshape(W.shape, order="F") for W in kernels], 1)
         W_hh = np.concatenate([W.T for W in turned], 1)
-    if settings.get("reset") == "after" and bias:
+        settings |= {"activation": TANH, "recurrent_activation": SIGMOID}
+        settings |= {"reset": "after"} if cell == "gru" else {}
+    if packed or (bias and settings.get("reset") == "after"):
         b_x, b_r = bias[0].reshape(2, -1)
-        weights = Weights(W_xh, W_hh, **sum_biases(b_x, b_r, len(W_hh)))
+        sums = sum_biases(b_x, b_r, len(W_hh) if cell == "gru" else 0)
+        weights = Weights(W_xh, W_hh, **sums)
         return CellDraft(cell, weights, settings, biases=(b_x, b_r), names=names)
     b_h = bias[0] if bias else np.zeros(W_hh.shape[1], W_hh.dtype)
-    if packed:
-        with np.errstate(over="ignore"):  # the sum is not finite then, which the cell refuses
-            b_h = b_h.reshape(2, -1).sum(0)
     return CellDraft(cell, Weights(W_xh, W_hh, b_h), settings, names=names)
-
-
-# Layers of single rows.
 
 
 def _nothing(layer: Layer) -> Made:
     """Check that a layer does nothing at inference."""
-    cuts = "Flatten" if "int" not in str(layer.config.get("dtype")) else "InputLayer"
-    fits = layer.flow.axes != 3 or layer.kind not in ("Flatten", cuts)
+    cuts = layer.kind == "InputLayer" and "int" in str(layer.config.get("dtype"))
+    fits = layer.flow.axes != 3 or not (cuts or layer.kind == "Flatten")
     check(fits, "flattens rows, or cuts features to whole numbers, not run here")
     return []
 
@@ -317,71 +292,60 @@ def _normalizing(layer: Layer) -> Made:
         return [ours.LayerNormalization(factor, epsilon=float(s.epsilon), **arrays)]
     with np.errstate(invalid="ignore"):  # of a negative variance, which is not finite then
         scale = np.sqrt(arrays.pop("variance").astype(np.float64) + float(s.epsilon))
-    # Keras takes no smaller scale of data: ``keras.config.epsilon()``.
-    scale = np.maximum(scale, 1e-7 if layer.kind == "Normalization" else 0)
+    if layer.kind == "Normalization":  # Keras takes no smaller scale of data
+        scale = np.maximum(scale, 1e-7)
     return [ours.Normalization(scale=scale, **arrays)]
-
-
-# Layers over several steps, and over what several layers give.
 
 
 def _convolution(layer: Layer) -> Made:
     s, function = layer.settings, parse(layer.function(layer.settings.activation))
     arrays = layer.read(1 + s.use_bias)
-    path, kernel = next(iter(arrays.items()))
-    op = {**ONNX_OPERATORS, "linear": "Identity"}.get(function.name)
+    (path, kernel), *_ = arrays.items()
+    op = {**ONNX_OPERATORS, "linear": "Identity"}.get(function.name, "")
     fits = kernel.ndim == 3 and kernel.size and op
     check(fits, f"a kernel of shape {kernel.shape} and activation {function} is not run here")
     by = _whole(s.dilation_rate)
-    more = [(str(op), dict(zip(("alpha", "beta"), function.parameters, strict=False)))]
-    constants = {**arrays, path: np.ascontiguousarray(kernel.transpose(2, 1, 0))}
-    reach, size = _whole((len(kernel) - 1) * by + 1), kernel.shape[2]
-    return _slide(layer, ("Conv", {"dilations": [by]}), more, reach, size, constants)
+    reach = _whole((len(kernel) - 1) * by + 1)
+    arrays[path] = np.ascontiguousarray(kernel.transpose(2, 1, 0))
+    operators, keeps = _slide(layer, ("Conv", {"dilations": [by]}, arrays), reach)
+    operators.append((op, dict(zip(("alpha", "beta"), function.parameters, strict=False)), {}))
+    return _over_steps(layer, operators, kernel.shape[2], keeps=keeps)
 
 
 def _pooling(layer: Layer) -> Made:
     op, size = layer.kind.removesuffix("ing1D"), layer.flow.features
     if op.startswith("Global"):
         op = "ReduceMean" if "Average" in op else "ReduceMax"
-        return _over_steps(layer, [(op, {"axes": [1], "keepdims": 0})], size, {}, keeps=None)
+        return _over_steps(layer, [(op, {"axes": [1], "keepdims": 0}, {})], size, keeps=None)
     reach = _whole(layer.settings.pool_size)
     layer.settings.strides = layer.settings.strides or reach
-    return _slide(layer, (op, {"kernel_shape": [reach]}), [], reach, size, {})
+    operators, keeps = _slide(layer, (op, {"kernel_shape": [reach]}, {}), reach)
+    return _over_steps(layer, operators, size, keeps=keeps)
 
 
-def _slide(
-    layer: Layer, slides: _Operator, more: Sequence[_Operator], reach: int, size: int,
-    constants: Mapping[str, Floats],
-) -> Made:  # fmt: skip
-    """Make a layer of an operator that slides over so many channels-first steps, and of more."""
-    op, attributes = slides
+def _slide(layer: Layer, operator: _Operator, reach: int) -> tuple[list[_Operator], bool]:
+    """Return operators that slide one over steps, and whether as many steps come out."""
+    op, attributes, arrays = operator
     pads: dict[Any, dict[str, Any]] = {"valid": {}, "same": {"auto_pad": "SAME_UPPER"}}
     pads |= {"causal": {"pads": [reach - 1, 0]}} if op == "Conv" else {}
     padding, strides = layer.settings.padding, _whole(layer.settings.strides)
     fits = padding in [*pads] and (op, padding) != ("AveragePool", "same")
-    check(fits, f"padding {_quote(padding)} is not run here")
-    turn: _Operator = ("Transpose", {"perm": [0, 2, 1]})
-    operators = [turn, (op, {**attributes, "strides": [strides], **pads[padding]}), turn, *more]
-    keeps = strides == 1 and (reach == 1 or padding != "valid")
-    return _over_steps(layer, operators, size, constants, keeps=keeps)
+    check(fits, f"padding {shown(str(padding))} is not run here")
+    turn: _Operator = ("Transpose", {"perm": [0, 2, 1]}, {})
+    slides = (op, {**attributes, "strides": [strides], **pads[padding]}, arrays)
+    return [turn, slides, turn], strides == 1 and (reach == 1 or padding != "valid")
 
 
-def _over_steps(
-    layer: Layer, operators: Sequence[_Operator], size: int, constants: Mapping[str, Floats],
-    *, keeps: bool | None,
-) -> Made:  # fmt: skip
-    """Make a layer of operators over steps, which keeps their number, or gives one row of all.
-
-    Where it does neither, the operators wait for those that make one row.
-    """
+def _over_steps(layer: Layer, operators: list[_Operator], size: int, *, keeps: bool | None) -> Made:
+    """Make a layer of operators over steps; if fewer steps come out, it waits for one above."""
     flow, below = layer.flow, layer.flow.waiting
     layer.check_sequence()
     check(not (flow.masked or flow.reversed), "masked or reversed rows are not run here")
-    nodes = list(below.nodes) if below else []
-    for n, (op, attributes) in enumerate(operators, start=len(nodes)):
-        inputs = (f"rows {n}", *(constants if op == "Conv" else ()))
-        nodes.append(Node(op, layer.name, "", inputs, (f"rows {n + 1}",), attributes))
-    constants = {**(below.constants if below else {}), **constants}
+    nodes, constants = (below.nodes[:], {**below.constants}) if below else ([], {})
+    for n, (op, attributes, arrays) in enumerate(operators, start=len(nodes)):
+        inputs, outputs = (f"rows {n}", *arrays), (f"rows {n + 1}",)
+        nodes.append(Node(op, layer.name, "", inputs, outputs, attributes))
+        constants.update(arrays)
     taken = below.input_size if below else flow.features
     root = Root("rows 0", np.arange(taken), (1, 1, taken), (1, 0))
     axes = (None if keeps is None else 1, 0)
@@ -419,12 +383,6 @@ def _relu(s: SimpleNamespace) -> str:
     return "relu6" if s.max_value else f"leaky_relu:{slope!r}" if slope else "relu"
 
 
-def _thresholded(s: SimpleNamespace) -> str:
-    theta = np.float32(np.clip(float(s.theta), -3e38, 3e38))
-    # What is over theta is kept; ours keeps theta too.
-    return f"thresholded_relu:{np.nextafter(theta, np.float32(inf)).item()!r}"
-
-
 # Layers that are a function of single values, or of a row: our name of it, and their settings.
 _FUNCTIONS: dict[str, tuple[Callable[[SimpleNamespace], str], dict[str, Any]]] = {
     "ReLU": (_relu, {"negative_slope": 0.0, "max_value": None}),
@@ -433,7 +391,11 @@ _FUNCTIONS: dict[str, tuple[Callable[[SimpleNamespace], str], dict[str, Any]]] =
         {"negative_slope": 0.3, "alpha": None},  # before Keras 3
     ),
     "ELU": (lambda s: f"elu:{float(s.alpha)!r}", {"alpha": 1.0}),
-    "ThresholdedReLU": (_thresholded, {"theta": 1.0}),
+    "ThresholdedReLU": (
+        # What is over theta is kept; ours keeps theta too.
+        lambda s: f"thresholded_relu:{np.nextafter(np.float32(s.theta), np.float32(inf)).item()!r}",
+        {"theta": 1.0},
+    ),
     "Softmax": (lambda _: "softmax", {"axis": -1}),
     "Rescaling": (
         lambda s: f"affine:{np.float32(s.scale).item()!r},{np.float32(s.offset).item()!r}",
@@ -445,7 +407,8 @@ _GATED = {**_CELL, "recurrent_activation": "sigmoid"}
 _CELLS = {"SimpleRNN": _CELL, "LSTM": _GATED, "GRU": {**_GATED, "reset_after": None}}
 _RUN = {"go_backwards": False, "return_sequences": False, "zero_output_for_mask": False}
 _LEARNED = {"axis": -1, "scale": True, "center": True, "epsilon": 1e-3}
-_CONV = {"activation": None, "use_bias": True, "dilation_rate": 1}
+_CONV = {"activation": None, "use_bias": True, "dilation_rate": 1, "padding": "valid", "strides": 1}
+_POOL = {"pool_size": 2, "padding": "valid", "strides": None}
 # Each class of layers: what makes it, None if another layer does, and the settings that are read,
 # with their defaults.
 LAYERS: dict[str, tuple[Callable[[Layer], Made] | None, Mapping[str, Any]]] = {
@@ -455,7 +418,7 @@ LAYERS: dict[str, tuple[Callable[[Layer], Made] | None, Mapping[str, Any]]] = {
     "RNN": (_recurrent, {"cell": None, **_RUN}),
     "StackedRNNCells": (None, {"cells": None}),
     "Bidirectional": (_bidirectional, dict.fromkeys(("layer", "backward_layer", "merge_mode"))),
-    "TimeDistributed": (None, {"layer": None}),
+    "TimeDistributed": (_distributed, {"layer": None}),
     **dict.fromkeys(_NOTHING, (_nothing, {})),
     "Dense": (_dense, {"activation": None, "use_bias": True}),
     "Embedding": (_embedding, {"mask_zero": False}),
@@ -464,11 +427,8 @@ LAYERS: dict[str, tuple[Callable[[Layer], Made] | None, Mapping[str, Any]]] = {
     **{kind: (_pointwise, settings) for kind, (_, settings) in _FUNCTIONS.items()},
     **dict.fromkeys(("BatchNormalization", "LayerNormalization"), (_normalizing, _LEARNED)),
     "Normalization": (_normalizing, {"axis": -1, "scale": False, "center": False, "epsilon": 0.0}),
-    "Conv1D": (_convolution, {**_CONV, "padding": "valid", "strides": 1}),
-    **dict.fromkeys(
-        ("AveragePooling1D", "MaxPooling1D"),
-        (_pooling, {"pool_size": 2, "padding": "valid", "strides": None}),
-    ),
+    "Conv1D": (_convolution, _CONV),
+    **dict.fromkeys(("AveragePooling1D", "MaxPooling1D"), (_pooling, _POOL)),
     **dict.fromkeys(("GlobalAveragePooling1D", "GlobalMaxPooling1D"), (_pooling, {})),
     **dict.fromkeys(MERGES, (_merge, {"axis": -1})),
 }

@@ -5,16 +5,8 @@ from typing import Any
 
 from rnncli.model.errors import InputError, listed, shown
 from rnncli.model.formats.found import Found, Part
-from rnncli.model.formats.keras.calls import MODELS, Call, name_layers, read_calls
-from rnncli.model.formats.keras.layers import (
-    LAYERS,
-    MERGES,
-    WAITING,
-    Flow,
-    Layer,
-    check,
-    read_entry,
-)
+from rnncli.model.formats.keras.calls import MODELS, Call, check, read_calls, read_entry, read_names
+from rnncli.model.formats.keras.layers import LAYERS, MERGES, WAITING, Flow, Layer, Made
 from rnncli.model.formats.keras.weights import Group, Stored
 from rnncli.model.graph.piece import Piece, Whole
 from rnncli.model.graph.rows import Operand
@@ -26,8 +18,7 @@ _MASK_ENDS = ("Identity", "Normalization", "Rescaling")
 _MOST, _LONGEST = 2000, 500
 # What a setting of another type than Keras writes leads to.
 _OTHER_TYPES = (TypeError, LookupError, AttributeError, OverflowError)
-NOTHING, WAITS = "does nothing at inference", "is run with the layers above"
-_DAMAGED = "has settings of other types than Keras writes"
+_NOTHING, _WAITS = "does nothing at inference", "is run with the layers above"
 
 
 def find(stored: Stored) -> Found:
@@ -35,8 +26,9 @@ def find(stored: Stored) -> Found:
     walk = _Walk(stored)
     kind, config = str(stored.config.get("class_name")), stored.config.get("config")
     try:
+        check(kind in MODELS, f"{shown(kind)} is a class of the model's own")
         flow = walk.add_model(kind, config, "", stored.group, Flow())
-    except (ValueError, RecursionError) as error:
+    except (ValueError, RecursionError, *_OTHER_TYPES) as error:
         raise InputError(stored.path, str(error)) from error
     if flow.waiting:
         why = "gives another number of steps than the input has, which is not run here"
@@ -54,15 +46,14 @@ class _Walk:
         self._stored = stored
         self.parts: list[Part] = []
         self._number = 0  # of the layer on top
-        self._front = 0  # of the top layer that gives fewer rows than it takes
-        self._shortened: Whole | None = None  # that layer
+        self._front: dict[Whole, int] = {}  # numbers of layers that give fewer rows than they take
         self._masking = ""  # the layer that masks rows
 
     def add_model(self, kind: str, config: Any, prefix: str, group: Group, flow: Flow) -> Flow:
         """Add the layers of a model; return what the last one gives."""
-        layers = name_layers(config)
-        if len(self.parts) + len(layers) > _MOST or len(prefix) > _LONGEST:
-            raise ValueError(f"has over {_MOST:,} layers, or models too deep in models")
+        layers = read_names(config)
+        fits = len(self.parts) + len(layers) <= _MOST and len(prefix) <= _LONGEST
+        check(fits, f"has over {_MOST:,} layers, or models too deep in models")
         classes = {name: str(each.get("class_name")) for name, each in layers.items()}
         groups = dict(zip(layers, group.children(classes), strict=True))
         calls, problem = read_calls(kind, config, layers)
@@ -76,88 +67,69 @@ class _Walk:
             try:
                 gives[call.name] = self._add_call(name, call, own, flows)
             except (ValueError, *_OTHER_TYPES) as error:
-                why = str(error) if isinstance(error, ValueError) else _DAMAGED
                 arrays = {path: self._stored.arrays[path] for path in own.paths.values()}
                 kind = shown(classes[call.name])
-                self.parts.append(Part(name, kind, arrays, why=why, needed=True))
+                self.parts.append(Part(name, kind, arrays, why=str(error), needed=True))
                 gives[call.name] = flows[0]._replace(waiting=None)
         return gives[calls[-1].name] if calls else flow
 
     def _add_call(self, name: str, call: Call, group: Group, flows: Sequence[Flow]) -> Flow:
         """Add what a layer is, in its place in the model; return what it gives."""
-        mask = call.mask and name.removesuffix(call.name) + call.mask
-        kind, config = read_entry(name, call.entry)
-        check(kind in (*MODELS, *LAYERS), f"{shown(kind)} is not run here")
+        kind, config = read_entry(call.entry)
+        make = LAYERS.get(kind, (None,))[0]
+        check(make or kind in MODELS, f"{shown(kind)} is not run here")
         check(not call.problem, call.problem)
-        one = len(flows) == 1 or kind in MERGES
-        check(one, f"takes {listed(call.inputs)}, and not one layer's only output")
-        fits = mask in ("", flows[0].masked)
-        check(fits, f"takes the mask {shown(mask)}, which is not run here")
-        waits = LAYERS.get(kind, (None,))[0] in WAITING
-        flows = [self._add_front(flow, waits=waits) for flow in flows]
+        check(len(flows) == 1 or kind in MERGES, f"takes {listed(call.inputs)}, and not one layer")
+        mask = call.mask and name.removesuffix(call.name) + call.mask
+        check(mask in ("", flows[0].masked), f"takes the mask {shown(mask)}, which is not run here")
+        flows = [self._add_front(flow, waits=make in WAITING) for flow in flows]
         why = "takes what lies below a layer that gives fewer rows, which is not run here"
-        check(all(flow.number >= self._front for flow in flows), why)
-        if kind in MODELS:
+        check(all(flow.number >= max(self._front.values(), default=0) for flow in flows), why)
+        if make is None:
             return self.add_model(kind, config, f"{name}/", group, flows[0])
         layer = Layer(name, call.entry, self._stored, group, *flows)
-        if kind != "TimeDistributed":
-            return self._add_layer(layer, kind)
-        layer.check_sequence()
-        layer.give(axes=2)
-        inner = layer.within("layer", layer.settings.layer)
-        above = self._add_layer(inner, f"{kind}({inner.kind})")
-        check(above.axes == 2, "TimeDistributed of an embedding is not run here")
-        return above._replace(axes=3)
+        ends = flows[0].masked and kind in _MASK_ENDS and self._stored.version < (3,)
+        check(not ends, f"the mask of {shown(flows[0].masked)} ends here in Keras 2")
+        return self._add_layers(layer, make(layer))
 
     def _add_front(self, flow: Flow, *, waits: bool) -> Flow:
-        """Add what gives fewer rows than it takes, unless it is there or what takes it waits."""
-        if flow.waiting and flow.waiting is self._shortened:
-            return flow._replace(waiting=None, number=self._front)
-        if waits or flow.waiting is None:
+        """Put the layer that waits below all others, unless what takes it waits too."""
+        waiting = flow.waiting
+        if waiting is None or (waits and waiting not in self._front):
             return flow
-        below = [layer for part in self.parts for layer in part.layers]
-        branches = any(isinstance(layer, Stateless) and layer.sources for layer in below)
-        fits = not (flow.recurrent or branches) and flow.number == self._number
-        check(fits, "takes another number of steps than the input has, which is not run here")
-        at = max(n for n, part in enumerate(self.parts) if part.why == WAITS)
-        flow.waiting.shortens = True
-        self.parts[at] = self.parts[at]._replace(layers=[flow.waiting], why="")
-        self._number = self._front = self._number + 1
-        self._shortened = flow.waiting
-        return flow._replace(waiting=None, number=self._number)
+        if waiting not in self._front:
+            branches = any(isinstance(layer, Piece) for part in self.parts for layer in part.layers)
+            fits = not (flow.recurrent or branches) and flow.number == self._number
+            check(fits, "takes another number of steps than the input has, which is not run here")
+            at = max(n for n, part in enumerate(self.parts) if part.why == _WAITS)
+            self.parts[at] = self.parts[at]._replace(layers=[waiting], why="")
+            waiting.shortens = True
+            self._number += 1
+            self._front[waiting] = self._number
+        return flow._replace(waiting=None, number=self._front[waiting])
 
-    def _add_layer(self, layer: Layer, title: str) -> Flow:
-        """Add a layer, which may be in another one; return what it gives."""
-        below, make = layer.flow, LAYERS[layer.kind][0]
-        if make is None:
-            raise ValueError(f"{shown(layer.kind)} is not run here")
-        ends = below.masked and layer.kind in _MASK_ENDS and self._stored.old
-        check(not ends, f"the mask of {shown(below.masked)} ends here in Keras 2")
-        layers = make(layer)
-        left = {*layer.group.paths.values()} - {*layer.used}
-        arrays = {path: self._stored.arrays[path] for path in left}
-        counters = all(not (a.shape or a.dtype.kind == "f") for a in arrays.values())
+    def _add_layers(self, layer: Layer, layers: Made) -> Flow:
+        """Add the layers of a network that one of Keras is; return what it gives."""
+        below, paths = layer.flows[0], layer.group.paths.values()
+        left = {path: self._stored.arrays[path] for path in paths if path not in layer.used}
+        counters = all(not (a.shape or a.dtype.kind == "f") for a in left.values())
         check(counters, f"has arrays that are not known here: {listed(sorted(left))}")
         self._masking = layer.flow.masked or self._masking
         unmasked = layer.flow.recurrent == layer.name and self._masking and not below.masked
         check(not unmasked, f"takes rows without the mask of {shown(self._masking)}")
-        waits = layer.flow.waiting is not below.waiting
-        first = layers[0] if layers else None
+        bottom = max(self._front.values(), default=0)
         # The bottom layer takes its input as it is.
-        skips = (
-            self._number == self._front if layer.kind in MERGES else below.number != self._number
-        )
-        if first and skips:
+        skips = self._number == bottom if layer.kind in MERGES else below.number != self._number
+        if layers and skips:
             size = below.waiting.input_size if below.waiting else below.features
             identity = Piece({}, {0: size}, Operand(0), size)
             identity.sources = (below.number,)
             self.parts.append(Part("", "Identity", layers=[identity]))
             self._number += 1
-        if isinstance(first, Stateless):
-            layer.give(features=first.output_size)
-        why = WAITS if waits else NOTHING
-        arrays = {path: self._stored.arrays[path] for path in layer.used}
-        why, turned = "" if layers else why, below.reversed
-        self.parts.append(Part(layer.name, title, arrays, layers, why, turned=turned))
+        if layers and isinstance(layers[0], Stateless):
+            layer.give(features=layers[0].output_size)
+        why = _WAITS if layer.flow.waiting is not below.waiting else _NOTHING
+        part = Part(layer.name, layer.kind, layer.used, layers, turned=below.reversed)
+        self.parts.append(part if layers else part._replace(why=why))
         self._number += len(layers)
         return layer.flow._replace(number=self._number) if layers else layer.flow

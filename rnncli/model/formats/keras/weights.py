@@ -7,8 +7,7 @@ names of layers and of their arrays, in attributes of groups.
 
 import re
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
-from itertools import islice
+from collections.abc import Iterable, Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -35,11 +34,10 @@ class Group(NamedTuple):
                 found.setdefault(word, {})[name] = path
         return [Group(found.get(name, {}), listed=True) for name in layers]
 
-    def split(self, stem: str, names: Sequence[str], counts: Iterable[int] = ()) -> "list[Group]":
-        """Return the arrays of objects behind a stem: where they are listed, so many of each."""
+    def split(self, stem: str, names: Iterable[str]) -> "list[Group]":
+        """Return the arrays of objects behind a stem; if they are listed, each takes its own."""
         if self.listed:
-            items = iter(self.paths.items())
-            return [Group(dict(islice(items, count)), listed=True) for count in counts]
+            return [self for _ in names]
         found: dict[str, dict[str, str]] = {name: {} for name in names}
         for name, path in self.paths.items():
             child, _, rest = name[name.find(stem) + len(stem) :].partition("/")
@@ -49,36 +47,30 @@ class Group(NamedTuple):
 
 
 class Stored(NamedTuple):
-    """A Keras file, without what only training needs."""
+    """A Keras file."""
 
     path: str
     arrays: Mapping[str, NDArray[Any]]  # by their paths in HDF5
     config: Mapping[str, Any]  # of the model; empty where the file has weights alone
-    group: Group  # all arrays
+    group: Group  # all arrays of layers
     title: str
     version: tuple[int, int]
-    old: bool  # whether Keras 2 wrote it
 
 
 def read_group(
     arrays: Mapping[str, NDArray[Any]], attributes: Mapping[str, Mapping[str, Any]]
 ) -> Group:
-    """Return all arrays of a file, by layer where it lists them."""
-
-    def names_of(group: str, name: str) -> list[str]:
-        found = attributes.get(group[:-1], {}).get(name)
-        return [each for each in found if isinstance(each, str)] if isinstance(found, list) else []
-
+    """Return the arrays of all layers, by layer where the file lists them."""
     for root in ("model_weights/", ""):
         layers = {}
-        for layer in names_of(root, "layer_names"):
-            stem = f"{root}{layer}/"
-            paths = {name: f"{stem}{name}" for name in names_of(stem, "weight_names")}
+        for layer in attributes.get(root[:-1], {}).get("layer_names", ()):
+            names = attributes.get(root + layer, {}).get("weight_names", ())
+            paths = {name: f"{root}{layer}/{name}" for name in names}
             layers[layer] = {name: path for name, path in paths.items() if path in arrays}
         if layers:
             return Group({}, listed=True, layers=layers)
-    # Random generators have a state.
-    return Group({path: path for path in arrays if "seed_generator/" not in path})
+    # Optimizers and random generators have a state.
+    return Group({p: p for p in arrays if not re.search(r"\Aoptimizer/|seed_generator/", p)})
 
 
 def number(kinds: Iterable[str]) -> list[str]:
@@ -86,8 +78,7 @@ def number(kinds: Iterable[str]) -> list[str]:
     seen: Counter[str] = Counter()
     names = []
     for kind in kinds:  # LSTM, StackedRNNCells, CuDNNGRU
-        name = re.sub(r"(.)([A-Z][a-z]+)", r"\1_\2", re.sub(r"\W+", "", kind))
-        name = re.sub(r"([a-z])([A-Z])", r"\1_\2", name).lower()
+        name = re.sub("(?<=[a-z])(?=[A-Z])|(?<=.)(?=[A-Z][a-z])", "_", kind).lower()
         names.append(f"{name}_{seen[name]}" if seen[name] else name)
         seen[name] += 1
     return names
@@ -95,6 +86,4 @@ def number(kinds: Iterable[str]) -> list[str]:
 
 def read_floats(path: str, array: NDArray[Any]) -> Floats:
     """Convert to floats of this machine, halves to float32."""
-    if array.dtype.kind != "f":
-        raise ValueError(f"{shown(path)}: expected floats, got {array.dtype}")
     return in_dtype(shown(path), array, np.dtype(f"f{max(4, array.dtype.itemsize)}"))
