@@ -52,6 +52,7 @@ class Replacement:
                     fcntl.flock(number, fcntl.LOCK_EX)
                 except OSError:  # the file system has no locks
                     if self._when_waiting:  # a state needs one
+                        os.unlink(self._name)
                         raise
                 # Another run may have removed or renamed it before it was locked.
                 if _version(self._name) == _version(number):
