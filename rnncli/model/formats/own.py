@@ -20,19 +20,11 @@ from numpy.typing import NDArray
 
 from rnncli.model.activations import Activation
 from rnncli.model.arrays import Floats
-from rnncli.model.cells import RNN, Weights
+from rnncli.model.cells import RNN, Cell, Weights
 from rnncli.model.errors import InputError, listed
 from rnncli.model.formats.containers.zips import MOST_MEMBERS, read_archive, wrap_damage
-from rnncli.model.formats.found import (
-    CellDraft,
-    Draft,
-    Found,
-    Part,
-    convert_setting,
-    find_kind,
-    read_floats,
-)
-from rnncli.model.layers import LAYERS, Layer, Stateless, name_of
+from rnncli.model.formats.found import CellDraft, Draft, Found, Part, find_kind, read_floats
+from rnncli.model.layers import LAYERS, Layer, Recurrent, Stateless, name_of
 from rnncli.model.network import LAST, Network
 
 # The array of text, and its most bytes: enough for 9,999 layers.
@@ -69,9 +61,10 @@ def read(data: bytes, path: str) -> Found:
         return find_arrays(arrays, path)
     parts = []
     for number, layer in enumerate(layers, start=1):
-        own = [name for way in names.get(number, {}).values() for name in way.values()]
+        ways = names.get(number, {})
+        own = {name: arrays[name] for way in ways.values() for name in way.values()}
         kind = layer.cells[0].kind if layer.cells else name_of(layer)
-        parts.append(Part(f"layer_{number}", kind, {name: arrays[name] for name in own}, [layer]))
+        parts.append(Part(f"layer_{number}", kind, own, [layer]))
     return Found(parts, last=last)
 
 
@@ -125,48 +118,43 @@ def write_text(network: Network, names: Iterable[str]) -> str:
 def read_layers(
     place: str, text: str, names: Iterable[str], layers: Sequence[_Named]
 ) -> tuple[list[Draft | Stateless], str | None]:
-    """Complete the layers that names of arrays tell by the text; return `Network.last` too."""
-    made: list[Any] = []
+    """Complete layers, of which only arrays are known, by the text; return `Network.last` too."""
+    made: list[Draft | Stateless] = []
     with wrap_damage(place):
         about = json.loads(text)
-        told, last = about["layers"], about.get("last")
+        entries, last = about["layers"], about.get("last")
         missing = {*map(str, about.get("arrays", []))} - {*names}
         if about["format"] != _FORMAT or missing or last not in (None, *LAST):
             raise ValueError(f"expected format {_FORMAT} of arrays, without {listed(missing)}")
         # Layers without arrays may stand above the last one with some.
-        layers = [*layers, *({} for each in told[len(layers) :] if "layer" in each)]
-        for layer, whole in zip(layers, told, strict=True):
-            given = {name: value for name, value in whole.items() if name not in ("layer", "cells")}
+        layers = [*layers, *({} for entry in entries[len(layers) :] if "layer" in entry)]
+        for layer, entry in zip(layers, entries, strict=True):
+            given = {name: value for name, value in entry.items() if name not in ("layer", "cells")}
             if isinstance(layer, Draft):
                 cells = []
-                for cell, each in zip(layer.cells, whole["cells"], strict=True):
+                for cell, each in zip(layer.cells, entry["cells"], strict=True):
                     own = {n: inf if v is None else v for n, v in each.items() if n != "cell"}
-                    own = {n: convert_setting(cell.kind, n, v) for n, v in own.items()}
                     cells.append(cell._replace(settings=own))
-                draft = Draft(tuple(cells), {**given, **layer.settings})
-                described = _describe(draft.layer(place.rpartition(": ")[0]))
-                made.append(draft)
+                whole: Layer = Draft(tuple(cells), {**given, **layer.settings}).layer(place)
+                pairs = zip(cells, whole.cells, strict=True)
+                known = tuple(draft._replace(settings=cell.settings) for draft, cell in pairs)
+                made.append(Draft(known, whole.settings))
             else:
-                made.append(LAYERS[whole["layer"]](**layer, **given))
-                described = _describe(made[-1])
-            if described != whole:
-                raise ValueError(f"expected {described!r:.300}, got {whole!r:.300}")
+                whole = LAYERS[entry["layer"]](**layer, **given)
+                made.append(whole)
+            if _describe(whole) != entry:
+                raise ValueError(f"expected {_describe(whole)!r:.300}, got {entry!r:.300}")
     return made, last
 
 
-def _describe(layer: Layer) -> dict[str, Any]:
-    """Describe a layer by the arguments of its class and of its cells, as JSON has them."""
-
-    def plain(settings: Mapping[str, Any]) -> dict[str, Any]:
-        texts = {n: str(value) for n, value in settings.items() if isinstance(value, Activation)}
-        return {name: None if value == inf else value for name, value in settings.items()} | texts
-
-    if not layer.cells:
-        return {"layer": name_of(layer), **plain(layer.settings)}
-    cells = [
-        plain(cell.settings)
-        if isinstance(cell, RNN)
-        else {"cell": name_of(cell), **plain(cell.settings)}
-        for cell in layer.cells
-    ]
-    return {**plain(layer.settings), "cells": cells}
+def _describe(item: Layer | Cell) -> dict[str, Any]:
+    """Describe a layer or a cell by the arguments of its class, as JSON has them."""
+    about: dict[str, Any] = {}
+    if (kind := name_of(item)) not in ("", "rnn"):
+        about["cell" if isinstance(item, Cell) else "layer"] = kind
+    for name, value in item.settings.items():
+        text = str(value) if isinstance(value, Activation) else value
+        about[name] = None if value == inf else text
+    if isinstance(item, Recurrent):
+        about["cells"] = [_describe(cell) for cell in item.cells]
+    return about
