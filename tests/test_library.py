@@ -128,7 +128,7 @@ TABLE, CELL = Embedding(np.ones((10, 1))), RNN(ones(1, 1))
 ONE = np.ones((1, 1))
 LARGE = Network(Weights(np.full((1, 1), 1e39), ONE, np.ones(1)))
 NETWORKS: list[tuple[Callable[[], object], str]] = [
-    (with_array("W_xh", np.ones(3)), r"W_xh: expected shape \(I, H\), got \(3,\)"),
+    (with_array("W_xh", np.ones(3)), r"W_xh: expected shape \(I, 1 H\), got \(3,\)"),
     (with_array("W_xh", np.ones((0, 3))), "expected sizes of at least 1, got 0"),
     (with_array("b_h", [1, 2, np.nan]), "b_h: holds a value that is not finite"),
     (lambda: Network(), "a network has at least one layer"),

@@ -12,6 +12,7 @@ vanilla one say which they are, ``"cell": "lstm"``. A layer without state is ``{
 import json
 import re
 from collections.abc import Iterable, Mapping, Sequence
+from itertools import zip_longest
 from math import inf
 from typing import Any, BinaryIO
 
@@ -34,8 +35,6 @@ _ROLES = {*Weights._fields, *(name for each in LAYERS.values() for name in each.
 _NAME = re.compile(
     rf"(?:layer_([1-9][0-9]{{0,3}})\.(?:(forward|backward)\.)?)?({'|'.join(sorted(_ROLES))})"
 )
-# A layer without state is told by its arrays.
-_Named = Draft | dict[str, Floats]
 
 
 def read(data: bytes, path: str) -> Found:
@@ -70,17 +69,17 @@ def read(data: bytes, path: str) -> Found:
 
 def _read_layer(
     path: str, arrays: Mapping[str, NDArray[Any]], ways: Mapping[str, Mapping[str, str]]
-) -> _Named:
-    """Read a layer whose arrays are named by direction and role."""
-    if not ways or (ways.keys() == {""} and not {"W_xh", "W_hh"} & ways[""].keys()):
+) -> Draft | dict[str, Floats]:
+    """Read a layer whose arrays are named by direction and role; only arrays, without state."""
+    if not any(way or {"W_xh", "W_hh"} & names.keys() for way, names in ways.items()):
         return {r: read_floats(path, n, arrays[n]) for r, n in ways.get("", {}).items()}
     order, cells = sorted(ways, reverse=True), []  # forward first
-    for names in map(ways.__getitem__, order):
+    for way in order:
+        names = ways[way]
         if "" in order[1:] or not {"W_xh", "W_hh"} <= names.keys() <= {*Weights._fields}:
             raise InputError(path, f"expected W_xh, W_hh and b_h, got {listed(names.values())}")
         weights = {role: read_floats(path, name, arrays[name]) for role, name in names.items()}
-        W_hh = weights["W_hh"]
-        kind = find_kind(path, W_hh, names)
+        kind, W_hh = find_kind(path, weights["W_hh"], names), weights["W_hh"]
         weights.setdefault("b_h", np.zeros(W_hh.shape[1], W_hh.dtype))
         # Only a GRU that resets after the product has this bias.
         settings = {"reset": "after"} if "b_n" in names else {}
@@ -91,8 +90,7 @@ def _read_layer(
 
 def save_model(file: BinaryIO, network: Network) -> list[str]:
     """Write layers as an uncompressed ``.npz`` file; those of a single cell by the short names."""
-    arrays: dict[str, Any] = {}
-    layers = network.layers
+    arrays, layers = dict[str, Any](), network.layers
     for number, layer in enumerate(layers, start=1):
         arrays |= {f"layer_{number}.{name}": array for name, array in layer.arrays.items()}
         for direction, cell in zip(layer.directions, layer.cells, strict=True):
@@ -116,7 +114,7 @@ def write_text(network: Network, names: Iterable[str]) -> str:
 
 
 def read_layers(
-    place: str, text: str, names: Iterable[str], layers: Sequence[_Named]
+    place: str, text: str, names: Iterable[str], layers: Sequence[Draft | dict[str, Floats]]
 ) -> tuple[list[Draft | Stateless], str | None]:
     """Complete layers, of which only arrays are known, by the text; return `Network.last` too."""
     made: list[Draft | Stateless] = []
@@ -127,8 +125,7 @@ def read_layers(
         if about["format"] != _FORMAT or missing or last not in (None, *LAST):
             raise ValueError(f"expected format {_FORMAT} of arrays, without {listed(missing)}")
         # Layers without arrays may stand above the last one with some.
-        layers = [*layers, *({} for entry in entries[len(layers) :] if "layer" in entry)]
-        for layer, entry in zip(layers, entries, strict=True):
+        for layer, entry in zip_longest(layers, entries, fillvalue=dict[str, Any]()):
             given = {name: value for name, value in entry.items() if name not in ("layer", "cells")}
             if isinstance(layer, Draft):
                 cells = []
