@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from networks import ALL_ACTIVATIONS
 
-from rnncli.model.activations import ACTIVATIONS, Activation, activation, parse
+from rnncli.model.activations import Activation, activation, parse
 
 EACH = pytest.mark.parametrize("f", ALL_ACTIVATIONS, ids=[each.name for each in ALL_ACTIVATIONS])
 TYPES = pytest.mark.parametrize("dtype", [np.float32, np.float64])
@@ -98,18 +98,6 @@ def test_ends_are_where_large_sums_lead(f: Activation) -> None:
         np.testing.assert_allclose((low, high), f.ends, rtol=0, atol=1e-5)
     elif f.name != "scaled_tanh":  # whose parameter is its end
         assert max(abs(low), abs(high)) > 1e3
-
-
-def test_defaults_are_onnxs() -> None:
-    """The operator RNN takes them where a model names no alpha and beta; five have none."""
-    given = {name: kind.defaults for name, kind in ACTIVATIONS.items() if None not in kind.defaults}
-    assert {name: values for name, values in given.items() if values} == {
-        "leaky_relu": (0.01,),
-        "thresholded_relu": (1.0,),
-        "hard_sigmoid": (0.2, 0.5),
-        "elu": (1.0,),
-    }
-    assert len(ACTIVATIONS) - len(given) == 5
 
 
 @pytest.mark.parametrize(

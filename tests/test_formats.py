@@ -247,15 +247,6 @@ def test_vanilla_files_are_as_the_first_version_wrote_them(
         assert content(load(path)[0]) == content(network)
 
 
-def test_numpy_reads_npz(tmp_path: Path) -> None:
-    save(tmp_path / "w.npz", BOTH)
-    with np.load(tmp_path / "w.npz") as arrays:
-        backward = cells(BOTH)[3].weights
-        np.testing.assert_array_equal(arrays["layer_2.backward.W_hh"], backward.W_hh, strict=True)
-        about = json.loads(str(arrays["about"]))
-    assert about["layers"][0]["cells"][1] == {"activation": "relu", "clip": 0.1}
-
-
 def test_safetensors_reads_safetensors(tmp_path: Path) -> None:
     """Each tensor is aligned to its width."""
     path = tmp_path / "w.safetensors"

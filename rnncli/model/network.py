@@ -79,9 +79,9 @@ class Network:
             for layer in layers
         )
         self.front = tuple(front)
-        bottom, top = (*front, self.layers[0])[0], self.layers[-1]
         self._check_widths()
-        self.input_size, self.output_size = bottom.input_size, top.output_size
+        bottom = self.front[0] if self.front else self.layers[0]
+        self.input_size, self.output_size = bottom.input_size, self.layers[-1].output_size
         self.indices = len(bottom.W) if isinstance(bottom, Embedding) else None
         numbered = [*enumerate(self.layers, start=1)]
         recurrent = [number for number, layer in numbered if layer.cells]

@@ -171,8 +171,8 @@ class Cell:
 
     def replaced(self, weights: Weights | None = None, **settings: Any) -> Self:
         """Return the same cell with other weights or settings."""
-        weights = self.weights if weights is None else weights
-        return type(self)(weights, **{**self.settings, **settings})  # type: ignore[call-arg]
+        settings = {**self.settings, **settings}
+        return type(self)(weights or self.weights, **settings)  # type: ignore[call-arg]
 
     def step(self, n: Numbers, sums: Sequence[Any], *state: Any) -> tuple[Any, ...]:
         """Compute the state after a step from its sums, one of H units for each of `sum_names`."""
