@@ -356,7 +356,7 @@ SILENT: list[tuple[dict[str, Any], dict[str, Any], dict[str, Any], list[str]]] =
     (TWO | own((2, "forward", 3, 3)), {"merge": "mul"}, {"merge": "mul"}, [TANH]),
     (LSTM_ONE, {}, {"recurrent_activation": "sigmoid", "output_activation": "tanh"}, [TANH, GATES]),
     (GRU_ONE, {}, {"reset": "after"}, [TANH, GATES, RESET]),
-    (GRU_ONE | {"b_n": numbers((3,))}, {}, {"reset": "after"}, [TANH, GATES]),
+    (GRU_ONE | {"b_n": numbers((3,))}, {"reset": "after"}, {"reset": "after"}, [TANH, GATES]),
 ]
 
 

@@ -55,7 +55,7 @@ def in_dtype(name: str, values: NDArray[Any], dtype: np.dtype[np.floating]) -> F
 
 
 def largest(values: Floats) -> float:
-    """Return the largest size of values; NaN where one is."""
+    """Return the largest absolute value; NaN if a value is."""
     return max(float(values.max(initial=0)), -float(values.min(initial=0)))
 
 

@@ -13,7 +13,7 @@ WORDING: ContextVar[Callable[[str], str]] = ContextVar("wording", default=str)
 
 # Names that a message lists.
 _LISTED = 8
-# How alike names are from which one is meant, 0 to 1: one letter of three may differ.
+# The least likeness of a name that is asked about, 0 to 1: one letter of three may differ.
 _NEAR = 0.65
 # Names that a wrong one is compared with, and their characters: a header may have millions.
 _COMPARED, _LONGEST = 1000, 80

@@ -81,9 +81,7 @@ def _read_layer(
         weights = {role: read_floats(path, name, arrays[name]) for role, name in names.items()}
         kind, W_hh = find_kind(path, weights["W_hh"], names), weights["W_hh"]
         weights.setdefault("b_h", np.zeros(W_hh.shape[1], W_hh.dtype))
-        # Only a GRU that resets after the product has this bias.
-        settings = {"reset": "after"} if "b_n" in names else {}
-        cells.append(CellDraft(kind, Weights(**weights), settings, names=names))
+        cells.append(CellDraft(kind, Weights(**weights), names=names))
     direction = "bidirectional" if len(cells) == 2 else order[0]
     return Draft(tuple(cells), {"direction": direction} if direction else {})
 
