@@ -1,6 +1,6 @@
 """Random networks and inputs for properties, and a few made by hand."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from math import inf
 from typing import Any, NamedTuple
 
@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from rnncli.engine.precision import PRECISIONS
 from rnncli.model.activations import ACTIVATIONS, activation
 from rnncli.model.arrays import Floats, Integers
-from rnncli.model.cells import CELLS, GRU, LSTM, RNN, Cell, Weights, extra_shapes, weight_shapes
+from rnncli.model.cells import CELLS, GRU, LSTM, RNN, Cell, Weights
 from rnncli.model.layers import (
     DIRECTIONS,
     MERGES,
@@ -36,6 +36,15 @@ PARAMETERS: dict[str, tuple[float, ...]] = {
     "power": (1.0,),  # other powers of floats are not numbers, or overflow
 }
 ALL_ACTIVATIONS = [activation(name, *PARAMETERS.get(name, ())) for name in ACTIVATIONS]
+
+
+def weight_shapes(
+    I: int, H: int, gates: int = 1, P: int = 0, extra: Iterable[str] = ()
+) -> dict[str, tuple[int, ...]]:
+    """Return by name the shapes of the arrays that every cell has, and of some extra ones."""
+    others = {"b_n": (H,), "w_ch": (3 * H,), "W_hr": (H, P)}
+    shapes = {"W_xh": (I, gates * H), "W_hh": (P or H, gates * H), "b_h": (gates * H,)}
+    return shapes | {name: others[name] for name in extra}
 
 
 def slope(f: Any) -> float:
@@ -78,9 +87,7 @@ def gated_cells(
         arrays |= {"W_hr"} if P < H else set()
     else:
         settings["reset"] = "after" if arrays else draw(st.sampled_from(["after", "before"]))
-    shapes = weight_shapes(I, H, CELLS[kind].gates, P) | {
-        name: shape for name, shape in extra_shapes(H, P).items() if name in arrays
-    }
+    shapes = weight_shapes(I, H, CELLS[kind].gates, P, sorted(arrays))
     weights = {name: random.normal(0, 0.5, shape).astype("f") for name, shape in shapes.items()}
     return CELLS[kind](Weights(**weights), **settings)
 
@@ -168,9 +175,9 @@ def in_precision(cell: RNN, precision: str) -> RNN:
 def drawn_weights(I: int, H: int, gates: int, seed: int, extra: str = "", P: int = 0) -> Weights:
     """Draw weights as small as PyTorch's, and the arrays that are named too."""
     random, k = np.random.RandomState(seed), 1 / np.sqrt(H)
-    shapes = weight_shapes(I, H, gates, P or H) | extra_shapes(H, P)
-    names = ["W_xh", "W_hh", "b_h", *extra.split()]
-    return Weights(**{name: random.uniform(-k, k, shapes[name]).astype("f") for name in names})
+    shapes = weight_shapes(I, H, gates, P, extra.split())
+    arrays = {name: random.uniform(-k, k, shape) for name, shape in shapes.items()}
+    return Weights(**{name: array.astype("f") for name, array in arrays.items()})
 
 
 # Gated cells with each of their settings: all are contracting.

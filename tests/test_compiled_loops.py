@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from conftest import NIGHTLY, RUNNABLE
 from machines import MACHINES, machine
-from networks import OF_LAYERS
+from networks import OF_LAYERS, weight_shapes
 
 import rnncli
 from rnncli.engine.compiled import loop
@@ -18,7 +18,7 @@ from rnncli.engine.precision import PRECISIONS
 from rnncli.engine.unroll import UNROLLS
 from rnncli.model.activations import TANH, parse
 from rnncli.model.arrays import Floats
-from rnncli.model.cells import CELLS, Cell, Weights, weight_shapes
+from rnncli.model.cells import CELLS, Cell, Weights
 
 pytestmark = pytest.mark.skipif("compiled" not in RUNNABLE, reason="needs the extra `fast`")
 

@@ -6,8 +6,9 @@ from typing import Any
 
 import numpy as np
 import pytest
+from networks import weight_shapes
 
-from rnncli.model.cells import GRU, LSTM, Weights, weight_shapes
+from rnncli.model.cells import GRU, LSTM, Weights
 from rnncli.model.layers import Dense, Embedding, Masking, Normalization, Pointwise
 from rnncli.model.network import Network
 from rnncli.writers.model import describe, model_line

@@ -11,7 +11,7 @@ from rnncli.engine.packed import group
 from rnncli.engine.runner import Runner
 from rnncli.model.arrays import Floats, Integers, in_dtype
 from rnncli.model.layers import Layer
-from rnncli.model.network import Network, describe_input
+from rnncli.model.network import Network
 
 
 class States(NamedTuple):
@@ -192,9 +192,7 @@ def check_shape(x: Floats, network: Network) -> Floats:
     I = network.input_size
     given = x[:, None] if x.ndim == I == 1 else x
     if given.ndim not in (2, 3) or given.shape[-1] != I:
-        expected, (name, unit) = f"(T, {I}) or (N, T, {I})", describe_input(network.layers[0])
-        what = f"expected shape {expected}, as {name} has {I} {unit}, got {given.shape}"
-        raise ValueError(f"x: {what}")
+        raise ValueError(f"x: expected shape (T, {I}) or (N, T, {I}), got {given.shape}")
     return given
 
 

@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from rnncli.model.arrays import Floats, Truths
+from rnncli.model.arrays import Floats, Truths, parse_numbers
 from rnncli.model.errors import choice
 
 # A value is saturated if it is as near to an end of its range.
@@ -26,10 +26,7 @@ class Activation(NamedTuple):
 
     @property
     def ends(self) -> tuple[float, float] | None:
-        """The least and the greatest value; None without both."""
-        if self.name == "scaled_tanh":
-            alpha = abs(self.parameters[0])
-            return -alpha, alpha
+        """The least and the greatest value, which it nears; None without both."""
         return ACTIVATIONS[self.name].ends
 
     def function(self) -> Callable[[Floats, Floats], Any]:
@@ -68,26 +65,20 @@ def activation(name: str, *parameters: float) -> Activation:
     values = (*parameters, *kind.defaults[len(parameters) :])
     numbers = [float(value) for value in values if value is not None and isfinite(value)]
     if not len(kind.defaults) == len(values) == len(numbers):
-        form = f"{name}:{','.join(('ALPHA', 'BETA')[: len(kind.defaults)])}".rstrip(":")
-        given = Activation(name, parameters)
-        raise ValueError(f"activation {name}: expected {form}, got {given}")
+        what = f"expected {len(kind.defaults)} finite numbers, got {parameters}"
+        raise ValueError(f"activation {name}: {what}")
     return Activation(name, tuple(numbers))
 
 
-def parse(text: str) -> Activation:
-    """Read ``NAME``, ``NAME:alpha`` or ``NAME:alpha,beta``."""
-    name, colon, given = text.partition(":")
-    try:
-        return activation(name, *map(float, given.split(",") if colon else ()))
-    except ValueError as error:
-        if not str(error).startswith("could not"):
-            raise
-        raise ValueError(f"activation {name}: not a number: {given!r}") from None
-
-
-def as_activation(given: Activation | str) -> Activation:
-    """Read an activation that is given as text."""
-    return parse(given) if isinstance(given, str) else given
+def parse(given: Activation | str) -> Activation:
+    """Read an activation from ``NAME``, ``NAME:alpha`` or ``NAME:alpha,beta``."""
+    if isinstance(given, Activation):
+        return given
+    name, colon, text = given.partition(":")
+    numbers = parse_numbers(text.split(",")) if colon else np.empty(0)
+    if numbers is None:
+        raise ValueError(f"activation {name}: not a number: {text!r}")
+    return activation(name, *numbers.tolist())
 
 
 def positive_clip(clip: float) -> float:

@@ -1,6 +1,6 @@
 """Types of arrays, and conversions to them."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -10,8 +10,6 @@ Floats: TypeAlias = NDArray[np.floating[Any]]
 Integers: TypeAlias = NDArray[np.intp]
 Truths: TypeAlias = NDArray[np.bool_]
 
-# Values drawn at once: their temporaries stay in the cache however large the array.
-CHUNK = 2**16
 # NumPy's readers of the header of an .npy file, by version; version 3 is for structured arrays.
 READ_NPY_HEADER = {
     (1, 0): np.lib.format.read_array_header_1_0,
@@ -57,7 +55,7 @@ def in_dtype(name: str, values: NDArray[Any], dtype: np.dtype[np.floating]) -> F
 
 
 def largest(values: Floats) -> float:
-    """Return the largest size of values; NaN where one is."""
+    """Return the largest absolute value; NaN if a value is."""
     return max(float(values.max(initial=0)), -float(values.min(initial=0)))
 
 
@@ -69,15 +67,6 @@ def not_indices(values: Floats, count: int) -> Truths:
 def no_index(written: object, count: int) -> str:
     """Describe a value that is none of these numbers."""
     return f"{written} is outside the embedding (whole numbers 0 to {count - 1})"
-
-
-def fill(values: Floats, draw: Callable[[int, int], Floats]) -> Floats:
-    """Fill an array by ``draw(start, count)`` of some values at a time."""
-    flat = values.reshape(-1)
-    for start in range(0, len(flat), CHUNK):
-        chunk = flat[start : start + CHUNK]
-        chunk[:] = draw(start, len(chunk))
-    return values
 
 
 def as_items(rows: NDArray[Any]) -> NDArray[Any]:

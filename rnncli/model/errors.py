@@ -13,7 +13,7 @@ WORDING: ContextVar[Callable[[str], str]] = ContextVar("wording", default=str)
 
 # Names that a message lists.
 _LISTED = 8
-# How alike names are from which one is meant, 0 to 1: one letter of three may differ.
+# The least likeness of a name that is asked about, 0 to 1: one letter of three may differ.
 _NEAR = 0.65
 # Names that a wrong one is compared with, and their characters: a header may have millions.
 _COMPARED, _LONGEST = 1000, 80
@@ -26,7 +26,7 @@ _CONTROLS = re.compile(
 _NEEDED = {
     "pyarrow": "Parquet and Arrow need PyArrow: pip install 'rnncli[arrow]'",
     "matplotlib": "figures need matplotlib: pip install 'rnncli[plot]'",
-    **dict.fromkeys(("dask", "distributed"), "a cluster needs Dask: pip install 'rnncli[cluster]'"),
+    "distributed": "a cluster needs Dask: pip install 'rnncli[cluster]'",
 }
 
 
@@ -80,12 +80,10 @@ class NotFiniteError(ValueError):
 
 def check_installed(package: str, place: str = "") -> None:
     """Check that a package of an extra is installed."""
-    try:
-        __import__(package)
-    except ModuleNotFoundError as error:
-        if error.name != package:
-            raise
-        raise ImportError(sentence(place, _NEEDED[package], "")) from None
+    from importlib.util import find_spec
+
+    if find_spec(package) is None:
+        raise ImportError(sentence(place, _NEEDED[package], ""))
 
 
 def word(text: str) -> str:

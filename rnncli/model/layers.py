@@ -9,7 +9,7 @@ from typing import Any, ClassVar, TypeAlias
 import numpy as np
 from numpy.typing import ArrayLike
 
-from rnncli.model.activations import ACTIVATIONS, Activation, as_activation
+from rnncli.model.activations import ACTIVATIONS, Activation, parse
 from rnncli.model.arrays import Floats, Truths, as_floats
 from rnncli.model.cells import CELLS, RNN, Cell, Multiply, Weights, checked
 from rnncli.model.errors import InputError, choice
@@ -78,17 +78,15 @@ class Recurrent:
         self.direction, self.merge = direction, merge
         self.settings = {"direction": direction, "merge": merge}
         self.cells = tuple(checked(RNN(c) if isinstance(c, Weights) else c) for c in cells)
-        if len(cells) != len(self.directions):
-            has = "1 cell" if len(self.directions) == 1 else "2 cells"
-            raise ValueError(f"a {direction} layer has {has}, got {len(cells)}")
-        first, last = self.cells[0], self.cells[-1]
-        shapes = [cell.weights.W_xh.shape for cell in (first, last)]
-        if shapes[0] != shapes[1]:
-            raise ValueError(f"W_xh: expected shape {shapes[0]} backward too, got {shapes[1]}")
-        if first.state_sizes[0] != last.state_sizes[0]:
-            raise ValueError("both directions have as many hidden units")
-        self.input_size, self.hidden_size = shapes[0][0], first.hidden_size
-        self.output_size = merged_size(first.state_sizes[0], direction, merge)
+        if len(cells) != (count := len(self.directions)):
+            raise ValueError(f"a {direction} layer has {count} cells, got {len(cells)}")
+        first, last = self.cells[0].weights, self.cells[-1].weights
+        for name in ("W_xh", "W_hh"):
+            shape, other = first.arrays[name].shape, last.arrays[name].shape
+            if shape != other:
+                raise ValueError(f"{name}: expected shape {shape} backward too, got {other}")
+        self.input_size, self.hidden_size = len(first.W_xh), self.cells[0].hidden_size
+        self.output_size = merged_size(len(first.W_hh), direction, merge)
 
     def __repr__(self) -> str:
         direction = "" if self.direction == "forward" else f" {self.direction}"
@@ -124,8 +122,7 @@ def per_cell(name: str, given: Any, cells: Sequence[int]) -> list[Any]:
     if len(values) == len(cells):
         values = [value for value, n in zip(values, cells, strict=True) for _ in range(n)]
     if len(values) not in (1, total):
-        expected = "1 value" if total == 1 else f"1 value, one a layer ({len(cells)}) or one a cell"
-        raise ValueError(f"{name}: expected {expected}, got {len(values)}")
+        raise ValueError(f"{name}: expected 1 value, one a layer or one a cell, got {len(values)}")
     return values * (total // len(values))
 
 
@@ -199,7 +196,7 @@ class Dense(Stateless):
         self.W = _array("W", W, "I", "O")
         self.input_size, self.output_size = self.W.shape
         zeros = np.zeros(self.output_size, self.W.dtype)
-        self.b = zeros if b is None else _array("b", b, self.output_size)
+        self.b = _array("b", zeros if b is None else b, self.output_size)
         self.activation = row_activation(activation)
         self.settings = {"activation": self.activation}
 
@@ -430,9 +427,7 @@ class Masking(Stateless):
         """Return where all features are the value."""
         with np.errstate(over="ignore"):  # too large for the type: no row has it
             value = x.dtype.type(self.value)
-        masked = np.asarray(x[..., 0] == value)  # NumPy is slow at short rows: few are looked at
-        masked[masked] = (x[masked] == value).all(axis=-1)
-        return masked
+        return np.asarray((x == value).all(axis=-1))
 
 
 Layer: TypeAlias = Recurrent | Stateless
@@ -459,7 +454,7 @@ def row_activation(given: Activation | str) -> RowActivation:
         return given
     if isinstance(given, str):
         choice("activation", given.partition(":")[0], dict.fromkeys([*ACTIVATIONS, *_OF_ROWS]))
-    return as_activation(given)
+    return parse(given)
 
 
 def _function(activation: RowActivation) -> Callable[[Floats, Floats], Any]:

@@ -79,9 +79,9 @@ class Network:
             for layer in layers
         )
         self.front = tuple(front)
-        bottom, top = (*front, self.layers[0])[0], self.layers[-1]
         self._check_widths()
-        self.input_size, self.output_size = bottom.input_size, top.output_size
+        bottom = self.front[0] if self.front else self.layers[0]
+        self.input_size, self.output_size = bottom.input_size, self.layers[-1].output_size
         self.indices = len(bottom.W) if isinstance(bottom, Embedding) else None
         numbered = [*enumerate(self.layers, start=1)]
         recurrent = [number for number, layer in numbered if layer.cells]
@@ -93,8 +93,7 @@ class Network:
         self.by_row = last == "step" or not self.final
         self.masking = max((number for number, layer in numbered if layer.masks), default=0)
         if recurrent and self.masking > recurrent[0]:
-            what = f"stands below all recurrent ones, layer {recurrent[0]} is one"
-            raise ValueError(f"layer {self.masking}: a layer that masks rows {what}")
+            raise ValueError(f"layer {self.masking}: masks rows above a recurrent layer")
         self.needs_whole_sequences = any(
             layer.whole or "backward" in layer.directions for layer in (*front, *self.layers)
         )
@@ -107,18 +106,16 @@ class Network:
         """Check that each layer takes as many values as the ones below give."""
         for below, above in pairwise([*self.front, self.layers[0]]):
             if below.output_size != above.input_size:
-                what = f"{below.output_size} values, the layer above takes {above.input_size}"
-                raise ValueError(f"front: a layer gives {what}")
+                what = f"takes {above.input_size} values, {below.output_size} come from below"
+                raise ValueError(f"front: {above!r} {what}")
         widths = [self.layers[0].input_size]
         for number, layer in enumerate(self.layers, start=1):
             if isinstance(layer, Embedding) and number > 1:
-                what = "an embedding takes whole numbers: it is the bottom layer"
+                raise ValueError(f"layer {number}: an embedding is the bottom layer")
+            given = sum(widths[k] for k in layer.sources or (number - 1,))
+            if layer.input_size != given:
+                what = f"takes {layer.input_size} values, {given} come from below"
                 raise ValueError(f"layer {number}: {what}")
-            sources = layer.sources or (number - 1,)
-            if max(sources) >= number or layer.input_size != sum(widths[k] for k in sources):
-                name, unit = describe_input(layer)
-                what = f"expected {widths[-1]} {unit}, as layer {number - 1} gives so many values"
-                raise ValueError(f"layer {number}: {name}: {what}, got {layer.input_size}")
             widths.append(layer.output_size)
 
     def _find_final(self) -> list[int]:
@@ -179,25 +176,9 @@ class Network:
                 layers[n] = type(each)(*map(change, each.cells), **each.settings)
         return Network(*layers, last=self.last, front=self.front)
 
-    def has_dtype(self, dtype: np.dtype[np.floating]) -> bool:
-        """Whether all arrays have a float type."""
-        layers = (*self.front, *self.layers)
-        cells = [cell.weights for layer in layers for cell in layer.cells]
-        return all(a.dtype == dtype for each in (*layers, *cells) for a in each.arrays.values())
-
     def converted(self, convert: Convert) -> "Network":
         """Return the same network with its arrays converted."""
         network = copy(self)
         network.layers = tuple(layer.converted(convert) for layer in self.layers)
         network.front = tuple(layer.converted(convert) for layer in self.front)
         return network
-
-
-def describe_input(layer: Layer) -> tuple[str, str]:
-    """Return the name of what sets the input size of a layer, and its unit."""
-    if isinstance(layer, Embedding):
-        return "an embedding", "feature"
-    if layer.cells:
-        return "W_xh", "rows"
-    name, array = next(iter(layer.arrays.items()), (type(layer).__name__, None))
-    return name, "features" if array is None else ("rows" if array.ndim > 1 else "values")

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 import rnncli
-from rnncli.model.cells import CELLS, Weights, weight_shapes
+from rnncli.model.cells import CELLS, Weights
 from rnncli.model.layers import DIRECTIONS, MERGES, Layer, Recurrent
 from rnncli.model.network import Network
 from rnncli.verification import peers
@@ -57,7 +57,7 @@ def weights(random: np.random.RandomState, I: int, plan: Plan) -> Weights:
     """Draw weights as PyTorch does by default; a projection is to one value less."""
     H, gates = plan.size, CELLS[plan.cell].gates
     P = H - 1 if "W_hr" in plan.extra else H
-    shapes: dict[str, Any] = weight_shapes(I, H, gates, P)
+    shapes: dict[str, Any] = {"W_xh": (I, gates * H), "W_hh": (P, gates * H), "b_h": gates * H}
     others = {"b_n": H, "w_ch": 3 * H, "W_hr": (H, P)}
     shapes |= {name: others[name] for name in plan.extra}
     arrays = {name: random.uniform(-1, 1, shape) / sqrt(H) for name, shape in shapes.items()}

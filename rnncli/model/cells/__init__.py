@@ -10,8 +10,6 @@ from rnncli.model.cells.cell import Operands as Operands
 from rnncli.model.cells.cell import State as State
 from rnncli.model.cells.cell import Weights as Weights
 from rnncli.model.cells.cell import checked as checked
-from rnncli.model.cells.cell import extra_shapes as extra_shapes
-from rnncli.model.cells.cell import weight_shapes as weight_shapes
 from rnncli.model.cells.gru import GRU as GRU
 from rnncli.model.cells.lstm import LSTM as LSTM
 from rnncli.model.cells.rnn import RNN as RNN

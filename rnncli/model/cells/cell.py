@@ -132,6 +132,7 @@ class Cell:
     extra_names: ClassVar[tuple[str, ...]] = ()  # arrays beside the three of every cell
     state_names: ClassVar[tuple[str, ...]] = ("h",)
     weights: Weights
+    ends: tuple[float, float] | None = None  # between which h lies, and which it nears
 
     @property
     def hidden_size(self) -> int:
@@ -154,11 +155,6 @@ class Cell:
         return self.gate_names
 
     @property
-    def ends(self) -> tuple[float, float] | None:
-        """The two values between which h lies, and which it nears; None if there are none."""
-        return None
-
-    @property
     def needs_only_operands(self) -> bool:
         """Whether a step takes no weights but its operands."""
         return self.weights.w_ch is None and self.weights.W_hr is None and self.inner is None
@@ -175,8 +171,8 @@ class Cell:
 
     def replaced(self, weights: Weights | None = None, **settings: Any) -> Self:
         """Return the same cell with other weights or settings."""
-        weights = self.weights if weights is None else weights
-        return type(self)(weights, **{**self.settings, **settings})  # type: ignore[call-arg]
+        settings = {**self.settings, **settings}
+        return type(self)(weights or self.weights, **settings)  # type: ignore[call-arg]
 
     def step(self, n: Numbers, sums: Sequence[Any], *state: Any) -> tuple[Any, ...]:
         """Compute the state after a step from its sums, one of H units for each of `sum_names`."""
@@ -201,11 +197,13 @@ def checked(cell: Cell) -> Cell:
     weights, gates = cell.weights.converted(as_floats), cell.gates
     shape = weights.W_xh.shape
     if len(shape) != 2 or shape[1] % gates:
-        wide = "(I, H)" if gates == 1 else f"(I, {gates} H)"
-        raise ValueError(f"W_xh: expected shape {wide}, got {shape}")
-    H = shape[1] // gates
+        raise ValueError(f"W_xh: expected shape (I, {gates} H), got {shape}")
+    I, H = shape[0], shape[1] // gates
     P = H if weights.W_hr is None else weights.W_hr.shape[-1]
-    expected = weight_shapes(shape[0], H, gates, P) | extra_shapes(H, P)
+    if min(I, H, P) < 1:
+        raise ValueError(f"expected sizes of at least 1, got {I}, {H}, {P}")
+    expected = {"W_xh": shape, "W_hh": (P, shape[1]), "b_h": (shape[1],)}
+    expected |= {"b_n": (H,), "w_ch": (3 * H,), "W_hr": (H, P)}
     for name, array in weights.arrays.items():
         if name not in (*WEIGHT_NAMES, *cell.extra_names):
             raise ValueError(f"{name}: {type(cell).__name__} has none")
@@ -213,19 +211,3 @@ def checked(cell: Cell) -> Cell:
             what = f"expected shape {expected[name]}, as W_xh is {shape}, got {array.shape}"
             raise ValueError(f"{name}: {what}")
     return cell.replaced(weights)
-
-
-def weight_shapes(
-    input_size: int, hidden_size: int, gates: int = 1, projected_size: int | None = None
-) -> dict[str, tuple[int, ...]]:
-    """Return the shape of each array that every cell has, by name; a ValueError under 1."""
-    P, width = projected_size or hidden_size, gates * hidden_size
-    if min(input_size, hidden_size, P) < 1:
-        raise ValueError(f"expected sizes of at least 1, got {input_size}, {hidden_size}, {P}")
-    return {"W_xh": (input_size, width), "W_hh": (P, width), "b_h": (width,)}
-
-
-def extra_shapes(hidden_size: int, projected_size: int) -> dict[str, tuple[int, ...]]:
-    """Return the shape of each array that only some cells have, by name."""
-    H, P = hidden_size, projected_size
-    return {"b_n": (H,), "w_ch": (3 * H,), "W_hr": (H, P)}

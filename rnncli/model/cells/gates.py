@@ -20,7 +20,9 @@ def split_bias(weights: Weights) -> tuple[Floats, Floats]:
     b_x = b_h.astype(min(b_h.dtype, weights.W_hh.dtype))
     b_r = (b_h - b_x).astype(b_x.dtype)
     b_r[b_r == 0] = -0.0
-    return b_x, b_r if b_n is None else np.concatenate([b_r[: -len(b_n)], b_n])
+    if b_n is not None:
+        b_r = np.concatenate([b_r[: -len(b_n)], b_n])
+    return b_x, b_r
 
 
 def sum_biases(b_x: Floats, b_r: Floats, size: int = 0) -> dict[str, Floats]:
@@ -29,5 +31,5 @@ def sum_biases(b_x: Floats, b_r: Floats, size: int = 0) -> dict[str, Floats]:
     b_h = np.concatenate([np.add(b_x[:added], b_r[:added], dtype=np.float64), b_x[added:]])
     with np.errstate(over="ignore"):
         narrow = b_h.astype(np.result_type(b_x, b_r))
-    both = {"b_h": narrow if (narrow == b_h).all() else b_h}
-    return both | {"b_n": b_r[added:]} if size else both
+    b_h = narrow if (narrow == b_h).all() else b_h
+    return {"b_h": b_h, "b_n": b_r[added:]} if size else {"b_h": b_h}

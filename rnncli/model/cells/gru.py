@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from rnncli.model.activations import SIGMOID, TANH, Activation, as_activation, positive_clip
+from rnncli.model.activations import SIGMOID, TANH, Activation, parse, positive_clip
 from rnncli.model.arrays import Floats
 from rnncli.model.cells.cell import Cell, InPlace, Multiply, Numbers, Operands, State, Weights
 from rnncli.model.cells.gates import reorder
@@ -63,16 +63,12 @@ class GRU(Cell):
         reset: str = "after",
     ) -> None:
         self.weights, self.clip = weights, positive_clip(clip)
-        self.activation = as_activation(activation)
-        self.recurrent_activation = as_activation(recurrent_activation)
+        self.activation = parse(activation)
+        self.recurrent_activation = parse(recurrent_activation)
+        self.ends = self.activation.ends  # h lies between the candidate and the h before
         self.reset = choice("reset", reset, dict.fromkeys(RESETS, reset))
         if reset == "before" and weights.b_n is not None:
             raise ValueError("b_n: a GRU that resets before the product adds it to b_h")
-
-    @property
-    def ends(self) -> tuple[float, float] | None:
-        """The ends of the candidate: h lies between it and the h before."""
-        return self.activation.ends
 
     @property
     def sum_names(self) -> tuple[str, ...]:

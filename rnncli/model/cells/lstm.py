@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from rnncli.model.activations import SIGMOID, TANH, Activation, as_activation, positive_clip
+from rnncli.model.activations import SIGMOID, TANH, Activation, parse, positive_clip
 from rnncli.model.arrays import Floats
 from rnncli.model.cells.cell import Cell, InPlace, Multiply, Numbers, Operands, State, Weights
 from rnncli.model.cells.gates import reorder
@@ -59,19 +59,15 @@ class LSTM(Cell):
         clip: float = inf,
     ) -> None:
         self.weights, self.clip = weights, positive_clip(clip)
-        self.activation = as_activation(activation)
-        self.recurrent_activation = as_activation(recurrent_activation)
-        self.output_activation = as_activation(output_activation or activation)
+        self.activation = parse(activation)
+        self.recurrent_activation = parse(recurrent_activation)
+        self.output_activation = parse(output_activation or activation)
+        self.ends = self.output_activation.ends if weights.W_hr is None else None
 
     @property
     def state_sizes(self) -> tuple[int, ...]:
         """H values of c; as many of h, or those of the projection."""
         return len(self.weights.W_hh), self.hidden_size
-
-    @property
-    def ends(self) -> tuple[float, float] | None:
-        """The ends of the output activation, if h is not projected."""
-        return None if self.weights.W_hr is not None else self.output_activation.ends
 
     def step(self, n: Numbers, sums: Sequence[Any], *state: Any) -> tuple[Any, ...]:
         """Compute h_t and c_t; NumPy runs the usual LSTM by `in_place`."""

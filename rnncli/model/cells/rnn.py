@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from math import inf
 from typing import Any
 
-from rnncli.model.activations import TANH, Activation, as_activation, clipped, positive_clip
+from rnncli.model.activations import TANH, Activation, clipped, parse, positive_clip
 from rnncli.model.arrays import Floats
 from rnncli.model.cells.cell import Cell, InPlace, Multiply, Numbers, Operands, State, Weights
 
@@ -38,12 +38,8 @@ class RNN(Cell):
         self, weights: Weights, activation: Activation | str = TANH, clip: float = inf
     ) -> None:
         self.weights, self.clip = weights, positive_clip(clip)
-        self.activation = as_activation(activation)
-
-    @property
-    def ends(self) -> tuple[float, float] | None:
-        """The ends of f."""
-        return self.activation.ends
+        self.activation = parse(activation)
+        self.ends = self.activation.ends
 
     def step(self, n: Numbers, sums: Sequence[Any], *_h: Any) -> tuple[Any, ...]:
         """Compute ``h_t = f(sum)``."""

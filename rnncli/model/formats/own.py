@@ -12,6 +12,7 @@ vanilla one say which they are, ``"cell": "lstm"``. A layer without state is ``{
 import json
 import re
 from collections.abc import Iterable, Mapping, Sequence
+from itertools import zip_longest
 from math import inf
 from typing import Any, BinaryIO
 
@@ -20,19 +21,11 @@ from numpy.typing import NDArray
 
 from rnncli.model.activations import Activation
 from rnncli.model.arrays import Floats
-from rnncli.model.cells import RNN, Weights
+from rnncli.model.cells import RNN, Cell, Weights
 from rnncli.model.errors import InputError, listed
 from rnncli.model.formats.containers.zips import MOST_MEMBERS, read_archive, wrap_damage
-from rnncli.model.formats.found import (
-    CellDraft,
-    Draft,
-    Found,
-    Part,
-    convert_setting,
-    find_kind,
-    read_floats,
-)
-from rnncli.model.layers import LAYERS, Layer, Stateless, name_of
+from rnncli.model.formats.found import CellDraft, Draft, Found, Part, find_kind, read_floats
+from rnncli.model.layers import LAYERS, Layer, Recurrent, Stateless, name_of
 from rnncli.model.network import LAST, Network
 
 # The array of text, and its most bytes: enough for 9,999 layers.
@@ -42,8 +35,6 @@ _ROLES = {*Weights._fields, *(name for each in LAYERS.values() for name in each.
 _NAME = re.compile(
     rf"(?:layer_([1-9][0-9]{{0,3}})\.(?:(forward|backward)\.)?)?({'|'.join(sorted(_ROLES))})"
 )
-# A layer without state is told by its arrays.
-_Named = Draft | dict[str, Floats]
 
 
 def read(data: bytes, path: str) -> Found:
@@ -69,37 +60,35 @@ def read(data: bytes, path: str) -> Found:
         return find_arrays(arrays, path)
     parts = []
     for number, layer in enumerate(layers, start=1):
-        own = [name for way in names.get(number, {}).values() for name in way.values()]
+        ways = names.get(number, {})
+        own = {name: arrays[name] for way in ways.values() for name in way.values()}
         kind = layer.cells[0].kind if layer.cells else name_of(layer)
-        parts.append(Part(f"layer_{number}", kind, {name: arrays[name] for name in own}, [layer]))
+        parts.append(Part(f"layer_{number}", kind, own, [layer]))
     return Found(parts, last=last)
 
 
 def _read_layer(
     path: str, arrays: Mapping[str, NDArray[Any]], ways: Mapping[str, Mapping[str, str]]
-) -> _Named:
-    """Read a layer whose arrays are named by direction and role."""
-    if not ways or (ways.keys() == {""} and not {"W_xh", "W_hh"} & ways[""].keys()):
+) -> Draft | dict[str, Floats]:
+    """Read a layer whose arrays are named by direction and role; only arrays, without state."""
+    if not any(way or {"W_xh", "W_hh"} & names.keys() for way, names in ways.items()):
         return {r: read_floats(path, n, arrays[n]) for r, n in ways.get("", {}).items()}
     order, cells = sorted(ways, reverse=True), []  # forward first
-    for names in map(ways.__getitem__, order):
+    for way in order:
+        names = ways[way]
         if "" in order[1:] or not {"W_xh", "W_hh"} <= names.keys() <= {*Weights._fields}:
             raise InputError(path, f"expected W_xh, W_hh and b_h, got {listed(names.values())}")
         weights = {role: read_floats(path, name, arrays[name]) for role, name in names.items()}
-        W_hh = weights["W_hh"]
-        kind = find_kind(path, W_hh, names)
+        kind, W_hh = find_kind(path, weights["W_hh"], names), weights["W_hh"]
         weights.setdefault("b_h", np.zeros(W_hh.shape[1], W_hh.dtype))
-        # Only a GRU that resets after the product has this bias.
-        settings = {"reset": "after"} if "b_n" in names else {}
-        cells.append(CellDraft(kind, Weights(**weights), settings, names=names))
+        cells.append(CellDraft(kind, Weights(**weights), names=names))
     direction = "bidirectional" if len(cells) == 2 else order[0]
     return Draft(tuple(cells), {"direction": direction} if direction else {})
 
 
 def save_model(file: BinaryIO, network: Network) -> list[str]:
     """Write layers as an uncompressed ``.npz`` file; those of a single cell by the short names."""
-    arrays: dict[str, Any] = {}
-    layers = network.layers
+    arrays, layers = dict[str, Any](), network.layers
     for number, layer in enumerate(layers, start=1):
         arrays |= {f"layer_{number}.{name}": array for name, array in layer.arrays.items()}
         for direction, cell in zip(layer.directions, layer.cells, strict=True):
@@ -123,50 +112,44 @@ def write_text(network: Network, names: Iterable[str]) -> str:
 
 
 def read_layers(
-    place: str, text: str, names: Iterable[str], layers: Sequence[_Named]
+    place: str, text: str, names: Iterable[str], layers: Sequence[Draft | dict[str, Floats]]
 ) -> tuple[list[Draft | Stateless], str | None]:
-    """Complete the layers that names of arrays tell by the text; return `Network.last` too."""
-    made: list[Any] = []
+    """Complete layers, of which only arrays are known, by the text; return `Network.last` too."""
+    made: list[Draft | Stateless] = []
     with wrap_damage(place):
         about = json.loads(text)
-        told, last = about["layers"], about.get("last")
+        entries, last = about["layers"], about.get("last")
         missing = {*map(str, about.get("arrays", []))} - {*names}
         if about["format"] != _FORMAT or missing or last not in (None, *LAST):
             raise ValueError(f"expected format {_FORMAT} of arrays, without {listed(missing)}")
         # Layers without arrays may stand above the last one with some.
-        layers = [*layers, *({} for each in told[len(layers) :] if "layer" in each)]
-        for layer, whole in zip(layers, told, strict=True):
-            given = {name: value for name, value in whole.items() if name not in ("layer", "cells")}
+        for layer, entry in zip_longest(layers, entries, fillvalue=dict[str, Any]()):
+            given = {name: value for name, value in entry.items() if name not in ("layer", "cells")}
             if isinstance(layer, Draft):
                 cells = []
-                for cell, each in zip(layer.cells, whole["cells"], strict=True):
+                for cell, each in zip(layer.cells, entry["cells"], strict=True):
                     own = {n: inf if v is None else v for n, v in each.items() if n != "cell"}
-                    own = {n: convert_setting(cell.kind, n, v) for n, v in own.items()}
                     cells.append(cell._replace(settings=own))
-                draft = Draft(tuple(cells), {**given, **layer.settings})
-                described = _describe(draft.layer(place.rpartition(": ")[0]))
-                made.append(draft)
+                whole: Layer = Draft(tuple(cells), {**given, **layer.settings}).layer(place)
+                pairs = zip(cells, whole.cells, strict=True)
+                known = tuple(draft._replace(settings=cell.settings) for draft, cell in pairs)
+                made.append(Draft(known, whole.settings))
             else:
-                made.append(LAYERS[whole["layer"]](**layer, **given))
-                described = _describe(made[-1])
-            if described != whole:
-                raise ValueError(f"expected {described!r:.300}, got {whole!r:.300}")
+                whole = LAYERS[entry["layer"]](**layer, **given)
+                made.append(whole)
+            if _describe(whole) != entry:
+                raise ValueError(f"expected {_describe(whole)!r:.300}, got {entry!r:.300}")
     return made, last
 
 
-def _describe(layer: Layer) -> dict[str, Any]:
-    """Describe a layer by the arguments of its class and of its cells, as JSON has them."""
-
-    def plain(settings: Mapping[str, Any]) -> dict[str, Any]:
-        texts = {n: str(value) for n, value in settings.items() if isinstance(value, Activation)}
-        return {name: None if value == inf else value for name, value in settings.items()} | texts
-
-    if not layer.cells:
-        return {"layer": name_of(layer), **plain(layer.settings)}
-    cells = [
-        plain(cell.settings)
-        if isinstance(cell, RNN)
-        else {"cell": name_of(cell), **plain(cell.settings)}
-        for cell in layer.cells
-    ]
-    return {**plain(layer.settings), "cells": cells}
+def _describe(item: Layer | Cell) -> dict[str, Any]:
+    """Describe a layer or a cell by the arguments of its class, as JSON has them."""
+    about: dict[str, Any] = {}
+    if (kind := name_of(item)) not in ("", "rnn"):
+        about["cell" if isinstance(item, Cell) else "layer"] = kind
+    for name, value in item.settings.items():
+        text = str(value) if isinstance(value, Activation) else value
+        about[name] = None if value == inf else text
+    if isinstance(item, Recurrent):
+        about["cells"] = [_describe(cell) for cell in item.cells]
+    return about

@@ -37,19 +37,17 @@ class File(NamedTuple):
     texts: Mapping[str, str]
 
     def pick(self, path: str, layer: str | None) -> Found:
-        """Find the layers that names and our own text tell of."""
+        """Find the layers by the names of the arrays, and by our own text."""
         if _OURS not in self.texts or layer is not None:
             return find_arrays(pick_arrays(self.arrays, path, layer), path)
         parts = find_modules(path, self.arrays)
         layers: list[Any] = [each for part in parts for each in part.layers]
-        if head := {
-            r: read_floats(path, n, self.arrays[n]).T for r, n in HEAD.items() if n in self.arrays
-        }:
-            layers.append(head)
+        own = {role: self.arrays[name] for role, name in HEAD.items() if name in self.arrays}
+        if own:
+            layers.append({role: read_floats(path, HEAD[role], own[role]).T for role in own})
         place = f"{path}: {_METADATA} {_OURS}"
         made, last = read_layers(place, self.texts[_OURS], self.arrays, layers)
-        kind = parts[0].kind if parts else ""
-        return Found([Part("", kind, self.arrays, made)], last=last)
+        return Found([Part("", parts[0].kind if parts else "", self.arrays, made)], last=last)
 
 
 def read(data: bytes, path: str) -> File:
@@ -62,10 +60,15 @@ def read(data: bytes, path: str) -> File:
         values, texts = memoryview(data)[start:], header.pop(_METADATA, None) or {}
         "".join(texts.values())  # a TypeError where one is no text
         for name, entry in sorted(header.items(), key=lambda item: item[1]["data_offsets"]):
-            begin, stop = entry["data_offsets"]
+            shape, (begin, stop) = entry["shape"], entry["data_offsets"]
+            dtype = np.dtype(_CODES[entry["dtype"]])
             if begin != end:
                 raise ValueError(f"{shown(name)} begins at byte {begin}, expected {end}")
-            arrays[name], end = _view_tensor(values[begin:stop], entry), stop
+            if len(shape) > _MOST_AXES or prod(shape) * dtype.itemsize != stop - begin:
+                raise ValueError(f"{stop - begin} bytes are not of {entry!r:.80}")
+            array = np.require(np.ndarray(shape, dtype, values[begin:stop]), requirements="A")
+            arrays[name] = widen_bfloat16(array) if entry["dtype"] == "BF16" else array
+            end = stop
         if end != len(values):
             raise ValueError(f"{len(values)} bytes follow the header, expected {end}")
     return File(arrays, texts)
@@ -80,28 +83,12 @@ def _make_object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     return names
 
 
-def _view_tensor(values: memoryview, entry: Mapping[str, Any]) -> NDArray[Any]:
-    """View the values of a tensor, whose type and shape must be of so many bytes."""
-    shape, dtype = entry["shape"], np.dtype(_CODES[entry["dtype"]])
-    whole = type(shape) is list and {*map(type, [*shape, *entry["data_offsets"]])} == {int}
-    if not whole or len(shape) > _MOST_AXES or prod(shape) * dtype.itemsize != len(values):
-        raise ValueError(f"{len(values)} bytes are not of {entry!r:.80}")
-    array = np.frombuffer(values, dtype).reshape(shape) if values else np.zeros(shape, dtype)
-    array = np.require(array, requirements="A")
-    return widen_bfloat16(array) if entry["dtype"] == "BF16" else array
-
-
 def save_model(file: BinaryIO, network: Network) -> list[str]:
-    """Write layers as a ``.safetensors`` file, their tensors named as PyTorch does.
-
-    The library would write the metadata in random order; here the same network gives the same
-    bytes. Return a sentence for what other programs must be told.
-    """
+    """Write layers as a ``.safetensors`` file; the library's own order of metadata is random."""
     tensors = name_arrays(network.layers)
     # Wide types first: each tensor is then aligned to its own width.
     named = sorted(tensors.items(), key=lambda item: (-item[1].itemsize, item[0]))
-    header: dict[str, Any] = {}
-    stop = 0
+    header, stop = dict[str, Any](), 0
     for name, array in named:
         start, stop = stop, stop + array.nbytes
         dtype = f"F{8 * array.itemsize}"

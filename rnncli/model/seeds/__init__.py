@@ -1,6 +1,6 @@
 """Seeds: the weights that a framework draws, one layer after the other, from the bottom."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from operator import index
 from typing import Any
 
@@ -11,11 +11,7 @@ from rnncli.model.layers import DIRECTIONS, Dense, Layer, Recurrent, per_cell
 from rnncli.model.network import Network
 from rnncli.model.seeds.streams import Keras, TensorFlow, Torch
 
-INITIALIZERS: dict[str, Callable[[int], Any]] = {
-    "tensorflow": TensorFlow,
-    "keras": Keras,
-    "torch": Torch,
-}
+INITIALIZERS: dict[str, Any] = {"tensorflow": TensorFlow, "keras": Keras, "torch": Torch}
 SEED_MAX = 2**32 - 1
 
 

@@ -5,24 +5,29 @@ Salmon et al. (2011), SC11; Glorot and Bengio (2010), AISTATS; Saxe et al. (2014
 
 import random
 from collections.abc import Callable, Iterator
-from math import sqrt
+from functools import partial
+from math import prod, sqrt
 from typing import TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
-from rnncli.model.arrays import Floats, fill
+from rnncli.model.arrays import Floats
 from rnncli.model.cells import CELLS
 from rnncli.model.cells.gates import reorder
 
 # A stream of the generator: its key, and words 2 and 3 of the counter, which starts at 0.
 Stream: TypeAlias = tuple[tuple[int, int], tuple[int, int]]
+# The arrays of each cell of a layer: `W_xh`, `W_hh`, and the biases of the input and of the state.
+Cells: TypeAlias = Iterator[tuple[Floats, ...]]
 
 _MULTIPLIERS = (np.uint64(0xD2511F53), np.uint64(0xCD9E8D57))
-_WEYL = (0x9E3779B9, 0xBB67AE85)
+_WEYL = (np.uint64(0x9E3779B9), np.uint64(0xBB67AE85))
 _LOW, _HIGH = np.uint64(0xFFFFFFFF), np.uint64(32)
 _ROUNDS = 10
 _SEED_MODULUS = 2**31 - 1
+# Values drawn at once: their temporaries stay in the cache however large the array.
+CHUNK = 2**16
 # tensorflow/core/kernels/stateless_random_ops.cc: the key under which a seed is scrambled.
 _SCRAMBLE = (0x3EC8F720, 0x02461E29)
 
@@ -34,9 +39,7 @@ class TensorFlow:
         self._seed = seed
         self._op_seeds = random.Random(seed)  # as TensorFlow's eager context keeps it
 
-    def draw_cells(
-        self, cell: str, I: int, H: int, _bias: bool, count: int
-    ) -> Iterator[tuple[Floats, ...]]:
+    def draw_cells(self, cell: str, I: int, H: int, _bias: bool, count: int) -> Cells:
         """Draw a tensor for all gates: of `W_xh`, and of `W_hh`."""
         width = CELLS[cell].gates * H
         for _ in range(count):
@@ -53,11 +56,9 @@ class Keras:
     """Layers of Keras 3, made in the order of the stack after ``set_random_seed``."""
 
     def __init__(self, seed: int) -> None:
-        self._seeds = random.Random(seed)
+        self._take_seed = partial(random.Random(seed).randint, 1, 10**9)
 
-    def draw_cells(
-        self, cell: str, I: int, H: int, bias: bool, count: int
-    ) -> Iterator[tuple[Floats, ...]]:
+    def draw_cells(self, cell: str, I: int, H: int, bias: bool, count: int) -> Cells:
         """Draw a uniform kernel and an orthogonal recurrent kernel; biases are zeros but for f."""
         width = CELLS[cell].gates * H
         b_h = np.zeros(width, np.float32)
@@ -74,9 +75,6 @@ class Keras:
         """Draw a uniform kernel, as ``Dense(O)``."""
         return _glorot_uniform(I, O, self._take_seed()), None
 
-    def _take_seed(self) -> int:
-        return self._seeds.randint(1, 10**9)
-
 
 class Torch:
     """Modules of PyTorch, made one after the other after ``torch.manual_seed``."""
@@ -84,9 +82,7 @@ class Torch:
     def __init__(self, seed: int) -> None:
         self._generator = np.random.RandomState(seed)
 
-    def draw_cells(
-        self, cell: str, I: int, H: int, bias: bool, count: int
-    ) -> Iterator[tuple[Floats, ...]]:
+    def draw_cells(self, cell: str, I: int, H: int, bias: bool, count: int) -> Cells:
         """Draw from U(-1/sqrt(H), 1/sqrt(H)), in the order of ``named_parameters()``."""
         rows = CELLS[cell].gates * H
         shapes = [(rows, I), (rows, H), *([(rows,), (rows,)] if bias else [])]
@@ -112,7 +108,7 @@ class Torch:
             # Exact in float64, rounded once: a fused multiply-add in float32.
             return words * 2.0**-24 * width + low
 
-        return fill(np.empty(shape, np.float32), draw_some)
+        return fill(shape, draw_some)
 
 
 def find_stream(global_seed: int, op_seed: int) -> Stream:
@@ -150,13 +146,12 @@ def _orthogonal(rows: int, columns: int, seed: int) -> Floats:
 def philox4x32(key: tuple[int, int], counter: NDArray[np.uint64]) -> NDArray[np.uint32]:
     """Compute four random words for every counter."""
     c0, c1, c2, c3 = counter
-    for n in range(_ROUNDS):
-        k0, k1 = (
-            np.uint64((k + n * weyl) & 0xFFFFFFFF) for k, weyl in zip(key, _WEYL, strict=True)
-        )
+    k0, k1 = map(np.uint64, key)
+    for _ in range(_ROUNDS):
         product0, product1 = _MULTIPLIERS[0] * c0, _MULTIPLIERS[1] * c2
         c0, c1 = (product1 >> _HIGH) ^ c1 ^ k0, product1 & _LOW
         c2, c3 = (product0 >> _HIGH) ^ c3 ^ k1, product0 & _LOW
+        k0, k1 = (k0 + _WEYL[0]) & _LOW, (k1 + _WEYL[1]) & _LOW
     return np.stack([c0, c1, c2, c3], axis=1).astype(np.uint32)
 
 
@@ -171,7 +166,16 @@ def draw(
         words = philox4x32(stream[0], np.stack([index & _LOW, index >> _HIGH, *upper]))
         return law(words).reshape(-1)[:count]
 
-    return fill(np.empty(shape, np.float32), draw_some)
+    return fill(shape, draw_some)
+
+
+def fill(shape: tuple[int, ...], draw_some: Callable[[int, int], Floats]) -> Floats:
+    """Make an array of float32 by ``draw_some(start, count)``, a chunk at a time."""
+    flat = np.empty(prod(shape), np.float32)
+    for start in range(0, len(flat), CHUNK):
+        chunk = flat[start : start + CHUNK]
+        chunk[:] = draw_some(start, len(chunk))
+    return flat.reshape(shape)
 
 
 def unit(words: NDArray[np.uint32]) -> Floats:
