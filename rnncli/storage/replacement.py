@@ -51,7 +51,9 @@ class Replacement:
                     when_waiting()
                     fcntl.flock(number, fcntl.LOCK_EX)
                 except OSError:  # the file system has no locks
-                    if self._when_waiting:  # a state needs one
+                    name, self._name = self._name, f"{self._name}.{os.urandom(8).hex()}"
+                    os.rename(name, self._name)  # each of several runs has a file of its own
+                    if self._when_waiting:  # a state needs a lock
                         os.unlink(self._name)
                         raise
                 # Another run may have removed or renamed it before it was locked.
