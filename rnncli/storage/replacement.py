@@ -19,8 +19,7 @@ CHANGED = "changed by another program since this run has read it: the state of t
 class Replacement:
     """Replaces a file, once or often, while `.NAME.rnn` beside it is locked.
 
-    The value of a `with` block is `open`. The lock refuses other runs; `when_waiting` lets them
-    wait. The next run removes what a killed run has left.
+    A `with` block gives `open`. Other runs are refused or, with `when_waiting`, wait.
     """
 
     def __init__(self, path: str, when_waiting: Callable[[], None] | None = None) -> None:
