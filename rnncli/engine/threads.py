@@ -25,14 +25,17 @@ def usable_processors() -> list[int]:
 
 # A third thread would find Python's lock taken.
 THREADS = min(2, len(usable_processors()))
-# Multiplications in a product of 32 rows that OpenBLAS leaves to one thread (interface/gemm.c).
-ONE_THREAD = 8192
 _this = threading.local()
 
 
 def may_start_a_thread() -> bool:
     """Whether there is a processor for another thread, and this thread may start one."""
     return THREADS > 1 and not hasattr(_this, "starts_none")
+
+
+def may_share_products() -> bool:
+    """Whether this thread may start another one that multiplies: BLAS leaves it a processor."""
+    return may_start_a_thread() and (_blas_has_one_thread() or _controller() is not None)
 
 
 def start_no_threads() -> None:
@@ -94,8 +97,3 @@ def _blas_has_one_thread() -> bool:
     """Whether BLAS was loaded with one thread, as the command has it."""
     number = os.environ.get("OPENBLAS_NUM_THREADS") or os.environ.get("OMP_NUM_THREADS")
     return number == "1" or len(usable_processors()) == 1
-
-
-def leaves_processors(multiplications: int) -> bool:
-    """Whether a product of so many multiplications a row leaves the other processors to threads."""
-    return multiplications <= ONE_THREAD or _blas_has_one_thread() or _controller() is not None

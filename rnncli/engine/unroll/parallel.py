@@ -25,7 +25,7 @@ from math import ceil
 import numpy as np
 
 from rnncli.engine.near import NearNumbers, exact, sums
-from rnncli.engine.threads import THREADS, in_threads, leaves_processors
+from rnncli.engine.threads import THREADS, in_threads, may_share_products
 from rnncli.engine.unroll.strategy import Projected
 from rnncli.model.arrays import Floats, Integers, Truths, as_items
 from rnncli.model.cells import State
@@ -60,7 +60,7 @@ class Parallel(Projected):
         if not horizon:
             return 0
         most = min(T // (2 * horizon), MEMORY // (BLOCK * N * (2 * I + 1 + width)))
-        if THREADS > 1 and leaves_processors(self.W_xh.size):
+        if may_share_products():
             rows *= THREADS
         S = min(most, rows // N)
         return S if S >= FEWEST else 0
@@ -143,7 +143,7 @@ class Parallel(Projected):
         half, width = len(chosen) // 2, self.W_xh.shape[1]
         worth = half and len(chosen) * N * width > STATES_IN_CACHE
         two = [slice(0, half), slice(half, None)]
-        in_threads(run, two if worth and leaves_processors(self.W_xh.size) else [slice(None)])
+        in_threads(run, two if worth and may_share_products() else [slice(None)])
         return np.concatenate(left)
 
     def advance(self, x: Floats, state: State) -> tuple[State, State, Floats]:
