@@ -9,8 +9,8 @@ differ by rounding alone. So T steps are cut into S segments::
 
 1. *Guess.* All run as a batch: the first from the true state, the others from zero.
 2. *Correct.* All but the first run again, from the state e that the segment before ended with,
-   until they have converged to the old run: from there on the old rows stand. The successor of
-   one that does not is corrected again, as long as every sweep halves their number.
+   until they have converged to the old run: from there on the old rows stand. Behind the first
+   one that does not, all steps are run one after the other.
 
 Every row but one a segment is a step from the row before it. That one row, at the join, is the old
 state o_t, while the new n_{t-1} before it makes n_t. Converged means ``|n_t - o_t| <= SHARE bound``
@@ -98,33 +98,24 @@ class Parallel(Projected):
         starts = tuple(np.zeros((S, *array.shape), array.dtype) for array in state)
         for start, array in zip(starts, state, strict=True):
             start[0] = array
-        self.sweep(of_x, of_h, np.arange(S), starts, ends, again=False)
-        first, chosen = S, np.arange(1, S)
-        while len(chosen):
-            starts = tuple(array[chosen - 1, -1] for array in ends)
-            left = self.sweep(of_x, of_h, chosen, starts, ends, again=True) + 1
-            left = left[left < S]
-            if 2 * len(left) > len(chosen):
-                first = int(left.min())
-                break
-            chosen = left
-        last = tuple(array[first - 1, -1] for array in ends)
-        return super().__call__(x[first * L :], last, (h[first * L :],))
+        self.sweep(of_x, of_h, starts, ends)
+        starts = tuple(array[:-1, -1].copy() for array in ends)
+        done = 1 + int(self.sweep(of_x, of_h, starts, ends).min(initial=S - 1))
+        last = tuple(array[done - 1, -1] for array in ends)
+        return super().__call__(x[done * L :], last, (h[done * L :],))
 
-    def sweep(
-        self, x: Floats, h: Floats, chosen: Integers, starts: State, ends: State, *, again: bool
-    ) -> Integers:
-        """Run segments from `starts`; `again`, until they converge; return those that do not."""
-        (_, L, N, _), H, left = x.shape, h.shape[-1], list[Integers]()
+    def sweep(self, x: Floats, h: Floats, starts: State, ends: State) -> Integers:
+        """Run all segments, or all but the first until they converge; return those that do not."""
+        (S, L, N, _), H, left = x.shape, h.shape[-1], list[Integers]()
+        first = S - len(starts[0])
 
-        def run(share: slice) -> None:
-            running = chosen[share]
-            now = tuple(array[share].reshape(-1, array.shape[-1]) for array in starts)
+        def run(running: Integers) -> None:
+            now = tuple(array[running - first].reshape(-1, array.shape[-1]) for array in starts)
             for number, start in enumerate(range(0, L, BLOCK)):
                 steps, near = slice(start, start + BLOCK), np.zeros(len(running), bool)
                 block = _take(x, running, steps)
                 before, now, made = self.advance(block, now)
-                if again:
+                if first > 0:
                     old = tuple(a[running, number].reshape(-1, a.shape[-1]) for a in ends)
                     rows = self.converged(block[-1], before, now, old)
                     near = np.asarray(rows.reshape(-1, N).all(axis=1))
@@ -140,10 +131,8 @@ class Parallel(Projected):
                     break
             left.append(running)
 
-        half, width = len(chosen) // 2, self.W_xh.shape[1]
-        worth = half and len(chosen) * N * width > STATES_IN_CACHE
-        two = [slice(0, half), slice(half, None)]
-        in_threads(run, two if worth and may_share_products() else [slice(None)])
+        worth = S * N * self.W_xh.shape[1] > STATES_IN_CACHE and may_share_products()
+        in_threads(run, np.array_split(np.arange(first, S), 2 if worth else 1))
         return np.concatenate(left)
 
     def advance(self, x: Floats, state: State) -> tuple[State, State, Floats]:

@@ -67,19 +67,20 @@ class Strategy:
         inner = np.zeros_like(W_xh[:1, :first]) if cell.inner is None else cell.inner
         W = np.vstack([W_xh, np.hstack([np.broadcast_to(inner, (len(W_hh), first)), W_hh]), b_h])
         previous = self.precision.operand(np.concatenate([before[None], h[:-1]]))
-        rows = np.concatenate([x, previous, np.ones_like(x[:, :, :1])], axis=2)
+        wrong = np.empty((len(x), N, self.H), bool)
         for start in range(0, len(x), step := max(1, BOUNDED // N)):
-            some = rows[start : start + step]
-            found = find_overflows(some.reshape(len(some) * N, -1), W)
-            wrong = np.asarray(found.reshape(len(some), N, -1, self.H).any(axis=2))
-            for n in np.flatnonzero(wrong.any(axis=(0, 2))):
-                t = start + int(wrong[:, n].any(axis=1).argmax())
-                units = wrong[t - start, n]
-                if len(units) != h.shape[2]:  # what is projected is made of all units
-                    units = np.ones(h.shape[2], bool)
-                h[t, n, units & np.isfinite(h[t, n])] = np.nan
-                for array in (h[t + 1 :, n], *(a[t:, n] for a in others), *(a[n] for a in last)):
-                    array[np.isfinite(array)] = np.nan
+            some = slice(start, start + step)
+            ones = np.ones_like(x[some, :, :1])
+            rows = np.concatenate([x[some], previous[some], ones], axis=2)
+            found = find_overflows(rows.reshape(-1, len(W)), W)
+            found.reshape(*rows.shape[:2], -1, self.H).any(axis=2, out=wrong[some])
+        after = np.logical_or.accumulate(wrong.any(axis=2, keepdims=True))  # (T, N, 1)
+        # At its own step a sum spoils its unit, or all units that are projected.
+        of_h = wrong if h.shape[2] == self.H else after.copy()
+        of_h[1:] |= after[:-1]
+        marked = [(h, of_h), *((a, after) for a in others), *((a, after[-1]) for a in last)]
+        for array, where in marked:
+            array[where & np.isfinite(array)] = np.nan
 
 
 class Stepwise(Strategy):
@@ -194,15 +195,8 @@ def find_overflows(rows: Floats, W: Floats) -> Truths:
 
 def row_products(rows: Floats, W: Floats) -> Floats:
     """Multiply each row by a matrix, in pieces that OpenBLAS leaves to one thread."""
-    K, H = W.shape
-    if H > ONE_THREAD:
-        halves = [row_products(rows, half) for half in np.array_split(W, 2, axis=1)]
-        return np.concatenate(halves, axis=1)
-    rows = rows[:, None]  # (N, 1, K): a row product for each of N
-    if K * H <= ONE_THREAD:
-        return (rows @ W)[:, 0]
-    height = ONE_THREAD // H
-    total = rows[:, :, :height] @ W[:height]  # (N, 1, H)
-    for start in range(height, K, height):
+    rows, height = rows[:, None], max(1, ONE_THREAD // W.shape[1])
+    total = rows[:, :, :height] @ W[:height]  # (N, 1, H): a row product for each of N
+    for start in range(height, len(W), height):
         total += rows[:, :, start : start + height] @ W[start : start + height]
     return total[:, 0]
