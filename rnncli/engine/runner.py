@@ -11,7 +11,7 @@ from rnncli.engine.packed import Groups, Packed
 from rnncli.engine.precision import PRECISIONS
 from rnncli.engine.threads import THREADS, in_threads, may_share_products
 from rnncli.engine.unroll import STRATEGIES, find_lacking
-from rnncli.engine.unroll.strategy import SAFE, find_overflows, largest_sum, row_products
+from rnncli.engine.unroll.strategy import largest_weights, row_products, safe
 from rnncli.model.arrays import Floats, Integers, Truths, contiguous, largest
 from rnncli.model.cells import State
 from rnncli.model.errors import InputError, choice
@@ -88,8 +88,9 @@ class Runner:
         """Multiply rows (..., K) by a matrix, as a layer without state does."""
         rows = contiguous(self.precision.operand(x)).reshape(-1, len(W))
         product = row_products(rows, W) if self.row_by_row else np.matmul(rows, W)
-        if not largest(rows) * largest_sum(W) <= SAFE / 2 * float(np.finfo(W.dtype).max):
-            product[find_overflows(rows, W)] = np.nan
+        weights = largest_weights(W)
+        if not largest(rows) * weights.sum() <= safe(W):
+            product[~(np.abs(rows) @ weights <= safe(W))] = np.nan
         return product.reshape(*x.shape[:-1], W.shape[1])
 
     def output(self, layer: Layer, x: Floats, states: Sequence[State] = ()) -> Floats:

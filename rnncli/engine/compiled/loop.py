@@ -208,7 +208,7 @@ class Writer:
                     weight = f.load(weights, (k * width + n) * self.width)
                     for row, factor in enumerate(of_rows):
                         place = k % parts * len(sums) + row * width + n
-                        now[place] = f.call("fmuladd", factor, weight, now[place])
+                        now[place] = f.fmuladd(factor, weight, now[place])
             return now
 
         totals: Sequence[Any] = [*sums, *[Vector(f, "zeroinitializer")] * ((parts - 1) * len(sums))]
