@@ -101,7 +101,7 @@ class Runner:
             return layer(np.ascontiguousarray(x), self.multiply)
 
     def run_front(self, x: Floats, groups: Groups) -> tuple[Floats, Truths]:
-        """Run the layers in front; a row they give stands at the last row that it is made of."""
+        """Run the layers in front; return their rows, and the last row that each is made of."""
         chosen = np.zeros(len(x), bool)
         made = np.zeros((len(x), self.network.layers[0].input_size), x.dtype)
         for order in np.split(groups.order, groups.starts[1:]):
@@ -110,7 +110,7 @@ class Runner:
                 rows = self.output(layer, rows)
             last = order[np.arange(1, len(rows) + 1) * len(order) // max(len(rows), 1) - 1]
             made[last], chosen[last] = rows, True
-        return made, chosen
+        return made[chosen], chosen
 
     def head(self, state: Floats) -> Floats:
         """Compute the head's output for the final states (K, S) of the top recurrent layer."""
@@ -127,11 +127,10 @@ class Runner:
     def find_masked(self, x: Floats) -> Truths:
         """Find the rows that layers of the network mask."""
         masked = np.zeros(len(x), bool)
-        layers = self.network.layers[: self.network.masking]
-        for number, layer in enumerate(layers):
-            x = self.output(layers[number - 1], x) if number else x
+        for layer in self.network.layers[: self.network.masking]:
             if layer.masks:
                 masked |= cast(Masks, layer).masked(x)
+            x = self.output(layer, x)
         return masked
 
     def run_batch(self, x: Floats, states: Floats) -> list[LayerRows]:

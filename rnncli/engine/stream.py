@@ -42,7 +42,7 @@ class Carried:
 
     def __init__(self, initial: ArrayLike, sequences: int = 1) -> None:
         self.initial: Floats = np.asarray(initial)
-        # There is room for sequences that are yet to come.
+        # Those of sequences that are yet to come follow.
         self._t: Integers = np.empty(0, np.intp)
         self._state = np.empty((0, len(self.initial)), self.initial.dtype)
         self.t, self.state, self.last = self._t, self._state, np.empty((0, 0))
@@ -73,23 +73,21 @@ class Carried:
 
     def grow(self, sequences: int) -> None:
         """Start new sequences, until there are so many."""
-        count = len(self.t)
-        if sequences <= count:
-            return
-        if sequences > len(self._t):  # twice as many, so that few are moved often
-            more = max(sequences, 2 * len(self._t)) - len(self._t)
+        self._reserve(sequences)
+        count = max(sequences, len(self.t))
+        self.t, self.state = self._t[:count], self._state[:count]
+
+    def _reserve(self, sequences: int) -> None:
+        """Double the room for sequences, so that they are moved rarely, until so many fit."""
+        if (more := sequences - len(self._t)) > 0:
+            more = max(more, len(self._t))
             self._t = np.pad(self._t, (0, more))
-            self._state = np.pad(self._state, ((0, more), (0, 0)))
-        self._t[count:sequences] = 0
-        self._state[count:sequences] = self.initial
-        self.t, self.state = self._t[:sequences], self._state[:sequences]
+            self._state = np.concatenate([self._state, np.tile(self.initial, (more, 1))])
 
     def at(self, key: Integers) -> tuple[Integers, Floats]:
         """Copy the step counts and states of some sequences; new ones are at their start."""
-        t, state = np.zeros(len(key), np.intp), np.tile(self.initial, (len(key), 1))
-        known = key < len(self.t)
-        t[known], state[known] = self.t[key[known]], self.state[key[known]]
-        return t, state
+        self._reserve(int(key.max(initial=-1)) + 1)
+        return self._t[key], self._state[key]
 
     def commit(self, after: "After") -> None:
         """Set sequences to where they stand after rows."""
@@ -229,7 +227,7 @@ def forward(
         if rows.masked is not None and rows.masked.any():
             raise ValueError("masked rows: a layer of the network takes whole sequences")
         x, chosen = runner.run_front(x, groups)
-        x, rows = x[chosen], rows.take(chosen)
+        rows = rows.take(chosen)
         groups = group(rows.key, len(x))
     present = groups.present
     t, states = carried.at(present)

@@ -1,20 +1,14 @@
 """One sequence, run in parallel over its own steps.
 
 A contracting network is a chain that can be cut: two runs fed the same inputs converge until they
-differ by rounding alone. So T steps are cut into S segments::
+differ by rounding alone. So the steps are cut into segments, which run as a batch: the first from
+the true state, the others from zero. Then all but the first run again, from the state that the one
+before ended with, until they have converged to the old run, whose rows stand from there on. Behind
+the first one that does not converge, all steps run one after the other.
 
-    x   |--- segment 0 ---|--- segment 1 ---|--- segment 2 ---| ...
-    1   h0 -> -> -> -> -> 0  -> -> -> -> -> 0  -> -> -> -> ->    all at once
-    2                     e0 -> -> joined   e1 -> -> joined      all at once
-
-1. *Guess.* All run as a batch: the first from the true state, the others from zero.
-2. *Correct.* All but the first run again, from the state e that the segment before ended with,
-   until they have converged to the old run: from there on the old rows stand. Behind the first
-   one that does not, all steps are run one after the other.
-
-Every row but one a segment is a step from the row before it. That one row, at the join, is the old
-state o_t, while the new n_{t-1} before it makes n_t. Converged means ``|n_t - o_t| <= SHARE bound``
-in every unit of every array of the state, where the bound is what rounding may do to this step
+Every row but one a segment is a step from the row before it. That one row is the old state o_t,
+while the new n_{t-1} before it makes n_t. Converged means ``|n_t - o_t| <= SHARE bound`` in every
+unit of every array of the state, where the bound is what rounding may do to this step
 (`rnncli.engine.near`): a share of what `rnn verify` allows.
 
 Source: Bellen & Zennaro (1989), J. Comput. Appl. Math. 25 (multiple shooting).
@@ -24,7 +18,7 @@ from math import ceil
 
 import numpy as np
 
-from rnncli.engine.near import NearNumbers, exact, sums
+from rnncli.engine.near import Near, NearNumbers, sums
 from rnncli.engine.threads import THREADS, in_threads, may_share_products
 from rnncli.engine.unroll.strategy import Projected
 from rnncli.model.arrays import Floats, Integers, Truths, as_items
@@ -143,7 +137,8 @@ class Parallel(Projected):
 
     def converged(self, x: Floats, before: State, new: State, old: State) -> Truths:
         """Find the rows at which two runs are as near as rounding in their last step."""
-        x_t, h, *rest = (exact(array, self.precision.name) for array in (x, *before))
+        exact = [(array.astype(np.float64), np.zeros(array.shape)) for array in (x, *before)]
+        x_t, h, *rest = (Near(*pair, self.precision.name) for pair in exact)
         with np.errstate(all="ignore"):
             after = self.cell.step(NearNumbers(h), sums(self.cell, x_t, h), h, *rest)
             near = np.ones(len(x), bool)
