@@ -205,7 +205,8 @@ def _check(runner: Runner, block: Rows | ArrayLike) -> Rows:
     x, I, dtype = np.asarray(rows.x), runner.network.input_size, runner.precision.dtype
     if x.ndim != 2 or x.shape[1] != I:
         raise ValueError(f"x: expected blocks of shape (n, {I}), got {x.shape}")
-    key, masked = (None if a is None else np.asarray(a) for a in (rows.key, rows.masked))
+    key = None if rows.key is None else np.asarray(rows.key)
+    masked = None if rows.masked is None else np.asarray(rows.masked)
     if key is not None:
         if key.shape != (len(x),) or key.dtype.kind not in "iu" or key.min(initial=0) < 0:
             raise ValueError(f"key: expected {len(x)} integers from 0, one a row")
