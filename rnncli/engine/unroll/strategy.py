@@ -66,9 +66,7 @@ class Strategy:
         previous = self.precision.operand(np.concatenate([before[None], h[:-1]]))
         bounds = np.abs(x) @ of_x + np.abs(previous) @ of_h + of_b
         over = np.logical_or.accumulate(~(bounds <= safe(h)))[..., None]  # (T, N, 1)
-        # At its first step a unit that is infinite, if there is one, shows what overflows.
-        hidden = over & np.isfinite(h).all(axis=2, keepdims=True)
-        hidden[1:] |= over[:-1]
+        hidden = over & np.isfinite(h).all(axis=2, keepdims=True)  # where no unit shows it
         marked = [(h, hidden), *((a, over) for a in others), *((a, over[-1]) for a in last)]
         for array, where in marked:
             array[where & np.isfinite(array)] = np.nan
