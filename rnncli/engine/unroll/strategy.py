@@ -183,8 +183,12 @@ def safe(values: Floats) -> float:
 
 def row_products(rows: Floats, W: Floats) -> Floats:
     """Multiply each row by a matrix, in pieces that OpenBLAS leaves to one thread."""
-    rows, height = rows[:, None], max(1, ONE_THREAD // W.shape[1])
-    total = rows[:, :, :height] @ W[:height]  # (N, 1, H): a row product for each of N
-    for start in range(height, len(W), height):
+    K, H = W.shape
+    rows = rows[:, None]  # (N, 1, K): a row product for each of N
+    if K * H <= ONE_THREAD:
+        return (rows @ W)[:, 0]
+    height = max(1, ONE_THREAD // H)
+    total = rows[:, :, :height] @ W[:height]  # (N, 1, H)
+    for start in range(height, K, height):
         total += rows[:, :, start : start + height] @ W[start : start + height]
     return total[:, 0]
