@@ -180,25 +180,8 @@ def drawn_weights(I: int, H: int, gates: int, seed: int, extra: str = "", P: int
     return Weights(**{name: array.astype("f") for name, array in arrays.items()})
 
 
-# Gated cells with each of their settings: all are contracting.
-VARIANTS = [
-    "lstm",
-    "lstm peepholes",
-    "lstm clip",
-    "lstm peepholes clip",
-    "lstm projection",
-    "lstm peepholes projection",
-    "lstm others",
-    "gru after",
-    "gru before",
-    "gru after clip",
-    "gru before clip",
-    "gru after others",
-]
-
-
 def gated_cell(variant: str, I: int, H: int, seed: int = 1) -> Cell:
-    """Make one of the `VARIANTS`."""
+    """Make a contracting cell: lstm or gru, and words such as peepholes, before or clip."""
     if variant.startswith("lstm"):
         P = max(1, H // 2) if "projection" in variant else 0
         extra = "w_ch " * ("peepholes" in variant) + "W_hr" * ("projection" in variant)

@@ -109,6 +109,8 @@ def test_the_carried_state_is_of_the_network() -> None:
     assert carried.state.dtype == np.float32  # integers become the run's floats
     with pytest.raises(ValueError, match=r"^carried: expected states of shape \(4,\), got \(3,\)$"):
         stream(network, [], carried=Carried(np.zeros(3)))
+    with pytest.raises(TypeError, match=r"^carried: expected an rnncli.Carried, got int$"):
+        stream(network, [], carried=3)  # type: ignore[arg-type]
     with pytest.raises(ValueError, match=r"^h0 and carried: give one"):
         stream(network, [], np.zeros(4), carried=carried)
     with pytest.raises(ValueError, match=r"^h0: expected shape \(4,\) or \(1, 4\), .* got \(3,\)$"):

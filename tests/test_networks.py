@@ -10,12 +10,7 @@ import pytest
 from conftest import RUNNABLE, runnable
 from hypothesis import assume, given
 from hypothesis import strategies as st
-from networks import (
-    VARIANTS,
-    NetworkCase,
-    gated_cell,
-    network_cases,
-)
+from networks import NetworkCase, gated_cell, network_cases
 
 import rnncli
 from rnncli.engine.precision import PRECISIONS
@@ -202,22 +197,6 @@ def test_wide_matrices_and_many_rows(variant: str, I: int, H: int, N: int) -> No
             np.testing.assert_allclose(states.h_n[n], right.h_n, rtol=0, atol=3e-6)
 
 
-@pytest.mark.parametrize("variant", VARIANTS)
-@pytest.mark.parametrize("precision", ["tf32", "bfloat16"])
-def test_the_operands_of_every_product_are_rounded(variant: str, precision: str) -> None:
-    """A few steps: later, a value falls on the other side of a rounding."""
-    network = rnncli.Network(gated_cell(variant, 3, 5))
-    random = np.random.RandomState(2)
-    x, h0 = random.normal(size=(3, 3, 3)), random.uniform(-1, 1, (3, network.state_size))
-    x, h0 = x.astype("f"), h0.astype("f")
-    for N in (1, 3):
-        for unroll in ("auto", *runnable(precision)):
-            h = rnncli.run(network, x[:N], h0[:N], unroll=unroll, precision=precision).h
-            for n in range(N):
-                right = loop.run(network, x[n], h0[n], loop.OPERANDS[precision]).outputs[0]
-                np.testing.assert_allclose(h[n], right, rtol=0, atol=5e-7)
-
-
 @pytest.mark.parametrize("unroll", ["auto", *RUNNABLE])
 def test_a_head_gives_at_a_masked_row_the_bits_that_it_gave_before(unroll: str) -> None:
     network = rnncli.seeded(2, 4, 1, "torch", cell="lstm", head=3, head_activation="softmax")
@@ -227,22 +206,6 @@ def test_a_head_gives_at_a_masked_row_the_bits_that_it_gave_before(unroll: str) 
         (block,) = rnncli.stream(network, [rows], unroll=unroll)
         assert block.y is not None
         assert block.y[3].tobytes() == block.y[2].tobytes()
-
-
-def test_a_large_batch_in_threads_is_its_sequences() -> None:
-    """6,000 sequences of unequal lengths in both directions: in parts, and in blocks of steps."""
-    network = rnncli.seeded(2, 16, 1, "torch", direction="bidirectional")
-    random = np.random.RandomState(0)
-    x, lengths = random.normal(size=(6_000, 7, 2)).astype("f"), random.randint(0, 8, 6_000)
-    many, stepwise = (
-        rnncli.run(network, x, lengths=lengths, unroll=u) for u in ("auto", "stepwise")
-    )
-    for n in range(0, 6_000, 97):
-        right = loop.run(network, x[n, : lengths[n]])
-        np.testing.assert_allclose(many.h[n, : lengths[n]], right.outputs[0], rtol=0, atol=1e-6)
-        np.testing.assert_allclose(many.h_n[n], right.h_n, rtol=0, atol=1e-6)
-        alone = rnncli.run(network, x[n, : lengths[n]], unroll="stepwise")
-        assert alone.h.tobytes() == stepwise.h[n, : lengths[n]].tobytes()
 
 
 def test_keys_of_any_size_come_back_in_the_order_of_the_rows() -> None:

@@ -54,9 +54,9 @@ def unconverged(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     counts: list[int] = []
     right = module.Parallel.sweep
 
-    def counted(self: Any, *arrays: Any, again: bool) -> Any:
-        left = right(self, *arrays, again=again)
-        if again:
+    def counted(self: Any, x: Any, h: Any, starts: Any, ends: Any) -> Any:
+        left = right(self, x, h, starts, ends)
+        if len(starts[0]) < len(x):
             counts.append(len(left))
         return left
 

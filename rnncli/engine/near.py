@@ -111,12 +111,6 @@ class NearNumbers(Numbers):
         return z.of(of_a + of_b, off + 2 * z.eps * terms)
 
 
-def exact(values: Floats, precision: str) -> Near:
-    """Return values that every program has alike."""
-    wide = np.asarray(values, np.float64)
-    return Near(wide, np.zeros(wide.shape), precision)
-
-
 def sums(cell: Cell, x: Near, h: Near) -> list[Near]:
     """Compute the sums of a step, ``x_t @ W_xh + h_{t-1} @ W_hh + b_h``, a block each."""
     W_xh, W_hh, b_h = operands = cell.operands

@@ -1,6 +1,5 @@
 """Sequences side by side: which rows are steps of which, and their order in a batch."""
 
-from collections.abc import Callable
 from itertools import pairwise
 from typing import NamedTuple
 
@@ -32,22 +31,20 @@ class Groups(NamedTuple):
         rows = chosen[self.order]
         return _group_sorted(self.order[rows], self.keys[rows])
 
-    def find_sources(self, masked: Truths, direction: str) -> tuple[Integers, Integers, Integers]:
-        """Find masked rows, their sequences, and the rows whose states they repeat (-1: none)."""
+    def find_sources(self, masked: Truths, direction: str) -> Integers:
+        """Find the row that each row repeats: its own or the last not masked; n + p before any."""
         turn = slice(None, None, -1 if direction == "backward" else 1)
-        order, n = self.order[turn], np.repeat(np.arange(len(self.present)), self.lengths)[turn]
-        gone = masked[order]
-        last = np.maximum.accumulate(np.where(gone, -1, np.arange(len(order))))
-        source = np.where((last >= 0) & (n[last] == n), order[last], -1)
-        return order[gone], n[gone], source[gone]
+        order, p = self.order[turn], np.repeat(np.arange(len(self.present)), self.lengths)[turn]
+        last = np.maximum.accumulate(np.where(masked[order], -1, np.arange(len(order))))
+        sources = np.empty_like(order)
+        sources[order] = np.where((last >= 0) & (p[last] == p), order[last], len(order) + p)
+        return sources
 
     def number(self, taken: Integers) -> Integers:
         """Return the number of each row's step, (n,), and add the rows to those `taken`, (K,)."""
-        t = np.arange(1, len(self.order) + 1)
-        if len(self.present) == 1:
-            t += taken[self.present]
-        else:
-            t[self.order] = t + np.repeat(taken[self.present] - self.starts, self.lengths)
+        t = np.empty_like(self.order)
+        first = np.repeat(taken[self.present] - self.starts, self.lengths)
+        t[self.order] = np.arange(1, len(t) + 1) + first
         taken[self.present] += self.lengths
         return t
 
@@ -68,42 +65,32 @@ def _group_sorted(order: Integers, key: Integers) -> Groups:
     return Groups(order, key[starts], starts, np.diff(starts, append=len(key)))
 
 
-class Packed:
-    """Sequences as in PyTorch's ``PackedSequence``, the longest first; `runs` are T steps of N."""
+class Run(NamedTuple):
+    """T steps that the same N sequences have."""
 
-    def __init__(self, lengths: Integers) -> None:
-        self.lengths, steps = lengths, np.arange(lengths[0])
+    rows: slice  # among packed ones
+    T: int
+    N: int
+
+    def view(self, packed: Floats) -> Floats:
+        """View them, (T, N, K), among packed rows (R, K)."""
+        return packed[self.rows].reshape(self.T, self.N, packed.shape[-1])
+
+
+class Packed:
+    """Sequences side by side, the longest first, as PyTorch's ``PackedSequence`` has them."""
+
+    def __init__(self, groups: Groups) -> None:
+        rank = np.argsort(-groups.lengths, kind="stable")
+        self.keys, lengths = groups.present[rank], groups.lengths[rank]
+        steps = np.arange(lengths.max(initial=0))
         sizes = len(lengths) - np.searchsorted(lengths[::-1], steps, side="right")
-        self.edges = np.append(0, np.cumsum(sizes))
-        # The step and the sequence of each packed row.
-        self.t = np.repeat(steps, sizes)
-        self.n = np.arange(len(self.t)) - self.edges[self.t]
+        edges = np.append(0, np.cumsum(sizes))
+        t = np.repeat(steps, sizes)
+        n = np.arange(len(t)) - edges[t]
+        self.order = groups.order[groups.starts[rank][n] + t]  # of the rows, (R,)
         changes = [*np.flatnonzero(np.diff(sizes, prepend=0)).tolist(), len(steps)]
         self.runs = [
-            (slice(int(self.edges[start]), int(self.edges[stop])), stop - start, int(sizes[start]))
+            Run(slice(int(edges[start]), int(edges[stop])), stop - start, int(sizes[start]))
             for start, stop in pairwise(changes)
         ]
-
-    def cut(self, rows: Floats) -> list[Floats]:
-        """View rows (R, K) as one array (T, N, K) a run."""
-        return [rows[run].reshape(T, N, rows.shape[-1]) for run, T, N in self.runs]
-
-    def apply(self, function: Callable[[Floats], Floats], x: Floats) -> Floats:
-        """Apply a function of the rows of a sequence, (T, K), to each."""
-        sequences = [self.edges[:T] + n for n, T in enumerate(self.lengths)]
-        made = np.concatenate([function(x[rows]) for rows in sequences])
-        packed = np.empty_like(made)
-        packed[np.concatenate(sequences)] = made
-        return packed
-
-    def turn(self, rows: Floats) -> Floats:
-        """Turn every sequence around; twice, and nothing changes."""
-        return np.asarray(rows[self.edges[self.lengths[self.n] - 1 - self.t] + self.n])
-
-
-def share(lengths: Integers, shares: int) -> list[Integers]:
-    """Cut sequences into shares of about equally many steps, the longest first."""
-    order = np.argsort(-lengths, kind="stable")
-    done = lengths[order].cumsum()
-    edges = np.searchsorted(done, done[-1] * np.arange(1, shares) / shares)
-    return [each for each in np.split(order, edges) if len(each)]

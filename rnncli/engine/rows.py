@@ -116,7 +116,7 @@ def steps_in_block(values: int, most: int, rows: int | None = None) -> int:
 
 def in_blocks(pieces: Iterable[Rows], steps: int) -> Iterator[Rows]:
     """Cut rows into blocks of so many steps; those before a ValueError are yielded before it."""
-    waiting, missing, error = list[Rows](), steps, None
+    waiting, missing = list[Rows](), steps
     try:
         for rows in pieces:
             while len(rows.x) >= missing:
@@ -124,9 +124,9 @@ def in_blocks(pieces: Iterable[Rows], steps: int) -> Iterator[Rows]:
                 rows, waiting, missing = rows.cut(missing, None), [], steps
             waiting += [rows] if len(rows.x) else []
             missing -= len(rows.x)
-    except ValueError as raised:
-        error = raised
+    except ValueError:
+        if waiting:
+            yield join(waiting)
+        raise
     if waiting:
         yield join(waiting)
-    if error:
-        raise error

@@ -178,7 +178,7 @@ def run_front(runner: Runner, batch: Floats, ends: Integers) -> tuple[Floats, In
     x, chosen = runner.run_front(batch[n, t], group(n, len(n)))
     ends = np.bincount(n[chosen], minlength=len(batch))
     made = np.zeros((len(batch), int(ends.max(initial=0)), x.shape[1]), x.dtype)
-    made[np.arange(made.shape[1]) < ends[:, None]] = x[chosen]
+    made[np.arange(made.shape[1]) < ends[:, None]] = x
     return made, ends
 
 

@@ -1,19 +1,18 @@
 """A network ready to run: rows of any sequences go through its layers, bottom to top."""
 
-from collections.abc import Callable, Sequence
-from functools import partial
-from itertools import chain
+from collections.abc import Callable, Mapping, Sequence
+from itertools import chain, pairwise
 from math import ceil
-from typing import NamedTuple, cast
+from typing import NamedTuple, TypeAlias, cast
 
 import numpy as np
 
-from rnncli.engine.packed import Groups, Packed, share
+from rnncli.engine.packed import Groups, Packed
 from rnncli.engine.precision import PRECISIONS
-from rnncli.engine.threads import THREADS, in_threads, leaves_processors, may_start_a_thread
+from rnncli.engine.threads import THREADS, in_threads, may_share_products
 from rnncli.engine.unroll import STRATEGIES, find_lacking
-from rnncli.engine.unroll.strategy import SAFE, Strategy, find_overflows, largest_sum, row_products
-from rnncli.model.arrays import Floats, Integers, Truths, as_items, contiguous, largest
+from rnncli.engine.unroll.strategy import largest_weights, row_products, safe
+from rnncli.model.arrays import Floats, Integers, Truths, contiguous, largest
 from rnncli.model.cells import State
 from rnncli.model.errors import InputError, choice
 from rnncli.model.layers import Layer, Masks, Recurrent
@@ -21,9 +20,9 @@ from rnncli.model.network import Network
 
 # Values of the states of a thread that stay in the cache.
 STATES_IN_CACHE = 81_920
-# Fewest multiplications of a step that are worth two threads, which wait for Python's lock at each
-# call. A gated cell makes GATED times as many; functions of a sum take FUNCTION multiplications.
-WORK, GATED, FUNCTION = 3_000_000, 4, 32
+# Fewest multiplications of a step for each gate that are worth two threads, which wait for Python's
+# lock at each call; the functions of a sum take as long as so many.
+WORK, FUNCTION = 3_000_000, 32
 # Multiplications that take a second or so.
 A_SECOND = 1 << 33
 
@@ -40,12 +39,6 @@ class LayerRows(NamedTuple):
         return LayerRows(cells[0][0] if len(cells) == 1 else change(self.output), cells)
 
     @property
-    def arrays(self) -> list[Floats]:
-        """All arrays once."""
-        states = [*chain.from_iterable(self.cells)]
-        return states if len(self.cells) == 1 else [*states, self.output]
-
-    @property
     def c(self) -> Floats:
         """The arrays of the states beside h, side by side, (R, C)."""
         arrays = [array for state in self.cells for array in state[1:]]
@@ -53,20 +46,8 @@ class LayerRows(NamedTuple):
         return arrays[0] if one else np.concatenate([self.output[..., :0], *arrays], axis=-1)
 
 
-class Batch:
-    """Sequences of equal lengths, (T, N, K)."""
-
-    def cut(self, rows: Floats) -> list[Floats]:
-        """Return the only array, if it has steps."""
-        return [rows] if len(rows) else []
-
-    def turn(self, rows: Floats) -> Floats:
-        """View every sequence turned around."""
-        return rows[::-1]
-
-    def apply(self, function: Callable[[Floats], Floats], x: Floats) -> Floats:
-        """Apply a function of the rows of a sequence, (T, K), to each."""
-        return np.stack([function(each) for each in x.swapaxes(0, 1)], axis=1)
+# T steps that the same N sequences have, (T, N, I), and the results of each layer, (T, N, size).
+Run: TypeAlias = tuple[Floats, list[LayerRows]]
 
 
 class Runner:
@@ -106,8 +87,9 @@ class Runner:
         """Multiply rows (..., K) by a matrix, as a layer without state does."""
         rows = contiguous(self.precision.operand(x)).reshape(-1, len(W))
         product = row_products(rows, W) if self.row_by_row else np.matmul(rows, W)
-        if not largest(rows) * largest_sum(W) <= SAFE / 2 * float(np.finfo(W.dtype).max):
-            product[find_overflows(rows, W)] = np.nan
+        weights = largest_weights(W)
+        if not largest(rows) * weights.sum() <= safe(W):
+            product[~(np.abs(rows) @ weights <= safe(W))] = np.nan
         return product.reshape(*x.shape[:-1], W.shape[1])
 
     def output(self, layer: Layer, x: Floats, states: Sequence[State] = ()) -> Floats:
@@ -118,7 +100,7 @@ class Runner:
             return layer(np.ascontiguousarray(x), self.multiply)
 
     def run_front(self, x: Floats, groups: Groups) -> tuple[Floats, Truths]:
-        """Run the layers in front; a row they give stands at the last row that it is made of."""
+        """Run the layers in front; return their rows, and the last row that each is made of."""
         chosen = np.zeros(len(x), bool)
         made = np.zeros((len(x), self.network.layers[0].input_size), x.dtype)
         for order in np.split(groups.order, groups.starts[1:]):
@@ -127,7 +109,7 @@ class Runner:
                 rows = self.output(layer, rows)
             last = order[np.arange(1, len(rows) + 1) * len(order) // max(len(rows), 1) - 1]
             made[last], chosen[last] = rows, True
-        return made, chosen
+        return made[chosen], chosen
 
     def head(self, state: Floats) -> Floats:
         """Compute the head's output for the final states (K, S) of the top recurrent layer."""
@@ -144,28 +126,16 @@ class Runner:
     def find_masked(self, x: Floats) -> Truths:
         """Find the rows that layers of the network mask."""
         masked = np.zeros(len(x), bool)
-        layers = self.network.layers[: self.network.masking]
-        for number, layer in enumerate(layers):
-            x = self.output(layers[number - 1], x) if number else x
+        for layer in self.network.layers[: self.network.masking]:
             if layer.masks:
                 masked |= cast(Masks, layer).masked(x)
+            x = self.output(layer, x)
         return masked
 
     def run_batch(self, x: Floats, states: Floats) -> list[LayerRows]:
         """Run (T, N, I) from `states` (N, S), which are overwritten, to results (T, N, O)."""
-        T, N, _ = x.shape
-        results = [self._allocate(layer, (T, N)) for layer in self.network.layers]
-        shares = min(N, self._count_shares(N, T * N))
-
-        def run(n: int) -> None:
-            some = slice(N * n // shares, N * (n + 1) // shares)
-            targets = [rows.map(lambda array: array[:, some]) for rows in results]
-            states[some] = self._run_layers(x[:, some], Batch(), states[some], targets)
-
-        if shares == 1:
-            states[...] = self._run_layers(x, Batch(), states, results)
-        else:
-            in_threads(run, range(shares))
+        results = self._allocate(x.shape[:2])
+        self._run_shares([(x, results)] if x.size else [], states)
         return results
 
     def run_rows(
@@ -181,129 +151,136 @@ class Runner:
             x = np.where(masked[:, None], 0, x)  # a masked row may have no features
         by_layer = self.find_masked(x) & ~by_input
         masked = by_input | by_layer
-        if masked.any():
-            initial = states[groups.present]
-            results = self._run_groups(x, groups.only(~masked), states)
-            self._fill(x, results, groups, initial, masked, by_layer)
-            return results
-        if len(groups.present) == 1:
+        some = bool(masked.any())
+        if some and any(layer.whole for layer in self.network.layers):
+            raise ValueError("masked rows: a layer of the network takes whole sequences")
+        if len(groups.present) == 1 and not some:
             key = int(groups.present[0])
             results = self.run_batch(x[:, None], states[key : key + 1])
             return [rows.map(lambda array: array[:, 0]) for rows in results]
-        return self._run_groups(x, groups, states)
+        initial, n = states[groups.present], len(x)
+        packed = Packed(groups.only(~masked) if some else groups)
+        inputs, results = x.take(packed.order, axis=0), self._allocate(packed.order.shape)
+        runs = [(run.view(inputs), [rows.map(run.view) for rows in results]) for run in packed.runs]
+        after = states[packed.keys]
+        self._run_shares(runs, after)
+        states[packed.keys] = after
+        # Where the results of a row are, and behind them the states before each sequence.
+        places = np.arange(n + len(initial)) - n + len(packed.order)
+        places[packed.order] = np.arange(len(packed.order))
+        if not some:
+            return [rows.map(lambda array: array.take(places[:n], axis=0)) for rows in results]
+        ways = ("forward", "backward")
+        sources = {way: places[groups.find_sources(masked, way)] for way in ways}
+        return self._repeat(x, results, sources, initial, by_layer)
 
-    def _run_groups(self, x: Floats, groups: Groups, states: Floats) -> list[LayerRows]:
-        """Run several sequences; the results of rows in no group are left empty."""
-        results = [self._allocate(layer, (len(x),)) for layer in self.network.layers]
-        shares = self._count_shares(len(groups.present), len(groups.order))
-
-        def run(some: Integers) -> None:
-            packed, keys = Packed(groups.lengths[some]), groups.present[some]
-            rows = groups.order[groups.starts[some][packed.n] + packed.t]
-            targets = [self._allocate(layer, (len(rows),)) for layer in self.network.layers]
-            states[keys] = self._run_layers(x.take(rows, axis=0), packed, states[keys], targets)
-            for result, target in zip(results, targets, strict=True):
-                for array, packed_array in zip(result.arrays, target.arrays, strict=True):
-                    as_items(array)[rows] = as_items(packed_array)
-
-        if len(groups.order):
-            in_threads(run, share(groups.lengths, shares))
-        return results
-
-    def _allocate(self, layer: Layer, rows: tuple[int, ...]) -> LayerRows:
-        """Allocate the results of a layer."""
-        dtype, every = self.precision.dtype, None if self.all_states else 1
-        cells = [
-            tuple([np.empty((*rows, size), dtype) for size in cell.state_sizes[:every]])
-            for cell in layer.cells
-        ]
-        one = len(cells) == 1
-        return LayerRows(cells[0][0] if one else np.empty((*rows, layer.output_size), dtype), cells)
-
-    def _run_layers(
-        self, x: Floats, packed: Packed | Batch, before: Floats, targets: Sequence[LayerRows]
-    ) -> Floats:
-        """Run rows, packed or (T, N, I), through all layers; return the states after them."""
-        after, network, outputs = before.copy(), self.network, [x]
-        with np.errstate(all="ignore"):
-            for number, (layer, target) in enumerate(zip(network.layers, targets, strict=True)):
-                x = network.select_inputs(number + 1, outputs)
-                for n, strategy in enumerate(self.strategies[number]):
-                    slices, out = network.state_slices[number][n], target.cells[n]
-                    state = tuple([before[:, columns].copy() for columns in slices])
-                    self._run_cell(strategy, x, packed, state, out, layer.directions[n])
-                    for columns, array in zip(slices, state, strict=True):
-                        after[:, columns] = array
-                if len(layer.cells) != 1:
-                    run = partial(self.output, layer, states=target.cells)
-                    made = run(x) if not layer.whole else packed.apply(run, x)
-                    target.output[...] = made
-                outputs.append(target.output)
-        return after
-
-    def _run_cell(
+    def _repeat(
         self,
-        strategy: Strategy,
         x: Floats,
-        packed: Packed | Batch,
-        state: State,
-        out: State,
-        way: str,
-    ) -> None:
-        """Run a cell over rows into `out`, and leave the final state in `state`."""
-        x, turned = self.precision.operand(x), out
-        if way == "backward":
-            x, turned = packed.turn(x), tuple(map(packed.turn, out))
-        for x_run, *out_run in zip(*map(packed.cut, (x, *turned)), strict=True):
-            N = x_run.shape[1]
-            h, *others = (array[:N].copy() for array in state)
-            _, *last = strategy(x_run, (h, *others), tuple(out_run))
-            strategy.mark_overflows(x_run, h, tuple(out_run), last)
-            for array, final in zip(state, [out_run[0][-1], *last], strict=True):
-                array[:N] = final
-        if turned is not out and isinstance(packed, Packed):  # of a batch they are views
-            for array, of_turned in zip(out, turned, strict=True):
-                array[...] = packed.turn(of_turned)
+        results: Sequence[LayerRows],
+        sources: Mapping[str, Integers],
+        initial: Floats,
+        zero: Truths,
+    ) -> list[LayerRows]:
+        """Take the states at each row from its source, and compute the other layers at all rows.
+
+        At all of them, as a product of one row may round in another way than that of many.
+        """
+        network, outputs, found = self.network, [x], list[LayerRows]()
+        for number, (layer, rows) in enumerate(zip(network.layers, results, strict=True)):
+            cells = list[State]()
+            slices = network.state_slices[number]
+            for state, way, columns in zip(rows.cells, layer.directions, slices, strict=True):
+                pairs = zip(state, columns, strict=False)  # h alone, or all
+                arrays = [np.concatenate([array, initial[:, of_it]]) for array, of_it in pairs]
+                cells.append(tuple(array.take(sources[way], axis=0) for array in arrays))
+                if len(rows.cells) > 1:
+                    cells[-1][0][zero] = 0
+            outputs.append(self.output(layer, network.select_inputs(number + 1, outputs), cells))
+            found.append(LayerRows(outputs[-1], cells))
+        return found
+
+    def _allocate(self, shape: tuple[int, ...]) -> list[LayerRows]:
+        """Allocate the results of all layers."""
+        dtype, every, found = self.precision.dtype, None if self.all_states else 1, []
+        for layer in self.network.layers:
+            sizes = [cell.state_sizes[:every] for cell in layer.cells]
+            cells = [tuple([np.empty((*shape, size), dtype) for size in each]) for each in sizes]
+            one = len(cells) == 1
+            output = cells[0][0] if one else np.empty((*shape, layer.output_size), dtype)
+            found.append(LayerRows(output, cells))
+        return found
+
+    def _run_shares(self, runs: Sequence[Run], states: Floats) -> None:
+        """Run sequences, the longest first, from `states` (N, S); in threads where that pays."""
+        lengths = np.zeros(len(states), np.intp)
+        for x, _ in runs:
+            lengths[: x.shape[1]] += len(x)
+        steps = lengths.cumsum()
+        shares = self._count_shares(len(states), int(lengths.sum()))
+        if shares == 1:
+            self._run_layers(runs, states)
+            return
+        targets = steps[-1] * np.arange(1, shares) / shares
+        edges = [0, *np.searchsorted(steps, targets, side="right").tolist(), len(states)]
+
+        def run(share: slice) -> None:
+            own = [
+                (x[:, share], [rows.map(lambda array: array[:, share]) for rows in results])
+                for x, results in runs
+                if x.shape[1] > share.start
+            ]
+            self._run_layers(own, states[share])
+
+        in_threads(run, [slice(start, stop) for start, stop in pairwise(edges) if start < stop])
 
     def _count_shares(self, N: int, rows: int) -> int:
         """Count the shares that N sequences are cut into: one, or some a thread; add their rows."""
         strategies = [*chain.from_iterable(self.strategies)]
         for strategy in strategies:
             strategy.rows_run += rows
-        if N < 2 or not strategies or not may_start_a_thread():
+        if N < 2 or not strategies:
             return 1
-        cells = sorted((each.cell for each in strategies), key=lambda cell: len(cell.weights.b_h))
-        (I, width), H = cells[0].weights.W_xh.shape, len(cells[0].weights.W_hh)
-        enough, terms = (WORK, H) if cells[0].gates == 1 else (WORK * GATED, H + I)
-        if N * width * (terms + FUNCTION) < enough or not leaves_processors(max(I + 1, H) * width):
+        weights = max((each.cell.weights for each in strategies), key=lambda each: len(each.b_h))
+        I, H, sums = len(weights.W_xh), len(weights.W_hh), len(weights.b_h)
+        if N * H * (H + I + FUNCTION) < WORK or not may_share_products():
             return 1
-        return THREADS * ceil(N * len(cells[-1].weights.b_h) / (THREADS * STATES_IN_CACHE))
+        return THREADS * ceil(N * sums / (THREADS * STATES_IN_CACHE))
 
-    def _fill(
-        self,
-        x: Floats,
-        results: Sequence[LayerRows],
-        groups: Groups,
-        initial: Floats,
-        masked: Truths,
-        by_layer: Truths,
+    def _run_layers(self, runs: Sequence[Run], states: Floats) -> None:
+        """Run sequences through all layers, from `states` (N, S), which are overwritten."""
+        network, outputs = self.network, [[x, *(r.output for r in rows)] for x, rows in runs]
+        with np.errstate(all="ignore"):
+            for number, layer in enumerate(network.layers):
+                inputs = [network.select_inputs(number + 1, each) for each in outputs]
+                found = [rows[number] for _, rows in runs]
+                for n in range(len(layer.cells)):
+                    self._run_cell(number, n, inputs, found, states)
+                if layer.whole:
+                    self._run_whole(layer, inputs, found)
+                elif len(layer.cells) != 1:
+                    for x, rows in zip(inputs, found, strict=True):
+                        rows.output[...] = self.output(layer, x, rows.cells)
+
+    def _run_cell(
+        self, number: int, n: int, inputs: list[Floats], found: list[LayerRows], states: Floats
     ) -> None:
-        """Fill in the results at masked rows: of the rows before them, or of `initial`, (P, S)."""
-        network, outputs = self.network, [x]
-        if any(layer.whole for layer in network.layers):
-            raise ValueError("masked rows: a layer of the network takes whole sequences")
-        sources = {way: groups.find_sources(masked, way) for way in ("forward", "backward")}
-        for number, (layer, each) in enumerate(zip(network.layers, results, strict=True)):
-            x, slices = network.select_inputs(number + 1, outputs), network.state_slices[number]
-            for state, way, columns in zip(each.cells, layer.directions, slices, strict=True):
-                rows, n, source = sources[way]
-                for array, of_array in zip(state, columns, strict=False):  # h alone, or all
-                    first = source[:, None] < 0
-                    array[rows] = np.where(first, initial[n, of_array], array[source])
-                if len(each.cells) > 1:
-                    state[0][by_layer] = 0
-            # All rows at once: a product of one row may round in another way than that of many,
-            # and a masked row would not be like the one that it repeats.
-            if len(layer.cells) != 1:
-                each.output[...] = self.output(layer, x, each.cells)
-            outputs.append(each.output)
+        """Run a cell of a layer; backward from the last run, where fewest sequences have steps."""
+        strategy, operand = self.strategies[number][n], self.precision.operand
+        turn = -1 if self.network.layers[number].directions[n] == "backward" else 1
+        state = [states[:, columns] for columns in self.network.state_slices[number][n]]
+        for x, rows in [*zip(inputs, found, strict=True)][::turn]:
+            x, out, N = operand(x[::turn]), tuple(a[::turn] for a in rows.cells[n]), x.shape[1]
+            h, *others = (array[:N].copy() for array in state)
+            _, *last = strategy(x, (h, *others), out)
+            strategy.mark_overflows(x, h, out, last)
+            for array, final in zip(state, [out[0][-1], *last], strict=True):
+                array[:N] = final
+
+    def _run_whole(self, layer: Layer, inputs: list[Floats], found: list[LayerRows]) -> None:
+        """Run a layer that takes all rows of a sequence at once."""
+        for n in range(inputs[0].shape[1] if inputs else 0):
+            pairs = [pair for pair in zip(inputs, found, strict=True) if pair[0].shape[1] > n]
+            made = self.output(layer, np.concatenate([x[:, n] for x, _ in pairs]))
+            for x, rows in pairs:
+                rows.output[:, n], made = made[: len(x)], made[len(x) :]

@@ -32,8 +32,6 @@ _FIELDS: dict[str, tuple[type, ...]] = {
     "center": (list, float),
     "scale": (list, float),
 }
-# A float64 counts up to this one by one.
-_MOST_STEPS = 2**53
 
 
 class State(NamedTuple):
@@ -110,7 +108,7 @@ def load_state(path: str) -> State:
     except (ValueError, TypeError, RecursionError) as error:
         raise _damaged(path, one_line(error)) from error
     t, K = arrays.pop("t"), len(fields["keys"])
-    if t.dtype.kind not in "iu" or t.shape != (K,) or ((t < 0) | (t > _MOST_STEPS)).any():
+    if t.dtype.kind not in "iu" or t.shape != (K,) or ((t < 0) | (t > 2**53)).any():
         raise _damaged(path, f"t: expected {K} whole numbers from 0 to 2^53")
     return State(t=t.astype(np.intp), arrays=arrays, **fields)
 
@@ -130,14 +128,12 @@ def fitting_states(
     dtype: np.dtype[np.floating],
 ) -> Floats:
     """Return the states in a file as those of a network, (K, S)."""
-    places, what = network.state_names, ""
+    places, hint = network.state_names, "give the options of the run that wrote it, or another file"
     if state.network != whose:
-        what = "the state of another network, precision, center or scale"
-    elif [*state.key_columns] != [*key_columns]:
+        raise InputError(path, "the state of another network, precision, center or scale", hint)
+    if [*state.key_columns] != [*key_columns]:
         before, now = (listed(names or ["no key"]) for names in (state.key_columns, key_columns))
-        what = f"the state of sequences by {before}, this run has {now}"
-    if what:
-        raise InputError(path, what, "give the options of the run that wrote it, or another file")
+        raise InputError(path, f"the state of sequences by {before}, this run has {now}", hint)
     expected = {name: (len(state.keys), each.stop - each.start) for name, each in places.items()}
     shapes = {name: array.shape for name, array in state.arrays.items()}
     if shapes != expected:

@@ -42,7 +42,7 @@ class Carried:
 
     def __init__(self, initial: ArrayLike, sequences: int = 1) -> None:
         self.initial: Floats = np.asarray(initial)
-        # There is room for sequences that are yet to come.
+        # Those of sequences that are yet to come follow.
         self._t: Integers = np.empty(0, np.intp)
         self._state = np.empty((0, len(self.initial)), self.initial.dtype)
         self.t, self.state, self.last = self._t, self._state, np.empty((0, 0))
@@ -58,10 +58,9 @@ class Carried:
 
     def starts(self) -> tuple[Integers, Floats]:
         """Return the step count, (K,), and state, (K, S), from which each sequence started."""
-        t, state = np.zeros_like(self.t), np.tile(self.initial, (len(self.t), 1))
-        for whole, array in zip((t, state), self.started, strict=True):
-            whole[: len(array)] = array
-        return t, state
+        (t, state), new = self.started, len(self.t) - len(self.started[0])
+        initial = np.tile(self.initial, (new, 1))
+        return np.pad(t, (0, new)), np.concatenate([state.astype(initial.dtype), initial])
 
     def convert(self, network: Network, dtype: np.dtype[np.floating]) -> None:
         """Check that the states are those of a network, and convert them to a float type."""
@@ -74,23 +73,21 @@ class Carried:
 
     def grow(self, sequences: int) -> None:
         """Start new sequences, until there are so many."""
-        count = len(self.t)
-        if sequences <= count:
-            return
-        if sequences > len(self._t):  # twice as many, so that few are moved often
-            more = max(sequences, 2 * len(self._t)) - len(self._t)
+        self._reserve(sequences)
+        count = max(sequences, len(self.t))
+        self.t, self.state = self._t[:count], self._state[:count]
+
+    def _reserve(self, sequences: int) -> None:
+        """Double the room for sequences, so that they are moved rarely, until so many fit."""
+        if (more := sequences - len(self._t)) > 0:
+            more = max(more, len(self._t))
             self._t = np.pad(self._t, (0, more))
-            self._state = np.pad(self._state, ((0, more), (0, 0)))
-        self._t[count:sequences] = 0
-        self._state[count:sequences] = self.initial
-        self.t, self.state = self._t[:sequences], self._state[:sequences]
+            self._state = np.concatenate([self._state, np.tile(self.initial, (more, 1))])
 
     def at(self, key: Integers) -> tuple[Integers, Floats]:
         """Copy the step counts and states of some sequences; new ones are at their start."""
-        t, state = np.zeros(len(key), np.intp), np.tile(self.initial, (len(key), 1))
-        known = key < len(self.t)
-        t[known], state[known] = self.t[key[known]], self.state[key[known]]
-        return t, state
+        self._reserve(int(key.max(initial=-1)) + 1)
+        return self._t[key], self._state[key]
 
     def commit(self, after: "After") -> None:
         """Set sequences to where they stand after rows."""
@@ -178,6 +175,8 @@ def stream(
     dtype = runner.precision.dtype
     if carried is None:
         carried = Carried(initial_state(network, h0, 1, dtype)[0])
+    elif not isinstance(carried, Carried):
+        raise TypeError(f"carried: expected an rnncli.Carried, got {type(carried).__name__}")
     elif h0 is not None:
         raise ValueError("h0 and carried: give one; carried holds the initial state")
     carried.convert(network, dtype)
@@ -208,19 +207,16 @@ def _check(runner: Runner, block: Rows | ArrayLike) -> Rows:
         raise ValueError(f"x: expected blocks of shape (n, {I}), got {x.shape}")
     key = None if rows.key is None else np.asarray(rows.key)
     masked = None if rows.masked is None else np.asarray(rows.masked)
-    for name, array, kinds, what in (
-        ("key", key, "iu", "integers from 0"),
-        ("masked", masked, "b", "booleans"),
-    ):
-        if array is None:
-            continue
-        if array.shape != (len(x),) or array.dtype.kind not in kinds or array.min(initial=0) < 0:
-            got = f"got shape {array.shape} of {array.dtype}"
-            raise ValueError(f"{name}: expected {len(x)} {what}, one a row, {got}")
+    if key is not None:
+        if key.shape != (len(x),) or key.dtype.kind not in "iu" or key.min(initial=0) < 0:
+            raise ValueError(f"key: expected {len(x)} integers from 0, one a row")
+        key = key.astype(np.intp)
+    if masked is not None and (masked.shape != (len(x),) or masked.dtype != bool):
+        raise ValueError(f"masked: expected {len(x)} booleans, one a row")
     runner.network.checked_input(x if masked is None else np.where(masked[:, None], 0, x), dtype)
     with np.errstate(over="ignore"):  # of a masked row, whose features are not looked at
         x = np.ascontiguousarray(x, dtype)
-    return rows._replace(x=x, key=None if key is None else key.astype(np.intp), masked=masked)
+    return rows._replace(x=x, key=key, masked=masked)
 
 
 def forward(
@@ -232,7 +228,7 @@ def forward(
         if rows.masked is not None and rows.masked.any():
             raise ValueError("masked rows: a layer of the network takes whole sequences")
         x, chosen = runner.run_front(x, groups)
-        x, rows = x[chosen], rows.take(chosen)
+        rows = rows.take(chosen)
         groups = group(rows.key, len(x))
     present = groups.present
     t, states = carried.at(present)
@@ -287,30 +283,28 @@ def _find_overflow(
     keys: Names,
 ) -> tuple[int, NotFiniteError | None]:
     """Count the rows before the first value that is not finite, and make an error of it."""
-    n, arrays = len(rows.x), list[tuple[str, str, Floats, str]]()
+    n, checked = len(rows.x), list[tuple[str, str, str, Floats]]()
     for number, (layer, each) in enumerate(zip(network.layers, layers, strict=True), start=1):
         where = f"layer {number}" if len(layers) > 1 else ""
         for way, cell, state in zip(layer.directions, layer.cells, each.cells, strict=True):
             place = f"{where} {way}".strip() if len(layer.cells) > 1 else where
-            names = zip(cell.state_names, state, strict=False)
-            arrays += [(place, name, array, way) for name, array in names]
+            checked += [(place, way, *pair) for pair in zip(cell.state_names, state, strict=False)]
         if len(layer.cells) != 1:
-            arrays.append((where, "h" if layer.cells else "y", each.output, ""))
+            checked.append((where, "", "h" if layer.cells else "y", each.output))
     for name, columns in list(network.state_names.items())[1:]:
         values = states[:, columns]
         if not np.isfinite(values).all():  # a state beside h may overflow where h does not
             last = np.zeros((n, values.shape[1]))
             last[groups.last] = values
-            arrays.append(("", name, last, ""))
-    finite = [_count_finite(array) for _, _, array, _ in arrays]
+            checked.append(("", "", name, last))
+    finite = [_count_finite(array) for *_, array in checked]
     if (stop := min(finite)) == n:
         return n, None
-    where, name, array, way = arrays[finite.index(stop)]
-    row = stop
+    where, way, name, array = checked[finite.index(stop)]
+    row, key = stop, None if rows.key is None else int(rows.key[stop])
     if way == "backward":  # it comes from later rows
-        same = True if rows.key is None else rows.key == rows.key[row]
+        same = True if rows.key is None else rows.key == key
         row = int(np.flatnonzero(~np.isfinite(array).all(axis=1) & same)[-1])
-    key = None if rows.key is None else int(rows.key[row])
     return stop, _error(key, rows.t[row], array[row], keys, where, name)
 
 

@@ -3,8 +3,8 @@
 import os
 import threading
 from collections.abc import Callable, Generator, Iterator, Sequence
-from contextlib import nullcontext
-from functools import cache
+from contextlib import AbstractContextManager, nullcontext
+from functools import cache, partial
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
@@ -25,14 +25,17 @@ def usable_processors() -> list[int]:
 
 # A third thread would find Python's lock taken.
 THREADS = min(2, len(usable_processors()))
-# Multiplications in a product of 32 rows that OpenBLAS leaves to one thread (interface/gemm.c).
-ONE_THREAD = 8192
 _this = threading.local()
 
 
 def may_start_a_thread() -> bool:
     """Whether there is a processor for another thread, and this thread may start one."""
     return THREADS > 1 and not hasattr(_this, "starts_none")
+
+
+def may_share_products() -> bool:
+    """Whether this thread may start another one that multiplies: BLAS leaves it a processor."""
+    return may_start_a_thread() and _limit_blas() is not None
 
 
 def start_no_threads() -> None:
@@ -46,11 +49,7 @@ def in_threads(work: Callable[[Job], Any], jobs: Sequence[Job]) -> None:
         for job in jobs:
             work(job)
         return
-    controller = None if _blas_has_one_thread() else _controller()
-    with (
-        controller.limit(limits=1, user_api="blas") if controller else nullcontext(),
-        _workers(2) as pool,
-    ):
+    with (_limit_blas() or nullcontext)(), _workers(2) as pool:
         try:
             for _ in pool.map(work, jobs):
                 pass
@@ -85,20 +84,13 @@ def _workers(count: int) -> "ThreadPoolExecutor":
 
 
 @cache
-def _controller() -> Any:
+def _limit_blas() -> Callable[[], AbstractContextManager[Any]] | None:
+    """Return a context in which BLAS has one thread, as the command has it; None if none can."""
+    number = os.environ.get("OPENBLAS_NUM_THREADS") or os.environ.get("OMP_NUM_THREADS")
+    if number == "1" or len(usable_processors()) == 1:
+        return nullcontext
     try:
         from threadpoolctl import ThreadpoolController
     except ModuleNotFoundError:
         return None
-    return ThreadpoolController()
-
-
-def _blas_has_one_thread() -> bool:
-    """Whether BLAS was loaded with one thread, as the command has it."""
-    number = os.environ.get("OPENBLAS_NUM_THREADS") or os.environ.get("OMP_NUM_THREADS")
-    return number == "1" or len(usable_processors()) == 1
-
-
-def leaves_processors(multiplications: int) -> bool:
-    """Whether a product of so many multiplications a row leaves the other processors to threads."""
-    return multiplications <= ONE_THREAD or _blas_has_one_thread() or _controller() is not None
+    return partial(ThreadpoolController().limit, limits=1, user_api="blas")

@@ -14,13 +14,8 @@ from rnncli.model.cells import Numbers
 # the ratio there 2.4e-7 over 1: a gate that is open keeps all of a state.
 TANH_END = 9.000119
 TANH_P = (
-    1.0,
-    0.13084010779857635,
-    0.0031039563473314047,
-    1.1154311323480215e-05,
-    -2.0225243702042372e-08,
-    5.2779596665386563e-11,
-    -8.48874464644267e-14,
+    *(1.0, 0.13084010779857635, 0.0031039563473314047, 1.1154311323480215e-05),
+    *(-2.0225243702042372e-08, 5.2779596665386563e-11, -8.48874464644267e-14),
 )
 TANH_Q = (1.0, 0.4641733765602112, 0.02449517883360386, 0.0002546145406085998)
 
@@ -42,7 +37,7 @@ def _polynomial(x: Vector, coefficients: Sequence[float]) -> Any:
     terms: list[Any] = list(coefficients)
     while len(terms) > 1:
         pairs = zip(terms[::2], terms[1::2], strict=False)
-        sums = [x.function.call("fmuladd", x, high, low) for low, high in pairs]
+        sums = [x.function.fmuladd(x, high, low) for low, high in pairs]
         terms, x = sums + terms[len(terms) // 2 * 2 :], x * x
     return terms[0]
 
@@ -60,7 +55,5 @@ FUNCTIONS: dict[str, Callable[..., Vector]] = {
     "relu": lambda a: a.function.limit(a, low=0),
     "sigmoid": lambda a: _tanh(a * 0.5) * 0.5 + 0.5,
     "linear": lambda a: a,
-    "leaky_relu": lambda a, alpha: a.function.where(a < 0, a * alpha, a),
     "hard_sigmoid": lambda a, alpha, beta: a.function.limit(a * alpha + beta, 0, 1),
-    "softsign": lambda a: a / (abs(a) + 1),
 }

@@ -22,29 +22,20 @@ Carried: TypeAlias = Union["Vector", Address]
 Body: TypeAlias = Callable[..., Sequence[Carried]]
 
 
-def _operator(operation: str, *, swapped: bool = False) -> Callable[["Vector", Operand], "Vector"]:
-    def write(a: "Vector", b: Operand) -> "Vector":
-        return a.function.binary(operation, *((b, a) if swapped else (a, b)))
-
-    return write
+def _operator(operation: str) -> Callable[["Vector", Operand], "Vector"]:
+    return lambda a, b: a.function.compute(operation, a, b)
 
 
 class Vector:
-    """A vector, or the truths of a comparison; a product in a sum need not be rounded."""
+    """A vector; a product in a sum need not be rounded."""
 
     def __init__(self, function: "Function", name: str) -> None:
         self.function, self.name = function, name
 
     __add__ = _operator("fadd contract")
     __sub__ = _operator("fsub contract")
-    __rsub__ = _operator("fsub contract", swapped=True)
-    __mul__ = __rmul__ = _operator("fmul contract")
+    __mul__ = _operator("fmul contract")
     __truediv__ = _operator("fdiv")
-    __lt__ = _operator("fcmp olt")
-    __gt__ = _operator("fcmp ogt")
-
-    def __abs__(self) -> "Vector":
-        return self.function.call("fabs", self)
 
 
 class Function:
@@ -67,27 +58,26 @@ class Function:
         lines = [*sorted(self._declared), self._head, *self._lines, "ret void", "}", ""]
         return "\n".join(lines)
 
-    def binary(self, operation: str, a: Operand, b: Operand) -> Vector:
+    def compute(self, operation: str, a: Operand, b: Operand) -> Vector:
         """Write an operation of two vectors; a number stands for one in all lanes."""
         return self._vector(f"{operation} {self.kind} {self._named(a)}, {self._named(b)}")
 
-    def call(self, name: str, *operands: Operand) -> Vector:
-        """Write a call of one of LLVM's own functions of vectors, such as ``fabs``."""
-        full = f"@llvm.{name}.{self.suffix}"
-        kinds = ", ".join([self.kind] * len(operands))
-        self._declared.add(f"declare {self.kind} {full}({kinds})")
+    def fmuladd(self, *operands: Operand) -> Vector:
+        """Write ``a b + c``, rounded once where the processor can."""
+        name = f"@llvm.fmuladd.{self.suffix}"
+        self._declared.add(f"declare {self.kind} {name}({', '.join([self.kind] * 3)})")
         given = ", ".join(f"{self.kind} {self._named(each)}" for each in operands)
-        return self._vector(f"call {self.kind} {full}({given})")
-
-    def where(self, truth: Vector, a: Operand, b: Operand) -> Vector:
-        """Take `a` in the lanes where it is true, `b` in the others."""
-        chosen = f"{self.kind} {self._named(a)}, {self.kind} {self._named(b)}"
-        return self._vector(f"select <{self.width} x i1> {truth.name}, {chosen}")
+        return self._vector(f"call {self.kind} {name}({given})")
 
     def limit(self, a: Vector, low: float = -inf, high: float = inf) -> Vector:
         """Limit a vector; what is not a number stays so."""
-        a = a if low == -inf else self.where(a < low, low, a)
-        return a if high == inf else self.where(a > high, high, a)
+        for end, beyond in ((low, "olt"), (high, "ogt")):
+            if abs(end) < inf:
+                number = self._named(end)
+                truth = self._write(f"fcmp {beyond} {self.kind} {a.name}, {number}")
+                chosen = f"{self.kind} {number}, {self.kind} {a.name}"
+                a = self._vector(f"select <{self.width} x i1> {truth}, {chosen}")
+        return a
 
     def plus(self, a: Integer, b: Integer) -> str:
         """Compute ``a + b`` of integers."""

@@ -110,7 +110,7 @@ class CompiledCell:
         """Return the loop for so many sequences side by side, compiled once."""
         settings = str(dict(self.cell.settings))  # the text of a number reads back to the same one
         shapes = tuple(W.shape for W in self.cell.operands)
-        key = (type(self.cell), settings, self.H, shapes, self.machine, rows)
+        key = (type(self.cell), settings, shapes, self.machine, rows)
         with _compiling:
             if key not in _loops:
                 _loops[key] = compile_function(Writer(self, rows).f, self.machine)
@@ -208,7 +208,7 @@ class Writer:
                     weight = f.load(weights, (k * width + n) * self.width)
                     for row, factor in enumerate(of_rows):
                         place = k % parts * len(sums) + row * width + n
-                        now[place] = f.call("fmuladd", factor, weight, now[place])
+                        now[place] = f.fmuladd(factor, weight, now[place])
             return now
 
         totals: Sequence[Any] = [*sums, *[Vector(f, "zeroinitializer")] * ((parts - 1) * len(sums))]

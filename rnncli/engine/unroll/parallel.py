@@ -1,20 +1,14 @@
 """One sequence, run in parallel over its own steps.
 
 A contracting network is a chain that can be cut: two runs fed the same inputs converge until they
-differ by rounding alone. So T steps are cut into S segments::
+differ by rounding alone. So the steps are cut into segments, which run as a batch: the first from
+the true state, the others from zero. Then all but the first run again, from the state that the one
+before ended with, until they have converged to the old run, whose rows stand from there on. Behind
+the first one that does not converge, all steps run one after the other.
 
-    x   |--- segment 0 ---|--- segment 1 ---|--- segment 2 ---| ...
-    1   h0 -> -> -> -> -> 0  -> -> -> -> -> 0  -> -> -> -> ->    all at once
-    2                     e0 -> -> joined   e1 -> -> joined      all at once
-
-1. *Guess.* All run as a batch: the first from the true state, the others from zero.
-2. *Correct.* All but the first run again, from the state e that the segment before ended with,
-   until they have converged to the old run: from there on the old rows stand. The successor of
-   one that does not is corrected again, as long as every sweep halves their number.
-
-Every row but one a segment is a step from the row before it. That one row, at the join, is the old
-state o_t, while the new n_{t-1} before it makes n_t. Converged means ``|n_t - o_t| <= SHARE bound``
-in every unit of every array of the state, where the bound is what rounding may do to this step
+Every row but one a segment is a step from the row before it. That one row is the old state o_t,
+while the new n_{t-1} before it makes n_t. Converged means ``|n_t - o_t| <= SHARE bound`` in every
+unit of every array of the state, where the bound is what rounding may do to this step
 (`rnncli.engine.near`): a share of what `rnn verify` allows.
 
 Source: Bellen & Zennaro (1989), J. Comput. Appl. Math. 25 (multiple shooting).
@@ -24,8 +18,8 @@ from math import ceil
 
 import numpy as np
 
-from rnncli.engine.near import NearNumbers, exact, sums
-from rnncli.engine.threads import THREADS, in_threads, leaves_processors
+from rnncli.engine.near import Near, NearNumbers, sums
+from rnncli.engine.threads import THREADS, in_threads, may_share_products
 from rnncli.engine.unroll.strategy import Projected
 from rnncli.model.arrays import Floats, Integers, Truths, as_items
 from rnncli.model.cells import State
@@ -60,7 +54,7 @@ class Parallel(Projected):
         if not horizon:
             return 0
         most = min(T // (2 * horizon), MEMORY // (BLOCK * N * (2 * I + 1 + width)))
-        if THREADS > 1 and leaves_processors(self.W_xh.size):
+        if may_share_products():
             rows *= THREADS
         S = min(most, rows // N)
         return S if S >= FEWEST else 0
@@ -98,33 +92,24 @@ class Parallel(Projected):
         starts = tuple(np.zeros((S, *array.shape), array.dtype) for array in state)
         for start, array in zip(starts, state, strict=True):
             start[0] = array
-        self.sweep(of_x, of_h, np.arange(S), starts, ends, again=False)
-        first, chosen = S, np.arange(1, S)
-        while len(chosen):
-            starts = tuple(array[chosen - 1, -1] for array in ends)
-            left = self.sweep(of_x, of_h, chosen, starts, ends, again=True) + 1
-            left = left[left < S]
-            if 2 * len(left) > len(chosen):
-                first = int(left.min())
-                break
-            chosen = left
-        last = tuple(array[first - 1, -1] for array in ends)
-        return super().__call__(x[first * L :], last, (h[first * L :],))
+        self.sweep(of_x, of_h, starts, ends)
+        starts = tuple(array[:-1, -1].copy() for array in ends)
+        done = 1 + int(self.sweep(of_x, of_h, starts, ends).min(initial=S - 1))
+        last = tuple(array[done - 1, -1] for array in ends)
+        return super().__call__(x[done * L :], last, (h[done * L :],))
 
-    def sweep(
-        self, x: Floats, h: Floats, chosen: Integers, starts: State, ends: State, *, again: bool
-    ) -> Integers:
-        """Run segments from `starts`; `again`, until they converge; return those that do not."""
-        (_, L, N, _), H, left = x.shape, h.shape[-1], list[Integers]()
+    def sweep(self, x: Floats, h: Floats, starts: State, ends: State) -> Integers:
+        """Run all segments, or all but the first until they converge; return those that do not."""
+        (S, L, N, _), H, left = x.shape, h.shape[-1], list[Integers]()
+        first = S - len(starts[0])
 
-        def run(share: slice) -> None:
-            running = chosen[share]
-            now = tuple(array[share].reshape(-1, array.shape[-1]) for array in starts)
+        def run(running: Integers) -> None:
+            now = tuple(array[running - first].reshape(-1, array.shape[-1]) for array in starts)
             for number, start in enumerate(range(0, L, BLOCK)):
                 steps, near = slice(start, start + BLOCK), np.zeros(len(running), bool)
                 block = _take(x, running, steps)
                 before, now, made = self.advance(block, now)
-                if again:
+                if first > 0:
                     old = tuple(a[running, number].reshape(-1, a.shape[-1]) for a in ends)
                     rows = self.converged(block[-1], before, now, old)
                     near = np.asarray(rows.reshape(-1, N).all(axis=1))
@@ -140,10 +125,8 @@ class Parallel(Projected):
                     break
             left.append(running)
 
-        half, width = len(chosen) // 2, self.W_xh.shape[1]
-        worth = half and len(chosen) * N * width > STATES_IN_CACHE
-        two = [slice(0, half), slice(half, None)]
-        in_threads(run, two if worth and leaves_processors(self.W_xh.size) else [slice(None)])
+        worth = S * N * self.W_xh.shape[1] > STATES_IN_CACHE and may_share_products()
+        in_threads(run, np.array_split(np.arange(first, S), 2 if worth else 1))
         return np.concatenate(left)
 
     def advance(self, x: Floats, state: State) -> tuple[State, State, Floats]:
@@ -154,7 +137,8 @@ class Parallel(Projected):
 
     def converged(self, x: Floats, before: State, new: State, old: State) -> Truths:
         """Find the rows at which two runs are as near as rounding in their last step."""
-        x_t, h, *rest = (exact(array, self.precision.name) for array in (x, *before))
+        exact = [(array.astype(np.float64), np.zeros(array.shape)) for array in (x, *before)]
+        x_t, h, *rest = (Near(*pair, self.precision.name) for pair in exact)
         with np.errstate(all="ignore"):
             after = self.cell.step(NearNumbers(h), sums(self.cell, x_t, h), h, *rest)
             near = np.ones(len(x), bool)

@@ -11,7 +11,7 @@ from functools import cached_property
 import numpy as np
 
 from rnncli.engine.precision import Precision
-from rnncli.model.arrays import Floats, Truths, as_items, contiguous, largest
+from rnncli.model.arrays import Floats, as_items, contiguous, largest
 from rnncli.model.cells import Cell, State
 
 # Numbers in a matrix that OpenBLAS multiplies a vector by in a single thread (interface/gemv.c).
@@ -20,8 +20,8 @@ ONE_THREAD = 8192
 SUMS_IN_CACHE, STEPS = 65_536, 4
 # Multiplications of an input from which BLAS takes longest: of so many rows at once a fifth less.
 LARGE, ROWS = 20_000, 1024
-# Share of the largest float under which no sum overflows, and rows that are bounded together.
-SAFE, BOUNDED = 0.99, 4096
+# Share of the largest float under which no sum overflows.
+SAFE = 0.99
 
 
 class Strategy:
@@ -47,39 +47,29 @@ class Strategy:
         return np.asarray(rows @ W)
 
     @cached_property
-    def limits(self) -> tuple[float, float, float, float | None]:
-        """The largest sum if every input is ±1, if every h is; the largest bias, and h if known."""
+    def limits(self) -> tuple[Floats, Floats, float, float | None]:
+        """The largest weights of each input and of each h, the largest bias, and h if known."""
         cell, (W_xh, W_hh, b_h) = self.cell, self.cell.operands
         W_hh = W_hh if cell.inner is None else np.hstack([W_hh, cell.inner])
         gate, ends = getattr(cell, "recurrent_activation", None), cell.ends
         known = ends and (gate is None or gate.name in ("sigmoid", "hard_sigmoid"))
         most = max(map(abs, ends)) if ends and known else None
-        return largest_sum(W_xh), largest_sum(W_hh), largest(b_h), most
+        return largest_weights(W_xh), largest_weights(W_hh), largest(b_h), most
 
     def mark_overflows(self, x: Floats, before: Floats, out: State, last: Sequence[Floats]) -> None:
         """Set `out`, and the arrays `last` beside h, to NaN from a step that overflows on."""
         of_x, of_h, of_b, most = self.limits
-        h, others, N, cell = out[0], out[1:], x.shape[1], self.cell
-        size = largest(before) + (largest(h) if most is None else most)
-        if largest(x) * of_x + size * of_h + of_b <= SAFE / 2 * float(np.finfo(h.dtype).max):
+        (h, *others), size = out, largest(before)
+        size += largest(out[0]) if most is None else most
+        if largest(x) * of_x.sum() + size * of_h.sum() + of_b <= safe(h):
             return
-        (W_xh, W_hh, b_h), first = cell.operands, cell.operands.first_with_h
-        inner = np.zeros_like(W_xh[:1, :first]) if cell.inner is None else cell.inner
-        W = np.vstack([W_xh, np.hstack([np.broadcast_to(inner, (len(W_hh), first)), W_hh]), b_h])
         previous = self.precision.operand(np.concatenate([before[None], h[:-1]]))
-        rows = np.concatenate([x, previous, np.ones_like(x[:, :, :1])], axis=2)
-        for start in range(0, len(x), step := max(1, BOUNDED // N)):
-            some = rows[start : start + step]
-            found = find_overflows(some.reshape(len(some) * N, -1), W)
-            wrong = np.asarray(found.reshape(len(some), N, -1, self.H).any(axis=2))
-            for n in np.flatnonzero(wrong.any(axis=(0, 2))):
-                t = start + int(wrong[:, n].any(axis=1).argmax())
-                units = wrong[t - start, n]
-                if len(units) != h.shape[2]:  # what is projected is made of all units
-                    units = np.ones(h.shape[2], bool)
-                h[t, n, units & np.isfinite(h[t, n])] = np.nan
-                for array in (h[t + 1 :, n], *(a[t:, n] for a in others), *(a[n] for a in last)):
-                    array[np.isfinite(array)] = np.nan
+        bounds = np.abs(x) @ of_x + np.abs(previous) @ of_h + of_b
+        over = np.logical_or.accumulate(~(bounds <= safe(h)))[..., None]  # (T, N, 1)
+        hidden = over & np.isfinite(h).all(axis=2, keepdims=True)  # where no unit shows it
+        marked = [(h, hidden), *((a, over) for a in others), *((a, over[-1]) for a in last)]
+        for array, where in marked:
+            array[where & np.isfinite(array)] = np.nan
 
 
 class Stepwise(Strategy):
@@ -181,27 +171,23 @@ class Projected(Strategy):
         return (project(x[start : start + size]) for start in range(0, T, size))
 
 
-def largest_sum(W: Floats) -> float:
-    """Return the largest sum of the sizes of a column."""
-    return float(np.abs(W).sum(axis=0, dtype=np.float64).max(initial=0))
+def largest_weights(W: Floats) -> Floats:
+    """Return the largest size in each row, (K,): a bound for all sums of a product."""
+    return np.asarray(np.abs(W).max(axis=1), np.float64)
 
 
-def find_overflows(rows: Floats, W: Floats) -> Truths:
-    """Find the sums of a product whose terms together may pass the largest float."""
-    bounds = np.abs(rows).astype(np.float64) @ np.abs(W).astype(np.float64)
-    return np.asarray(~(bounds <= SAFE * float(np.finfo(W.dtype).max)))
+def safe(values: Floats) -> float:
+    """Return a bound for the terms of a sum, of the type of values, under which none overflows."""
+    return SAFE * float(np.finfo(values.dtype).max)
 
 
 def row_products(rows: Floats, W: Floats) -> Floats:
     """Multiply each row by a matrix, in pieces that OpenBLAS leaves to one thread."""
     K, H = W.shape
-    if H > ONE_THREAD:
-        halves = [row_products(rows, half) for half in np.array_split(W, 2, axis=1)]
-        return np.concatenate(halves, axis=1)
     rows = rows[:, None]  # (N, 1, K): a row product for each of N
     if K * H <= ONE_THREAD:
         return (rows @ W)[:, 0]
-    height = ONE_THREAD // H
+    height = max(1, ONE_THREAD // H)
     total = rows[:, :, :height] @ W[:height]  # (N, 1, H)
     for start in range(height, K, height):
         total += rows[:, :, start : start + height] @ W[start : start + height]
