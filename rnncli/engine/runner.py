@@ -69,7 +69,8 @@ class Runner:
         if (network.indices or 0) > most:
             what = f"{network.indices} rows, {self.precision.dtype} numbers {most}"
             raise InputError("W", what, " (`precision` float64 holds more)")
-        self.network = network.converted(self.precision.convert)
+        as_it_is = not self.precision.rounds and network.has_dtype(self.precision.dtype)
+        self.network = network if as_it_is else network.converted(self.precision.convert)
         self.all_states, self.row_by_row = all_states, unroll == "stepwise"
         self.strategies = [
             [strategy(cell, self.precision) for cell in layer.cells]

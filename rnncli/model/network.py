@@ -176,6 +176,12 @@ class Network:
                 layers[n] = type(each)(*map(change, each.cells), **each.settings)
         return Network(*layers, last=self.last, front=self.front)
 
+    def has_dtype(self, dtype: np.dtype[np.floating]) -> bool:
+        """Whether all arrays have a float type."""
+        layers = (*self.front, *self.layers)
+        cells = [cell.weights for layer in layers for cell in layer.cells]
+        return all(a.dtype == dtype for each in (*layers, *cells) for a in each.arrays.values())
+
     def converted(self, convert: Convert) -> "Network":
         """Return the same network with its arrays converted."""
         network = copy(self)
