@@ -227,8 +227,6 @@ RUN: list[tuple[str, Build]] = [
     ),
     ("LSTM 3, Pointwise 3, rows: Div", lambda g: g.add("Div", g.draw(3), g.add("Exp", g.rows()))),
     ("LSTM 3, Dense 2", lambda g: g.add("MatMul", g.rows(), g.draw(1, 3, 2))),
-    ("LSTM 3, Pointwise 3", lambda g: g.add("Mul", (rows := g.rows()), g.add("Sigmoid", rows))),
-    ("LSTM 3, rows: Celu", lambda g: g.add("Celu", g.rows(), alpha=2.0)),
     (
         "LSTM 3, rows: Cast Gather",
         lambda g: g.add("Gather", g.draw(7, 2), g.add("Cast", g.rows(), to=7)),
