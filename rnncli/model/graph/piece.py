@@ -9,9 +9,9 @@ import numpy as np
 from rnncli.model.arrays import Floats
 from rnncli.model.cells import Multiply
 from rnncli.model.errors import InputError
-from rnncli.model.graph import Array, Node, RefusedError, evaluate
+from rnncli.model.graph import Array, Node, RefusedError
 from rnncli.model.graph.labels import CONSTANT, labels, plain
-from rnncli.model.graph.operators import MOVERS
+from rnncli.model.graph.operators import MOVERS, evaluate
 from rnncli.model.graph.rows import Operand, Step, run
 from rnncli.model.layers import Convert, Stateless
 

@@ -134,10 +134,11 @@ class Chain:
         walk = self.walk
         shape = walk.graph.inputs[walk.guess.x] or ()
         free = {axis for axis, size in enumerate(shape) if not is_known(size)}
-        lost = walk.unfit and walk.cells() and self.rank[0]
+        alone = all(size == 1 for size in shape if is_known(size))
+        lost = alone and free and walk.cells() and self.rank[0]
         made = any(each.whole and not each.target.register for each in walk.layers.values())
         guessed = made and free - {*walk.guess.axes}
-        return not walk.guess.features and bool(free and (lost or guessed))
+        return not walk.guess.features and bool(lost or guessed)
 
     def find_output(self, value: Flow) -> Operand:
         """Find what the graph gives, and which row of a sequence it is."""

@@ -11,9 +11,9 @@ from rnncli.model.formats.found import CellDraft, Draft, Part
 from rnncli.model.formats.onnx.messages import Model
 from rnncli.model.formats.onnx.recurrent import KINDS, WAYS, read_cells
 from rnncli.model.formats.onnx.whole import STATE, make_whole
-from rnncli.model.graph import Array, Graph, Node, RefusedError, UnfitError, Unknown, apply
+from rnncli.model.graph import Array, Graph, Node, RefusedError, Unknown
 from rnncli.model.graph.labels import Labels, labels, plain, row_label, sequences_of, steps_of
-from rnncli.model.graph.operators import FAR, MOVERS
+from rnncli.model.graph.operators import FAR, MOVERS, apply
 from rnncli.model.graph.piece import Whole
 from rnncli.model.graph.rows import Operand, Rows, View
 from rnncli.model.layers import DIRECTIONS
@@ -86,7 +86,7 @@ class Walk:
         self.path, self.model, self.graph = path, model, model.graph
         self.opset, self.lower = model.opsets.get("", 1), lower
         self.guess, self.rows, self.steps, self.sequences = guess or Guess(""), Rows(), 1, 1
-        self.doubt, self.unfit = 0, False  # whether the inputs of a node do not fit it
+        self.doubt = 0
         self.nodes: dict[str, Node] = {}  # by names that differ
         self.notes: list[tuple[str, str]] = []  # with the name of a node
         self.parts: dict[str, Part] = {}  # recurrent nodes, and those that are refused
@@ -128,7 +128,6 @@ class Walk:
     def _refuse(self, node: Node, error: RefusedError) -> None:
         arrays = self.find_floats(node)
         self.parts[node.name] = Part(node.name, node.op, arrays, why=str(error), needed=True)
-        self.unfit = self.unfit or isinstance(error, UnfitError)
 
     def find_floats(self, *nodes: Node) -> dict[str, Array]:
         """Return the constants of floats that nodes take."""
