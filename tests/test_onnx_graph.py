@@ -183,6 +183,7 @@ REFUSED: list[tuple[str, str, Build]] = [
     ),
     ("Dropout_2", "trained", lambda g: g.add("Dropout", g.rows(), number(g, 0.5), g.array(True))),
     ("Add_2", "takes b", lambda g: g.add("Add", g.rows(), "b")),
+    ("Concat_", "rows and constants", lambda g: above(g, "x", number(g, 0, 7, 3, 2))),
     # Constants.
     ("Slice_2", "goes back", lambda g: g.add("Add", g.rows(), part(g, g.draw(3), 0, -1, FAR, -1))),
     ("Concat_", "more values", lambda g: repeated(g, "Concat", g.draw(9), 200, axis=0)),
@@ -574,14 +575,6 @@ def same(g: Graph, **attributes: Any) -> str:
     return g.add("Squeeze", rows, g.array([1]))
 
 
-def eye(g: Graph) -> str:
-    return g.array(np.eye(2, dtype="f"))
-
-
-def eight(g: Graph) -> str:
-    return g.array(np.array([7, 8], "f"))
-
-
 NUMBERS: dict[str, tuple[Build, str]] = {
     "clip to": (lambda g: g.add("Clip", same(g), "", number(g, 0.75)), "-2 0.5,0.75 0.75"),
     "clip from and to": (
@@ -592,10 +585,6 @@ NUMBERS: dict[str, tuple[Build, str]] = {
     "clip without ends": (lambda g: g.add("Clip", same(g)), X),
     "max from the left": (lambda g: g.add("Max", number(g, 0.75, 1), same(g)), "0.75 0.75,3 1"),
     "min": (lambda g: g.add("Min", same(g), number(g, 0.75)), "-2 0.5,0.75 0.75"),
-    "beside constants": (
-        lambda g: above(g, same(g), g.add("Expand", eight(g), g.add("Shape", "x"))),
-        "-2 0.5 7 8,3 1 7 8",
-    ),
 }
 
 

@@ -14,14 +14,14 @@ from rnncli.model.errors import InputError, listed, shown
 from rnncli.model.formats.found import Found, Part
 from rnncli.model.formats.onnx.messages import Model
 from rnncli.model.formats.onnx.recurrent import KINDS
-from rnncli.model.formats.onnx.walk import Flow, Guess, Layer, Walk, is_known
+from rnncli.model.formats.onnx.walk import Guess, Layer, Walk, is_known
 from rnncli.model.formats.onnx.whole import STATE, find_axes, make_whole
 from rnncli.model.graph import RefusedError, Unknown
-from rnncli.model.graph.labels import row_label, steps_of
+from rnncli.model.graph.labels import plain, row_label, steps_of
 from rnncli.model.graph.naming import name_steps
 from rnncli.model.graph.operators import MOVERS
 from rnncli.model.graph.piece import Piece, Whole
-from rnncli.model.graph.rows import Operand, fill
+from rnncli.model.graph.rows import Flow, Operand
 
 _OLDEST = 7  # the first opset whose arrays are broadcast as NumPy's are
 _MOST_GUESSES = 30  # at the axes of the input
@@ -143,7 +143,7 @@ class Chain:
     def find_output(self, value: Flow) -> Operand:
         """Find what the graph gives, and which row of a sequence it is."""
         walk = self.walk
-        if value.view is None:
+        if value.columns is None:
             by_call = walk.guess.axes[0] is None
             one = by_call and walk.sequences == 1
             axes = (None, 0) if one else find_axes(value, walk.steps, walk.sequences)
@@ -157,7 +157,7 @@ class Chain:
                 target, self.whole = make_whole(walk, self.outputs[0], value, axes)
             self.last = None if by_call or axes[0] is not None else "step"
         else:
-            target = self.rows.join_row(value.view)
+            target = self.rows.join_row(value)
             self.last = self.find_last(value)
         if target.register < 0:
             raise RefusedError("gives a constant")
@@ -165,9 +165,8 @@ class Chain:
 
     def find_last(self, value: Flow) -> str | None:
         """Return which row of a sequence a value is; None for all of them."""
-        assert value.view is not None
-        features, steps = value.view.features(), self.walk.steps
-        rows = fill(value.labels)
+        features, steps = value.features(), self.walk.steps
+        rows = plain(value.labels)
         rows = rows[tuple(0 if k in features else slice(None) for k in range(rows.ndim))]
         t = np.unique(steps_of(rows))
         grid = row_label(t[:, None], np.arange(self.walk.sequences))

@@ -15,7 +15,7 @@ from rnncli.model.graph import Array, Graph, Node, RefusedError, Unknown
 from rnncli.model.graph.labels import Labels, labels, plain, row_label, sequences_of, steps_of
 from rnncli.model.graph.operators import FAR, MOVERS, apply
 from rnncli.model.graph.piece import Whole
-from rnncli.model.graph.rows import Operand, Rows, View
+from rnncli.model.graph.rows import Flow, Operand, Rows
 from rnncli.model.layers import DIRECTIONS
 
 _MOST_COMPUTED = 2**23  # values that are computed in a run, over those of the file
@@ -40,16 +40,6 @@ class Sized(NamedTuple):
 
     array: Array
     counts: bool  # whether its values do, too
-
-
-class Flow(NamedTuple):
-    """A value that depends on inputs: its labels, and what it is as rows, or why it is not."""
-
-    labels: Labels
-    view: View | None
-    roots: frozenset[int | str]  # registers of rows, and names of other inputs
-    moved: bool = False  # whether it is an input, or a part of it
-    why: str = ""
 
 
 class Layer(NamedTuple):
@@ -255,18 +245,18 @@ class Walk:
         flows = [each for each in given if isinstance(each, Flow)]
         roots = frozenset[int | str]().union(*(each.roots for each in flows))
         moved = node.op in (*MOVERS, "Cast") and all(each.moved for each in flows)
-        why = next((each.why for each in flows if each.view is None), "")
+        why = next((each.why for each in flows if each.columns is None), "")
         if node.op == "Slice" and _is_bounded(node, given):
             why = why or "takes a fixed number of steps of those that there are"
         if _counts(node, given):
             why = why or "computes with the number of steps or sequences"
-        views: Sequence[View | None] = [None] * len(made)
-        taken = [each.view if isinstance(each, Flow) else as_array(each) for each in given]
+        columns: Sequence[Any] = [None] * len(made)
+        taken = [each if isinstance(each, Flow) else as_array(each) for each in given]
         try:
-            views = views if why else self.rows.node(node, taken, made)
+            columns = columns if why else self.rows.node(node, taken, made)
         except RefusedError as error:
             why = str(error)
-        return [Flow(m, view, roots, moved, why) for m, view in zip(made, views, strict=True)]
+        return [Flow(m, own, roots, moved, why) for m, own in zip(made, columns, strict=False)]
 
     # Recurrent nodes.
 
@@ -327,8 +317,7 @@ class Walk:
             pair = [np.broadcast_to(each, (*steps.shape[:1], D, N, H)) for each in pair]
             if layout:
                 pair = [each.transpose(order) for each in pair]
-            view = View(labels(pair[0]), pair[1])
-            made.append(Flow(view.labels, view, frozenset({register})))
+            made.append(Flow(labels(pair[0]), pair[1], frozenset({register})))
         return [*made, Unknown("gives the cell state")]
 
     def _doubt_axes(self, doubt: int, why: str) -> RefusedError:
@@ -343,7 +332,7 @@ class Walk:
         lowest, rows = x.roots == {0}, plain(x.labels)
         rows = rows.swapaxes(0, 1) if layout else rows
         t, order = steps_of(rows), np.arange(len(rows))[:, None, None]
-        known = x.view is not None and bool((rows >= 0).all())
+        known = x.columns is not None
         turned = known and bool((t != order).any())
         if (
             not any(isinstance(root, int) for root in x.roots)
@@ -351,8 +340,8 @@ class Walk:
             or (turned and (self.steps != len(rows) or (t != order[::-1]).any()))
         ):
             raise self._doubt_axes(3 * lowest, _OTHER_AXES)
-        if x.view is not None and known and self.steps == len(rows):
-            return self.rows.join_row(x.view), None, turned
+        if known and self.steps == len(rows):
+            return self.rows.join_row(x), None, turned
         return (*self._take_whole(node.inputs[0], x, layout, lowest=lowest), False)
 
     def _take_whole(self, name: str, x: Flow, along: int, *, lowest: bool) -> tuple[Operand, Whole]:

@@ -9,7 +9,7 @@ from rnncli.model.formats.onnx.recurrent import KINDS
 from rnncli.model.graph import Array, Node, RefusedError
 from rnncli.model.graph.labels import CONSTANT, plain, sequences_of, steps_of
 from rnncli.model.graph.piece import Axes, Root, Whole
-from rnncli.model.graph.rows import FLOATS, Operand, View, fill, find_row, lay_out
+from rnncli.model.graph.rows import FLOATS, Flow, Operand, find_row, lay_out
 from rnncli.model.layers import DIRECTIONS
 
 STATE = 2**30  # the step of a final state
@@ -64,7 +64,7 @@ def _trace(walk: Any, name: str) -> tuple[list[Node], dict[str, Array], list[Roo
         value = walk.values.get(each)
         if isinstance(value, np.ndarray):
             constants[each] = value
-        elif each != name and (root := _find_root(walk, each, getattr(value, "view", None))):
+        elif each != name and (root := _find_root(walk, each, value)):
             roots.append(root)
         elif each in nodes and (node := every[nodes[each]]).op not in KINDS:
             found[nodes[each]] = node
@@ -76,18 +76,18 @@ def _trace(walk: Any, name: str) -> tuple[list[Node], dict[str, Array], list[Roo
     return [found[k] for k in sorted(found)], constants, roots
 
 
-def _find_root(walk: Any, name: str, view: View | None) -> Root | None:
+def _find_root(walk: Any, name: str, value: Any) -> Root | None:
     """Return how the graph has rows of all steps, or the final state of a layer; else None."""
-    if view is None:
+    if not isinstance(value, Flow) or value.columns is None:
         return None
-    rows = fill(view.labels)
+    rows = plain(value.labels)
     t, n = steps_of(rows), sequences_of(rows)
     along, across = _varying(t), _varying(n)
     if len(along) > 1 or len(across) > 1 or (along and along == across):
         return None
     T, N = (axes[0] if axes else None for axes in (along, across))
     shape = tuple(1 if k in (T, N) else size for k, size in enumerate(rows.shape))
-    columns = find_row(view.columns, lay_out(view.labels))
+    columns = find_row(value.columns, lay_out(value.labels))
     by_call = walk.guess.axes[0] is None
     if T is None and (t == STATE).all() and not by_call:
         registers = walk.rows.registers(columns)
