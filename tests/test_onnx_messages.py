@@ -181,15 +181,14 @@ def test_values_in_a_file_beside(tmp_path: Path) -> None:
 
 
 BESIDE: list[tuple[str, dict[str, str]]] = [
-    ("got ../w.data", {"location": "../w.data"}),
-    ("the name of a file", {"location": "/etc/hostname"}),
-    ("got .", {"location": "."}),
-    ("got 'a\\x00b'", {"location": "a\x00b"}),
+    ("../secret, which is not there", {"location": "../secret"}),
+    ("/etc/hostname, which is not there", {"location": "/etc/hostname"}),
+    ("., which is not there", {"location": "."}),
+    ("'a\\x00b', which is not there", {"location": "a\x00b"}),
     ("none, which is not there", {"location": "none"}),
     ("pipe, which is not there", {"location": "pipe"}),
     ("link, which is not there", {"location": "link"}),
     ("from 12 on of w.data", {"location": "w.data", "offset": "12"}),
-    ("length 4", {"location": "w.data", "length": "4"}),
     ("from -8 on of w.data", {"location": "w.data", "offset": "-8"}),
 ]
 

@@ -10,7 +10,7 @@ from itertools import islice, permutations
 
 import numpy as np
 
-from rnncli.model.errors import InputError, listed, shown
+from rnncli.model.errors import listed, shown
 from rnncli.model.formats.found import Found, Part
 from rnncli.model.formats.onnx.messages import Model
 from rnncli.model.formats.onnx.recurrent import KINDS
@@ -23,7 +23,6 @@ from rnncli.model.graph.operators import MOVERS
 from rnncli.model.graph.piece import Piece, Whole
 from rnncli.model.graph.rows import Flow, Operand
 
-_OLDEST = 7  # the first opset whose arrays are broadcast as NumPy's are
 _MOST_GUESSES = 30  # at the axes of the input
 _EXPECTED = (
     ": expected a node RNN, LSTM or GRU, and no steps or loops of other nodes"
@@ -33,11 +32,7 @@ _EXPECTED = (
 
 def find(path: str, model: Model, input_size: int = 0) -> Found:
     """Find the layers in a model; the input size matters where the graph leaves it open."""
-    opset, best = model.opsets.get("", 1), None
-    if opset < _OLDEST:
-        what = f"expected operators of opset {_OLDEST} or later, got {opset}"
-        raise InputError(path, what, "convert it with onnx.version_converter")
-    first = Walk(path, model)
+    first, best = Walk(path, model), None
     for guess in islice(_guess_axes(first), _MOST_GUESSES):
         if best and best.target and guess.x != best.walk.guess.x:
             break  # another input has the rows
@@ -49,7 +44,7 @@ def find(path: str, model: Model, input_size: int = 0) -> Found:
     found = best.describe() if best else Found(nodes)
     if best and best.is_open:
         found = found._replace(open=partial(find, path, model))
-    title = f"ONNX opset {opset}{f', {model.producer}' if model.producer else ''}"
+    title = f"ONNX opset {model.opset}{f', {model.producer}' if model.producer else ''}"
     return found._replace(title=title, beside=model.beside, expected=_EXPECTED)
 
 

@@ -74,7 +74,7 @@ class Walk:
         lower: Collection[str] | None = None,
     ) -> None:  # fmt: skip
         self.path, self.model, self.graph = path, model, model.graph
-        self.opset, self.lower = model.opsets.get("", 1), lower
+        self.opset, self.lower = model.opset, lower
         self.guess, self.rows, self.steps, self.sequences = guess or Guess(""), Rows(), 1, 1
         self.doubt = 0
         self.nodes: dict[str, Node] = {}  # by names that differ
@@ -176,15 +176,13 @@ class Walk:
     # Nodes.
 
     def _name(self, node: Node) -> Node:
-        """Rename a node uniquely; an operator that the model defines is none of ONNX's."""
+        """Rename a node uniquely, and leave out inputs at the end that are not given."""
         name, inputs = node.name or next(filter(None, node.outputs), node.op), [*node.inputs]
         while name in self.nodes:
             name = f"{name} ({len(self.nodes)})"
         while inputs and not inputs[-1]:
             inputs.pop()
-        own = ("", node.op) in self.model.functions
-        domain = node.domain or "model-defined" * own
-        return node._replace(name=name, inputs=inputs, domain=domain)
+        return node._replace(name=name, inputs=inputs)
 
     def _choose_branch(self, node: Node, original: Node) -> list[Node]:
         """Return the nodes of the branch that an ``If`` takes, if it is known."""

@@ -51,7 +51,7 @@ def find_script(path: str, modules: Mapping[str, Module], script: Script, top: s
             continue
         shape = ("N", "T", tracer.width or 1)[:rank]
         graph = Graph(tracer.nodes, tracer.arrays, {"input": shape}, outputs)
-        every.append(find(path, Model("", {"": 20}, graph, [], [])))
+        every.append(find(path, Model("", 20, graph, [])))
         looks_up = any("Gather" in part.kind.split() for part in every[-1].parts)
         if not any(part.needed for part in every[-1].parts) and (rank == 3 or looks_up):
             return every[-1]
