@@ -10,7 +10,7 @@ from rnncli.model.arrays import Floats
 from rnncli.model.cells import Multiply
 from rnncli.model.errors import InputError
 from rnncli.model.graph import Array, Node, RefusedError
-from rnncli.model.graph.labels import CONSTANT, labels, plain
+from rnncli.model.graph.labels import labels, plain
 from rnncli.model.graph.operators import MOVERS, evaluate
 from rnncli.model.graph.rows import Operand, Step, run
 from rnncli.model.layers import Convert, Stateless
@@ -84,7 +84,6 @@ class Root(NamedTuple):
     shape: tuple[int, ...]  # 1 for the axes of steps and sequences
     axes: Axes
     ends: Array | None = None  # the row of each column of a final state, -1 or 0
-    step: int = 1  # -1 where the last step stands first
 
     def lay(self, x: Floats) -> Array:
         """Lay the rows of a sequence, (T, I), as the graph has them."""
@@ -92,7 +91,7 @@ class Root(NamedTuple):
             return np.asarray(x[self.ends, self.columns].reshape(self.shape))
         along = self.axes[0] or 0
         rest = [size for k, size in enumerate(self.shape) if k != along]
-        steps = x[:: self.step, self.columns].reshape(len(x), *rest)
+        steps = x[:, self.columns].reshape(len(x), *rest)
         return np.asarray(np.moveaxis(steps, 0, along))
 
 
@@ -151,13 +150,6 @@ class Whole(Stateless):
         for root in self.roots:
             values[root.name] = root.lay(x) if x.dtype.kind == "f" else labels(root.lay(x))
         return np.asarray(plain(evaluate(self.nodes, values, self.opset)[self.target]))
-
-    def is_local(self, steps: int) -> bool:
-        """Return whether the last row of a sequence does not depend on the first."""
-        first = np.full((steps, self.input_size), CONSTANT)
-        first[0] = 0
-        made, along = self.compute(first), self.axes[0]
-        return along is not None and bool((made.take(-1, along) == CONSTANT).all())
 
     def converted(self, convert: Convert) -> "Whole":
         """Return the same piece with its constants converted, not as operands of products."""

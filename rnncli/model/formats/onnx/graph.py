@@ -140,8 +140,7 @@ class Chain:
         walk = self.walk
         if value.columns is None:
             by_call = walk.guess.axes[0] is None
-            one = by_call and walk.sequences == 1
-            axes = (None, 0) if one else find_axes(value, walk.steps, walk.sequences)
+            axes = find_axes(value, 0 if by_call else walk.steps, walk.sequences)
             target, self.whole = make_whole(walk, self.outputs[0], value, axes)
             same = axes[0] == walk.guess.axes[0] and value.labels.ndim > 2
             if axes[0] is not None and not same:  # a row may have as many values as there are steps

@@ -65,8 +65,8 @@ class Walk:
 
     Constants and cells are computed once: `first` is the run that did. The last step that a
     direction takes has the label of its final state, but for nodes that give a value of `lower`.
-    The `doubt` tells how likely another guess at the axes is: 3 where the lowest layer cannot take
-    them so, 2 where it takes what is made of all steps, 1 of some, 0 where it takes rows.
+    The `doubt` tells how likely another guess at the axes is: 2 where the lowest layer cannot take
+    them so, 1 where it takes what is made of several steps, 0 where it takes rows.
     """
 
     def __init__(
@@ -141,7 +141,7 @@ class Walk:
             if x:
                 self.values[x] = self._label_rows(inputs[x])
         except RefusedError as error:
-            self.doubt, self.values[x] = 3, Unknown()
+            self.doubt, self.values[x] = 2, Unknown()
             self._refuse(Node("input", x, "", (), (), {}), error)
         for name in inputs.keys() - self.values.keys():
             shape = [s if is_known(s) else self.guess.sequences for s in inputs[name] or ()]
@@ -291,7 +291,7 @@ class Walk:
             direction = {"forward": "backward", "backward": "forward"}.get(direction, direction)
             cells = cells[::-1]
         if self.guess.x and self.guess.axes[0] is None and direction != "forward":
-            raise self._doubt_axes(3, "goes backward at each call")
+            raise self._doubt_axes(2, "goes backward at each call")
         self._check_others(node, given, H)
         settings = {"direction": direction, **({"merge": "concat"} if D == 2 else {})}
         weights = node._replace(inputs=[*node.inputs[1:4], *node.inputs[7:8]])
@@ -337,7 +337,7 @@ class Walk:
             or (sequences_of(rows) != np.arange(rows.shape[1])[:, None]).any()
             or (turned and (self.steps != len(rows) or (t != order[::-1]).any()))
         ):
-            raise self._doubt_axes(3 * lowest, _OTHER_AXES)
+            raise self._doubt_axes(2 * lowest, _OTHER_AXES)
         if known and self.steps == len(rows):
             return self.rows.join_row(x), None, turned
         return (*self._take_whole(node.inputs[0], x, layout, lowest=lowest), False)
@@ -346,12 +346,12 @@ class Walk:
         """Find the rows of which whole sequences are made, and what makes them."""
         T = x.labels.shape[along]
         if self.guess.axes[0] is None and T > 1:
-            raise self._doubt_axes(3, "takes several steps a call")
+            raise self._doubt_axes(2, "takes several steps a call")
         if lowest and T == 1 < self.steps:
-            raise self._doubt_axes(3, x.why or "takes one step of several")
+            raise self._doubt_axes(2, x.why or "takes one step of several")
         target, whole = make_whole(self, name, x, (along, 1 - along))
         if lowest:
-            self._doubt_axes(2 if whole.whole and not whole.is_local(self.steps) else 1, "")
+            self._doubt_axes(1, "")
         if whole.shortens and (not lowest or self.layers or target.register):
             raise RefusedError("takes another number of steps than the layer below gives")
         self.steps = T
@@ -375,12 +375,12 @@ class Walk:
                     what = "input sequence_lens is a constant: sequences have their own lengths"
                     raise RefusedError(what)
             elif value is not None and (
-                array.any() or (counts and array.ndim) or array.shape[-1:] not in ((), (H,))
+                array.any() or counts or array.shape[-1:] not in ((), (H,))
             ):
                 raise RefusedError(f"input {role} is a constant other than zeros of {H} units")
             of_node = role == "initial_h" or (role == "initial_c" and node.op == "LSTM")
             if T is None and self.guess.x and of_node and not isinstance(value, Flow):
-                raise self._doubt_axes(3, "starts anew at each call")
+                raise self._doubt_axes(2, "starts anew at each call")
 
 
 def is_known(size: Any) -> bool:

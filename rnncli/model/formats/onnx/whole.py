@@ -101,12 +101,13 @@ def _find_root(walk: Any, name: str, value: Any) -> Root | None:
         return Root(name, columns, shape, (None, N), ends[own // size])
     if {len(np.unique(t)), 1 if T is None else rows.shape[T]} != {walk.steps}:
         return None
-    turned = T is not None and t.take(0, T).max() > 0
+    if T is not None and t.take(0, T).any():  # the last step stands first
+        return None
     axes = (T, N)
     if by_call:  # rows stand where the graph has sequences
         one = next((k for k, size in enumerate(rows.shape) if size == 1), None)
         axes = one if N is None else N, None
-    return Root(name, columns, shape, axes, None, -1 if turned else 1)
+    return Root(name, columns, shape, axes)
 
 
 def find_axes(value: Any, steps: int, sequences: int) -> Axes:
