@@ -17,7 +17,7 @@ from numpy.lib.stride_tricks import sliding_window_view
 from rnncli.model.activations import ACTIVATIONS, ONNX_OPERATORS, activation
 from rnncli.model.errors import shown
 from rnncli.model.graph import Array, Node, RefusedError, Unknown
-from rnncli.model.graph.labels import Labels, labels, take
+from rnncli.model.graph.labels import Labels, take
 
 FAR = 2**31 - 1  # programs write this, or more, for the end of an axis
 # Element types by number.
@@ -173,7 +173,7 @@ def _split(
 
 def _gather(x: Array, indices: Array, axis: int = 0) -> Array:
     if isinstance(indices, Labels):
-        return labels(take(x, indices, axis))
+        return take(x, indices, axis)
     return np.take(x, indices.astype(np.intp), axis)
 
 
