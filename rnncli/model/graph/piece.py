@@ -10,7 +10,7 @@ from rnncli.model.arrays import Floats
 from rnncli.model.cells import Multiply
 from rnncli.model.errors import InputError
 from rnncli.model.graph import Array, Node, RefusedError
-from rnncli.model.graph.labels import labels, plain
+from rnncli.model.graph.labels import CONSTANT, labels, plain
 from rnncli.model.graph.operators import MOVERS, evaluate
 from rnncli.model.graph.rows import Operand, Step, run
 from rnncli.model.layers import Convert, Stateless
@@ -150,6 +150,13 @@ class Whole(Stateless):
         for root in self.roots:
             values[root.name] = root.lay(x) if x.dtype.kind == "f" else labels(root.lay(x))
         return np.asarray(plain(evaluate(self.nodes, values, self.opset)[self.target]))
+
+    def is_local(self, steps: int) -> bool:
+        """Return whether the last row of a sequence does not depend on the first."""
+        first = np.full((steps, self.input_size), CONSTANT)
+        first[0] = 0
+        made, along = self.compute(first), self.axes[0]
+        return along is not None and bool((made.take(-1, along) == CONSTANT).all())
 
     def converted(self, convert: Convert) -> "Whole":
         """Return the same piece with its constants converted, not as operands of products."""

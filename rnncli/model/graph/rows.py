@@ -142,7 +142,7 @@ class Rows:
         if op not in ("Gemm", "MatMul"):
             return [self._along(node, given, made[0])]
         y = self._multiply(node, given, made[0])
-        if len(given) > 2:
+        if len(given) > 2 and given[2] is not None:
             bias = given[2] * given[2].dtype.type(node.attributes.get("beta", 1.0))
             y = self._each(
                 node._replace(op="Add", attributes={}), [Flow(made[0], y), bias], made[0]
