@@ -22,15 +22,8 @@ def make_whole(walk: Any, name: str, value: Any, axes: Axes) -> tuple[Operand, W
     by_call = frozen_axis is None
     if by_call:  # rows stand where the graph has sequences
         axes = axes[1], None
-    if not roots:
-        raise RefusedError("is made of an input that is not rows")
-    columns, places = np.unique(
-        np.concatenate([root.columns for root in roots]), return_inverse=True
-    )
-    ends = np.cumsum([len(root.columns) for root in roots])[:-1]
-    laid = [
-        root._replace(columns=own) for root, own in zip(roots, np.split(places, ends), strict=True)
-    ]
+    columns = np.unique(np.concatenate([root.columns for root in roots]))
+    laid = [root._replace(columns=np.searchsorted(columns, root.columns)) for root in roots]
     target, width = rows.join(columns), len(columns)
     size = prod(n for k, n in enumerate(shape) if k not in axes)
     piece = Whole(nodes, constants, walk.opset, laid, name, axes, (width, size))
@@ -52,28 +45,24 @@ def make_whole(walk: Any, name: str, value: Any, axes: Axes) -> tuple[Operand, W
 
 def _trace(walk: Any, name: str) -> tuple[list[Node], dict[str, Array], list[Root]]:
     """Return the nodes that give a value, and the constants and the rows that they take."""
-    every = [*walk.nodes.values()]
-    nodes = {out: k for k, node in enumerate(every) for out in node.outputs if out}
-    found, constants, roots = dict[int, Node](), dict[str, Array](), list[Root]()
-    waiting, seen = [name], {""}
-    while waiting:
-        each = waiting.pop()
-        if each in seen:
+    nodes, constants, roots, wanted = list[Node](), dict[str, Array](), dict[str, Root](), {name}
+    for node in reversed(walk.nodes.values()):
+        if node.op in KINDS or wanted.isdisjoint(node.outputs):
             continue
-        seen.add(each)
-        value = walk.values.get(each)
-        if isinstance(value, np.ndarray):
-            constants[each] = value
-        elif each != name and (root := _find_root(walk, each, value)):
-            roots.append(root)
-        elif each in nodes and (node := every[nodes[each]]).op not in KINDS:
-            found[nodes[each]] = node
-            if node.op == "Cast" and node.attributes.get("to") in FLOATS:
-                found[nodes[each]] = node._replace(op="Identity", attributes={})
-            waiting += node.inputs
-        else:
-            raise RefusedError("is made of an input that is not rows")
-    return [found[k] for k in sorted(found)], constants, roots
+        wanted.difference_update(node.outputs)
+        keeps = node.op == "Cast" and node.attributes.get("to") in FLOATS
+        nodes.insert(0, node._replace(op="Identity", attributes={}) if keeps else node)
+        for each in filter(None, node.inputs):
+            value = walk.values.get(each)
+            if isinstance(value, np.ndarray):
+                constants[each] = value
+            elif root := roots.get(each) or _find_root(walk, each, value):
+                roots[each] = root
+            else:
+                wanted.add(each)
+    if wanted or not roots:
+        raise RefusedError("is made of an input that is not rows")
+    return nodes, constants, [*roots.values()]
 
 
 def _find_root(walk: Any, name: str, value: Any) -> Root | None:
