@@ -306,6 +306,7 @@ UNWRITTEN: list[tuple[str, str, list[Layer | Cell | Weights]]] = [
     (".safetensors", "PyTorch's names are for", [Dense(numbers((2, 2))), weights()]),
     (".safetensors", "PyTorch's names are for", [Recurrent(weights(), direction="backward")]),
     (".onnx", "a cell with a projection", [PROJECTED]),
+    (".onnx", "activation maximum:0.1", [Pointwise("maximum:0.1", 2), weights()]),
     (".onnx", "activation silu in a cell", [weights(2, 2), RNN(weights(), "silu")]),
     (".onnx", "layer 1: is not written as ONNX: masked rows", [Masking(0, 2), weights()]),
     (".onnx", "merge sum", [two(weights(), weights(), merge="sum")]),

@@ -204,6 +204,16 @@ def test_files_beside_that_are_refused(tmp_path: Path, what: str, where: dict[st
     assert what in refusal(outside(folder / "m.onnx", **where))
 
 
+def test_bytes_that_many_tensors_take(tmp_path: Path) -> None:
+    graph = Graph()
+    where = [(13, message((1, "location"), (2, "w.data"))), (14, 1)]
+    for n in range(3):
+        graph.tensors.append(message((8, f"W{n}"), (1, 2), (2, FLOAT32), *where))
+    (tmp_path / "m.onnx").write_bytes(graph.model(same(graph)))
+    (tmp_path / "w.data").write_bytes(bytes(8))
+    assert "W2: damaged: takes 8 bytes" in refusal(tmp_path / "m.onnx")
+
+
 def test_links_within_a_folder(tmp_path: Path) -> None:
     """A cache of downloads: the model and its values are links to files in another folder."""
     blobs, named = tmp_path / "blobs", tmp_path / "named"

@@ -129,8 +129,7 @@ class Reader:
         path = os.path.join(folder, name)
         # Caches of downloads are links into one folder, to the model as to this file.
         folders = {os.path.realpath(folder), os.path.dirname(os.path.realpath(self.path))}
-        inside = os.path.basename(name) == name and os.path.isfile(path)
-        if not inside or os.path.dirname(os.path.realpath(path)) not in folders:
+        if not os.path.isfile(path) or os.path.dirname(os.path.realpath(path)) not in folders:
             what = f"its values are in the file {shown(name)}, which is not there"
             raise InputError(place, what, "it has to lie beside the model")
         has = os.path.getsize(path)
