@@ -206,7 +206,7 @@ def test_files_beside_that_are_refused(tmp_path: Path, what: str, where: dict[st
 
 def test_bytes_that_many_tensors_take(tmp_path: Path) -> None:
     graph = Graph()
-    where = [(13, message((1, "location"), (2, "w.data"))), (14, 1)]
+    where: Fields = [(13, message((1, "location"), (2, "w.data"))), (14, 1)]
     for n in range(3):
         graph.tensors.append(message((8, f"W{n}"), (1, 2), (2, FLOAT32), *where))
     (tmp_path / "m.onnx").write_bytes(graph.model(same(graph)))
