@@ -37,16 +37,16 @@ CELLS_AND_MORE: list[tuple[str, tuple[str, ...], dict[str, Sequence[Any]]]] = [
     ("rnn", (), {}),
     ("rnn", (), {"clip": (0.5,)}),
     ("lstm", (), {}),
-    ("lstm", ("w_ch",), {"clip": (0.4,), "output_activation": ("softsign",)}),
+    ("lstm", (), {"clip": (0.4,), "output_activation": ("softsign",)}),
     ("lstm", (), {"recurrent_activation": ("hard_sigmoid:0.25,0.4", "sigmoid")}),
     ("gru", (), {}),
     ("gru", ("b_n",), {}),
     ("gru", (), {"reset": ("before",)}),
     ("gru", ("b_n",), {"clip": (0.4,), "recurrent_activation": ("elu", "softplus")}),
 ]
-HEADS = [each for each in ACTIVATIONS if not each.startswith("scaled_tanh")]
-HEADS += ["softmax", "log_softmax", "maximum:0.1", "minimum:0.1", "power:2.0"]
-HEADS += [name for name, kind in KNOWN.items() if None not in kind.defaults]
+HEADS = [each for each in ACTIVATIONS if not each.startswith(("affine", "scaled_tanh"))]
+HEADS += ["softmax", "log_softmax"]
+HEADS += [name for name, kind in KNOWN.items() if None not in kind.defaults and name != "relu6"]
 
 
 def check(net: Network, x: Array | None = None) -> None:

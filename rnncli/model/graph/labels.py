@@ -11,6 +11,8 @@ import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import NDArray
 
+from rnncli.model.graph import Array
+
 Integers = NDArray[np.int64]
 
 # A value that comes from no row; one of rows of several sequences. A value of several rows of the
@@ -18,8 +20,8 @@ Integers = NDArray[np.int64]
 CONSTANT, ACROSS = -1, -(2**62)
 _SEQUENCES = 2**20
 _MOVES = {
-    *(np.broadcast_to, np.concatenate, np.expand_dims, np.moveaxis, np.split, np.squeeze, np.tile),
-    *(np.transpose, sliding_window_view),
+    *(np.broadcast_to, np.concatenate, np.expand_dims, np.moveaxis, np.split, np.squeeze),
+    *(np.take, np.tile, np.transpose, sliding_window_view),
 }
 
 
@@ -84,22 +86,12 @@ class Labels(np.ndarray[Any, np.dtype[np.int64]]):
         """Return the labels: they do not depend on a type."""
         return self
 
-    def __array_ufunc__(
-        self, ufunc: Any, method: str, *given: Any, out: Any = None, axis: Any = 0,
-        keepdims: bool = False, **_: Any,
-    ) -> Any:  # fmt: skip
+    def __array_ufunc__(self, ufunc: Any, method: str, *given: Any, **settings: Any) -> Any:
         """Join the labels of the arguments."""
-        if method not in ("reduce", "__call__"):
+        if method != "__call__" or "out" in settings:
             return NotImplemented
         a, *others = map(label_of, given)
-        if method == "reduce":
-            joined = join_along(a, axis, keepdims=keepdims)
-        else:
-            joined = _multiply(a, *others) if ufunc is np.matmul else reduce(join, others, a)
-        if out is None:
-            return labels(joined)
-        plain(out[0])[...] = joined
-        return out[0]
+        return labels(_multiply(a, *others) if ufunc is np.matmul else reduce(join, others, a))
 
     def __array_function__(self, function: Any, types: Any, given: Any, settings: Any) -> Any:
         """Move or join labels, as the function moves or joins values."""
@@ -125,16 +117,13 @@ def _multiply(a: Integers, b: Integers) -> Integers:
     return join(left[..., :, None], right[..., None, :])
 
 
-def take(x: Any, indices: Any, axis: int) -> Integers:
-    """Return the labels of places of an axis; those of numbers that come from rows are theirs."""
-    if not isinstance(indices, Labels):
-        return np.asarray(plain(x).take(indices, axis))
+def take(x: Array, indices: Labels, axis: int) -> Labels:
+    """Return the labels of places of an axis: those of the rows that tell the places."""
     if isinstance(x, Labels):
         raise TypeError("rows of which rows tell the places")
-    axis %= np.ndim(x)
-    spread = (*indices.shape, *(1,) * (x.ndim - axis - 1))
-    shape = (*x.shape[:axis], *indices.shape, *x.shape[axis + 1 :])
-    return np.broadcast_to(plain(indices).reshape(spread), shape)
+    axis %= x.ndim
+    spread = plain(indices).reshape(*indices.shape, *(1,) * (x.ndim - axis - 1))
+    return labels(np.broadcast_to(spread, (*x.shape[:axis], *indices.shape, *x.shape[axis + 1 :])))
 
 
 # What is not done with labels as with numbers.
@@ -146,6 +135,5 @@ _OWN: dict[Any, Any] = {
     np.pad: lambda x, widths, mode="constant", **_: np.pad(
         plain(x), widths, mode, **({"constant_values": CONSTANT} if mode == "constant" else {})
     ),
-    np.take: take,
     np.where: lambda *values: reduce(join, map(label_of, values)),
 }

@@ -21,7 +21,6 @@ from rnncli.model.layers import (
 )
 
 _NAMES = {operator: name for name, operator in ONNX_OPERATORS.items()}
-_SILU = ["Sigmoid", "Mul"]  # which no operator is before opset 24
 
 
 class Named(NamedTuple):
@@ -79,13 +78,9 @@ def _name(rows: Rows, steps: Mapping[int, Step]) -> Named:
     name = next((step.name for step in [*steps.values()][::-1] if step.name), "")
     widths = {each: rows.width(each) for each in taken}
     piece, layer = Piece(steps, widths, Operand(register), rows.width(register)), None
-    columns = [each.columns for step in steps.values() for each in step.operands]
-    ops = [step.op for step in steps.values()]
     with suppress(ValueError):  # such as a scale of 0
         if len(taken) == len(steps) == 1:
             layer = _name_step(steps[register], piece.input_size)
-        elif len(taken) == 1 and columns == [None] * 3 and ops == _SILU:
-            layer = Pointwise("silu", piece.input_size)
     return Named(name, steps, layer or piece, register, taken)
 
 

@@ -6,24 +6,25 @@ their type, whatever the type of a number in them.
 Source: https://onnx.ai/onnx/operators.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial, reduce
 from math import erf, prod
 from typing import Any
 
 import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
-from numpy.typing import NDArray
 
 from rnncli.model.activations import ACTIVATIONS, ONNX_OPERATORS, activation
-from rnncli.model.graph import RefusedError
-from rnncli.model.graph.labels import Labels, labels, take
+from rnncli.model.errors import shown
+from rnncli.model.graph import Array, Node, RefusedError, Unknown
+from rnncli.model.graph.labels import Labels, take
 
-Array = NDArray[Any]
 FAR = 2**31 - 1  # programs write this, or more, for the end of an axis
 # Element types by number.
 TYPES = {1: "f4", 2: "u1", 3: "i1", 4: "u2", 5: "i2", 6: "i4", 7: "i8", 9: "?", 10: "f2"}
 TYPES |= {11: "f8", 12: "u4", 13: "u8", 16: "f4"}
+# Errors of operators whose inputs, or attributes, do not fit them.
+_UNFIT = (ArithmeticError, AttributeError, LookupError, RuntimeError, TypeError, ValueError)
 _ERF = np.frompyfunc(erf, 1, 1)  # a ufunc, which labels pass through
 
 
@@ -172,7 +173,7 @@ def _split(
 
 def _gather(x: Array, indices: Array, axis: int = 0) -> Array:
     if isinstance(indices, Labels):
-        return labels(take(x, indices, axis))
+        return take(x, indices, axis)
     return np.take(x, indices.astype(np.intp), axis)
 
 
@@ -181,8 +182,6 @@ def _pad(x: Array, pads: Any, value: Any = None, mode: str = "constant") -> Arra
     widths = [*zip(sizes[: x.ndim], sizes[x.ndim :], strict=True)]
     if mode == "constant":
         return np.pad(x, widths, constant_values=0 if value is None else np.ravel(value)[0])
-    if mode not in ("reflect", "edge"):
-        raise RefusedError(f"Pad of mode {mode!r:.20} is not read")
     return np.pad(x, widths, mode=mode)  # type: ignore[call-overload,no-any-return]
 
 
@@ -253,7 +252,6 @@ ELEMENTWISE: dict[str, Callable[..., Any]] = {
     "Add": np.add,
     "And": np.logical_and,
     "Cast": lambda a, to, saturate=1: a.astype(TYPES[to]),  # noqa: ARG005
-    "Celu": lambda a, alpha=1.0: alpha * _activate("elu", a / alpha),
     "Clip": _clip,
     "Div": _divide,
     "Erf": lambda a: _fit(a, np.asanyarray(_ERF(a))),
@@ -300,7 +298,6 @@ REDUCED: dict[str, Callable[..., Any]] = {
         for name in ("max", "mean", "min", "prod", "sum")
     },
     "ReduceL2": _reduced(lambda a, **k: np.sqrt(np.sum(a * a, **k))),
-    "ReduceSumSquare": _reduced(lambda a, **k: np.sum(a * a, **k)),
 }
 OPERATORS: dict[str, Callable[..., Any]] = {
     **ELEMENTWISE,
@@ -325,3 +322,72 @@ OPERATORS: dict[str, Callable[..., Any]] = {
     "Size": lambda x: np.array(x.size, np.int64),
     "Softmax": _softmax,
 }
+
+
+def count_values(node: Node, given: Sequence[Any]) -> float:
+    """Count the values that a node makes at most."""
+    op, known, arrays = node.op, node.attributes, [each for each in given if each is not None]
+    total = sum(float(each.size) for each in arrays)
+    x = arrays[0] if arrays else np.empty(1)
+    if op in ELEMENTWISE:
+        return float(prod(np.broadcast_shapes(*(each.shape for each in arrays))))
+    if op in ("ConstantOfShape", "Expand", "Tile"):
+        return float(prod(_magnitudes(arrays[-1])) * x.size)
+    if op == "Range":
+        begin, end, by = (_magnitudes(each)[0] for each in arrays)
+        return float((begin + end) / (by or 1e-9))
+    if op in ("Pad", "Conv", "MaxPool", "AveragePool"):
+        kernel = _magnitudes(given[1].shape[2:] if op == "Conv" else known.get("kernel_shape", ()))
+        pads = _magnitudes(known.get("pads", arrays[1] if op == "Pad" else ()))
+        shape, n = np.array(x.shape, float), len(pads) // 2
+        shape[len(shape) - n :] += pads[:n] + pads[n:]
+        shape[len(shape) - len(kernel) :] += kernel * known.get("dilations", 1)  # for auto_pad
+        places = prod(shape) / max(shape[1], 1) / prod(_magnitudes(known.get("strides", 1)))
+        # The channels of labels are joined.
+        channels = known.get("group", 1) if op == "Conv" and x.dtype.kind == "i" else shape[1]
+        made = len(given[1]) if op == "Conv" else 0
+        return float(prod(shape) + places * (channels * prod(kernel) + made))
+    if op == "Gather":
+        return float(x.size / max(x.shape[known.get("axis", 0)], 1) * given[1].size)
+    if op in ("MatMul", "Gemm"):
+        total -= given[1].size if x.dtype.kind != given[1].dtype.kind else 0  # weights of labels
+        return float(total + x.size / max(x.shape[-1:], default=1) * max(given[1].shape))
+    return total
+
+
+def _magnitudes(values: Any) -> Array:
+    return np.abs(np.ravel(values).astype(np.float64))
+
+
+def apply(
+    node: Node, given: Sequence[Any], opset: int, spend: Callable[[float], None] = lambda _: None
+) -> list[Any]:
+    """Compute what a node gives; `spend` is called with the number of values before."""
+    operator, attributes = OPERATORS.get(node.op), dict(node.attributes)
+    if operator is None or node.domain:
+        raise RefusedError(f"operator {f'{node.domain} {node.op}'.strip()} is not read")
+    for value in attributes.values():
+        if isinstance(value, Unknown):
+            raise RefusedError(value.why)
+    outputs = len([*filter(None, node.outputs)]) or len(node.outputs)
+    attributes |= {"outputs": outputs} if node.op == "Split" else {}
+    try:
+        older = node.op in ("Softmax", "LogSoftmax") and opset < 13  # of all axes from one on
+        if older and attributes.setdefault("axis", 1) not in (-1, given[0].ndim - 1):
+            raise RefusedError(f"{node.op} over several axes is not read")
+        spend(count_values(node, given))
+        with np.errstate(all="ignore"):
+            made = operator(*given, **attributes)
+    except _UNFIT as error:
+        known = str(error).partition("keyword argument ")[2].strip("'")
+        what = f"attribute {shown(known)} is not read" if known else "its inputs do not fit it"
+        raise RefusedError(f"{node.op}: {what}") from error
+    return made if isinstance(made, list) else [np.asanyarray(made)]
+
+
+def evaluate(nodes: Sequence[Node], values: dict[str, Any], opset: int) -> dict[str, Any]:
+    """Compute nodes, each after those whose outputs it takes; add what they give to the values."""
+    for node in nodes:
+        given = [values[name] if name else None for name in node.inputs]
+        values.update(zip(node.outputs, apply(node, given, opset), strict=False))
+    return values

@@ -9,9 +9,9 @@ import numpy as np
 from rnncli.model.arrays import Floats
 from rnncli.model.cells import Multiply
 from rnncli.model.errors import InputError
-from rnncli.model.graph import Array, Node, RefusedError, evaluate
+from rnncli.model.graph import Array, Node, RefusedError
 from rnncli.model.graph.labels import CONSTANT, labels, plain
-from rnncli.model.graph.operators import MOVERS
+from rnncli.model.graph.operators import MOVERS, evaluate
 from rnncli.model.graph.rows import Operand, Step, run
 from rnncli.model.layers import Convert, Stateless
 
@@ -84,7 +84,6 @@ class Root(NamedTuple):
     shape: tuple[int, ...]  # 1 for the axes of steps and sequences
     axes: Axes
     ends: Array | None = None  # the row of each column of a final state, -1 or 0
-    step: int = 1  # -1 where the last step stands first
 
     def lay(self, x: Floats) -> Array:
         """Lay the rows of a sequence, (T, I), as the graph has them."""
@@ -92,7 +91,7 @@ class Root(NamedTuple):
             return np.asarray(x[self.ends, self.columns].reshape(self.shape))
         along = self.axes[0] or 0
         rest = [size for k, size in enumerate(self.shape) if k != along]
-        steps = x[:: self.step, self.columns].reshape(len(x), *rest)
+        steps = x[:, self.columns].reshape(len(x), *rest)
         return np.asarray(np.moveaxis(steps, 0, along))
 
 

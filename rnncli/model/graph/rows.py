@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rnncli.model.graph import Array, Node, RefusedError
-from rnncli.model.graph.labels import CONSTANT, Labels, join_along, plain
+from rnncli.model.graph.labels import Labels, plain
 from rnncli.model.graph.operators import ELEMENTWISE, MOVERS, OPERATORS, REDUCED, as_list
 
 Integers = NDArray[np.signedinteger[Any]]
@@ -40,17 +40,20 @@ class Step(NamedTuple):
     shape: tuple[int, ...] = ()
 
 
-class View(NamedTuple):
-    """A value of the graph as rows: at each place a label, and the number of a column."""
+class Flow(NamedTuple):
+    """A value that depends on inputs: labels, and the column of a row at each place."""
 
     labels: Labels
-    columns: Integers
+    columns: Any = None  # their numbers; None where it is not made of each row alone
+    roots: frozenset[int | str] = frozenset()  # registers of rows, and names of other inputs
+    moved: bool = False  # whether it is an input, or a part of it
+    why: str = ""  # it has no columns
 
     def features(self) -> list[int]:
         """Return the axes along which a row has several values, or one."""
-        filled = fill(self.labels)
-        axes = [k for k in range(filled.ndim) if (filled == filled.take([0], k)).all()]
-        rows = filled[tuple(0 if k in axes else slice(None) for k in range(filled.ndim))]
+        rows = plain(self.labels)
+        axes = [k for k in range(rows.ndim) if (rows == rows.take([0], k)).all()]
+        rows = rows[tuple(0 if k in axes else slice(None) for k in range(rows.ndim))]
         if len({*rows.reshape(-1).tolist()}) != rows.size:
             raise RefusedError("makes one axis of rows and features")
         return axes
@@ -62,7 +65,6 @@ class Rows:
     def __init__(self) -> None:
         self.begins: list[int] = [0]  # of each register: columns are numbered through all
         self.steps: dict[int, Step] = {}  # by the register that it fills
-        self._constants: dict[int, Array] = {}
         self._joined: dict[bytes, int] = {}  # registers of columns that are brought together
 
     def width(self, register: int) -> int:
@@ -78,24 +80,24 @@ class Rows:
         """Return the registers of columns."""
         return np.searchsorted(self.begins, columns, "right") - 1
 
-    def source(self, values: Labels) -> View:
-        """Add a register of rows that have these labels."""
+    def source(self, values: Labels) -> Integers:
+        """Add a register of rows that have these labels; return their columns."""
         where = lay_out(values)
         columns = np.empty(values.size, np.int64)
         columns[where] = np.arange(where.shape[1]) + self.begins[-1]
         self.register(where.shape[1])
-        return View(values, columns.reshape(values.shape))
+        return columns.reshape(values.shape)
 
-    def add(self, step: Step, values: Labels) -> View:
-        """Add a step that gives a value of these labels."""
+    def add(self, step: Step, values: Labels) -> Integers:
+        """Add a step that gives a value of these labels; return its columns."""
         if lay_out(values).shape[1] != step.width:
             raise RefusedError("makes something of several rows")
         self.steps[len(self.begins) - 1] = step
         return self.source(values)
 
-    def join_row(self, view: View) -> Operand:
+    def join_row(self, value: Flow) -> Operand:
         """Return a row of a value as one operand."""
-        return self.join(find_row(view.columns, lay_out(view.labels)))
+        return self.join(find_row(value.columns, lay_out(value.labels)))
 
     def join(self, columns: Integers) -> Operand:
         """Return columns as one operand; those of several registers are brought together."""
@@ -103,8 +105,6 @@ class Rows:
         first = int(registers[0])
         if (registers == first).all():
             columns = columns - self.begins[first]
-            if first in self._constants:
-                return Operand(-1, None, self._constants[first][columns])
             every = np.array_equal(columns, np.arange(self.width(first)))
             return Operand(first, None if every else columns)
         key = columns.tobytes()
@@ -125,13 +125,13 @@ class Rows:
                 waiting += [each.register for each in self.steps[register].operands]
         return sorted(found)
 
-    def node(self, node: Node, given: Sequence[Any], made: Sequence[Labels]) -> list[View]:
-        """Compute the outputs of a node as rows; `given` are arrays, or views of rows."""
-        op, rows = node.op, [isinstance(each, View) for each in given]
+    def node(self, node: Node, given: Sequence[Any], made: Sequence[Labels]) -> list[Integers]:
+        """Compute the outputs of a node as rows, and return their columns."""
+        op, rows = node.op, [isinstance(each, Flow) for each in given]
         if op == "Gather" and rows[1]:
             return [self._look_up(node, given, made[0])]
         if op in MOVERS:
-            return self._move(node, given, made)
+            return self._move(node, given, len(made))
         if op in ELEMENTWISE:
             return [self._each(node, given, made[0])]
         if not rows[0] or any(rows[1:]):
@@ -142,32 +142,28 @@ class Rows:
         if op not in ("Gemm", "MatMul"):
             return [self._along(node, given, made[0])]
         y = self._multiply(node, given, made[0])
-        if len(given) > 2:
+        if len(given) > 2 and given[2] is not None:
             bias = given[2] * given[2].dtype.type(node.attributes.get("beta", 1.0))
-            y = self._each(node._replace(op="Add", attributes={}), [y, bias], made[0])
+            y = self._each(
+                node._replace(op="Add", attributes={}), [Flow(made[0], y), bias], made[0]
+            )
         return [y]
 
-    def _move(self, node: Node, given: Sequence[Any], made: Sequence[Labels]) -> list[View]:
+    def _move(self, node: Node, given: Sequence[Any], outputs: int) -> list[Integers]:
         """Follow values that a node moves: its operator runs over their columns."""
-        count, columns = len(given) if node.op == "Concat" else 1, list(given)
-        for k, value in enumerate(given[:count]):
-            if isinstance(value, View):
-                columns[k] = value.columns
-            else:
-                numbers, places = np.unique(value, return_inverse=True)
-                columns[k] = places.reshape(value.shape) + self.begins[-1]
-                self._constants[self.register(len(numbers))] = numbers
-        outputs = {"outputs": len(made)} if node.op == "Split" else {}
-        moved = MOVERS[node.op](*columns, **node.attributes, **outputs)
-        every = moved if isinstance(moved, list) else [moved]
-        return [View(*each) for each in zip(made, every, strict=False)]
+        if node.op == "Concat" and not all(isinstance(each, Flow) for each in given):
+            raise RefusedError("joins rows and constants")
+        columns = [each.columns if isinstance(each, Flow) else each for each in given]
+        counted = {"outputs": outputs} if node.op == "Split" else {}
+        moved = MOVERS[node.op](*columns, **node.attributes, **counted)
+        return moved if isinstance(moved, list) else [moved]
 
-    def _each(self, node: Node, given: Sequence[Any], made: Labels) -> View:
+    def _each(self, node: Node, given: Sequence[Any], made: Labels) -> Integers:
         """Read an operator of values at the same place."""
         where, operands = lay_out(made), []
         for value in given:
             operand = Operand(-1)
-            if isinstance(value, View):
+            if isinstance(value, Flow):
                 operand = self.join(find_row(np.broadcast_to(value.columns, made.shape), where))
             elif value is not None:
                 operand = Operand(-1, None, find_row(np.broadcast_to(value, made.shape), where))
@@ -175,15 +171,15 @@ class Rows:
         step = Step(node.op, node.name, (*operands,), where.shape[1], node.attributes)
         return self.add(step, made)
 
-    def _look_up(self, node: Node, given: Sequence[Any], made: Labels) -> View:
+    def _look_up(self, node: Node, given: Sequence[Any], made: Labels) -> Integers:
         """Read an operator that takes rows of a table."""
         x = given[0]
-        if isinstance(x, View) or x.ndim != 2 or node.attributes.get("axis", 0):
+        if isinstance(x, Flow) or x.ndim != 2 or node.attributes.get("axis", 0):
             raise RefusedError("looks up in what is no table of rows")
         operands = (Operand(-1, None, x), self.join_row(given[1]))
         return self.add(Step(node.op, node.name, operands, lay_out(made).shape[1]), made)
 
-    def _along(self, node: Node, given: Sequence[Any], made: Labels) -> View:
+    def _along(self, node: Node, given: Sequence[Any], made: Labels) -> Integers:
         """Read an operator along axes, which have to be axes of features."""
         op, (x, *rest), attributes = node.op, given, dict(node.attributes)
         shape, axes, axis = x.labels.shape, x.features(), attributes.get("axis", -1)
@@ -202,7 +198,7 @@ class Rows:
         width, features = lay_out(made).shape[1], tuple(shape[k] for k in axes)
         return self.add(Step(op, node.name, operands, width, attributes, features), made)
 
-    def _multiply(self, node: Node, given: Sequence[Any], made: Labels) -> View:
+    def _multiply(self, node: Node, given: Sequence[Any], made: Labels) -> Integers:
         """Read a product of rows and weights."""
         x, W, attributes = given[0], given[1], node.attributes
         W, axes = W.reshape(W.shape[-2:]) if prod(W.shape[:-2]) == 1 else W, x.features()
@@ -214,21 +210,10 @@ class Rows:
         return self.add(Step("MatMul", node.name, operands, shape[0] * W.shape[1], {}, shape), made)
 
 
-def fill(values: Labels) -> Integers:
-    """Return labels in which a constant among the values of a row has that of the row."""
-    filled: Integers = plain(values)
-    for axis in reversed(range(filled.ndim)):
-        if not (filled == CONSTANT).any():
-            break
-        own = np.broadcast_to(join_along(filled, (axis,), keepdims=True), filled.shape)
-        filled = np.where((filled == CONSTANT) & (own >= 0), own, filled)
-    return filled
-
-
 def lay_out(values: Labels) -> Integers:
     """Return the place of each of a row's K values in the flat array, (R, K)."""
     if values.layout is None:
-        flat = fill(values).reshape(-1)
+        flat = plain(values).reshape(-1)
         order = np.argsort(flat, kind="stable")
         edges = np.flatnonzero(np.diff(flat[order])) + 1
         K = int(edges[0]) if len(edges) else len(flat)

@@ -10,20 +10,19 @@ from itertools import islice, permutations
 
 import numpy as np
 
-from rnncli.model.errors import InputError, listed, shown
+from rnncli.model.errors import listed, shown
 from rnncli.model.formats.found import Found, Part
 from rnncli.model.formats.onnx.messages import Model
 from rnncli.model.formats.onnx.recurrent import KINDS
-from rnncli.model.formats.onnx.walk import Flow, Guess, Layer, Walk, is_known
+from rnncli.model.formats.onnx.walk import Guess, Layer, Walk, is_known
 from rnncli.model.formats.onnx.whole import STATE, find_axes, make_whole
 from rnncli.model.graph import RefusedError, Unknown
-from rnncli.model.graph.labels import row_label, steps_of
+from rnncli.model.graph.labels import plain, row_label, steps_of
 from rnncli.model.graph.naming import name_steps
 from rnncli.model.graph.operators import MOVERS
 from rnncli.model.graph.piece import Piece, Whole
-from rnncli.model.graph.rows import Operand, fill
+from rnncli.model.graph.rows import Flow, Operand
 
-_OLDEST = 7  # the first opset whose arrays are broadcast as NumPy's are
 _MOST_GUESSES = 30  # at the axes of the input
 _EXPECTED = (
     ": expected a node RNN, LSTM or GRU, and no steps or loops of other nodes"
@@ -33,11 +32,7 @@ _EXPECTED = (
 
 def find(path: str, model: Model, input_size: int = 0) -> Found:
     """Find the layers in a model; the input size matters where the graph leaves it open."""
-    opset, best = model.opsets.get("", 1), None
-    if opset < _OLDEST:
-        what = f"expected operators of opset {_OLDEST} or later, got {opset}"
-        raise InputError(path, what, "convert it with onnx.version_converter")
-    first = Walk(path, model)
+    first, best = Walk(path, model), None
     for guess in islice(_guess_axes(first), _MOST_GUESSES):
         if best and best.target and guess.x != best.walk.guess.x:
             break  # another input has the rows
@@ -49,7 +44,7 @@ def find(path: str, model: Model, input_size: int = 0) -> Found:
     found = best.describe() if best else Found(nodes)
     if best and best.is_open:
         found = found._replace(open=partial(find, path, model))
-    title = f"ONNX opset {opset}{f', {model.producer}' if model.producer else ''}"
+    title = f"ONNX opset {model.opset}{f', {model.producer}' if model.producer else ''}"
     return found._replace(title=title, beside=model.beside, expected=_EXPECTED)
 
 
@@ -134,18 +129,18 @@ class Chain:
         walk = self.walk
         shape = walk.graph.inputs[walk.guess.x] or ()
         free = {axis for axis, size in enumerate(shape) if not is_known(size)}
-        lost = walk.unfit and walk.cells() and self.rank[0]
+        alone = all(size == 1 for size in shape if is_known(size))
+        lost = alone and free and walk.cells() and self.rank[0]
         made = any(each.whole and not each.target.register for each in walk.layers.values())
         guessed = made and free - {*walk.guess.axes}
-        return not walk.guess.features and bool(free and (lost or guessed))
+        return not walk.guess.features and bool(lost or guessed)
 
     def find_output(self, value: Flow) -> Operand:
         """Find what the graph gives, and which row of a sequence it is."""
         walk = self.walk
-        if value.view is None:
+        if value.columns is None:
             by_call = walk.guess.axes[0] is None
-            one = by_call and walk.sequences == 1
-            axes = (None, 0) if one else find_axes(value, walk.steps, walk.sequences)
+            axes = find_axes(value, 0 if by_call else walk.steps, walk.sequences)
             target, self.whole = make_whole(walk, self.outputs[0], value, axes)
             same = axes[0] == walk.guess.axes[0] and value.labels.ndim > 2
             if axes[0] is not None and not same:  # a row may have as many values as there are steps
@@ -156,7 +151,7 @@ class Chain:
                 target, self.whole = make_whole(walk, self.outputs[0], value, axes)
             self.last = None if by_call or axes[0] is not None else "step"
         else:
-            target = self.rows.join_row(value.view)
+            target = self.rows.join_row(value)
             self.last = self.find_last(value)
         if target.register < 0:
             raise RefusedError("gives a constant")
@@ -164,9 +159,8 @@ class Chain:
 
     def find_last(self, value: Flow) -> str | None:
         """Return which row of a sequence a value is; None for all of them."""
-        assert value.view is not None
-        features, steps = value.view.features(), self.walk.steps
-        rows = fill(value.labels)
+        features, steps = value.features(), self.walk.steps
+        rows = plain(value.labels)
         rows = rows[tuple(0 if k in features else slice(None) for k in range(rows.ndim))]
         t = np.unique(steps_of(rows))
         grid = row_label(t[:, None], np.arange(self.walk.sequences))

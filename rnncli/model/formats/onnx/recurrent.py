@@ -53,8 +53,6 @@ def read_cells(path: str, node: Node, arrays: Mapping[str, Any]) -> list[CellDra
     for name, shape in shapes.items():
         if arrays[name] is not None and (arrays[name].shape != shape or not H):
             raise RefusedError(f"{name}: expected shape {shape}, got {arrays[name].shape}")
-    if known["hidden_size"] not in (0, H):
-        raise RefusedError(f"hidden_size: expected {H}, got {known['hidden_size']}")
     reset = "after" if known["linear_before_reset"] else "before"
     settings: dict[str, Any] = {"reset": reset} if node.op == "GRU" else {}
     try:

@@ -11,11 +11,11 @@ from rnncli.model.formats.found import CellDraft, Draft, Part
 from rnncli.model.formats.onnx.messages import Model
 from rnncli.model.formats.onnx.recurrent import KINDS, WAYS, read_cells
 from rnncli.model.formats.onnx.whole import STATE, make_whole
-from rnncli.model.graph import Array, Graph, Node, RefusedError, UnfitError, Unknown, apply
+from rnncli.model.graph import Array, Graph, Node, RefusedError, Unknown
 from rnncli.model.graph.labels import Labels, labels, plain, row_label, sequences_of, steps_of
-from rnncli.model.graph.operators import FAR, MOVERS
+from rnncli.model.graph.operators import FAR, MOVERS, apply
 from rnncli.model.graph.piece import Whole
-from rnncli.model.graph.rows import Operand, Rows, View
+from rnncli.model.graph.rows import Flow, Operand, Rows
 from rnncli.model.layers import DIRECTIONS
 
 _MOST_COMPUTED = 2**23  # values that are computed in a run, over those of the file
@@ -40,16 +40,6 @@ class Sized(NamedTuple):
 
     array: Array
     counts: bool  # whether its values do, too
-
-
-class Flow(NamedTuple):
-    """A value that depends on inputs: its labels, and what it is as rows, or why it is not."""
-
-    labels: Labels
-    view: View | None
-    roots: frozenset[int | str]  # registers of rows, and names of other inputs
-    moved: bool = False  # whether it is an input, or a part of it
-    why: str = ""
 
 
 class Layer(NamedTuple):
@@ -84,9 +74,9 @@ class Walk:
         lower: Collection[str] | None = None,
     ) -> None:  # fmt: skip
         self.path, self.model, self.graph = path, model, model.graph
-        self.opset, self.lower = model.opsets.get("", 1), lower
+        self.opset, self.lower = model.opset, lower
         self.guess, self.rows, self.steps, self.sequences = guess or Guess(""), Rows(), 1, 1
-        self.doubt, self.unfit = 0, False  # whether the inputs of a node do not fit it
+        self.doubt = 0
         self.nodes: dict[str, Node] = {}  # by names that differ
         self.notes: list[tuple[str, str]] = []  # with the name of a node
         self.parts: dict[str, Part] = {}  # recurrent nodes, and those that are refused
@@ -94,15 +84,19 @@ class Walk:
         self.branches: dict[int, bool] = {}  # that nodes If take by the sizes of values
         # What depends on no input, by node, which is held: its cells, or what it gives.
         self.constants: dict[int, tuple[Node, Any]] = first.constants if first else {}
-        arrays = (each for each in self.graph.arrays.values() if not isinstance(each, Unknown))
-        self._left = float(_MOST_COMPUTED + 4 * sum(each.size for each in arrays))
+        known = [each for each in self.graph.arrays.values() if isinstance(each, np.ndarray)]
+        self._left = float(_MOST_COMPUTED + 4 * sum(each.size for each in known))
         self.values: dict[str, Any] = dict(self.graph.arrays)
         self.settled: dict[str, Array] = first.settled if first else {}
         self.values.update(self.settled)
         self._label_inputs()
         waiting = [*self.graph.nodes][::-1]
         while waiting:
-            node = self._name(original := waiting.pop())
+            original = waiting.pop()
+            name = original.name or next(filter(None, original.outputs), original.op)
+            while name in self.nodes:
+                name = f"{name} ({len(self.nodes)})"
+            node = original._replace(name=name)
             made: Sequence[Any] = [Unknown()] * len(node.outputs)
             try:
                 if self._left >= 0:  # else no more is computed
@@ -114,7 +108,9 @@ class Walk:
                     recurs = node.op in KINDS and not node.domain
                     made = (self._recur if recurs else self._compute)(node, original, given)
             except RefusedError as error:
-                self._refuse(node, error)
+                arrays = self.find_floats(node)
+                part = Part(node.name, node.op, arrays, why=str(error), needed=True)
+                self.parts[node.name] = part
             self.nodes[node.name] = node
             self.values.update(zip(node.outputs, made, strict=False))
 
@@ -125,16 +121,11 @@ class Walk:
             raise RefusedError("needs more values to be computed than are while a graph is read")
         self._left -= values
 
-    def _refuse(self, node: Node, error: RefusedError) -> None:
-        arrays = self.find_floats(node)
-        self.parts[node.name] = Part(node.name, node.op, arrays, why=str(error), needed=True)
-        self.unfit = self.unfit or isinstance(error, UnfitError)
-
     def find_floats(self, *nodes: Node) -> dict[str, Array]:
         """Return the constants of floats that nodes take."""
         arrays = {name: self.values.get(name) for node in nodes for name in node.inputs}
-        floats = ((n, a) for n, a in arrays.items() if isinstance(a, np.ndarray))
-        return {name: array for name, array in floats if array.dtype.kind == "f"}
+        known = ((name, a) for name, a in arrays.items() if isinstance(a, np.ndarray))
+        return {name: array for name, array in known if array.dtype.kind == "f"}
 
     def find_ancestors(self, names: Iterable[str]) -> set[str]:
         """Return values, and those that they are computed of."""
@@ -153,7 +144,7 @@ class Walk:
                 self.values[x] = self._label_rows(inputs[x])
         except RefusedError as error:
             self.doubt, self.values[x] = 3, Unknown()
-            self._refuse(Node("input", x, "", (), (), {}), error)
+            self.parts[x] = Part(x, "input", why=str(error), needed=True)
         for name in inputs.keys() - self.values.keys():
             shape = [s if is_known(s) else self.guess.sequences for s in inputs[name] or ()]
             none = labels(np.broadcast_to(np.int64(0), shape))  # type: ignore[arg-type]
@@ -166,13 +157,10 @@ class Walk:
         if shape is None or T is N is None:
             raise RefusedError("an input of which the graph does not tell the number of axes")
         width = guess.features or next((len(c[0].weights.W_xh) for c in self.cells()), 1)
-        for axis, size in enumerate(shape):  # one step is made several: a turn of it is seen
+        for axis, size in enumerate(shape):  # several steps, if frozen with one, show their order
             free = {T: guess.steps, N: guess.sequences}.get(axis, width)
-            known = is_known(size) and (axis, size) != (
-                T,
-                1,
-            )  # several, where it was frozen with one
-            sizes.append(int(size) if known else free)
+            frozen = is_known(size) and not (axis == T and size == 1)
+            sizes.append(int(size) if frozen else free)
         self.steps, self.sequences = (1 if k is None else sizes[k] for k in (T, N))
         self.spend(_COST_OF_LABEL * prod(sizes))
         t, n = (0 if k is None else np.indices(sizes, sparse=True)[k] for k in (T, N))
@@ -181,21 +169,9 @@ class Walk:
 
     def cells(self) -> list[list[CellDraft]]:
         """Return the cells of each recurrent node that could be read."""
-        read = (made for node, made in self.constants.values() if node.op in KINDS)
-        return [each for each in read if not isinstance(each, RefusedError)]
+        return [made for node, made in self.constants.values() if node.op in KINDS]
 
     # Nodes.
-
-    def _name(self, node: Node) -> Node:
-        """Rename a node uniquely; an operator that the model defines is none of ONNX's."""
-        name, inputs = node.name or next(filter(None, node.outputs), node.op), [*node.inputs]
-        while name in self.nodes:
-            name = f"{name} ({len(self.nodes)})"
-        while inputs and not inputs[-1]:
-            inputs.pop()
-        own = ("", node.op) in self.model.functions
-        domain = node.domain or "model-defined" * own
-        return node._replace(name=name, inputs=inputs, domain=domain)
 
     def _choose_branch(self, node: Node, original: Node) -> list[Node]:
         """Return the nodes of the branch that an ``If`` takes, if it is known."""
@@ -256,39 +232,32 @@ class Walk:
         flows = [each for each in given if isinstance(each, Flow)]
         roots = frozenset[int | str]().union(*(each.roots for each in flows))
         moved = node.op in (*MOVERS, "Cast") and all(each.moved for each in flows)
-        why = next((each.why for each in flows if each.view is None), "")
+        why = next((each.why for each in flows if each.columns is None), "")
         if node.op == "Slice" and _is_bounded(node, given):
             why = why or "takes a fixed number of steps of those that there are"
         if _counts(node, given):
             why = why or "computes with the number of steps or sequences"
-        views: Sequence[View | None] = [None] * len(made)
-        taken = [each.view if isinstance(each, Flow) else as_array(each) for each in given]
+        columns: Sequence[Any] = [None] * len(made)
+        taken = [each if isinstance(each, Flow) else as_array(each) for each in given]
         try:
-            views = views if why else self.rows.node(node, taken, made)
+            columns = columns if why else self.rows.node(node, taken, made)
         except RefusedError as error:
             why = str(error)
-        return [Flow(m, view, roots, moved, why) for m, view in zip(made, views, strict=True)]
+        return [Flow(m, own, roots, moved, why) for m, own in zip(made, columns, strict=False)]
 
     # Recurrent nodes.
 
     def _read_cells(self, node: Node, original: Node, given: Sequence[Any]) -> list[CellDraft]:
-        """Read the cells of a recurrent node, or refuse it as before."""
+        """Read the cells of a recurrent node."""
         if id(original) not in self.constants:
             arrays: dict[str, Any] = dict(zip("WRBP", (*given[1:4], given[7]), strict=True))
-            made: Any = RefusedError("expected weights that are constants")
-            known = all(isinstance(each, np.ndarray | None) for each in arrays.values())
-            try:
-                if known and arrays["W"] is not None and arrays["R"] is not None:
-                    sizes = (each.size for each in arrays.values() if each is not None)
-                    self.spend(_COST_OF_LAYER + sum(sizes))
-                    made = read_cells(self.path, node, arrays)
-            except RefusedError as error:
-                made = error
-            self.constants[id(original)] = original, made
-        cells: Any = self.constants[id(original)][1]
-        if isinstance(cells, RefusedError):
-            raise cells
-        return cells  # type: ignore[no-any-return]
+            known = [each for each in arrays.values() if isinstance(each, np.ndarray)]
+            others = [each for each in arrays.values() if not isinstance(each, np.ndarray | None)]
+            if arrays["W"] is None or arrays["R"] is None or others:
+                raise RefusedError("expected weights that are constants")
+            self.spend(_COST_OF_LAYER + sum(each.size for each in known))
+            self.constants[id(original)] = original, read_cells(self.path, node, arrays)
+        return self.constants[id(original)][1]  # type: ignore[no-any-return]
 
     def _recur(self, node: Node, original: Node, given: list[Any]) -> list[Any]:
         """Read a recurrent node."""
@@ -304,7 +273,7 @@ class Walk:
             direction = {"forward": "backward", "backward": "forward"}.get(direction, direction)
             cells = cells[::-1]
         if self.guess.x and self.guess.axes[0] is None and direction != "forward":
-            raise self._doubt_axes(3, "goes backward at each call")
+            raise self._doubt_axes("goes backward at each call")
         self._check_others(node, given, H)
         settings = {"direction": direction, **({"merge": "concat"} if D == 2 else {})}
         weights = node._replace(inputs=[*node.inputs[1:4], *node.inputs[7:8]])
@@ -328,13 +297,12 @@ class Walk:
             pair = [np.broadcast_to(each, (*steps.shape[:1], D, N, H)) for each in pair]
             if layout:
                 pair = [each.transpose(order) for each in pair]
-            view = View(labels(pair[0]), pair[1])
-            made.append(Flow(view.labels, view, frozenset({register})))
+            made.append(Flow(labels(pair[0]), pair[1], frozenset({register})))
         return [*made, Unknown("gives the cell state")]
 
-    def _doubt_axes(self, doubt: int, why: str) -> RefusedError:
+    def _doubt_axes(self, why: str) -> RefusedError:
         """Return the error where other axes of the input are those of steps and sequences."""
-        self.doubt = max(self.doubt, doubt)
+        self.doubt = 3
         return RefusedError(why)
 
     def _take(self, node: Node, x: Any, layout: int) -> tuple[Operand, Whole | None, bool]:
@@ -344,28 +312,29 @@ class Walk:
         lowest, rows = x.roots == {0}, plain(x.labels)
         rows = rows.swapaxes(0, 1) if layout else rows
         t, order = steps_of(rows), np.arange(len(rows))[:, None, None]
-        known = x.view is not None and bool((rows >= 0).all())
+        known = x.columns is not None
         turned = known and bool((t != order).any())
         if (
             not any(isinstance(root, int) for root in x.roots)
             or (sequences_of(rows) != np.arange(rows.shape[1])[:, None]).any()
             or (turned and (self.steps != len(rows) or (t != order[::-1]).any()))
         ):
-            raise self._doubt_axes(3 * lowest, _OTHER_AXES)
-        if x.view is not None and known and self.steps == len(rows):
-            return self.rows.join_row(x.view), None, turned
+            raise self._doubt_axes(_OTHER_AXES) if lowest else RefusedError(_OTHER_AXES)
+        if known and self.steps == len(rows):
+            return self.rows.join_row(x), None, turned
         return (*self._take_whole(node.inputs[0], x, layout, lowest=lowest), False)
 
     def _take_whole(self, name: str, x: Flow, along: int, *, lowest: bool) -> tuple[Operand, Whole]:
         """Find the rows of which whole sequences are made, and what makes them."""
         T = x.labels.shape[along]
         if self.guess.axes[0] is None and T > 1:
-            raise self._doubt_axes(3, "takes several steps a call")
+            raise self._doubt_axes("takes several steps a call")
         if lowest and T == 1 < self.steps:
-            raise self._doubt_axes(3, x.why or "takes one step of several")
+            raise self._doubt_axes(x.why or "takes one step of several")
         target, whole = make_whole(self, name, x, (along, 1 - along))
         if lowest:
-            self._doubt_axes(2 if whole.whole and not whole.is_local(self.steps) else 1, "")
+            local = not whole.whole or whole.is_local(self.steps)
+            self.doubt = max(self.doubt, 1 if local else 2)
         if whole.shortens and (not lowest or self.layers or target.register):
             raise RefusedError("takes another number of steps than the layer below gives")
         self.steps = T
@@ -383,18 +352,18 @@ class Walk:
                 self.notes.append((node.name, f"{node.name} takes {note.format(origin)}"))
             elif isinstance(value, Flow | Unknown):
                 raise RefusedError(f"input {role} is computed in the graph")
-            elif role == "sequence_lens":
-                free = T is not None and sizes and not is_known(sizes[T]) and not counts
-                if value is not None and (free or (array != self.steps).any()):
-                    what = "input sequence_lens is a constant: sequences have their own lengths"
-                    raise RefusedError(what)
-            elif value is not None and (
-                array.any() or (counts and array.ndim) or array.shape[-1:] not in ((), (H,))
-            ):
-                raise RefusedError(f"input {role} is a constant other than zeros of {H} units")
+            elif value is not None:
+                if role == "sequence_lens":
+                    free = T is not None and sizes and not is_known(sizes[T]) and not counts
+                    fits, expected = not free and (array == self.steps).all(), "all steps"
+                else:
+                    fits = not array.any() and not counts and array.shape[-1:] in ((), (H,))
+                    expected = f"zeros of {H} units"
+                if not fits:
+                    raise RefusedError(f"input {role} is a constant other than {expected}")
             of_node = role == "initial_h" or (role == "initial_c" and node.op == "LSTM")
             if T is None and self.guess.x and of_node and not isinstance(value, Flow):
-                raise self._doubt_axes(3, "starts anew at each call")
+                raise self._doubt_axes("starts anew at each call")
 
 
 def is_known(size: Any) -> bool:

@@ -9,7 +9,7 @@ from rnncli.model.formats.onnx.recurrent import KINDS
 from rnncli.model.graph import Array, Node, RefusedError
 from rnncli.model.graph.labels import CONSTANT, plain, sequences_of, steps_of
 from rnncli.model.graph.piece import Axes, Root, Whole
-from rnncli.model.graph.rows import FLOATS, Operand, View, fill, find_row, lay_out
+from rnncli.model.graph.rows import FLOATS, Flow, Operand, find_row, lay_out
 from rnncli.model.layers import DIRECTIONS
 
 STATE = 2**30  # the step of a final state
@@ -22,15 +22,8 @@ def make_whole(walk: Any, name: str, value: Any, axes: Axes) -> tuple[Operand, W
     by_call = frozen_axis is None
     if by_call:  # rows stand where the graph has sequences
         axes = axes[1], None
-    if not roots:
-        raise RefusedError("is made of an input that is not rows")
-    columns, places = np.unique(
-        np.concatenate([root.columns for root in roots]), return_inverse=True
-    )
-    ends = np.cumsum([len(root.columns) for root in roots])[:-1]
-    laid = [
-        root._replace(columns=own) for root, own in zip(roots, np.split(places, ends), strict=True)
-    ]
+    columns = np.unique(np.concatenate([root.columns for root in roots]))
+    laid = [root._replace(columns=np.searchsorted(columns, root.columns)) for root in roots]
     target, width = rows.join(columns), len(columns)
     size = prod(n for k, n in enumerate(shape) if k not in axes)
     piece = Whole(nodes, constants, walk.opset, laid, name, axes, (width, size))
@@ -52,42 +45,38 @@ def make_whole(walk: Any, name: str, value: Any, axes: Axes) -> tuple[Operand, W
 
 def _trace(walk: Any, name: str) -> tuple[list[Node], dict[str, Array], list[Root]]:
     """Return the nodes that give a value, and the constants and the rows that they take."""
-    every = [*walk.nodes.values()]
-    nodes = {out: k for k, node in enumerate(every) for out in node.outputs if out}
-    found, constants, roots = dict[int, Node](), dict[str, Array](), list[Root]()
-    waiting, seen = [name], {""}
-    while waiting:
-        each = waiting.pop()
-        if each in seen:
+    nodes, constants, roots, wanted = list[Node](), dict[str, Array](), dict[str, Root](), {name}
+    for node in reversed(walk.nodes.values()):
+        if node.op in KINDS or wanted.isdisjoint(node.outputs):
             continue
-        seen.add(each)
-        value = walk.values.get(each)
-        if isinstance(value, np.ndarray):
-            constants[each] = value
-        elif each != name and (root := _find_root(walk, each, getattr(value, "view", None))):
-            roots.append(root)
-        elif each in nodes and (node := every[nodes[each]]).op not in KINDS:
-            found[nodes[each]] = node
-            if node.op == "Cast" and node.attributes.get("to") in FLOATS:
-                found[nodes[each]] = node._replace(op="Identity", attributes={})
-            waiting += node.inputs
-        else:
-            raise RefusedError("is made of an input that is not rows")
-    return [found[k] for k in sorted(found)], constants, roots
+        wanted.difference_update(node.outputs)
+        keeps = node.op == "Cast" and node.attributes.get("to") in FLOATS
+        nodes.insert(0, node._replace(op="Identity", attributes={}) if keeps else node)
+        for each in filter(None, node.inputs):
+            value = walk.values.get(each)
+            if isinstance(value, np.ndarray):
+                constants[each] = value
+            elif root := roots.get(each) or _find_root(walk, each, value):
+                roots[each] = root
+            else:
+                wanted.add(each)
+    if wanted or not roots:
+        raise RefusedError("is made of an input that is not rows")
+    return nodes, constants, [*roots.values()]
 
 
-def _find_root(walk: Any, name: str, view: View | None) -> Root | None:
+def _find_root(walk: Any, name: str, value: Any) -> Root | None:
     """Return how the graph has rows of all steps, or the final state of a layer; else None."""
-    if view is None:
+    if not isinstance(value, Flow) or value.columns is None:
         return None
-    rows = fill(view.labels)
+    rows = plain(value.labels)
     t, n = steps_of(rows), sequences_of(rows)
     along, across = _varying(t), _varying(n)
     if len(along) > 1 or len(across) > 1 or (along and along == across):
         return None
     T, N = (axes[0] if axes else None for axes in (along, across))
     shape = tuple(1 if k in (T, N) else size for k, size in enumerate(rows.shape))
-    columns = find_row(view.columns, lay_out(view.labels))
+    columns = find_row(value.columns, lay_out(value.labels))
     by_call = walk.guess.axes[0] is None
     if T is None and (t == STATE).all() and not by_call:
         registers = walk.rows.registers(columns)
@@ -101,12 +90,13 @@ def _find_root(walk: Any, name: str, view: View | None) -> Root | None:
         return Root(name, columns, shape, (None, N), ends[own // size])
     if {len(np.unique(t)), 1 if T is None else rows.shape[T]} != {walk.steps}:
         return None
-    turned = T is not None and t.take(0, T).max() > 0
+    if T is not None and t.take(0, T).any():  # the last step stands first
+        return None
     axes = (T, N)
     if by_call:  # rows stand where the graph has sequences
         one = next((k for k, size in enumerate(rows.shape) if size == 1), None)
         axes = one if N is None else N, None
-    return Root(name, columns, shape, axes, None, -1 if turned else 1)
+    return Root(name, columns, shape, axes)
 
 
 def find_axes(value: Any, steps: int, sequences: int) -> Axes:

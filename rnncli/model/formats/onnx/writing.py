@@ -15,7 +15,7 @@ from rnncli.model.arrays import in_dtype
 from rnncli.model.cells.gates import reorder, split_bias
 from rnncli.model.errors import InputError
 from rnncli.model.formats.containers.protobuf import message
-from rnncli.model.formats.onnx.recurrent import KINDS, PEEPHOLES
+from rnncli.model.formats.onnx.recurrent import KINDS
 from rnncli.model.graph import Array
 from rnncli.model.layers import Recurrent, RowActivation, name_of
 from rnncli.model.network import Network
@@ -26,27 +26,21 @@ _ELSE = "write .npz"
 # By type, the field of an attribute for a value, and the number of the type; five more for a list.
 _FIELDS = {float: (2, 1), int: (3, 2), str: (4, 3)}
 _ELEMENTS = {"float32": 1, "int64": 7}
-# What a layer does with its arrays, in this order, and the values that change nothing.
+# Operators with an array of a layer, in this order, and the values that change nothing.
 _ROWS = {
-    "dense": (("W", "MatMul", None), ("b", "Add", None)),
-    "normalization": (
-        *(("center", "Sub", 0), ("scale", "Div", 1)),
-        *(("factor", "Mul", None), ("shift", "Add", None)),
-    ),
-    "activation": (),
+    "W": ("MatMul", None),
+    "b": ("Add", None),
+    "center": ("Sub", 0),
+    "scale": ("Div", 1),
+    "factor": ("Mul", None),
+    "shift": ("Add", None),
 }
 # Activations as operators with their attributes.
 _OPERATORS: dict[str, tuple[str, dict[str, Any]]] = {
-    **{name: (op, {}) for name, op in ONNX_OPERATORS.items()},
+    **{name: (op, {}) for name, op in ONNX_OPERATORS.items() if op not in ("Max", "Min", "Pow")},
     "gelu_tanh": ("Gelu", {"approximate": "tanh"}),
     "softmax": ("Softmax", {"axis": -1}),
     "log_softmax": ("LogSoftmax", {"axis": -1}),
-}
-# Functions that are operators with a number each.
-_WITH_NUMBERS = {
-    "affine": ("Mul", "Add"),
-    "relu6": ("Max", "Min"),
-    **{name: (ONNX_OPERATORS[name],) for name in ("maximum", "minimum", "power")},
 }
 _FUNCTIONS = ("recurrent_activation", "activation", "output_activation")  # in ONNX's order
 
@@ -58,6 +52,7 @@ class _Writer:
         self.stem = ""
         self.nodes: dict[str, list[tuple[int, Any]]] = {}
         self.tensors: dict[str, Array] = {}
+        self.rounds = False  # whether matrices of float64 are rounded
 
     def add(self, op: str, *inputs: str, place: int = 0, **attributes: Any) -> str:
         """Add a node; return the name of its only output, the one at this place."""
@@ -70,8 +65,6 @@ class _Writer:
         for key, value in attributes.items():
             values, more = (value, 5) if isinstance(value, list) else ([value], 0)
             field, kind = _FIELDS[type(values[0])]
-            if kind == 1:
-                in_dtype(f"{name}: {key}", np.array(values), np.dtype(np.float32))
             numbers = ((field + more, each) for each in values)
             fields.append((5, message((1, key), *numbers, (20, kind + more))))
         self.nodes[name] = fields
@@ -80,8 +73,10 @@ class _Writer:
     def tensor(self, name: str, values: Any) -> str:
         """Add a tensor; floats become float32. Return its name."""
         name, array = f"{self.stem}/{name}", np.asarray(values)
-        floats = array.dtype.kind == "f"
-        self.tensors[name] = in_dtype(name, array, np.dtype(np.float32)) if floats else array
+        if array.dtype.kind == "f":  # sums of biases are float64, too
+            self.rounds = self.rounds or (array.ndim > 1 and array.itemsize > 4)
+            array = in_dtype(name, array, np.dtype(np.float32))
+        self.tensors[name] = array
         return name
 
     def refuse(self, what: str) -> InputError:
@@ -91,24 +86,18 @@ class _Writer:
     def recurrent(self, layer: Recurrent, rows: str, *, states: bool) -> str:
         """Add a layer that takes (T, N, I); return what gives (T, N, O), or its final states."""
         kind, weights = name_of(layer.cells[0]).upper(), [cell.weights for cell in layer.cells]
-        if kind not in KINDS or any(each.W_hr is not None for each in weights):
-            raise self.refuse("a cell with a projection")
+        rare = any(each.W_hr is not None or each.w_ch is not None for each in weights)
+        if kind not in KINDS or rare:
+            raise self.refuse("a cell with a projection or peepholes")
         if len(weights) == 2 and layer.merge != "concat":
             raise self.refuse(f"merge {layer.merge}")
         order = np.argsort(KINDS[kind]).tolist()
         arrays = {
             "W": [reorder(each.W_xh, order).T for each in weights],
             "R": [reorder(each.W_hh, order).T for each in weights],
-            "B": [
-                np.concatenate([reorder(b, order) for b in split_bias(each)]) for each in weights
-            ],
+            "B": [np.concatenate([reorder(b, order) for b in split_bias(w)]) for w in weights],
         }
-        if any(each.w_ch is not None for each in weights):
-            none = np.zeros(3 * layer.hidden_size, weights[0].W_hh.dtype)
-            peepholes = [none if each.w_ch is None else each.w_ch for each in weights]
-            arrays["P"] = [reorder(w_ch, PEEPHOLES) for w_ch in peepholes]
         inputs = [rows, *(self.tensor(name, np.stack(each)) for name, each in arrays.items())]
-        inputs[4:4] = [""] * 3 if "P" in arrays else []  # lengths and initial states
         y = self.add(kind, *inputs, place=int(states), **self.attributes(layer))
         axis = 0 if states else 1  # that of directions
         if len(weights) == 1:
@@ -120,9 +109,8 @@ class _Writer:
         """Return the attributes of a node: alphas, and betas, go to the functions that have one."""
         settings = [cell.settings for cell in layer.cells]
         for name in ("clip", "reset"):
-            one, other = (each.get(name) for each in (settings[0], settings[-1]))
-            if one != other:
-                raise self.refuse(f"{name} {one} forward and {other} backward")
+            if settings[0].get(name) != settings[-1].get(name):
+                raise self.refuse(f"two directions of another {name}")
         functions = [each[name] for each in settings for name in _FUNCTIONS if name in each]
         for each in functions:
             if each.name not in ONNX_CELLS:
@@ -151,11 +139,12 @@ class _Writer:
         if kind == "layer_normalization":
             names = [self.tensor(*named) for named in arrays.items()]
             return self.add("LayerNormalization", rows, *names, axis=-1, epsilon=layer.epsilon)
-        for name, op, nothing in _ROWS[kind]:
-            if op == "Div" and not arrays[name].astype(np.float32).all():
+        for name, (op, nothing) in _ROWS.items():
+            array = arrays.get(name)
+            if op == "Div" and array is not None and not array.astype(np.float32).all():
                 raise self.refuse("a scale of 0 in float32")
-            if name in arrays and (nothing is None or (arrays[name] != nothing).any()):
-                rows = self.add(op, rows, self.tensor(name, arrays[name]))
+            if array is not None and (nothing is None or (array != nothing).any()):
+                rows = self.add(op, rows, self.tensor(name, array))
         return self.activation(layer.settings.get("activation", "linear"), rows)
 
     def activation(self, given: RowActivation, rows: str) -> str:
@@ -165,10 +154,6 @@ class _Writer:
             return rows
         if name == "silu":
             return self.add("Mul", rows, self.add("Sigmoid", rows))
-        if name in _WITH_NUMBERS:
-            for op, number in zip(_WITH_NUMBERS[name], numbers or (0, 6), strict=True):
-                rows = self.add(op, rows, self.tensor(f"{name}_{op}", np.float32(number)))
-            return rows
         if name not in _OPERATORS:
             raise self.refuse(f"activation {given}")
         op, attributes = _OPERATORS[name]
@@ -209,11 +194,8 @@ def write(file: BinaryIO, network: Network) -> list[str]:
     )
     opset = message((2, _OPSET))
     file.write(message((1, _IR_VERSION), (2, "rnncli"), (7, graph), (8, opset)))
-    parts = [*network.layers, *(c.weights for layer in network.layers for c in layer.cells)]
-    # What is computed of float32 vectors, such as the sum of two biases, is float64.
-    matrices = [a for part in parts for a in part.arrays.values() if a.ndim > 1]
     text = "its float64 weights are rounded to float32: ONNX Runtime has no such recurrent nodes"
-    return [text] if any(each.itemsize > 4 for each in matrices) else []
+    return [text] if writer.rounds else []
 
 
 def _tensor(name: str, array: Array) -> bytes:

@@ -50,7 +50,7 @@ def find_script(objects: Objects, modules: Mapping[str, Module]) -> Found:
             continue
         shape = ("N", "T", tracer.width or 1)[:rank]
         graph = Graph(tracer.nodes, tracer.arrays, {"input": shape}, outputs)
-        every.append(find(objects.path, Model("", {"": 20}, graph, [], [])))
+        every.append(find(objects.path, Model("", 20, graph, [])))
         looks_up = any("Gather" in part.kind.split() for part in every[-1].parts)
         if not any(part.needed for part in every[-1].parts) and (rank == 3 or looks_up):
             return every[-1]
