@@ -5,10 +5,16 @@ import shlex
 from contextlib import suppress
 from typing import Any
 
-from rnncli.engine.state import load_state
+from rnncli.engine.state_file import load_state
 from rnncli.model.errors import InputError, word
 from rnncli.model.formats import find_parts
-from rnncli.model.formats.found import Found, Part, assumptions, make_layers, make_network
+from rnncli.model.formats.contents import (
+    Component,
+    Contents,
+    assumptions,
+    make_layers,
+    make_network,
+)
 from rnncli.storage import local_copy
 from rnncli.writers.model import describe_layer, known
 
@@ -96,12 +102,12 @@ def _describe_model(file: str, path: str, layer: str | None) -> dict[str, Any]:
     )
 
 
-def _describe_part(path: str, part: Part) -> dict[str, Any]:
+def _describe_part(path: str, part: Component) -> dict[str, Any]:
     why, hint, layers = part.why, "", []
     try:
         layers = [*map(describe_layer, make_layers(path, part.layers))]
     except InputError as error:
-        why, hint = f"{error.place.removeprefix(f'{path}: ')}: {error.what}", error.hint
+        why, hint = f"{error.where.removeprefix(f'{path}: ')}: {error.what}", error.hint
     reason = {"why": why, "hint": word(hint), "needed": part.needed or why != part.why}
     return {
         "name": part.name,
@@ -116,7 +122,7 @@ def _describe_part(path: str, part: Part) -> dict[str, Any]:
     }
 
 
-def _describe_run(path: str, found: Found, layer: str | None, file: str) -> dict[str, Any]:
+def _describe_run(path: str, found: Contents, layer: str | None, file: str) -> dict[str, Any]:
     """Return the command that runs a network, with its inputs and outputs."""
     words = ["rnn", "run", "FILE.csv", "--weights", file]
     words += [] if layer is None else ["--layer", layer]

@@ -18,7 +18,7 @@ from rnncli import __version__
 from rnncli.engine.precision import PRECISIONS
 from rnncli.engine.rows import BLOCK_STEPS, Rows, join_all
 from rnncli.engine.runner import Runner
-from rnncli.engine.state import (
+from rnncli.engine.state_file import (
     State,
     cells_of,
     check_is_file,

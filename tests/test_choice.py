@@ -8,7 +8,7 @@ import pytest
 import rnncli
 from rnncli.engine.precision import PRECISIONS
 from rnncli.engine.unroll import Auto
-from rnncli.engine.unroll.strategy import Projected
+from rnncli.engine.unroll.loops import Projected
 
 # Cell, steps, sequences, H, rows of the whole batch and stream, whether LLVM is there.
 CASES = {

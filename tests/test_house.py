@@ -21,17 +21,17 @@ TREES = {
 # Lines of Python of each package, and of Python and transcripts of the tests. A change may lower a
 # number, never raise it: what needs more room takes something else out.
 MOST_LINES = {
-    "rnncli/model": 8_014,
-    "rnncli/engine": 2_542,
-    "rnncli/storage": 491,
-    "rnncli/readers": 1_693,
-    "rnncli/writers": 2_204,
-    "rnncli/verification": 1_930,
-    "rnncli/bench": 373,
-    "rnncli/explanation": 862,
+    "rnncli/model": 7_608,
+    "rnncli/engine": 2_436,
+    "rnncli/storage": 400,
+    "rnncli/readers": 1_590,
+    "rnncli/writers": 2_124,
+    "rnncli/verification": 1_873,
+    "rnncli/bench": 343,
+    "rnncli/explanation": 843,
     "rnncli/batches": 705,
-    "rnncli/cli": 1_415,
-    "tests": 22_073,
+    "rnncli/cli": 1_379,
+    "tests": 21_797,
 }
 
 # A package may import those before it; of `__init__`, the library, anybody may import.

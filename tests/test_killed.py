@@ -15,7 +15,7 @@ import pytest
 from conftest import NIGHTLY, ROOT, Rnn
 from processes import LIMIT, Commands, Stage, commands, stage, start_alone
 
-from rnncli.engine.state import load_state
+from rnncli.engine.state_file import load_state
 from rnncli.storage import writing
 
 __all__ = ["commands", "stage"]

@@ -35,8 +35,8 @@ def narrow(yes: bool) -> Iterator[None]:
         if yes:
             patch.setattr("rnncli.engine.runner.STATES_IN_CACHE", 4)
             patch.setattr("rnncli.engine.runner.WORK", 1)
-            patch.setattr("rnncli.engine.unroll.strategy.SUMS_IN_CACHE", 4)
-            patch.setattr("rnncli.engine.unroll.strategy.STEPS", 2)
+            patch.setattr("rnncli.engine.unroll.loops.SUMS_IN_CACHE", 4)
+            patch.setattr("rnncli.engine.unroll.loops.STEPS", 2)
         yield
 
 
@@ -167,7 +167,7 @@ def of_key(blocks: list[rnncli.Rows], name: str, key: int) -> Any:
 def test_every_step_is_right_in_every_precision(
     case: NetworkCase, unroll: str, precision: str, in_pieces: bool
 ) -> None:
-    """Whole runs may end far from the loop: each step is judged by the states before it."""
+    """SequenceGraph runs may end far from the loop: each step is judged by the states before it."""
     assume(unroll in ("auto", *runnable(precision)))
     network = rnncli.Network(*case.network.layers)
     by_loop(case)

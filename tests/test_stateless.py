@@ -25,7 +25,7 @@ from rnncli import (
     stream,
 )
 from rnncli.engine.precision import PRECISIONS
-from rnncli.engine.state import fingerprint
+from rnncli.engine.state_file import fingerprint
 from rnncli.model.arrays import Floats
 from rnncli.model.errors import NotFiniteError
 from rnncli.model.layers import FEW, LAYERS, Layer, Stateless

@@ -191,7 +191,7 @@ def read(path: str, layout: Layout) -> tuple[list[Row], str]:
                     )
                 )
     except InputError as error:
-        return rows, error.place
+        return rows, error.where
     return rows, ""
 
 
@@ -374,7 +374,7 @@ def test_blocks_are_cut_by_row_number(folder: Path, bad: int) -> None:
     blocks = read_file(str(path), Layout(DOUBLE), Keys()).blocks
     with pytest.raises(InputError) as caught:
         lengths.extend(len(block.x) for block in blocks)
-    assert caught.value.place == f"{path}:{bad + 2}: column 'v'"
+    assert caught.value.where == f"{path}:{bad + 2}: column 'v'"
     assert lengths == [min(BLOCK_STEPS, bad - start) for start in range(0, bad, BLOCK_STEPS)]
 
 

@@ -127,7 +127,7 @@ def test_blas_has_one_thread_beside_ours_and_its_own_afterwards() -> None:
 PRODUCTS = """
 import hashlib
 import numpy as np
-from rnncli.engine.unroll.strategy import row_products
+from rnncli.engine.unroll.loops import row_products
 random, digest = np.random.RandomState(0), hashlib.sha256()
 for dtype in (np.float32, np.float64):
     for K, H in ((101, 101), (100, 700), (700, 700), (2, 20000), (20000, 2)):

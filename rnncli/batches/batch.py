@@ -26,7 +26,7 @@ import numpy as np
 
 from rnncli import __version__
 from rnncli.batches.executors import Pool, in_processes, on_cluster
-from rnncli.engine.state import fingerprint
+from rnncli.engine.state_file import fingerprint
 from rnncli.engine.threads import usable_processors
 from rnncli.model.errors import InputError, OptionError, on_a_line, printable, verbatim
 from rnncli.model.formats import load

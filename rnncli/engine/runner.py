@@ -11,7 +11,7 @@ from rnncli.engine.packed import Groups, Packed
 from rnncli.engine.precision import PRECISIONS
 from rnncli.engine.threads import THREADS, in_threads, may_share_products
 from rnncli.engine.unroll import STRATEGIES, find_lacking
-from rnncli.engine.unroll.strategy import largest_weights, row_products, safe
+from rnncli.engine.unroll.loops import largest_weights, row_products, safe
 from rnncli.model.arrays import Floats, Integers, Truths, contiguous, largest
 from rnncli.model.cells import State
 from rnncli.model.errors import InputError, choice

@@ -11,7 +11,7 @@ from typing import NamedTuple
 import numpy as np
 
 from rnncli.engine.runner import Runner
-from rnncli.engine.unroll.strategy import Strategy
+from rnncli.engine.unroll.loops import Strategy
 from rnncli.model import layers
 from rnncli.model.activations import Activation, clipped, saturated
 from rnncli.model.arrays import Floats, contiguous

@@ -31,11 +31,11 @@ _NEEDED = {
 
 
 class InputError(ValueError):
-    """Bad input: one line with its place, its cause and a way out.
+    """Bad input: one line that tells where, the cause and a way out.
 
     Parameters
     ----------
-    place : str
+    where : str
         A file with line and column, as far as they are known, or a
         parameter; empty where the message needs none.
     what : str
@@ -48,15 +48,15 @@ class InputError(ValueError):
     -----
     A hint names parameters between backticks, as in "`missing` hold passes
     it", which `word` shows. Text of a user goes into a hint by `verbatim`. The
-    place and the mistake are shown as they are.
+    position and the mistake are shown as they are.
     """
 
-    def __init__(self, place: str, what: str, hint: str = "") -> None:
-        super().__init__(place, what, hint)
-        self.place, self.what, self.hint = place, what, hint
+    def __init__(self, where: str, what: str, hint: str = "") -> None:
+        super().__init__(where, what, hint)
+        self.where, self.what, self.hint = where, what, hint
 
     def __str__(self) -> str:
-        return sentence(self.place, self.what, word(self.hint))
+        return sentence(self.where, self.what, word(self.hint))
 
 
 class OpenInputError(InputError):
@@ -71,19 +71,19 @@ class OptionError(ValueError):
 
 
 class NotFiniteError(ValueError):
-    """A value of `array` (h, c or y) is not finite; `place` ends with a colon and a space."""
+    """A value of `array` (h, c or y) is not finite; `where` ends with a colon and a space."""
 
-    def __init__(self, place: str, step: int, unit: int, value: float, array: str = "h") -> None:
+    def __init__(self, where: str, step: int, unit: int, value: float, array: str = "h") -> None:
         of = "" if array == "h" else f" of {array}"
-        super().__init__(f"{place}step {step}, unit {unit}{of}: overflow ({value})")
+        super().__init__(f"{where}step {step}, unit {unit}{of}: overflow ({value})")
 
 
-def check_installed(package: str, place: str = "") -> None:
+def check_installed(package: str, where: str = "") -> None:
     """Check that a package of an extra is installed."""
     from importlib.util import find_spec
 
     if find_spec(package) is None:
-        raise ImportError(sentence(place, _NEEDED[package], ""))
+        raise ImportError(sentence(where, _NEEDED[package], ""))
 
 
 def word(text: str) -> str:
@@ -91,10 +91,10 @@ def word(text: str) -> str:
     return WORDING.get()(text)
 
 
-def sentence(place: str, what: str, hint: str) -> str:
+def sentence(where: str, what: str, hint: str) -> str:
     """Join the parts of an error as one line."""
     mark = "" if not hint or hint.startswith(" ") else "; "
-    return f"{place}: {what}{mark}{hint}" if place else f"{what}{mark}{hint}"
+    return f"{where}: {what}{mark}{hint}" if where else f"{what}{mark}{hint}"
 
 
 def choice(name: str, chosen: str, choices: Mapping[str, T]) -> T:

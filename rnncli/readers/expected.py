@@ -62,5 +62,5 @@ def _read_text(
         blocks = [rows.x for rows in source.blocks]
     except InputError as error:
         # Parameters are of the input, not of this file.
-        raise InputError(error.place, error.what) from error
+        raise InputError(error.where, error.what) from error
     return np.concatenate(blocks) if blocks else np.empty((0, 0))

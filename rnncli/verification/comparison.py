@@ -16,14 +16,14 @@ import numpy as np
 from rnncli.model.arrays import Floats, Integers, Truths
 from rnncli.model.errors import OptionError
 from rnncli.verification.case import Case
+from rnncli.verification.nudged import whole_run_bounds
 from rnncli.verification.steps import can_judge_steps, right_steps, times_bound
-from rnncli.verification.whole import whole_run_bounds
 
 # What a document has of a comparison: see `rnncli.verify`.
 Result: TypeAlias = dict[str, Any]
 # The result that stands first, or behind that of another program.
 LOOP = "float64 loop"
-# Whole runs are equal if so many of their values can be judged, and are.
+# SequenceGraph runs are equal if so many of their values can be judged, and are.
 ENOUGH = 0.9
 WORST = 5
 

@@ -6,8 +6,8 @@ from rnncli.model.arrays import Floats
 from rnncli.verification.case import Case
 from rnncli.verification.comparison import Comparison, Tolerance, distances
 from rnncli.verification.mistakes import mistakes
+from rnncli.verification.nudged import most_driven
 from rnncli.verification.steps import can_judge_steps, case_step_errors
-from rnncli.verification.whole import most_driven
 
 # Digits after the point that states are looked at for; more are those of float32 itself.
 MOST_DIGITS = 6

@@ -143,7 +143,7 @@ def unroll(
 
 def run(network: Network, x: Floats, h0: Floats, precision: str = "float64") -> list[Floats]:
     """Compute the outputs (T, O) of all layers for one sequence; of one row a sequence that."""
-    from rnncli.verification.near import exactly, layer_rows  # which has its arithmetic from here
+    from rnncli.verification.bounds import exactly, layer_rows  # which has its arithmetic from here
 
     masked, outputs = np.zeros(len(x), bool), [x]
     finals: dict[int, Floats] = {}  # of each layer, the output of the final states

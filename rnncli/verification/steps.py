@@ -10,14 +10,14 @@ from typing import cast
 
 import numpy as np
 
-from rnncli.engine import near
+from rnncli.engine import bounded
 from rnncli.engine.precision import PRECISIONS
 from rnncli.model.arrays import Floats, Truths
 from rnncli.model.cells import LSTM, Cell
 from rnncli.model.layers import Layer, Masks, Recurrent
 from rnncli.model.network import Network
+from rnncli.verification.bounds import Bounded, exactly, layer_rows, rounded
 from rnncli.verification.case import Case
-from rnncli.verification.near import Near, exactly, layer_rows, rounded
 
 # Values that are judged at once: their arrays in float64 stay in the cache.
 PIECE = 2**17
@@ -81,7 +81,7 @@ def right_steps(
                 n, t = np.nonzero(running)
                 for some in _pieces(len(n), output.shape[2]):
                     at = n[some], t[some]
-                    rows = layer_rows(layer, Near(x[at].astype(np.float64), off[at], precision))
+                    rows = layer_rows(layer, Bounded(x[at].astype(np.float64), off[at], precision))
                     right[at], bound[at] = rows.value, rows.off
             parts = len(layer.cells) or 1
             halves = [np.split(array, parts, axis=2) for array in (output, right, bound)]
@@ -122,19 +122,20 @@ def _take_steps(
 ) -> None:
     """Write value and bound of all steps, (N, T), from x, its error and the h before each."""
     N, T = active.shape
-    states: list[near.Near] = [rounded(array, precision) for array in start]
+    states: list[bounded.Bounded] = [rounded(array, precision) for array in start]
     for some in _pieces(T, N * cell.state_sizes[0]):
         steps = active[:, some].T  # the steps of a piece stand time first, as rows (t, n)
         x, off, before = (array[:, some].swapaxes(0, 1).reshape(steps.size, -1) for array in inputs)
-        x_t, h = Near(x.astype(np.float64), off, precision), exactly(before, precision)
-        sums, made = near.sums(cell, x_t, h), list[near.Near]()
+        x_t, h = Bounded(x.astype(np.float64), off, precision), exactly(before, precision)
+        sums, made = bounded.sums(cell, x_t, h), list[bounded.Bounded]()
         # No result shows c of an LSTM: it goes along time in float64, with its own bound.
         if not states or (type(cell) is LSTM and cell.weights.w_ch is None):  # c needs its f alone
             made = [cell.step(_AlongTime(h, steps, states), sums, h, *states)[0]]
         else:
             for t, live in enumerate(steps):
                 at = slice(t * N, t * N + N)
-                new, *after = cell.step(near.NearNumbers(h), [s[at] for s in sums], h[at], *states)
+                numbers, own = bounded.BoundedNumbers(h), [each[at] for each in sums]
+                new, *after = cell.step(numbers, own, h[at], *states)
                 made.append(new)
                 states = [_go_on(live, *each) for each in zip(states, after, strict=True)]
         for array, name in zip(out, ("value", "off"), strict=True):
@@ -143,20 +144,22 @@ def _take_steps(
             array[:, some] = np.where(steps.T[..., None], given, array[:, some])
 
 
-def _go_on(live: Truths, before: near.Near, after: near.Near) -> near.Near:
+def _go_on(live: Truths, before: bounded.Bounded, after: bounded.Bounded) -> bounded.Bounded:
     """Take the new values of the sequences that have a step."""
     pairs = ((after.value, before.value), (after.off, before.off))
     return before.of(*(np.where(live[:, None], new, old) for new, old in pairs))
 
 
-class _AlongTime(near.NearNumbers):
-    """`Near` numbers at the rows (t, n) of many steps; c goes from step to step."""
+class _AlongTime(bounded.BoundedNumbers):
+    """`Bounded` numbers at the rows (t, n) of many steps; c goes from step to step."""
 
-    def __init__(self, like: near.Near, steps: Truths, states: list[near.Near]) -> None:
+    def __init__(self, like: bounded.Bounded, steps: Truths, states: list[bounded.Bounded]) -> None:
         super().__init__(like)
         self.steps, self.states = steps, states
 
-    def carry(self, c: near.Near, f: near.Near, added: near.Near) -> near.Near:
+    def carry(
+        self, c: bounded.Bounded, f: bounded.Bounded, added: bounded.Bounded
+    ) -> bounded.Bounded:
         """Compute ``c_t = f c_{t-1} + added`` of all steps, and leave the last one in `states`."""
         value, off, N = np.empty_like(f.value), np.empty_like(f.off), self.steps.shape[1]
         for t, live in enumerate(self.steps):

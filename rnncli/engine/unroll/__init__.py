@@ -3,8 +3,8 @@
 from functools import cached_property
 
 from rnncli.engine.precision import Precision
+from rnncli.engine.unroll.loops import Fused, Projected, Stepwise
 from rnncli.engine.unroll.parallel import SHORT, Parallel
-from rnncli.engine.unroll.strategy import Fused, Projected, Stepwise
 from rnncli.model.arrays import Floats
 from rnncli.model.cells import Cell, State
 

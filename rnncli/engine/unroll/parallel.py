@@ -9,7 +9,7 @@ the first one that does not converge, all steps run one after the other.
 Every row but one a segment is a step from the row before it. That one row is the old state o_t,
 while the new n_{t-1} before it makes n_t. Converged means ``|n_t - o_t| <= SHARE bound`` in every
 unit of every array of the state, where the bound is what rounding may do to this step
-(`rnncli.engine.near`): a share of what `rnn verify` allows.
+(`rnncli.engine.bounded`): a share of what `rnn verify` allows.
 
 Source: Bellen & Zennaro (1989), J. Comput. Appl. Math. 25 (multiple shooting).
 """
@@ -18,9 +18,9 @@ from math import ceil
 
 import numpy as np
 
-from rnncli.engine.near import Near, NearNumbers, sums
+from rnncli.engine.bounded import Bounded, BoundedNumbers, sums
 from rnncli.engine.threads import THREADS, in_threads, may_share_products
-from rnncli.engine.unroll.strategy import Projected
+from rnncli.engine.unroll.loops import Projected
 from rnncli.model.arrays import Floats, Integers, Truths, as_items
 from rnncli.model.cells import State
 
@@ -138,9 +138,9 @@ class Parallel(Projected):
     def converged(self, x: Floats, before: State, new: State, old: State) -> Truths:
         """Find the rows at which two runs are as near as rounding in their last step."""
         exact = [(array.astype(np.float64), np.zeros(array.shape)) for array in (x, *before)]
-        x_t, h, *rest = (Near(*pair, self.precision.name) for pair in exact)
+        x_t, h, *rest = (Bounded(*pair, self.precision.name) for pair in exact)
         with np.errstate(all="ignore"):
-            after = self.cell.step(NearNumbers(h), sums(self.cell, x_t, h), h, *rest)
+            after = self.cell.step(BoundedNumbers(h), sums(self.cell, x_t, h), h, *rest)
             near = np.ones(len(x), bool)
             for step, a, b in zip(after, new, old, strict=True):
                 near &= (np.abs(a - b) <= SHARE * step.off).all(axis=1)

@@ -13,13 +13,13 @@ from rnncli.model.activations import Activation
 from rnncli.model.arrays import Floats
 from rnncli.model.errors import InputError, choice
 from rnncli.model.formats.containers.zips import FIRST, open_zip
-from rnncli.model.formats.found import Draft, Found, assumptions, fill_layers, make_network
+from rnncli.model.formats.contents import Contents, Draft, assumptions, fill_layers, make_network
 from rnncli.model.layers import name_of
 from rnncli.model.network import Network
 
 # The module that reads each kind of file, by extension.
 FORMATS = {
-    ".npz": "own",
+    ".npz": "npz",
     ".safetensors": "safetensors",
     **dict.fromkeys((".keras", ".h5", ".hdf5"), "keras.files"),
     **dict.fromkeys((".pt", ".pth", ".bin", ".ckpt"), "torch.files"),
@@ -32,7 +32,7 @@ _CONTENTS = {
     rb"\x80\x02\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19\.": "torch.files",  # as before PyTorch 1.6
 }
 # Archives, by how a member's name ends.
-_MEMBERS = {".npy": "own", "data.pkl": "torch.files", "model.weights.h5": "keras.files"}
+_MEMBERS = {".npy": "npz", "data.pkl": "torch.files", "model.weights.h5": "keras.files"}
 # What is often there instead of a model.
 _OTHERS = {
     rb"(?i:<!doctype|<html)": "a web page (HTML)",
@@ -146,12 +146,12 @@ def load_network(
     return Loaded(network, digest, [*found.notes, *assumptions(layers)], biases, beside)
 
 
-def find_parts(path: str, layer: str | None = None, input_size: int = 0) -> tuple[Found, str]:
+def find_parts(path: str, layer: str | None = None, input_size: int = 0) -> tuple[Contents, str]:
     """Find the parts of a model file, or of one layer; return the digest of its bytes too."""
     try:
         data = _read_file(path)
         module: Any = import_module(f"{__name__}.{_find_reader(path, data)}")
-        found: Found = module.read(data, path).pick(path, layer)
+        found: Contents = module.read(data, path).pick(path, layer)
         if found.open and input_size:
             found = found.open(input_size).pick(path, layer)
     except OSError as error:

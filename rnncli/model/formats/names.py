@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from rnncli.model.cells import CELLS
 from rnncli.model.errors import shown, verbatim
-from rnncli.model.formats.found import Draft, Found, Part, naming, no_layer, read_floats
+from rnncli.model.formats.contents import Component, Contents, Draft, naming, no_layer, read_floats
 from rnncli.model.formats.torch.names import Arrays, find_modules
 from rnncli.model.layers import Dense, Embedding, Layer, name_of
 
@@ -25,7 +25,7 @@ _PLACES = {"nn.Embedding": "an embedding below", "nn.Linear": "a linear layer ab
 
 def find_arrays(
     arrays: Arrays, path: str, known: Mapping[str, Mapping[str, Any]] = {}, *, ordered: bool = False
-) -> Found:
+) -> Contents:
     """Find the recurrent layers among arrays, an embedding below and a linear layer above.
 
     `known` has settings of the cells of modules. `ordered` says that arrays
@@ -38,8 +38,8 @@ def find_arrays(
         later = {*dropwhile(lambda name: name not in used, arrays)} if ordered else set[str]()
         return _surround(path, parts[0], others, later)
     why = "is no recurrent layer by its names"
-    parts += [Part(owner, "", own, why=why) for owner, own in others.items()]
-    return Found(parts, ordered=False, expected=_EXPECTED)
+    parts += [Component(owner, "", own, why=why) for owner, own in others.items()]
+    return Contents(parts, ordered=False, expected=_EXPECTED)
 
 
 def pick_arrays(arrays: Arrays, path: str, layer: str | None) -> Arrays:
@@ -61,7 +61,9 @@ def _group(arrays: Arrays) -> dict[str, dict[str, NDArray[Any]]]:
     return groups
 
 
-def _surround(path: str, recurrent: Part, others: Mapping[str, Arrays], later: set[str]) -> Found:
+def _surround(
+    path: str, recurrent: Component, others: Mapping[str, Arrays], later: set[str]
+) -> Contents:
     """Put an embedding below a recurrent module and a linear layer above it, if there are such.
 
     `later` has the names of arrays that were defined after the recurrent module.
@@ -74,19 +76,19 @@ def _surround(path: str, recurrent: Part, others: Mapping[str, Arrays], later: s
             continue  # a count, or what the loss weighs
         kind = _find_kind(owner, own, recurrent, above=not later.isdisjoint(own))
         if not kind or kind in by_kind:
-            refused = [Part(name, "", a, (), _WHY, needed=True) for name, a in others.items()]
-            return Found([recurrent, *refused])
+            refused = [Component(name, "", a, (), _WHY, needed=True) for name, a in others.items()]
+            return Contents([recurrent, *refused])
         with naming(path, {}):
             W, *b = (read_floats(path, name, own[name]) for name in sorted(own, reverse=True))
             layer = Embedding(W) if kind == "nn.Embedding" else Dense(W.T, b[0] if b else None)
-        by_kind[kind] = Part(owner, kind, own, [layer])
+        by_kind[kind] = Component(owner, kind, own, [layer])
         what = f"{verbatim(shown(owner))} is taken as {_PLACES[kind]} {inner}, as shapes fit"
         notes.append(f"{what}: `layer` {inner} takes that alone")
     order = ("nn.Embedding", recurrent.kind, "nn.Linear")
-    return Found([by_kind[kind] for kind in order if kind in by_kind], notes=notes)
+    return Contents([by_kind[kind] for kind in order if kind in by_kind], notes=notes)
 
 
-def _find_kind(owner: str, own: Arrays, recurrent: Part, *, above: bool) -> str:
+def _find_kind(owner: str, own: Arrays, recurrent: Component, *, above: bool) -> str:
     """Decide by its shape whether a module is an embedding below, a linear layer above, or neither.
 
     `above` says that it was defined after the recurrent module.

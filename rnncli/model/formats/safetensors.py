@@ -14,9 +14,9 @@ from numpy.typing import NDArray
 
 from rnncli.model.errors import shown
 from rnncli.model.formats.containers.zips import wrap_damage
-from rnncli.model.formats.found import Found, Part, read_floats, widen_bfloat16
+from rnncli.model.formats.contents import Component, Contents, read_floats, widen_bfloat16
 from rnncli.model.formats.names import find_arrays, find_unsaid, pick_arrays
-from rnncli.model.formats.own import read_layers, write_text
+from rnncli.model.formats.npz import read_layers, write_text
 from rnncli.model.formats.torch.names import HEAD, find_modules, name_arrays
 from rnncli.model.network import Network
 
@@ -36,7 +36,7 @@ class File(NamedTuple):
     arrays: Mapping[str, NDArray[Any]]
     texts: Mapping[str, str]
 
-    def pick(self, path: str, layer: str | None) -> Found:
+    def pick(self, path: str, layer: str | None) -> Contents:
         """Find the layers by the names of the arrays, and by our own text."""
         if _OURS not in self.texts or layer is not None:
             return find_arrays(pick_arrays(self.arrays, path, layer), path)
@@ -47,7 +47,8 @@ class File(NamedTuple):
             layers.append({role: read_floats(path, HEAD[role], own[role]).T for role in own})
         place = f"{path}: {_METADATA} {_OURS}"
         made, last = read_layers(place, self.texts[_OURS], self.arrays, layers)
-        return Found([Part("", parts[0].kind if parts else "", self.arrays, made)], last=last)
+        kind = parts[0].kind if parts else ""
+        return Contents([Component("", kind, self.arrays, made)], last=last)
 
 
 def read(data: bytes, path: str) -> File:

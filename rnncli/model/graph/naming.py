@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from rnncli.model.activations import ACTIVATIONS, ONNX_OPERATORS, activation
-from rnncli.model.graph.piece import Piece
+from rnncli.model.graph.layers import RowGraph
 from rnncli.model.graph.rows import Operand, Rows, Step
 from rnncli.model.layers import (
     Dense,
@@ -42,8 +42,8 @@ def name_steps(rows: Rows, target: Operand, known: Collection[int] = ()) -> list
         below = found[-1] if found else named
         one, two, steps = below.layer, named.layer, {**below.steps, **named.steps}
         ops, name = [step.op for step in steps.values()], named.name or below.name
-        if isinstance(one, Piece) and isinstance(two, Piece) and found:
-            piece = Piece(steps, one.inputs, two.target, two.output_size)
+        if isinstance(one, RowGraph) and isinstance(two, RowGraph) and found:
+            piece = RowGraph(steps, one.inputs, two.target, two.output_size)
             found[-1] = Named(name, steps, piece, named.register, below.taken)
         elif isinstance(one, Dense) and isinstance(two, Normalization) and ops == ["MatMul", "Add"]:
             dense = Dense(one.W, two.shift)
@@ -52,7 +52,7 @@ def name_steps(rows: Rows, target: Operand, known: Collection[int] = ()) -> list
             found.append(named)
     if target.columns is not None:
         register = target.register
-        piece = Piece({}, {register: rows.width(register)}, target, len(target.columns))
+        piece = RowGraph({}, {register: rows.width(register)}, target, len(target.columns))
         found.append(Named("", {}, piece, -1, (register,)))
     return found
 
@@ -77,7 +77,7 @@ def _name(rows: Rows, steps: Mapping[int, Step]) -> Named:
     taken, register = tuple(sorted(every - steps.keys() - {-1})), max(steps)
     name = next((step.name for step in [*steps.values()][::-1] if step.name), "")
     widths = {each: rows.width(each) for each in taken}
-    piece, layer = Piece(steps, widths, Operand(register), rows.width(register)), None
+    piece, layer = RowGraph(steps, widths, Operand(register), rows.width(register)), None
     with suppress(ValueError):  # such as a scale of 0
         if len(taken) == len(steps) == 1:
             layer = _name_step(steps[register], piece.input_size)

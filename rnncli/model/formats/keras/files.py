@@ -8,8 +8,8 @@ from typing import Any
 from rnncli.model.errors import InputError, one_line
 from rnncli.model.formats.containers import hdf5, most_unpacked
 from rnncli.model.formats.containers.zips import FIRST, open_zip, read_member
-from rnncli.model.formats.found import Found
-from rnncli.model.formats.keras import bare, model
+from rnncli.model.formats.contents import Contents
+from rnncli.model.formats.keras import model, weights_only
 from rnncli.model.formats.keras.weights import Stored, read_group
 
 _WEIGHTS = "model.weights.h5"
@@ -17,7 +17,7 @@ _WEIGHTS = "model.weights.h5"
 _TEXT_MOST = 2 * 2**20
 
 
-def read(data: bytes, path: str) -> Found:
+def read(data: bytes, path: str) -> Contents:
     """Find the layers of a Keras file, by the model's config or by the names of arrays alone."""
     if data.startswith(FIRST):
         with open_zip(path, io.BytesIO(data)) as archive:
@@ -38,7 +38,7 @@ def read(data: bytes, path: str) -> Found:
     stored = Stored(path, arrays, config, group, f"Keras {writer}".rstrip(), version)
     inner = config.get("config")
     layers = inner.get("layers") if isinstance(inner, dict) else inner
-    return model.find(stored) if isinstance(layers, list) and layers else bare.find(stored)
+    return model.find(stored) if isinstance(layers, list) and layers else weights_only.find(stored)
 
 
 def _parse(place: str, text: str | bytes) -> dict[str, Any]:

@@ -16,11 +16,11 @@ from rnncli.model.arrays import Floats
 from rnncli.model.cells import CELLS, Weights
 from rnncli.model.cells.gates import sum_biases
 from rnncli.model.errors import listed, shown
-from rnncli.model.formats.found import CellDraft, Draft
+from rnncli.model.formats.contents import CellDraft, Draft
 from rnncli.model.formats.keras.calls import Config, check, read_entry
 from rnncli.model.formats.keras.weights import Group, Stored, number, read_floats
 from rnncli.model.graph import Node
-from rnncli.model.graph.piece import Piece, Root, Whole
+from rnncli.model.graph.layers import Root, RowGraph, SequenceGraph
 from rnncli.model.graph.rows import Operand, Step
 
 Made: TypeAlias = Sequence[Draft | ours.Stateless]
@@ -64,9 +64,9 @@ class Flow(NamedTuple):
     reversed: bool = False  # whether rows stand from the last step to the first
     features: int = 0  # in a row; 0 where that is not known
     recurrent: str = ""  # the highest recurrent layer below
-    last: str = ""  # which row of a sequence it is, as in `Found`, where it is one
+    last: str = ""  # which row of a sequence it is, as in `Contents`, where it is one
     number: int = 0  # the layer of the network that gives it, from 1; 0 for its input
-    waiting: Whole | None = None  # makes another number of steps of what that layer gives
+    waiting: SequenceGraph | None = None  # makes another number of steps of what that layer gives
 
 
 class Layer:
@@ -349,7 +349,7 @@ def _over_steps(layer: Layer, operators: list[_Operator], size: int, *, keeps: b
     taken = below.input_size if below else flow.features
     root = Root("rows 0", np.arange(taken), (1, 1, taken), (1, 0))
     axes = (None if keeps is None else 1, 0)
-    made = Whole(nodes, constants, 20, [root], f"rows {len(nodes)}", axes, (taken, size))
+    made = SequenceGraph(nodes, constants, 20, [root], f"rows {len(nodes)}", axes, (taken, size))
     waits = keeps is False or (keeps and below)
     layer.give(features=size, waiting=made if waits else None)
     if keeps is None:
@@ -370,7 +370,7 @@ def _merge(layer: Layer) -> Made:
     fits = kind == "Concatenate" or (len({*widths}) == 1 and (kind != "Subtract" or n == 2))
     check(fits and min(widths), f"{kind} of rows of {widths} values is not run here")
     steps = {n: Step(MERGES[kind], "", tuple(map(Operand, range(n))), size)}
-    made = Piece(steps, dict(enumerate(widths)), Operand(n), size)
+    made = RowGraph(steps, dict(enumerate(widths)), Operand(n), size)
     made.sources = tuple(flow.number for flow in flows)
     layer.give(recurrent=max(flow.recurrent for flow in flows))
     return [made]

@@ -4,11 +4,11 @@ from collections.abc import Sequence
 from typing import Any
 
 from rnncli.model.errors import InputError, listed, shown
-from rnncli.model.formats.found import Found, Part
+from rnncli.model.formats.contents import Component, Contents
 from rnncli.model.formats.keras.calls import MODELS, Call, check, read_calls, read_entry, read_names
 from rnncli.model.formats.keras.layers import LAYERS, MERGES, WAITING, Flow, Layer, Made
 from rnncli.model.formats.keras.weights import Group, Stored
-from rnncli.model.graph.piece import Piece, Whole
+from rnncli.model.graph.layers import RowGraph, SequenceGraph
 from rnncli.model.graph.rows import Operand
 from rnncli.model.layers import Stateless
 
@@ -21,7 +21,7 @@ _OTHER_TYPES = (TypeError, LookupError, AttributeError, OverflowError)
 _NOTHING, _WAITS = "does nothing at inference", "is run with the layers above"
 
 
-def find(stored: Stored) -> Found:
+def find(stored: Stored) -> Contents:
     """Find the layers of a model that the file describes."""
     walk = _Walk(stored)
     kind, config = str(stored.config.get("class_name")), stored.config.get("config")
@@ -32,11 +32,11 @@ def find(stored: Stored) -> Found:
         raise InputError(stored.path, str(error)) from error
     if flow.waiting:
         why = "gives another number of steps than the input has, which is not run here"
-        walk.parts.append(Part("output", "", why=why, needed=True))
+        walk.parts.append(Component("output", "", why=why, needed=True))
     order = "from the last step to the first, here they stand as the input does"
     notes = [f"Keras gives the rows {order}"] * flow.reversed
     last = flow.last if flow.recurrent and flow.axes == 2 else None
-    return Found(walk.parts, stored.title, last=last, notes=notes)
+    return Contents(walk.parts, stored.title, last=last, notes=notes)
 
 
 class _Walk:
@@ -44,9 +44,9 @@ class _Walk:
 
     def __init__(self, stored: Stored) -> None:
         self._stored = stored
-        self.parts: list[Part] = []
+        self.parts: list[Component] = []
         self._number = 0  # of the layer on top
-        self._front: dict[Whole, int] = {}  # numbers of layers that give fewer rows than they take
+        self._front: dict[SequenceGraph, int] = {}  # numbers of layers that give fewer rows
         self._masking = ""  # the layer that masks rows
 
     def add_model(self, kind: str, config: Any, prefix: str, group: Group, flow: Flow) -> Flow:
@@ -59,7 +59,7 @@ class _Walk:
         calls, problem = read_calls(kind, config, layers)
         if problem:  # each layer can still be run by itself
             name, flow = prefix.rstrip("/") or "model", flow._replace(number=self._number)
-            self.parts.append(Part(name, kind, why=problem, needed=True))
+            self.parts.append(Component(name, kind, why=problem, needed=True))
         gives: dict[str, Flow] = {}
         for call in calls:
             flows = [gives.get(name, flow) for name in call.inputs] or [flow]
@@ -69,7 +69,7 @@ class _Walk:
             except (ValueError, *_OTHER_TYPES) as error:
                 arrays = {path: self._stored.arrays[path] for path in own.paths.values()}
                 kind = shown(classes[call.name])
-                self.parts.append(Part(name, kind, arrays, why=str(error), needed=True))
+                self.parts.append(Component(name, kind, arrays, why=str(error), needed=True))
                 gives[call.name] = flows[0]._replace(waiting=None)
         return gives[calls[-1].name] if calls else flow
 
@@ -98,7 +98,8 @@ class _Walk:
         if waiting is None or (waits and waiting not in self._front):
             return flow
         if waiting not in self._front:
-            branches = any(isinstance(layer, Piece) for part in self.parts for layer in part.layers)
+            below = (layer for part in self.parts for layer in part.layers)
+            branches = any(isinstance(layer, RowGraph) for layer in below)
             fits = not (flow.recurrent or branches) and flow.number == self._number
             check(fits, "takes another number of steps than the input has, which is not run here")
             at = max(n for n, part in enumerate(self.parts) if part.why == _WAITS)
@@ -122,14 +123,14 @@ class _Walk:
         skips = self._number == bottom if layer.kind in MERGES else below.number != self._number
         if layers and skips:
             size = below.waiting.input_size if below.waiting else below.features
-            identity = Piece({}, {0: size}, Operand(0), size)
+            identity = RowGraph({}, {0: size}, Operand(0), size)
             identity.sources = (below.number,)
-            self.parts.append(Part("", "Identity", layers=[identity]))
+            self.parts.append(Component("", "Identity", layers=[identity]))
             self._number += 1
         if layers and isinstance(layers[0], Stateless):
             layer.give(features=layers[0].output_size)
         why = _WAITS if layer.flow.waiting is not below.waiting else _NOTHING
-        part = Part(layer.name, layer.kind, layer.used, layers, turned=below.reversed)
+        part = Component(layer.name, layer.kind, layer.used, layers, turned=below.reversed)
         self.parts.append(part if layers else part._replace(why=why))
         self._number += len(layers)
         return layer.flow._replace(number=self._number) if layers else layer.flow

@@ -2,13 +2,13 @@
 
 from typing import BinaryIO
 
-from rnncli.model.formats.found import Found
+from rnncli.model.formats.contents import Contents
 from rnncli.model.formats.onnx.graph import find
 from rnncli.model.formats.onnx.messages import Reader
 from rnncli.model.network import Network
 
 
-def read(data: bytes, path: str) -> Found:
+def read(data: bytes, path: str) -> Contents:
     """Read an ``.onnx`` file."""
     return find(path, Reader(path, memoryview(data)).model())
 

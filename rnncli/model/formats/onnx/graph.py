@@ -11,16 +11,16 @@ from itertools import islice, permutations
 import numpy as np
 
 from rnncli.model.errors import listed, shown
-from rnncli.model.formats.found import Found, Part
+from rnncli.model.formats.contents import Component, Contents
 from rnncli.model.formats.onnx.messages import Model
 from rnncli.model.formats.onnx.recurrent import KINDS
+from rnncli.model.formats.onnx.sequences import STATE, find_axes, make_whole
 from rnncli.model.formats.onnx.walk import Guess, Layer, Walk, is_known
-from rnncli.model.formats.onnx.whole import STATE, find_axes, make_whole
 from rnncli.model.graph import RefusedError, Unknown
 from rnncli.model.graph.labels import plain, row_label, steps_of
+from rnncli.model.graph.layers import RowGraph, SequenceGraph
 from rnncli.model.graph.naming import name_steps
 from rnncli.model.graph.operators import MOVERS
-from rnncli.model.graph.piece import Piece, Whole
 from rnncli.model.graph.rows import Flow, Operand
 
 _MOST_GUESSES = 30  # at the axes of the input
@@ -30,7 +30,7 @@ _EXPECTED = (
 )
 
 
-def find(path: str, model: Model, input_size: int = 0) -> Found:
+def find(path: str, model: Model, input_size: int = 0) -> Contents:
     """Find the layers in a model; the input size matters where the graph leaves it open."""
     first, best = Walk(path, model), None
     for guess in islice(_guess_axes(first), _MOST_GUESSES):
@@ -40,8 +40,8 @@ def find(path: str, model: Model, input_size: int = 0) -> Found:
         best = chain if best is None or chain.rank < best.rank else best
         if chain.rank[:2] == (False, 0):  # no other guess can be right
             break
-    nodes = [Part(node.name, node.op) for node in first.nodes.values()]
-    found = best.describe() if best else Found(nodes)
+    nodes = [Component(node.name, node.op) for node in first.nodes.values()]
+    found = best.describe() if best else Contents(nodes)
     if best and best.is_open:
         found = found._replace(open=partial(find, path, model))
     title = f"ONNX opset {model.opset}{f', {model.producer}' if model.producer else ''}"
@@ -97,9 +97,9 @@ class Chain:
         self.outputs = self.list_outputs()
         self.needed = walk.find_ancestors(self.outputs[:1])
         self.target: Operand | None = None
-        self.whole: Whole | None = None
+        self.whole: SequenceGraph | None = None
         self.last: str | None = None
-        self.parts: list[Part] = []
+        self.parts: list[Component] = []
         self.number = {0: 0}  # the layer that fills a register, from 1
         value = walk.values.get(self.outputs[0])
         self.why = value.why if isinstance(value, Unknown) else ""
@@ -180,7 +180,7 @@ class Chain:
         operands = (each for n in steps for each in self.rows.steps[n].operands)
         return [each.register for each in (*targets, *operands)]
 
-    def describe(self) -> Found:
+    def describe(self) -> Contents:
         """Return the parts of the model, of which it gives the first output."""
         walk, (output, *others) = self.walk, self.outputs
         nodes, known = walk.nodes.values(), walk.parts
@@ -190,7 +190,7 @@ class Chain:
         else:
             self.parts = [known[n] for n in (walk.guess.x, *on_way) if n in known]
             if self.why and not any(part.needed for part in self.parts):
-                self.parts.append(Part(output, "output", why=self.why, needed=True))
+                self.parts.append(Component(output, "output", why=self.why, needed=True))
         used = {part.name for part in self.parts}
         aside = [part for name, part in known.items() if name not in used and part.layers]
         if self.target is None:
@@ -202,8 +202,8 @@ class Chain:
         passed = [n for n in others if n and isinstance(walk.values[n], Flow | Unknown)]
         if passed:
             notes.append(f"gives {shown(output)}, and passes over {listed(passed)}")
-        parts = self.parts or [Part(node.name, node.op) for node in nodes]
-        return Found(parts, last=self.last, notes=notes, aside=aside)
+        parts = self.parts or [Component(node.name, node.op) for node in nodes]
+        return Contents(parts, last=self.last, notes=notes, aside=aside)
 
     # Layers.
 
@@ -219,11 +219,11 @@ class Chain:
             self.add(layer.part, register)
         self.make_steps(target, self.whole)
 
-    def make_steps(self, target: Operand, whole: Whole | None) -> None:
+    def make_steps(self, target: Operand, whole: SequenceGraph | None) -> None:
         """Make the layers between recurrent ones."""
         for named in (every := name_steps(self.rows, target, self.number)):
             sources = tuple(self.number[each] for each in named.taken)
-            if sources != (len(self.parts),) and isinstance(named.layer, Piece):
+            if sources != (len(self.parts),) and isinstance(named.layer, RowGraph):
                 named.layer.sources = sources
             elif sources != (len(self.parts),):
                 self.route(*named.taken)
@@ -231,14 +231,14 @@ class Chain:
             kind = " ".join(dict.fromkeys(node.op for node in own))
             kind = kind or str(named.layer.settings["operators"])
             arrays = self.walk.find_floats(*own)
-            self.add(Part(named.name, kind, arrays, [named.layer]), named.register)
+            self.add(Component(named.name, kind, arrays, [named.layer]), named.register)
         if not every and self.number[target.register] != len(self.parts):
             self.route(target.register)
         if whole is not None:
             kind = str(whole.settings["operators"])
-            self.add(Part(whole.nodes[-1].name, kind, whole.arrays, [whole]), -1)
+            self.add(Component(whole.nodes[-1].name, kind, whole.arrays, [whole]), -1)
 
-    def add(self, part: Part, register: int) -> None:
+    def add(self, part: Component, register: int) -> None:
         """Add a part of one layer, which fills a register."""
         self.parts.append(part)
         self.number[register] = len(self.parts)
@@ -246,6 +246,6 @@ class Chain:
     def route(self, register: int) -> None:
         """Add a layer that passes on what a layer gives that is not the one below."""
         width = self.rows.width(register)
-        piece = Piece({}, {register: width}, Operand(register), width)
+        piece = RowGraph({}, {register: width}, Operand(register), width)
         piece.sources = (self.number[register],)
-        self.parts.append(Part("", "Identity", layers=[piece]))
+        self.parts.append(Component("", "Identity", layers=[piece]))

@@ -12,7 +12,7 @@ import numpy as np
 
 from rnncli.model.errors import InputError, shown
 from rnncli.model.formats.containers.protobuf import BYTES, Message, Source
-from rnncli.model.formats.found import widen_bfloat16
+from rnncli.model.formats.contents import widen_bfloat16
 from rnncli.model.graph import Array, Graph, Node, Unknown
 from rnncli.model.graph.operators import TYPES
 

@@ -13,7 +13,7 @@ from rnncli.model.activations import ACTIVATIONS, Activation, activation, positi
 from rnncli.model.cells import Weights
 from rnncli.model.cells.gates import reorder, sum_biases
 from rnncli.model.errors import shown
-from rnncli.model.formats.found import CellDraft, read_floats
+from rnncli.model.formats.contents import CellDraft, read_floats
 from rnncli.model.graph import Node, RefusedError
 
 # Our directions by the attribute of a node.

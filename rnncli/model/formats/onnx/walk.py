@@ -7,14 +7,14 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from rnncli.model.errors import shown
-from rnncli.model.formats.found import CellDraft, Draft, Part
+from rnncli.model.formats.contents import CellDraft, Component, Draft
 from rnncli.model.formats.onnx.messages import Model
 from rnncli.model.formats.onnx.recurrent import KINDS, WAYS, read_cells
-from rnncli.model.formats.onnx.whole import STATE, make_whole
+from rnncli.model.formats.onnx.sequences import STATE, make_whole
 from rnncli.model.graph import Array, Graph, Node, RefusedError, Unknown
 from rnncli.model.graph.labels import Labels, labels, plain, row_label, sequences_of, steps_of
+from rnncli.model.graph.layers import SequenceGraph
 from rnncli.model.graph.operators import FAR, MOVERS, apply
-from rnncli.model.graph.piece import Whole
 from rnncli.model.graph.rows import Flow, Operand, Rows
 from rnncli.model.layers import DIRECTIONS
 
@@ -45,9 +45,9 @@ class Sized(NamedTuple):
 class Layer(NamedTuple):
     """A recurrent layer, and what it takes: rows, or what a piece makes of whole sequences."""
 
-    part: Part
+    part: Component
     target: Operand
-    whole: Whole | None
+    whole: SequenceGraph | None
 
 
 class Guess(NamedTuple):
@@ -79,7 +79,7 @@ class Walk:
         self.doubt = 0
         self.nodes: dict[str, Node] = {}  # by names that differ
         self.notes: list[tuple[str, str]] = []  # with the name of a node
-        self.parts: dict[str, Part] = {}  # recurrent nodes, and those that are refused
+        self.parts: dict[str, Component] = {}  # recurrent nodes, and those that are refused
         self.layers: dict[int, Layer] = {}  # by the register that it fills
         self.branches: dict[int, bool] = {}  # that nodes If take by the sizes of values
         # What depends on no input, by node, which is held: its cells, or what it gives.
@@ -109,7 +109,7 @@ class Walk:
                     made = (self._recur if recurs else self._compute)(node, original, given)
             except RefusedError as error:
                 arrays = self.find_floats(node)
-                part = Part(node.name, node.op, arrays, why=str(error), needed=True)
+                part = Component(node.name, node.op, arrays, why=str(error), needed=True)
                 self.parts[node.name] = part
             self.nodes[node.name] = node
             self.values.update(zip(node.outputs, made, strict=False))
@@ -144,7 +144,7 @@ class Walk:
                 self.values[x] = self._label_rows(inputs[x])
         except RefusedError as error:
             self.doubt, self.values[x] = 3, Unknown()
-            self.parts[x] = Part(x, "input", why=str(error), needed=True)
+            self.parts[x] = Component(x, "input", why=str(error), needed=True)
         for name in inputs.keys() - self.values.keys():
             shape = [s if is_known(s) else self.guess.sequences for s in inputs[name] or ()]
             none = labels(np.broadcast_to(np.int64(0), shape))  # type: ignore[arg-type]
@@ -278,7 +278,7 @@ class Walk:
         settings = {"direction": direction, **({"merge": "concat"} if D == 2 else {})}
         weights = node._replace(inputs=[*node.inputs[1:4], *node.inputs[7:8]])
         draft = Draft(tuple(cells), settings)
-        part = Part(node.name, node.op, self.find_floats(weights), [draft])
+        part = Component(node.name, node.op, self.find_floats(weights), [draft])
         self.parts[node.name] = part
         if isinstance(x, Unknown):
             return [x] * 3
@@ -305,7 +305,7 @@ class Walk:
         self.doubt = 3
         return RefusedError(why)
 
-    def _take(self, node: Node, x: Any, layout: int) -> tuple[Operand, Whole | None, bool]:
+    def _take(self, node: Node, x: Any, layout: int) -> tuple[Operand, SequenceGraph | None, bool]:
         """Find the input of a node: rows, the piece that makes sequences, whether it is turned."""
         if not isinstance(x, Flow) or x.labels.ndim != 3:
             raise RefusedError("input 1: expected rows of three axes")
@@ -324,7 +324,9 @@ class Walk:
             return self.rows.join_row(x), None, turned
         return (*self._take_whole(node.inputs[0], x, layout, lowest=lowest), False)
 
-    def _take_whole(self, name: str, x: Flow, along: int, *, lowest: bool) -> tuple[Operand, Whole]:
+    def _take_whole(
+        self, name: str, x: Flow, along: int, *, lowest: bool
+    ) -> tuple[Operand, SequenceGraph]:
         """Find the rows of which whole sequences are made, and what makes them."""
         T = x.labels.shape[along]
         if self.guess.axes[0] is None and T > 1:

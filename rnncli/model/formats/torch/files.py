@@ -14,7 +14,7 @@ from rnncli.model.errors import InputError, listed, shown
 from rnncli.model.formats.containers import most_unpacked
 from rnncli.model.formats.containers.pickled import Global, read_pickle
 from rnncli.model.formats.containers.zips import FIRST, open_zip, read_member
-from rnncli.model.formats.found import Budget, widen_bfloat16
+from rnncli.model.formats.contents import Budget, widen_bfloat16
 from rnncli.model.formats.torch.objects import Objects
 
 if TYPE_CHECKING:

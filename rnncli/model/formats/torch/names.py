@@ -13,7 +13,7 @@ from rnncli.model.arrays import Floats
 from rnncli.model.cells import WEIGHT_NAMES, Weights
 from rnncli.model.cells.gates import reorder, split_bias, sum_biases
 from rnncli.model.errors import InputError, listed, shown
-from rnncli.model.formats.found import CellDraft, Draft, Part, read_floats
+from rnncli.model.formats.contents import CellDraft, Component, Draft, read_floats
 from rnncli.model.layers import Dense, Layer, name_of
 
 _ROLES = {
@@ -43,7 +43,7 @@ Arrays = Mapping[str, NDArray[Any]]
 
 def find_modules(
     path: str, arrays: Arrays, known: Mapping[str, Mapping[str, Any]] = {}
-) -> list[Part]:
+) -> list[Component]:
     """Find the modules that hold recurrent layers; the cells of some have known settings."""
     # The names by role, in each layer and direction of each module; a cell is its layer -1.
     modules: dict[str, dict[tuple[int, str], dict[str, str]]] = {}
@@ -69,7 +69,7 @@ def find_modules(
             drafts = [_read_cell(path, arrays, each, known.get(stem[:-1], {})) for each in names]
             layers.append(Draft(tuple(drafts), settings))
         kind = f"nn.{drafts[0].kind.upper()}{'Cell' if -1 in numbers else ''}"
-        parts.append(Part(stem[:-1], kind, own, layers))
+        parts.append(Component(stem[:-1], kind, own, layers))
     return parts
 
 

@@ -9,7 +9,7 @@ import numpy as np
 from rnncli.model.activations import parse
 from rnncli.model.errors import InputError, shown
 from rnncli.model.formats.containers.pickled import Instance
-from rnncli.model.formats.found import Budget, Found, Part
+from rnncli.model.formats.contents import Budget, Component, Contents
 from rnncli.model.formats.names import find_arrays, pick_arrays
 from rnncli.model.formats.torch.names import find_modules
 
@@ -52,14 +52,14 @@ class Objects:
         self.modules: dict[str, Module] = {}
         self._visit("", value)
 
-    def pick(self, path: str, layer: str | None) -> Found:
+    def pick(self, path: str, layer: str | None) -> Contents:
         """Find the layers, by the code of TorchScript or else by the names of arrays."""
         arrays = pick_arrays(self.arrays, path, layer)
         stem = "" if layer is None else f"{layer.rstrip('./')}."
         modules = {n: m for n, m in self.modules.items() if f"{n}.".startswith(stem)}
         told = {name: module.read_settings() for name, module in modules.items()}
         known = {name: settings for name, settings in told.items() if settings is not None}
-        unread, others = [name for name in modules if name not in known], list[Part]()
+        unread, others = [name for name in modules if name not in known], list[Component]()
         if self.code and modules and (len(modules) > 1 or not stem):
             from rnncli.model.formats.torch.script import find_script  # 5 ms of few files
 
@@ -70,10 +70,10 @@ class Objects:
             if any(part.recurrent and part.name in modules for part in found.parts):
                 for name in unread:
                     own = {n: a for n, a in arrays.items() if n.rpartition(".")[0] == name}
-                    others.append(Part(name, modules[name].class_, own, why=_WHY, needed=True))
+                    others.append(Component(name, modules[name].class_, own, why=_WHY, needed=True))
         if others:
             alone = [p for p in find_modules(path, arrays, known) if p.name not in unread]
-            found = Found([*alone, *others])
+            found = Contents([*alone, *others])
         return found._replace(title="PyTorch")
 
     def _visit(self, name: str, value: Any, depth: int = 0) -> None:

@@ -14,7 +14,7 @@ import numpy as np
 
 from rnncli.model.cells.gates import reorder
 from rnncli.model.errors import shown
-from rnncli.model.formats.found import Budget, Found, Part
+from rnncli.model.formats.contents import Budget, Component, Contents
 from rnncli.model.formats.onnx.graph import find
 from rnncli.model.formats.onnx.messages import Model
 from rnncli.model.formats.torch.functions import FUNCTIONS, UNKNOWN, Value
@@ -38,7 +38,7 @@ _WRONG = (ArithmeticError, AttributeError, LookupError, TypeError, ValueError)
 _UNREAD = "holds code ({}) that is not read"
 
 
-def find_script(objects: Objects, modules: Mapping[str, Module]) -> Found:
+def find_script(objects: Objects, modules: Mapping[str, Module]) -> Contents:
     """Find the layers in the forward of the first module, in which the others stand."""
     every, functions = [], _parse(objects.code)
     for rank in (3, 2):  # the code does not tell the input's
@@ -46,7 +46,7 @@ def find_script(objects: Objects, modules: Mapping[str, Module]) -> Found:
         try:
             outputs = tracer.trace(next(iter(modules.values())), Value("input", rank))
         except (RefusedError, RecursionError) as error:
-            every.append(Found([Part("forward", "code", why=str(error), needed=True)]))
+            every.append(Contents([Component("forward", "code", why=str(error), needed=True)]))
             continue
         shape = ("N", "T", tracer.width or 1)[:rank]
         graph = Graph(tracer.nodes, tracer.arrays, {"input": shape}, outputs)

@@ -27,7 +27,7 @@ def _convert(convert: Convert, name: str, values: Any) -> Any:
     return values.astype(convert(name, np.zeros(1, values.dtype)).dtype)
 
 
-class Piece(Stateless):
+class RowGraph(Stateless):
     """Steps over rows, by the register that each fills; inputs are registers with their widths."""
 
     def __init__(
@@ -61,7 +61,7 @@ class Piece(Stateless):
         y = np.require(np.broadcast_to(y, (len(rows), self.output_size)), x.dtype, ["C", "W"])
         return y.reshape(*x.shape[:-1], self.output_size)
 
-    def converted(self, convert: Convert) -> "Piece":
+    def converted(self, convert: Convert) -> "RowGraph":
         """Return the same piece with its constants converted."""
         layer = copy(self)
         layer.steps = {
@@ -77,7 +77,7 @@ class Piece(Stateless):
 
 
 class Root(NamedTuple):
-    """A value that a `Whole` piece takes: which columns of the rows, and how the graph has it."""
+    """A value that a `SequenceGraph` takes: columns of the rows, and how the graph has them."""
 
     name: str
     columns: Array
@@ -95,7 +95,7 @@ class Root(NamedTuple):
         return np.asarray(np.moveaxis(steps, 0, along))
 
 
-class Whole(Stateless):
+class SequenceGraph(Stateless):
     """Nodes that make something of several steps, or of each row alone if it is not `whole`.
 
     They give the target of the roots and constants. The axes are those of the target that are steps
@@ -158,7 +158,7 @@ class Whole(Stateless):
         made, along = self.compute(first), self.axes[0]
         return along is not None and bool((made.take(-1, along) == CONSTANT).all())
 
-    def converted(self, convert: Convert) -> "Whole":
+    def converted(self, convert: Convert) -> "SequenceGraph":
         """Return the same piece with its constants converted, not as operands of products."""
         layer = copy(self)
         layer.constants = {

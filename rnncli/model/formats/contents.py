@@ -67,7 +67,7 @@ class Draft(NamedTuple):
 FileLayer: TypeAlias = Draft | Stateless
 
 
-class Part(NamedTuple):
+class Component(NamedTuple):
     """A layer, a module or a node of a model, as its file has it."""
 
     name: str  # the file's own; `layer` picks the part by it
@@ -84,26 +84,26 @@ class Part(NamedTuple):
         return any(isinstance(layer, Draft) for layer in self.layers)
 
 
-class Found(NamedTuple):
+class Contents(NamedTuple):
     """The contents of a file."""
 
-    parts: Sequence[Part]  # each takes what the one before gives, as far as that is known
+    parts: Sequence[Component]  # each takes what the one before gives, as far as that is known
     title: str = ""  # what wrote the file, or what it is: Keras 3.15.1
     ordered: bool = True  # whether the file tells that order; if not, one part may be recurrent
     last: str | None = None  # as for `Network`
     notes: Sequence[str] = ()  # a sentence for each thing taken for granted
     expected: str = ""  # ends the message that there is no recurrent layer: what was looked for
     beside: Sequence[str] = ()  # paths of other files that hold its arrays
-    aside: Sequence[Part] = ()  # the output does not depend on these, which `layer` can pick
+    aside: Sequence[Component] = ()  # the output does not depend on these, which `layer` can pick
     # Finds the layers for a number of features that the file leaves open.
-    open: "Callable[[int], Found] | None" = None
+    open: "Callable[[int], Contents] | None" = None
 
     def names(self) -> list[str]:
         """List the names of the parts that `layer` can pick."""
         every = (*self.parts, *self.aside)
         return [part.name for part in every if part.layers or part.needed]
 
-    def pick(self, path: str, layer: str | None) -> "Found":
+    def pick(self, path: str, layer: str | None) -> "Contents":
         """Keep the parts named so, or in a module named so; all of them for None."""
         if layer is None:
             return self

@@ -8,14 +8,14 @@ import numpy as np
 from rnncli.model.formats.onnx.recurrent import KINDS
 from rnncli.model.graph import Array, Node, RefusedError
 from rnncli.model.graph.labels import CONSTANT, plain, sequences_of, steps_of
-from rnncli.model.graph.piece import Axes, Root, Whole
+from rnncli.model.graph.layers import Axes, Root, SequenceGraph
 from rnncli.model.graph.rows import FLOATS, Flow, Operand, find_row, lay_out
 from rnncli.model.layers import DIRECTIONS
 
 STATE = 2**30  # the step of a final state
 
 
-def make_whole(walk: Any, name: str, value: Any, axes: Axes) -> tuple[Operand, Whole]:
+def make_whole(walk: Any, name: str, value: Any, axes: Axes) -> tuple[Operand, SequenceGraph]:
     """Make the piece that gives a value of a run over labels; return what it takes, and it."""
     nodes, constants, roots = _trace(walk, name)
     rows, shape, frozen_axis = walk.rows, value.labels.shape, walk.guess.axes[0]
@@ -26,7 +26,7 @@ def make_whole(walk: Any, name: str, value: Any, axes: Axes) -> tuple[Operand, W
     laid = [root._replace(columns=np.searchsorted(columns, root.columns)) for root in roots]
     target, width = rows.join(columns), len(columns)
     size = prod(n for k, n in enumerate(shape) if k not in axes)
-    piece = Whole(nodes, constants, walk.opset, laid, name, axes, (width, size))
+    piece = SequenceGraph(nodes, constants, walk.opset, laid, name, axes, (width, size))
     piece.shortens = not by_call and axes[0] is not None and shape[axes[0]] < walk.steps
     piece.whole = not by_call
     try:  # as it will run: one sequence alone

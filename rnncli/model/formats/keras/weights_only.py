@@ -5,7 +5,7 @@ from typing import Any
 
 from rnncli.model.activations import parse
 from rnncli.model.errors import listed, verbatim
-from rnncli.model.formats.found import CellDraft, Draft, Found, Part, find_kind, naming
+from rnncli.model.formats.contents import CellDraft, Component, Contents, Draft, find_kind, naming
 from rnncli.model.formats.keras.layers import CELL_OF, make_cell
 from rnncli.model.formats.keras.weights import Stored, read_floats
 
@@ -18,7 +18,7 @@ _EXPECTED = ": expected Keras's names (.../kernel, .../recurrent_kernel, ...)"
 _ALONE = "holds weights alone: directions (`direction`) and activations are not in the file"
 
 
-def find(stored: Stored) -> Found:
+def find(stored: Stored) -> Contents:
     """Find the recurrent layers in a file of weights."""
     owners: dict[str, list[str]] = {}  # paths of arrays by what has them
     for paths in stored.group.layers.values() if stored.group.listed else [stored.group.paths]:
@@ -35,14 +35,14 @@ def find(stored: Stored) -> Found:
             name, way = match["layer"], match["way"] or ""
             layers.setdefault(owner if way in layers.get(name, {}) else name, {})[way] = own
         else:
-            others.append(Part(owner, "", {path: stored.arrays[path] for path in own}))
+            others.append(Component(owner, "", {path: stored.arrays[path] for path in own}))
     parts = []
     for name, ways in layers.items():
         arrays = {path: stored.arrays[path] for own in ways.values() for path in own}
         cells = [_make_cell(stored, ways[way]) for way in sorted(ways, reverse=True)]
         settings = {"direction": "bidirectional"} if len(cells) == 2 else {}
         kind = next(kind for kind, cell in CELL_OF.items() if cell == cells[0].kind)
-        parts.append(Part(name, kind, arrays, [Draft(tuple(cells), settings)]))
+        parts.append(Component(name, kind, arrays, [Draft(tuple(cells), settings)]))
     scopes = {part.name.rpartition("/")[0] for part in parts}
     if not stored.group.listed:  # numbers tell the order of layers of one class
         scopes = {part.name.rstrip("_0123456789") for part in parts}
@@ -53,7 +53,7 @@ def find(stored: Stored) -> Found:
         notes.append(f"takes {verbatim(named)}: names do not tell how they are joined")
     why = f"names do not tell how {named} is joined to the rest"
     parts += [part._replace(why=why, needed=True) for part in others]
-    return Found(parts, stored.title, len(scopes) < 2, notes=notes, expected=_EXPECTED)
+    return Contents(parts, stored.title, len(scopes) < 2, notes=notes, expected=_EXPECTED)
 
 
 def _make_cell(stored: Stored, paths: list[str]) -> CellDraft:

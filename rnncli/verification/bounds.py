@@ -4,7 +4,7 @@ from typing import Any
 
 import numpy as np
 
-from rnncli.engine import near
+from rnncli.engine import bounded
 from rnncli.engine.precision import PRECISIONS
 from rnncli.model import layers
 from rnncli.model.activations import Activation
@@ -12,7 +12,7 @@ from rnncli.model.arrays import Floats
 from rnncli.verification import reference
 
 
-class Near(near.Near):
+class Bounded(bounded.Bounded):
     """Values in float64, and how far from them a correct program may be."""
 
     def function(self, f: Activation, a: Floats, clip: float) -> Floats:
@@ -24,19 +24,19 @@ class Near(near.Near):
         return reference.rounded(values, self.precision)
 
 
-def exactly(values: Floats, precision: str) -> Near:
+def exactly(values: Floats, precision: str) -> Bounded:
     """Return values without error: every program has them alike."""
     wide = np.asarray(values, np.float64)
-    return Near(wide, np.zeros(wide.shape), precision)
+    return Bounded(wide, np.zeros(wide.shape), precision)
 
 
-def rounded(values: Floats, precision: str) -> Near:
+def rounded(values: Floats, precision: str) -> Bounded:
     """Return values that a program has rounded to its float type."""
     exact = exactly(values, precision)
     return exact.of(exact.value, exact.eps * np.abs(exact.value))
 
 
-def layer_rows(layer: Any, x: Near) -> Near:
+def layer_rows(layer: Any, x: Bounded) -> Bounded:
     """Compute rows (k, O) of a layer without state from rows (k, I)."""
     match layer:
         case layers.Dense():
@@ -59,7 +59,7 @@ def layer_rows(layer: Any, x: Near) -> Near:
     return x.of(wide, off)
 
 
-def _activate(f: Activation | str, a: Near) -> Near:
+def _activate(f: Activation | str, a: Bounded) -> Bounded:
     """Apply an activation, or the softmax of each row, whose logarithm moves with all of its a."""
     if not isinstance(f, str):
         return a.activate(f)
@@ -73,7 +73,7 @@ def _activate(f: Activation | str, a: Near) -> Near:
     return a.of(log, off + 2 * a.eps * np.abs(log))
 
 
-def _normalize(layer: layers.Normalization, x: Near) -> Near:
+def _normalize(layer: layers.Normalization, x: Bounded) -> Bounded:
     """Allow for programs that multiply by ``factor / scale`` and add what remains."""
     center, scale = layer.center.astype(np.float64), layer.scale.astype(np.float64)
     factor, shift = layer.arrays.get("factor", 1.0), layer.arrays.get("shift", 0.0)

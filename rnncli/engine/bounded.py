@@ -15,7 +15,7 @@ from rnncli.model.arrays import Floats, Integers
 from rnncli.model.cells import Cell, Numbers
 
 
-class Near:
+class Bounded:
     """Values in float64, and how far `off` a correct program in a `precision` may be.
 
     The bounds, with da and db for how far a and b are off::
@@ -84,25 +84,25 @@ class Near:
         return PRECISIONS[self.precision].operand(values).astype(np.float64)
 
 
-class NearNumbers(Numbers):
-    """`Near` as a kind of number for `Cell.step`; `like` is any number of the precision."""
+class BoundedNumbers(Numbers):
+    """`Bounded` as a kind of number for `Cell.step`; `like` is any number of the precision."""
 
-    def __init__(self, like: Near) -> None:
+    def __init__(self, like: Bounded) -> None:
         self.like = like
 
-    def apply(self, f: Activation, a: Near, clip: float = inf) -> Near:
+    def apply(self, f: Activation, a: Bounded, clip: float = inf) -> Bounded:
         """Compute ``f(a)`` for values limited to ±`clip`."""
         return a.activate(f, clip)
 
-    def product(self, a: Near, W: Floats, name: str) -> Near:  # noqa: ARG002
+    def product(self, a: Bounded, W: Floats, name: str) -> Bounded:  # noqa: ARG002
         """Compute ``a @ W``."""
         return a.multiply(W, 0.0, len(W))
 
-    def weight(self, w: Floats, name: str) -> Near:  # noqa: ARG002
+    def weight(self, w: Floats, name: str) -> Bounded:  # noqa: ARG002
         """Take weights as exact."""
         return self.like.of(w.astype(np.float64), np.zeros(w.shape))
 
-    def mix(self, z: Near, a: Near, b: Near) -> Near:
+    def mix(self, z: Bounded, a: Bounded, b: Bounded) -> Bounded:
         """Compute ``z a + (1 - z) b``, however it is written."""
         apart, rest = np.abs(a.value - b.value), np.abs(1 - z.value)
         of_a, of_b = z.value * a.value, (1 - z.value) * b.value
@@ -111,7 +111,7 @@ class NearNumbers(Numbers):
         return z.of(of_a + of_b, off + 2 * z.eps * terms)
 
 
-def sums(cell: Cell, x: Near, h: Near) -> list[Near]:
+def sums(cell: Cell, x: Bounded, h: Bounded) -> list[Bounded]:
     """Compute the sums of a step, ``x_t @ W_xh + h_{t-1} @ W_hh + b_h``, a block each."""
     W_xh, W_hh, b_h = operands = cell.operands
     terms, first = len(W_xh) + len(W_hh), operands.first_with_h

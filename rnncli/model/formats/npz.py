@@ -24,7 +24,14 @@ from rnncli.model.arrays import Floats
 from rnncli.model.cells import RNN, Cell, Weights
 from rnncli.model.errors import InputError, listed
 from rnncli.model.formats.containers.zips import MOST_MEMBERS, read_archive, wrap_damage
-from rnncli.model.formats.found import CellDraft, Draft, Found, Part, find_kind, read_floats
+from rnncli.model.formats.contents import (
+    CellDraft,
+    Component,
+    Contents,
+    Draft,
+    find_kind,
+    read_floats,
+)
 from rnncli.model.layers import LAYERS, Layer, Recurrent, Stateless, name_of
 from rnncli.model.network import LAST, Network
 
@@ -37,7 +44,7 @@ _NAME = re.compile(
 )
 
 
-def read(data: bytes, path: str) -> Found:
+def read(data: bytes, path: str) -> Contents:
     """Read an ``.npz`` file."""
     arrays = read_archive(data, path)
     text, last = arrays.pop(_TEXT, None), None
@@ -63,8 +70,8 @@ def read(data: bytes, path: str) -> Found:
         ways = names.get(number, {})
         own = {name: arrays[name] for way in ways.values() for name in way.values()}
         kind = layer.cells[0].kind if layer.cells else name_of(layer)
-        parts.append(Part(f"layer_{number}", kind, own, [layer]))
-    return Found(parts, last=last)
+        parts.append(Component(f"layer_{number}", kind, own, [layer]))
+    return Contents(parts, last=last)
 
 
 def _read_layer(
