@@ -378,8 +378,8 @@ def test_a_graph_frozen_with_one_step(tmp_path: Path) -> None:
     """More steps show that its rows are turned."""
     graph, inputs = Graph(), {"x": (1, 1, 2)}
     rows = graph.rows("GRU", backwards(graph, "x"))
-    assert "order of its input" in refusal(write(tmp_path / "m", graph, rows, inputs=inputs))
-    turned = write(tmp_path / "m", graph, backwards(graph, rows), inputs=inputs)
+    assert "order of its input" in refusal(write(tmp_path / "m.onnx", graph, rows, inputs=inputs))
+    turned = write(tmp_path / "m.onnx", graph, backwards(graph, rows), inputs=inputs)
     assert str(load(turned)[0].layers[0]) == "GRU 3 backward"
 
 
