@@ -174,7 +174,7 @@ def test_each_value_is_within_a_tolerance(last: str | None, tolerance: tuple[flo
     assert first_of(report)["wrong"] == (times > 1).sum()
 
 
-# SequenceGraph runs, where the states between layers are not known
+# Whole runs, where the states between layers are not known
 
 
 def stack(gains: Sequence[float], T: int, seed: int = 1) -> tuple[Network, Floats]:

@@ -23,7 +23,7 @@ from rnncli.verification.steps import can_judge_steps, right_steps, times_bound
 Result: TypeAlias = dict[str, Any]
 # The result that stands first, or behind that of another program.
 LOOP = "float64 loop"
-# SequenceGraph runs are equal if so many of their values can be judged, and are.
+# Whole runs are equal if so many of their values can be judged, and are.
 ENOUGH = 0.9
 WORST = 5
 

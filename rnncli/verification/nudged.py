@@ -1,4 +1,4 @@
-"""SequenceGraph runs: how far they are apart, and how much of that rounding explains.
+"""Whole runs: how far they are apart, and how much of that rounding explains.
 
 A program that rounds in another way computes what this one would with weights that differ by about
 a last bit (backward error analysis: Higham (2002), "Accuracy and Stability of Numerical
