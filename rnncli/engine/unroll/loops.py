@@ -31,7 +31,7 @@ class Strategy:
 
     def __init__(self, cell: Cell, precision: Precision) -> None:
         self.cell, self.precision, self.H = cell, precision, cell.hidden_size
-        self.operands, self.step = cell.in_place(lambda a, W: self.product(precision.operand(a), W))
+        self.operands, self.step = cell.get_step(lambda a, W: self.product(precision.operand(a), W))
 
     def __call__(self, x: Floats, state: State, out: State) -> State:
         """Run T steps and return the state after them.
