@@ -152,7 +152,7 @@ def run(
 
         groups = group(np.nonzero(steps)[0], int(ends.sum()))
         results = [each.apply(spread) for each in runner.run_rows(batch[steps], groups, h_n)]
-    y_n = runner.head(h_n) if network.one_output else None
+    y_n = runner.run_head(h_n) if network.one_output else None
     if y_n is not None and network.by_row and T:
         nonempty = np.flatnonzero(ends)
         y_n[nonempty] = results[-1].output[nonempty, ends[nonempty] - 1]

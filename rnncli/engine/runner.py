@@ -93,7 +93,7 @@ class Runner:
             product[~(np.abs(rows) @ weights <= safe_bound(W))] = np.nan
         return product.reshape(*x.shape[:-1], W.shape[1])
 
-    def output(self, layer: Layer, x: Floats, states: Sequence[State] = ()) -> Floats:
+    def get_output(self, layer: Layer, x: Floats, states: Sequence[State] = ()) -> Floats:
         """Compute the output of a layer: of its cells' states, or, if it has none, of rows x."""
         with np.errstate(all="ignore"):
             if isinstance(layer, Recurrent):
@@ -107,12 +107,12 @@ class Runner:
         for order in np.split(groups.order, groups.starts[1:]):
             rows = x[order]
             for layer in self.network.front:
-                rows = self.output(layer, rows)
+                rows = self.get_output(layer, rows)
             last = order[np.arange(1, len(rows) + 1) * len(order) // max(len(rows), 1) - 1]
             output[last], chosen[last] = rows, True
         return output[chosen], chosen
 
-    def head(self, state: Floats) -> Floats:
+    def run_head(self, state: Floats) -> Floats:
         """Compute the head's output for the final states (K, S) of the top recurrent layer."""
         network = self.network
         outputs = [state] * (len(network.layers) + 1)
@@ -120,7 +120,7 @@ class Runner:
             layer, slices = network.layers[number - 1], network.state_slices[number - 1]
             states = [tuple(state[:, columns].copy() for columns in cell) for cell in slices]
             x = state if layer.cells else network.select_inputs(number, outputs)
-            outputs[number] = self.output(layer, x, states)
+            outputs[number] = self.get_output(layer, x, states)
         none = np.full((len(state), network.output_size), np.nan, state.dtype)
         return outputs[-1] if network.final else none
 
@@ -130,7 +130,7 @@ class Runner:
         for layer in self.network.layers[: self.network.masking]:
             if layer.masks:
                 masked |= cast(Masks, layer).masked(x)
-            x = self.output(layer, x)
+            x = self.get_output(layer, x)
         return masked
 
     def run_batch(self, x: Floats, states: Floats) -> list[LayerRows]:
@@ -189,15 +189,15 @@ class Runner:
         """
         network, outputs, repeated = self.network, [x], list[LayerRows]()
         for number, (layer, rows) in enumerate(zip(network.layers, results, strict=True)):
-            cells = list[State]()
-            layer_slices = network.state_slices[number]
+            cells, layer_slices = list[State](), network.state_slices[number]
             for state, way, slices in zip(rows.cells, layer.directions, layer_slices, strict=True):
                 pairs = zip(state, slices, strict=False)  # of h alone, or of all arrays
                 arrays = [np.concatenate([array, initial[:, columns]]) for array, columns in pairs]
                 cells.append(tuple(array.take(sources[way], axis=0) for array in arrays))
                 if len(rows.cells) > 1:
                     cells[-1][0][zero] = 0
-            outputs.append(self.output(layer, network.select_inputs(number + 1, outputs), cells))
+            x = network.select_inputs(number + 1, outputs)
+            outputs.append(self.get_output(layer, x, cells))
             repeated.append(LayerRows(outputs[-1], cells))
         return repeated
 
@@ -261,7 +261,7 @@ class Runner:
                     self._run_sequences(layer, inputs, results)
                 elif len(layer.cells) != 1:
                     for x, rows in zip(inputs, results, strict=True):
-                        rows.output[...] = self.output(layer, x, rows.cells)
+                        rows.output[...] = self.get_output(layer, x, rows.cells)
 
     def _run_cell(
         self, number: int, n: int, inputs: list[Floats], results: list[LayerRows], states: Floats
@@ -282,6 +282,6 @@ class Runner:
         """Run a layer that takes all rows of a sequence at once."""
         for n in range(inputs[0].shape[1] if inputs else 0):
             pairs = [pair for pair in zip(inputs, results, strict=True) if pair[0].shape[1] > n]
-            output = self.output(layer, np.concatenate([x[:, n] for x, _ in pairs]))
+            output = self.get_output(layer, np.concatenate([x[:, n] for x, _ in pairs]))
             for x, rows in pairs:
                 rows.output[:, n], output = output[: len(x)], output[len(x) :]

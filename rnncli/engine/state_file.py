@@ -119,7 +119,7 @@ def check_is_file(path: str) -> None:
         raise InputError(path, "not a state file", "a state is read from a file and replaces it")
 
 
-def fitting_states(
+def fit_states(
     path: str,
     state: State,
     network: Network,

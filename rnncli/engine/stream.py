@@ -253,7 +253,7 @@ def forward(
 
 def final_y(runner: Runner, carried: Carried, keys: Names) -> Floats:
     """Compute the one output of the model for each sequence, (K, O), once the stream has ended."""
-    y = runner.head(carried.state)
+    y = runner.run_head(carried.state)
     if len(carried.last):
         with_rows = np.flatnonzero(np.isfinite(carried.last).all(axis=1))
         y[with_rows] = carried.last[with_rows]

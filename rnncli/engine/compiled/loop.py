@@ -80,13 +80,13 @@ class CompiledCell:
         """Run T steps, see `Strategy`."""
         _, N, H = out.shape
         rows = 1 if N == 1 else self.machine.rows
-        loop, filled = self.loop(rows), -(-N // rows) * rows
+        loop, filled = self.compile_loop(rows), -(-N // rows) * rows
         slots = align(np.zeros((filled, self.slots, self.panels * self.width), x.dtype))
         views = [slots[:, k, :H] for k in (0, *range(2, self.slots))]
         for view, array in zip(views, state, strict=True):
             view[:N], view[N:] = array, array[-1]  # rows that fill a group repeat the last one
         done = 0
-        for a in self.blocks(x):
+        for a in self.cut_blocks(x):
             h = out[done : done + len(a)]
             strides = [each.strides[axis] // h.itemsize for each in (a, h) for axis in (0, 1)]
             loop(len(a), N, *strides, *(b.ctypes.data for b in (a, h, *self.weights, slots)))
@@ -95,7 +95,7 @@ class CompiledCell:
             done += len(a)
         return (out[-1], *(view[:N] for view in views[1:]))
 
-    def blocks(self, x: Floats) -> Iterator[Floats]:
+    def cut_blocks(self, x: Floats) -> Iterator[Floats]:
         """Cut inputs into blocks; project them if they are many."""
         (T, N, I), columns = x.shape, self.columns
         if columns is None:
@@ -106,7 +106,7 @@ class CompiledCell:
         blocks = (contiguous(x[start : start + size]) for start in range(0, T, size))
         return ((a.reshape(-1, I) @ columns).reshape(len(a), N, -1) for a in blocks)
 
-    def loop(self, rows: int) -> Callable[..., None]:
+    def compile_loop(self, rows: int) -> Callable[..., None]:
         """Return the loop for so many sequences side by side, compiled once."""
         settings = str(dict(self.cell.settings))  # the text of a number reads back to the same one
         shapes = tuple(W.shape for W in self.cell.operands)

@@ -49,7 +49,7 @@ class Flow(NamedTuple):
     moved: bool = False  # whether it is an input, or elements of one
     why: str = ""  # reason for no columns
 
-    def features(self) -> list[int]:
+    def feature_axes(self) -> list[int]:
         """Return the axes along which a row has several values, or one."""
         rows = plain(self.labels)
         axes = [k for k in range(rows.ndim) if (rows == rows.take([0], k)).all()]
@@ -182,7 +182,7 @@ class RowProgram:
     def _add_along_axes(self, node: Node, inputs: Sequence[Any], output: Labels) -> Integers:
         """Add an operator along axes, which have to be axes of features."""
         op, (x, *rest), attributes = node.op, inputs, dict(node.attributes)
-        shape, axes, axis = x.labels.shape, x.features(), attributes.get("axis", -1)
+        shape, axes, axis = x.labels.shape, x.feature_axes(), attributes.get("axis", -1)
         n, along = len(shape), [axis]
         if op in REDUCED:
             along, rest = [*(as_list(attributes.get("axes", *rest[:1])) or range(n))], []
@@ -201,7 +201,7 @@ class RowProgram:
     def _add_product(self, node: Node, inputs: Sequence[Any], output: Labels) -> Integers:
         """Add a product of rows and weights."""
         x, W, attributes = inputs[0], inputs[1], node.attributes
-        W, axes = W.reshape(W.shape[-2:]) if prod(W.shape[:-2]) == 1 else W, x.features()
+        W, axes = W.reshape(W.shape[-2:]) if prod(W.shape[:-2]) == 1 else W, x.feature_axes()
         if x.labels.ndim - 1 not in axes or W.ndim != 2 or attributes.get("transA"):
             raise RefusedError(_OTHER_AXIS)
         W = W.dtype.type(attributes.get("alpha", 1.0)) * (W.T if attributes.get("transB") else W)

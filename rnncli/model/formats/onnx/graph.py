@@ -130,7 +130,7 @@ class Chain:
         shape = walk.graph.inputs[walk.guess.x] or ()
         free = {axis for axis, size in enumerate(shape) if not is_known(size)}
         alone = all(size == 1 for size in shape if is_known(size))
-        lost = alone and free and walk.cells() and self.rank[0]
+        lost = alone and free and walk.list_cells() and self.rank[0]
         has_front = any(each.below and not each.target.register for each in walk.layers.values())
         guessed = has_front and free - {*walk.guess.axes}
         return not walk.guess.features and bool(lost or guessed)
@@ -159,7 +159,7 @@ class Chain:
 
     def find_last(self, value: Flow) -> str | None:
         """Return which row of a sequence a value is; None for all of them."""
-        features, steps = value.features(), self.walk.steps
+        features, steps = value.feature_axes(), self.walk.steps
         rows = plain(value.labels)
         rows = rows[tuple(0 if k in features else slice(None) for k in range(rows.ndim))]
         t = np.unique(steps_of(rows))

@@ -58,8 +58,8 @@ class Reader:
         return Graph(
             [self._node(each, depth) for each in message.messages(1)],
             {each.text(8): self._array(each) for each in message.messages(5)},
-            dict(map(_shape, message.messages(11))),
-            dict(map(_shape, message.messages(12))),
+            dict(map(_read_shape, message.messages(11))),
+            dict(map(_read_shape, message.messages(12))),
         )
 
     def _node(self, message: Message, depth: int) -> Node:
@@ -78,12 +78,12 @@ class Reader:
         readers: dict[int, Callable[[int], Any]] = {
             1: lambda field: (self._floats(message, field) or [0.0])[0],
             2: message.integer,
-            3: lambda field: _string(message.bytes(field)),
+            3: lambda field: _decode(message.bytes(field)),
             4: lambda field: self._array(message.message(field)),
             5: lambda field: self._graph(message.message(field), depth + 1),
             6: lambda field: self._floats(message, field),
             7: lambda field: message.integers(field).tolist(),
-            8: lambda field: [_string(data) for data in message.every(field, BYTES)],
+            8: lambda field: [_decode(data) for data in message.every(field, BYTES)],
         }
         if kind not in readers or any(n in message for n in range(2, 10) if n != kind + 1):
             return Unknown("attribute of a type that is not read")
@@ -141,7 +141,7 @@ class Reader:
         return np.fromfile(path, np.uint8, size, offset=begin)
 
 
-def _shape(message: Message) -> tuple[str, tuple[int | str, ...] | None]:
+def _read_shape(message: Message) -> tuple[str, tuple[int | str, ...] | None]:
     """Read the name of an input or output, and its shape: sizes, or names of sizes."""
     tensor = message.message(2).message(1)
     if 2 not in tensor:
@@ -154,5 +154,5 @@ def _domain(text: str) -> str:
     return "" if text == "ai.onnx" else text
 
 
-def _string(data: memoryview) -> str:
+def _decode(data: memoryview) -> str:
     return str(data, "utf-8", "backslashreplace")

@@ -71,7 +71,7 @@ def _find_root(walk: Any, name: str, value: Any) -> Root | None:
         return None
     rows = plain(value.labels)
     t, n = steps_of(rows), sequences_of(rows)
-    along, across = _varying(t), _varying(n)
+    along, across = _find_varying(t), _find_varying(n)
     if len(along) > 1 or len(across) > 1 or (along and along == across):
         return None
     T, N = (axes[0] if axes else None for axes in (along, across))
@@ -102,7 +102,7 @@ def _find_root(walk: Any, name: str, value: Any) -> Root | None:
 def find_axes(value: Any, steps: int, sequences: int) -> Axes:
     """Return the axes of steps and of sequences of an output of whole sequences."""
     n = sequences_of(plain(value.labels))
-    across = _varying(n)
+    across = _find_varying(n)
     along = [k for k, size in enumerate(n.shape) if size == steps and k not in across]
     odd = len(across) > 1 or len(along) > 1 or (n > sequences).any()
     if odd or (not across and sequences > 1):
@@ -111,5 +111,5 @@ def find_axes(value: Any, steps: int, sequences: int) -> Axes:
     return along[0] if along else None, across[0] if across else one
 
 
-def _varying(values: Array) -> list[int]:
+def _find_varying(values: Array) -> list[int]:
     return [k for k in range(values.ndim) if (values != values.take([0], k)).any()]

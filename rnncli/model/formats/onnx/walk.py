@@ -156,7 +156,7 @@ class Walk:
         guess, (T, N), sizes = self.guess, self.guess.axes, list[int]()
         if shape is None or T is N is None:
             raise RefusedError("an input of which the graph does not tell the number of axes")
-        width = guess.features or next((len(c[0].weights.W_xh) for c in self.cells()), 1)
+        width = guess.features or next((len(c[0].weights.W_xh) for c in self.list_cells()), 1)
         for axis, size in enumerate(shape):  # several steps, if frozen with one, show their order
             free = {T: guess.steps, N: guess.sequences}.get(axis, width)
             frozen = is_known(size) and not (axis == T and size == 1)
@@ -167,7 +167,7 @@ class Walk:
         values = labels(np.broadcast_to(row_label(t, n), sizes))
         return Flow(values, self.rows.add_source(values), frozenset({0}), True)
 
-    def cells(self) -> list[list[CellDraft]]:
+    def list_cells(self) -> list[list[CellDraft]]:
         """Return the cells of each recurrent node that could be read."""
         return [cells for node, cells in self.constants.values() if node.op in KINDS]
 
@@ -217,7 +217,7 @@ class Walk:
             outputs = apply(node, arrays, self.opset, lambda n: self.spend(cost * n))
             if flows and node.op not in ("Shape", "Size"):
                 return self._follow(node, inputs, [labels(plain(each)) for each in outputs])
-            counts = bool(flows) or (_counts(node, inputs) and node.op != "ConstantOfShape")
+            counts = bool(flows) or (_has_counts(node, inputs) and node.op != "ConstantOfShape")
             if counts and node.op in _UNSTEADY:
                 raise RefusedError("compares the number of steps or sequences with another")
             if flows or any(isinstance(each, Sized) for each in inputs):
@@ -235,7 +235,7 @@ class Walk:
         why = next((each.why for each in flows if each.columns is None), "")
         if node.op == "Slice" and _is_bounded(node, inputs):
             why = why or "takes a fixed number of steps of those that there are"
-        if _counts(node, inputs):
+        if _has_counts(node, inputs):
             why = why or "computes with the number of steps or sequences"
         columns: Sequence[Any] = [None] * len(outputs)
         operands = [each if isinstance(each, Flow) else as_array(each) for each in inputs]
@@ -380,7 +380,7 @@ def as_array(value: Any) -> Any:
     return value.array if isinstance(value, Sized) else value
 
 
-def _counts(node: Node, inputs: Sequence[Any]) -> bool:
+def _has_counts(node: Node, inputs: Sequence[Any]) -> bool:
     """Return whether the values that a node takes depend on the number of steps or sequences."""
     content = inputs[:1] if node.op in _PLACING else inputs
     return any(isinstance(each, Sized) and each.counts for each in content)

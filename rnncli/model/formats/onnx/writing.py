@@ -83,7 +83,7 @@ class _Writer:
         """Return the error for what is not written."""
         return InputError(self.stem.replace("_", " "), f"is not written as ONNX: {what}", _HINT)
 
-    def recurrent(self, layer: Recurrent, rows: str, *, states: bool) -> str:
+    def add_recurrent(self, layer: Recurrent, rows: str, *, states: bool) -> str:
         """Add a layer of rows (T, N, I); return the name of (T, N, O), or of its final states."""
         kind, weights = name_of(layer.cells[0]).upper(), [cell.weights for cell in layer.cells]
         rare = any(each.W_hr is not None or each.w_ch is not None for each in weights)
@@ -98,14 +98,14 @@ class _Writer:
             "B": [np.concatenate([reorder(b, order) for b in split_bias(w)]) for w in weights],
         }
         inputs = [rows, *(self.tensor(name, np.stack(each)) for name, each in arrays.items())]
-        y = self.add(kind, *inputs, index=int(states), **self.attributes(layer))
+        y = self.add(kind, *inputs, index=int(states), **self.list_attributes(layer))
         axis = 0 if states else 1  # that of directions
         if len(weights) == 1:
             return self.add("Squeeze", y, self.tensor("axis", [axis]))
         y = self.add("Transpose", y, perm=[1, 0, 2] if states else [0, 2, 1, 3])
         return self.add("Reshape", y, self.tensor("shape", [0] * (axis + 1) + [layer.output_size]))
 
-    def attributes(self, layer: Recurrent) -> dict[str, Any]:
+    def list_attributes(self, layer: Recurrent) -> dict[str, Any]:
         """Return the attributes of a node: alphas, and betas, go to the functions that have one."""
         settings = [cell.settings for cell in layer.cells]
         for name in ("clip", "reset"):
@@ -127,7 +127,7 @@ class _Writer:
         }
         return {name: value for name, value in attributes.items() if value}
 
-    def stateless(self, layer: Any, rows: str) -> str:
+    def add_stateless(self, layer: Any, rows: str) -> str:
         """Add a layer without state; return the name of its output."""
         kind, arrays = name_of(layer), layer.arrays
         if layer.masks:
@@ -145,9 +145,9 @@ class _Writer:
                 raise self.refuse("a scale of 0 in float32")
             if array is not None and (nothing is None or (array != nothing).any()):
                 rows = self.add(op, rows, self.tensor(name, array))
-        return self.activation(layer.settings.get("activation", "linear"), rows)
+        return self.add_activation(layer.settings.get("activation", "linear"), rows)
 
-    def activation(self, function: RowActivation, rows: str) -> str:
+    def add_activation(self, function: RowActivation, rows: str) -> str:
         """Add an activation; return the name of its output."""
         name, numbers = (function, ()) if isinstance(function, str) else function
         if name == "linear":
@@ -168,12 +168,12 @@ def write(file: BinaryIO, network: Network) -> list[str]:
     for number, layer in enumerate(network.layers):
         writer.stem = f"layer_{number + 1}"
         if not isinstance(layer, Recurrent):
-            rows = writer.stateless(layer, rows)
+            rows = writer.add_stateless(layer, rows)
             continue
         if number == recurrent[0]:
             rows = writer.add("Transpose", rows, perm=[1, 0, 2])
         last = network.last if number == recurrent[-1] else ""
-        rows = writer.recurrent(layer, rows, states=last == "state")
+        rows = writer.add_recurrent(layer, rows, states=last == "state")
         if last == "step":
             rows = writer.add("Gather", rows, writer.tensor("step", -1), axis=0)
         if last is None:
