@@ -20,8 +20,8 @@ from rnncli.model.network import Network
 
 # Values of the states of a thread that stay in the cache.
 STATES_IN_CACHE = 81_920
-# Fewest multiplications of a step for each gate that are worth two threads, which wait for Python's
-# lock at each call; the functions of a sum take as long as so many.
+# Fewest multiplications of a step and gate that are worth two threads, which wait for Python's lock
+# at each call, and multiplications that take as long as the functions of a sum.
 WORK, FUNCTION = 3_000_000, 32
 # Multiplications that take a second or so.
 A_SECOND = 1 << 33
