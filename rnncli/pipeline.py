@@ -23,7 +23,7 @@ from rnncli.engine.state_file import (
     cells_of,
     check_is_file,
     fingerprint,
-    fitting_states,
+    fit_states,
     load_state,
     save_state,
 )
@@ -687,7 +687,7 @@ class StateFiles:
             self.network = fingerprint(opened.network, opened.model["precision"])
         if before:
             dtype = opened.start.dtype
-            states = fitting_states(self.path, before, opened.network, self.network, keyed, dtype)
+            states = fit_states(self.path, before, opened.network, self.network, keyed, dtype)
             carried.resume(before.t, states)
             names = zip(before.columns, self.columns, strict=False)
             if others := [(one, now) for one, now in names if one != now]:

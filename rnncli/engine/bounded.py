@@ -44,13 +44,13 @@ class Bounded:
     def __getitem__(self, rows: "slice | Integers") -> Self:
         return self.of(self.value[rows], self.off[rows])
 
-    def __add__(self, other: Self) -> Self:
-        value = self.value + other.value
-        return self.of(value, self.off + other.off + self.eps * np.abs(value))
+    def __add__(self, addend: Self) -> Self:
+        value = self.value + addend.value
+        return self.of(value, self.off + addend.off + self.eps * np.abs(value))
 
-    def __mul__(self, other: Self) -> Self:
-        value, a, b = self.value * other.value, np.abs(self.value), np.abs(other.value)
-        off = a * other.off + b * self.off + self.off * other.off
+    def __mul__(self, factor: Self) -> Self:
+        value, a, b = self.value * factor.value, np.abs(self.value), np.abs(factor.value)
+        off = a * factor.off + b * self.off + self.off * factor.off
         return self.of(value, off + self.eps * np.abs(value))
 
     def activate(self, f: Activation, clip: float = inf) -> Self:
@@ -104,19 +104,19 @@ class BoundedNumbers(Numbers):
 
     def mix(self, z: Bounded, a: Bounded, b: Bounded) -> Bounded:
         """Compute ``z a + (1 - z) b``, however it is written."""
-        apart, rest = np.abs(a.value - b.value), np.abs(1 - z.value)
-        of_a, of_b = z.value * a.value, (1 - z.value) * b.value
-        terms = np.abs(of_a) + np.abs(z.value * b.value) + np.abs(of_b)
-        off = (apart + a.off + b.off) * z.off + np.abs(z.value) * a.off + rest * b.off
-        return z.of(of_a + of_b, off + 2 * z.eps * terms)
+        distance, rest = np.abs(a.value - b.value), np.abs(1 - z.value)
+        a_term, b_term = z.value * a.value, (1 - z.value) * b.value
+        terms = np.abs(a_term) + np.abs(z.value * b.value) + np.abs(b_term)
+        off = (distance + a.off + b.off) * z.off + np.abs(z.value) * a.off + rest * b.off
+        return z.of(a_term + b_term, off + 2 * z.eps * terms)
 
 
 def sums(cell: Cell, x: Bounded, h: Bounded) -> list[Bounded]:
     """Compute the sums of a step, ``x_t @ W_xh + h_{t-1} @ W_hh + b_h``, a block each."""
     W_xh, W_hh, b_h = operands = cell.operands
     terms, first = len(W_xh) + len(W_hh), operands.first_with_h
-    of_x, of_h = x.multiply(W_xh, b_h, terms), h.multiply(W_hh, 0.0, terms)
-    for array, more in ((of_x.value, of_h.value), (of_x.off, of_h.off)):
-        array[:, first:] += more
-    blocks = (np.split(array, len(cell.sum_names), axis=1) for array in (of_x.value, of_x.off))
+    x_sums, h_sums = x.multiply(W_xh, b_h, terms), h.multiply(W_hh, 0.0, terms)
+    for array, added in ((x_sums.value, h_sums.value), (x_sums.off, h_sums.off)):
+        array[:, first:] += added
+    blocks = (np.split(array, len(cell.sum_names), axis=1) for array in (x_sums.value, x_sums.off))
     return [x.of(*block) for block in zip(*blocks, strict=True)]

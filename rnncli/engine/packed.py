@@ -27,7 +27,7 @@ class Groups(NamedTuple):
         return np.repeat(self.present, self.lengths)
 
     def only(self, chosen: Truths) -> "Groups":
-        """Drop the rows that are not chosen, (n,), and sequences without any other row."""
+        """Drop the rows that are not chosen, (n,), and sequences that have no chosen row."""
         rows = chosen[self.order]
         return _group_sorted(self.order[rows], self.keys[rows])
 
@@ -40,12 +40,12 @@ class Groups(NamedTuple):
         sources[order] = np.where((last >= 0) & (p[last] == p), order[last], len(order) + p)
         return sources
 
-    def number(self, taken: Integers) -> Integers:
-        """Return the number of each row's step, (n,), and add the rows to those `taken`, (K,)."""
+    def number(self, counts: Integers) -> Integers:
+        """Return the number of each row's step, (n,), and add the rows to the `counts`, (K,)."""
         t = np.empty_like(self.order)
-        first = np.repeat(taken[self.present] - self.starts, self.lengths)
+        first = np.repeat(counts[self.present] - self.starts, self.lengths)
         t[self.order] = np.arange(1, len(t) + 1) + first
-        taken[self.present] += self.lengths
+        counts[self.present] += self.lengths
         return t
 
 

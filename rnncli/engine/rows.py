@@ -82,7 +82,7 @@ def take(field: Any, rows: slice | Truths) -> Any:
 
 
 def join(blocks: Sequence[Rows]) -> Rows:
-    """Return several blocks, at least one, as one."""
+    """Join blocks, at least one, into one."""
     if len(blocks) == 1:
         return blocks[0]
     if len({rows.key is None for rows in blocks}) > 1:
@@ -96,8 +96,8 @@ def join(blocks: Sequence[Rows]) -> Rows:
 
 def join_all(blocks: Iterable[Rows]) -> Iterator[Rows]:
     """Join all blocks, if there are any, into one."""
-    if every := [*blocks]:
-        yield join(every)
+    if all_blocks := [*blocks]:
+        yield join(all_blocks)
 
 
 def _concatenate(fields: Sequence[Any]) -> Any:
@@ -114,11 +114,11 @@ def steps_in_block(values: int, most: int, rows: int | None = None) -> int:
     return ceil(rows / ceil(rows / steps)) if rows else steps
 
 
-def in_blocks(pieces: Iterable[Rows], steps: int) -> Iterator[Rows]:
-    """Cut rows into blocks of so many steps; those before a ValueError are yielded before it."""
+def in_blocks(source: Iterable[Rows], steps: int) -> Iterator[Rows]:
+    """Cut rows into blocks of so many steps; rows before a ValueError are yielded first."""
     waiting, missing = list[Rows](), steps
     try:
-        for rows in pieces:
+        for rows in source:
             while len(rows.x) >= missing:
                 yield join([*waiting, rows.cut(0, missing)])
                 rows, waiting, missing = rows.cut(missing, None), [], steps

@@ -126,39 +126,39 @@ def run(
 
         network = load(network)
     runner = Runner(network, precision, unroll, all_states=all_states)
-    dtype, given = runner.precision.dtype, check_shape(np.asarray(x), network)
-    batch = given if given.ndim == 3 else given[None]
+    dtype, inputs = runner.precision.dtype, check_shape(np.asarray(x), network)
+    batch = inputs if inputs.ndim == 3 else inputs[None]
     N, T, _ = batch.shape
     ends, h_n = np.full(N, T), initial_state(network, h0, N, dtype)
     if lengths is not None:  # `x` may hold anything beyond the ends
         ends = _check_lengths(lengths, N, T)
         steps = np.arange(T) < ends[:, None]
-        given = np.where(steps[..., None], batch, 0).reshape(given.shape)
-    batch = network.checked_input(given, dtype).reshape(batch.shape)
+        inputs = np.where(steps[..., None], batch, 0).reshape(inputs.shape)
+    batch = network.checked_input(inputs, dtype).reshape(batch.shape)
     if network.front:
         batch, ends = run_front(runner, batch, ends)
         T = batch.shape[1]
     if not network.masking and (ends == T).all():
         # All first rows lie together, then all second ones: the results are views (N, T, O).
         results = runner.run_batch(batch.swapaxes(0, 1), h_n)
-        results = [each.map(lambda array: array.swapaxes(0, 1)) for each in results]
+        results = [each.apply(lambda array: array.swapaxes(0, 1)) for each in results]
     else:
         steps = np.arange(T) < ends[:, None]  # (N, T)
 
         def spread(array: Floats) -> Floats:
-            whole = np.zeros((N, T, array.shape[1]), array.dtype)
-            whole[steps] = array
-            return whole
+            padded = np.zeros((N, T, array.shape[1]), array.dtype)
+            padded[steps] = array
+            return padded
 
         groups = group(np.nonzero(steps)[0], int(ends.sum()))
-        results = [each.map(spread) for each in runner.run_rows(batch[steps], groups, h_n)]
-    y_n = runner.head(h_n) if network.one_output else None
+        results = [each.apply(spread) for each in runner.run_rows(batch[steps], groups, h_n)]
+    y_n = runner.run_head(h_n) if network.one_output else None
     if y_n is not None and network.by_row and T:
-        some = np.flatnonzero(ends)
-        y_n[some] = results[-1].output[some, ends[some] - 1]
-    if given.ndim == 2:
+        nonempty = np.flatnonzero(ends)
+        y_n[nonempty] = results[-1].output[nonempty, ends[nonempty] - 1]
+    if inputs.ndim == 2:
         h_n, y_n = h_n[0], None if y_n is None else y_n[0]
-        results = [each.map(lambda array: array[0]) for each in results]
+        results = [each.apply(lambda array: array[0]) for each in results]
     top = len(results) - 1 - network.head
     with_c = [each.c for each in results] if all_states else []
     return States(
@@ -177,9 +177,9 @@ def run_front(runner: Runner, batch: Floats, ends: Integers) -> tuple[Floats, In
     n, t = np.nonzero(np.arange(batch.shape[1]) < ends[:, None])
     x, chosen = runner.run_front(batch[n, t], group(n, len(n)))
     ends = np.bincount(n[chosen], minlength=len(batch))
-    made = np.zeros((len(batch), int(ends.max(initial=0)), x.shape[1]), x.dtype)
-    made[np.arange(made.shape[1]) < ends[:, None]] = x
-    return made, ends
+    padded = np.zeros((len(batch), int(ends.max(initial=0)), x.shape[1]), x.dtype)
+    padded[np.arange(padded.shape[1]) < ends[:, None]] = x
+    return padded, ends
 
 
 def c_size(layer: Layer) -> int:
@@ -190,10 +190,10 @@ def c_size(layer: Layer) -> int:
 def check_shape(x: Floats, network: Network) -> Floats:
     """Return an input of shape (T, I) or (N, T, I)."""
     I = network.input_size
-    given = x[:, None] if x.ndim == I == 1 else x
-    if given.ndim not in (2, 3) or given.shape[-1] != I:
-        raise ValueError(f"x: expected shape (T, {I}) or (N, T, {I}), got {given.shape}")
-    return given
+    x = x[:, None] if x.ndim == I == 1 else x
+    if x.ndim not in (2, 3) or x.shape[-1] != I:
+        raise ValueError(f"x: expected shape (T, {I}) or (N, T, {I}), got {x.shape}")
+    return x
 
 
 def _check_lengths(lengths: ArrayLike, N: int, T: int) -> Integers:

@@ -11,7 +11,7 @@ from rnncli.engine.packed import Groups, Packed
 from rnncli.engine.precision import PRECISIONS
 from rnncli.engine.threads import THREADS, in_threads, may_share_products
 from rnncli.engine.unroll import STRATEGIES, find_lacking
-from rnncli.engine.unroll.loops import largest_weights, row_products, safe
+from rnncli.engine.unroll.loops import largest_weights, row_products, safe_bound
 from rnncli.model.arrays import Floats, Integers, Truths, contiguous, largest
 from rnncli.model.cells import State
 from rnncli.model.errors import InputError, choice
@@ -20,8 +20,8 @@ from rnncli.model.network import Network
 
 # Values of the states of a thread that stay in the cache.
 STATES_IN_CACHE = 81_920
-# Fewest multiplications of a step for each gate that are worth two threads, which wait for Python's
-# lock at each call; the functions of a sum take as long as so many.
+# Fewest multiplications of a step and gate that are worth two threads, which wait for Python's lock
+# at each call, and multiplications that take as long as the functions of a sum.
 WORK, FUNCTION = 3_000_000, 32
 # Multiplications that take a second or so.
 A_SECOND = 1 << 33
@@ -33,21 +33,21 @@ class LayerRows(NamedTuple):
     output: Floats  # (R, O); of a layer of one cell its h
     cells: Sequence[State] = ()  # after every step: h of each cell, and the rest if asked for
 
-    def map(self, change: Callable[[Floats], Floats]) -> "LayerRows":
-        """Change every array, once."""
-        cells = [tuple(map(change, state)) for state in self.cells]
-        return LayerRows(cells[0][0] if len(cells) == 1 else change(self.output), cells)
+    def apply(self, function: Callable[[Floats], Floats]) -> "LayerRows":
+        """Apply a function to every array; the output of one cell is its h."""
+        cells = [tuple(map(function, state)) for state in self.cells]
+        return LayerRows(cells[0][0] if len(cells) == 1 else function(self.output), cells)
 
     @property
     def c(self) -> Floats:
-        """The arrays of the states beside h, side by side, (R, C)."""
+        """All arrays of the states but h, side by side, (R, C)."""
         arrays = [array for state in self.cells for array in state[1:]]
         one = len(arrays) == 1
         return arrays[0] if one else np.concatenate([self.output[..., :0], *arrays], axis=-1)
 
 
-# T steps that the same N sequences have, (T, N, I), and the results of each layer, (T, N, size).
-Run: TypeAlias = tuple[Floats, list[LayerRows]]
+# Arrays of a `packed.Run`: its inputs, (T, N, I), and the results of each layer, (T, N, size).
+RunArrays: TypeAlias = tuple[Floats, list[LayerRows]]
 
 
 class Runner:
@@ -69,8 +69,8 @@ class Runner:
         if (network.indices or 0) > most:
             what = f"{network.indices} rows, {self.precision.dtype} numbers {most}"
             raise InputError("W", what, " (`precision` float64 holds more)")
-        as_it_is = not self.precision.rounds and network.has_dtype(self.precision.dtype)
-        self.network = network if as_it_is else network.converted(self.precision.convert)
+        unchanged = not self.precision.rounds and network.has_dtype(self.precision.dtype)
+        self.network = network if unchanged else network.converted(self.precision.convert)
         self.all_states, self.row_by_row = all_states, unroll == "stepwise"
         self.strategies = [
             [strategy(cell, self.precision) for cell in layer.cells]
@@ -89,11 +89,11 @@ class Runner:
         rows = contiguous(self.precision.operand(x)).reshape(-1, len(W))
         product = row_products(rows, W) if self.row_by_row else np.matmul(rows, W)
         weights = largest_weights(W)
-        if not largest(rows) * weights.sum() <= safe(W):
-            product[~(np.abs(rows) @ weights <= safe(W))] = np.nan
+        if not largest(rows) * weights.sum() <= safe_bound(W):
+            product[~(np.abs(rows) @ weights <= safe_bound(W))] = np.nan
         return product.reshape(*x.shape[:-1], W.shape[1])
 
-    def output(self, layer: Layer, x: Floats, states: Sequence[State] = ()) -> Floats:
+    def get_output(self, layer: Layer, x: Floats, states: Sequence[State] = ()) -> Floats:
         """Compute the output of a layer: of its cells' states, or, if it has none, of rows x."""
         with np.errstate(all="ignore"):
             if isinstance(layer, Recurrent):
@@ -101,18 +101,18 @@ class Runner:
             return layer(np.ascontiguousarray(x), self.multiply)
 
     def run_front(self, x: Floats, groups: Groups) -> tuple[Floats, Truths]:
-        """Run the layers in front; return their rows, and the last row that each is made of."""
+        """Run the layers in front; return their rows, and the rows of `x` at which they stand."""
         chosen = np.zeros(len(x), bool)
-        made = np.zeros((len(x), self.network.layers[0].input_size), x.dtype)
+        output = np.zeros((len(x), self.network.layers[0].input_size), x.dtype)
         for order in np.split(groups.order, groups.starts[1:]):
             rows = x[order]
             for layer in self.network.front:
-                rows = self.output(layer, rows)
+                rows = self.get_output(layer, rows)
             last = order[np.arange(1, len(rows) + 1) * len(order) // max(len(rows), 1) - 1]
-            made[last], chosen[last] = rows, True
-        return made[chosen], chosen
+            output[last], chosen[last] = rows, True
+        return output[chosen], chosen
 
-    def head(self, state: Floats) -> Floats:
+    def run_head(self, state: Floats) -> Floats:
         """Compute the head's output for the final states (K, S) of the top recurrent layer."""
         network = self.network
         outputs = [state] * (len(network.layers) + 1)
@@ -120,7 +120,7 @@ class Runner:
             layer, slices = network.layers[number - 1], network.state_slices[number - 1]
             states = [tuple(state[:, columns].copy() for columns in cell) for cell in slices]
             x = state if layer.cells else network.select_inputs(number, outputs)
-            outputs[number] = self.output(layer, x, states)
+            outputs[number] = self.get_output(layer, x, states)
         none = np.full((len(state), network.output_size), np.nan, state.dtype)
         return outputs[-1] if network.final else none
 
@@ -130,7 +130,7 @@ class Runner:
         for layer in self.network.layers[: self.network.masking]:
             if layer.masks:
                 masked |= cast(Masks, layer).masked(x)
-            x = self.output(layer, x)
+            x = self.get_output(layer, x)
         return masked
 
     def run_batch(self, x: Floats, states: Floats) -> list[LayerRows]:
@@ -152,27 +152,27 @@ class Runner:
             x = np.where(masked[:, None], 0, x)  # a masked row may have no features
         by_layer = self.find_masked(x) & ~by_input
         masked = by_input | by_layer
-        some = bool(masked.any())
-        if some and any(layer.whole for layer in self.network.layers):
+        has_masked = bool(masked.any())
+        if has_masked and any(layer.whole for layer in self.network.layers):
             raise ValueError("masked rows: a layer of the network takes whole sequences")
-        if len(groups.present) == 1 and not some:
+        if len(groups.present) == 1 and not has_masked:
             key = int(groups.present[0])
             results = self.run_batch(x[:, None], states[key : key + 1])
-            return [rows.map(lambda array: array[:, 0]) for rows in results]
+            return [rows.apply(lambda array: array[:, 0]) for rows in results]
         initial, n = states[groups.present], len(x)
-        packed = Packed(groups.only(~masked) if some else groups)
+        packed = Packed(groups.only(~masked) if has_masked else groups)
         inputs, results = x.take(packed.order, axis=0), self._allocate(packed.order.shape)
-        runs = [(run.view(inputs), [rows.map(run.view) for rows in results]) for run in packed.runs]
+        runs = [(run.view(inputs), [r.apply(run.view) for r in results]) for run in packed.runs]
         after = states[packed.keys]
         self._run_shares(runs, after)
         states[packed.keys] = after
-        # Where the results of a row are, and behind them the states before each sequence.
-        places = np.arange(n + len(initial)) - n + len(packed.order)
-        places[packed.order] = np.arange(len(packed.order))
-        if not some:
-            return [rows.map(lambda array: array.take(places[:n], axis=0)) for rows in results]
+        # Positions of the results of each row, then those of the state before each sequence.
+        positions = np.arange(n + len(initial)) - n + len(packed.order)
+        positions[packed.order] = np.arange(len(packed.order))
+        if not has_masked:
+            return [rows.apply(lambda array: array.take(positions[:n], axis=0)) for rows in results]
         ways = ("forward", "backward")
-        sources = {way: places[groups.find_sources(masked, way)] for way in ways}
+        sources = {way: positions[groups.find_sources(masked, way)] for way in ways}
         return self._repeat(x, results, sources, initial, by_layer)
 
     def _repeat(
@@ -183,36 +183,36 @@ class Runner:
         initial: Floats,
         zero: Truths,
     ) -> list[LayerRows]:
-        """Take the states at each row from its source, and compute the other layers at all rows.
+        """Take the states at each row from its source, and compute the output of each layer.
 
-        At all of them, as a product of one row may round in another way than that of many.
+        This is done at all rows, as a product of one row may round otherwise than that of many.
         """
-        network, outputs, found = self.network, [x], list[LayerRows]()
+        network, outputs, repeated = self.network, [x], list[LayerRows]()
         for number, (layer, rows) in enumerate(zip(network.layers, results, strict=True)):
-            cells = list[State]()
-            slices = network.state_slices[number]
-            for state, way, columns in zip(rows.cells, layer.directions, slices, strict=True):
-                pairs = zip(state, columns, strict=False)  # h alone, or all
-                arrays = [np.concatenate([array, initial[:, of_it]]) for array, of_it in pairs]
+            cells, layer_slices = list[State](), network.state_slices[number]
+            for state, way, slices in zip(rows.cells, layer.directions, layer_slices, strict=True):
+                pairs = zip(state, slices, strict=False)  # of h alone, or of all arrays
+                arrays = [np.concatenate([array, initial[:, columns]]) for array, columns in pairs]
                 cells.append(tuple(array.take(sources[way], axis=0) for array in arrays))
                 if len(rows.cells) > 1:
                     cells[-1][0][zero] = 0
-            outputs.append(self.output(layer, network.select_inputs(number + 1, outputs), cells))
-            found.append(LayerRows(outputs[-1], cells))
-        return found
+            x = network.select_inputs(number + 1, outputs)
+            outputs.append(self.get_output(layer, x, cells))
+            repeated.append(LayerRows(outputs[-1], cells))
+        return repeated
 
     def _allocate(self, shape: tuple[int, ...]) -> list[LayerRows]:
         """Allocate the results of all layers."""
-        dtype, every, found = self.precision.dtype, None if self.all_states else 1, []
+        dtype, count, results = self.precision.dtype, None if self.all_states else 1, []
         for layer in self.network.layers:
-            sizes = [cell.state_sizes[:every] for cell in layer.cells]
+            sizes = [cell.state_sizes[:count] for cell in layer.cells]
             cells = [tuple([np.empty((*shape, size), dtype) for size in each]) for each in sizes]
             one = len(cells) == 1
             output = cells[0][0] if one else np.empty((*shape, layer.output_size), dtype)
-            found.append(LayerRows(output, cells))
-        return found
+            results.append(LayerRows(output, cells))
+        return results
 
-    def _run_shares(self, runs: Sequence[Run], states: Floats) -> None:
+    def _run_shares(self, runs: Sequence[RunArrays], states: Floats) -> None:
         """Run sequences, the longest first, from `states` (N, S); in threads where that pays."""
         lengths = np.zeros(len(states), np.intp)
         for x, _ in runs:
@@ -226,12 +226,12 @@ class Runner:
         edges = [0, *np.searchsorted(steps, targets, side="right").tolist(), len(states)]
 
         def run(share: slice) -> None:
-            own = [
-                (x[:, share], [rows.map(lambda array: array[:, share]) for rows in results])
+            share_runs = [
+                (x[:, share], [rows.apply(lambda array: array[:, share]) for rows in results])
                 for x, results in runs
                 if x.shape[1] > share.start
             ]
-            self._run_layers(own, states[share])
+            self._run_layers(share_runs, states[share])
 
         in_threads(run, [slice(start, stop) for start, stop in pairwise(edges) if start < stop])
 
@@ -248,40 +248,40 @@ class Runner:
             return 1
         return THREADS * ceil(N * sums / (THREADS * STATES_IN_CACHE))
 
-    def _run_layers(self, runs: Sequence[Run], states: Floats) -> None:
+    def _run_layers(self, runs: Sequence[RunArrays], states: Floats) -> None:
         """Run sequences through all layers, from `states` (N, S), which are overwritten."""
         network, outputs = self.network, [[x, *(r.output for r in rows)] for x, rows in runs]
         with np.errstate(all="ignore"):
             for number, layer in enumerate(network.layers):
                 inputs = [network.select_inputs(number + 1, each) for each in outputs]
-                found = [rows[number] for _, rows in runs]
+                results = [rows[number] for _, rows in runs]
                 for n in range(len(layer.cells)):
-                    self._run_cell(number, n, inputs, found, states)
+                    self._run_cell(number, n, inputs, results, states)
                 if layer.whole:
-                    self._run_whole(layer, inputs, found)
+                    self._run_sequences(layer, inputs, results)
                 elif len(layer.cells) != 1:
-                    for x, rows in zip(inputs, found, strict=True):
-                        rows.output[...] = self.output(layer, x, rows.cells)
+                    for x, rows in zip(inputs, results, strict=True):
+                        rows.output[...] = self.get_output(layer, x, rows.cells)
 
     def _run_cell(
-        self, number: int, n: int, inputs: list[Floats], found: list[LayerRows], states: Floats
+        self, number: int, n: int, inputs: list[Floats], results: list[LayerRows], states: Floats
     ) -> None:
         """Run a cell of a layer; backward from the last run, where fewest sequences have steps."""
         strategy, operand = self.strategies[number][n], self.precision.operand
         turn = -1 if self.network.layers[number].directions[n] == "backward" else 1
         state = [states[:, columns] for columns in self.network.state_slices[number][n]]
-        for x, rows in [*zip(inputs, found, strict=True)][::turn]:
+        for x, rows in [*zip(inputs, results, strict=True)][::turn]:
             x, out, N = operand(x[::turn]), tuple(a[::turn] for a in rows.cells[n]), x.shape[1]
-            h, *others = (array[:N].copy() for array in state)
-            _, *last = strategy(x, (h, *others), out)
+            h, *rest = (array[:N].copy() for array in state)
+            _, *last = strategy(x, (h, *rest), out)
             strategy.mark_overflows(x, h, out, last)
             for array, final in zip(state, [out[0][-1], *last], strict=True):
                 array[:N] = final
 
-    def _run_whole(self, layer: Layer, inputs: list[Floats], found: list[LayerRows]) -> None:
+    def _run_sequences(self, layer: Layer, inputs: list[Floats], results: list[LayerRows]) -> None:
         """Run a layer that takes all rows of a sequence at once."""
         for n in range(inputs[0].shape[1] if inputs else 0):
-            pairs = [pair for pair in zip(inputs, found, strict=True) if pair[0].shape[1] > n]
-            made = self.output(layer, np.concatenate([x[:, n] for x, _ in pairs]))
+            pairs = [pair for pair in zip(inputs, results, strict=True) if pair[0].shape[1] > n]
+            output = self.get_output(layer, np.concatenate([x[:, n] for x, _ in pairs]))
             for x, rows in pairs:
-                rows.output[:, n], made = made[: len(x)], made[len(x) :]
+                rows.output[:, n], output = output[: len(x)], output[len(x) :]

@@ -102,14 +102,14 @@ def load_state(path: str) -> State:
     unpacked = sum(array.nbytes for array in arrays.values())
     if unpacked > len(data) or not {"about", "t"} <= arrays.keys():
         what = f"expected the arrays about, t and h as they are, got {listed(sorted(arrays))}"
-        raise _damaged(path, f"{what} of {unpacked:,} bytes")
+        raise _damage(path, f"{what} of {unpacked:,} bytes")
     try:
         fields = _parse_fields(arrays.pop("about").item())
     except (ValueError, TypeError, RecursionError) as error:
-        raise _damaged(path, one_line(error)) from error
+        raise _damage(path, one_line(error)) from error
     t, K = arrays.pop("t"), len(fields["keys"])
     if t.dtype.kind not in "iu" or t.shape != (K,) or ((t < 0) | (t > 2**53)).any():
-        raise _damaged(path, f"t: expected {K} whole numbers from 0 to 2^53")
+        raise _damage(path, f"t: expected {K} whole numbers from 0 to 2^53")
     return State(t=t.astype(np.intp), arrays=arrays, **fields)
 
 
@@ -119,26 +119,26 @@ def check_is_file(path: str) -> None:
         raise InputError(path, "not a state file", "a state is read from a file and replaces it")
 
 
-def fitting_states(
+def fit_states(
     path: str,
     state: State,
     network: Network,
-    whose: str,
+    identity: str,
     key_columns: Sequence[str],
     dtype: np.dtype[np.floating],
 ) -> Floats:
     """Return the states in a file as those of a network, (K, S)."""
-    places, hint = network.state_names, "give the options of the run that wrote it, or another file"
-    if state.network != whose:
+    slices, hint = network.state_names, "give the options of the run that wrote it, or another file"
+    if state.network != identity:
         raise InputError(path, "the state of another network, precision, center or scale", hint)
     if [*state.key_columns] != [*key_columns]:
         before, now = (listed(names or ["no key"]) for names in (state.key_columns, key_columns))
         raise InputError(path, f"the state of sequences by {before}, this run has {now}", hint)
-    expected = {name: (len(state.keys), each.stop - each.start) for name, each in places.items()}
+    expected = {name: (len(state.keys), each.stop - each.start) for name, each in slices.items()}
     shapes = {name: array.shape for name, array in state.arrays.items()}
     if shapes != expected:
-        raise _damaged(path, f"expected arrays of shape {expected}, got {shortened(shapes)}")
-    states = [in_dtype(f"{path}: {name}", state.arrays[name], dtype) for name in places]
+        raise _damage(path, f"expected arrays of shape {expected}, got {shortened(shapes)}")
+    states = [in_dtype(f"{path}: {name}", state.arrays[name], dtype) for name in slices]
     return np.concatenate(states, axis=1)
 
 
@@ -162,5 +162,5 @@ def _parse_fields(text: str) -> dict[str, Any]:
     return fields
 
 
-def _damaged(path: str, reason: str) -> InputError:
+def _damage(path: str, reason: str) -> InputError:
     return InputError(path, f"not a state file, or a damaged one: {reason}")

@@ -234,15 +234,15 @@ def forward(
     t, states = carried.at(present)
     groups = groups._replace(present=np.arange(len(present)))
     layers = runner.run_rows(x, groups, states, rows.masked)
-    count = len(layers) - network.head  # of the layers below the head
+    count = len(layers) - network.head  # layers below the head
     first, top = (0, count) if all_layers else (count - 1, len(layers) - 1)
     below, above = layers[first:count], layers[top:] if network.head else []
     done = rows._replace(
         masked=None,
         t=groups.number(t),  # which adds to `t`
-        h=_side_by_side([each.output for each in below]),
-        y=_side_by_side([each.output for each in above]) if above else None,
-        c=_side_by_side([each.c for each in below]) if runner.all_states else None,
+        h=_join_columns([each.output for each in below]),
+        y=_join_columns([each.output for each in above]) if above else None,
+        c=_join_columns([each.c for each in below]) if runner.all_states else None,
     )
     counted = groups if rows.masked is None else groups.only(~rows.masked)
     output = layers[-1].output[counted.last] if network.by_row and len(x) else None
@@ -253,7 +253,7 @@ def forward(
 
 def final_y(runner: Runner, carried: Carried, keys: Names) -> Floats:
     """Compute the one output of the model for each sequence, (K, O), once the stream has ended."""
-    y = runner.head(carried.state)
+    y = runner.run_head(carried.state)
     if len(carried.last):
         with_rows = np.flatnonzero(np.isfinite(carried.last).all(axis=1))
         y[with_rows] = carried.last[with_rows]
@@ -264,7 +264,7 @@ def final_y(runner: Runner, carried: Carried, keys: Names) -> Floats:
     return y
 
 
-def _side_by_side(arrays: Sequence[Floats]) -> Floats:
+def _join_columns(arrays: Sequence[Floats]) -> Floats:
     return arrays[0] if len(arrays) == 1 else np.concatenate(arrays, axis=1)
 
 
@@ -287,8 +287,8 @@ def _find_overflow(
     for number, (layer, each) in enumerate(zip(network.layers, layers, strict=True), start=1):
         where = f"layer {number}" if len(layers) > 1 else ""
         for way, cell, state in zip(layer.directions, layer.cells, each.cells, strict=True):
-            place = f"{where} {way}".strip() if len(layer.cells) > 1 else where
-            checked += [(place, way, *pair) for pair in zip(cell.state_names, state, strict=False)]
+            at = f"{where} {way}".strip() if len(layer.cells) > 1 else where
+            checked += [(at, way, *pair) for pair in zip(cell.state_names, state, strict=False)]
         if len(layer.cells) != 1:
             checked.append((where, "", "h" if layer.cells else "y", each.output))
     for name, columns in list(network.state_names.items())[1:]:

@@ -49,7 +49,7 @@ def in_threads(work: Callable[[Job], Any], jobs: Sequence[Job]) -> None:
         for job in jobs:
             work(job)
         return
-    with (_limit_blas() or nullcontext)(), _workers(2) as pool:
+    with (_limit_blas() or nullcontext)(), _start_pool(2) as pool:
         try:
             for _ in pool.map(work, jobs):
                 pass
@@ -66,14 +66,14 @@ def ahead(items: Iterator[Item]) -> Generator[Item, None, None]:
     item = next(items, None)
     if item is None:  # no thread for nothing
         return
-    with _workers(1) as pool:
+    with _start_pool(1) as pool:
         while item is not None:
             following = pool.submit(next, items, None)
             yield item
             item = following.result()
 
 
-def _workers(count: int) -> "ThreadPoolExecutor":
+def _start_pool(count: int) -> "ThreadPoolExecutor":
     from concurrent.futures import ThreadPoolExecutor  # 5 ms that short runs do not need
 
     def begin() -> None:

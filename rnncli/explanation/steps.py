@@ -172,7 +172,7 @@ class _Walk:
             ends = [first if n == self.top and w == "backward" else row for w in layer.directions]
             if n >= self.top and first != row:
                 states = [(s[0][[at]],) for s, at in zip(ran.cells, ends, strict=True)]
-                outputs[n + 1] = self.runner.output(layer, x, states)
+                outputs[n + 1] = self.runner.get_output(layer, x, states)
             cells = [self._explain_cell(n, k, at, row) for k, at in enumerate(ends)]
             if isinstance(layer, Stateless):
                 names = ("center", "scale", "factor")

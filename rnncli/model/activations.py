@@ -21,8 +21,8 @@ class Activation(NamedTuple):
 
     def __str__(self) -> str:
         """Text that `parse` reads: ``leaky_relu:0.01``."""
-        given = ",".join(map(repr, self.parameters))
-        return f"{self.name}:{given}" if given else self.name
+        numbers = ",".join(map(repr, self.parameters))
+        return f"{self.name}:{numbers}" if numbers else self.name
 
     @property
     def ends(self) -> tuple[float, float] | None:
@@ -70,11 +70,11 @@ def activation(name: str, *parameters: float) -> Activation:
     return Activation(name, tuple(numbers))
 
 
-def parse(given: Activation | str) -> Activation:
+def parse(value: Activation | str) -> Activation:
     """Read an activation from ``NAME``, ``NAME:alpha`` or ``NAME:alpha,beta``."""
-    if isinstance(given, Activation):
-        return given
-    name, colon, text = given.partition(":")
+    if isinstance(value, Activation):
+        return value
+    name, colon, text = value.partition(":")
     numbers = parse_numbers(text.split(",")) if colon else np.empty(0)
     if numbers is None:
         raise ValueError(f"activation {name}: not a number: {text!r}")

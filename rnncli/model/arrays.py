@@ -49,8 +49,8 @@ def in_dtype(name: str, values: NDArray[Any], dtype: np.dtype[np.floating]) -> F
         converted: Floats = values.astype(dtype, copy=False)
     finite = np.isfinite(converted)
     if not finite.all():
-        place = tuple(int(i) for i in np.argwhere(~finite)[0])
-        raise ValueError(f"{name}: not finite in {dtype}: {values[place]} at {list(place)}")
+        index = tuple(int(i) for i in np.argwhere(~finite)[0])
+        raise ValueError(f"{name}: not finite in {dtype}: {values[index]} at {list(index)}")
     return converted
 
 

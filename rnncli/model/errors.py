@@ -92,7 +92,7 @@ def word(text: str) -> str:
 
 
 def sentence(where: str, what: str, hint: str) -> str:
-    """Join the parts of an error as one line."""
+    """Join position, mistake and hint of an error into one line."""
     mark = "" if not hint or hint.startswith(" ") else "; "
     return f"{where}: {what}{mark}{hint}" if where else f"{what}{mark}{hint}"
 
@@ -143,7 +143,7 @@ def printable(text: str) -> str:
     r"""Escape each character that controls a terminal: ``\x1b``."""
     if text.isprintable():
         return text
-    return _CONTROLS.sub(lambda found: repr(found[0])[1:-1], text)
+    return _CONTROLS.sub(lambda match: repr(match[0])[1:-1], text)
 
 
 def on_a_line(text: str) -> str:

@@ -82,9 +82,9 @@ class Recurrent:
             raise ValueError(f"a {direction} layer has {count} cells, got {len(cells)}")
         first, last = self.cells[0].weights, self.cells[-1].weights
         for name in ("W_xh", "W_hh"):
-            shape, other = first.arrays[name].shape, last.arrays[name].shape
-            if shape != other:
-                raise ValueError(f"{name}: expected shape {shape} backward too, got {other}")
+            shape, backward = first.arrays[name].shape, last.arrays[name].shape
+            if shape != backward:
+                raise ValueError(f"{name}: expected shape {shape} backward too, got {backward}")
         self.input_size, self.hidden_size = len(first.W_xh), self.cells[0].hidden_size
         self.output_size = merged_size(len(first.W_hh), direction, merge)
 
@@ -115,10 +115,10 @@ def merged_size(hidden_size: int, direction: str, merge: str) -> int:
     return hidden_size * (2 if direction == "bidirectional" and merge == "concat" else 1)
 
 
-def per_cell(name: str, given: Any, cells: Sequence[int]) -> list[Any]:
-    """Return a setting for each cell, of one, one a layer or one a cell; each layer has so many."""
-    several = isinstance(given, Iterable) and not isinstance(given, str | Activation)
-    values, total = list(given) if several else [given], sum(cells)
+def per_cell(name: str, setting: Any, cells: Sequence[int]) -> list[Any]:
+    """Spread a setting, of one value, one a layer or one a cell, over the cells of each layer."""
+    is_list = isinstance(setting, Iterable) and not isinstance(setting, str | Activation)
+    values, total = list(setting) if is_list else [setting], sum(cells)
     if len(values) == len(cells):
         values = [value for value, n in zip(values, cells, strict=True) for _ in range(n)]
     if len(values) not in (1, total):
@@ -132,7 +132,7 @@ class Stateless:
     cells: tuple[Cell, ...] = ()
     directions: tuple[str, ...] = ()
     array_names: ClassVar[tuple[str, ...]] = ()
-    settings: Mapping[str, Any] = {}  # the arguments beside the arrays
+    settings: Mapping[str, Any] = {}  # the arguments that are no arrays
     masks = False  # whether there are rows at which the layers above keep their state
     whole = False  # whether it takes all rows of a sequence at once
     shortens = False  # whether it gives fewer rows than it takes
@@ -448,17 +448,17 @@ def name_of(layer: Cell | Layer) -> str:
     return next((name for name, kind in (CELLS | LAYERS).items() if type(layer) is kind), "")
 
 
-def row_activation(given: Activation | str) -> RowActivation:
-    """Read an activation that is given as text; those of the row have a name alone."""
-    if given in _OF_ROWS:
-        return given
-    if isinstance(given, str):
-        choice("activation", given.partition(":")[0], dict.fromkeys([*ACTIVATIONS, *_OF_ROWS]))
-    return parse(given)
+def row_activation(value: Activation | str) -> RowActivation:
+    """Read an activation from text; one of the whole row has a name alone."""
+    if value in _ROWWISE:
+        return value
+    if isinstance(value, str):
+        choice("activation", value.partition(":")[0], dict.fromkeys([*ACTIVATIONS, *_ROWWISE]))
+    return parse(value)
 
 
 def _function(activation: RowActivation) -> Callable[[Floats, Floats], Any]:
-    return _OF_ROWS[activation] if isinstance(activation, str) else activation.function()
+    return _ROWWISE[activation] if isinstance(activation, str) else activation.function()
 
 
 def _softmax(a: Floats, out: Floats, *, log: bool = False) -> None:
@@ -470,7 +470,7 @@ def _softmax(a: Floats, out: Floats, *, log: bool = False) -> None:
     out[...] = np.moveaxis(columns - np.log(total) if log else powers / total, axis, -1)
 
 
-_OF_ROWS: dict[str, Callable[[Floats, Floats], Any]] = {
+_ROWWISE: dict[str, Callable[[Floats, Floats], Any]] = {
     "softmax": _softmax,
     "log_softmax": partial(_softmax, log=True),
 }

@@ -112,22 +112,22 @@ class Network:
         for number, layer in enumerate(self.layers, start=1):
             if isinstance(layer, Embedding) and number > 1:
                 raise ValueError(f"layer {number}: an embedding is the bottom layer")
-            given = sum(widths[k] for k in layer.sources or (number - 1,))
-            if layer.input_size != given:
-                what = f"takes {layer.input_size} values, {given} come from below"
+            width = sum(widths[k] for k in layer.sources or (number - 1,))
+            if layer.input_size != width:
+                what = f"takes {layer.input_size} values, {width} come from below"
                 raise ValueError(f"layer {number}: {what}")
             widths.append(layer.output_size)
 
     def _find_final(self) -> list[int]:
         """Find the layers that make the output of the states of the recurrent ones alone."""
-        found = {len(self.layers)}
+        numbers = {len(self.layers)}
         for number in range(len(self.layers), 0, -1):
             layer = self.layers[number - 1]
-            if number in found and not layer.cells:
-                found |= {*(layer.sources or (number - 1,))}
+            if number in numbers and not layer.cells:
+                numbers |= {*(layer.sources or (number - 1,))}
                 if layer.whole:
                     return []
-        return [] if 0 in found else sorted(found)
+        return [] if 0 in numbers else sorted(numbers)
 
     def _lay_out_states(self) -> None:
         """Lay the state arrays of all cells side by side: all of one name, then the next."""
@@ -135,10 +135,10 @@ class Network:
         self.state_slices = [[[] for _ in layer.cells] for layer in self.layers]
         self.state_size = 0
         cells = [cell for layer in self.layers for cell in layer.cells]
-        of_cells = list(chain.from_iterable(self.state_slices))
+        cell_slices = list(chain.from_iterable(self.state_slices))
         for name in dict.fromkeys(name for cell in cells for name in cell.state_names):
             begin = end = self.state_size
-            for cell, slices in zip(cells, of_cells, strict=True):
+            for cell, slices in zip(cells, cell_slices, strict=True):
                 if name in cell.state_names:
                     start, end = end, end + cell.state_sizes[cell.state_names.index(name)]
                     slices.append(slice(start, end))
@@ -150,8 +150,8 @@ class Network:
         if self.indices is not None:
             wrong = not_indices(rows, self.indices)
             if wrong.any():
-                place = tuple(int(i) for i in np.argwhere(wrong)[0])
-                raise ValueError(f"x: {no_index(x[place], self.indices)} at {list(place)}")
+                index = tuple(int(i) for i in np.argwhere(wrong)[0])
+                raise ValueError(f"x: {no_index(x[index], self.indices)} at {list(index)}")
         return rows
 
     def select_inputs(self, number: int, outputs: Sequence[Floats]) -> Floats:

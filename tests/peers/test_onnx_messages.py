@@ -102,8 +102,8 @@ def test_models_of_both_exporters(tmp_path: Path) -> None:
     for opset in DYNAMO if NIGHTLY else [24]:
         path = exported(tmp_path, DYNAMO[opset], opset, dynamo=True)
         check(path)
-        beside = {Path(each).name for each in read(path).beside}
-        assert beside == {"w.onnx.data"}  # as it does by default, but for small tensors
+        files = {Path(each).name for each in read(path).external_files}
+        assert files == {"w.onnx.data"}  # as it does by default, but for small tensors
 
 
 def made(*nodes: Proto, tensors: tuple[Proto, ...] = (), **fields: Any) -> Proto:

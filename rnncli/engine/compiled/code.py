@@ -18,8 +18,8 @@ Integer: TypeAlias = str | int
 Address: TypeAlias = str
 Operand: TypeAlias = Union["Vector", float]
 # What a loop carries from one round to the next.
-Carried: TypeAlias = Union["Vector", Address]
-Body: TypeAlias = Callable[..., Sequence[Carried]]
+LoopValue: TypeAlias = Union["Vector", Address]
+Body: TypeAlias = Callable[..., Sequence[LoopValue]]
 
 
 def _operator(operation: str) -> Callable[["Vector", Operand], "Vector"]:
@@ -49,9 +49,9 @@ class Function:
         self._lines: list[str] = []
         self._declared: set[str] = set()
         self._label, self._count = "entry", 0
-        given = [f"i64 %{each}" for each in integers]
-        given += [f"ptr noalias %{each}" for each in addresses]
-        self._head = f"define void @{name}({', '.join(given)}) {{\nentry:"
+        parameters = [f"i64 %{each}" for each in integers]
+        parameters += [f"ptr noalias %{each}" for each in addresses]
+        self._head = f"define void @{name}({', '.join(parameters)}) {{\nentry:"
 
     def text(self) -> str:
         """Return the whole function, and the declarations of what it calls."""
@@ -60,20 +60,20 @@ class Function:
 
     def compute(self, operation: str, a: Operand, b: Operand) -> Vector:
         """Write an operation of two vectors; a number stands for one in all lanes."""
-        return self._vector(f"{operation} {self.kind} {self._named(a)}, {self._named(b)}")
+        return self._vector(f"{operation} {self.kind} {self._format(a)}, {self._format(b)}")
 
     def fmuladd(self, *operands: Operand) -> Vector:
         """Write ``a b + c``, rounded once where the processor can."""
         name = f"@llvm.fmuladd.{self.suffix}"
         self._declared.add(f"declare {self.kind} {name}({', '.join([self.kind] * 3)})")
-        given = ", ".join(f"{self.kind} {self._named(each)}" for each in operands)
-        return self._vector(f"call {self.kind} {name}({given})")
+        arguments = ", ".join(f"{self.kind} {self._format(each)}" for each in operands)
+        return self._vector(f"call {self.kind} {name}({arguments})")
 
     def limit(self, a: Vector, low: float = -inf, high: float = inf) -> Vector:
         """Limit a vector; what is not a number stays so."""
         for end, beyond in ((low, "olt"), (high, "ogt")):
             if abs(end) < inf:
-                number = self._named(end)
+                number = self._format(end)
                 truth = self._write(f"fcmp {beyond} {self.kind} {a.name}, {number}")
                 chosen = f"{self.kind} {number}, {self.kind} {a.name}"
                 a = self._vector(f"select <{self.width} x i1> {truth}, {chosen}")
@@ -98,8 +98,8 @@ class Function:
 
     def load(self, base: Address, index: Integer = 0) -> Vector:
         """Load neighbours, one into each lane."""
-        place = self.address(base, index)
-        return self._vector(f"load {self.kind}, ptr {place}, align 4")
+        address = self.address(base, index)
+        return self._vector(f"load {self.kind}, ptr {address}, align 4")
 
     def load_one(self, base: Address, index: Integer = 0) -> Vector:
         """Load a float into all lanes."""
@@ -110,25 +110,25 @@ class Function:
 
     def store(self, vector: Vector, base: Address, index: Integer, only: int) -> None:
         """Store the lanes side by side, the first `only`."""
-        place, given = self.address(base, index), f"{self.kind} {vector.name}, ptr"
+        address, source = self.address(base, index), f"{self.kind} {vector.name}, ptr"
         if only == self.width:
-            self._lines.append(f"store {given} {place}, align 4")
+            self._lines.append(f"store {source} {address}, align 4")
             return
         lanes = f"<{self.width} x i1>"
         stored = ", ".join(f"i1 {int(lane < only)}" for lane in range(self.width))
         name = f"@llvm.masked.store.{self.suffix}.p0"
         self._declared.add(f"declare void {name}({self.kind}, ptr, i32, {lanes})")
-        self._lines.append(f"call void {name}({given} {place}, i32 4, {lanes} <{stored}>)")
+        self._lines.append(f"call void {name}({source} {address}, i32 4, {lanes} <{stored}>)")
 
     def loop(
-        self, count: Integer, body: Body, *carried: Carried, step: int = 1
-    ) -> Sequence[Carried]:
+        self, count: Integer, body: Body, *carried: LoopValue, step: int = 1
+    ) -> Sequence[LoopValue]:
         """Write ``carried = body(index, *carried)`` for 0, `step`, ... below `count`."""
         self._count += 1
         number, before = self._count, self._label
         index, head, done = f"%i{number}", f"head{number}", f"done{number}"
         self._lines += [f"br label %{head}", f"{head}:", ""]
-        place, self._label = len(self._lines) - 1, head
+        phi_line, self._label = len(self._lines) - 1, head
         names = [f"%c{number}.{n}" for n in range(len(carried))]
         inside = [
             Vector(self, name) if isinstance(each, Vector) else name
@@ -142,7 +142,7 @@ class Function:
             kind = self.kind if isinstance(first, Vector) else "ptr"
             one, two = (each.name if isinstance(each, Vector) else each for each in (first, last))
             phis.append(f"{name} = phi {kind} [{one}, %{before}], [{two}, %{self._label}]")
-        self._lines[place] = "\n".join(phis)
+        self._lines[phi_line] = "\n".join(phis)
         self._lines += [f"br i1 {more}, label %{head}, label %{done}", f"{done}:"]
         self._label = done
         return after
@@ -156,7 +156,7 @@ class Function:
     def _vector(self, line: str) -> Vector:
         return Vector(self, self._write(line))
 
-    def _named(self, operand: Operand) -> str:
+    def _format(self, operand: Operand) -> str:
         if isinstance(operand, Vector):
             return operand.name
         # LLVM has a float as the bits of the double that it is.

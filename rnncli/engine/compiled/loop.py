@@ -80,22 +80,22 @@ class CompiledCell:
         """Run T steps, see `Strategy`."""
         _, N, H = out.shape
         rows = 1 if N == 1 else self.machine.rows
-        loop, filled = self.loop(rows), -(-N // rows) * rows
+        loop, filled = self.compile_loop(rows), -(-N // rows) * rows
         slots = align(np.zeros((filled, self.slots, self.panels * self.width), x.dtype))
-        places = [slots[:, k, :H] for k in (0, *range(2, self.slots))]
-        for place, array in zip(places, state, strict=True):
-            place[:N], place[N:] = array, array[-1]  # rows that fill a group repeat the last one
+        views = [slots[:, k, :H] for k in (0, *range(2, self.slots))]
+        for view, array in zip(views, state, strict=True):
+            view[:N], view[N:] = array, array[-1]  # rows that fill a group repeat the last one
         done = 0
-        for a in self.blocks(x):
+        for a in self.cut_blocks(x):
             h = out[done : done + len(a)]
             strides = [each.strides[axis] // h.itemsize for each in (a, h) for axis in (0, 1)]
             loop(len(a), N, *strides, *(b.ctypes.data for b in (a, h, *self.weights, slots)))
             if len(a) % 2:
                 slots[:, 0] = slots[:, 1]
             done += len(a)
-        return (out[-1], *(place[:N] for place in places[1:]))
+        return (out[-1], *(view[:N] for view in views[1:]))
 
-    def blocks(self, x: Floats) -> Iterator[Floats]:
+    def cut_blocks(self, x: Floats) -> Iterator[Floats]:
         """Cut inputs into blocks; project them if they are many."""
         (T, N, I), columns = x.shape, self.columns
         if columns is None:
@@ -106,7 +106,7 @@ class CompiledCell:
         blocks = (contiguous(x[start : start + size]) for start in range(0, T, size))
         return ((a.reshape(-1, I) @ columns).reshape(len(a), N, -1) for a in blocks)
 
-    def loop(self, rows: int) -> Callable[..., None]:
+    def compile_loop(self, rows: int) -> Callable[..., None]:
         """Return the loop for so many sequences side by side, compiled once."""
         settings = str(dict(self.cell.settings))  # the text of a number reads back to the same one
         shapes = tuple(W.shape for W in self.cell.operands)
@@ -140,7 +140,7 @@ class Writer:
         numbers = [f.least(f.plus(first, n), last) for n in range(self.rows)]
         offsets = [(f.times(n, "%x_row"), f.times(n, "%out_row")) for n in numbers]
         state, units = f.address("%state", f.times(first, size)), loop.group * self.width
-        whole, left = divmod(loop.H, units)
+        groups, rest = divmod(loop.H, units)
 
         def step(_t: Integer, x: Address, out: Address, *turns: Address) -> Sequence[Address]:
             rows = []
@@ -148,10 +148,10 @@ class Writer:
                 slots = [f.address(state, n * size + k * padded) for k in range(loop.slots)]
                 slots[:2] = [f.address(h, n * size) for h in turns]
                 rows.append(Row(f.address(x, x_row), f.address(out, out_row), slots))
-            if whole:
-                f.loop(whole, lambda n: self.write_group(rows, f.times(n, units), units))
-            if left:
-                self.write_group(rows, whole * units, left)
+            if groups:
+                f.loop(groups, lambda n: self.write_group(rows, f.times(n, units), units))
+            if rest:
+                self.write_group(rows, groups * units, rest)
             return f.address(x, "%x_step"), f.address(out, "%out_step"), *reversed(turns)
 
         f.loop("%steps", step, "%x", "%out", state, f.address(state, padded))
@@ -161,33 +161,33 @@ class Writer:
         """Write a step of the units from `first` on."""
         f, B, numbers = self.f, self.loop.B, Vectors()
         panels = list(product(rows, range(0, units, self.width)))
-        sums = self.sums(rows, first, len(panels) // len(rows))
+        sums = self.write_sums(rows, first, len(panels) // len(rows))
         for n, (row, offset) in enumerate(panels):
-            place = f.plus(first, offset)
-            state = [f.load(row.slots[k], place) for k in (0, *range(2, self.loop.slots))]
+            start = f.plus(first, offset)
+            state = [f.load(row.slots[k], start) for k in (0, *range(2, self.loop.slots))]
             after = self.loop.cell.step(numbers, sums[n * B : (n + 1) * B], *state)
-            f.store(after[0], row.out, place, min(self.width, units - offset))
+            f.store(after[0], row.out, start, min(self.width, units - offset))
             for slot, vector in zip(row.slots[1:], after, strict=True):
-                f.store(vector, slot, place, self.width)
+                f.store(vector, slot, start, self.width)
         return ()
 
-    def sums(self, rows: list[Row], first: Integer, panels: int) -> list[Vector]:
+    def write_sums(self, rows: list[Row], first: Integer, panels: int) -> list[Vector]:
         """Write the sums of a group: for each row, for each panel."""
         f, loop, B, C = self.f, self.loop, self.loop.B, self.loop.C
-        place = f.times(first, B)
-        places = [f.plus(place, n * self.width) for n in range(panels * B)]
-        sums = [f.load("%b_h", each) for each in places] * len(rows)
+        start = f.times(first, B)
+        offsets = [f.plus(start, n * self.width) for n in range(panels * B)]
+        sums = [f.load("%b_h", each) for each in offsets] * len(rows)
         if loop.columns is None:
-            W_xh = f.address("%W_xh", f.times(place, loop.inputs))
+            W_xh = f.address("%W_xh", f.times(start, loop.inputs))
             sums = self.add_products(sums, W_xh, [row.x for row in rows], loop.inputs)
         else:
-            projected = [f.load(row.x, each) for row in rows for each in places]
+            projected = [f.load(row.x, each) for row in rows for each in offsets]
             sums = [a + b for a, b in zip(projected, sums, strict=True)]
-        of_h = [n for n in range(len(sums)) if n % B >= B - C]
+        with_h = [n for n in range(len(sums)) if n % B >= B - C]
         W_hh = f.address("%W_hh", f.times(first, C * loop.H))
         before = [row.slots[0] for row in rows]
-        totals = self.add_products([sums[n] for n in of_h], W_hh, before, loop.H)
-        for n, total in zip(of_h, totals, strict=True):
+        totals = self.add_products([sums[n] for n in with_h], W_hh, before, loop.H)
+        for n, total in zip(with_h, totals, strict=True):
             sums[n] = total
         return sums
 
@@ -196,22 +196,22 @@ class Writer:
     ) -> list[Vector]:
         """Add products of K values with W, ``a @ W``, to the sums of all rows, row by row."""
         f, width = self.f, len(sums) // len(a)
-        parts = max(1, IN_FLIGHT // len(sums))  # few sums wait for each addition, so they are split
+        split = max(1, IN_FLIGHT // len(sums))  # few sums wait for each addition, so they are split
 
         def products(first: Integer, count: int, *totals: Any) -> list[Vector]:
             now = list(totals)
             weights = f.address(W, f.times(first, width * self.width))
             starts = [f.address(each, first) for each in a]
             for k in range(count):
-                of_rows = [f.load_one(each, k) for each in starts]
+                factors = [f.load_one(each, k) for each in starts]
                 for n in range(width):
                     weight = f.load(weights, (k * width + n) * self.width)
-                    for row, factor in enumerate(of_rows):
-                        place = k % parts * len(sums) + row * width + n
-                        now[place] = f.fmuladd(factor, weight, now[place])
+                    for row, factor in enumerate(factors):
+                        index = k % split * len(sums) + row * width + n
+                        now[index] = f.fmuladd(factor, weight, now[index])
             return now
 
-        totals: Sequence[Any] = [*sums, *[Vector(f, "zeroinitializer")] * ((parts - 1) * len(sums))]
+        totals: Sequence[Any] = [*sums, *[Vector(f, "zeroinitializer")] * ((split - 1) * len(sums))]
         rest = K if K <= SHORT else K % ROUND
         if rest < K:
             totals = f.loop(K - rest, lambda k, *now: products(k, ROUND, *now), *totals, step=ROUND)

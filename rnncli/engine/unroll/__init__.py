@@ -54,7 +54,7 @@ class Auto(Parallel):
         loop = self.compiled if len(out) == 1 and seconds > CALL + compilation else None
         if loop and (N > 1 or weights < CACHED):
             return loop(x, state, out)
-        S = self.worthwhile_segments(x, state) if len(out) == 1 and T >= SHORT else 0
+        S = self.choose_segments(x, state) if len(out) == 1 and T >= SHORT else 0
         if S:
             return self.run_segments(x, state, out[0], S)
         return loop(x, state, out) if loop else Projected.__call__(self, x, state, out)

@@ -1,8 +1,8 @@
 """Strategies: ways to run a cell over many steps; the base, and those that need NumPy alone.
 
-A sum may overflow on the way where an activation or a clip hides it: terms that pass the largest
-float make it infinite for good, though others may bring the whole back, and tanh gives 1 where -1
-is right. So a step whose terms together may pass the largest float counts as an overflow.
+A partial sum that passes the largest float stays infinite, even if later terms have the other sign,
+and an activation or a clip hides it: tanh gives 1 where -1 is right. So a step whose terms together
+may pass the largest float counts as an overflow.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -18,7 +18,7 @@ from rnncli.model.cells import Cell, State
 ONE_THREAD = 8192
 # Sums of a block that stay in the cache, and fewest steps of a block.
 SUMS_IN_CACHE, STEPS = 65_536, 4
-# Multiplications of an input from which BLAS takes longest: of so many rows at once a fifth less.
+# Fewest weights, and rows, of a product that BLAS computes a fifth faster for many rows at once.
 LARGE, ROWS = 20_000, 1024
 # Share of the largest float under which no sum overflows.
 SAFE = 0.99
@@ -27,17 +27,17 @@ SAFE = 0.99
 class Strategy:
     """A way to run a cell, with its weights in a precision, over T steps."""
 
-    rows_run = 0  # in the stream so far, those of the whole batch too
+    rows_run = 0  # rows of the stream so far, with those of the whole batch
 
     def __init__(self, cell: Cell, precision: Precision) -> None:
         self.cell, self.precision, self.H = cell, precision, cell.hidden_size
-        self.operands, self.step = cell.in_place(lambda a, W: self.product(precision.operand(a), W))
+        self.operands, self.step = cell.get_step(lambda a, W: self.product(precision.operand(a), W))
 
     def __call__(self, x: Floats, state: State, out: State) -> State:
         """Run T steps and return the state after them.
 
         The inputs `x`, (T, N, I), are rounded as operands, of any strides. The arrays of `state`,
-        (N, size), beside h may be overwritten. `out`, (T, N, size), takes h of every step, and any
+        (N, size), after h may be overwritten. `out`, (T, N, size), takes h of every step, and any
         number of the other arrays; the rows of a step are C-contiguous.
         """
         raise NotImplementedError
@@ -52,22 +52,22 @@ class Strategy:
         cell, (W_xh, W_hh, b_h) = self.cell, self.cell.operands
         W_hh = W_hh if cell.inner is None else np.hstack([W_hh, cell.inner])
         gate, ends = getattr(cell, "recurrent_activation", None), cell.ends
-        known = ends and (gate is None or gate.name in ("sigmoid", "hard_sigmoid"))
-        most = max(map(abs, ends)) if ends and known else None
-        return largest_weights(W_xh), largest_weights(W_hh), largest(b_h), most
+        is_bounded = ends and (gate is None or gate.name in ("sigmoid", "hard_sigmoid"))
+        h_max = max(map(abs, ends)) if ends and is_bounded else None
+        return largest_weights(W_xh), largest_weights(W_hh), largest(b_h), h_max
 
     def mark_overflows(self, x: Floats, before: Floats, out: State, last: Sequence[Floats]) -> None:
-        """Set `out`, and the arrays `last` beside h, to NaN from a step that overflows on."""
-        of_x, of_h, of_b, most = self.limits
-        (h, *others), size = out, largest(before)
-        size += largest(out[0]) if most is None else most
-        if largest(x) * of_x.sum() + size * of_h.sum() + of_b <= safe(h):
+        """Set `out`, and the arrays `last` after h, to NaN from a step that overflows on."""
+        w_x, w_h, b_max, h_max = self.limits
+        (h, *rest), h_bound = out, largest(before)
+        h_bound += largest(out[0]) if h_max is None else h_max
+        if largest(x) * w_x.sum() + h_bound * w_h.sum() + b_max <= safe_bound(h):
             return
         previous = self.precision.operand(np.concatenate([before[None], h[:-1]]))
-        bounds = np.abs(x) @ of_x + np.abs(previous) @ of_h + of_b
-        over = np.logical_or.accumulate(~(bounds <= safe(h)))[..., None]  # (T, N, 1)
+        bounds = np.abs(x) @ w_x + np.abs(previous) @ w_h + b_max
+        over = np.logical_or.accumulate(~(bounds <= safe_bound(h)))[..., None]  # (T, N, 1)
         hidden = over & np.isfinite(h).all(axis=2, keepdims=True)  # where no unit shows it
-        marked = [(h, hidden), *((a, over) for a in others), *((a, over[-1]) for a in last)]
+        marked = [(h, hidden), *((a, over) for a in rest), *((a, over[-1]) for a in last)]
         for array, where in marked:
             array[where & np.isfinite(array)] = np.nan
 
@@ -77,17 +77,17 @@ class Stepwise(Strategy):
 
     def __call__(self, x: Floats, state: State, out: State) -> State:
         """Run T steps, see `Strategy`."""
-        N, (step, sums_of) = x.shape[1], (self.step, self.sums)
+        N, (step, compute_sums) = x.shape[1], (self.step, self.compute_sums)
         shape = N, -1, self.H
         for t, x_t in enumerate(x):
-            # NumPy's functions may have other last digits for values that are apart.
-            sums = sums_of(x_t, state[0]).reshape(shape).swapaxes(0, 1)
+            # NumPy's functions may have other last digits for values with gaps between them.
+            sums = compute_sums(x_t, state[0]).reshape(shape).swapaxes(0, 1)
             state = step(np.ascontiguousarray(sums), out[0][t], *state)
             for array, after in zip(out[1:], state[1:], strict=False):
                 array[t] = after
         return state
 
-    def sums(self, x_t: Floats, h: Floats) -> Floats:
+    def compute_sums(self, x_t: Floats, h: Floats) -> Floats:
         """Compute ``x_t @ W_xh + h_{t-1} @ W_hh + b_h``, (N, B * H)."""
         W_xh, W_hh, b_h = self.operands
         sums = row_products(contiguous(x_t), W_xh)
@@ -110,7 +110,7 @@ class Fused(Stepwise):
         W_xh, W_hh, _ = self.operands
         self.W = np.vstack([W_xh, np.pad(W_hh, ((0, 0), (self.operands.first_with_h, 0)))])
 
-    def sums(self, x_t: Floats, h: Floats) -> Floats:
+    def compute_sums(self, x_t: Floats, h: Floats) -> Floats:
         """Compute all sums of a step, (N, B * H)."""
         x_h = np.concatenate([x_t, self.precision.operand(h)], axis=1)
         return np.asarray(x_h @ self.W + self.operands.b_h)
@@ -162,7 +162,7 @@ class Projected(Strategy):
 
         def project(x: Floats) -> Floats:
             rows = np.ones((len(x) * N, I + 1), W.dtype)
-            # NumPy is faster at gathering rows into one piece and then spreading that.
+            # NumPy is faster at gathering rows into one array and then spreading that.
             as_items(rows[:, :I])[...] = np.ascontiguousarray(as_items(x)).reshape(-1)
             if N == 1:
                 return np.asarray(rows @ W).reshape(len(x), -1, 1, self.H)
@@ -176,13 +176,13 @@ def largest_weights(W: Floats) -> Floats:
     return np.asarray(np.abs(W).max(axis=1), np.float64)
 
 
-def safe(values: Floats) -> float:
+def safe_bound(values: Floats) -> float:
     """Return a bound for the terms of a sum, of the type of values, under which none overflows."""
     return SAFE * float(np.finfo(values.dtype).max)
 
 
 def row_products(rows: Floats, W: Floats) -> Floats:
-    """Multiply each row by a matrix, in pieces that OpenBLAS leaves to one thread."""
+    """Multiply each row by slices of a matrix that OpenBLAS multiplies in one thread."""
     K, H = W.shape
     rows = rows[:, None]  # (N, 1, K): a row product for each of N
     if K * H <= ONE_THREAD:

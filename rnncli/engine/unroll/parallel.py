@@ -32,7 +32,7 @@ BLOCK = 32
 STATES_IN_CACHE, ROWS = 8192, 64
 # Values of all segments in a block: 28 MB of float32.
 MEMORY = 7_000_000
-# Places where the horizon is measured, and steps after which it is predicted from the rate.
+# Segments in which the horizon is measured, and steps after which it is predicted from the rate.
 PROBES, PATIENCE = 8, 64
 # Distance of two states that have converged, as a share of what rounding may add up to.
 SHARE = 0.25
@@ -43,10 +43,10 @@ class Parallel(Projected):
 
     def __call__(self, x: Floats, state: State, out: State) -> State:
         """Run T steps, see `Strategy`."""
-        S = self.worthwhile_segments(x, state) if len(out) == 1 and len(x) >= SHORT else 0
+        S = self.choose_segments(x, state) if len(out) == 1 and len(x) >= SHORT else 0
         return self.run_segments(x, state, out[0], S) if S else super().__call__(x, state, out)
 
-    def worthwhile_segments(self, x: Floats, state: State) -> int:
+    def choose_segments(self, x: Floats, state: State) -> int:
         """Choose the number of segments; 0 where there would be too few of them."""
         (T, N, I), width = x.shape, self.W_xh.shape[1]
         rows = max(ROWS, STATES_IN_CACHE // width)
@@ -64,21 +64,21 @@ class Parallel(Projected):
 
         One starts from zero, the other where `state` leads: a zero hides a gate that remembers.
         """
-        places = _cut(x, PROBES, _shorten(len(x) // PROBES))
-        half, apart = PROBES * x.shape[1], 0.0
+        probes = _cut(x, PROBES, _shorten(len(x) // PROBES))
+        half, initial = PROBES * x.shape[1], 0.0
         now = tuple(np.tile(array, (2 * PROBES, 1)) for array in state)
-        for start in range(0, places.shape[1], BLOCK):
-            block = _take(places, np.arange(PROBES), slice(start, start + BLOCK))
+        for start in range(0, probes.shape[1], BLOCK):
+            block = _take(probes, np.arange(PROBES), slice(start, start + BLOCK))
             before, now, _ = self.advance(np.concatenate([block, block], axis=1), now)
             zero, far = tuple(a[:half] for a in now), tuple(a[half:] for a in now)
             distance = max(float(np.abs(a - b).max()) for a, b in zip(zero, far, strict=True))
             if start == 0:
-                apart = max(float(np.abs(array).max()) for array in far)
+                initial = max(float(np.abs(array).max()) for array in far)
                 for array in zero:
                     array[...] = 0
-            elif self.converged(block[-1], tuple(a[:half] for a in before), zero, far).all():
+            elif self.find_converged(block[-1], tuple(a[:half] for a in before), zero, far).all():
                 return start
-            elif start >= PATIENCE and not distance < apart * 1e-7 ** (start / limit):
+            elif start >= PATIENCE and not distance < initial * 1e-7 ** (start / limit):
                 return 0
         return 0
 
@@ -86,21 +86,21 @@ class Parallel(Projected):
         """Run the steps in S segments."""
         L = _shorten(len(x) // S)
         S = len(x) // L
-        of_x, of_h, blocks = _cut(x, S, L), _cut(h, S, L), ceil(L / BLOCK)
+        x_segments, h_segments, blocks = _cut(x, S, L), _cut(h, S, L), ceil(L / BLOCK)
         # Every array of the state at the end of every block, (S, blocks, N, size).
         ends = tuple(np.empty((S, blocks, *array.shape), array.dtype) for array in state)
         starts = tuple(np.zeros((S, *array.shape), array.dtype) for array in state)
         for start, array in zip(starts, state, strict=True):
             start[0] = array
-        self.sweep(of_x, of_h, starts, ends)
+        self.sweep(x_segments, h_segments, starts, ends)
         starts = tuple(array[:-1, -1].copy() for array in ends)
-        done = 1 + int(self.sweep(of_x, of_h, starts, ends).min(initial=S - 1))
+        done = 1 + int(self.sweep(x_segments, h_segments, starts, ends).min(initial=S - 1))
         last = tuple(array[done - 1, -1] for array in ends)
         return super().__call__(x[done * L :], last, (h[done * L :],))
 
     def sweep(self, x: Floats, h: Floats, starts: State, ends: State) -> Integers:
-        """Run all segments, or all but the first until they converge; return those that do not."""
-        (S, L, N, _), H, left = x.shape, h.shape[-1], list[Integers]()
+        """Run all segments, or all but the first until they converge; return the rest."""
+        (S, L, N, _), H, unconverged = x.shape, h.shape[-1], list[Integers]()
         first = S - len(starts[0])
 
         def run(running: Integers) -> None:
@@ -108,26 +108,26 @@ class Parallel(Projected):
             for number, start in enumerate(range(0, L, BLOCK)):
                 steps, near = slice(start, start + BLOCK), np.zeros(len(running), bool)
                 block = _take(x, running, steps)
-                before, now, made = self.advance(block, now)
+                before, now, h_block = self.advance(block, now)
                 if first > 0:
                     old = tuple(a[running, number].reshape(-1, a.shape[-1]) for a in ends)
-                    rows = self.converged(block[-1], before, now, old)
+                    rows = self.find_converged(block[-1], before, now, old)
                     near = np.asarray(rows.reshape(-1, N).all(axis=1))
-                    for array, of_old in zip(now, old, strict=True):  # the first is a row of h
-                        array[np.repeat(near, N)] = of_old[np.repeat(near, N)]
-                items = as_items(made.reshape(len(made), -1, N, H))
+                    for array, old_array in zip(now, old, strict=True):  # the first is a row of h
+                        array[np.repeat(near, N)] = old_array[np.repeat(near, N)]
+                items = as_items(h_block.reshape(len(h_block), -1, N, H))
                 as_items(h)[running, steps] = items.swapaxes(0, 1)
-                for whole, array in zip(ends, now, strict=True):
-                    whole[running, number] = array.reshape(-1, N, array.shape[-1])
+                for end, array in zip(ends, now, strict=True):
+                    end[running, number] = array.reshape(-1, N, array.shape[-1])
                 if near.any():
                     running, now = running[~near], tuple(a[~np.repeat(near, N)] for a in now)
                 if not len(running):
                     break
-            left.append(running)
+            unconverged.append(running)
 
         worth = S * N * self.W_xh.shape[1] > STATES_IN_CACHE and may_share_products()
         in_threads(run, np.array_split(np.arange(first, S), 2 if worth else 1))
-        return np.concatenate(left)
+        return np.concatenate(unconverged)
 
     def advance(self, x: Floats, state: State) -> tuple[State, State, Floats]:
         """Run a block; return the state before its last step, that after it, and h."""
@@ -135,7 +135,7 @@ class Parallel(Projected):
         Projected.__call__(self, x, state, out)
         return tuple(array[-2] for array in out), tuple(array[-1] for array in out), out[0]
 
-    def converged(self, x: Floats, before: State, new: State, old: State) -> Truths:
+    def find_converged(self, x: Floats, before: State, new: State, old: State) -> Truths:
         """Find the rows at which two runs are as near as rounding in their last step."""
         exact = [(array.astype(np.float64), np.zeros(array.shape)) for array in (x, *before)]
         x_t, h, *rest = (Bounded(*pair, self.precision.name) for pair in exact)

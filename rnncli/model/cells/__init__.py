@@ -3,11 +3,11 @@
 from rnncli.model.cells.cell import WEIGHT_NAMES as WEIGHT_NAMES
 from rnncli.model.cells.cell import Arrays as Arrays
 from rnncli.model.cells.cell import Cell as Cell
-from rnncli.model.cells.cell import InPlace as InPlace
 from rnncli.model.cells.cell import Multiply as Multiply
 from rnncli.model.cells.cell import Numbers as Numbers
 from rnncli.model.cells.cell import Operands as Operands
 from rnncli.model.cells.cell import State as State
+from rnncli.model.cells.cell import StepFunction as StepFunction
 from rnncli.model.cells.cell import Weights as Weights
 from rnncli.model.cells.cell import checked as checked
 from rnncli.model.cells.gru import GRU as GRU

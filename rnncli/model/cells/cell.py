@@ -14,8 +14,8 @@ State: TypeAlias = tuple[Floats, ...]
 # multiply(x, W): a new array, ``x @ W`` for rows (..., K), as a run computes it.
 Multiply: TypeAlias = Callable[[Floats, Floats], Floats]
 # step(sums, out, *state): one step in place. It writes h_t into `out` and returns the state
-# after the step, whose first array is `out`. It may overwrite the sums, and the state beside h.
-InPlace: TypeAlias = Callable[..., State]
+# after the step, whose first array is `out`. It may overwrite the sums, and the state after h.
+StepFunction: TypeAlias = Callable[..., State]
 
 
 class Weights(NamedTuple):
@@ -52,7 +52,7 @@ class Weights(NamedTuple):
 
     @property
     def arrays(self) -> dict[str, Floats]:
-        """The arrays that are there, by name."""
+        """The arrays by name, without those left out."""
         return {name: array for name, array in self._asdict().items() if array is not None}
 
     def converted(self, convert: Callable[[str, Floats], Floats]) -> "Weights":
@@ -76,7 +76,7 @@ class Operands(NamedTuple):
         """The first column of the sums that h adds to."""
         return len(self.b_h) - int(self.W_hh.shape[1])
 
-    def multiplied(self, factors: Sequence[float]) -> "Operands":
+    def scale(self, factors: Sequence[float]) -> "Operands":
         """Multiply each sum by its factor: 0.5 for a sigmoid, ``0.5 + 0.5 tanh(a / 2)``."""
         W_xh, W_hh, b_h = self
         by = np.repeat(factors, len(b_h) // len(factors)).astype(W_hh.dtype)
@@ -129,7 +129,7 @@ class Cell:
     gates: ClassVar[int]  # blocks of H columns in the weights
     gate_names: ClassVar[tuple[str, ...]]  # of these blocks; h where there is one
     setting_names: ClassVar[tuple[str, ...]]
-    extra_names: ClassVar[tuple[str, ...]] = ()  # arrays beside the three of every cell
+    extra_names: ClassVar[tuple[str, ...]] = ()  # arrays after the three of every cell
     state_names: ClassVar[tuple[str, ...]] = ("h",)
     weights: Weights
     ends: tuple[float, float] | None = None  # between which h lies, and which it nears
@@ -178,8 +178,8 @@ class Cell:
         """Compute the state after a step from its sums, one of H units for each of `sum_names`."""
         raise NotImplementedError
 
-    def in_place(self, multiply: Multiply) -> tuple[Operands, InPlace]:
-        """Return the fastest step, of NumPy arrays in place, and operands in the order it takes."""
+    def get_step(self, multiply: Multiply) -> tuple[Operands, StepFunction]:
+        """Return the operands of the fastest step, of NumPy arrays in place, and that step."""
         n = Arrays(multiply)
 
         def step(sums: Floats, out: Floats, *state: Floats) -> State:

@@ -9,7 +9,7 @@ from rnncli.model.cells.cell import Weights
 
 
 def reorder(array: Floats, order: Sequence[int]) -> Floats:
-    """Return an array (..., gates * H) with gate ``order[k]`` at place k."""
+    """Return an array (..., gates * H) with gate ``order[k]`` at index k."""
     gates = array.reshape(*array.shape[:-1], len(order), array.shape[-1] // len(order))
     return gates.take(order, axis=-2).reshape(array.shape)
 

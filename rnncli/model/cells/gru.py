@@ -8,7 +8,7 @@ import numpy as np
 
 from rnncli.model.activations import SIGMOID, TANH, Activation, parse, positive_clip
 from rnncli.model.arrays import Floats
-from rnncli.model.cells.cell import Cell, InPlace, Multiply, Numbers, Operands, State, Weights
+from rnncli.model.cells.cell import Cell, Multiply, Numbers, Operands, State, StepFunction, Weights
 from rnncli.model.cells.gates import reorder
 from rnncli.model.errors import choice
 
@@ -96,7 +96,7 @@ class GRU(Cell):
         return None if self.reset == "after" else np.ascontiguousarray(W_n)
 
     def step(self, n: Numbers, sums: Sequence[Any], *state: Any) -> tuple[Any, ...]:
-        """Compute h_t; NumPy runs the usual GRU by `in_place`."""
+        """Compute h_t; NumPy runs the usual GRU by `get_step`."""
         (h,) = state
         a, z, r, *m = sums  # a: of the candidate
         # r first: in compiled code the candidate waits for it.
@@ -105,11 +105,11 @@ class GRU(Cell):
         a = n.apply(self.activation, a + reset, self.clip)
         return (n.mix(z, h, a),)
 
-    def in_place(self, multiply: Multiply) -> tuple[Operands, InPlace]:
+    def get_step(self, multiply: Multiply) -> tuple[Operands, StepFunction]:
         """Compute both gates by one tanh, where they are sigmoids."""
         if self.recurrent_activation != SIGMOID or not isinf(self.clip):
-            return super().in_place(multiply)
-        operands = self.operands.multiplied((1.0, 0.5, 0.5, 1.0)[: len(self.sum_names)])
+            return super().get_step(multiply)
+        operands = self.operands.scale((1.0, 0.5, 0.5, 1.0)[: len(self.sum_names)])
         f, W_n = self.activation.function(), self.inner
         tanh, times, plus, minus = np.tanh, np.multiply, np.add, np.subtract
         half = np.array(0.5, self.weights.b_h.dtype)  # NumPy takes longer to convert a number

@@ -8,7 +8,7 @@ import numpy as np
 
 from rnncli.model.activations import SIGMOID, TANH, Activation, parse, positive_clip
 from rnncli.model.arrays import Floats
-from rnncli.model.cells.cell import Cell, InPlace, Multiply, Numbers, Operands, State, Weights
+from rnncli.model.cells.cell import Cell, Multiply, Numbers, Operands, State, StepFunction, Weights
 from rnncli.model.cells.gates import reorder
 
 
@@ -70,7 +70,7 @@ class LSTM(Cell):
         return len(self.weights.W_hh), self.hidden_size
 
     def step(self, n: Numbers, sums: Sequence[Any], *state: Any) -> tuple[Any, ...]:
-        """Compute h_t and c_t; NumPy runs the usual LSTM by `in_place`."""
+        """Compute h_t and c_t; NumPy runs the usual LSTM by `get_step`."""
         (i, f, g, o), (_h, c) = sums, state
         w_ch, W_hr, gate = self.weights.w_ch, self.weights.W_hr, self.recurrent_activation
         if w_ch is not None:
@@ -85,13 +85,13 @@ class LSTM(Cell):
         h = n.apply(gate, o, self.clip) * n.apply(self.output_activation, c)
         return (h if W_hr is None else n.product(h, W_hr, "W_hr")), c
 
-    def in_place(self, multiply: Multiply) -> tuple[Operands, InPlace]:
+    def get_step(self, multiply: Multiply) -> tuple[Operands, StepFunction]:
         """Compute all gates by one tanh, where they are sigmoids and the candidate is a tanh."""
         usual = (self.recurrent_activation, self.activation) == (SIGMOID, TANH)
         if not (usual and self.needs_only_operands and isinf(self.clip)):
-            return super().in_place(multiply)
+            return super().get_step(multiply)
         i_f_o_g = Operands(*(reorder(W, (0, 1, 3, 2)) for W in self.operands))
-        operands = i_f_o_g.multiplied((0.5, 0.5, 0.5, 1.0))
+        operands = i_f_o_g.scale((0.5, 0.5, 0.5, 1.0))
         f_out = self.output_activation.function()
         tanh, times, plus = np.tanh, np.multiply, np.add
         half = np.array(0.5, self.weights.b_h.dtype)  # NumPy takes longer to convert a number

@@ -6,7 +6,7 @@ from typing import Any
 
 from rnncli.model.activations import TANH, Activation, clipped, parse, positive_clip
 from rnncli.model.arrays import Floats
-from rnncli.model.cells.cell import Cell, InPlace, Multiply, Numbers, Operands, State, Weights
+from rnncli.model.cells.cell import Cell, Multiply, Numbers, Operands, State, StepFunction, Weights
 
 
 class RNN(Cell):
@@ -45,7 +45,7 @@ class RNN(Cell):
         """Compute ``h_t = f(sum)``."""
         return (n.apply(self.activation, sums[0], self.clip),)
 
-    def in_place(self, multiply: Multiply) -> tuple[Operands, InPlace]:  # noqa: ARG002
+    def get_step(self, multiply: Multiply) -> tuple[Operands, StepFunction]:  # noqa: ARG002
         """Apply f from the sum to h."""
         f = clipped(self.activation, self.clip)
 

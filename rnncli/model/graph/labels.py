@@ -41,10 +41,10 @@ def sequences_of(labels: Integers) -> Integers:
 
 
 def join(a: Integers, b: Integers) -> Integers:
-    """Join labels at the same place."""
+    """Join labels elementwise."""
     n, m = sequences_of(a), sequences_of(b)
-    several = np.where(n == m, -2 - n, ACROSS)
-    return np.where((a == b) | (b == CONSTANT), a, np.where(a == CONSTANT, b, several))
+    mixed = np.where(n == m, -2 - n, ACROSS)
+    return np.where((a == b) | (b == CONSTANT), a, np.where(a == CONSTANT, b, mixed))
 
 
 def join_along(a: Integers, axis: Any = None, *, keepdims: bool = False) -> Integers:
@@ -53,9 +53,9 @@ def join_along(a: Integers, axis: Any = None, *, keepdims: bool = False) -> Inte
     top = np.iinfo(np.int64).max
     low, first = (np.where(known, v, top).min(axes, keepdims=True, initial=top) for v in (a, n))
     high, last = (np.where(known, v, -top).max(axes, keepdims=True, initial=-top) for v in (a, n))
-    several = np.where(first == last, -2 - first, ACROSS)
-    joined = np.where(low > high, CONSTANT, np.where(low == high, low, several))
-    return joined if keepdims else joined.squeeze(axes)
+    mixed = np.where(first == last, -2 - first, ACROSS)
+    result = np.where(low > high, CONSTANT, np.where(low == high, low, mixed))
+    return result if keepdims else result.squeeze(axes)
 
 
 def plain(value: Any) -> Any:
@@ -80,28 +80,28 @@ def labels(integers: Any) -> "Labels":
 class Labels(np.ndarray[Any, np.dtype[np.int64]]):
     """An array of labels, which NumPy's functions take for an array of numbers."""
 
-    layout: Integers | None = None  # `rnncli.model.graph.rows.lay_out` keeps it here
+    layout: Integers | None = None  # the cache of `rnncli.model.graph.rows.lay_out`
 
     def astype(self, *_: Any, **__: Any) -> Any:
         """Return the labels: they do not depend on a type."""
         return self
 
-    def __array_ufunc__(self, ufunc: Any, method: str, *given: Any, **settings: Any) -> Any:
+    def __array_ufunc__(self, ufunc: Any, method: str, *inputs: Any, **settings: Any) -> Any:
         """Join the labels of the arguments."""
         if method != "__call__" or "out" in settings:
             return NotImplemented
-        a, *others = map(label_of, given)
-        return labels(_multiply(a, *others) if ufunc is np.matmul else reduce(join, others, a))
+        a, *rest = map(label_of, inputs)
+        return labels(_multiply(a, *rest) if ufunc is np.matmul else reduce(join, rest, a))
 
-    def __array_function__(self, function: Any, types: Any, given: Any, settings: Any) -> Any:
+    def __array_function__(self, function: Any, types: Any, arguments: Any, settings: Any) -> Any:
         """Move or join labels, as the function moves or joins values."""
-        if function in _OWN:
-            return labels(_OWN[function](*given, **settings))
+        if function in _REPLACEMENTS:
+            return labels(_REPLACEMENTS[function](*arguments, **settings))
         if function not in _MOVES:
             return NotImplemented
-        if isinstance(given[0], tuple | list):  # arrays, some of them constants
-            given = ([label_of(each) for each in given[0]], *given[1:])
-        moved = function(*plain(given), **settings)
+        if isinstance(arguments[0], tuple | list):  # arrays, some of them constants
+            arguments = ([label_of(each) for each in arguments[0]], *arguments[1:])
+        moved = function(*plain(arguments), **settings)
         return [labels(each) for each in moved] if isinstance(moved, list) else labels(moved)
 
 
@@ -118,7 +118,7 @@ def _multiply(a: Integers, b: Integers) -> Integers:
 
 
 def take(x: Array, indices: Labels, axis: int) -> Labels:
-    """Return the labels of places of an axis: those of the rows that tell the places."""
+    """Return the labels of elements that indices choose: those of the indices."""
     if isinstance(x, Labels):
         raise TypeError("rows of which rows tell the places")
     axis %= x.ndim
@@ -126,8 +126,8 @@ def take(x: Array, indices: Labels, axis: int) -> Labels:
     return labels(np.broadcast_to(spread, (*x.shape[:axis], *indices.shape, *x.shape[axis + 1 :])))
 
 
-# What is not done with labels as with numbers.
-_OWN: dict[Any, Any] = {
+# Functions that do with labels what the originals do with numbers.
+_REPLACEMENTS: dict[Any, Any] = {
     **dict.fromkeys(
         (np.mean, np.sum, np.prod, np.max, np.min, np.argmax),
         lambda x, axis=None, keepdims=False: join_along(label_of(x), axis, keepdims=keepdims),

@@ -1,4 +1,4 @@
-"""Layers that are a piece of a graph: nodes that are computed as they are."""
+"""Layers that are nodes of a graph, computed as they are."""
 
 from collections.abc import Mapping, Sequence
 from copy import copy
@@ -45,9 +45,9 @@ class RowGraph(Stateless):
     def arrays(self) -> dict[str, Floats]:
         """Its constants."""
         return {
-            f"{step.op}_{register}_{place}": operand.values
+            f"{step.op}_{register}_{index}": operand.values
             for register, step in self.steps.items()
-            for place, operand in enumerate(step.operands)
+            for index, operand in enumerate(step.operands)
             if operand.values is not None and operand.values.dtype.kind == "f"
         }
 
@@ -55,14 +55,14 @@ class RowGraph(Stateless):
         """Compute the rows."""
         rows = x.reshape(-1, self.input_size)
         inputs = np.split(rows, np.cumsum([*self.inputs.values()])[:-1], axis=1)
-        made = run(self.steps, dict(zip(self.inputs, inputs, strict=True)), multiply)
-        y = made[self.target.register]
+        registers = run(self.steps, dict(zip(self.inputs, inputs, strict=True)), multiply)
+        y = registers[self.target.register]
         y = y if self.target.columns is None else y[:, self.target.columns]
         y = np.require(np.broadcast_to(y, (len(rows), self.output_size)), x.dtype, ["C", "W"])
         return y.reshape(*x.shape[:-1], self.output_size)
 
     def converted(self, convert: Convert) -> "RowGraph":
-        """Return the same piece with its constants converted."""
+        """Return the same layer with its constants converted."""
         layer = copy(self)
         layer.steps = {
             register: step._replace(
@@ -96,10 +96,10 @@ class Root(NamedTuple):
 
 
 class SequenceGraph(Stateless):
-    """Nodes that make something of several steps, or of each row alone if it is not `whole`.
+    """Nodes over several steps, or over each row alone if it is not `whole`.
 
-    They give the target of the roots and constants. The axes are those of the target that are steps
-    and sequences; without steps every row is the same. The sizes are of a row taken, and given.
+    They compute the target from the roots and constants. `axes` are those of the target for steps
+    and sequences; without steps every row is the same. `sizes` are of a row of input and output.
     """
 
     whole = True
@@ -131,9 +131,9 @@ class SequenceGraph(Stateless):
         try:
             if self.steps not in (0, T):
                 raise RefusedError(f"the graph was exported for {self.steps}")
-            made = self.compute(rows)
-            made = made[None] if along is None else np.moveaxis(made, along, 0)
-            y = made.reshape(len(made), -1)
+            y = self.compute(rows)
+            y = y[None] if along is None else np.moveaxis(y, along, 0)
+            y = y.reshape(len(y), -1)
             y = np.broadcast_to(y, (T, y.shape[1])) if along is None else y
             fits = len(y) == T or (self.shortens and 0 < len(y) < T)
             if not fits or y.shape[1] != self.output_size:
@@ -145,7 +145,7 @@ class SequenceGraph(Stateless):
         return y.reshape(*x.shape[:-1], -1) if len(y) == T else y
 
     def compute(self, x: Array) -> Array:
-        """Compute the target of the rows of a sequence, (T, I), or its labels of theirs."""
+        """Compute the target from the rows of a sequence, (T, I), or its labels from theirs."""
         values: dict[str, Any] = dict(self.constants)
         for root in self.roots:
             values[root.name] = root.lay(x) if x.dtype.kind == "f" else labels(root.lay(x))
@@ -155,11 +155,11 @@ class SequenceGraph(Stateless):
         """Return whether the last row of a sequence does not depend on the first."""
         first = np.full((steps, self.input_size), CONSTANT)
         first[0] = 0
-        made, along = self.compute(first), self.axes[0]
-        return along is not None and bool((made.take(-1, along) == CONSTANT).all())
+        result, along = self.compute(first), self.axes[0]
+        return along is not None and bool((result.take(-1, along) == CONSTANT).all())
 
     def converted(self, convert: Convert) -> "SequenceGraph":
-        """Return the same piece with its constants converted, not as operands of products."""
+        """Return the same layer with its constants converted, not as operands of products."""
         layer = copy(self)
         layer.constants = {
             name: _convert(convert, name, array.reshape(-1)).reshape(array.shape)

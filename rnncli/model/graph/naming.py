@@ -1,4 +1,4 @@
-"""Steps over rows as the layers that they are: Dense, activations, normalizations, and pieces."""
+"""Steps over rows as layers: Dense, activations, normalizations, or else a `RowGraph`."""
 
 from collections.abc import Collection, Mapping, Sequence
 from contextlib import suppress
@@ -10,7 +10,7 @@ import numpy as np
 
 from rnncli.model.activations import ACTIVATIONS, ONNX_OPERATORS, activation
 from rnncli.model.graph.layers import RowGraph
-from rnncli.model.graph.rows import Operand, Rows, Step
+from rnncli.model.graph.rows import Operand, RowProgram, Step
 from rnncli.model.layers import (
     Dense,
     Embedding,
@@ -23,42 +23,42 @@ from rnncli.model.layers import (
 _NAMES = {operator: name for name, operator in ONNX_OPERATORS.items()}
 
 
-class Named(NamedTuple):
-    """A layer that steps are, with the name of a node; it fills a register, and takes others."""
+class NamedLayer(NamedTuple):
+    """A layer that steps are, with the name of a node; it fills a register from others."""
 
     name: str
     steps: Mapping[int, Step]
     layer: Stateless
     register: int
-    taken: tuple[int, ...]
+    inputs: tuple[int, ...]
 
 
-def name_steps(rows: Rows, target: Operand, known: Collection[int] = ()) -> list[Named]:
+def name_steps(rows: RowProgram, target: Operand, known: Collection[int] = ()) -> list[NamedLayer]:
     """Return the layers that give an operand of known registers, the bottom one first."""
-    path, found = rows.path(target.register, known), list[Named]()
+    path, layers = rows.path(target.register, known), list[NamedLayer]()
     ends = _find_ends(rows, path)
     for begin, end in pairwise([0, *ends]):
         named = _name(rows, {each: rows.steps[each] for each in path[begin:end]})
-        below = found[-1] if found else named
+        below = layers[-1] if layers else named
         one, two, steps = below.layer, named.layer, {**below.steps, **named.steps}
         ops, name = [step.op for step in steps.values()], named.name or below.name
-        if isinstance(one, RowGraph) and isinstance(two, RowGraph) and found:
-            piece = RowGraph(steps, one.inputs, two.target, two.output_size)
-            found[-1] = Named(name, steps, piece, named.register, below.taken)
+        if isinstance(one, RowGraph) and isinstance(two, RowGraph) and layers:
+            layer = RowGraph(steps, one.inputs, two.target, two.output_size)
+            layers[-1] = NamedLayer(name, steps, layer, named.register, below.inputs)
         elif isinstance(one, Dense) and isinstance(two, Normalization) and ops == ["MatMul", "Add"]:
             dense = Dense(one.W, two.shift)
-            found[-1] = Named(below.name, steps, dense, named.register, below.taken)
+            layers[-1] = NamedLayer(below.name, steps, dense, named.register, below.inputs)
         else:
-            found.append(named)
+            layers.append(named)
     if target.columns is not None:
         register = target.register
-        piece = RowGraph({}, {register: rows.width(register)}, target, len(target.columns))
-        found.append(Named("", {}, piece, -1, (register,)))
-    return found
+        layer = RowGraph({}, {register: rows.width(register)}, target, len(target.columns))
+        layers.append(NamedLayer("", {}, layer, -1, (register,)))
+    return layers
 
 
-def _find_ends(rows: Rows, path: Sequence[int]) -> list[int]:
-    """Return where a stretch of steps may end: later steps take no value but the last."""
+def _find_ends(rows: RowProgram, path: Sequence[int]) -> list[int]:
+    """Return where a run of steps may end: later steps take no value but the last."""
     last: dict[int, int] = {}
     for n, register in enumerate(path):
         last |= {operand.register: n for operand in rows.steps[register].operands}
@@ -71,17 +71,17 @@ def _find_ends(rows: Rows, path: Sequence[int]) -> list[int]:
     return ends
 
 
-def _name(rows: Rows, steps: Mapping[int, Step]) -> Named:
-    """Return the layer that steps are, or the piece."""
-    every = {each.register for step in steps.values() for each in step.operands}
-    taken, register = tuple(sorted(every - steps.keys() - {-1})), max(steps)
+def _name(rows: RowProgram, steps: Mapping[int, Step]) -> NamedLayer:
+    """Return the layer that steps are, or a `RowGraph` of them."""
+    registers = {each.register for step in steps.values() for each in step.operands}
+    inputs, register = tuple(sorted(registers - steps.keys() - {-1})), max(steps)
     name = next((step.name for step in [*steps.values()][::-1] if step.name), "")
-    widths = {each: rows.width(each) for each in taken}
-    piece, layer = RowGraph(steps, widths, Operand(register), rows.width(register)), None
+    widths = {each: rows.width(each) for each in inputs}
+    graph, layer = RowGraph(steps, widths, Operand(register), rows.width(register)), None
     with suppress(ValueError):  # such as a scale of 0
-        if len(taken) == len(steps) == 1:
-            layer = _name_step(steps[register], piece.input_size)
-    return Named(name, steps, layer or piece, register, taken)
+        if len(inputs) == len(steps) == 1:
+            layer = _name_step(steps[register], graph.input_size)
+    return NamedLayer(name, steps, layer or graph, register, inputs)
 
 
 def _name_step(step: Step, K: int) -> Stateless | None:

@@ -37,8 +37,8 @@ def as_list(values: Any) -> tuple[int, ...] | None:
     return tuple(int(value) for value in np.ravel(values))
 
 
-def _fit(a: Array, made: Array) -> Array:
-    return made if made.dtype == a.dtype else made.astype(a.dtype)
+def _fit(a: Array, result: Array) -> Array:
+    return result if result.dtype == a.dtype else result.astype(a.dtype)
 
 
 def _activate(name: str, a: Array, **attributes: float) -> Array:
@@ -85,7 +85,7 @@ def _gemm(
     return _fit(a, product if c is None else product + beta * c)
 
 
-def _reduced(function: Callable[..., Any]) -> Callable[..., Any]:
+def _make_reduction(function: Callable[..., Any]) -> Callable[..., Any]:
     def compute(
         a: Array, axes: Any = None, keepdims: int = 1, noop_with_empty_axes: int = 0
     ) -> Array:
@@ -116,11 +116,11 @@ def _layer_normalization(
     return _fit(x, less / root * scale + (0 if shift is None else shift))
 
 
-def _constant(**value: Any) -> Array:
-    ((name, found),) = value.items()
+def _constant(**attributes: Any) -> Array:
+    ((name, value),) = attributes.items()
     if name == "value":
-        return np.asarray(found)
-    return np.array(found, {"value_i": np.int64, "value_f": np.float32}[name[:7]])
+        return np.asarray(value)
+    return np.array(value, {"value_i": np.int64, "value_f": np.float32}[name[:7]])
 
 
 def _constant_of_shape(shape: Array, value: Any = None) -> Array:
@@ -152,7 +152,7 @@ def _slice(x: Array, starts: Any, ends: Any, axes: Any = None, steps: Any = None
             if last >= FAR:
                 what = "Slice: goes back to an end behind, in which programs differ"
                 raise RefusedError(what)
-            # Unlike Python, ONNX takes the first place for one before it.
+            # Unlike Python, ONNX takes the first index for one before it.
             first = max(first, -x.shape[axis])
             stop = None if last < -x.shape[axis] else last
         index[axis] = slice(first, stop, step)
@@ -200,9 +200,9 @@ def _slide(
         ends = [end[::-1] for end in ends] if auto_pad == "SAME_LOWER" else ends
     if any(map(any, ends)):
         x = np.pad(x, [(0, 0), (0, 0), *ends], constant_values=filled)
-    found = sliding_window_view(x, reach, tuple(range(2, 2 + n)))
-    every = (slice(None),) * 2
-    return found[(*every, *(slice(None, None, by) for by in (*strides, *dilations)))]
+    windows = sliding_window_view(x, reach, tuple(range(2, 2 + n)))
+    full = (slice(None),) * 2
+    return windows[(*full, *(slice(None, None, by) for by in (*strides, *dilations)))]
 
 
 def _conv(
@@ -211,19 +211,19 @@ def _conv(
 ) -> Array:  # fmt: skip
     n = W.ndim - 2
     if isinstance(x, Labels):  # of the channels of a group together
-        joined = [np.sum(own, axis=1, keepdims=True) for own in np.split(x, group, 1)]
-        x, W = np.concatenate(joined, 1), W[:, :1]
-    found = _slide(x, W.shape[2:], strides, pads, dilations, auto_pad, 0)
+        sums = [np.sum(each, axis=1, keepdims=True) for each in np.split(x, group, 1)]
+        x, W = np.concatenate(sums, 1), W[:, :1]
+    windows = _slide(x, W.shape[2:], strides, pads, dilations, auto_pad, 0)
     order = (0, *range(2, 2 + n), 1, *range(2 + n, 2 + 2 * n))
-    made = []
-    for own, weights in zip(np.split(found, group, 1), np.split(W, group), strict=True):
-        rows = np.transpose(own, order).reshape(len(x), *found.shape[2 : 2 + n], -1)
-        made.append(np.matmul(rows, weights.reshape(len(weights), -1).T))
-    y = np.moveaxis(np.concatenate(made, -1), -1, 1)
+    outputs = []
+    for each, weights in zip(np.split(windows, group, 1), np.split(W, group), strict=True):
+        rows = np.transpose(each, order).reshape(len(x), *windows.shape[2 : 2 + n], -1)
+        outputs.append(np.matmul(rows, weights.reshape(len(weights), -1).T))
+    y = np.moveaxis(np.concatenate(outputs, -1), -1, 1)
     return _fit(x, y if b is None else y + b.reshape(-1, *[1] * n))
 
 
-def _pooled(function: Callable[..., Array], filled: float) -> Callable[..., Array]:
+def _make_pooling(function: Callable[..., Array], filled: float) -> Callable[..., Array]:
     def pool(
         x: Array, kernel_shape: Any, strides: Any = None, pads: Any = None, dilations: Any = None,
         auto_pad: str = "NOTSET", ceil_mode: int = 0, count_include_pad: int = 0,
@@ -232,8 +232,8 @@ def _pooled(function: Callable[..., Array], filled: float) -> Callable[..., Arra
         padded = any(pads or ()) or auto_pad.startswith("SAME")
         if ceil_mode or (not filled and padded and not count_include_pad):
             raise RefusedError("ceil_mode, or an average at edges that are padded, is not read")
-        found = _slide(x, kernel_shape, strides, pads, dilations, auto_pad, filled)
-        return np.asanyarray(function(found, axis=tuple(range(-len(kernel_shape), 0))))
+        windows = _slide(x, kernel_shape, strides, pads, dilations, auto_pad, filled)
+        return np.asanyarray(function(windows, axis=tuple(range(-len(kernel_shape), 0))))
 
     return pool
 
@@ -245,7 +245,7 @@ def _dropout(x: Array, ratio_in: Any = None, training: Any = None, **_: Any) -> 
 
 
 _NUMPY = ("exp", "log", "sqrt", "floor", "ceil", "sign", "sin", "cos", "tan", "equal", "less")
-# Functions of each value alone, and of values at the same place of several arrays.
+# Functions of each value alone, and elementwise functions of several arrays.
 ELEMENTWISE: dict[str, Callable[..., Any]] = {
     **{op: partial(_activate, name) for name, op in ONNX_OPERATORS.items()},
     **{name.title(): getattr(np, name) for name in (*_NUMPY, "greater", "abs")},
@@ -274,7 +274,7 @@ ELEMENTWISE: dict[str, Callable[..., Any]] = {
     "Swish": lambda a, alpha=1.0: _fit(a, a * _activate("sigmoid", _fit(a, alpha * a))),
     "Where": np.where,
 }
-# What moves values, and changes none.
+# Operators that move values, and change none.
 MOVERS: dict[str, Callable[..., Any]] = {
     "Concat": lambda *arrays, axis: np.concatenate(arrays, axis),
     "Dropout": _dropout,
@@ -294,17 +294,17 @@ MOVERS: dict[str, Callable[..., Any]] = {
 }
 REDUCED: dict[str, Callable[..., Any]] = {
     **{
-        f"Reduce{name.title()}": _reduced(getattr(np, name))
+        f"Reduce{name.title()}": _make_reduction(getattr(np, name))
         for name in ("max", "mean", "min", "prod", "sum")
     },
-    "ReduceL2": _reduced(lambda a, **k: np.sqrt(np.sum(a * a, **k))),
+    "ReduceL2": _make_reduction(lambda a, **k: np.sqrt(np.sum(a * a, **k))),
 }
 OPERATORS: dict[str, Callable[..., Any]] = {
     **ELEMENTWISE,
     **MOVERS,
     **REDUCED,
     "ArgMax": lambda a, axis=0, keepdims=1: np.argmax(a, axis=axis, keepdims=bool(keepdims)),
-    "AveragePool": _pooled(np.mean, 0.0),
+    "AveragePool": _make_pooling(np.mean, 0.0),
     "BatchNormalization": _batch_normalization,
     "Constant": _constant,
     "ConstantOfShape": _constant_of_shape,
@@ -315,7 +315,7 @@ OPERATORS: dict[str, Callable[..., Any]] = {
     "LayerNormalization": _layer_normalization,
     "LogSoftmax": _log_softmax,
     "MatMul": np.matmul,
-    "MaxPool": _pooled(np.max, -np.inf),
+    "MaxPool": _make_pooling(np.max, -np.inf),
     "Pad": _pad,
     "Range": lambda a, b, by: np.arange(a.item(), b.item(), by.item()).astype(a.dtype),
     "Shape": lambda x, start=0, end=None: np.array(x.shape[start:end], np.int64),
@@ -324,9 +324,9 @@ OPERATORS: dict[str, Callable[..., Any]] = {
 }
 
 
-def count_values(node: Node, given: Sequence[Any]) -> float:
-    """Count the values that a node makes at most."""
-    op, known, arrays = node.op, node.attributes, [each for each in given if each is not None]
+def count_values(node: Node, inputs: Sequence[Any]) -> float:
+    """Count the most values that a node computes."""
+    op, known, arrays = node.op, node.attributes, [each for each in inputs if each is not None]
     total = sum(float(each.size) for each in arrays)
     x = arrays[0] if arrays else np.empty(1)
     if op in ELEMENTWISE:
@@ -337,21 +337,21 @@ def count_values(node: Node, given: Sequence[Any]) -> float:
         begin, end, by = (_magnitudes(each)[0] for each in arrays)
         return float((begin + end) / (by or 1e-9))
     if op in ("Pad", "Conv", "MaxPool", "AveragePool"):
-        kernel = _magnitudes(given[1].shape[2:] if op == "Conv" else known.get("kernel_shape", ()))
+        kernel = _magnitudes(inputs[1].shape[2:] if op == "Conv" else known.get("kernel_shape", ()))
         pads = _magnitudes(known.get("pads", arrays[1] if op == "Pad" else ()))
         shape, n = np.array(x.shape, float), len(pads) // 2
         shape[len(shape) - n :] += pads[:n] + pads[n:]
         shape[len(shape) - len(kernel) :] += kernel * known.get("dilations", 1)  # for auto_pad
-        places = prod(shape) / max(shape[1], 1) / prod(_magnitudes(known.get("strides", 1)))
+        windows = prod(shape) / max(shape[1], 1) / prod(_magnitudes(known.get("strides", 1)))
         # The channels of labels are joined.
         channels = known.get("group", 1) if op == "Conv" and x.dtype.kind == "i" else shape[1]
-        made = len(given[1]) if op == "Conv" else 0
-        return float(prod(shape) + places * (channels * prod(kernel) + made))
+        filters = len(inputs[1]) if op == "Conv" else 0
+        return float(prod(shape) + windows * (channels * prod(kernel) + filters))
     if op == "Gather":
-        return float(x.size / max(x.shape[known.get("axis", 0)], 1) * given[1].size)
+        return float(x.size / max(x.shape[known.get("axis", 0)], 1) * inputs[1].size)
     if op in ("MatMul", "Gemm"):
-        total -= given[1].size if x.dtype.kind != given[1].dtype.kind else 0  # weights of labels
-        return float(total + x.size / max(x.shape[-1:], default=1) * max(given[1].shape))
+        total -= inputs[1].size if x.dtype.kind != inputs[1].dtype.kind else 0  # weights of labels
+        return float(total + x.size / max(x.shape[-1:], default=1) * max(inputs[1].shape))
     return total
 
 
@@ -360,9 +360,9 @@ def _magnitudes(values: Any) -> Array:
 
 
 def apply(
-    node: Node, given: Sequence[Any], opset: int, spend: Callable[[float], None] = lambda _: None
+    node: Node, inputs: Sequence[Any], opset: int, spend: Callable[[float], None] = lambda _: None
 ) -> list[Any]:
-    """Compute what a node gives; `spend` is called with the number of values before."""
+    """Compute the outputs of a node; `spend` is called with the number of values before."""
     operator, attributes = OPERATORS.get(node.op), dict(node.attributes)
     if operator is None or node.domain:
         raise RefusedError(f"operator {f'{node.domain} {node.op}'.strip()} is not read")
@@ -373,21 +373,21 @@ def apply(
     attributes |= {"outputs": outputs} if node.op == "Split" else {}
     try:
         older = node.op in ("Softmax", "LogSoftmax") and opset < 13  # of all axes from one on
-        if older and attributes.setdefault("axis", 1) not in (-1, given[0].ndim - 1):
+        if older and attributes.setdefault("axis", 1) not in (-1, inputs[0].ndim - 1):
             raise RefusedError(f"{node.op} over several axes is not read")
-        spend(count_values(node, given))
+        spend(count_values(node, inputs))
         with np.errstate(all="ignore"):
-            made = operator(*given, **attributes)
+            result = operator(*inputs, **attributes)
     except _UNFIT as error:
         known = str(error).partition("keyword argument ")[2].strip("'")
         what = f"attribute {shown(known)} is not read" if known else "its inputs do not fit it"
         raise RefusedError(f"{node.op}: {what}") from error
-    return made if isinstance(made, list) else [np.asanyarray(made)]
+    return result if isinstance(result, list) else [np.asanyarray(result)]
 
 
 def evaluate(nodes: Sequence[Node], values: dict[str, Any], opset: int) -> dict[str, Any]:
-    """Compute nodes, each after those whose outputs it takes; add what they give to the values."""
+    """Compute nodes, each after those whose outputs it takes; add their outputs to the values."""
     for node in nodes:
-        given = [values[name] if name else None for name in node.inputs]
-        values.update(zip(node.outputs, apply(node, given, opset), strict=False))
+        inputs = [values[name] if name else None for name in node.inputs]
+        values.update(zip(node.outputs, apply(node, inputs, opset), strict=False))
     return values

@@ -41,15 +41,15 @@ class Step(NamedTuple):
 
 
 class Flow(NamedTuple):
-    """A value that depends on inputs: labels, and the column of a row at each place."""
+    """A value that depends on inputs: labels, and the column of a row for each element."""
 
     labels: Labels
-    columns: Any = None  # their numbers; None where it is not made of each row alone
+    columns: Any = None  # their numbers; None if it does not depend on each row alone
     roots: frozenset[int | str] = frozenset()  # registers of rows, and names of other inputs
-    moved: bool = False  # whether it is an input, or a part of it
-    why: str = ""  # it has no columns
+    moved: bool = False  # whether it is an input, or elements of one
+    why: str = ""  # reason for no columns
 
-    def features(self) -> list[int]:
+    def feature_axes(self) -> list[int]:
         """Return the axes along which a row has several values, or one."""
         rows = plain(self.labels)
         axes = [k for k in range(rows.ndim) if (rows == rows.take([0], k)).all()]
@@ -59,19 +59,19 @@ class Flow(NamedTuple):
         return axes
 
 
-class Rows:
-    """Steps over rows; a register holds what a source, a step or a constant gives."""
+class RowProgram:
+    """Steps over rows; a register has the rows of a source or the output of a step."""
 
     def __init__(self) -> None:
         self.begins: list[int] = [0]  # of each register: columns are numbered through all
         self.steps: dict[int, Step] = {}  # by the register that it fills
-        self._joined: dict[bytes, int] = {}  # registers of columns that are brought together
+        self._joins: dict[bytes, int] = {}  # registers of columns from several registers
 
     def width(self, register: int) -> int:
         """Return the number of columns of a register."""
         return self.begins[register + 1] - self.begins[register]
 
-    def register(self, width: int) -> int:
+    def add_register(self, width: int) -> int:
         """Add a register; return its number."""
         self.begins.append(self.begins[-1] + width)
         return len(self.begins) - 2
@@ -80,12 +80,12 @@ class Rows:
         """Return the registers of columns."""
         return np.searchsorted(self.begins, columns, "right") - 1
 
-    def source(self, values: Labels) -> Integers:
+    def add_source(self, values: Labels) -> Integers:
         """Add a register of rows that have these labels; return their columns."""
-        where = lay_out(values)
+        layout = lay_out(values)
         columns = np.empty(values.size, np.int64)
-        columns[where] = np.arange(where.shape[1]) + self.begins[-1]
-        self.register(where.shape[1])
+        columns[layout] = np.arange(layout.shape[1]) + self.begins[-1]
+        self.add_register(layout.shape[1])
         return columns.reshape(values.shape)
 
     def add(self, step: Step, values: Labels) -> Integers:
@@ -93,96 +93,96 @@ class Rows:
         if lay_out(values).shape[1] != step.width:
             raise RefusedError("makes something of several rows")
         self.steps[len(self.begins) - 1] = step
-        return self.source(values)
+        return self.add_source(values)
 
     def join_row(self, value: Flow) -> Operand:
         """Return a row of a value as one operand."""
         return self.join(find_row(value.columns, lay_out(value.labels)))
 
     def join(self, columns: Integers) -> Operand:
-        """Return columns as one operand; those of several registers are brought together."""
+        """Return columns as one operand; a step joins those of several registers."""
         registers = self.registers(columns)
         first = int(registers[0])
         if (registers == first).all():
             columns = columns - self.begins[first]
-            every = np.array_equal(columns, np.arange(self.width(first)))
-            return Operand(first, None if every else columns)
+            is_all = np.array_equal(columns, np.arange(self.width(first)))
+            return Operand(first, None if is_all else columns)
         key = columns.tobytes()
-        if key not in self._joined:
+        if key not in self._joins:
             edges = [0, *(np.flatnonzero(np.diff(registers)) + 1).tolist(), len(registers)]
             operands = tuple(self.join(columns[i:j]) for i, j in pairwise(edges))
-            self._joined[key] = self.register(len(columns))
-            self.steps[self._joined[key]] = Step("Concat", "", operands, len(columns))
-        return Operand(self._joined[key])
+            self._joins[key] = self.add_register(len(columns))
+            self.steps[self._joins[key]] = Step("Concat", "", operands, len(columns))
+        return Operand(self._joins[key])
 
     def path(self, register: int, known: Collection[int] = ()) -> list[int]:
-        """Return the registers that steps fill on the way to one, in order; some are known."""
-        found, waiting = set(), [register]
+        """Return the registers that steps fill on the way to one, in order, without known ones."""
+        registers, waiting = set(), [register]
         while waiting:
             register = waiting.pop()
-            if register in self.steps and register not in found and register not in known:
-                found.add(register)
+            if register in self.steps and register not in registers and register not in known:
+                registers.add(register)
                 waiting += [each.register for each in self.steps[register].operands]
-        return sorted(found)
+        return sorted(registers)
 
-    def node(self, node: Node, given: Sequence[Any], made: Sequence[Labels]) -> list[Integers]:
+    def trace(self, node: Node, inputs: Sequence[Any], outputs: Sequence[Labels]) -> list[Integers]:
         """Compute the outputs of a node as rows, and return their columns."""
-        op, rows = node.op, [isinstance(each, Flow) for each in given]
+        op, rows = node.op, [isinstance(each, Flow) for each in inputs]
         if op == "Gather" and rows[1]:
-            return [self._look_up(node, given, made[0])]
+            return [self._add_lookup(node, inputs, outputs[0])]
         if op in MOVERS:
-            return self._move(node, given, len(made))
+            return self._move(node, inputs, len(outputs))
         if op in ELEMENTWISE:
-            return [self._each(node, given, made[0])]
+            return [self._add_elementwise(node, inputs, outputs[0])]
         if not rows[0] or any(rows[1:]):
             raise RefusedError("multiplies other axes than those of features")
         if op == "BatchNormalization":
-            shaped = (each.reshape(-1, *[1] * (made[0].ndim - 2)) for each in given[1:])
-            return [self._each(node, [given[0], *shaped], made[0])]
+            shaped = (each.reshape(-1, *[1] * (outputs[0].ndim - 2)) for each in inputs[1:])
+            return [self._add_elementwise(node, [inputs[0], *shaped], outputs[0])]
         if op not in ("Gemm", "MatMul"):
-            return [self._along(node, given, made[0])]
-        y = self._multiply(node, given, made[0])
-        if len(given) > 2 and given[2] is not None:
-            bias = given[2] * given[2].dtype.type(node.attributes.get("beta", 1.0))
-            y = self._each(
-                node._replace(op="Add", attributes={}), [Flow(made[0], y), bias], made[0]
+            return [self._add_along_axes(node, inputs, outputs[0])]
+        y = self._add_product(node, inputs, outputs[0])
+        if len(inputs) > 2 and inputs[2] is not None:
+            bias = inputs[2] * inputs[2].dtype.type(node.attributes.get("beta", 1.0))
+            y = self._add_elementwise(
+                node._replace(op="Add", attributes={}), [Flow(outputs[0], y), bias], outputs[0]
             )
         return [y]
 
-    def _move(self, node: Node, given: Sequence[Any], outputs: int) -> list[Integers]:
+    def _move(self, node: Node, inputs: Sequence[Any], count: int) -> list[Integers]:
         """Follow values that a node moves: its operator runs over their columns."""
-        if node.op == "Concat" and not all(isinstance(each, Flow) for each in given):
+        if node.op == "Concat" and not all(isinstance(each, Flow) for each in inputs):
             raise RefusedError("joins rows and constants")
-        columns = [each.columns if isinstance(each, Flow) else each for each in given]
-        counted = {"outputs": outputs} if node.op == "Split" else {}
+        columns = [each.columns if isinstance(each, Flow) else each for each in inputs]
+        counted = {"outputs": count} if node.op == "Split" else {}
         moved = MOVERS[node.op](*columns, **node.attributes, **counted)
         return moved if isinstance(moved, list) else [moved]
 
-    def _each(self, node: Node, given: Sequence[Any], made: Labels) -> Integers:
-        """Read an operator of values at the same place."""
-        where, operands = lay_out(made), []
-        for value in given:
+    def _add_elementwise(self, node: Node, inputs: Sequence[Any], output: Labels) -> Integers:
+        """Add an elementwise operator."""
+        layout, operands = lay_out(output), []
+        for value in inputs:
             operand = Operand(-1)
             if isinstance(value, Flow):
-                operand = self.join(find_row(np.broadcast_to(value.columns, made.shape), where))
+                operand = self.join(find_row(np.broadcast_to(value.columns, output.shape), layout))
             elif value is not None:
-                operand = Operand(-1, None, find_row(np.broadcast_to(value, made.shape), where))
+                operand = Operand(-1, None, find_row(np.broadcast_to(value, output.shape), layout))
             operands.append(operand)
-        step = Step(node.op, node.name, (*operands,), where.shape[1], node.attributes)
-        return self.add(step, made)
+        step = Step(node.op, node.name, (*operands,), layout.shape[1], node.attributes)
+        return self.add(step, output)
 
-    def _look_up(self, node: Node, given: Sequence[Any], made: Labels) -> Integers:
-        """Read an operator that takes rows of a table."""
-        x = given[0]
+    def _add_lookup(self, node: Node, inputs: Sequence[Any], output: Labels) -> Integers:
+        """Add an operator that takes rows of a table."""
+        x = inputs[0]
         if isinstance(x, Flow) or x.ndim != 2 or node.attributes.get("axis", 0):
             raise RefusedError("looks up in what is no table of rows")
-        operands = (Operand(-1, None, x), self.join_row(given[1]))
-        return self.add(Step(node.op, node.name, operands, lay_out(made).shape[1]), made)
+        operands = (Operand(-1, None, x), self.join_row(inputs[1]))
+        return self.add(Step(node.op, node.name, operands, lay_out(output).shape[1]), output)
 
-    def _along(self, node: Node, given: Sequence[Any], made: Labels) -> Integers:
-        """Read an operator along axes, which have to be axes of features."""
-        op, (x, *rest), attributes = node.op, given, dict(node.attributes)
-        shape, axes, axis = x.labels.shape, x.features(), attributes.get("axis", -1)
+    def _add_along_axes(self, node: Node, inputs: Sequence[Any], output: Labels) -> Integers:
+        """Add an operator along axes, which have to be axes of features."""
+        op, (x, *rest), attributes = node.op, inputs, dict(node.attributes)
+        shape, axes, axis = x.labels.shape, x.feature_axes(), attributes.get("axis", -1)
         n, along = len(shape), [axis]
         if op in REDUCED:
             along, rest = [*(as_list(attributes.get("axes", *rest[:1])) or range(n))], []
@@ -192,26 +192,26 @@ class Rows:
             raise RefusedError(f"operator {op} is not read for each row alone")
         if not {each % n for each in along} <= {*axes}:
             raise RefusedError(_OTHER_AXIS)
-        places = [axes.index(each % n) + 1 for each in along]
-        attributes |= {"axes": places} if op in REDUCED else {"axis": places[0]}
+        positions = [axes.index(each % n) + 1 for each in along]
+        attributes |= {"axes": positions} if op in REDUCED else {"axis": positions[0]}
         operands = (self.join_row(x), *(Operand(-1, None, each) for each in rest))
-        width, features = lay_out(made).shape[1], tuple(shape[k] for k in axes)
-        return self.add(Step(op, node.name, operands, width, attributes, features), made)
+        width, features = lay_out(output).shape[1], tuple(shape[k] for k in axes)
+        return self.add(Step(op, node.name, operands, width, attributes, features), output)
 
-    def _multiply(self, node: Node, given: Sequence[Any], made: Labels) -> Integers:
-        """Read a product of rows and weights."""
-        x, W, attributes = given[0], given[1], node.attributes
-        W, axes = W.reshape(W.shape[-2:]) if prod(W.shape[:-2]) == 1 else W, x.features()
+    def _add_product(self, node: Node, inputs: Sequence[Any], output: Labels) -> Integers:
+        """Add a product of rows and weights."""
+        x, W, attributes = inputs[0], inputs[1], node.attributes
+        W, axes = W.reshape(W.shape[-2:]) if prod(W.shape[:-2]) == 1 else W, x.feature_axes()
         if x.labels.ndim - 1 not in axes or W.ndim != 2 or attributes.get("transA"):
             raise RefusedError(_OTHER_AXIS)
         W = W.dtype.type(attributes.get("alpha", 1.0)) * (W.T if attributes.get("transB") else W)
         shape = (prod(x.labels.shape[k] for k in axes) // len(W), len(W))
-        operands = (self.join_row(x), Operand(-1, None, W))
-        return self.add(Step("MatMul", node.name, operands, shape[0] * W.shape[1], {}, shape), made)
+        operands, width = (self.join_row(x), Operand(-1, None, W)), shape[0] * W.shape[1]
+        return self.add(Step("MatMul", node.name, operands, width, {}, shape), output)
 
 
 def lay_out(values: Labels) -> Integers:
-    """Return the place of each of a row's K values in the flat array, (R, K)."""
+    """Return the position of each of a row's K values in the flat array, (R, K)."""
     if values.layout is None:
         flat = plain(values).reshape(-1)
         order = np.argsort(flat, kind="stable")
@@ -224,9 +224,9 @@ def lay_out(values: Labels) -> Integers:
     return values.layout
 
 
-def find_row(array: Array, where: Integers) -> Any:
-    """Return the values at the places of a row, (R, K), which have to be those of all rows."""
-    values = array.reshape(-1)[where]
+def find_row(array: Array, positions: Integers) -> Any:
+    """Return the values at the positions of a row, (R, K), which are the same for all rows."""
+    values = array.reshape(-1)[positions]
     if (values != values[:1]).any():
         raise RefusedError("does something else at each step, or in each sequence")
     return values[0]
@@ -235,21 +235,21 @@ def find_row(array: Array, where: Integers) -> Any:
 def run(
     steps: Mapping[int, Step], registers: dict[int, Any], multiply: Callable[..., Array]
 ) -> dict[int, Any]:
-    """Run steps over rows, (R, K); add what they give to the registers."""
+    """Run steps over rows, (R, K); add their outputs to the registers."""
     R = len(next(iter(registers.values())))
     for register, (op, _, operands, width, attributes, shape) in steps.items():
         arrays = []
         for source, columns, values in operands:
             array = values if source < 0 else registers[source]
             arrays.append(array if columns is None else array[:, columns])
-        made = arrays[0] = arrays[0].reshape(R, *shape) if shape else arrays[0]
+        result = arrays[0] = arrays[0].reshape(R, *shape) if shape else arrays[0]
         with np.errstate(all="ignore"):
             if op == "Concat":
-                made = np.concatenate([np.broadcast_to(a, (R, a.shape[-1])) for a in arrays], 1)
+                result = np.concatenate([np.broadcast_to(a, (R, a.shape[-1])) for a in arrays], 1)
             elif op == "MatMul":
-                made = multiply(np.ascontiguousarray(made), arrays[1])
-            elif op != "Cast" or made.dtype.kind != "f" or attributes["to"] not in FLOATS:
-                made = OPERATORS[op](*arrays, **attributes)
-        made = np.broadcast_to(made, (R, width)) if op in ELEMENTWISE else made
-        registers[register] = made.reshape(R, width)
+                result = multiply(np.ascontiguousarray(result), arrays[1])
+            elif op != "Cast" or result.dtype.kind != "f" or attributes["to"] not in FLOATS:
+                result = OPERATORS[op](*arrays, **attributes)
+        result = np.broadcast_to(result, (R, width)) if op in ELEMENTWISE else result
+        registers[register] = result.reshape(R, width)
     return registers

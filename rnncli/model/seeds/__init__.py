@@ -80,29 +80,29 @@ def seeded(
     sizes = hidden_size if isinstance(hidden_size, Iterable) else (hidden_size,)
     hidden, width, top = [index(size) for size in sizes], index(input_size), head and index(head)
     kind, ways = choice("cell", cell, CELLS), choice("direction", direction, DIRECTIONS)
-    draws_of = choice("init", init, INITIALIZERS)
+    initializer = choice("init", init, INITIALIZERS)
     if not hidden or min(*hidden, width, 1 if top is None else top) < 1:
         got = f"input_size {width}, hidden_size {hidden}, head {top}"
         raise ValueError(f"expected at least one layer and sizes from 1, got {got}")
     if not 0 <= index(seed) <= SEED_MAX:
         raise ValueError(f"seed: expected 0 to {SEED_MAX}, got {seed}")
-    several = len(hidden) > 1 and len(ways) > 1
-    if init == "torch" and (len(set(hidden)) > 1 or (several and merge != "concat")):
+    has_merge = len(hidden) > 1 and len(ways) > 1
+    if init == "torch" and (len(set(hidden)) > 1 or (has_merge and merge != "concat")):
         what = f"nn.{cell.upper()} has layers of one size, and merge concat between directions"
         raise InputError("init torch", what, "take another init")
     if unknown := settings.keys() - {*kind.setting_names}:
         raise ValueError(f"{min(unknown)}: {kind.__name__} has none")
     counts = [len(ways)] * len(hidden)
-    values = {name: iter(per_cell(name, given, counts)) for name, given in settings.items()}
-    draws, layers = draws_of(index(seed)), list[Layer]()
+    values = {name: iter(per_cell(name, value, counts)) for name, value in settings.items()}
+    draws, layers = initializer(index(seed)), list[Layer]()
     for H in hidden:
         cells = []
         for W_xh, W_hh, b_x, b_r in draws.draw_cells(cell, width, H, bias, len(ways)):
-            own = {name: next(each) for name, each in values.items()}
-            after = cell == "gru" and own.get("reset", "after") == "after"
+            cell_settings = {name: next(each) for name, each in values.items()}
+            after = cell == "gru" and cell_settings.get("reset", "after") == "after"
             b_n = b_r[-H:].copy() if after else None
             b_r[len(b_r) - H * after :] = -0.0  # which changes no bit of a sum
-            cells.append(kind(Weights(W_xh, W_hh, b_x + b_r, b_n), **own))
+            cells.append(kind(Weights(W_xh, W_hh, b_x + b_r, b_n), **cell_settings))
         layers.append(Recurrent(*cells, direction=direction, merge=merge))
         width = layers[-1].output_size
     if top:

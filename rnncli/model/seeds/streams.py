@@ -103,12 +103,12 @@ class Torch:
         high = np.float32(bound)
         low, width = float(-high), float(high - -high)
 
-        def draw_some(_start: int, count: int) -> Floats:
+        def draw_chunk(_start: int, count: int) -> Floats:
             words = self._generator.randint(0, 2**32, count, np.uint32) & np.uint32(2**24 - 1)
             # Exact in float64, rounded once: a fused multiply-add in float32.
             return words * 2.0**-24 * width + low
 
-        return fill(shape, draw_some)
+        return fill(shape, draw_chunk)
 
 
 def find_stream(global_seed: int, op_seed: int) -> Stream:
@@ -160,21 +160,21 @@ def draw(
 ) -> Floats:
     """Draw from a stream by a law of its words, (n, 4)."""
 
-    def draw_some(start: int, count: int) -> Floats:
+    def draw_chunk(start: int, count: int) -> Floats:
         index = np.arange(start // 4, -(-(start + count) // 4), dtype=np.uint64)
         upper = (np.full_like(index, word) for word in stream[1])
         words = philox4x32(stream[0], np.stack([index & _LOW, index >> _HIGH, *upper]))
         return law(words).reshape(-1)[:count]
 
-    return fill(shape, draw_some)
+    return fill(shape, draw_chunk)
 
 
-def fill(shape: tuple[int, ...], draw_some: Callable[[int, int], Floats]) -> Floats:
-    """Make an array of float32 by ``draw_some(start, count)``, a chunk at a time."""
+def fill(shape: tuple[int, ...], draw_chunk: Callable[[int, int], Floats]) -> Floats:
+    """Make an array of float32 by ``draw_chunk(start, count)``, a chunk at a time."""
     flat = np.empty(prod(shape), np.float32)
     for start in range(0, len(flat), CHUNK):
         chunk = flat[start : start + CHUNK]
-        chunk[:] = draw_some(start, len(chunk))
+        chunk[:] = draw_chunk(start, len(chunk))
     return flat.reshape(shape)
 
 

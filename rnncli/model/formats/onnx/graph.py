@@ -14,7 +14,7 @@ from rnncli.model.errors import listed, shown
 from rnncli.model.formats.contents import Component, Contents
 from rnncli.model.formats.onnx.messages import Model
 from rnncli.model.formats.onnx.recurrent import KINDS
-from rnncli.model.formats.onnx.sequences import STATE, find_axes, make_whole
+from rnncli.model.formats.onnx.sequences import STATE, cut_graph, find_axes
 from rnncli.model.formats.onnx.walk import Guess, Layer, Walk, is_known
 from rnncli.model.graph import RefusedError, Unknown
 from rnncli.model.graph.labels import plain, row_label, steps_of
@@ -41,11 +41,11 @@ def find(path: str, model: Model, input_size: int = 0) -> Contents:
         if chain.rank[:2] == (False, 0):  # no other guess can be right
             break
     nodes = [Component(node.name, node.op) for node in first.nodes.values()]
-    found = best.describe() if best else Contents(nodes)
+    contents = best.describe() if best else Contents(nodes)
     if best and best.is_open:
-        found = found._replace(open=partial(find, path, model))
+        contents = contents._replace(open=partial(find, path, model))
     title = f"ONNX opset {model.opset}{f', {model.producer}' if model.producer else ''}"
-    return found._replace(title=title, beside=model.beside, expected=_EXPECTED)
+    return contents._replace(title=title, beside=model.external_files, expected=_EXPECTED)
 
 
 def _guess_axes(first: Walk) -> Iterator[Guess]:
@@ -79,27 +79,27 @@ def follow(first: Walk, guess: Guess) -> "Chain":
         lower = walk.find_ancestors([name for node in tops for name in node.inputs[:1]])
         again = Chain(Walk(first.path, first.model, guess, first, lower))
         chain = again if again.target is not None and again.last == "state" else chain
-    # Other numbers of rows have to take the same branches.
+    # Runs of another size have to take the same branches.
     for steps, sequences in ((11, 2), (1, 1)) if walk.branches and chain.target else ():
         sizes = guess._replace(steps=steps, sequences=sequences)
-        other = Walk(first.path, first.model, sizes, first).branches
-        if other.keys() & walk.branches.keys() and other != walk.branches:
+        branches = Walk(first.path, first.model, sizes, first).branches
+        if branches.keys() & walk.branches.keys() and branches != walk.branches:
             chain.target, chain.why = None, "runs other nodes for other numbers of rows"
             chain.rank = (*chain.rank[:2], True)
     return chain
 
 
 class Chain:
-    """The layers that give the output of a graph; its target is None where it cannot be given."""
+    """The layers that compute the output of a graph; `target` is None if none can."""
 
     def __init__(self, walk: Walk) -> None:
         self.walk, self.rows = walk, walk.rows
         self.outputs = self.list_outputs()
         self.needed = walk.find_ancestors(self.outputs[:1])
         self.target: Operand | None = None
-        self.whole: SequenceGraph | None = None
+        self.above: SequenceGraph | None = None
         self.last: str | None = None
-        self.parts: list[Component] = []
+        self.components: list[Component] = []
         self.number = {0: 0}  # the layer that fills a register, from 1
         value = walk.values.get(self.outputs[0])
         self.why = value.why if isinstance(value, Unknown) else ""
@@ -108,7 +108,7 @@ class Chain:
                 self.target = self.find_output(value)
         except RefusedError as error:
             self.why = str(error)
-        takes_rows = any(0 in self.find_taken(layer.target) for layer in walk.layers.values())
+        takes_rows = any(0 in self.find_inputs(layer.target) for layer in walk.layers.values())
         self.rank = not (self.target or takes_rows), walk.doubt, self.target is None  # best first
 
     def list_outputs(self) -> list[str]:
@@ -130,25 +130,25 @@ class Chain:
         shape = walk.graph.inputs[walk.guess.x] or ()
         free = {axis for axis, size in enumerate(shape) if not is_known(size)}
         alone = all(size == 1 for size in shape if is_known(size))
-        lost = alone and free and walk.cells() and self.rank[0]
-        made = any(each.whole and not each.target.register for each in walk.layers.values())
-        guessed = made and free - {*walk.guess.axes}
+        lost = alone and free and walk.list_cells() and self.rank[0]
+        has_front = any(each.below and not each.target.register for each in walk.layers.values())
+        guessed = has_front and free - {*walk.guess.axes}
         return not walk.guess.features and bool(lost or guessed)
 
     def find_output(self, value: Flow) -> Operand:
-        """Find what the graph gives, and which row of a sequence it is."""
+        """Find the output of the graph, and which row of a sequence it is."""
         walk = self.walk
         if value.columns is None:
             by_call = walk.guess.axes[0] is None
             axes = find_axes(value, 0 if by_call else walk.steps, walk.sequences)
-            target, self.whole = make_whole(walk, self.outputs[0], value, axes)
+            target, self.above = cut_graph(walk, self.outputs[0], value, axes)
             same = axes[0] == walk.guess.axes[0] and value.labels.ndim > 2
             if axes[0] is not None and not same:  # a row may have as many values as there are steps
-                longer = np.zeros((walk.steps + 2, self.whole.input_size), np.float32)
+                longer = np.zeros((walk.steps + 2, self.above.input_size), np.float32)
                 with suppress(RefusedError):
-                    same = self.whole.compute(longer).shape[axes[0]] == len(longer)
+                    same = self.above.compute(longer).shape[axes[0]] == len(longer)
                 axes = (axes[0] if same else None), axes[1]
-                target, self.whole = make_whole(walk, self.outputs[0], value, axes)
+                target, self.above = cut_graph(walk, self.outputs[0], value, axes)
             self.last = None if by_call or axes[0] is not None else "step"
         else:
             target = self.rows.join_row(value)
@@ -159,7 +159,7 @@ class Chain:
 
     def find_last(self, value: Flow) -> str | None:
         """Return which row of a sequence a value is; None for all of them."""
-        features, steps = value.features(), self.walk.steps
+        features, steps = value.feature_axes(), self.walk.steps
         rows = plain(value.labels)
         rows = rows[tuple(0 if k in features else slice(None) for k in range(rows.ndim))]
         t = np.unique(steps_of(rows))
@@ -174,78 +174,78 @@ class Chain:
             raise RefusedError(f"gives the rows of {which}")
         return "state" if t[0] == STATE else "step"
 
-    def find_taken(self, *targets: Operand) -> list[int]:
-        """Return the registers that targets, and the steps on the way to them, take."""
+    def find_inputs(self, *targets: Operand) -> list[int]:
+        """Return the registers that targets, and the steps on the way to them, read."""
         steps = {n for each in targets for n in self.rows.path(each.register)}
         operands = (each for n in steps for each in self.rows.steps[n].operands)
         return [each.register for each in (*targets, *operands)]
 
     def describe(self) -> Contents:
-        """Return the parts of the model, of which it gives the first output."""
-        walk, (output, *others) = self.walk, self.outputs
-        nodes, known = walk.nodes.values(), walk.parts
+        """Return the components of the model, whose output is the first of the graph."""
+        walk, (output, *rest) = self.walk, self.outputs
+        nodes, known = walk.nodes.values(), walk.components
         on_way = [node.name for node in nodes if self.needed & {*node.outputs}]
         if self.target is not None:
-            self.make_parts(self.target)
+            self.make_layers(self.target)
         else:
-            self.parts = [known[n] for n in (walk.guess.x, *on_way) if n in known]
-            if self.why and not any(part.needed for part in self.parts):
-                self.parts.append(Component(output, "output", why=self.why, needed=True))
-        used = {part.name for part in self.parts}
-        aside = [part for name, part in known.items() if name not in used and part.layers]
+            self.components = [known[n] for n in (walk.guess.x, *on_way) if n in known]
+            if self.why and not any(each.needed for each in self.components):
+                self.components.append(Component(output, "output", why=self.why, needed=True))
+        used = {each.name for each in self.components}
+        unused = [each for name, each in known.items() if name not in used and each.layers]
         if self.target is None:
-            self.parts, aside = [*self.parts, *aside], []
-        aside = [part._replace(why="is not on the way to the output") for part in aside]
+            self.components, unused = [*self.components, *unused], []
+        unused = [each._replace(why="is not on the way to the output") for each in unused]
         text = "takes {} too: {}, which it is compared with"
         notes = [text.format(shown(n), array.item()) for n, array in walk.settled.items()]
         notes += [note for name, note in walk.notes if name in on_way]
-        passed = [n for n in others if n and isinstance(walk.values[n], Flow | Unknown)]
+        passed = [n for n in rest if n and isinstance(walk.values[n], Flow | Unknown)]
         if passed:
             notes.append(f"gives {shown(output)}, and passes over {listed(passed)}")
-        parts = self.parts or [Component(node.name, node.op) for node in nodes]
-        return Contents(parts, last=self.last, notes=notes, aside=aside)
+        components = self.components or [Component(node.name, node.op) for node in nodes]
+        return Contents(components, last=self.last, notes=notes, aside=unused)
 
     # Layers.
 
-    def make_parts(self, target: Operand) -> None:
-        """Make the layers that give the output, the bottom one first."""
+    def make_layers(self, target: Operand) -> None:
+        """Make the layers that compute the output, the bottom one first."""
         layers, needed, waiting = self.walk.layers, dict[int, Layer](), [target]
         while waiting:
-            for register in {*self.find_taken(waiting.pop())} & layers.keys() - needed.keys():
+            for register in {*self.find_inputs(waiting.pop())} & layers.keys() - needed.keys():
                 needed[register] = layers[register]
                 waiting.append(layers[register].target)
         for register, layer in sorted(needed.items()):
-            self.make_steps(layer.target, layer.whole)
-            self.add(layer.part, register)
-        self.make_steps(target, self.whole)
+            self.make_steps(layer.target, layer.below)
+            self.add(layer.component, register)
+        self.make_steps(target, self.above)
 
-    def make_steps(self, target: Operand, whole: SequenceGraph | None) -> None:
+    def make_steps(self, target: Operand, graph: SequenceGraph | None) -> None:
         """Make the layers between recurrent ones."""
-        for named in (every := name_steps(self.rows, target, self.number)):
-            sources = tuple(self.number[each] for each in named.taken)
-            if sources != (len(self.parts),) and isinstance(named.layer, RowGraph):
+        for named in (layers := name_steps(self.rows, target, self.number)):
+            sources = tuple(self.number[each] for each in named.inputs)
+            if sources != (len(self.components),) and isinstance(named.layer, RowGraph):
                 named.layer.sources = sources
-            elif sources != (len(self.parts),):
-                self.route(*named.taken)
-            own = [self.walk.nodes[step.name] for step in named.steps.values() if step.name]
-            kind = " ".join(dict.fromkeys(node.op for node in own))
+            elif sources != (len(self.components),):
+                self.route(*named.inputs)
+            nodes = [self.walk.nodes[step.name] for step in named.steps.values() if step.name]
+            kind = " ".join(dict.fromkeys(node.op for node in nodes))
             kind = kind or str(named.layer.settings["operators"])
-            arrays = self.walk.find_floats(*own)
+            arrays = self.walk.find_floats(*nodes)
             self.add(Component(named.name, kind, arrays, [named.layer]), named.register)
-        if not every and self.number[target.register] != len(self.parts):
+        if not layers and self.number[target.register] != len(self.components):
             self.route(target.register)
-        if whole is not None:
-            kind = str(whole.settings["operators"])
-            self.add(Component(whole.nodes[-1].name, kind, whole.arrays, [whole]), -1)
+        if graph is not None:
+            kind = str(graph.settings["operators"])
+            self.add(Component(graph.nodes[-1].name, kind, graph.arrays, [graph]), -1)
 
-    def add(self, part: Component, register: int) -> None:
-        """Add a part of one layer, which fills a register."""
-        self.parts.append(part)
-        self.number[register] = len(self.parts)
+    def add(self, component: Component, register: int) -> None:
+        """Add a component of one layer, which fills a register."""
+        self.components.append(component)
+        self.number[register] = len(self.components)
 
     def route(self, register: int) -> None:
-        """Add a layer that passes on what a layer gives that is not the one below."""
+        """Add a layer that passes on the output of an earlier layer than the one below."""
         width = self.rows.width(register)
-        piece = RowGraph({}, {register: width}, Operand(register), width)
-        piece.sources = (self.number[register],)
-        self.parts.append(Component("", "Identity", layers=[piece]))
+        layer = RowGraph({}, {register: width}, Operand(register), width)
+        layer.sources = (self.number[register],)
+        self.components.append(Component("", "Identity", layers=[layer]))

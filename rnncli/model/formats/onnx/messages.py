@@ -25,12 +25,12 @@ _BFLOAT16, _RAW = 16, 9
 
 
 class Model(NamedTuple):
-    """A model: what wrote it, the version of its operators, its graph, files beside it."""
+    """A model: its writer, the version of its operators, its graph, files with more arrays."""
 
     producer: str
     opset: int
     graph: Graph
-    beside: list[str]
+    external_files: list[str]
 
 
 class Reader:
@@ -38,7 +38,7 @@ class Reader:
 
     def __init__(self, path: str, data: memoryview) -> None:
         self.path, self.source = path, Source(path, MOST_FIELDS)
-        self.beside: dict[str, int] = {}  # bytes that may still be read, by file
+        self.bytes_left: dict[str, int] = {}  # bytes that may still be read, by file
         self.message = Message(self.source, data)
 
     def model(self) -> Model:
@@ -49,7 +49,7 @@ class Reader:
         opsets = {_domain(each.text(1)): each.integer(2) for each in message.messages(8)}
         producer = f"{message.text(2)} {message.text(3)}".strip()
         graph = self._graph(message.message(7))
-        return Model(producer, opsets.get("", 1), graph, [*self.beside])
+        return Model(producer, opsets.get("", 1), graph, [*self.bytes_left])
 
     def _graph(self, message: Message, depth: int = 0) -> Graph:
         """Read a graph; those of attributes lie deeper."""
@@ -58,8 +58,8 @@ class Reader:
         return Graph(
             [self._node(each, depth) for each in message.messages(1)],
             {each.text(8): self._array(each) for each in message.messages(5)},
-            dict(map(_shape, message.messages(11))),
-            dict(map(_shape, message.messages(12))),
+            dict(map(_read_shape, message.messages(11))),
+            dict(map(_read_shape, message.messages(12))),
         )
 
     def _node(self, message: Message, depth: int) -> Node:
@@ -78,12 +78,12 @@ class Reader:
         readers: dict[int, Callable[[int], Any]] = {
             1: lambda field: (self._floats(message, field) or [0.0])[0],
             2: message.integer,
-            3: lambda field: _string(message.bytes(field)),
+            3: lambda field: _decode(message.bytes(field)),
             4: lambda field: self._array(message.message(field)),
             5: lambda field: self._graph(message.message(field), depth + 1),
             6: lambda field: self._floats(message, field),
             7: lambda field: message.integers(field).tolist(),
-            8: lambda field: [_string(data) for data in message.every(field, BYTES)],
+            8: lambda field: [_decode(data) for data in message.every(field, BYTES)],
         }
         if kind not in readers or any(n in message for n in range(2, 10) if n != kind + 1):
             return Unknown("attribute of a type that is not read")
@@ -95,18 +95,18 @@ class Reader:
         return [float(str(number)) for number in numbers]
 
     def _array(self, message: Message) -> Array | Unknown:
-        """Read an array: a view of the file's bytes, where they are such; bfloat16 as float32."""
+        """Read an array: a view of the file's bytes, if they stand there; bfloat16 as float32."""
         self.source.spend(_COST)
-        kind, place = message.integer(2), f"{self.path}: {shown(message.text(8))}"
+        kind, where = message.integer(2), f"{self.path}: {shown(message.text(8))}"
         if kind not in TYPES:
             return Unknown(f"values of type {kind} are not read")
         shape, field = tuple(message.integers(1).tolist()), _NUMBERS.get(kind, 5)
         dtype = np.dtype("<u2" if kind == _BFLOAT16 else TYPES[kind]).newbyteorder("<")
         size = prod(shape) * dtype.itemsize
-        where = {each.text(1): each.text(2) for each in message.messages(13)}
+        external = {each.text(1): each.text(2) for each in message.messages(13)}
         data: Any = message.bytes(_RAW)
-        if where and size:
-            data = self._read_beside(place, where, size)
+        if external and size:
+            data = self._read_external(where, external, size)
         elif field in (4, 10) and field in message:
             data = message.floats(field, dtype.str).tobytes()
         elif field in message:  # halves as their bits
@@ -114,34 +114,34 @@ class Reader:
             data = numbers.astype("<u2" if dtype.kind == "f" else dtype).tobytes()
         if min(shape, default=0) < 0 or len(data) != size:
             what = f"damaged: expected {size:,} bytes, as shape {shape} of {dtype} takes, got "
-            raise InputError(place, f"{what}{len(data):,}")
+            raise InputError(where, f"{what}{len(data):,}")
         array: Array = np.frombuffer(data, dtype).reshape(shape)
         return widen_bfloat16(array) if kind == _BFLOAT16 else array
 
-    def _read_beside(self, place: str, where: Mapping[str, str], size: int) -> Array:
-        """Read the values of an array from a file beside the model: *external data*.
+    def _read_external(self, where: str, external: Mapping[str, str], size: int) -> Array:
+        """Read the values of an array from another file in the folder: *external data*.
 
         It is read only where it lies in the model's own folder, so that a model cannot show what
         another folder holds. Source: https://onnx.ai/onnx/repo-docs/ExternalData.html.
         """
-        name, offset = where.get("location", ""), where.get("offset", "0")
+        name, offset = external.get("location", ""), external.get("offset", "0")
         folder = os.path.dirname(self.path)
         path = os.path.join(folder, name)
         # Caches of downloads are links into one folder, to the model as to this file.
         folders = {os.path.realpath(folder), os.path.dirname(os.path.realpath(self.path))}
         if not os.path.isfile(path) or os.path.dirname(os.path.realpath(path)) not in folders:
             what = f"its values are in the file {shown(name)}, which is not there"
-            raise InputError(place, what, "it has to lie beside the model")
+            raise InputError(where, what, "it has to lie beside the model")
         has = os.path.getsize(path)
-        left = self.beside[path] = self.beside.get(path, 2 * has) - size
+        left = self.bytes_left[path] = self.bytes_left.get(path, 2 * has) - size
         begin = int(offset) if offset.isdecimal() and len(offset) < 19 else has
         if begin + size > has or left < 0:
             what = f"damaged: takes {size:,} bytes from {shown(offset)} on of {shown(name)}"
-            raise InputError(place, f"{what}, of {has:,}")
+            raise InputError(where, f"{what}, of {has:,}")
         return np.fromfile(path, np.uint8, size, offset=begin)
 
 
-def _shape(message: Message) -> tuple[str, tuple[int | str, ...] | None]:
+def _read_shape(message: Message) -> tuple[str, tuple[int | str, ...] | None]:
     """Read the name of an input or output, and its shape: sizes, or names of sizes."""
     tensor = message.message(2).message(1)
     if 2 not in tensor:
@@ -154,5 +154,5 @@ def _domain(text: str) -> str:
     return "" if text == "ai.onnx" else text
 
 
-def _string(data: memoryview) -> str:
+def _decode(data: memoryview) -> str:
     return str(data, "utf-8", "backslashreplace")

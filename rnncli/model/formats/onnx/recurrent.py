@@ -57,11 +57,11 @@ def read_cells(path: str, node: Node, arrays: Mapping[str, Any]) -> list[CellDra
     settings: dict[str, Any] = {"reset": reset} if node.op == "GRU" else {}
     try:
         settings["clip"] = positive_clip(known["clip"])
-        given = _read_functions(known, [*functions.values()] * D)
+        activations = _read_functions(known, [*functions.values()] * D)
     except (TypeError, ValueError) as error:
         raise RefusedError(str(error)) from error
     count = len(functions)
-    named = [dict(zip(functions, given[d * count :], strict=False)) for d in range(D)]
+    named = [dict(zip(functions, activations[d * count :], strict=False)) for d in range(D)]
     return [_read_cell(path, node, d, arrays, {**named[d], **settings}) for d in range(D)]
 
 
@@ -88,19 +88,19 @@ def _read_cell(
 
 
 def _read_functions(known: Mapping[str, Any], defaults: list[str]) -> list[Activation]:
-    """Return the activations of a node: alphas and betas go to those that take them."""
+    """Return the activations of a node: alphas and betas go to functions with such parameters."""
     names = known["activations"] or defaults
     numbers = [iter(known[name]) for name in ("activation_alpha", "activation_beta")]
     if len(names) != len(defaults):
         raise RefusedError(f"expected {len(defaults)} activations, got {len(names)}")
-    found = []
+    activations = []
     for name in names:
-        own = _ACTIVATIONS.get(str(name).lower(), "")
+        ours = _ACTIVATIONS.get(str(name).lower(), "")
         # The standard has 1 for a ThresholdedRelu where it is left out, ONNX Runtime 0.
-        usual = (None,) if own == "thresholded_relu" else ACTIVATIONS[own or "tanh"].defaults
+        usual = (None,) if ours == "thresholded_relu" else ACTIVATIONS[ours or "tanh"].defaults
         takes: list[Any] = [next(each, n) for each, n in zip(numbers, usual, strict=False)]
-        if not own or None in takes:
+        if not ours or None in takes:
             what = "is unknown, or programs differ in its alpha and beta where they are left out"
             raise RefusedError(f"activation {shown(str(name))} {what}")
-        found.append(activation(own, *takes))
-    return found
+        activations.append(activation(ours, *takes))
+    return activations

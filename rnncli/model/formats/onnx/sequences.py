@@ -1,4 +1,4 @@
-"""Values that are made of several steps, as pieces that take whole sequences."""
+"""Values that are computed from several steps, as layers that take whole sequences."""
 
 from math import prod
 from typing import Any
@@ -15,8 +15,8 @@ from rnncli.model.layers import DIRECTIONS
 STATE = 2**30  # the step of a final state
 
 
-def make_whole(walk: Any, name: str, value: Any, axes: Axes) -> tuple[Operand, SequenceGraph]:
-    """Make the piece that gives a value of a run over labels; return what it takes, and it."""
+def cut_graph(walk: Any, name: str, value: Any, axes: Axes) -> tuple[Operand, SequenceGraph]:
+    """Make a layer of the nodes that compute a value; return its input and the layer."""
     nodes, constants, roots = _trace(walk, name)
     rows, shape, frozen_axis = walk.rows, value.labels.shape, walk.guess.axes[0]
     by_call = frozen_axis is None
@@ -26,25 +26,25 @@ def make_whole(walk: Any, name: str, value: Any, axes: Axes) -> tuple[Operand, S
     laid = [root._replace(columns=np.searchsorted(columns, root.columns)) for root in roots]
     target, width = rows.join(columns), len(columns)
     size = prod(n for k, n in enumerate(shape) if k not in axes)
-    piece = SequenceGraph(nodes, constants, walk.opset, laid, name, axes, (width, size))
-    piece.shortens = not by_call and axes[0] is not None and shape[axes[0]] < walk.steps
-    piece.whole = not by_call
+    layer = SequenceGraph(nodes, constants, walk.opset, laid, name, axes, (width, size))
+    layer.shortens = not by_call and axes[0] is not None and shape[axes[0]] < walk.steps
+    layer.whole = not by_call
     try:  # as it will run: one sequence alone
-        piece(np.zeros((2 if by_call else walk.steps, width), np.float32))
+        layer(np.zeros((2 if by_call else walk.steps, width), np.float32))
     except ValueError as error:
         raise RefusedError("makes something else of each sequence") from error
     if by_call:  # each row of the same row alone
         pair = np.broadcast_to(np.arange(2)[:, None], (2, width))
-        made = np.moveaxis(piece.compute(pair), axes[0] or 0, 0).reshape(2, -1)
-        if ((made != pair[:, :1]) & (made != CONSTANT)).any():
+        result = np.moveaxis(layer.compute(pair), axes[0] or 0, 0).reshape(2, -1)
+        if ((result != pair[:, :1]) & (result != CONSTANT)).any():
             raise RefusedError("makes something of several rows")
     steps = (walk.graph.inputs[walk.guess.x] or (0,))[frozen_axis or 0]
-    piece.steps = steps if isinstance(steps, int) and steps > 0 and not by_call else 0
-    return target, piece
+    layer.steps = steps if isinstance(steps, int) and steps > 0 and not by_call else 0
+    return target, layer
 
 
 def _trace(walk: Any, name: str) -> tuple[list[Node], dict[str, Array], list[Root]]:
-    """Return the nodes that give a value, and the constants and the rows that they take."""
+    """Return the nodes that compute a value, and the constants and the rows that they take."""
     nodes, constants, roots, wanted = list[Node](), dict[str, Array](), dict[str, Root](), {name}
     for node in reversed(walk.nodes.values()):
         if node.op in KINDS or wanted.isdisjoint(node.outputs):
@@ -71,7 +71,7 @@ def _find_root(walk: Any, name: str, value: Any) -> Root | None:
         return None
     rows = plain(value.labels)
     t, n = steps_of(rows), sequences_of(rows)
-    along, across = _varying(t), _varying(n)
+    along, across = _find_varying(t), _find_varying(n)
     if len(along) > 1 or len(across) > 1 or (along and along == across):
         return None
     T, N = (axes[0] if axes else None for axes in (along, across))
@@ -83,11 +83,11 @@ def _find_root(walk: Any, name: str, value: Any) -> Root | None:
         layer = walk.layers.get(int(registers[0]))
         if not layer or (registers != registers[0]).any():
             return None
-        ways = DIRECTIONS[layer.part.layers[0].settings["direction"]]
-        own = columns - walk.rows.begins[registers[0]]
+        ways = DIRECTIONS[layer.component.layers[0].settings["direction"]]
+        offsets = columns - walk.rows.begins[registers[0]]
         ends = np.array([-1 if way == "forward" else 0 for way in ways])
         size = walk.rows.width(int(registers[0])) // len(ends)
-        return Root(name, columns, shape, (None, N), ends[own // size])
+        return Root(name, columns, shape, (None, N), ends[offsets // size])
     if {len(np.unique(t)), 1 if T is None else rows.shape[T]} != {walk.steps}:
         return None
     if T is not None and t.take(0, T).any():  # the last step stands first
@@ -100,9 +100,9 @@ def _find_root(walk: Any, name: str, value: Any) -> Root | None:
 
 
 def find_axes(value: Any, steps: int, sequences: int) -> Axes:
-    """Return the axes of steps and of sequences of an output that is made of whole sequences."""
+    """Return the axes of steps and of sequences of an output of whole sequences."""
     n = sequences_of(plain(value.labels))
-    across = _varying(n)
+    across = _find_varying(n)
     along = [k for k, size in enumerate(n.shape) if size == steps and k not in across]
     odd = len(across) > 1 or len(along) > 1 or (n > sequences).any()
     if odd or (not across and sequences > 1):
@@ -111,5 +111,5 @@ def find_axes(value: Any, steps: int, sequences: int) -> Axes:
     return along[0] if along else None, across[0] if across else one
 
 
-def _varying(values: Array) -> list[int]:
+def _find_varying(values: Array) -> list[int]:
     return [k for k in range(values.ndim) if (values != values.take([0], k)).any()]

@@ -10,25 +10,25 @@ from rnncli.model.errors import shown
 from rnncli.model.formats.contents import CellDraft, Component, Draft
 from rnncli.model.formats.onnx.messages import Model
 from rnncli.model.formats.onnx.recurrent import KINDS, WAYS, read_cells
-from rnncli.model.formats.onnx.sequences import STATE, make_whole
+from rnncli.model.formats.onnx.sequences import STATE, cut_graph
 from rnncli.model.graph import Array, Graph, Node, RefusedError, Unknown
 from rnncli.model.graph.labels import Labels, labels, plain, row_label, sequences_of, steps_of
 from rnncli.model.graph.layers import SequenceGraph
 from rnncli.model.graph.operators import FAR, MOVERS, apply
-from rnncli.model.graph.rows import Flow, Operand, Rows
+from rnncli.model.graph.rows import Flow, Operand, RowProgram
 from rnncli.model.layers import DIRECTIONS
 
 _MOST_COMPUTED = 2**23  # values that are computed in a run, over those of the file
 _COST, _COST_OF_LAYER = 800, 8_000  # values that a node is counted for
 _COST_OF_LABEL = 8  # and a label, with what it is as a row
-# Operators whose first input has the values, and whose others tell where these go.
+# Operators whose first input has the values; the rest are sizes or indices.
 _PLACING = {"ConstantOfShape", "Expand", "Pad", "Reshape", "Slice", "Split", "Squeeze", "Tile"}
 _PLACING |= {"Unsqueeze"}
 # Operators that may treat the number of steps in another way where it is another.
 _UNSTEADY = {"Clip", "Greater", "GreaterOrEqual", "Less", "LessOrEqual", "Max", "Min", "Mod"}
 _UNSTEADY |= {"ReduceMax", "ReduceMin"}
 _OTHER_AXES = "takes other axes for steps, sequences and features than the layer below"
-_OTHERS = {
+_OPTIONAL_INPUTS = {
     "sequence_lens": "lengths of sequences from {}: each is run as long as it is",
     "initial_h": "initial_h from {}: `h0` gives it, zeros else",
     "initial_c": "initial_c from {}: `c0` gives it, zeros else",
@@ -43,11 +43,11 @@ class Sized(NamedTuple):
 
 
 class Layer(NamedTuple):
-    """A recurrent layer, and what it takes: rows, or what a piece makes of whole sequences."""
+    """A recurrent layer and its input: rows, which a layer of whole sequences may change first."""
 
-    part: Component
+    component: Component
     target: Operand
-    whole: SequenceGraph | None
+    below: SequenceGraph | None
 
 
 class Guess(NamedTuple):
@@ -75,17 +75,17 @@ class Walk:
     ) -> None:  # fmt: skip
         self.path, self.model, self.graph = path, model, model.graph
         self.opset, self.lower = model.opset, lower
-        self.guess, self.rows, self.steps, self.sequences = guess or Guess(""), Rows(), 1, 1
+        self.guess, self.rows, self.steps, self.sequences = guess or Guess(""), RowProgram(), 1, 1
         self.doubt = 0
         self.nodes: dict[str, Node] = {}  # by names that differ
         self.notes: list[tuple[str, str]] = []  # with the name of a node
-        self.parts: dict[str, Component] = {}  # recurrent nodes, and those that are refused
+        self.components: dict[str, Component] = {}  # recurrent nodes, and those that are refused
         self.layers: dict[int, Layer] = {}  # by the register that it fills
         self.branches: dict[int, bool] = {}  # that nodes If take by the sizes of values
-        # What depends on no input, by node, which is held: its cells, or what it gives.
+        # Cells or outputs that depend on no input, with their node, which keeps its id.
         self.constants: dict[int, tuple[Node, Any]] = first.constants if first else {}
         known = [each for each in self.graph.arrays.values() if isinstance(each, np.ndarray)]
-        self._left = float(_MOST_COMPUTED + 4 * sum(each.size for each in known))
+        self._budget = float(_MOST_COMPUTED + 4 * sum(each.size for each in known))
         self.values: dict[str, Any] = dict(self.graph.arrays)
         self.settled: dict[str, Array] = first.settled if first else {}
         self.values.update(self.settled)
@@ -97,29 +97,29 @@ class Walk:
             while name in self.nodes:
                 name = f"{name} ({len(self.nodes)})"
             node = original._replace(name=name)
-            made: Sequence[Any] = [Unknown()] * len(node.outputs)
+            outputs: Sequence[Any] = [Unknown()] * len(node.outputs)
             try:
-                if self._left >= 0:  # else no more is computed
+                if self._budget >= 0:  # else no more is computed
                     self.spend(_COST)
                     if branch := self._choose_branch(node, original):
                         waiting += branch[::-1]
                         continue
-                    given = self._find_inputs(node)
+                    inputs = self._find_inputs(node)
                     recurs = node.op in KINDS and not node.domain
-                    made = (self._recur if recurs else self._compute)(node, original, given)
+                    outputs = (self._recur if recurs else self._compute)(node, original, inputs)
             except RefusedError as error:
                 arrays = self.find_floats(node)
-                part = Component(node.name, node.op, arrays, why=str(error), needed=True)
-                self.parts[node.name] = part
+                component = Component(node.name, node.op, arrays, why=str(error), needed=True)
+                self.components[node.name] = component
             self.nodes[node.name] = node
-            self.values.update(zip(node.outputs, made, strict=False))
+            self.values.update(zip(node.outputs, outputs, strict=False))
 
     def spend(self, values: float) -> None:
         """Count values before they are computed."""
-        if not values <= self._left:  # it may be NaN
-            self._left = -1
+        if not values <= self._budget:  # it may be NaN
+            self._budget = -1
             raise RefusedError("needs more values to be computed than are while a graph is read")
-        self._left -= values
+        self._budget -= values
 
     def find_floats(self, *nodes: Node) -> dict[str, Array]:
         """Return the constants of floats that nodes take."""
@@ -128,12 +128,12 @@ class Walk:
         return {name: array for name, array in known if array.dtype.kind == "f"}
 
     def find_ancestors(self, names: Iterable[str]) -> set[str]:
-        """Return values, and those that they are computed of."""
-        found = {*filter(None, names)}
+        """Return values, and all values that they are computed from."""
+        ancestors = {*filter(None, names)}
         for node in reversed(self.nodes.values()):
-            if found.intersection(node.outputs):
-                found.update(filter(None, node.inputs))
-        return found
+            if ancestors.intersection(node.outputs):
+                ancestors.update(filter(None, node.inputs))
+        return ancestors
 
     # Inputs.
 
@@ -144,7 +144,7 @@ class Walk:
                 self.values[x] = self._label_rows(inputs[x])
         except RefusedError as error:
             self.doubt, self.values[x] = 3, Unknown()
-            self.parts[x] = Component(x, "input", why=str(error), needed=True)
+            self.components[x] = Component(x, "input", why=str(error), needed=True)
         for name in inputs.keys() - self.values.keys():
             shape = [s if is_known(s) else self.guess.sequences for s in inputs[name] or ()]
             none = labels(np.broadcast_to(np.int64(0), shape))  # type: ignore[arg-type]
@@ -156,7 +156,7 @@ class Walk:
         guess, (T, N), sizes = self.guess, self.guess.axes, list[int]()
         if shape is None or T is N is None:
             raise RefusedError("an input of which the graph does not tell the number of axes")
-        width = guess.features or next((len(c[0].weights.W_xh) for c in self.cells()), 1)
+        width = guess.features or next((len(c[0].weights.W_xh) for c in self.list_cells()), 1)
         for axis, size in enumerate(shape):  # several steps, if frozen with one, show their order
             free = {T: guess.steps, N: guess.sequences}.get(axis, width)
             frozen = is_known(size) and not (axis == T and size == 1)
@@ -164,12 +164,12 @@ class Walk:
         self.steps, self.sequences = (1 if k is None else sizes[k] for k in (T, N))
         self.spend(_COST_OF_LABEL * prod(sizes))
         t, n = (0 if k is None else np.indices(sizes, sparse=True)[k] for k in (T, N))
-        found = labels(np.broadcast_to(row_label(t, n), sizes))
-        return Flow(found, self.rows.source(found), frozenset({0}), True)
+        values = labels(np.broadcast_to(row_label(t, n), sizes))
+        return Flow(values, self.rows.add_source(values), frozenset({0}), True)
 
-    def cells(self) -> list[list[CellDraft]]:
+    def list_cells(self) -> list[list[CellDraft]]:
         """Return the cells of each recurrent node that could be read."""
-        return [made for node, made in self.constants.values() if node.op in KINDS]
+        return [cells for node, cells in self.constants.values() if node.op in KINDS]
 
     # Nodes.
 
@@ -190,115 +190,115 @@ class Walk:
 
     def _settle(self, node: Node) -> None:
         """Set an input that is one number, such as a rate, to what the graph compares it with."""
-        for name, other in (node.inputs, node.inputs[::-1]):
-            value, shape = self.values.get(other), self.graph.inputs.get(name)
+        for name, operand in (node.inputs, node.inputs[::-1]):
+            value, shape = self.values.get(operand), self.graph.inputs.get(name)
             free = shape in ((), (1,)) and isinstance(self.values.get(name), Unknown)
             if free and isinstance(value, np.ndarray) and value.size == 1:
                 self.values[name] = self.settled[name] = value.reshape([1] * len(shape or ()))
 
     def _find_inputs(self, node: Node) -> list[Any]:
-        """Return the values that a node takes."""
+        """Return the values of a node's inputs."""
         if node.op == "Equal" and len(node.inputs) == 2:
             self._settle(node)
-        given = [self.values.get(each) if each else None for each in node.inputs]
-        for name, value in zip(node.inputs, given, strict=True):
+        values = [self.values.get(each) if each else None for each in node.inputs]
+        for name, value in zip(node.inputs, values, strict=True):
             if name and value is None:
                 raise RefusedError(f"takes {shown(name)}, which no node before it gives")
-        return given
+        return values
 
-    def _compute(self, node: Node, original: Node, given: list[Any]) -> Sequence[Any]:
+    def _compute(self, node: Node, original: Node, inputs: list[Any]) -> Sequence[Any]:
         """Compute the outputs of a node."""
-        if unknown := [each for each in given if isinstance(each, Unknown)]:
+        if unknown := [each for each in inputs if isinstance(each, Unknown)]:
             return unknown[:1] * len(node.outputs)
         if id(original) not in self.constants:
-            flows = [each for each in given if isinstance(each, Flow)]
+            flows = [each for each in inputs if isinstance(each, Flow)]
             cost = _COST_OF_LABEL if flows else 1
-            arrays = [as_array(each) for each in given]
-            made = apply(node, arrays, self.opset, lambda n: self.spend(cost * n))
+            arrays = [as_array(each) for each in inputs]
+            outputs = apply(node, arrays, self.opset, lambda n: self.spend(cost * n))
             if flows and node.op not in ("Shape", "Size"):
-                return self._follow(node, given, [labels(plain(each)) for each in made])
-            counts = bool(flows) or (_counts(node, given) and node.op != "ConstantOfShape")
+                return self._follow(node, inputs, [labels(plain(each)) for each in outputs])
+            counts = bool(flows) or (_has_counts(node, inputs) and node.op != "ConstantOfShape")
             if counts and node.op in _UNSTEADY:
                 raise RefusedError("compares the number of steps or sequences with another")
-            if flows or any(isinstance(each, Sized) for each in given):
-                return [Sized(array, counts) for array in made]
-            self.constants[id(original)] = original, made
+            if flows or any(isinstance(each, Sized) for each in inputs):
+                return [Sized(array, counts) for array in outputs]
+            self.constants[id(original)] = original, outputs
         return self.constants[id(original)][1]  # type: ignore[no-any-return]
 
-    def _follow(self, node: Node, given: Sequence[Any], made: Sequence[Labels]) -> list[Flow]:
+    def _follow(self, node: Node, inputs: Sequence[Any], outputs: Sequence[Labels]) -> list[Flow]:
         """Follow values that depend on inputs through a node."""
-        if not all(each.size for each in made):
+        if not all(each.size for each in outputs):
             raise RefusedError("gives an array of no values")
-        flows = [each for each in given if isinstance(each, Flow)]
+        flows = [each for each in inputs if isinstance(each, Flow)]
         roots = frozenset[int | str]().union(*(each.roots for each in flows))
         moved = node.op in (*MOVERS, "Cast") and all(each.moved for each in flows)
         why = next((each.why for each in flows if each.columns is None), "")
-        if node.op == "Slice" and _is_bounded(node, given):
+        if node.op == "Slice" and _is_bounded(node, inputs):
             why = why or "takes a fixed number of steps of those that there are"
-        if _counts(node, given):
+        if _has_counts(node, inputs):
             why = why or "computes with the number of steps or sequences"
-        columns: Sequence[Any] = [None] * len(made)
-        taken = [each if isinstance(each, Flow) else as_array(each) for each in given]
+        columns: Sequence[Any] = [None] * len(outputs)
+        operands = [each if isinstance(each, Flow) else as_array(each) for each in inputs]
         try:
-            columns = columns if why else self.rows.node(node, taken, made)
+            columns = columns if why else self.rows.trace(node, operands, outputs)
         except RefusedError as error:
             why = str(error)
-        return [Flow(m, own, roots, moved, why) for m, own in zip(made, columns, strict=False)]
+        return [Flow(y, k, roots, moved, why) for y, k in zip(outputs, columns, strict=False)]
 
     # Recurrent nodes.
 
-    def _read_cells(self, node: Node, original: Node, given: Sequence[Any]) -> list[CellDraft]:
+    def _read_cells(self, node: Node, original: Node, inputs: Sequence[Any]) -> list[CellDraft]:
         """Read the cells of a recurrent node."""
         if id(original) not in self.constants:
-            arrays: dict[str, Any] = dict(zip("WRBP", (*given[1:4], given[7]), strict=True))
+            arrays: dict[str, Any] = dict(zip("WRBP", (*inputs[1:4], inputs[7]), strict=True))
             known = [each for each in arrays.values() if isinstance(each, np.ndarray)]
-            others = [each for each in arrays.values() if not isinstance(each, np.ndarray | None)]
-            if arrays["W"] is None or arrays["R"] is None or others:
+            unknown = [each for each in arrays.values() if not isinstance(each, np.ndarray | None)]
+            if arrays["W"] is None or arrays["R"] is None or unknown:
                 raise RefusedError("expected weights that are constants")
             self.spend(_COST_OF_LAYER + sum(each.size for each in known))
             self.constants[id(original)] = original, read_cells(self.path, node, arrays)
         return self.constants[id(original)][1]  # type: ignore[no-any-return]
 
-    def _recur(self, node: Node, original: Node, given: list[Any]) -> list[Any]:
+    def _recur(self, node: Node, original: Node, inputs: list[Any]) -> list[Any]:
         """Read a recurrent node."""
-        given = [*given, *[None] * 8][:8]
-        cells, x = self._read_cells(node, original, given), given[0]
+        inputs = [*inputs, *[None] * 8][:8]
+        cells, x = self._read_cells(node, original, inputs), inputs[0]
         direction = WAYS[node.attributes.get("direction", "forward")]
         layout = node.attributes.get("layout", 0)
         D, H = len(cells), len(cells[0].weights.W_hh)
-        target, whole, turned = Operand(-1), None, False
+        target, below, turned = Operand(-1), None, False
         if not isinstance(x, Unknown):
-            target, whole, turned = self._take(node, x, layout)
+            target, below, turned = self._take(node, x, layout)
         if turned:  # a direction becomes the other
             direction = {"forward": "backward", "backward": "forward"}.get(direction, direction)
             cells = cells[::-1]
         if self.guess.x and self.guess.axes[0] is None and direction != "forward":
             raise self._doubt_axes("goes backward at each call")
-        self._check_others(node, given, H)
+        self._check_states(node, inputs, H)
         settings = {"direction": direction, **({"merge": "concat"} if D == 2 else {})}
         weights = node._replace(inputs=[*node.inputs[1:4], *node.inputs[7:8]])
         draft = Draft(tuple(cells), settings)
-        part = Component(node.name, node.op, self.find_floats(weights), [draft])
-        self.parts[node.name] = part
+        component = Component(node.name, node.op, self.find_floats(weights), [draft])
+        self.components[node.name] = component
         if isinstance(x, Unknown):
             return [x] * 3
-        register = self.rows.register(D * H)
-        self.layers[register] = Layer(part, target, whole)
-        # All states that it gives, and the last ones.
+        register = self.rows.add_register(D * H)
+        self.layers[register] = Layer(component, target, below)
+        # The states at all steps, and the last ones.
         N, T, turn = x.labels.shape[1 - layout], self.steps, -1 if turned else 1
         columns = self.rows.begins[register] + np.arange(D * H).reshape(D, 1, H)[::turn]
         t = np.arange(T)[::turn].reshape(-1, 1, 1, 1)
         if self.lower is not None and T > 1 and not {*self.lower}.intersection(node.outputs):
             ends = {"forward": T - 1, "backward": 0}
             t = np.where(t == [[[ends[way]]] for way in DIRECTIONS[direction][::turn]], STATE, t)
-        made: list[Any] = []
+        outputs: list[Any] = []
         for steps, order in ((t, (2, 0, 1, 3)), (np.array(STATE), (1, 0, 2))):
             pair = [row_label(steps, np.arange(N)[:, None]), columns]
             pair = [np.broadcast_to(each, (*steps.shape[:1], D, N, H)) for each in pair]
             if layout:
                 pair = [each.transpose(order) for each in pair]
-            made.append(Flow(labels(pair[0]), pair[1], frozenset({register})))
-        return [*made, Unknown("gives the cell state")]
+            outputs.append(Flow(labels(pair[0]), pair[1], frozenset({register})))
+        return [*outputs, Unknown("gives the cell state")]
 
     def _doubt_axes(self, why: str) -> RefusedError:
         """Return the error where other axes of the input are those of steps and sequences."""
@@ -306,7 +306,7 @@ class Walk:
         return RefusedError(why)
 
     def _take(self, node: Node, x: Any, layout: int) -> tuple[Operand, SequenceGraph | None, bool]:
-        """Find the input of a node: rows, the piece that makes sequences, whether it is turned."""
+        """Find the rows that a node takes, a layer in between, and whether they are reversed."""
         if not isinstance(x, Flow) or x.labels.ndim != 3:
             raise RefusedError("input 1: expected rows of three axes")
         lowest, rows = x.roots == {0}, plain(x.labels)
@@ -322,34 +322,34 @@ class Walk:
             raise self._doubt_axes(_OTHER_AXES) if lowest else RefusedError(_OTHER_AXES)
         if known and self.steps == len(rows):
             return self.rows.join_row(x), None, turned
-        return (*self._take_whole(node.inputs[0], x, layout, lowest=lowest), False)
+        return (*self._take_sequences(node.inputs[0], x, layout, lowest=lowest), False)
 
-    def _take_whole(
+    def _take_sequences(
         self, name: str, x: Flow, along: int, *, lowest: bool
     ) -> tuple[Operand, SequenceGraph]:
-        """Find the rows of which whole sequences are made, and what makes them."""
+        """Find the rows of which whole sequences are computed, and the layer that does it."""
         T = x.labels.shape[along]
         if self.guess.axes[0] is None and T > 1:
             raise self._doubt_axes("takes several steps a call")
         if lowest and T == 1 < self.steps:
             raise self._doubt_axes(x.why or "takes one step of several")
-        target, whole = make_whole(self, name, x, (along, 1 - along))
+        target, below = cut_graph(self, name, x, (along, 1 - along))
         if lowest:
-            local = not whole.whole or whole.is_local(self.steps)
+            local = not below.whole or below.is_local(self.steps)
             self.doubt = max(self.doubt, 1 if local else 2)
-        if whole.shortens and (not lowest or self.layers or target.register):
+        if below.shortens and (not lowest or self.layers or target.register):
             raise RefusedError("takes another number of steps than the layer below gives")
         self.steps = T
-        return target, whole
+        return target, below
 
-    def _check_others(self, node: Node, given: Sequence[Any], H: int) -> None:
+    def _check_states(self, node: Node, inputs: Sequence[Any], H: int) -> None:
         """Check lengths and initial states: all steps and zeros, or another input of the graph."""
         T, sizes = self.guess.axes[0], self.graph.inputs.get(self.guess.x)
-        below = {0, *getattr(given[0], "roots", ())}
-        for value, (role, note) in zip(given[4:7], _OTHERS.items(), strict=True):
+        x_roots = {0, *getattr(inputs[0], "roots", ())}
+        for value, (role, note) in zip(inputs[4:7], _OPTIONAL_INPUTS.items(), strict=True):
             array, counts = as_array(value), isinstance(value, Sized) and value.counts
-            moved = isinstance(value, Flow) and value.moved and not value.roots & below
-            if moved or (isinstance(value, Unknown) and isinstance(given[0], Unknown)):
+            moved = isinstance(value, Flow) and value.moved and not value.roots & x_roots
+            if moved or (isinstance(value, Unknown) and isinstance(inputs[0], Unknown)):
                 origin = shown(str(next(iter(getattr(value, "roots", ["the graph"])))))
                 self.notes.append((node.name, f"{node.name} takes {note.format(origin)}"))
             elif isinstance(value, Flow | Unknown):
@@ -380,15 +380,15 @@ def as_array(value: Any) -> Any:
     return value.array if isinstance(value, Sized) else value
 
 
-def _counts(node: Node, given: Sequence[Any]) -> bool:
+def _has_counts(node: Node, inputs: Sequence[Any]) -> bool:
     """Return whether the values that a node takes depend on the number of steps or sequences."""
-    content = given[:1] if node.op in _PLACING else given
+    content = inputs[:1] if node.op in _PLACING else inputs
     return any(isinstance(each, Sized) and each.counts for each in content)
 
 
-def _is_bounded(node: Node, given: Sequence[Any]) -> bool:
+def _is_bounded(node: Node, inputs: Sequence[Any]) -> bool:
     """Return whether a Slice takes the first or the last steps, however many these are."""
-    rows, *bounds = (plain(as_array(each)) for each in given)
+    rows, *bounds = (plain(as_array(each)) for each in inputs)
     bounds = bounds or [node.attributes.get(each) for each in ("starts", "ends", "axes")]
     axes = range(rows.ndim) if len(bounds) < 3 or bounds[2] is None else np.ravel(bounds[2])
     t = steps_of(rows)

@@ -22,7 +22,7 @@ from rnncli.model.network import Network
 
 _OPSET, _IR_VERSION = 20, 9  # of ONNX 1.15, in 2023: the first to have Gelu
 _LARGEST = 2**31  # bytes of a protocol buffer
-_ELSE = "write .npz"
+_HINT = "write .npz"
 # By type, the field of an attribute for a value, and the number of the type; five more for a list.
 _FIELDS = {float: (2, 1), int: (3, 2), str: (4, 3)}
 _ELEMENTS = {"float32": 1, "int64": 7}
@@ -54,12 +54,12 @@ class _Writer:
         self.tensors: dict[str, Array] = {}
         self.rounds = False  # whether matrices of float64 are rounded
 
-    def add(self, op: str, *inputs: str, place: int = 0, **attributes: Any) -> str:
-        """Add a node; return the name of its only output, the one at this place."""
+    def add(self, op: str, *inputs: str, index: int = 0, **attributes: Any) -> str:
+        """Add a node; return the name of its only output, which has this index."""
         name = f"{self.stem}/{op}"
         while name in self.nodes:
             name += "_"
-        outputs = [*[""] * place, name]
+        outputs = [*[""] * index, name]
         fields: list[tuple[int, Any]] = [*((1, n) for n in inputs), *((2, n) for n in outputs)]
         fields += [(3, name), (4, op)]
         for key, value in attributes.items():
@@ -81,10 +81,10 @@ class _Writer:
 
     def refuse(self, what: str) -> InputError:
         """Return the error for what is not written."""
-        return InputError(self.stem.replace("_", " "), f"is not written as ONNX: {what}", _ELSE)
+        return InputError(self.stem.replace("_", " "), f"is not written as ONNX: {what}", _HINT)
 
-    def recurrent(self, layer: Recurrent, rows: str, *, states: bool) -> str:
-        """Add a layer that takes (T, N, I); return what gives (T, N, O), or its final states."""
+    def add_recurrent(self, layer: Recurrent, rows: str, *, states: bool) -> str:
+        """Add a layer of rows (T, N, I); return the name of (T, N, O), or of its final states."""
         kind, weights = name_of(layer.cells[0]).upper(), [cell.weights for cell in layer.cells]
         rare = any(each.W_hr is not None or each.w_ch is not None for each in weights)
         if kind not in KINDS or rare:
@@ -98,14 +98,14 @@ class _Writer:
             "B": [np.concatenate([reorder(b, order) for b in split_bias(w)]) for w in weights],
         }
         inputs = [rows, *(self.tensor(name, np.stack(each)) for name, each in arrays.items())]
-        y = self.add(kind, *inputs, place=int(states), **self.attributes(layer))
+        y = self.add(kind, *inputs, index=int(states), **self.list_attributes(layer))
         axis = 0 if states else 1  # that of directions
         if len(weights) == 1:
             return self.add("Squeeze", y, self.tensor("axis", [axis]))
         y = self.add("Transpose", y, perm=[1, 0, 2] if states else [0, 2, 1, 3])
         return self.add("Reshape", y, self.tensor("shape", [0] * (axis + 1) + [layer.output_size]))
 
-    def attributes(self, layer: Recurrent) -> dict[str, Any]:
+    def list_attributes(self, layer: Recurrent) -> dict[str, Any]:
         """Return the attributes of a node: alphas, and betas, go to the functions that have one."""
         settings = [cell.settings for cell in layer.cells]
         for name in ("clip", "reset"):
@@ -127,8 +127,8 @@ class _Writer:
         }
         return {name: value for name, value in attributes.items() if value}
 
-    def stateless(self, layer: Any, rows: str) -> str:
-        """Add a layer without state; return what it gives."""
+    def add_stateless(self, layer: Any, rows: str) -> str:
+        """Add a layer without state; return the name of its output."""
         kind, arrays = name_of(layer), layer.arrays
         if layer.masks:
             raise self.refuse("masked rows")
@@ -145,17 +145,17 @@ class _Writer:
                 raise self.refuse("a scale of 0 in float32")
             if array is not None and (nothing is None or (array != nothing).any()):
                 rows = self.add(op, rows, self.tensor(name, array))
-        return self.activation(layer.settings.get("activation", "linear"), rows)
+        return self.add_activation(layer.settings.get("activation", "linear"), rows)
 
-    def activation(self, given: RowActivation, rows: str) -> str:
-        """Add an activation; return what it gives."""
-        name, numbers = (given, ()) if isinstance(given, str) else given
+    def add_activation(self, function: RowActivation, rows: str) -> str:
+        """Add an activation; return the name of its output."""
+        name, numbers = (function, ()) if isinstance(function, str) else function
         if name == "linear":
             return rows
         if name == "silu":
             return self.add("Mul", rows, self.add("Sigmoid", rows))
         if name not in _OPERATORS:
-            raise self.refuse(f"activation {given}")
+            raise self.refuse(f"activation {function}")
         op, attributes = _OPERATORS[name]
         named: dict[str, Any] = dict(zip(("alpha", "beta"), numbers, strict=False))
         return self.add(op, rows, **attributes, **named)
@@ -168,12 +168,12 @@ def write(file: BinaryIO, network: Network) -> list[str]:
     for number, layer in enumerate(network.layers):
         writer.stem = f"layer_{number + 1}"
         if not isinstance(layer, Recurrent):
-            rows = writer.stateless(layer, rows)
+            rows = writer.add_stateless(layer, rows)
             continue
         if number == recurrent[0]:
             rows = writer.add("Transpose", rows, perm=[1, 0, 2])
         last = network.last if number == recurrent[-1] else ""
-        rows = writer.recurrent(layer, rows, states=last == "state")
+        rows = writer.add_recurrent(layer, rows, states=last == "state")
         if last == "step":
             rows = writer.add("Gather", rows, writer.tensor("step", -1), axis=0)
         if last is None:
@@ -182,7 +182,7 @@ def write(file: BinaryIO, network: Network) -> list[str]:
     size = sum(array.nbytes for array in writer.tensors.values())
     if size >= _LARGEST:
         what = f"expected under 2 GiB of weights in an .onnx file, got {size:,} bytes"
-        raise InputError("", what, _ELSE)
+        raise InputError("", what, _HINT)
     name, steps = "y" if network.head else "h", ("T",) if network.last is None else ()
     writer.nodes[rows] = [(2, name) if each == (2, rows) else each for each in writer.nodes[rows]]
     graph = message(
