@@ -56,7 +56,7 @@ FILES: dict[str, tuple[str, int, str]] = {
     "blanks": ("0.25" + WIDE.replace(",", " "), 4000, "--columns 1 --delimiter space"),
     "passthrough": ('"0.25"' + WIDE, 4000, "--columns 1 --passthrough"),
     "long cells": (f'"{"note" * 10_000}",1\n', 200, "--columns 2"),
-    "blank lines": ("\n" * 70_000 + "1\n", 1, "--missing hold --last"),
+    "blank lines": ("\n" * 70_000 + "1\n", 16, "--missing hold --last"),
 }
 
 

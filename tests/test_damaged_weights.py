@@ -91,7 +91,7 @@ def struck_within(seed: int, whole: bytes) -> bytes:
         file = io.BytesIO()
         np.save(file, np.array(text.decode("utf-8", "replace")))
         return rezipped(whole, {name: file.getvalue()})
-    change = struck_text if member.startswith(b"{") else struck
+    change = struck_text if member.startswith(b'{"') else struck
     return rezipped(whole, {name: change(seed, member)})
 
 

@@ -109,7 +109,10 @@ class Checked:
                 close(term["values"], *self.value(term["name"]), self.eps, 1)
         total = quantity.get("sum", quantity["values"])
         values = [np.array(term["values"]) for term in quantity["terms"]]
-        close(total, sum(values), sum(map(np.abs, values)), self.eps)
+        size = sum(map(np.abs, values))
+        if any(" - " in term["name"] for term in quantity["terms"]):
+            size = size + max(np.abs(array).max(initial=0) for array in self.named.values())
+        close(total, sum(values), size, self.eps)
         if "function" in quantity:
             self.check_function(quantity)
         self.check_equation(quantity)
