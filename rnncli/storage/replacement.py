@@ -49,12 +49,12 @@ class Replacement:
                         raise
                     when_waiting()
                     fcntl.flock(number, fcntl.LOCK_EX)
-                except OSError:  # the file system has no locks
-                    name, self._name = self._name, f"{self._name}.{os.urandom(8).hex()}"
-                    os.rename(name, self._name)  # each of several runs has a file of its own
+                except OSError as error:  # the file system has no locks
                     if self._when_waiting:  # a state needs a lock
                         os.unlink(self._name)
-                        raise
+                        raise OSError(error.errno, error.strerror, self._path) from error
+                    name, self._name = self._name, f"{self._name}.{os.urandom(8).hex()}"
+                    os.rename(name, self._name)  # each of several runs has a file of its own
                 # Another run may have removed or renamed it before it was locked.
                 if _version(self._name) == _version(number):
                     about = os.fstat(number)
