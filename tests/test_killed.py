@@ -321,7 +321,7 @@ def test_a_file_system_without_locks(
     monkeypatch.setattr("fcntl.flock", unsupported)
     result = run_rnn(*RUN, "--state", str(tmp_path / "s"), stdin="k,v\na,1\n")
     assert (result.exit_code, result.stdout) == (1, "")
-    assert "No locks available\n" in result.stderr
+    assert result.stderr == f"Error: {tmp_path}/s: No locks available\n"
     assert os.listdir(tmp_path) == []
     out = tmp_path / "out.csv"
     with writing(str(out)) as one, writing(str(out)) as other:

@@ -114,7 +114,7 @@ def _open_file(file: Any) -> Source:
 
 def _open_stream(file: Any) -> Source:
     # PyArrow takes a stream that is cut between two batches for a whole one.
-    file.seek(-len(_END), io.SEEK_END)
+    file.seek(max(0, file.seek(0, io.SEEK_END) - len(_END)))
     if file.read() != _END:
         raise pa.ArrowInvalid("it has no end (was the program that wrote it stopped?)")
     file.seek(0)

@@ -49,12 +49,12 @@ class Replacement:
                         raise
                     when_waiting()
                     fcntl.flock(number, fcntl.LOCK_EX)
-                except OSError:  # the file system has no locks
-                    name, self._name = self._name, f"{self._name}.{os.urandom(8).hex()}"
-                    os.rename(name, self._name)  # each of several runs has a file of its own
+                except OSError as error:  # the file system has no locks
                     if self._when_waiting:  # a state needs a lock
                         os.unlink(self._name)
-                        raise
+                        raise OSError(error.errno, error.strerror, self._path) from error
+                    name, self._name = self._name, f"{self._name}.{os.urandom(8).hex()}"
+                    os.rename(name, self._name)  # each of several runs has a file of its own
                 # Another run may have removed or renamed it before it was locked.
                 if _version(self._name) == _version(number):
                     about = os.fstat(number)
@@ -108,7 +108,7 @@ def writing(path: str, *, append: bool = False) -> Iterator[TextIO]:
                 with replace() as file:
                     yield file
                 return
-            with open(path, "a+" if is_plain else "w", **TEXT) as file:
+            with open(path, "a+" if is_plain else "a", **TEXT) as file:
                 try:
                     yield file
                 finally:
@@ -136,7 +136,7 @@ def check_writable(path: str, **_: bool) -> None:
 
 
 def _is_plain(path: str) -> bool:
-    """Return whether a path names a plain file or nothing yet."""
+    """Return whether a path names a plain file that the shell has not opened, or nothing yet."""
     try:
         mode = os.stat(path).st_mode
     except FileNotFoundError:
@@ -145,7 +145,7 @@ def _is_plain(path: str) -> bool:
         raise OSError(errno.EISDIR, os.strerror(errno.EISDIR))
     if mode and not os.access(path, os.W_OK):
         raise OSError(errno.EACCES, os.strerror(errno.EACCES))
-    return not mode or stat.S_ISREG(mode)
+    return not mode or (stat.S_ISREG(mode) and not path.startswith(("/dev/fd/", "/dev/stderr")))
 
 
 def sync(file: TextIO) -> None:
