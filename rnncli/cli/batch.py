@@ -39,7 +39,7 @@ Batch (rnn help clusters)
                           name without its extension, {name} the name, {dir} the folder.
 -j, --jobs N              Number of processes. Default: one per processor.
 --scheduler ADDRESS       Run on a Dask cluster: tcp://HOST:PORT, or its scheduler's .json file.
---force                   Run again what is done.
+--force                   Repeat the inputs that are done.
 -n, --dry-run             Show what would be run, and run nothing.
 """,
     {"output": named, "jobs": whole(1)},
@@ -62,8 +62,8 @@ def batch(
     """Run a network over many inputs and write a result for each.
 
     IN is a file, or a pattern in quotes such as 'in/**/*.csv'. An input is
-    skipped if its result exists and nothing has changed since: the version,
-    the options, the weights, the input.
+    skipped if its result exists, and the version, the options, the weights and
+    the input are unchanged. --state is a template: 'states/{stem}.npz'.
     """
     if not files or not output or STDIN in files:
         raise OptionError("give files, or a pattern in quotes, and `output` 'FOLDER/{stem}.csv'")

@@ -18,7 +18,7 @@ TOPICS = (
     *("inputs", "networks", "weights", "state", "output", "explain", "verification", "speed"),
     *("python", "clusters", "exit-codes", "notebook"),
 )
-ABOUT = "Show the reference: a topic, a command, an option or a word. Alone: the list of topics."
+ABOUT = "Show a topic of the reference, a command, an option or a section. Alone: the topics."
 EXAMPLES = """
 rnn help inputs  # what is read as a sequence, and how
 rnn help columns  # an option, and the topic that says more

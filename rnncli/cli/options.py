@@ -184,16 +184,16 @@ Input (rnn help inputs)
 --seq STEPS               Read these steps: 1,2,3, or '1 0.5, 2 0.1' with two features, or JSON.
 -c, --columns LIST        Read these columns, in this order: names or numbers from 1, separated by
                           commas. 2-4 and 3- are ranges, '!time' is all but that one. Default: all.
--g, --group-by COLUMN     Rows with one value in this column are a sequence. Repeat it for more.
+-g, --group-by COLUMN     Make a sequence of each value of this column. Repeat it for more columns.
 --delimiter CHAR          The character between cells, or comma, tab, semicolon, space or pipe.
 --decimal                 Decimal separator. Default: the point.
 --encoding NAME           Encoding of text, such as cp1252 or utf-16. Default: utf-8.
 --first-row               Read the first row as a header or as data. Default: auto, rnn decides.
---null-value LIST         Read these cells as missing, like empty cells and nan: NA,-,-999.
+--null-value LIST         Read these texts, such as NA,-,-999, as missing. Empty cells and nan always are.
 --missing                 If a cell is missing: fail, hold the state, or read 0. Default: error.
 --center LIST             Subtract these numbers, one per column. auto: the mean of each.
---scale LIST              Divide by these numbers, one per column. auto: the deviation of each.
---follow                  Write a line for each line that arrives, at once; append to -o FILE.
+--scale LIST              Divide by these numbers, one per column. auto: standard deviations.
+--follow                  Write the result of each line at once; append to -o FILE.
 
 Network (rnn help networks)
 --hidden H[,H]...         Number of hidden units. 32,16 makes two layers, the bottom one first.
@@ -225,14 +225,14 @@ Output (rnn help output)
 -o, --output FILE         Write to this file or URL. Its extension chooses the format.
 -f, --format              Output format. Default: by the extension of -o, else table.
 --json                    Write one JSON document.
---passthrough             Write the input's columns in place of keys and t.
+--passthrough             Write all columns of the input instead of keys and t.
 --last                    Write one row per sequence: its final state or prediction.
---no-last                 Write a row per step, also where the model gives one row per sequence.
+--no-last                 Write a row per step, even if the model gives one row per sequence.
 --head N                  Write only the first N steps of each sequence.
 --tail N                  Write only the last N steps of each sequence.
 --all-layers              Write the states of every layer.
 --states                  Write the states h and c too, if the model has a head.
---digits N                Round to N digits after the point. Default: all that are needed.
+--digits N                Round to N digits after the point. Default: exact.
 --no-header               Write CSV without a header.
 -q, --quiet               Write no notes.
 """

@@ -32,13 +32,13 @@ TAKEN = "Input Network h0 c0 Computation json quiet !follow"
 COMPARISON = table(
     """
 Comparison (rnn help verification)
---expected FILE           Compare with this .csv, .npy or .jsonl: rows of numbers, or as rnn run
-                          writes them. Where they differ, the usual causes are tried.
+--expected FILE           Compare with this .csv, .npy or .jsonl: bare rows of numbers, or in the layout
+                          of rnn run. If they differ, rnn tries the usual causes.
 --peer                    Compare with this library. Default: all, but none with --expected.
 --last                    The --expected file has one row per sequence.
 --no-last                 The --expected file has one row per step.
---atol A                  Values a and b are equal if |a - b| <= A + R |b|. Default: by rounding.
---rtol R                  Relative tolerance R, as for --atol. Default: by rounding.
+--atol A                  Absolute tolerance: |a - b| <= A + R |b|. Default: the bound of rounding.
+--rtol R                  Relative tolerance R in that bound. Default: the bound of rounding.
 """,
     {"expected": named, "peers": PEERS, "atol": float, "rtol": float},
 )
@@ -46,12 +46,12 @@ Comparison (rnn help verification)
 
 @command("verify", EXAMPLES, TAKEN, [files(), *COMPARISON])
 def verify(unroll: str = "auto", json: bool = False, **given: Any) -> None:
-    """Check a run by a loop in float64, other libraries, or a file.
+    """Compare a run with a float64 loop, with other libraries, or with a file.
 
-    The loop is also compared with each --unroll way of rnn, and with Keras,
-    PyTorch and ONNX Runtime if they are installed. With --expected it runs only the libraries
-    that --peer names. Without an input and a network it checks the states that
-    the notebook printed, in TF32. Exit code: 0 if all are equal, 1 if not.
+    Without --expected it checks every --unroll way, and Keras, PyTorch and ONNX
+    Runtime where they are installed. With --expected it checks the file, and the
+    libraries that --peer names. Without an input and a network it checks the
+    notebook's states, in TF32. Exit code: 0 if all are equal, 1 if not.
     """
     flags = ("files", "last", "no_last")
     asked = given.keys() - {*flags} or any(given[name] for name in flags)
