@@ -39,7 +39,7 @@ class Instance:
 
 
 def read_pickle(
-    place: str,
+    where: str,
     content: bytes,
     calls: Mapping[str, Callable[..., Any]],
     persistent: Callable[[Any], Any] | None = None,
@@ -51,7 +51,7 @@ def read_pickle(
     """
     file = io.BytesIO(content)
     file.seek(start)
-    with wrap_damage(place):
+    with wrap_damage(where):
         return _Unpickler(file, calls, persistent).load(), file.tell()
 
 
