@@ -130,7 +130,7 @@ class _Walk:
         if layers and isinstance(layers[0], Stateless):
             layer.give(features=layers[0].output_size)
         why = _WAITS if layer.flow.waiting is not below.waiting else _NOTHING
-        part = Component(layer.name, layer.kind, layer.used, layers, turned=below.reversed)
+        part = Component(layer.name, layer.kind, layer.used, layers, reversed=below.reversed)
         self.parts.append(part if layers else part._replace(why=why))
         self._number += len(layers)
         return layer.flow._replace(number=self._number) if layers else layer.flow

@@ -5,7 +5,7 @@ from typing import Any
 
 from rnncli.model.activations import parse
 from rnncli.model.errors import listed, verbatim
-from rnncli.model.formats.contents import CellDraft, Component, Contents, Draft, find_kind, naming
+from rnncli.model.formats.contents import CellDraft, Component, Contents, Draft, find_kind, locate
 from rnncli.model.formats.keras.layers import CELL_OF, make_cell
 from rnncli.model.formats.keras.weights import Stored, read_floats
 
@@ -58,7 +58,7 @@ def find(stored: Stored) -> Contents:
 
 def _make_cell(stored: Stored, paths: list[str]) -> CellDraft:
     """Make a cell, with the activation of gates that was usual once."""
-    with naming(stored.path, {}):
+    with locate(stored.path, {}):
         arrays = {path: read_floats(path, stored.arrays[path]) for path in paths}
         _, W_hh, *bias = arrays.values()
         kind, settings = find_kind(stored.path, W_hh, {"W_hh": paths[1]}), dict[str, Any]()

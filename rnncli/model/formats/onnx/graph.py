@@ -43,9 +43,9 @@ def find(path: str, model: Model, input_size: int = 0) -> Contents:
     nodes = [Component(node.name, node.op) for node in first.nodes.values()]
     found = best.describe() if best else Contents(nodes)
     if best and best.is_open:
-        found = found._replace(open=partial(find, path, model))
+        found = found._replace(resolve=partial(find, path, model))
     title = f"ONNX opset {model.opset}{f', {model.producer}' if model.producer else ''}"
-    return found._replace(title=title, beside=model.beside, expected=_EXPECTED)
+    return found._replace(title=title, external_files=model.beside, expected=_EXPECTED)
 
 
 def _guess_axes(first: Walk) -> Iterator[Guess]:
@@ -203,7 +203,7 @@ class Chain:
         if passed:
             notes.append(f"gives {shown(output)}, and passes over {listed(passed)}")
         parts = self.parts or [Component(node.name, node.op) for node in nodes]
-        return Contents(parts, last=self.last, notes=notes, aside=aside)
+        return Contents(parts, last=self.last, notes=notes, unused=aside)
 
     # Layers.
 

@@ -39,22 +39,22 @@ _UNREAD = "holds code ({}) that is not read"
 
 
 def find_script(objects: Objects, modules: Mapping[str, Module]) -> Contents:
-    """Find the layers in the forward of the first module, in which the others stand."""
-    every, functions = [], _parse(objects.code)
+    """Find the layers in the forward of the first module, which has all modules in it."""
+    candidates, functions = [], _parse(objects.code)
     for rank in (3, 2):  # the code does not tell the input's
         tracer = _Tracer(objects, modules, functions)
         try:
             outputs = tracer.trace(next(iter(modules.values())), Value("input", rank))
         except (RefusedError, RecursionError) as error:
-            every.append(Contents([Component("forward", "code", why=str(error), needed=True)]))
+            candidates.append(Contents([Component("forward", "code", why=str(error), needed=True)]))
             continue
         shape = ("N", "T", tracer.width or 1)[:rank]
         graph = Graph(tracer.nodes, tracer.arrays, {"input": shape}, outputs)
-        every.append(find(objects.path, Model("", 20, graph, [])))
-        looks_up = any("Gather" in part.kind.split() for part in every[-1].parts)
-        if not any(part.needed for part in every[-1].parts) and (rank == 3 or looks_up):
-            return every[-1]
-    return every[0]
+        candidates.append(find(objects.path, Model("", 20, graph, [])))
+        looks_up = any("Gather" in each.kind.split() for each in candidates[-1].components)
+        if not any(each.needed for each in candidates[-1].components) and (rank == 3 or looks_up):
+            return candidates[-1]
+    return candidates[0]
 
 
 def _parse(code: Mapping[str, str]) -> dict[str, ast.FunctionDef]:
