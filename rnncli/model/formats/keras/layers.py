@@ -274,8 +274,8 @@ def _make_pointwise(layer: Layer) -> Layers:
     if layer.kind == "Softmax":
         layer.check_last_axis()
         check(not layer.flow.masked, "Softmax of masked rows is not run here")
-    own = _FUNCTIONS.get(layer.kind)
-    name = own[0](s) if own else layer.function(s.activation)
+    function = _FUNCTIONS.get(layer.kind)
+    name = function[0](s) if function else layer.function(s.activation)
     return [ours.Pointwise(ours.row_activation(name), layer.flow.features)]
 
 

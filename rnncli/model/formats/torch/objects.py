@@ -69,9 +69,9 @@ class Objects:
             contents = find_arrays(arrays, path, known, ordered=True)
             if any(each.recurrent and each.name in modules for each in contents.components):
                 for name in unread:
-                    owned = {n: a for n, a in arrays.items() if n.rpartition(".")[0] == name}
+                    group = {n: a for n, a in arrays.items() if n.rpartition(".")[0] == name}
                     kind = modules[name].class_
-                    refused.append(Component(name, kind, owned, why=_WHY, needed=True))
+                    refused.append(Component(name, kind, group, why=_WHY, needed=True))
         if refused:
             recurrent = [m for m in find_modules(path, arrays, known) if m.name not in unread]
             contents = Contents([*recurrent, *refused])
