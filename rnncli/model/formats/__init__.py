@@ -45,7 +45,7 @@ WRITTEN = (".npz", ".safetensors", ".onnx")
 
 
 class Loaded(NamedTuple):
-    """A network from a file, and what is known of it."""
+    """A network from a file, with its digest, notes and biases."""
 
     network: Network
     sha256: str  # of the file's bytes
@@ -83,7 +83,7 @@ def load(
         ``.safetensors``: what `save` wrote, or arrays named as in `Weights` or
         as PyTorch names them. Most are also known by their content.
     layer : str, optional
-        One part of the file: a layer, a module or a node, as ``rnn inspect``
+        One component of the file: a layer, a module or a node, as ``rnn inspect``
         names it, or all whose names begin ``layer.`` or ``layer/``.
     input_size : int, optional
         Number of features, where the file leaves it open, as ONNX graphs may.
@@ -131,7 +131,7 @@ def load_network(
     overrides: Mapping[str, Any] = MappingProxyType({}),
     input_size: int = 0,
 ) -> Loaded:
-    """Read a network and all that is known of it."""
+    """Read a network with its digest, notes and biases."""
     path = os.fspath(path)
     settings = {name: value for name, value in overrides.items() if value is not None}
     contents, digest = read_contents(path, layer, input_size)

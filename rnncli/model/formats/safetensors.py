@@ -31,7 +31,7 @@ _HEADER_MOST, _MOST_AXES = 2 * 2**20, 32
 
 
 class File(NamedTuple):
-    """The arrays in a file, by name, and the texts beside them."""
+    """The arrays and the texts in a file, by name."""
 
     arrays: Mapping[str, NDArray[Any]]
     texts: Mapping[str, str]

@@ -2,7 +2,7 @@
 
 Numbers of versions, messages and classes are those of the HDF5 file format specification. A file
 is not trusted: each address and size in it has to lie within the file, no block is read twice, and
-a budget bounds what is made.
+a budget bounds the memory.
 """
 
 import struct
@@ -170,7 +170,7 @@ class _File:
         return _decode(content[:size])
 
     def _block(self, address: int, size: int, signature: bytes | None = None) -> bytes:
-        """Read bytes of the structure; those that have a signature may be read once."""
+        """Read bytes of the structure; a block that has a signature may be read once."""
         if address + size > len(self.data):
             raise ValueError(f"expected {size:,} bytes from byte {address:,} on")
         self.budget.spend(0, size)

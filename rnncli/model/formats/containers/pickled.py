@@ -1,4 +1,4 @@
-"""Python pickles, read by the standard library with everything taken out that could run code.
+"""Python pickles, read by the standard library without the operations that could run code.
 
 A global is a name, and nothing is imported. It is called only if the caller has a function for it;
 any other call makes an inert `Instance`.

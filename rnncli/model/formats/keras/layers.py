@@ -27,7 +27,7 @@ Layers: TypeAlias = Sequence[FileLayer]
 # An operator, its attributes, and the arrays that it takes.
 _Operator: TypeAlias = tuple[str, Mapping[str, Any], Mapping[str, Floats]]
 
-# Settings of training and of building alone, those that say how a result is computed, and sizes
+# Settings of training and of building alone, settings of how a result is computed, and sizes
 # that the arrays have.
 _INERT = re.compile(
     r"(name|trainable|dtype|seed|.*_(initializer|regularizer|constraint)|unit_forget_bias"
@@ -194,7 +194,7 @@ def _make_distributed(layer: Layer) -> Layers:
 
 
 def _read_cells(layer: Layer) -> list[CellDraft]:
-    """Read the cell of a recurrent layer, or those that an RNN has on top of each other."""
+    """Read the cell of a recurrent layer, or the cells that an RNN stacks."""
     cell = layer.within(layer.settings.cell, layer.group) if layer.kind == "RNN" else layer
     if cell.kind != "StackedRNNCells":
         return [_read_cell(cell)]
@@ -409,7 +409,7 @@ _RUN = {"go_backwards": False, "return_sequences": False, "zero_output_for_mask"
 _LEARNED = {"axis": -1, "scale": True, "center": True, "epsilon": 1e-3}
 _CONV = {"activation": None, "use_bias": True, "dilation_rate": 1, "padding": "valid", "strides": 1}
 _POOL = {"pool_size": 2, "padding": "valid", "strides": None}
-# Each class of layers: what makes it, None if another layer does, and the settings that are read,
+# Each class of layers: its function, None if another layer has one, and the settings it reads,
 # with their defaults.
 LAYERS: dict[str, tuple[Callable[[Layer], Layers] | None, Mapping[str, Any]]] = {
     **{kind: (_make_recurrent, {**cell, **_RUN}) for kind, cell in _CELLS.items()},
@@ -432,5 +432,5 @@ LAYERS: dict[str, tuple[Callable[[Layer], Layers] | None, Mapping[str, Any]]] = 
     **dict.fromkeys(("GlobalAveragePooling1D", "GlobalMaxPooling1D"), (_make_pooling, {})),
     **dict.fromkeys(MERGES, (_merge, {"axis": -1})),
 }
-# What makes layers that go on from rows of another number.
+# Functions that go on from rows of another number.
 WAITING = (_make_convolution, _make_pooling, _skip)
