@@ -7,7 +7,7 @@ from typing import Any
 
 from rnncli.engine.state_file import load_state
 from rnncli.model.errors import InputError, word
-from rnncli.model.formats import find_parts
+from rnncli.model.formats import read_contents
 from rnncli.model.formats.contents import (
     Component,
     Contents,
@@ -75,61 +75,61 @@ def _describe_state(file: str, copy: str) -> dict[str, Any]:
 
 
 def _describe_model(file: str, path: str, layer: str | None) -> dict[str, Any]:
-    found, sha256 = find_parts(path, layer)
-    parts, notes, why = [*found.parts, *found.aside], [*found.notes], None
+    contents, sha256 = read_contents(path, layer)
+    components, notes, why = [*contents.components, *contents.unused], [*contents.notes], None
     try:
-        runs = [_describe_run(path, found, layer, file)]
-        notes += [] if found.open else assumptions(found.layers(path))
+        runs = [_describe_run(path, contents, layer, file)]
+        notes += [] if contents.resolve else assumptions(contents.layers(path))
     except InputError as error:
         why, runs = str(error).removeprefix(f"{path}: "), []
-        names = [part.name for part in found.parts if part.recurrent and part.name]
+        names = [each.name for each in contents.components if each.recurrent and each.name]
         for name in names[:100]:  # each is built
             with suppress(InputError):
-                runs.append(_describe_run(path, found.pick(path, name), name, file))
-    sizes = {name: array.size for part in parts for name, array in part.arrays.items()}
-    read = {name for part in found.parts if part.layers for name in part.arrays}
+                runs.append(_describe_run(path, contents.pick(path, name), name, file))
+    sizes = {name: array.size for each in components for name, array in each.arrays.items()}
+    read = {name for each in contents.components if each.layers for name in each.arrays}
     return known(
         file=file,
         layer=layer,
-        title=found.title,
+        title=contents.title,
         sha256=sha256,
-        beside=[*map(os.path.basename, found.beside)] or None,
+        beside=[*map(os.path.basename, contents.external_files)] or None,
         parameters={"read": sum(sizes[name] for name in read), "all": sum(sizes.values())},
         why=why,
         runs=runs,
         notes=[*map(word, notes)],
-        parts=[_describe_part(path, part) for part in parts],
+        parts=[_describe_component(path, each) for each in components],
     )
 
 
-def _describe_part(path: str, part: Component) -> dict[str, Any]:
-    why, hint, layers = part.why, "", []
+def _describe_component(path: str, component: Component) -> dict[str, Any]:
+    why, hint, layers = component.why, "", []
     try:
-        layers = [*map(describe_layer, make_layers(path, part.layers))]
+        layers = [*map(describe_layer, make_layers(path, component.layers))]
     except InputError as error:
         why, hint = f"{error.where.removeprefix(f'{path}: ')}: {error.what}", error.hint
-    reason = {"why": why, "hint": word(hint), "needed": part.needed or why != part.why}
+    reason = {"why": why, "hint": word(hint), "needed": component.needed or why != component.why}
     return {
-        "name": part.name,
-        "kind": part.kind,
-        "parameters": sum(array.size for array in part.arrays.values()),
+        "name": component.name,
+        "kind": component.kind,
+        "parameters": sum(array.size for array in component.arrays.values()),
         "layers": layers,
         **(reason if why else {}),
         "tensors": [
             {"name": name, "shape": list(array.shape), "dtype": array.dtype.name}
-            for name, array in part.arrays.items()
+            for name, array in component.arrays.items()
         ],
     }
 
 
-def _describe_run(path: str, found: Contents, layer: str | None, file: str) -> dict[str, Any]:
+def _describe_run(path: str, contents: Contents, layer: str | None, file: str) -> dict[str, Any]:
     """Return the command that runs a network, with its inputs and outputs."""
     words = ["rnn", "run", "FILE.csv", "--weights", file]
     words += [] if layer is None else ["--layer", layer]
     run = {"layer": layer, "command": shlex.join(words)}
-    if found.open:
+    if contents.resolve:
         return run
-    network = make_network(path, found.layers(path), found.last)
+    network = make_network(path, contents.layers(path), contents.last)
     if not any(each.cells for each in network.layers):
         raise InputError(path, "has no recurrent layer")
     run |= known(input_size=network.input_size, indices=network.indices)

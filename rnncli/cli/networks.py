@@ -73,8 +73,8 @@ def build_network(
     for sentence in () if quiet else loaded.assumptions:
         note(f"{options.weights}: {word(sentence)}")
     source = {**_given(options, "weights", "layer"), "sha256": loaded.sha256}
-    if loaded.beside:
-        source["beside"] = loaded.beside
+    if loaded.external_digests:
+        source["beside"] = loaded.external_digests
     return loaded.network, source, loaded.biases
 
 

@@ -33,25 +33,25 @@ _CONTENTS = {
 }
 # Archives, by how a member's name ends.
 _MEMBERS = {".npy": "npz", "data.pkl": "torch.files", "model.weights.h5": "keras.files"}
-# What is often there instead of a model.
-_OTHERS = {
+# Contents of files that are often mistaken for models.
+_MISTAKEN = {
     rb"(?i:<!doctype|<html)": "a web page (HTML)",
     rb"\Z": "an empty file",
     rb"[\t\r\n -~]+\Z": "text",
 }
-# Those that are written too: ``save_model(file, network)`` in the module writes a file,
+# Formats that are also written: ``save_model(file, network)`` in the module writes a file,
 # and returns sentences as `save_network` does.
 WRITTEN = (".npz", ".safetensors", ".onnx")
 
 
 class Loaded(NamedTuple):
-    """A network from a file, and what is known of it."""
+    """A network from a file, with its digest, notes and biases."""
 
     network: Network
     sha256: str  # of the file's bytes
     assumptions: list[str]  # parameters stand between backticks, as in `InputError`
     biases: list[tuple[Floats, ...]]  # of each cell: PyTorch's two, whose sum is `b_h`, or that
-    beside: Mapping[str, str]  # digests of the files beside it that hold weights, by their names
+    external_digests: Mapping[str, str]  # of other files that hold its weights, by their names
 
 
 def load(
@@ -83,7 +83,7 @@ def load(
         ``.safetensors``: what `save` wrote, or arrays named as in `Weights` or
         as PyTorch names them. Most are also known by their content.
     layer : str, optional
-        One part of the file: a layer, a module or a node, as ``rnn inspect``
+        One component of the file: a layer, a module or a node, as ``rnn inspect``
         names it, or all whose names begin ``layer.`` or ``layer/``.
     input_size : int, optional
         Number of features, where the file leaves it open, as ONNX graphs may.
@@ -131,33 +131,33 @@ def load_network(
     overrides: Mapping[str, Any] = MappingProxyType({}),
     input_size: int = 0,
 ) -> Loaded:
-    """Read a network and all that is known of it."""
+    """Read a network with its digest, notes and biases."""
     path = os.fspath(path)
-    given = {name: value for name, value in overrides.items() if value is not None}
-    found, digest = find_parts(path, layer, input_size)
-    layers = fill_layers(path, found.layers(path), given)
-    network = make_network(path, layers, found.last)
+    settings = {name: value for name, value in overrides.items() if value is not None}
+    contents, digest = read_contents(path, layer, input_size)
+    layers = fill_layers(path, contents.layers(path), settings)
+    network = make_network(path, layers, contents.last)
     cells = [cell for each in layers if isinstance(each, Draft) for cell in each.cells]
     biases = [cell.biases or (cell.weights.b_h,) for cell in cells]
-    beside = {}
-    for other in found.beside:
-        with open(other, "rb") as file:
-            beside[os.path.basename(other)] = digest_of(file.read())
-    return Loaded(network, digest, [*found.notes, *assumptions(layers)], biases, beside)
+    digests = {}
+    for name in contents.external_files:
+        with open(name, "rb") as file:
+            digests[os.path.basename(name)] = digest_of(file.read())
+    return Loaded(network, digest, [*contents.notes, *assumptions(layers)], biases, digests)
 
 
-def find_parts(path: str, layer: str | None = None, input_size: int = 0) -> tuple[Contents, str]:
-    """Find the parts of a model file, or of one layer; return the digest of its bytes too."""
+def read_contents(path: str, layer: str | None = None, input_size: int = 0) -> tuple[Contents, str]:
+    """Read the contents of a model file, or one layer of them, and the digest of its bytes."""
     try:
         data = _read_file(path)
         module: Any = import_module(f"{__name__}.{_find_reader(path, data)}")
-        found: Contents = module.read(data, path).pick(path, layer)
-        if found.open and input_size:
-            found = found.open(input_size).pick(path, layer)
+        contents: Contents = module.read(data, path).pick(path, layer)
+        if contents.resolve and input_size:
+            contents = contents.resolve(input_size).pick(path, layer)
     except OSError as error:
-        place = error.filename or path  # a file beside it may be the one
-        raise InputError(place, f"cannot be read: {error.strerror or error}") from error
-    return found, digest_of(data)
+        where = error.filename or path  # an external file may be the one
+        raise InputError(where, f"cannot be read: {error.strerror or error}") from error
+    return contents, digest_of(data)
 
 
 def _read_file(path: str) -> bytes:
@@ -169,7 +169,7 @@ def _read_file(path: str) -> bytes:
         raise InputError(path, "cannot be read: not a plain file")
     with open(path, "rb") as file:
         start = file.read(512)
-        for text, kind in _OTHERS.items():
+        for text, kind in _MISTAKEN.items():
             if re.match(text, start, re.DOTALL):
                 raise InputError(path, f"expected a model file, got {kind}")
         file.seek(0)
@@ -204,8 +204,8 @@ def save_network(file: BinaryIO, network: Network, extension: str) -> list[str]:
     """Write a network as a weight file; the same network gives the same bytes."""
     extension = choice("extension", extension.lower(), {each: each for each in WRITTEN})
     for number, layer in enumerate((*network.front, *network.layers), start=1):
-        for part in layer.cells or [layer]:
-            if layer.sources or layer.whole or not name_of(part):
+        for each in layer.cells or [layer]:
+            if layer.sources or layer.whole or not name_of(each):
                 what = f"{layer!r} is not of a chain of layers, which is all that is written"
                 raise ValueError(f"layer {number}: {what}: keep the model's own file")
     module: Any = import_module(f"{__name__}.{FORMATS[extension]}")

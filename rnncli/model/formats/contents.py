@@ -1,4 +1,4 @@
-"""The content of a model file: its parts, each with the layers that it is here."""
+"""The contents of a model file: its components, each with the layers that it becomes."""
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -14,7 +14,7 @@ from rnncli.model.errors import InputError, OpenInputError, did_you_mean, listed
 from rnncli.model.layers import Layer, Recurrent, Stateless, per_cell
 from rnncli.model.network import Network
 
-# Settings that frameworks leave out of their files, and what is taken.
+# Settings that frameworks leave out of their files, and their defaults.
 _ASSUMED: dict[str, tuple[str, Any]] = {
     "activation": ("does not name the activation", TANH),
     "recurrent_activation": ("does not name the activation of the gates", SIGMOID),
@@ -23,7 +23,7 @@ _ASSUMED: dict[str, tuple[str, Any]] = {
 
 
 class Budget:
-    """How many objects, and how many bytes, may be made of a file."""
+    """How many objects, and how many bytes, may be made from a file."""
 
     def __init__(self, path: str, objects: int, size: int) -> None:
         self._path, self._objects, self._bytes = path, objects, size
@@ -37,11 +37,11 @@ class Budget:
 
 
 class CellDraft(NamedTuple):
-    """A cell whose weights are known, and whose settings the file may leave open."""
+    """A cell whose weights are known, and whose settings the file may lack."""
 
     kind: str  # of CELLS
     weights: Weights  # in our layout and order of gates
-    settings: Mapping[str, Any] = {}  # that the file tells
+    settings: Mapping[str, Any] = {}  # that the file has
     assumed: Mapping[str, Any] = {}  # to take, with a note, instead of the cell's defaults
     biases: tuple[Floats, ...] = ()  # the file's own two, in our order of gates, if it has two
     names: Mapping[str, str] = {}  # the file's name of each array, for messages
@@ -51,16 +51,16 @@ class Draft(NamedTuple):
     """A recurrent layer of a file: a cell for each direction, the forward one first."""
 
     cells: tuple[CellDraft, ...]
-    settings: Mapping[str, Any] = {}  # of direction and merge, that the file tells
+    settings: Mapping[str, Any] = {}  # direction and merge, where the file has them
 
-    def layer(self, path: str) -> Recurrent:
+    def make(self, path: str) -> Recurrent:
         """Make the layer; the path is for messages."""
         cells = []
         for draft in self.cells:
-            with naming(path, draft.names):
+            with locate(path, draft.names):
                 settings = {**draft.assumed, **draft.settings}
                 cells.append(checked(CELLS[draft.kind](draft.weights, **settings)))
-        with naming(path, self.cells[-1].names):
+        with locate(path, self.cells[-1].names):
             return Recurrent(*cells, **self.settings)
 
 
@@ -70,13 +70,13 @@ FileLayer: TypeAlias = Draft | Stateless
 class Component(NamedTuple):
     """A layer, a module or a node of a model, as its file has it."""
 
-    name: str  # the file's own; `layer` picks the part by it
+    name: str  # the file's own; `layer` picks the component by it
     kind: str  # what its framework calls it: LSTM, nn.Linear
     arrays: Mapping[str, NDArray[Any]] = {}  # those of the file that belong to it
-    layers: Sequence[FileLayer] = ()  # what it is here, the bottom one first
-    why: str = ""  # where it has none: why it is passed over or cannot be run
+    layers: Sequence[FileLayer] = ()  # that it becomes, the bottom one first
+    why: str = ""  # it becomes none: it does nothing, or cannot be run
     needed: bool = False  # whether the model cannot be run without it, though it has no layers
-    turned: bool = False  # whether a part below gives it the rows from the last step to the first
+    reversed: bool = False  # whether it gets its rows from the last step to the first
 
     @property
     def recurrent(self) -> bool:
@@ -87,80 +87,79 @@ class Component(NamedTuple):
 class Contents(NamedTuple):
     """The contents of a file."""
 
-    parts: Sequence[Component]  # each takes what the one before gives, as far as that is known
+    components: Sequence[Component]  # each takes the output of the one before, as far as known
     title: str = ""  # what wrote the file, or what it is: Keras 3.15.1
-    ordered: bool = True  # whether the file tells that order; if not, one part may be recurrent
+    ordered: bool = True  # whether the file has that order; if not, only one may be recurrent
     last: str | None = None  # as for `Network`
-    notes: Sequence[str] = ()  # a sentence for each thing taken for granted
+    notes: Sequence[str] = ()  # a sentence for each assumption
     expected: str = ""  # ends the message that there is no recurrent layer: what was looked for
-    beside: Sequence[str] = ()  # paths of other files that hold its arrays
-    aside: Sequence[Component] = ()  # the output does not depend on these, which `layer` can pick
-    # Finds the layers for a number of features that the file leaves open.
-    open: "Callable[[int], Contents] | None" = None
+    external_files: Sequence[str] = ()  # paths of other files with its arrays
+    unused: Sequence[Component] = ()  # the output does not need them; `layer` can pick them
+    # Finds the layers, given the number of features, where the file leaves that open.
+    resolve: "Callable[[int], Contents] | None" = None
 
     def names(self) -> list[str]:
-        """List the names of the parts that `layer` can pick."""
-        every = (*self.parts, *self.aside)
-        return [part.name for part in every if part.layers or part.needed]
+        """List the names of the components that `layer` can pick."""
+        return [c.name for c in (*self.components, *self.unused) if c.layers or c.needed]
 
     def pick(self, path: str, layer: str | None) -> "Contents":
-        """Keep the parts named so, or in a module named so; all of them for None."""
+        """Keep the components of this name, or in a module of this name; all of them for None."""
         if layer is None:
             return self
         stem = layer.rstrip("./")
-        every = [*self.parts, *(part._replace(why="") for part in self.aside)]
-        named = [p.name == stem or p.name.startswith((f"{stem}.", f"{stem}/")) for p in every]
+        components = [*self.components, *(each._replace(why="") for each in self.unused)]
+        named = [c.name == stem or c.name.startswith((f"{stem}.", f"{stem}/")) for c in components]
         if not any(named):
             raise no_layer(path, stem, self.names())
         start, stop = named.index(True), len(named) - named[::-1].index(True)
-        chosen = zip(every[start:stop], named[start:stop], strict=True)
-        parts = [part for part, own in chosen if own or not part.name]
-        layers = [layer for part in parts for layer in part.layers]
-        joined = any(isinstance(layer, Stateless) and layer.sources for layer in layers)
-        if start and (joined or (layers and parts[0].turned)):
+        pairs = zip(components[start:stop], named[start:stop], strict=True)
+        chosen = [each for each, is_named in pairs if is_named or not each.name]
+        layers = [layer for each in chosen for layer in each.layers]
+        merges = any(isinstance(layer, Stateless) and layer.sources for layer in layers)
+        if start and (merges or (layers and chosen[0].reversed)):
             raise InputError(f"{path}: {stem}", "takes what others give: it is not run alone")
-        whole = not any(part.layers or part.needed for part in every[stop:])
-        last = self.last if whole and any(part.recurrent for part in parts) else None
-        found = self._replace(parts=parts, aside=(), last=last)
+        is_top = not any(each.layers or each.needed for each in components[stop:])
+        last = self.last if is_top and any(each.recurrent for each in chosen) else None
         # Weights of a recurrent layer tell its features.
-        return found._replace(open=None) if all(part.recurrent for part in parts) else found
+        resolve = None if all(each.recurrent for each in chosen) else self.resolve
+        return self._replace(components=chosen, unused=(), last=last, resolve=resolve)
 
     def layers(self, path: str) -> list[FileLayer]:
         """Return the layers of the network, or raise an error with why it cannot be run."""
-        if self.open:
+        if self.resolve:
             what = "does not tell how many features a step has"
             hint = "rnn run counts the columns, rnn weights takes `inputs`, rnncli.load input_size"
             raise OpenInputError(path, what, hint)
-        recurrent = [part.name for part in self.parts if part.recurrent]
-        needed = [part for part in self.parts if part.needed and not part.layers]
+        recurrent = [each.name for each in self.components if each.recurrent]
+        refused = [each for each in self.components if each.needed and not each.layers]
+        layers = [layer for each in self.components for layer in each.layers]
         pick = f"pick one with `layer` NAME: {verbatim(listed(recurrent))}" if recurrent else ""
-        if needed:
-            why = needed[0].why
-            names = [part.name or part.kind for part in needed if part.why == why]
-            place = f"{path}: {listed(names)}" if any(names) else path
-            raise InputError(place, why, pick)
-        if not recurrent and (self.expected or not any(part.layers for part in self.parts)):
-            got = listed(f"{p.name} ({p.kind})" if p.kind else p.name for p in self.parts)
+        if refused:
+            why = refused[0].why
+            names = [each.name or each.kind for each in refused if each.why == why]
+            raise InputError(f"{path}: {listed(names)}" if any(names) else path, why, pick)
+        if not recurrent and (self.expected or not layers):
+            got = listed(f"{c.name} ({c.kind})" if c.kind else c.name for c in self.components)
             raise InputError(path, f"holds no recurrent layer{self.expected}, got {got}")
         if len(recurrent) > 1 and not self.ordered:
             what = f"holds several recurrent modules: {listed(recurrent)}"
             raise InputError(path, what, "pick one with `layer` NAME")
-        return [layer for part in self.parts for layer in part.layers]
+        return layers
 
 
 def no_layer(path: str, layer: str, names: Iterable[str]) -> InputError:
-    """Return the error for a name that no part of a file has."""
+    """Return the error for a name that no component of a file has."""
     what = f"has no layer {shown(layer)}; it has {listed(names)}"
     return InputError(path, what, verbatim(did_you_mean(layer, names)))
 
 
 def read_floats(path: str, name: str, array: NDArray[Any]) -> Floats:
     """Convert an array of a file to finite floats of this machine; halves become float32."""
-    place = f"{path}: {shown(name)}"
+    where = f"{path}: {shown(name)}"
     if array.dtype.kind != "f":
-        raise InputError(place, f"expected floats, got {array.dtype}")
-    with naming("", {}):
-        return in_dtype(place, array, np.dtype(f"f{max(4, array.dtype.itemsize)}"))
+        raise InputError(where, f"expected floats, got {array.dtype}")
+    with locate("", {}):
+        return in_dtype(where, array, np.dtype(f"f{max(4, array.dtype.itemsize)}"))
 
 
 def widen_bfloat16(bits: NDArray[np.uint16]) -> Floats:
@@ -183,13 +182,13 @@ def find_kind(path: str, W_hh: Floats, names: Mapping[str, str]) -> str:
 
 
 def convert_setting(kind: str, name: str, value: Any) -> Any:
-    """Convert a setting to its type in the cell; raise ValueError if there is none such."""
+    """Convert a setting to its type in the cell; raise ValueError for an unknown value."""
     none = np.empty(0)
     return CELLS[kind](Weights(none, none, none), **{name: value}).settings[name]
 
 
 @contextmanager
-def naming(path: str, names: Mapping[str, str]) -> Iterator[None]:
+def locate(path: str, names: Mapping[str, str]) -> Iterator[None]:
     """Add the path to a ValueError, and name an array of a cell as the file does."""
     try:
         yield
@@ -219,12 +218,12 @@ def fill_layers(
             for cell in layer.cells:
                 values = {name: next(values) for name, values in of_cells.items()}
                 names = values.keys() & {*CELLS[cell.kind].setting_names}
-                given = {name: convert_setting(cell.kind, name, values[name]) for name in names}
-                cells.append(cell._replace(settings=_agree(path, cell.settings, given)))
+                settings = {name: convert_setting(cell.kind, name, values[name]) for name in names}
+                cells.append(cell._replace(settings=_merge(path, cell.settings, settings)))
                 used |= names
             names = {*("direction", "merge")[: len(cells)]} & overrides.keys()
-            given = {name: overrides[name] for name in names}
-            layer = Draft(tuple(cells), _agree(path, layer.settings, given))
+            settings = {name: overrides[name] for name in names}
+            layer = Draft(tuple(cells), _merge(path, layer.settings, settings))
             used |= names
         filled.append(layer)
     if unused := overrides.keys() - used:
@@ -232,42 +231,42 @@ def fill_layers(
     return filled
 
 
-def _agree(path: str, known: Mapping[str, Any], given: Mapping[str, Any]) -> dict[str, Any]:
-    """Merge the settings of a file and those given; the two may not disagree."""
-    for name in known.keys() & given.keys():
-        if known[name] != given[name]:
-            hint = f" `{name}` {given[name]} was given: leave it out"
+def _merge(path: str, known: Mapping[str, Any], chosen: Mapping[str, Any]) -> dict[str, Any]:
+    """Merge the settings of a file and of the caller; the two may not disagree."""
+    for name in known.keys() & chosen.keys():
+        if known[name] != chosen[name]:
+            hint = f" `{name}` {chosen[name]} was given: leave it out"
             raise InputError(path, f"the file says {name} {known[name]},", hint)
-    return {**given, **known}
+    return {**chosen, **known}
 
 
 def make_layers(path: str, layers: Sequence[FileLayer]) -> list[Layer]:
-    """Make the layers."""
-    return [layer.layer(path) if isinstance(layer, Draft) else layer for layer in layers]
+    """Make the layers of a network."""
+    return [layer.make(path) if isinstance(layer, Draft) else layer for layer in layers]
 
 
-def make_network(path: str, layers: Sequence[FileLayer], last: str | None) -> Network:
-    """Make the network."""
-    with naming(path, {}):
-        made = make_layers(path, layers)
-        count = max((n for n, layer in enumerate(made, 1) if layer.shortens), default=0)
-        if made and count == len(made):
+def make_network(path: str, drafts: Sequence[FileLayer], last: str | None) -> Network:
+    """Make the network of the layers of a file."""
+    with locate(path, {}):
+        layers = make_layers(path, drafts)
+        count = max((n for n, layer in enumerate(layers, 1) if layer.shortens), default=0)
+        if layers and count == len(layers):
             raise InputError(path, "gives fewer rows than it takes: it is run below another layer")
-        front = [layer for layer in made[:count] if isinstance(layer, Stateless)]
-        for layer in made[count:]:  # which are numbered from the first above the front
+        front = [layer for layer in layers[:count] if isinstance(layer, Stateless)]
+        for layer in layers[count:]:  # which are numbered from the first above the front
             layer.sources = tuple(number - count for number in layer.sources)
-        return Network(*made[count:], last=last, front=front)
+        return Network(*layers[count:], last=last, front=front)
 
 
 def assumptions(layers: Sequence[FileLayer]) -> list[str]:
-    """Return a sentence for each thing that neither the file nor the caller says."""
+    """Return a sentence for each setting that neither the file nor the caller has."""
     drafts = [layer for layer in layers if isinstance(layer, Draft)]
     cells = [cell for draft in drafts for cell in draft.cells]
     sentences = []
     for name, (text, default) in _ASSUMED.items():
         silent = [c for c in cells if name in {*CELLS[c.kind].setting_names} - c.settings.keys()]
-        if taken := dict.fromkeys(str(cell.assumed.get(name, default)) for cell in silent):
-            sentences.append(f"{text}: {', '.join(taken)} is taken (`{name}`)")
+        if defaults := dict.fromkeys(str(cell.assumed.get(name, default)) for cell in silent):
+            sentences.append(f"{text}: {', '.join(defaults)} is taken (`{name}`)")
     if any(len(draft.cells) == 2 and "merge" not in draft.settings for draft in drafts):
         sentences.append("does not say how directions are merged: concat is taken (`merge`)")
     return sentences

@@ -14,13 +14,13 @@ from numpy.typing import NDArray
 
 from rnncli.model.cells import CELLS
 from rnncli.model.errors import shown, verbatim
-from rnncli.model.formats.contents import Component, Contents, Draft, naming, no_layer, read_floats
+from rnncli.model.formats.contents import Component, Contents, Draft, locate, no_layer, read_floats
 from rnncli.model.formats.torch.names import Arrays, find_modules
 from rnncli.model.layers import Dense, Embedding, Layer, name_of
 
 _EXPECTED = ": expected PyTorch's names (weight_ih_l0, ...), or W_xh, W_hh and b_h in an .npz file"
 _WHY = "names and shapes do not tell how modules are joined (torch.onnx.export writes it)"
-_PLACES = {"nn.Embedding": "an embedding below", "nn.Linear": "a linear layer above"}
+_ROLES = {"nn.Embedding": "an embedding below", "nn.Linear": "a linear layer above"}
 
 
 def find_arrays(
@@ -31,15 +31,15 @@ def find_arrays(
     `known` has settings of the cells of modules. `ordered` says that arrays
     stand in the order in which their modules were defined.
     """
-    parts = find_modules(path, arrays, known)
-    used = {name for part in parts for name in part.arrays}
-    others = _group({name: array for name, array in arrays.items() if name not in used})
-    if len(parts) == 1:
+    components = find_modules(path, arrays, known)
+    used = {name for each in components for name in each.arrays}
+    rest = _group({name: array for name, array in arrays.items() if name not in used})
+    if len(components) == 1:
         later = {*dropwhile(lambda name: name not in used, arrays)} if ordered else set[str]()
-        return _surround(path, parts[0], others, later)
+        return _surround(path, components[0], rest, later)
     why = "is no recurrent layer by its names"
-    parts += [Component(owner, "", own, why=why) for owner, own in others.items()]
-    return Contents(parts, ordered=False, expected=_EXPECTED)
+    components += [Component(owner, "", group, why=why) for owner, group in rest.items()]
+    return Contents(components, ordered=False, expected=_EXPECTED)
 
 
 def pick_arrays(arrays: Arrays, path: str, layer: str | None) -> Arrays:
@@ -62,33 +62,33 @@ def _group(arrays: Arrays) -> dict[str, dict[str, NDArray[Any]]]:
 
 
 def _surround(
-    path: str, recurrent: Component, others: Mapping[str, Arrays], later: set[str]
+    path: str, recurrent: Component, groups: Mapping[str, Arrays], later: set[str]
 ) -> Contents:
     """Put an embedding below a recurrent module and a linear layer above it, if there are such.
 
     `later` has the names of arrays that were defined after the recurrent module.
     """
-    inner, notes = verbatim(shown(recurrent.name)), list[str]()
+    module, notes = verbatim(shown(recurrent.name)), list[str]()
     by_kind = {recurrent.kind: recurrent}
-    for owner, own in others.items():
+    for owner, group in groups.items():
         loss = re.search("loss|criterion", owner, re.IGNORECASE)
-        if all(a.ndim < 2 if loss else not a.ndim and a.dtype.kind != "f" for a in own.values()):
+        if all(a.ndim < 2 if loss else not a.ndim and a.dtype.kind != "f" for a in group.values()):
             continue  # a count, or what the loss weighs
-        kind = _find_kind(owner, own, recurrent, above=not later.isdisjoint(own))
+        kind = _find_kind(owner, group, recurrent, above=not later.isdisjoint(group))
         if not kind or kind in by_kind:
-            refused = [Component(name, "", a, (), _WHY, needed=True) for name, a in others.items()]
+            refused = [Component(name, "", a, (), _WHY, needed=True) for name, a in groups.items()]
             return Contents([recurrent, *refused])
-        with naming(path, {}):
-            W, *b = (read_floats(path, name, own[name]) for name in sorted(own, reverse=True))
+        with locate(path, {}):
+            W, *b = (read_floats(path, name, group[name]) for name in sorted(group, reverse=True))
             layer = Embedding(W) if kind == "nn.Embedding" else Dense(W.T, b[0] if b else None)
-        by_kind[kind] = Component(owner, kind, own, [layer])
-        what = f"{verbatim(shown(owner))} is taken as {_PLACES[kind]} {inner}, as shapes fit"
-        notes.append(f"{what}: `layer` {inner} takes that alone")
+        by_kind[kind] = Component(owner, kind, group, [layer])
+        what = f"{verbatim(shown(owner))} is taken as {_ROLES[kind]} {module}, as shapes fit"
+        notes.append(f"{what}: `layer` {module} takes that alone")
     order = ("nn.Embedding", recurrent.kind, "nn.Linear")
     return Contents([by_kind[kind] for kind in order if kind in by_kind], notes=notes)
 
 
-def _find_kind(owner: str, own: Arrays, recurrent: Component, *, above: bool) -> str:
+def _find_kind(owner: str, arrays: Arrays, recurrent: Component, *, above: bool) -> str:
     """Decide by its shape whether a module is an embedding below, a linear layer above, or neither.
 
     `above` says that it was defined after the recurrent module.
@@ -96,7 +96,7 @@ def _find_kind(owner: str, own: Arrays, recurrent: Component, *, above: bool) ->
     drafts = [layer for layer in recurrent.layers if isinstance(layer, Draft)]
     takes = len(drafts[0].cells[0].weights.W_xh)
     gives = sum(len(cell.weights.W_hh) for cell in drafts[-1].cells)
-    shapes = {name.rpartition(".")[2]: array.shape for name, array in own.items()}
+    shapes = {name.rpartition(".")[2]: array.shape for name, array in arrays.items()}
     weight = shapes.pop("weight", ())
     if len(weight) != 2 or shapes not in ({}, {"bias": weight[:1]}):
         return ""

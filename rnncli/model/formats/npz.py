@@ -53,9 +53,9 @@ def read(data: bytes, path: str) -> Contents:
     for match in filter(None, map(_NAME.fullmatch, arrays)):
         ways = names.setdefault(int(match[1] or 1), {})
         ways.setdefault(match[2] or "", {})[match[3]] = match[0]
-    every = [names.get(number + 1, {}) for number in range(max(names, default=0))]
-    layers: list[Any] = [_read_layer(path, arrays, ways) for ways in every]
-    known = sum(len(own) for ways in every for own in ways.values()) == len(arrays)
+    named = [names.get(number + 1, {}) for number in range(max(names, default=0))]
+    layers: list[Any] = [_read_layer(path, arrays, ways) for ways in named]
+    known = sum(len(used) for ways in named for used in ways.values()) == len(arrays)
     if text is not None:
         if text.dtype.kind != "U" or text.nbytes > _TEXT_MOST or not known:
             what = f"expected the text of a network and its arrays, got {listed(arrays)}"
@@ -65,13 +65,13 @@ def read(data: bytes, path: str) -> Contents:
         from rnncli.model.formats.names import find_arrays  # 5 ms that our own files do not need
 
         return find_arrays(arrays, path)
-    parts = []
+    components = []
     for number, layer in enumerate(layers, start=1):
         ways = names.get(number, {})
-        own = {name: arrays[name] for way in ways.values() for name in way.values()}
+        used = {name: arrays[name] for way in ways.values() for name in way.values()}
         kind = layer.cells[0].kind if layer.cells else name_of(layer)
-        parts.append(Component(f"layer_{number}", kind, own, [layer]))
-    return Contents(parts, last=last)
+        components.append(Component(f"layer_{number}", kind, used, [layer]))
+    return Contents(components, last=last)
 
 
 def _read_layer(
@@ -109,44 +109,44 @@ def save_model(file: BinaryIO, network: Network) -> list[str]:
 
 
 def write_text(network: Network, names: Iterable[str]) -> str:
-    """Write what the weights of a network, under such names, do not say."""
-    whole = {"format": _FORMAT, "layers": [_describe(layer) for layer in network.layers]}
+    """Write what the weights of a network, under these names, do not say."""
+    about = {"format": _FORMAT, "layers": [_describe(layer) for layer in network.layers]}
     if network.last:
-        whole["last"] = network.last
+        about["last"] = network.last
     if not all(layer.cells and isinstance(layer.cells[0], RNN) for layer in network.layers):
-        whole["arrays"] = list(names)
-    return json.dumps(whole)
+        about["arrays"] = list(names)
+    return json.dumps(about)
 
 
 def read_layers(
-    place: str, text: str, names: Iterable[str], layers: Sequence[Draft | dict[str, Floats]]
+    where: str, text: str, names: Iterable[str], layers: Sequence[Draft | dict[str, Floats]]
 ) -> tuple[list[Draft | Stateless], str | None]:
     """Complete layers, of which only arrays are known, by the text; return `Network.last` too."""
-    made: list[Draft | Stateless] = []
-    with wrap_damage(place):
+    complete: list[Draft | Stateless] = []
+    with wrap_damage(where):
         about = json.loads(text)
         entries, last = about["layers"], about.get("last")
         missing = {*map(str, about.get("arrays", []))} - {*names}
         if about["format"] != _FORMAT or missing or last not in (None, *LAST):
             raise ValueError(f"expected format {_FORMAT} of arrays, without {listed(missing)}")
         # Layers without arrays may stand above the last one with some.
-        for layer, entry in zip_longest(layers, entries, fillvalue=dict[str, Any]()):
-            given = {name: value for name, value in entry.items() if name not in ("layer", "cells")}
-            if isinstance(layer, Draft):
+        for draft, entry in zip_longest(layers, entries, fillvalue=dict[str, Any]()):
+            settings = {n: value for n, value in entry.items() if n not in ("layer", "cells")}
+            if isinstance(draft, Draft):
                 cells = []
-                for cell, each in zip(layer.cells, entry["cells"], strict=True):
-                    own = {n: inf if v is None else v for n, v in each.items() if n != "cell"}
-                    cells.append(cell._replace(settings=own))
-                whole: Layer = Draft(tuple(cells), {**given, **layer.settings}).layer(place)
-                pairs = zip(cells, whole.cells, strict=True)
-                known = tuple(draft._replace(settings=cell.settings) for draft, cell in pairs)
-                made.append(Draft(known, whole.settings))
+                for cell, each in zip(draft.cells, entry["cells"], strict=True):
+                    values = {n: inf if v is None else v for n, v in each.items() if n != "cell"}
+                    cells.append(cell._replace(settings=values))
+                layer: Layer = Draft(tuple(cells), {**settings, **draft.settings}).make(where)
+                pairs = zip(cells, layer.cells, strict=True)
+                filled = tuple(old._replace(settings=cell.settings) for old, cell in pairs)
+                complete.append(Draft(filled, layer.settings))
             else:
-                whole = LAYERS[entry["layer"]](**layer, **given)
-                made.append(whole)
-            if _describe(whole) != entry:
-                raise ValueError(f"expected {_describe(whole)!r:.300}, got {entry!r:.300}")
-    return made, last
+                layer = LAYERS[entry["layer"]](**draft, **settings)
+                complete.append(layer)
+            if _describe(layer) != entry:
+                raise ValueError(f"expected {_describe(layer)!r:.300}, got {entry!r:.300}")
+    return complete, last
 
 
 def _describe(item: Layer | Cell) -> dict[str, Any]:

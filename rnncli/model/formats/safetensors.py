@@ -31,7 +31,7 @@ _HEADER_MOST, _MOST_AXES = 2 * 2**20, 32
 
 
 class File(NamedTuple):
-    """The arrays in a file, by name, and the texts beside them."""
+    """The arrays and the texts in a file, by name."""
 
     arrays: Mapping[str, NDArray[Any]]
     texts: Mapping[str, str]
@@ -40,15 +40,15 @@ class File(NamedTuple):
         """Find the layers by the names of the arrays, and by our own text."""
         if _OURS not in self.texts or layer is not None:
             return find_arrays(pick_arrays(self.arrays, path, layer), path)
-        parts = find_modules(path, self.arrays)
-        layers: list[Any] = [each for part in parts for each in part.layers]
-        own = {role: self.arrays[name] for role, name in HEAD.items() if name in self.arrays}
-        if own:
-            layers.append({role: read_floats(path, HEAD[role], own[role]).T for role in own})
-        place = f"{path}: {_METADATA} {_OURS}"
-        made, last = read_layers(place, self.texts[_OURS], self.arrays, layers)
-        kind = parts[0].kind if parts else ""
-        return Contents([Component("", kind, self.arrays, made)], last=last)
+        modules = find_modules(path, self.arrays)
+        layers: list[Any] = [each for module in modules for each in module.layers]
+        head = {role: self.arrays[name] for role, name in HEAD.items() if name in self.arrays}
+        if head:
+            layers.append({role: read_floats(path, HEAD[role], head[role]).T for role in head})
+        where = f"{path}: {_METADATA} {_OURS}"
+        complete, last = read_layers(where, self.texts[_OURS], self.arrays, layers)
+        kind = modules[0].kind if modules else ""
+        return Contents([Component("", kind, self.arrays, complete)], last=last)
 
 
 def read(data: bytes, path: str) -> File:

@@ -2,7 +2,7 @@
 
 Numbers of versions, messages and classes are those of the HDF5 file format specification. A file
 is not trusted: each address and size in it has to lie within the file, no block is read twice, and
-a budget bounds what is made.
+a budget bounds the memory.
 """
 
 import struct
@@ -28,13 +28,13 @@ _IN_HEAP = np.dtype([("size", "<u4"), ("address", "<u8"), ("number", "<u4")])
 _MOST_OBJECTS = 200_000
 
 
-def read(data: bytes, place: str) -> tuple[dict[str, NDArray[Any]], dict[str, dict[str, Any]]]:
+def read(data: bytes, where: str) -> tuple[dict[str, NDArray[Any]], dict[str, dict[str, Any]]]:
     """Read the arrays of a file, and the attributes of each group and array, by path.
 
     Arrays are views of `data`, or `V1` of their shape where they are no floats. Attributes are
     those of text; the root's path is empty. Soft links are left out.
     """
-    file = _File(data, Budget(place, _MOST_OBJECTS, 2**16 + 3 * len(data)))
+    file = _File(data, Budget(where, _MOST_OBJECTS, 2**16 + 3 * len(data)))
     arrays: dict[str, NDArray[Any]] = {}
     attributes: dict[str, dict[str, Any]] = {}
     path = ""
@@ -59,7 +59,7 @@ def read(data: bytes, place: str) -> tuple[dict[str, NDArray[Any]], dict[str, di
         raise
     except (ValueError, TypeError, LookupError, OverflowError, struct.error) as error:
         what = f"damaged, or not as h5py writes it by default: {one_line(error)}"
-        raise InputError(f"{place}: {shown(path)}" if path else place, what) from error
+        raise InputError(f"{where}: {shown(path)}" if path else where, what) from error
     return arrays, attributes
 
 
@@ -85,11 +85,11 @@ class _File:
         messages: dict[int, list[bytes]] = {}
         waiting = [self._block(address + 16, size)]
         while waiting:
-            block, place = waiting.pop(0), 0
-            while place + 8 <= len(block):
+            block, start = waiting.pop(0), 0
+            while start + 8 <= len(block):
                 self.budget.spend()
-                kind, size, flags = struct.unpack_from("<HHB", block, place)
-                message, place = block[place + 8 : place + 8 + size], place + 8 + size
+                kind, size, flags = struct.unpack_from("<HHB", block, start)
+                message, start = block[start + 8 : start + 8 + size], start + 8 + size
                 if kind in _NEWER or (flags & 2 and kind in (_DATASPACE, _DATATYPE, _ATTRIBUTE)):
                     raise ValueError("messages that objects share, or of a newer version")
                 if kind == _CONTINUATION:
@@ -116,7 +116,7 @@ class _File:
                     end = names.index(0, start)
                     self.budget.spend(1, end - start)
                     if kind != 2:  # a soft link
-                        yield _text(names[start:end]), child
+                        yield _decode(names[start:end]), child
 
     def attributes(self, messages: dict[int, list[bytes]]) -> Iterator[tuple[str, str | list[str]]]:
         """Return the name and the value of each attribute that is text."""
@@ -124,22 +124,22 @@ class _File:
             version, *sizes = struct.unpack_from("<BxHHH", message)
             if version != 1:
                 raise ValueError(f"an attribute of version {version}")
-            fields, place = [], 8
+            fields, start = [], 8
             for size in sizes:
-                fields.append(message[place : place + size])
-                place += -(-size // 8) * 8
-            dtype, shape = _dtype(fields[1]), _shape(fields[2])
+                fields.append(message[start : start + size])
+                start += -(-size // 8) * 8
+            dtype, shape = _read_dtype(fields[1]), _read_shape(fields[2])
             if dtype.kind == "S" or dtype == _IN_HEAP:
-                array = np.ndarray(shape, dtype, message, place)
+                array = np.ndarray(shape, dtype, message, start)
                 self.budget.spend(array.size, array.nbytes)
-                every = array.ravel().tolist()
-                texts = [_text(e) if dtype.kind == "S" else self._heap_text(*e) for e in every]
-                yield _text(fields[0]), texts if shape else texts[0]
+                values = array.ravel().tolist()
+                texts = [_decode(e) if dtype.kind == "S" else self._read_text(*e) for e in values]
+                yield _decode(fields[0]), texts if shape else texts[0]
 
     def array(self, messages: dict[int, list[bytes]]) -> NDArray[Any]:
         """Return the values of a dataset."""
-        layout, shape = messages[_LAYOUT][0], _shape(messages[_DATASPACE][0])
-        dtype = _dtype(messages[_DATATYPE][0])
+        layout, shape = messages[_LAYOUT][0], _read_shape(messages[_DATASPACE][0])
+        dtype = _read_dtype(messages[_DATATYPE][0])
         if dtype.kind != "f":
             return np.broadcast_to(np.zeros((), "V1"), shape)
         if layout[:2] != b"\3\1":
@@ -150,27 +150,27 @@ class _File:
         # Products of arrays that are not aligned are slow.
         return np.require(np.ndarray(shape, dtype, content), requirements="A")
 
-    def _heap_text(self, size: int, address: int, number: int) -> str:
+    def _read_text(self, size: int, address: int, number: int) -> str:
         """Read a text that lies in a heap, under a number."""
         self.budget.spend(0, size)
         if size and address not in self._heaps:
             heap = self._heaps[address] = {}
             (end,) = struct.unpack_from("<8xQ", self._block(address, 16, b"GCOL"))
-            block, place = self._block(address, end), 16
-            while place + 16 <= end:
+            block, start = self._block(address, end), 16
+            while start + 16 <= end:
                 self.budget.spend()
-                key, length = struct.unpack_from("<H6xQ", block, place)
+                key, length = struct.unpack_from("<H6xQ", block, start)
                 if not key:  # all that follows is free
                     break
-                heap[key] = block[place + 16 : place + 16 + length]
-                place += 16 + -(-length // 8) * 8
+                heap[key] = block[start + 16 : start + 16 + length]
+                start += 16 + -(-length // 8) * 8
         content = self._heaps[address].get(number, b"") if size else b""
         if len(content) < size:
             raise ValueError(f"expected a text of {size:,} bytes, got {len(content):,}")
-        return _text(content[:size])
+        return _decode(content[:size])
 
     def _block(self, address: int, size: int, signature: bytes | None = None) -> bytes:
-        """Read bytes of the structure; those that have a signature may be read once."""
+        """Read bytes of the structure; a block that has a signature may be read once."""
         if address + size > len(self.data):
             raise ValueError(f"expected {size:,} bytes from byte {address:,} on")
         self.budget.spend(0, size)
@@ -183,19 +183,19 @@ class _File:
         return self.data[address : address + size]
 
 
-def _text(content: bytes) -> str:
+def _decode(content: bytes) -> str:
     """Return text up to a zero; bytes that are not UTF-8 as `errors.printable` shows them."""
     return content.split(b"\0", 1)[0].decode("utf-8", "surrogateescape")
 
 
-def _shape(message: bytes) -> tuple[int, ...]:
+def _read_shape(message: bytes) -> tuple[int, ...]:
     """Return the shape that a message tells."""
     if message[0] != 1:
         raise ValueError(f"a shape of version {message[0]}")
     return struct.unpack_from(f"<{message[1]}Q", message, 8)
 
 
-def _dtype(message: bytes) -> np.dtype[Any]:
+def _read_dtype(message: bytes) -> np.dtype[Any]:
     """Return the type that a message tells; V1 for one that is not read."""
     kind, size = message[0] & 15, *struct.unpack_from("<4xI", message)
     if not 0 < size < 2**31:

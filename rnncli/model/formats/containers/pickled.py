@@ -1,4 +1,4 @@
-"""Python pickles, read by the standard library with everything taken out that could run code.
+"""Python pickles, read by the standard library without the operations that could run code.
 
 A global is a name, and nothing is imported. It is called only if the caller has a function for it;
 any other call makes an inert `Instance`.
@@ -39,7 +39,7 @@ class Instance:
 
 
 def read_pickle(
-    place: str,
+    where: str,
     content: bytes,
     calls: Mapping[str, Callable[..., Any]],
     persistent: Callable[[Any], Any] | None = None,
@@ -51,7 +51,7 @@ def read_pickle(
     """
     file = io.BytesIO(content)
     file.seek(start)
-    with wrap_damage(place):
+    with wrap_damage(where):
         return _Unpickler(file, calls, persistent).load(), file.tell()
 
 

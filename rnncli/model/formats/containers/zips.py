@@ -39,12 +39,12 @@ def open_zip(path: str, file: BinaryIO) -> "ZipFile":
 
 def read_member(path: str, archive: "ZipFile", name: str, most: int, hint: str = "") -> bytes:
     """Read a member of at most so many bytes; the hint is for a larger one."""
-    place = f"{path}: {shown(name)}"
-    with wrap_damage(place):
+    where = f"{path}: {shown(name)}"
+    with wrap_damage(where):
         info = archive.getinfo(name)
         if info.file_size > most:
             what = f"expected at most {most:,} bytes, got {info.file_size:,}"
-            raise InputError(place, what, hint)
+            raise InputError(where, what, hint)
         if info.compress_type not in (0, 8):  # stored or deflated: others are unpacked at once
             raise ValueError(f"compressed in another way ({info.compress_type}) than deflate")
         with archive.open(info) as file:
@@ -52,15 +52,15 @@ def read_member(path: str, archive: "ZipFile", name: str, most: int, hint: str =
 
 
 @contextmanager
-def wrap_damage(place: str) -> Iterator[None]:
-    """Add the place to whatever a damaged archive raises."""
+def wrap_damage(where: str) -> Iterator[None]:
+    """Turn any error of a damaged archive into an InputError at `where`."""
     try:
         yield
     except InputError:
         raise
     # zipfile, zlib, struct, ast and NumPy have errors of their own, ast even MemoryError.
     except Exception as error:
-        raise InputError(place, f"damaged: {one_line(error)}") from error
+        raise InputError(where, f"damaged: {one_line(error)}") from error
 
 
 def read_archive(data: bytes, path: str) -> dict[str, NDArray[Any]]:

@@ -1,1 +1,1 @@
-"""Keras files: what is in them, as layers of our own."""
+"""Keras files: their contents as layers of our own."""

@@ -10,7 +10,7 @@ from rnncli.model.formats.containers import hdf5, most_unpacked
 from rnncli.model.formats.containers.zips import FIRST, open_zip, read_member
 from rnncli.model.formats.contents import Contents
 from rnncli.model.formats.keras import model, weights_only
-from rnncli.model.formats.keras.weights import Stored, read_group
+from rnncli.model.formats.keras.weights import KerasFile, read_group
 
 _WEIGHTS = "model.weights.h5"
 # Parsed, JSON can take twenty times as much.
@@ -35,20 +35,20 @@ def read(data: bytes, path: str) -> Contents:
     group, writer = read_group(arrays, attributes), str(about.get("keras_version") or "")
     numbers = re.match(r"([0-9]{1,4})\.([0-9]{1,4})", writer)
     version = (int(numbers[1]), int(numbers[2])) if numbers else (2 if group.listed else 3, 0)
-    stored = Stored(path, arrays, config, group, f"Keras {writer}".rstrip(), version)
+    file = KerasFile(path, arrays, config, group, f"Keras {writer}".rstrip(), version)
     inner = config.get("config")
     layers = inner.get("layers") if isinstance(inner, dict) else inner
-    return model.find(stored) if isinstance(layers, list) and layers else weights_only.find(stored)
+    return model.find(file) if isinstance(layers, list) and layers else weights_only.find(file)
 
 
-def _parse(place: str, text: str | bytes) -> dict[str, Any]:
+def _parse(where: str, text: str | bytes) -> dict[str, Any]:
     """Parse a JSON object."""
     if len(text) > _TEXT_MOST:
-        raise InputError(place, f"expected at most {_TEXT_MOST:,} characters, got {len(text):,}")
+        raise InputError(where, f"expected at most {_TEXT_MOST:,} characters, got {len(text):,}")
     try:
         value = json.loads(text)
     except (ValueError, RecursionError) as error:
-        raise InputError(place, f"damaged: {one_line(error)}") from error
+        raise InputError(where, f"damaged: {one_line(error)}") from error
     if not isinstance(value, dict):
-        raise InputError(place, f"expected a JSON object, got {type(value).__name__}")
+        raise InputError(where, f"expected a JSON object, got {type(value).__name__}")
     return value

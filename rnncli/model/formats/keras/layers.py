@@ -16,18 +16,18 @@ from rnncli.model.arrays import Floats
 from rnncli.model.cells import CELLS, Weights
 from rnncli.model.cells.gates import sum_biases
 from rnncli.model.errors import listed, shown
-from rnncli.model.formats.contents import CellDraft, Draft
+from rnncli.model.formats.contents import CellDraft, Draft, FileLayer
 from rnncli.model.formats.keras.calls import Config, check, read_entry
-from rnncli.model.formats.keras.weights import Group, Stored, number, read_floats
+from rnncli.model.formats.keras.weights import Group, KerasFile, name_groups, read_floats
 from rnncli.model.graph import Node
 from rnncli.model.graph.layers import Root, RowGraph, SequenceGraph
 from rnncli.model.graph.rows import Operand, Step
 
-Made: TypeAlias = Sequence[Draft | ours.Stateless]
+Layers: TypeAlias = Sequence[FileLayer]
 # An operator, its attributes, and the arrays that it takes.
 _Operator: TypeAlias = tuple[str, Mapping[str, Any], Mapping[str, Floats]]
 
-# Settings of training and of building alone, those that say how a result is computed, and sizes
+# Settings of training and of building alone, settings of how a result is computed, and sizes
 # that the arrays have.
 _INERT = re.compile(
     r"(name|trainable|dtype|seed|.*_(initializer|regularizer|constraint)|unit_forget_bias"
@@ -46,7 +46,7 @@ _NAMED = {name: name for name in (*KERAS, "softmax", "log_softmax")} | {
 }
 # Cells by the class of their layer.
 CELL_OF = {"SimpleRNN": "rnn", "LSTM": "lstm", "GRU": "gru", "CuDNNLSTM": "lstm", "CuDNNGRU": "gru"}
-# Operators by the classes of layers that merge what others give.
+# Operators by the classes of layers that merge the outputs of several.
 MERGES = {"Concatenate": "Concat", "Add": "Add", "Multiply": "Mul", "Subtract": "Sub"}
 MERGES |= {"Maximum": "Max", "Minimum": "Min"}
 _NOTHING = (
@@ -72,8 +72,8 @@ class Flow(NamedTuple):
 class Layer:
     """A layer with its settings, its arrays, and the rows that it takes and gives."""
 
-    def __init__(self, name: str, entry: Any, stored: Stored, group: Group, *flows: Flow) -> None:
-        self.name, self.stored, self.group = name, stored, group
+    def __init__(self, name: str, entry: Any, file: KerasFile, group: Group, *flows: Flow) -> None:
+        self.name, self.file, self.group = name, file, group
         self.kind, self.config = read_entry(entry)
         self.settings = read_settings(self.kind, self.config)
         self.flows, self.flow = flows, flows[0]  # of each layer that it takes; what it gives
@@ -85,7 +85,7 @@ class Layer:
 
     def within(self, entry: Any, group: Group) -> "Layer":
         """Return a layer that is a setting of this one, with its arrays."""
-        layer = Layer(self.name, entry, self.stored, group, self.flow)
+        layer = Layer(self.name, entry, self.file, group, self.flow)
         layer.used, layer.flow = self.used, self.flow
         if group is self.group:
             layer.paths = self.paths
@@ -93,7 +93,7 @@ class Layer:
 
     def read(self, count: int) -> dict[str, Floats]:
         """Read the next of its arrays, so many, by their paths."""
-        arrays = {path: self.stored.arrays[path] for path in islice(self.paths, count)}
+        arrays = {path: self.file.arrays[path] for path in islice(self.paths, count)}
         check(len(arrays) == count, f"expected {count} arrays, got {listed(arrays)}")
         self.used.update(arrays)
         return {path: read_floats(path, array) for path, array in arrays.items()}
@@ -105,7 +105,7 @@ class Layer:
             return _FUNCTIONS[kind][0](read_settings(*read_entry(value)))
         value = value.get("config") if kind == "function" else kind or value
         if value == "hard_sigmoid":  # another function before Keras 3
-            return f"hard_sigmoid:{0.2 if self.stored.version < (3,) else 1 / 6!r},0.5"
+            return f"hard_sigmoid:{0.2 if self.file.version < (3,) else 1 / 6!r},0.5"
         value = "linear" if value is None else value
         check(value in [*_NAMED], f"activation {shown(str(value))} is not run here")
         return _NAMED[value]
@@ -134,7 +134,7 @@ def read_settings(kind: str, config: Config) -> SimpleNamespace:
     return SimpleNamespace(**{name: config.get(name, known[name]) for name in known})
 
 
-def _whole(value: Any) -> int:
+def _read_size(value: Any) -> int:
     """Return a size, which may stand in a list."""
     (size,) = value if isinstance(value, list) else [value]
     fits = type(size) is int and 0 < size <= 2**16
@@ -142,16 +142,16 @@ def _whole(value: Any) -> int:
     return int(size)
 
 
-def _recurrent(layer: Layer) -> Made:
-    """Make a layer of one cell, or of several, each of which takes what the one below gives."""
+def _make_recurrent(layer: Layer) -> Layers:
+    """Make layers of one cell each, from the bottom up."""
     check(not layer.settings.zero_output_for_mask, "zero_output_for_mask true is not run here")
     drafts = _read_cells(layer)
     backward = layer.settings.go_backwards != layer.flow.reversed
-    _give_states(layer, layer, len(drafts[-1].weights.W_hh), turned=backward)
+    _give_states(layer, layer, len(drafts[-1].weights.W_hh), backward=backward)
     return [Draft((each,), {"direction": "backward" if backward else "forward"}) for each in drafts]
 
 
-def _bidirectional(layer: Layer) -> Made:
+def _make_two_way(layer: Layer) -> Layers:
     """Make a layer of two cells, one of which goes backward."""
     s, group = layer.settings, layer.group
     name = [*group.paths, ""][-2] if group.listed else ""
@@ -167,41 +167,41 @@ def _bidirectional(layer: Layer) -> Made:
     check(s.merge_mode in [*ours.MERGES], f"merge_mode {shown(str(s.merge_mode))} is not run here")
     cells = (*_read_cells(forward), *_read_cells(backward))
     size = ours.merged_size(len(cells[0].weights.W_hh), "bidirectional", s.merge_mode)
-    _give_states(layer, forward, size, turned=False)
+    _give_states(layer, forward, size, backward=False)
     return [Draft(cells, {"direction": "bidirectional", "merge": s.merge_mode})]
 
 
-def _give_states(layer: Layer, inner: Layer, size: int, *, turned: bool) -> None:
+def _give_states(layer: Layer, inner: Layer, size: int, *, backward: bool) -> None:
     """Check the rows that a recurrent layer takes, and set those that it gives."""
     layer.check_sequence()
     fits = not layer.flow.reversed or (layer is inner and not layer.flow.masked)
     check(fits, "takes reversed rows with a mask or in two directions, which is not run here")
-    layer.give(features=size, recurrent=layer.name, reversed=turned)
+    layer.give(features=size, recurrent=layer.name, reversed=backward)
     if not inner.settings.return_sequences:
         layer.give(axes=2, masked="", reversed=False, last="state")
 
 
-def _distributed(layer: Layer) -> Made:
+def _make_distributed(layer: Layer) -> Layers:
     """Make the layer that runs over each row alone."""
     layer.check_sequence()
     layer.give(axes=2)
     inner = layer.within(layer.settings.layer, layer.group)
     make: Any = LAYERS[inner.kind][0]
-    made: Made = make(inner)
+    layers: Layers = make(inner)
     check(inner.flow.axes == 2, "TimeDistributed of an embedding is not run here")
     layer.flow = inner.flow._replace(axes=3)
-    return made
+    return layers
 
 
 def _read_cells(layer: Layer) -> list[CellDraft]:
-    """Read the cell of a recurrent layer, or those that an RNN has on top of each other."""
+    """Read the cell of a recurrent layer, or the cells that an RNN stacks."""
     cell = layer.within(layer.settings.cell, layer.group) if layer.kind == "RNN" else layer
     if cell.kind != "StackedRNNCells":
         return [_read_cell(cell)]
     entries = [read_entry(each) for each in cell.settings.cells]
     learns = [bool(config.get("trainable", True)) for _, config in entries]
     check(not cell.group.listed or learns == sorted(learns, reverse=True), _FROZEN)
-    groups = cell.group.split("cells/", number(kind for kind, _ in entries))
+    groups = cell.group.split("cells/", name_groups(kind for kind, _ in entries))
     return [_read_cell(each) for each in map(cell.within, cell.settings.cells, groups)]
 
 
@@ -212,7 +212,7 @@ def _read_cell(layer: Layer) -> CellDraft:
     if CELL_OF[kind] != "rnn":
         settings["recurrent_activation"] = parse(layer.function(s.recurrent_activation))
     if CELL_OF[kind] == "gru":
-        after = layer.stored.version >= (3,) if s.reset_after is None else s.reset_after
+        after = layer.file.version >= (3,) if s.reset_after is None else s.reset_after
         settings["reset"] = "after" if after else "before"
     return make_cell(CELL_OF[kind], layer.read(2 + s.use_bias), settings)
 
@@ -227,9 +227,9 @@ def make_cell(cell: str, arrays: Mapping[str, Floats], settings: dict[str, Any])
     names = dict(zip(("W_xh", "W_hh", "b_h"), arrays, strict=False))
     packed = bias and cell != "rnn" and bias[0].shape == (2 * W_hh.shape[1],)
     if packed:
-        kernels, turned = (np.split(W, CELLS[cell].gates, axis=1) for W in (W_xh, W_hh))
+        kernels, blocks = (np.split(W, CELLS[cell].gates, axis=1) for W in (W_xh, W_hh))
         W_xh = np.concatenate([W.T.reshape(W.shape, order="F") for W in kernels], 1)
-        W_hh = np.concatenate([W.T for W in turned], 1)
+        W_hh = np.concatenate([W.T for W in blocks], 1)
         settings |= {"activation": TANH, "recurrent_activation": SIGMOID}
         settings |= {"reset": "after"} if cell == "gru" else {}
     if packed or (bias and settings.get("reset") == "after"):
@@ -241,7 +241,7 @@ def make_cell(cell: str, arrays: Mapping[str, Floats], settings: dict[str, Any])
     return CellDraft(cell, Weights(W_xh, W_hh, b_h), settings, names=names)
 
 
-def _nothing(layer: Layer) -> Made:
+def _skip(layer: Layer) -> Layers:
     """Check that a layer does nothing at inference."""
     cuts = layer.kind == "InputLayer" and "int" in str(layer.config.get("dtype"))
     fits = layer.flow.axes != 3 or not (cuts or layer.kind == "Flatten")
@@ -249,19 +249,19 @@ def _nothing(layer: Layer) -> Made:
     return []
 
 
-def _dense(layer: Layer) -> Made:
+def _make_dense(layer: Layer) -> Layers:
     W, *b = layer.read(1 + layer.settings.use_bias).values()
     function = ours.row_activation(layer.function(layer.settings.activation))
     return [ours.Dense(W, b[0] if b else None, function)]
 
 
-def _embedding(layer: Layer) -> Made:
+def _make_embedding(layer: Layer) -> Layers:
     masks = bool(layer.settings.mask_zero)
     layer.give(axes=3, masked=layer.name if masks else "")
     return [ours.Embedding(*layer.read(1).values(), mask_zero=masks)]
 
 
-def _masking(layer: Layer) -> Made:
+def _make_masking(layer: Layer) -> Layers:
     layer.check_sequence()
     below = layer.flow.masked or layer.flow.recurrent
     check(not below, f"masks rows above {shown(below)}, which is not run here")
@@ -269,25 +269,25 @@ def _masking(layer: Layer) -> Made:
     return [ours.Masking(float(layer.settings.mask_value), layer.flow.features)]
 
 
-def _pointwise(layer: Layer) -> Made:
+def _make_pointwise(layer: Layer) -> Layers:
     s = layer.settings
     if layer.kind == "Softmax":
         layer.check_last_axis()
         check(not layer.flow.masked, "Softmax of masked rows is not run here")
-    own = _FUNCTIONS.get(layer.kind)
-    name = own[0](s) if own else layer.function(s.activation)
+    function = _FUNCTIONS.get(layer.kind)
+    name = function[0](s) if function else layer.function(s.activation)
     return [ours.Pointwise(ours.row_activation(name), layer.flow.features)]
 
 
-def _normalizing(layer: Layer) -> Made:
+def _make_norm(layer: Layer) -> Layers:
     """Make a normalization by the statistics of training, or by those of each row."""
-    s, size, own = layer.settings, layer.flow.features, layer.kind == "LayerNormalization"
+    s, size, of_rows = layer.settings, layer.flow.features, layer.kind == "LayerNormalization"
     if s.axis not in (None, []):
         layer.check_last_axis()
-    roles = ["factor"] * s.scale + ["shift"] * s.center + ["center", "variance"] * (not own)
-    stored = zip(roles, layer.read(len(roles)).values(), strict=True)
-    arrays = {role: np.broadcast_to(array, size) for role, array in stored}
-    if own:
+    roles = ["factor"] * s.scale + ["shift"] * s.center + ["center", "variance"] * (not of_rows)
+    pairs = zip(roles, layer.read(len(roles)).values(), strict=True)
+    arrays = {role: np.broadcast_to(array, size) for role, array in pairs}
+    if of_rows:
         factor = arrays.pop("factor", np.ones(size, np.float32))
         return [ours.LayerNormalization(factor, epsilon=float(s.epsilon), **arrays)]
     with np.errstate(invalid="ignore"):  # of a negative variance, which is not finite then
@@ -297,30 +297,30 @@ def _normalizing(layer: Layer) -> Made:
     return [ours.Normalization(scale=scale, **arrays)]
 
 
-def _convolution(layer: Layer) -> Made:
+def _make_convolution(layer: Layer) -> Layers:
     s, function = layer.settings, parse(layer.function(layer.settings.activation))
     arrays = layer.read(1 + s.use_bias)
     (path, kernel), *_ = arrays.items()
     op = {**ONNX_OPERATORS, "linear": "Identity"}.get(function.name, "")
     fits = kernel.ndim == 3 and kernel.size and op
     check(fits, f"a kernel of shape {kernel.shape} and activation {function} is not run here")
-    by = _whole(s.dilation_rate)
-    reach = _whole((len(kernel) - 1) * by + 1)
+    by = _read_size(s.dilation_rate)
+    reach = _read_size((len(kernel) - 1) * by + 1)
     arrays[path] = np.ascontiguousarray(kernel.transpose(2, 1, 0))
     operators, keeps = _slide(layer, ("Conv", {"dilations": [by]}, arrays), reach)
     operators.append((op, dict(zip(("alpha", "beta"), function.parameters, strict=False)), {}))
-    return _over_steps(layer, operators, kernel.shape[2], keeps=keeps)
+    return _make_graph(layer, operators, kernel.shape[2], keeps=keeps)
 
 
-def _pooling(layer: Layer) -> Made:
+def _make_pooling(layer: Layer) -> Layers:
     op, size = layer.kind.removesuffix("ing1D"), layer.flow.features
     if op.startswith("Global"):
         op = "ReduceMean" if "Average" in op else "ReduceMax"
-        return _over_steps(layer, [(op, {"axes": [1], "keepdims": 0}, {})], size, keeps=None)
-    reach = _whole(layer.settings.pool_size)
+        return _make_graph(layer, [(op, {"axes": [1], "keepdims": 0}, {})], size, keeps=None)
+    reach = _read_size(layer.settings.pool_size)
     layer.settings.strides = layer.settings.strides or reach
     operators, keeps = _slide(layer, (op, {"kernel_shape": [reach]}, {}), reach)
-    return _over_steps(layer, operators, size, keeps=keeps)
+    return _make_graph(layer, operators, size, keeps=keeps)
 
 
 def _slide(layer: Layer, operator: _Operator, reach: int) -> tuple[list[_Operator], bool]:
@@ -328,7 +328,7 @@ def _slide(layer: Layer, operator: _Operator, reach: int) -> tuple[list[_Operato
     op, attributes, arrays = operator
     pads: dict[Any, dict[str, Any]] = {"valid": {}, "same": {"auto_pad": "SAME_UPPER"}}
     pads |= {"causal": {"pads": [reach - 1, 0]}} if op == "Conv" else {}
-    padding, strides = layer.settings.padding, _whole(layer.settings.strides)
+    padding, strides = layer.settings.padding, _read_size(layer.settings.strides)
     fits = padding in [*pads] and (op, padding) != ("AveragePool", "same")
     check(fits, f"padding {shown(str(padding))} is not run here")
     turn: _Operator = ("Transpose", {"perm": [0, 2, 1]}, {})
@@ -336,29 +336,29 @@ def _slide(layer: Layer, operator: _Operator, reach: int) -> tuple[list[_Operato
     return [turn, slides, turn], strides == 1 and (reach == 1 or padding != "valid")
 
 
-def _over_steps(layer: Layer, operators: list[_Operator], size: int, *, keeps: bool | None) -> Made:
+def _make_graph(layer: Layer, ops: list[_Operator], size: int, *, keeps: bool | None) -> Layers:
     """Make a layer of operators over steps; if fewer steps come out, it waits for one above."""
     flow, below = layer.flow, layer.flow.waiting
     layer.check_sequence()
     check(not (flow.masked or flow.reversed), "masked or reversed rows are not run here")
     nodes, constants = (below.nodes[:], {**below.constants}) if below else ([], {})
-    for n, (op, attributes, arrays) in enumerate(operators, start=len(nodes)):
+    for n, (op, attributes, arrays) in enumerate(ops, start=len(nodes)):
         inputs, outputs = (f"rows {n}", *arrays), (f"rows {n + 1}",)
         nodes.append(Node(op, layer.name, "", inputs, outputs, attributes))
         constants.update(arrays)
-    taken = below.input_size if below else flow.features
-    root = Root("rows 0", np.arange(taken), (1, 1, taken), (1, 0))
+    width = below.input_size if below else flow.features
+    root = Root("rows 0", np.arange(width), (1, 1, width), (1, 0))
     axes = (None if keeps is None else 1, 0)
-    made = SequenceGraph(nodes, constants, 20, [root], f"rows {len(nodes)}", axes, (taken, size))
+    graph = SequenceGraph(nodes, constants, 20, [root], f"rows {len(nodes)}", axes, (width, size))
     waits = keeps is False or (keeps and below)
-    layer.give(features=size, waiting=made if waits else None)
+    layer.give(features=size, waiting=graph if waits else None)
     if keeps is None:
         layer.give(axes=2, last="step")
-    return [] if waits else [made]
+    return [] if waits else [graph]
 
 
-def _merge(layer: Layer) -> Made:
-    """Make the layer that merges what others give."""
+def _merge(layer: Layer) -> Layers:
+    """Make the layer that merges the outputs of several."""
     flows, kind, widths = layer.flows, layer.kind, [flow.features for flow in layer.flows]
     kinds = {(flow.axes, flow.reversed, flow.last) for flow in flows}
     fits = len(kinds) == 1 and not any(flow.masked or flow.waiting for flow in flows)
@@ -370,13 +370,13 @@ def _merge(layer: Layer) -> Made:
     fits = kind == "Concatenate" or (len({*widths}) == 1 and (kind != "Subtract" or n == 2))
     check(fits and min(widths), f"{kind} of rows of {widths} values is not run here")
     steps = {n: Step(MERGES[kind], "", tuple(map(Operand, range(n))), size)}
-    made = RowGraph(steps, dict(enumerate(widths)), Operand(n), size)
-    made.sources = tuple(flow.number for flow in flows)
+    graph = RowGraph(steps, dict(enumerate(widths)), Operand(n), size)
+    graph.sources = tuple(flow.number for flow in flows)
     layer.give(recurrent=max(flow.recurrent for flow in flows))
-    return [made]
+    return [graph]
 
 
-def _relu(s: SimpleNamespace) -> str:
+def _name_relu(s: SimpleNamespace) -> str:
     slope = float(s.negative_slope or 0)
     fits = s.max_value is None or (s.max_value == 6 and not slope)
     check(fits, "a ReLU of such a max_value is not run here")
@@ -385,7 +385,7 @@ def _relu(s: SimpleNamespace) -> str:
 
 # Layers that are a function of single values, or of a row: our name of it, and their settings.
 _FUNCTIONS: dict[str, tuple[Callable[[SimpleNamespace], str], dict[str, Any]]] = {
-    "ReLU": (_relu, {"negative_slope": 0.0, "max_value": None}),
+    "ReLU": (_name_relu, {"negative_slope": 0.0, "max_value": None}),
     "LeakyReLU": (
         lambda s: f"leaky_relu:{float(s.negative_slope if s.alpha is None else s.alpha)!r}",
         {"negative_slope": 0.3, "alpha": None},  # before Keras 3
@@ -409,28 +409,28 @@ _RUN = {"go_backwards": False, "return_sequences": False, "zero_output_for_mask"
 _LEARNED = {"axis": -1, "scale": True, "center": True, "epsilon": 1e-3}
 _CONV = {"activation": None, "use_bias": True, "dilation_rate": 1, "padding": "valid", "strides": 1}
 _POOL = {"pool_size": 2, "padding": "valid", "strides": None}
-# Each class of layers: what makes it, None if another layer does, and the settings that are read,
+# Each class of layers: its function, None if another layer has one, and the settings it reads,
 # with their defaults.
-LAYERS: dict[str, tuple[Callable[[Layer], Made] | None, Mapping[str, Any]]] = {
-    **{kind: (_recurrent, {**cell, **_RUN}) for kind, cell in _CELLS.items()},
-    **{f"CuDNN{kind}": (_recurrent, {**_CELLS[kind], **_RUN}) for kind in ("LSTM", "GRU")},
+LAYERS: dict[str, tuple[Callable[[Layer], Layers] | None, Mapping[str, Any]]] = {
+    **{kind: (_make_recurrent, {**cell, **_RUN}) for kind, cell in _CELLS.items()},
+    **{f"CuDNN{kind}": (_make_recurrent, {**_CELLS[kind], **_RUN}) for kind in ("LSTM", "GRU")},
     **{f"{kind}Cell": (None, cell) for kind, cell in _CELLS.items()},
-    "RNN": (_recurrent, {"cell": None, **_RUN}),
+    "RNN": (_make_recurrent, {"cell": None, **_RUN}),
     "StackedRNNCells": (None, {"cells": None}),
-    "Bidirectional": (_bidirectional, dict.fromkeys(("layer", "backward_layer", "merge_mode"))),
-    "TimeDistributed": (_distributed, {"layer": None}),
-    **dict.fromkeys(_NOTHING, (_nothing, {})),
-    "Dense": (_dense, {"activation": None, "use_bias": True}),
-    "Embedding": (_embedding, {"mask_zero": False}),
-    "Masking": (_masking, {"mask_value": 0.0}),
-    "Activation": (_pointwise, {"activation": None}),
-    **{kind: (_pointwise, settings) for kind, (_, settings) in _FUNCTIONS.items()},
-    **dict.fromkeys(("BatchNormalization", "LayerNormalization"), (_normalizing, _LEARNED)),
-    "Normalization": (_normalizing, {"axis": -1, "scale": False, "center": False, "epsilon": 0.0}),
-    "Conv1D": (_convolution, _CONV),
-    **dict.fromkeys(("AveragePooling1D", "MaxPooling1D"), (_pooling, _POOL)),
-    **dict.fromkeys(("GlobalAveragePooling1D", "GlobalMaxPooling1D"), (_pooling, {})),
+    "Bidirectional": (_make_two_way, dict.fromkeys(("layer", "backward_layer", "merge_mode"))),
+    "TimeDistributed": (_make_distributed, {"layer": None}),
+    **dict.fromkeys(_NOTHING, (_skip, {})),
+    "Dense": (_make_dense, {"activation": None, "use_bias": True}),
+    "Embedding": (_make_embedding, {"mask_zero": False}),
+    "Masking": (_make_masking, {"mask_value": 0.0}),
+    "Activation": (_make_pointwise, {"activation": None}),
+    **{kind: (_make_pointwise, settings) for kind, (_, settings) in _FUNCTIONS.items()},
+    **dict.fromkeys(("BatchNormalization", "LayerNormalization"), (_make_norm, _LEARNED)),
+    "Normalization": (_make_norm, {"axis": -1, "scale": False, "center": False, "epsilon": 0.0}),
+    "Conv1D": (_make_convolution, _CONV),
+    **dict.fromkeys(("AveragePooling1D", "MaxPooling1D"), (_make_pooling, _POOL)),
+    **dict.fromkeys(("GlobalAveragePooling1D", "GlobalMaxPooling1D"), (_make_pooling, {})),
     **dict.fromkeys(MERGES, (_merge, {"axis": -1})),
 }
-# What makes layers that go on from rows of another number.
-WAITING = (_convolution, _pooling, _nothing)
+# Functions that go on from rows of another number.
+WAITING = (_make_convolution, _make_pooling, _skip)

@@ -27,26 +27,26 @@ class Group(NamedTuple):
     def children(self, layers: Mapping[str, str]) -> "list[Group]":
         """Return the arrays of the layers of a model, by their names and classes."""
         if not self.listed:
-            return self.split("layers/", number(layers.values()))
-        found = {name: dict(paths) for name, paths in self.layers.items()}
+            return self.split("layers/", name_groups(layers.values()))
+        groups = {name: dict(paths) for name, paths in self.layers.items()}
         for name, path in self.paths.items():
             for word in {*name.split("/")}:
-                found.setdefault(word, {})[name] = path
-        return [Group(found.get(name, {}), listed=True) for name in layers]
+                groups.setdefault(word, {})[name] = path
+        return [Group(groups.get(name, {}), listed=True) for name in layers]
 
     def split(self, stem: str, names: Iterable[str]) -> "list[Group]":
         """Return the arrays of objects behind a stem; if they are listed, each takes its own."""
         if self.listed:
             return [self for _ in names]
-        found: dict[str, dict[str, str]] = {name: {} for name in names}
+        groups: dict[str, dict[str, str]] = {name: {} for name in names}
         for name, path in self.paths.items():
             child, _, rest = name[name.find(stem) + len(stem) :].partition("/")
-            if child in found:
-                found[child][rest] = path
-        return [Group(each) for each in found.values()]
+            if child in groups:
+                groups[child][rest] = path
+        return [Group(each) for each in groups.values()]
 
 
-class Stored(NamedTuple):
+class KerasFile(NamedTuple):
     """A Keras file."""
 
     path: str
@@ -73,7 +73,7 @@ def read_group(
     return Group({p: p for p in arrays if not re.search(r"\Aoptimizer/|seed_generator/", p)})
 
 
-def number(kinds: Iterable[str]) -> list[str]:
+def name_groups(kinds: Iterable[str]) -> list[str]:
     """Name the groups of objects of these classes, as Keras numbers them."""
     seen: Counter[str] = Counter()
     names = []

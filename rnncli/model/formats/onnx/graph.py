@@ -43,9 +43,9 @@ def find(path: str, model: Model, input_size: int = 0) -> Contents:
     nodes = [Component(node.name, node.op) for node in first.nodes.values()]
     contents = best.describe() if best else Contents(nodes)
     if best and best.is_open:
-        contents = contents._replace(open=partial(find, path, model))
+        contents = contents._replace(resolve=partial(find, path, model))
     title = f"ONNX opset {model.opset}{f', {model.producer}' if model.producer else ''}"
-    return contents._replace(title=title, beside=model.external_files, expected=_EXPECTED)
+    return contents._replace(title=title, external_files=model.external_files, expected=_EXPECTED)
 
 
 def _guess_axes(first: Walk) -> Iterator[Guess]:
@@ -203,7 +203,7 @@ class Chain:
         if passed:
             notes.append(f"gives {shown(output)}, and passes over {listed(passed)}")
         components = self.components or [Component(node.name, node.op) for node in nodes]
-        return Contents(components, last=self.last, notes=notes, aside=unused)
+        return Contents(components, last=self.last, notes=notes, unused=unused)
 
     # Layers.
 

@@ -83,7 +83,7 @@ class Reader:
             5: lambda field: self._graph(message.message(field), depth + 1),
             6: lambda field: self._floats(message, field),
             7: lambda field: message.integers(field).tolist(),
-            8: lambda field: [_decode(data) for data in message.every(field, BYTES)],
+            8: lambda field: [_decode(data) for data in message.values(field, BYTES)],
         }
         if kind not in readers or any(n in message for n in range(2, 10) if n != kind + 1):
             return Unknown("attribute of a type that is not read")

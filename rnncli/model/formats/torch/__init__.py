@@ -1,1 +1,1 @@
-"""PyTorch files: what is in them, as layers of our own."""
+"""PyTorch files: their contents as layers of our own."""

@@ -20,10 +20,10 @@ from rnncli.model.formats.torch.objects import Objects
 if TYPE_CHECKING:
     from zipfile import ZipFile
 
-# What torch calls storages, and how their values lie in the file: bfloat16 as two bytes.
+# PyTorch's names of storages, and their values in the file: bfloat16 as two bytes.
 _CODES = {"Double": "<f8", "Float": "<f4", "Half": "<f2", "BFloat16": "V2", "Bool": "?"}
 _CODES |= {"Long": "<i8", "Int": "<i4", "Short": "<i2", "Char": "i1", "Byte": "u1"}
-# What looking through an object may take, see `Objects`.
+# Work of looking through an object, see `Objects`.
 _MOST_WORK = 4_000_000
 # Before 1.6: this number, the version of the format and what machine wrote it come first.
 _MAGIC, _VERSION = 0x1950A86A20F9469CFC6C, 1001
@@ -54,12 +54,12 @@ def _read_zip(path: str, archive: "ZipFile", most: int, budget: Budget) -> Objec
     def load(name: str) -> Any:
         """Load a pickle, whose storages stand in the folder of its name."""
 
-        def persistent(found: Any) -> NDArray[Any]:
-            key, dtype, count = _read_storage(found)
+        def persistent(id_: Any) -> NDArray[Any]:
+            key, dtype, count = _read_storage(id_)
             return np.frombuffer(read(f"{name}/{key}"), dtype, count)
 
-        pickled, place = read(f"{name}.pkl"), f"{path}: {shown(f'{name}.pkl')}"
-        return read_pickle(place, pickled, _list_calls(budget), persistent)[0]
+        pickled, where = read(f"{name}.pkl"), f"{path}: {shown(f'{name}.pkl')}"
+        return read_pickle(where, pickled, _list_calls(budget), persistent)[0]
 
     if f"{top}byteorder" in names and read(f"{top}byteorder") != b"little":
         raise InputError(path, _EXPECTED)
@@ -73,52 +73,52 @@ def _read_zip(path: str, archive: "ZipFile", most: int, budget: Budget) -> Objec
 def _read_pickles(data: bytes, path: str, budget: Budget) -> Any:
     """Read a file as PyTorch before 1.6 wrote it: five pickles, and then the storages."""
     storages: dict[str, tuple[str, np.dtype[Any], int]] = {}
-    places: dict[str, int] = {}
+    starts: dict[str, int] = {}
 
-    def persistent(found: Any) -> Any:
-        if found[0] == "module":  # a class, and its source text
-            return found[1]
-        key, dtype, count = storage = _read_storage(found)
+    def persistent(id_: Any) -> Any:
+        if id_[0] == "module":  # a class, and its source text
+            return id_[1]
+        key, dtype, count = storage = _read_storage(id_)
         if storages.setdefault(key, storage) != storage:
             raise ValueError(f"two storages {shown(key)}")
-        return np.frombuffer(data, dtype, count, places[key]) if places else None
+        return np.frombuffer(data, dtype, count, starts[key]) if starts else None
 
-    magic, at = read_pickle(path, data, {})
-    version, at = read_pickle(path, data, {}, start=at) if magic == _MAGIC else (None, at)
-    machine, start = read_pickle(path, data, {}, start=at) if version == _VERSION else ({}, at)
+    magic, end = read_pickle(path, data, {})
+    version, end = read_pickle(path, data, {}, start=end) if magic == _MAGIC else (None, end)
+    machine, start = read_pickle(path, data, {}, start=end) if version == _VERSION else ({}, end)
     if not isinstance(machine, dict) or machine.get("little_endian") is not True:
         raise InputError(path, _EXPECTED)
-    _, at = read_pickle(path, data, {}, persistent, start)  # tells how long the storages are
-    keys, at = read_pickle(path, data, {}, start=at)
+    _, end = read_pickle(path, data, {}, persistent, start)  # reads how long the storages are
+    keys, end = read_pickle(path, data, {}, start=end)
     for key in map(str, keys if isinstance(keys, list) else ()):
         if key not in storages:
             raise InputError(path, f"damaged: storage {shown(key)} is none")
-        places[key] = at + 8  # behind its length
-        at += 8 + storages[key][1].itemsize * storages[key][2]
+        starts[key] = end + 8  # behind its length
+        end += 8 + storages[key][1].itemsize * storages[key][2]
     return read_pickle(path, data, _list_calls(budget), persistent, start)[0]
 
 
-def _read_storage(found: Any) -> tuple[str, np.dtype[Any], int]:
+def _read_storage(id_: Any) -> tuple[str, np.dtype[Any], int]:
     """Return the key of a storage, the type of its values and how many there are."""
-    kind, class_, key, _, count, *view = found
+    kind, class_, key, _, count, *view = id_
     if kind != "storage" or type(class_) is not Global or type(key) is not str:
         raise ValueError("a persistent id that is no storage")
     name = class_.rpartition(".")[2].removesuffix("Storage")
-    whole = type(count) is int and count >= 0 and not any(each is not None for each in view)
-    if name not in _CODES or not whole:
+    is_plain = type(count) is int and count >= 0 and not any(each is not None for each in view)
+    if name not in _CODES or not is_plain:
         raise ValueError(f"storage {shown(key)} of {shown(class_)} is not read")
     return key, np.dtype(_CODES[name]), count
 
 
 def _list_calls(budget: Budget) -> dict[str, Callable[..., Any]]:
-    """List the functions that take the place of PyTorch's in a pickle."""
+    """List the functions that replace PyTorch's in a pickle."""
 
     def view(values: Any, offset: Any, shape: Any, strides: Any, *more: Any) -> NDArray[Any]:
         """View values of a storage as ``torch._utils._rebuild_tensor_v2`` does."""
         # A tensor may stand where a storage should: only values side by side are all there.
         stored = isinstance(values, np.ndarray) and values.ndim == 1 and values.flags.c_contiguous
         numbers = all(type(n) is int and n >= 0 for n in (offset, *shape, *strides))
-        # What else there is to it: that it is negated.
+        # The rest may say that the tensor is negated.
         if not stored or not numbers or more[2:] not in ((), ({},), (None,)):
             raise ValueError("a tensor of no storage, shape or strides, or negated")
         reach = offset + sum((n - 1) * step for n, step in zip(shape, strides, strict=True))

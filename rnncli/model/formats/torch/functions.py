@@ -8,7 +8,7 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any, NamedTuple
 
-# Neither a value of the graph nor known, such as a device.
+# A value that is neither of the graph nor a known constant, such as a device.
 UNKNOWN = object()
 _END = 2**63 - 1
 # The codes of int64, float32 and float64.
@@ -20,7 +20,7 @@ class Value(NamedTuple):
 
     name: str
     rank: int
-    whole: bool = False
+    is_integer: bool = False
 
 
 def _require(*settings: bool) -> None:
@@ -29,18 +29,18 @@ def _require(*settings: bool) -> None:
 
 
 def _compute(op: str, t: Any, *operands: Any, alpha: float = 1) -> Any:
-    whole = all(type(each) is int or getattr(each, "whole", False) for each in operands)
-    _require(alpha == 1, not (whole and op == "Div"))
-    return t.emit(op, *(float(e) if type(e) is int and not whole else e for e in operands))
+    integer = all(type(each) is int or getattr(each, "is_integer", False) for each in operands)
+    _require(alpha == 1, not (integer and op == "Div"))
+    return t.emit(op, *(float(e) if type(e) is int and not integer else e for e in operands))
 
 
-def _pass_on(_: Any, x: Any, *others: Any, **__: Any) -> Any:
-    _require(not any(each is True for each in others))  # in training
+def _pass_on(_: Any, x: Any, *rest: Any, **__: Any) -> Any:
+    _require(not any(each is True for each in rest))  # in training
     return x
 
 
-def _to(t: Any, x: Value, *given: Any, **named: Any) -> Any:
-    kind = next((each for each in (named.get("dtype"), *given) if type(each) is int), None)
+def _to(t: Any, x: Value, *rest: Any, **named: Any) -> Any:
+    kind = next((each for each in (named.get("dtype"), *rest) if type(each) is int), None)
     _require(kind in (None, _LONG, *_FLOATS))
     return t.emit("Cast", x, to=7) if kind == _LONG else x
 
@@ -101,7 +101,7 @@ def _size(t: Any, x: Value, axis: int | None = None) -> Any:
     if axis is None:
         return [_size(t, x, each) for each in range(x.rank)]
     size = t.emit("Shape", x, rank=1, start=axis % x.rank, end=axis % x.rank + 1)
-    return t.emit("Squeeze", size, [0], rank=0)._replace(whole=True)
+    return t.emit("Squeeze", size, [0], rank=0)._replace(is_integer=True)
 
 
 def _reshape(t: Any, x: Value, sizes: list[Any]) -> Any:
@@ -119,10 +119,10 @@ def _reduce(op: str, t: Any, x: Value, axes: Any, keepdim: bool = False, **_: An
     return t.emit(op, x, axes, keepdims=int(keepdim), rank=rank)
 
 
-def _compare(name: str, _: Any, *given: Any) -> Any:
+def _compare(name: str, _: Any, *operands: Any) -> Any:
     """Compare constants."""
-    plain = {*map(type, given)} <= {bool, int, float, str, type(None)}
-    return getattr(operator, name)(*given) if plain else UNKNOWN
+    plain = {*map(type, operands)} <= {bool, int, float, str, type(None)}
+    return getattr(operator, name)(*operands) if plain else UNKNOWN
 
 
 _UNARY = ("Abs", "Exp", "Log", "Mish", "Neg", "Relu", "Selu", "Sigmoid", "Sqrt", "Tanh")
@@ -151,7 +151,7 @@ FUNCTIONS: dict[str, Callable[..., Any]] = {
     "mean": partial(_reduce, "ReduceMean"),
     "permute": lambda t, x, axes: t.emit("Transpose", x, perm=axes),
     "reshape": _reshape,
-    "select": lambda t, x, axis, place: t.emit("Gather", x, place, axis=axis, rank=x.rank - 1),
+    "select": lambda t, x, axis, index: t.emit("Gather", x, index, axis=axis, rank=x.rank - 1),
     "size": _size,
     "slice": _slice,
     "softmax": lambda t, x, axis, *_: t.emit("Softmax", x, axis=axis),
@@ -171,6 +171,6 @@ FUNCTIONS: dict[str, Callable[..., Any]] = {
     "__contains__": lambda _, values, value: value in values,
     "dim": lambda _, x: x.rank,
     "len": lambda t, x: len(x) if isinstance(x, list) else _size(t, x, 0),
-    **dict.fromkeys(_CASTS, lambda _, *given: given[-1]),
+    **dict.fromkeys(_CASTS, lambda _, *inputs: inputs[-1]),
     **dict.fromkeys(_UNKNOWNS, lambda *_, **__: UNKNOWN),
 }

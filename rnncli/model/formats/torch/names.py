@@ -51,17 +51,17 @@ def find_modules(
         cells = modules.setdefault(match["stem"], {})
         way = int(match["layer"] or -1), match["reverse"] or ""
         cells.setdefault(way, {})[match["role"]] = match[0]
-    parts = []
+    components = []
     for stem, cells in modules.items():
-        own = {name: arrays[name] for names in cells.values() for name in names.values()}
+        group = {name: arrays[name] for names in cells.values() for name in names.values()}
         numbers = [*range(max(cells)[0] + 1)] or [-1]
         ways = ("", "_reverse") if any(way for _, way in cells) else ("",)
         roles = {*next(iter(cells.values()))}
-        whole = roles - {"weight_hr"} in (_WEIGHTS, _WEIGHTS | _BIASES)
-        whole = whole and all(names.keys() == roles for names in cells.values())
-        if not whole or cells.keys() != {*product(numbers, ways)}:
+        complete = roles - {"weight_hr"} in (_WEIGHTS, _WEIGHTS | _BIASES)
+        complete = complete and all(names.keys() == roles for names in cells.values())
+        if not complete or cells.keys() != {*product(numbers, ways)}:
             what = "expected weight_ih, weight_hh and both biases or none, in layers from 0"
-            raise InputError(path, f"{what}, got {listed(own)}")
+            raise InputError(path, f"{what}, got {listed(group)}")
         settings = {"direction": "bidirectional", "merge": "concat"} if ways[1:] else {}
         layers = []
         for number in numbers:
@@ -69,8 +69,8 @@ def find_modules(
             drafts = [_read_cell(path, arrays, each, known.get(stem[:-1], {})) for each in names]
             layers.append(Draft(tuple(drafts), settings))
         kind = f"nn.{drafts[0].kind.upper()}{'Cell' if -1 in numbers else ''}"
-        parts.append(Component(stem[:-1], kind, own, layers))
-    return parts
+        components.append(Component(stem[:-1], kind, group, layers))
+    return components
 
 
 def _read_cell(
@@ -91,8 +91,8 @@ def _read_cell(
     if biases:
         ours |= sum_biases(biases[0], biases[1], H if kind == "gru" else 0)
     ours.setdefault("b_h", np.zeros(rows, ours["W_hh"].dtype))
-    own = {_ROLES[role]: name for role, name in names.items()}
-    return CellDraft(kind, Weights(**ours), {**settings, **known}, biases=biases, names=own)
+    by_role = {_ROLES[role]: name for role, name in names.items()}
+    return CellDraft(kind, Weights(**ours), {**settings, **known}, biases=biases, names=by_role)
 
 
 def _order(array: Floats, kind: str) -> Floats:

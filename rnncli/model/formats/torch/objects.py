@@ -19,20 +19,20 @@ _DEPTH = 64
 _WHY = "needs code that is not in the file (torch.onnx.export writes it)"
 # What TorchScript's names of classes begin with, and what it adds to tell them from others.
 _SCRIPT, _MANGLED = "__torch__.", re.compile(r"\A__torch__\.|___torch_mangle_[0-9]+\.")
-# Where a module has parameters, buffers and modules, and functions called around its code.
-_HELD = ("_parameters", "_buffers", "_modules")
+# Attributes with a module's parameters, buffers and modules, and with functions called around it.
+_MEMBERS = ("_parameters", "_buffers", "_modules")
 _HOOKS = ("_forward_hooks", "_forward_pre_hooks")
 
 
 class Module(NamedTuple):
-    """A module, without those that stand in it."""
+    """A module, without the modules in it."""
 
     name: str  # its path from the root of the file
     class_: str  # its full name in the file
     settings: Mapping[Any, Any]  # its attributes
 
     def read_settings(self) -> dict[str, Any] | None:
-        """Return the settings of its cells that a module of PyTorch tells; None of any other."""
+        """Return the settings of the cells of a module of PyTorch; None for another module."""
         kind = _MANGLED.sub("", self.class_)
         if not kind.startswith("torch.nn.modules.rnn.") or any(map(self.settings.get, _HOOKS)):
             return None
@@ -57,24 +57,25 @@ class Objects:
         arrays = pick_arrays(self.arrays, path, layer)
         stem = "" if layer is None else f"{layer.rstrip('./')}."
         modules = {n: m for n, m in self.modules.items() if f"{n}.".startswith(stem)}
-        told = {name: module.read_settings() for name, module in modules.items()}
-        known = {name: settings for name, settings in told.items() if settings is not None}
-        unread, others = [name for name in modules if name not in known], list[Component]()
+        settings = {name: module.read_settings() for name, module in modules.items()}
+        known = {name: each for name, each in settings.items() if each is not None}
+        unread, refused = [name for name in modules if name not in known], list[Component]()
         if self.code and modules and (len(modules) > 1 or not stem):
             from rnncli.model.formats.torch.script import find_script  # 5 ms of few files
 
-            found = find_script(self, modules)
-            others = [part for part in found.parts if part.needed]
+            contents = find_script(self, modules)
+            refused = [each for each in contents.components if each.needed]
         else:
-            found = find_arrays(arrays, path, known, ordered=True)
-            if any(part.recurrent and part.name in modules for part in found.parts):
+            contents = find_arrays(arrays, path, known, ordered=True)
+            if any(each.recurrent and each.name in modules for each in contents.components):
                 for name in unread:
-                    own = {n: a for n, a in arrays.items() if n.rpartition(".")[0] == name}
-                    others.append(Component(name, modules[name].class_, own, why=_WHY, needed=True))
-        if others:
-            alone = [p for p in find_modules(path, arrays, known) if p.name not in unread]
-            found = Contents([*alone, *others])
-        return found._replace(title="PyTorch")
+                    group = {n: a for n, a in arrays.items() if n.rpartition(".")[0] == name}
+                    kind = modules[name].class_
+                    refused.append(Component(name, kind, group, why=_WHY, needed=True))
+        if refused:
+            recurrent = [m for m in find_modules(path, arrays, known) if m.name not in unread]
+            contents = Contents([*recurrent, *refused])
+        return contents._replace(title="PyTorch")
 
     def _visit(self, name: str, value: Any, depth: int = 0) -> None:
         """Look through a value."""
@@ -104,11 +105,11 @@ class Objects:
         if "quantized" in instance.kind or instance.kind == "torch.ScriptObject":
             what, hint = "is quantized, which is not read", "save the model before it is quantized"
             raise InputError(f"{self.path}: {shown(name)}", what, hint)
-        held = state
+        members = state
         if not instance.kind.startswith(_SCRIPT):
-            if not all(isinstance(state.get(key), dict) for key in _HELD):
+            if not all(isinstance(state.get(key), dict) for key in _MEMBERS):
                 return instance.items or {}
-            held = {name: each for key in _HELD for name, each in state[key].items()}
-        self._budget.spend(_TENSOR + len(state) + len(held))
+            members = {name: each for key in _MEMBERS for name, each in state[key].items()}
+        self._budget.spend(_TENSOR + len(state) + len(members))
         self.modules[name] = Module(name, instance.kind, state)
-        return {n: each for n, each in held.items() if isinstance(each, np.ndarray | Instance)}
+        return {n: each for n, each in members.items() if isinstance(each, np.ndarray | Instance)}

@@ -1,8 +1,8 @@
 """TorchScript: the code of `forward` becomes nodes of a graph.
 
-The code is a small part of Python, which `ast` parses: assignments, branches on constants, calls
-of methods and of PyTorch's functions. These become operators of ONNX, whose graphs are read
-elsewhere. Nothing is executed, and what the table of functions lacks is refused.
+The code is a small subset of Python, which `ast` parses: assignments, branches on constants, calls
+of methods and of PyTorch's functions. These become operators of ONNX, whose graphs `onnx.graph`
+reads. Nothing is executed, and a function that the table lacks is refused.
 """
 
 import ast
@@ -39,22 +39,22 @@ _UNREAD = "holds code ({}) that is not read"
 
 
 def find_script(objects: Objects, modules: Mapping[str, Module]) -> Contents:
-    """Find the layers in the forward of the first module, in which the others stand."""
-    every, functions = [], _parse(objects.code)
+    """Find the layers in the forward of the first module, which has all modules in it."""
+    candidates, functions = [], _parse(objects.code)
     for rank in (3, 2):  # the code does not tell the input's
         tracer = _Tracer(objects, modules, functions)
         try:
             outputs = tracer.trace(next(iter(modules.values())), Value("input", rank))
         except (RefusedError, RecursionError) as error:
-            every.append(Contents([Component("forward", "code", why=str(error), needed=True)]))
+            candidates.append(Contents([Component("forward", "code", why=str(error), needed=True)]))
             continue
         shape = ("N", "T", tracer.width or 1)[:rank]
         graph = Graph(tracer.nodes, tracer.arrays, {"input": shape}, outputs)
-        every.append(find(objects.path, Model("", 20, graph, [])))
-        looks_up = any("Gather" in part.kind.split() for part in every[-1].parts)
-        if not any(part.needed for part in every[-1].parts) and (rank == 3 or looks_up):
-            return every[-1]
-    return every[0]
+        candidates.append(find(objects.path, Model("", 20, graph, [])))
+        looks_up = any("Gather" in each.kind.split() for each in candidates[-1].components)
+        if not any(each.needed for each in candidates[-1].components) and (rank == 3 or looks_up):
+            return candidates[-1]
+    return candidates[0]
 
 
 def _parse(code: Mapping[str, str]) -> dict[str, ast.FunctionDef]:
@@ -69,8 +69,8 @@ def _parse(code: Mapping[str, str]) -> dict[str, ast.FunctionDef]:
             continue
         for owner in (tree, *tree.body):
             stem = f"{module}.{owner.name}" if isinstance(owner, ast.ClassDef) else module
-            own = [each for each in getattr(owner, "body", ()) if isinstance(each, ast.FunctionDef)]
-            functions |= {f"{stem}.{each.name}": each for each in own}
+            defs = [n for n in getattr(owner, "body", ()) if isinstance(n, ast.FunctionDef)]
+            functions |= {f"{stem}.{each.name}": each for each in defs}
     return functions
 
 
@@ -116,33 +116,33 @@ class _Tracer:
     ) -> Any:
         """Add a node; return its output, or a list of several."""
         self._budget.spend(_NODE)
-        given = [self._as_value(each) for each in inputs]
-        table = op == "Gather" and given[0].name in self.arrays
+        values = [self._as_value(each) for each in inputs]
+        table = op == "Gather" and values[0].name in self.arrays
         name = self._path if op not in _UNNAMED or table else ""
         names = [f"{self._path or 'forward'}.{op}.{len(self.nodes)}.{k}" for k in range(outputs)]
-        self.nodes.append(Node(op, name, "", [each.name for each in given], names, attributes))
-        rank = max(each.rank for each in given) if rank is None else rank
-        made = [Value(each, rank, all(value.whole for value in given)) for each in names]
-        return made if outputs > 1 else made[0]
+        self.nodes.append(Node(op, name, "", [each.name for each in values], names, attributes))
+        rank = max(each.rank for each in values) if rank is None else rank
+        results = [Value(each, rank, all(value.is_integer for value in values)) for each in names]
+        return results if outputs > 1 else results[0]
 
-    def _as_value(self, found: Any) -> Value:
+    def _as_value(self, item: Any) -> Value:
         """Return a constant, or a list of numbers, as the input of a node."""
-        if isinstance(found, Value) or found is None:
-            return found or Value("", 0)
-        items = found if isinstance(found, list) else [found]
+        if isinstance(item, Value) or item is None:
+            return item or Value("", 0)
+        items = item if isinstance(item, list) else [item]
         if any(isinstance(each, Value) for each in items):
             items = [self.emit("Unsqueeze", each, [0], rank=1) for each in items]
-            joined: Value = self.emit("Concat", *items, axis=0)
-            return joined
-        if not isinstance(found, np.ndarray):
+            joint: Value = self.emit("Concat", *items, axis=0)
+            return joint
+        if not isinstance(item, np.ndarray):
             if not {*map(type, items)} <= {int, float}:
                 raise ValueError("something else than numbers")
-            found = np.array(found)
-            found = found.astype(self._float if found.dtype.kind == "f" else np.int64)
-        name = self._names.get(id(found), f"{self._path}: {len(self.arrays)}")
-        self.width = self.width or (found.shape[:2][-1] if id(found) in self._names else 0)
-        self.arrays[name] = found
-        return Value(name, found.ndim, found.dtype.kind == "i")
+            item = np.array(item)
+            item = item.astype(self._float if item.dtype.kind == "f" else np.int64)
+        name = self._names.get(id(item), f"{self._path}: {len(self.arrays)}")
+        self.width = self.width or (item.shape[:2][-1] if id(item) in self._names else 0)
+        self.arrays[name] = item
+        return Value(name, item.ndim, item.dtype.kind == "i")
 
     def _recur(self, kind: str, x: Any, state: Any, weights: Any, bias: Any, *more: Any) -> Any:
         """Add the nodes of a recurrent module, a node a layer."""
@@ -161,11 +161,11 @@ class _Tracer:
         path = self._path
         for k in range(layers):
             self._path = path if layers == 1 else f"{path}.l{k}"
-            laid = [reorder(array.T, order).T for array in weights[k * D * count :][: D * count]]
-            W, R, *biases = (np.stack(laid[role::count]) for role in range(count))
+            ordered = [reorder(array.T, order).T for array in weights[k * D * count :][: D * count]]
+            W, R, *biases = (np.stack(ordered[role::count]) for role in range(count))
             B = np.concatenate(biases, 1) if bias else None
-            own = [self.emit("Slice", each, [k * D], [k * D + D], [0]) for each in states]
-            y, *ends = self.emit(op, x, W, R, B, None, *own, outputs=1 + len(own), **attributes)
+            start = [self.emit("Slice", each, [k * D], [k * D + D], [0]) for each in states]
+            y, *ends = self.emit(op, x, W, R, B, None, *start, outputs=1 + len(start), **attributes)
             finals.append(ends)
             y = self.emit("Transpose", y, perm=[0, 2, 1, 3], rank=4)
             x = self.emit("Reshape", y, [0, 0, -1], rank=3)
@@ -175,7 +175,7 @@ class _Tracer:
 
     # Code.
 
-    def _follow(self, full_name: str, given: list[Any], named: Mapping[str, Any]) -> Any:
+    def _follow(self, full_name: str, inputs: list[Any], named: Mapping[str, Any]) -> Any:
         """Follow a function, or a method of a class."""
         if full_name not in self._functions:
             raise RefusedError(f"has no code of {shown(full_name)}")
@@ -183,11 +183,11 @@ class _Tracer:
         names, defaults = [a.arg for a in function.args.args], function.args.defaults
         last = zip(names[::-1], defaults[::-1], strict=False)
         values = {argument: self._evaluate(default, {}) for argument, default in last}
-        values |= {**dict(zip(names, given, strict=False)), **named}
+        values |= {**dict(zip(names, inputs, strict=False)), **named}
         if {*names} - values.keys():
             raise RefusedError("takes more than one input, which is not read")
         outer = self._path
-        self._path = next((e.name for e in given[:1] if isinstance(e, Module)), outer)
+        self._path = next((e.name for e in inputs[:1] if isinstance(e, Module)), outer)
         result = self._run(function.body, values)
         self._path = outer
         return result
@@ -204,12 +204,12 @@ class _Tracer:
                     if result is not _GOES_ON:
                         return result
                 case ast.Assign(targets=[target]) | ast.AnnAssign(target=target):
-                    found = self._evaluate(statement.value, values)
+                    result = self._evaluate(statement.value, values)
                     names = target.elts if isinstance(target, ast.Tuple) else [target]
-                    each = found if isinstance(target, ast.Tuple) else [found]
-                    fits = isinstance(each, list) and len(each) == len(names)
-                    each = each if fits else [UNKNOWN] * len(names)
-                    values |= {getattr(n, "id", ""): v for n, v in zip(names, each, strict=True)}
+                    results = result if isinstance(target, ast.Tuple) else [result]
+                    fits = isinstance(results, list) and len(results) == len(names)
+                    results = results if fits else [UNKNOWN] * len(names)
+                    values |= {getattr(n, "id", ""): v for n, v in zip(names, results, strict=True)}
                 case ast.Expr():
                     self._evaluate(statement.value, values)
                 case ast.Pass():
@@ -219,7 +219,7 @@ class _Tracer:
         return _GOES_ON
 
     def _choose(self, node: ast.If, values: dict[str, Any]) -> list[ast.stmt]:
-        """Return the branch that is taken; one that raises an error is not."""
+        """Return the branch that runs; one that raises an error does not."""
         chosen = self._evaluate(node.test, values)
         match node.body[-1]:
             case ast.Expr(value=ast.Call(func=ast.Attribute(attr="RaiseException"))):
@@ -237,23 +237,23 @@ class _Tracer:
             case ast.Name():
                 return values.get(node.id, node.id)  # a global is its name
             case ast.UnaryOp(op=ast.USub()):
-                found = self._evaluate(node.operand, values)
-                return -found if type(found) in (int, float) else UNKNOWN
+                value = self._evaluate(node.operand, values)
+                return -value if type(value) in (int, float) else UNKNOWN
             case ast.List() | ast.Tuple():
                 return [self._evaluate(each, values) for each in node.elts]
             case ast.Subscript():
-                found, place = (self._evaluate(each, values) for each in (node.value, node.slice))
-                inside = isinstance(found, list) and type(place) is int and 0 <= place < len(found)
-                return found[place] if inside else UNKNOWN
+                value, index = (self._evaluate(each, values) for each in (node.value, node.slice))
+                inside = isinstance(value, list) and type(index) is int and 0 <= index < len(value)
+                return value[index] if inside else UNKNOWN
             case ast.Attribute():
                 return self._get(self._evaluate(node.value, values), node.attr)
             case ast.Call():
                 func, method = node.func, getattr(node.func, "attr", "")
                 inner = func.value if isinstance(func, ast.Attribute) else func
                 owner = self._evaluate(inner, values)
-                given = [self._evaluate(each, values) for each in node.args]
+                inputs = [self._evaluate(each, values) for each in node.args]
                 named = {e.arg or "": self._evaluate(e.value, values) for e in node.keywords}
-                return self._call(owner, method, given, named)
+                return self._call(owner, method, inputs, named)
         raise RefusedError(_UNREAD.format(type(node).__name__))
 
     def _get(self, owner: Any, name: str) -> Any:
@@ -265,19 +265,19 @@ class _Tracer:
         inner = f"{owner.name}.{name}" if owner.name else name
         return self._modules.get(inner, owner.settings.get(name, UNKNOWN))
 
-    def _call(self, owner: Any, method: str, given: list[Any], named: dict[str, Any]) -> Any:
+    def _call(self, owner: Any, method: str, inputs: list[Any], named: dict[str, Any]) -> Any:
         """Follow a method of a module, or call a function."""
         if isinstance(owner, Module):
-            return self._follow(f"{owner.class_}.{method}", [owner, *given], named)
+            return self._follow(f"{owner.class_}.{method}", [owner, *inputs], named)
         name = f"{owner}.{method}".rstrip(".")
         if name.startswith("__torch__."):
-            return self._follow(name, given, named)
+            return self._follow(name, inputs, named)
         name = name.rpartition(".")[2]
         try:
             if name == "getattr":
-                return self._get(*given)
+                return self._get(*inputs)
             if name in _RECURRENT:
-                return self._recur(name, *given, **named)
-            return FUNCTIONS[name](self, *given, **named)
+                return self._recur(name, *inputs, **named)
+            return FUNCTIONS[name](self, *inputs, **named)
         except _WRONG as error:
             raise RefusedError(f"calls {shown(name)} in a way that is not read") from error
