@@ -48,6 +48,8 @@ def name_steps(rows: Rows, target: Operand, known: Collection[int] = ()) -> list
         elif isinstance(one, Dense) and isinstance(two, Normalization) and ops == ["MatMul", "Add"]:
             dense = Dense(one.W, two.shift)
             found[-1] = Named(below.name, steps, dense, named.register, below.taken)
+        elif isinstance(two, Embedding) and ops == ["Cast", "Gather"]:
+            found[-1] = Named(name, steps, two, named.register, below.taken)
         else:
             found.append(named)
     if target.columns is not None:

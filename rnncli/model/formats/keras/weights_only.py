@@ -52,7 +52,7 @@ def find(stored: Stored) -> Contents:
     if len(scopes) == 1 < len(parts):
         notes.append(f"takes {verbatim(named)}: names do not tell how they are joined")
     why = f"names do not tell how {named} is joined to the rest"
-    parts += [part._replace(why=why, needed=True) for part in others]
+    parts += [part._replace(why=why, needed=True) for part in others] if parts else others
     return Contents(parts, stored.title, len(scopes) < 2, notes=notes, expected=_EXPECTED)
 
 
