@@ -19,6 +19,7 @@ RENAMED = (
     ("torch_script.pt", "w.jit"),
     ("torch_legacy.pt", "w.state_dict"),
     ("names_torch_lstm.safetensors", "w.bin"),
+    ("w.onnx", "w.pb"),
     ("w.npz", "w.safetensors"),
 )
 
@@ -26,7 +27,7 @@ RENAMED = (
 @pytest.mark.parametrize(("model", "name"), RENAMED)
 def test_a_model_is_read_under_another_name(tmp_path: Path, model: str, name: str) -> None:
     sound = FOLDER / model
-    if model == "w.npz":
+    if model in ("w.npz", "w.onnx"):
         rnncli.save(rnncli.seeded(), sound := tmp_path / model)
     (tmp_path / name).write_bytes(sound.read_bytes())
     got, expected = (load(path)[0] for path in (tmp_path / name, sound))
@@ -40,6 +41,9 @@ OTHERS = (
     ("w.pt", b"<!DOCTYPE html>\n", "expected a model file, got a web page (HTML)"),
     ("w.json", b'{"class_name": "Sequential"}', "got text"),
     ("w.npz", b"", "got an empty file"),
+    ("w.npz", b"\x93NUMPY\x01\x00", "got a single .npy array"),
+    ("w.pth", bytes(257) + b"ustar", "got a tar archive"),
+    ("w.pt", b"version https://git-lfs.github.com/spec/v1\n", "got a Git LFS pointer"),
     ("w.zip", b"PK\x05\x06" + bytes(18), "extension: expected one of .npz,"),
     ("w.npz", b"PK\x03\x04" + bytes(18), "damaged: File is not a zip file"),
 )

@@ -154,6 +154,8 @@ CALLS: dict[str, tuple[str, str]] = {
     "no head": (f"{ROWS}; return (o, s)", "LSTM 3"),
     "a head": (f"{ROWS}; return {HEAD.format('o')}", "LSTM 3, Dense 4"),
     "an activation": (f"{ROWS}; return torch.relu({HEAD.format('o')})", "LSTM 3, Dense 4"),
+    "softplus": (f"{ROWS}; return torch.softplus(o, 1, 20)", "LSTM 3, Pointwise 3"),
+    "hardsigmoid": (f"{ROWS}; return torch.hardsigmoid(o)", "LSTM 3, Pointwise 3"),
     "below": ("return ((self.rnn).forward((self.below).forward(x, ), ))[0]", "Dense 2, LSTM 3"),
     "the last row": (f"{ROWS}; return torch.select(torch.slice(o, 0), 1, -1)", "LSTM 3"),
     "the last state": (f"{ROWS}; return torch.select(s, 0, -1)", "LSTM 3"),
@@ -178,6 +180,7 @@ CALLS: dict[str, tuple[str, str]] = {
 UNREAD: dict[str, tuple[str, str]] = {
     "an unknown function": (f"{ROWS}; return torch.cumsum(o, 1)", "calls cumsum in a way"),
     "other arguments": (f"{ROWS}; return torch.add(o, o, alpha=2)", "calls add in a way"),
+    "another softplus": (f"{ROWS}; return torch.softplus(o, 2)", "calls softplus in a way"),
     "training": (f"{ROWS}; return torch.dropout(o, 0.5, True)", "calls dropout in a way"),
     "turned": (f"{FLIPPED}; return o", "gives "),
     "another state": (

@@ -189,7 +189,7 @@ Input (rnn help inputs)
 --decimal                 Decimal separator. Default: the point.
 --encoding NAME           Encoding of text, such as cp1252 or utf-16. Default: utf-8.
 --first-row               Read the first row as a header or as data. Default: auto, rnn decides.
---null-value LIST         Read these texts, such as NA,-,-999, as missing. Empty cells and nan always are.
+--null-value LIST         Read these texts as missing, like empty cells and nan. Example: NA,-,-999.
 --missing                 If a cell is missing: fail, hold the state, or read 0. Default: error.
 --center LIST             Subtract these numbers, one per column. auto: the mean of each.
 --scale LIST              Divide by these numbers, one per column. auto: standard deviations.

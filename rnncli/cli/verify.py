@@ -32,8 +32,8 @@ TAKEN = "Input Network h0 c0 Computation json quiet !follow"
 COMPARISON = table(
     """
 Comparison (rnn help verification)
---expected FILE           Compare with this .csv, .npy or .jsonl: bare rows of numbers, or in the layout
-                          of rnn run. If they differ, rnn tries the usual causes.
+--expected FILE           Compare with this .csv, .npy or .jsonl: bare rows of numbers, or the layout of
+                          rnn run. If they differ, rnn tries the usual causes.
 --peer                    Compare with this library. Default: all, but none with --expected.
 --last                    The --expected file has one row per sequence.
 --no-last                 The --expected file has one row per step.

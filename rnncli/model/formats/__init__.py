@@ -30,11 +30,16 @@ _CONTENTS = {
     rb".{5}\x00{3}\{": "safetensors",  # a length of under a TiB
     rb"\x89HDF\r\n": "keras.files",
     rb"\x80\x02\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19\.": "torch.files",  # as before PyTorch 1.6
+    # A version and a text, which Core ML does not have there, or the beginning of another field.
+    rb"\x08[\x03-\x14](\x12(\x00|.[ -~])|[\x1a\x22\x32\x3a\x42])": "onnx.files",
 }
 # Archives, by how a member's name ends.
 _MEMBERS = {".npy": "npz", "data.pkl": "torch.files", "model.weights.h5": "keras.files"}
 # Contents of files that are often mistaken for models.
 _MISTAKEN = {
+    rb"\x93NUMPY": "a single .npy array",
+    rb".{257}ustar": "a tar archive",
+    rb"version https://git-lfs": "a Git LFS pointer (git lfs pull downloads the file)",
     rb"(?i:<!doctype|<html)": "a web page (HTML)",
     rb"\Z": "an empty file",
     rb"[\t\r\n -~]+\Z": "text",
@@ -163,7 +168,7 @@ def read_contents(path: str, layer: str | None = None, input_size: int = 0) -> t
 def _read_file(path: str) -> bytes:
     """Read a file, unless its first bytes are of another kind."""
     if os.path.isdir(path):
-        hint = "give the file in it; of a SavedModel, what model.save('model.keras') writes"
+        hint = "give the file in it; save a SavedModel again by model.save('model.keras')"
         raise InputError(path, "is a folder", hint)
     if os.path.exists(path) and not os.path.isfile(path):
         raise InputError(path, "cannot be read: not a plain file")

@@ -59,7 +59,8 @@ def read(data: bytes, path: str) -> Contents:
     if text is not None:
         if text.dtype.kind != "U" or text.nbytes > _TEXT_MOST or not known:
             what = f"expected the text of a network and its arrays, got {listed(arrays)}"
-            raise InputError(f"{path}: {_TEXT}", what)
+            hint = "a state file goes to `state`" if "t" in arrays else ""
+            raise InputError(f"{path}: {_TEXT}", what, hint)
         layers, last = read_layers(f"{path}: {_TEXT}", str(text), arrays, layers)
     elif not known or not all(isinstance(layer, Draft) for layer in layers):
         from rnncli.model.formats.names import find_arrays  # 5 ms that our own files do not need

@@ -48,6 +48,8 @@ def name_steps(rows: RowProgram, target: Operand, known: Collection[int] = ()) -
         elif isinstance(one, Dense) and isinstance(two, Normalization) and ops == ["MatMul", "Add"]:
             dense = Dense(one.W, two.shift)
             layers[-1] = NamedLayer(below.name, steps, dense, named.register, below.inputs)
+        elif isinstance(two, Embedding) and ops == ["Cast", "Gather"]:
+            layers[-1] = NamedLayer(name, steps, two, named.register, below.inputs)
         else:
             layers.append(named)
     if target.columns is not None:

@@ -69,8 +69,10 @@ def read_group(
             layers[layer] = {name: path for name, path in paths.items() if path in arrays}
         if layers:
             return Group({}, listed=True, layers=layers)
-    # Optimizers and random generators have a state.
-    return Group({p: p for p in arrays if not re.search(r"\Aoptimizer/|seed_generator/", p)})
+    # Optimizers, metrics and random generators have a state.
+    return Group(
+        {p: p for p in arrays if not re.search(r"\A(optimizer|metrics)/|seed_generator/", p)}
+    )
 
 
 def name_groups(kinds: Iterable[str]) -> list[str]:

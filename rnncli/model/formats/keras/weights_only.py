@@ -52,7 +52,8 @@ def find(file: KerasFile) -> Contents:
     if len(scopes) == 1 < len(components):
         notes.append(f"takes {verbatim(named)}: names do not tell how they are joined")
     why = f"names do not tell how {named} is joined to the rest"
-    components += [each._replace(why=why, needed=True) for each in rest]
+    unread = [each._replace(why=why, needed=True) for each in rest] if components else rest
+    components += unread
     return Contents(components, file.title, len(scopes) < 2, notes=notes, expected=_EXPECTED)
 
 

@@ -45,6 +45,11 @@ def _to(t: Any, x: Value, *rest: Any, **named: Any) -> Any:
     return t.emit("Cast", x, to=7) if kind == _LONG else x
 
 
+def _softplus(t: Any, x: Value, beta: Any = 1, threshold: Any = 20) -> Any:
+    _require(beta == 1, threshold == 20)
+    return t.emit("Softplus", x)
+
+
 def _linear(t: Any, x: Value, W: Any, b: Any = None) -> Any:
     y = t.emit("MatMul", x, t.emit("Transpose", W, perm=[1, 0]))
     return y if b is None else t.emit("Add", y, b)
@@ -143,6 +148,8 @@ FUNCTIONS: dict[str, Callable[..., Any]] = {
     "flatten": _flatten,
     "flip": _flip,
     "gelu": lambda t, x, approximate="none": t.emit("Gelu", x, approximate=approximate),
+    "hardsigmoid": lambda t, x: t.emit("HardSigmoid", x, alpha=1 / 6, beta=0.5),
+    "hardswish": partial(_compute, "HardSwish"),
     "hardtanh": lambda t, x, low=-1, high=1: t.emit("Clip", x, float(low), float(high)),
     "layer_norm": _layer_norm,
     "leaky_relu": lambda t, x, slope=0.01: t.emit("LeakyRelu", x, alpha=float(slope)),
@@ -155,6 +162,7 @@ FUNCTIONS: dict[str, Callable[..., Any]] = {
     "size": _size,
     "slice": _slice,
     "softmax": lambda t, x, axis, *_: t.emit("Softmax", x, axis=axis),
+    "softplus": _softplus,
     "squeeze": lambda t, x, axis: t.emit("Squeeze", x, [axis], rank=x.rank - 1),
     "sum": partial(_reduce, "ReduceSum"),
     "to": _to,
