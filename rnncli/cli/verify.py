@@ -32,8 +32,8 @@ TAKEN = "Input Network h0 c0 Computation json quiet !follow"
 COMPARISON = table(
     """
 Comparison (rnn help verification)
---expected FILE           Compare with this .csv, .npy or .jsonl: bare rows of numbers, or the layout of
-                          rnn run. If they differ, rnn tries the usual causes.
+--expected FILE           Compare with this .csv, .npy or .jsonl: bare rows of numbers, or the
+                          layout of rnn run. If they differ, rnn tries the usual causes.
 --peer                    Compare with this library. Default: all, but none with --expected.
 --last                    The --expected file has one row per sequence.
 --no-last                 The --expected file has one row per step.
@@ -46,7 +46,7 @@ Comparison (rnn help verification)
 
 @command("verify", EXAMPLES, TAKEN, [files(), *COMPARISON])
 def verify(unroll: str = "auto", json: bool = False, **given: Any) -> None:
-    """Compare a run with a float64 loop, with other libraries, or with a file.
+    """Compare a run with a float64 loop, libraries or a file.
 
     Without --expected it checks every --unroll way, and Keras, PyTorch and ONNX
     Runtime where they are installed. With --expected it checks the file, and the
