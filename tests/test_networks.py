@@ -167,7 +167,7 @@ def of_key(blocks: list[rnncli.Rows], name: str, key: int) -> Any:
 def test_every_step_is_right_in_every_precision(
     case: NetworkCase, unroll: str, precision: str, in_pieces: bool
 ) -> None:
-    """SequenceGraph runs may end far from the loop: each step is judged by the states before it."""
+    """Whole runs may end far from the loop: each step is judged by the states before it."""
     assume(unroll in ("auto", *runnable(precision)))
     network = rnncli.Network(*case.network.layers)
     by_loop(case)

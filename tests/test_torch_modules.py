@@ -1,4 +1,4 @@
-"""SequenceGraph modules and TorchScript: what is run of them, and why others are refused."""
+"""Whole modules and TorchScript: what is run of them, and why others are refused."""
 
 from pathlib import Path
 from typing import Any

@@ -54,7 +54,7 @@ def bench(
     if given.keys() - {"files"} or reading.files:
         check_network(network, reading.files)
         read = read_case(reading, network)
-        if read.case.taken:
+        if read.case.original:
             raise ValueError("a network whose lowest layers give fewer rows is not timed")
         N, T, _ = read.case.x.shape
         cases = [(f"{model_line(read.model)}, T = {T:,}, N = {N:,}", T, lambda _: read.case)]

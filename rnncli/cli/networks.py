@@ -107,7 +107,7 @@ class ReadCase(NamedTuple):
     model: dict[str, Any]  # what a JSON document says of the network
     size: int  # rows of the input
     # Takes an array of so many rows; returns the steps that are not masked, (N, T, ...), padded.
-    arranged: Callable[[Floats], Floats]
+    arrange: Callable[[Floats], Floats]
 
 
 def read_case(reading: Options, options: NetworkOptions) -> ReadCase:
@@ -128,7 +128,7 @@ def read_case(reading: Options, options: NetworkOptions) -> ReadCase:
     n = np.repeat(np.arange(len(lengths)), lengths)
     t = np.arange(len(active)) - np.repeat(lengths.cumsum() - lengths, lengths)
 
-    def arranged(values: Floats) -> Floats:
+    def arrange(values: Floats) -> Floats:
         steps = np.zeros((len(lengths), lengths.max(), values.shape[1]), values.dtype)
         steps[n, t] = values[place]
         return steps
@@ -136,6 +136,6 @@ def read_case(reading: Options, options: NetworkOptions) -> ReadCase:
     every = Network(*network.layers, front=network.front)
     start = np.tile(opened.start, (len(lengths), 1))
     names = [" ".join(source.keys[number]) for number in present] if source.key_columns else []
-    case = Case(every, arranged(rows.x), start, lengths, reading.precision, opened.biases)
+    case = Case(every, arrange(rows.x), start, lengths, reading.precision, opened.biases)
     case = case._replace(keys=names).above_front()
-    return ReadCase(case, network.last, opened.model, len(rows.x), arranged)
+    return ReadCase(case, network.last, opened.model, len(rows.x), arrange)

@@ -86,7 +86,7 @@ def _compare(
         raise OptionError("`last` is for `expected` FILE, without `no_last`")
     check_network(network, reading.files)
     read = read_case(reading, network)
-    if read.case.taken:
+    if read.case.original:
         note(word("only `peer` keras or onnxruntime checks the layers that give fewer rows"))
     one_row = None if no_last else read.last or ("state" if last else None)
     case = read.case._replace(network=Network(*read.case.network.layers, last=one_row))
@@ -100,7 +100,7 @@ def _compare(
             O = case.network.output_size
             rows = rows.reshape(-1, 1, O if rows.size == O else rows.shape[-1])
         elif rows.ndim == 2:  # in the order of the input, or of one sequence
-            rows = read.arranged(rows) if len(rows) == read.size else rows[None]
+            rows = read.arrange(rows) if len(rows) == read.size else rows[None]
         theirs, peers = (display_name(expected), rows), peers or ()
     plain = network == NetworkOptions(weights=network.weights) and reading.precision == "float32"
     plain &= reading.center is reading.scale is None and not case.h0.any()

@@ -17,11 +17,11 @@ class Bounded(bounded.Bounded):
 
     def function(self, f: Activation, a: Floats, clip: float) -> Floats:
         """Compute an activation in float64."""
-        return reference.activated(f, a, clip)
+        return reference.activate(f, a, clip)
 
     def operand(self, values: Floats) -> Floats:
         """Round values as operands of a product, in float64."""
-        return reference.rounded(values, self.precision)
+        return reference.round_to(values, self.precision)
 
 
 def exactly(values: Floats, precision: str) -> Bounded:

@@ -1,4 +1,4 @@
-"""SequenceGraph runs: how far they are apart, and how much of that rounding explains.
+"""Whole runs: how far they are apart, and how much of that rounding explains.
 
 A program that rounds in another way computes what this one would with weights that differ by about
 a last bit (backward error analysis: Higham (2002), "Accuracy and Stability of Numerical
@@ -81,26 +81,26 @@ def _nudge(case: Case, size: float, random: np.random.RandomState) -> Network:
     precision, nudge = PRECISIONS[case.precision], NUDGES[case.precision]
     last_bit = float(np.finfo(precision.dtype).eps)  # of what is no operand of a product
 
-    def moved(name: str, array: Floats) -> Floats:
+    def move(name: str, array: Floats) -> Floats:
         if array.ndim > 1 and precision.rounds:
             return array
         by, bias = np.abs(array), name in ("b_h", "b_n", "b")
         by = last_bit * by if name in NORMS else nudge * (by + size * bias)
         return np.asarray(array.astype(np.float64) + by * random.choice([-1.0, 1.0], array.shape))
 
-    def gates_moved(cell: Cell) -> Cell:
+    def move_gates(cell: Cell) -> Cell:
         activations: dict[str, Any] = {}
-        for name, given in cell.settings.items() if cell.gates > 1 else ():
-            if isinstance(given, Activation):
+        for name, value in cell.settings.items() if cell.gates > 1 else ():
+            if isinstance(value, Activation):
                 by = (nudge * random.choice([-1.0, 1.0], cell.hidden_size)).astype(precision.dtype)
-                activations[name] = NudgedActivation(*given)
+                activations[name] = NudgedActivation(*value)
                 gate = name == "recurrent_activation"
                 activations[name].change = (np.add, by) if gate else (np.multiply, 1 + by)
         return cell.replaced(**activations)
 
     masking, layers = case.network.masking, case.network.layers
-    above = (layer.converted(moved) for layer in layers[masking:])
-    return Network(*layers[:masking], *above, last=case.network.last).with_cells(gates_moved)
+    above = (layer.converted(move) for layer in layers[masking:])
+    return Network(*layers[:masking], *above, last=case.network.last).with_cells(move_gates)
 
 
 class NudgedActivation(Activation):
@@ -108,9 +108,9 @@ class NudgedActivation(Activation):
 
     change: tuple[Callable[..., Any], Floats]
 
-    def __eq__(self, other: object) -> bool:
+    def __eq__(self, value: object) -> bool:
         """Return False for the activation itself, which cells have other arithmetic for."""
-        return self is other
+        return self is value
 
     def function(self) -> Callable[[Floats, Floats], Any]:
         """Return ``function(a, out)``."""

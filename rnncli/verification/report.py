@@ -15,10 +15,10 @@ STYLES = {"equal": "bold green", "different": "bold red", "not compared": "bold 
 
 def write_table(out: TextIO, document: dict[str, Any]) -> None:
     """Write the verdict, the cause and the worst values, then a row for each result."""
-    first, *others = results = document["results"]
+    first, *rest = results = document["results"]
     verdict, expected = document["verdict"], first["name"] != LOOP  # of another program
-    own = others if expected else results
-    compared = [each for each in own if each["verdict"] != "not compared"]
+    ours = rest if expected else results
+    compared = [each for each in ours if each["verdict"] != "not compared"]
     write_text(out, f"{verdict.upper()}: {_sentence(document, expected)}", STYLES[verdict])
     if expected and first["verdict"] == "not compared":
         write_text(out, f"{first['note']}.")
@@ -37,10 +37,10 @@ def write_table(out: TextIO, document: dict[str, Any]) -> None:
         write_text(
             out, f"rnn itself agrees with {', '.join(names)} and {ways} other ways to compute."
         )
-        own = [each for each in own if "version" in each]
+        ours = [each for each in ours if "version" in each]
     else:
         _draw_results(out, document)
-    noted = [each for each in own if each.get("note")]
+    noted = [each for each in ours if each.get("note")]
     for note, alike in groupby(noted, lambda each: each["note"]):
         write_text(out, f"{', '.join(map(_label, alike))}: {note}")
     for each in (each for each in results if each.get("judged", 1) < 1):
