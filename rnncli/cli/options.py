@@ -16,14 +16,14 @@ from typing import Any, NamedTuple, TypeVar
 import click
 from click.core import augment_usage_errors
 
-from rnncli.cli.errors import NAMES, quiet, signals_raised
+from rnncli.cli.errors import NAMES, quiet, raise_signals
 from rnncli.model.activations import Activation, parse
 from rnncli.model.cells import CELLS
 from rnncli.model.cells.gru import RESETS
 from rnncli.model.errors import OptionError
 from rnncli.model.layers import DIRECTIONS, MERGES
 from rnncli.model.seeds import INITIALIZERS, SEED_MAX
-from rnncli.options import CHOICES, READ, STATE_FILES, whole
+from rnncli.options import CHOICES, READ, STATE_FILES, integer
 from rnncli.readers.columns import separated
 from rnncli.storage import named
 from rnncli.writers.sink import on_screen
@@ -57,10 +57,10 @@ class Option(click.Option):
         if "" in values:  # a variable of the shell that is not set
             raise click.BadParameter("an empty value", ctx, self)
         try:
-            found = tuple(map(self.read, values))
+            results = tuple(map(self.read, values))
         except ValueError as error:
             raise click.BadParameter(str(error), ctx, self) from error
-        return found[0] if self.once else sum(found, ()) if self.name in LISTS else found
+        return results[0] if self.once else sum(results, ()) if self.name in LISTS else results
 
     def shortened(self, ctx: click.Context) -> "Option":
         """Return this option with the first sentence of its help."""
@@ -94,7 +94,7 @@ class Command(click.Command):
                     ctx.params[param.name] = param.pick(values, ctx)
         quiet.set(ctx.params.pop("quiet", False))
         try:
-            with signals_raised():
+            with raise_signals():
                 return super().invoke(ctx)
         except OptionError as error:
             raise click.UsageError(str(error), ctx) from error
@@ -155,10 +155,10 @@ class NetworkOptions(NamedTuple):
     reset: str | None = None
 
 
-def picked(kind: Callable[..., Values], given: Mapping[str, Any]) -> Values:
+def pick(kind: Callable[..., Values], values: Mapping[str, Any]) -> Values:
     """Select the values of one record from the arguments of a command."""
     fields: tuple[str, ...] = kind._fields  # type: ignore[attr-defined]
-    return kind(**{field: given[field] for field in fields if field in given})
+    return kind(**{field: values[field] for field in fields if field in values})
 
 
 # What reads a value: a function, or names to choose from. Any other is a text.
@@ -170,8 +170,8 @@ KINDS: Mapping[str, Any] = {
     "direction": DIRECTIONS,
     "merge": MERGES,
     "reset": RESETS,
-    "hidden": lambda value: tuple(map(whole(1), value.split(","))),
-    "seed": whole(0, SEED_MAX),
+    "hidden": lambda value: tuple(map(integer(1), value.split(","))),
+    "seed": integer(0, SEED_MAX),
     **dict.fromkeys(("columns", "group_by"), separated),
     "null_values": partial(separated, kind="cell"),
     "h0": str,
@@ -283,7 +283,7 @@ def with_examples(about: str | None, examples: str) -> str:
 
 
 def command(
-    name: str, examples: str, options: str, own: Iterable[click.Parameter] = ()
+    name: str, examples: str, options: str, extra: Iterable[click.Parameter] = ()
 ) -> Callable[..., Command]:
     """Make a command of a function, with options of the table by their headings and names.
 
@@ -291,7 +291,7 @@ def command(
     """
     words = {*options.split()}
     chosen = [o for o in OPTIONS if {o.heading.split()[0], o.name} & words]
-    params = [*own, *(option for option in chosen if f"!{option.name}" not in words)]
+    params = [*extra, *(option for option in chosen if f"!{option.name}" not in words)]
 
     def make(function: Callable[..., None]) -> Command:
         return Command(

@@ -8,7 +8,7 @@ from click.exceptions import Exit
 
 from rnncli.cli.errors import RUN_FAILED, abandon_stdout, note
 from rnncli.cli.networks import check_network, read_case
-from rnncli.cli.options import NetworkOptions, command, files, picked, table
+from rnncli.cli.options import NetworkOptions, command, files, pick, table
 from rnncli.cli.progress import Terminal
 from rnncli.model.errors import OptionError, word
 from rnncli.model.network import Network
@@ -28,7 +28,7 @@ rnn verify --seq 1,2,3,4,5,6 --hidden 4  # against installed libraries
 # Is the output of a port right? If not, where does it go wrong, and why?
 rnn verify log.csv --weights model.safetensors --expected ported.csv
 """
-TAKEN = "Input Network h0 c0 Computation json quiet !follow"
+SHARED = "Input Network h0 c0 Computation json quiet !follow"
 COMPARISON = table(
     """
 Comparison (rnn help verification)
@@ -44,8 +44,8 @@ Comparison (rnn help verification)
 )
 
 
-@command("verify", EXAMPLES, TAKEN, [files(), *COMPARISON])
-def verify(unroll: str = "auto", json: bool = False, **given: Any) -> None:
+@command("verify", EXAMPLES, SHARED, [files(), *COMPARISON])
+def verify(unroll: str = "auto", json: bool = False, **values: Any) -> None:
     """Check a run by a loop in float64, other libraries, or a file.
 
     The loop is also compared with each --unroll way of rnn, and with Keras,
@@ -54,9 +54,9 @@ def verify(unroll: str = "auto", json: bool = False, **given: Any) -> None:
     the notebook printed, in TF32. Exit code: 0 if all are equal, 1 if not.
     """
     flags = ("files", "last", "no_last")
-    asked = given.keys() - {*flags} or any(given[name] for name in flags)
-    document = _compare(unroll, **given) if asked else judge_notebook(unroll)
-    for each in document["results"]["expected" in given :] + document.get("explanations", []):
+    asked = values.keys() - {*flags} or any(values[name] for name in flags)
+    document = _compare(unroll, **values) if asked else judge_notebook(unroll)
+    for each in document["results"]["expected" in values :] + document.get("explanations", []):
         each["name"] = word(each["name"])
     try:
         with destination(None) as out:
@@ -77,10 +77,10 @@ def _compare(
     rtol: float | None = None,
     last: bool = False,
     no_last: bool = False,
-    **given: Any,
+    **values: Any,
 ) -> dict[str, Any]:
     """Compare our run with all that there is; a model file without other options is run itself."""
-    reading, network = picked(Options, given), picked(NetworkOptions, given)
+    reading, network = pick(Options, values), pick(NetworkOptions, values)
     tolerance = Tolerance.read(atol, rtol)
     if last and (no_last or expected is None):
         raise OptionError("`last` is for `expected` FILE, without `no_last`")
