@@ -24,8 +24,8 @@ class Url(str):
         protocol, rest = full.split("://", 1)
         protocol = protocol.lower()
         shown = re.split("[?#]", rest)[0] if protocol in WEB else rest
-        place, slash, path = shown.partition("/")
-        url = super().__new__(cls, f"{protocol}://{place.rpartition('@')[2]}{slash}{path}")
+        host, slash, path = shown.partition("/")
+        url = super().__new__(cls, f"{protocol}://{host.rpartition('@')[2]}{slash}{path}")
         url.full, url.protocol = f"{protocol}://{rest}", protocol
         return url
 
@@ -60,10 +60,10 @@ replacing = _or_remote(replacement.Replacement, "replacing")
 def version(path: str) -> str:
     """Return a text that changes with the content of a file; empty where there is none."""
     try:
-        found = os.stat(path)
+        status = os.stat(path)
     except OSError:
         return ""
-    return f"{found.st_size} {found.st_mtime_ns}"
+    return f"{status.st_size} {status.st_mtime_ns}"
 
 
 @_or_remote
