@@ -72,7 +72,7 @@ from rnncli.writers.result import (
     states_by_layer,
 )
 from rnncli.writers.selection import Begun, Last, Selected, Writer
-from rnncli.writers.sink import check_destination, destination, redirected
+from rnncli.writers.sink import check_destination, destination, is_redirected
 
 if TYPE_CHECKING:
     from rnncli.writers.frames import Frame
@@ -385,7 +385,7 @@ def process(
     with open_states(options, console, task) as state_files:
         if state_files.counted:
             return 0
-        options = state_files.scaled()
+        options = state_files.fill_scales()
         opened = open_both(options, build, console, Keys(state_files.keys), weights, frame)
         options, opened = _settle_last(options, form, opened)
         opened.model["unroll"] = options.unroll
@@ -400,7 +400,7 @@ def process(
                     state_files.save(opened, carried)
             raise
         state_files.save(opened, carried)
-    if not frame and form == "table" and not options.format and redirected(options.output):
+    if not frame and form == "table" and not options.format and is_redirected(options.output):
         text = "the result is a table; `output` FILE.csv or `format` csv writes CSV"
         console.note(word(text))
     _note_saturated(opened.network, None if options.follow else latest, console)
@@ -575,7 +575,7 @@ def _find_scales(
         both = center_and_scale(moments_of(blocks, len(columns)), columns)
     numbers = dict(zip(("center", "scale"), both, strict=True))
     numbers = {name: each for name, each in numbers.items() if getattr(options, name) == AUTO}
-    console.note(word(f"found {_typed(numbers)}"))
+    console.note(word(f"found {_show_options(numbers)}"))
     for column, center, scale in zip(columns, *both, strict=True):
         if np.spacing(dtype.type(abs(center))) > _COARSE * scale:
             what = f"{dtype} is too coarse for its values (`precision` float64 is not)"
@@ -583,7 +583,7 @@ def _find_scales(
     return options._replace(**numbers)  # type: ignore[arg-type]
 
 
-def _typed(numbers: Mapping[str, Sequence[float]]) -> str:
+def _show_options(numbers: Mapping[str, Sequence[float]]) -> str:
     """Show options as they are typed."""
     return " ".join(f"`{name}` {','.join(map(repr, each))}" for name, each in numbers.items())
 
@@ -664,13 +664,13 @@ class StateFiles:
         self.network = ""
         self.columns: tuple[str, ...] = ()  # names of the columns that are read, if all have one
 
-    def scaled(self) -> Options:
+    def fill_scales(self) -> Options:
         """Return the options with the numbers of the file in place of ``auto``, if it has any."""
         options = self.options
         auto = [name for name in ("center", "scale") if getattr(options, name) == AUTO]
         numbers = {name: value for name in auto if (value := getattr(self.before, name, ()))}
         if numbers:
-            self.console.note(word(f"{verbatim(self.path)}: goes on with {_typed(numbers)}"))
+            self.console.note(word(f"{verbatim(self.path)}: goes on with {_show_options(numbers)}"))
         return options._replace(**numbers)
 
     def resume(self, opened: Opened) -> Carried:

@@ -33,7 +33,7 @@ from rnncli.model.formats import load
 from rnncli.model.network import Network
 from rnncli.options import OF_NETWORK, Options, check_options, file_name, options_of
 from rnncli.pipeline import Built, Console, process, return_built, score
-from rnncli.storage import is_url, matching, named, version
+from rnncli.storage import is_url, matching, version, wrap_url
 from rnncli.storage.replacement import Replacement
 from rnncli.writers import EXTENSIONS
 from rnncli.writers.sink import is_packed
@@ -317,7 +317,7 @@ def fill(template: str, names: Mapping[str, str]) -> str:
     """Return the name of a file of one input."""
     path = template.format_map(names)
     if is_url(path):
-        return named(path)
+        return wrap_url(path)
     return "./-" if path == "-" else path  # a file, not standard output
 
 
@@ -343,7 +343,7 @@ def expand(patterns: Iterable[str]) -> list[str]:
         matches = sorted(matching(name)) if is_pattern else [name]
         if not matches:
             raise InputError(name, "matches no file")
-        paths += map(named, matches)
+        paths += map(wrap_url, matches)
     return paths
 
 
@@ -374,10 +374,10 @@ def viewer() -> Callable[[str], str]:
     list_once = cache(matching)
 
     def see(path: str) -> str:
-        every = f"{os.path.dirname(path)}/*"
+        pattern = f"{os.path.dirname(path)}/*"
         with suppress(OSError):  # its task says why
-            listed = list_once(every) if is_url(path) else {every: ""}
-            return version(path) if every in listed else listed.get(named(path), "")
+            listed = list_once(pattern) if is_url(path) else {pattern: ""}
+            return version(path) if pattern in listed else listed.get(wrap_url(path), "")
         return ""
 
     return see
@@ -385,7 +385,7 @@ def viewer() -> Callable[[str], str]:
 
 def resolve(path: str) -> str:
     """Return the one name of a file, whose links are followed."""
-    return named(path) if is_url(path) else os.path.realpath(path)
+    return wrap_url(path) if is_url(path) else os.path.realpath(path)
 
 
 def check_files(tasks: Sequence[Task], read: Iterable[str], report: str) -> None:

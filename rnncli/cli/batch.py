@@ -18,7 +18,7 @@ from rnncli.model.errors import WORDING, OpenInputError, OptionError, printable
 from rnncli.options import Options, integer
 from rnncli.pipeline import Built, return_built
 from rnncli.readers import STDIN
-from rnncli.storage import is_url, named, version
+from rnncli.storage import is_url, version, wrap_url
 from rnncli.writers.sink import destination
 
 # Failures and notes that are shown; the report has all of them.
@@ -42,7 +42,7 @@ Batch (rnn help clusters)
 --force                   Run again what is done.
 -n, --dry-run             Show what would be run, and run nothing.
 """,
-    {"output": named, "jobs": integer(1)},
+    {"output": wrap_url, "jobs": integer(1)},
 )
 SHARED = (
     "Input Network h0 c0 state Computation Output !seq !follow !output !format !json !head !tail"

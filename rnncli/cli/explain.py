@@ -20,7 +20,7 @@ from rnncli.model.errors import InputError, OptionError, listed, shown
 from rnncli.options import Options, check_options, check_overwrites, extension_of
 from rnncli.pipeline import open_both, open_states
 from rnncli.readers import Input, Keys
-from rnncli.readers.columns import separated
+from rnncli.readers.columns import split_names
 from rnncli.writers.sink import check_destination, destination
 
 EXAMPLES = """
@@ -50,7 +50,7 @@ Explanation (rnn help explain)
                           column of rnn run --all-layers works too: c_2, y_0 or layer_1_h_2.
 --key KEY                 Explain this sequence only: its value of --group-by, or its file name.
 """,
-    {"steps": wanted_steps, "key": separated},
+    {"steps": wanted_steps, "key": split_names},
 )
 
 
@@ -80,7 +80,7 @@ def explain(
     console = Terminal()
     with open_states(reading, console) as states:
         build = partial(build_network, options, precision=reading.precision)
-        opened = open_both(states.scaled(), build, console, Keys(states.keys), options.weights)
+        opened = open_both(states.fill_scales(), build, console, Keys(states.keys), options.weights)
         source, network = opened.source, opened.network
         carried = states.resume(opened)
     wanted_unit = None if unit is None else find_unit(network, unit)

@@ -24,8 +24,8 @@ from rnncli.model.errors import OptionError
 from rnncli.model.layers import DIRECTIONS, MERGES
 from rnncli.model.seeds import INITIALIZERS, SEED_MAX
 from rnncli.options import CHOICES, READ, STATE_FILES, integer
-from rnncli.readers.columns import separated
-from rnncli.storage import named
+from rnncli.readers.columns import split_names
+from rnncli.storage import wrap_url
 from rnncli.writers.sink import on_screen
 
 Values = TypeVar("Values", bound=tuple[Any, ...])
@@ -62,7 +62,7 @@ class Option(click.Option):
             raise click.BadParameter(str(error), ctx, self) from error
         return results[0] if self.once else sum(results, ()) if self.name in LISTS else results
 
-    def shortened(self, ctx: click.Context) -> "Option":
+    def shorten(self, ctx: click.Context) -> "Option":
         """Return this option with the first sentence of its help."""
         short, metavar = copy(self), self.make_metavar(ctx)
         short.heading, short.metavar = "Options", metavar if len(metavar) < 20 else "NAME"
@@ -115,7 +115,7 @@ class Command(click.Command):
             return
         about, *_, examples = (self.help or "").split("\n\n")
         shown = [
-            o.shortened(ctx) if isinstance(o, Option) else o for o in self.params if o not in rest
+            o.shorten(ctx) if isinstance(o, Option) else o for o in self.params if o not in rest
         ]
         text = f"{about}\n\n{examples}"
         Command(None, help=text, params=shown, add_help_option=False).format_help(ctx, formatter)
@@ -172,12 +172,12 @@ KINDS: Mapping[str, Any] = {
     "reset": RESETS,
     "hidden": lambda value: tuple(map(integer(1), value.split(","))),
     "seed": integer(0, SEED_MAX),
-    **dict.fromkeys(("columns", "group_by"), separated),
-    "null_values": partial(separated, kind="cell"),
+    **dict.fromkeys(("columns", "group_by"), split_names),
+    "null_values": partial(split_names, kind="cell"),
     "h0": str,
     **dict.fromkeys(("activation", "recurrent_activation"), lambda value: parse(value.lower())),
     # The name of a file, which the shell completes; of a URL without what is secret in it.
-    **dict.fromkeys(("weights", *STATE_FILES, "output"), named),
+    **dict.fromkeys(("weights", *STATE_FILES, "output"), wrap_url),
 }
 TABLE = """
 Input (rnn help inputs)
@@ -256,7 +256,7 @@ def _make(heading: str, kinds: Mapping[str, Any], names: str, about: str) -> Opt
         absent = field == "header"
         attrs: dict[str, Any] = {"is_flag": True, "default": absent, "flag_value": not absent}
     elif callable(kind):
-        of_file = click.Path() if kind is named else str
+        of_file = click.Path() if kind is wrap_url else str
         attrs = {"type": of_file, "read": kind, "metavar": metavar, "multiple": True}
     else:
         attrs = {"type": click.Choice(kind, case_sensitive=False), "multiple": True}
@@ -272,7 +272,7 @@ def files(metavar: str = "[FILE]...") -> click.Argument:
     def read(ctx: click.Context, param: click.Parameter, paths: Sequence[str]) -> tuple[str, ...]:
         if "" in paths:
             raise click.BadParameter("an empty file name", ctx, param)
-        return tuple(map(named, paths))
+        return tuple(map(wrap_url, paths))
 
     return click.Argument(["files"], nargs=-1, metavar=metavar, type=click.Path(), callback=read)
 

@@ -15,7 +15,7 @@ from rnncli.model.network import Network
 from rnncli.options import Options
 from rnncli.readers.expected import read_expected
 from rnncli.readers.foreign import display_name
-from rnncli.storage import is_url, named
+from rnncli.storage import is_url, wrap_url
 from rnncli.verification.comparison import Tolerance
 from rnncli.verification.peers import PEERS
 from rnncli.verification.report import write_json, write_table
@@ -40,7 +40,7 @@ Comparison (rnn help verification)
 --atol A                  Values a and b are equal if |a - b| <= A + R |b|. Default: by rounding.
 --rtol R                  Relative tolerance R, as for --atol. Default: by rounding.
 """,
-    {"expected": named, "peers": PEERS, "atol": float, "rtol": float},
+    {"expected": wrap_url, "peers": PEERS, "atol": float, "rtol": float},
 )
 
 

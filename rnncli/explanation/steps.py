@@ -77,18 +77,18 @@ def explain_steps(
         what = "the network cannot be explained: its lowest layers give fewer rows than they take"
         raise InputError("", what, "`layer` NAME runs a recurrent layer alone")
     walk, seen, count = _Walk(network, precision, carried, key_columns, keys), list[int](), 0
-    whole, last, end = network.needs_whole_sequences, wanted == Wanted(), wanted.last
-    blocks = join_all(blocks) if whole else blocks
-    for rows, at_end in _hold_ends(blocks, hold=last and not whole):
+    at_once, last, end = network.needs_whole_sequences, wanted == Wanted(), wanted.last
+    blocks = join_all(blocks) if at_once else blocks
+    for rows, at_end in _hold_ends(blocks, hold=last and not at_once):
         groups, t = walk.number(rows)
         seen += [int(t.min()), int(t.max())] if len(t) else []
-        if not whole and t.max(initial=0) > end:
+        if not at_once and t.max(initial=0) > end:
             rows = rows.take(t <= end)
             groups, t = walk.number(rows)
         chosen = (t >= (wanted.first or 1)) & (t <= end)
         if last:
             chosen[:] = False
-            chosen[groups.last] = whole or at_end
+            chosen[groups.last] = at_once or at_end
         count += int(chosen.sum())
         if count > most:
             what = f"a page holds about {most} steps of this network, the input has more"

@@ -12,7 +12,7 @@ from pyarrow import ipc, types
 
 from rnncli.engine.rows import BLOCK_STEPS, Rows, in_blocks, steps_in_block
 from rnncli.model.errors import InputError, one_line
-from rnncli.readers.columns import choose_all, named
+from rnncli.readers.columns import choose_all, label_columns
 from rnncli.readers.foreign import ARROW, PARQUET, STREAM, display_name
 from rnncli.readers.input import OF_TEXT, Doubles, Input, Keys, Layout, check_layout, check_rows
 
@@ -76,7 +76,7 @@ def read_arrow(path: str, file: Any, layout: Layout, keys: Keys) -> Input:
         header=[names[i] for i in copied],
         share=lambda done: None if count is None else done / max(1, count),
         shape=() if grouping or count is None else (count,),
-        chosen=named(chosen, names),
+        chosen=label_columns(chosen, names),
         types=pa.schema(fields, schema.metadata) if layout.passthrough else None,
     )
 
@@ -189,10 +189,10 @@ def _numbers(column: Any) -> Doubles:
     """Return the numbers of a column, each rounded once; NaN where there is none."""
     if types.is_decimal(column.type):  # Arrow would round twice
         column = column.cast(pa.string())
-    return _filled(column.cast(pa.float64(), safe=False), np.nan)
+    return _fill(column.cast(pa.float64(), safe=False), np.nan)
 
 
-def _filled(column: Any, value: float) -> NDArray[Any]:
+def _fill(column: Any, value: float) -> NDArray[Any]:
     """Return numbers with one for no value; `fill_null` and `to_numpy` would import pandas."""
     if not column.null_count:
         return np.from_dlpack(column)
@@ -205,7 +205,7 @@ def _filled(column: Any, value: float) -> NDArray[Any]:
 def _texts(column: Any, name: str) -> list[str]:
     """Return the text of each cell of a column: empty where there is no value."""
     if types.is_floating(column.type):  # Arrow would write 1.0 as 1
-        texts, known = _filled(column, 0).astype(str).tolist(), column.is_valid().to_pylist()
+        texts, known = _fill(column, 0).astype(str).tolist(), column.is_valid().to_pylist()
         return [text if each else "" for text, each in zip(texts, known, strict=True)]
     try:
         return [text or "" for text in column.cast("string").to_pylist()]

@@ -8,7 +8,7 @@ from rnncli.model.errors import InputError, did_you_mean, verbatim
 from rnncli.readers.input import Layout
 
 
-def separated(text: str, kind: str = "column") -> tuple[str, ...]:
+def split_names(text: str, kind: str = "column") -> tuple[str, ...]:
     """Split names at the commas between them, but not in quotes, as in CSV."""
     try:
         rows = list(csv.reader([text], skipinitialspace=True, strict=True))
@@ -82,7 +82,7 @@ def choose_all(
     return grouping, chosen, list(range(width)) if layout.passthrough else []
 
 
-def named(chosen: Sequence[int], header: Sequence[str] | None) -> list[str | int]:
+def label_columns(chosen: Sequence[int], header: Sequence[str] | None) -> list[str | int]:
     """Return columns by name; by number from 1 where no name is theirs alone."""
     times = Counter(header)
     return [header[i] if header and header[i] and times[header[i]] == 1 else i + 1 for i in chosen]

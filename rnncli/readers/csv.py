@@ -8,7 +8,7 @@ from itertools import chain
 
 from rnncli.engine.rows import Rows, in_blocks, steps_in_block
 from rnncli.model.errors import InputError, shown
-from rnncli.readers.columns import choose_all, is_number, named
+from rnncli.readers.columns import choose_all, is_number, label_columns
 from rnncli.readers.decimals import DELIMITERS, PlainRows
 from rnncli.readers.foreign import display_name
 from rnncli.readers.hints import FIRST_LINES, hint_at_numbers, not_text
@@ -49,7 +49,7 @@ def read_text(
         keys=keys.names if table.grouping else (),
         header=[names[i] for i in table.copied],
         share=lines.share,
-        chosen=named(chosen, header),
+        chosen=label_columns(chosen, header),
     )
 
 

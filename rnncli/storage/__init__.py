@@ -35,7 +35,7 @@ def is_url(path: str) -> bool:
     return re.match(r"[a-z][a-z0-9+.-]*://", path, re.IGNORECASE | re.ASCII) is not None
 
 
-def named(path: str) -> str:
+def wrap_url(path: str) -> str:
     """Return a path as it is, and a URL as a `Url`."""
     return Url(path) if is_url(path) and not isinstance(path, Url) else path
 
@@ -46,7 +46,7 @@ def _or_remote(function: F, name: str = "") -> F:
             return function(path, *args, **options)
         from rnncli.storage import remote  # needs fsspec
 
-        return getattr(remote, name or function.__name__)(named(path), *args, **options)
+        return getattr(remote, name or function.__name__)(wrap_url(path), *args, **options)
 
     return cast(F, call)
 

@@ -10,7 +10,7 @@ from contextlib import contextmanager, suppress
 from typing import Any, TextIO
 
 from rnncli.model.errors import InputError, one_line, word
-from rnncli.storage import WEB, Url, named
+from rnncli.storage import WEB, Url, wrap_url
 from rnncli.storage.replacement import CHANGED, TEXT
 
 # Bytes of a chunk, and more than a file has that S3 takes at once.
@@ -113,8 +113,8 @@ def _store(url: Url) -> Iterator[tuple[Any, str]]:
 
             # By default a page has five minutes, and what is decompressed may lack its end.
             wait = aiohttp.ClientTimeout(sock_connect=60, sock_read=60)
-            whole = {"auto_decompress": False, "headers": {"Accept-Encoding": "identity"}}
-            options = {"client_kwargs": {"timeout": wait, **whole}}
+            raw = {"auto_decompress": False, "headers": {"Accept-Encoding": "identity"}}
+            options = {"client_kwargs": {"timeout": wait, **raw}}
         yield fsspec.core.url_to_fs(url.full, **options)
     except ImportError as error:
         message = f"{url}: {one_line(error)}: pip install 'rnncli[remote]'"
@@ -122,7 +122,7 @@ def _store(url: Url) -> Iterator[tuple[Any, str]]:
     except Exception as error:
         text = f"{type(error).__name__}: {one_line(error)}"
         # Without the secrets of a URL.
-        what = re.sub(r"\w+://\S+", lambda match: named(match[0]), text)
+        what = re.sub(r"\w+://\S+", lambda match: wrap_url(match[0]), text)
         raise InputError(url, what) from error
 
 

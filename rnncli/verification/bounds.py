@@ -24,16 +24,16 @@ class Bounded(bounded.Bounded):
         return reference.round_to(values, self.precision)
 
 
-def exactly(values: Floats, precision: str) -> Bounded:
+def exact(values: Floats, precision: str) -> Bounded:
     """Return values without error: every program has them alike."""
     wide = np.asarray(values, np.float64)
     return Bounded(wide, np.zeros(wide.shape), precision)
 
 
-def rounded(values: Floats, precision: str) -> Bounded:
+def inexact(values: Floats, precision: str) -> Bounded:
     """Return values that a program has rounded to its float type."""
-    exact = exactly(values, precision)
-    return exact.of(exact.value, exact.eps * np.abs(exact.value))
+    result = exact(values, precision)
+    return result.of(result.value, result.eps * np.abs(result.value))
 
 
 def layer_rows(layer: Any, x: Bounded) -> Bounded:

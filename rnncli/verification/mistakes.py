@@ -85,12 +85,12 @@ def _by_gate(operation: Callable[..., Floats], *numbers: float) -> Callable[[Flo
     return lambda array: operation(array, np.repeat(numbers, array.shape[-1] // len(numbers)))
 
 
-def _transposed(W: Floats) -> Floats:
+def _transpose(W: Floats) -> Floats:
     """Read the numbers of (I, H) in their order as those of (H, I)."""
     return np.ascontiguousarray(W.reshape(W.shape[::-1]).T)
 
 
-def _transposed_by_gate(W: Floats) -> Floats:
+def _transpose_by_gate(W: Floats) -> Floats:
     """Transpose the square block of each gate."""
     gates, rest = divmod(W.shape[1], len(W))
     return W if rest else np.hstack([block.T for block in np.hsplit(W, gates)])
@@ -143,10 +143,10 @@ CELLS: dict[str, Change] = {
     "no bias": _arrays(("b_h", "b_n"), np.zeros_like),
     "input bias only": partial(_one_bias, 0),
     "recurrent bias only": partial(_one_bias, 1),
-    "W_xh transposed": _arrays(("W_xh",), _transposed),
-    "W_hh transposed": _arrays(("W_hh",), _transposed),
-    "W_hh transposed in each gate": _arrays(("W_hh",), _transposed_by_gate),
-    "W_xh and W_hh transposed": _arrays(("W_xh", "W_hh"), _transposed),
+    "W_xh transposed": _arrays(("W_xh",), _transpose),
+    "W_hh transposed": _arrays(("W_hh",), _transpose),
+    "W_hh transposed in each gate": _arrays(("W_hh",), _transpose_by_gate),
+    "W_xh and W_hh transposed": _arrays(("W_xh", "W_hh"), _transpose),
     **{
         f"gates in the order {' '.join(order)}, not {' '.join(kind.gate_names)}": _in_order(
             kind, order
@@ -184,13 +184,13 @@ def _layers(case: Case) -> Iterator[tuple[str, Network]]:
         W, b, f = layer.W, layer.b, layer.activation
         heads = {f"activation {kind}": Dense(W, b, kind) for kind in OF_HEADS}
         heads |= {"no bias": Dense(W, None, f)}
-        heads |= {"W transposed": Dense(_transposed(W), b, f)} if 1 not in W.shape else {}
+        heads |= {"W transposed": Dense(_transpose(W), b, f)} if 1 not in W.shape else {}
         for name, head in heads.items():
             changed = Network(*layers[:n], head, *layers[n + 1 :], last=last)
             yield f"{name} in layer {n + 1}", changed
 
 
-def _reversed(case: Case, rows: Floats) -> Floats:
+def _reverse(case: Case, rows: Floats) -> Floats:
     """Turn every sequence around, (N, T, K)."""
     turned = rows.copy()
     for n, length in enumerate(case.lengths):
@@ -200,7 +200,7 @@ def _reversed(case: Case, rows: Floats) -> Floats:
 
 def _inputs(case: Case) -> Iterator[tuple[str, Floats]]:
     """Reverse the input, put its columns in every other order, and scale them."""
-    yield "the input reversed in time", _reversed(case, case.x)
+    yield "the input reversed in time", _reverse(case, case.x)
     features = range(case.x.shape[2])
     for order in permutations(features) if len(features) <= MOST_FEATURES else ():
         if order != tuple(features):
@@ -238,10 +238,10 @@ def _starts(case: Case) -> Iterator[tuple[str, Floats]]:
 
 def _results(case: Case, ours: Floats, theirs: Floats) -> Iterator[tuple[str, Floats]]:
     """Undo what a port does to its rows: it reverses or shifts them."""
-    yield "the rows of the output reversed in time", _reversed(case, theirs)
+    yield "the rows of the output reversed in time", _reverse(case, theirs)
     if concatenates(case.network.layers[-1]):
         forward, backward = np.split(theirs, 2, axis=2)
-        turned = np.concatenate([forward, _reversed(case, backward)], axis=2)
+        turned = np.concatenate([forward, _reverse(case, backward)], axis=2)
         yield "backward states in processing order", turned
     n, last = np.arange(len(theirs)), case.lengths - 1
     # Of rows that are late or early, the one left over holds zeros or the initial state.

@@ -52,7 +52,7 @@ def whole_run_bounds(case: Case, ours: Floats) -> tuple[Floats, Truths]:
         np.maximum(driven[:, :-shift], spread[:, shift:], out=driven[:, :-shift])
     judged = FACTOR * driven <= most_driven(ours, case.precision)
     driven = np.where(judged, driven, spread.max(axis=(0, 1)))
-    return (_rounded(ours) + FACTOR * driven)[:, -shown:], judged[:, -shown:]
+    return (_rounding(ours) + FACTOR * driven)[:, -shown:], judged[:, -shown:]
 
 
 def _top_rows(case: Case) -> Floats:
@@ -65,10 +65,10 @@ def _top_rows(case: Case) -> Floats:
 def most_driven(ours: Floats, precision: str) -> Floats:
     """Compute how far a value may be off that is still judged."""
     largest = np.abs(ours.astype(np.float64)).max(axis=(0, 1))
-    return np.asarray(np.maximum(_rounded(ours), SMALL[precision] * largest))
+    return np.asarray(np.maximum(_rounding(ours), SMALL[precision] * largest))
 
 
-def _rounded(ours: Floats) -> Floats:
+def _rounding(ours: Floats) -> Floats:
     """Compute how far rounding moves a value of a network that forgets."""
     size, kind = np.abs(ours.astype(np.float64)), np.finfo(ours.dtype)
     least = min(1.0, float(size.max(initial=0.0)))

@@ -143,7 +143,7 @@ def unroll(
 
 def run(network: Network, x: Floats, h0: Floats, precision: str = "float64") -> list[Floats]:
     """Compute the outputs (T, O) of all layers for one sequence, or its one row if `last`."""
-    from rnncli.verification.bounds import exactly, layer_rows  # which has its arithmetic from here
+    from rnncli.verification.bounds import exact, layer_rows  # which has its arithmetic from here
 
     masked, outputs = np.zeros(len(x), bool), [x]
     finals: dict[int, Floats] = {}  # of each layer, the output of the final states
@@ -166,10 +166,10 @@ def run(network: Network, x: Floats, h0: Floats, precision: str = "float64") -> 
             outputs.append(merge(*halves))
             finals[number] = merge(*ends)
         else:
-            outputs.append(layer_rows(layer, exactly(x, precision)).value)
+            outputs.append(layer_rows(layer, exact(x, precision)).value)
             if number in network.final:
                 row = np.hstack([finals[k] for k in layer.sources or (number - 1,)])
-                finals[number] = layer_rows(layer, exactly(row, precision)).value
+                finals[number] = layer_rows(layer, exact(row, precision)).value
     if network.last:
         return [outputs[-1][-1:] if network.by_row else finals[len(network.layers)]]
     return outputs[1:]

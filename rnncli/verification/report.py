@@ -71,10 +71,10 @@ def _sentence(document: dict[str, Any], expected: bool) -> str:
 def _draw_worst(out: TextIO, result: Result, rule: Any, *, in_file: bool) -> None:
     """Draw the values that are furthest off, and explain the last column."""
     worst, where = result["worst"], "in the file" if in_file else _label(result)
-    several = len({each["layer"] for each in worst}) > 1
+    has_layers = len({each["layer"] for each in worst}) > 1
     columns = {
         "sequence": [each["key"] for each in worst if "key" in each],
-        "layer": [str(each["layer"]) for each in worst if several],
+        "layer": [str(each["layer"]) for each in worst if has_layers],
         "step": [str(each["step"]) for each in worst],
         "unit": [str(each["unit"]) for each in worst],
         where: [repr(each["expected"]) for each in worst],

@@ -16,7 +16,7 @@ from rnncli.model.arrays import Floats, Truths
 from rnncli.model.cells import LSTM, Cell
 from rnncli.model.layers import Layer, Masks, Recurrent
 from rnncli.model.network import Network
-from rnncli.verification.bounds import Bounded, exactly, layer_rows, rounded
+from rnncli.verification.bounds import Bounded, exact, inexact, layer_rows
 from rnncli.verification.case import Case
 
 # Values that are judged at once: their arrays in float64 stay in the cache.
@@ -98,7 +98,7 @@ def right_steps(
                 inputs = x[:, turn], off[:, turn], before
                 _take_steps(cell, precision, start[1:], active, inputs, out)
                 # Of two directions a masked row is 0, as in Keras.
-                same = rounded(before[passed] * (count == 1), precision)
+                same = inexact(before[passed] * (count == 1), precision)
                 out[0][passed], out[1][passed] = same.value, same.off
         # Layers that are guessed are ours: those of the result may be as far off as bounds are.
         offs.append(bound if guessed else np.zeros(bound.shape))
@@ -122,11 +122,11 @@ def _take_steps(
 ) -> None:
     """Write value and bound of all steps, (N, T), from x, its error and the h before each."""
     N, T = active.shape
-    states: list[bounded.Bounded] = [rounded(array, precision) for array in start]
+    states: list[bounded.Bounded] = [inexact(array, precision) for array in start]
     for span in _chunks(T, N * cell.state_sizes[0]):
         steps = active[:, span].T  # the steps of a chunk stand time first, as rows (t, n)
         x, off, before = (array[:, span].swapaxes(0, 1).reshape(steps.size, -1) for array in inputs)
-        x_t, h = Bounded(x.astype(np.float64), off, precision), exactly(before, precision)
+        x_t, h = Bounded(x.astype(np.float64), off, precision), exact(before, precision)
         sums, results = bounded.sums(cell, x_t, h), list[bounded.Bounded]()
         # No result shows c of an LSTM: it goes along time in float64, with its own bound.
         if not states or (type(cell) is LSTM and cell.weights.w_ch is None):  # c needs its f alone

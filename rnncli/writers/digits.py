@@ -143,11 +143,11 @@ def _write_behind(mark: str, values: Floats, missing: str) -> Words:
     # The decimal as an integer of 12 decimals, or 7; then in groups of 1 or 2, 4, 4 and 4 digits.
     ends = np.full(len(size), _DECIMALS, np.uint8)
     ends[wide] = _WIDE_DECIMALS
-    whole = number * _POWERS.take(ends - reach)
+    scaled = number * _POWERS.take(ends - reach)
     unit = np.full(len(size), 1e8)
     unit[wide] = 1e7
-    high = (whole / unit).astype(np.int32)
-    low = (whole - high * unit).astype(np.int32)
+    high = (scaled / unit).astype(np.int32)
+    low = (scaled - high * unit).astype(np.int32)
     halves = np.empty((len(size), 4), _HALF)
     first = high // 10**4
     halves[:, 1] = _four_digits().take(high - first * 10**4)

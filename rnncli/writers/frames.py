@@ -9,7 +9,7 @@ import numpy as np
 from rnncli.engine.rows import Rows, join, steps_in_block
 from rnncli.model.arrays import Floats
 from rnncli.model.errors import InputError
-from rnncli.readers.columns import choose_all, named
+from rnncli.readers.columns import choose_all, label_columns
 from rnncli.readers.input import OF_TEXT, Input, Keys, Layout, check_layout, check_rows
 from rnncli.writers.result import Result, Style
 
@@ -28,7 +28,7 @@ class Frame:
     """A table that is read, and the writer of its result; `cells` are the numbers of its rows."""
 
     def __init__(self, frame: Any, *, passthrough: bool) -> None:
-        self._frame, self._whole = frame, passthrough
+        self._frame, self._passthrough = frame, passthrough
         self._is_pandas = hasattr(frame, "iloc")
         self._name = type(frame).__name__
         self._names = [*map(str, frame.columns if self._is_pandas else frame.column_names)]
@@ -52,8 +52,8 @@ class Frame:
             blocks=check_rows(self._name, rows, labels, layout),
             key_columns=names,
             keys=keys.names if names else (),
-            header=header if self._whole else names or ["t"],
-            chosen=named(chosen, header),
+            header=header if self._passthrough else names or ["t"],
+            chosen=label_columns(chosen, header),
             name=self._name,
         )
 
@@ -108,12 +108,12 @@ class Frame:
             rows = described.initial().rows().cut(0, 0)._replace(cells=[])
             values = np.empty((0, len(described.units)), rows.h.dtype)
         order = np.arange(len(rows.t))
-        if described.last and not self._whole and rows.key is not None:
+        if described.last and not self._passthrough and rows.key is not None:
             order = np.argsort(rows.key, kind="stable")  # sequences as they came
         new = dict(zip(described.units, np.ascontiguousarray(values[order].T), strict=True))
-        new = new if self._whole else {"t": rows.t[order].astype(np.int64), **new}
+        new = new if self._passthrough else {"t": rows.t[order].astype(np.int64), **new}
         order = np.asarray(rows.cells, np.intp)[order]
-        columns = [*range(len(self._names))] if self._whole else list(self._grouping)
+        columns = [*range(len(self._names))] if self._passthrough else list(self._grouping)
         names = [*(self._names[i] for i in columns), *new]
         if repeated := [name for name in names if names.count(name) > 1]:
             what = f"column {repeated[0]!r} would stand beside another of that name"

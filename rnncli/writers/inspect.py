@@ -55,13 +55,13 @@ def _write_model(out: TextIO, document: Mapping[str, Any]) -> None:
             why = sentence("", component["why"], component["hint"])
             reason = f"{_describe_layers(component).capitalize()} ({why})"
             by_reason.setdefault(reason, []).append(component["name"] or component["kind"])
-    read, every = document["parameters"].values()
+    read, total = document["parameters"].values()
     values = f" Their values are in {listed(document['beside'])}." if "beside" in document else ""
     out.write("\n")
     for text in (
         *(f"{reason}: {listed(names)}." for reason, names in by_reason.items()),
         *(f"Note: {note}." for note in document["notes"]),
-        f"{read:,} of {every:,} parameters are read.{values}",
+        f"{read:,} of {total:,} parameters are read.{values}",
         f"SHA-256: {document['sha256']}",
     ):
         write_text(out, text, wrap=True)

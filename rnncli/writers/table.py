@@ -27,14 +27,14 @@ class TableWriter:
         styles = ["dim"] * self._labels + ["cyan"] * len(result.columns) + [""] * len(result.units)
         self._columns = [*zip(names, styles, strict=True)]
         self._title, self._initial = model_line(result.model), self._initial_row()
-        self._whole = result.last or not out.isatty()
+        self._shows_all = result.last or not out.isatty()
         self._ends: list[Rows] = []  # all rows, or the first and the last
         self._count = 0
 
     def rows(self, rows: Rows) -> None:
         """Draw a block of results, or hold its ends."""
         self._count += len(rows.t)
-        if self._whole:
+        if self._shows_all:
             page = max(_PAGE_ROWS, _PAGE // len(self._columns))
             for start in range(0, len(rows.t), page):
                 self._draw(self._cells(rows.cut(start, start + page)))
