@@ -209,7 +209,7 @@ def test_every_cut_is_noticed(tmp_path: Path, name: str) -> None:
 
 def test_a_flipped_bit_in_an_archive_is_noticed_or_harmless(tmp_path: Path) -> None:
     """Weights stand under a checksum: none is ever read as another."""
-    path, whole = tmp_path / "w.npz", SOUND["own"]["own0.npz"]
+    path, whole = tmp_path / "w.npz", SOUND["npz"]["own0.npz"]
     path.write_bytes(whole)
     sound = content(rnncli.load(path))
     for place in range(0, len(whole), 13 if NIGHTLY else 151):
@@ -354,7 +354,7 @@ def test_members_that_unpack_to_far_more(
     tmp_path: Path, extension: str, end: str, told: int | None
 ) -> None:
     """Whatever size is told of them."""
-    whole = {".keras": KERAS, ".pt": TORCH, ".npz": SOUND["own"]["own0.npz"]}[extension]
+    whole = {".keras": KERAS, ".pt": TORCH, ".npz": SOUND["npz"]["own0.npz"]}[extension]
     data = rezipped(whole, {end: bytes(UNPACKED)}, zipfile.ZIP_DEFLATED)
     if told is not None:
         size = UNPACKED.to_bytes(4, "little")
