@@ -83,7 +83,7 @@ class Options(NamedTuple):
     header: bool = True
 
 
-def whole(least: int, most: int | None = None) -> Callable[[Any], int]:
+def integer(least: int, most: int | None = None) -> Callable[[Any], int]:
     """Return a function that reads a whole number within bounds."""
     bounds = f"from {least} up" if most is None else f"from {least} to {most}"
 
@@ -154,8 +154,8 @@ READ: Mapping[str, Callable[[Any], Any]] = {
     "delimiter": delimiter,
     "encoding": encoding,
     "h0": np.asarray,
-    **dict.fromkeys(("head", "tail"), whole(1)),
-    "digits": whole(0, 20),
+    **dict.fromkeys(("head", "tail"), integer(1)),
+    "digits": integer(0, 20),
 }
 CHOICES: Mapping[str, Iterable[str]] = {
     "decimal": (".", ","),
@@ -169,30 +169,30 @@ CHOICES: Mapping[str, Iterable[str]] = {
 
 def options_of(arguments: Mapping[str, Any]) -> Options:
     """Check the arguments that a function such as `score` takes, and make options of them."""
-    found = {name: arguments[name] for name in Options._fields if arguments.get(name) is not None}
-    for name, value in found.items():
+    values = {name: arguments[name] for name in Options._fields if arguments.get(name) is not None}
+    for name, value in values.items():
         if name in CHOICES:
             choice(name, str(value), dict.fromkeys(CHOICES[name]))
         elif name in READ:
             try:
-                found[name] = READ[name](value)
+                values[name] = READ[name](value)
             except (TypeError, ValueError) as error:
                 raise ValueError(f"{name}: {error}") from None
-    return Options(**found)
+    return Options(**values)
 
 
 def check_options(options: Options) -> str:
     """Check that options go together; return the format: by option, by extension, else a table."""
     defaults = Options._field_defaults
     names = {*_FORMATS, *(name for pair in _PAIRS for name in pair)}
-    given = {name: v for name in names if (v := getattr(options, name)) != defaults[name]}
-    check_pairs(given, _PAIRS)
+    used = {name: v for name in names if (v := getattr(options, name)) != defaults[name]}
+    check_pairs(used, _PAIRS)
     for name in STATE_FILES:
-        if given.get(name) == STDIN:
+        if used.get(name) == STDIN:
             raise OptionError(f"`{name}` -: a state is a file, not a stream")
     form = _choose_format(options)
     for name, forms in _FORMATS.items():
-        if name in given and form not in forms:
+        if name in used and form not in forms:
             raise OptionError(f"`{name}` is for {', '.join(forms)}: the format is {form}")
     if form in _BINARY and on_screen(options.output):
         raise OptionError(f"{form} is not text: give `output` FILE, or pipe it on")
@@ -202,13 +202,13 @@ def check_options(options: Options) -> str:
     return form
 
 
-def check_pairs(given: Mapping[str, Any], pairs: Iterable[tuple[str, str]]) -> None:
-    """Check that no two options are given that exclude each other."""
+def check_pairs(used: Mapping[str, Any], pairs: Iterable[tuple[str, str]]) -> None:
+    """Check that no two options exclude each other."""
     for pair in pairs:
-        if given.keys() >= {*pair}:
-            files = [verbatim(given[name]) if isinstance(given[name], str) else "" for name in pair]
-            one, other = map("`{}` {}".format, pair, files)
-            raise OptionError(f"{one.strip()} and {other.strip()}: give one")
+        if used.keys() >= {*pair}:
+            files = [verbatim(used[name]) if isinstance(used[name], str) else "" for name in pair]
+            first, second = map("`{}` {}".format, pair, files)
+            raise OptionError(f"{first.strip()} and {second.strip()}: give one")
 
 
 def _choose_format(options: Options) -> str:
@@ -236,14 +236,14 @@ def extension_of(name: str, known: Iterable[str], way_out: str = "") -> str:
     return extension
 
 
-def check_files_apart(written: Mapping[str, str | None], read: Iterable[str | None]) -> None:
+def check_overwrites(written: Mapping[str, str | None], read: Iterable[str | None]) -> None:
     """Check that no file is written that is also read, and none twice."""
-    taken = {_identity(file): f"{verbatim(file)}, which is read" for file in filter(None, read)}
+    used = {_identity(file): f"{verbatim(file)}, which is read" for file in filter(None, read)}
     for name, file in written.items():
         if file and (identity := _identity(file)):
-            if identity in taken:
-                raise OptionError(f"`{name}` {verbatim(file)}: would write over {taken[identity]}")
-            taken[identity] = f"`{name}` {verbatim(file)}"
+            if identity in used:
+                raise OptionError(f"`{name}` {verbatim(file)}: would write over {used[identity]}")
+            used[identity] = f"`{name}` {verbatim(file)}"
 
 
 def _identity(path: str) -> object:

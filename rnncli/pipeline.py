@@ -40,8 +40,8 @@ from rnncli.options import (
     PICTURES,
     STATE_FILES,
     Options,
-    check_files_apart,
     check_options,
+    check_overwrites,
     file_name,
     options_of,
 )
@@ -72,7 +72,7 @@ from rnncli.writers.result import (
     states_by_layer,
 )
 from rnncli.writers.selection import Begun, Last, Selected, Writer
-from rnncli.writers.sink import check_destination, destination, redirected
+from rnncli.writers.sink import check_destination, destination, is_redirected
 
 if TYPE_CHECKING:
     from rnncli.writers.frames import Frame
@@ -348,8 +348,8 @@ def score(
     def build(input_size: int) -> Built:
         from rnncli.model.formats import load
 
-        made = load(weights, input_size=input_size) if of_file else network
-        return made, {"weights": weights}, ()  # type: ignore[return-value]
+        loaded = load(weights, input_size=input_size) if of_file else network
+        return loaded, {"weights": weights}, ()  # type: ignore[return-value]
 
     steps = process(options, build, Console(), weights=weights, frame=frame)
     return frame.result if frame else steps
@@ -377,15 +377,15 @@ def process(
     """
     form = check_options(options)
     written = {"output": options.output, "state": options.state, "state_out": options.state_out}
-    check_files_apart(written, [*options.files, weights])
+    check_overwrites(written, [*options.files, weights])
     if options.state_in:
-        check_files_apart({"output": options.output}, [options.state_in])
+        check_overwrites({"output": options.output}, [options.state_in])
     if options.output:
         check_destination(options.output, append=options.follow)
     with open_states(options, console, task) as state_files:
         if state_files.counted:
             return 0
-        options = state_files.scaled()
+        options = state_files.fill_scales()
         opened = open_both(options, build, console, Keys(state_files.keys), weights, frame)
         options, opened = _settle_last(options, form, opened)
         opened.model["unroll"] = options.unroll
@@ -400,7 +400,7 @@ def process(
                     state_files.save(opened, carried)
             raise
         state_files.save(opened, carried)
-    if not frame and form == "table" and not options.format and redirected(options.output):
+    if not frame and form == "table" and not options.format and is_redirected(options.output):
         text = "the result is a table; `output` FILE.csv or `format` csv writes CSV"
         console.note(word(text))
     _note_saturated(opened.network, None if options.follow else latest, console)
@@ -573,27 +573,27 @@ def _find_scales(
         if zero:
             blocks = (rows._replace(masked=None) for rows in blocks)
         both = center_and_scale(moments_of(blocks, len(columns)), columns)
-    found = dict(zip(("center", "scale"), both, strict=True))
-    found = {name: each for name, each in found.items() if getattr(options, name) == AUTO}
-    console.note(word(f"found {_typed(found)}"))
+    numbers = dict(zip(("center", "scale"), both, strict=True))
+    numbers = {name: each for name, each in numbers.items() if getattr(options, name) == AUTO}
+    console.note(word(f"found {_show_options(numbers)}"))
     for column, center, scale in zip(columns, *both, strict=True):
         if np.spacing(dtype.type(abs(center))) > _COARSE * scale:
             what = f"{dtype} is too coarse for its values (`precision` float64 is not)"
             console.note(word(f"column {verbatim(repr(column))}: {what}"))
-    return options._replace(**found)  # type: ignore[arg-type]
+    return options._replace(**numbers)  # type: ignore[arg-type]
 
 
-def _typed(found: Mapping[str, Sequence[float]]) -> str:
+def _show_options(numbers: Mapping[str, Sequence[float]]) -> str:
     """Show options as they are typed."""
-    return " ".join(f"`{name}` {','.join(map(repr, each))}" for name, each in found.items())
+    return " ".join(f"`{name}` {','.join(map(repr, each))}" for name, each in numbers.items())
 
 
 def _scale(
     network: Network, options: Options, columns: Sequence[str]
 ) -> tuple[Network, dict[str, list[float]]]:
     """Add a layer that centers and scales the columns; return its numbers too."""
-    given = {"center": options.center, "scale": options.scale}
-    numbers = {name: list(each) for name, each in given.items() if each is not None}
+    values = {"center": options.center, "scale": options.scale}
+    numbers = {name: list(each) for name, each in values.items() if each is not None}
     if numbers and network.indices is not None:
         text = "`center` and `scale` are for measured values, the network takes whole numbers"
         raise OptionError(text)
@@ -641,9 +641,9 @@ def _read_start(network: Network, options: Options, dtype: np.dtype[np.floating]
         if text is not None:
             if name not in network.state_names:
                 raise OptionError(f"`{name}0` is for an LSTM: this network has no {name}")
-            place = network.state_names[name]
-            size, unit = place.stop - place.start, "hidden unit" if name == "h" else "unit of c"
-            start[place] = read_state(text, dtype, size, word(f"`{name}0`"), unit)
+            columns = network.state_names[name]
+            size, unit = columns.stop - columns.start, "hidden unit" if name == "h" else "unit of c"
+            start[columns] = read_state(text, dtype, size, word(f"`{name}0`"), unit)
     return start
 
 
@@ -664,14 +664,14 @@ class StateFiles:
         self.network = ""
         self.columns: tuple[str, ...] = ()  # names of the columns that are read, if all have one
 
-    def scaled(self) -> Options:
+    def fill_scales(self) -> Options:
         """Return the options with the numbers of the file in place of ``auto``, if it has any."""
         options = self.options
         auto = [name for name in ("center", "scale") if getattr(options, name) == AUTO]
-        found = {name: numbers for name in auto if (numbers := getattr(self.before, name, ()))}
-        if found:
-            self.console.note(word(f"{verbatim(self.path)}: goes on with {_typed(found)}"))
-        return options._replace(**found)
+        numbers = {name: value for name in auto if (value := getattr(self.before, name, ()))}
+        if numbers:
+            self.console.note(word(f"{verbatim(self.path)}: goes on with {_show_options(numbers)}"))
+        return options._replace(**numbers)
 
     def resume(self, opened: Opened) -> Carried:
         """Return the states of the sequences: at their start, or where an earlier run left them.
@@ -690,8 +690,8 @@ class StateFiles:
             states = fit_states(self.path, before, opened.network, self.network, keyed, dtype)
             carried.resume(before.t, states)
             names = zip(before.columns, self.columns, strict=False)
-            if others := [(one, now) for one, now in names if one != now]:
-                left, read = map(listed, zip(*others, strict=True))
+            if changed := [(one, now) for one, now in names if one != now]:
+                left, read = map(listed, zip(*changed, strict=True))
                 self.console.note(f"{self.path}: left by a run over {left}, this one reads {read}")
         return carried
 

@@ -13,7 +13,7 @@ from rnncli.cli import rnn
 from rnncli.engine.unroll import UNROLLS, find_lacking
 from rnncli.verification.comparison import Comparison
 from rnncli.verification.comparison import Result as Compared
-from rnncli.verification.verify import with_strategies
+from rnncli.verification.verify import judge_strategies
 
 ROOT = Path(__file__).parent.parent
 SAMPLES = ROOT / "sample_data"
@@ -78,7 +78,7 @@ def with_runnable(comparison: Comparison) -> list[Compared]:
     """Compare with every strategy that runs here."""
     lacking = find_lacking("compiled", comparison.case.precision)
     return [
-        each for each in with_strategies(comparison) if not lacking or each.get("note") != lacking
+        each for each in judge_strategies(comparison) if not lacking or each.get("note") != lacking
     ]
 
 

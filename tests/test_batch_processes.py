@@ -34,7 +34,7 @@ def run(work: "partial[Outcome]", count: int, jobs: int, folder: object = "") ->
 
 
 def do(task: Task, said: object = "") -> Outcome:
-    return Outcome(task.input, task.output, task.made_of, "done", notes=(str(said),))
+    return Outcome(task.input, task.output, task.digest, "done", notes=(str(said),))
 
 
 def tell_process(task: Task) -> Outcome:

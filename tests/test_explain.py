@@ -77,7 +77,7 @@ class Checked:
         """The value of a term in float64, and the size of its terms."""
         left, product, right = name.partition(" @ ")
         if product:
-            rows = reference.rounded(self.evaluated(left), self.precision)
+            rows = reference.round_to(self.evaluated(left), self.precision)
             W = self.array(right).astype(np.float64)
             return rows @ W, (len(W) + 4) * (np.abs(rows) @ np.abs(W))
         found = self.evaluated(name)
@@ -127,7 +127,7 @@ class Checked:
         else:
             name, _, parameters = name.partition(":")
             f = activation(name, *map(float, filter(None, parameters.split(","))))
-            expected = reference.activated(f, a, quantity.get("clip", inf))
+            expected = reference.activate(f, a, quantity.get("clip", inf))
             # A function with parameters takes them as the float type has them.
             size = slope(f) * np.maximum(np.abs(expected), np.maximum(1, np.abs(a)))
         close(quantity["values"], expected, size, self.eps, 8)

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from conftest import Rnn
 
-from rnncli.storage import Url, is_url, named, version
+from rnncli.storage import Url, is_url, version, wrap_url
 
 
 @pytest.mark.parametrize(
@@ -22,7 +22,7 @@ from rnncli.storage import Url, is_url, named, version
 )
 def test_names_that_are_urls(name: str, *, is_one: bool) -> None:
     assert is_url(name) is is_one
-    assert isinstance(named(name), Url) is is_one
+    assert isinstance(wrap_url(name), Url) is is_one
 
 
 @pytest.mark.parametrize(
@@ -42,7 +42,7 @@ def test_secrets_of_a_url_are_not_shown(full: str, shown: str) -> None:
     assert (url, str(url), f"{url}") == (shown, shown, shown)
     assert url.full == full.replace("HTTPS", "https")
     assert repr(url) == repr(shown)
-    assert named(url) is url
+    assert wrap_url(url) is url
     for again in (copy.copy(url), copy.deepcopy(url), pickle.loads(pickle.dumps(url))):
         assert (again, again.full, again.protocol) == (shown, url.full, url.protocol)
 

@@ -139,7 +139,7 @@ def check_wrong(result: dict[str, Any], times: Floats, theirs: Floats, right: Fl
 def test_each_step_is_judged_from_the_state_before_it(
     monkeypatch: pytest.MonkeyPatch, direction: str
 ) -> None:
-    monkeypatch.setattr("rnncli.verification.steps.PIECE", 2**10)
+    monkeypatch.setattr("rnncli.verification.steps.CHUNK", 2**10)
     T, random = 100, np.random.RandomState(5000)
     H = 8 if direction == "bidirectional" else 16
     network = rnncli.seeded(2, H, 3, "torch", direction=direction)

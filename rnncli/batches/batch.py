@@ -33,7 +33,7 @@ from rnncli.model.formats import load
 from rnncli.model.network import Network
 from rnncli.options import OF_NETWORK, Options, check_options, file_name, options_of
 from rnncli.pipeline import Built, Console, process, return_built, score
-from rnncli.storage import is_url, matching, named, version
+from rnncli.storage import is_url, matching, version, wrap_url
 from rnncli.storage.replacement import Replacement
 from rnncli.writers import EXTENSIONS
 from rnncli.writers.sink import is_packed
@@ -53,14 +53,14 @@ class Task(NamedTuple):
     input: str
     output: str
     state: str | None = None
-    made_of: str = ""  # a hash of the options, the network, all names and the version of the input
+    digest: str = ""  # a hash of the options, the network, all names and the version of the input
     version: str = ""  # of the input before the first task
 
     def absolute(self) -> "Task":
         """Return the task as another folder names it."""
         paths = self.input, self.output, self.state
-        found = [path and (path if is_url(path) else os.path.abspath(path)) for path in paths]
-        return Task._make([*found, self.made_of, self.version])
+        names = [path and (path if is_url(path) else os.path.abspath(path)) for path in paths]
+        return Task._make([*names, self.digest, self.version])
 
     def size(self) -> int:
         """Return the bytes of the input; one whose size is not known counts as large."""
@@ -113,7 +113,7 @@ class Work:
             if task.state and version(task.input) not in ("", task.version):
                 what = "was changed since the batch began"
                 raise InputError(task.input, what, "run the same command again")
-            rows = process(options, self.build, console, weights=self.weights, task=task.made_of)
+            rows = process(options, self.build, console, weights=self.weights, task=task.digest)
         except Exception as reason:  # a fault of this program's own must not end the others
             error = console.describe(reason)
         seconds = round(time.monotonic() - begin, 4)
@@ -124,7 +124,7 @@ def _outcome(task: Task, error: str, **more: Any) -> Outcome:
     if error and not any(printable(path) in error for path in (task.input, task.output)):
         error = f"{task.input}: {error}"
     how = "failed" if error else "done"
-    return Outcome(task.input, task.output, task.made_of, how, error=on_a_line(error), **more)
+    return Outcome(task.input, task.output, task.digest, how, error=on_a_line(error), **more)
 
 
 @dataclass
@@ -175,7 +175,7 @@ class Batch:
             task
             for task in self.tasks
             if self.work.again
-            or done.get(resolve(task.output)) != task.made_of
+            or done.get(resolve(task.output)) != task.digest
             or not see(task.output)
         ]
 
@@ -317,7 +317,7 @@ def fill(template: str, names: Mapping[str, str]) -> str:
     """Return the name of a file of one input."""
     path = template.format_map(names)
     if is_url(path):
-        return named(path)
+        return wrap_url(path)
     return "./-" if path == "-" else path  # a file, not standard output
 
 
@@ -331,19 +331,19 @@ def names_of(path: str) -> dict[str, str]:
     stem, extension = os.path.splitext(name)
     if extension.lower() in (".gz", ".xz", ".bz2", ".zst"):
         stem = os.path.splitext(stem)[0]
-    inside = [part for part in folder.split("/") if part not in ("", ".", "..")]
+    inside = [each for each in folder.split("/") if each not in ("", ".", "..")]
     return {"stem": stem, "name": name, "dir": "/".join(inside) or "."}
 
 
-def expand(given: Iterable[str]) -> list[str]:
+def expand(patterns: Iterable[str]) -> list[str]:
     """Return the files that names and patterns stand for; a file that is there is no pattern."""
     paths: list[str] = []
-    for name in given:
+    for name in patterns:
         is_pattern = glob.has_magic(name) and not os.path.lexists(name)
-        found = sorted(matching(name)) if is_pattern else [name]
-        if not found:
+        matches = sorted(matching(name)) if is_pattern else [name]
+        if not matches:
             raise InputError(name, "matches no file")
-        paths += map(named, found)
+        paths += map(wrap_url, matches)
     return paths
 
 
@@ -357,8 +357,8 @@ def make_tasks(inputs: Sequence[str], output: str, state: str | None, identity: 
         names, seen = names_of(path), see(path)
         files = [fill(template, names) for template in (output, state) if template is not None]
         about = f"{seen}\0{resolve(path)}"
-        made_of = f"{_digest(about)}-{_digest(about, identity, *map(resolve, files))}"
-        tasks.append(Task(path, files[0], files[1] if state else None, made_of, seen))
+        digest = f"{_digest(about)}-{_digest(about, identity, *map(resolve, files))}"
+        tasks.append(Task(path, files[0], files[1] if state else None, digest, seen))
     return tasks
 
 
@@ -374,10 +374,10 @@ def viewer() -> Callable[[str], str]:
     list_once = cache(matching)
 
     def see(path: str) -> str:
-        every = f"{os.path.dirname(path)}/*"
+        pattern = f"{os.path.dirname(path)}/*"
         with suppress(OSError):  # its task says why
-            listed = list_once(every) if is_url(path) else {every: ""}
-            return version(path) if every in listed else listed.get(named(path), "")
+            listed = list_once(pattern) if is_url(path) else {pattern: ""}
+            return version(path) if pattern in listed else listed.get(wrap_url(path), "")
         return ""
 
     return see
@@ -385,7 +385,7 @@ def viewer() -> Callable[[str], str]:
 
 def resolve(path: str) -> str:
     """Return the one name of a file, whose links are followed."""
-    return named(path) if is_url(path) else os.path.realpath(path)
+    return wrap_url(path) if is_url(path) else os.path.realpath(path)
 
 
 def check_files(tasks: Sequence[Task], read: Iterable[str], report: str) -> None:
@@ -398,13 +398,13 @@ def check_files(tasks: Sequence[Task], read: Iterable[str], report: str) -> None
     for whose, path in written:
         if path is None:
             continue
-        place = resolve(path)
-        if place in sources:
-            raise InputError(path, f"would be written over: {sources[place]} is read")
-        if place in writers:
-            what = f"{writers[place]} and {whose} would both be written to {path}"
+        target = resolve(path)
+        if target in sources:
+            raise InputError(path, f"would be written over: {sources[target]} is read")
+        if target in writers:
+            what = f"{writers[target]} and {whose} would both be written to {path}"
             raise InputError("", what, "a template with {dir}/{name} tells folders apart")
-        writers[place] = whose
+        writers[target] = whose
 
 
 @contextmanager
@@ -426,8 +426,8 @@ def open_report(path: str) -> Iterator[tuple[dict[str, str], Callable[[Outcome],
             raise InputError(path, "another batch is adding to it") from error
         except OSError:  # the file system has no locks
             pass
-        done, whole = _read(path)
-        file.truncate(whole)  # cuts off half a line of a batch that was killed
+        done, size = _read(path)
+        file.truncate(size)  # cuts off half a line of a batch that was killed
         yield done, add
 
 
@@ -438,18 +438,18 @@ def read_done(path: str) -> dict[str, str]:
 
 def _read(path: str) -> tuple[dict[str, str], int]:
     """Return the results that are done, and how many bytes the whole lines have."""
-    done, whole = dict[str, str](), 0
+    done, size = dict[str, str](), 0
     with open(path, "rb") as file:
         for line in file:
-            if not (whole or _BEGIN.startswith(line[: len(_BEGIN)])):
+            if not (size or _BEGIN.startswith(line[: len(_BEGIN)])):
                 raise InputError(path, "not the report of a batch", "give `output` another folder")
             if not line.endswith(b"\n"):
                 break
-            whole += len(line)
+            size += len(line)
             with suppress(ValueError, KeyError, TypeError):
                 item = json.loads(line)
                 done[item["output"]] = item["made_of"] if item["status"] == "done" else ""
-    return done, whole
+    return done, size
 
 
 def batch(
@@ -515,9 +515,9 @@ def batch(
     >>> summary.failed
     0
     """
-    given = signature(score).bind(inputs, network, output, **options)
-    given.apply_defaults()
-    checked = options_of(given.arguments)
+    bound = signature(score).bind(inputs, network, output, **options)
+    bound.apply_defaults()
+    checked = options_of(bound.arguments)
     if jobs is not None and jobs < 1:
         raise ValueError(f"jobs: expected a whole number from 1 up, got {jobs}")
     if jobs is not None and scheduler is not None:
@@ -532,9 +532,9 @@ def batch(
         checked = checked._replace(h0=np.asarray(checked.h0).tolist())
     build = partial(return_built, (network, {"weights": weights}, ()))
     paths = [inputs] if isinstance(inputs, str | os.PathLike) else inputs
-    found, work = expand(os.fspath(path) for path in paths), Work(checked, build, weights, force)
-    whole = Batch(found, os.fspath(output), work, identity, read)
-    for outcome in whole.run(jobs, scheduler, Console().note):
+    files, work = expand(os.fspath(path) for path in paths), Work(checked, build, weights, force)
+    plan = Batch(files, os.fspath(output), work, identity, read)
+    for outcome in plan.run(jobs, scheduler, Console().note):
         if outcome:
             callback(outcome)
-    return whole.summary
+    return plan.summary

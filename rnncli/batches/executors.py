@@ -157,8 +157,8 @@ def _versions() -> str:
 
 
 def _run_on_worker(work: bytes, seen: str, needed: str, group: Group) -> "list[Outcome]":
-    if (found := _versions()) != needed:
-        raise RuntimeError(f"it has {found}, here it is {needed}: install one version on all")
+    if (installed := _versions()) != needed:
+        raise RuntimeError(f"it has {installed}, here it is {needed}: install one version on all")
     if seen and not os.path.exists(seen):
         raise RuntimeError(f"it does not see {seen}: share a file system, or give URLs")
     return _run(pickle.loads(work), group)

@@ -126,8 +126,8 @@ def race(
                     racer.rounds.append(microseconds)
         best = []
         for name in names:  # one that failed, or the faster one
-            own = [each for each in racers if each.name == name]
-            racer = min(own, key=lambda each: (not each.note, median(each.rounds or [0.0])))
+            attempts = [each for each in racers if each.name == name]
+            racer = min(attempts, key=lambda each: (not each.note, median(each.rounds or [0.0])))
             show(f"step error: {racer.name}")
             racer.ask("judge", case, racer.steps)
             racer.step_error = racer.answer()

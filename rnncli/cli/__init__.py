@@ -7,7 +7,7 @@ from typing import Any
 import click
 
 from rnncli import __version__
-from rnncli.cli.errors import errors_shown
+from rnncli.cli.errors import show_errors
 
 # A file each, loaded when its command is called: one does not wait for the others.
 COMMANDS = ("run", "batch", "explain", "weights", "inspect", "verify", "bench", "help")
@@ -23,7 +23,7 @@ Examples:
 
 
 class Rnn(click.Group):
-    """The command ``rnn``, which shows the errors of all that it holds in one way."""
+    """The command ``rnn``, which shows the errors of all commands in one way."""
 
     def list_commands(self, _ctx: click.Context) -> list[str]:
         """Return the names of the commands."""
@@ -39,12 +39,12 @@ class Rnn(click.Group):
     def make_context(self, *args: Any, **extra: Any) -> click.Context:
         """Parse the command line."""
         width = max(20, min(get_terminal_size().columns - 2, 110))
-        with errors_shown():
+        with show_errors():
             return super().make_context(*args, terminal_width=width, **extra)
 
     def invoke(self, ctx: click.Context) -> Any:
         """Run the command."""
-        with errors_shown():
+        with show_errors():
             return super().invoke(ctx)
 
 

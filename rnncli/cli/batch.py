@@ -12,13 +12,13 @@ from click.exceptions import Exit
 from rnncli.batches.batch import Batch, Notes, Work, expand, read_done
 from rnncli.cli.errors import RUN_FAILED, Failure, failure, note, say, with_options
 from rnncli.cli.networks import build_network, check_network
-from rnncli.cli.options import NetworkOptions, command, files, picked, table
+from rnncli.cli.options import NetworkOptions, command, files, pick, table
 from rnncli.cli.progress import Line
 from rnncli.model.errors import WORDING, OpenInputError, OptionError, printable
-from rnncli.options import Options, whole
+from rnncli.options import Options, integer
 from rnncli.pipeline import Built, return_built
 from rnncli.readers import STDIN
-from rnncli.storage import is_url, named, version
+from rnncli.storage import is_url, version, wrap_url
 from rnncli.writers.sink import destination
 
 # Failures and notes that are shown; the report has all of them.
@@ -42,14 +42,14 @@ Batch (rnn help clusters)
 --force                   Repeat the inputs that are done.
 -n, --dry-run             Show what would be run, and run nothing.
 """,
-    {"output": named, "jobs": whole(1)},
+    {"output": wrap_url, "jobs": integer(1)},
 )
-TAKEN = (
+SHARED = (
     "Input Network h0 c0 state Computation Output !seq !follow !output !format !json !head !tail"
 )
 
 
-@command("batch", EXAMPLES, TAKEN, [files("[IN]..."), *BATCH])
+@command("batch", EXAMPLES, SHARED, [files("[IN]..."), *BATCH])
 def batch(
     files: tuple[str, ...],
     output: str = "",
@@ -57,7 +57,7 @@ def batch(
     scheduler: str | None = None,
     force: bool = False,
     dry_run: bool = False,
-    **given: Any,
+    **values: Any,
 ) -> None:
     """Run a network over many inputs and write a result for each.
 
@@ -69,20 +69,20 @@ def batch(
         raise OptionError("give files, or a pattern in quotes, and `output` 'FOLDER/{stem}.csv'")
     if jobs and scheduler:
         raise OptionError("`jobs` and `scheduler`: give one")
-    inputs, network, options = expand(files), picked(NetworkOptions, given), picked(Options, given)
+    inputs, network, options = expand(files), pick(NetworkOptions, values), pick(Options, values)
     check_network(network, inputs)
     build, identity = _prepare(network, options.precision)
     work = Work(options, build, network.weights, force, _Notes)
-    whole = Batch(inputs, output, work, identity, [*filter(None, [network.weights])])
-    summary = whole.summary
+    plan = Batch(inputs, output, work, identity, [*filter(None, [network.weights])])
+    summary = plan.summary
     if dry_run:
-        missing = {task.output for task in whole.missing(read_done(summary.report))}
+        missing = {task.output for task in plan.missing(read_done(summary.report))}
         with destination(None) as out:
-            for task in whole.tasks:
+            for task in plan.tasks:
                 what = "run " if task.output in missing else "done"
                 print(printable(f"{what}  {task.input} -> {task.output}"), file=out)
         return
-    _run(whole, jobs, scheduler)
+    _run(plan, jobs, scheduler)
     say(
         f"{summary.done:,} done, {summary.skipped:,} skipped, {summary.failed:,} failed, "
         f"{summary.rows:,} rows, {summary.seconds:.1f} s; {printable(summary.report)}"
@@ -96,9 +96,9 @@ def _prepare(network: NetworkOptions, precision: str) -> tuple[Callable[[int], B
     weights, drawn = network.weights or "", repr(network._replace(weights=None))
     try:
         # Reports bad options, and notes what a file leaves open, once.
-        found = build_network(network, int(not weights))
+        built = build_network(network, int(not weights))
         if weights:
-            return partial(return_built, found), drawn + repr({**found[1], "weights": ""})
+            return partial(return_built, built), drawn + repr({**built[1], "weights": ""})
     except OpenInputError:  # each input tells its features
         drawn += version(weights)
         if not is_url(weights):  # a worker may run in another folder
@@ -117,16 +117,16 @@ class _Notes(Notes):
         return failure(error).message
 
 
-def _run(whole: Batch, jobs: int | None, scheduler: str | None) -> None:
+def _run(plan: Batch, jobs: int | None, scheduler: str | None) -> None:
     """Run a batch; show its first failures, its first notes, each once, and how far it is."""
-    summary, seen = whole.summary, set[str]()
+    summary, seen = plan.summary, set[str]()
 
     def show(text: str) -> None:
         line.clear()
         note(text)
 
     logging.disable()  # Dask's; an error says what it comes to
-    with Line() as line, closing(whole.run(jobs, scheduler, show)) as outcomes:
+    with Line() as line, closing(plan.run(jobs, scheduler, show)) as outcomes:
         for outcome in outcomes:
             if outcome:
                 for text in outcome.notes:
@@ -137,7 +137,7 @@ def _run(whole: Batch, jobs: int | None, scheduler: str | None) -> None:
                 if outcome.error and summary.failed <= _FAILURES:
                     line.clear()
                     Failure(outcome.error, RUN_FAILED).show()
-            ended, total = summary.done + summary.failed, len(whole.tasks) - summary.skipped
+            ended, total = summary.done + summary.failed, len(plan.tasks) - summary.skipped
             failures = f", {summary.failed:,} failed" if summary.failed else ""
             line.show(f"{ended:,} of {total:,} files{failures}", ended / total)
     logging.disable(logging.NOTSET)

@@ -11,9 +11,9 @@ from rnncli.bench.race import find_candidates, race
 from rnncli.bench.report import write_machine, write_table
 from rnncli.cli.errors import RUN_FAILED
 from rnncli.cli.networks import check_network, read_case
-from rnncli.cli.options import NetworkOptions, command, files, picked, table
+from rnncli.cli.options import NetworkOptions, command, files, pick, table
 from rnncli.cli.progress import Terminal
-from rnncli.options import Options, whole
+from rnncli.options import Options, integer
 from rnncli.verification.case import Case
 from rnncli.verification.peers import PEERS
 from rnncli.writers.model import model_line
@@ -30,13 +30,13 @@ Timing (rnn help speed)
 --peer                    Time this library. Default: all that are installed.
 --repeats N               Number of rounds. Default: 3.
 """,
-    {"peers": PEERS, "repeats": whole(1)},
+    {"peers": PEERS, "repeats": integer(1)},
 )
 
 
 @command("bench", EXAMPLES, "Input Network h0 c0 precision !follow", [files(), *TIMING])
 def bench(
-    precision: str = "float32", peers: Sequence[str] = (), repeats: int = 3, **given: Any
+    precision: str = "float32", peers: Sequence[str] = (), repeats: int = 3, **values: Any
 ) -> None:
     """Time rnn beside Keras, PyTorch and ONNX Runtime.
 
@@ -44,17 +44,17 @@ def bench(
     on all; the faster counts. Without an input and a network, eight
     built-in cases are timed, from one long sequence to ten thousand short ones.
     """
-    network = picked(NetworkOptions, given)
-    reading = picked(Options, given | {"precision": precision})
+    network = pick(NetworkOptions, values)
+    reading = pick(Options, values | {"precision": precision})
     names, absent = find_candidates(peers, precision)
     # The title of a case, its number of steps, and a function that gives it for a round.
     cases: list[tuple[str, int, Callable[[int], Case]]] = [
         (size.title(precision), size.T, partial(size.case, precision=precision)) for size in SIZES
     ]
-    if given.keys() - {"files"} or reading.files:
+    if values.keys() - {"files"} or reading.files:
         check_network(network, reading.files)
         read = read_case(reading, network)
-        if read.case.taken:
+        if read.case.original:
             raise ValueError("a network whose lowest layers give fewer rows is not timed")
         N, T, _ = read.case.x.shape
         cases = [(f"{model_line(read.model)}, T = {T:,}, N = {N:,}", T, lambda _: read.case)]

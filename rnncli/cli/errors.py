@@ -49,7 +49,7 @@ class Failure(click.ClickException):
 
 
 @contextmanager
-def errors_shown() -> Iterator[None]:
+def show_errors() -> Iterator[None]:
     """Turn whatever ends a command into its exit code and message."""
     token = WORDING.set(with_options)
     try:
@@ -70,7 +70,7 @@ def errors_shown() -> Iterator[None]:
 
 
 @contextmanager
-def signals_raised() -> Iterator[None]:
+def raise_signals() -> Iterator[None]:
     """Turn signals that would end the process at once into exceptions: they allow a clean-up."""
 
     def end(number: int, _frame: object) -> NoReturn:
@@ -109,10 +109,10 @@ def with_options(text: str) -> str:
     A backtick of a user's text, which `verbatim` writes twice, is shown as one.
     """
 
-    def option(found: re.Match[str]) -> str:
-        return NAMES.get(found[1], f"--{found[1].replace('_', '-')}") if found[1] else "`"
+    def replace(match: re.Match[str]) -> str:
+        return NAMES.get(match[1], f"--{match[1].replace('_', '-')}") if match[1] else "`"
 
-    return re.sub(r"``|`([a-z]\w*)`", option, text)
+    return re.sub(r"``|`([a-z]\w*)`", replace, text)
 
 
 def abandon_stdout() -> None:

@@ -8,7 +8,7 @@ from math import inf
 from typing import Any
 
 from rnncli.cli.networks import build_network, check_network
-from rnncli.cli.options import NetworkOptions, command, files, picked, table
+from rnncli.cli.options import NetworkOptions, command, files, pick, table
 from rnncli.cli.progress import Terminal
 from rnncli.engine.rows import Rows
 from rnncli.explanation.document import as_json, write_document
@@ -17,17 +17,17 @@ from rnncli.explanation.report import Report
 from rnncli.explanation.steps import Wanted, explain_steps
 from rnncli.explanation.units import find_unit
 from rnncli.model.errors import InputError, OptionError, listed, shown
-from rnncli.options import Options, check_files_apart, check_options, extension_of
+from rnncli.options import Options, check_options, check_overwrites, extension_of
 from rnncli.pipeline import open_both, open_states
 from rnncli.readers import Input, Keys
-from rnncli.readers.columns import separated
+from rnncli.readers.columns import split_names
 from rnncli.writers.sink import check_destination, destination
 
 EXAMPLES = """
 rnn explain --seq 1,2,3,4,5,6 --hidden 4 --step 2  # the second state
 rnn explain --seq 1,2,3,4,5,6 --hidden 4 -o page.html  # all, as a page
 """
-TAKEN = "Input Network h0 c0 state_in precision output json digits quiet !follow"
+SHARED = "Input Network h0 c0 state_in precision output json digits quiet !follow"
 EXTENSIONS = {"": "text", ".txt": "text", ".json": "json", ".html": "page"}
 
 
@@ -50,11 +50,11 @@ Explanation (rnn help explain)
                           column of rnn run --all-layers works too: c_2, y_0 or layer_1_h_2.
 --key KEY                 Explain this sequence only: its value of --group-by, or its file name.
 """,
-    {"steps": wanted_steps, "key": separated},
+    {"steps": wanted_steps, "key": split_names},
 )
 
 
-@command("explain", EXAMPLES, TAKEN, [files(), *EXPLANATION])
+@command("explain", EXAMPLES, SHARED, [files(), *EXPLANATION])
 def explain(
     steps: Wanted | None = None,
     unit: str | None = None,
@@ -62,29 +62,29 @@ def explain(
     output: str | None = None,
     json: bool = False,
     digits: int | None = None,
-    **given: Any,
+    **values: Any,
 ) -> None:
     """Show how a step came about: products, sums and activations.
 
     It takes an input and a network as rnn run does, and shows the equations
     of a step with the numbers in them: those of rnn run --unroll stepwise.
     """
-    reading, options = picked(Options, given), picked(NetworkOptions, given)
+    reading, options = pick(Options, values), pick(NetworkOptions, values)
     check_network(options, reading.files)
     form = "json" if json else EXTENSIONS[extension_of(output or "", EXTENSIONS)]
     if form == "page" and digits is not None:
         raise OptionError("`digits` is for text, a page has all digits")
     check_options(reading)
-    check_files_apart({"output": output}, [*reading.files, options.weights, reading.state_in])
+    check_overwrites({"output": output}, [*reading.files, options.weights, reading.state_in])
     check_destination(output)
     console = Terminal()
     with open_states(reading, console) as states:
         build = partial(build_network, options, precision=reading.precision)
-        opened = open_both(states.scaled(), build, console, Keys(states.keys), options.weights)
+        opened = open_both(states.fill_scales(), build, console, Keys(states.keys), options.weights)
         source, network = opened.source, opened.network
         carried = states.resume(opened)
     wanted_unit = None if unit is None else find_unit(network, unit)
-    found = explain_steps(
+    results = explain_steps(
         network,
         source.blocks if key is None else _of_key(source, key),
         steps or (Wanted(1) if form == "page" else Wanted()),
@@ -96,16 +96,16 @@ def explain(
         most=most_steps(network) if form == "page" else inf,
     )
     with console.working("Running up to the step"):
-        found = chain([next(found)], found)  # a failure before it leaves nothing to write
+        results = chain([next(results)], results)  # a failure before it leaves nothing to write
     if wanted_unit and form != "page":
-        found = map(wanted_unit.of_step, found)
+        results = map(wanted_unit.of_step, results)
     with destination(output) as out:
         if form == "page":
-            write_page(out, opened.model, found, wanted_unit)
+            write_page(out, opened.model, results, wanted_unit)
         elif form == "json":
-            write_document(out, opened.model, (as_json(step, digits) for step in found))
+            write_document(out, opened.model, (as_json(step, digits) for step in results))
         else:
-            Report(out, digits, wanted_unit).write(opened.model, found)
+            Report(out, digits, wanted_unit).write(opened.model, results)
 
 
 def _of_key(source: Input, key: tuple[str, ...]) -> Iterator[Rows]:

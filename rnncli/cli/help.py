@@ -42,7 +42,7 @@ def help(ctx: click.Context, subject: str) -> None:  # noqa: A001  # a module is
     options = [*{(p.opts[-1], p.help): p for p in params if isinstance(p, Option)}.values()]
     named = [option for option in options if {subject, f"--{subject}"} & {*option.opts}]
     sections = [s for topic in TOPICS for s in re.split("(?m)^(?=## )", topic_text(topic, ()))[1:]]
-    found = [each for each in sections if subject.lower() in each.splitlines()[0].lower()]
+    matches = [each for each in sections if subject.lower() in each.splitlines()[0].lower()]
     if not subject:
         lines = (f"  {topic:14}{topic_text(topic, ()).splitlines()[2]}\n" for topic in TOPICS)
         text = f"Topics:\n{''.join(lines)}\nrnn COMMAND --help shows the options of a command.\n"
@@ -54,8 +54,8 @@ def help(ctx: click.Context, subject: str) -> None:  # noqa: A001  # a module is
     elif named:
         topics = dict.fromkeys(f"`rnn help {option.topic}`" for option in named)
         text = f"{table(named)}\nMore: {', '.join(topics)}.\n"
-    elif found:
-        text = "".join(found)
+    elif matches:
+        text = "".join(matches)
     else:
         hint = did_you_mean(subject, [*TOPICS, *(option.opts[-1] for option in options)])
         what = f"{subject!r} is no topic, command, option or word of a heading"
@@ -70,8 +70,8 @@ def help(ctx: click.Context, subject: str) -> None:  # noqa: A001  # a module is
 def topic_text(topic: str, options: Iterable[Option]) -> str:
     """Return a topic as Markdown, with a table of its options at the end."""
     text = (Path(__file__).parent / "topics" / f"{topic}.md").read_text(encoding="utf-8")
-    own = [option for option in options if option.topic == topic]
-    return f"{text}\n## Options\n\n{table(own)}" if own else text
+    chosen = [option for option in options if option.topic == topic]
+    return f"{text}\n## Options\n\n{table(chosen)}" if chosen else text
 
 
 def table(options: Iterable[Option]) -> str:

@@ -7,7 +7,7 @@ import click
 from rnncli.cli.errors import RUN_FAILED
 from rnncli.cli.options import command
 from rnncli.inspection import inspect as describe
-from rnncli.storage import named
+from rnncli.storage import wrap_url
 from rnncli.writers.inspect import write_tables
 from rnncli.writers.sink import destination
 
@@ -25,7 +25,7 @@ def inspect(file: str, layer: str | None = None, json: bool = False) -> None:
     .ckpt) or others (.onnx, .safetensors, .npz), or a state file that rnn run
     --state wrote. Exit code: 1 if nothing in the model can be run.
     """
-    document = describe(named(file), layer=layer)
+    document = describe(wrap_url(file), layer=layer)
     with destination(None) as out:
         if json:
             out.write(dumps(document, indent=1) + "\n")

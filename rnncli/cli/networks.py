@@ -28,7 +28,7 @@ from rnncli.storage import local_copy
 if TYPE_CHECKING:
     from rnncli.verification.case import Case
 
-# Options that a file has the place of.
+# Options that draw a network: none goes with a file.
 _DRAWN = tuple((name, "weights") for name in ("hidden", "cell", "seed", "init"))
 _SETTINGS = ("activation", "recurrent_activation", "reset", "direction", "merge")
 # In a batch the next file most often has the same network.
@@ -44,7 +44,7 @@ def check_network(options: NetworkOptions, files: Sequence[str] = ()) -> None:
             raise OptionError(f"no network: {path} is a model, give `weights` {path}")
         example = "rnn run --seq 1,2,3 --hidden 4"
         raise OptionError(f"no network: give `hidden` H or `weights` FILE, as in '{example}'")
-    check_pairs(_given(options, *options._fields), _DRAWN)
+    check_pairs(_values_of(options, *options._fields), _DRAWN)
     if options.weights is None and options.layer is not None:
         raise OptionError("`layer` is for `weights`")
     if options.hidden and options.merge and options.direction != "bidirectional":
@@ -58,7 +58,7 @@ def build_network(
     if options.weights is None:
         _check_memory(options, I, PRECISIONS[precision].dtype.itemsize)
         drawn = {"init": "tensorflow", "seed": 1}
-        drawn |= _given(options, "init", "seed", "cell", *_SETTINGS)
+        drawn |= _values_of(options, "init", "seed", "cell", *_SETTINGS)
         try:
             network = _draw(I, options.hidden or (), **drawn)
         except InputError:
@@ -69,17 +69,17 @@ def build_network(
     from rnncli.model.formats import load_network
 
     with local_copy(options.weights) as copy:
-        loaded = load_network(copy, options.layer, _given(options, *_SETTINGS), I)
+        loaded = load_network(copy, options.layer, _values_of(options, *_SETTINGS), I)
     for sentence in () if quiet else loaded.assumptions:
         note(f"{options.weights}: {word(sentence)}")
-    source = {**_given(options, "weights", "layer"), "sha256": loaded.sha256}
+    source = {**_values_of(options, "weights", "layer"), "sha256": loaded.sha256}
     if loaded.external_digests:
         source["beside"] = loaded.external_digests
     return loaded.network, source, loaded.biases
 
 
-def _given(options: NetworkOptions, *names: str) -> dict[str, Any]:
-    """Return the values of those options that are given."""
+def _values_of(options: NetworkOptions, *names: str) -> dict[str, Any]:
+    """Return the values of these options, but for None."""
     return {name: value for name in names if (value := getattr(options, name)) is not None}
 
 
@@ -100,14 +100,14 @@ def _check_memory(options: NetworkOptions, width: int, bytes_a_weight: int) -> N
 
 
 class ReadCase(NamedTuple):
-    """A case, and where its steps stand in the input."""
+    """A case, and how to arrange rows of the input as its steps."""
 
     case: "Case"  # of every step, also of a model that gives one row a sequence
     last: str | None  # which row that is, as for `Network`
     model: dict[str, Any]  # what a JSON document says of the network
     size: int  # rows of the input
     # Takes an array of so many rows; returns the steps that are not masked, (N, T, ...), padded.
-    arranged: Callable[[Floats], Floats]
+    arrange: Callable[[Floats], Floats]
 
 
 def read_case(reading: Options, options: NetworkOptions) -> ReadCase:
@@ -124,18 +124,18 @@ def read_case(reading: Options, options: NetworkOptions) -> ReadCase:
         raise InputError("", "the input has no steps that are not masked")
     keys = np.zeros(len(active), np.intp) if rows.key is None else rows.key[active]
     present, sequence, lengths = np.unique(keys, return_inverse=True, return_counts=True)
-    place = active[np.argsort(sequence, kind="stable")]
+    order = active[np.argsort(sequence, kind="stable")]
     n = np.repeat(np.arange(len(lengths)), lengths)
     t = np.arange(len(active)) - np.repeat(lengths.cumsum() - lengths, lengths)
 
-    def arranged(values: Floats) -> Floats:
+    def arrange(values: Floats) -> Floats:
         steps = np.zeros((len(lengths), lengths.max(), values.shape[1]), values.dtype)
-        steps[n, t] = values[place]
+        steps[n, t] = values[order]
         return steps
 
-    every = Network(*network.layers, front=network.front)
+    per_step = Network(*network.layers, front=network.front)
     start = np.tile(opened.start, (len(lengths), 1))
     names = [" ".join(source.keys[number]) for number in present] if source.key_columns else []
-    case = Case(every, arranged(rows.x), start, lengths, reading.precision, opened.biases)
+    case = Case(per_step, arrange(rows.x), start, lengths, reading.precision, opened.biases)
     case = case._replace(keys=names).above_front()
-    return ReadCase(case, network.last, opened.model, len(rows.x), arranged)
+    return ReadCase(case, network.last, opened.model, len(rows.x), arrange)

@@ -16,16 +16,16 @@ from typing import Any, NamedTuple, TypeVar
 import click
 from click.core import augment_usage_errors
 
-from rnncli.cli.errors import NAMES, quiet, signals_raised
+from rnncli.cli.errors import NAMES, quiet, raise_signals
 from rnncli.model.activations import Activation, parse
 from rnncli.model.cells import CELLS
 from rnncli.model.cells.gru import RESETS
 from rnncli.model.errors import OptionError
 from rnncli.model.layers import DIRECTIONS, MERGES
 from rnncli.model.seeds import INITIALIZERS, SEED_MAX
-from rnncli.options import CHOICES, READ, STATE_FILES, whole
-from rnncli.readers.columns import separated
-from rnncli.storage import named
+from rnncli.options import CHOICES, READ, STATE_FILES, integer
+from rnncli.readers.columns import split_names
+from rnncli.storage import wrap_url
 from rnncli.writers.sink import on_screen
 
 Values = TypeVar("Values", bound=tuple[Any, ...])
@@ -57,12 +57,12 @@ class Option(click.Option):
         if "" in values:  # a variable of the shell that is not set
             raise click.BadParameter("an empty value", ctx, self)
         try:
-            found = tuple(map(self.read, values))
+            results = tuple(map(self.read, values))
         except ValueError as error:
             raise click.BadParameter(str(error), ctx, self) from error
-        return found[0] if self.once else sum(found, ()) if self.name in LISTS else found
+        return results[0] if self.once else sum(results, ()) if self.name in LISTS else results
 
-    def shortened(self, ctx: click.Context) -> "Option":
+    def shorten(self, ctx: click.Context) -> "Option":
         """Return this option with the first sentence of its help."""
         short, metavar = copy(self), self.make_metavar(ctx)
         short.heading, short.metavar = "Options", metavar if len(metavar) < 20 else "NAME"
@@ -94,7 +94,7 @@ class Command(click.Command):
                     ctx.params[param.name] = param.pick(values, ctx)
         quiet.set(ctx.params.pop("quiet", False))
         try:
-            with signals_raised():
+            with raise_signals():
                 return super().invoke(ctx)
         except OptionError as error:
             raise click.UsageError(str(error), ctx) from error
@@ -115,7 +115,7 @@ class Command(click.Command):
             return
         about, *_, examples = (self.help or "").split("\n\n")
         shown = [
-            o.shortened(ctx) if isinstance(o, Option) else o for o in self.params if o not in rest
+            o.shorten(ctx) if isinstance(o, Option) else o for o in self.params if o not in rest
         ]
         text = f"{about}\n\n{examples}"
         Command(None, help=text, params=shown, add_help_option=False).format_help(ctx, formatter)
@@ -155,10 +155,10 @@ class NetworkOptions(NamedTuple):
     reset: str | None = None
 
 
-def picked(kind: Callable[..., Values], given: Mapping[str, Any]) -> Values:
+def pick(kind: Callable[..., Values], values: Mapping[str, Any]) -> Values:
     """Select the values of one record from the arguments of a command."""
     fields: tuple[str, ...] = kind._fields  # type: ignore[attr-defined]
-    return kind(**{field: given[field] for field in fields if field in given})
+    return kind(**{field: values[field] for field in fields if field in values})
 
 
 # What reads a value: a function, or names to choose from. Any other is a text.
@@ -170,14 +170,14 @@ KINDS: Mapping[str, Any] = {
     "direction": DIRECTIONS,
     "merge": MERGES,
     "reset": RESETS,
-    "hidden": lambda value: tuple(map(whole(1), value.split(","))),
-    "seed": whole(0, SEED_MAX),
-    **dict.fromkeys(("columns", "group_by"), separated),
-    "null_values": partial(separated, kind="cell"),
+    "hidden": lambda value: tuple(map(integer(1), value.split(","))),
+    "seed": integer(0, SEED_MAX),
+    **dict.fromkeys(("columns", "group_by"), split_names),
+    "null_values": partial(split_names, kind="cell"),
     "h0": str,
     **dict.fromkeys(("activation", "recurrent_activation"), lambda value: parse(value.lower())),
     # The name of a file, which the shell completes; of a URL without what is secret in it.
-    **dict.fromkeys(("weights", *STATE_FILES, "output"), named),
+    **dict.fromkeys(("weights", *STATE_FILES, "output"), wrap_url),
 }
 TABLE = """
 Input (rnn help inputs)
@@ -256,7 +256,7 @@ def _make(heading: str, kinds: Mapping[str, Any], names: str, about: str) -> Opt
         absent = field == "header"
         attrs: dict[str, Any] = {"is_flag": True, "default": absent, "flag_value": not absent}
     elif callable(kind):
-        of_file = click.Path() if kind is named else str
+        of_file = click.Path() if kind is wrap_url else str
         attrs = {"type": of_file, "read": kind, "metavar": metavar, "multiple": True}
     else:
         attrs = {"type": click.Choice(kind, case_sensitive=False), "multiple": True}
@@ -272,7 +272,7 @@ def files(metavar: str = "[FILE]...") -> click.Argument:
     def read(ctx: click.Context, param: click.Parameter, paths: Sequence[str]) -> tuple[str, ...]:
         if "" in paths:
             raise click.BadParameter("an empty file name", ctx, param)
-        return tuple(map(named, paths))
+        return tuple(map(wrap_url, paths))
 
     return click.Argument(["files"], nargs=-1, metavar=metavar, type=click.Path(), callback=read)
 
@@ -283,7 +283,7 @@ def with_examples(about: str | None, examples: str) -> str:
 
 
 def command(
-    name: str, examples: str, options: str, own: Iterable[click.Parameter] = ()
+    name: str, examples: str, options: str, extra: Iterable[click.Parameter] = ()
 ) -> Callable[..., Command]:
     """Make a command of a function, with options of the table by their headings and names.
 
@@ -291,7 +291,7 @@ def command(
     """
     words = {*options.split()}
     chosen = [o for o in OPTIONS if {o.heading.split()[0], o.name} & words]
-    params = [*own, *(option for option in chosen if f"!{option.name}" not in words)]
+    params = [*extra, *(option for option in chosen if f"!{option.name}" not in words)]
 
     def make(function: Callable[..., None]) -> Command:
         return Command(

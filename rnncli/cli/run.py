@@ -4,7 +4,7 @@ from functools import partial
 from typing import Any
 
 from rnncli.cli.networks import build_network, check_network
-from rnncli.cli.options import NetworkOptions, command, files, picked
+from rnncli.cli.options import NetworkOptions, command, files, pick
 from rnncli.cli.progress import Terminal
 from rnncli.options import Options
 from rnncli.pipeline import process
@@ -18,14 +18,14 @@ rnn run log.csv -g sensor -w model.keras --state s.npz -o scored.csv
 
 
 @command("run", EXAMPLES, "Input Network State Computation Output", [files()])
-def run(**given: Any) -> None:
+def run(**values: Any) -> None:
     """Run a network over sequences and write its hidden states.
 
     FILE is text (.csv, .tsv or .jsonl, also compressed), .npy, .parquet or
     .arrow, on this machine or at a URL. Without a FILE, rnn reads --seq or
     standard input. A row is a step, a column a feature.
     """
-    options, network = picked(Options, given), picked(NetworkOptions, given)
+    options, network = pick(Options, values), pick(NetworkOptions, values)
     check_network(network, options.files)
     build = partial(build_network, network, precision=options.precision)
     process(options, build, Terminal(), weights=network.weights)

@@ -8,14 +8,14 @@ from click.exceptions import Exit
 
 from rnncli.cli.errors import RUN_FAILED, abandon_stdout, note
 from rnncli.cli.networks import check_network, read_case
-from rnncli.cli.options import NetworkOptions, command, files, picked, table
+from rnncli.cli.options import NetworkOptions, command, files, pick, table
 from rnncli.cli.progress import Terminal
 from rnncli.model.errors import OptionError, word
 from rnncli.model.network import Network
 from rnncli.options import Options
 from rnncli.readers.expected import read_expected
 from rnncli.readers.foreign import display_name
-from rnncli.storage import is_url, named
+from rnncli.storage import is_url, wrap_url
 from rnncli.verification.comparison import Tolerance
 from rnncli.verification.peers import PEERS
 from rnncli.verification.report import write_json, write_table
@@ -28,7 +28,7 @@ rnn verify --seq 1,2,3,4,5,6 --hidden 4  # against installed libraries
 # Is the output of a port right? If not, where does it go wrong, and why?
 rnn verify log.csv --weights model.safetensors --expected ported.csv
 """
-TAKEN = "Input Network h0 c0 Computation json quiet !follow"
+SHARED = "Input Network h0 c0 Computation json quiet !follow"
 COMPARISON = table(
     """
 Comparison (rnn help verification)
@@ -40,12 +40,12 @@ Comparison (rnn help verification)
 --atol A                  Absolute tolerance: |a - b| <= A + R |b|. Default: the bound of rounding.
 --rtol R                  Relative tolerance R in that bound. Default: the bound of rounding.
 """,
-    {"expected": named, "peers": PEERS, "atol": float, "rtol": float},
+    {"expected": wrap_url, "peers": PEERS, "atol": float, "rtol": float},
 )
 
 
-@command("verify", EXAMPLES, TAKEN, [files(), *COMPARISON])
-def verify(unroll: str = "auto", json: bool = False, **given: Any) -> None:
+@command("verify", EXAMPLES, SHARED, [files(), *COMPARISON])
+def verify(unroll: str = "auto", json: bool = False, **values: Any) -> None:
     """Compare a run with a float64 loop, libraries or a file.
 
     Without --expected it checks every --unroll way, and Keras, PyTorch and ONNX
@@ -54,9 +54,9 @@ def verify(unroll: str = "auto", json: bool = False, **given: Any) -> None:
     notebook's states, in TF32. Exit code: 0 if all are equal, 1 if not.
     """
     flags = ("files", "last", "no_last")
-    asked = given.keys() - {*flags} or any(given[name] for name in flags)
-    document = _compare(unroll, **given) if asked else judge_notebook(unroll)
-    for each in document["results"]["expected" in given :] + document.get("explanations", []):
+    asked = values.keys() - {*flags} or any(values[name] for name in flags)
+    document = _compare(unroll, **values) if asked else judge_notebook(unroll)
+    for each in document["results"]["expected" in values :] + document.get("explanations", []):
         each["name"] = word(each["name"])
     try:
         with destination(None) as out:
@@ -77,16 +77,16 @@ def _compare(
     rtol: float | None = None,
     last: bool = False,
     no_last: bool = False,
-    **given: Any,
+    **values: Any,
 ) -> dict[str, Any]:
     """Compare our run with all that there is; a model file without other options is run itself."""
-    reading, network = picked(Options, given), picked(NetworkOptions, given)
+    reading, network = pick(Options, values), pick(NetworkOptions, values)
     tolerance = Tolerance.read(atol, rtol)
     if last and (no_last or expected is None):
         raise OptionError("`last` is for `expected` FILE, without `no_last`")
     check_network(network, reading.files)
     read = read_case(reading, network)
-    if read.case.taken:
+    if read.case.original:
         note(word("only `peer` keras or onnxruntime checks the layers that give fewer rows"))
     one_row = None if no_last else read.last or ("state" if last else None)
     case = read.case._replace(network=Network(*read.case.network.layers, last=one_row))
@@ -100,7 +100,7 @@ def _compare(
             O = case.network.output_size
             rows = rows.reshape(-1, 1, O if rows.size == O else rows.shape[-1])
         elif rows.ndim == 2:  # in the order of the input, or of one sequence
-            rows = read.arranged(rows) if len(rows) == read.size else rows[None]
+            rows = read.arrange(rows) if len(rows) == read.size else rows[None]
         theirs, peers = (display_name(expected), rows), peers or ()
     plain = network == NetworkOptions(weights=network.weights) and reading.precision == "float32"
     plain &= reading.center is reading.scale is None and not case.h0.any()

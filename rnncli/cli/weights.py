@@ -6,10 +6,10 @@ from typing import Any
 from rnncli import __version__
 from rnncli.cli.errors import note
 from rnncli.cli.networks import build_network, check_network
-from rnncli.cli.options import NetworkOptions, command, picked, table
+from rnncli.cli.options import NetworkOptions, command, pick, table
 from rnncli.model.errors import InputError, OptionError, verbatim
 from rnncli.model.formats import WRITTEN, save_network
-from rnncli.options import extension_of, whole
+from rnncli.options import extension_of, integer
 from rnncli.writers.model import describe
 from rnncli.writers.sink import check_destination, destination
 from rnncli.writers.weights import write_weights_json, write_weights_table
@@ -24,13 +24,13 @@ FEATURES = table(
 Network (rnn help networks)
 --inputs I                Number of input features. Default: that of --weights, else 1.
 """,
-    {"inputs": whole(1)},
+    {"inputs": integer(1)},
 )
 
 
 @command("weights", EXAMPLES, "Network output json quiet", FEATURES)
 def weights(
-    inputs: int | None = None, output: str | None = None, json: bool = False, **given: Any
+    inputs: int | None = None, output: str | None = None, json: bool = False, **values: Any
 ) -> None:
     """Show or save the weights of a network, array by array.
 
@@ -41,7 +41,7 @@ def weights(
     extension = extension_of(output, [*WRITTEN, ".json"]) if output else ".json" if json else ""
     if json and extension != ".json":
         raise OptionError(f"`json` and `output` {verbatim(output or '')}: give one")
-    options = picked(NetworkOptions, given)
+    options = pick(NetworkOptions, values)
     check_network(options)
     check_destination(output)
     network, origin, _ = build_network(options, inputs or int(options.weights is None))

@@ -72,16 +72,16 @@ def explain(
     """
     model = network if isinstance(network, Network) else load(network)
     dtype = choice("precision", precision, PRECISIONS).dtype
-    given, start = check_shape(np.asarray(x), model), initial_state(model, h0, 1, dtype)[0]
-    if given.ndim > 2:
-        raise ValueError(f"x: expected shape (T, {model.input_size}), got {given.shape}")
+    values, start = check_shape(np.asarray(x), model), initial_state(model, h0, 1, dtype)[0]
+    if values.ndim > 2:
+        raise ValueError(f"x: expected shape (T, {model.input_size}), got {values.shape}")
     first, last = steps if isinstance(steps, tuple) and len(steps) == 2 else (steps, steps)
-    whole = all(isinstance(each, int | np.integer | None) for each in (first, last))
+    are_whole = all(isinstance(each, int | np.integer | None) for each in (first, last))
     end = inf if last is None else last
-    if not whole or not 1 <= (1 if first is None else first) <= end:
+    if not are_whole or not 1 <= (1 if first is None else first) <= end:
         raise ValueError(f"steps: expected steps from 1 on, such as 3 or (1, 6), got {steps!r}")
-    rows = Rows(model.checked_input(given, dtype))
-    found = explain_steps(model, [rows], Wanted(first, end), Carried(start), precision=precision)
+    rows = Rows(model.checked_input(values, dtype))
+    results = explain_steps(model, [rows], Wanted(first, end), Carried(start), precision=precision)
     if unit is not None:
-        found = map(find_unit(model, str(unit)).of_step, found)
-    return [as_json(step) for step in found]
+        results = map(find_unit(model, str(unit)).of_step, results)
+    return [as_json(step) for step in results]

@@ -48,7 +48,7 @@ def write_page(
             printable(name) if isinstance(name, str) else f"column {name}"
             for name in model.get("columns", ())
         ],
-        "unit": unit and [unit.layer, unit.cell, unit.place],
+        "unit": unit and [unit.layer, unit.cell, unit.column],
     }
     data = zlib.compress(json.dumps(document, separators=(",", ":")).encode(), 9)
     text = {"title": escape(model_line(model)), "data": base64.b64encode(data).decode()}

@@ -56,7 +56,7 @@ class _Traced:
     values: Floats
     name: str  # its equation where it has no name
     terms: list[Term]
-    parts: Sequence["_Traced"] = ()  # that it is computed from
+    inputs: Sequence["_Traced"] = ()  # arrays that it is computed from
     gate: str = ""  # whose sum it is
     quantity: Quantity | None = None  # any other array is a term of one
 
@@ -64,37 +64,37 @@ class _Traced:
     def factor(self) -> str:
         return f"({self.name})" if " " in self.name else self.name
 
-    def __add__(self, other: "_Traced") -> "_Traced":
-        name, terms = f"{self.name} + {other.name}", self.terms + other.terms
-        return _Traced(self.values + other.values, name, terms, (self, other), self.gate)
+    def __add__(self, right: "_Traced") -> "_Traced":
+        name, terms = f"{self.name} + {right.name}", self.terms + right.terms
+        return _Traced(self.values + right.values, name, terms, (self, right), self.gate)
 
-    def __sub__(self, other: "_Traced") -> "_Traced":
-        name, values = f"{self.name} - {other.name}", self.values - other.values
-        return _Traced(values, name, [Term(name, values[0])], (self, other))
+    def __sub__(self, right: "_Traced") -> "_Traced":
+        name, values = f"{self.name} - {right.name}", self.values - right.values
+        return _Traced(values, name, [Term(name, values[0])], (self, right))
 
-    def __mul__(self, other: "_Traced") -> "_Traced":
-        a, b = (each.as_quantity() if len(each.terms) > 1 else each for each in (self, other))
+    def __mul__(self, right: "_Traced") -> "_Traced":
+        a, b = (each.as_quantity() if len(each.terms) > 1 else each for each in (self, right))
         name, values = f"{a.factor} {b.factor}", a.values * b.values
         return _Traced(values, name, [Term(name, values[0], a.values[0], b.values[0])], (a, b))
 
     def as_quantity(self, name: str = "", values: Floats | None = None) -> "_Traced":
         """Show the array by itself, with a name as a term, or as the values that were run."""
         name = name or (f"{self.gate}_t" if self.gate else self.name)
-        values, (first, *others) = self.values[0] if values is None else values, self.terms
-        terms = self.terms if others else [first._replace(values=values)]
+        values, (first, *rest) = self.values[0] if values is None else values, self.terms
+        terms = self.terms if rest else [first._replace(values=values)]
         return _of_quantity(Quantity(name, self.name, terms, values), self)
 
     def collect(self) -> Iterable["_Traced"]:
         """Yield the quantities that it is computed from, then itself if it is one."""
-        for part in self.parts:
-            yield from part.collect()
+        for each in self.inputs:
+            yield from each.collect()
         if self.quantity:
             yield self
 
 
-def _of_quantity(quantity: Quantity, part: _Traced) -> _Traced:
+def _of_quantity(quantity: Quantity, source: _Traced) -> _Traced:
     name, values = quantity.name, quantity.values
-    return _Traced(values[None], name, [Term(name, values)], [part], "", quantity)
+    return _Traced(values[None], name, [Term(name, values)], [source], "", quantity)
 
 
 class CellTrace(Numbers):
@@ -121,8 +121,8 @@ class CellTrace(Numbers):
             else:
                 after[k].quantity = known._replace(name=f"{name}_t", values=ran[k])
         gates = [self.gates[gate] for gate in self.cell.gate_names if gate in self.gates]
-        found = dict.fromkeys(each for array in (*gates, *after[::-1]) for each in array.collect())
-        return [each.quantity for each in found if each.quantity]
+        traced = dict.fromkeys(each for array in (*gates, *after[::-1]) for each in array.collect())
+        return [each.quantity for each in traced if each.quantity]
 
     def apply(self, f: Activation, a: _Traced, clip: float = inf) -> _Traced:
         """Compute ``f(a)``, the gate of its sum."""
@@ -134,9 +134,9 @@ class CellTrace(Numbers):
         equation = a.name if isinf(clip) else f"clip({a.name}, -{clip:g}, {clip:g})"
         equation = equation if f == _LINEAR else f"{f.name}({equation})"
         quantity = Quantity(f"{a.gate}_t" if a.gate else equation, equation, a.terms, values[0])
-        made = _of_quantity(quantity if plain else quantity.apply(f, a.values[0], clip), a)
-        self.gates[a.gate] = made
-        return made
+        output = _of_quantity(quantity if plain else quantity.apply(f, a.values[0], clip), a)
+        self.gates[a.gate] = output
+        return output
 
     def product(self, a: _Traced, W: Floats, name: str) -> _Traced:
         """Compute ``a @ W``; the left side becomes a quantity of its own."""
@@ -161,18 +161,18 @@ class CellTrace(Numbers):
             products.append((f"{a.name} @ {name}", self.multiply(operand, W), operand[0], W))
         total = products[0][1] + products[1][1] + self.b_h
         for k, name in enumerate(cell.sum_names):
-            own, is_gate = slice(k * H, (k + 1) * H), name in cell.gate_names
+            columns, is_gate = slice(k * H, (k + 1) * H), name in cell.gate_names
             gate = name if is_gate else cell.sum_names[0]  # of a GRU, whose candidate has two sums
             label = f"[{gate}]" if cell.gates > 1 else ""
             terms = [
-                Term(f"{product}{label}", values[0, own], left, W[:, own])
+                Term(f"{product}{label}", values[0, columns], left, W[:, columns])
                 for product, values, left, W in products[
-                    not is_gate : 1 + (own.start >= self.first)
+                    not is_gate : 1 + (columns.start >= self.first)
                 ]
             ]
-            terms.append(Term(f"b_h{label}" if is_gate else f"b_{gate}", self.b_h[own]))
+            terms.append(Term(f"b_h{label}" if is_gate else f"b_{gate}", self.b_h[columns]))
             equation = " + ".join(term.name for term in terms)
-            sums.append(_Traced(total[:, own], equation, terms, gate=name))
+            sums.append(_Traced(total[:, columns], equation, terms, gate=name))
         return sums
 
 

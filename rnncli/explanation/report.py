@@ -74,18 +74,18 @@ class Report:
         cells = texts(values, self.digits, "missing")
         for j, column in enumerate(names):
             cells[j] = f"{column} {cells[j]}" if isinstance(column, str) else cells[j]
-        some = with_gaps((cells[j] for j in shown if j is not None), shown)
-        self._text(f"{name} = {', '.join(some)}", "cyan")
+        row = with_gaps((cells[j] for j in shown if j is not None), shown)
+        self._text(f"{name} = {', '.join(row)}", "cyan")
 
     def _cell(self, layer: ExplainedLayer, cell: ExplainedCell) -> None:
-        x, *others = cell.inputs.items()
+        x, *rest = cell.inputs.items()
         if layer.merge or cell.t:
-            unit = f", unit {self.unit.place}" if self.unit else ""
+            unit = f", unit {self.unit.column}" if self.unit else ""
             at = f", final state: t = {cell.t}" if cell.t else ""
             self._text(f"\n{str(cell.direction).capitalize()}{unit}{at}")
         if cell.t:
             self._vector(*x, self.names if layer.layer == 1 else ())
-        for name, values in () if self.unit else others:
+        for name, values in () if self.unit else rest:
             self._vector(name, values)
         for quantity in cell.quantities:
             self._quantity(quantity, "unit " if cell.direction else "y_")

@@ -76,30 +76,30 @@ def explain_steps(
     if network.front:
         what = "the network cannot be explained: its lowest layers give fewer rows than they take"
         raise InputError("", what, "`layer` NAME runs a recurrent layer alone")
-    walk, seen, found = _Walk(network, precision, carried, key_columns, keys), list[int](), 0
-    whole, last, end = network.needs_whole_sequences, wanted == Wanted(), wanted.last
-    blocks = join_all(blocks) if whole else blocks
-    for rows, at_end in _hold_ends(blocks, hold=last and not whole):
+    walk, seen, count = _Walk(network, precision, carried, key_columns, keys), list[int](), 0
+    at_once, last, end = network.needs_whole_sequences, wanted == Wanted(), wanted.last
+    blocks = join_all(blocks) if at_once else blocks
+    for rows, at_end in _hold_ends(blocks, hold=last and not at_once):
         groups, t = walk.number(rows)
         seen += [int(t.min()), int(t.max())] if len(t) else []
-        if not whole and t.max(initial=0) > end:
+        if not at_once and t.max(initial=0) > end:
             rows = rows.take(t <= end)
             groups, t = walk.number(rows)
         chosen = (t >= (wanted.first or 1)) & (t <= end)
         if last:
             chosen[:] = False
-            chosen[groups.last] = whole or at_end
-        found += int(chosen.sum())
-        if found > most:
+            chosen[groups.last] = at_once or at_end
+        count += int(chosen.sum())
+        if count > most:
             what = f"a page holds about {most} steps of this network, the input has more"
             raise InputError("", what, "choose fewer by `steps`, or write them as JSON")
         yield from walk.explain(rows, groups, chosen, final=last and bool(network.last))
         if one and t.max(initial=0) >= end:  # what follows in the input is not read
             break
-    if not found:
-        there = f"the steps {min(seen)} to {max(seen)}" if seen else "no steps"
+    if not count:
+        known = f"the steps {min(seen)} to {max(seen)}" if seen else "no steps"
         wrong = f"there is no step {wanted.first}: " if seen else ""
-        raise InputError("", f"{wrong}the input has {there}")
+        raise InputError("", f"{wrong}the input has {known}")
 
 
 class _Walk:
@@ -147,13 +147,13 @@ class _Walk:
         self.before = {way: np.full(len(x), -1) for way in ("forward", "backward")}
         run = groups.only(~masked)
         same = run.keys[1:] == run.keys[:-1]
-        one, other = run.order[:-1][same], run.order[1:][same]
-        self.before["forward"][other], self.before["backward"][one] = one, other
+        earlier, later = run.order[:-1][same], run.order[1:][same]
+        self.before["forward"][later], self.before["backward"][earlier] = earlier, later
         for row in groups.order[(chosen & done)[groups.order]].tolist():
             first, outputs = row, [each[row : row + 1] for each in self.outputs]
             if final and not self.network.by_row:
-                own = groups.order[self.key[groups.order] == self.key[row]]
-                first = int(own[np.argmin(masked[own])])
+                alike = groups.order[self.key[groups.order] == self.key[row]]
+                first = int(alike[np.argmin(masked[alike])])
             layers = [] if masked[row] else self._explain_layers(row, first, outputs)
             names = self.keys[self.key[row]] if self.keys else ()
             key = dict(zip(self.by, names, strict=True)) or None
@@ -165,7 +165,7 @@ class _Walk:
 
     def _explain_layers(self, row: int, first: int, outputs: list[Floats]) -> list[ExplainedLayer]:
         """Explain the layers at a row; for a final state `outputs` become those of the state."""
-        found = []
+        explained = []
         for n, (layer, ran) in enumerate(zip(self.network.layers, self.layers, strict=True)):
             x = self.network.select_inputs(n + 1, outputs)
             # A backward cell of the top layer ended at the first row.
@@ -183,8 +183,8 @@ class _Walk:
             merge = getattr(layer, "merge", None) if len(cells) > 1 else None
             output = outputs[n + 1][0]
             sources = [*layer.sources] or None
-            found.append(ExplainedLayer(n + 1, self.titles[n], cells, output, merge, sources))
-        return found
+            explained.append(ExplainedLayer(n + 1, self.titles[n], cells, output, merge, sources))
+        return explained
 
     def _explain_cell(self, n: int, k: int, at: int, row: int) -> ExplainedCell:
         """Explain a cell of a layer at a row, which differs from that of the step at its end."""

@@ -21,26 +21,26 @@ class Unit(NamedTuple):
     layer: int  # its number, from 1
     array: str  # h, c or y
     cell: int | None  # which cell of the layer has it; None for each of them
-    place: int  # in the array of the cell
+    column: int  # in the array of the cell
     name: str  # within its layer
 
     def of_step(self, step: Step) -> Step:
         """Return a step with nothing but what makes this unit."""
         layers = []
         for layer in step.layers[self.layer - 1 : self.layer]:
-            cells, output = layer.cells, layer.output[self.place : self.place + 1]
+            cells, output = layer.cells, layer.output[self.column : self.column + 1]
             if self.cell is not None:
                 cells, output = [cells[self.cell]], layer.output
             layers = [layer._replace(cells=list(map(self._of_cell, cells)), output=output)]
         return step._replace(layers=layers)
 
     def _of_cell(self, cell: ExplainedCell) -> ExplainedCell:
-        *others, last = found = cell.quantities
+        *rest, last = quantities = cell.quantities
         W = last.terms[0].right
-        if others and len(last.terms) == 1 and W is not None and W.ndim > 1:
+        if rest and len(last.terms) == 1 and W is not None and W.ndim > 1:
             # A projection, which has other units than the gates.
-            found = [last] if self.array == "h" else others
-        return cell._replace(quantities=[_of_unit(each, self.place) for each in found])
+            quantities = [last] if self.array == "h" else rest
+        return cell._replace(quantities=[_of_unit(each, self.column) for each in quantities])
 
 
 def find_unit(network: Network, name: str) -> Unit:
@@ -51,9 +51,9 @@ def find_unit(network: Network, name: str) -> Unit:
         for array, size in sizes.items() if layer.cells else [("y", layer.output_size)]:
             split = array == "c" or layer.settings.get("merge") == "concat"
             for n in range(size):
-                cell, place = divmod(n, size // len(layer.cells)) if split else (None, n)
+                cell, column = divmod(n, size // len(layer.cells)) if split else (None, n)
                 cell = 0 if len(layer.cells) < 2 else cell
-                unit = Unit(number, array, cell, place, f"{array}_{n}")
+                unit = Unit(number, array, cell, column, f"{array}_{n}")
                 units[f"layer_{number}_{unit.name}"] = unit
                 if number in (top, len(network.layers)):
                     units[unit.name] = unit
@@ -65,25 +65,25 @@ def find_unit(network: Network, name: str) -> Unit:
     return units[name]
 
 
-def _of_unit(quantity: Quantity, place: int) -> Quantity:
+def _of_unit(quantity: Quantity, column: int) -> Quantity:
     """Return a quantity of one unit, with a term for each product, in the order of the inputs."""
-    terms, one = [], slice(place, place + 1)
+    terms, one = [], slice(column, column + 1)
     for name, values, left, right in quantity.terms:
         if left is None or right is None or right.ndim == 1:
             factors = () if left is None or right is None else (left[one], right[one])
-            name = _WEIGHTS.sub(lambda m: f"{m[1]}[{m[2] + '_' if m[2] else ''}{place}]", name)
+            name = _WEIGHTS.sub(lambda m: f"{m[1]}[{m[2] + '_' if m[2] else ''}{column}]", name)
             terms.append(Term(name, values[one], *factors))
             continue
         vector, _, matrix = name.partition(" @ ")
         W, _, gate = matrix.rstrip("]").partition("[")
-        column = f"{gate}_{place}" if gate else f"{place}"
+        label = f"{gate}_{column}" if gate else f"{column}"
         with np.errstate(all="ignore"):
-            products = left * right[:, place]
+            products = left * right[:, column]
         for k in range(len(left)):
-            factors = (left[k : k + 1], right[k : k + 1, place])
-            terms.append(Term(f"{vector}[{k}] {W}[{k}, {column}]", products[k : k + 1], *factors))
+            factors = (left[k : k + 1], right[k : k + 1, column])
+            terms.append(Term(f"{vector}[{k}] {W}[{k}, {label}]", products[k : k + 1], *factors))
     total = None if quantity.sum is None else quantity.sum[one]
-    saturated = quantity.saturated and [0 for unit in quantity.saturated if unit == place]
+    saturated = quantity.saturated and [0 for unit in quantity.saturated if unit == column]
     return quantity._replace(
         terms=terms, values=quantity.values[one], sum=total, saturated=saturated
     )

@@ -57,7 +57,7 @@ def _stream(path: str, layout: Layout, keys: Keys) -> Iterator[Any]:
                 blocks = chain(islice(blocks, 2), ahead(blocks))
             yield from blocks
     except OSError as error:
-        is_number = all(parse_number(part) is not None for part in path.split(","))
+        is_number = all(parse_number(cell) is not None for cell in path.split(","))
         hint = f" (numbers are given by `seq` {path})" if is_number else ""
         what = f"cannot be read: {error.strerror or error}"
         raise InputError(display_name(path), what, hint) from error

@@ -12,12 +12,12 @@ from pyarrow import ipc, types
 
 from rnncli.engine.rows import BLOCK_STEPS, Rows, in_blocks, steps_in_block
 from rnncli.model.errors import InputError, one_line
-from rnncli.readers.columns import choose_all, named
+from rnncli.readers.columns import choose_all, label_columns
 from rnncli.readers.foreign import ARROW, PARQUET, STREAM, display_name
-from rnncli.readers.input import OF_TEXT, Doubles, Input, Keys, Layout, check_layout, checked
+from rnncli.readers.input import OF_TEXT, Doubles, Input, Keys, Layout, check_layout, check_rows
 
 # Bytes of a column that are read at once: a row group may be the whole file.
-_PIECE = 1 << 16
+_CHUNK = 1 << 16
 # Kinds of numbers; a column without any value is of the type null.
 _NUMBERS = ("integer", "floating", "decimal", "boolean", "null")
 # The mark at the end of an Arrow stream.
@@ -39,29 +39,29 @@ def read_arrow(path: str, file: Any, layout: Layout, keys: Keys) -> Input:
     check_layout(name, layout, "a table", *OF_TEXT)
     fields = [field.with_type(_plain_type(field.type)) for field in schema]
     names = schema.names
-    grouping, chosen, kept = choose_all(name, layout, len(names), names)
-    # As many as in CSV, where a cell that is kept takes as much memory as eight values.
-    steps = steps_in_block(len(chosen) + 8 * len(kept), layout.block_steps)
+    grouping, chosen, copied = choose_all(name, layout, len(names), names)
+    # As many as in CSV, where a cell that is copied takes as much memory as eight values.
+    steps = steps_in_block(len(chosen) + 8 * len(copied), layout.block_steps)
     for field in (fields[i] for i in chosen):
         if not any(getattr(types, f"is_{kind}")(field.type) for kind in _NUMBERS):
             what = f"column {field.name!r}: expected numbers, got {field.type}"
             raise InputError(name, what, "`columns` chooses those to read")
 
     def rows() -> Iterator[Rows]:
-        done, wanted = 0, sorted({*grouping, *chosen, *kept})
+        done, wanted = 0, sorted({*grouping, *chosen, *copied})
         with _readable(name):
             for batch in batches(wanted):
                 batch.validate(full=True)
                 for start in range(0, batch.num_rows, steps):
-                    some = map(_plain, batch.slice(start, steps).columns)
-                    of = dict(zip(wanted, some, strict=True))
-                    x = np.stack([_numbers(of[i]) for i in chosen], axis=1)
-                    texts = [_texts(of[i], names[i]) for i in grouping]
-                    table = pa.Table.from_arrays([of[i] for i in kept], names) if kept else None
+                    columns = map(_plain, batch.slice(start, steps).columns)
+                    data = dict(zip(wanted, columns, strict=True))
+                    x = np.stack([_numbers(data[i]) for i in chosen], axis=1)
+                    texts = [_texts(data[i], names[i]) for i in grouping]
+                    cells = [data[i] for i in copied]
                     yield Rows(
                         x,
                         key=keys.number(*texts) if grouping else None,
-                        cells=None if table is None else Typed(table),
+                        cells=Typed(pa.Table.from_arrays(cells, names)) if copied else None,
                     )
                 done += batch.num_rows
             if count not in (None, done):
@@ -70,13 +70,13 @@ def read_arrow(path: str, file: Any, layout: Layout, keys: Keys) -> Input:
     labels = [repr(names[i]) for i in chosen]
     return Input(
         columns=[names[i] for i in chosen],
-        blocks=in_blocks(checked(name, rows(), labels, layout), steps),
+        blocks=in_blocks(check_rows(name, rows(), labels, layout), steps),
         key_columns=[names[i] for i in grouping],
         keys=keys.names if grouping else (),
-        header=[names[i] for i in kept],
+        header=[names[i] for i in copied],
         share=lambda done: None if count is None else done / max(1, count),
         shape=() if grouping or count is None else (count,),
-        chosen=named(chosen, names),
+        chosen=label_columns(chosen, names),
         types=pa.schema(fields, schema.metadata) if layout.passthrough else None,
     )
 
@@ -84,7 +84,7 @@ def read_arrow(path: str, file: Any, layout: Layout, keys: Keys) -> Input:
 def _open_parquet(file: Any) -> Source:
     from pyarrow import parquet
 
-    how = {"buffer_size": _PIECE, "pre_buffer": False, "page_checksum_verification": True}
+    how = {"buffer_size": _CHUNK, "pre_buffer": False, "page_checksum_verification": True}
     stored = parquet.ParquetFile(file, **how)
     schema = stored.schema_arrow
 
@@ -92,8 +92,8 @@ def _open_parquet(file: Any) -> Source:
         names, steps = [schema.names[i] for i in columns], steps_in_block(len(columns), BLOCK_STEPS)
         # A name with a point may be of a part of a column.
         unique = len({*schema.names}) == len(schema.names) and "." not in "".join(names)
-        some = stored.iter_batches(steps, columns=names if unique else None, use_threads=False)
-        return (batch.select(names if unique else columns) for batch in some)
+        stream = stored.iter_batches(steps, columns=names if unique else None, use_threads=False)
+        return (batch.select(names if unique else columns) for batch in stream)
 
     return schema, batches, stored.metadata.num_rows
 
@@ -106,8 +106,8 @@ def _open_file(file: Any) -> Source:
 
     def batches(columns: Sequence[int]) -> Iterator[Any]:
         options = ipc.IpcReadOptions(included_fields=[*columns], use_threads=False)
-        some = ipc.open_file(file, options=options)
-        return map(some.get_batch, range(reader.num_record_batches))
+        chosen = ipc.open_file(file, options=options)
+        return map(chosen.get_batch, range(reader.num_record_batches))
 
     return reader.schema, batches, None
 
@@ -166,9 +166,9 @@ class Typed(Sequence[Sequence[str]]):
             raise InputError("", f"rows cannot be chosen: {one_line(error)}") from error
 
     @staticmethod
-    def of(parts: "Sequence[Typed]") -> "Typed":
+    def of(blocks: "Sequence[Typed]") -> "Typed":
         """Join rows of the same columns."""
-        return Typed(pa.concat_tables([part.arrow for part in parts]))
+        return Typed(pa.concat_tables([block.arrow for block in blocks]))
 
 
 def _plain_type(kind: Any) -> Any:
@@ -189,10 +189,10 @@ def _numbers(column: Any) -> Doubles:
     """Return the numbers of a column, each rounded once; NaN where there is none."""
     if types.is_decimal(column.type):  # Arrow would round twice
         column = column.cast(pa.string())
-    return _filled(column.cast(pa.float64(), safe=False), np.nan)
+    return _fill(column.cast(pa.float64(), safe=False), np.nan)
 
 
-def _filled(column: Any, value: float) -> NDArray[Any]:
+def _fill(column: Any, value: float) -> NDArray[Any]:
     """Return numbers with one for no value; `fill_null` and `to_numpy` would import pandas."""
     if not column.null_count:
         return np.from_dlpack(column)
@@ -205,7 +205,7 @@ def _filled(column: Any, value: float) -> NDArray[Any]:
 def _texts(column: Any, name: str) -> list[str]:
     """Return the text of each cell of a column: empty where there is no value."""
     if types.is_floating(column.type):  # Arrow would write 1.0 as 1
-        texts, known = _filled(column, 0).astype(str).tolist(), column.is_valid().to_pylist()
+        texts, known = _fill(column, 0).astype(str).tolist(), column.is_valid().to_pylist()
         return [text if each else "" for text, each in zip(texts, known, strict=True)]
     try:
         return [text or "" for text in column.cast("string").to_pylist()]

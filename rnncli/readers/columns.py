@@ -8,7 +8,7 @@ from rnncli.model.errors import InputError, did_you_mean, verbatim
 from rnncli.readers.input import Layout
 
 
-def separated(text: str, kind: str = "column") -> tuple[str, ...]:
+def split_names(text: str, kind: str = "column") -> tuple[str, ...]:
     """Split names at the commas between them, but not in quotes, as in CSV."""
     try:
         rows = list(csv.reader([text], skipinitialspace=True, strict=True))
@@ -29,46 +29,46 @@ def choose(
     otherwise: Sequence[int] = (),
 ) -> list[int]:
     """Return the positions, from 0, of the wanted columns."""
-    places = dict[str, list[int]]()
+    indices = dict[str, list[int]]()
     for i, column in enumerate(header or ()):
-        places.setdefault(column, []).append(i)
+        indices.setdefault(column, []).append(i)
     chosen, left_out = list[int](), list[int]()
     for text in wanted:
-        leaves_out = text.startswith("!") and text not in places
-        found = _find(name, text[leaves_out:], places, width)
-        if not found:
+        leaves_out = text.startswith("!") and text not in indices
+        matches = _find(name, text[leaves_out:], indices, width)
+        if not matches:
             shown = f"{listed(header)} (or 1 to {width})" if header else f"1 to {width}, unnamed"
             what = f"no column {text[leaves_out:]!r}; there are {shown}"
             raise InputError(name, what, verbatim(did_you_mean(text[leaves_out:], header or ())))
-        (left_out if leaves_out else chosen).extend(found)
-    left = [place for place in chosen or otherwise if place not in left_out]
-    if wanted and not left:
+        (left_out if leaves_out else chosen).extend(matches)
+    rest = [column for column in chosen or otherwise if column not in left_out]
+    if wanted and not rest:
         raise InputError(name, "no column is left", f" in `{parameter}`")
-    if len({*left}) < len(left):
+    if len({*rest}) < len(rest):
         raise InputError(name, "a column is given twice", f" in `{parameter}`")
-    return left
+    return rest
 
 
-def _find(name: str, text: str, places: Mapping[str, list[int]], width: int) -> Sequence[int]:
+def _find(name: str, text: str, indices: Mapping[str, list[int]], width: int) -> Sequence[int]:
     """Return the positions of a column, or of a range: one ``-`` stands between two columns."""
 
     def find(column: str) -> Sequence[int]:
-        return [int(column) - 1] if is_number(column, width) else places.get(column, ())
+        return [int(column) - 1] if is_number(column, width) else indices.get(column, ())
 
-    found = find(text)
-    if len(found) > 1:
+    matches = find(text)
+    if len(matches) > 1:
         hint = f"choose it by its number, 1 to {width}"
         raise InputError(name, f"column {text!r} stands twice in the header", hint)
     cuts = [i for i, mark in enumerate(text) if i and mark == "-"]
     ends = [(find(text[:i]), find(text[i + 1 :] or str(width))) for i in cuts]
     ranges = [range(a[0], b[0] + 1) for a, b in ends if len(a) == len(b) == 1]
-    return ranges[0] if not found and len(ranges) == 1 else found
+    return ranges[0] if not matches and len(ranges) == 1 else matches
 
 
 def choose_all(
     name: str, layout: Layout, width: int, header: Sequence[str] | None
 ) -> tuple[list[int], list[int], list[int]]:
-    """Return the columns of the keys, those that are features, and whose cells are kept."""
+    """Return the columns of the keys, the features, and those whose cells are copied."""
     grouping = choose(name, layout.group_by, width, header, "group_by")
     otherwise = [i for i in range(width) if i not in grouping]
     chosen = choose(name, layout.columns, width, header, otherwise=otherwise)
@@ -82,7 +82,7 @@ def choose_all(
     return grouping, chosen, list(range(width)) if layout.passthrough else []
 
 
-def named(chosen: Sequence[int], header: Sequence[str] | None) -> list[str | int]:
+def label_columns(chosen: Sequence[int], header: Sequence[str] | None) -> list[str | int]:
     """Return columns by name; by number from 1 where no name is theirs alone."""
     times = Counter(header)
     return [header[i] if header and header[i] and times[header[i]] == 1 else i + 1 for i in chosen]

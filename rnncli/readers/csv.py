@@ -8,7 +8,7 @@ from itertools import chain
 
 from rnncli.engine.rows import Rows, in_blocks, steps_in_block
 from rnncli.model.errors import InputError, shown
-from rnncli.readers.columns import choose_all, is_number, named
+from rnncli.readers.columns import choose_all, is_number, label_columns
 from rnncli.readers.decimals import DELIMITERS, PlainRows
 from rnncli.readers.foreign import display_name
 from rnncli.readers.hints import FIRST_LINES, hint_at_numbers, not_text
@@ -28,7 +28,7 @@ from rnncli.readers.text import Lines
 
 FIRST_ROW = ("auto", "header", "data")
 # Bytes that are read at once: their arrays stay in the cache.
-_TAKEN = 1 << 18
+_CHUNK = 1 << 18
 _QUOTED = re.compile('"[^"]*"?')
 
 
@@ -40,16 +40,16 @@ def read_text(
     table = _Table(path, layout, keys, lines)
     header, chosen = table.header, table.chosen
     names = header or [f"column_{i + 1}" for i in range(table.width)]
-    # A cell that is kept takes as much memory as eight values.
-    steps = steps_in_block(len(chosen) + 8 * len(table.kept), layout.block_steps)
+    # A cell that is copied takes as much memory as eight values.
+    steps = steps_in_block(len(chosen) + 8 * len(table.copied), layout.block_steps)
     return Input(
         columns=[header[i] for i in chosen] if header else unnamed(len(chosen)),
         blocks=in_blocks(table.rows(), steps),
         key_columns=[names[i] for i in table.grouping],
         keys=keys.names if table.grouping else (),
-        header=[names[i] for i in table.kept],
+        header=[names[i] for i in table.copied],
         share=lines.share,
-        chosen=named(chosen, header),
+        chosen=label_columns(chosen, header),
     )
 
 
@@ -78,13 +78,13 @@ class _Table:
                 hint = "put such numbers in quotes, or give another `delimiter`"
                 raise InputError(f"{self._name}:{line}", what, hint)
         columns = choose_all(self._name, layout, self.width, self.header)
-        self.grouping, self.chosen, self.kept = columns
+        self.grouping, self.chosen, self.copied = columns
 
     def rows(self) -> Iterator[Rows]:
         """Read some rows at a time, then the error that ended them, if one did."""
         yield from self._read(self._first)
         follows = self._layout.block_steps == 1
-        for text in iter(lambda: self._lines.take(1 if follows else _TAKEN), b""):
+        for text in iter(lambda: self._lines.take(1 if follows else _CHUNK), b""):
             plain = None if follows else self._read_plain(text)
             if plain:
                 yield plain
@@ -111,7 +111,7 @@ class _Table:
         if x is None or fault:
             return None
         key = self._keys.number(*map(plain.column, self.grouping)) if self.grouping else None
-        return Rows(x, key, masked, plain.rows() if self.kept else None)
+        return Rows(x, key, masked, plain.rows() if self.copied else None)
 
     def _read(self, numbered: Iterable[Row]) -> Iterator[Rows]:
         """Read any rows up to the first error; they come before it."""
@@ -144,7 +144,7 @@ class _Table:
         if values is None:
             return None
         x, masked, fault = fit(values.reshape(-1, len(self.chosen)), self._layout)
-        return None if fault else Rows(x, masked=masked, cells=cells if self.kept else None)
+        return None if fault else Rows(x, masked=masked, cells=cells if self.copied else None)
 
     def _find_error(self, row: list[str], line: int) -> InputError | None:
         """Find the fault of a row, if it has one."""
@@ -194,9 +194,9 @@ def _csv_rows(text: bytes, lines: Lines, name: str, delimiter: str) -> Iterator[
 def _find_delimiter(line: str, layout: Layout) -> str:
     """Return tab, semicolon or comma: the first outside quotes that ends no single number."""
     outside_quotes = _QUOTED.sub("", line)
-    found = next((mark for mark in "\t;," if mark in outside_quotes), ",")
-    alone = found not in outside_quotes or parse_number(layout.usual(line)) is not None
-    return ";" if found == layout.decimal and alone else found
+    delimiter = next((mark for mark in "\t;," if mark in outside_quotes), ",")
+    alone = delimiter not in outside_quotes or parse_number(layout.usual(line)) is not None
+    return ";" if delimiter == layout.decimal and alone else delimiter
 
 
 def _is_header(first: Sequence[str], layout: Layout) -> bool:

@@ -88,10 +88,10 @@ class PlainRows:
         minus = first == ord("-")
         digits = stop - start - (minus | (first == ord("+")))
         point = np.append(points, 0)[before[cell + 1] - 1]
-        places = np.where(has_point > 0, self._ends[cell + 1] - 1 - point, 0)
+        decimals = np.where(has_point > 0, self._ends[cell + 1] - 1 - point, 0)
         integers, read = _integers(text, stop, digits)
-        read &= (digits > 0) & (has_point < 2) & (places <= digits) & (places < len(_POWERS))
-        values = _divide(np.where(read, integers, 0), _POWERS[np.where(read, places, 0)])
+        read &= (digits > 0) & (has_point < 2) & (decimals <= digits) & (decimals < len(_POWERS))
+        values = _divide(np.where(read, integers, 0), _POWERS[np.where(read, decimals, 0)])
         values.view(np.uint64)[:] |= minus.astype(np.uint64) << 63
         return values, read
 

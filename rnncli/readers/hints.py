@@ -46,18 +46,18 @@ def hint_at_numbers(cell: str) -> str:
 
 def not_decoded(path: str, line: int, rest: str, encoding: str) -> InputError:
     """Return the error of a file that goes on with a NUL, or with a byte that is no text."""
-    place = f"{display_name(path)}:{line}"
+    where = f"{display_name(path)}:{line}"
     if "\0" in rest and not codecs.lookup(encoding).name.startswith(_WIDE):
-        return not_text(path, place, "binary data")
-    found = f"the byte {ord(rest[0]) & 255:#04x}, which is not {encoding}"
+        return not_text(path, where, "binary data")
+    what = f"the byte {ord(rest[0]) & 255:#04x}, which is not {encoding}"
     is_default = encoding == UTF_8
-    return not_text(path, place, found, "`encoding` cp1252 may read it" if is_default else "")
+    return not_text(path, where, what, "`encoding` cp1252 may read it" if is_default else "")
 
 
-def not_text(path: str, place: str, found: str, hint: str = "") -> InputError:
+def not_text(path: str, where: str, what: str, hint: str = "") -> InputError:
     """Return the error of data that are no text; a file that is named as a model may be one."""
     from rnncli.model.formats import is_model  # 5 ms that reading text does not need
 
     if is_model(path):
         hint = f"is it a model? give `weights` {verbatim(path)}"
-    return InputError(display_name(place), f"expected CSV or JSON lines, found {found}", hint)
+    return InputError(display_name(where), f"expected CSV or JSON lines, found {what}", hint)

@@ -74,11 +74,11 @@ def _split(text: str, name: str) -> list[list[str]]:
     return [step.split() for step in re.split(f",|{_END}", text)] if text else []
 
 
-def _parse(cells: list[str], layout: Layout, place: str) -> Floats:
+def _parse(cells: list[str], layout: Layout, where: str) -> Floats:
     """Return numbers, (I,)."""
     values = parse_cells(cells, layout)
     if values is not None:
         x, _, fault = fit(values[None], layout)
         if fault is None:
             return np.asarray(x[0])
-    raise InputError(place, next(filter(None, (find_fault(cell, layout)[0] for cell in cells))))
+    raise InputError(where, next(filter(None, (find_fault(cell, layout)[0] for cell in cells))))

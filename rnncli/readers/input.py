@@ -35,7 +35,7 @@ class Layout(NamedTuple):
     first_row: str = "auto"  # or "header" or "data"
     group_by: Sequence[str] = ()  # columns of keys; a text may be several, separated by commas
     missing: str = "error"  # or "hold", a mask for the row, or "zero"
-    passthrough: bool = False  # whether the cells of each row are kept
+    passthrough: bool = False  # whether the cells of each row are copied
     block_steps: int = BLOCK_STEPS  # rows in a block
     indices: int | None = None  # rows of the embedding that the numbers are indices into
     encoding: str = "utf-8"
@@ -63,13 +63,13 @@ class Keys:
         }
 
     def number(self, *columns: Sequence[str]) -> Integers:
-        """Return the number of each row's key, a column for each of its parts."""
+        """Return the number of each row's key; a key has a value in each column."""
         numbers = self._numbers
         keys: Iterable[str | Key] = columns[0] if len(columns) == 1 else zip(*columns, strict=True)
-        found = [numbers.setdefault(key, len(numbers)) for key in keys]
+        rows = [numbers.setdefault(key, len(numbers)) for key in keys]
         new = [*islice(reversed(numbers), len(numbers) - len(self.names))]
         self.names += [(key,) if isinstance(key, str) else key for key in reversed(new)]
-        return np.array(found, np.intp)
+        return np.array(rows, np.intp)
 
 
 class Input(NamedTuple):
@@ -79,14 +79,14 @@ class Input(NamedTuple):
     blocks: Iterator[Rows]  # the rows before an error come first, then the InputError
     key_columns: Sequence[str] = ()
     keys: Sequence[Key] = ()  # of each sequence; it grows as they come
-    header: Sequence[str] = ()  # names of the columns whose cells are kept
+    header: Sequence[str] = ()  # names of the columns whose cells are copied
     # The share of the input, 0 to 1, that has been read after so many rows; None if not known.
     share: Callable[[int], float | None] = lambda _: None
     shape: tuple[int, ...] = ()  # (T,) or (N, T), where it is known before the rows are read
     chosen: Sequence[str | int] = ()  # names of the features that stand once in it, or numbers
     hint: str = ""  # where a network takes another number of features
     note: str = ""  # what the user may not have meant
-    types: Any = None  # a pyarrow.Schema of the columns whose cells are kept
+    types: Any = None  # a pyarrow.Schema of the columns whose cells are copied
     name: str = ""  # for messages
 
 
@@ -107,17 +107,17 @@ def check_layout(path: str, layout: Layout, kind: str, *names: str) -> None:
             raise InputError(path, f"is {kind}", f"`{name}` is for CSV text")
 
 
-def checked(
-    name: str, parts: Iterable[Rows], labels: Sequence[object], layout: Layout
+def check_rows(
+    name: str, blocks: Iterable[Rows], labels: Sequence[object], layout: Layout
 ) -> Iterator[Rows]:
     """Pass rows on as the float type that they become, up to an error."""
     start = 0
-    for part in parts:
-        x, masked, wrong = fit(part.x, layout)
-        yield part._replace(x=x, masked=masked).cut(0, wrong[0] if wrong else None)
+    for rows in blocks:
+        x, masked, wrong = fit(rows.x, layout)
+        yield rows._replace(x=x, masked=masked).cut(0, wrong[0] if wrong else None)
         if wrong:
-            place = f"{name}: row {start + wrong[0] + 1}, column {labels[wrong[1]]}"
-            raise InputError(place, *find_fault(repr(part.x[wrong].item()), layout))
+            where = f"{name}: row {start + wrong[0] + 1}, column {labels[wrong[1]]}"
+            raise InputError(where, *find_fault(repr(rows.x[wrong].item()), layout))
         start += len(x)
 
 

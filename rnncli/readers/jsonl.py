@@ -39,32 +39,32 @@ def json_rows(
         if [*cells] != header:
             new = [name for name in cells if cells[name] and name not in header]
             if new and (strict or len(new) == len(cells)):
-                place = f"{display_name(path)}:{number}"
-                raise InputError(place, f"column {new[0]!r} is not in the first line")
+                where = f"{display_name(path)}:{number}"
+                raise InputError(where, f"column {new[0]!r} is not in the first line")
         yield number, [cells.get(name, _LITERALS[None]) for name in header]
 
 
 def read_cells(line: str, path: str, number: int) -> dict[str, str]:
     """Return the cells of a line by name, those of an array by number."""
-    place = f"{display_name(path)}:{number}"
+    where = f"{display_name(path)}:{number}"
     try:
         value = _DECODER.decode(line.strip())
     except json.JSONDecodeError as error:
         hint = "" if error.doc[error.pos :] else "jq -c '.[]' or '.steps[]' makes JSON lines"
-        raise InputError(place, f"not JSON: {error.msg} (character {error.colno})", hint) from error
+        raise InputError(where, f"not JSON: {error.msg} (character {error.colno})", hint) from error
     except RecursionError as error:
-        raise InputError(place, "not JSON: nested too deep") from error
+        raise InputError(where, "not JSON: nested too deep") from error
     if isinstance(value, list):
         value = tuple((f"column_{n}", item) for n, item in enumerate(value, start=1))
     if not isinstance(value, tuple):
-        raise InputError(place, "expected a JSON object or array a line")
+        raise InputError(where, "expected a JSON object or array a line")
     cells = dict(value)
     if len(cells) == len(value) and {*map(type, cells.values())} <= {Literal}:
         return cells
     cells.clear()
     for name, cell in _flatten("", value):
         if cells.get(name, cell) != cell:  # `rnn run` writes the same in key and row
-            raise InputError(place, f"column {name!r} stands twice in the line")
+            raise InputError(where, f"column {name!r} stands twice in the line")
         cells[name] = cell
     return cells
 

@@ -54,8 +54,8 @@ def center_and_scale(
         count, mean, squares, lowest, highest = each
         center, scale, deviation = lowest, 1.0, sqrt(max(0.0, squares) / max(1, count))
         if lowest < highest and isfinite(deviation) and deviation:
-            places = 5 - floor(log10(deviation))
-            center, scale = round(mean, places), round(deviation, places)
+            digits = 5 - floor(log10(deviation))
+            center, scale = round(mean, digits), round(deviation, digits)
         elif lowest != highest:
             what = "values whose squares are no float64" if count else "no values"
             raise InputError("", f"column {column!r} has {what}, and so no deviation")

@@ -1,4 +1,4 @@
-"""NumPy's ``.npy`` files, read a piece at a time."""
+"""NumPy's ``.npy`` files, read a chunk at a time."""
 
 import io
 import os
@@ -12,12 +12,12 @@ from numpy.typing import NDArray
 from rnncli.engine.rows import BLOCK_STEPS, Rows, in_blocks, steps_in_block
 from rnncli.model.arrays import READ_NPY_HEADER
 from rnncli.model.errors import InputError
-from rnncli.readers.columns import choose, named
+from rnncli.readers.columns import choose, label_columns
 from rnncli.readers.foreign import display_name
-from rnncli.readers.input import OF_TEXT, Input, Keys, Layout, check_layout, checked, unnamed
+from rnncli.readers.input import OF_TEXT, Input, Keys, Layout, check_layout, check_rows, unnamed
 
 # Bytes that are read at once.
-_PIECE = 1 << 22
+_CHUNK = 1 << 22
 # Features or sequences of an array without a step: they take memory, and no room in the file.
 _MOST_WITHOUT_VALUES = 1 << 20
 
@@ -39,15 +39,15 @@ def read_npy(path: str, file: io.BufferedReader, layout: Layout, keys: Keys) -> 
     float_type = f"f{min(np.promote_types(array.dtype, np.float32).itemsize, 8)}"
 
     def rows() -> Iterator[Rows]:
-        step = min(steps, max(1, _PIECE // (I * array.dtype.itemsize)))
+        step = min(steps, max(1, _CHUNK // (I * array.dtype.itemsize)))
         # The values of a column lie together in the order of Fortran.
-        whole = array.read_all().reshape(-1, I) if array.is_fortran else None
+        values = array.read_all().reshape(-1, I) if array.is_fortran else None
         for start in range(0, N * T, step):
             count = min(step, N * T - start)
-            if whole is None:
+            if values is None:
                 x = array.read(start * I, count * I).reshape(count, I)
             else:
-                x = whole[start : start + count]
+                x = values[start : start + count]
             x = x if columns == [*range(I)] else x[:, columns]
             with np.errstate(all="ignore"):  # perhaps in a thread with an error state of its own
                 x = np.ascontiguousarray(x, float_type)
@@ -57,12 +57,12 @@ def read_npy(path: str, file: io.BufferedReader, layout: Layout, keys: Keys) -> 
     labels = [column + 1 for column in columns]
     return Input(
         unnamed(len(columns)),
-        in_blocks(checked(name, rows(), labels, layout), min(steps, layout.block_steps)),
+        in_blocks(check_rows(name, rows(), labels, layout), min(steps, layout.block_steps)),
         key_columns=() if numbers is None else ("sequence",),
         keys=() if numbers is None else keys.names,
         share=lambda rows: rows / max(1, N * T),
         shape=(T,) if numbers is None else (N, T),
-        chosen=named(columns, header=None),
+        chosen=label_columns(columns, header=None),
     )
 
 
@@ -92,10 +92,10 @@ class StoredArray:
         order: Any = "F" if self.is_fortran else "C"
         return self.read(0, prod(self.shape)).reshape(self.shape, order=order)
 
-    def read(self, place: int, count: int) -> NDArray[Any]:
+    def read(self, start: int, count: int) -> NDArray[Any]:
         """Read some values, in the order of the file."""
         values = np.empty(count, self.dtype)
-        self._file.seek(self._start + place * self.dtype.itemsize)
+        self._file.seek(self._start + start * self.dtype.itemsize)
         if self._file.readinto(values.view(np.uint8).data) < values.nbytes:
             raise InputError(self._name, "was cut while it was read")
         return values

@@ -15,7 +15,7 @@ from rnncli.model.errors import InputError
 from rnncli.readers.foreign import COMPRESSED, UTF_8, display_name
 from rnncli.readers.hints import STARTS, not_decoded, not_text
 
-_PIECE = 1 << 20
+_CHUNK = 1 << 20
 # Bytes. A row takes some twenty times as much memory while it is read.
 MOST_IN_A_LINE = 1 << 25
 _NO_TEXT = re.compile("[\0\ud800-\udfff]")
@@ -52,15 +52,15 @@ class Lines:
                 raise not_text(path, path, kind, hint)
         self._size = os.path.getsize(path) if data is file and os.path.isfile(path) else 0
         self._bytes_read = 0
-        self._pieces = self._decode(data)
+        self._chunks = self._decode(data)
 
     def take(self, size: int = 1) -> bytes:
         """Take whole lines of about `size` bytes, at least one; fewer before the end or damage."""
         end = self._text.find(b"\n", self._at + size - 1) + 1 or self._fill(size)
-        taken = self._text[self._at : end]
+        lines = self._text[self._at : end]
         self._at = end
-        self.line += taken.count(b"\n")
-        return taken
+        self.line += lines.count(b"\n")
+        return lines
 
     def peek(self) -> bytes:
         """Look at the next line."""
@@ -73,41 +73,41 @@ class Lines:
 
     def _fill(self, size: int) -> int:
         """Read on until there are lines of `size` bytes; return where they end."""
-        parts = [self._text[self._at :]]
-        length, has_line = len(parts[0]), b"\n" in parts[0]
+        chunks = [self._text[self._at :]]
+        length, has_line = len(chunks[0]), b"\n" in chunks[0]
         while (length < size or not has_line) and length <= MOST_IN_A_LINE + size:
-            piece = next(self._pieces, None)
-            if piece is None:
+            chunk = next(self._chunks, None)
+            if chunk is None:
                 break
-            parts.append(piece)
-            length, has_line = length + len(piece), has_line or b"\n" in piece
-        self._text, self._at = b"".join(parts), 0
-        place = display_name(self._path)
+            chunks.append(chunk)
+            length, has_line = length + len(chunk), has_line or b"\n" in chunk
+        self._text, self._at = b"".join(chunks), 0
+        where = display_name(self._path)
         if length > MOST_IN_A_LINE and not 0 <= self._text.find(b"\n") <= MOST_IN_A_LINE:
             what = f"a line of more than {MOST_IN_A_LINE >> 20} MiB"
-            raise InputError(f"{place}:{self.line}", what, "expected a step a line")
+            raise InputError(f"{where}:{self.line}", what, "expected a step a line")
         if isinstance(self._damage, str) and not has_line:
             raise not_decoded(self._path, self.line, self._damage, self._encoding)
         if self._damage and not has_line:
-            raise InputError(place, f"cannot be read: {self._damage}")
+            raise InputError(where, f"cannot be read: {self._damage}")
         return self._text.find(b"\n", size - 1) + 1 or self._text.rfind(b"\n") + 1
 
     def _decode(self, data: Any) -> Iterator[bytes]:
-        """Decode pieces of a file up to the end, or a byte that is no text, or is NUL."""
+        """Decode chunks of a file up to the end, or a byte that is no text, or is NUL."""
         decoder = codecs.getincrementaldecoder(self._encoding)("rnncli")
         newlines = io.IncrementalNewlineDecoder(decoder, translate=True)
-        piece, last, mark = b"?", "\n", "\ufeff"
-        while piece and not self._damage:
+        chunk, last, mark = b"?", "\n", "\ufeff"
+        while chunk and not self._damage:
             try:
-                piece = data.read1(_PIECE)
-                text = newlines.decode(piece, final=not piece)
+                chunk = data.read1(_CHUNK)
+                text = newlines.decode(chunk, final=not chunk)
             except Exception as error:  # of a decompressor or a decoder
                 self._damage = error
                 return
-            self._bytes_read += len(piece)
+            self._bytes_read += len(chunk)
             if text:
                 text, mark = text.removeprefix(mark), ""
             if (not text.isascii() or "\0" in text) and (bad := _NO_TEXT.search(text)):
                 self._damage, text = text[bad.start() :], text[: bad.start()]
             last = text[-1:] or last
-            yield (text if piece or last == "\n" or self._damage else text + "\n").encode()
+            yield (text if chunk or last == "\n" or self._damage else text + "\n").encode()

@@ -24,8 +24,8 @@ class Url(str):
         protocol, rest = full.split("://", 1)
         protocol = protocol.lower()
         shown = re.split("[?#]", rest)[0] if protocol in WEB else rest
-        place, slash, path = shown.partition("/")
-        url = super().__new__(cls, f"{protocol}://{place.rpartition('@')[2]}{slash}{path}")
+        host, slash, path = shown.partition("/")
+        url = super().__new__(cls, f"{protocol}://{host.rpartition('@')[2]}{slash}{path}")
         url.full, url.protocol = f"{protocol}://{rest}", protocol
         return url
 
@@ -35,7 +35,7 @@ def is_url(path: str) -> bool:
     return re.match(r"[a-z][a-z0-9+.-]*://", path, re.IGNORECASE | re.ASCII) is not None
 
 
-def named(path: str) -> str:
+def wrap_url(path: str) -> str:
     """Return a path as it is, and a URL as a `Url`."""
     return Url(path) if is_url(path) and not isinstance(path, Url) else path
 
@@ -46,7 +46,7 @@ def _or_remote(function: F, name: str = "") -> F:
             return function(path, *args, **options)
         from rnncli.storage import remote  # needs fsspec
 
-        return getattr(remote, name or function.__name__)(named(path), *args, **options)
+        return getattr(remote, name or function.__name__)(wrap_url(path), *args, **options)
 
     return cast(F, call)
 
@@ -60,10 +60,10 @@ replacing = _or_remote(replacement.Replacement, "replacing")
 def version(path: str) -> str:
     """Return a text that changes with the content of a file; empty where there is none."""
     try:
-        found = os.stat(path)
+        status = os.stat(path)
     except OSError:
         return ""
-    return f"{found.st_size} {found.st_mtime_ns}"
+    return f"{status.st_size} {status.st_mtime_ns}"
 
 
 @_or_remote

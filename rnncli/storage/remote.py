@@ -10,11 +10,11 @@ from contextlib import contextmanager, suppress
 from typing import Any, TextIO
 
 from rnncli.model.errors import InputError, one_line, word
-from rnncli.storage import WEB, Url, named
+from rnncli.storage import WEB, Url, wrap_url
 from rnncli.storage.replacement import CHANGED, TEXT
 
-# Bytes of a piece, and more than a file has that S3 takes at once.
-_PIECE, _AT_ONCE = 1 << 23, 5 << 30
+# Bytes of a chunk, and more than a file has that S3 takes at once.
+_CHUNK, _AT_ONCE = 1 << 23, 5 << 30
 # The first of these that a store has tells one version of a file from another.
 _VERSIONS = ("ETag", "etag", "generation", "Last-Modified", "LastModified", "mtime", "created")
 
@@ -26,23 +26,23 @@ for _name in ("fsspec", "s3fs", "gcsfs", "google", "aiohttp", "asyncio"):
 @contextmanager
 def local_copy(url: Url) -> Iterator[str]:
     """Copy a file to a temporary folder; errors in the block name the URL."""
-    place, name = os.path.split(url)
+    parent, name = os.path.split(url)
     with tempfile.TemporaryDirectory(prefix="rnn-") as folder:
         copy = os.path.join(folder, name)
         # A page comes in one answer: not every server knows parts. A size keeps it from asking.
-        how = {"block_size": 0, "size": 1} if url.protocol in WEB else {"block_size": _PIECE}
-        with _store(url) as (fs, there), fs.open(there, **how) as file, open(copy, "wb") as to:
-            shutil.copyfileobj(file, to, _PIECE)
+        how = {"block_size": 0, "size": 1} if url.protocol in WEB else {"block_size": _CHUNK}
+        with _store(url) as (fs, path), fs.open(path, **how) as file, open(copy, "wb") as to:
+            shutil.copyfileobj(file, to, _CHUNK)
         try:
             yield copy
         except InputError as error:
-            raise type(error)(*(part.replace(folder, place) for part in error.args)) from error
+            raise type(error)(*(text.replace(folder, parent) for text in error.args)) from error
 
 
 def version(url: Url) -> str:
     """Return a text that differs between versions of a file; empty where there is none."""
-    with _store(url) as (fs, place), suppress(FileNotFoundError):
-        return _version(fs.info(place))
+    with _store(url) as (fs, path), suppress(FileNotFoundError):
+        return _version(fs.info(path))
     return ""
 
 
@@ -50,10 +50,10 @@ def matching(pattern: Url) -> dict[str, str]:
     """Return the files that match a pattern, and their versions; the web lists none."""
     if pattern.protocol in WEB:
         return {pattern: ""}
-    with _store(pattern) as (fs, place):
-        found = fs.glob(place, detail=True)
+    with _store(pattern) as (fs, path):
+        infos = fs.glob(path, detail=True)
         fs.invalidate_cache()  # what it has listed would later be taken for what is there
-    files = (info for info in found.values() if info["type"] == "file")
+    files = (info for info in infos.values() if info["type"] == "file")
     return {f"{pattern.protocol}://{info['name']}": _version(info) for info in files}
 
 
@@ -73,7 +73,7 @@ def writing(url: Url, *, before: str | None = None, **_: bool) -> Iterator[TextI
     with tempfile.TemporaryFile("w+", **TEXT) as file:
         yield file
         file.flush()
-        how: dict[str, Any] = {"chunksize": _PIECE}
+        how: dict[str, Any] = {"chunksize": _CHUNK}
         if before is not None:
             condition = {"IfMatch": before.split()[1]} if before else {"IfNoneMatch": "*"}
             how = {"chunksize": _AT_ONCE, **condition}
@@ -81,8 +81,8 @@ def writing(url: Url, *, before: str | None = None, **_: bool) -> Iterator[TextI
             # Not every server knows the conditions.
             if before is not None and version(url) != before:
                 raise InputError("", CHANGED)
-            with _store(url) as (fs, place):
-                fs.put_file(f"/dev/fd/{file.fileno()}", place, **how)
+            with _store(url) as (fs, path):
+                fs.put_file(f"/dev/fd/{file.fileno()}", path, **how)
         except InputError as error:
             what = CHANGED if "condition" in error.what else error.what
             raise OSError(None, what, url) from error
@@ -92,9 +92,9 @@ def check_writable(url: Url, *, append: bool = False) -> None:
     """Check that `writing` can write a file, as far as that can be told before."""
     if append or not re.fullmatch("(s3a?|gs|gcs)://[^/]+/.*[^/]", url):
         raise InputError(url, "cannot be written", "write to a file, s3://BUCKET/ or gs://BUCKET/")
-    with _store(url) as (fs, place):
+    with _store(url) as (fs, path):
         try:
-            fs.info(place)
+            fs.info(path)
         except (FileNotFoundError, PermissionError) as error:
             # Who may write need not be allowed to look.
             if "bucket does not exist" in str(error):
@@ -113,8 +113,8 @@ def _store(url: Url) -> Iterator[tuple[Any, str]]:
 
             # By default a page has five minutes, and what is decompressed may lack its end.
             wait = aiohttp.ClientTimeout(sock_connect=60, sock_read=60)
-            whole = {"auto_decompress": False, "headers": {"Accept-Encoding": "identity"}}
-            options = {"client_kwargs": {"timeout": wait, **whole}}
+            raw = {"auto_decompress": False, "headers": {"Accept-Encoding": "identity"}}
+            options = {"client_kwargs": {"timeout": wait, **raw}}
         yield fsspec.core.url_to_fs(url.full, **options)
     except ImportError as error:
         message = f"{url}: {one_line(error)}: pip install 'rnncli[remote]'"
@@ -122,10 +122,10 @@ def _store(url: Url) -> Iterator[tuple[Any, str]]:
     except Exception as error:
         text = f"{type(error).__name__}: {one_line(error)}"
         # Without the secrets of a URL.
-        what = re.sub(r"\w+://\S+", lambda found: named(found[0]), text)
+        what = re.sub(r"\w+://\S+", lambda match: wrap_url(match[0]), text)
         raise InputError(url, what) from error
 
 
 def _version(info: dict[str, Any]) -> str:
-    found = next((f" {info[name]}" for name in _VERSIONS if info.get(name)), "")
-    return f"{info.get('size') or 0}{found}"
+    tag = next((f" {info[name]}" for name in _VERSIONS if info.get(name)), "")
+    return f"{info.get('size') or 0}{tag}"

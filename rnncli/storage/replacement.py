@@ -173,10 +173,10 @@ def _sync_folder(path: str) -> None:
 def _version(path: str | int) -> tuple[int, ...]:
     """Return numbers that differ between files, and between states of one; () without a file."""
     try:
-        found = os.stat(path)
+        status = os.stat(path)
     except FileNotFoundError:
         return ()
-    return found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns
+    return status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns
 
 
 def _copy_access(target: str, number: int) -> None:

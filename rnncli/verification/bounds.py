@@ -17,23 +17,23 @@ class Bounded(bounded.Bounded):
 
     def function(self, f: Activation, a: Floats, clip: float) -> Floats:
         """Compute an activation in float64."""
-        return reference.activated(f, a, clip)
+        return reference.activate(f, a, clip)
 
     def operand(self, values: Floats) -> Floats:
         """Round values as operands of a product, in float64."""
-        return reference.rounded(values, self.precision)
+        return reference.round_to(values, self.precision)
 
 
-def exactly(values: Floats, precision: str) -> Bounded:
+def exact(values: Floats, precision: str) -> Bounded:
     """Return values without error: every program has them alike."""
     wide = np.asarray(values, np.float64)
     return Bounded(wide, np.zeros(wide.shape), precision)
 
 
-def rounded(values: Floats, precision: str) -> Bounded:
+def inexact(values: Floats, precision: str) -> Bounded:
     """Return values that a program has rounded to its float type."""
-    exact = exactly(values, precision)
-    return exact.of(exact.value, exact.eps * np.abs(exact.value))
+    result = exact(values, precision)
+    return result.of(result.value, result.eps * np.abs(result.value))
 
 
 def layer_rows(layer: Any, x: Bounded) -> Bounded:

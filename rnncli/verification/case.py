@@ -21,7 +21,7 @@ class Case(NamedTuple):
     precision: str = "float32"
     biases: Sequence[tuple[Floats, ...]] = ()  # of each cell: both, where a file has two
     keys: Sequence[str] = ()  # of the sequences, where there are several
-    taken: "Case | None" = None  # that of the layers in front, where there are any
+    original: "Case | None" = None  # the case before `above_front`, if the network has a front
 
     def above_front(self) -> "Case":
         """Run the layers in front; return the case of those above."""
@@ -31,7 +31,7 @@ class Case(NamedTuple):
         runner = Runner(network, self.precision, "stepwise")
         x, lengths = run_front(runner, self.x, self.lengths)
         above = Network(*network.layers, last=network.last)
-        return self._replace(network=above, x=x, lengths=lengths, taken=self)
+        return self._replace(network=above, x=x, lengths=lengths, original=self)
 
     def running(self) -> Truths:
         """Find which steps each sequence has, (N, T)."""
@@ -42,13 +42,13 @@ class Case(NamedTuple):
         running = self.running()
         return np.asarray(running.any(axis=1, keepdims=True)) if self.network.last else running
 
-    def place(self, n: int, t: int) -> dict[str, Any]:
+    def describe_row(self, n: int, t: int) -> dict[str, Any]:
         """Describe a row of a result."""
         step = int(self.lengths[n]) if self.network.last else t + 1
         return {"sequence": n + 1, "step": step} | ({"key": self.keys[n]} if self.keys else {})
 
     def outputs(self, unroll: str = "auto") -> tuple[Floats, ...]:
-        """Compute the output (N, T, O) of every layer; of one row a sequence that alone."""
+        """Compute the output (N, T, O) of every layer; of one row a sequence only that row."""
         states = self.run(unroll)
         if self.network.last and states.y_n is not None:
             return (states.y_n[:, None],)

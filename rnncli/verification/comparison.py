@@ -2,7 +2,7 @@
 
 A value is wrong if it is further from what is right than a bound, both by one of three rules: each
 step from the state that the result itself holds (`steps`); whole runs, where such states are not
-known, as far as nudged runs are apart (`whole`); or a tolerance for whole runs.
+known, as far as nudged runs are apart (`nudged`); or a tolerance for whole runs.
 """
 
 from collections.abc import Sequence
@@ -72,8 +72,8 @@ class Comparison:
         steps = self.tolerance is None and can_judge_steps(case.network, len(known))
         distance, judged = distances(ours, theirs), np.broadcast_to(rows[..., None], ours.shape)
         if steps:
-            made = right_steps(case, known, guessed=not layers)
-            tables = [(given, *each) for given, each in zip(known, made, strict=True)]
+            references = right_steps(case, known, guessed=not layers)
+            tables = [(output, *each) for output, each in zip(known, references, strict=True)]
             tables = tables if layers else tables[-1:]
         elif self.tolerance:
             tables = [(theirs, ours, self.tolerance.bound(theirs))]
@@ -83,12 +83,12 @@ class Comparison:
             tables = [(theirs, ours, bound)]
         wrong, times = list[Result](), list[Floats]()
         lowest = len(case.network.layers) + 1 - len(tables)
-        for layer, (given, right, bound) in enumerate(tables, lowest):
-            times.append(times_bound(given, right, bound, rows))
-            places = np.flatnonzero(times[-1] > 1)
-            largest = places[np.argsort(-times[-1].flat[places], kind="stable")][:WORST]
-            for place in dict.fromkeys([*largest, *places[:1]]):
-                wrong.append(_value(case, layer, place, given, right, times[-1]))
+        for layer, (output, right, bound) in enumerate(tables, lowest):
+            times.append(times_bound(output, right, bound, rows))
+            indices = np.flatnonzero(times[-1] > 1)
+            largest = indices[np.argsort(-times[-1].flat[indices], kind="stable")][:WORST]
+            for index in dict.fromkeys([*largest, *indices[:1]]):
+                wrong.append(_value(case, layer, index, output, right, times[-1]))
         share = float(judged.sum() / (rows.sum() * ours.shape[2]))
         if share < ENOUGH and not wrong:
             return not_compared(
@@ -122,12 +122,12 @@ def distances(ours: Floats, theirs: Floats) -> Floats:
         return np.abs(ours.astype(np.float64) - theirs)
 
 
-def _value(case: Case, layer: int, place: int, given: Floats, right: Floats, times: Floats) -> Any:
+def _value(case: Case, layer: int, index: int, output: Floats, right: Floats, times: Floats) -> Any:
     """Describe a wrong value of a layer, with the digits of its float type."""
-    n, t, unit = map(int, np.unravel_index(place, given.shape))
-    expected, actual = (float(str(given.dtype.type(each[n, t, unit]))) for each in (given, right))
+    n, t, unit = map(int, np.unravel_index(index, output.shape))
+    expected, actual = (float(str(output.dtype.type(each[n, t, unit]))) for each in (output, right))
     return {
-        **case.place(n, t),
+        **case.describe_row(n, t),
         "unit": unit,
         "expected": expected,
         "actual": actual,
@@ -151,9 +151,9 @@ def in_words(case: Case, wrong: Truths) -> str:
     return ", ".join(words)
 
 
-def _few(kind: str, places: Sequence[Any] | Integers, count: int) -> str:
-    if len(places) == count:
+def _few(kind: str, labels: Sequence[Any] | Integers, count: int) -> str:
+    if len(labels) == count:
         return f"every {kind}"
-    if len(places) == 1:
-        return f"{kind} {places[0]} alone"
-    return f"{len(places):,} of {count:,} {kind}s ({places[0]} to {places[-1]})"
+    if len(labels) == 1:
+        return f"{kind} {labels[0]} alone"
+    return f"{len(labels):,} of {count:,} {kind}s ({labels[0]} to {labels[-1]})"

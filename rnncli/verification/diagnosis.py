@@ -22,28 +22,28 @@ def find_causes(comparison: Comparison, theirs: Floats) -> dict[str, float]:
     """Find what reproduces a result best, the first of equals, and the distance that is left."""
     if not theirs.any():  # zeros explain nothing
         return {"all values are 0": 0.0}
-    found: dict[str, float] = {}
+    causes: dict[str, float] = {}
     with np.errstate(over="ignore", invalid="ignore"):  # an exponential, say
         for name, case, result in mistakes(comparison.case, theirs):
-            if name not in found and _is_near(case, result, comparison.tolerance):
+            if name not in causes and _is_near(case, result, comparison.tolerance):
                 left = _distance_left(comparison, case, result, theirs)
                 if left is not None:
-                    found[name] = left
-    found |= _fewer_digits(comparison.ours, theirs)
-    last_places = UNITS * np.finfo(theirs.dtype).eps * max(1.0, float(np.abs(theirs).max()))
-    closest = max(min(found.values(), default=0), last_places)
-    return next(({name: left} for name, left in found.items() if left <= 1.1 * closest), {})
+                    causes[name] = left
+    causes |= _fewer_digits(comparison.ours, theirs)
+    smallest = UNITS * np.finfo(theirs.dtype).eps * max(1.0, float(np.abs(theirs).max()))
+    closest = max(min(causes.values(), default=0), smallest)
+    return next(({name: left} for name, left in causes.items() if left <= 1.1 * closest), {})
 
 
 def _is_near(case: Case, theirs: Floats, tolerance: Tolerance | None) -> bool:
     """Check whether half of the first rows of a few sequences are near, before all are run."""
     network = case.network
     steps = tolerance is None and can_judge_steps(network)
-    every = not steps and (network.needs_whole_sequences or network.last)
-    T = case.x.shape[1] if every else ROWS
-    some = np.flatnonzero(case.lengths)[:SEQUENCES]
-    theirs, lengths = theirs[some, :T], np.minimum(case.lengths[some], T)
-    cut = case._replace(x=case.x[some, :T], h0=case.h0[some], lengths=lengths)
+    needs_all = not steps and (network.needs_whole_sequences or network.last)
+    T = case.x.shape[1] if needs_all else ROWS
+    first = np.flatnonzero(case.lengths)[:SEQUENCES]
+    theirs, lengths = theirs[first, :T], np.minimum(case.lengths[first], T)
+    cut = case._replace(x=case.x[first, :T], h0=case.h0[first], lengths=lengths)
     errors = case_step_errors(cut, [theirs]) if steps else None
     if errors is not None:
         near = errors <= 1

@@ -20,7 +20,7 @@ from rnncli.model.cells.gates import reorder, sum_biases
 from rnncli.model.layers import Dense
 from rnncli.model.network import Network
 from rnncli.verification.case import Case
-from rnncli.verification.reference import rounded
+from rnncli.verification.reference import round_to
 from rnncli.verification.steps import concatenates
 
 # change(cell, biases): a cell as a mistake would make it; the same object where the mistake
@@ -69,15 +69,15 @@ def _arrays(
 ) -> Change:
     """Change the arrays of these names, where a cell of this kind has them."""
 
-    def changed(cell: Cell, _: Sequence[Floats]) -> Cell:
-        own = cell.weights.arrays
-        wanted = [name for name in names if name in own and isinstance(cell, kind)]
-        arrays = {name: change(own[name]).astype(own[name].dtype) for name in wanted}
-        same = all(np.array_equal(new, own[name]) for name, new in arrays.items())
+    def change_arrays(cell: Cell, _: Sequence[Floats]) -> Cell:
+        old = cell.weights.arrays
+        wanted = [name for name in names if name in old and isinstance(cell, kind)]
+        arrays = {name: change(old[name]).astype(old[name].dtype) for name in wanted}
+        same = all(np.array_equal(new, old[name]) for name, new in arrays.items())
         finite = all(np.isfinite(new).all() for new in arrays.values())  # float16 may not hold them
         return cell.replaced(cell.weights._replace(**arrays)) if finite and not same else cell
 
-    return changed
+    return change_arrays
 
 
 def _by_gate(operation: Callable[..., Floats], *numbers: float) -> Callable[[Floats], Floats]:
@@ -85,12 +85,12 @@ def _by_gate(operation: Callable[..., Floats], *numbers: float) -> Callable[[Flo
     return lambda array: operation(array, np.repeat(numbers, array.shape[-1] // len(numbers)))
 
 
-def _transposed(W: Floats) -> Floats:
+def _transpose(W: Floats) -> Floats:
     """Read the numbers of (I, H) in their order as those of (H, I)."""
     return np.ascontiguousarray(W.reshape(W.shape[::-1]).T)
 
 
-def _transposed_by_gate(W: Floats) -> Floats:
+def _transpose_by_gate(W: Floats) -> Floats:
     """Transpose the square block of each gate."""
     gates, rest = divmod(W.shape[1], len(W))
     return W if rest else np.hstack([block.T for block in np.hsplit(W, gates)])
@@ -98,8 +98,8 @@ def _transposed_by_gate(W: Floats) -> Floats:
 
 def _in_order(kind: type[Cell], order: Sequence[str]) -> Change:
     """Read the weights of a cell as if its gates stood in another order."""
-    places = [order.index(gate) for gate in kind.gate_names]
-    return _arrays(ARRAYS, lambda array: reorder(array, places), kind)
+    indices = [order.index(gate) for gate in kind.gate_names]
+    return _arrays(ARRAYS, lambda array: reorder(array, indices), kind)
 
 
 def _one_bias(number: int, cell: Any, biases: Sequence[Floats]) -> Any:
@@ -128,25 +128,25 @@ def _reset(reset: str, cell: Any, biases: Sequence[Floats]) -> Any:
     return cell.replaced(weights, reset=reset)
 
 
-def _activation(name: str, other: Activation, cell: Cell, _: Sequence[Floats]) -> Cell:
+def _activation(name: str, new: Activation, cell: Cell, _: Sequence[Floats]) -> Cell:
     """Replace an activation, also for the output if it is the same there."""
-    before = cell.settings.get(name, other)
+    before = cell.settings.get(name, new)
     same = [each for each in (name, "output_activation") if cell.settings.get(each) == before]
-    settings: dict[str, Any] = dict.fromkeys(same, other)
-    return cell if before == other else cell.replaced(**settings)
+    settings: dict[str, Any] = dict.fromkeys(same, new)
+    return cell if before == new else cell.replaced(**settings)
 
 
 # Activations have the parameters that a framework gives them by default: ONNX, then Keras.
-_OTHERS = [activation(name) for name, kind in ACTIVATIONS.items() if None not in kind.defaults]
-_OTHERS += [activation("hard_sigmoid", 1 / 6, 0.5), activation("leaky_relu", 0.2)]
+_TRIALS = [activation(name) for name, kind in ACTIVATIONS.items() if None not in kind.defaults]
+_TRIALS += [activation("hard_sigmoid", 1 / 6, 0.5), activation("leaky_relu", 0.2)]
 CELLS: dict[str, Change] = {
     "no bias": _arrays(("b_h", "b_n"), np.zeros_like),
     "input bias only": partial(_one_bias, 0),
     "recurrent bias only": partial(_one_bias, 1),
-    "W_xh transposed": _arrays(("W_xh",), _transposed),
-    "W_hh transposed": _arrays(("W_hh",), _transposed),
-    "W_hh transposed in each gate": _arrays(("W_hh",), _transposed_by_gate),
-    "W_xh and W_hh transposed": _arrays(("W_xh", "W_hh"), _transposed),
+    "W_xh transposed": _arrays(("W_xh",), _transpose),
+    "W_hh transposed": _arrays(("W_hh",), _transpose),
+    "W_hh transposed in each gate": _arrays(("W_hh",), _transpose_by_gate),
+    "W_xh and W_hh transposed": _arrays(("W_xh", "W_hh"), _transpose),
     **{
         f"gates in the order {' '.join(order)}, not {' '.join(kind.gate_names)}": _in_order(
             kind, order
@@ -165,10 +165,10 @@ CELLS: dict[str, Change] = {
     **{
         f"`{name}` {f.name if f == activation(f.name) else f}": partial(_activation, name, f)
         for name in ("activation", "recurrent_activation")
-        for f in _OTHERS
+        for f in _TRIALS
     },
     "weights rounded to float16": _arrays(Weights._fields, lambda W: W.astype(np.float16)),
-    "weights rounded to bfloat16": _arrays(Weights._fields, lambda W: rounded(W, "bfloat16")),
+    "weights rounded to bfloat16": _arrays(Weights._fields, lambda W: round_to(W, "bfloat16")),
 }
 
 
@@ -182,15 +182,15 @@ def _layers(case: Case) -> Iterator[tuple[str, Network]]:
         if not isinstance(layer, Dense):
             continue
         W, b, f = layer.W, layer.b, layer.activation
-        heads = {f"activation {other}": Dense(W, b, other) for other in OF_HEADS}
+        heads = {f"activation {kind}": Dense(W, b, kind) for kind in OF_HEADS}
         heads |= {"no bias": Dense(W, None, f)}
-        heads |= {"W transposed": Dense(_transposed(W), b, f)} if 1 not in W.shape else {}
+        heads |= {"W transposed": Dense(_transpose(W), b, f)} if 1 not in W.shape else {}
         for name, head in heads.items():
             changed = Network(*layers[:n], head, *layers[n + 1 :], last=last)
             yield f"{name} in layer {n + 1}", changed
 
 
-def _reversed(case: Case, rows: Floats) -> Floats:
+def _reverse(case: Case, rows: Floats) -> Floats:
     """Turn every sequence around, (N, T, K)."""
     turned = rows.copy()
     for n, length in enumerate(case.lengths):
@@ -200,7 +200,7 @@ def _reversed(case: Case, rows: Floats) -> Floats:
 
 def _inputs(case: Case) -> Iterator[tuple[str, Floats]]:
     """Reverse the input, put its columns in every other order, and scale them."""
-    yield "the input reversed in time", _reversed(case, case.x)
+    yield "the input reversed in time", _reverse(case, case.x)
     features = range(case.x.shape[2])
     for order in permutations(features) if len(features) <= MOST_FEATURES else ():
         if order != tuple(features):
@@ -238,10 +238,10 @@ def _starts(case: Case) -> Iterator[tuple[str, Floats]]:
 
 def _results(case: Case, ours: Floats, theirs: Floats) -> Iterator[tuple[str, Floats]]:
     """Undo what a port does to its rows: it reverses or shifts them."""
-    yield "the rows of the output reversed in time", _reversed(case, theirs)
+    yield "the rows of the output reversed in time", _reverse(case, theirs)
     if concatenates(case.network.layers[-1]):
         forward, backward = np.split(theirs, 2, axis=2)
-        turned = np.concatenate([forward, _reversed(case, backward)], axis=2)
+        turned = np.concatenate([forward, _reverse(case, backward)], axis=2)
         yield "backward states in processing order", turned
     n, last = np.arange(len(theirs)), case.lengths - 1
     # Of rows that are late or early, the one left over holds zeros or the initial state.

@@ -52,7 +52,7 @@ def whole_run_bounds(case: Case, ours: Floats) -> tuple[Floats, Truths]:
         np.maximum(driven[:, :-shift], spread[:, shift:], out=driven[:, :-shift])
     judged = FACTOR * driven <= most_driven(ours, case.precision)
     driven = np.where(judged, driven, spread.max(axis=(0, 1)))
-    return (_rounded(ours) + FACTOR * driven)[:, -shown:], judged[:, -shown:]
+    return (_rounding(ours) + FACTOR * driven)[:, -shown:], judged[:, -shown:]
 
 
 def _top_rows(case: Case) -> Floats:
@@ -65,10 +65,10 @@ def _top_rows(case: Case) -> Floats:
 def most_driven(ours: Floats, precision: str) -> Floats:
     """Compute how far a value may be off that is still judged."""
     largest = np.abs(ours.astype(np.float64)).max(axis=(0, 1))
-    return np.asarray(np.maximum(_rounded(ours), SMALL[precision] * largest))
+    return np.asarray(np.maximum(_rounding(ours), SMALL[precision] * largest))
 
 
-def _rounded(ours: Floats) -> Floats:
+def _rounding(ours: Floats) -> Floats:
     """Compute how far rounding moves a value of a network that forgets."""
     size, kind = np.abs(ours.astype(np.float64)), np.finfo(ours.dtype)
     least = min(1.0, float(size.max(initial=0.0)))
@@ -81,26 +81,26 @@ def _nudge(case: Case, size: float, random: np.random.RandomState) -> Network:
     precision, nudge = PRECISIONS[case.precision], NUDGES[case.precision]
     last_bit = float(np.finfo(precision.dtype).eps)  # of what is no operand of a product
 
-    def moved(name: str, array: Floats) -> Floats:
+    def move(name: str, array: Floats) -> Floats:
         if array.ndim > 1 and precision.rounds:
             return array
         by, bias = np.abs(array), name in ("b_h", "b_n", "b")
         by = last_bit * by if name in NORMS else nudge * (by + size * bias)
         return np.asarray(array.astype(np.float64) + by * random.choice([-1.0, 1.0], array.shape))
 
-    def gates_moved(cell: Cell) -> Cell:
+    def move_gates(cell: Cell) -> Cell:
         activations: dict[str, Any] = {}
-        for name, given in cell.settings.items() if cell.gates > 1 else ():
-            if isinstance(given, Activation):
+        for name, value in cell.settings.items() if cell.gates > 1 else ():
+            if isinstance(value, Activation):
                 by = (nudge * random.choice([-1.0, 1.0], cell.hidden_size)).astype(precision.dtype)
-                activations[name] = NudgedActivation(*given)
+                activations[name] = NudgedActivation(*value)
                 gate = name == "recurrent_activation"
                 activations[name].change = (np.add, by) if gate else (np.multiply, 1 + by)
         return cell.replaced(**activations)
 
     masking, layers = case.network.masking, case.network.layers
-    above = (layer.converted(moved) for layer in layers[masking:])
-    return Network(*layers[:masking], *above, last=case.network.last).with_cells(gates_moved)
+    above = (layer.converted(move) for layer in layers[masking:])
+    return Network(*layers[:masking], *above, last=case.network.last).with_cells(move_gates)
 
 
 class NudgedActivation(Activation):
@@ -108,9 +108,9 @@ class NudgedActivation(Activation):
 
     change: tuple[Callable[..., Any], Floats]
 
-    def __eq__(self, other: object) -> bool:
+    def __eq__(self, value: object) -> bool:
         """Return False for the activation itself, which cells have other arithmetic for."""
-        return self is other
+        return self is value
 
     def function(self) -> Callable[[Floats, Floats], Any]:
         """Return ``function(a, out)``."""

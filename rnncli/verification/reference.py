@@ -57,12 +57,12 @@ _MERGES: dict[str, Callable[..., Floats]] = {
 
 
 def product(rows: Floats, W: Floats, start: Floats, precision: str) -> Floats:
-    """Compute ``start + rows @ W`` in float64, term by term, of operands that are `rounded`."""
-    rows, W = rounded(rows, precision), rounded(W, precision)
+    """Compute ``start + rows @ W`` in float64, term by term, of operands rounded by `round_to`."""
+    rows, W = round_to(rows, precision), round_to(W, precision)
     return np.asarray(start + np.add.reduce(rows.T[:, :, None] * W[:, None], axis=0))
 
 
-def rounded(values: Floats, precision: str) -> Floats:
+def round_to(values: Floats, precision: str) -> Floats:
     """Round float64 values as a product in a precision takes them, halves rounded to even."""
     bits = MANTISSA_BITS.get(precision)
     if bits is None:
@@ -72,7 +72,7 @@ def rounded(values: Floats, precision: str) -> Floats:
     return shorter
 
 
-def activated(f: Activation, a: Floats, clip: float = inf) -> Floats:
+def activate(f: Activation, a: Floats, clip: float = inf) -> Floats:
     """Compute ``f(min(max(a, -clip), clip))``."""
     with np.errstate(all="ignore"):
         return _ACTIVATIONS[f.name](np.minimum(np.maximum(a, -clip), clip), *f.parameters)
@@ -88,7 +88,7 @@ def rnn_step(cell: RNN, x: Floats, state: State, precision: str) -> State:
     """Compute ``h_t = f(x_t @ W_xh + h_{t-1} @ W_hh + b_h)``."""
     W_xh, W_hh, b_h = cell.weights[:3]
     a = product(state[0], W_hh, product(x, W_xh, b_h, precision), precision)
-    return (activated(cell.activation, a, cell.clip),)
+    return (activate(cell.activation, a, cell.clip),)
 
 
 def lstm_step(cell: LSTM, x: Floats, state: State, precision: str) -> State:
@@ -99,9 +99,9 @@ def lstm_step(cell: LSTM, x: Floats, state: State, precision: str) -> State:
     i, f, g, o = np.split(sums, 4, axis=1)
     p_i, p_f, p_o = np.zeros((3, 1)) if w_ch is None else np.split(w_ch, 3)
     gate, clip = cell.recurrent_activation, cell.clip
-    i, f = activated(gate, i + p_i * c, clip), activated(gate, f + p_f * c, clip)
-    c = f * c + i * activated(cell.activation, g, clip)
-    h = activated(gate, o + p_o * c, clip) * activated(cell.output_activation, c)
+    i, f = activate(gate, i + p_i * c, clip), activate(gate, f + p_f * c, clip)
+    c = f * c + i * activate(cell.activation, g, clip)
+    h = activate(gate, o + p_o * c, clip) * activate(cell.output_activation, c)
     return h if W_hr is None else product(h, W_hr, np.zeros(1), precision), c
 
 
@@ -112,13 +112,13 @@ def gru_step(cell: GRU, x: Floats, state: State, precision: str) -> State:
     gate, clip = cell.recurrent_activation, cell.clip
     z, r, n = np.split(product(x, W_xh, b_h, precision), 3, axis=1)
     W_z, W_r, W_n = np.split(W_hh, 3, axis=1)
-    z = activated(gate, product(h, W_z, z, precision), clip)
-    r = activated(gate, product(h, W_r, r, precision), clip)
+    z = activate(gate, product(h, W_z, z, precision), clip)
+    r = activate(gate, product(h, W_r, r, precision), clip)
     if cell.reset == "after":
         n = n + r * product(h, W_n, np.zeros(1) if b_n is None else b_n, precision)
     else:
         n = product(r * h, W_n, n, precision)
-    return (z * h + (1 - z) * activated(cell.activation, n, clip),)
+    return (z * h + (1 - z) * activate(cell.activation, n, clip),)
 
 
 # step(cell, x, state, precision): one float64 step from inputs (n, I) and states (n, size).
@@ -142,34 +142,34 @@ def unroll(
 
 
 def run(network: Network, x: Floats, h0: Floats, precision: str = "float64") -> list[Floats]:
-    """Compute the outputs (T, O) of all layers for one sequence; of one row a sequence that."""
-    from rnncli.verification.bounds import exactly, layer_rows  # which has its arithmetic from here
+    """Compute the outputs (T, O) of all layers for one sequence, or its one row if `last`."""
+    from rnncli.verification.bounds import exact, layer_rows  # which has its arithmetic from here
 
     masked, outputs = np.zeros(len(x), bool), [x]
     finals: dict[int, Floats] = {}  # of each layer, the output of the final states
-    every = zip(network.layers, network.state_slices, strict=True)
-    for number, (layer, slices) in enumerate(every, start=1):
+    pairs = zip(network.layers, network.state_slices, strict=True)
+    for number, (layer, slices) in enumerate(pairs, start=1):
         x = network.select_inputs(number, outputs)
         if layer.masks:
             masked |= cast(Masks, layer).masked(x)
         if isinstance(layer, Recurrent):
-            each: list[Floats] = []
+            halves: list[Floats] = []
             ends: list[Floats] = []
-            for cell, places, direction in zip(layer.cells, slices, layer.directions, strict=True):
-                state = tuple(h0[None, place].astype(np.float64) for place in places)
+            for cell, columns, direction in zip(layer.cells, slices, layer.directions, strict=True):
+                state = tuple(h0[None, s].astype(np.float64) for s in columns)
                 turn = -1 if direction == "backward" else 1
                 h, last = unroll(cell, x, state, precision, masked, turn)
                 # Of two directions a masked row is 0, as in Keras.
-                each.append(np.where(masked[:, None], 0, h) if len(layer.cells) > 1 else h)
+                halves.append(np.where(masked[:, None], 0, h) if len(layer.cells) > 1 else h)
                 ends.append(last)
-            merge = _MERGES[layer.merge] if len(each) > 1 else lambda h: h
-            outputs.append(merge(*each))
+            merge = _MERGES[layer.merge] if len(halves) > 1 else lambda h: h
+            outputs.append(merge(*halves))
             finals[number] = merge(*ends)
         else:
-            outputs.append(layer_rows(layer, exactly(x, precision)).value)
+            outputs.append(layer_rows(layer, exact(x, precision)).value)
             if number in network.final:
                 row = np.hstack([finals[k] for k in layer.sources or (number - 1,)])
-                finals[number] = layer_rows(layer, exactly(row, precision)).value
+                finals[number] = layer_rows(layer, exact(row, precision)).value
     if network.last:
         return [outputs[-1][-1:] if network.by_row else finals[len(network.layers)]]
     return outputs[1:]

@@ -15,10 +15,10 @@ STYLES = {"equal": "bold green", "different": "bold red", "not compared": "bold 
 
 def write_table(out: TextIO, document: dict[str, Any]) -> None:
     """Write the verdict, the cause and the worst values, then a row for each result."""
-    first, *others = results = document["results"]
+    first, *rest = results = document["results"]
     verdict, expected = document["verdict"], first["name"] != LOOP  # of another program
-    own = others if expected else results
-    compared = [each for each in own if each["verdict"] != "not compared"]
+    ours = rest if expected else results
+    compared = [each for each in ours if each["verdict"] != "not compared"]
     write_text(out, f"{verdict.upper()}: {_sentence(document, expected)}", STYLES[verdict])
     if expected and first["verdict"] == "not compared":
         write_text(out, f"{first['note']}.")
@@ -37,10 +37,10 @@ def write_table(out: TextIO, document: dict[str, Any]) -> None:
         write_text(
             out, f"rnn itself agrees with {', '.join(names)} and {ways} other ways to compute."
         )
-        own = [each for each in own if "version" in each]
+        ours = [each for each in ours if "version" in each]
     else:
         _draw_results(out, document)
-    noted = [each for each in own if each.get("note")]
+    noted = [each for each in ours if each.get("note")]
     for note, alike in groupby(noted, lambda each: each["note"]):
         write_text(out, f"{', '.join(map(_label, alike))}: {note}")
     for each in (each for each in results if each.get("judged", 1) < 1):
@@ -71,10 +71,10 @@ def _sentence(document: dict[str, Any], expected: bool) -> str:
 def _draw_worst(out: TextIO, result: Result, rule: Any, *, in_file: bool) -> None:
     """Draw the values that are furthest off, and explain the last column."""
     worst, where = result["worst"], "in the file" if in_file else _label(result)
-    several = len({each["layer"] for each in worst}) > 1
+    has_layers = len({each["layer"] for each in worst}) > 1
     columns = {
         "sequence": [each["key"] for each in worst if "key" in each],
-        "layer": [str(each["layer"]) for each in worst if several],
+        "layer": [str(each["layer"]) for each in worst if has_layers],
         "step": [str(each["step"]) for each in worst],
         "unit": [str(each["unit"]) for each in worst],
         where: [repr(each["expected"]) for each in worst],

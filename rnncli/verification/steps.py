@@ -16,11 +16,11 @@ from rnncli.model.arrays import Floats, Truths
 from rnncli.model.cells import LSTM, Cell
 from rnncli.model.layers import Layer, Masks, Recurrent
 from rnncli.model.network import Network
-from rnncli.verification.bounds import Bounded, exactly, layer_rows, rounded
+from rnncli.verification.bounds import Bounded, exact, inexact, layer_rows
 from rnncli.verification.case import Case
 
 # Values that are judged at once: their arrays in float64 stay in the cache.
-PIECE = 2**17
+CHUNK = 2**17
 
 
 def case_step_errors(case: Case, layers: Sequence[Floats]) -> Floats | None:
@@ -40,10 +40,10 @@ def largest_step_error(case: Case, layers: Sequence[Floats]) -> float | None:
     return None if errors is None else float(errors.max(initial=0.0))
 
 
-def times_bound(given: Floats, right: Floats, bound: Floats, rows: Truths) -> Floats:
+def times_bound(values: Floats, right: Floats, bound: Floats, rows: Truths) -> Floats:
     """Compute how many bounds each value is off, (N, T, O): 0 beyond the rows."""
     with np.errstate(invalid="ignore", divide="ignore", over="ignore"):
-        off = np.abs(given.astype(np.float64) - right)
+        off = np.abs(values.astype(np.float64) - right)
         times = np.where(off > 0, off / bound, off)
     return np.where(rows[..., None], np.where(np.isfinite(times), times, np.inf), 0)
 
@@ -79,16 +79,16 @@ def right_steps(
         with np.errstate(invalid="ignore", over="ignore"):
             if not layer.cells:
                 n, t = np.nonzero(running)
-                for some in _pieces(len(n), output.shape[2]):
-                    at = n[some], t[some]
+                for span in _chunks(len(n), output.shape[2]):
+                    at = n[span], t[span]
                     rows = layer_rows(layer, Bounded(x[at].astype(np.float64), off[at], precision))
                     right[at], bound[at] = rows.value, rows.off
-            parts = len(layer.cells) or 1
-            halves = [np.split(array, parts, axis=2) for array in (output, right, bound)]
+            count = len(layer.cells) or 1
+            halves = [np.split(array, count, axis=2) for array in (output, right, bound)]
             for k, cell in enumerate(layer.cells):
                 turn = slice(None, None, -1 if layer.directions[k] == "backward" else 1)
                 h, *out = (half[k][:, turn] for half in halves)
-                start = [case.h0[:, place] for place in network.state_slices[number - 1][k]]
+                start = [case.h0[:, columns] for columns in network.state_slices[number - 1][k]]
                 active, passed = (running & ~masked)[:, turn], masked[:, turn]
                 # The h from which each row starts: that of the last active row before it, or h0.
                 T = active.shape[1]
@@ -98,7 +98,7 @@ def right_steps(
                 inputs = x[:, turn], off[:, turn], before
                 _take_steps(cell, precision, start[1:], active, inputs, out)
                 # Of two directions a masked row is 0, as in Keras.
-                same = rounded(before[passed] * (parts == 1), precision)
+                same = inexact(before[passed] * (count == 1), precision)
                 out[0][passed], out[1][passed] = same.value, same.off
         # Layers that are guessed are ours: those of the result may be as far off as bounds are.
         offs.append(bound if guessed else np.zeros(bound.shape))
@@ -107,9 +107,9 @@ def right_steps(
         yield right, np.where(np.isnan(bound), np.inf, bound) + np.finfo(dtype).tiny
 
 
-def _pieces(rows: int, size: int) -> Iterator[slice]:
-    piece = max(1, PIECE // size)
-    return (slice(start, start + piece) for start in range(0, rows, piece))
+def _chunks(rows: int, size: int) -> Iterator[slice]:
+    step = max(1, CHUNK // size)
+    return (slice(start, start + step) for start in range(0, rows, step))
 
 
 def _take_steps(
@@ -122,26 +122,26 @@ def _take_steps(
 ) -> None:
     """Write value and bound of all steps, (N, T), from x, its error and the h before each."""
     N, T = active.shape
-    states: list[bounded.Bounded] = [rounded(array, precision) for array in start]
-    for some in _pieces(T, N * cell.state_sizes[0]):
-        steps = active[:, some].T  # the steps of a piece stand time first, as rows (t, n)
-        x, off, before = (array[:, some].swapaxes(0, 1).reshape(steps.size, -1) for array in inputs)
-        x_t, h = Bounded(x.astype(np.float64), off, precision), exactly(before, precision)
-        sums, made = bounded.sums(cell, x_t, h), list[bounded.Bounded]()
+    states: list[bounded.Bounded] = [inexact(array, precision) for array in start]
+    for span in _chunks(T, N * cell.state_sizes[0]):
+        steps = active[:, span].T  # the steps of a chunk stand time first, as rows (t, n)
+        x, off, before = (array[:, span].swapaxes(0, 1).reshape(steps.size, -1) for array in inputs)
+        x_t, h = Bounded(x.astype(np.float64), off, precision), exact(before, precision)
+        sums, results = bounded.sums(cell, x_t, h), list[bounded.Bounded]()
         # No result shows c of an LSTM: it goes along time in float64, with its own bound.
         if not states or (type(cell) is LSTM and cell.weights.w_ch is None):  # c needs its f alone
-            made = [cell.step(_AlongTime(h, steps, states), sums, h, *states)[0]]
+            results = [cell.step(_AlongTime(h, steps, states), sums, h, *states)[0]]
         else:
             for t, live in enumerate(steps):
                 at = slice(t * N, t * N + N)
-                numbers, own = bounded.BoundedNumbers(h), [each[at] for each in sums]
-                new, *after = cell.step(numbers, own, h[at], *states)
-                made.append(new)
+                numbers, sums_t = bounded.BoundedNumbers(h), [each[at] for each in sums]
+                new, *after = cell.step(numbers, sums_t, h[at], *states)
+                results.append(new)
                 states = [_go_on(live, *each) for each in zip(states, after, strict=True)]
         for array, name in zip(out, ("value", "off"), strict=True):
-            given = np.concatenate([getattr(each, name) for each in made])
-            given = given.reshape(*steps.shape, -1).swapaxes(0, 1)
-            array[:, some] = np.where(steps.T[..., None], given, array[:, some])
+            values = np.concatenate([getattr(each, name) for each in results])
+            values = values.reshape(*steps.shape, -1).swapaxes(0, 1)
+            array[:, span] = np.where(steps.T[..., None], values, array[:, span])
 
 
 def _go_on(live: Truths, before: bounded.Bounded, after: bounded.Bounded) -> bounded.Bounded:

@@ -102,8 +102,8 @@ def verify(
     path = None if isinstance(network, Network) else os.fspath(network)
     model = network if isinstance(network, Network) else load(network)
     dtype = choice("precision", precision, PRECISIONS).dtype
-    given = check_shape(np.asarray(x), model)
-    batch = model.checked_input(given if given.ndim == 3 else given[None], dtype)
+    values = check_shape(np.asarray(x), model)
+    batch = model.checked_input(values if values.ndim == 3 else values[None], dtype)
     N, T, _ = batch.shape
     start = initial_state(model, h0, N, dtype)
     ends = np.full(N, T) if lengths is None else np.asarray(lengths)
@@ -139,8 +139,8 @@ def judge(
     for rows in comparison.layers:
         for n, t, unit in np.argwhere(~np.isfinite(rows)).tolist():
             key = f"{case.keys[n]}: " if case.keys else ""
-            raise NotFiniteError(key, case.place(n, t)["step"], unit, rows[n, t, unit])
-    results = [with_reference(comparison), *with_strategies(comparison)]
+            raise NotFiniteError(key, case.describe_row(n, t)["step"], unit, rows[n, t, unit])
+    results = [judge_loop(comparison), *judge_strategies(comparison)]
     document: dict[str, Any] = {}
     if expected is not None:
         name, theirs = expected
@@ -150,7 +150,7 @@ def judge(
         if results[0]["verdict"] == "different":
             causes = find_causes(comparison, theirs) if np.isfinite(theirs).all() else {}
             document["explanations"] = [{"name": n, "difference": d} for n, d in causes.items()]
-    results += with_peers(comparison, peers, path) if peers != () else []
+    results += judge_peers(comparison, peers, path) if peers != () else []
     verdicts = {result["verdict"] for result in results}
     verdict = next((each for each in ("different", "equal") if each in verdicts), "not compared")
     if expected is not None and results[0]["verdict"] == "not compared":
@@ -174,21 +174,21 @@ def judge_notebook(unroll: str) -> dict[str, Any]:
     return judge(case, unroll, model | {"precision": "tf32"}, expected=printed)
 
 
-def with_reference(comparison: Comparison) -> Result:
+def judge_loop(comparison: Comparison) -> Result:
     """Compare with the float64 loop, whose cells have equations of their own."""
     case, exact = comparison.case, [np.zeros(rows.shape) for rows in comparison.layers]
     try:
         network = case.network.converted(PRECISIONS[case.precision].convert)
         for n, length in enumerate(case.lengths):
             layers = reference.run(network, case.x[n, :length], case.h0[n], case.precision)
-            for whole, rows in zip(exact, layers, strict=True):
-                whole[n, : len(rows)] = rows
+            for padded, rows in zip(exact, layers, strict=True):
+                padded[n, : len(rows)] = rows
     except ValueError as error:  # a cell whose step is not written out
         return not_compared(LOOP, str(error))
     return comparison.judge(LOOP, exact[-1], exact)
 
 
-def with_strategies(comparison: Comparison) -> Iterator[Result]:
+def judge_strategies(comparison: Comparison) -> Iterator[Result]:
     """Compare with every strategy that can run here."""
     for unroll in UNROLLS:
         name, lacking = f"`unroll` {unroll}", find_lacking(unroll, comparison.case.precision)
@@ -199,7 +199,7 @@ def with_strategies(comparison: Comparison) -> Iterator[Result]:
             yield comparison.judge(name, layers[-1], layers)
 
 
-def with_peers(
+def judge_peers(
     comparison: Comparison, wanted: Sequence[str] | None = None, path: str | None = None
 ) -> Iterator[Result]:
     """Compare with each library that is installed, or with those that are wanted."""
@@ -221,10 +221,10 @@ def _run_peer(comparison: Comparison, name: str, path: str | None) -> Result:
     case, note = comparison.case, {}
     file = os.path.basename(path or "")
     if path:
-        whole = case.taken or case
-        x = whole.x if whole.network.indices is None else whole.x[..., 0].astype(np.int64)
+        original = case.original or case
+        x = original.x if original.network.indices is None else original.x[..., 0].astype(np.int64)
         try:
-            theirs = peers.run_file(name, path, x, whole.lengths, comparison.ours)
+            theirs = peers.run_file(name, path, x, original.lengths, comparison.ours)
             if theirs is not None:
                 return {"note": f"ran {file} itself"} | comparison.judge(name, theirs)
         except Exception as error:  # whatever a library raises

@@ -61,9 +61,9 @@ class TypedWriter:
 
         columns: list[Any] = []
         if rows.key is not None and self._keyed:
-            present, places = np.unique(rows.key, return_inverse=True)
+            present, inverse = np.unique(rows.key, return_inverse=True)
             keys = zip(*(self._result.keys[number] for number in present.tolist()), strict=True)
-            columns += [_strings(texts).take(_column(places)) for texts in keys]
+            columns += [_strings(texts).take(_column(inverse)) for texts in keys]
         if rows.cells is None:
             columns.append(_column(rows.t.astype(np.int64, copy=False)))
         elif hasattr(rows.cells, "arrow"):

@@ -75,15 +75,15 @@ class Strip:
         self.names = [*self.features, *result.units]
         width = 1 + len(self.names)
         self.bins = Bins(width, max(2, min(at_most, _VALUES // width)))
-        self._key, self._others = -1, False
+        self._key, self._has_more = -1, False
 
     def rows(self, rows: Rows) -> None:
         """Add the rows of the first sequence."""
         if rows.key is not None:
             self._key = int(rows.key[0]) if self._key < 0 else self._key
-            own = rows.key == self._key
-            self._others |= not own.all()
-            rows = rows.take(own)
+            first = rows.key == self._key
+            self._has_more |= not first.all()
+            rows = rows.take(first)
         arrays = [rows.t, rows.x[:, : len(self.features)], self.result.rows(rows)]
         steps = max(1, _AT_ONCE // (1 + len(self.names)))
         for start in range(0, len(rows.t), steps):
@@ -108,4 +108,4 @@ class Strip:
         """Describe what is left out."""
         shown, count = len(self.features), len(self.result.columns)
         features = f"These are the first {shown} of {count} features. " * (0 < shown < count)
-        return features + "Other sequences are not drawn." * self._others
+        return features + "Other sequences are not drawn." * self._has_more

@@ -38,9 +38,9 @@ class CsvWriter:
                 lines = [*map(self._line, rows.cells)]
             front = [*map("".join, zip(front, lines, strict=True))] if front else lines
 
-        def words(some: slice) -> list[Words]:
-            t = [integers(rows.t[some])] if rows.cells is None else []
-            numbers = floats(values[some], self._delimiter, self._delimiter, self._digits)
+        def words(span: slice) -> list[Words]:
+            t = [integers(rows.t[span])] if rows.cells is None else []
+            numbers = floats(values[span], self._delimiter, self._delimiter, self._digits)
             return [*t, numbers, words_of(["\n"])]
 
         self._out.writelines(rows_of_text(len(rows.t), 2 * values.shape[1] + 2, words, front))

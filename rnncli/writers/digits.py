@@ -56,10 +56,10 @@ def rows_of_text(
     step = max(1, _CACHED // width)
     for start in range(0, count, step):
         rows, lines = slice(start, start + step), min(step, count - start)
-        every = list(words(rows))
-        buffer = bytearray(lines * sum(each.shape[1] for each in every) * _WORD.itemsize)
-        whole = np.frombuffer(buffer, _WORD).reshape(lines, -1)
-        np.concatenate([np.broadcast_to(e, (lines, e.shape[1])) for e in every], axis=1, out=whole)
+        fields = list(words(rows))
+        buffer = bytearray(lines * sum(each.shape[1] for each in fields) * _WORD.itemsize)
+        array = np.frombuffer(buffer, _WORD).reshape(lines, -1)
+        np.concatenate([np.broadcast_to(e, (lines, e.shape[1])) for e in fields], axis=1, out=array)
         text = buffer.translate(None, b"\0").decode("ascii")
         if front is not None:
             text = "".join(map("".join, zip(front[rows], text.splitlines(True), strict=True)))
@@ -135,19 +135,19 @@ def _write_one_by_one(values: Floats, digits: int | None, missing: str) -> list[
 def _write_behind(mark: str, values: Floats, missing: str) -> Words:
     """Return the words of each float32 behind a character: two, or more where one needs them."""
     size = np.abs(values)
-    others = np.flatnonzero(~((size > _LEAST) & (size < _MOST)))  # zeros and NaN too
-    size[others] = 1
+    special = np.flatnonzero(~((size > _LEAST) & (size < _MOST)))  # zeros and NaN too
+    size[special] = 1
     number, reach, zeros = _find_shortest(size)
-    number[others] = 0
+    number[special] = 0
     wide = np.flatnonzero(reach <= _WIDE_DECIMALS)
     # The decimal as an integer of 12 decimals, or 7; then in groups of 1 or 2, 4, 4 and 4 digits.
     ends = np.full(len(size), _DECIMALS, np.uint8)
     ends[wide] = _WIDE_DECIMALS
-    whole = number * _POWERS.take(ends - reach)
+    scaled = number * _POWERS.take(ends - reach)
     unit = np.full(len(size), 1e8)
     unit[wide] = 1e7
-    high = (whole / unit).astype(np.int32)
-    low = (whole - high * unit).astype(np.int32)
+    high = (scaled / unit).astype(np.int32)
+    low = (scaled - high * unit).astype(np.int32)
     halves = np.empty((len(size), 4), _HALF)
     first = high // 10**4
     halves[:, 1] = _four_digits().take(high - first * 10**4)
@@ -165,13 +165,13 @@ def _write_behind(mark: str, values: Floats, missing: str) -> Words:
     decimals = np.maximum(reach - np.minimum(zeros, reach), 1)
     words: Words = halves.view(_WORD)
     words &= _shown().take(reach * np.intp(_DECIMALS + 1) + decimals, axis=0)
-    others = others[values[others] != 0]
-    if len(others):
-        rows = _write_one_by_one(values[others, None], None, missing)
+    special = special[values[special] != 0]
+    if len(special):
+        rows = _write_one_by_one(values[special, None], None, missing)
         slow = words_of([mark + text for (text,) in rows])
         words = np.pad(words, ((0, 0), (0, max(0, slow.shape[1] - words.shape[1]))))
-        words[others] = 0
-        words[others, : slow.shape[1]] = slow
+        words[special] = 0
+        words[special, : slow.shape[1]] = slow
     return words
 
 

@@ -9,8 +9,8 @@ import numpy as np
 from rnncli.engine.rows import Rows, join, steps_in_block
 from rnncli.model.arrays import Floats
 from rnncli.model.errors import InputError
-from rnncli.readers.columns import choose_all, named
-from rnncli.readers.input import OF_TEXT, Input, Keys, Layout, check_layout, checked
+from rnncli.readers.columns import choose_all, label_columns
+from rnncli.readers.input import OF_TEXT, Input, Keys, Layout, check_layout, check_rows
 from rnncli.writers.result import Result, Style
 
 # Types of both libraries.
@@ -28,7 +28,7 @@ class Frame:
     """A table that is read, and the writer of its result; `cells` are the numbers of its rows."""
 
     def __init__(self, frame: Any, *, passthrough: bool) -> None:
-        self._frame, self._whole = frame, passthrough
+        self._frame, self._passthrough = frame, passthrough
         self._is_pandas = hasattr(frame, "iloc")
         self._name = type(frame).__name__
         self._names = [*map(str, frame.columns if self._is_pandas else frame.column_names)]
@@ -49,23 +49,23 @@ class Frame:
         rows, labels = self._rows(chosen, layout, keys), [repr(header[i]) for i in chosen]
         return Input(
             columns=[header[i] for i in chosen],
-            blocks=checked(self._name, rows, labels, layout),
+            blocks=check_rows(self._name, rows, labels, layout),
             key_columns=names,
             keys=keys.names if names else (),
-            header=header if self._whole else names or ["t"],
-            chosen=named(chosen, header),
+            header=header if self._passthrough else names or ["t"],
+            chosen=label_columns(chosen, header),
             name=self._name,
         )
 
     def _rows(self, chosen: Sequence[int], layout: Layout, keys: Keys) -> Iterator[Rows]:
         columns = [self._numbers(i) for i in chosen]
         key = keys.number(*map(self._texts, self._grouping)) if self._grouping else None
-        places: Any = np.arange(len(self._frame))
+        index: Any = np.arange(len(self._frame))
         steps = steps_in_block(len(chosen), layout.block_steps)
-        for start in range(0, len(places), steps):
-            some = slice(start, start + steps)
-            x = np.column_stack([column[some] for column in columns])
-            yield Rows(x, None if key is None else key[some], cells=places[some])
+        for start in range(0, len(index), steps):
+            block = slice(start, start + steps)
+            x = np.column_stack([column[block] for column in columns])
+            yield Rows(x, None if key is None else key[block], cells=index[block])
 
     def _numbers(self, i: int) -> Floats:
         """Return a column as float64, NaN where it has none."""
@@ -107,25 +107,25 @@ class Frame:
         else:
             rows = described.initial().rows().cut(0, 0)._replace(cells=[])
             values = np.empty((0, len(described.units)), rows.h.dtype)
-        places = np.arange(len(rows.t))
-        if described.last and not self._whole and rows.key is not None:
-            places = np.argsort(rows.key, kind="stable")  # sequences as they came
-        new = dict(zip(described.units, np.ascontiguousarray(values[places].T), strict=True))
-        new = new if self._whole else {"t": rows.t[places].astype(np.int64), **new}
-        places = np.asarray(rows.cells, np.intp)[places]
-        kept = [*range(len(self._names))] if self._whole else list(self._grouping)
-        names = [*(self._names[i] for i in kept), *new]
+        order = np.arange(len(rows.t))
+        if described.last and not self._passthrough and rows.key is not None:
+            order = np.argsort(rows.key, kind="stable")  # sequences as they came
+        new = dict(zip(described.units, np.ascontiguousarray(values[order].T), strict=True))
+        new = new if self._passthrough else {"t": rows.t[order].astype(np.int64), **new}
+        order = np.asarray(rows.cells, np.intp)[order]
+        columns = [*range(len(self._names))] if self._passthrough else list(self._grouping)
+        names = [*(self._names[i] for i in columns), *new]
         if repeated := [name for name in names if names.count(name) > 1]:
             what = f"column {repeated[0]!r} would stand beside another of that name"
             raise InputError(self._name, what, "rename it")
         if self._is_pandas:
             import pandas as pd
 
-            taken = self._frame.iloc[places, kept]
-            self.result = pd.concat([taken, pd.DataFrame(new, index=taken.index)], axis=1)
+            table = self._frame.iloc[order, columns]
+            self.result = pd.concat([table, pd.DataFrame(new, index=table.index)], axis=1)
         else:
             import pyarrow as pa
 
-            taken = self._frame.select(kept).take(pa.array(places))
-            arrays = [*taken.columns, *map(pa.array, new.values())]
+            table = self._frame.select(columns).take(pa.array(order))
+            arrays = [*table.columns, *map(pa.array, new.values())]
             self.result = pa.table(arrays, names=names)

@@ -33,35 +33,35 @@ def _write_state(out: TextIO, document: Mapping[str, Any]) -> None:
 
 
 def _write_model(out: TextIO, document: Mapping[str, Any]) -> None:
-    parts = document["parts"]
+    components = document["parts"]
     out.write("\n")
     if "why" in document:
         write_text(out, f"Cannot be run as a whole: {document['why']}.", wrap=True)
     for run in document["runs"]:
         write_text(out, _describe_sizes(run), wrap=True)
         out.write(f"  {printable(run['command'])}\n")
-    rows = [[p["name"], p["kind"], f"{p['parameters']:,}", _describe_layers(p)] for p in parts]
+    rows = [[p["name"], p["kind"], f"{p['parameters']:,}", _describe_layers(p)] for p in components]
     _draw(out, ["part", "kind", "parameters", "here"], rows)
     rows = [
-        [part["name"], tensor["name"], str(tuple(tensor["shape"])), tensor["dtype"]]
-        for part in parts
-        for tensor in part["tensors"]
+        [component["name"], tensor["name"], str(tuple(tensor["shape"])), tensor["dtype"]]
+        for component in components
+        for tensor in component["tensors"]
     ]
     if rows:
         _draw(out, ["part", "tensor", "shape", "type"], rows)
     by_reason: dict[str, list[str]] = {}
-    for part in parts:
-        if "why" in part:
-            why = sentence("", part["why"], part["hint"])
-            reason = f"{_describe_layers(part).capitalize()} ({why})"
-            by_reason.setdefault(reason, []).append(part["name"] or part["kind"])
-    read, every = document["parameters"].values()
-    beside = f" Their values are in {listed(document['beside'])}." if "beside" in document else ""
+    for component in components:
+        if "why" in component:
+            why = sentence("", component["why"], component["hint"])
+            reason = f"{_describe_layers(component).capitalize()} ({why})"
+            by_reason.setdefault(reason, []).append(component["name"] or component["kind"])
+    read, total = document["parameters"].values()
+    values = f" Their values are in {listed(document['beside'])}." if "beside" in document else ""
     out.write("\n")
     for text in (
         *(f"{reason}: {listed(names)}." for reason, names in by_reason.items()),
         *(f"Note: {note}." for note in document["notes"]),
-        f"{read:,} of {every:,} parameters are read.{beside}",
+        f"{read:,} of {total:,} parameters are read.{values}",
         f"SHA-256: {document['sha256']}",
     ):
         write_text(out, text, wrap=True)
@@ -83,8 +83,8 @@ def _draw(out: TextIO, names: Sequence[str], rows: Sequence[Sequence[str]]) -> N
     draw(out, "", columns[:1], columns[1:])
 
 
-def _describe_layers(part: Mapping[str, Any]) -> str:
-    """Describe the layers of a part in words."""
-    if "why" in part:
-        return "cannot be run" if part["needed"] else "passed over"
-    return "; ".join(map(layer_line, part["layers"]))
+def _describe_layers(component: Mapping[str, Any]) -> str:
+    """Describe the layers of a component in words."""
+    if "why" in component:
+        return "cannot be run" if component["needed"] else "passed over"
+    return "; ".join(map(layer_line, component["layers"]))

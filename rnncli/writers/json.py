@@ -79,13 +79,13 @@ class JsonLinesWriter:
                 arrays += [("], [" if n else begin, each) for n, each in enumerate(c)]
         close = "]" * (1 + self._result.all_layers) + "}" + behind
 
-        def words(some: slice) -> Iterator[Words]:
+        def words(span: slice) -> Iterator[Words]:
             yield words_of(["{" if front is None else ""])
             if t is not None:
-                yield from (words_of(['"t": ']), integers(t[some]), words_of([", "]))
+                yield from (words_of(['"t": ']), integers(t[span]), words_of([", "]))
             for n, (text, array) in enumerate(arrays):
                 yield words_of([text if n else text.removeprefix("], ")])
-                yield floats(array[some], "", ", ", self._digits, "null")
+                yield floats(array[span], "", ", ", self._digits, "null")
             yield words_of([close])
 
         values = sum(array.shape[1] for _, array in arrays)

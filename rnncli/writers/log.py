@@ -29,11 +29,11 @@ def continue_log(
     """
     if not (log.readable() and log.seekable()):
         return style, ""
-    end = place = quotes = log.seek(0)
+    end = offset = quotes = log.seek(0)
     for line in log.buffer:
-        place, quotes = place + len(line), quotes + line.count(b'"')
+        offset, quotes = offset + len(line), quotes + line.count(b'"')
         if line.endswith(b"\n") and (is_json or quotes % 2 == 0):  # no line end within a field
-            end = place
+            end = offset
     log.seek(0)
     first, expected = log.readline(), _first_line(begin, result, style)
     if end:

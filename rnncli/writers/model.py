@@ -43,8 +43,8 @@ def describe_layer(layer: Layer, *, cells: bool = True) -> dict[str, Any]:
     """Describe a layer for a document; a piece of a graph has no name of its own."""
     sizes = {"input_size": layer.input_size, "output_size": layer.output_size}
     if isinstance(layer, Recurrent):
-        whole = _describe_recurrent([layer], **sizes) if cells else sizes
-        return {"layer": "recurrent", **whole}
+        entries = _describe_recurrent([layer], **sizes) if cells else sizes
+        return {"layer": "recurrent", **entries}
     kind = name_of(layer) or ("whole_sequences" if layer.whole else "rows")
     settings = {name: _as_json(layer.settings.get(name)) for name in _OF_LAYERS}
     return known(layer=kind, **sizes, **settings)

@@ -50,6 +50,6 @@ class NpyWriter:
     def _write_header(self, shape: tuple[int, ...]) -> None:
         """Write what `numpy.save` writes first; that reports a full disk like any other error."""
         descr = np.lib.format.dtype_to_descr(self._dtype)
-        whole = (*shape, len(self._result.units))
-        header = {"descr": descr, "fortran_order": False, "shape": whole}
+        full_shape = (*shape, len(self._result.units))
+        header = {"descr": descr, "fortran_order": False, "shape": full_shape}
         np.lib.format.write_array_header_1_0(self._file, header)

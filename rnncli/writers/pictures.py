@@ -50,9 +50,9 @@ class HeatmapWriter(Strip):
         scales = {name: peaks[arrays == name].max() or 1.0 for name in dict.fromkeys(arrays)}
         values = means / [scales[name] for name in arrays]
         colours = _choose_colours(self.console)
-        places = np.rint((values + 1) / 2 * (len(colours) - 1)).astype(int)
+        shades = np.rint((values + 1) / 2 * (len(colours) - 1)).astype(int)
         wide = min(_WIDEST, max(1, room // len(means)))
-        for name, line in zip(names, places.T.tolist(), strict=True):
+        for name, line in zip(names, shades.T.tolist(), strict=True):
             self._print((name, "dim"), *((colours[n][0] * wide, colours[n][1]) for n in line))
         self._write_time(len(names[0]), wide * len(means), "mean of {} steps a column")
         for name, end in scales.items():
@@ -77,11 +77,11 @@ class HeatmapWriter(Strip):
         if size > 1:
             write_text(self.out, of_several.format(size), "dim", wrap=True)
 
-    def _print(self, *pieces: tuple[str, str]) -> None:
-        """Print pieces of a line and their styles; what does not fit is cut off."""
+    def _print(self, *texts: tuple[str, str]) -> None:
+        """Print the texts of a line in their styles; what does not fit is cut off."""
         from rich.text import Text
 
-        print_text(self.console, Text.assemble(*pieces, no_wrap=True, overflow="crop"))
+        print_text(self.console, Text.assemble(*texts, no_wrap=True, overflow="crop"))
 
 
 class PlotWriter(HeatmapWriter):
@@ -98,12 +98,12 @@ class PlotWriter(HeatmapWriter):
         names, room = self._fit(labels + 1, _WIDE)
         least, greatest = (each[:, 1:].T for each in self.bins.ends())
         rows, columns = np.arange(_LINES * _TALL)[:, None], np.arange(room * _WIDE)
-        places = np.rint(np.linspace(0, columns[-1], least.shape[1]))
+        centers = np.rint(np.linspace(0, columns[-1], least.shape[1]))
         for n, (name, (low, high)) in enumerate(zip(names, spans, strict=True)):
             # A column of dots reaches from the least to the greatest value of its steps, so that no
             # spike is lost, and meets its neighbours. The first row of dots divides the panels.
             up, down = (
-                np.rint(1 + (high - np.interp(columns, places, each)) / (high - low) * rows[-2])
+                np.rint(1 + (high - np.interp(columns, centers, each)) / (high - low) * rows[-2])
                 for each in (greatest[n], least[n])
             )
             drawn = (rows >= up) & (rows <= down)

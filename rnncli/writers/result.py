@@ -77,11 +77,11 @@ class Result(NamedTuple):
 
     def by_layer(self, block: Rows) -> list[tuple[Columns, Floats]]:
         """Return all arrays of a block, layer by layer."""
-        every, ends = [], dict.fromkeys("hcy", 0)
+        arrays, ends = [], dict.fromkeys("hcy", 0)
         for layer in self.values:
             start, ends[layer.array] = ends[layer.array], ends[layer.array] + layer.width
-            every.append((layer, getattr(block, layer.array)[:, start : ends[layer.array]]))
-        return every
+            arrays.append((layer, getattr(block, layer.array)[:, start : ends[layer.array]]))
+        return arrays
 
 
 class Style(NamedTuple):
@@ -124,7 +124,7 @@ def states_by_layer(
     for layer, slices in zip(network.layers, network.state_slices, strict=True):
         if layer.cells:
             h = [state[:, first] for first, *_ in slices]
-            c = [state[:, :0], *(state[:, each] for _, *others in slices for each in others)]
+            c = [state[:, :0], *(state[:, each] for _, *rest in slices for each in rest)]
             layers.append((np.concatenate(h, axis=1), np.concatenate(c, axis=1)))
     return layers if all_layers else layers[-1:]
 
@@ -134,8 +134,8 @@ def check_names(form: str, result: Result, *, grouped: bool) -> None:
     keys, header = list(result.key_columns), result.header
     repeated, hint = [name for name in keys if keys.count(name) > 1], "rename it"
     if not repeated and form in ("csv", "tsv", "table", "parquet", "arrow"):
-        own = {*result.units, *([] if header else ["t"]), *(keys if header and not grouped else [])}
-        repeated = [name for name in header or keys if name in own]
+        new = {*result.units, *(["t"] if not header else [] if grouped else keys)}
+        repeated = [name for name in header or keys if name in new]
         hint = "rename it, or take `format` jsonl, where it stands apart"
     if repeated:
         message = f"the input's column {repeated[0]!r} would stand beside another of that name"

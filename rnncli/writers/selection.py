@@ -46,7 +46,7 @@ class Selected:
     def __init__(self, writer: Begun, head: int, tail: int, resumed: Integers) -> None:
         self._writer, self._head, self._tail = writer, head, tail
         self._t = resumed.copy()  # steps of each sequence: of earlier runs, or so far
-        self._held: list[Rows] = []
+        self._recent: list[Rows] = []
         self._most = BLOCK_STEPS  # rows that are held before others are dropped
         result, shape = writer.result, writer.result.shape
         if shape:
@@ -59,23 +59,23 @@ class Selected:
         self._t = np.pad(self._t, (0, max(0, key.max(initial=0) + 1 - len(self._t))))
         if self._tail:
             self._t[key] = rows.t  # of several steps the last counts
-            self._held.append(rows)
-            if sum(len(each.t) for each in self._held) >= self._most:
+            self._recent.append(rows)
+            if sum(len(each.t) for each in self._recent) >= self._most:
                 self._most = BLOCK_STEPS + 2 * len(self._drop().t)
         elif (first := rows.t - self._t[key] <= self._head).any():
             self._writer.rows(rows.take(first))
 
     def end(self, error: ValueError | None) -> None:
         """Pass the last rows on."""
-        if self._held:
+        if self._recent:
             self._writer.rows(self._drop())
         self._writer.end(error)
 
     def _drop(self) -> Rows:
         """Drop rows that are no longer among the last, and return the others."""
-        rows = join(self._held)
-        self._held = [rows.take(self._t[_keys(rows)] - rows.t < self._tail)]
-        return self._held[0]
+        rows = join(self._recent)
+        self._recent = [rows.take(self._t[_keys(rows)] - rows.t < self._tail)]
+        return self._recent[0]
 
 
 class Last(Selected):
@@ -104,7 +104,7 @@ class Last(Selected):
             rows = rows._replace(key=np.arange(len(rows.t)) if keyed else None)
             shape = (len(rows.t), *((1,) if keyed and not self._one_row else ()))
         else:
-            last = self._drop() if self._held else rows.cut(0, 0)
+            last = self._drop() if self._recent else rows.cut(0, 0)
             n = _keys(last)
             c, y = (each if each is None else each[n] for each in (rows.c, rows.y))
             rows = last._replace(h=rows.h[n], c=c, y=y)

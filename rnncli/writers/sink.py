@@ -47,7 +47,7 @@ def on_screen(path: str | None) -> bool:
     return is_stdout(path) and sys.stdout is not None and sys.stdout.isatty()
 
 
-def redirected(path: str | None) -> bool:
+def is_redirected(path: str | None) -> bool:
     """Return whether a result goes to a file by the shell's ``>``."""
     try:
         return is_stdout(path) and stat.S_ISREG(os.fstat(sys.stdout.fileno()).st_mode)

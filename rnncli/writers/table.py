@@ -27,26 +27,26 @@ class TableWriter:
         styles = ["dim"] * self._labels + ["cyan"] * len(result.columns) + [""] * len(result.units)
         self._columns = [*zip(names, styles, strict=True)]
         self._title, self._initial = model_line(result.model), self._initial_row()
-        self._whole = result.last or not out.isatty()
-        self._held: list[Rows] = []  # all rows, or the first and the last
+        self._shows_all = result.last or not out.isatty()
+        self._ends: list[Rows] = []  # all rows, or the first and the last
         self._count = 0
 
     def rows(self, rows: Rows) -> None:
         """Draw a block of results, or hold its ends."""
         self._count += len(rows.t)
-        if self._whole:
+        if self._shows_all:
             page = max(_PAGE_ROWS, _PAGE // len(self._columns))
             for start in range(0, len(rows.t), page):
                 self._draw(self._cells(rows.cut(start, start + page)))
             return
-        held = join([*self._held, rows])
-        self._held = [held]
+        rows = join([*self._ends, rows])
+        self._ends = [rows]
         if self._count > LONG:
-            self._held = [held.cut(0, SHOWN_AT_ENDS), held.cut(-SHOWN_AT_ENDS, None)]
+            self._ends = [rows.cut(0, SHOWN_AT_ENDS), rows.cut(-SHOWN_AT_ENDS, None)]
 
     def end(self, error: ValueError | None) -> None:  # noqa: ARG002
         """Draw the rows that are held, and note what is left out."""
-        note, ends = "", [*map(self._cells, self._held)]
+        note, ends = "", [*map(self._cells, self._ends)]
         if len(ends) < 2:
             if ends or not self._count:
                 self._draw(ends[0] if ends else [[]] * len(self._columns))

@@ -23,8 +23,8 @@ def write_weights_json(out: TextIO, network: Network, model: Mapping[str, Any]) 
     """Write one document: the model, and the arrays of each cell or layer, row by row."""
     out.write(f'{{"model": {json.dumps(model)},\n"weights": [')
     separator = ""
-    for place, gates, arrays in _arrays(network):
-        head = json.dumps(place | ({"gates": gates} if len(gates) > 1 else {}))
+    for location, gates, arrays in _arrays(network):
+        head = json.dumps(location | ({"gates": gates} if len(gates) > 1 else {}))
         out.write(f"{separator}{head[:-1]}")
         for name, array in arrays.items():
             out.write(f',\n"{name}": {_nest(texts(array))}')
@@ -36,10 +36,10 @@ def write_weights_json(out: TextIO, network: Network, model: Mapping[str, Any]) 
 def write_weights_table(out: TextIO, network: Network, model: Mapping[str, Any]) -> None:
     """Draw each array: a row for every input or unit it comes from, columns gate by gate."""
     out.write(f"{model_line(model)}\n")
-    every = list(_arrays(network))
-    for place, gates, arrays in every:
-        number, *direction = map(str, place.values())
-        where = f"{', '.join([f'layer {number}', *direction])}: " if len(every) > 1 else ""
+    entries = list(_arrays(network))
+    for location, gates, arrays in entries:
+        number, *direction = map(str, location.values())
+        where = f"{', '.join([f'layer {number}', *direction])}: " if len(entries) > 1 else ""
         for name, array in arrays.items():
             matrix = array.reshape(-1, *array.shape[-1:] or (1,))
             blocks = _COLUMNS.get(name) or gates or ("x",)
@@ -65,11 +65,11 @@ def write_weights_table(out: TextIO, network: Network, model: Mapping[str, Any])
 def _arrays(
     network: Network,
 ) -> Iterator[tuple[dict[str, Any], Sequence[str], Mapping[str, Floats]]]:
-    """Go through cells and layers without state: their place, gates, and arrays by name."""
+    """Go through cells and layers without state: their location, gates, and arrays by name."""
     for number, layer in enumerate(network.layers, start=1):
         for direction, cell in zip(layer.directions, layer.cells, strict=True):
-            place = {"layer": number, "direction": direction}
-            yield place, cell.gate_names, cell.weights.arrays
+            location = {"layer": number, "direction": direction}
+            yield location, cell.gate_names, cell.weights.arrays
         if layer.arrays:
             yield {"layer": number}, (), layer.arrays
 

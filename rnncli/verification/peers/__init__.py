@@ -1,7 +1,7 @@
 """Peers: the same network, or its own file, in another library, to check against and to race.
 
 A peer is a module here, which imports its library only when it is called, and an entry in `PEERS`.
-``make(part)`` returns ``forward(x, states)`` of a cell, or ``forward(x)`` of a layer without state:
+``make(layer)`` returns ``forward(x, states)`` of a cell, ``forward(x)`` of a layer without state:
 rows (N, T, O). ``open_file(path)`` of a file in FILES returns ``forward(x, N, T)``, which gives all
 outputs of its model. SETTINGS has the cells and layers that are built in it, with the values that
 each setting may have; None where it refuses what it lacks itself.
@@ -54,7 +54,7 @@ def build(
     if network.masking:
         raise Unsupported(f"{peer.TITLE} masks no rows between others here")
     layers = network.converted(PRECISIONS[precision].convert).layers
-    parts = [[_make(peer, part) for part in layer.cells or [layer]] for layer in layers]
+    passes = [[_make(peer, each) for each in layer.cells or [layer]] for layer in layers]
 
     def run(x: Floats, h0: Floats, lengths: Integers | None = None) -> Sequence[Floats]:
         N, T, _ = x.shape
@@ -62,44 +62,44 @@ def build(
         if not T or (ends < 1).any():
             raise Unsupported(f"{peer.TITLE} runs no sequence without steps")
         if (ends == T).all():
-            return _run_layers(network, parts, np.asarray(x, precision), h0.astype(precision))
+            return _run_layers(network, passes, np.asarray(x, precision), h0.astype(precision))
         outputs = [np.zeros((N, T, layer.output_size), precision) for layer in layers]
         for end in np.unique(ends):
-            some = ends == end
-            for output, rows in zip(outputs, run(x[some, :end], h0[some]), strict=True):
-                output[some, :end] = rows
+            alike = ends == end
+            for output, rows in zip(outputs, run(x[alike, :end], h0[alike]), strict=True):
+                output[alike, :end] = rows
         return outputs
 
     return run
 
 
 def _run_layers(
-    network: Network, parts: Sequence[Sequence[Callable[..., Floats]]], x: Floats, h0: Floats
+    network: Network, passes: Sequence[Sequence[Callable[..., Floats]]], x: Floats, h0: Floats
 ) -> list[Floats]:
     outputs = [x]
-    for number, (layer, made) in enumerate(zip(network.layers, parts, strict=True), start=1):
+    for number, (layer, forwards) in enumerate(zip(network.layers, passes, strict=True), start=1):
         x, halves = network.select_inputs(number, outputs), []
         slices = network.state_slices[number - 1]
-        for forward, direction, places in zip(made, layer.directions, slices, strict=False):
-            start, back = [h0[:, place] for place in places], direction == "backward"
+        for forward, direction, columns in zip(forwards, layer.directions, slices, strict=False):
+            start, back = [h0[:, each] for each in columns], direction == "backward"
             h = forward(x[:, ::-1].copy() if back else x, start)
             halves.append(h[:, ::-1].copy() if back else h)
-        outputs.append(layer.merged(halves) if isinstance(layer, Recurrent) else made[0](x))
+        outputs.append(layer.merged(halves) if isinstance(layer, Recurrent) else forwards[0](x))
     return outputs[1:]
 
 
-def _make(peer: Any, part: Any) -> Callable[..., Floats]:
+def _make(peer: Any, layer: Any) -> Callable[..., Floats]:
     """Make a cell or a layer, unless it or a setting is none of those that the peer has."""
-    kind, arrays = type(part).__name__, getattr(part, "weights", part).arrays
+    kind, arrays = type(layer).__name__, getattr(layer, "weights", layer).arrays
     known = (peer.SETTINGS or {kind: {}}).get(kind)
     if known is None or (peer.SETTINGS and ("w_ch" in arrays or "W_hr" in arrays)):
-        kind = part.settings.get("operators", kind)
+        kind = layer.settings.get("operators", kind)
         raise Unsupported(f"{kind} is not built in {peer.TITLE} here")
-    for name, given in part.settings.items():
-        if str(given) not in known.get(name, (str(given),)):
-            raise Unsupported(f"{peer.TITLE}'s {kind} has no {name} {given}")
-    made: Callable[..., Floats] = peer.make(part)
-    return made
+    for name, value in layer.settings.items():
+        if str(value) not in known.get(name, (str(value),)):
+            raise Unsupported(f"{peer.TITLE}'s {kind} has no {name} {value}")
+    forward: Callable[..., Floats] = peer.make(layer)
+    return forward
 
 
 def run_file(
@@ -122,18 +122,18 @@ def run_file(
 
 def _nearest(forward: Callable[..., Sequence[Any]], x: NDArray[Any], ours: Floats) -> Floats:
     """Run a batch in both layouts; return the output nearest to `ours`: a file tells neither."""
-    found, failed = list[Floats](), list[Exception]()
+    matches, errors = list[Floats](), list[Exception]()
     N, T = x.shape[:2]
-    for steps_first, given in enumerate((x, x.swapaxes(0, 1))):
+    for steps_first, batch in enumerate((x, x.swapaxes(0, 1))):
         try:
-            outputs = forward(np.ascontiguousarray(given), N, T)
+            outputs = forward(np.ascontiguousarray(batch), N, T)
         except Exception as error:  # whatever a library raises, of another layout, say
-            failed.append(error)
+            errors.append(error)
             continue
         for y in map(np.asarray, outputs):
             if y.size == ours.size and y.dtype == np.float32:
                 y = y.reshape(-1, N, ours.shape[2]).swapaxes(0, 1) if steps_first else y
-                found.append(y.reshape(ours.shape))
-    if not found:
-        raise [*failed, ValueError("no output of float32 has the shape of ours")][0]
-    return min(found, key=lambda y: float(np.abs(y - ours).max()))
+                matches.append(y.reshape(ours.shape))
+    if not matches:
+        raise [*errors, ValueError("no output of float32 has the shape of ours")][0]
+    return min(matches, key=lambda y: float(np.abs(y - ours).max()))

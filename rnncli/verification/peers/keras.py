@@ -16,23 +16,23 @@ LSTM = CELL | {"activation": ("tanh",), "output_activation": ("tanh",)}
 SETTINGS = {"RNN": CELL, "LSTM": LSTM, "GRU": CELL, "Dense": {}}
 
 
-def make(part: Any) -> Callable[..., Floats]:
+def make(layer: Any) -> Callable[..., Floats]:
     """Make a layer of one cell, or Dense; with TensorFlow it is one ``tf.function``."""
-    keras, settings = _quiet_keras(), part.settings
-    arrays = getattr(part, "weights", part).arrays
+    keras, settings = _quiet_keras(), layer.settings
+    arrays = getattr(layer, "weights", layer).arrays
     options: dict[str, Any] = {
         name: str(settings[name])
         for name in ("activation", "recurrent_activation")
         if name in settings
     }
-    weights, name = [*arrays.values()][:3], type(part).__name__.replace("RNN", "SimpleRNN")
+    weights, name = [*arrays.values()][:3], type(layer).__name__.replace("RNN", "SimpleRNN")
     if name != "Dense":
         options["return_sequences"] = True
     if "reset" in settings:
         options["reset_after"] = settings["reset"] == "after"
         if options["reset_after"]:
-            weights[2] = np.stack(split_bias(part.weights))
-    size = getattr(part, "hidden_size", weights[0].shape[1])
+            weights[2] = np.stack(split_bias(layer.weights))
+    size = getattr(layer, "hidden_size", weights[0].shape[1])
     module = getattr(keras.layers, name)(size, dtype=weights[0].dtype.name, **options)
     module.build((None, None, len(weights[0])))
     module.set_weights(weights)

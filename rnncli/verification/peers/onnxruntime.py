@@ -18,16 +18,16 @@ TITLE, PRECISIONS, FILES, SETTINGS = "ONNX Runtime", ("float32",), (".onnx",), N
 CELLS, FIRST_STATE, INPUTS, STATES = ("RNN", "LSTM", "GRU"), 5, 8, ("h0", "c0")
 
 
-def make(part: Any) -> Callable[..., Floats]:
+def make(layer: Any) -> Callable[..., Floats]:
     """Make a session."""
     file = BytesIO()
     try:
-        save_network(file, Network(part), ".onnx")
+        save_network(file, Network(layer), ".onnx")
     except ValueError as error:  # such a file has no words for it
-        kind = part.settings.get("operators", type(part).__name__)
+        kind = layer.settings.get("operators", type(layer).__name__)
         raise Unsupported(f"{kind} is not built in {TITLE} here: {error}") from error
     model = file.getvalue()
-    session = _open_session(_bare(model, part) if isinstance(part, Cell) else model)
+    session = _open_session(_bare(model, layer) if isinstance(layer, Cell) else model)
 
     def forward(x: Floats, states: Sequence[Floats] = ()) -> Floats:
         if not states:
@@ -51,12 +51,12 @@ def _bare(file: bytes, cell: Cell) -> bytes:
     node.input[:] = inputs if inputs[-1] else inputs[: FIRST_STATE + len(names)]
     node.output[:] = ["y"]
     axes_of = {"x": 3, **dict.fromkeys(names, 3), "y": 4}
-    *given, made = (
+    *sources, output = (
         onnx.helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, [None] * axes)
         for name, axes in axes_of.items()
     )
     weights = model.graph.initializer
-    model.graph.CopyFrom(onnx.helper.make_graph([node], "cell", given, [made], weights))
+    model.graph.CopyFrom(onnx.helper.make_graph([node], "cell", sources, [output], weights))
     return bytes(model.SerializeToString())
 
 
@@ -70,8 +70,8 @@ def open_file(path: str) -> Callable[..., Sequence[Floats]]:
         for number, each in enumerate(session.get_inputs()):
             dtype = integers.get(each.type, "f4")
             shape = [size if isinstance(size, int) else N for size in each.shape]
-            other = np.zeros(shape) if dtype == "f4" else np.full(N, T)
-            feeds[each.name] = (other if number else x).astype(dtype)
+            extra = np.zeros(shape) if dtype == "f4" else np.full(N, T)
+            feeds[each.name] = (extra if number else x).astype(dtype)
         outputs: Sequence[Floats] = session.run(None, feeds)
         return outputs
 

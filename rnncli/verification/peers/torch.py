@@ -22,21 +22,21 @@ RNN, DENSE = CELL | {"activation": ("tanh", "relu")}, {"activation": HEADS}
 SETTINGS = {"RNN": RNN, "LSTM": CELL, "GRU": CELL, "Dense": DENSE}
 
 
-def make(part: Any) -> Callable[..., Floats]:
+def make(layer: Any) -> Callable[..., Floats]:
     """Make a cell, or Linear; ``b_h`` is ``bias_ih``, and ``bias_hh`` holds ``b_n`` alone."""
     import torch
 
-    name, activation = type(part).__name__, str(part.settings["activation"])
+    name, activation = type(layer).__name__, str(layer.settings["activation"])
     if name == "Dense":
-        W, b = map(_tensor, part.arrays.values())
+        W, b = map(_tensor, layer.arrays.values())
         options = {"dim": -1} if "softmax" in activation else {}
         f = (lambda a: a) if activation == "linear" else getattr(torch, activation)
         return lambda x: np.asarray(f(torch.nn.functional.linear(_tensor(x), W.T, b), **options))
-    W_xh, W_hh = part.weights[:2]
+    W_xh, W_hh = layer.weights[:2]
     settings: dict[str, Any] = {"batch_first": True, "dtype": getattr(torch, W_xh.dtype.name)}
     settings |= {"nonlinearity": activation} if name == "RNN" else {}
     rnn = getattr(torch.nn, name)(len(W_xh), len(W_hh), **settings)
-    arrays = (W_xh, W_hh, *split_bias(part.weights))
+    arrays = (W_xh, W_hh, *split_bias(layer.weights))
     with torch.no_grad():
         for parameter, array in zip(rnn.parameters(), arrays, strict=True):
             parameter.copy_(_tensor(reorder(array, GATES[name]).T))
