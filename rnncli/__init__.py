@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from rnncli.model.cells import RNN as RNN
     from rnncli.model.cells import Weights as Weights
     from rnncli.model.errors import InputError as InputError
-    from rnncli.model.formats import load as load
+    from rnncli.model.formats.load import load as load
     from rnncli.model.layers import Dense as Dense
     from rnncli.model.layers import Embedding as Embedding
     from rnncli.model.layers import LayerNormalization as LayerNormalization
@@ -101,7 +101,7 @@ def save(network: "Network", path: "str | PathLike[str]") -> None:
     import os
     import warnings
 
-    from rnncli.model.formats import save_network
+    from rnncli.model.formats.load import save_network
     from rnncli.storage import writing
 
     target = os.fspath(path)

@@ -7,7 +7,6 @@ from typing import Any
 
 from rnncli.engine.state_file import load_state
 from rnncli.model.errors import InputError, word
-from rnncli.model.formats import read_contents
 from rnncli.model.formats.contents import (
     Component,
     Contents,
@@ -15,6 +14,7 @@ from rnncli.model.formats.contents import (
     make_layers,
     make_network,
 )
+from rnncli.model.formats.load import read_contents
 from rnncli.storage import local_copy
 from rnncli.writers.model import describe_layer, known
 

@@ -33,18 +33,6 @@ from rnncli.model.arrays import Floats, Integers, in_dtype
 from rnncli.model.errors import InputError, OpenInputError, OptionError, choice, verbatim, word
 from rnncli.model.layers import Normalization, Recurrent
 from rnncli.model.network import Network
-from rnncli.options import (
-    AUTO,
-    LINES,
-    OF_NETWORK,
-    PICTURES,
-    STATE_FILES,
-    Options,
-    check_options,
-    check_overwrites,
-    file_name,
-    options_of,
-)
 from rnncli.readers import (
     STDIN,
     Input,
@@ -58,6 +46,18 @@ from rnncli.readers import (
 )
 from rnncli.readers.columns import listed
 from rnncli.readers.foreign import UTF_8
+from rnncli.run_options import (
+    AUTO,
+    LINES,
+    OF_NETWORK,
+    PICTURES,
+    STATE_FILES,
+    Options,
+    check_options,
+    check_overwrites,
+    file_name,
+    options_of,
+)
 from rnncli.storage import check_writable, is_url, local_copy, replacing, version, writing
 from rnncli.storage.replacement import sync
 from rnncli.writers import TABLES, WRITERS
@@ -346,7 +346,7 @@ def score(
     weights = file_name(network, OF_NETWORK) if of_file else "the network"
 
     def build(input_size: int) -> Built:
-        from rnncli.model.formats import load
+        from rnncli.model.formats.load import load
 
         loaded = load(weights, input_size=input_size) if of_file else network
         return loaded, {"weights": weights}, ()  # type: ignore[return-value]

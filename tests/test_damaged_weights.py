@@ -31,7 +31,7 @@ from torch_bytes import tricks
 
 import rnncli
 from rnncli.cli import rnn
-from rnncli.model.formats import FORMATS
+from rnncli.model.formats.load import FORMATS
 
 # What opening a file may take beside four times its size.
 MEMORY = 64 * 2**20

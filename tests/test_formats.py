@@ -38,7 +38,7 @@ from rnncli import (
 )
 from rnncli.model.arrays import Floats
 from rnncli.model.cells import CELLS, Cell
-from rnncli.model.formats import WRITTEN
+from rnncli.model.formats.load import WRITTEN
 from rnncli.model.layers import DIRECTIONS, MERGES, Layer
 
 # Activations that ONNX has for cells.

@@ -13,7 +13,7 @@ from rnncli.cli import rnn
 from rnncli.cli.help import TOPICS
 from rnncli.cli.options import Option
 from rnncli.model.activations import ACTIVATIONS
-from rnncli.model.formats import FORMATS
+from rnncli.model.formats.load import FORMATS
 
 __all__ = ["commands"]
 CONTEXT = click.Context(rnn, info_name="rnn", help_option_names=["-h", "--help"])

@@ -12,7 +12,7 @@ from conftest import ROOT, Rnn
 from safetensors.numpy import save_file
 
 import rnncli
-from rnncli.model.formats import FORMATS
+from rnncli.model.formats.load import FORMATS
 from rnncli.model.layers import Dense, Embedding, Masking, Normalization, Recurrent
 from rnncli.model.network import Network
 

@@ -18,7 +18,7 @@ import numpy as np
 import pytest
 from conftest import ROOT
 
-from rnncli.model.formats import FORMATS
+from rnncli.model.formats.load import FORMATS
 
 FOLDER = ROOT / "tests" / "data" / "models"
 MODELS = sorted(path for path in FOLDER.glob("*") if path.suffix in FORMATS.keys() - {".npz"})

@@ -21,8 +21,8 @@ from hypothesis import strategies as st
 
 from rnncli.engine.rows import BLOCK_STEPS
 from rnncli.model.errors import InputError
-from rnncli.options import encoding as read_name
 from rnncli.readers import STDIN, Keys, Layout, read_file
+from rnncli.run_options import encoding as read_name
 
 SINGLE, DOUBLE = np.dtype(np.float32), np.dtype(np.float64)
 UNICODE = ("utf-8", "utf-8-sig", "utf-16", "utf-16-le", "utf-16-be", "utf-32", "gb18030")

@@ -29,10 +29,10 @@ from rnncli.batches.executors import Pool, in_processes, on_cluster
 from rnncli.engine.state_file import fingerprint
 from rnncli.engine.threads import usable_processors
 from rnncli.model.errors import InputError, OptionError, on_a_line, printable, verbatim
-from rnncli.model.formats import load
+from rnncli.model.formats.load import load
 from rnncli.model.network import Network
-from rnncli.options import OF_NETWORK, Options, check_options, file_name, options_of
 from rnncli.pipeline import Built, Console, process, return_built, score
+from rnncli.run_options import OF_NETWORK, Options, check_options, file_name, options_of
 from rnncli.storage import is_url, matching, version, wrap_url
 from rnncli.storage.replacement import Replacement
 from rnncli.writers import EXTENSIONS

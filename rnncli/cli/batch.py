@@ -15,9 +15,9 @@ from rnncli.cli.networks import build_network, check_network
 from rnncli.cli.options import NetworkOptions, command, files, pick, table
 from rnncli.cli.progress import Line
 from rnncli.model.errors import WORDING, OpenInputError, OptionError, printable
-from rnncli.options import Options, integer
 from rnncli.pipeline import Built, return_built
 from rnncli.readers import STDIN
+from rnncli.run_options import Options, integer
 from rnncli.storage import is_url, version, wrap_url
 from rnncli.writers.sink import destination
 

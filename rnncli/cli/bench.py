@@ -13,7 +13,7 @@ from rnncli.cli.errors import RUN_FAILED
 from rnncli.cli.networks import check_network, read_case
 from rnncli.cli.options import NetworkOptions, command, files, pick, table
 from rnncli.cli.progress import Terminal
-from rnncli.options import Options, integer
+from rnncli.run_options import Options, integer
 from rnncli.verification.case import Case
 from rnncli.verification.peers import PEERS
 from rnncli.writers.model import model_line

@@ -20,9 +20,9 @@ from rnncli.model.errors import InputError, OptionError, verbatim, word
 from rnncli.model.layers import DIRECTIONS, merged_size
 from rnncli.model.network import Network
 from rnncli.model.seeds import seeded
-from rnncli.options import Options, check_pairs
 from rnncli.pipeline import Built, open_both
 from rnncli.readers import Keys
+from rnncli.run_options import Options, check_pairs
 from rnncli.storage import local_copy
 
 if TYPE_CHECKING:
@@ -38,7 +38,7 @@ _draw = lru_cache(maxsize=1)(seeded)
 def check_network(options: NetworkOptions, files: Sequence[str] = ()) -> None:
     """Check the options before any file is opened; `files` are to be the input."""
     if options.hidden is None and options.weights is None:
-        from rnncli.model.formats import is_model
+        from rnncli.model.formats.load import is_model
 
         for path in map(verbatim, filter(is_model, files)):
             raise OptionError(f"no network: {path} is a model, give `weights` {path}")
@@ -66,7 +66,7 @@ def build_network(
         except ValueError as error:  # begins with the name of a setting
             raise OptionError(re.sub(r"^(\w+):", r"`\1`:", str(error))) from error
         return network, {"init": drawn["init"], "seed": drawn["seed"]}, ()
-    from rnncli.model.formats import load_network
+    from rnncli.model.formats.load import load_network
 
     with local_copy(options.weights) as copy:
         loaded = load_network(copy, options.layer, _values_of(options, *_SETTINGS), I)

@@ -23,8 +23,8 @@ from rnncli.model.cells.gru import RESETS
 from rnncli.model.errors import OptionError
 from rnncli.model.layers import DIRECTIONS, MERGES
 from rnncli.model.seeds import INITIALIZERS, SEED_MAX
-from rnncli.options import CHOICES, READ, STATE_FILES, integer
 from rnncli.readers.columns import split_names
+from rnncli.run_options import CHOICES, READ, STATE_FILES, integer
 from rnncli.storage import wrap_url
 from rnncli.writers.sink import on_screen
 

@@ -6,8 +6,8 @@ from typing import Any
 from rnncli.cli.networks import build_network, check_network
 from rnncli.cli.options import NetworkOptions, command, files, pick
 from rnncli.cli.progress import Terminal
-from rnncli.options import Options
 from rnncli.pipeline import process
+from rnncli.run_options import Options
 
 EXAMPLES = """
 rnn run --seq 1,2,3,4,5,6 --hidden 4  # the notebook's network

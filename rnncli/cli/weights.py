@@ -8,8 +8,8 @@ from rnncli.cli.errors import note
 from rnncli.cli.networks import build_network, check_network
 from rnncli.cli.options import NetworkOptions, command, pick, table
 from rnncli.model.errors import InputError, OptionError, verbatim
-from rnncli.model.formats import WRITTEN, save_network
-from rnncli.options import extension_of, integer
+from rnncli.model.formats.load import WRITTEN, save_network
+from rnncli.run_options import extension_of, integer
 from rnncli.writers.model import describe
 from rnncli.writers.sink import check_destination, destination
 from rnncli.writers.weights import write_weights_json, write_weights_table

@@ -122,7 +122,7 @@ def run(
         run here.
     """
     if not isinstance(network, Network):
-        from rnncli.model.formats import load
+        from rnncli.model.formats.load import load
 
         network = load(network)
     runner = Runner(network, precision, unroll, all_states=all_states)

@@ -15,7 +15,7 @@ from rnncli.explanation.document import as_json
 from rnncli.explanation.steps import Wanted, explain_steps
 from rnncli.explanation.units import find_unit
 from rnncli.model.errors import choice
-from rnncli.model.formats import load
+from rnncli.model.formats.load import load
 from rnncli.model.network import Network
 
 

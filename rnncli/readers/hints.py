@@ -56,7 +56,7 @@ def not_decoded(path: str, line: int, rest: str, encoding: str) -> InputError:
 
 def not_text(path: str, where: str, what: str, hint: str = "") -> InputError:
     """Return the error of data that are no text; a file that is named as a model may be one."""
-    from rnncli.model.formats import is_model  # 5 ms that reading text does not need
+    from rnncli.model.formats.load import is_model  # 5 ms that reading text does not need
 
     if is_model(path):
         hint = f"is it a model? give `weights` {verbatim(path)}"

@@ -13,7 +13,7 @@ from rnncli.engine.run import check_shape, initial_state
 from rnncli.engine.unroll import UNROLLS, find_lacking
 from rnncli.model.arrays import Floats
 from rnncli.model.errors import InputError, NotFiniteError, choice, one_line
-from rnncli.model.formats import load
+from rnncli.model.formats.load import load
 from rnncli.model.network import Network
 from rnncli.model.seeds import seeded
 from rnncli.verification import peers, reference

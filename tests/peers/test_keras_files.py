@@ -15,7 +15,7 @@ from conftest import NIGHTLY
 
 from peers.nets import Array, furthest, output
 from rnncli.engine.run import run
-from rnncli.model.formats import load_network
+from rnncli.model.formats.load import load_network
 
 LIBRARIES = {"keras-3": keras, "keras-2": tf_keras}
 EACH_LIBRARY = pytest.mark.parametrize("library", LIBRARIES)

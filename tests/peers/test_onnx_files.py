@@ -26,7 +26,7 @@ from peers.nets import Array, furthest, output
 from peers.onnx_draws import ACTIVATIONS, OPERATORS, Draw
 from rnncli.engine.run import run
 from rnncli.model.errors import InputError
-from rnncli.model.formats import load_network
+from rnncli.model.formats.load import load_network
 from rnncli.model.network import Network
 
 N, T, I, H = 2, 5, 3, 4

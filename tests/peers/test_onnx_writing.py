@@ -20,7 +20,7 @@ import rnncli
 from peers.nets import ACTIVATIONS, Array, Plan, drawn, furthest, network, output
 from rnncli.model.activations import ACTIVATIONS as KNOWN
 from rnncli.model.cells import CELLS
-from rnncli.model.formats import save_network
+from rnncli.model.formats.load import save_network
 from rnncli.model.layers import (
     Dense,
     Embedding,

@@ -17,7 +17,7 @@ from torch import nn
 import rnncli
 from peers.models_torch import Head, Rows, Steps
 from peers.nets import TOLERANCES, furthest, output
-from rnncli.model.formats import load_network
+from rnncli.model.formats.load import load_network
 from rnncli.model.formats.torch.files import read
 
 LEGACY = {"_use_new_zipfile_serialization": False}

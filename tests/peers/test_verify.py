@@ -14,7 +14,7 @@ from conftest import GUIDE, NIGHTLY
 
 from rnncli.cli import rnn
 from rnncli.model.cells import Cell
-from rnncli.model.formats import FORMATS, load_network
+from rnncli.model.formats.load import FORMATS, load_network
 from rnncli.verification.peers import PEERS
 
 SEQ = ("--seq", "1,2,3,4,5,6", "--hidden", "4")
@@ -117,7 +117,7 @@ def test_a_file_that_is_read_wrongly_is_found(
 
         return loaded._replace(network=loaded.network.with_cells(biased))
 
-    monkeypatch.setattr("rnncli.model.formats.load_network", wrong)
+    monkeypatch.setattr("rnncli.model.formats.load.load_network", wrong)
     assert of_peers(verified(*options, exit_code=1))[name]["verdict"] == "different"
 
 

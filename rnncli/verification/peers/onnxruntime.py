@@ -9,7 +9,7 @@ import numpy as np
 
 from rnncli.model.arrays import Floats
 from rnncli.model.cells import Cell
-from rnncli.model.formats import save_network
+from rnncli.model.formats.load import save_network
 from rnncli.model.network import Network
 from rnncli.verification.peers import Unsupported
 

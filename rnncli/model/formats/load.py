@@ -1,0 +1,218 @@
+"""Open a model file and make a network of it; write a network as a model file."""
+
+import io
+import os
+import re
+from collections.abc import Mapping, Sequence
+from importlib import import_module
+from types import MappingProxyType
+from typing import Any, BinaryIO, NamedTuple
+from warnings import warn
+
+from rnncli.model.activations import Activation
+from rnncli.model.arrays import Floats
+from rnncli.model.errors import InputError, choice
+from rnncli.model.formats.containers.zips import FIRST, open_zip
+from rnncli.model.formats.contents import Contents, Draft, assumptions, fill_layers, make_network
+from rnncli.model.layers import name_of
+from rnncli.model.network import Network
+
+# The module that reads each kind of file, by extension.
+FORMATS = {
+    ".npz": "npz",
+    ".safetensors": "safetensors",
+    **dict.fromkeys((".keras", ".h5", ".hdf5"), "keras.files"),
+    **dict.fromkeys((".pt", ".pth", ".bin", ".ckpt"), "torch.files"),
+    ".onnx": "onnx.files",
+}
+# By the first bytes, whatever a file is called.
+_CONTENTS = {
+    rb".{5}\x00{3}\{": "safetensors",  # a length of under a TiB
+    rb"\x89HDF\r\n": "keras.files",
+    rb"\x80\x02\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19\.": "torch.files",  # as before PyTorch 1.6
+    # A version and a text, which Core ML does not have there, or the beginning of another field.
+    rb"\x08[\x03-\x14](\x12(\x00|.[ -~])|[\x1a\x22\x32\x3a\x42])": "onnx.files",
+}
+# Archives, by how a member's name ends.
+_MEMBERS = {".npy": "npz", "data.pkl": "torch.files", "model.weights.h5": "keras.files"}
+# Contents of files that are often mistaken for models.
+_MISTAKEN = {
+    rb"\x93NUMPY": "a single .npy array",
+    rb".{257}ustar": "a tar archive",
+    rb"version https://git-lfs": "a Git LFS pointer (git lfs pull downloads the file)",
+    rb"(?i:<!doctype|<html)": "a web page (HTML)",
+    rb"\Z": "an empty file",
+    rb"[\t\r\n -~]+\Z": "text",
+}
+# Formats that are also written: ``save_model(file, network)`` in the module writes a file,
+# and returns sentences as `save_network` does.
+WRITTEN = (".npz", ".safetensors", ".onnx")
+
+
+class Loaded(NamedTuple):
+    """A network from a file, with its digest, notes and biases."""
+
+    network: Network
+    sha256: str  # of the file's bytes
+    assumptions: list[str]  # parameters stand between backticks, as in `InputError`
+    biases: list[tuple[Floats, ...]]  # of each cell: PyTorch's two, whose sum is `b_h`, or that
+    external_digests: Mapping[str, str]  # of other files that hold its weights, by their names
+
+
+def load(
+    path: str | os.PathLike[str],
+    *,
+    layer: str | None = None,
+    input_size: int | None = None,
+    activation: str | Activation | Sequence[str | Activation] | None = None,
+    recurrent_activation: str | Activation | Sequence[str | Activation] | None = None,
+    reset: str | Sequence[str] | None = None,
+    direction: str | None = None,
+    merge: str | None = None,
+    clip: float | Sequence[float] | None = None,
+) -> Network:
+    """Read a network from a model file.
+
+    The parameters after `layer` fill in what the file leaves open, and must
+    otherwise agree with it. What then is still open is taken for granted, with
+    a `UserWarning` for each: the activation is tanh, that of gates sigmoid, a
+    GRU resets after the product, and two directions are concatenated. One
+    direction is forward, and there is no clip, without a warning.
+
+    Parameters
+    ----------
+    path : str or path
+        ``.keras``, ``.h5``, ``.hdf5``: a model that Keras saved, or its
+        weights. ``.pt``, ``.pth``, ``.bin``, ``.ckpt``: what `torch.save`
+        wrote, or TorchScript. ``.onnx``: a model of any framework. ``.npz``,
+        ``.safetensors``: what `save` wrote, or arrays named as in `Weights` or
+        as PyTorch names them. Most are also known by their content.
+    layer : str, optional
+        One component of the file: a layer, a module or a node, as ``rnn inspect``
+        names it, or all whose names begin ``layer.`` or ``layer/``.
+    input_size : int, optional
+        Number of features, where the file leaves it open, as ONNX graphs may.
+    activation, recurrent_activation : str or Activation, optional
+        As text such as ``relu`` or ``leaky_relu:0.1``. One value is that of
+        every cell that has such a setting; a sequence has one value a layer,
+        or one a cell, the bottom layer first and forward before backward.
+    reset : {"after", "before"}, optional
+        As for `GRU`; one value or a sequence.
+    direction, merge : str, optional
+        Of every layer, as for `Recurrent`.
+    clip : float, optional
+        As for `RNN`; one value or a sequence.
+
+    Returns
+    -------
+    Network
+        In the file's own float types; halves become float32, and a sum of two
+        biases may be float64.
+
+    Raises
+    ------
+    InputError
+        A ValueError: the file cannot be read, holds no network that can be
+        run here, or says otherwise than the caller.
+    ValueError
+        A name is unknown, or a value is not finite.
+
+    Examples
+    --------
+    >>> network = rnncli.load("model.pt", layer="encoder.rnn", activation="relu")
+    >>> states = rnncli.run(network, x)
+    """
+    overrides: dict[str, Any] = {"activation": activation, "direction": direction, "merge": merge}
+    overrides |= {"recurrent_activation": recurrent_activation, "reset": reset, "clip": clip}
+    loaded = load_network(path, layer, overrides, input_size or 0)
+    for sentence in loaded.assumptions:
+        warn(f"{path}: {sentence}", stacklevel=2)
+    return loaded.network
+
+
+def load_network(
+    path: str | os.PathLike[str],
+    layer: str | None = None,
+    overrides: Mapping[str, Any] = MappingProxyType({}),
+    input_size: int = 0,
+) -> Loaded:
+    """Read a network with its digest, notes and biases."""
+    path = os.fspath(path)
+    settings = {name: value for name, value in overrides.items() if value is not None}
+    contents, digest = read_contents(path, layer, input_size)
+    layers = fill_layers(path, contents.layers(path), settings)
+    network = make_network(path, layers, contents.last)
+    cells = [cell for each in layers if isinstance(each, Draft) for cell in each.cells]
+    biases = [cell.biases or (cell.weights.b_h,) for cell in cells]
+    digests = {}
+    for name in contents.external_files:
+        with open(name, "rb") as file:
+            digests[os.path.basename(name)] = digest_of(file.read())
+    return Loaded(network, digest, [*contents.notes, *assumptions(layers)], biases, digests)
+
+
+def read_contents(path: str, layer: str | None = None, input_size: int = 0) -> tuple[Contents, str]:
+    """Read the contents of a model file, or one layer of them, and the digest of its bytes."""
+    try:
+        data = _read_file(path)
+        module: Any = import_module(f"{__package__}.{_find_reader(path, data)}")
+        contents: Contents = module.read(data, path).pick(path, layer)
+        if contents.resolve and input_size:
+            contents = contents.resolve(input_size).pick(path, layer)
+    except OSError as error:
+        where = error.filename or path  # an external file may be the one
+        raise InputError(where, f"cannot be read: {error.strerror or error}") from error
+    return contents, digest_of(data)
+
+
+def _read_file(path: str) -> bytes:
+    """Read a file, unless its first bytes are of another kind."""
+    if os.path.isdir(path):
+        hint = "give the file in it; save a SavedModel again by model.save('model.keras')"
+        raise InputError(path, "is a folder", hint)
+    if os.path.exists(path) and not os.path.isfile(path):
+        raise InputError(path, "cannot be read: not a plain file")
+    with open(path, "rb") as file:
+        start = file.read(512)
+        for text, kind in _MISTAKEN.items():
+            if re.match(text, start, re.DOTALL):
+                raise InputError(path, f"expected a model file, got {kind}")
+        file.seek(0)
+        return file.read()
+
+
+def _find_reader(path: str, data: bytes) -> str:
+    """Find the module that reads a file, by its content or else by its extension."""
+    if data.startswith(FIRST):
+        with open_zip(path, io.BytesIO(data)) as archive:
+            names = archive.namelist()
+        readers = [r for end, r in _MEMBERS.items() if any(name.endswith(end) for name in names)]
+    else:
+        readers = [r for text, r in _CONTENTS.items() if re.match(text, data, re.DOTALL)]
+    extension = os.path.splitext(path)[1].lower()
+    return readers[0] if readers else choice(f"{path}: extension", extension, FORMATS)
+
+
+def digest_of(data: bytes) -> str:
+    """Return the SHA-256 digest of the bytes of a file."""
+    import hashlib  # 3 ms that most runs do not need
+
+    return hashlib.sha256(data).hexdigest()
+
+
+def is_model(path: str) -> bool:
+    """Return whether a file has the extension of a format."""
+    return os.path.splitext(path)[1].lower() in FORMATS
+
+
+def save_network(file: BinaryIO, network: Network, extension: str) -> list[str]:
+    """Write a network as a weight file; the same network gives the same bytes."""
+    extension = choice("extension", extension.lower(), {each: each for each in WRITTEN})
+    for number, layer in enumerate((*network.front, *network.layers), start=1):
+        for each in layer.cells or [layer]:
+            if layer.sources or layer.whole or not name_of(each):
+                what = f"{layer!r} is not of a chain of layers, which is all that is written"
+                raise ValueError(f"layer {number}: {what}: keep the model's own file")
+    module: Any = import_module(f"{__package__}.{FORMATS[extension]}")
+    sentences: list[str] = module.save_model(file, network)
+    return sentences
