@@ -10,7 +10,7 @@ from click.testing import CliRunner, Result
 from hypothesis import settings
 
 from rnncli.cli import rnn
-from rnncli.engine.unroll import UNROLLS, find_lacking
+from rnncli.engine.unroll import UNROLLS, why_unavailable
 from rnncli.verification.comparison import Comparison
 from rnncli.verification.comparison import Result as Compared
 from rnncli.verification.verify import judge_strategies
@@ -24,12 +24,12 @@ GUIDE = {
     for path in (ROOT / "README.md", *sorted(TOPICS.glob("*.md")))
 }
 # Strategies that run here: `compiled` does with the extra `fast`.
-RUNNABLE = [name for name in UNROLLS if not find_lacking(name)]
+RUNNABLE = [name for name in UNROLLS if not why_unavailable(name)]
 
 
 def runnable(precision: str) -> list[str]:
     """Strategies that run here in a precision: `compiled` rounds no operands."""
-    return [name for name in UNROLLS if not find_lacking(name, precision)]
+    return [name for name in UNROLLS if not why_unavailable(name, precision)]
 
 
 # By default the same cases are drawn each time. `RNN_NIGHTLY=1` draws new and more ones, prints how
@@ -76,7 +76,7 @@ def run_rnn(monkeypatch: pytest.MonkeyPatch) -> Rnn:
 
 def with_runnable(comparison: Comparison) -> list[Compared]:
     """Compare with every strategy that runs here."""
-    lacking = find_lacking("compiled", comparison.case.precision)
+    lacking = why_unavailable("compiled", comparison.case.precision)
     return [
         each for each in judge_strategies(comparison) if not lacking or each.get("note") != lacking
     ]

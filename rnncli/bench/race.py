@@ -13,7 +13,7 @@ from typing import Any
 
 from rnncli.__main__ import BLAS_THREADS
 from rnncli.engine.threads import usable_processors
-from rnncli.engine.unroll import UNROLLS, find_lacking
+from rnncli.engine.unroll import UNROLLS, why_unavailable
 from rnncli.verification.case import Case
 from rnncli.verification.peers import PEERS, REQUIREMENT, version
 
@@ -81,7 +81,7 @@ class Racer:
 
 def find_candidates(wanted: Sequence[str], precision: str) -> tuple[list[str], dict[str, str]]:
     """Find every strategy and the wanted peers that can run here, and what the others lack."""
-    lacking = {name: find_lacking(name, precision) for name in ("auto", *UNROLLS)}
+    lacking = {name: why_unavailable(name, precision) for name in ("auto", *UNROLLS)}
     for peer in wanted or PEERS:
         lacking[peer] = "" if version(peer) else f"not installed: {REQUIREMENT}"
         if wanted and lacking[peer]:

@@ -10,7 +10,7 @@ import numpy as np
 from rnncli.engine.packed import Groups, Packed
 from rnncli.engine.precision import PRECISIONS
 from rnncli.engine.threads import THREADS, in_threads, may_share_products
-from rnncli.engine.unroll import STRATEGIES, find_lacking
+from rnncli.engine.unroll import STRATEGIES, why_unavailable
 from rnncli.engine.unroll.loops import largest_weights, row_products, safe_bound
 from rnncli.model.arrays import Floats, Integers, Truths, contiguous, largest
 from rnncli.model.cells import State
@@ -31,17 +31,17 @@ class LayerRows(NamedTuple):
     """The results of a layer at some rows."""
 
     output: Floats  # (R, O); of a layer of one cell its h
-    cells: Sequence[State] = ()  # after every step: h of each cell, and the rest if asked for
+    states: Sequence[State] = ()  # after every step: h of each cell, and the rest if asked for
 
     def apply(self, function: Callable[[Floats], Floats]) -> "LayerRows":
         """Apply a function to every array; the output of one cell is its h."""
-        cells = [tuple(map(function, state)) for state in self.cells]
-        return LayerRows(cells[0][0] if len(cells) == 1 else function(self.output), cells)
+        states = [tuple(map(function, state)) for state in self.states]
+        return LayerRows(states[0][0] if len(states) == 1 else function(self.output), states)
 
     @property
     def c(self) -> Floats:
         """All arrays of the states but h, side by side, (R, C)."""
-        arrays = [array for state in self.cells for array in state[1:]]
+        arrays = [array for state in self.states for array in state[1:]]
         one = len(arrays) == 1
         return arrays[0] if one else np.concatenate([self.output[..., :0], *arrays], axis=-1)
 
@@ -63,7 +63,7 @@ class Runner:
     ) -> None:
         self.precision = PRECISIONS.get(precision) or choice("precision", precision, PRECISIONS)
         strategy = STRATEGIES.get(unroll) or choice("unroll", unroll, STRATEGIES)
-        if lacking := find_lacking(unroll, precision):
+        if lacking := why_unavailable(unroll, precision):
             raise InputError(f"unroll {unroll}", lacking)
         most = 2 ** (np.finfo(self.precision.dtype).nmant + 1) + 1  # its whole numbers from 0
         if (network.indices or 0) > most:
@@ -153,7 +153,7 @@ class Runner:
         by_layer = self.find_masked(x) & ~by_input
         masked = by_input | by_layer
         has_masked = bool(masked.any())
-        if has_masked and any(layer.whole for layer in self.network.layers):
+        if has_masked and any(layer.takes_sequences for layer in self.network.layers):
             raise ValueError("masked rows: a layer of the network takes whole sequences")
         if len(groups.present) == 1 and not has_masked:
             key = int(groups.present[0])
@@ -190,11 +190,11 @@ class Runner:
         network, outputs, repeated = self.network, [x], list[LayerRows]()
         for number, (layer, rows) in enumerate(zip(network.layers, results, strict=True)):
             cells, layer_slices = list[State](), network.state_slices[number]
-            for state, way, slices in zip(rows.cells, layer.directions, layer_slices, strict=True):
+            for state, way, slices in zip(rows.states, layer.directions, layer_slices, strict=True):
                 pairs = zip(state, slices, strict=False)  # of h alone, or of all arrays
                 arrays = [np.concatenate([array, initial[:, columns]]) for array, columns in pairs]
                 cells.append(tuple(array.take(sources[way], axis=0) for array in arrays))
-                if len(rows.cells) > 1:
+                if len(rows.states) > 1:
                     cells[-1][0][zero] = 0
             x = network.select_inputs(number + 1, outputs)
             outputs.append(self.get_output(layer, x, cells))
@@ -218,7 +218,9 @@ class Runner:
         for x, _ in runs:
             lengths[: x.shape[1]] += len(x)
         steps = lengths.cumsum()
-        shares = self._count_shares(len(states), int(lengths.sum()))
+        for strategy in chain.from_iterable(self.strategies):
+            strategy.rows_run += int(lengths.sum())
+        shares = self._count_shares(len(states))
         if shares == 1:
             self._run_layers(runs, states)
             return
@@ -235,14 +237,12 @@ class Runner:
 
         in_threads(run, [slice(start, stop) for start, stop in pairwise(edges) if start < stop])
 
-    def _count_shares(self, N: int, rows: int) -> int:
-        """Count the shares that N sequences are cut into: one, or some a thread; add their rows."""
-        strategies = [*chain.from_iterable(self.strategies)]
-        for strategy in strategies:
-            strategy.rows_run += rows
-        if N < 2 or not strategies:
+    def _count_shares(self, N: int) -> int:
+        """Count the shares that N sequences are cut into: one, or some for each thread."""
+        every = [each.cell.weights for each in chain.from_iterable(self.strategies)]
+        if N < 2 or not every:
             return 1
-        weights = max((each.cell.weights for each in strategies), key=lambda each: len(each.b_h))
+        weights = max(every, key=lambda each: len(each.b_h))
         I, H, sums = len(weights.W_xh), len(weights.W_hh), len(weights.b_h)
         if N * H * (H + I + FUNCTION) < WORK or not may_share_products():
             return 1
@@ -257,11 +257,11 @@ class Runner:
                 results = [rows[number] for _, rows in runs]
                 for n in range(len(layer.cells)):
                     self._run_cell(number, n, inputs, results, states)
-                if layer.whole:
+                if layer.takes_sequences:
                     self._run_sequences(layer, inputs, results)
                 elif len(layer.cells) != 1:
                     for x, rows in zip(inputs, results, strict=True):
-                        rows.output[...] = self.get_output(layer, x, rows.cells)
+                        rows.output[...] = self.get_output(layer, x, rows.states)
 
     def _run_cell(
         self, number: int, n: int, inputs: list[Floats], results: list[LayerRows], states: Floats
@@ -271,7 +271,7 @@ class Runner:
         turn = -1 if self.network.layers[number].directions[n] == "backward" else 1
         state = [states[:, columns] for columns in self.network.state_slices[number][n]]
         for x, rows in [*zip(inputs, results, strict=True)][::turn]:
-            x, out, N = operand(x[::turn]), tuple(a[::turn] for a in rows.cells[n]), x.shape[1]
+            x, out, N = operand(x[::turn]), tuple(a[::turn] for a in rows.states[n]), x.shape[1]
             h, *rest = (array[:N].copy() for array in state)
             _, *last = strategy(x, (h, *rest), out)
             strategy.mark_overflows(x, h, out, last)

@@ -286,7 +286,7 @@ def _find_overflow(
     n, checked = len(rows.x), list[tuple[str, str, str, Floats]]()
     for number, (layer, each) in enumerate(zip(network.layers, layers, strict=True), start=1):
         where = f"layer {number}" if len(layers) > 1 else ""
-        for way, cell, state in zip(layer.directions, layer.cells, each.cells, strict=True):
+        for way, cell, state in zip(layer.directions, layer.cells, each.states, strict=True):
             at = f"{where} {way}".strip() if len(layer.cells) > 1 else where
             checked += [(at, way, *pair) for pair in zip(cell.state_names, state, strict=False)]
         if len(layer.cells) != 1:

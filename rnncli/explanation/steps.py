@@ -171,7 +171,7 @@ class _Walk:
             # A backward cell of the top layer ended at the first row.
             ends = [first if n == self.top and w == "backward" else row for w in layer.directions]
             if n >= self.top and first != row:
-                states = [(s[0][[at]],) for s, at in zip(ran.cells, ends, strict=True)]
+                states = [(s[0][[at]],) for s, at in zip(ran.states, ends, strict=True)]
                 outputs[n + 1] = self.runner.get_output(layer, x, states)
             cells = [self._explain_cell(n, k, at, row) for k, at in enumerate(ends)]
             if isinstance(layer, Stateless):
@@ -188,7 +188,7 @@ class _Walk:
 
     def _explain_cell(self, n: int, k: int, at: int, row: int) -> ExplainedCell:
         """Explain a cell of a layer at a row, which differs from that of the step at its end."""
-        trace, states = self.traces[n][k], self.layers[n].cells[k]
+        trace, states = self.traces[n][k], self.layers[n].states[k]
         direction = self.network.layers[n].directions[k]
         x = self.network.select_inputs(n + 1, [each[at : at + 1] for each in self.outputs])
         before = self.before[direction][at]

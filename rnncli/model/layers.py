@@ -67,7 +67,7 @@ class Recurrent:
     """
 
     arrays: Mapping[str, Floats] = {}
-    masks = whole = shortens = False
+    masks = takes_sequences = shortens = False
     sources: tuple[int, ...] = ()
 
     def __init__(
@@ -134,7 +134,7 @@ class Stateless:
     array_names: ClassVar[tuple[str, ...]] = ()
     settings: Mapping[str, Any] = {}  # the arguments that are no arrays
     masks = False  # whether there are rows at which the layers above keep their state
-    whole = False  # whether it takes all rows of a sequence at once
+    takes_sequences = False  # whether it takes all rows of a sequence at once
     shortens = False  # whether it gives fewer rows than it takes
     # What it takes: 0 is the input of the network, k what layer k gives; by default the one below.
     sources: tuple[int, ...] = ()

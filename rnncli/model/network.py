@@ -95,7 +95,8 @@ class Network:
         if recurrent and self.masking > recurrent[0]:
             raise ValueError(f"layer {self.masking}: masks rows above a recurrent layer")
         self.needs_whole_sequences = any(
-            layer.whole or "backward" in layer.directions for layer in (*front, *self.layers)
+            layer.takes_sequences or "backward" in layer.directions
+            for layer in (*front, *self.layers)
         )
         self._lay_out_states()
 
@@ -125,7 +126,7 @@ class Network:
             layer = self.layers[number - 1]
             if number in numbers and not layer.cells:
                 numbers |= {*(layer.sources or (number - 1,))}
-                if layer.whole:
+                if layer.takes_sequences:
                     return []
         return [] if 0 in numbers else sorted(numbers)
 

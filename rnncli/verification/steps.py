@@ -53,7 +53,7 @@ def can_judge_steps(network: Network, layers: int = 1) -> bool:
     return (
         layers == len(network.layers)
         and not network.last
-        and not any(layer.whole for layer in network.layers)
+        and not any(layer.takes_sequences for layer in network.layers)
         and all(len(layer.cells) < 2 or concatenates(layer) for layer in network.layers)
     )
 

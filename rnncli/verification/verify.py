@@ -10,7 +10,7 @@ from numpy.typing import ArrayLike
 from rnncli import __version__
 from rnncli.engine.precision import PRECISIONS
 from rnncli.engine.run import check_shape, initial_state
-from rnncli.engine.unroll import UNROLLS, find_lacking
+from rnncli.engine.unroll import UNROLLS, why_unavailable
 from rnncli.model.arrays import Floats
 from rnncli.model.errors import InputError, NotFiniteError, choice, one_line
 from rnncli.model.formats.load import load
@@ -191,7 +191,7 @@ def judge_loop(comparison: Comparison) -> Result:
 def judge_strategies(comparison: Comparison) -> Iterator[Result]:
     """Compare with every strategy that can run here."""
     for unroll in UNROLLS:
-        name, lacking = f"`unroll` {unroll}", find_lacking(unroll, comparison.case.precision)
+        name, lacking = f"`unroll` {unroll}", why_unavailable(unroll, comparison.case.precision)
         if lacking:
             yield not_compared(name, lacking)
         else:

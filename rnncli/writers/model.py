@@ -45,7 +45,7 @@ def describe_layer(layer: Layer, *, cells: bool = True) -> dict[str, Any]:
     if isinstance(layer, Recurrent):
         entries = _describe_recurrent([layer], **sizes) if cells else sizes
         return {"layer": "recurrent", **entries}
-    kind = name_of(layer) or ("whole_sequences" if layer.whole else "rows")
+    kind = name_of(layer) or ("whole_sequences" if layer.takes_sequences else "rows")
     settings = {name: _as_json(layer.settings.get(name)) for name in _OF_LAYERS}
     return known(layer=kind, **sizes, **settings)
 

@@ -18,7 +18,7 @@ CACHED = 1 << 16
 
 
 class Compiled(Projected):
-    """All steps in one loop of machine code; peepholes, a projection, gelu as `Projected`."""
+    """All steps in one loop of machine code; cells that it lacks run as `Projected`."""
 
     def __init__(self, cell: Cell, precision: Precision) -> None:
         super().__init__(cell, precision)
@@ -39,7 +39,7 @@ class Auto(Parallel):
     @cached_property
     def compiled(self) -> Compiled | None:
         """The strategy that compiles, if it can here."""
-        if find_lacking("compiled", self.precision.name):
+        if why_unavailable("compiled", self.precision.name):
             return None
         strategy = Compiled(self.cell, self.precision)
         return strategy if strategy.loop else None
@@ -70,7 +70,7 @@ UNROLLS = {
 STRATEGIES = UNROLLS | {"auto": Auto}
 
 
-def find_lacking(unroll: str, precision: str = "float32") -> str:
+def why_unavailable(unroll: str, precision: str = "float32") -> str:
     """Find what a strategy lacks here, in words; empty if it can run."""
     if unroll != "compiled":
         return ""

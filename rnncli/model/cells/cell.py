@@ -124,7 +124,7 @@ class Arrays(Numbers):
 
 
 class Cell:
-    """A cell: its weights, its settings (`setting_names`) and one step."""
+    """A cell: its weights, its settings, and a step from the sums that a strategy computes."""
 
     gates: ClassVar[int]  # blocks of H columns in the weights
     gate_names: ClassVar[tuple[str, ...]]  # of these blocks; h where there is one

@@ -210,7 +210,7 @@ def save_network(file: BinaryIO, network: Network, extension: str) -> list[str]:
     extension = choice("extension", extension.lower(), {each: each for each in WRITTEN})
     for number, layer in enumerate((*network.front, *network.layers), start=1):
         for each in layer.cells or [layer]:
-            if layer.sources or layer.whole or not name_of(each):
+            if layer.sources or layer.takes_sequences or not name_of(each):
                 what = f"{layer!r} is not of a chain of layers, which is all that is written"
                 raise ValueError(f"layer {number}: {what}: keep the model's own file")
     module: Any = import_module(f"{__package__}.{FORMATS[extension]}")

@@ -96,13 +96,13 @@ class Root(NamedTuple):
 
 
 class SequenceGraph(Stateless):
-    """Nodes over several steps, or over each row alone if it is not `whole`.
+    """Nodes over several steps, or over each row alone unless it `takes_sequences`.
 
     They compute the target from the roots and constants. `axes` are those of the target for steps
     and sequences; without steps every row is the same. `sizes` are of a row of input and output.
     """
 
-    whole = True
+    takes_sequences = True
     steps = 0  # for how many the graph was frozen; 0 if it was not
 
     def __init__(
@@ -116,7 +116,9 @@ class SequenceGraph(Stateless):
         self.settings = _list_operators([op for op in ops if op not in MOVERS] or ops)
 
     def __repr__(self) -> str:
-        return f"{'whole sequences' if self.whole else 'rows'}: {self.settings['operators']}"
+        return (
+            f"{'whole sequences' if self.takes_sequences else 'rows'}: {self.settings['operators']}"
+        )
 
     @property
     def arrays(self) -> dict[str, Floats]:

@@ -28,7 +28,7 @@ def cut_graph(walk: Any, name: str, value: Any, axes: Axes) -> tuple[Operand, Se
     size = prod(n for k, n in enumerate(shape) if k not in axes)
     layer = SequenceGraph(nodes, constants, walk.opset, laid, name, axes, (width, size))
     layer.shortens = not by_call and axes[0] is not None and shape[axes[0]] < walk.steps
-    layer.whole = not by_call
+    layer.takes_sequences = not by_call
     try:  # as it will run: one sequence alone
         layer(np.zeros((2 if by_call else walk.steps, width), np.float32))
     except ValueError as error:

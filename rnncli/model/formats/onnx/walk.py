@@ -335,7 +335,7 @@ class Walk:
             raise self._doubt_axes(x.why or "takes one step of several")
         target, below = cut_graph(self, name, x, (along, 1 - along))
         if lowest:
-            local = not below.whole or below.is_local(self.steps)
+            local = not below.takes_sequences or below.is_local(self.steps)
             self.doubt = max(self.doubt, 1 if local else 2)
         if below.shortens and (not lowest or self.layers or target.register):
             raise RefusedError("takes another number of steps than the layer below gives")
