@@ -60,7 +60,7 @@ _PUBLIC = {
     "model.activations": "activation",
     "model.cells": "GRU LSTM RNN Weights",
     "model.errors": "InputError",
-    "model.formats": "load",
+    "model.formats.load": "load",
     "model.layers": "Dense Embedding LayerNormalization Masking Normalization Pointwise Recurrent",
     "model.network": "Network",
     "model.seeds": "seeded",
