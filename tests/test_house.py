@@ -25,7 +25,7 @@ MOST_LINES = {
     "rnncli/engine": 2_436,
     "rnncli/storage": 400,
     "rnncli/readers": 1_590,
-    "rnncli/writers": 2_124,
+    "rnncli/writers": 2_126,
     "rnncli/verification": 1_873,
     "rnncli/bench": 343,
     "rnncli/explanation": 843,

@@ -52,8 +52,8 @@ def draw(out: TextIO, title: str, labels: Sequence[Column], columns: Sequence[Co
     left, right = [*map(_pad, labels)], [*map(_pad, columns)]
     room = console.width - sum(column.width for column in left)
     rule = "-" if console.options.ascii_only else "─"
-    styles = {"bold", *(column.style for column in (*left, *right))}
-    patterns = {style: _pattern(console, style) for style in styles}
+    styles = {"bold", *(column.style for column in (*left, *right))} - {""}
+    patterns = {"": "{}"} | {style: _pattern(console, style) for style in styles}
     stop = 0
     while not stop or stop < len(right):
         start, stop = stop, stop + 1
@@ -121,7 +121,9 @@ def _pad(column: Column) -> Column:
     """Pad a column to one width, with the points of numbers below each other and blanks behind."""
     from rich.cells import cell_len
 
-    cells = [*map(printable, column.cells)]
+    cells = column.cells
+    if not "".join(cells).isprintable():
+        cells = [*map(printable, cells)]
     points = [match.end() if match else 0 for match in map(_BEFORE_POINT.match, cells)]
     most = max(points, default=0)
     shifts = [most - (point or cell == GAP) for point, cell in zip(points, cells, strict=True)]
