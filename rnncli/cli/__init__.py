@@ -11,7 +11,7 @@ from rnncli.cli.errors import show_errors
 
 # A file each, loaded when its command is called: one does not wait for the others.
 COMMANDS = ("run", "batch", "explain", "weights", "inspect", "verify", "bench", "help")
-HELP = """Run the forward pass of recurrent networks, exactly, in NumPy.
+HELP = """Run the forward pass of recurrent networks in NumPy.
 
 \b
 Examples:

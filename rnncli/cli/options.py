@@ -199,7 +199,7 @@ Network (rnn help networks)
 --hidden H[,H]...         Number of hidden units. 32,16 makes two layers, the bottom one first.
 --cell                    Cell of the layers. Default: rnn.
 --seed N                  Seed of the weights, 0 to 4294967295. Default: 1.
---init                    Framework whose initialisation is reproduced. Default: tensorflow.
+--init                    Draw the weights as this framework does. Default: tensorflow.
 -w, --weights FILE        Read the network from this file: .keras, .h5, .pt, .onnx, .safetensors
                           or .npz.
 --layer NAME              Run this layer or module of the file alone. rnn inspect lists them.
@@ -208,7 +208,7 @@ Network (rnn help networks)
 --activation NAME[:A[,B]]  Activation, such as relu or leaky_relu:0.1. Repeat it to give one per
                           layer, the bottom one first. Default: tanh.
 --recurrent-activation NAME[:A[,B]]  Activation of the gates of an LSTM or a GRU. Default: sigmoid.
---reset                   Apply the reset gate of a GRU after h @ W_hh, or before. Default: after.
+--reset                   Reset the h of a GRU after h @ W_hh, or before it. Default: after.
 
 State (rnn help state)
 --h0 STATE                Hidden state before the first step, one number per unit. Default: zeros.

@@ -37,8 +37,8 @@ Comparison (rnn help verification)
 --peer                    Compare with this library. Default: all, but none with --expected.
 --last                    The --expected file has one row per sequence.
 --no-last                 The --expected file has one row per step.
---atol A                  Absolute tolerance: |a - b| <= A + R |b|. Default: the bound of rounding.
---rtol R                  Relative tolerance R in that bound. Default: the bound of rounding.
+--atol A                  Accept |a - b| <= A + R |b|. Default: what rounding explains.
+--rtol R                  Accept |a - b| <= A + R |b|. Default: what rounding explains.
 """,
     {"expected": wrap_url, "peers": PEERS, "atol": float, "rtol": float},
 )
