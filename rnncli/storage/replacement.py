@@ -99,11 +99,12 @@ def writing(path: str, *, append: bool = False) -> Iterator[TextIO]:
 
     Without `append` it is replaced whole, or not at all. With it the file is opened at its end and
     can be read; rows before an error stay. A link is followed. A device or a pipe is written to
-    directly. Any other file is locked against other runs.
+    directly. Any other file is locked against other runs, if its folder allows new files.
     """
     try:
-        is_plain = _is_plain(path)
-        with Replacement(path) if is_plain else nullcontext() as replace:
+        is_plain, folder = _is_plain(path), os.path.dirname(os.path.realpath(path))
+        may_lock = is_plain and (not append or os.access(folder, os.W_OK))  # by a new file
+        with Replacement(path) if may_lock else nullcontext() as replace:
             if replace and not append:
                 with replace() as file:
                     yield file
@@ -116,18 +117,17 @@ def writing(path: str, *, append: bool = False) -> Iterator[TextIO]:
                     if is_plain:
                         _sync_folder(path)
                         if not os.fstat(file.fileno()).st_nlink:
-                            what = "was removed or replaced while rows were added to it"
-                            raise OSError(None, what)
+                            raise OSError(None, "was removed or replaced while rows were added")
     except OSError as error:
         error.filename = path
         raise
 
 
-def check_writable(path: str, **_: bool) -> None:
+def check_writable(path: str, *, append: bool = False) -> None:
     """Check before a long run that `writing` can open a file."""
     try:
         folder = os.path.dirname(os.path.realpath(path))
-        if _is_plain(path):
+        if _is_plain(path) and not (append and os.path.exists(path)):
             os.stat(folder)
             if not os.access(folder, os.W_OK | os.X_OK):
                 raise OSError(None, f"{os.strerror(errno.EACCES)} in {folder}")
