@@ -93,6 +93,11 @@ def test_layers_that_give_fewer_rows_are_in_front(tmp_path: Path) -> None:
     h = rnncli.run(network, x).h
     for expected, verdict in ((h, "equal"), (h + 0.01, "different")):
         assert rnncli.verify(network, x, expected)["verdict"] == verdict
+    blocks = [rnncli.Rows(x, np.repeat([0, 1], (8, 1)))]
+    with pytest.raises(
+        rnncli.InputError, match=r"^b c: l0: cannot be computed for a sequence of 1 steps"
+    ):
+        list(rnncli.stream(network, blocks, keys=[("a",), ("b", "c")]))
 
 
 def test_a_model_gives_as_many_steps_as_it_takes(tmp_path: Path) -> None:

@@ -100,14 +100,22 @@ class Runner:
                 return layer.merged([state[0] for state in states])
             return layer(np.ascontiguousarray(x), self.multiply)
 
-    def run_front(self, x: Floats, groups: Groups) -> tuple[Floats, Truths]:
+    def run_front(
+        self, x: Floats, groups: Groups, keys: Sequence[tuple[str, ...]] = ()
+    ) -> tuple[Floats, Truths]:
         """Run the layers in front; return their rows, and the rows of `x` at which they stand."""
         chosen = np.zeros(len(x), bool)
         output = np.zeros((len(x), self.network.layers[0].input_size), x.dtype)
-        for order in np.split(groups.order, groups.starts[1:]):
+        orders = np.split(groups.order, groups.starts[1:])
+        for key, order in zip(groups.present, orders, strict=False):  # none without rows
             rows = x[order]
-            for layer in self.network.front:
-                rows = self.get_output(layer, rows)
+            try:
+                for layer in self.network.front:
+                    rows = self.get_output(layer, rows)
+            except InputError as error:
+                name = " ".join(keys[key]) if key < len(keys) else ""
+                where = f"{name}: {error.where}" if name else error.where
+                raise InputError(where, error.what) from error
             last = order[np.arange(1, len(rows) + 1) * len(order) // max(len(rows), 1) - 1]
             output[last], chosen[last] = rows, True
         return output[chosen], chosen

@@ -227,7 +227,7 @@ def forward(
     if network.front:
         if rows.masked is not None and rows.masked.any():
             raise ValueError("masked rows: a layer of the network takes whole sequences")
-        x, chosen = runner.run_front(x, groups)
+        x, chosen = runner.run_front(x, groups, keys)
         rows = rows.take(chosen)
         groups = group(rows.key, len(x))
     present = groups.present
