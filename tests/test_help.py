@@ -11,7 +11,7 @@ from processes import Commands, commands
 from rnncli.cli import COMMANDS as NAMES
 from rnncli.cli import rnn
 from rnncli.cli.help import TOPICS
-from rnncli.cli.options import Option
+from rnncli.cli.option_table import Option
 from rnncli.model.activations import ACTIVATIONS
 from rnncli.model.formats.load import FORMATS
 

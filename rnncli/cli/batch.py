@@ -12,7 +12,7 @@ from click.exceptions import Exit
 from rnncli.batches.batch import Batch, Notes, Work, expand, read_done
 from rnncli.cli.errors import RUN_FAILED, Failure, failure, note, say, with_options
 from rnncli.cli.networks import build_network, check_network
-from rnncli.cli.options import NetworkOptions, command, files, pick, table
+from rnncli.cli.option_table import NetworkOptions, command, files, pick, table
 from rnncli.cli.progress import Line
 from rnncli.model.errors import WORDING, OpenInputError, OptionError, printable
 from rnncli.pipeline import Built, return_built

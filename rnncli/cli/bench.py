@@ -11,7 +11,7 @@ from rnncli.bench.race import find_candidates, race
 from rnncli.bench.report import write_machine, write_table
 from rnncli.cli.errors import RUN_FAILED
 from rnncli.cli.networks import check_network, read_case
-from rnncli.cli.options import NetworkOptions, command, files, pick, table
+from rnncli.cli.option_table import NetworkOptions, command, files, pick, table
 from rnncli.cli.progress import Terminal
 from rnncli.run_options import Options, integer
 from rnncli.verification.case import Case

@@ -8,7 +8,7 @@ from math import inf
 from typing import Any
 
 from rnncli.cli.networks import build_network, check_network
-from rnncli.cli.options import NetworkOptions, command, files, pick, table
+from rnncli.cli.option_table import NetworkOptions, command, files, pick, table
 from rnncli.cli.progress import Terminal
 from rnncli.engine.rows import Rows
 from rnncli.explanation.document import as_json, write_document

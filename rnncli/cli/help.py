@@ -8,7 +8,7 @@ from pathlib import Path
 import click
 
 from rnncli.cli import COMMANDS, rnn
-from rnncli.cli.options import Command, Option, show, with_examples
+from rnncli.cli.option_table import Command, Option, show, with_examples
 from rnncli.model.errors import InputError, did_you_mean
 from rnncli.writers.grid import console_on
 from rnncli.writers.sink import destination, on_screen

@@ -5,7 +5,7 @@ from json import dumps
 import click
 
 from rnncli.cli.errors import RUN_FAILED
-from rnncli.cli.options import command
+from rnncli.cli.option_table import command
 from rnncli.inspection import inspect as describe
 from rnncli.storage import wrap_url
 from rnncli.writers.inspect import write_tables

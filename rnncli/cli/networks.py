@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from rnncli.cli.errors import note
-from rnncli.cli.options import NetworkOptions
+from rnncli.cli.option_table import NetworkOptions
 from rnncli.cli.progress import Terminal
 from rnncli.engine.precision import PRECISIONS
 from rnncli.engine.rows import Rows, join

@@ -4,7 +4,7 @@ from functools import partial
 from typing import Any
 
 from rnncli.cli.networks import build_network, check_network
-from rnncli.cli.options import NetworkOptions, command, files, pick
+from rnncli.cli.option_table import NetworkOptions, command, files, pick
 from rnncli.cli.progress import Terminal
 from rnncli.pipeline import process
 from rnncli.run_options import Options

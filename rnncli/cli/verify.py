@@ -8,7 +8,7 @@ from click.exceptions import Exit
 
 from rnncli.cli.errors import RUN_FAILED, abandon_stdout, note
 from rnncli.cli.networks import check_network, read_case
-from rnncli.cli.options import NetworkOptions, command, files, pick, table
+from rnncli.cli.option_table import NetworkOptions, command, files, pick, table
 from rnncli.cli.progress import Terminal
 from rnncli.model.errors import OptionError, word
 from rnncli.model.network import Network

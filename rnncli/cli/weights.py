@@ -6,7 +6,7 @@ from typing import Any
 from rnncli import __version__
 from rnncli.cli.errors import note
 from rnncli.cli.networks import build_network, check_network
-from rnncli.cli.options import NetworkOptions, command, pick, table
+from rnncli.cli.option_table import NetworkOptions, command, pick, table
 from rnncli.model.errors import InputError, OptionError, verbatim
 from rnncli.model.formats.load import WRITTEN, save_network
 from rnncli.run_options import extension_of, integer
