@@ -111,7 +111,7 @@ class BoundedNumbers(Numbers):
         return z.of(a_term + b_term, off + 2 * z.eps * terms)
 
 
-def sums(cell: Cell, x: Bounded, h: Bounded) -> list[Bounded]:
+def compute_sums(cell: Cell, x: Bounded, h: Bounded) -> list[Bounded]:
     """Compute the sums of a step, ``x_t @ W_xh + h_{t-1} @ W_hh + b_h``, a block each."""
     W_xh, W_hh, b_h = operands = cell.operands
     terms, first = len(W_xh) + len(W_hh), operands.first_with_h

@@ -197,16 +197,16 @@ class Runner:
         """
         network, outputs, repeated = self.network, [x], list[LayerRows]()
         for number, (layer, rows) in enumerate(zip(network.layers, results, strict=True)):
-            cells, layer_slices = list[State](), network.state_slices[number]
+            states, layer_slices = list[State](), network.state_slices[number]
             for state, way, slices in zip(rows.states, layer.directions, layer_slices, strict=True):
                 pairs = zip(state, slices, strict=False)  # of h alone, or of all arrays
                 arrays = [np.concatenate([array, initial[:, columns]]) for array, columns in pairs]
-                cells.append(tuple(array.take(sources[way], axis=0) for array in arrays))
+                states.append(tuple(array.take(sources[way], axis=0) for array in arrays))
                 if len(rows.states) > 1:
-                    cells[-1][0][zero] = 0
+                    states[-1][0][zero] = 0
             x = network.select_inputs(number + 1, outputs)
-            outputs.append(self.get_output(layer, x, cells))
-            repeated.append(LayerRows(outputs[-1], cells))
+            outputs.append(self.get_output(layer, x, states))
+            repeated.append(LayerRows(outputs[-1], states))
         return repeated
 
     def _allocate(self, shape: tuple[int, ...]) -> list[LayerRows]:
@@ -214,10 +214,10 @@ class Runner:
         dtype, count, results = self.precision.dtype, None if self.all_states else 1, []
         for layer in self.network.layers:
             sizes = [cell.state_sizes[:count] for cell in layer.cells]
-            cells = [tuple([np.empty((*shape, size), dtype) for size in each]) for each in sizes]
-            one = len(cells) == 1
-            output = cells[0][0] if one else np.empty((*shape, layer.output_size), dtype)
-            results.append(LayerRows(output, cells))
+            states = [tuple([np.empty((*shape, size), dtype) for size in each]) for each in sizes]
+            one = len(states) == 1
+            output = states[0][0] if one else np.empty((*shape, layer.output_size), dtype)
+            results.append(LayerRows(output, states))
         return results
 
     def _run_shares(self, runs: Sequence[RunArrays], states: Floats) -> None:
@@ -247,10 +247,10 @@ class Runner:
 
     def _count_shares(self, N: int) -> int:
         """Count the shares that N sequences are cut into: one, or some for each thread."""
-        every = [each.cell.weights for each in chain.from_iterable(self.strategies)]
-        if N < 2 or not every:
+        cells = [each.cell for each in chain.from_iterable(self.strategies)]
+        if N < 2 or not cells:
             return 1
-        weights = max(every, key=lambda each: len(each.b_h))
+        weights = max((cell.weights for cell in cells), key=lambda each: len(each.b_h))
         I, H, sums = len(weights.W_xh), len(weights.W_hh), len(weights.b_h)
         if N * H * (H + I + FUNCTION) < WORK or not may_share_products():
             return 1

@@ -4,7 +4,7 @@ from typing import Any
 
 import numpy as np
 
-from rnncli.engine import bounded
+from rnncli.engine.bounded import Bounded
 from rnncli.engine.precision import PRECISIONS
 from rnncli.model import layers
 from rnncli.model.activations import Activation
@@ -12,7 +12,7 @@ from rnncli.model.arrays import Floats
 from rnncli.verification import reference
 
 
-class Bounded(bounded.Bounded):
+class ReferenceBounded(Bounded):
     """Values in float64, and how far from them a correct program may be."""
 
     def function(self, f: Activation, a: Floats, clip: float) -> Floats:
@@ -24,19 +24,19 @@ class Bounded(bounded.Bounded):
         return reference.round_to(values, self.precision)
 
 
-def exact(values: Floats, precision: str) -> Bounded:
+def exact(values: Floats, precision: str) -> ReferenceBounded:
     """Return values without error: every program has them alike."""
     wide = np.asarray(values, np.float64)
-    return Bounded(wide, np.zeros(wide.shape), precision)
+    return ReferenceBounded(wide, np.zeros(wide.shape), precision)
 
 
-def inexact(values: Floats, precision: str) -> Bounded:
+def inexact(values: Floats, precision: str) -> ReferenceBounded:
     """Return values that a program has rounded to its float type."""
     result = exact(values, precision)
     return result.of(result.value, result.eps * np.abs(result.value))
 
 
-def layer_rows(layer: Any, x: Bounded) -> Bounded:
+def layer_rows(layer: Any, x: ReferenceBounded) -> ReferenceBounded:
     """Compute rows (k, O) of a layer without state from rows (k, I)."""
     match layer:
         case layers.Dense():
@@ -59,7 +59,7 @@ def layer_rows(layer: Any, x: Bounded) -> Bounded:
     return x.of(wide, off)
 
 
-def _activate(f: Activation | str, a: Bounded) -> Bounded:
+def _activate(f: Activation | str, a: ReferenceBounded) -> ReferenceBounded:
     """Apply an activation, or the softmax of each row, whose logarithm moves with all of its a."""
     if not isinstance(f, str):
         return a.activate(f)
@@ -73,7 +73,7 @@ def _activate(f: Activation | str, a: Bounded) -> Bounded:
     return a.of(log, off + 2 * a.eps * np.abs(log))
 
 
-def _normalize(layer: layers.Normalization, x: Bounded) -> Bounded:
+def _normalize(layer: layers.Normalization, x: ReferenceBounded) -> ReferenceBounded:
     """Allow for programs that multiply by ``factor / scale`` and add what remains."""
     center, scale = layer.center.astype(np.float64), layer.scale.astype(np.float64)
     factor, shift = layer.arrays.get("factor", 1.0), layer.arrays.get("shift", 0.0)

@@ -10,13 +10,13 @@ from typing import cast
 
 import numpy as np
 
-from rnncli.engine import bounded
+from rnncli.engine.bounded import Bounded, BoundedNumbers, compute_sums
 from rnncli.engine.precision import PRECISIONS
 from rnncli.model.arrays import Floats, Truths
 from rnncli.model.cells import LSTM, Cell
 from rnncli.model.layers import Layer, Masks, Recurrent
 from rnncli.model.network import Network
-from rnncli.verification.bounds import Bounded, exact, inexact, layer_rows
+from rnncli.verification.bounds import ReferenceBounded, exact, inexact, layer_rows
 from rnncli.verification.case import Case
 
 # Values that are judged at once: their arrays in float64 stay in the cache.
@@ -81,7 +81,9 @@ def right_steps(
                 n, t = np.nonzero(running)
                 for span in _chunks(len(n), output.shape[2]):
                     at = n[span], t[span]
-                    rows = layer_rows(layer, Bounded(x[at].astype(np.float64), off[at], precision))
+                    rows = layer_rows(
+                        layer, ReferenceBounded(x[at].astype(np.float64), off[at], precision)
+                    )
                     right[at], bound[at] = rows.value, rows.off
             count = len(layer.cells) or 1
             halves = [np.split(array, count, axis=2) for array in (output, right, bound)]
@@ -122,19 +124,19 @@ def _take_steps(
 ) -> None:
     """Write value and bound of all steps, (N, T), from x, its error and the h before each."""
     N, T = active.shape
-    states: list[bounded.Bounded] = [inexact(array, precision) for array in start]
+    states: list[Bounded] = [inexact(array, precision) for array in start]
     for span in _chunks(T, N * cell.state_sizes[0]):
         steps = active[:, span].T  # the steps of a chunk stand time first, as rows (t, n)
         x, off, before = (array[:, span].swapaxes(0, 1).reshape(steps.size, -1) for array in inputs)
-        x_t, h = Bounded(x.astype(np.float64), off, precision), exact(before, precision)
-        sums, results = bounded.sums(cell, x_t, h), list[bounded.Bounded]()
+        x_t, h = ReferenceBounded(x.astype(np.float64), off, precision), exact(before, precision)
+        sums, results = compute_sums(cell, x_t, h), list[Bounded]()
         # No result shows c of an LSTM: it goes along time in float64, with its own bound.
         if not states or (type(cell) is LSTM and cell.weights.w_ch is None):  # c needs its f alone
             results = [cell.step(_AlongTime(h, steps, states), sums, h, *states)[0]]
         else:
             for t, live in enumerate(steps):
                 at = slice(t * N, t * N + N)
-                numbers, sums_t = bounded.BoundedNumbers(h), [each[at] for each in sums]
+                numbers, sums_t = BoundedNumbers(h), [each[at] for each in sums]
                 new, *after = cell.step(numbers, sums_t, h[at], *states)
                 results.append(new)
                 states = [_go_on(live, *each) for each in zip(states, after, strict=True)]
@@ -144,22 +146,20 @@ def _take_steps(
             array[:, span] = np.where(steps.T[..., None], values, array[:, span])
 
 
-def _go_on(live: Truths, before: bounded.Bounded, after: bounded.Bounded) -> bounded.Bounded:
+def _go_on(live: Truths, before: Bounded, after: Bounded) -> Bounded:
     """Take the new values of the sequences that have a step."""
     pairs = ((after.value, before.value), (after.off, before.off))
     return before.of(*(np.where(live[:, None], new, old) for new, old in pairs))
 
 
-class _AlongTime(bounded.BoundedNumbers):
+class _AlongTime(BoundedNumbers):
     """`Bounded` numbers at the rows (t, n) of many steps; c goes from step to step."""
 
-    def __init__(self, like: bounded.Bounded, steps: Truths, states: list[bounded.Bounded]) -> None:
+    def __init__(self, like: Bounded, steps: Truths, states: list[Bounded]) -> None:
         super().__init__(like)
         self.steps, self.states = steps, states
 
-    def carry(
-        self, c: bounded.Bounded, f: bounded.Bounded, added: bounded.Bounded
-    ) -> bounded.Bounded:
+    def carry(self, c: Bounded, f: Bounded, added: Bounded) -> Bounded:
         """Compute ``c_t = f c_{t-1} + added`` of all steps, and leave the last one in `states`."""
         value, off, N = np.empty_like(f.value), np.empty_like(f.off), self.steps.shape[1]
         for t, live in enumerate(self.steps):

@@ -18,7 +18,7 @@ from math import ceil
 
 import numpy as np
 
-from rnncli.engine.bounded import Bounded, BoundedNumbers, sums
+from rnncli.engine.bounded import Bounded, BoundedNumbers, compute_sums
 from rnncli.engine.threads import THREADS, in_threads, may_share_products
 from rnncli.engine.unroll.loops import Projected
 from rnncli.model.arrays import Floats, Integers, Truths, as_items
@@ -140,7 +140,7 @@ class Parallel(Projected):
         exact = [(array.astype(np.float64), np.zeros(array.shape)) for array in (x, *before)]
         x_t, h, *rest = (Bounded(*pair, self.precision.name) for pair in exact)
         with np.errstate(all="ignore"):
-            after = self.cell.step(BoundedNumbers(h), sums(self.cell, x_t, h), h, *rest)
+            after = self.cell.step(BoundedNumbers(h), compute_sums(self.cell, x_t, h), h, *rest)
             near = np.ones(len(x), bool)
             for step, a, b in zip(after, new, old, strict=True):
                 near &= (np.abs(a - b) <= SHARE * step.off).all(axis=1)
