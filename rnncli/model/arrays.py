@@ -54,6 +54,12 @@ def in_dtype(name: str, values: NDArray[Any], dtype: np.dtype[np.floating]) -> F
     return converted
 
 
+def reorder(array: Floats, order: Sequence[int]) -> Floats:
+    """Reorder the gates of (..., gates * H); gate ``order[k]`` comes to index k."""
+    gates = array.reshape(*array.shape[:-1], len(order), array.shape[-1] // len(order))
+    return gates.take(order, axis=-2).reshape(array.shape)
+
+
 def largest(values: Floats) -> float:
     """Return the largest absolute value; NaN if a value is."""
     return max(float(values.max(initial=0)), -float(values.min(initial=0)))

@@ -10,6 +10,8 @@ from rnncli.model.cells.cell import State as State
 from rnncli.model.cells.cell import StepFunction as StepFunction
 from rnncli.model.cells.cell import Weights as Weights
 from rnncli.model.cells.cell import checked as checked
+from rnncli.model.cells.cell import split_bias as split_bias
+from rnncli.model.cells.cell import sum_biases as sum_biases
 from rnncli.model.cells.gru import GRU as GRU
 from rnncli.model.cells.lstm import LSTM as LSTM
 from rnncli.model.cells.rnn import RNN as RNN

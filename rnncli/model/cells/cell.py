@@ -211,3 +211,24 @@ def checked(cell: Cell) -> Cell:
             what = f"expected shape {expected[name]}, as W_xh is {shape}, got {array.shape}"
             raise ValueError(f"{name}: {what}")
     return cell.replaced(weights)
+
+
+def split_bias(weights: Weights) -> tuple[Floats, Floats]:
+    """Split the bias into those of input and state, as frameworks have them; they add up to it."""
+    b_h, b_n = weights.b_h, weights.b_n
+    b_x = b_h.astype(min(b_h.dtype, weights.W_hh.dtype))
+    b_r = (b_h - b_x).astype(b_x.dtype)
+    b_r[b_r == 0] = -0.0  # to add it changes no bit, not even the sign of a zero
+    if b_n is not None:
+        b_r = np.concatenate([b_r[: -len(b_n)], b_n])
+    return b_x, b_r
+
+
+def sum_biases(b_x: Floats, b_r: Floats, size: int = 0) -> dict[str, Floats]:
+    """Add the biases of input and state exactly; the last `size` values of `b_r` become `b_n`."""
+    added = len(b_x) - size
+    b_h = np.concatenate([np.add(b_x[:added], b_r[:added], dtype=np.float64), b_x[added:]])
+    with np.errstate(over="ignore"):
+        narrow = b_h.astype(np.result_type(b_x, b_r))
+    b_h = narrow if (narrow == b_h).all() else b_h
+    return {"b_h": b_h, "b_n": b_r[added:]} if size else {"b_h": b_h}

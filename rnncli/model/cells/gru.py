@@ -7,9 +7,8 @@ from typing import Any
 import numpy as np
 
 from rnncli.model.activations import SIGMOID, TANH, Activation, parse, positive_clip
-from rnncli.model.arrays import Floats
+from rnncli.model.arrays import Floats, reorder
 from rnncli.model.cells.cell import Cell, Multiply, Numbers, Operands, State, StepFunction, Weights
-from rnncli.model.cells.gates import reorder
 from rnncli.model.errors import choice
 
 RESETS = ("after", "before")
