@@ -9,8 +9,7 @@ from numpy.typing import ArrayLike
 
 from rnncli.engine.packed import group
 from rnncli.engine.runner import Runner
-from rnncli.model.arrays import Floats, Integers, in_dtype
-from rnncli.model.layers import Layer
+from rnncli.model.arrays import Floats, Integers
 from rnncli.model.network import Network
 
 
@@ -126,17 +125,17 @@ def run(
 
         network = load(network)
     runner = Runner(network, precision, unroll, all_states=all_states)
-    dtype, inputs = runner.precision.dtype, check_shape(np.asarray(x), network)
+    dtype, inputs = runner.precision.dtype, network.checked_shape(x)
     batch = inputs if inputs.ndim == 3 else inputs[None]
     N, T, _ = batch.shape
-    ends, h_n = np.full(N, T), initial_state(network, h0, N, dtype)
+    ends, h_n = np.full(N, T), network.initial_state(h0, N, dtype)
     if lengths is not None:  # `x` may hold anything beyond the ends
         ends = _check_lengths(lengths, N, T)
         steps = np.arange(T) < ends[:, None]
         inputs = np.where(steps[..., None], batch, 0).reshape(inputs.shape)
     batch = network.checked_input(inputs, dtype).reshape(batch.shape)
     if network.front:
-        batch, ends = run_front(runner, batch, ends)
+        batch, ends = run_batch_front(runner, batch, ends)
         T = batch.shape[1]
     if not network.masking and (ends == T).all():
         # All first rows lie together, then all second ones: the results are views (N, T, O).
@@ -144,14 +143,9 @@ def run(
         results = [each.apply(lambda array: array.swapaxes(0, 1)) for each in results]
     else:
         steps = np.arange(T) < ends[:, None]  # (N, T)
-
-        def spread(array: Floats) -> Floats:
-            padded = np.zeros((N, T, array.shape[1]), array.dtype)
-            padded[steps] = array
-            return padded
-
         groups = group(np.nonzero(steps)[0], int(ends.sum()))
-        results = [each.apply(spread) for each in runner.run_rows(batch[steps], groups, h_n)]
+        results = runner.run_rows(batch[steps], groups, h_n)
+        results = [each.apply(lambda rows: _pad(rows, ends, T)) for each in results]
     y_n = runner.run_head(h_n) if network.one_output else None
     if y_n is not None and network.by_row and T:
         nonempty = np.flatnonzero(ends)
@@ -172,28 +166,19 @@ def run(
     )
 
 
-def run_front(runner: Runner, batch: Floats, ends: Integers) -> tuple[Floats, Integers]:
+def run_batch_front(runner: Runner, batch: Floats, ends: Integers) -> tuple[Floats, Integers]:
     """Run the layers in front over sequences (N, T, I); return (N, T', I') and their lengths."""
     n, t = np.nonzero(np.arange(batch.shape[1]) < ends[:, None])
     x, chosen = runner.run_front(batch[n, t], group(n, len(n)))
     ends = np.bincount(n[chosen], minlength=len(batch))
-    padded = np.zeros((len(batch), int(ends.max(initial=0)), x.shape[1]), x.dtype)
-    padded[np.arange(padded.shape[1]) < ends[:, None]] = x
-    return padded, ends
+    return _pad(x, ends, int(ends.max(initial=0))), ends
 
 
-def c_size(layer: Layer) -> int:
-    """Count the values in the states of a layer's cells beside h, C."""
-    return sum(sum(cell.state_sizes[1:]) for cell in layer.cells)
-
-
-def check_shape(x: Floats, network: Network) -> Floats:
-    """Return an input of shape (T, I) or (N, T, I)."""
-    I = network.input_size
-    x = x[:, None] if x.ndim == I == 1 else x
-    if x.ndim not in (2, 3) or x.shape[-1] != I:
-        raise ValueError(f"x: expected shape (T, {I}) or (N, T, {I}), got {x.shape}")
-    return x
+def _pad(rows: Floats, ends: Integers, T: int) -> Floats:
+    """Put the rows of all sequences, one after another, into (N, T, K), and zeros after them."""
+    padded = np.zeros((len(ends), T, rows.shape[1]), rows.dtype)
+    padded[np.arange(T) < ends[:, None]] = rows
+    return padded
 
 
 def _check_lengths(lengths: ArrayLike, N: int, T: int) -> Integers:
@@ -203,14 +188,3 @@ def _check_lengths(lengths: ArrayLike, N: int, T: int) -> Integers:
         got = shortened(array.tolist())
         raise ValueError(f"lengths: expected {N} integers from 0 to {T}, got {got}")
     return array.astype(np.intp)
-
-
-def initial_state(
-    network: Network, h0: ArrayLike | None, N: int, dtype: np.dtype[np.floating]
-) -> Floats:
-    """Check the state before the first step, and take one for each sequence, (N, S)."""
-    S, array = network.state_size, np.asarray(0.0 if h0 is None else h0)
-    if h0 is not None and array.shape not in ((S,), (N, S)):
-        what = f"expected shape ({S},) or ({N}, {S}), as the network has {S} units"
-        raise ValueError(f"h0: {what}, got {array.shape}")
-    return np.array(np.broadcast_to(in_dtype("h0", array, dtype), (N, S)), order="C")

@@ -8,7 +8,6 @@ from numpy.typing import ArrayLike
 
 from rnncli.engine.packed import Groups, group
 from rnncli.engine.rows import BLOCK_STEPS, Rows, join_all
-from rnncli.engine.run import initial_state
 from rnncli.engine.runner import LayerRows, Runner
 from rnncli.model.arrays import Floats, Integers, in_dtype
 from rnncli.model.errors import NotFiniteError
@@ -174,7 +173,7 @@ def stream(
     runner = Runner(network, precision, unroll, all_states=all_states)
     dtype = runner.precision.dtype
     if carried is None:
-        carried = Carried(initial_state(network, h0, 1, dtype)[0])
+        carried = Carried(network.initial_state(h0, 1, dtype)[0])
     elif not isinstance(carried, Carried):
         raise TypeError(f"carried: expected an rnncli.Carried, got {type(carried).__name__}")
     elif h0 is not None:

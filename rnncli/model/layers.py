@@ -64,6 +64,8 @@ class Recurrent:
         Number of input features, I, and of hidden units of a cell, H.
     output_size : int
         Number of values a step: 2 H where two directions are concatenated.
+    c_size : int
+        Number of values in the states of all cells beside h, C.
     """
 
     arrays: Mapping[str, Floats] = {}
@@ -87,6 +89,7 @@ class Recurrent:
                 raise ValueError(f"{name}: expected shape {shape} backward too, got {backward}")
         self.input_size, self.hidden_size = len(first.W_xh), self.cells[0].hidden_size
         self.output_size = merged_size(len(first.W_hh), direction, merge)
+        self.c_size = sum(sum(cell.state_sizes[1:]) for cell in self.cells)
 
     def __repr__(self) -> str:
         direction = "" if self.direction == "forward" else f" {self.direction}"
@@ -131,6 +134,7 @@ class Stateless:
 
     cells: tuple[Cell, ...] = ()
     directions: tuple[str, ...] = ()
+    c_size = 0
     array_names: ClassVar[tuple[str, ...]] = ()
     settings: Mapping[str, Any] = {}  # the arguments that are no arrays
     masks = False  # whether there are rows at which the layers above keep their state

@@ -6,7 +6,7 @@ from itertools import chain, pairwise
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from rnncli.model.arrays import Floats, in_dtype, no_index, not_indices
 from rnncli.model.cells import Cell, Weights
@@ -154,6 +154,22 @@ class Network:
                 index = tuple(int(i) for i in np.argwhere(wrong)[0])
                 raise ValueError(f"x: {no_index(x[index], self.indices)} at {list(index)}")
         return rows
+
+    def checked_shape(self, x: ArrayLike) -> Floats:
+        """Return an input of shape (T, I) or (N, T, I); one feature may come as (T,)."""
+        array, I = np.asarray(x), self.input_size
+        array = array[:, None] if array.ndim == I == 1 else array
+        if array.ndim not in (2, 3) or array.shape[-1] != I:
+            raise ValueError(f"x: expected shape (T, {I}) or (N, T, {I}), got {array.shape}")
+        return array
+
+    def initial_state(self, h0: ArrayLike | None, N: int, dtype: np.dtype[np.floating]) -> Floats:
+        """Return the state (N, S) before the first step; `h0` is (S,) or (N, S), or None for 0."""
+        S, array = self.state_size, np.asarray(0.0 if h0 is None else h0)
+        if h0 is not None and array.shape not in ((S,), (N, S)):
+            what = f"expected shape ({S},) or ({N}, {S}), as the network has {S} units"
+            raise ValueError(f"h0: {what}, got {array.shape}")
+        return np.array(np.broadcast_to(in_dtype("h0", array, dtype), (N, S)), order="C")
 
     def select_inputs(self, number: int, outputs: Sequence[Floats]) -> Floats:
         """Return the input of layer `number` (from 1), of the network's input and the outputs."""
