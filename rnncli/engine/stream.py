@@ -41,25 +41,20 @@ class Carried:
 
     def __init__(self, initial: ArrayLike, sequences: int = 1) -> None:
         self.initial: Floats = np.asarray(initial)
-        # Those of sequences that are yet to come follow.
-        self._t: Integers = np.empty(0, np.intp)
-        self._state = np.empty((0, len(self.initial)), self.initial.dtype)
+        self._t, self._state = np.empty(0, np.intp), self.initial[None][:0]
         self.t, self.state, self.last = self._t, self._state, np.empty((0, 0))
+        self.started: tuple[Integers, Floats] = self.t, self.state
         self.grow(sequences)
-        self.started = self.t[:0], self.state[:0]
 
     def resume(self, t: Integers, state: Floats) -> None:
         """Set the first sequences to where an earlier run left them."""
         self.grow(len(t))
-        self.t[: len(t)] = t
-        self.state[: len(t)] = in_dtype("state", state, self.state.dtype)
-        self.started = self.t.copy(), self.state.copy()
+        self.t[: len(t)], self.state[: len(t)] = t, state
+        self.started = t, state
 
     def starts(self) -> tuple[Integers, Floats]:
         """Return the step count, (K,), and state, (K, S), from which each sequence started."""
-        (t, state), new = self.started, len(self.t) - len(self.started[0])
-        initial = np.tile(self.initial, (new, 1))
-        return np.pad(t, (0, new)), np.concatenate([state.astype(initial.dtype), initial])
+        return self._add_new(*self.started, len(self.t) - len(self.started[0]))
 
     def convert(self, network: Network, dtype: np.dtype[np.floating]) -> None:
         """Check that the states are those of a network, and convert them to a float type."""
@@ -72,21 +67,15 @@ class Carried:
 
     def grow(self, sequences: int) -> None:
         """Start new sequences, until there are so many."""
-        self._reserve(sequences)
+        if (more := sequences - len(self._t)) > 0:  # double the arrays, so that growth is rare
+            self._t, self._state = self._add_new(self._t, self._state, max(more, len(self._t)))
         count = max(sequences, len(self.t))
         self.t, self.state = self._t[:count], self._state[:count]
 
-    def _reserve(self, sequences: int) -> None:
-        """Double the room for sequences, so that they are moved rarely, until so many fit."""
-        if (more := sequences - len(self._t)) > 0:
-            more = max(more, len(self._t))
-            self._t = np.pad(self._t, (0, more))
-            self._state = np.concatenate([self._state, np.tile(self.initial, (more, 1))])
-
     def at(self, key: Integers) -> tuple[Integers, Floats]:
-        """Copy the step counts and states of some sequences; new ones are at their start."""
-        self._reserve(int(key.max(initial=-1)) + 1)
-        return self._t[key], self._state[key]
+        """Copy the step counts and states of sequences, by rising key; new ones come last."""
+        known = key[key < len(self.t)]
+        return self._add_new(self.t[known], self.state[known], len(key) - len(known))
 
     def commit(self, after: "After") -> None:
         """Set sequences to where they stand after rows."""
@@ -97,6 +86,13 @@ class Carried:
                 none = np.full((missing, after.output.shape[1]), np.nan, after.output.dtype)
                 self.last = np.concatenate([self.last.reshape(-1, none.shape[1]), none])
             self.last[after.answered] = after.output
+
+    def _add_new(self, t: Integers, state: Floats, count: int) -> tuple[Integers, Floats]:
+        """Return step counts and states, followed by those of new sequences."""
+        if not count:
+            return t, state
+        initial = self.initial[None].repeat(count, axis=0)
+        return np.concatenate([t, np.zeros(count, np.intp)]), np.concatenate([state, initial])
 
 
 class After(NamedTuple):
