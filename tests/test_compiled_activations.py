@@ -13,8 +13,7 @@ from networks import ALL_ACTIVATIONS
 
 import rnncli
 from rnncli.engine.compiled.activations import FUNCTIONS, Vectors
-from rnncli.engine.compiled.code import Function, Integer
-from rnncli.engine.compiled.machine import compile_function
+from rnncli.engine.compiled.code import Function, Integer, compile_function
 from rnncli.model.activations import Activation, parse
 from rnncli.model.arrays import Floats
 

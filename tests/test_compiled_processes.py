@@ -12,7 +12,7 @@ from conftest import ROOT, RUNNABLE, Rnn
 
 import rnncli
 from rnncli.engine import unroll
-from rnncli.engine.compiled.machine import lacks, this_machine
+from rnncli.engine.compiled.code import lacks, this_machine
 
 needed = pytest.mark.skipif("compiled" not in RUNNABLE, reason="needs the extra `fast`")
 

@@ -41,7 +41,7 @@ ORDER = (
 )
 # What is installed as an extra, by the only module or package that may import it.
 OPTIONAL = {
-    "rnncli.engine.compiled.machine": {"llvmlite"},
+    "rnncli.engine.compiled.code": {"llvmlite"},
     "rnncli.engine.threads": {"threadpoolctl"},
     "rnncli.writers.figure": {"matplotlib"},
     "rnncli.storage.remote": {"fsspec", "aiohttp"},

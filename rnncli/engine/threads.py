@@ -50,12 +50,8 @@ def in_threads(work: Callable[[Job], Any], jobs: Sequence[Job]) -> None:
             work(job)
         return
     with (_limit_blas() or nullcontext)(), _start_pool(2) as pool:
-        try:
-            for _ in pool.map(work, jobs):
-                pass
-        except BaseException:
-            pool.shutdown(wait=False, cancel_futures=True)
-            raise
+        for _ in pool.map(work, jobs):  # an error cancels the jobs that have not begun
+            pass
 
 
 def ahead(items: Iterator[Item]) -> Generator[Item, None, None]:

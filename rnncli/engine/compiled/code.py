@@ -1,4 +1,4 @@
-"""Code in the language of LLVM, written from expressions of vectors of floats.
+"""Code in the language of LLVM, written from expressions of vectors of floats, and compiled.
 
 Each operator of a `Vector` writes a line of its `Function`. A value never changes, so a loop takes
 the values that do, and returns what has become of them.
@@ -6,12 +6,16 @@ the values that do, and returns what has become of them.
 Source: the LLVM Language Reference, https://llvm.org/docs/LangRef.html.
 """
 
+import ctypes
 from collections.abc import Callable, Sequence
+from functools import cache
 from math import inf
 from struct import pack
-from typing import TypeAlias, Union
+from typing import Any, NamedTuple, TypeAlias, Union
 
 import numpy as np
+
+from rnncli.model.errors import one_line
 
 # The name of an integer, or a number; the name of an address.
 Integer: TypeAlias = str | int
@@ -162,3 +166,56 @@ class Function:
         # LLVM has a float as the bits of the double that it is.
         one = f"float 0x{pack('>d', float(np.float32(operand))).hex().upper()}"
         return f"<{', '.join([one] * self.width)}>"
+
+
+class Machine(NamedTuple):
+    """A processor by LLVM's names, bytes of a vector, and rows whose sums its registers hold."""
+
+    cpu: str
+    features: str
+    bytes: int
+    rows: int  # of a product, with four sums each
+
+
+@cache
+def lacks() -> str:
+    """Return the reason why nothing can be compiled here; empty if it can."""
+    try:
+        # Addresses that do not say what they lead to came with LLVM 15.
+        compile_function(Function("nothing", 4, [], ["there"]), this_machine())(0)
+    except Exception as error:  # whatever is wrong with llvmlite
+        return f"needs llvmlite: pip install -U 'rnncli[fast]' ({one_line(error)})"
+    return ""
+
+
+@cache
+def this_machine() -> Machine:
+    """Ask LLVM for the processor of this computer."""
+    llvm = _llvm()
+    features = llvm.get_host_cpu_features()
+    wide, half = features.get("avx512f"), features.get("avx2") or features.get("neon")
+    size, rows = (64, 4) if wide else (32 if half else 16, 2)
+    return Machine(llvm.get_host_cpu_name(), features.flatten(), size, rows)
+
+
+def compile_function(code: Function, machine: Machine) -> Callable[..., None]:
+    """Compile a function; it runs without Python's lock."""
+    llvm = _llvm()
+    target = llvm.Target.from_default_triple().create_target_machine(
+        cpu=machine.cpu, features=machine.features, opt=3
+    )
+    engine = llvm.create_mcjit_compiler(llvm.parse_assembly(code.text()), target)
+    engine.finalize_object()
+    integers, addresses = code.parameters
+    kinds = [ctypes.c_int64] * integers + [ctypes.c_void_p] * addresses
+    function: Any = ctypes.CFUNCTYPE(None, *kinds)(engine.get_function_address(code.name))
+    function.engine = engine  # whose memory it is in
+    return function  # type: ignore[no-any-return]
+
+
+def _llvm() -> Any:
+    import llvmlite.binding as llvm
+
+    llvm.initialize_native_target()
+    llvm.initialize_native_asmprinter()
+    return llvm

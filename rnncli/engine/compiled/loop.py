@@ -14,8 +14,14 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from rnncli.engine.compiled.activations import FUNCTIONS, Vectors
-from rnncli.engine.compiled.code import Address, Function, Integer, Vector
-from rnncli.engine.compiled.machine import compile_function, this_machine
+from rnncli.engine.compiled.code import (
+    Address,
+    Function,
+    Integer,
+    Vector,
+    compile_function,
+    this_machine,
+)
 from rnncli.engine.unroll.loops import ROWS, STEPS, SUMS_IN_CACHE
 from rnncli.model.activations import Activation
 from rnncli.model.arrays import Floats, contiguous

@@ -76,6 +76,6 @@ def why_unavailable(unroll: str, precision: str = "float32") -> str:
         return ""
     if precision != "float32":
         return "computes in float32"
-    from rnncli.engine.compiled.machine import lacks
+    from rnncli.engine.compiled.code import lacks
 
     return lacks()
