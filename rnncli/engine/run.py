@@ -30,20 +30,19 @@ class States(NamedTuple):
         One forward layer of a vanilla cell has S = H. Where cells carry more
         than h, h of all cells comes first (`Network.state_slices`).
     layers : tuple of arrays like `h`
-        What every layer gives, the bottom one first, where asked for.
+        Outputs of all layers, the bottom one first, if asked for.
     y : array, shape (T, O) or (N, T, O), optional
         Output of the network's head at every step; None if it has none.
     y_n : array, shape (O,) or (N, O), optional
-        What the head makes of the top layer's final state: of a forward layer
-        the last `y`. Where the model gives one row (`Network.last`), that row,
-        also without a head; of a sequence without steps that of `h0`.
+        Output of the head for the top layer's final state: the last `y` of a
+        forward layer. If the model gives one row (`Network.last`), that row,
+        also without a head. For a sequence without steps, the output for `h0`.
     c : array, shape (T, C) or (N, T, C), optional
-        What the state of the top recurrent layer holds beside h at every
-        step, where asked for: the H values of c of an LSTM, those of both
-        directions side by side, whatever the merge. C is 0 where it holds
-        nothing else.
+        State of the top recurrent layer without h at every step, if asked
+        for: the H values of c of an LSTM, of both directions side by side,
+        whatever the merge. C is 0 if the state is h alone.
     layers_c : tuple of arrays like `c`
-        That of every layer, where asked for.
+        The same of all layers, if asked for.
     """
 
     h: Floats
@@ -73,12 +72,11 @@ def run(
 
         h_t = f(x_t @ W_xh + h_{t-1} @ W_hh + b_h)
 
-    where x_t is the input or what the layer below gives at t; for the others
-    see `LSTM` and `GRU`. A layer of two directions gives what its merge makes
-    of their states at t, a layer without state a function of x_t. Where a
-    layer masks a row, the cells above keep their state and give its h once
-    more, which is that of `h0` before the first row that counts; in a layer of
-    two directions they give 0.
+    where x_t is the input or the output of the layer below at t; for the other
+    cells see `LSTM` and `GRU`. A layer of two directions merges their states at
+    t, and a layer without state computes a function of x_t. At a row that a
+    layer masks, the cells above keep their state and repeat its h, or that of
+    `h0` before the first row; in a layer of two directions they give 0.
 
     Parameters
     ----------
@@ -93,24 +91,24 @@ def run(
         same state.
     lengths : array of int, shape (N,), optional
         Number of steps of each sequence of a batch; T by default. A backward
-        cell starts from there. What `x` holds beyond is not looked at.
+        cell starts at the last of them. Values of `x` beyond are ignored.
     precision : {"float32", "float64", "tf32", "bfloat16"}
         Float type and rounding, see `rnncli.engine.precision`.
     unroll : {"auto", "stepwise", "fused", "projected", "parallel", "compiled"}
         How the steps are computed, see `rnncli.engine.unroll`. ``compiled``
-        needs the extra ``fast``. ``auto`` takes the fastest measured for the
-        sizes.
+        needs the extra ``fast``. ``auto`` takes the one that was fastest for
+        such sizes.
     all_layers : bool
-        Whether to give what every layer gives, and not `h` and `y` alone.
+        Whether to return the outputs of all layers too.
     all_states : bool
-        Whether to give c too, see `States`. Steps then go one after the
-        other: ``parallel`` and ``compiled`` run as ``projected``.
+        Whether to return c too, see `States`. ``parallel`` and ``compiled``
+        then run as ``projected``.
 
     Returns
     -------
     States
-        In the float type of `precision`. A state that overflows is returned
-        as it is.
+        In the float type of `precision`. A state that overflows is not an
+        error: its values are infinite or NaN.
 
     Raises
     ------
@@ -129,7 +127,7 @@ def run(
     batch = inputs if inputs.ndim == 3 else inputs[None]
     N, T, _ = batch.shape
     ends, h_n = np.full(N, T), network.initial_state(h0, N, dtype)
-    if lengths is not None:  # `x` may hold anything beyond the ends
+    if lengths is not None:  # beyond the ends `x` may hold anything
         ends = _check_lengths(lengths, N, T)
         steps = np.arange(T) < ends[:, None]
         inputs = np.where(steps[..., None], batch, 0).reshape(inputs.shape)
@@ -138,7 +136,7 @@ def run(
         batch, ends = run_batch_front(runner, batch, ends)
         T = batch.shape[1]
     if not network.masking and (ends == T).all():
-        # All first rows lie together, then all second ones: the results are views (N, T, O).
+        # Arrays are (T, N, O) in memory; the results are views (N, T, O) of them.
         results = runner.run_batch(batch.swapaxes(0, 1), h_n)
         results = [each.apply(lambda array: array.swapaxes(0, 1)) for each in results]
     else:

@@ -1,9 +1,9 @@
-"""A network ready to run: rows of any sequences go through its layers, bottom to top."""
+"""A network ready to run: rows of sequences go through its layers, from the bottom up."""
 
 from collections.abc import Callable, Mapping, Sequence
 from itertools import chain, pairwise
 from math import ceil
-from typing import NamedTuple, cast
+from typing import NamedTuple
 
 import numpy as np
 
@@ -15,13 +15,13 @@ from rnncli.engine.unroll.loops import largest_weights, row_products, safe_bound
 from rnncli.model.arrays import Floats, Integers, Truths, contiguous, largest
 from rnncli.model.cells import State
 from rnncli.model.errors import InputError, choice
-from rnncli.model.layers import Layer, Masks, Recurrent
+from rnncli.model.layers import Layer, Recurrent, Stateless
 from rnncli.model.network import Network
 
 # Values of the states of a thread that stay in the cache.
 STATES_IN_CACHE = 81_920
-# Fewest multiplications of a step and gate that are worth two threads, which wait for Python's lock
-# at each call, and multiplications that take as long as the functions of a sum.
+# Multiplications of a step and gate from which two threads pay, as they wait for Python's lock at
+# each call; and multiplications that take as long as the functions of a sum.
 WORK, FUNCTION = 3_000_000, 32
 # Multiplications that take a second or so.
 A_SECOND = 1 << 33
@@ -30,24 +30,24 @@ A_SECOND = 1 << 33
 class LayerRows(NamedTuple):
     """The results of a layer at some rows."""
 
-    output: Floats  # (R, O); of a layer of one cell its h
-    states: Sequence[State] = ()  # after every step: h of each cell, and the rest if asked for
+    output: Floats  # (R, O); h if the layer has one cell
+    states: Sequence[State] = ()  # after every step: h of each cell, or all arrays of its state
 
     def apply(self, function: Callable[[Floats], Floats]) -> "LayerRows":
-        """Apply a function to every array; the output of one cell is its h."""
+        """Apply a function to every array."""
         states = [tuple(map(function, state)) for state in self.states]
         return LayerRows(states[0][0] if len(states) == 1 else function(self.output), states)
 
     @property
     def c(self) -> Floats:
-        """All arrays of the states but h, side by side, (R, C)."""
+        """The arrays of the states after h, side by side, (R, C)."""
         arrays = [array for state in self.states for array in state[1:]]
         one = len(arrays) == 1
         return arrays[0] if one else np.concatenate([self.output[..., :0], *arrays], axis=-1)
 
 
 class Runner:
-    """A network in a precision, run by a strategy; `all_states` adds c of every step to h."""
+    """A network in a precision and a strategy; `all_states` adds c of every step to h."""
 
     def __init__(
         self,
@@ -61,7 +61,7 @@ class Runner:
         strategy = STRATEGIES.get(unroll) or choice("unroll", unroll, STRATEGIES)
         if lacking := why_unavailable(unroll, precision):
             raise InputError(f"unroll {unroll}", lacking)
-        most = 2 ** (np.finfo(self.precision.dtype).nmant + 1) + 1  # its whole numbers from 0
+        most = 2 ** (np.finfo(self.precision.dtype).nmant + 1) + 1  # whole numbers that it holds
         if (network.indices or 0) > most:
             what = f"{network.indices} rows, {self.precision.dtype} numbers {most}"
             raise InputError("W", what, " (`precision` float64 holds more)")
@@ -81,7 +81,7 @@ class Runner:
         return max(4096, A_SECOND // max(weights, 1))
 
     def multiply(self, x: Floats, W: Floats) -> Floats:
-        """Multiply rows (..., K) by a matrix, as a layer without state does."""
+        """Multiply rows (..., K) by a matrix; NaN for rows whose sums may overflow."""
         rows = contiguous(self.precision.operand(x)).reshape(-1, len(W))
         product = row_products(rows, W) if self.row_by_row else np.matmul(rows, W)
         weights = largest_weights(W)
@@ -90,7 +90,7 @@ class Runner:
         return product.reshape(*x.shape[:-1], W.shape[1])
 
     def get_output(self, layer: Layer, x: Floats, states: Sequence[State] = ()) -> Floats:
-        """Compute the output of a layer: of its cells' states, or, if it has none, of rows x."""
+        """Compute the output of a layer from the states of its cells, or without cells from x."""
         with np.errstate(all="ignore"):
             if isinstance(layer, Recurrent):
                 return layer.merged([state[0] for state in states])
@@ -99,7 +99,7 @@ class Runner:
     def run_front(
         self, x: Floats, groups: Groups, keys: Sequence[tuple[str, ...]] = ()
     ) -> tuple[Floats, Truths]:
-        """Run the layers in front; return their rows, and the rows of `x` at which they stand."""
+        """Run the layers in front; return their output, and the rows of `x` that it stands at."""
         chosen = np.zeros(len(x), bool)
         output = np.zeros((len(x), self.network.layers[0].input_size), x.dtype)
         orders = np.split(groups.order, groups.starts[1:])
@@ -129,11 +129,11 @@ class Runner:
         return outputs[-1] if network.final else none
 
     def find_masked(self, x: Floats) -> Truths:
-        """Find the rows that layers of the network mask."""
+        """Find the rows that a layer of the network masks."""
         masked = np.zeros(len(x), bool)
         for layer in self.network.layers[: self.network.masking]:
-            if layer.masks:
-                masked |= cast(Masks, layer).masked(x)
+            if isinstance(layer, Stateless) and layer.masks:
+                masked |= layer.masked(x)
             x = self.get_output(layer, x)
         return masked
 
@@ -153,7 +153,7 @@ class Runner:
         """
         by_input = np.zeros(len(x), bool) if masked is None else masked
         if masked is not None:
-            x = np.where(masked[:, None], 0, x)  # a masked row may have no features
+            x = np.where(masked[:, None], 0, x)  # the features of a masked row may be NaN
         by_layer = self.find_masked(x) & ~by_input
         masked = by_input | by_layer
         has_masked = bool(masked.any())
@@ -243,7 +243,7 @@ class Runner:
         in_threads(run, [slice(start, stop) for start, stop in pairwise(edges) if start < stop])
 
     def _count_shares(self, N: int) -> int:
-        """Count the shares that N sequences are cut into: one, or some for each thread."""
+        """Count the shares that N sequences are cut into: one, or several for each thread."""
         cells = [each.cell for each in chain.from_iterable(self.strategies)]
         if N < 2 or not cells:
             return 1

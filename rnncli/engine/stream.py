@@ -1,4 +1,4 @@
-"""Sequences that come in blocks of rows, and the states that are carried between them."""
+"""Sequences in blocks of rows, and the states that are carried from block to block."""
 
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, NamedTuple
@@ -36,7 +36,7 @@ class Carried:
         `t` and `state` of the sequences that went on from an earlier run.
     last : array, shape (K, O)
         Output of the top layer at the last row of each that the input does
-        not mask, if the model returns it (`Network.last`); NaN before it.
+        not mask, if the model returns it (`Network.last`); NaN before that row.
     """
 
     def __init__(self, initial: ArrayLike, sequences: int = 1) -> None:
@@ -96,13 +96,13 @@ class Carried:
 
 
 class After(NamedTuple):
-    """The step counts and states of sequences after some rows."""
+    """Step counts and states of sequences after some rows."""
 
     key: Integers  # (P,)
     t: Integers  # (P,)
     state: Floats  # (P, S)
-    answered: Integers  # sequences of which the last row is not masked
-    output: Floats | None  # of the top layer there, if the model returns it
+    answered: Integers  # the sequences that have a row that the input does not mask
+    output: Floats | None  # of the top layer at the last of these rows, if the model returns it
 
 
 def stream(
@@ -134,34 +134,33 @@ def stream(
     ----------
     network : Network
     blocks : iterable of arrays, shape (n, I), or of Rows
-        Arrays are rows of one sequence; `Rows` also hold of which sequence each
-        row is.
+        Arrays are rows of one sequence; `Rows` may also hold the key of the
+        sequence of each row.
     h0 : array, shape (S,), optional
         State of all cells before the first step of every sequence; zeros by
         default.
     precision, unroll : str
         As for `rnncli.run`.
     all_layers : bool
-        Whether `h` and `y` hold what the layers below the top
-        recurrent one, and below the top of the head, give too.
+        Whether `h` also holds the outputs of the layers below the top recurrent
+        one, and `y` those of the layers of the head below its top.
     all_states : bool
         Whether to give c too, as `rnncli.run` does.
     carried : Carried, optional
-        Where the sequences stand, in place of `h0`; kept up to date with the
-        blocks.
+        States of the sequences, in place of `h0`; updated with every block.
     keys : sequence of tuples of str
         Names of the sequences, for messages.
 
     Returns
     -------
     iterator of Rows
-        With `t`, `h` and, where they are, `y` and `c`.
+        With `t`, `h` and, if there are any, `y` and `c`.
 
     Raises
     ------
     NotFiniteError
-        A state overflowed: after a block with the rows before it. `carried`
-        then holds the states before the block.
+        A state overflowed. A block with the rows before it comes first;
+        `carried` holds the states before that block.
     ValueError
         A shape does not fit the network, a value is not finite, an embedding
         has no row for it, or a name is unknown.
@@ -209,7 +208,7 @@ def _check(runner: Runner, block: Rows | ArrayLike) -> Rows:
     if masked is not None and (masked.shape != (len(x),) or masked.dtype != bool):
         raise ValueError(f"masked: expected {len(x)} booleans, one a row")
     runner.network.checked_input(x if masked is None else np.where(masked[:, None], 0, x), dtype)
-    with np.errstate(over="ignore"):  # of a masked row, whose features are not looked at
+    with np.errstate(over="ignore"):  # a masked row may hold anything
         x = np.ascontiguousarray(x, dtype)
     return rows._replace(x=x, key=key, masked=masked)
 
@@ -217,7 +216,7 @@ def _check(runner: Runner, block: Rows | ArrayLike) -> Rows:
 def forward(
     runner: Runner, rows: Rows, carried: Carried, keys: Names = (), *, all_layers: bool = False
 ) -> tuple[Rows, After, NotFiniteError | None]:
-    """Run rows from the states of their sequences; an error is of the first value not finite."""
+    """Run rows from the states of their sequences; the error is about the first overflow."""
     network, x, groups = runner.network, rows.x, group(rows.key, len(rows.x))
     if network.front:
         if rows.masked is not None and rows.masked.any():
@@ -247,7 +246,7 @@ def forward(
 
 
 def final_y(runner: Runner, carried: Carried, keys: Names) -> Floats:
-    """Compute the one output of the model for each sequence, (K, O), once the stream has ended."""
+    """Compute the final output of each sequence, (K, O), at the end of a stream."""
     y = runner.run_head(carried.state)
     if len(carried.last):
         with_rows = np.flatnonzero(np.isfinite(carried.last).all(axis=1))
@@ -277,7 +276,7 @@ def _find_overflow(
     states: Floats,
     keys: Names,
 ) -> tuple[int, NotFiniteError | None]:
-    """Count the rows before the first value that is not finite, and make an error of it."""
+    """Count the rows before the first value that is not finite; return the error about it."""
     n, checked = len(rows.x), list[tuple[str, str, str, Floats]]()
     for number, (layer, each) in enumerate(zip(network.layers, layers, strict=True), start=1):
         where = f"layer {number}" if len(layers) > 1 else ""
@@ -288,7 +287,9 @@ def _find_overflow(
             checked.append((where, "", "h" if layer.cells else "y", each.output))
     for name, columns in list(network.state_names.items())[1:]:
         values = states[:, columns]
-        if not np.isfinite(values).all():  # a state beside h may overflow where h does not
+        if not np.isfinite(
+            values
+        ).all():  # c may overflow at the last step, where h does not show it
             last = np.zeros((n, values.shape[1]))
             last[groups.last] = values
             checked.append(("", "", name, last))
@@ -297,7 +298,7 @@ def _find_overflow(
         return n, None
     where, way, name, array = checked[finite.index(stop)]
     row, key = stop, None if rows.key is None else int(rows.key[stop])
-    if way == "backward":  # it comes from later rows
+    if way == "backward":  # the overflow began at a later row
         same = True if rows.key is None else rows.key == key
         row = int(np.flatnonzero(~np.isfinite(array).all(axis=1) & same)[-1])
     return stop, _error(key, rows.t[row], array[row], keys, where, name)

@@ -1,4 +1,4 @@
-"""A network: layers, each of which takes what the one below gives."""
+"""A network: a stack of layers, each of which takes the output of the one below."""
 
 from collections.abc import Callable, Sequence
 from copy import copy
@@ -13,7 +13,7 @@ from rnncli.model.cells import Cell, Weights
 from rnncli.model.errors import choice
 from rnncli.model.layers import Convert, Embedding, Layer, Recurrent, Stateless
 
-# Rows that a model may give alone.
+# The rows of a sequence that a model may return alone.
 LAST = {name: name for name in ("state", "step")}
 
 
@@ -57,13 +57,13 @@ class Network:
         of the network's state: ``h`` first.
     """
 
-    indices: int | None  # rows of the embedding at the bottom, if there is one
-    one_output: bool  # whether a sequence has an output beside its states: one row, or a head's
-    masking: int  # the number of the top layer that masks rows, from 1; 0 if none does
-    final: list[int]  # the layers, from 1, that make the output of the final states; may be none
-    by_row: bool  # whether the final output is that of the last row
-    needs_whole_sequences: bool  # whether a layer takes all steps, or begins at the last one
-    state_slices: list[list[list[slice]]]  # as `state_names`, of each array by layer and cell
+    indices: int | None  # rows of the embedding at the bottom, if the network has one
+    one_output: bool  # whether a sequence has a final output: it has a head, or `last`
+    masking: int  # number of the top layer that masks rows, from 1; 0 if there is none
+    final: list[int]  # numbers of the layers that compute the output of the final states
+    by_row: bool  # whether the final output is the output of the last row
+    needs_whole_sequences: bool  # whether a layer takes all steps at once, or goes backward
+    state_slices: list[list[list[slice]]]  # like `state_names`, by layer, cell and array
 
     def __init__(
         self,
@@ -120,7 +120,7 @@ class Network:
             widths.append(layer.output_size)
 
     def _find_final(self) -> list[int]:
-        """Find the layers that make the output of the states of the recurrent ones alone."""
+        """Find the layers that the output needs above recurrent states; none if it needs rows."""
         numbers = {len(self.layers)}
         for number in range(len(self.layers), 0, -1):
             layer = self.layers[number - 1]
@@ -131,7 +131,7 @@ class Network:
         return [] if 0 in numbers else sorted(numbers)
 
     def _lay_out_states(self) -> None:
-        """Lay the state arrays of all cells side by side: all of one name, then the next."""
+        """Assign columns of the state to the arrays of all cells, ordered by their names."""
         self.state_names: dict[str, slice] = {}
         self.state_slices = [[[] for _ in layer.cells] for layer in self.layers]
         self.state_size = 0
@@ -172,7 +172,7 @@ class Network:
         return np.array(np.broadcast_to(in_dtype("h0", array, dtype), (N, S)), order="C")
 
     def select_inputs(self, number: int, outputs: Sequence[Floats]) -> Floats:
-        """Return the input of layer `number` (from 1), of the network's input and the outputs."""
+        """Return the input of layer `number`, from 1; `outputs` begin with the network's input."""
         chosen = [outputs[k] for k in self.layers[number - 1].sources or (number - 1,)]
         return chosen[0] if len(chosen) == 1 else np.concatenate(chosen, axis=-1)
 
@@ -181,7 +181,7 @@ class Network:
         if self.front:
             return Network(*self.layers, last=self.last, front=(layer, *self.front))
         layers = [copy(each) for each in self.layers]
-        for each in layers:  # a source is the number of a layer, or 0 for the input
+        for each in layers:
             each.sources = tuple(number + 1 for number in each.sources)
         return Network(layer, *layers, last=self.last)
 
