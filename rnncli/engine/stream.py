@@ -287,9 +287,7 @@ def _find_overflow(
             checked.append((where, "", "h" if layer.cells else "y", each.output))
     for name, columns in list(network.state_names.items())[1:]:
         values = states[:, columns]
-        if not np.isfinite(
-            values
-        ).all():  # c may overflow at the last step, where h does not show it
+        if not np.isfinite(values).all():  # h may stay finite where c overflows
             last = np.zeros((n, values.shape[1]))
             last[groups.last] = values
             checked.append(("", "", name, last))

@@ -1,7 +1,7 @@
 """Code in the language of LLVM, written from expressions of vectors of floats, and compiled.
 
-Each operator of a `Vector` writes a line of its `Function`. A value never changes, so a loop takes
-the values that do, and returns what has become of them.
+Each operator of a `Vector` writes a line of its `Function`. A value never changes, so the body of
+a loop takes the values of one round and returns those of the next.
 
 Source: the LLVM Language Reference, https://llvm.org/docs/LangRef.html.
 """
@@ -31,7 +31,7 @@ def _operator(operation: str) -> Callable[["Vector", Operand], "Vector"]:
 
 
 class Vector:
-    """A vector; a product in a sum need not be rounded."""
+    """A vector of floats; a product within a sum need not be rounded."""
 
     def __init__(self, function: "Function", name: str) -> None:
         self.function, self.name = function, name
@@ -43,7 +43,7 @@ class Vector:
 
 
 class Function:
-    """A function that is being written, of integers and of addresses that do not overlap."""
+    """A function in the making; it takes integers, and addresses of arrays that do not overlap."""
 
     def __init__(
         self, name: str, width: int, integers: Sequence[str], addresses: Sequence[str]
@@ -63,7 +63,7 @@ class Function:
         return "\n".join(lines)
 
     def compute(self, operation: str, a: Operand, b: Operand) -> Vector:
-        """Write an operation of two vectors; a number stands for one in all lanes."""
+        """Write an operation of two vectors; a number is the same in all lanes."""
         return self._vector(f"{operation} {self.kind} {self._format(a)}, {self._format(b)}")
 
     def fmuladd(self, *operands: Operand) -> Vector:
@@ -74,7 +74,7 @@ class Function:
         return self._vector(f"call {self.kind} {name}({arguments})")
 
     def limit(self, a: Vector, low: float = -inf, high: float = inf) -> Vector:
-        """Limit a vector; what is not a number stays so."""
+        """Limit a vector; NaN stays NaN."""
         for end, beyond in ((low, "olt"), (high, "ogt")):
             if abs(end) < inf:
                 number = self._format(end)
@@ -97,11 +97,11 @@ class Function:
         return self._write(f"call i64 @llvm.umin.i64(i64 {a}, i64 {b})")
 
     def address(self, base: Address, index: Integer) -> Address:
-        """Return where a float of an array stands."""
+        """Compute the address of a float in an array."""
         return self._write(f"getelementptr float, ptr {base}, i64 {index}")
 
     def load(self, base: Address, index: Integer = 0) -> Vector:
-        """Load neighbours, one into each lane."""
+        """Load floats that lie side by side, one into each lane."""
         address = self.address(base, index)
         return self._vector(f"load {self.kind}, ptr {address}, align 4")
 
@@ -113,7 +113,7 @@ class Function:
         return self._vector(f"shufflevector {self.kind} {first}, {self.kind} poison, {zeros}")
 
     def store(self, vector: Vector, base: Address, index: Integer, only: int) -> None:
-        """Store the lanes side by side, the first `only`."""
+        """Store the first `only` lanes side by side."""
         address, source = self.address(base, index), f"{self.kind} {vector.name}, ptr"
         if only == self.width:
             self._lines.append(f"store {source} {address}, align 4")
@@ -152,7 +152,7 @@ class Function:
         return after
 
     def _write(self, line: str) -> str:
-        """Write an instruction, and return the name of what it computes."""
+        """Write an instruction, and return the name of its result."""
         self._count += 1
         self._lines.append(f"%v{self._count} = {line}")
         return f"%v{self._count}"
@@ -169,21 +169,21 @@ class Function:
 
 
 class Machine(NamedTuple):
-    """A processor by LLVM's names, bytes of a vector, and rows whose sums its registers hold."""
+    """A processor in the words of LLVM, and how much its registers hold."""
 
     cpu: str
     features: str
-    bytes: int
-    rows: int  # of a product, with four sums each
+    bytes: int  # of a vector
+    rows: int  # of a product, with four sums each, in all registers
 
 
 @cache
 def lacks() -> str:
     """Return the reason why nothing can be compiled here; empty if it can."""
     try:
-        # Addresses that do not say what they lead to came with LLVM 15.
+        # The code has addresses without the type of their values, which came with LLVM 15.
         compile_function(Function("nothing", 4, [], ["there"]), this_machine())(0)
-    except Exception as error:  # whatever is wrong with llvmlite
+    except Exception as error:  # llvmlite may be missing, old or broken
         return f"needs llvmlite: pip install -U 'rnncli[fast]' ({one_line(error)})"
     return ""
 
@@ -209,7 +209,7 @@ def compile_function(code: Function, machine: Machine) -> Callable[..., None]:
     integers, addresses = code.parameters
     kinds = [ctypes.c_int64] * integers + [ctypes.c_void_p] * addresses
     function: Any = ctypes.CFUNCTYPE(None, *kinds)(engine.get_function_address(code.name))
-    function.engine = engine  # whose memory it is in
+    function.engine = engine  # which owns the memory of the code
     return function  # type: ignore[no-any-return]
 
 
