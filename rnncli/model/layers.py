@@ -45,8 +45,8 @@ class Recurrent:
         first. Weights are a vanilla cell with tanh. Arrays are kept
         C-contiguous; integers become float64, halves float32.
     direction : {"forward", "backward", "bidirectional"}
-        ``backward`` goes from the last step to the first. Outputs stand in
-        the order of the input either way.
+        ``backward`` goes from the last step to the first; its outputs have
+        the order of the input too.
     merge : {"concat", "sum", "ave", "mul"}
         How a bidirectional layer joins its two outputs of a step (Keras:
         ``merge_mode``).
@@ -114,7 +114,7 @@ class Recurrent:
 
 
 def merged_size(hidden_size: int, direction: str, merge: str) -> int:
-    """Count the values that a recurrent layer gives at a step."""
+    """Count the values of a recurrent layer's output."""
     return hidden_size * (2 if direction == "bidirectional" and merge == "concat" else 1)
 
 
@@ -137,9 +137,9 @@ class Stateless:
     c_size = 0
     array_names: ClassVar[tuple[str, ...]] = ()
     settings: Mapping[str, Any] = {}  # its arguments except arrays
-    masks = False  # whether it masks rows, at which the layers above keep their state
+    masks = False  # whether it masks rows, at which recurrent layers keep their state
     takes_sequences = False  # whether it takes all rows of a sequence at once
-    shortens = False  # whether it gives fewer rows than it takes
+    shortens = False  # whether its output has fewer rows than its input
     # Numbers of the layers that it takes, 0 for the network's input; empty for the one below.
     sources: tuple[int, ...] = ()
     input_size: int

@@ -26,14 +26,14 @@ class Network:
         The bottom one first. A cell is a forward layer of it, and weights are
         a vanilla cell with tanh.
     last : {None, "state", "step"}
-        The row that the model gives of a sequence, if it gives but one: the
-        output of its head for the final states (Keras:
+        The row that the model returns for a sequence, if it returns only one:
+        the output of its head for the final states (Keras:
         ``return_sequences=False``), or for the last step (PyTorch:
-        ``out[:, -1]``). The two differ only where the top recurrent layer
-        goes backward.
+        ``out[:, -1]``). The two differ only if the top recurrent layer goes
+        backward.
     front : sequence of Stateless
-        Layers below all others that give fewer rows than they take, such as a
-        convolution with strides; the others run over what they give.
+        Layers below all others whose output has fewer rows than their input,
+        such as a convolution with strides; the other layers run over that.
 
     Raises
     ------
@@ -46,15 +46,14 @@ class Network:
     layers : tuple of Layer
     last : str or None
     input_size, output_size : int
-        Number of input features, I, and of values that the top layer gives a
-        step.
+        Number of input features, I, and of values of the top layer's output.
     head : int
-        Number of layers above the top recurrent one; 0 where there is none.
+        Number of layers above the top recurrent one; 0 without recurrent layers.
     state_size : int
         Number of values in the state of all cells together, S.
     state_names : dict of slices
-        By name, where the state arrays of all cells stand among the S values
-        of the network's state: ``h`` first.
+        By name, the columns of the state arrays of all cells among the S
+        values of the network's state: ``h`` first.
     """
 
     indices: int | None  # rows of the embedding at the bottom, if the network has one

@@ -28,11 +28,11 @@ class LSTM(Cell):
     ----------
     weights : Weights
     activation : Activation or str
-        Of g, the candidate.
+        Function of g, the candidate.
     recurrent_activation : Activation or str
-        Of the gates i, f and o.
+        Function of the gates i, f and o.
     output_activation : Activation or str, optional
-        Of c_t in h_t; that of g by default, as in Keras.
+        Function of c_t in h_t; by default the function of g, as in Keras.
     clip : float
         The sums of all gates are limited to ±`clip` (ONNX); infinite for no
         limit.
