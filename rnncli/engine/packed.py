@@ -81,20 +81,18 @@ class Run(NamedTuple):
         return packed[self.rows].reshape(self.T, self.N, packed.shape[-1])
 
 
-class Packed:
-    """Sequences step by step, the longest first, like PyTorch's ``PackedSequence``."""
-
-    def __init__(self, groups: Groups) -> None:
-        rank = np.argsort(-groups.lengths, kind="stable")
-        self.keys, lengths = groups.present[rank], groups.lengths[rank]
-        steps = np.arange(lengths.max(initial=0))
-        sizes = len(lengths) - np.searchsorted(lengths[::-1], steps, side="right")
-        edges = np.append(0, np.cumsum(sizes))
-        t = np.repeat(steps, sizes)
-        n = np.arange(len(t)) - edges[t]
-        self.order = groups.order[groups.starts[rank][n] + t]  # of the rows, (R,)
-        changes = [*np.flatnonzero(np.diff(sizes, prepend=0)).tolist(), len(steps)]
-        self.runs = [
-            Run(slice(int(edges[start]), int(edges[stop])), stop - start, int(sizes[start]))
-            for start, stop in pairwise(changes)
-        ]
+def pack(groups: Groups) -> tuple[Integers, Integers, list[Run]]:
+    """Return keys, rows and runs, step by step, the longest first, like a ``PackedSequence``."""
+    rank = np.argsort(-groups.lengths, kind="stable")
+    lengths = groups.lengths[rank]
+    steps = np.arange(lengths.max(initial=0))
+    sizes = len(lengths) - np.searchsorted(lengths[::-1], steps, side="right")
+    edges = np.append(0, np.cumsum(sizes))
+    t = np.repeat(steps, sizes)
+    n = np.arange(len(t)) - edges[t]
+    changes = [*np.flatnonzero(np.diff(sizes, prepend=0)).tolist(), len(steps)]
+    runs = [
+        Run(slice(int(edges[start]), int(edges[stop])), stop - start, int(sizes[start]))
+        for start, stop in pairwise(changes)
+    ]
+    return groups.present[rank], groups.order[groups.starts[rank][n] + t], runs

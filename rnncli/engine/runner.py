@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from rnncli.engine.packed import Groups, Packed
+from rnncli.engine.packed import Groups, pack
 from rnncli.engine.precision import PRECISIONS
 from rnncli.engine.threads import THREADS, in_threads, may_share_products
 from rnncli.engine.unroll import STRATEGIES, why_unavailable
@@ -28,7 +28,7 @@ A_SECOND = 1 << 33
 
 
 class LayerRows(NamedTuple):
-    """The results of a layer at some rows."""
+    """The results of a layer at some rows; or the input of the network, as `output`."""
 
     output: Floats  # (R, O); h if the layer has one cell
     states: Sequence[State] = ()  # after every step: h of each cell, or all arrays of its state
@@ -164,15 +164,15 @@ class Runner:
             results = self.run_batch(x[:, None], states[key : key + 1])
             return [rows.apply(lambda array: array[:, 0]) for rows in results]
         initial = states[groups.present]
-        packed = Packed(groups.only(~masked) if has_masked else groups)
-        arrays, after = self._allocate(x.take(packed.order, axis=0)), states[packed.keys]
-        self._run_shares([[rows.apply(run.view) for rows in arrays] for run in packed.runs], after)
-        states[packed.keys] = after
-        positions, count = np.empty(len(x), np.intp), len(packed.order)
-        positions[packed.order] = np.arange(count)
+        keys, order, runs = pack(groups.only(~masked) if has_masked else groups)
+        arrays, after = self._allocate(x.take(order, axis=0)), states[keys]
+        self._run_shares([[rows.apply(run.view) for rows in arrays] for run in runs], after)
+        states[keys] = after
+        positions = np.empty(len(x), np.intp)
+        positions[order] = np.arange(len(order))
         if not has_masked:
             return [rows.apply(lambda array: array.take(positions, axis=0)) for rows in arrays[1:]]
-        positions = np.append(positions, count + np.arange(len(initial)))
+        positions = np.append(positions, len(order) + np.arange(len(initial)))
         ways = ("forward", "backward")
         sources = {way: positions[groups.find_sources(masked, way)] for way in ways}
         return self._fill_masked(x, arrays[1:], sources, initial, by_layer)

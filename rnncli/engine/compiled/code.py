@@ -26,6 +26,15 @@ LoopValue: TypeAlias = Union["Vector", Address]
 Body: TypeAlias = Callable[..., Sequence[LoopValue]]
 
 
+class Machine(NamedTuple):
+    """A processor in the words of LLVM, and how much its registers hold."""
+
+    cpu: str
+    features: str
+    bytes: int  # of a vector
+    rows: int  # of a product, with four sums each, in all registers
+
+
 def _operator(operation: str) -> Callable[["Vector", Operand], "Vector"]:
     return lambda a, b: a.function.compute(operation, a, b)
 
@@ -43,7 +52,7 @@ class Vector:
 
 
 class Function:
-    """A function in the making; it takes integers, and addresses of arrays that do not overlap."""
+    """A function under construction, of integers and of addresses of arrays that do not overlap."""
 
     def __init__(
         self, name: str, width: int, integers: Sequence[str], addresses: Sequence[str]
@@ -57,10 +66,20 @@ class Function:
         parameters += [f"ptr noalias %{each}" for each in addresses]
         self._head = f"define void @{name}({', '.join(parameters)}) {{\nentry:"
 
-    def text(self) -> str:
-        """Return the whole function, and the declarations of what it calls."""
+    def compile(self, machine: Machine) -> Callable[..., None]:
+        """Compile the function for a machine; it runs without Python's lock."""
+        llvm = _llvm()
+        target = llvm.Target.from_default_triple().create_target_machine(
+            cpu=machine.cpu, features=machine.features, opt=3
+        )
         lines = [*sorted(self._declared), self._head, *self._lines, "ret void", "}", ""]
-        return "\n".join(lines)
+        engine = llvm.create_mcjit_compiler(llvm.parse_assembly("\n".join(lines)), target)
+        engine.finalize_object()
+        integers, addresses = self.parameters
+        kinds = [ctypes.c_int64] * integers + [ctypes.c_void_p] * addresses
+        function: Any = ctypes.CFUNCTYPE(None, *kinds)(engine.get_function_address(self.name))
+        function.engine = engine  # which owns the memory of the code
+        return function  # type: ignore[no-any-return]
 
     def compute(self, operation: str, a: Operand, b: Operand) -> Vector:
         """Write an operation of two vectors; a number is the same in all lanes."""
@@ -168,26 +187,6 @@ class Function:
         return f"<{', '.join([one] * self.width)}>"
 
 
-class Machine(NamedTuple):
-    """A processor in the words of LLVM, and how much its registers hold."""
-
-    cpu: str
-    features: str
-    bytes: int  # of a vector
-    rows: int  # of a product, with four sums each, in all registers
-
-
-@cache
-def lacks() -> str:
-    """Return the reason why nothing can be compiled here; empty if it can."""
-    try:
-        # The code has addresses without the type of their values, which came with LLVM 15.
-        compile_function(Function("nothing", 4, [], ["there"]), this_machine())(0)
-    except Exception as error:  # llvmlite may be missing, old or broken
-        return f"needs llvmlite: pip install -U 'rnncli[fast]' ({one_line(error)})"
-    return ""
-
-
 @cache
 def this_machine() -> Machine:
     """Ask LLVM for the processor of this computer."""
@@ -198,19 +197,15 @@ def this_machine() -> Machine:
     return Machine(llvm.get_host_cpu_name(), features.flatten(), size, rows)
 
 
-def compile_function(code: Function, machine: Machine) -> Callable[..., None]:
-    """Compile a function; it runs without Python's lock."""
-    llvm = _llvm()
-    target = llvm.Target.from_default_triple().create_target_machine(
-        cpu=machine.cpu, features=machine.features, opt=3
-    )
-    engine = llvm.create_mcjit_compiler(llvm.parse_assembly(code.text()), target)
-    engine.finalize_object()
-    integers, addresses = code.parameters
-    kinds = [ctypes.c_int64] * integers + [ctypes.c_void_p] * addresses
-    function: Any = ctypes.CFUNCTYPE(None, *kinds)(engine.get_function_address(code.name))
-    function.engine = engine  # which owns the memory of the code
-    return function  # type: ignore[no-any-return]
+@cache
+def lacks() -> str:
+    """Return the reason why nothing can be compiled here; empty if it can."""
+    try:
+        # The code has addresses without the type of their values, which came with LLVM 15.
+        Function("nothing", 4, [], ["there"]).compile(this_machine())(0)
+    except Exception as error:  # llvmlite may be missing, old or broken
+        return f"needs llvmlite: pip install -U 'rnncli[fast]' ({one_line(error)})"
+    return ""
 
 
 def _llvm() -> Any:

@@ -13,14 +13,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from rnncli.engine.compiled.activations import FUNCTIONS, Vectors
-from rnncli.engine.compiled.code import (
-    Address,
-    Function,
-    Integer,
-    Vector,
-    compile_function,
-    this_machine,
-)
+from rnncli.engine.compiled.code import Address, Function, Integer, Vector, this_machine
 from rnncli.engine.unroll.loops import ROWS, STEPS, SUMS_IN_CACHE
 from rnncli.model.activations import Activation
 from rnncli.model.arrays import Floats, contiguous
@@ -119,7 +112,7 @@ class CompiledCell:
         key = (type(self.cell), settings, shapes, self.machine, rows)
         with _compiling:
             if key not in _loops:
-                _loops[key] = compile_function(Writer(self, rows).f, self.machine)
+                _loops[key] = Writer(self, rows).f.compile(self.machine)
             return _loops[key]
 
 
