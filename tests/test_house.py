@@ -21,14 +21,14 @@ TREES = {
 # Lines of Python of each package, and of Python and transcripts of the tests. A change may lower a
 # number, never raise it: what needs more room takes something else out.
 MOST_LINES = {
-    "rnncli/model": 7_631,
-    "rnncli/engine": 2_444,
+    "rnncli/model": 7_627,
+    "rnncli/engine": 2_401,
     "rnncli/storage": 400,
     "rnncli/readers": 1_590,
-    "rnncli/writers": 2_126,
-    "rnncli/verification": 1_873,
+    "rnncli/writers": 2_125,
+    "rnncli/verification": 1_869,
     "rnncli/bench": 343,
-    "rnncli/explanation": 843,
+    "rnncli/explanation": 841,
     "rnncli/batches": 705,
     "rnncli/cli": 1_379,
     "tests": 21_830,
