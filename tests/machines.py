@@ -2,7 +2,7 @@
 
 import re
 
-from rnncli.engine.compiled.machine import Machine, this_machine
+from rnncli.engine.compiled.code import Machine, this_machine
 
 MACHINES = ["this", "avx2", "sse", "generic"]
 

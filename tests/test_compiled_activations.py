@@ -14,7 +14,6 @@ from networks import ALL_ACTIVATIONS
 import rnncli
 from rnncli.engine.compiled.activations import FUNCTIONS, Vectors
 from rnncli.engine.compiled.code import Function, Integer
-from rnncli.engine.compiled.machine import compile_function
 from rnncli.model.activations import Activation, parse
 from rnncli.model.arrays import Floats
 
@@ -35,7 +34,7 @@ def compute(f: Activation, a: Floats, name: str, clip: float = inf) -> Floats:
 
     code.loop("%count", body, step=code.width)
     out = np.empty_like(a)
-    compile_function(code, chosen)(len(a), a.ctypes.data, out.ctypes.data)
+    code.compile(chosen)(len(a), a.ctypes.data, out.ctypes.data)
     return out
 
 

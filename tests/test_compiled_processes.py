@@ -11,8 +11,8 @@ import pytest
 from conftest import ROOT, RUNNABLE, Rnn
 
 import rnncli
-from rnncli.engine import unroll
-from rnncli.engine.compiled.machine import lacks, this_machine
+from rnncli.engine.compiled.code import lacks, this_machine
+from rnncli.engine.unroll import auto
 
 needed = pytest.mark.skipif("compiled" not in RUNNABLE, reason="needs the extra `fast`")
 
@@ -57,7 +57,7 @@ def runs(how: str) -> bytes:
 def test_without_it_auto_takes_what_numpy_has(
     monkeypatch: pytest.MonkeyPatch, message: str
 ) -> None:
-    monkeypatch.setattr(unroll, "COMPILATION", -1.0)  # any run would be worth it
+    monkeypatch.setattr(auto, "COMPILATION", -1.0)  # any run would be worth it
     assert message in lacks()
     assert runs("auto") == runs("projected")
 
@@ -65,7 +65,7 @@ def test_without_it_auto_takes_what_numpy_has(
 @needed
 def test_with_it_auto_takes_what_is_worth_it(monkeypatch: pytest.MonkeyPatch) -> None:
     assert runs("auto") == runs("projected") != runs("compiled")
-    monkeypatch.setattr(unroll, "COMPILATION", -1.0)
+    monkeypatch.setattr(auto, "COMPILATION", -1.0)
     assert runs("auto") == runs("compiled")
 
 

@@ -1,6 +1,6 @@
-"""Numbers that know how far rounding may have carried them.
+"""Numbers with bounds for their rounding errors.
 
-Every operation bounds its own rounding and passes on that of its operands (Higham (2002), "Accuracy
+Every operation adds a bound for its own rounding to those of its operands (Higham (2002), "Accuracy
 and Stability of Numerical Algorithms", section 3.3).
 """
 
@@ -16,17 +16,17 @@ from rnncli.model.cells import Cell, Numbers
 
 
 class Bounded:
-    """Values in float64, and how far `off` a correct program in a `precision` may be.
+    """Values in float64, and how far `off` them a correct program in a `precision` may be.
 
-    The bounds, with da and db for how far a and b are off::
+    The bounds, if a and b are off by da and db::
 
         a + b     da + db + eps |a + b|
         a b       |a| db + |b| da + da db + eps |a b|
         f(a)      max |f(a +- da) - f(a)| + 8 eps max(1, |f(a)|)
         exp(a)    max |exp(a +- da) - exp(a)| + 8 eps exp(a)
 
-    That of f(a) allows for functions that are exact only to a few units of 1: the tanh of
-    ONNX Runtime 1.32 to 2.7 eps, its sigmoid to 1.4 eps.
+    The bound of f(a) allows for errors of a few eps: ONNX Runtime 1.32 is off by 2.7 eps in tanh,
+    and by 1.4 eps in the sigmoid.
     """
 
     def __init__(self, value: Floats, off: Floats, precision: str) -> None:
@@ -38,7 +38,7 @@ class Bounded:
         return float(np.finfo(PRECISIONS[self.precision].dtype).eps)
 
     def of(self, value: Floats, off: Floats) -> Self:
-        """Return other values of the same kind."""
+        """Return other values in the same precision."""
         return type(self)(value, off, self.precision)
 
     def __getitem__(self, rows: "slice | Integers") -> Self:
@@ -62,7 +62,7 @@ class Bounded:
         return self.of(value, off + 8 * self.eps * np.maximum(least, np.abs(value)))
 
     def multiply(self, W: Floats, start: Floats | float, terms: int) -> Self:
-        """Compute ``start + a @ W``, part of a sum of so many terms that is taken in any order."""
+        """Compute ``start + a @ W``, within a sum of so many terms, added in any order."""
         size, operand, moved = np.abs(W).astype(np.float64), self.operand(self.value), self.off
         if PRECISIONS[self.precision].rounds:
             ends = (self.operand(self.value + side * self.off) for side in (-1, 1))
@@ -99,11 +99,11 @@ class BoundedNumbers(Numbers):
         return a.multiply(W, 0.0, len(W))
 
     def weight(self, w: Floats, name: str) -> Bounded:  # noqa: ARG002
-        """Take weights as exact."""
+        """Return weights, which are exact."""
         return self.like.of(w.astype(np.float64), np.zeros(w.shape))
 
     def mix(self, z: Bounded, a: Bounded, b: Bounded) -> Bounded:
-        """Compute ``z a + (1 - z) b``, however it is written."""
+        """Compute ``z a + (1 - z) b``; the bound holds for ``b + z (a - b)`` too."""
         distance, rest = np.abs(a.value - b.value), np.abs(1 - z.value)
         a_term, b_term = z.value * a.value, (1 - z.value) * b.value
         terms = np.abs(a_term) + np.abs(z.value * b.value) + np.abs(b_term)
@@ -112,7 +112,7 @@ class BoundedNumbers(Numbers):
 
 
 def compute_sums(cell: Cell, x: Bounded, h: Bounded) -> list[Bounded]:
-    """Compute the sums of a step, ``x_t @ W_xh + h_{t-1} @ W_hh + b_h``, a block each."""
+    """Compute the sums of a step, ``x_t @ W_xh + h_{t-1} @ W_hh + b_h``, by block."""
     W_xh, W_hh, b_h = operands = cell.operands
     terms, first = len(W_xh) + len(W_hh), operands.first_with_h
     x_sums, h_sums = x.multiply(W_xh, b_h, terms), h.multiply(W_hh, 0.0, terms)

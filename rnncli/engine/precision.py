@@ -1,4 +1,4 @@
-"""The precisions a network runs in: a float type, and how the operands of a product are rounded."""
+"""Precisions of a run: a float type, and how the operands of a product are rounded."""
 
 from typing import NamedTuple
 
@@ -12,7 +12,7 @@ class Precision(NamedTuple):
 
     name: str
     dtype: np.dtype[np.floating]
-    mantissa: int | None = None  # all by default
+    mantissa: int | None = None  # None for all
 
     @property
     def rounds(self) -> bool:
@@ -33,8 +33,8 @@ def round_mantissa(values: Floats, bits: int) -> Floats:
     """Round float32 values to a shorter mantissa, halves to even, as TF32 and bfloat16 do."""
     dropped = 23 - bits
     pattern = np.ascontiguousarray(values, dtype=np.float32).view(np.uint32)
-    # Just under half a unit of the last kept bit, plus that bit itself,
-    # carries into it when the rest is over half, or half and the bit odd.
+    # Half a unit of the last bit that stays, less one, plus that bit: it carries if the rest is
+    # over half a unit, or exactly half and the bit is odd.
     odd = (pattern >> np.uint32(dropped)) & np.uint32(1)
     carried = pattern + (np.uint32((1 << (dropped - 1)) - 1) + odd)
     rounded = carried & np.uint32(0xFFFFFFFF ^ ((1 << dropped) - 1))

@@ -9,19 +9,19 @@ import numpy as np
 
 from rnncli.model.arrays import Floats, Integers, Truths
 
-# Steps in a block, whatever a single read returns: where a stream is cut, and
-# so every bit of the output, depends on the data alone.
+# Steps in a block. A stream is cut by row number, not by what a read returned,
+# so that every bit of the output depends on the data alone.
 BLOCK_STEPS = 65_536
 # Values in a block of fewer steps, where a step has many: 16 MB of float64.
 BLOCK_VALUES = 1 << 21
 
 
 class Literal(str):
-    """The text of a number, a truth or null (empty) in JSON lines: no string."""
+    """Text of a number, a truth value or null (empty) in JSON lines, without quotes."""
 
 
 class Quoted(str):
-    """The text of a string in JSON lines, whatever it looks like."""
+    """Text of a string in JSON lines, with quotes even if it looks like a number."""
 
 
 class Rows(NamedTuple):
@@ -37,8 +37,9 @@ class Rows(NamedTuple):
     masked : array of bool, shape (n,), optional
         Rows at which the state stays as it is, as in Keras.
     cells : list of lists of str, optional
-        The rows as they stand in the input; or rows with their types, in a
-        sequence whose `of` joins several, and which truths choose from.
+        The rows as they stand in the input. A table in memory gives a sequence
+        of its own, whose method `of` joins several; an array of bool selects
+        rows of it.
     t : array of int, shape (n,), optional
         Number of each row's step in its sequence, counted from 1.
     h : array, shape (n, H), optional
@@ -73,7 +74,7 @@ class Rows(NamedTuple):
 
 
 def take(field: Any, rows: slice | Truths) -> Any:
-    """Return some rows of an array or a list, if there is one."""
+    """Return some rows of a field; None for None."""
     if field is None:
         return None
     if isinstance(field, list) and not isinstance(rows, slice):
@@ -95,7 +96,7 @@ def join(blocks: Sequence[Rows]) -> Rows:
 
 
 def join_all(blocks: Iterable[Rows]) -> Iterator[Rows]:
-    """Join all blocks, if there are any, into one."""
+    """Join all blocks into one; yield nothing if there are none."""
     if all_blocks := [*blocks]:
         yield join(all_blocks)
 
@@ -109,13 +110,13 @@ def _concatenate(fields: Sequence[Any]) -> Any:
 
 
 def steps_in_block(values: int, most: int, rows: int | None = None) -> int:
-    """Count the steps in a block: `most` or fewer, so that the blocks of `rows` are equal."""
+    """Count the steps of a block, at most `most`; the blocks of `rows` become equally long."""
     steps = max(1, min(most, BLOCK_VALUES // values))
     return ceil(rows / ceil(rows / steps)) if rows else steps
 
 
 def in_blocks(source: Iterable[Rows], steps: int) -> Iterator[Rows]:
-    """Cut rows into blocks of so many steps; rows before a ValueError are yielded first."""
+    """Cut rows into blocks of so many steps; yield the rows before a ValueError, then raise it."""
     waiting, missing = list[Rows](), steps
     try:
         for rows in source:

@@ -9,8 +9,7 @@ from numpy.typing import ArrayLike
 
 from rnncli.engine.packed import group
 from rnncli.engine.runner import Runner
-from rnncli.model.arrays import Floats, Integers, in_dtype
-from rnncli.model.layers import Layer
+from rnncli.model.arrays import Floats, Integers
 from rnncli.model.network import Network
 
 
@@ -31,20 +30,19 @@ class States(NamedTuple):
         One forward layer of a vanilla cell has S = H. Where cells carry more
         than h, h of all cells comes first (`Network.state_slices`).
     layers : tuple of arrays like `h`
-        What every layer gives, the bottom one first, where asked for.
+        Outputs of all layers, the bottom one first, if asked for.
     y : array, shape (T, O) or (N, T, O), optional
         Output of the network's head at every step; None if it has none.
     y_n : array, shape (O,) or (N, O), optional
-        What the head makes of the top layer's final state: of a forward layer
-        the last `y`. Where the model gives one row (`Network.last`), that row,
-        also without a head; of a sequence without steps that of `h0`.
+        Output of the head for the top layer's final state: the last `y` of a
+        forward layer. If the model gives one row (`Network.last`), that row,
+        also without a head. For a sequence without steps, the output for `h0`.
     c : array, shape (T, C) or (N, T, C), optional
-        What the state of the top recurrent layer holds beside h at every
-        step, where asked for: the H values of c of an LSTM, those of both
-        directions side by side, whatever the merge. C is 0 where it holds
-        nothing else.
+        State of the top recurrent layer without h at every step, if asked
+        for: the H values of c of an LSTM, of both directions side by side,
+        whatever the merge. C is 0 if the state is h alone.
     layers_c : tuple of arrays like `c`
-        That of every layer, where asked for.
+        The same of all layers, if asked for.
     """
 
     h: Floats
@@ -74,12 +72,11 @@ def run(
 
         h_t = f(x_t @ W_xh + h_{t-1} @ W_hh + b_h)
 
-    where x_t is the input or what the layer below gives at t; for the others
-    see `LSTM` and `GRU`. A layer of two directions gives what its merge makes
-    of their states at t, a layer without state a function of x_t. Where a
-    layer masks a row, the cells above keep their state and give its h once
-    more, which is that of `h0` before the first row that counts; in a layer of
-    two directions they give 0.
+    where x_t is the input or the output of the layer below at t; for the other
+    cells see `LSTM` and `GRU`. A layer of two directions merges their states at
+    t, and a layer without state computes a function of x_t. At a row that a
+    layer masks, the cells above keep their state and repeat its h, or that of
+    `h0` before the first row; in a layer of two directions they give 0.
 
     Parameters
     ----------
@@ -94,24 +91,24 @@ def run(
         same state.
     lengths : array of int, shape (N,), optional
         Number of steps of each sequence of a batch; T by default. A backward
-        cell starts from there. What `x` holds beyond is not looked at.
+        cell starts at the last of them. Values of `x` beyond are ignored.
     precision : {"float32", "float64", "tf32", "bfloat16"}
         Float type and rounding, see `rnncli.engine.precision`.
     unroll : {"auto", "stepwise", "fused", "projected", "parallel", "compiled"}
         How the steps are computed, see `rnncli.engine.unroll`. ``compiled``
-        needs the extra ``fast``. ``auto`` takes the fastest measured for the
-        sizes.
+        needs the extra ``fast``. ``auto`` takes the one that was fastest for
+        such sizes.
     all_layers : bool
-        Whether to give what every layer gives, and not `h` and `y` alone.
+        Whether to return the outputs of all layers too.
     all_states : bool
-        Whether to give c too, see `States`. Steps then go one after the
-        other: ``parallel`` and ``compiled`` run as ``projected``.
+        Whether to return c too, see `States`. ``parallel`` and ``compiled``
+        then run as ``projected``.
 
     Returns
     -------
     States
-        In the float type of `precision`. A state that overflows is returned
-        as it is.
+        In the float type of `precision`. A state that overflows is not an
+        error: its values are infinite or NaN.
 
     Raises
     ------
@@ -126,32 +123,27 @@ def run(
 
         network = load(network)
     runner = Runner(network, precision, unroll, all_states=all_states)
-    dtype, inputs = runner.precision.dtype, check_shape(np.asarray(x), network)
+    dtype, inputs = runner.precision.dtype, network.checked_shape(x)
     batch = inputs if inputs.ndim == 3 else inputs[None]
     N, T, _ = batch.shape
-    ends, h_n = np.full(N, T), initial_state(network, h0, N, dtype)
-    if lengths is not None:  # `x` may hold anything beyond the ends
+    ends, h_n = np.full(N, T), network.initial_state(h0, N, dtype)
+    if lengths is not None:  # beyond the ends `x` may hold anything
         ends = _check_lengths(lengths, N, T)
         steps = np.arange(T) < ends[:, None]
         inputs = np.where(steps[..., None], batch, 0).reshape(inputs.shape)
     batch = network.checked_input(inputs, dtype).reshape(batch.shape)
     if network.front:
-        batch, ends = run_front(runner, batch, ends)
+        batch, ends = run_batch_front(runner, batch, ends)
         T = batch.shape[1]
     if not network.masking and (ends == T).all():
-        # All first rows lie together, then all second ones: the results are views (N, T, O).
+        # Arrays are (T, N, O) in memory; the results are views (N, T, O) of them.
         results = runner.run_batch(batch.swapaxes(0, 1), h_n)
         results = [each.apply(lambda array: array.swapaxes(0, 1)) for each in results]
     else:
         steps = np.arange(T) < ends[:, None]  # (N, T)
-
-        def spread(array: Floats) -> Floats:
-            padded = np.zeros((N, T, array.shape[1]), array.dtype)
-            padded[steps] = array
-            return padded
-
         groups = group(np.nonzero(steps)[0], int(ends.sum()))
-        results = [each.apply(spread) for each in runner.run_rows(batch[steps], groups, h_n)]
+        results = runner.run_rows(batch[steps], groups, h_n)
+        results = [each.apply(lambda rows: _pad(rows, ends, T)) for each in results]
     y_n = runner.run_head(h_n) if network.one_output else None
     if y_n is not None and network.by_row and T:
         nonempty = np.flatnonzero(ends)
@@ -172,28 +164,19 @@ def run(
     )
 
 
-def run_front(runner: Runner, batch: Floats, ends: Integers) -> tuple[Floats, Integers]:
+def run_batch_front(runner: Runner, batch: Floats, ends: Integers) -> tuple[Floats, Integers]:
     """Run the layers in front over sequences (N, T, I); return (N, T', I') and their lengths."""
     n, t = np.nonzero(np.arange(batch.shape[1]) < ends[:, None])
     x, chosen = runner.run_front(batch[n, t], group(n, len(n)))
     ends = np.bincount(n[chosen], minlength=len(batch))
-    padded = np.zeros((len(batch), int(ends.max(initial=0)), x.shape[1]), x.dtype)
-    padded[np.arange(padded.shape[1]) < ends[:, None]] = x
-    return padded, ends
+    return _pad(x, ends, int(ends.max(initial=0))), ends
 
 
-def c_size(layer: Layer) -> int:
-    """Count the values in the states of a layer's cells beside h, C."""
-    return sum(sum(cell.state_sizes[1:]) for cell in layer.cells)
-
-
-def check_shape(x: Floats, network: Network) -> Floats:
-    """Return an input of shape (T, I) or (N, T, I)."""
-    I = network.input_size
-    x = x[:, None] if x.ndim == I == 1 else x
-    if x.ndim not in (2, 3) or x.shape[-1] != I:
-        raise ValueError(f"x: expected shape (T, {I}) or (N, T, {I}), got {x.shape}")
-    return x
+def _pad(rows: Floats, ends: Integers, T: int) -> Floats:
+    """Put the rows of all sequences, one after another, into (N, T, K), and zeros after them."""
+    padded = np.zeros((len(ends), T, rows.shape[1]), rows.dtype)
+    padded[np.arange(T) < ends[:, None]] = rows
+    return padded
 
 
 def _check_lengths(lengths: ArrayLike, N: int, T: int) -> Integers:
@@ -203,14 +186,3 @@ def _check_lengths(lengths: ArrayLike, N: int, T: int) -> Integers:
         got = shortened(array.tolist())
         raise ValueError(f"lengths: expected {N} integers from 0 to {T}, got {got}")
     return array.astype(np.intp)
-
-
-def initial_state(
-    network: Network, h0: ArrayLike | None, N: int, dtype: np.dtype[np.floating]
-) -> Floats:
-    """Check the state before the first step, and take one for each sequence, (N, S)."""
-    S, array = network.state_size, np.asarray(0.0 if h0 is None else h0)
-    if h0 is not None and array.shape not in ((S,), (N, S)):
-        what = f"expected shape ({S},) or ({N}, {S}), as the network has {S} units"
-        raise ValueError(f"h0: {what}, got {array.shape}")
-    return np.array(np.broadcast_to(in_dtype("h0", array, dtype), (N, S)), order="C")

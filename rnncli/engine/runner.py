@@ -1,13 +1,13 @@
-"""A network ready to run: rows of any sequences go through its layers, bottom to top."""
+"""A network ready to run: rows of sequences go through its layers, from the bottom up."""
 
 from collections.abc import Callable, Mapping, Sequence
 from itertools import chain, pairwise
 from math import ceil
-from typing import NamedTuple, TypeAlias, cast
+from typing import NamedTuple
 
 import numpy as np
 
-from rnncli.engine.packed import Groups, Packed
+from rnncli.engine.packed import Groups, pack
 from rnncli.engine.precision import PRECISIONS
 from rnncli.engine.threads import THREADS, in_threads, may_share_products
 from rnncli.engine.unroll import STRATEGIES, why_unavailable
@@ -15,43 +15,39 @@ from rnncli.engine.unroll.loops import largest_weights, row_products, safe_bound
 from rnncli.model.arrays import Floats, Integers, Truths, contiguous, largest
 from rnncli.model.cells import State
 from rnncli.model.errors import InputError, choice
-from rnncli.model.layers import Layer, Masks, Recurrent
+from rnncli.model.layers import Layer, Recurrent, Stateless
 from rnncli.model.network import Network
 
 # Values of the states of a thread that stay in the cache.
 STATES_IN_CACHE = 81_920
-# Fewest multiplications of a step and gate that are worth two threads, which wait for Python's lock
-# at each call, and multiplications that take as long as the functions of a sum.
+# Multiplications of a step and gate from which two threads pay, as they wait for Python's lock at
+# each call; and multiplications that take as long as the functions of a sum.
 WORK, FUNCTION = 3_000_000, 32
 # Multiplications that take a second or so.
 A_SECOND = 1 << 33
 
 
 class LayerRows(NamedTuple):
-    """The results of a layer at some rows."""
+    """The results of a layer at some rows; or the input of the network, as `output`."""
 
-    output: Floats  # (R, O); of a layer of one cell its h
-    states: Sequence[State] = ()  # after every step: h of each cell, and the rest if asked for
+    output: Floats  # (R, O); h if the layer has one cell
+    states: Sequence[State] = ()  # after every step: h of each cell, or all arrays of its state
 
     def apply(self, function: Callable[[Floats], Floats]) -> "LayerRows":
-        """Apply a function to every array; the output of one cell is its h."""
+        """Apply a function to every array."""
         states = [tuple(map(function, state)) for state in self.states]
         return LayerRows(states[0][0] if len(states) == 1 else function(self.output), states)
 
     @property
     def c(self) -> Floats:
-        """All arrays of the states but h, side by side, (R, C)."""
+        """The arrays of the states after h, side by side, (R, C)."""
         arrays = [array for state in self.states for array in state[1:]]
         one = len(arrays) == 1
         return arrays[0] if one else np.concatenate([self.output[..., :0], *arrays], axis=-1)
 
 
-# Arrays of a `packed.Run`: its inputs, (T, N, I), and the results of each layer, (T, N, size).
-RunArrays: TypeAlias = tuple[Floats, list[LayerRows]]
-
-
 class Runner:
-    """A network in a precision, run by a strategy; `all_states` adds c of every step to h."""
+    """A network in a precision and a strategy; `all_states` adds c of every step to h."""
 
     def __init__(
         self,
@@ -65,7 +61,7 @@ class Runner:
         strategy = STRATEGIES.get(unroll) or choice("unroll", unroll, STRATEGIES)
         if lacking := why_unavailable(unroll, precision):
             raise InputError(f"unroll {unroll}", lacking)
-        most = 2 ** (np.finfo(self.precision.dtype).nmant + 1) + 1  # its whole numbers from 0
+        most = 2 ** (np.finfo(self.precision.dtype).nmant + 1) + 1  # whole numbers that it holds
         if (network.indices or 0) > most:
             what = f"{network.indices} rows, {self.precision.dtype} numbers {most}"
             raise InputError("W", what, " (`precision` float64 holds more)")
@@ -85,7 +81,7 @@ class Runner:
         return max(4096, A_SECOND // max(weights, 1))
 
     def multiply(self, x: Floats, W: Floats) -> Floats:
-        """Multiply rows (..., K) by a matrix, as a layer without state does."""
+        """Multiply rows (..., K) by a matrix; NaN for rows whose sums may overflow."""
         rows = contiguous(self.precision.operand(x)).reshape(-1, len(W))
         product = row_products(rows, W) if self.row_by_row else np.matmul(rows, W)
         weights = largest_weights(W)
@@ -94,7 +90,7 @@ class Runner:
         return product.reshape(*x.shape[:-1], W.shape[1])
 
     def get_output(self, layer: Layer, x: Floats, states: Sequence[State] = ()) -> Floats:
-        """Compute the output of a layer: of its cells' states, or, if it has none, of rows x."""
+        """Compute the output of a layer from the states of its cells, or without cells from x."""
         with np.errstate(all="ignore"):
             if isinstance(layer, Recurrent):
                 return layer.merged([state[0] for state in states])
@@ -103,7 +99,7 @@ class Runner:
     def run_front(
         self, x: Floats, groups: Groups, keys: Sequence[tuple[str, ...]] = ()
     ) -> tuple[Floats, Truths]:
-        """Run the layers in front; return their rows, and the rows of `x` at which they stand."""
+        """Run the layers in front; return their output, and the rows of `x` that it stands at."""
         chosen = np.zeros(len(x), bool)
         output = np.zeros((len(x), self.network.layers[0].input_size), x.dtype)
         orders = np.split(groups.order, groups.starts[1:])
@@ -133,19 +129,19 @@ class Runner:
         return outputs[-1] if network.final else none
 
     def find_masked(self, x: Floats) -> Truths:
-        """Find the rows that layers of the network mask."""
+        """Find the rows that a layer of the network masks."""
         masked = np.zeros(len(x), bool)
         for layer in self.network.layers[: self.network.masking]:
-            if layer.masks:
-                masked |= cast(Masks, layer).masked(x)
+            if isinstance(layer, Stateless) and layer.masks:
+                masked |= layer.masked(x)
             x = self.get_output(layer, x)
         return masked
 
     def run_batch(self, x: Floats, states: Floats) -> list[LayerRows]:
         """Run (T, N, I) from `states` (N, S), which are overwritten, to results (T, N, O)."""
-        results = self._allocate(x.shape[:2])
-        self._run_shares([(x, results)] if x.size else [], states)
-        return results
+        arrays = self._allocate(x)
+        self._run_shares([arrays] if x.size else [], states)
+        return arrays[1:]
 
     def run_rows(
         self, x: Floats, groups: Groups, states: Floats, masked: Truths | None = None
@@ -157,7 +153,7 @@ class Runner:
         """
         by_input = np.zeros(len(x), bool) if masked is None else masked
         if masked is not None:
-            x = np.where(masked[:, None], 0, x)  # a masked row may have no features
+            x = np.where(masked[:, None], 0, x)  # the features of a masked row may be NaN
         by_layer = self.find_masked(x) & ~by_input
         masked = by_input | by_layer
         has_masked = bool(masked.any())
@@ -167,23 +163,21 @@ class Runner:
             key = int(groups.present[0])
             results = self.run_batch(x[:, None], states[key : key + 1])
             return [rows.apply(lambda array: array[:, 0]) for rows in results]
-        initial, n = states[groups.present], len(x)
-        packed = Packed(groups.only(~masked) if has_masked else groups)
-        inputs, results = x.take(packed.order, axis=0), self._allocate(packed.order.shape)
-        runs = [(run.view(inputs), [r.apply(run.view) for r in results]) for run in packed.runs]
-        after = states[packed.keys]
-        self._run_shares(runs, after)
-        states[packed.keys] = after
-        # Positions of the results of each row, then those of the state before each sequence.
-        positions = np.arange(n + len(initial)) - n + len(packed.order)
-        positions[packed.order] = np.arange(len(packed.order))
+        initial = states[groups.present]
+        keys, order, runs = pack(groups.only(~masked) if has_masked else groups)
+        arrays, after = self._allocate(x.take(order, axis=0)), states[keys]
+        self._run_shares([[rows.apply(run.view) for rows in arrays] for run in runs], after)
+        states[keys] = after
+        positions = np.empty(len(x), np.intp)
+        positions[order] = np.arange(len(order))
         if not has_masked:
-            return [rows.apply(lambda array: array.take(positions[:n], axis=0)) for rows in results]
+            return [rows.apply(lambda array: array.take(positions, axis=0)) for rows in arrays[1:]]
+        positions = np.append(positions, len(order) + np.arange(len(initial)))
         ways = ("forward", "backward")
         sources = {way: positions[groups.find_sources(masked, way)] for way in ways}
-        return self._repeat(x, results, sources, initial, by_layer)
+        return self._fill_masked(x, arrays[1:], sources, initial, by_layer)
 
-    def _repeat(
+    def _fill_masked(
         self,
         x: Floats,
         results: Sequence[LayerRows],
@@ -193,38 +187,41 @@ class Runner:
     ) -> list[LayerRows]:
         """Take the states at each row from its source, and compute the output of each layer.
 
-        This is done at all rows, as a product of one row may round otherwise than that of many.
+        All rows are computed again, as a product of fewer rows may round otherwise.
         """
-        network, outputs, repeated = self.network, [x], list[LayerRows]()
+        network, outputs, filled = self.network, [x], list[LayerRows]()
         for number, (layer, rows) in enumerate(zip(network.layers, results, strict=True)):
             states, layer_slices = list[State](), network.state_slices[number]
             for state, way, slices in zip(rows.states, layer.directions, layer_slices, strict=True):
-                pairs = zip(state, slices, strict=False)  # of h alone, or of all arrays
-                arrays = [np.concatenate([array, initial[:, columns]]) for array, columns in pairs]
+                firsts = (initial[:, columns] for columns in slices)
+                arrays = map(np.concatenate, zip(state, firsts, strict=False))  # h, or all arrays
                 states.append(tuple(array.take(sources[way], axis=0) for array in arrays))
                 if len(rows.states) > 1:
                     states[-1][0][zero] = 0
             x = network.select_inputs(number + 1, outputs)
             outputs.append(self.get_output(layer, x, states))
-            repeated.append(LayerRows(outputs[-1], states))
-        return repeated
+            filled.append(LayerRows(outputs[-1], states))
+        return filled
 
-    def _allocate(self, shape: tuple[int, ...]) -> list[LayerRows]:
-        """Allocate the results of all layers."""
-        dtype, count, results = self.precision.dtype, None if self.all_states else 1, []
+    def _allocate(self, x: Floats) -> list[LayerRows]:
+        """Return inputs (..., I), and arrays for the results of all layers at the same rows."""
+        shape, count, arrays = x.shape[:-1], None if self.all_states else 1, [LayerRows(x)]
         for layer in self.network.layers:
             sizes = [cell.state_sizes[:count] for cell in layer.cells]
-            states = [tuple([np.empty((*shape, size), dtype) for size in each]) for each in sizes]
+            states = [tuple([np.empty((*shape, n), x.dtype) for n in each]) for each in sizes]
             one = len(states) == 1
-            output = states[0][0] if one else np.empty((*shape, layer.output_size), dtype)
-            results.append(LayerRows(output, states))
-        return results
+            output = states[0][0] if one else np.empty((*shape, layer.output_size), x.dtype)
+            arrays.append(LayerRows(output, states))
+        return arrays
 
-    def _run_shares(self, runs: Sequence[RunArrays], states: Floats) -> None:
-        """Run sequences, the longest first, from `states` (N, S); in threads where that pays."""
+    def _run_shares(self, runs: Sequence[list[LayerRows]], states: Floats) -> None:
+        """Run sequences, the longest first, from `states` (N, S); in threads where that pays.
+
+        A run is some steps that the first sequences have: inputs (T, N, I), results (T, N, O).
+        """
         lengths = np.zeros(len(states), np.intp)
-        for x, _ in runs:
-            lengths[: x.shape[1]] += len(x)
+        for x, *_ in runs:
+            lengths[: x.output.shape[1]] += len(x.output)
         steps = lengths.cumsum()
         for strategy in chain.from_iterable(self.strategies):
             strategy.rows_run += int(lengths.sum())
@@ -237,16 +234,16 @@ class Runner:
 
         def run(share: slice) -> None:
             share_runs = [
-                (x[:, share], [rows.apply(lambda array: array[:, share]) for rows in results])
-                for x, results in runs
-                if x.shape[1] > share.start
+                [rows.apply(lambda array: array[:, share]) for rows in arrays]
+                for arrays in runs
+                if arrays[0].output.shape[1] > share.start
             ]
             self._run_layers(share_runs, states[share])
 
         in_threads(run, [slice(start, stop) for start, stop in pairwise(edges) if start < stop])
 
     def _count_shares(self, N: int) -> int:
-        """Count the shares that N sequences are cut into: one, or some for each thread."""
+        """Count the shares that N sequences are cut into: one, or several for each thread."""
         cells = [each.cell for each in chain.from_iterable(self.strategies)]
         if N < 2 or not cells:
             return 1
@@ -256,15 +253,15 @@ class Runner:
             return 1
         return THREADS * ceil(N * sums / (THREADS * STATES_IN_CACHE))
 
-    def _run_layers(self, runs: Sequence[RunArrays], states: Floats) -> None:
+    def _run_layers(self, runs: Sequence[list[LayerRows]], states: Floats) -> None:
         """Run sequences through all layers, from `states` (N, S), which are overwritten."""
-        network, outputs = self.network, [[x, *(r.output for r in rows)] for x, rows in runs]
+        network, outputs = self.network, [[rows.output for rows in run] for run in runs]
         with np.errstate(all="ignore"):
-            for number, layer in enumerate(network.layers):
-                inputs = [network.select_inputs(number + 1, each) for each in outputs]
-                results = [rows[number] for _, rows in runs]
+            for number, layer in enumerate(network.layers, start=1):
+                inputs = [network.select_inputs(number, each) for each in outputs]
+                results = [run[number] for run in runs]
                 for n in range(len(layer.cells)):
-                    self._run_cell(number, n, inputs, results, states)
+                    self._run_cell(number - 1, n, inputs, results, states)
                 if layer.takes_sequences:
                     self._run_sequences(layer, inputs, results)
                 elif len(layer.cells) != 1:
@@ -274,7 +271,7 @@ class Runner:
     def _run_cell(
         self, number: int, n: int, inputs: list[Floats], results: list[LayerRows], states: Floats
     ) -> None:
-        """Run a cell of a layer; backward from the last run, where fewest sequences have steps."""
+        """Run a cell over all runs; backward from the last one, which has the fewest sequences."""
         strategy, operand = self.strategies[number][n], self.precision.operand
         turn = -1 if self.network.layers[number].directions[n] == "backward" else 1
         state = [states[:, columns] for columns in self.network.state_slices[number][n]]

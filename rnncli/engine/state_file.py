@@ -1,9 +1,8 @@
-"""A state file: where the sequences of a run ended, so that another run can go on from there.
+"""A state file: the states in which the sequences of a run ended, for another run to start from.
 
-It is an archive of arrays: ``about``, JSON text; ``t``, the steps that each of
-K sequences has had; and the state after them, ``h`` of all cells side by side
-and, where cells carry more, an array for each other name. The text holds
-``format`` and the fields of a `State` that are no arrays, unless they have their default.
+It is an archive of arrays: ``about``, JSON text; ``t``, the number of steps of each of K sequences;
+and their states, ``h`` of all cells side by side, and an array like it for each other state array.
+The text holds ``format`` and the fields of a `State` that are not arrays, without defaults.
 """
 
 import json
@@ -21,7 +20,7 @@ from rnncli.model.layers import name_of
 from rnncli.model.network import Network
 
 _FORMAT = 1
-# The fields of the text, in their order there: type of the value, of its items and of theirs.
+# The fields of the text in their order: the type of the value, of its items and of their items.
 _FIELDS: dict[str, tuple[type, ...]] = {
     "cells": (list, str),
     "network": (str,),
@@ -44,17 +43,17 @@ class State(NamedTuple):
     arrays: Mapping[str, Floats]  # (K, size) each, by Network.state_names
     cells: tuple[str, ...] = ("rnn",)  # as cells_of returns them
     columns: tuple[str, ...] = ()  # names of the columns that were read, if all have one
-    task: str = ""  # the task of a batch that left it
-    center: tuple[float, ...] = ()  # the numbers that scaled the columns, if any did
+    task: str = ""  # the task of a batch that wrote it
+    center: tuple[float, ...] = ()  # the numbers that scaled the columns, if they were scaled
     scale: tuple[float, ...] = ()
 
 
 def fingerprint(network: Network, precision: str) -> str:
-    """Return a SHA-256 that tells a network and precision from any others.
+    """Return a SHA-256 that differs for different networks and precisions.
 
-    Below float64 it has the arrays of a layer in the narrowest of their types, that of the file.
+    Unless the precision is float64, arrays count in the narrowest type of their layer, the file's.
     """
-    import hashlib  # 3 ms that most runs do not need
+    import hashlib  # takes 3 ms
 
     digest = hashlib.sha256(precision.encode())
 
@@ -76,7 +75,7 @@ def fingerprint(network: Network, precision: str) -> str:
 
 
 def cells_of(network: Network) -> tuple[str, ...]:
-    """Return the kinds of cells of a network, by their names in `CELLS`, the lowest first."""
+    """Return the names in `CELLS` of the kinds of cells of a network, the lowest first."""
     names = (name_of(cell) for layer in network.layers for cell in layer.cells)
     return tuple(dict.fromkeys(names))
 
@@ -92,8 +91,8 @@ def save_state(file: BinaryIO, state: State) -> None:
 
 
 def load_state(path: str) -> State:
-    """Read a state file: all but the names and widths of its arrays, which a network has."""
-    from rnncli.model.formats.containers.zips import read_archive  # most runs do not need it
+    """Read a state file; `fit_states` checks the names and widths of its arrays."""
+    from rnncli.model.formats.containers.zips import read_archive  # few runs need it
 
     check_is_file(path)
     with open(path, "rb") as file:
@@ -127,7 +126,7 @@ def fit_states(
     key_columns: Sequence[str],
     dtype: np.dtype[np.floating],
 ) -> Floats:
-    """Return the states in a file as those of a network, (K, S)."""
+    """Check that a state file belongs to a network, and return its states, (K, S)."""
     slices, hint = network.state_names, "give the options of the run that wrote it, or another file"
     if state.network != identity:
         raise InputError(path, "the state of another network, precision, center or scale", hint)

@@ -1,4 +1,4 @@
-"""Sequences that come in blocks of rows, and the states that are carried between them."""
+"""Sequences in blocks of rows, and the states that are carried from block to block."""
 
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, NamedTuple
@@ -8,7 +8,6 @@ from numpy.typing import ArrayLike
 
 from rnncli.engine.packed import Groups, group
 from rnncli.engine.rows import BLOCK_STEPS, Rows, join_all
-from rnncli.engine.run import initial_state
 from rnncli.engine.runner import LayerRows, Runner
 from rnncli.model.arrays import Floats, Integers, in_dtype
 from rnncli.model.errors import NotFiniteError
@@ -37,30 +36,25 @@ class Carried:
         `t` and `state` of the sequences that went on from an earlier run.
     last : array, shape (K, O)
         Output of the top layer at the last row of each that the input does
-        not mask, if the model returns it (`Network.last`); NaN before it.
+        not mask, if the model returns it (`Network.last`); NaN before that row.
     """
 
     def __init__(self, initial: ArrayLike, sequences: int = 1) -> None:
         self.initial: Floats = np.asarray(initial)
-        # Those of sequences that are yet to come follow.
-        self._t: Integers = np.empty(0, np.intp)
-        self._state = np.empty((0, len(self.initial)), self.initial.dtype)
+        self._t, self._state = np.empty(0, np.intp), self.initial[None][:0]
         self.t, self.state, self.last = self._t, self._state, np.empty((0, 0))
+        self.started: tuple[Integers, Floats] = self.t, self.state
         self.grow(sequences)
-        self.started = self.t[:0], self.state[:0]
 
     def resume(self, t: Integers, state: Floats) -> None:
         """Set the first sequences to where an earlier run left them."""
         self.grow(len(t))
-        self.t[: len(t)] = t
-        self.state[: len(t)] = in_dtype("state", state, self.state.dtype)
-        self.started = self.t.copy(), self.state.copy()
+        self.t[: len(t)], self.state[: len(t)] = t, state
+        self.started = t, state
 
     def starts(self) -> tuple[Integers, Floats]:
         """Return the step count, (K,), and state, (K, S), from which each sequence started."""
-        (t, state), new = self.started, len(self.t) - len(self.started[0])
-        initial = np.tile(self.initial, (new, 1))
-        return np.pad(t, (0, new)), np.concatenate([state.astype(initial.dtype), initial])
+        return self._add_new(*self.started, len(self.t) - len(self.started[0]))
 
     def convert(self, network: Network, dtype: np.dtype[np.floating]) -> None:
         """Check that the states are those of a network, and convert them to a float type."""
@@ -73,21 +67,15 @@ class Carried:
 
     def grow(self, sequences: int) -> None:
         """Start new sequences, until there are so many."""
-        self._reserve(sequences)
+        if (more := sequences - len(self._t)) > 0:  # double the arrays, so that growth is rare
+            self._t, self._state = self._add_new(self._t, self._state, max(more, len(self._t)))
         count = max(sequences, len(self.t))
         self.t, self.state = self._t[:count], self._state[:count]
 
-    def _reserve(self, sequences: int) -> None:
-        """Double the room for sequences, so that they are moved rarely, until so many fit."""
-        if (more := sequences - len(self._t)) > 0:
-            more = max(more, len(self._t))
-            self._t = np.pad(self._t, (0, more))
-            self._state = np.concatenate([self._state, np.tile(self.initial, (more, 1))])
-
     def at(self, key: Integers) -> tuple[Integers, Floats]:
-        """Copy the step counts and states of some sequences; new ones are at their start."""
-        self._reserve(int(key.max(initial=-1)) + 1)
-        return self._t[key], self._state[key]
+        """Copy the step counts and states of sequences, by rising key; new ones come last."""
+        known = key[key < len(self.t)]
+        return self._add_new(self.t[known], self.state[known], len(key) - len(known))
 
     def commit(self, after: "After") -> None:
         """Set sequences to where they stand after rows."""
@@ -99,15 +87,22 @@ class Carried:
                 self.last = np.concatenate([self.last.reshape(-1, none.shape[1]), none])
             self.last[after.answered] = after.output
 
+    def _add_new(self, t: Integers, state: Floats, count: int) -> tuple[Integers, Floats]:
+        """Return step counts and states, followed by those of new sequences."""
+        if not count:
+            return t, state
+        initial = self.initial[None].repeat(count, axis=0)
+        return np.concatenate([t, np.zeros(count, np.intp)]), np.concatenate([state, initial])
+
 
 class After(NamedTuple):
-    """The step counts and states of sequences after some rows."""
+    """Step counts and states of sequences after some rows."""
 
     key: Integers  # (P,)
     t: Integers  # (P,)
     state: Floats  # (P, S)
-    answered: Integers  # sequences of which the last row is not masked
-    output: Floats | None  # of the top layer there, if the model returns it
+    answered: Integers  # the sequences that have a row that the input does not mask
+    output: Floats | None  # of the top layer at the last of these rows, if the model returns it
 
 
 def stream(
@@ -139,34 +134,33 @@ def stream(
     ----------
     network : Network
     blocks : iterable of arrays, shape (n, I), or of Rows
-        Arrays are rows of one sequence; `Rows` also hold of which sequence each
-        row is.
+        Arrays are rows of one sequence; `Rows` may also hold the key of the
+        sequence of each row.
     h0 : array, shape (S,), optional
         State of all cells before the first step of every sequence; zeros by
         default.
     precision, unroll : str
         As for `rnncli.run`.
     all_layers : bool
-        Whether `h` and `y` hold what the layers below the top
-        recurrent one, and below the top of the head, give too.
+        Whether `h` also holds the outputs of the layers below the top recurrent
+        one, and `y` those of the layers of the head below its top.
     all_states : bool
         Whether to give c too, as `rnncli.run` does.
     carried : Carried, optional
-        Where the sequences stand, in place of `h0`; kept up to date with the
-        blocks.
+        States of the sequences, in place of `h0`; updated with every block.
     keys : sequence of tuples of str
         Names of the sequences, for messages.
 
     Returns
     -------
     iterator of Rows
-        With `t`, `h` and, where they are, `y` and `c`.
+        With `t`, `h` and, if there are any, `y` and `c`.
 
     Raises
     ------
     NotFiniteError
-        A state overflowed: after a block with the rows before it. `carried`
-        then holds the states before the block.
+        A state overflowed. A block with the rows before it comes first;
+        `carried` holds the states before that block.
     ValueError
         A shape does not fit the network, a value is not finite, an embedding
         has no row for it, or a name is unknown.
@@ -174,7 +168,7 @@ def stream(
     runner = Runner(network, precision, unroll, all_states=all_states)
     dtype = runner.precision.dtype
     if carried is None:
-        carried = Carried(initial_state(network, h0, 1, dtype)[0])
+        carried = Carried(network.initial_state(h0, 1, dtype)[0])
     elif not isinstance(carried, Carried):
         raise TypeError(f"carried: expected an rnncli.Carried, got {type(carried).__name__}")
     elif h0 is not None:
@@ -214,7 +208,7 @@ def _check(runner: Runner, block: Rows | ArrayLike) -> Rows:
     if masked is not None and (masked.shape != (len(x),) or masked.dtype != bool):
         raise ValueError(f"masked: expected {len(x)} booleans, one a row")
     runner.network.checked_input(x if masked is None else np.where(masked[:, None], 0, x), dtype)
-    with np.errstate(over="ignore"):  # of a masked row, whose features are not looked at
+    with np.errstate(over="ignore"):  # a masked row may hold anything
         x = np.ascontiguousarray(x, dtype)
     return rows._replace(x=x, key=key, masked=masked)
 
@@ -222,7 +216,7 @@ def _check(runner: Runner, block: Rows | ArrayLike) -> Rows:
 def forward(
     runner: Runner, rows: Rows, carried: Carried, keys: Names = (), *, all_layers: bool = False
 ) -> tuple[Rows, After, NotFiniteError | None]:
-    """Run rows from the states of their sequences; an error is of the first value not finite."""
+    """Run rows from the states of their sequences; the error is about the first overflow."""
     network, x, groups = runner.network, rows.x, group(rows.key, len(rows.x))
     if network.front:
         if rows.masked is not None and rows.masked.any():
@@ -252,7 +246,7 @@ def forward(
 
 
 def final_y(runner: Runner, carried: Carried, keys: Names) -> Floats:
-    """Compute the one output of the model for each sequence, (K, O), once the stream has ended."""
+    """Compute the final output of each sequence, (K, O), at the end of a stream."""
     y = runner.run_head(carried.state)
     if len(carried.last):
         with_rows = np.flatnonzero(np.isfinite(carried.last).all(axis=1))
@@ -282,7 +276,7 @@ def _find_overflow(
     states: Floats,
     keys: Names,
 ) -> tuple[int, NotFiniteError | None]:
-    """Count the rows before the first value that is not finite, and make an error of it."""
+    """Count the rows before the first value that is not finite; return the error about it."""
     n, checked = len(rows.x), list[tuple[str, str, str, Floats]]()
     for number, (layer, each) in enumerate(zip(network.layers, layers, strict=True), start=1):
         where = f"layer {number}" if len(layers) > 1 else ""
@@ -293,7 +287,7 @@ def _find_overflow(
             checked.append((where, "", "h" if layer.cells else "y", each.output))
     for name, columns in list(network.state_names.items())[1:]:
         values = states[:, columns]
-        if not np.isfinite(values).all():  # a state beside h may overflow where h does not
+        if not np.isfinite(values).all():  # h may stay finite where c overflows
             last = np.zeros((n, values.shape[1]))
             last[groups.last] = values
             checked.append(("", "", name, last))
@@ -302,7 +296,7 @@ def _find_overflow(
         return n, None
     where, way, name, array = checked[finite.index(stop)]
     row, key = stop, None if rows.key is None else int(rows.key[stop])
-    if way == "backward":  # it comes from later rows
+    if way == "backward":  # the overflow began at a later row
         same = True if rows.key is None else rows.key == key
         row = int(np.flatnonzero(~np.isfinite(array).all(axis=1) & same)[-1])
     return stop, _error(key, rows.t[row], array[row], keys, where, name)

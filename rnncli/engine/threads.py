@@ -1,4 +1,4 @@
-"""Threads: two side by side, with BLAS on one thread each, as its own would take the processors."""
+"""Two threads side by side, in which BLAS starts no threads of its own."""
 
 import os
 import threading
@@ -29,17 +29,17 @@ _this = threading.local()
 
 
 def may_start_a_thread() -> bool:
-    """Whether there is a processor for another thread, and this thread may start one."""
+    """Whether this thread may start another, and there is a processor for it."""
     return THREADS > 1 and not hasattr(_this, "starts_none")
 
 
 def may_share_products() -> bool:
-    """Whether this thread may start another one that multiplies: BLAS leaves it a processor."""
+    """Whether this thread may start another that multiplies: BLAS can be limited to one thread."""
     return may_start_a_thread() and _limit_blas() is not None
 
 
 def start_no_threads() -> None:
-    """Forbid this thread to start others: it has one processor to itself."""
+    """Forbid this thread to start others, as it has one processor to itself."""
     _this.starts_none = True
 
 
@@ -50,21 +50,17 @@ def in_threads(work: Callable[[Job], Any], jobs: Sequence[Job]) -> None:
             work(job)
         return
     with (_limit_blas() or nullcontext)(), _start_pool(2) as pool:
-        try:
-            for _ in pool.map(work, jobs):
-                pass
-        except BaseException:
-            pool.shutdown(wait=False, cancel_futures=True)
-            raise
+        for _ in pool.map(work, jobs):  # an error cancels the jobs that have not begun
+            pass
 
 
 def ahead(items: Iterator[Item]) -> Generator[Item, None, None]:
-    """Pass items on; a thread makes the next one while one is in use."""
+    """Yield items; a thread makes the next one while the last one is used."""
     if not may_start_a_thread():
         yield from items
         return
     item = next(items, None)
-    if item is None:  # no thread for nothing
+    if item is None:  # without items no thread is started
         return
     with _start_pool(1) as pool:
         while item is not None:
@@ -74,7 +70,7 @@ def ahead(items: Iterator[Item]) -> Generator[Item, None, None]:
 
 
 def _start_pool(count: int) -> "ThreadPoolExecutor":
-    from concurrent.futures import ThreadPoolExecutor  # 5 ms that short runs do not need
+    from concurrent.futures import ThreadPoolExecutor  # takes 5 ms
 
     def begin() -> None:
         start_no_threads()
@@ -85,7 +81,7 @@ def _start_pool(count: int) -> "ThreadPoolExecutor":
 
 @cache
 def _limit_blas() -> Callable[[], AbstractContextManager[Any]] | None:
-    """Return a context in which BLAS has one thread, as the command has it; None if none can."""
+    """Return a context in which BLAS has one thread, as in the command; None if there is none."""
     number = os.environ.get("OPENBLAS_NUM_THREADS") or os.environ.get("OMP_NUM_THREADS")
     if number == "1" or len(usable_processors()) == 1:
         return nullcontext

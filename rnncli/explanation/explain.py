@@ -9,7 +9,6 @@ from numpy.typing import ArrayLike
 
 from rnncli.engine.precision import PRECISIONS
 from rnncli.engine.rows import Rows
-from rnncli.engine.run import check_shape, initial_state
 from rnncli.engine.stream import Carried
 from rnncli.explanation.document import as_json
 from rnncli.explanation.steps import Wanted, explain_steps
@@ -72,7 +71,7 @@ def explain(
     """
     model = network if isinstance(network, Network) else load(network)
     dtype = choice("precision", precision, PRECISIONS).dtype
-    values, start = check_shape(np.asarray(x), model), initial_state(model, h0, 1, dtype)[0]
+    values, start = model.checked_shape(x), model.initial_state(h0, 1, dtype)[0]
     if values.ndim > 2:
         raise ValueError(f"x: expected shape (T, {model.input_size}), got {values.shape}")
     first, last = steps if isinstance(steps, tuple) and len(steps) == 2 else (steps, steps)

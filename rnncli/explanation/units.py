@@ -5,7 +5,6 @@ from typing import NamedTuple
 
 import numpy as np
 
-from rnncli.engine.run import c_size
 from rnncli.explanation.quantities import Quantity, Term
 from rnncli.explanation.steps import ExplainedCell, Step
 from rnncli.model.errors import InputError, listed, shown
@@ -47,7 +46,7 @@ def find_unit(network: Network, name: str) -> Unit:
     """Find a unit by its number in the top recurrent layer, or by the name of its column."""
     top, units = len(network.layers) - network.head, dict[str, Unit]()
     for number, layer in enumerate(network.layers, start=1):
-        sizes = {"h": layer.output_size, "c": c_size(layer)}
+        sizes = {"h": layer.output_size, "c": layer.c_size}
         for array, size in sizes.items() if layer.cells else [("y", layer.output_size)]:
             split = array == "c" or layer.settings.get("merge") == "concat"
             for n in range(size):

@@ -9,7 +9,7 @@ import numpy as np
 from rnncli.model.arrays import Floats, Truths, parse_numbers
 from rnncli.model.errors import choice
 
-# A value is saturated if it is as near to an end of its range.
+# A value is saturated if it is within this distance of an end of its range.
 NEAR_END = 1e-3
 
 
@@ -26,7 +26,7 @@ class Activation(NamedTuple):
 
     @property
     def ends(self) -> tuple[float, float] | None:
-        """The least and the greatest value, which it nears; None without both."""
+        """The least and the greatest value, as limits; None unless there are both."""
         return ACTIVATIONS[self.name].ends
 
     def function(self) -> Callable[[Floats, Floats], Any]:
@@ -71,7 +71,7 @@ def activation(name: str, *parameters: float) -> Activation:
 
 
 def parse(value: Activation | str) -> Activation:
-    """Read an activation from ``NAME``, ``NAME:alpha`` or ``NAME:alpha,beta``."""
+    """Parse an activation: ``NAME``, ``NAME:alpha`` or ``NAME:alpha,beta``."""
     if isinstance(value, Activation):
         return value
     name, colon, text = value.partition(":")
@@ -82,21 +82,21 @@ def parse(value: Activation | str) -> Activation:
 
 
 def positive_clip(clip: float) -> float:
-    """Check the limit of sums."""
+    """Check that the limit of sums is over 0."""
     if not clip > 0:
         raise ValueError(f"clip: expected a number over 0, got {clip}")
     return float(clip)
 
 
 def clipped(activation: Activation, clip: float) -> Callable[[Floats, Floats], Any]:
-    """Return ``function(a, out)`` of sums that are limited to ±`clip` first."""
+    """Return ``function(a, out)`` that limits a to ±`clip` first."""
     f = activation.function()
     return f if isinf(clip) else lambda a, out: f(np.clip(a, -clip, clip, out), out)
 
 
 def _sigmoid(a: Floats, out: Floats) -> None:
     """Compute ``1 / (1 + exp(-a))``."""
-    # Not np.negative: NumPy 2.4.6 gets it wrong in place where values do not lie side by side.
+    # np.negative is wrong in place for values with gaps between them, as of NumPy 2.4.6.
     np.subtract(0, a, out)
     np.exp(out, out)
     np.add(out, 1, out)
@@ -111,12 +111,12 @@ def _hard_sigmoid(a: Floats, out: Floats, alpha: float, beta: float) -> None:
 
 
 def _to(f: Callable[..., Any]) -> Callable[..., None]:
-    """Write the values of an expression into `out`."""
+    """Return a function that writes the values of f into `out`."""
     return lambda a, out, *parameters: np.copyto(out, f(a, *parameters))
 
 
 def _accurate_sigmoid(a: Floats) -> Any:
-    """Compute ``sigmoid(a)``, to the last digits also where it is small."""
+    """Compute ``sigmoid(a)`` to the last digits, even where it is near 0."""
     e = np.exp(-np.abs(a))
     return np.where(a < 0, e, 1) / (1 + e)
 
@@ -127,8 +127,8 @@ def _elu(a: Floats, alpha: float) -> Any:
 
 
 def _gelu(a: Floats) -> Any:
-    """Compute ``a (1 + erf(a / sqrt(2))) / 2``, without a difference where a is under 0."""
-    # NumPy has no erf; that of the standard library takes one number.
+    """Compute ``a (1 + erf(a / sqrt(2))) / 2`` by erfc, as 1 + erf loses digits below 0."""
+    # NumPy has no erfc, and that of the standard library takes one number.
     scaled = np.ravel(a.astype(np.float64) * -sqrt(0.5))
     tails = np.fromiter(map(erfc, scaled.tolist()), np.float64, a.size)
     return a * (0.5 * tails.reshape(a.shape).astype(a.dtype))
@@ -136,7 +136,7 @@ def _gelu(a: Floats) -> Any:
 
 def _gelu_tanh(a: Floats) -> Any:
     """Compute ``a (1 + tanh(sqrt(2 / pi) (a + 0.044715 a^3))) / 2``."""
-    near = np.clip(a, -30, 30)  # beyond, the sigmoid is 0 or 1
+    near = np.clip(a, -30, 30)  # the sigmoid is 0 or 1 beyond
     return a * _accurate_sigmoid(near * (1 + 0.044715 * near * near) * (2 * sqrt(2 / pi)))
 
 
@@ -172,7 +172,7 @@ ACTIVATIONS = {
     "minimum": Kind(_to(np.minimum), "", "Min", (None,)),
     "power": Kind(_to(np.power), "", "Pow", (None,)),
 }
-# Our names are Keras's, which lacks these, or needs arguments for them.
+# The names are those of Keras, which lacks these, or needs arguments for them.
 _LACKING = {"affine", "thresholded_relu", "scaled_tanh", "gelu_tanh", "maximum", "minimum", "power"}
 KERAS = [name for name in ACTIVATIONS if name not in _LACKING]
 # Functions of the cells of ONNX; Affine and ScaledTanh are no operators.

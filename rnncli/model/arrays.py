@@ -18,7 +18,7 @@ READ_NPY_HEADER = {
 
 
 def parse_numbers(texts: Sequence[str]) -> NDArray[np.float64] | None:
-    """Read numbers, or None if a text is none; unlike Python's own, ``1_000`` is none."""
+    """Parse numbers; None if a text is not a number. ``1_000`` is not, though Python takes it."""
     if "_" in "".join(texts):
         return None
     try:
@@ -38,7 +38,7 @@ def as_floats(name: str, values: ArrayLike) -> Floats:
         array = array.astype(np.float32)
     if not np.isfinite(array).all():
         raise ValueError(f"{name}: holds a value that is not finite")
-    return np.require(array, requirements=["C", "A"])  # a file may have it at an odd address
+    return np.require(array, requirements=["C", "A"])  # a file may hold it at an odd address
 
 
 def in_dtype(name: str, values: NDArray[Any], dtype: np.dtype[np.floating]) -> Floats:
@@ -54,23 +54,29 @@ def in_dtype(name: str, values: NDArray[Any], dtype: np.dtype[np.floating]) -> F
     return converted
 
 
+def reorder(array: Floats, order: Sequence[int]) -> Floats:
+    """Reorder the gates of (..., gates * H); gate ``order[k]`` comes to index k."""
+    gates = array.reshape(*array.shape[:-1], len(order), array.shape[-1] // len(order))
+    return gates.take(order, axis=-2).reshape(array.shape)
+
+
 def largest(values: Floats) -> float:
     """Return the largest absolute value; NaN if a value is."""
     return max(float(values.max(initial=0)), -float(values.min(initial=0)))
 
 
 def not_indices(values: Floats, count: int) -> Truths:
-    """Return which values are no whole numbers from 0 to `count` - 1."""
+    """Find the values that are not whole numbers from 0 to `count` - 1."""
     return np.asarray(~((values >= 0) & (values < count) & (values == np.floor(values))))
 
 
 def no_index(written: object, count: int) -> str:
-    """Describe a value that is none of these numbers."""
+    """Describe a value that `not_indices` finds."""
     return f"{written} is outside the embedding (whole numbers 0 to {count - 1})"
 
 
 def as_items(rows: NDArray[Any]) -> NDArray[Any]:
-    """View (..., K) as (...), a row an item, which NumPy moves fastest; copy rows with gaps."""
+    """View rows (..., K) as items (...), which NumPy copies faster; rows with gaps are copied."""
     if rows.shape[-1] > 1 and rows.strides[-1] != rows.itemsize:
         rows = np.ascontiguousarray(rows)
     items: NDArray[Any] = rows.view(f"V{rows.itemsize * rows.shape[-1]}")[..., 0]

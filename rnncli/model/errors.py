@@ -1,4 +1,4 @@
-"""Errors of bad input, and how messages name things."""
+"""Errors of bad input, and functions that write their messages."""
 
 import re
 from collections.abc import Callable, Iterable, Mapping
@@ -8,21 +8,21 @@ from typing import TypeVar
 
 T = TypeVar("T")
 
-# Shows a text in which parameters stand between backticks; the command line shows its options.
+# Replaces parameters between backticks in a text; the command line shows options for them.
 WORDING: ContextVar[Callable[[str], str]] = ContextVar("wording", default=str)
 
 # Names that a message lists.
 _LISTED = 8
-# The least likeness of a name that is asked about, 0 to 1: one letter of three may differ.
+# Least similarity of a name that is suggested, 0 to 1: one letter of three may differ.
 _NEAR = 0.65
-# Names that a wrong one is compared with, and their characters: a header may have millions.
+# Names that a wrong one is compared with, and characters of each: a header may have millions.
 _COMPARED, _LONGEST = 1000, 80
 # Control characters, line ends of Unicode, marks that set the direction of writing, and bytes
 # that are not UTF-8.
 _CONTROLS = re.compile(
     "[\0-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]"
 )
-# How the packages of extras are installed.
+# How to install the packages of extras.
 _NEEDED = {
     "pyarrow": "Parquet and Arrow need PyArrow: pip install 'rnncli[arrow]'",
     "matplotlib": "figures need matplotlib: pip install 'rnncli[plot]'",
@@ -31,7 +31,7 @@ _NEEDED = {
 
 
 class InputError(ValueError):
-    """Bad input: one line that tells where, the cause and a way out.
+    """Bad input, told in one line: the place, the mistake and a way out.
 
     Parameters
     ----------
@@ -87,7 +87,7 @@ def check_installed(package: str, where: str = "") -> None:
 
 
 def word(text: str) -> str:
-    """Show each parameter that a text names between backticks as its user writes it."""
+    """Show the parameters between backticks of a text as the user writes them."""
     return WORDING.get()(text)
 
 
@@ -106,7 +106,7 @@ def choice(name: str, chosen: str, choices: Mapping[str, T]) -> T:
 
 
 def did_you_mean(wrong: str, names: Iterable[str]) -> str:
-    """Return a hint with the names that are near; empty where none is."""
+    """Return a hint with similar names; empty if there are none."""
     from difflib import get_close_matches  # 2 ms, which only a mistake needs
 
     lower = {name.lower(): name for name in islice(names, _COMPARED) if len(name) <= _LONGEST}
@@ -115,7 +115,7 @@ def did_you_mean(wrong: str, names: Iterable[str]) -> str:
 
 
 def verbatim(text: str) -> str:
-    """Return text of a user for a hint, in which its backticks mean nothing."""
+    """Escape the backticks in a text of the user, for a hint."""
     return text.replace("`", "``")
 
 
@@ -135,7 +135,7 @@ def listed(names: Iterable[str]) -> str:
 
 
 def one_line(error: Exception) -> str:
-    """Return the text of another library's error on one line."""
+    """Return the message of an error of another library on one line."""
     return shown(" ".join(str(error).split()) or type(error).__name__, 200)
 
 

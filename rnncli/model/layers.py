@@ -12,13 +12,13 @@ from numpy.typing import ArrayLike
 from rnncli.model.activations import ACTIVATIONS, Activation, parse
 from rnncli.model.arrays import Floats, Truths, as_floats
 from rnncli.model.cells import CELLS, RNN, Cell, Multiply, Weights, checked
-from rnncli.model.errors import InputError, choice
+from rnncli.model.errors import choice
 
 # convert(name, array): an array in the type that a run computes in.
 Convert: TypeAlias = Callable[[str, Floats], Floats]
-# An activation of single values, or the name of one of the whole row.
+# An activation of single values, or the name of a function of the whole row.
 RowActivation: TypeAlias = Activation | str
-# Up to so many values, rows are summed by columns: NumPy is slow at short rows.
+# Rows of up to so many values are summed by columns, as NumPy is slow at short rows.
 FEW = 16
 # The directions of the cells of a layer, by the layer's own.
 DIRECTIONS = {
@@ -26,7 +26,7 @@ DIRECTIONS = {
     "backward": ("backward",),
     "bidirectional": ("forward", "backward"),
 }
-# Merges of the two outputs that a bidirectional layer has at a step.
+# How the two outputs of a bidirectional layer at a step are merged.
 MERGES: dict[str, Callable[[Floats, Floats], Floats]] = {
     "concat": lambda forward, backward: np.concatenate([forward, backward], axis=-1),
     "sum": lambda forward, backward: forward + backward,
@@ -45,8 +45,8 @@ class Recurrent:
         first. Weights are a vanilla cell with tanh. Arrays are kept
         C-contiguous; integers become float64, halves float32.
     direction : {"forward", "backward", "bidirectional"}
-        ``backward`` goes from the last step to the first. Outputs stand in
-        the order of the input either way.
+        ``backward`` goes from the last step to the first; its outputs have
+        the order of the input too.
     merge : {"concat", "sum", "ave", "mul"}
         How a bidirectional layer joins its two outputs of a step (Keras:
         ``merge_mode``).
@@ -64,6 +64,8 @@ class Recurrent:
         Number of input features, I, and of hidden units of a cell, H.
     output_size : int
         Number of values a step: 2 H where two directions are concatenated.
+    c_size : int
+        Number of values in the states of all cells beside h, C.
     """
 
     arrays: Mapping[str, Floats] = {}
@@ -87,6 +89,7 @@ class Recurrent:
                 raise ValueError(f"{name}: expected shape {shape} backward too, got {backward}")
         self.input_size, self.hidden_size = len(first.W_xh), self.cells[0].hidden_size
         self.output_size = merged_size(len(first.W_hh), direction, merge)
+        self.c_size = sum(sum(cell.state_sizes[1:]) for cell in self.cells)
 
     def __repr__(self) -> str:
         direction = "" if self.direction == "forward" else f" {self.direction}"
@@ -111,7 +114,7 @@ class Recurrent:
 
 
 def merged_size(hidden_size: int, direction: str, merge: str) -> int:
-    """Count the values that a recurrent layer gives at a step."""
+    """Count the values of a recurrent layer's output."""
     return hidden_size * (2 if direction == "bidirectional" and merge == "concat" else 1)
 
 
@@ -127,16 +130,17 @@ def per_cell(name: str, setting: Any, cells: Sequence[int]) -> list[Any]:
 
 
 class Stateless:
-    """Base of the layers without state; a row of `input_size` values gives `output_size`."""
+    """Base of the layers without state: `input_size` values of a row to `output_size`."""
 
     cells: tuple[Cell, ...] = ()
     directions: tuple[str, ...] = ()
+    c_size = 0
     array_names: ClassVar[tuple[str, ...]] = ()
-    settings: Mapping[str, Any] = {}  # the arguments that are no arrays
-    masks = False  # whether there are rows at which the layers above keep their state
+    settings: Mapping[str, Any] = {}  # its arguments except arrays
+    masks = False  # whether it masks rows, at which recurrent layers keep their state
     takes_sequences = False  # whether it takes all rows of a sequence at once
-    shortens = False  # whether it gives fewer rows than it takes
-    # What it takes: 0 is the input of the network, k what layer k gives; by default the one below.
+    shortens = False  # whether its output has fewer rows than its input
+    # Numbers of the layers that it takes, 0 for the network's input; empty for the one below.
     sources: tuple[int, ...] = ()
     input_size: int
     output_size: int
@@ -155,7 +159,7 @@ class Stateless:
         raise NotImplementedError
 
     def masked(self, x: Floats) -> Truths:
-        """Return which rows, (..., input_size), are masked."""
+        """Find the rows, (..., input_size), that are masked."""
         raise NotImplementedError
 
     def converted(self, convert: Convert) -> "Stateless":
@@ -240,7 +244,7 @@ class Embedding(Stateless):
         return np.asarray(self.W[x[..., 0].astype(np.intp)])
 
     def masked(self, x: Floats) -> Truths:
-        """Return where the number is 0."""
+        """Find the rows whose number is 0."""
         return np.asarray(x[..., 0] == 0)
 
     def converted(self, convert: Convert) -> "Embedding":
@@ -300,14 +304,6 @@ class Normalization(Stateless):
             y += self.shift
         return y
 
-    def converted(self, convert: Convert) -> "Stateless":
-        """Return the same layer with its arrays converted; no scale may become 0."""
-        layer = super().converted(convert)
-        if not layer.arrays["scale"].all():
-            what = f"0 in {layer.arrays['scale'].dtype}"
-            raise InputError("scale", what, " (`precision` float64 holds more)")
-        return layer
-
 
 class LayerNormalization(Stateless):
     """Normalizes each row by its own statistics.
@@ -351,7 +347,7 @@ class LayerNormalization(Stateless):
         columns, axis = _columns(x)
         columns -= _total(columns, axis) / self.input_size
         root = np.sqrt(_total(columns * columns, axis) / self.input_size + self.epsilon)
-        columns /= np.where(np.isinf(root), np.nan, root)  # by infinity it would be 0
+        columns /= np.where(np.isinf(root), np.nan, root)  # an overflow must not give 0
         y = np.multiply(np.moveaxis(columns, axis, -1), self.factor, order="C")
         if self.shift is not None:
             y += self.shift
@@ -418,21 +414,20 @@ class Masking(Stateless):
         self.settings = {"value": self.value, "size": size}
 
     def __call__(self, x: Floats, multiply: Multiply = np.matmul) -> Floats:  # noqa: ARG002
-        """Return the rows, with zeros for those that are masked."""
+        """Replace masked rows by zeros."""
         y = x.copy()
         y[self.masked(x)] = 0
         return y
 
     def masked(self, x: Floats) -> Truths:
-        """Return where all features are the value."""
-        with np.errstate(over="ignore"):  # too large for the type: no row has it
+        """Find the rows whose features all are the value."""
+        with np.errstate(over="ignore"):  # no row has a value that the type cannot hold
             value = x.dtype.type(self.value)
         return np.asarray((x == value).all(axis=-1))
 
 
 Layer: TypeAlias = Recurrent | Stateless
-Masks: TypeAlias = Stateless
-# Layers without state by the names that files have for them.
+# Layers without state by their names in files.
 LAYERS: dict[str, type[Stateless]] = {
     "dense": Dense,
     "embedding": Embedding,
@@ -444,12 +439,12 @@ LAYERS: dict[str, type[Stateless]] = {
 
 
 def name_of(layer: Cell | Layer) -> str:
-    """Return the name of a cell or a layer in `CELLS` or `LAYERS`; empty without one."""
+    """Return the name of a cell or a layer in `CELLS` or `LAYERS`; empty if it has none."""
     return next((name for name, kind in (CELLS | LAYERS).items() if type(layer) is kind), "")
 
 
 def row_activation(value: Activation | str) -> RowActivation:
-    """Read an activation from text; one of the whole row has a name alone."""
+    """Read an activation from text; a function of the whole row stays a name."""
     if value in _ROWWISE:
         return value
     if isinstance(value, str):
@@ -464,7 +459,7 @@ def _function(activation: RowActivation) -> Callable[[Floats, Floats], Any]:
 def _softmax(a: Floats, out: Floats, *, log: bool = False) -> None:
     """Compute ``exp(a) / sum(exp(a))`` of each row, or its logarithm."""
     columns, axis = _columns(a)
-    columns -= columns.max(axis=axis, keepdims=True)  # so that none overflows
+    columns -= columns.max(axis=axis, keepdims=True)  # so that no power overflows
     powers = np.exp(columns)
     total = _total(powers, axis)
     out[...] = np.moveaxis(columns - np.log(total) if log else powers / total, axis, -1)
@@ -477,7 +472,7 @@ _ROWWISE: dict[str, Callable[[Floats, Floats], Any]] = {
 
 
 def _columns(x: Floats) -> tuple[Floats, int]:
-    """Copy rows (..., K), by columns if these are few; return the axis of a row's values too."""
+    """Copy rows (..., K), columns first if they are few; return the axis of the columns too."""
     axis = -1 if x.shape[-1] > FEW else 0
     return np.array(np.moveaxis(x, -1, axis), order="C"), axis
 
@@ -490,7 +485,7 @@ def _total(columns: Floats, axis: int) -> Floats:
 
 
 def _array(name: str, values: ArrayLike, *axes: str | int) -> Floats:
-    """Return floats of this shape; an axis that has a name has any size but 0."""
+    """Return floats of a shape; an axis with a name may have any size but 0."""
     array = as_floats(name, values)
     pairs = zip(axes, array.shape, strict=False)
     fits = all(isinstance(axis, str) or axis == size for axis, size in pairs)

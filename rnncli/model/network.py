@@ -1,4 +1,4 @@
-"""A network: layers, each of which takes what the one below gives."""
+"""A network: a stack of layers, each of which takes the output of the one below."""
 
 from collections.abc import Callable, Sequence
 from copy import copy
@@ -6,14 +6,14 @@ from itertools import chain, pairwise
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from rnncli.model.arrays import Floats, in_dtype, no_index, not_indices
 from rnncli.model.cells import Cell, Weights
 from rnncli.model.errors import choice
 from rnncli.model.layers import Convert, Embedding, Layer, Recurrent, Stateless
 
-# Rows that a model may give alone.
+# The rows of a sequence that a model may return alone.
 LAST = {name: name for name in ("state", "step")}
 
 
@@ -26,14 +26,14 @@ class Network:
         The bottom one first. A cell is a forward layer of it, and weights are
         a vanilla cell with tanh.
     last : {None, "state", "step"}
-        The row that the model gives of a sequence, if it gives but one: the
-        output of its head for the final states (Keras:
+        The row that the model returns for a sequence, if it returns only one:
+        the output of its head for the final states (Keras:
         ``return_sequences=False``), or for the last step (PyTorch:
-        ``out[:, -1]``). The two differ only where the top recurrent layer
-        goes backward.
+        ``out[:, -1]``). The two differ only if the top recurrent layer goes
+        backward.
     front : sequence of Stateless
-        Layers below all others that give fewer rows than they take, such as a
-        convolution with strides; the others run over what they give.
+        Layers below all others whose output has fewer rows than their input,
+        such as a convolution with strides; the other layers run over that.
 
     Raises
     ------
@@ -46,24 +46,23 @@ class Network:
     layers : tuple of Layer
     last : str or None
     input_size, output_size : int
-        Number of input features, I, and of values that the top layer gives a
-        step.
+        Number of input features, I, and of values of the top layer's output.
     head : int
-        Number of layers above the top recurrent one; 0 where there is none.
+        Number of layers above the top recurrent one; 0 without recurrent layers.
     state_size : int
         Number of values in the state of all cells together, S.
     state_names : dict of slices
-        By name, where the state arrays of all cells stand among the S values
-        of the network's state: ``h`` first.
+        By name, the columns of the state arrays of all cells among the S
+        values of the network's state: ``h`` first.
     """
 
-    indices: int | None  # rows of the embedding at the bottom, if there is one
-    one_output: bool  # whether a sequence has an output beside its states: one row, or a head's
-    masking: int  # the number of the top layer that masks rows, from 1; 0 if none does
-    final: list[int]  # the layers, from 1, that make the output of the final states; may be none
-    by_row: bool  # whether the final output is that of the last row
-    needs_whole_sequences: bool  # whether a layer takes all steps, or begins at the last one
-    state_slices: list[list[list[slice]]]  # as `state_names`, of each array by layer and cell
+    indices: int | None  # rows of the embedding at the bottom, if the network has one
+    one_output: bool  # whether a sequence has a final output: it has a head, or `last`
+    masking: int  # number of the top layer that masks rows, from 1; 0 if there is none
+    final: list[int]  # numbers of the layers that compute the output of the final states
+    by_row: bool  # whether the final output is the output of the last row
+    needs_whole_sequences: bool  # whether a layer takes all steps at once, or goes backward
+    state_slices: list[list[list[slice]]]  # like `state_names`, by layer, cell and array
 
     def __init__(
         self,
@@ -120,7 +119,7 @@ class Network:
             widths.append(layer.output_size)
 
     def _find_final(self) -> list[int]:
-        """Find the layers that make the output of the states of the recurrent ones alone."""
+        """Find the layers that the output needs above recurrent states; none if it needs rows."""
         numbers = {len(self.layers)}
         for number in range(len(self.layers), 0, -1):
             layer = self.layers[number - 1]
@@ -131,7 +130,7 @@ class Network:
         return [] if 0 in numbers else sorted(numbers)
 
     def _lay_out_states(self) -> None:
-        """Lay the state arrays of all cells side by side: all of one name, then the next."""
+        """Assign columns of the state to the arrays of all cells, ordered by their names."""
         self.state_names: dict[str, slice] = {}
         self.state_slices = [[[] for _ in layer.cells] for layer in self.layers]
         self.state_size = 0
@@ -155,8 +154,24 @@ class Network:
                 raise ValueError(f"x: {no_index(x[index], self.indices)} at {list(index)}")
         return rows
 
+    def checked_shape(self, x: ArrayLike) -> Floats:
+        """Return an input of shape (T, I) or (N, T, I); one feature may come as (T,)."""
+        array, I = np.asarray(x), self.input_size
+        array = array[:, None] if array.ndim == I == 1 else array
+        if array.ndim not in (2, 3) or array.shape[-1] != I:
+            raise ValueError(f"x: expected shape (T, {I}) or (N, T, {I}), got {array.shape}")
+        return array
+
+    def initial_state(self, h0: ArrayLike | None, N: int, dtype: np.dtype[np.floating]) -> Floats:
+        """Return the state (N, S) before the first step; `h0` is (S,) or (N, S), or None for 0."""
+        S, array = self.state_size, np.asarray(0.0 if h0 is None else h0)
+        if h0 is not None and array.shape not in ((S,), (N, S)):
+            what = f"expected shape ({S},) or ({N}, {S}), as the network has {S} units"
+            raise ValueError(f"h0: {what}, got {array.shape}")
+        return np.array(np.broadcast_to(in_dtype("h0", array, dtype), (N, S)), order="C")
+
     def select_inputs(self, number: int, outputs: Sequence[Floats]) -> Floats:
-        """Return the input of layer `number` (from 1), of the network's input and the outputs."""
+        """Return the input of layer `number`, from 1; `outputs` begin with the network's input."""
         chosen = [outputs[k] for k in self.layers[number - 1].sources or (number - 1,)]
         return chosen[0] if len(chosen) == 1 else np.concatenate(chosen, axis=-1)
 
@@ -165,7 +180,7 @@ class Network:
         if self.front:
             return Network(*self.layers, last=self.last, front=(layer, *self.front))
         layers = [copy(each) for each in self.layers]
-        for each in layers:  # a source is the number of a layer, or 0 for the input
+        for each in layers:
             each.sources = tuple(number + 1 for number in each.sources)
         return Network(layer, *layers, last=self.last)
 

@@ -5,7 +5,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from rnncli.engine.run import States, run, run_front
+from rnncli.engine.run import States, run, run_batch_front
 from rnncli.engine.runner import Runner
 from rnncli.model.arrays import Floats, Integers, Truths
 from rnncli.model.network import Network
@@ -29,7 +29,7 @@ class Case(NamedTuple):
         if not network.front:
             return self
         runner = Runner(network, self.precision, "stepwise")
-        x, lengths = run_front(runner, self.x, self.lengths)
+        x, lengths = run_batch_front(runner, self.x, self.lengths)
         above = Network(*network.layers, last=network.last)
         return self._replace(network=above, x=x, lengths=lengths, original=self)
 

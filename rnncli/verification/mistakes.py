@@ -14,9 +14,8 @@ import numpy as np
 from rnncli.engine.precision import PRECISIONS
 from rnncli.engine.run import run
 from rnncli.model.activations import ACTIVATIONS, Activation, activation
-from rnncli.model.arrays import Floats
-from rnncli.model.cells import GRU, LSTM, Cell, Weights
-from rnncli.model.cells.gates import reorder, sum_biases
+from rnncli.model.arrays import Floats, reorder
+from rnncli.model.cells import GRU, LSTM, Cell, Weights, sum_biases
 from rnncli.model.layers import Dense
 from rnncli.model.network import Network
 from rnncli.verification.case import Case

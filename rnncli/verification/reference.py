@@ -5,14 +5,13 @@ Sums are taken term by term, without BLAS; operands are rounded by arithmetic, n
 
 from collections.abc import Callable
 from math import erf, inf, pi, sqrt
-from typing import cast
 
 import numpy as np
 
 from rnncli.model.activations import Activation
 from rnncli.model.arrays import Floats, Truths
 from rnncli.model.cells import GRU, LSTM, RNN, Cell, State
-from rnncli.model.layers import Masks, Recurrent
+from rnncli.model.layers import Recurrent, Stateless
 from rnncli.model.network import Network
 
 # Explicit mantissa bits of a product's operands, where a precision rounds them.
@@ -150,8 +149,8 @@ def run(network: Network, x: Floats, h0: Floats, precision: str = "float64") -> 
     pairs = zip(network.layers, network.state_slices, strict=True)
     for number, (layer, slices) in enumerate(pairs, start=1):
         x = network.select_inputs(number, outputs)
-        if layer.masks:
-            masked |= cast(Masks, layer).masked(x)
+        if isinstance(layer, Stateless) and layer.masks:
+            masked |= layer.masked(x)
         if isinstance(layer, Recurrent):
             halves: list[Floats] = []
             ends: list[Floats] = []

@@ -6,7 +6,6 @@ for the step before, by numbers that know how far rounding may have carried them
 """
 
 from collections.abc import Iterator, Sequence
-from typing import cast
 
 import numpy as np
 
@@ -14,7 +13,7 @@ from rnncli.engine.bounded import Bounded, BoundedNumbers, compute_sums
 from rnncli.engine.precision import PRECISIONS
 from rnncli.model.arrays import Floats, Truths
 from rnncli.model.cells import LSTM, Cell
-from rnncli.model.layers import Layer, Masks, Recurrent
+from rnncli.model.layers import Layer, Recurrent, Stateless
 from rnncli.model.network import Network
 from rnncli.verification.bounds import ReferenceBounded, exact, inexact, layer_rows
 from rnncli.verification.case import Case
@@ -74,8 +73,8 @@ def right_steps(
     for number, (layer, output) in enumerate(zip(network.layers, layers, strict=True), start=1):
         x, off = (network.select_inputs(number, each) for each in ([case.x, *layers], offs))
         right, bound = np.zeros(output.shape), np.zeros(output.shape)
-        if layer.masks:
-            masked |= running & cast(Masks, layer).masked(x.astype(dtype, copy=False))
+        if isinstance(layer, Stateless) and layer.masks:
+            masked |= running & layer.masked(x.astype(dtype, copy=False))
         with np.errstate(invalid="ignore", over="ignore"):
             if not layer.cells:
                 n, t = np.nonzero(running)

@@ -9,7 +9,6 @@ from numpy.typing import ArrayLike
 
 from rnncli import __version__
 from rnncli.engine.precision import PRECISIONS
-from rnncli.engine.run import check_shape, initial_state
 from rnncli.engine.unroll import UNROLLS, why_unavailable
 from rnncli.model.arrays import Floats
 from rnncli.model.errors import InputError, NotFiniteError, choice, one_line
@@ -102,10 +101,10 @@ def verify(
     path = None if isinstance(network, Network) else os.fspath(network)
     model = network if isinstance(network, Network) else load(network)
     dtype = choice("precision", precision, PRECISIONS).dtype
-    values = check_shape(np.asarray(x), model)
+    values = model.checked_shape(x)
     batch = model.checked_input(values if values.ndim == 3 else values[None], dtype)
     N, T, _ = batch.shape
-    start = initial_state(model, h0, N, dtype)
+    start = model.initial_state(h0, N, dtype)
     ends = np.full(N, T) if lengths is None else np.asarray(lengths)
     theirs = None
     if expected is not None:

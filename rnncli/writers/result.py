@@ -6,7 +6,6 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from rnncli.engine.rows import Rows
-from rnncli.engine.run import c_size
 from rnncli.model.arrays import Floats, Integers
 from rnncli.model.errors import InputError
 from rnncli.model.network import Network
@@ -107,7 +106,7 @@ def columns_of(
         elif layer.cells:
             size = sum(cell.state_sizes[0] for cell in layer.cells) if last else layer.output_size
             h.append(Columns("h", f"{prefix}h", size))
-            c.append(Columns("c", f"{prefix}c", c_size(layer)))
+            c.append(Columns("c", f"{prefix}c", layer.c_size))
         elif not last:
             h.append(Columns("h", f"{prefix}y", layer.output_size))
             c.append(Columns("c", f"{prefix}c", 0))

@@ -1,1 +1,1 @@
-"""Loops over time that are compiled by LLVM when they are run; nothing is kept on disk."""
+"""Loops over time, compiled by LLVM when they run first; nothing is stored on disk."""

@@ -1,4 +1,4 @@
-"""Activations of vectors, as code; a cell with another activation has no loop."""
+"""Code of activations; a cell with another activation cannot be compiled."""
 
 from collections.abc import Callable, Sequence
 from math import inf
@@ -9,9 +9,9 @@ from rnncli.model.activations import Activation
 from rnncli.model.arrays import Floats
 from rnncli.model.cells import Numbers
 
-# tanh(a) = a P(a^2) / Q(a^2) of floats up to 9: fitted by least squares, weighted until the
-# largest relative error was least, 6.7e-9. From the last float on it is 1, since rounding leaves
-# the ratio there 2.4e-7 over 1: a gate that is open keeps all of a state.
+# tanh(a) = a P(a^2) / Q(a^2) for floats up to 9, fitted by least squares whose weights make the
+# largest relative error least, 6.7e-9. From TANH_END on the ratio, which rounding carries over 1,
+# is limited to 1, so that an open gate keeps all of a state.
 TANH_END = 9.000119
 TANH_P = (
     *(1.0, 0.13084010779857635, 0.0031039563473314047, 1.1154311323480215e-05),
@@ -21,19 +21,19 @@ TANH_Q = (1.0, 0.4641733765602112, 0.02449517883360386, 0.0002546145406085998)
 
 
 class Vectors(Numbers):
-    """Vectors of code as a kind of number."""
+    """Vectors of code as a kind of number for `Cell.step`."""
 
     def apply(self, f: Activation, a: Vector, clip: float = inf) -> Vector:
-        """Write ``f(a)`` for a limited to ±`clip`."""
+        """Write code for ``f(a)``, with a limited to ±`clip`."""
         return FUNCTIONS[f.name](a.function.limit(a, -clip, clip), *f.parameters)
 
     def product(self, a: Vector, W: Floats, name: str) -> Vector:
-        """Refuse: such a cell has no loop."""
+        """Refuse, as such a cell cannot be compiled."""
         raise NotImplementedError(name)
 
 
 def _polynomial(x: Vector, coefficients: Sequence[float]) -> Any:
-    """Write the sum of ``coefficients[n] x ** n`` by pairs, few of which wait (Estrin, 1960)."""
+    """Write the sum of ``coefficients[n] x ** n`` by independent pairs (Estrin, 1960)."""
     terms: list[Any] = list(coefficients)
     while len(terms) > 1:
         pairs = zip(terms[::2], terms[1::2], strict=False)
@@ -43,7 +43,7 @@ def _polynomial(x: Vector, coefficients: Sequence[float]) -> Any:
 
 
 def _tanh(a: Vector) -> Vector:
-    """Write tanh as a ratio of polynomials, which rounding may carry over 1."""
+    """Write tanh as a ratio of polynomials, limited to ±1."""
     f = a.function
     a = f.limit(a, -TANH_END, TANH_END)
     square = a * a

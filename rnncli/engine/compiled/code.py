@@ -1,17 +1,21 @@
-"""Code in the language of LLVM, written from expressions of vectors of floats.
+"""Code in the language of LLVM, written from expressions of vectors of floats, and compiled.
 
-Each operator of a `Vector` writes a line of its `Function`. A value never changes, so a loop takes
-the values that do, and returns what has become of them.
+Each operator of a `Vector` writes a line of its `Function`. A value never changes, so the body of
+a loop takes the values of one round and returns those of the next.
 
 Source: the LLVM Language Reference, https://llvm.org/docs/LangRef.html.
 """
 
+import ctypes
 from collections.abc import Callable, Sequence
+from functools import cache
 from math import inf
 from struct import pack
-from typing import TypeAlias, Union
+from typing import Any, NamedTuple, TypeAlias, Union
 
 import numpy as np
+
+from rnncli.model.errors import one_line
 
 # The name of an integer, or a number; the name of an address.
 Integer: TypeAlias = str | int
@@ -22,12 +26,21 @@ LoopValue: TypeAlias = Union["Vector", Address]
 Body: TypeAlias = Callable[..., Sequence[LoopValue]]
 
 
+class Machine(NamedTuple):
+    """A processor in the words of LLVM, and how much its registers hold."""
+
+    cpu: str
+    features: str
+    bytes: int  # of a vector
+    rows: int  # of a product, with four sums each, in all registers
+
+
 def _operator(operation: str) -> Callable[["Vector", Operand], "Vector"]:
     return lambda a, b: a.function.compute(operation, a, b)
 
 
 class Vector:
-    """A vector; a product in a sum need not be rounded."""
+    """A vector of floats; a product within a sum need not be rounded."""
 
     def __init__(self, function: "Function", name: str) -> None:
         self.function, self.name = function, name
@@ -39,7 +52,7 @@ class Vector:
 
 
 class Function:
-    """A function that is being written, of integers and of addresses that do not overlap."""
+    """A function under construction, of integers and of addresses of arrays that do not overlap."""
 
     def __init__(
         self, name: str, width: int, integers: Sequence[str], addresses: Sequence[str]
@@ -53,13 +66,23 @@ class Function:
         parameters += [f"ptr noalias %{each}" for each in addresses]
         self._head = f"define void @{name}({', '.join(parameters)}) {{\nentry:"
 
-    def text(self) -> str:
-        """Return the whole function, and the declarations of what it calls."""
+    def compile(self, machine: Machine) -> Callable[..., None]:
+        """Compile the function for a machine; it runs without Python's lock."""
+        llvm = _llvm()
+        target = llvm.Target.from_default_triple().create_target_machine(
+            cpu=machine.cpu, features=machine.features, opt=3
+        )
         lines = [*sorted(self._declared), self._head, *self._lines, "ret void", "}", ""]
-        return "\n".join(lines)
+        engine = llvm.create_mcjit_compiler(llvm.parse_assembly("\n".join(lines)), target)
+        engine.finalize_object()
+        integers, addresses = self.parameters
+        kinds = [ctypes.c_int64] * integers + [ctypes.c_void_p] * addresses
+        function: Any = ctypes.CFUNCTYPE(None, *kinds)(engine.get_function_address(self.name))
+        function.engine = engine  # which owns the memory of the code
+        return function  # type: ignore[no-any-return]
 
     def compute(self, operation: str, a: Operand, b: Operand) -> Vector:
-        """Write an operation of two vectors; a number stands for one in all lanes."""
+        """Write an operation of two vectors; a number is the same in all lanes."""
         return self._vector(f"{operation} {self.kind} {self._format(a)}, {self._format(b)}")
 
     def fmuladd(self, *operands: Operand) -> Vector:
@@ -70,7 +93,7 @@ class Function:
         return self._vector(f"call {self.kind} {name}({arguments})")
 
     def limit(self, a: Vector, low: float = -inf, high: float = inf) -> Vector:
-        """Limit a vector; what is not a number stays so."""
+        """Limit a vector; NaN stays NaN."""
         for end, beyond in ((low, "olt"), (high, "ogt")):
             if abs(end) < inf:
                 number = self._format(end)
@@ -93,11 +116,11 @@ class Function:
         return self._write(f"call i64 @llvm.umin.i64(i64 {a}, i64 {b})")
 
     def address(self, base: Address, index: Integer) -> Address:
-        """Return where a float of an array stands."""
+        """Compute the address of a float in an array."""
         return self._write(f"getelementptr float, ptr {base}, i64 {index}")
 
     def load(self, base: Address, index: Integer = 0) -> Vector:
-        """Load neighbours, one into each lane."""
+        """Load floats that lie side by side, one into each lane."""
         address = self.address(base, index)
         return self._vector(f"load {self.kind}, ptr {address}, align 4")
 
@@ -109,7 +132,7 @@ class Function:
         return self._vector(f"shufflevector {self.kind} {first}, {self.kind} poison, {zeros}")
 
     def store(self, vector: Vector, base: Address, index: Integer, only: int) -> None:
-        """Store the lanes side by side, the first `only`."""
+        """Store the first `only` lanes side by side."""
         address, source = self.address(base, index), f"{self.kind} {vector.name}, ptr"
         if only == self.width:
             self._lines.append(f"store {source} {address}, align 4")
@@ -148,7 +171,7 @@ class Function:
         return after
 
     def _write(self, line: str) -> str:
-        """Write an instruction, and return the name of what it computes."""
+        """Write an instruction, and return the name of its result."""
         self._count += 1
         self._lines.append(f"%v{self._count} = {line}")
         return f"%v{self._count}"
@@ -162,3 +185,32 @@ class Function:
         # LLVM has a float as the bits of the double that it is.
         one = f"float 0x{pack('>d', float(np.float32(operand))).hex().upper()}"
         return f"<{', '.join([one] * self.width)}>"
+
+
+@cache
+def this_machine() -> Machine:
+    """Ask LLVM for the processor of this computer."""
+    llvm = _llvm()
+    features = llvm.get_host_cpu_features()
+    wide, half = features.get("avx512f"), features.get("avx2") or features.get("neon")
+    size, rows = (64, 4) if wide else (32 if half else 16, 2)
+    return Machine(llvm.get_host_cpu_name(), features.flatten(), size, rows)
+
+
+@cache
+def lacks() -> str:
+    """Return the reason why nothing can be compiled here; empty if it can."""
+    try:
+        # The code has addresses without the type of their values, which came with LLVM 15.
+        Function("nothing", 4, [], ["there"]).compile(this_machine())(0)
+    except Exception as error:  # llvmlite may be missing, old or broken
+        return f"needs llvmlite: pip install -U 'rnncli[fast]' ({one_line(error)})"
+    return ""
+
+
+def _llvm() -> Any:
+    import llvmlite.binding as llvm
+
+    llvm.initialize_native_target()
+    llvm.initialize_native_asmprinter()
+    return llvm

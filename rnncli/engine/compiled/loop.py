@@ -1,9 +1,8 @@
-"""A cell in one compiled loop over time: its code, and how its arrays lie.
+"""A cell in one compiled loop over time: its code, and the layout of its arrays.
 
-The units of a layer lie in panels, of as many as a vector has lanes. The sums
-of a group of neighbouring panels stay in registers, from the products to the
-state. Several sequences, the rows of a batch, go side by side if there are
-enough: each vector of weights is then loaded once for all of them.
+The units of a layer are cut into panels, with as many units as a vector has lanes. The sums of a
+group of neighbouring panels stay in registers from the products to the state. If there are enough
+sequences, the rows of a batch, several run side by side and share each vector of weights loaded.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -14,24 +13,23 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from rnncli.engine.compiled.activations import FUNCTIONS, Vectors
-from rnncli.engine.compiled.code import Address, Function, Integer, Vector
-from rnncli.engine.compiled.machine import compile_function, this_machine
+from rnncli.engine.compiled.code import Address, Function, Integer, Vector, this_machine
 from rnncli.engine.unroll.loops import ROWS, STEPS, SUMS_IN_CACHE
 from rnncli.model.activations import Activation
 from rnncli.model.arrays import Floats, contiguous
 from rnncli.model.cells import Cell, State
 
-# Most inputs that a loop multiplies itself: with more, BLAS beside it is as fast.
+# Most inputs that a loop multiplies itself; for more, BLAS is as fast.
 FEW_INPUTS = 32
-# Weights that are read between two looks at Ctrl-C: some tenths of a second at most.
+# Weights that are read before Ctrl-C is noticed: some tenths of a second at most.
 WORK = 200_000_000
-# Rows of a matrix that are multiplied in one round of a loop, and how many need none.
+# Rows of a matrix that one round of a loop multiplies, and rows that need no loop.
 ROUND, SHORT = 4, 32
-# Sums that are added to at once: of two additions a cycle each takes four.
+# Sums that are added to at once: two additions begin in a cycle, and each takes four.
 IN_FLIGHT = 8
 INTEGERS = ("steps", "rows", "x_step", "x_row", "out_step", "out_row")
 ADDRESSES = ("x", "out", "W_xh", "W_hh", "b_h", "state")
-_loops: dict[Any, Callable[..., None]] = {}  # by what they are compiled for
+_loops: dict[Any, Callable[..., None]] = {}  # by cell, shapes, machine and rows
 _compiling = Lock()  # two threads often want the same loop at once
 
 
@@ -44,19 +42,20 @@ def can_compile(cell: Cell) -> bool:
 class CompiledCell:
     """A cell whose steps run in one loop.
 
-    Weights lie by group of panels, row of the matrix, panel and sum, as they are read. The state of
-    a sequence lies in slots: h before a step and h after it take turns, then come other arrays.
+    Weights are ordered as they are read: by group of panels, row of the matrix, panel and sum. The
+    state of a sequence is in slots: two for h before and after a step, which take turns, and one
+    for each other array.
     """
 
     def __init__(self, cell: Cell) -> None:
         W_xh, W_hh, b_h = cell.operands
         self.cell, self.machine = cell, this_machine()
         self.H, self.slots = cell.hidden_size, 1 + len(cell.state_names)
-        # Sums of a unit, and how many of them, the last ones, have a product of h.
+        # Sums of a unit, and how many of them, the last ones, h adds to.
         self.B, self.C = len(b_h) // self.H, W_hh.shape[1] // self.H
         self.width = min(self.machine.bytes // b_h.itemsize, max(4, 1 << (self.H - 1).bit_length()))
         self.panels = -(-self.H // self.width)
-        # Panels of a group: as registers allow for their sums.
+        # Panels of a group: as many as registers can hold the sums of.
         self.group = max(1, min(self.panels, self.machine.rows // self.B))
         self.columns = None
         if len(W_xh) > FEW_INPUTS:
@@ -108,12 +107,12 @@ class CompiledCell:
 
     def compile_loop(self, rows: int) -> Callable[..., None]:
         """Return the loop for so many sequences side by side, compiled once."""
-        settings = str(dict(self.cell.settings))  # the text of a number reads back to the same one
+        settings = str(dict(self.cell.settings))  # numbers in text lose no digits
         shapes = tuple(W.shape for W in self.cell.operands)
         key = (type(self.cell), settings, shapes, self.machine, rows)
         with _compiling:
             if key not in _loops:
-                _loops[key] = compile_function(Writer(self, rows).f, self.machine)
+                _loops[key] = Writer(self, rows).f.compile(self.machine)
             return _loops[key]
 
 
@@ -126,7 +125,7 @@ class Row(NamedTuple):
 
 
 class Writer:
-    """The code of a loop over all steps of some sequences side by side, and then of the next."""
+    """The code of a loop over sequences, several side by side, and over their steps."""
 
     def __init__(self, loop: CompiledCell, rows: int) -> None:
         self.loop, self.rows, self.width = loop, rows, loop.width
@@ -196,7 +195,7 @@ class Writer:
     ) -> list[Vector]:
         """Add products of K values with W, ``a @ W``, to the sums of all rows, row by row."""
         f, width = self.f, len(sums) // len(a)
-        split = max(1, IN_FLIGHT // len(sums))  # few sums wait for each addition, so they are split
+        split = max(1, IN_FLIGHT // len(sums))  # a few sums are split, as each addition waits
 
         def products(first: Integer, count: int, *totals: Any) -> list[Vector]:
             now = list(totals)
@@ -221,7 +220,7 @@ class Writer:
 
 
 def align(values: Floats) -> Floats:
-    """Copy values to the start of a line of the cache, so that no vector is in two."""
+    """Copy values to the start of a cache line, so that no vector crosses two."""
     space = np.empty(values.size + 64 // values.itemsize, values.dtype)
     start = -space.ctypes.data % 64 // values.itemsize
     copy = space[start : start + values.size].reshape(values.shape)

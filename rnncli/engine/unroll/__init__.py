@@ -1,64 +1,10 @@
 """Strategies: ways to run a cell over many steps."""
 
-from functools import cached_property
-
-from rnncli.engine.precision import Precision
+from rnncli.engine.unroll.auto import Auto as Auto
+from rnncli.engine.unroll.auto import Compiled as Compiled
+from rnncli.engine.unroll.auto import why_unavailable as why_unavailable
 from rnncli.engine.unroll.loops import Fused, Projected, Stepwise
-from rnncli.engine.unroll.parallel import SHORT, Parallel
-from rnncli.model.arrays import Floats
-from rnncli.model.cells import Cell, State
-
-# Seconds that a step of a vanilla and of a gated cell, a multiplication and the functions of a sum
-# take in NumPy, each within a factor of 2.
-STEP, GATED_STEP, MULTIPLICATION, FUNCTION = 2e-6, 6e-6, 1.1e-11, 2e-9
-# Seconds that LLVM takes to compile a loop, batches that share them, and seconds of its call.
-COMPILATION, BATCHES, CALL = 0.06, 4, 4e-5
-# Weights that a core's cache holds: beyond, segments use each weight for many rows.
-CACHED = 1 << 16
-
-
-class Compiled(Projected):
-    """All steps in one loop of machine code; cells that it lacks run as `Projected`."""
-
-    def __init__(self, cell: Cell, precision: Precision) -> None:
-        super().__init__(cell, precision)
-        from rnncli.engine.compiled.loop import CompiledCell, can_compile
-
-        self.loop = CompiledCell(cell) if can_compile(cell) else None
-
-    def __call__(self, x: Floats, state: State, out: State) -> State:
-        """Run T steps, see `Strategy`."""
-        if self.loop is None or len(out) > 1:
-            return super().__call__(x, state, out)
-        return self.loop(x, state, out[0])
-
-
-class Auto(Parallel):
-    """A compiled loop, if it pays to compile; else segments, if they converge; else `Projected`."""
-
-    @cached_property
-    def compiled(self) -> Compiled | None:
-        """The strategy that compiles, if it can here."""
-        if why_unavailable("compiled", self.precision.name):
-            return None
-        strategy = Compiled(self.cell, self.precision)
-        return strategy if strategy.loop else None
-
-    def __call__(self, x: Floats, state: State, out: State) -> State:
-        """Run T steps, see `Strategy`."""
-        (T, N, _), (W_xh, W_hh, b_h) = x.shape, self.operands
-        weights = W_xh.size + W_hh.size
-        seconds = T * (STEP if self.cell.gates == 1 else GATED_STEP)
-        seconds += T * N * (weights * MULTIPLICATION + len(b_h) * FUNCTION)
-        compilation = COMPILATION * T * N / max(T * N, self.rows_run) / (1 if N == 1 else BATCHES)
-        loop = self.compiled if len(out) == 1 and seconds > CALL + compilation else None
-        if loop and (N > 1 or weights < CACHED):
-            return loop(x, state, out)
-        S = self.choose_segments(x, state) if len(out) == 1 and T >= SHORT else 0
-        if S:
-            return self.run_segments(x, state, out[0], S)
-        return loop(x, state, out) if loop else Projected.__call__(self, x, state, out)
-
+from rnncli.engine.unroll.parallel import Parallel
 
 UNROLLS = {
     "stepwise": Stepwise,
@@ -68,14 +14,3 @@ UNROLLS = {
     "compiled": Compiled,
 }
 STRATEGIES = UNROLLS | {"auto": Auto}
-
-
-def why_unavailable(unroll: str, precision: str = "float32") -> str:
-    """Find what a strategy lacks here, in words; empty if it can run."""
-    if unroll != "compiled":
-        return ""
-    if precision != "float32":
-        return "computes in float32"
-    from rnncli.engine.compiled.machine import lacks
-
-    return lacks()

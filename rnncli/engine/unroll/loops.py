@@ -1,8 +1,8 @@
-"""Strategies: ways to run a cell over many steps; the base, and those that need NumPy alone.
+"""The base of the strategies, ways to run a cell over many steps, and those that need only NumPy.
 
-A partial sum that passes the largest float stays infinite, even if later terms have the other sign,
-and an activation or a clip hides it: tanh gives 1 where -1 is right. So a step whose terms together
-may pass the largest float counts as an overflow.
+A partial sum over the largest float stays infinite, even if later terms have the other sign, and an
+activation or a clip hides it: tanh gives 1 where -1 is right. So a step whose terms may add up to
+more than the largest float counts as an overflow.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -14,20 +14,20 @@ from rnncli.engine.precision import Precision
 from rnncli.model.arrays import Floats, as_items, contiguous, largest
 from rnncli.model.cells import Cell, State
 
-# Numbers in a matrix that OpenBLAS multiplies a vector by in a single thread (interface/gemv.c).
+# Largest matrix, in numbers, that OpenBLAS multiplies by a vector in one thread (interface/gemv.c).
 ONE_THREAD = 8192
-# Sums of a block that stay in the cache, and fewest steps of a block.
+# Sums of a block that stay in the cache, and the fewest steps of a block.
 SUMS_IN_CACHE, STEPS = 65_536, 4
-# Fewest weights, and rows, of a product that BLAS computes a fifth faster for many rows at once.
+# Weights and rows of a product from which BLAS is a fifth faster.
 LARGE, ROWS = 20_000, 1024
-# Share of the largest float under which no sum overflows.
+# Share of the largest float below which a sum cannot overflow, however it is rounded.
 SAFE = 0.99
 
 
 class Strategy:
     """A way to run a cell, with its weights in a precision, over T steps."""
 
-    rows_run = 0  # rows of the stream so far, with those of the whole batch
+    rows_run = 0  # rows of the stream so far, this batch included
 
     def __init__(self, cell: Cell, precision: Precision) -> None:
         self.cell, self.precision, self.H = cell, precision, cell.hidden_size
@@ -36,9 +36,9 @@ class Strategy:
     def __call__(self, x: Floats, state: State, out: State) -> State:
         """Run T steps and return the state after them.
 
-        The inputs `x`, (T, N, I), are rounded as operands, of any strides. The arrays of `state`,
-        (N, size), after h may be overwritten. `out`, (T, N, size), takes h of every step, and any
-        number of the other arrays; the rows of a step are C-contiguous.
+        `x`, (T, N, I), is rounded as an operand, and may have any strides. `state` has arrays
+        (N, size), and all but h may be overwritten. `out` has arrays (T, N, size), for h of every
+        step and any number of the other arrays; the rows of a step are C-contiguous.
         """
         raise NotImplementedError
 
@@ -48,7 +48,7 @@ class Strategy:
 
     @cached_property
     def limits(self) -> tuple[Floats, Floats, float, float | None]:
-        """The largest weights of each input and of each h, the largest bias, and h if known."""
+        """The largest weight of each input and of each h, the largest bias, and h if bounded."""
         cell, (W_xh, W_hh, b_h) = self.cell, self.cell.operands
         W_hh = W_hh if cell.inner is None else np.hstack([W_hh, cell.inner])
         gate, ends = getattr(cell, "recurrent_activation", None), cell.ends
@@ -57,7 +57,7 @@ class Strategy:
         return largest_weights(W_xh), largest_weights(W_hh), largest(b_h), h_max
 
     def mark_overflows(self, x: Floats, before: Floats, out: State, last: Sequence[Floats]) -> None:
-        """Set `out`, and the arrays `last` after h, to NaN from a step that overflows on."""
+        """Set `out`, and `last`, the arrays after h, to NaN from a step on that may overflow."""
         w_x, w_h, b_max, h_max = self.limits
         (h, *rest), h_bound = out, largest(before)
         h_bound += largest(out[0]) if h_max is None else h_max
@@ -66,21 +66,21 @@ class Strategy:
         previous = self.precision.operand(np.concatenate([before[None], h[:-1]]))
         bounds = np.abs(x) @ w_x + np.abs(previous) @ w_h + b_max
         over = np.logical_or.accumulate(~(bounds <= safe_bound(h)))[..., None]  # (T, N, 1)
-        hidden = over & np.isfinite(h).all(axis=2, keepdims=True)  # where no unit shows it
+        hidden = over & np.isfinite(h).all(axis=2, keepdims=True)  # if no unit of h shows it
         marked = [(h, hidden), *((a, over) for a in rest), *((a, over[-1]) for a in last)]
         for array, where in marked:
             array[where & np.isfinite(array)] = np.nan
 
 
 class Stepwise(Strategy):
-    """Two products a step, a row at a time: the reference to the bit, cell 6 of the notebook."""
+    """Two products a step, row by row, as in cell 6 of the notebook: the reference to the bit."""
 
     def __call__(self, x: Floats, state: State, out: State) -> State:
         """Run T steps, see `Strategy`."""
         N, (step, compute_sums) = x.shape[1], (self.step, self.compute_sums)
         shape = N, -1, self.H
         for t, x_t in enumerate(x):
-            # NumPy's functions may have other last digits for values with gaps between them.
+            # NumPy's functions may differ in the last digit if values have gaps between them.
             sums = compute_sums(x_t, state[0]).reshape(shape).swapaxes(0, 1)
             state = step(np.ascontiguousarray(sums), out[0][t], *state)
             for array, after in zip(out[1:], state[1:], strict=False):
@@ -101,7 +101,7 @@ class Stepwise(Strategy):
 
 
 class Fused(Stepwise):
-    """One product a step, ``[x_t, h_{t-1}] @ [W_xh; W_hh] + b_h``: cell 7 of the notebook."""
+    """One product a step, ``[x_t, h_{t-1}] @ [W_xh; W_hh] + b_h``, as in cell 7 of the notebook."""
 
     product = Strategy.product
 
@@ -125,10 +125,10 @@ class Projected(Strategy):
     def __init__(self, cell: Cell, precision: Precision) -> None:
         super().__init__(cell, precision)
         W_xh, self.W_hh, b_h = self.operands
-        # A column of ones adds the biases, and keeps a single input from going without BLAS.
+        # A column of ones adds the biases, and NumPy multiplies two columns by BLAS, but not one.
         self.W_xh = np.concatenate([W_xh, b_h[None]])  # (I + 1, B * H)
-        # Of several rows each block of columns is a product of its own, so that its sums lie
-        # together: the functions of the gates are up to three times as fast.
+        # For several rows each block of columns is a product of its own, so that its sums lie
+        # together: this makes the functions of the gates up to three times as fast.
         self.blocks_xh, self.blocks_hh = (
             np.ascontiguousarray(W.reshape(len(W), -1, self.H).swapaxes(0, 1))
             for W in (self.W_xh, self.W_hh)
@@ -162,7 +162,7 @@ class Projected(Strategy):
 
         def project(x: Floats) -> Floats:
             rows = np.ones((len(x) * N, I + 1), W.dtype)
-            # NumPy is faster at gathering rows into one array and then spreading that.
+            # NumPy is faster if it gathers the rows in one array first.
             as_items(rows[:, :I])[...] = np.ascontiguousarray(as_items(x)).reshape(-1)
             if N == 1:
                 return np.asarray(rows @ W).reshape(len(x), -1, 1, self.H)
@@ -172,17 +172,17 @@ class Projected(Strategy):
 
 
 def largest_weights(W: Floats) -> Floats:
-    """Return the largest size in each row, (K,): a bound for all sums of a product."""
+    """Return the largest absolute weight of each row, (K,)."""
     return np.asarray(np.abs(W).max(axis=1), np.float64)
 
 
 def safe_bound(values: Floats) -> float:
-    """Return a bound for the terms of a sum, of the type of values, under which none overflows."""
+    """Return the bound for the terms of a sum, below which it cannot overflow in a float type."""
     return SAFE * float(np.finfo(values.dtype).max)
 
 
 def row_products(rows: Floats, W: Floats) -> Floats:
-    """Multiply each row by slices of a matrix that OpenBLAS multiplies in one thread."""
+    """Multiply rows one by one, by slices of a matrix that OpenBLAS multiplies in one thread."""
     K, H = W.shape
     rows = rows[:, None]  # (N, 1, K): a row product for each of N
     if K * H <= ONE_THREAD:

@@ -1,14 +1,14 @@
 """One sequence, run in parallel over its own steps.
 
-A contracting network is a chain that can be cut: two runs fed the same inputs converge until they
-differ by rounding alone. So the steps are cut into segments, which run as a batch: the first from
-the true state, the others from zero. Then all but the first run again, from the state that the one
-before ended with, until they have converged to the old run, whose rows stand from there on. Behind
-the first one that does not converge, all steps run one after the other.
+Two runs of a contracting network over the same inputs converge until they differ by rounding
+alone. So the steps are cut into segments, which run as a batch: the first from the true state, the
+others from zero. Then all but the first run again, each from the state in which the segment before
+ended, until they have converged to the old run, whose later rows are final. After the first segment
+that does not converge, all steps run one after the other.
 
-Every row but one a segment is a step from the row before it. That one row is the old state o_t,
-while the new n_{t-1} before it makes n_t. Converged means ``|n_t - o_t| <= SHARE bound`` in every
-unit of every array of the state, where the bound is what rounding may do to this step
+Each row is a step from the row before it, except one in each segment: the first row o_t of the old
+run, where a step from n_{t-1} of the new run gives n_t. Converged means ``|n_t - o_t| <= SHARE
+bound`` in every unit of every array of the state, where the bound is for the rounding of this step
 (`rnncli.engine.bounded`): a share of what `rnn verify` allows.
 
 Source: Bellen & Zennaro (1989), J. Comput. Appl. Math. 25 (multiple shooting).
@@ -24,22 +24,22 @@ from rnncli.engine.unroll.loops import Projected
 from rnncli.model.arrays import Floats, Integers, Truths, as_items
 from rnncli.model.cells import State
 
-# Under so many steps the preparation costs more than it saves; fewest segments that pay.
+# The fewest steps and the fewest segments that are worth the preparation.
 SHORT, FEWEST = 4096, 4
-# Steps in a block: fewer are more calls.
+# Steps in a block; fewer would take more calls.
 BLOCK = 32
-# Values of the states of a step that stay in the cache, and rows a product is fast for.
+# Values of the states of a step that stay in the cache, and rows of a product that is fast.
 STATES_IN_CACHE, ROWS = 8192, 64
-# Values of all segments in a block: 28 MB of float32.
+# Values of a block of all segments: 28 MB of float32.
 MEMORY = 7_000_000
-# Segments in which the horizon is measured, and steps after which it is predicted from the rate.
+# Segments that measure the horizon, and steps after which their rate predicts it.
 PROBES, PATIENCE = 8, 64
 # Distance of two states that have converged, as a share of what rounding may add up to.
 SHARE = 0.25
 
 
 class Parallel(Projected):
-    """Segments at once; short sequences, or a network that is not contracting, as `Projected`."""
+    """All segments at once; a short sequence or a network that does not contract as `Projected`."""
 
     def __call__(self, x: Floats, state: State, out: State) -> State:
         """Run T steps, see `Strategy`."""
@@ -47,7 +47,7 @@ class Parallel(Projected):
         return self.run_segments(x, state, out[0], S) if S else super().__call__(x, state, out)
 
     def choose_segments(self, x: Floats, state: State) -> int:
-        """Choose the number of segments; 0 where there would be too few of them."""
+        """Choose the number of segments; 0 if there would be too few."""
         (T, N, I), width = x.shape, self.W_xh.shape[1]
         rows = max(ROWS, STATES_IN_CACHE // width)
         horizon = 0 if rows < FEWEST * N else self.measure_horizon(x, state, T // (4 * FEWEST))
@@ -62,7 +62,8 @@ class Parallel(Projected):
     def measure_horizon(self, x: Floats, state: State, limit: int) -> int:
         """Measure the steps until two runs have converged; 0 if their rate predicts over `limit`.
 
-        One starts from zero, the other where `state` leads: a zero hides a gate that remembers.
+        One starts from zero, and the other from a state after `state`: from zero alone a gate that
+        remembers would stay hidden.
         """
         probes = _cut(x, PROBES, _shorten(len(x) // PROBES))
         half, initial = PROBES * x.shape[1], 0.0
@@ -99,7 +100,7 @@ class Parallel(Projected):
         return super().__call__(x[done * L :], last, (h[done * L :],))
 
     def sweep(self, x: Floats, h: Floats, starts: State, ends: State) -> Integers:
-        """Run all segments, or all but the first until they converge; return the rest."""
+        """Run all segments, or all but the first until they converge; return those that do not."""
         (S, L, N, _), H, unconverged = x.shape, h.shape[-1], list[Integers]()
         first = S - len(starts[0])
 
@@ -130,13 +131,13 @@ class Parallel(Projected):
         return np.concatenate(unconverged)
 
     def advance(self, x: Floats, state: State) -> tuple[State, State, Floats]:
-        """Run a block; return the state before its last step, that after it, and h."""
+        """Run a block; return the states before and after its last step, and h of all steps."""
         out = tuple(np.empty((len(x), *array.shape), array.dtype) for array in state)
         Projected.__call__(self, x, state, out)
         return tuple(array[-2] for array in out), tuple(array[-1] for array in out), out[0]
 
     def find_converged(self, x: Floats, before: State, new: State, old: State) -> Truths:
-        """Find the rows at which two runs are as near as rounding in their last step."""
+        """Find the rows whose two states after a step are as near as its rounding."""
         exact = [(array.astype(np.float64), np.zeros(array.shape)) for array in (x, *before)]
         x_t, h, *rest = (Bounded(*pair, self.precision.name) for pair in exact)
         with np.errstate(all="ignore"):

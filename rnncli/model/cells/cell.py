@@ -1,4 +1,4 @@
-"""The base of all cells, and the arrays that they are made of."""
+"""The base of all cells, their weights, and the kinds of numbers that their steps take."""
 
 from collections.abc import Callable, Mapping, Sequence
 from math import inf
@@ -52,7 +52,7 @@ class Weights(NamedTuple):
 
     @property
     def arrays(self) -> dict[str, Floats]:
-        """The arrays by name, without those left out."""
+        """The arrays by name; those left out are missing."""
         return {name: array for name, array in self._asdict().items() if array is not None}
 
     def converted(self, convert: Callable[[str, Floats], Floats]) -> "Weights":
@@ -60,7 +60,7 @@ class Weights(NamedTuple):
         return self._replace(**{name: convert(name, a) for name, a in self.arrays.items()})
 
 
-# The arrays that every cell has.
+# The arrays of every cell.
 WEIGHT_NAMES = Weights._fields[:3]
 
 
@@ -85,7 +85,7 @@ class Operands(NamedTuple):
 
 
 class Numbers(Protocol):
-    """A kind of number that a step is computed with; all have ``+``, ``-`` and ``*``."""
+    """A kind of number for `Cell.step`; its values have ``+``, ``-`` and ``*``."""
 
     def apply(self, f: Activation, a: Any, clip: float = inf) -> Any:
         """Compute ``f(a)`` for a limited to ±`clip`."""
@@ -127,12 +127,12 @@ class Cell:
     """A cell: its weights, its settings, and a step from the sums that a strategy computes."""
 
     gates: ClassVar[int]  # blocks of H columns in the weights
-    gate_names: ClassVar[tuple[str, ...]]  # of these blocks; h where there is one
+    gate_names: ClassVar[tuple[str, ...]]  # of these blocks; h if there is one
     setting_names: ClassVar[tuple[str, ...]]
     extra_names: ClassVar[tuple[str, ...]] = ()  # arrays after the three of every cell
     state_names: ClassVar[tuple[str, ...]] = ("h",)
     weights: Weights
-    ends: tuple[float, float] | None = None  # between which h lies, and which it nears
+    ends: tuple[float, float] | None = None  # the range of h, if it has two ends
 
     @property
     def hidden_size(self) -> int:
@@ -156,7 +156,7 @@ class Cell:
 
     @property
     def needs_only_operands(self) -> bool:
-        """Whether a step takes no weights but its operands."""
+        """Whether a step needs no weights except its operands."""
         return self.weights.w_ch is None and self.weights.W_hr is None and self.inner is None
 
     @property
@@ -179,7 +179,7 @@ class Cell:
         raise NotImplementedError
 
     def get_step(self, multiply: Multiply) -> tuple[Operands, StepFunction]:
-        """Return the operands of the fastest step, of NumPy arrays in place, and that step."""
+        """Return the operands of the sums, and the fastest step in NumPy, which works in place."""
         n = Arrays(multiply)
 
         def step(sums: Floats, out: Floats, *state: Floats) -> State:
@@ -211,3 +211,24 @@ def checked(cell: Cell) -> Cell:
             what = f"expected shape {expected[name]}, as W_xh is {shape}, got {array.shape}"
             raise ValueError(f"{name}: {what}")
     return cell.replaced(weights)
+
+
+def split_bias(weights: Weights) -> tuple[Floats, Floats]:
+    """Split the bias into those of input and state, as frameworks have them; they add up to it."""
+    b_h, b_n = weights.b_h, weights.b_n
+    b_x = b_h.astype(min(b_h.dtype, weights.W_hh.dtype))
+    b_r = (b_h - b_x).astype(b_x.dtype)
+    b_r[b_r == 0] = -0.0  # to add it changes no bit, not even the sign of a zero
+    if b_n is not None:
+        b_r = np.concatenate([b_r[: -len(b_n)], b_n])
+    return b_x, b_r
+
+
+def sum_biases(b_x: Floats, b_r: Floats, size: int = 0) -> dict[str, Floats]:
+    """Add the biases of input and state exactly; the last `size` values of `b_r` become `b_n`."""
+    added = len(b_x) - size
+    b_h = np.concatenate([np.add(b_x[:added], b_r[:added], dtype=np.float64), b_x[added:]])
+    with np.errstate(over="ignore"):
+        narrow = b_h.astype(np.result_type(b_x, b_r))
+    b_h = narrow if (narrow == b_h).all() else b_h
+    return {"b_h": b_h, "b_n": b_r[added:]} if size else {"b_h": b_h}

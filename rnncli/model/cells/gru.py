@@ -7,9 +7,8 @@ from typing import Any
 import numpy as np
 
 from rnncli.model.activations import SIGMOID, TANH, Activation, parse, positive_clip
-from rnncli.model.arrays import Floats
+from rnncli.model.arrays import Floats, reorder
 from rnncli.model.cells.cell import Cell, Multiply, Numbers, Operands, State, StepFunction, Weights
-from rnncli.model.cells.gates import reorder
 from rnncli.model.errors import choice
 
 RESETS = ("after", "before")
@@ -33,9 +32,9 @@ class GRU(Cell):
     ----------
     weights : Weights
     activation : Activation or str
-        Of n, the candidate.
+        Function of n, the candidate.
     recurrent_activation : Activation or str
-        Of the gates z and r.
+        Function of the gates z and r.
     clip : float
         The sums of all gates are limited to ±`clip` (ONNX); infinite for no
         limit.
@@ -98,7 +97,7 @@ class GRU(Cell):
     def step(self, n: Numbers, sums: Sequence[Any], *state: Any) -> tuple[Any, ...]:
         """Compute h_t; NumPy runs the usual GRU by `get_step`."""
         (h,) = state
-        a, z, r, *m = sums  # a: of the candidate
+        a, z, r, *m = sums  # a is the sum of the candidate
         # r first: in compiled code the candidate waits for it.
         r, z = (n.apply(self.recurrent_activation, gate, self.clip) for gate in (r, z))
         reset = n.product(r * h, self.inner, "W_hh[n]") if self.inner is not None else r * m[0]

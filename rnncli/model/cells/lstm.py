@@ -7,9 +7,8 @@ from typing import Any
 import numpy as np
 
 from rnncli.model.activations import SIGMOID, TANH, Activation, parse, positive_clip
-from rnncli.model.arrays import Floats
+from rnncli.model.arrays import Floats, reorder
 from rnncli.model.cells.cell import Cell, Multiply, Numbers, Operands, State, StepFunction, Weights
-from rnncli.model.cells.gates import reorder
 
 
 class LSTM(Cell):
@@ -29,11 +28,11 @@ class LSTM(Cell):
     ----------
     weights : Weights
     activation : Activation or str
-        Of g, the candidate.
+        Function of g, the candidate.
     recurrent_activation : Activation or str
-        Of the gates i, f and o.
+        Function of the gates i, f and o.
     output_activation : Activation or str, optional
-        Of c_t in h_t; that of g by default, as in Keras.
+        Function of c_t in h_t; by default the function of g, as in Keras.
     clip : float
         The sums of all gates are limited to ±`clip` (ONNX); infinite for no
         limit.

@@ -1,4 +1,4 @@
-"""Seeds: the weights that a framework draws, one layer after the other, from the bottom."""
+"""Seeds: weights as a framework draws them, layer by layer from the bottom."""
 
 from collections.abc import Iterable
 from operator import index

@@ -12,9 +12,8 @@ from typing import TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from rnncli.model.arrays import Floats
+from rnncli.model.arrays import Floats, reorder
 from rnncli.model.cells import CELLS
-from rnncli.model.cells.gates import reorder
 
 # A stream of the generator: its key, and words 2 and 3 of the counter, which starts at 0.
 Stream: TypeAlias = tuple[tuple[int, int], tuple[int, int]]

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from rnncli.model.arrays import Floats
-from rnncli.model.cells.gates import split_bias
+from rnncli.model.cells import split_bias
 
 TITLE, PRECISIONS, FILES = "Keras", ("float32", "float64"), (".keras", ".h5", ".hdf5")
 # Activations have our names, and no parameters: Keras itself refuses others.

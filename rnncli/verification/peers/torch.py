@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from rnncli.model.arrays import Floats
-from rnncli.model.cells.gates import reorder, split_bias
+from rnncli.model.arrays import Floats, reorder
+from rnncli.model.cells import split_bias
 from rnncli.verification.peers import Unsupported
 
 TITLE, PRECISIONS = "PyTorch", ("float32", "float64")

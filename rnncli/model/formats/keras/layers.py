@@ -13,8 +13,7 @@ from numpy.typing import NDArray
 from rnncli.model import layers as ours
 from rnncli.model.activations import KERAS, ONNX_OPERATORS, SIGMOID, TANH, parse
 from rnncli.model.arrays import Floats
-from rnncli.model.cells import CELLS, Weights
-from rnncli.model.cells.gates import sum_biases
+from rnncli.model.cells import CELLS, Weights, sum_biases
 from rnncli.model.errors import listed, shown
 from rnncli.model.formats.contents import CellDraft, Draft, FileLayer
 from rnncli.model.formats.keras.calls import Config, check, read_entry

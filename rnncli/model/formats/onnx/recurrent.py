@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 
 from rnncli.model.activations import ACTIVATIONS, Activation, activation, positive_clip
-from rnncli.model.cells import Weights
-from rnncli.model.cells.gates import reorder, sum_biases
+from rnncli.model.arrays import reorder
+from rnncli.model.cells import Weights, sum_biases
 from rnncli.model.errors import shown
 from rnncli.model.formats.contents import CellDraft, read_floats
 from rnncli.model.graph import Node, RefusedError

@@ -11,8 +11,8 @@ from typing import Any, BinaryIO
 import numpy as np
 
 from rnncli.model.activations import ACTIVATIONS, ONNX_CELLS, ONNX_OPERATORS
-from rnncli.model.arrays import in_dtype
-from rnncli.model.cells.gates import reorder, split_bias
+from rnncli.model.arrays import in_dtype, reorder
+from rnncli.model.cells import split_bias
 from rnncli.model.errors import InputError
 from rnncli.model.formats.containers.protobuf import message
 from rnncli.model.formats.onnx.recurrent import KINDS

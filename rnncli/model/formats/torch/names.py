@@ -9,9 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rnncli.model.activations import SIGMOID, TANH
-from rnncli.model.arrays import Floats
-from rnncli.model.cells import WEIGHT_NAMES, Weights
-from rnncli.model.cells.gates import reorder, split_bias, sum_biases
+from rnncli.model.arrays import Floats, reorder
+from rnncli.model.cells import WEIGHT_NAMES, Weights, split_bias, sum_biases
 from rnncli.model.errors import InputError, listed, shown
 from rnncli.model.formats.contents import CellDraft, Component, Draft, read_floats
 from rnncli.model.layers import Dense, Layer, name_of

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from rnncli.model.cells.gates import reorder
+from rnncli.model.arrays import reorder
 from rnncli.model.errors import shown
 from rnncli.model.formats.contents import Budget, Component, Contents
 from rnncli.model.formats.onnx.graph import find
