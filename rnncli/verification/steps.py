@@ -16,8 +16,8 @@ from rnncli.model.arrays import Floats, Truths
 from rnncli.model.cells import LSTM, Cell
 from rnncli.model.layers import Layer, Masks, Recurrent
 from rnncli.model.network import Network
-from rnncli.verification.bounds import ReferenceBounded, exact, inexact, layer_rows
 from rnncli.verification.case import Case
+from rnncli.verification.reference import ReferenceBounded, exact, inexact, layer_rows
 
 # Values that are judged at once: their arrays in float64 stay in the cache.
 CHUNK = 2**17
