@@ -49,9 +49,7 @@ OPTIONAL = {
     "rnncli.readers.arrow": {"pyarrow"},
     "rnncli.writers.arrow": {"pyarrow"},
     "rnncli.writers.frames": {"pandas", "pyarrow"},
-    "rnncli.verification.peers.keras": {"keras", "tensorflow"},
-    "rnncli.verification.peers.torch": {"torch"},
-    "rnncli.verification.peers.onnxruntime": {"onnx", "onnxruntime"},
+    "rnncli.verification.peers": {"keras", "tensorflow", "torch", "onnx", "onnxruntime"},
 }
 
 
