@@ -10,7 +10,7 @@ from importlib.resources import files
 from string import Template
 from typing import Any, TextIO
 
-from rnncli.explanation.document import as_json
+from rnncli.explanation.report import as_json
 from rnncli.explanation.steps import Step
 from rnncli.explanation.units import Unit
 from rnncli.model.errors import printable
