@@ -20,8 +20,7 @@ from rnncli.model.cells.gates import reorder, sum_biases
 from rnncli.model.layers import Dense
 from rnncli.model.network import Network
 from rnncli.verification.case import Case
-from rnncli.verification.comparison import Comparison, Tolerance, distances
-from rnncli.verification.nudged import most_driven
+from rnncli.verification.comparison import Comparison, Tolerance, distances, most_driven
 from rnncli.verification.reference import round_to
 from rnncli.verification.steps import can_judge_steps, case_step_errors, concatenates
 
