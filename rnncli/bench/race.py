@@ -1,4 +1,4 @@
-"""Candidates, which are strategies or peers, in turn: while one runs, all others are stopped."""
+"""The race: strategies and peers run in turn, each in a process; the others are stopped."""
 
 import json
 import os
@@ -118,7 +118,7 @@ class Racer:
             return None
         try:
             result, self.note, self.failed = pickle.load(self._child.stdout)
-        except (EOFError, pickle.UnpicklingError):  # a code under 0 is the signal
+        except (EOFError, pickle.UnpicklingError):  # a negative code is a signal
             result, self.note, self.failed = None, f"ended with {self._child.wait()}", True
         self._child.send_signal(signal.SIGSTOP)
         return result
@@ -146,7 +146,7 @@ def race(
     rounds: int,
     show: Callable[[str], None],
 ) -> list[Racer]:
-    """Time candidates on the same weights and input, in rounds; a slow spell slows all of one.
+    """Time candidates in rounds on the same weights and input; a slow spell slows a whole round.
 
     A peer is timed on one processor and on all: a library decides once how many threads it takes.
     `show` takes a line that names what is done next.
@@ -175,7 +175,7 @@ def race(
                     microseconds, racer.steps = result
                     racer.rounds.append(microseconds)
         best = []
-        for name in names:  # one that failed, or the faster one
+        for name in names:  # the one that failed, or the faster one
             attempts = [each for each in racers if each.name == name]
             racer = min(attempts, key=lambda each: (not each.note, median(each.rounds or [0.0])))
             show(f"step error: {racer.name}")
@@ -186,7 +186,7 @@ def race(
 
 
 def write_machine(out: TextIO, absent: Mapping[str, str]) -> None:
-    """Write what timings depend on, and what each candidate lacks that is absent."""
+    """Write the machine and the versions, and why candidates are absent."""
     processor = platform.processor() or platform.machine()
     with suppress(OSError), open("/proc/cpuinfo", encoding="utf-8", errors="replace") as file:
         models = [line.partition(":")[2].strip() for line in file if line.startswith("model name")]

@@ -58,7 +58,7 @@ class Report:
 
     def __init__(self, out: TextIO, digits: int | None = None, unit: Unit | None = None) -> None:
         self.out, self.digits, self.unit = out, digits, unit
-        self.names: Sequence[str | int] = ()  # of the columns; a number where one has no name
+        self.names: Sequence[str | int] = ()  # of columns; a number where one has no name
         self.marked = self.cut = False
 
     def write(self, model: Mapping[str, Any], steps: Iterable[Step]) -> None:

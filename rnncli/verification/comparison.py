@@ -27,11 +27,11 @@ from rnncli.model.network import Network
 from rnncli.verification.case import Case
 from rnncli.verification.steps import can_judge_steps, right_steps, times_bound
 
-# What a document has of a comparison: see `rnncli.verify`.
+# An entry of `results` in the document of `rnncli.verify`.
 Result: TypeAlias = dict[str, Any]
-# The result that stands first, or behind that of another program.
+# Its result comes first, or after that of another program.
 LOOP = "float64 loop"
-# Whole runs are equal if so many of their values can be judged, and are.
+# Share of the values of a whole run that must be judged.
 ENOUGH = 0.9
 WORST = 5
 # Nudges of the weights. Where operands are rounded, some fall on the other side.
@@ -39,7 +39,7 @@ NUDGES = {"float32": 2.0**-23, "float64": 2.0**-52, "tf32": 2.0**-19, "bfloat16"
 # Over 381 runs of Keras, PyTorch and ONNX Runtime no value that is judged needs more than 2.7 times
 # the largest distance that eight nudged runs show within eight steps.
 RUNS, STEPS, FACTOR = 8, 8, 8.0
-# What an activation and a merge may round, in units of the last place.
+# Rounding of an activation and a merge, in units of the last place.
 UNITS = 8
 # A value is judged while rounding moves it by at most this share of the largest of its unit.
 SMALL = {"float32": 0.01, "float64": 0.01, "tf32": 0.03, "bfloat16": 0.1}
@@ -66,7 +66,7 @@ class Tolerance(NamedTuple):
 
 
 class Comparison:
-    """A case, our own run of it, and how other runs are judged by it."""
+    """A case and our own run of it, by which other runs are judged."""
 
     def __init__(
         self, case: Case, layers: Sequence[Floats], tolerance: Tolerance | None = None
@@ -76,7 +76,7 @@ class Comparison:
 
     @cached_property
     def bounds(self) -> tuple[Floats, Truths]:
-        """How far whole runs may be apart, measured once and only where it is needed."""
+        """Distances that whole runs may have, measured once and only where they are needed."""
         return whole_run_bounds(self.case, self.ours)
 
     def judge(self, name: str, theirs: Floats, layers: Sequence[Floats] = ()) -> Result:
@@ -86,7 +86,7 @@ class Comparison:
             return not_compared(name, "nothing to compare: there are no steps")
         known = layers or [theirs]
         if not layers and not any(layer.cells for layer in case.network.layers[:-1]):
-            known = [*self.layers[:-1], theirs]  # what the layers below give is ours
+            known = [*self.layers[:-1], theirs]  # the layers below are taken to be ours
         steps = self.tolerance is None and can_judge_steps(case.network, len(known))
         distance, judged = distances(ours, theirs), np.broadcast_to(rows[..., None], ours.shape)
         if steps:
@@ -141,7 +141,7 @@ def distances(ours: Floats, theirs: Floats) -> Floats:
 
 
 def _value(case: Case, layer: int, index: int, output: Floats, right: Floats, times: Floats) -> Any:
-    """Describe a wrong value of a layer, with the digits of its float type."""
+    """Describe a wrong value with the digits of its float type."""
     n, t, unit = map(int, np.unravel_index(index, output.shape))
     expected, actual = (float(str(output.dtype.type(each[n, t, unit]))) for each in (output, right))
     return {
@@ -178,7 +178,7 @@ def _few(kind: str, labels: Sequence[Any] | Integers, count: int) -> str:
 
 
 def whole_run_bounds(case: Case, ours: Floats) -> tuple[Floats, Truths]:
-    """Bound every value by ``8 eps max(|h|, min(1, max |h|)) + 8 d``; find those that tell much.
+    """Bound every value by ``8 eps max(|h|, min(1, max |h|)) + 8 d``; find those to be judged.
 
     d is the largest distance between our own run and eight nudged ones, within eight steps; where
     it is too large to judge, within all. One row a sequence is judged as if it followed the steps.
@@ -225,7 +225,7 @@ def _rounding(ours: Floats) -> Floats:
 def _nudge(case: Case, size: float, random: np.random.RandomState) -> Network:
     """Change every weight by about a last bit, but matrices that all programs round alike."""
     precision, nudge = PRECISIONS[case.precision], NUDGES[case.precision]
-    last_bit = float(np.finfo(precision.dtype).eps)  # of what is no operand of a product
+    last_bit = float(np.finfo(precision.dtype).eps)  # for arrays that no product takes
 
     def move(name: str, array: Floats) -> Floats:
         if array.ndim > 1 and precision.rounds:

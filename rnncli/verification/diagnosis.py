@@ -24,28 +24,28 @@ from rnncli.verification.comparison import Comparison, Tolerance, distances, mos
 from rnncli.verification.reference import round_to
 from rnncli.verification.steps import can_judge_steps, case_step_errors, concatenates
 
-# Digits after the point that states are looked at for; more are those of float32 itself.
+# Most digits after the point of a rounded result; float32 itself has no more.
 MOST_DIGITS = 6
-# A mistake is judged at all if it reproduces so many of the values in the first rows of a few
-# sequences; where rows hang on later ones, in all rows of these.
+# A mistake is judged if it reproduces this share of the first rows of a few sequences, or of all
+# their rows where a row depends on later ones.
 SCREENED, SEQUENCES, ROWS = 0.5, 4, 32
-# Two mistakes that leave so little reproduce a result equally well, in units of the last place.
+# Mistakes that come this close, in units of the last place, explain a result equally well.
 UNITS = 32
 # change(cell, biases): a cell as a mistake would make it; the same object where the mistake
 # changes nothing. `biases` are the input bias and the recurrent one, where a file has two.
 Change: TypeAlias = Callable[[Any, Sequence[Floats]], Cell]
 
 ARRAYS = Weights._fields[:3]
-# Functions that heads end in.
+# Activations of heads.
 OF_HEADS = ("linear", "softmax", "log_softmax", "sigmoid", "tanh", "relu")
-# So many features are tried in every order; by these factors an input is scaled.
+# Most features that are tried in every order; factors by which an input is scaled.
 MOST_FEATURES, FACTORS = 4, (2, 10, 100, 255, 1000)
-# A line is fitted to so many values at least.
+# Fewest values that a line is fitted to.
 FITTED = 6
 
 
 def find_causes(comparison: Comparison, theirs: Floats) -> dict[str, float]:
-    """Find what reproduces a result best, the first of equals, and the distance that is left."""
+    """Find the mistake that reproduces a result best, and the distance that it leaves."""
     if not theirs.any():  # zeros explain nothing
         return {"all values are 0": 0.0}
     causes: dict[str, float] = {}
@@ -62,7 +62,7 @@ def find_causes(comparison: Comparison, theirs: Floats) -> dict[str, float]:
 
 
 def _is_near(case: Case, theirs: Floats, tolerance: Tolerance | None) -> bool:
-    """Check whether half of the first rows of a few sequences are near, before all are run."""
+    """Check the first rows of a few sequences, before all are run."""
     network = case.network
     steps = tolerance is None and can_judge_steps(network)
     needs_all = not steps and (network.needs_whole_sequences or network.last)
@@ -83,13 +83,13 @@ def _is_near(case: Case, theirs: Floats, tolerance: Tolerance | None) -> bool:
 def _distance_left(
     comparison: Comparison, case: Case, theirs: Floats, original: Floats
 ) -> float | None:
-    """Compute how far a case is from what it explains; None where it does not."""
+    """Compute the distance to a result that a case explains; None if it does not explain it."""
     tried = Comparison(case, case.outputs()[-1:], comparison.tolerance)
     result = tried.judge("", theirs)
     if result["verdict"] != "equal" or not tried.ours.any():
         return None
     if comparison.tolerance is None and not can_judge_steps(case.network):
-        bound, judged = tried.bounds  # most has to go: what rounds operands has wide bounds
+        bound, judged = tried.bounds  # most must go: bounds are wide where operands are rounded
         before = (distances(comparison.ours, original) / bound)[judged].max()
         if (distances(tried.ours, theirs) / bound)[judged].max() > before / 4:
             return None
@@ -97,7 +97,7 @@ def _distance_left(
 
 
 def _fewer_digits(ours: Floats, theirs: Floats) -> dict[str, float]:
-    """Find the rounding of a result whose digits alone were cut."""
+    """Find the number of digits that a result was rounded to."""
     difference = float(distances(ours, theirs).max())
     last_bit = np.finfo(ours.dtype).eps * max(1.0, np.abs(theirs).max())
     for digits in range(1, MOST_DIGITS + 1):
@@ -108,7 +108,7 @@ def _fewer_digits(ours: Floats, theirs: Floats) -> dict[str, float]:
 
 
 def mistakes(case: Case, theirs: Floats) -> Iterator[tuple[str, Case, Floats]]:
-    """Make each: words, a case, and a result that equals its run if the mistake explains it."""
+    """Yield for each mistake its name, a case, and a result that equals the run of the case."""
     dtype = PRECISIONS[case.precision].dtype
     for precision, how in PRECISIONS.items():
         if precision != case.precision and how.dtype == dtype:
@@ -183,7 +183,7 @@ def _one_bias(number: int, cell: Any, biases: Sequence[Floats]) -> Any:
 
 
 def _outside(cell: Any, _: Sequence[Floats]) -> Any:
-    """Add the candidate's recurrent bias outside of what r multiplies."""
+    """Add the candidate's recurrent bias after the product with r."""
     b_n, b_h = cell.weights.b_n, cell.weights.b_h.copy()
     if b_n is None:
         return cell
@@ -192,7 +192,7 @@ def _outside(cell: Any, _: Sequence[Floats]) -> Any:
 
 
 def _reset(reset: str, cell: Any, biases: Sequence[Floats]) -> Any:
-    """Reset at the other side of the product; before it there is one bias of the candidate."""
+    """Reset on the other side of the product; before it the candidate has one bias."""
     if not isinstance(cell, GRU) or cell.reset == reset:
         return cell
     weights = cell.weights if reset == "after" else _outside(cell, biases).weights
@@ -200,7 +200,7 @@ def _reset(reset: str, cell: Any, biases: Sequence[Floats]) -> Any:
 
 
 def _activation(name: str, new: Activation, cell: Cell, _: Sequence[Floats]) -> Cell:
-    """Replace an activation, also for the output if it is the same there."""
+    """Replace an activation, and that of the output if it is the same."""
     before = cell.settings.get(name, new)
     same = [each for each in (name, "output_activation") if cell.settings.get(each) == before]
     settings: dict[str, Any] = dict.fromkeys(same, new)
@@ -315,7 +315,7 @@ def _results(case: Case, ours: Floats, theirs: Floats) -> Iterator[tuple[str, Fl
         turned = np.concatenate([forward, _reverse(case, backward)], axis=2)
         yield "backward states in processing order", turned
     n, last = np.arange(len(theirs)), case.lengths - 1
-    # Of rows that are late or early, the one left over holds zeros or the initial state.
+    # Where rows are late or early, the one left over holds zeros or the initial state.
     for name, by, left, missing in (
         ("rows one step late: row t holds h_{t-1}", -1, 0 * last, last),
         ("rows one step early: row t holds h_{t+1}", 1, last, 0 * last),
@@ -328,7 +328,7 @@ def _results(case: Case, ours: Floats, theirs: Floats) -> Iterator[tuple[str, Fl
 
 
 def _scaled(case: Case, ours: Floats, theirs: Floats) -> Iterator[tuple[str, Floats]]:
-    """Undo the line on which the result lies over ours."""
+    """Undo a factor and an offset of the result, fitted by least squares."""
     x, y = (each[case.rows()].astype(np.float64).ravel() for each in (ours, theirs))
     if len(x) < FITTED or not x.var() > 0:
         return

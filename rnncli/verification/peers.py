@@ -46,7 +46,7 @@ TORCH = {
 TORCH_GATES = {"RNN": (0,), "LSTM": (0, 1, 2, 3), "GRU": (1, 0, 2)}  # ours, in its order
 
 
-class Unsupported(ValueError):  # noqa: N818 - no mistake of the caller's: the peer lacks something
+class Unsupported(ValueError):  # noqa: N818 - the peer lacks something, which is no error
     """A network, a precision, an input or a file that a peer cannot run."""
 
 
@@ -341,7 +341,7 @@ def _make(peer: Peer, layer: Any) -> Callable[..., Floats]:
 def run_file(
     name: str, path: str, x: NDArray[Any], lengths: Integers, ours: Floats
 ) -> Floats | None:
-    """Run the model in a file, unless it is one of another library, over x (N, T, I), or (N, T)."""
+    """Run a model file over x (N, T, I) or (N, T); None for a file of another library."""
     peer = PEERS[name]
     if not path.lower().endswith(peer.files):
         return None
@@ -357,13 +357,13 @@ def run_file(
 
 
 def _nearest(forward: Callable[..., Sequence[Any]], x: NDArray[Any], ours: Floats) -> Floats:
-    """Run a batch in both layouts; return the output nearest to `ours`: a file tells neither."""
+    """Run a batch in both layouts; return the output nearest to `ours`: a file names neither."""
     matches, errors = list[Floats](), list[Exception]()
     N, T = x.shape[:2]
     for steps_first, batch in enumerate((x, x.swapaxes(0, 1))):
         try:
             outputs = forward(np.ascontiguousarray(batch), N, T)
-        except Exception as error:  # whatever a library raises, of another layout, say
+        except Exception as error:  # whatever a library raises, for another layout, say
             errors.append(error)
             continue
         for y in map(np.asarray, outputs):

@@ -177,12 +177,12 @@ def layer_rows(layer: Any, x: ReferenceBounded) -> ReferenceBounded:
 
 
 def _activate(f: Activation | str, a: ReferenceBounded) -> ReferenceBounded:
-    """Apply an activation, or the softmax of each row, whose logarithm moves with all of its a."""
+    """Apply an activation, or the softmax of each row, whose logarithm moves with every a."""
     if not isinstance(f, str):
         return a.activate(f)
     below = a.value.max(axis=1, keepdims=True) - a.value
     off = a.off + a.off.max(axis=1, keepdims=True)
-    off = off + a.eps * (below + a.value.shape[1] + 4)  # of a - max a, the sum and the function
+    off = off + a.eps * (below + a.value.shape[1] + 4)  # a - max a, the sum, the function
     log = log_softmax(a.value)
     if f == "softmax":
         value = np.exp(log)
@@ -205,7 +205,7 @@ def unroll(
     """Run one sequence in float64, backward where `turn` is -1; return h (T, H) and the last."""
     if type(cell) not in STEPS:
         raise ValueError(f"the step of {type(cell).__name__} is not written out in float64")
-    # Once, and not at every step.
+    # Convert the weights once, and not at every step.
     cell = cell.replaced(cell.weights.converted(lambda _, array: array.astype(np.float64)))
     h = np.empty((len(x), cell.state_sizes[0]))
     for t in range(len(x))[::turn]:
@@ -218,7 +218,7 @@ def unroll(
 def run(network: Network, x: Floats, h0: Floats, precision: str = "float64") -> list[Floats]:
     """Compute the outputs (T, O) of all layers for one sequence, or its one row if `last`."""
     masked, outputs = np.zeros(len(x), bool), [x]
-    finals: dict[int, Floats] = {}  # of each layer, the output of the final states
+    finals: dict[int, Floats] = {}  # by layer, the output of the final states
     pairs = zip(network.layers, network.state_slices, strict=True)
     for number, (layer, slices) in enumerate(pairs, start=1):
         x = network.select_inputs(number, outputs)
@@ -231,7 +231,7 @@ def run(network: Network, x: Floats, h0: Floats, precision: str = "float64") -> 
                 state = tuple(h0[None, s].astype(np.float64) for s in columns)
                 turn = -1 if direction == "backward" else 1
                 h, last = unroll(cell, x, state, precision, masked, turn)
-                # Of two directions a masked row is 0, as in Keras.
+                # With two directions a masked row is 0, as in Keras.
                 halves.append(np.where(masked[:, None], 0, h) if len(layer.cells) > 1 else h)
                 ends.append(last)
             merge = _MERGES[layer.merge] if len(halves) > 1 else lambda h: h

@@ -1,4 +1,4 @@
-"""Comparisons of a run with the float64 loop, every strategy, other libraries and other results."""
+"""Comparisons of a run with the float64 loop, all strategies, other libraries and results."""
 
 import os
 from collections.abc import Iterator, Sequence
@@ -134,7 +134,7 @@ def judge(
     peers: Sequence[str] | None = (),
     path: str | None = None,
 ) -> dict[str, Any]:
-    """Compare a run with all that there is; without `peers` with each library that is installed."""
+    """Compare a run with everything; `peers` is None for every library that is installed."""
     comparison = Comparison(case, case.outputs(unroll), tolerance)
     for rows in comparison.layers:
         for n, t, unit in np.argwhere(~np.isfinite(rows)).tolist():
@@ -166,7 +166,7 @@ def judge(
 
 
 def judge_notebook(unroll: str) -> dict[str, Any]:
-    """Compare runs of the notebook's network on its input with the printed states."""
+    """Compare the states that the notebook printed with a run of its network."""
     network, x = seeded(1, 4, 1, "tensorflow"), np.arange(1, 7, dtype=np.float32)[None, :, None]
     case = Case(network, x, np.zeros((1, 4), np.float32), np.array([6]), "tf32")
     model = describe(network, {"init": "tensorflow", "seed": 1}, __version__)
@@ -217,7 +217,7 @@ def judge_peers(
 
 
 def _run_peer(comparison: Comparison, name: str, path: str | None) -> Result:
-    """Run the file at `path` if it is one of the library; else build the network in it."""
+    """Run the file at `path` if the library reads such files; else build the network in it."""
     case, note = comparison.case, {}
     file = os.path.basename(path or "")
     if path:
@@ -238,7 +238,7 @@ def _run_peer(comparison: Comparison, name: str, path: str | None) -> Result:
 
 
 def _raise_shape(comparison: Comparison, name: str, theirs: Floats) -> None:
-    """Refuse the rows of another program that are not as many, or as wide, as ours."""
+    """Refuse a result whose shape is not that of ours."""
     ours, network = comparison.ours, comparison.case.network
     got, wanted = (
         h[:, 0].shape if network.last else h.shape[1:] if len(h) == 1 else h.shape
