@@ -150,7 +150,7 @@ def judge(
         if results[0]["verdict"] == "different":
             causes = find_causes(comparison, theirs) if np.isfinite(theirs).all() else {}
             document["explanations"] = [{"name": n, "difference": d} for n, d in causes.items()]
-    results += judge_peers(comparison, peers, path) if peers != () else []
+    results += judge_peers(comparison, peers, path)
     verdicts = {result["verdict"] for result in results}
     verdict = next((each for each in ("different", "equal") if each in verdicts), "not compared")
     if expected is not None and results[0]["verdict"] == "not compared":
@@ -200,10 +200,10 @@ def judge_strategies(comparison: Comparison) -> Iterator[Result]:
 
 
 def judge_peers(
-    comparison: Comparison, wanted: Sequence[str] | None = None, path: str | None = None
+    comparison: Comparison, wanted: Sequence[str] | None, path: str | None
 ) -> Iterator[Result]:
-    """Compare with each library that is installed, or with those that are wanted."""
-    for name in dict.fromkeys(wanted or peers.PEERS):
+    """Compare with these libraries; `wanted` is None for every library that is installed."""
+    for name in peers.PEERS if wanted is None else dict.fromkeys(wanted):
         installed = peers.version(name)
         try:
             if not installed:
