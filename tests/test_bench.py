@@ -15,8 +15,7 @@ import pytest
 from conftest import ROOT
 
 import rnncli
-from rnncli.bench.cases import Size
-from rnncli.bench.report import write_table
+from rnncli.bench.race import Size, write_table
 
 NAMES = ["auto", "stepwise", "fused"]
 # Loaded by every Python of the command: no library to time but rnn, and two strategies.

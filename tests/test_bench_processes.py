@@ -15,8 +15,7 @@ import pytest
 from processes import read_terminal
 from test_bench import TWO, patched
 
-from rnncli.bench.cases import Size
-from rnncli.bench.race import race
+from rnncli.bench.race import Size, race
 from rnncli.engine.threads import usable_processors
 
 LINUX = pytest.mark.skipif(not os.path.exists("/proc/self/environ"), reason="no /proc")

@@ -1,7 +1,7 @@
 """A child process: it times a strategy or a peer on the first steps of a case, and judges it.
 
-A question is a pickle of ``(function, case, steps)``; the answer is ``(result, note, failed)``: why
-there is no result, and whether that is more than a peer that lacks a thing.
+A question is a pickle of ``(function, case, steps)``, an answer one of ``(result, note, failed)``.
+The note tells why there is no result; `failed` is False if a peer merely lacks something.
 """
 
 import os
@@ -18,7 +18,7 @@ from rnncli.verification.case import Case
 from rnncli.verification.peers import PEERS, Unsupported, build
 from rnncli.verification.steps import largest_step_error
 
-SHORTEST = 0.05  # seconds of a timing: fast runs are repeated, slow ones timed over some steps
+SHORTEST = 0.05  # seconds of a timing: fast runs are repeated, slow ones cut to some steps
 JUDGED = 100_000  # rows of all sequences together, at most
 
 
@@ -26,7 +26,7 @@ def serve(name: str) -> None:
     """Answer questions until standard input ends."""
     stdout, stderr = 1, 2
     with os.fdopen(os.dup(stdout), "wb") as out:
-        os.dup2(stderr, stdout)  # what libraries print is no answer
+        os.dup2(stderr, stdout)  # libraries may print
         while True:
             try:
                 function, *question = pickle.load(sys.stdin.buffer)

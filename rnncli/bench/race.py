@@ -1,21 +1,30 @@
-"""Candidates, which are strategies or peers, in turn: while one runs, all others are stopped."""
+"""The race: strategies and peers run in turn, each in a process; the others are stopped."""
 
 import json
 import os
 import pickle
+import platform
 import signal
 import subprocess
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack, closing, suppress
+from math import floor, log10
 from statistics import median
-from typing import Any
+from typing import Any, NamedTuple, TextIO
 
+import numpy as np
+
+from rnncli import __version__
 from rnncli.__main__ import BLAS_THREADS
+from rnncli.engine.precision import PRECISIONS
 from rnncli.engine.threads import usable_processors
 from rnncli.engine.unroll import UNROLLS, why_unavailable
+from rnncli.model.errors import printable
+from rnncli.model.seeds import seeded
 from rnncli.verification.case import Case
 from rnncli.verification.peers import PEERS, REQUIREMENT, version
+from rnncli.writers.grid import Column, draw
 
 # The child chooses its processors before it loads NumPy or a framework, which count them then.
 _PROGRAM = """
@@ -29,6 +38,47 @@ if hasattr(os, "sched_setaffinity"):
 from rnncli.bench.child import serve
 serve(name)
 """
+
+
+class Size(NamedTuple):
+    """A default case: T steps, I features, H units and N sequences, weights drawn as by PyTorch."""
+
+    T: int
+    I: int
+    H: int
+    N: int = 1
+    cell: str = "rnn"
+    keeping: str = ""  # a gate with a bias of 5: the network forgets slowly, as trained ones do
+
+    def title(self, precision: str) -> str:
+        """Describe the case in one line."""
+        size = f"T = {self.T:,}, N = {self.N:,}, I = {self.I}, H = {self.H}"
+        bias = f", b_{self.keeping} = 5" if self.keeping else ""
+        return f"{self.cell.upper()}: {size}, {precision}, init torch{bias}"
+
+    def case(self, seed: int, precision: str) -> Case:
+        """Draw the weights and a normal input, both from a seed."""
+        network = seeded(self.I, self.H, seed, "torch", cell=self.cell)
+        if self.keeping:
+            (cell,) = network.layers[0].cells
+            gate = cell.gate_names.index(self.keeping)
+            cell.weights.b_h[gate * self.H : (gate + 1) * self.H] = 5
+        random, dtype = np.random.RandomState(seed), PRECISIONS[precision].dtype
+        x = random.standard_normal((self.N, self.T, self.I)).astype(dtype)
+        h0 = np.zeros((self.N, network.state_size), dtype)
+        return Case(network, x, h0, np.full(self.N, self.T), precision)
+
+
+SIZES = (
+    Size(1_000_000, 1, 4),
+    Size(20_000, 64, 256),
+    Size(50, 4, 16, 10_000),
+    Size(100_000, 8, 64, cell="lstm"),
+    Size(50_000, 8, 64, cell="lstm", keeping="f"),
+    Size(256, 64, 256, 64, cell="lstm"),
+    Size(50_000, 8, 64, cell="gru", keeping="z"),
+    Size(50, 4, 16, 10_000, cell="gru"),
+)
 
 
 class Racer:
@@ -68,7 +118,7 @@ class Racer:
             return None
         try:
             result, self.note, self.failed = pickle.load(self._child.stdout)
-        except (EOFError, pickle.UnpicklingError):  # a code under 0 is the signal
+        except (EOFError, pickle.UnpicklingError):  # a negative code is a signal
             result, self.note, self.failed = None, f"ended with {self._child.wait()}", True
         self._child.send_signal(signal.SIGSTOP)
         return result
@@ -96,7 +146,7 @@ def race(
     rounds: int,
     show: Callable[[str], None],
 ) -> list[Racer]:
-    """Time candidates on the same weights and input, in rounds; a slow spell slows all of one.
+    """Time candidates in rounds on the same weights and input; a slow spell slows a whole round.
 
     A peer is timed on one processor and on all: a library decides once how many threads it takes.
     `show` takes a line that names what is done next.
@@ -125,7 +175,7 @@ def race(
                     microseconds, racer.steps = result
                     racer.rounds.append(microseconds)
         best = []
-        for name in names:  # one that failed, or the faster one
+        for name in names:  # the one that failed, or the faster one
             attempts = [each for each in racers if each.name == name]
             racer = min(attempts, key=lambda each: (not each.note, median(each.rounds or [0.0])))
             show(f"step error: {racer.name}")
@@ -133,3 +183,54 @@ def race(
             racer.step_error = racer.answer()
             best.append(racer)
     return best
+
+
+def write_machine(out: TextIO, absent: Mapping[str, str]) -> None:
+    """Write the machine and the versions, and why candidates are absent."""
+    processor = platform.processor() or platform.machine()
+    with suppress(OSError), open("/proc/cpuinfo", encoding="utf-8", errors="replace") as file:
+        models = [line.partition(":")[2].strip() for line in file if line.startswith("model name")]
+        processor = models[0] if models else processor
+    config: Any = np.show_config(mode="dicts")
+    blas = config.get("Build Dependencies", {}).get("blas", {})
+    peers = [f"{name} {installed}" for name in PEERS if (installed := version(name))]
+    lines = [
+        f"{processor}, {len(usable_processors())} usable, {platform.system()} {platform.machine()}",
+        f"rnn {__version__}, Python {platform.python_version()}, NumPy {np.__version__}",
+        f"BLAS: {blas.get('name', 'unknown')} {blas.get('version', '')}".strip(),
+        f"Peers: {', '.join(peers) or 'none'}",
+        *(f"{name}: {what}" for name, what in absent.items()),
+    ]
+    out.write("\n".join(lines) + "\n")
+    out.flush()
+
+
+def write_table(out: TextIO, title: str, T: int, timings: Sequence[Racer]) -> None:
+    """Draw a row for each candidate that was timed on a case of T steps, then write the notes."""
+    timed = [each for each in timings if not each.note]
+    medians = {each.name: median(each.rounds) for each in timed}
+    columns = {
+        "µs a step": [_digits(each) for each in medians.values()],
+        "min": [_digits(min(each.rounds)) for each in timed],
+        "max": [_digits(max(each.rounds)) for each in timed],
+        "threads": [str(each.threads) for each in timed],
+    }
+    notes = []
+    if peers := [name for name in medians if name in PEERS]:
+        fastest = min(peers, key=lambda name: medians[name])
+        columns["ratio"] = [_digits(medians[fastest] / each) for each in medians.values()]
+        notes.append(f"Ratio: how many times faster than {fastest}.")
+    errors = [each.step_error for each in timed]
+    columns["step error"] = ["" if error is None else f"{error:.2g}" for error in errors]
+    short = [each for each in timed if each.steps not in (None, T)]
+    notes += [f"{each.name}: the first {each.steps:,} steps." for each in short]
+    notes += [f"{each.name}: {each.note}" for each in timings if each.note]
+    out.write("\n")
+    draw(out, title, [Column("", [*medians])], [Column(*each) for each in columns.items()])
+    out.writelines(f"{printable(line)}\n" for line in (["", *notes] if notes else []))
+    out.flush()
+
+
+def _digits(value: float) -> str:
+    """Write three digits, or all before the point."""
+    return f"{value:.{max(0, 2 - floor(log10(value)))}f}"

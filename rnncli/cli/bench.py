@@ -6,9 +6,7 @@ from typing import Any
 
 from click.exceptions import Exit
 
-from rnncli.bench.cases import SIZES
-from rnncli.bench.race import find_candidates, race
-from rnncli.bench.report import write_machine, write_table
+from rnncli.bench.race import SIZES, find_candidates, race, write_machine, write_table
 from rnncli.cli.errors import RUN_FAILED
 from rnncli.cli.networks import check_network, read_case
 from rnncli.cli.option_table import NetworkOptions, command, files, pick, table

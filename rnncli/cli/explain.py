@@ -11,9 +11,8 @@ from rnncli.cli.networks import build_network, check_network
 from rnncli.cli.option_table import NetworkOptions, command, files, pick, table
 from rnncli.cli.progress import Terminal
 from rnncli.engine.rows import Rows
-from rnncli.explanation.document import as_json, write_document
 from rnncli.explanation.page import most_steps, write_page
-from rnncli.explanation.report import Report
+from rnncli.explanation.report import Report, as_json, write_json
 from rnncli.explanation.steps import Wanted, explain_steps
 from rnncli.explanation.units import find_unit
 from rnncli.model.errors import InputError, OptionError, listed, shown
@@ -103,7 +102,7 @@ def explain(
         if form == "page":
             write_page(out, opened.model, results, wanted_unit)
         elif form == "json":
-            write_document(out, opened.model, (as_json(step, digits) for step in results))
+            write_json(out, opened.model, (as_json(step, digits) for step in results))
         else:
             Report(out, digits, wanted_unit).write(opened.model, results)
 

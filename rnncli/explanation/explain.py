@@ -10,7 +10,7 @@ from numpy.typing import ArrayLike
 from rnncli.engine.precision import PRECISIONS
 from rnncli.engine.rows import Rows
 from rnncli.engine.stream import Carried
-from rnncli.explanation.document import as_json
+from rnncli.explanation.report import as_json
 from rnncli.explanation.steps import Wanted, explain_steps
 from rnncli.explanation.units import find_unit
 from rnncli.model.errors import choice

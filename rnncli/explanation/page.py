@@ -10,7 +10,7 @@ from importlib.resources import files
 from string import Template
 from typing import Any, TextIO
 
-from rnncli.explanation.document import as_json
+from rnncli.explanation.report import as_json
 from rnncli.explanation.steps import Step
 from rnncli.explanation.units import Unit
 from rnncli.model.errors import printable
@@ -22,7 +22,7 @@ MOST_NUMBERS = 1_000_000
 
 
 def most_steps(network: Network) -> int:
-    """Count the steps whose numbers a page can hold: the terms, sums and functions of all units."""
+    """Count the steps that a page can hold, with the terms, sums and functions of all units."""
     numbers = network.input_size
     for layer in network.layers:
         numbers += 2 * layer.input_size + 6 * layer.output_size
@@ -55,7 +55,7 @@ def write_page(
     for name, kind in {"style": "css", "script": "js", "page": "html"}.items():
         file = files("rnncli.explanation").joinpath(f"page.{kind}")
         text[name] = file.read_text(encoding="utf-8")
-        # For a policy that runs no other style or script.
+        # The policy of the page allows no other style or script.
         digest = hashlib.sha256(text[name].encode()).digest()
         text[f"{name}_hash"] = f"sha256-{base64.b64encode(digest).decode()}"
     out.write(Template(text["page"]).substitute(text))

@@ -58,7 +58,7 @@ class _Traced:
     terms: list[Term]
     inputs: Sequence["_Traced"] = ()  # arrays that it is computed from
     gate: str = ""  # whose sum it is
-    quantity: Quantity | None = None  # any other array is a term of one
+    quantity: Quantity | None = None  # None for an array that is a term of one
 
     @property
     def factor(self) -> str:

@@ -1,7 +1,11 @@
-"""Explained steps for people: the equations, and the numbers in them below each unit."""
+"""Explained steps as JSON, or as text: the equations, and the numbers in them below each unit."""
 
+import json
 from collections.abc import Iterable, Mapping, Sequence
+from math import isfinite
 from typing import Any, TextIO
+
+import numpy as np
 
 from rnncli.engine.precision import PRECISIONS
 from rnncli.explanation.quantities import Quantity, Term
@@ -18,12 +22,43 @@ from rnncli.writers.model import model_line
 WIDE, SHOWN_AT_ENDS = 16, 6
 
 
+def as_json(record: Any, digits: int | None = None) -> Any:
+    """Convert a record for JSON, without fields that are None and without matrices of weights."""
+    if isinstance(record, np.ndarray):
+        (row,) = texts(record[None], digits)
+        return [n if isfinite(n) else None for n in map(float, row)]
+    if isinstance(record, list):
+        return [as_json(each, digits) for each in record]
+    fields = record._asdict() if hasattr(record, "_asdict") else record
+    if not isinstance(fields, Mapping):
+        return fields
+    return {
+        name: as_json(value, digits)
+        for name, value in fields.items()
+        if value is not None and getattr(value, "ndim", 1) == 1
+    }
+
+
+def write_json(out: TextIO, model: Mapping[str, Any], steps: Iterable[Mapping[str, Any]]) -> None:
+    """Write one document; if the run fails, the steps before it and ``error``."""
+    out.write(f'{{"model": {json.dumps(model)},\n"steps": [')
+    begin = ""
+    try:
+        for step in steps:
+            out.write(f"{begin}{json.dumps(step, allow_nan=False)}")
+            begin = ",\n"
+    except ValueError as error:
+        out.write(f'],\n"error": {json.dumps(str(error))}}}\n')
+        raise
+    out.write("]}\n")
+
+
 class Report:
     """Steps one below the other."""
 
     def __init__(self, out: TextIO, digits: int | None = None, unit: Unit | None = None) -> None:
         self.out, self.digits, self.unit = out, digits, unit
-        self.names: Sequence[str | int] = ()  # of the columns; a number where one has no name
+        self.names: Sequence[str | int] = ()  # of columns; a number where one has no name
         self.marked = self.cut = False
 
     def write(self, model: Mapping[str, Any], steps: Iterable[Step]) -> None:

@@ -32,7 +32,7 @@ class ExplainedCell(NamedTuple):
     """A step of a cell, or a row of a layer without state."""
 
     direction: str | None  # None for a layer without state
-    t: int | None  # of a backward cell that ended at another step
+    t: int | None  # if a backward cell ended at another step
     inputs: dict[str, Floats]  # x_t, then the state before the step, or what x_t is scaled by
     quantities: list[Quantity]  # in the order of computation; the last is h_t, or y_t
 
@@ -205,7 +205,7 @@ class _Walk:
 
 
 def _hold_ends(blocks: Iterable[Rows], *, hold: bool) -> Iterator[tuple[Rows, bool]]:
-    """Yield rows; of `hold` the last row of each sequence at the end, by itself."""
+    """Yield rows; with `hold` the last row of each sequence comes at the end, by itself."""
     last: list[Rows] = []
     for block in blocks:
         rows = join([*last, block])

@@ -19,7 +19,7 @@ class Case(NamedTuple):
     h0: Floats  # (N, S), as `Network.state_slices` places it
     lengths: Integers  # (N,), 0 to T
     precision: str = "float32"
-    biases: Sequence[tuple[Floats, ...]] = ()  # of each cell: both, where a file has two
+    biases: Sequence[tuple[Floats, ...]] = ()  # by cell: both biases, where a file has two
     keys: Sequence[str] = ()  # of the sequences, where there are several
     original: "Case | None" = None  # the case before `above_front`, if the network has a front
 
@@ -38,7 +38,7 @@ class Case(NamedTuple):
         return np.asarray(np.arange(self.x.shape[1]) < self.lengths[:, None])
 
     def rows(self) -> Truths:
-        """Find the rows of a result, (N, T): the steps; one row a sequence is (N, 1)."""
+        """Find the rows that a result has, (N, T), or (N, 1) if the model gives one row."""
         running = self.running()
         return np.asarray(running.any(axis=1, keepdims=True)) if self.network.last else running
 
@@ -48,13 +48,13 @@ class Case(NamedTuple):
         return {"sequence": n + 1, "step": step} | ({"key": self.keys[n]} if self.keys else {})
 
     def outputs(self, unroll: str = "auto") -> tuple[Floats, ...]:
-        """Compute the output (N, T, O) of every layer; of one row a sequence only that row."""
+        """Compute the outputs (N, T, O) of all layers; only the row of a model that gives one."""
         states = self.run(unroll)
         if self.network.last and states.y_n is not None:
             return (states.y_n[:, None],)
         return states.layers
 
     def run(self, unroll: str = "auto") -> States:
-        """Run it, and return the outputs of all layers too."""
+        """Run the network, with the outputs of all layers."""
         how: dict[str, Any] = {"precision": self.precision, "unroll": unroll, "all_layers": True}
         return run(self.network, self.x, self.h0, lengths=self.lengths, **how)

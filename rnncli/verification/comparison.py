@@ -1,11 +1,16 @@
 """The one judgement: whether a result is that of a case, and where it is not.
 
-A value is wrong if it is further from what is right than a bound, both by one of three rules: each
-step from the state that the result itself holds (`steps`); whole runs, where such states are not
-known, as far as nudged runs are apart (`nudged`); or a tolerance for whole runs.
+A value is wrong if it is further from the right one than a bound. There are three rules: each step
+is judged from the state that the result itself holds (`steps`); whole runs, where such states are
+not known, by how far apart nudged runs are; or whole runs by a tolerance.
+
+A program that rounds in another way computes what this one would with weights that differ by about
+a last bit (backward error analysis: Higham (2002), "Accuracy and Stability of Numerical
+Algorithms", section 3.1). So runs with such weights show how far a network drives right results
+apart. Activations of gated cells are nudged too: rounding moves a gate that is open or closed.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import cached_property
 from math import inf
 from operator import itemgetter
@@ -13,19 +18,32 @@ from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
 
+from rnncli.engine.precision import PRECISIONS
+from rnncli.model.activations import Activation
 from rnncli.model.arrays import Floats, Integers, Truths
+from rnncli.model.cells import Cell
 from rnncli.model.errors import OptionError
+from rnncli.model.network import Network
 from rnncli.verification.case import Case
-from rnncli.verification.nudged import whole_run_bounds
 from rnncli.verification.steps import can_judge_steps, right_steps, times_bound
 
-# What a document has of a comparison: see `rnncli.verify`.
+# An entry of `results` in the document of `rnncli.verify`.
 Result: TypeAlias = dict[str, Any]
-# The result that stands first, or behind that of another program.
+# Its result comes first, or after that of another program.
 LOOP = "float64 loop"
-# Whole runs are equal if so many of their values can be judged, and are.
+# Share of the values of a whole run that must be judged.
 ENOUGH = 0.9
 WORST = 5
+# Nudges of the weights. Where operands are rounded, some fall on the other side.
+NUDGES = {"float32": 2.0**-23, "float64": 2.0**-52, "tf32": 2.0**-19, "bfloat16": 2.0**-16}
+# Over 381 runs of Keras, PyTorch and ONNX Runtime no value that is judged needs more than 2.7 times
+# the largest distance that eight nudged runs show within eight steps.
+RUNS, STEPS, FACTOR = 8, 8, 8.0
+# Rounding of an activation and a merge, in units of the last place.
+UNITS = 8
+# A value is judged while rounding moves it by at most this share of the largest of its unit.
+SMALL = {"float32": 0.01, "float64": 0.01, "tf32": 0.03, "bfloat16": 0.1}
+NORMS = ("center", "scale", "factor", "shift")
 
 
 class Tolerance(NamedTuple):
@@ -48,7 +66,7 @@ class Tolerance(NamedTuple):
 
 
 class Comparison:
-    """A case, our own run of it, and how other runs are judged by it."""
+    """A case and our own run of it, by which other runs are judged."""
 
     def __init__(
         self, case: Case, layers: Sequence[Floats], tolerance: Tolerance | None = None
@@ -58,7 +76,7 @@ class Comparison:
 
     @cached_property
     def bounds(self) -> tuple[Floats, Truths]:
-        """How far whole runs may be apart, measured once and only where it is needed."""
+        """Distances that whole runs may have, measured once and only where they are needed."""
         return whole_run_bounds(self.case, self.ours)
 
     def judge(self, name: str, theirs: Floats, layers: Sequence[Floats] = ()) -> Result:
@@ -68,7 +86,7 @@ class Comparison:
             return not_compared(name, "nothing to compare: there are no steps")
         known = layers or [theirs]
         if not layers and not any(layer.cells for layer in case.network.layers[:-1]):
-            known = [*self.layers[:-1], theirs]  # what the layers below give is ours
+            known = [*self.layers[:-1], theirs]  # the layers below are taken to be ours
         steps = self.tolerance is None and can_judge_steps(case.network, len(known))
         distance, judged = distances(ours, theirs), np.broadcast_to(rows[..., None], ours.shape)
         if steps:
@@ -123,7 +141,7 @@ def distances(ours: Floats, theirs: Floats) -> Floats:
 
 
 def _value(case: Case, layer: int, index: int, output: Floats, right: Floats, times: Floats) -> Any:
-    """Describe a wrong value of a layer, with the digits of its float type."""
+    """Describe a wrong value with the digits of its float type."""
     n, t, unit = map(int, np.unravel_index(index, output.shape))
     expected, actual = (float(str(output.dtype.type(each[n, t, unit]))) for each in (output, right))
     return {
@@ -157,3 +175,90 @@ def _few(kind: str, labels: Sequence[Any] | Integers, count: int) -> str:
     if len(labels) == 1:
         return f"{kind} {labels[0]} alone"
     return f"{len(labels):,} of {count:,} {kind}s ({labels[0]} to {labels[-1]})"
+
+
+def whole_run_bounds(case: Case, ours: Floats) -> tuple[Floats, Truths]:
+    """Bound every value by ``8 eps max(|h|, min(1, max |h|)) + 8 d``; find those to be judged.
+
+    d is the largest distance between our own run and eight nudged ones, within eight steps; where
+    it is too large to judge, within all. One row a sequence is judged as if it followed the steps.
+    """
+    shown = ours.shape[1]
+    ours = _top_rows(case) if case.network.last else ours
+    random = np.random.RandomState(0)
+    size = min(1.0, float(np.abs(ours).max(initial=0.0)))
+    spread: Floats = np.zeros(ours.shape)
+    for _ in range(RUNS):
+        nudged = _top_rows(case._replace(network=_nudge(case, size, random)))
+        distance = distances(nudged, ours)
+        np.maximum(spread, np.where(np.isfinite(distance), distance, np.inf), out=spread)
+    driven = spread.copy()  # within so many steps before and after
+    for shift in range(1, min(STEPS, spread.shape[1] - 1) + 1):
+        np.maximum(driven[:, shift:], spread[:, :-shift], out=driven[:, shift:])
+        np.maximum(driven[:, :-shift], spread[:, shift:], out=driven[:, :-shift])
+    judged = FACTOR * driven <= most_driven(ours, case.precision)
+    driven = np.where(judged, driven, spread.max(axis=(0, 1)))
+    return (_rounding(ours) + FACTOR * driven)[:, -shown:], judged[:, -shown:]
+
+
+def _top_rows(case: Case) -> Floats:
+    """Run a case: the rows of the top layer, and behind them that of the sequence."""
+    states = case.run()
+    rows = [] if states.y_n is None or not case.network.last else [states.y_n[:, None]]
+    return np.concatenate([states.layers[-1], *rows], axis=1)
+
+
+def most_driven(ours: Floats, precision: str) -> Floats:
+    """Compute how far a value may be off that is still judged."""
+    largest = np.abs(ours.astype(np.float64)).max(axis=(0, 1))
+    return np.asarray(np.maximum(_rounding(ours), SMALL[precision] * largest))
+
+
+def _rounding(ours: Floats) -> Floats:
+    """Compute how far rounding moves a value of a network that forgets."""
+    size, kind = np.abs(ours.astype(np.float64)), np.finfo(ours.dtype)
+    least = min(1.0, float(size.max(initial=0.0)))
+    # Numbers under the smallest normal one may lose all digits.
+    return np.asarray(UNITS * kind.eps * np.maximum(size, least) + kind.tiny)
+
+
+def _nudge(case: Case, size: float, random: np.random.RandomState) -> Network:
+    """Change every weight by about a last bit, but matrices that all programs round alike."""
+    precision, nudge = PRECISIONS[case.precision], NUDGES[case.precision]
+    last_bit = float(np.finfo(precision.dtype).eps)  # for arrays that no product takes
+
+    def move(name: str, array: Floats) -> Floats:
+        if array.ndim > 1 and precision.rounds:
+            return array
+        by, bias = np.abs(array), name in ("b_h", "b_n", "b")
+        by = last_bit * by if name in NORMS else nudge * (by + size * bias)
+        return np.asarray(array.astype(np.float64) + by * random.choice([-1.0, 1.0], array.shape))
+
+    def move_gates(cell: Cell) -> Cell:
+        activations: dict[str, Any] = {}
+        for name, value in cell.settings.items() if cell.gates > 1 else ():
+            if isinstance(value, Activation):
+                by = (nudge * random.choice([-1.0, 1.0], cell.hidden_size)).astype(precision.dtype)
+                activations[name] = NudgedActivation(*value)
+                gate = name == "recurrent_activation"
+                activations[name].change = (np.add, by) if gate else (np.multiply, 1 + by)
+        return cell.replaced(**activations)
+
+    masking, layers = case.network.masking, case.network.layers
+    above = (layer.converted(move) for layer in layers[masking:])
+    return Network(*layers[:masking], *above, last=case.network.last).with_cells(move_gates)
+
+
+class NudgedActivation(Activation):
+    """An activation of a gated cell that is off by about a last bit, up or down."""
+
+    change: tuple[Callable[..., Any], Floats]
+
+    def __eq__(self, value: object) -> bool:
+        """Return False for the activation itself, which cells have other arithmetic for."""
+        return self is value
+
+    def function(self) -> Callable[[Floats, Floats], Any]:
+        """Return ``function(a, out)``."""
+        exact, (change, by) = super().function(), self.change
+        return lambda a, out: (exact(a, out), change(out, by, out))

@@ -1,25 +1,50 @@
-"""The diagnosis of a result that differs: each of the `mistakes` is made, and judged."""
+"""The diagnosis of a result that differs: the usual mistakes of a port are made and judged.
+
+A mistake in a cell is one more entry in `CELLS`; others are made by `_layers`, in the layers and
+their directions, `_inputs`, `_starts` and `_results`. Simple ones come first.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
+from itertools import chain, permutations
+from typing import Any, TypeAlias
 
 import numpy as np
 
-from rnncli.model.arrays import Floats
+from rnncli.engine.precision import PRECISIONS
+from rnncli.engine.run import run
+from rnncli.model.activations import ACTIVATIONS, Activation, activation
+from rnncli.model.arrays import Floats, reorder
+from rnncli.model.cells import GRU, LSTM, Cell, Weights, sum_biases
+from rnncli.model.layers import Dense
+from rnncli.model.network import Network
 from rnncli.verification.case import Case
-from rnncli.verification.comparison import Comparison, Tolerance, distances
-from rnncli.verification.mistakes import mistakes
-from rnncli.verification.nudged import most_driven
-from rnncli.verification.steps import can_judge_steps, case_step_errors
+from rnncli.verification.comparison import Comparison, Tolerance, distances, most_driven
+from rnncli.verification.reference import round_to
+from rnncli.verification.steps import can_judge_steps, case_step_errors, concatenates
 
-# Digits after the point that states are looked at for; more are those of float32 itself.
+# Most digits after the point of a rounded result; float32 itself has no more.
 MOST_DIGITS = 6
-# A mistake is judged at all if it reproduces so many of the values in the first rows of a few
-# sequences; where rows hang on later ones, in all rows of these.
+# A mistake is judged if it reproduces this share of the first rows of a few sequences, or of all
+# their rows where a row depends on later ones.
 SCREENED, SEQUENCES, ROWS = 0.5, 4, 32
-# Two mistakes that leave so little reproduce a result equally well, in units of the last place.
+# Mistakes that come this close, in units of the last place, explain a result equally well.
 UNITS = 32
+# change(cell, biases): a cell as a mistake would make it; the same object where the mistake
+# changes nothing. `biases` are the input bias and the recurrent one, where a file has two.
+Change: TypeAlias = Callable[[Any, Sequence[Floats]], Cell]
+
+ARRAYS = Weights._fields[:3]
+# Activations of heads.
+OF_HEADS = ("linear", "softmax", "log_softmax", "sigmoid", "tanh", "relu")
+# Most features that are tried in every order; factors by which an input is scaled.
+MOST_FEATURES, FACTORS = 4, (2, 10, 100, 255, 1000)
+# Fewest values that a line is fitted to.
+FITTED = 6
 
 
 def find_causes(comparison: Comparison, theirs: Floats) -> dict[str, float]:
-    """Find what reproduces a result best, the first of equals, and the distance that is left."""
+    """Find the mistake that reproduces a result best, and the distance that it leaves."""
     if not theirs.any():  # zeros explain nothing
         return {"all values are 0": 0.0}
     causes: dict[str, float] = {}
@@ -36,7 +61,7 @@ def find_causes(comparison: Comparison, theirs: Floats) -> dict[str, float]:
 
 
 def _is_near(case: Case, theirs: Floats, tolerance: Tolerance | None) -> bool:
-    """Check whether half of the first rows of a few sequences are near, before all are run."""
+    """Check the first rows of a few sequences, before all are run."""
     network = case.network
     steps = tolerance is None and can_judge_steps(network)
     needs_all = not steps and (network.needs_whole_sequences or network.last)
@@ -57,13 +82,13 @@ def _is_near(case: Case, theirs: Floats, tolerance: Tolerance | None) -> bool:
 def _distance_left(
     comparison: Comparison, case: Case, theirs: Floats, original: Floats
 ) -> float | None:
-    """Compute how far a case is from what it explains; None where it does not."""
+    """Compute the distance to a result that a case explains; None if it does not explain it."""
     tried = Comparison(case, case.outputs()[-1:], comparison.tolerance)
     result = tried.judge("", theirs)
     if result["verdict"] != "equal" or not tried.ours.any():
         return None
     if comparison.tolerance is None and not can_judge_steps(case.network):
-        bound, judged = tried.bounds  # most has to go: what rounds operands has wide bounds
+        bound, judged = tried.bounds  # most must go: bounds are wide where operands are rounded
         before = (distances(comparison.ours, original) / bound)[judged].max()
         if (distances(tried.ours, theirs) / bound)[judged].max() > before / 4:
             return None
@@ -71,7 +96,7 @@ def _distance_left(
 
 
 def _fewer_digits(ours: Floats, theirs: Floats) -> dict[str, float]:
-    """Find the rounding of a result whose digits alone were cut."""
+    """Find the number of digits that a result was rounded to."""
     difference = float(distances(ours, theirs).max())
     last_bit = np.finfo(ours.dtype).eps * max(1.0, np.abs(theirs).max())
     for digits in range(1, MOST_DIGITS + 1):
@@ -79,3 +104,236 @@ def _fewer_digits(ours: Floats, theirs: Floats) -> dict[str, float]:
         if difference <= 0.5 * 10.0**-digits + last_bit and (rounded == theirs).all():
             return {f"rounding to {digits} digits after the point": difference}
     return {}
+
+
+def mistakes(case: Case, theirs: Floats) -> Iterator[tuple[str, Case, Floats]]:
+    """Yield for each mistake its name, a case, and a result that equals the run of the case."""
+    dtype = PRECISIONS[case.precision].dtype
+    for precision, how in PRECISIONS.items():
+        if precision != case.precision and how.dtype == dtype:
+            yield f"`precision` {precision}", case._replace(precision=precision), theirs
+    for name, network in chain(_cells(case), _layers(case)):
+        yield name, case._replace(network=network), theirs
+    for name, x in _inputs(case):
+        yield name, case._replace(x=x), theirs
+    for name, h0 in _starts(case):
+        yield name, case._replace(h0=h0), theirs
+    ours = case.outputs()[-1]
+    for name, result in _results(case, ours, theirs) if not case.network.last else ():
+        yield name, case, result
+    for name, result in _scaled(case, ours, theirs):
+        yield name, case, result
+
+
+def _cells(case: Case) -> Iterator[tuple[str, Network]]:
+    """Change all cells, where that changes anything."""
+    cells = [cell for layer in case.network.layers for cell in layer.cells]
+    for name, change in CELLS.items():
+        changed = [*map(change, cells, case.biases or [()] * len(cells))]
+        if any(new is not old for new, old in zip(changed, cells, strict=True)):
+            yield name, case.network.with_cells(partial(next, iter(changed)))
+
+
+def _arrays(
+    names: Sequence[str], change: Callable[[Floats], Floats], kind: type[Cell] = Cell
+) -> Change:
+    """Change the arrays of these names, where a cell of this kind has them."""
+
+    def change_arrays(cell: Cell, _: Sequence[Floats]) -> Cell:
+        old = cell.weights.arrays
+        wanted = [name for name in names if name in old and isinstance(cell, kind)]
+        arrays = {name: change(old[name]).astype(old[name].dtype) for name in wanted}
+        same = all(np.array_equal(new, old[name]) for name, new in arrays.items())
+        finite = all(np.isfinite(new).all() for new in arrays.values())  # float16 may not hold them
+        return cell.replaced(cell.weights._replace(**arrays)) if finite and not same else cell
+
+    return change_arrays
+
+
+def _by_gate(operation: Callable[..., Floats], *numbers: float) -> Callable[[Floats], Floats]:
+    """Add a number to each block of gates, or multiply by it."""
+    return lambda array: operation(array, np.repeat(numbers, array.shape[-1] // len(numbers)))
+
+
+def _transpose(W: Floats) -> Floats:
+    """Read the numbers of (I, H) in their order as those of (H, I)."""
+    return np.ascontiguousarray(W.reshape(W.shape[::-1]).T)
+
+
+def _transpose_by_gate(W: Floats) -> Floats:
+    """Transpose the square block of each gate."""
+    gates, rest = divmod(W.shape[1], len(W))
+    return W if rest else np.hstack([block.T for block in np.hsplit(W, gates)])
+
+
+def _in_order(kind: type[Cell], order: Sequence[str]) -> Change:
+    """Read the weights of a cell as if its gates stood in another order."""
+    indices = [order.index(gate) for gate in kind.gate_names]
+    return _arrays(ARRAYS, lambda array: reorder(array, indices), kind)
+
+
+def _one_bias(number: int, cell: Any, biases: Sequence[Floats]) -> Any:
+    """Leave one of two biases out; a GRU that resets after the product keeps its candidate's."""
+    if len(biases) != 2:
+        return cell
+    size = cell.hidden_size if cell.settings.get("reset") == "after" else 0
+    b_x, b_r = (bias * (n == number) for n, bias in enumerate(biases))
+    return cell.replaced(cell.weights._replace(**sum_biases(b_x, b_r, size)))
+
+
+def _outside(cell: Any, _: Sequence[Floats]) -> Any:
+    """Add the candidate's recurrent bias after the product with r."""
+    b_n, b_h = cell.weights.b_n, cell.weights.b_h.copy()
+    if b_n is None:
+        return cell
+    b_h[-len(b_n) :] += b_n
+    return cell.replaced(cell.weights._replace(b_h=b_h, b_n=None))
+
+
+def _reset(reset: str, cell: Any, biases: Sequence[Floats]) -> Any:
+    """Reset on the other side of the product; before it the candidate has one bias."""
+    if not isinstance(cell, GRU) or cell.reset == reset:
+        return cell
+    weights = cell.weights if reset == "after" else _outside(cell, biases).weights
+    return cell.replaced(weights, reset=reset)
+
+
+def _activation(name: str, new: Activation, cell: Cell, _: Sequence[Floats]) -> Cell:
+    """Replace an activation, and that of the output if it is the same."""
+    before = cell.settings.get(name, new)
+    same = [each for each in (name, "output_activation") if cell.settings.get(each) == before]
+    settings: dict[str, Any] = dict.fromkeys(same, new)
+    return cell if before == new else cell.replaced(**settings)
+
+
+# Activations have the parameters that a framework gives them by default: ONNX, then Keras.
+_TRIALS = [activation(name) for name, kind in ACTIVATIONS.items() if None not in kind.defaults]
+_TRIALS += [activation("hard_sigmoid", 1 / 6, 0.5), activation("leaky_relu", 0.2)]
+CELLS: dict[str, Change] = {
+    "no bias": _arrays(("b_h", "b_n"), np.zeros_like),
+    "input bias only": partial(_one_bias, 0),
+    "recurrent bias only": partial(_one_bias, 1),
+    "W_xh transposed": _arrays(("W_xh",), _transpose),
+    "W_hh transposed": _arrays(("W_hh",), _transpose),
+    "W_hh transposed in each gate": _arrays(("W_hh",), _transpose_by_gate),
+    "W_xh and W_hh transposed": _arrays(("W_xh", "W_hh"), _transpose),
+    **{
+        f"gates in the order {' '.join(order)}, not {' '.join(kind.gate_names)}": _in_order(
+            kind, order
+        )
+        for kind in (LSTM, GRU)
+        for order in permutations(kind.gate_names)
+    },
+    "1 added to the forget bias": _arrays(("b_h",), _by_gate(np.add, 0, 1, 0, 0), LSTM),
+    "1 left out of the forget bias": _arrays(("b_h",), _by_gate(np.add, 0, -1, 0, 0), LSTM),
+    "`reset` before": partial(_reset, "before"),
+    "`reset` after": partial(_reset, "after"),
+    "no recurrent bias of the candidate": _arrays(("b_n",), np.zeros_like),
+    "recurrent bias of the candidate outside r": _outside,
+    # The gate of the negative sum is 1 - z.
+    "z and 1 - z exchanged": _arrays(ARRAYS, _by_gate(np.multiply, -1, 1, 1), GRU),
+    **{
+        f"`{name}` {f.name if f == activation(f.name) else f}": partial(_activation, name, f)
+        for name in ("activation", "recurrent_activation")
+        for f in _TRIALS
+    },
+    "weights rounded to float16": _arrays(Weights._fields, lambda W: W.astype(np.float16)),
+    "weights rounded to bfloat16": _arrays(Weights._fields, lambda W: round_to(W, "bfloat16")),
+}
+
+
+def _layers(case: Case) -> Iterator[tuple[str, Network]]:
+    """Take another row of a backward direction; make a mistake in one Dense."""
+    layers, last = case.network.layers, case.network.last
+    if last == "state" and any("backward" in layer.directions for layer in layers):
+        name = "the last output alone, where a backward direction has but begun"
+        yield name, Network(*layers, last="step")
+    for n, layer in enumerate(layers):
+        if not isinstance(layer, Dense):
+            continue
+        W, b, f = layer.W, layer.b, layer.activation
+        heads = {f"activation {kind}": Dense(W, b, kind) for kind in OF_HEADS}
+        heads |= {"no bias": Dense(W, None, f)}
+        heads |= {"W transposed": Dense(_transpose(W), b, f)} if 1 not in W.shape else {}
+        for name, head in heads.items():
+            changed = Network(*layers[:n], head, *layers[n + 1 :], last=last)
+            yield f"{name} in layer {n + 1}", changed
+
+
+def _reverse(case: Case, rows: Floats) -> Floats:
+    """Turn every sequence around, (N, T, K)."""
+    turned = rows.copy()
+    for n, length in enumerate(case.lengths):
+        turned[n, :length] = rows[n, :length][::-1]
+    return turned
+
+
+def _inputs(case: Case) -> Iterator[tuple[str, Floats]]:
+    """Reverse the input, put its columns in every other order, and scale them."""
+    yield "the input reversed in time", _reverse(case, case.x)
+    features = range(case.x.shape[2])
+    for order in permutations(features) if len(features) <= MOST_FEATURES else ():
+        if order != tuple(features):
+            x = np.ascontiguousarray(case.x[..., order])
+            yield f"features permuted: {' '.join(map(str, order))}", x
+    wide, rows = case.x.astype(np.float64), case.x[case.running()].astype(np.float64)
+    if case.network.indices is not None or case.network.masking or len(rows) < 2:
+        return
+    mean, low, high = rows.mean(axis=0), rows.min(axis=0), rows.max(axis=0)
+    scaled = {
+        "the input standardised": (mean, rows.std(axis=0)),
+        "the input standardised, its variance over n - 1": (mean, rows.std(axis=0, ddof=1)),
+        "the input scaled to 0 to 1": (low, high - low),
+        **{f"the input divided by {by}": (0.0, by) for by in FACTORS},
+        **{f"the input multiplied by {by}": (0.0, 1 / by) for by in FACTORS},
+    }
+    for name, (center, scale) in scaled.items():
+        with np.errstate(over="ignore"):
+            moved = ((wide - center) / np.where(scale == 0, 1, scale)).astype(case.x.dtype)
+        if np.isfinite(moved).all():
+            yield name, moved
+
+
+def _starts(case: Case) -> Iterator[tuple[str, Floats]]:
+    """Start from zeros, or from the state in which the sequence before ended."""
+    if case.h0.any():
+        yield "start states left out", np.zeros_like(case.h0)
+    h0 = case.h0.copy()
+    for n, length in enumerate(case.lengths[:-1]):
+        x = case.x[n, :length]
+        h0[n + 1] = run(case.network, x, h0[n], precision=case.precision).h_n
+    if len(h0) > 1:
+        yield "state carried from sequence to sequence", h0
+
+
+def _results(case: Case, ours: Floats, theirs: Floats) -> Iterator[tuple[str, Floats]]:
+    """Undo what a port does to its rows: it reverses or shifts them."""
+    yield "the rows of the output reversed in time", _reverse(case, theirs)
+    if concatenates(case.network.layers[-1]):
+        forward, backward = np.split(theirs, 2, axis=2)
+        turned = np.concatenate([forward, _reverse(case, backward)], axis=2)
+        yield "backward states in processing order", turned
+    n, last = np.arange(len(theirs)), case.lengths - 1
+    # Where rows are late or early, the one left over holds zeros or the initial state.
+    for name, by, left, missing in (
+        ("rows one step late: row t holds h_{t-1}", -1, 0 * last, last),
+        ("rows one step early: row t holds h_{t+1}", 1, last, 0 * last),
+    ):
+        rest = theirs[n, left]
+        if (last > 0).all() and (not rest.any() or np.array_equal(rest, case.h0)):
+            shifted = np.roll(theirs, by, axis=1)
+            shifted[n, missing] = ours[n, missing]
+            yield name, shifted
+
+
+def _scaled(case: Case, ours: Floats, theirs: Floats) -> Iterator[tuple[str, Floats]]:
+    """Undo a factor and an offset of the result, fitted by least squares."""
+    x, y = (each[case.rows()].astype(np.float64).ravel() for each in (ours, theirs))
+    if len(x) < FITTED or not x.var() > 0:
+        return
+    slope = ((x - x.mean()) * y).mean() / x.var()
+    shift = (y - slope * x).mean()
+    if slope and (abs(slope - 1) > 1e-3 or abs(shift) > 1e-3 * x.std()):
+        plus = f" {'-' if shift < 0 else '+'} {abs(shift):.6g}" if abs(shift) > 1e-6 else ""
+        name = f"the output scaled: expected = {slope:.6g} {'y' if case.network.head else 'h'}"
+        yield name + plus, ((theirs.astype(np.float64) - shift) / slope).astype(theirs.dtype)

@@ -1,13 +1,18 @@
 """The forward pass written out in float64, which shares no arithmetic with the engine.
 
-Sums are taken term by term, without BLAS; operands are rounded by arithmetic, not by bits.
+Sums are taken term by term, without BLAS; operands are rounded by arithmetic, not by bits. Layers
+without state are computed by numbers that know how far a correct program may be from them.
 """
 
 from collections.abc import Callable
 from math import erf, inf, pi, sqrt
+from typing import Any
 
 import numpy as np
 
+from rnncli.engine.bounded import Bounded
+from rnncli.engine.precision import PRECISIONS
+from rnncli.model import layers
 from rnncli.model.activations import Activation
 from rnncli.model.arrays import Floats, Truths
 from rnncli.model.cells import GRU, LSTM, RNN, Cell, State
@@ -124,13 +129,83 @@ def gru_step(cell: GRU, x: Floats, state: State, precision: str) -> State:
 STEPS: dict[type, Callable[..., State]] = {RNN: rnn_step, LSTM: lstm_step, GRU: gru_step}
 
 
+class ReferenceBounded(Bounded):
+    """Values in float64, and how far from them a correct program may be."""
+
+    def function(self, f: Activation, a: Floats, clip: float) -> Floats:
+        """Compute an activation in float64."""
+        return activate(f, a, clip)
+
+    def operand(self, values: Floats) -> Floats:
+        """Round values as operands of a product, in float64."""
+        return round_to(values, self.precision)
+
+
+def exact(values: Floats, precision: str) -> ReferenceBounded:
+    """Return values without error: every program has them alike."""
+    wide = np.asarray(values, np.float64)
+    return ReferenceBounded(wide, np.zeros(wide.shape), precision)
+
+
+def inexact(values: Floats, precision: str) -> ReferenceBounded:
+    """Return values that a program has rounded to its float type."""
+    result = exact(values, precision)
+    return result.of(result.value, result.eps * np.abs(result.value))
+
+
+def layer_rows(layer: Any, x: ReferenceBounded) -> ReferenceBounded:
+    """Compute rows (k, O) of a layer without state from rows (k, I)."""
+    match layer:
+        case layers.Dense():
+            return _activate(layer.activation, x.multiply(layer.W, layer.b, len(layer.W)))
+        case layers.Pointwise():
+            return _activate(layer.activation, x)
+        case layers.Normalization():
+            return _normalize(layer, x)
+    # Any other layer runs by itself, in float64 and in its precision.
+    like = PRECISIONS[x.precision].dtype
+    wide = np.asarray(layer(x.value, lambda a, W: x.operand(a) @ x.operand(W)), np.float64)
+    narrow = layer(x.value.astype(like), lambda a, W: (x.operand(a) @ x.operand(W)).astype(like))
+    size = np.abs(wide) + np.abs(wide).max(axis=1, keepdims=True)
+    off = 8 * np.abs(narrow - wide).max(axis=1, keepdims=True) + 64 * x.eps * np.maximum(1, size)
+    if isinstance(layer, layers.LayerNormalization):
+        # The mean is off by units of x, as is x that is scaled before it is subtracted.
+        root = np.sqrt(x.value.var(axis=1, keepdims=True) + layer.epsilon)
+        size = np.abs(x.value).max(axis=1, keepdims=True) * np.abs(layer.factor) / root
+        off = off + 16 * x.eps * size
+    return x.of(wide, off)
+
+
+def _activate(f: Activation | str, a: ReferenceBounded) -> ReferenceBounded:
+    """Apply an activation, or the softmax of each row, whose logarithm moves with every a."""
+    if not isinstance(f, str):
+        return a.activate(f)
+    below = a.value.max(axis=1, keepdims=True) - a.value
+    off = a.off + a.off.max(axis=1, keepdims=True)
+    off = off + a.eps * (below + a.value.shape[1] + 4)  # a - max a, the sum, the function
+    log = log_softmax(a.value)
+    if f == "softmax":
+        value = np.exp(log)
+        return a.of(value, value * np.expm1(off))
+    return a.of(log, off + 2 * a.eps * np.abs(log))
+
+
+def _normalize(layer: layers.Normalization, x: ReferenceBounded) -> ReferenceBounded:
+    """Allow for programs that multiply by ``factor / scale`` and add what remains."""
+    center, scale = layer.center.astype(np.float64), layer.scale.astype(np.float64)
+    factor, shift = layer.arrays.get("factor", 1.0), layer.arrays.get("shift", 0.0)
+    slope = np.abs(factor / scale)
+    off = 4 * x.eps * (slope * (np.abs(x.value) + np.abs(center)) + np.abs(shift))
+    return x.of(factor * (x.value - center) / scale + shift, slope * x.off + off)
+
+
 def unroll(
     cell: Cell, x: Floats, state: State, precision: str, masked: Truths, turn: int
 ) -> tuple[Floats, Floats]:
     """Run one sequence in float64, backward where `turn` is -1; return h (T, H) and the last."""
     if type(cell) not in STEPS:
         raise ValueError(f"the step of {type(cell).__name__} is not written out in float64")
-    # Once, and not at every step.
+    # Convert the weights once, and not at every step.
     cell = cell.replaced(cell.weights.converted(lambda _, array: array.astype(np.float64)))
     h = np.empty((len(x), cell.state_sizes[0]))
     for t in range(len(x))[::turn]:
@@ -142,10 +217,8 @@ def unroll(
 
 def run(network: Network, x: Floats, h0: Floats, precision: str = "float64") -> list[Floats]:
     """Compute the outputs (T, O) of all layers for one sequence, or its one row if `last`."""
-    from rnncli.verification.bounds import exact, layer_rows  # which has its arithmetic from here
-
     masked, outputs = np.zeros(len(x), bool), [x]
-    finals: dict[int, Floats] = {}  # of each layer, the output of the final states
+    finals: dict[int, Floats] = {}  # by layer, the output of the final states
     pairs = zip(network.layers, network.state_slices, strict=True)
     for number, (layer, slices) in enumerate(pairs, start=1):
         x = network.select_inputs(number, outputs)
@@ -158,7 +231,7 @@ def run(network: Network, x: Floats, h0: Floats, precision: str = "float64") -> 
                 state = tuple(h0[None, s].astype(np.float64) for s in columns)
                 turn = -1 if direction == "backward" else 1
                 h, last = unroll(cell, x, state, precision, masked, turn)
-                # Of two directions a masked row is 0, as in Keras.
+                # With two directions a masked row is 0, as in Keras.
                 halves.append(np.where(masked[:, None], 0, h) if len(layer.cells) > 1 else h)
                 ends.append(last)
             merge = _MERGES[layer.merge] if len(halves) > 1 else lambda h: h

@@ -1,4 +1,4 @@
-"""The document of a verification, as text for people or as JSON."""
+"""The document of a verification as text or as JSON."""
 
 import json
 import os
@@ -16,7 +16,7 @@ STYLES = {"equal": "bold green", "different": "bold red", "not compared": "bold 
 def write_table(out: TextIO, document: dict[str, Any]) -> None:
     """Write the verdict, the cause and the worst values, then a row for each result."""
     first, *rest = results = document["results"]
-    verdict, expected = document["verdict"], first["name"] != LOOP  # of another program
+    verdict, expected = document["verdict"], first["name"] != LOOP  # that of another program
     ours = rest if expected else results
     compared = [each for each in ours if each["verdict"] != "not compared"]
     write_text(out, f"{verdict.upper()}: {_sentence(document, expected)}", STYLES[verdict])
@@ -114,13 +114,13 @@ def _draw_results(out: TextIO, document: dict[str, Any]) -> None:
 
 
 def write_json(out: TextIO, document: dict[str, Any]) -> None:
-    """Write the document, with null in place of numbers that JSON does not have."""
+    """Write the document, with null for numbers that JSON does not have."""
     finite = json.loads(json.dumps(document), parse_constant=lambda _: None)
     out.write(json.dumps(finite, indent=1) + "\n")
 
 
 def _label(result: Result) -> str:
-    """Shorten a name for a table: that of a file without its folder."""
+    """Shorten a name for a table: a file without its folder."""
     return os.path.basename(f"{result['name']} {result.get('version') or ''}".strip())
 
 

@@ -15,8 +15,8 @@ from rnncli.model.arrays import Floats, Truths
 from rnncli.model.cells import LSTM, Cell
 from rnncli.model.layers import Layer, Recurrent, Stateless
 from rnncli.model.network import Network
-from rnncli.verification.bounds import ReferenceBounded, exact, inexact, layer_rows
 from rnncli.verification.case import Case
+from rnncli.verification.reference import ReferenceBounded, exact, inexact, layer_rows
 
 # Values that are judged at once: their arrays in float64 stay in the cache.
 CHUNK = 2**17
@@ -58,7 +58,7 @@ def can_judge_steps(network: Network, layers: int = 1) -> bool:
 
 
 def concatenates(layer: Layer) -> bool:
-    """Check whether a layer has two directions, and both of them in its output."""
+    """Check whether a layer has two directions and both in its output."""
     return isinstance(layer, Recurrent) and len(layer.cells) > 1 and layer.merge == "concat"
 
 
@@ -98,13 +98,12 @@ def right_steps(
                 before = np.where(last < 0, start[0][:, None], np.take_along_axis(h, last, axis=1))
                 inputs = x[:, turn], off[:, turn], before
                 _take_steps(cell, precision, start[1:], active, inputs, out)
-                # Of two directions a masked row is 0, as in Keras.
+                # With two directions a masked row is 0, as in Keras.
                 same = inexact(before[passed] * (count == 1), precision)
                 out[0][passed], out[1][passed] = same.value, same.off
-        # Layers that are guessed are ours: those of the result may be as far off as bounds are.
+        # Guessed layers are ours: those of the result may differ from them by their bounds.
         offs.append(bound if guessed else np.zeros(bound.shape))
-        # Where a c grows without end, nothing is known; numbers under the smallest normal one may
-        # lose all digits.
+        # Nothing is known of a c that grows without end; subnormal numbers may lose all digits.
         yield right, np.where(np.isnan(bound), np.inf, bound) + np.finfo(dtype).tiny
 
 
@@ -130,7 +129,7 @@ def _take_steps(
         x_t, h = ReferenceBounded(x.astype(np.float64), off, precision), exact(before, precision)
         sums, results = compute_sums(cell, x_t, h), list[Bounded]()
         # No result shows c of an LSTM: it goes along time in float64, with its own bound.
-        if not states or (type(cell) is LSTM and cell.weights.w_ch is None):  # c needs its f alone
+        if not states or (type(cell) is LSTM and cell.weights.w_ch is None):  # no gate needs c
             results = [cell.step(_AlongTime(h, steps, states), sums, h, *states)[0]]
         else:
             for t, live in enumerate(steps):

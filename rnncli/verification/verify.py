@@ -1,4 +1,4 @@
-"""Comparisons of a run with the float64 loop, every strategy, other libraries and other results."""
+"""Comparisons of a run with the float64 loop, all strategies, other libraries and results."""
 
 import os
 from collections.abc import Iterator, Sequence
@@ -133,7 +133,7 @@ def judge(
     peers: Sequence[str] | None = (),
     path: str | None = None,
 ) -> dict[str, Any]:
-    """Compare a run with all that there is; without `peers` with each library that is installed."""
+    """Compare a run with everything; `peers` is None for every library that is installed."""
     comparison = Comparison(case, case.outputs(unroll), tolerance)
     for rows in comparison.layers:
         for n, t, unit in np.argwhere(~np.isfinite(rows)).tolist():
@@ -149,7 +149,7 @@ def judge(
         if results[0]["verdict"] == "different":
             causes = find_causes(comparison, theirs) if np.isfinite(theirs).all() else {}
             document["explanations"] = [{"name": n, "difference": d} for n, d in causes.items()]
-    results += judge_peers(comparison, peers, path) if peers != () else []
+    results += judge_peers(comparison, peers, path)
     verdicts = {result["verdict"] for result in results}
     verdict = next((each for each in ("different", "equal") if each in verdicts), "not compared")
     if expected is not None and results[0]["verdict"] == "not compared":
@@ -165,7 +165,7 @@ def judge(
 
 
 def judge_notebook(unroll: str) -> dict[str, Any]:
-    """Compare runs of the notebook's network on its input with the printed states."""
+    """Compare the states that the notebook printed with a run of its network."""
     network, x = seeded(1, 4, 1, "tensorflow"), np.arange(1, 7, dtype=np.float32)[None, :, None]
     case = Case(network, x, np.zeros((1, 4), np.float32), np.array([6]), "tf32")
     model = describe(network, {"init": "tensorflow", "seed": 1}, __version__)
@@ -199,10 +199,10 @@ def judge_strategies(comparison: Comparison) -> Iterator[Result]:
 
 
 def judge_peers(
-    comparison: Comparison, wanted: Sequence[str] | None = None, path: str | None = None
+    comparison: Comparison, wanted: Sequence[str] | None, path: str | None
 ) -> Iterator[Result]:
-    """Compare with each library that is installed, or with those that are wanted."""
-    for name in dict.fromkeys(wanted or peers.PEERS):
+    """Compare with these libraries; `wanted` is None for every library that is installed."""
+    for name in peers.PEERS if wanted is None else dict.fromkeys(wanted):
         installed = peers.version(name)
         try:
             if not installed:
@@ -216,7 +216,7 @@ def judge_peers(
 
 
 def _run_peer(comparison: Comparison, name: str, path: str | None) -> Result:
-    """Run the file at `path` if it is one of the library; else build the network in it."""
+    """Run the file at `path` if the library reads such files; else build the network in it."""
     case, note = comparison.case, {}
     file = os.path.basename(path or "")
     if path:
@@ -237,7 +237,7 @@ def _run_peer(comparison: Comparison, name: str, path: str | None) -> Result:
 
 
 def _raise_shape(comparison: Comparison, name: str, theirs: Floats) -> None:
-    """Refuse the rows of another program that are not as many, or as wide, as ours."""
+    """Refuse a result whose shape is not that of ours."""
     ours, network = comparison.ours, comparison.case.network
     got, wanted = (
         h[:, 0].shape if network.last else h.shape[1:] if len(h) == 1 else h.shape

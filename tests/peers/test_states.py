@@ -25,7 +25,7 @@ from rnncli.model.layers import (
 )
 from rnncli.model.network import Network
 from rnncli.verification import peers
-from rnncli.verification.peers import PEERS, Unsupported, torch
+from rnncli.verification.peers import PEERS, TORCH_HEADS, Unsupported
 
 # Functions of Keras that have our names.
 FUNCTIONS = ["tanh", "relu", "sigmoid", "linear", "softmax", "log_softmax", "softsign", "softplus"]
@@ -66,7 +66,7 @@ ROWS = [each for each in (*ACTIVATIONS, *OF_ROWS) if not each.startswith(("affin
 
 
 def test_layers_without_state() -> None:
-    check("torch", network(Plan("lstm"), above=heads(torch.HEADS)))
+    check("torch", network(Plan("lstm"), above=heads(TORCH_HEADS)))
     check("onnxruntime", network(Plan("lstm"), above=heads(ROWS)))
     below = [
         Normalization(drawn(3), drawn(3) + 2, drawn(3, seed=1), drawn(3, seed=2)),

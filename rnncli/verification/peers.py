@@ -1,0 +1,374 @@
+"""Peers: the same network, or its own file, in another library, to check against and to race."""
+
+import os
+import warnings
+import zipfile
+from collections.abc import Callable, Mapping, Sequence
+from importlib import metadata
+from io import BytesIO
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from rnncli.engine.precision import PRECISIONS
+from rnncli.engine.threads import usable_processors
+from rnncli.model.arrays import Floats, Integers, reorder
+from rnncli.model.cells import Cell, split_bias
+from rnncli.model.errors import choice
+from rnncli.model.formats.load import save_network
+from rnncli.model.layers import Recurrent
+from rnncli.model.network import Network
+
+REQUIREMENT = "pip install 'rnncli[peers]'"
+# Activations have our names, and no parameters: Keras itself refuses others.
+KERAS = {
+    "RNN": {"clip": ("inf",)},
+    "LSTM": {"clip": ("inf",), "activation": ("tanh",), "output_activation": ("tanh",)},
+    "GRU": {"clip": ("inf",)},
+    "Dense": {},
+}
+_TORCH_CELL: dict[str, Sequence[str]] = {
+    "activation": ("tanh",),
+    "recurrent_activation": ("sigmoid",),
+    "output_activation": ("tanh",),
+    "reset": ("after",),
+    "clip": ("inf",),
+}
+TORCH_HEADS: Sequence[str] = ("linear", "tanh", "relu", "sigmoid", "softmax", "log_softmax")
+TORCH = {
+    "RNN": _TORCH_CELL | {"activation": ("tanh", "relu")},
+    "LSTM": _TORCH_CELL,
+    "GRU": _TORCH_CELL,
+    "Dense": {"activation": TORCH_HEADS},
+}
+TORCH_GATES = {"RNN": (0,), "LSTM": (0, 1, 2, 3), "GRU": (1, 0, 2)}  # ours, in its order
+
+
+class Unsupported(ValueError):  # noqa: N818 - the peer lacks something, which is no error
+    """A network, a precision, an input or a file that a peer cannot run."""
+
+
+class Peer:
+    """A library on the CPU, which is imported when a method needs it."""
+
+    title: str
+    packages: Sequence[str]  # the names that it may be installed as
+    files: tuple[str, ...]  # extensions of its model files
+    precisions: Sequence[str] = ("float32", "float64")
+    # The cells and layers that it has, with the values of their settings; None where only `make`
+    # knows that.
+    settings: Mapping[str, Mapping[str, Sequence[str]]] | None
+
+    def make(self, layer: Any) -> Callable[..., Floats]:
+        """Make ``forward(x, states)`` of a cell, or ``forward(x)`` of a layer: rows (N, T, O)."""
+        raise NotImplementedError
+
+    def open_file(self, path: str) -> Callable[..., Sequence[Any]]:
+        """Open a model: ``forward(x, N, T)`` gives all its outputs."""
+        raise NotImplementedError
+
+
+class Keras(Peer):
+    """Keras, with TensorFlow or another backend."""
+
+    title, packages, files = "Keras", ("keras",), (".keras", ".h5", ".hdf5")
+    settings = KERAS
+
+    def make(self, layer: Any) -> Callable[..., Floats]:
+        """Make a layer of one cell, or Dense; with TensorFlow it is one ``tf.function``."""
+        keras, settings = self._import_quietly(), layer.settings
+        arrays = getattr(layer, "weights", layer).arrays
+        options: dict[str, Any] = {
+            name: str(settings[name])
+            for name in ("activation", "recurrent_activation")
+            if name in settings
+        }
+        weights, name = [*arrays.values()][:3], type(layer).__name__.replace("RNN", "SimpleRNN")
+        if name != "Dense":
+            options["return_sequences"] = True
+        if "reset" in settings:
+            options["reset_after"] = settings["reset"] == "after"
+            if options["reset_after"]:
+                weights[2] = np.stack(split_bias(layer.weights))
+        size = getattr(layer, "hidden_size", weights[0].shape[1])
+        module = getattr(keras.layers, name)(size, dtype=weights[0].dtype.name, **options)
+        module.build((None, None, len(weights[0])))
+        module.set_weights(weights)
+        run, tensor = module.__call__, keras.ops.convert_to_tensor
+        if keras.backend.backend() == "tensorflow":
+            import tensorflow as tf
+
+            run = tf.function(run, autograph=False, reduce_retracing=True)
+
+        def forward(x: Floats, states: Sequence[Floats] = ()) -> Floats:
+            more = {"initial_state": [*map(tensor, states)]} if states else {}
+            return np.asarray(keras.ops.convert_to_numpy(run(tensor(x), **more)))
+
+        return forward
+
+    def open_file(self, path: str) -> Callable[..., Sequence[Any]]:
+        """Open a model that Keras saved whole, without code of its own."""
+        keras = self._import_quietly()
+        model = keras.models.load_model(path, compile=False, safe_mode=True)
+        return lambda x, *_: [*map(np.asarray, keras.tree.flatten(model(x, training=False)))]
+
+    def _import_quietly(self) -> Any:
+        """Import Keras, whose backend leaves the GPU and the terminal alone."""
+        os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+        os.environ.setdefault("CUDA_VISIBLE_DEVICES", "-1")
+        stderr, terminal = 2, os.dup(2)  # TensorFlow writes there, below Python, at any log level
+        os.dup2(os.open(os.devnull, os.O_WRONLY), stderr)
+        try:
+            import keras
+        finally:
+            os.dup2(terminal, stderr)
+        return keras
+
+
+class Torch(Peer):
+    """PyTorch."""
+
+    title, packages, files = "PyTorch", ("torch",), (".pt", ".pth", ".bin", ".ckpt")
+    settings = TORCH
+
+    def make(self, layer: Any) -> Callable[..., Floats]:
+        """Make a cell, or Linear; ``b_h`` is ``bias_ih``, and ``bias_hh`` holds ``b_n`` alone."""
+        import torch
+
+        name, activation = type(layer).__name__, str(layer.settings["activation"])
+        if name == "Dense":
+            W, b = map(_tensor, layer.arrays.values())
+            options = {"dim": -1} if "softmax" in activation else {}
+            f = (lambda a: a) if activation == "linear" else getattr(torch, activation)
+            return lambda x: np.asarray(
+                f(torch.nn.functional.linear(_tensor(x), W.T, b), **options)
+            )
+        W_xh, W_hh = layer.weights[:2]
+        settings: dict[str, Any] = {"batch_first": True, "dtype": getattr(torch, W_xh.dtype.name)}
+        settings |= {"nonlinearity": activation} if name == "RNN" else {}
+        rnn = getattr(torch.nn, name)(len(W_xh), len(W_hh), **settings)
+        arrays = (W_xh, W_hh, *split_bias(layer.weights))
+        with torch.no_grad():
+            for parameter, array in zip(rnn.parameters(), arrays, strict=True):
+                parameter.copy_(_tensor(reorder(array, TORCH_GATES[name]).T))
+
+        def forward(x: Floats, states: Sequence[Floats]) -> Floats:
+            start = tuple(_tensor(state[None]) for state in states)
+            with torch.inference_mode():
+                h, _ = rnn(_tensor(x), start if len(start) > 1 else start[0])
+            return np.asarray(h)
+
+        return forward
+
+    def open_file(self, path: str) -> Callable[..., Sequence[Any]]:
+        """Open TorchScript; a pickle, which could run any code, is not loaded."""
+        import torch
+
+        if not any("/code/" in name for name in zipfile.ZipFile(path).namelist()):
+            raise Unsupported("a pickle, which may run any code, is not loaded")
+        module = torch.jit.load(path, map_location="cpu").eval()
+
+        def forward(x: Floats, *_: int) -> Sequence[Floats]:
+            dtype = "int64" if x.dtype.kind == "i" else "float32"
+            with torch.inference_mode():
+                left, outputs = [module(_tensor(x, dtype))], []
+                while left:
+                    each = left.pop()
+                    if isinstance(each, torch.Tensor):
+                        outputs.append(each.numpy())
+                    else:
+                        left += each.values() if isinstance(each, dict) else each
+                return outputs
+
+        return forward
+
+
+def _tensor(array: NDArray[Any], dtype: str | None = None) -> Any:
+    """Share an array with PyTorch, or copy it: one that is read-only or has gaps."""
+    import torch
+
+    return torch.from_numpy(np.require(array, dtype, ["C", "W"]))
+
+
+class OnnxRuntime(Peer):
+    """ONNX Runtime, with the ONNX models that `rnncli.save` writes."""
+
+    title, packages = "ONNX Runtime", ("onnxruntime", "onnxruntime-gpu")
+    files, precisions, settings = (".onnx",), ("float32",), None
+
+    def make(self, layer: Any) -> Callable[..., Floats]:
+        """Make a session for a layer; that of a cell takes its initial states too."""
+        file = BytesIO()
+        try:
+            save_network(file, Network(layer), ".onnx")
+        except ValueError as error:  # such a file has no words for it
+            raise Unsupported(str(error)) from error
+        if not isinstance(layer, Cell):
+            session = _open_session(file.getvalue())
+            return lambda x: np.asarray(session.run(None, {"x": np.ascontiguousarray(x)})[0])
+        names = ("h0", "c0")[: len(layer.state_names)]
+        session = _open_session(_cut_to_cell(file.getvalue(), names))
+
+        def forward(x: Floats, states: Sequence[Floats]) -> Floats:
+            feeds = {name: array[None] for name, array in zip(names, states, strict=True)}
+            feeds["x"] = np.ascontiguousarray(x.swapaxes(0, 1))
+            return np.asarray(session.run(None, feeds)[0])[:, 0].swapaxes(0, 1)
+
+        return forward
+
+    def open_file(self, path: str) -> Callable[..., Sequence[Any]]:
+        """Open an ONNX file; its other inputs are lengths, or initial states of 0."""
+        session = _open_session(path)
+        integers = {"tensor(int64)": "i8", "tensor(int32)": "i4"}
+
+        def forward(x: Floats, N: int, T: int) -> Sequence[Floats]:
+            feeds = {}
+            for number, each in enumerate(session.get_inputs()):
+                dtype = integers.get(each.type, "f4")
+                shape = [size if isinstance(size, int) else N for size in each.shape]
+                extra = np.zeros(shape) if dtype == "f4" else np.full(N, T)
+                feeds[each.name] = (extra if number else x).astype(dtype)
+            outputs: Sequence[Floats] = session.run(None, feeds)
+            return outputs
+
+        return forward
+
+
+def _cut_to_cell(file: bytes, states: Sequence[str]) -> bytes:
+    """Cut a model of one cell to its node, with the initial states as inputs."""
+    import onnx
+
+    model = onnx.load_from_string(file)
+    (node,) = (each for each in model.graph.node if each.op_type in ("RNN", "LSTM", "GRU"))
+    # The inputs of a node are X, W, R, B, sequence_lens, initial_h and initial_c.
+    node.input[:] = ["x", *node.input[1:], "", *states]
+    node.output[:] = ["y"]
+    *inputs, output = (
+        onnx.helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, [None] * axes)
+        for name, axes in {"x": 3, **dict.fromkeys(states, 3), "y": 4}.items()
+    )
+    weights = model.graph.initializer
+    model.graph.CopyFrom(onnx.helper.make_graph([node], "cell", inputs, [output], weights))
+    return bytes(model.SerializeToString())
+
+
+def _open_session(model: bytes | str) -> Any:
+    """Open a model; ONNX Runtime by itself runs a thread for each processor of the machine."""
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = len(usable_processors())
+    options.log_severity_level = 3
+    return onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
+
+
+PEERS = {"keras": Keras(), "torch": Torch(), "onnxruntime": OnnxRuntime()}
+
+
+def version(name: str) -> str | None:
+    """Return the installed version of a peer, without loading it; None if there is none."""
+    for package in choice("peer", name, PEERS).packages:
+        try:
+            return metadata.version(package)
+        except metadata.PackageNotFoundError:
+            continue
+    return None
+
+
+def build(
+    name: str, network: Network, precision: str = "float32"
+) -> Callable[..., Sequence[Floats]]:
+    """Build a network in a peer: a function of x, h0 and lengths, which returns all layers."""
+    peer = PEERS[name]
+    if precision not in peer.precisions:
+        raise Unsupported(f"{peer.title} has no precision {precision}")
+    if network.masking:
+        raise Unsupported(f"{peer.title} masks no rows between others here")
+    layers = network.converted(PRECISIONS[precision].convert).layers
+    passes = [[_make(peer, each) for each in layer.cells or [layer]] for layer in layers]
+
+    def run(x: Floats, h0: Floats, lengths: Integers | None = None) -> Sequence[Floats]:
+        N, T, _ = x.shape
+        ends = np.full(N, T) if lengths is None else lengths
+        if not T or (ends < 1).any():
+            raise Unsupported(f"{peer.title} runs no sequence without steps")
+        if (ends == T).all():
+            return _run_layers(network, passes, np.asarray(x, precision), h0.astype(precision))
+        outputs = [np.zeros((N, T, layer.output_size), precision) for layer in layers]
+        for end in np.unique(ends):
+            alike = ends == end
+            for output, rows in zip(outputs, run(x[alike, :end], h0[alike]), strict=True):
+                output[alike, :end] = rows
+        return outputs
+
+    return run
+
+
+def _run_layers(
+    network: Network, passes: Sequence[Sequence[Callable[..., Floats]]], x: Floats, h0: Floats
+) -> list[Floats]:
+    outputs = [x]
+    for number, (layer, forwards) in enumerate(zip(network.layers, passes, strict=True), start=1):
+        x, halves = network.select_inputs(number, outputs), []
+        slices = network.state_slices[number - 1]
+        for forward, direction, columns in zip(forwards, layer.directions, slices, strict=False):
+            start, back = [h0[:, each] for each in columns], direction == "backward"
+            h = forward(x[:, ::-1].copy() if back else x, start)
+            halves.append(h[:, ::-1].copy() if back else h)
+        outputs.append(layer.merged(halves) if isinstance(layer, Recurrent) else forwards[0](x))
+    return outputs[1:]
+
+
+def _make(peer: Peer, layer: Any) -> Callable[..., Floats]:
+    """Make a cell or a layer, unless the peer lacks it or one of its settings."""
+    kind, arrays = type(layer).__name__, getattr(layer, "weights", layer).arrays
+    lacking = f"{layer.settings.get('operators', kind)} is not built in {peer.title} here"
+    if peer.settings is not None:
+        known = peer.settings.get(kind)
+        if known is None or "w_ch" in arrays or "W_hr" in arrays:
+            raise Unsupported(lacking)
+        for name, value in layer.settings.items():
+            if str(value) not in known.get(name, (str(value),)):
+                raise Unsupported(f"{peer.title}'s {kind} has no {name} {value}")
+    try:
+        return peer.make(layer)
+    except Unsupported as error:
+        raise Unsupported(f"{lacking}: {error}") from error
+
+
+def run_file(
+    name: str, path: str, x: NDArray[Any], lengths: Integers, ours: Floats
+) -> Floats | None:
+    """Run a model file over x (N, T, I) or (N, T); None for a file of another library."""
+    peer = PEERS[name]
+    if not path.lower().endswith(peer.files):
+        return None
+    theirs: Floats = np.zeros(ours.shape, np.float32)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        forward = peer.open_file(path)
+        for length in np.unique(lengths[lengths > 0]):
+            alike = np.flatnonzero(lengths == length)
+            steps = slice(length if ours.shape[1] > 1 else 1)
+            theirs[alike, steps] = _nearest(forward, x[alike, :length], ours[alike, steps])
+    return theirs
+
+
+def _nearest(forward: Callable[..., Sequence[Any]], x: NDArray[Any], ours: Floats) -> Floats:
+    """Run a batch in both layouts; return the output nearest to `ours`: a file names neither."""
+    matches, errors = list[Floats](), list[Exception]()
+    N, T = x.shape[:2]
+    for steps_first, batch in enumerate((x, x.swapaxes(0, 1))):
+        try:
+            outputs = forward(np.ascontiguousarray(batch), N, T)
+        except Exception as error:  # whatever a library raises, for another layout, say
+            errors.append(error)
+            continue
+        for y in map(np.asarray, outputs):
+            if y.size == ours.size and y.dtype == np.float32:
+                y = y.reshape(-1, N, ours.shape[2]).swapaxes(0, 1) if steps_first else y
+                matches.append(y.reshape(ours.shape))
+    if not matches:
+        raise [*errors, ValueError("no output of float32 has the shape of ours")][0]
+    return min(matches, key=lambda y: float(np.abs(y - ours).max()))
