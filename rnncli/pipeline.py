@@ -58,8 +58,7 @@ from rnncli.run_options import (
     file_name,
     options_of,
 )
-from rnncli.storage import check_writable, is_url, local_copy, replacing, version, writing
-from rnncli.storage.replacement import sync
+from rnncli.storage import check_writable, is_url, local_copy, replacing, sync, version, writing
 from rnncli.writers import TABLES, WRITERS
 from rnncli.writers.log import continue_log
 from rnncli.writers.model import describe

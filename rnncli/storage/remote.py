@@ -10,8 +10,7 @@ from contextlib import contextmanager, suppress
 from typing import Any, TextIO
 
 from rnncli.model.errors import InputError, one_line, word
-from rnncli.storage import WEB, Url, wrap_url
-from rnncli.storage.replacement import CHANGED, TEXT
+from rnncli.storage import CHANGED, TEXT, WEB, Url, wrap_url
 
 # Bytes of a chunk, and more than a file has that S3 takes at once.
 _CHUNK, _AT_ONCE = 1 << 23, 5 << 30

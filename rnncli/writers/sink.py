@@ -9,8 +9,7 @@ from io import TextIOWrapper
 from typing import Any, TextIO, cast
 
 from rnncli.model.errors import printable
-from rnncli.storage import check_writable, writing
-from rnncli.storage.replacement import sync
+from rnncli.storage import check_writable, sync, writing
 
 
 class Screen:
