@@ -35,6 +35,7 @@ from rnncli.model.layers import Normalization, Recurrent
 from rnncli.model.network import Network
 from rnncli.readers import (
     STDIN,
+    UTF_8,
     Input,
     Keys,
     Layout,
@@ -45,7 +46,6 @@ from rnncli.readers import (
     read_state,
 )
 from rnncli.readers.columns import listed
-from rnncli.readers.foreign import UTF_8
 from rnncli.run_options import (
     AUTO,
     LINES,

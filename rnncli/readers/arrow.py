@@ -12,9 +12,18 @@ from pyarrow import ipc, types
 
 from rnncli.engine.rows import BLOCK_STEPS, Rows, in_blocks, steps_in_block
 from rnncli.model.errors import InputError, one_line
+from rnncli.readers import ARROW, PARQUET, STREAM
 from rnncli.readers.columns import choose_all, label_columns
-from rnncli.readers.foreign import ARROW, PARQUET, STREAM, display_name
-from rnncli.readers.input import OF_TEXT, Doubles, Input, Keys, Layout, check_layout, check_rows
+from rnncli.readers.input import (
+    OF_TEXT,
+    Doubles,
+    Input,
+    Keys,
+    Layout,
+    check_layout,
+    check_rows,
+    display_name,
+)
 
 # Bytes of a column that are read at once: a row group may be the whole file.
 _CHUNK = 1 << 16

@@ -10,8 +10,6 @@ from rnncli.engine.rows import Rows, in_blocks, steps_in_block
 from rnncli.model.errors import InputError, shown
 from rnncli.readers.columns import choose_all, is_number, label_columns
 from rnncli.readers.decimals import DELIMITERS, PlainRows
-from rnncli.readers.foreign import display_name
-from rnncli.readers.hints import FIRST_LINES, hint_at_numbers, not_text
 from rnncli.readers.input import (
     Input,
     Keys,
@@ -19,6 +17,7 @@ from rnncli.readers.input import (
     check_layout,
     find_fault,
     fit,
+    hint_at_numbers,
     parse_cells,
     parse_number,
     unnamed,
@@ -32,12 +31,14 @@ _CHUNK = 1 << 18
 _QUOTED = re.compile('"[^"]*"?')
 
 
-def read_text(
-    path: str, file: io.BufferedReader, layout: Layout, keys: Keys, lines: Lines | None = None
-) -> Input:
+def read_text(path: str, file: io.BufferedReader, layout: Layout, keys: Keys) -> Input:
+    """Read a file of CSV or JSON lines."""
+    return read_lines(Lines(file, path, layout.encoding), layout, keys)
+
+
+def read_lines(lines: Lines, layout: Layout, keys: Keys) -> Input:
     """Read rows of CSV or JSON lines, a step each; blank lines are skipped."""
-    lines = lines or Lines(file, path, layout.encoding)
-    table = _Table(path, layout, keys, lines)
+    table = _Table(lines, layout, keys)
     header, chosen = table.header, table.chosen
     names = header or [f"column_{i + 1}" for i in range(table.width)]
     # A cell that is copied takes as much memory as eight values.
@@ -56,19 +57,19 @@ def read_text(
 class _Table:
     """Rows of text behind a header, turned into numbers some at a time."""
 
-    def __init__(self, path: str, layout: Layout, keys: Keys, lines: Lines) -> None:
-        self._path, self._layout, self._keys, self._lines = path, layout, keys, lines
-        self._name, self._delimiter = display_name(path), ""
+    def __init__(self, lines: Lines, layout: Layout, keys: Keys) -> None:
+        self._lines, self._layout, self._keys = lines, layout, keys
+        self._name, self._delimiter = lines.name, ""
         self.header: list[str] | None = None
-        begin = first_line(lines, path, layout.delimiter)
-        if is_json(begin, path):
+        begin = lines.peek(layout.delimiter)
+        if is_json(begin, lines.path):
             check_layout(self._name, layout, "JSON", "delimiter", "decimal", "first_row")
-            first = read_cells(lines.take().decode(), path, lines.line - 1)
+            first = read_cells(lines.take().decode(), f"{self._name}:{lines.line - 1}")
             self.header, self._first = [*first], [(lines.line - 1, [*first.values()])]
             self.width = len(first)
         else:
             self._delimiter = layout.delimiter or _find_delimiter(begin, layout)
-            self._first = [next(_csv_rows(lines.take(), lines, self._name, self._delimiter))]
+            self._first = [next(_csv_rows(lines.take(), lines, self._delimiter))]
             ((line, row),) = self._first
             self.width = len(row)
             if _is_header(row, layout):
@@ -89,13 +90,11 @@ class _Table:
             if plain:
                 yield plain
             elif self._delimiter:
-                yield from self._read(_csv_rows(text, self._lines, self._name, self._delimiter))
+                yield from self._read(_csv_rows(text, self._lines, self._delimiter))
             else:
                 strict = self._layout.passthrough or not self._layout.columns
                 header = self.header or []
-                yield from self._read(
-                    json_rows(text, self._lines, self._path, header, strict=strict)
-                )
+                yield from self._read(json_rows(text, self._lines, header, strict=strict))
 
     def _read_plain(self, text: bytes) -> Rows | None:
         """Read rows without quotes; None where anything is out of the ordinary."""
@@ -161,20 +160,7 @@ class _Table:
         return None
 
 
-def first_line(lines: Lines, path: str, delimiter: str | None = None) -> str:
-    """Look at the first line that is not blank."""
-    while line := lines.peek().decode():
-        # Tabs alone are the delimiters of a row whose cells are all empty.
-        if line.strip() or (delimiter or "\t") in line.strip(" \n"):
-            for pattern, kind, hint in FIRST_LINES:
-                if re.match(pattern, line.strip()):
-                    raise not_text(path, path, kind, hint)
-            return line
-        lines.take()
-    raise InputError(display_name(path), "empty; expected rows of numbers")
-
-
-def _csv_rows(text: bytes, lines: Lines, name: str, delimiter: str) -> Iterator[Row]:
+def _csv_rows(text: bytes, lines: Lines, delimiter: str) -> Iterator[Row]:
     """Read the rows that are not blank of lines just taken; the last row may go on in others."""
     raw = io.StringIO(text.decode()).readlines()
     first = lines.line - len(raw)
@@ -186,7 +172,7 @@ def _csv_rows(text: bytes, lines: Lines, name: str, delimiter: str) -> Iterator[
             row = next(rows)
         except csv.Error as error:
             hint = "is a quote left open or out of place?"
-            raise InputError(f"{name}:{line}", f"not CSV: {error}", hint) from error
+            raise InputError(f"{lines.name}:{line}", f"not CSV: {error}", hint) from error
         if len(row) > 1 or rows.line_num > len(raw) or raw[rows.line_num - 1].strip():
             yield line, row
 

@@ -1,5 +1,6 @@
 """The arguments and the result of every reader, and numbers in cells of text."""
 
+import shlex
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import islice
 from typing import Any, NamedTuple
@@ -9,12 +10,12 @@ from numpy.typing import NDArray
 
 from rnncli.engine.rows import BLOCK_STEPS, Rows
 from rnncli.model.arrays import Floats, Integers, Truths, no_index, not_indices, parse_numbers
-from rnncli.model.errors import InputError, listed, shown
-from rnncli.readers.hints import PASSES, hint_at_null, hint_at_numbers
+from rnncli.model.errors import InputError, listed, shown, verbatim
 
 Doubles = NDArray[np.float64]
 Key = tuple[str, ...]
 
+STDIN, UTF_8 = "-", "utf-8"
 MISSING = ("error", "hold", "zero")
 # Options that are for text alone.
 OF_TEXT = ("delimiter", "first_row", "encoding", "null_values", "decimal")
@@ -23,6 +24,15 @@ _USUAL = {
     "": "nan",
     **dict.fromkeys(("true", "True", "TRUE"), "1"),
     **dict.fromkeys(("false", "False", "FALSE"), "0"),
+}
+# Cells of programs that have no number, and the way out.
+_NULLS = ("na", "n/a", "#n/a", "#na", "<na>", "null", "none", "nil", "-", "--", "?", ".")
+_PASSES = "`missing` hold or zero passes it"
+# Marks between the numbers of a cell that holds several, and the way out.
+_MARKS = {
+    ",": " (a decimal comma? `decimal` , reads it)",
+    **dict.fromkeys(";\t| ", " (is that another `delimiter`?)"),
+    **dict.fromkeys("'\u2019\xa0\u202f", " (a mark of thousands? leave it out)"),
 }
 
 
@@ -38,7 +48,7 @@ class Layout(NamedTuple):
     passthrough: bool = False  # whether the cells of each row are copied
     block_steps: int = BLOCK_STEPS  # rows in a block
     indices: int | None = None  # rows of the embedding that the numbers are indices into
-    encoding: str = "utf-8"
+    encoding: str = UTF_8
     null_values: Sequence[str] = ()  # cells that are missing, beside an empty one and nan
     decimal: str = "."  # what stands before the decimals: one character
 
@@ -88,6 +98,11 @@ class Input(NamedTuple):
     note: str = ""  # what the user may not have meant
     types: Any = None  # a pyarrow.Schema of the columns whose cells are copied
     name: str = ""  # for messages
+
+
+def display_name(path: str) -> str:
+    """Return the name of an input for messages."""
+    return "standard input" if path == STDIN else path
 
 
 def check_width(source: Input, takes: int) -> None:
@@ -164,13 +179,15 @@ def find_fault(cell: str, layout: Layout) -> tuple[str, str]:
     text = cell.strip()
     values = parse_cells([cell], layout)
     if values is None:
-        hint = hint_at_null(text) or (hint_at_numbers(cell) if layout.decimal == "." else "")
+        hint = hint_at_numbers(cell) if layout.decimal == "." else ""
+        if text.lower() in _NULLS:
+            hint = f"`null_values` {verbatim(shlex.quote(text))} with {_PASSES}"
         return f"not a number: {shown(repr(cell), 40)}", hint
     if np.isnan(values[0]):
         if layout.missing != "error":
             return "", ""
         is_null = "missing" if text in layout.null_values else "not a finite number"
-        return f"{is_null}: {text}" if text else "empty; expected a number", PASSES
+        return f"{is_null}: {text}" if text else "empty; expected a number", _PASSES
     if fit(values[:, None], layout)[2] is None:
         return "", ""
     if not np.isfinite(values[0]):
@@ -178,3 +195,11 @@ def find_fault(cell: str, layout: Layout) -> tuple[str, str]:
     if layout.indices is not None:
         return no_index(text, layout.indices), ""
     return f"too large for {layout.dtype}: {text}", " (`precision` float64 holds more)"
+
+
+def hint_at_numbers(cell: str) -> str:
+    """Suggest a way out for a cell that holds several numbers; empty for any other."""
+    for mark, hint in _MARKS.items():
+        if mark in cell and parse_numbers(cell.split(mark)) is not None:
+            return _MARKS["'"] if mark == "," and "." in cell else hint
+    return ""

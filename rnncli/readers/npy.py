@@ -13,8 +13,16 @@ from rnncli.engine.rows import BLOCK_STEPS, Rows, in_blocks, steps_in_block
 from rnncli.model.arrays import READ_NPY_HEADER
 from rnncli.model.errors import InputError
 from rnncli.readers.columns import choose, label_columns
-from rnncli.readers.foreign import display_name
-from rnncli.readers.input import OF_TEXT, Input, Keys, Layout, check_layout, check_rows, unnamed
+from rnncli.readers.input import (
+    OF_TEXT,
+    Input,
+    Keys,
+    Layout,
+    check_layout,
+    check_rows,
+    display_name,
+    unnamed,
+)
 
 # Bytes that are read at once.
 _CHUNK = 1 << 22
