@@ -30,7 +30,15 @@ from rnncli.engine.state_file import (
 from rnncli.engine.stream import Carried, final_y, forward
 from rnncli.model.activations import NEAR_END, saturated
 from rnncli.model.arrays import Floats, Integers, in_dtype
-from rnncli.model.errors import InputError, OpenInputError, OptionError, choice, verbatim, word
+from rnncli.model.errors import (
+    InputError,
+    OpenInputError,
+    OptionError,
+    choice,
+    listed,
+    verbatim,
+    word,
+)
 from rnncli.model.layers import Normalization, Recurrent
 from rnncli.model.network import Network
 from rnncli.readers import (
@@ -45,7 +53,6 @@ from rnncli.readers import (
     read_inline,
     read_state,
 )
-from rnncli.readers.columns import listed
 from rnncli.run_options import (
     AUTO,
     LINES,
@@ -473,7 +480,7 @@ def _run(
             names = [name for name in source.chosen if isinstance(name, str)]
             drawn = "seed" in opened.model["source"] and not options.columns
             if form in _UNTITLED and drawn and names and len(source.chosen) > 1:
-                text = f"the features are the columns {verbatim(listed(source.chosen))}"
+                text = f"the features are the columns {verbatim(listed(map(repr, source.chosen)))}"
                 console.note(word(f"{text}: `columns` chooses others"))
             return make(out, result, style)
 
@@ -599,7 +606,7 @@ def _scale(
     I = len(columns)
     for name, each in numbers.items():
         if len(each) != I:
-            expected = f"expected {I}, a number for each of {verbatim(listed(columns))}"
+            expected = f"expected {I}, a number for each of {verbatim(listed(map(repr, columns)))}"
             raise OptionError(f"`{name}`: {expected}, got {len(each)}")
     if numbers:
         center, scale = numbers.get("center", [0.0] * I), numbers.get("scale", [1.0] * I)
@@ -690,7 +697,7 @@ class StateFiles:
             carried.resume(before.t, states)
             names = zip(before.columns, self.columns, strict=False)
             if changed := [(one, now) for one, now in names if one != now]:
-                left, read = map(listed, zip(*changed, strict=True))
+                left, read = (listed(map(repr, names)) for names in zip(*changed, strict=True))
                 self.console.note(f"{self.path}: left by a run over {left}, this one reads {read}")
         return carried
 

@@ -4,7 +4,7 @@ import csv
 from collections import Counter
 from collections.abc import Mapping, Sequence
 
-from rnncli.model.errors import InputError, did_you_mean, verbatim
+from rnncli.model.errors import InputError, did_you_mean, listed, verbatim
 from rnncli.readers.input import Layout
 
 
@@ -37,7 +37,11 @@ def choose(
         leaves_out = text.startswith("!") and text not in indices
         matches = _find(name, text[leaves_out:], indices, width)
         if not matches:
-            shown = f"{listed(header)} (or 1 to {width})" if header else f"1 to {width}, unnamed"
+            shown = (
+                f"{listed(map(repr, header))} (or 1 to {width})"
+                if header
+                else f"1 to {width}, unnamed"
+            )
             what = f"no column {text[leaves_out:]!r}; there are {shown}"
             raise InputError(name, what, verbatim(did_you_mean(text[leaves_out:], header or ())))
         (left_out if leaves_out else chosen).extend(matches)
@@ -91,9 +95,3 @@ def label_columns(chosen: Sequence[int], header: Sequence[str] | None) -> list[s
 def is_number(column: str, width: int) -> bool:
     """Return whether a wanted column is given by its number, not by its name."""
     return column.isdecimal() and column.isascii() and 1 <= int(column) <= width
-
-
-def listed(names: Sequence[str | int], limit: int = 8) -> str:
-    """Return names as a message shows them, the first of many."""
-    shown = ", ".join(repr(name) for name in names[:limit])
-    return shown if len(names) <= limit else f"{shown} and {len(names) - limit} more"
