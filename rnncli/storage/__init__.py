@@ -63,11 +63,7 @@ def _or_remote(function: F) -> F:
 @_or_remote
 def version(path: str) -> str:
     """Return a text that changes with the content of a file; empty where there is none."""
-    try:
-        status = os.stat(path)
-    except OSError:
-        return ""
-    return f"{status.st_size} {status.st_mtime_ns}"
+    return " ".join(map(str, _version(path)[2:]))
 
 
 @_or_remote
@@ -246,10 +242,10 @@ def _sync_folder(path: str) -> None:
 
 
 def _version(path: str | int) -> tuple[int, ...]:
-    """Return numbers that differ between files, and between states of one; () without a file."""
+    """Return device, inode, size and time of a file; () if there is none."""
     try:
         status = os.stat(path)
-    except FileNotFoundError:
+    except OSError:
         return ()
     return status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns
 
