@@ -61,37 +61,36 @@ def read_file(path: str, layout: Layout, keys: Keys) -> Input:
 
 def _stream(path: str, layout: Layout, keys: Keys) -> Iterator[Any]:
     """Yield an input, then its blocks; the file is closed behind them."""
+    with open_input(path) as file, ExitStack() as copies:
+        read = _find_reader(path, file.peek(8))
+        if read is not read_text:
+            file = copies.enter_context(seekable(file))
+        source = read(path, file, layout, keys)
+        yield source
+        blocks = source.blocks
+        # A short input needs no thread, none waits for a pipe, or holds rows back.
+        if layout.block_steps > 1 and (is_url(path) or os.path.isfile(path)):
+            blocks = chain(islice(blocks, 2), ahead(blocks))
+        yield from blocks
+
+
+@contextmanager
+def open_input(path: str) -> Iterator[Any]:
+    """Open a file, a URL or standard input; an OSError in the block becomes an InputError."""
     try:
-        with ExitStack() as files:
-            file = files.enter_context(open_input(path))
-            read = _find_reader(path, file.peek(8))
-            if read is not read_text:
-                file = files.enter_context(seekable(file))
-            source = read(path, file, layout, keys)
-            yield source
-            blocks = source.blocks
-            # A short input needs no thread, none waits for a pipe, or holds rows back.
-            if layout.block_steps > 1 and (is_url(path) or os.path.isfile(path)):
-                blocks = chain(islice(blocks, 2), ahead(blocks))
-            yield from blocks
+        if path != STDIN:
+            with local_copy(path) as copy, open(copy, "rb") as file:
+                yield file
+        elif sys.stdin is None:
+            raise InputError(display_name(STDIN), "closed", "give a FILE or `seq`")
+        else:
+            raw: Any = sys.stdin.buffer
+            yield raw if isinstance(raw, io.BufferedReader) else io.BufferedReader(raw)
     except OSError as error:
         is_number = all(parse_number(cell) is not None for cell in path.split(","))
         hint = f" (numbers are given by `seq` {path})" if is_number else ""
         what = f"cannot be read: {error.strerror or error}"
         raise InputError(display_name(path), what, hint) from error
-
-
-@contextmanager
-def open_input(path: str) -> Iterator[io.BufferedReader]:
-    """Open a file, a URL or standard input."""
-    if path != STDIN:
-        with local_copy(path) as copy, open(copy, "rb") as file:
-            yield file
-        return
-    if sys.stdin is None:
-        raise InputError(display_name(STDIN), "closed", "give a FILE or `seq`")
-    raw: Any = sys.stdin.buffer
-    yield raw if isinstance(raw, io.BufferedReader) else io.BufferedReader(raw)
 
 
 @contextmanager

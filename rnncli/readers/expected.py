@@ -27,8 +27,10 @@ def read_expected(path: str, name: str, note: Callable[[str], object]) -> Floats
                     states = StoredArray(shown, array).read_all().astype(np.float64)
             else:
                 states = _read_text(Lines(file, path), name, note)
-    except OSError as error:
-        raise InputError(shown, f"cannot be read: {error.strerror or error}") from error
+    except InputError as error:
+        # Parameters are of the input, not of this file.
+        hint = "" if "`" in error.hint else error.hint
+        raise InputError(error.where, error.what, hint) from error
     if states.ndim == 1:
         states = states[:, None]
     if states.ndim not in (2, 3) or not states.size:
@@ -39,25 +41,21 @@ def read_expected(path: str, name: str, note: Callable[[str], object]) -> Floats
 def _read_text(lines: Lines, name: str, note: Callable[[str], object]) -> Floats:
     """Read the columns ``h_0``, ``h_1``, ...; without these all but ``t``."""
     line = lines.peek()
-    names = read_cells(line, f"{lines.name}:1") if is_json(line, lines.path) else None
-    header = [cell.strip() for cell in names or next(csv.reader([line]))]
+    is_object = is_json(line, lines.path)
+    names = read_cells(line, f"{lines.name}:1") if is_object else next(csv.reader([line]))
+    header = [cell.strip() for cell in names]
     units = [int(cell[len(name) + 1 :]) for cell in header if re.fullmatch(rf"{name}_\d+", cell)]
     columns = [f"{name}_{unit}" for unit in range(len(units))]
     if sorted(units) != [*range(len(units))]:
         what = f"expected the columns {name}_0 to {name}_{max(units)}, got {len(units)} of them"
         raise InputError(lines.name, what)
     if columns and name == "y" and "h_0" in header:
-        note(
-            word(f"{lines.path}: the states h_0, ... are not compared; `layer` NAME compares them")
-        )
+        what = "the states h_0, ... are not compared; `layer` NAME compares them"
+        note(word(f"{lines.path}: {what}"))
     if not columns and "t" in header:
         columns = [cell for cell in header if cell != "t"]
     # numpy.savetxt separates by blanks.
     blanks = " " if " " in line.strip() and not re.search("[,;\t{]", line) else None
     layout = Layout(np.dtype(np.float64), columns=columns, delimiter=blanks)
-    try:
-        blocks = [rows.x for rows in read_lines(lines, layout, Keys()).blocks]
-    except InputError as error:
-        # Parameters are of the input, not of this file.
-        raise InputError(error.where, error.what) from error
+    blocks = [rows.x for rows in read_lines(lines, layout, Keys()).blocks]
     return np.concatenate(blocks) if blocks else np.empty((0, 0))
