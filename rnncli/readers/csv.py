@@ -3,7 +3,7 @@
 import csv
 import io
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import chain
 
 from rnncli.engine.rows import Rows, in_blocks, steps_in_block
@@ -11,6 +11,7 @@ from rnncli.model.errors import InputError, shown
 from rnncli.readers.columns import choose_all, is_number, label_columns
 from rnncli.readers.decimals import DELIMITERS, PlainRows
 from rnncli.readers.input import (
+    Doubles,
     Input,
     Keys,
     Layout,
@@ -106,11 +107,9 @@ class _Table:
         except ValueError:
             return None
         values = plain.numbers(self.chosen, self._layout)
-        x, masked, fault = (None, None, None) if values is None else fit(values, self._layout)
-        if x is None or fault:
+        if values is None:
             return None
-        key = self._keys.number(*map(plain.column, self.grouping)) if self.grouping else None
-        return Rows(x, key, masked, plain.rows() if self.copied else None)
+        return self._make_rows(values, plain.column, plain.rows() if self.copied else None)
 
     def _read(self, numbered: Iterable[Row]) -> Iterator[Rows]:
         """Read any rows up to the first error; they come before it."""
@@ -125,25 +124,31 @@ class _Table:
         if rows is None:
             errors = enumerate(map(self._find_error, cells, lines))
             end, error = next((end, each) for end, each in errors if each)
-            cells = cells[:end]
-            rows = self._parse(cells)
-        if cells and rows:
-            if self.grouping:
-                columns = ([row[i] for row in cells] for i in self.grouping)
-                rows = rows._replace(key=self._keys.number(*columns))
+            rows = self._parse(cells[:end])
+        if rows and len(rows.x):
             yield rows
         if error:
             raise error
 
     def _parse(self, cells: list[list[str]]) -> Rows | None:
-        """Read the numbers of rows; None if there is an error in any."""
+        """Read rows; None if there is an error in any."""
         if any(len(row) != self.width for row in cells):
             return None
         values = parse_cells([row[i] for row in cells for i in self.chosen], self._layout)
         if values is None:
             return None
-        x, masked, fault = fit(values.reshape(-1, len(self.chosen)), self._layout)
-        return None if fault else Rows(x, masked=masked, cells=cells if self.copied else None)
+        values = values.reshape(-1, len(self.chosen))
+        return self._make_rows(values, lambda i: [row[i] for row in cells], cells)
+
+    def _make_rows(
+        self, values: Doubles, column: Callable[[int], list[str]], cells: list[list[str]] | None
+    ) -> Rows | None:
+        """Return rows; None if the network cannot take one. `column` returns texts of keys."""
+        x, masked, fault = fit(values, self._layout)
+        if fault:
+            return None
+        key = self._keys.number(*map(column, self.grouping)) if self.grouping else None
+        return Rows(x, key, masked, cells if self.copied else None)
 
     def _find_error(self, row: list[str], line: int) -> InputError | None:
         """Find the fault of a row, if it has one."""
