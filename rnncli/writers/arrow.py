@@ -23,9 +23,7 @@ class TypedWriter:
         import pyarrow as pa
 
         self._result, self._form = result, form
-        self._keyed = not set(result.key_columns) <= set(result.header)
-        names = [*(result.key_columns if self._keyed else ())]
-        names += [] if result.types is not None else result.header
+        names = [*result.new_keys, *(result.header if result.types is None else ())]
         fields = [*(pa.field(name, pa.string()) for name in names), *(result.types or ())]
         if not result.header:
             fields.append(pa.field("t", pa.int64()))
@@ -60,7 +58,7 @@ class TypedWriter:
         import pyarrow as pa
 
         columns: list[Any] = []
-        if rows.key is not None and self._keyed:
+        if rows.key is not None and self._result.new_keys:
             present, inverse = np.unique(rows.key, return_inverse=True)
             keys = zip(*(self._result.keys[number] for number in present.tolist()), strict=True)
             columns += [_strings(texts).take(_column(inverse)) for texts in keys]

@@ -17,18 +17,16 @@ class CsvWriter:
         self._out, self._result, self._digits = out, result, style.digits
         self._delimiter = style.delimiter
         self._special = re.compile(rf'["\r\n{self._delimiter}]')
-        # Key columns among the input's fields are not written twice.
-        self._keyed = not set(result.key_columns) <= set(result.header)
         self._label = cache(lambda n: self._line(result.keys[n]) + self._delimiter)
         if style.header:
-            keys = result.key_columns if self._keyed else ()
-            out.write(self._line([*keys, *(result.header or ["t"]), *result.units]) + "\n")
+            names = [*result.new_keys, *(result.header or ["t"]), *result.units]
+            out.write(self._line(names) + "\n")
 
     def rows(self, rows: Rows) -> None:
         """Write a block of results."""
         values = self._result.rows(rows)
         front = None
-        if rows.key is not None and self._keyed:
+        if rows.key is not None and self._result.new_keys:
             front = [*map(self._label, rows.key.tolist())]
         if rows.cells is not None:
             lines = [*map(self._delimiter.join, rows.cells)]

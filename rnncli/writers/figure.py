@@ -67,8 +67,7 @@ class FigureWriter(Strip):
         from matplotlib.figure import Figure
         from matplotlib.ticker import MaxNLocator
 
-        layers = [each for each in self.result.values if each.array in self.result.shown]
-        widths = [*[1] * len(self.features), *(layer.width for layer in layers)]
+        widths = [*[1] * len(self.features), *(layer.width for layer in self.result.layers)]
         # The height of each panel, and what draws it; column 0 is t.
         panels, start = list[tuple[float, Callable[["Axes"], None]]](), 1
         for width in widths if self.bins.total else ():

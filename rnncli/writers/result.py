@@ -59,16 +59,24 @@ class Result(NamedTuple):
     shown: Sequence[str] = ("h",)
 
     @property
+    def layers(self) -> list[Columns]:
+        """The values in the columns of CSV."""
+        return [layer for layer in self.values if layer.array in self.shown]
+
+    @property
     def units(self) -> list[str]:
         """Names of the columns: ``h_0``, ``h_1``, ..., of lower layers ``layer_1_h_0``, ..."""
-        layers = [layer for layer in self.values if layer.array in self.shown]
-        return [f"{layer.name}_{j}" for layer in layers for j in range(layer.width)]
+        return [f"{layer.name}_{j}" for layer in self.layers for j in range(layer.width)]
 
     @property
     def arrays(self) -> list[str]:
         """The array of each of the columns."""
-        layers = [layer for layer in self.values if layer.array in self.shown]
-        return [layer.array for layer in layers for _ in range(layer.width)]
+        return [layer.array for layer in self.layers for _ in range(layer.width)]
+
+    @property
+    def new_keys(self) -> Sequence[str]:
+        """Key columns that do not stand among the input's columns."""
+        return () if set(self.key_columns) <= set(self.header) else self.key_columns
 
     def rows(self, block: Rows) -> Floats:
         """Return the columns of a block."""

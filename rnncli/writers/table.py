@@ -78,10 +78,9 @@ class TableWriter:
         rows = result.initial().rows()
         values = {name: iter(texts(getattr(rows, name)[0], self._digits)) for name in "hc"}
         cells = [str(rows.t[0]), *[""] * len(result.columns)]
-        for layer in result.values:
-            if layer.array in result.shown:
-                state = values.get(layer.name[-1])  # a layer without a state has y
-                cells += islice(state, layer.width) if state else [""] * layer.width
+        for layer in result.layers:
+            state = values.get(layer.name[-1])  # a layer without a state has y
+            cells += islice(state, layer.width) if state else [""] * layer.width
         return [[each] for each in cells]
 
     def _cells(self, rows: Rows) -> list[list[str]]:
