@@ -32,7 +32,7 @@ _NUMBERS = ("integer", "floating", "decimal", "boolean", "null")
 # The mark at the end of an Arrow stream.
 _END = STREAM + bytes(4)
 _VIEWS = {pa.string_view(): pa.large_string(), pa.binary_view(): pa.large_binary()}
-# A schema, what reads batches of some columns, and how many rows there are, if that is known.
+# A schema, a function that reads batches of some columns, and the number of rows, if known.
 Source = tuple[Any, Callable[[Sequence[int]], Iterator[Any]], int | None]
 
 
@@ -49,7 +49,7 @@ def read_arrow(path: str, file: Any, layout: Layout, keys: Keys) -> Input:
     fields = [field.with_type(_plain_type(field.type)) for field in schema]
     names = schema.names
     grouping, chosen, copied = choose_all(name, layout, len(names), names)
-    # As many as in CSV, where a cell that is copied takes as much memory as eight values.
+    # As many as in CSV, where a copied cell takes as much memory as eight values.
     steps = steps_in_block(len(chosen) + 8 * len(copied), layout.block_steps)
     for field in (fields[i] for i in chosen):
         if not any(getattr(types, f"is_{kind}")(field.type) for kind in _NUMBERS):
@@ -99,7 +99,7 @@ def _open_parquet(file: Any) -> Source:
 
     def batches(columns: Sequence[int]) -> Iterator[Any]:
         names, steps = [schema.names[i] for i in columns], steps_in_block(len(columns), BLOCK_STEPS)
-        # A name with a point may be of a part of a column.
+        # A name with a point may select a field of a column.
         unique = len({*schema.names}) == len(schema.names) and "." not in "".join(names)
         stream = stored.iter_batches(steps, columns=names if unique else None, use_threads=False)
         return (batch.select(names if unique else columns) for batch in stream)
@@ -108,8 +108,8 @@ def _open_parquet(file: Any) -> Source:
 
 
 def _open_file(file: Any) -> Source:
-    # A thread of Arrow that has a Python object when the process ends aborts it.
-    with suppress(io.UnsupportedOperation):  # of a file elsewhere
+    # A thread of Arrow that holds a Python object at the end of the process would abort it.
+    with suppress(io.UnsupportedOperation):  # a file in memory
         file = pa.OSFile(f"/dev/fd/{file.fileno()}")
     reader = ipc.open_file(file, options=ipc.IpcReadOptions(use_threads=False))
 
@@ -122,7 +122,7 @@ def _open_file(file: Any) -> Source:
 
 
 def _open_stream(file: Any) -> Source:
-    # PyArrow takes a stream that is cut between two batches for a whole one.
+    # PyArrow does not notice that a stream is cut between two batches.
     file.seek(max(0, file.seek(0, io.SEEK_END) - len(_END)))
     if file.read() != _END:
         raise pa.ArrowInvalid("it has no end (was the program that wrote it stopped?)")
@@ -139,7 +139,7 @@ def _open_stream(file: Any) -> Source:
 
 @contextmanager
 def _readable(name: str) -> Iterator[None]:
-    """Make an InputError of what PyArrow raises where a file is damaged."""
+    """Turn PyArrow's errors about a damaged file into an InputError."""
     try:
         yield
     except (pa.ArrowException, OSError, MemoryError, UnicodeError, OverflowError) as error:
@@ -181,7 +181,7 @@ class Typed(Sequence[Sequence[str]]):
 
 
 def _plain_type(kind: Any) -> Any:
-    """Return the type that columns of a type are read as: the values of a dictionary, no views."""
+    """Return the type to read: that of the values of a dictionary, and no views."""
     kind = kind.value_type if types.is_dictionary(kind) else kind
     return _VIEWS.get(kind, kind)
 

@@ -72,13 +72,13 @@ def _find(name: str, text: str, indices: Mapping[str, list[int]], width: int) ->
 def choose_all(
     name: str, layout: Layout, width: int, header: Sequence[str] | None
 ) -> tuple[list[int], list[int], list[int]]:
-    """Return the columns of the keys, the features, and those whose cells are copied."""
+    """Return the columns of the keys, of the features, and of cells that are copied."""
     grouping = choose(name, layout.group_by, width, header, "group_by")
     otherwise = [i for i in range(width) if i not in grouping]
     chosen = choose(name, layout.columns, width, header, otherwise=otherwise)
     if not chosen:
         raise InputError(name, "no column is left to read")
-    # Who reads columns of one name by it would get one of them.
+    # A program that looks up a repeated name would get one column of several.
     for column, times in Counter(header).items() if layout.passthrough else ():
         if times > 1:
             hint = "`passthrough` needs a name of its own for each"
@@ -87,11 +87,11 @@ def choose_all(
 
 
 def label_columns(chosen: Sequence[int], header: Sequence[str] | None) -> list[str | int]:
-    """Return columns by name; by number from 1 where no name is theirs alone."""
+    """Return the names of columns, or the number from 1 where a name is not unique."""
     times = Counter(header)
     return [header[i] if header and header[i] and times[header[i]] == 1 else i + 1 for i in chosen]
 
 
 def is_number(column: str, width: int) -> bool:
-    """Return whether a wanted column is given by its number, not by its name."""
+    """Return whether a column is given by its number."""
     return column.isdecimal() and column.isascii() and 1 <= int(column) <= width

@@ -1,4 +1,4 @@
-"""Rows of cells in text, CSV or JSON lines, the chosen columns of which are the features."""
+"""Rows of text, CSV or JSON lines, whose chosen columns are the features."""
 
 import csv
 import io
@@ -42,7 +42,7 @@ def read_lines(lines: Lines, layout: Layout, keys: Keys) -> Input:
     table = _Table(lines, layout, keys)
     header, chosen = table.header, table.chosen
     names = header or [f"column_{i + 1}" for i in range(table.width)]
-    # A cell that is copied takes as much memory as eight values.
+    # A copied cell takes as much memory as eight values.
     steps = steps_in_block(len(chosen) + 8 * len(table.copied), layout.block_steps)
     return Input(
         columns=[header[i] for i in chosen] if header else unnamed(len(chosen)),
@@ -56,7 +56,7 @@ def read_lines(lines: Lines, layout: Layout, keys: Keys) -> Input:
 
 
 class _Table:
-    """Rows of text behind a header, turned into numbers some at a time."""
+    """Rows of text below a header, if it has one."""
 
     def __init__(self, lines: Lines, layout: Layout, keys: Keys) -> None:
         self._lines, self._layout, self._keys = lines, layout, keys
@@ -98,7 +98,7 @@ class _Table:
                 yield from self._read(json_rows(text, self._lines, header, strict=strict))
 
     def _read_plain(self, text: bytes) -> Rows | None:
-        """Read rows without quotes; None where anything is out of the ordinary."""
+        """Read rows that `PlainRows` can read, without a fault; None for others."""
         delimiter, decimal = self._delimiter, self._layout.decimal
         if delimiter not in (*DELIMITERS,) or decimal == delimiter or not decimal.isascii():
             return None
@@ -191,7 +191,7 @@ def _find_delimiter(line: str, layout: Layout) -> str:
 
 
 def _is_header(first: Sequence[str], layout: Layout) -> bool:
-    """Return whether the first row names columns: it must, or a feature in it is a word."""
+    """Return whether the first row names columns: an option says so, or a feature is a word."""
     if layout.first_row != "auto":
         return layout.first_row == "header"
     cells, width = [cell.strip() for cell in first], len(first)
@@ -200,7 +200,7 @@ def _is_header(first: Sequence[str], layout: Layout) -> bool:
         return True
     try:
         _, chosen, _ = choose_all("", layout, width, None)
-    except InputError:  # at a column that is named, or is not there with a header either
+    except InputError:  # a column is given by name, or does not exist
         return True
     return any(
         parse_number(cell) is None and not hint_at_numbers(cell)

@@ -54,7 +54,7 @@ def read_state(
 
 
 def _read_json(text: str, name: str) -> list[list[str]]:
-    """Return the cells of a JSON array as text, so that they are checked as any others."""
+    """Return the cells of a JSON array as text, which is checked like any other."""
     try:
         items = json.loads(text, parse_float=str, parse_int=str, parse_constant=str)
         steps = [item if isinstance(item, list) else [item] for item in items]

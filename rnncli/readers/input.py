@@ -17,7 +17,7 @@ Key = tuple[str, ...]
 
 STDIN, UTF_8 = "-", "utf-8"
 MISSING = ("error", "hold", "zero")
-# Options that are for text alone.
+# Options for text alone.
 OF_TEXT = ("delimiter", "first_row", "encoding", "null_values", "decimal")
 # Cells that `float` does not read: a missing one, and truths as programs write them.
 _USUAL = {
@@ -50,7 +50,7 @@ class Layout(NamedTuple):
     indices: int | None = None  # rows of the embedding that the numbers are indices into
     encoding: str = UTF_8
     null_values: Sequence[str] = ()  # cells that are missing, beside an empty one and nan
-    decimal: str = "."  # what stands before the decimals: one character
+    decimal: str = "."  # one character before the decimals
 
     def usual(self, cell: str) -> str:
         """Return a cell as Python writes it; a point beside another decimal makes it no number."""
@@ -63,11 +63,11 @@ class Layout(NamedTuple):
 
 
 class Keys:
-    """The keys so far; at first those of an earlier run."""
+    """Numbers keys in the order in which they come, after those of an earlier run."""
 
     def __init__(self, known: Sequence[Key] = ()) -> None:
         self.names = list(known)  # by their numbers
-        # Text is looked up in a third of the time that a tuple of it takes.
+        # A key of one column is looked up as text, three times as fast as a tuple.
         self._numbers: dict[str | Key, int] = {
             key[0] if len(key) == 1 else key: number for number, key in enumerate(known)
         }
@@ -83,7 +83,7 @@ class Keys:
 
 
 class Input(NamedTuple):
-    """One sequence, or several that are told apart by a key."""
+    """One sequence, or several with a key each."""
 
     columns: Sequence[str]  # a name for each of the I features
     blocks: Iterator[Rows]  # the rows before an error come first, then the InputError
@@ -93,9 +93,9 @@ class Input(NamedTuple):
     # The share of the input, 0 to 1, that has been read after so many rows; None if not known.
     share: Callable[[int], float | None] = lambda _: None
     shape: tuple[int, ...] = ()  # (T,) or (N, T), where it is known before the rows are read
-    chosen: Sequence[str | int] = ()  # names of the features that stand once in it, or numbers
+    chosen: Sequence[str | int] = ()  # names of the features, or numbers where they are not unique
     hint: str = ""  # where a network takes another number of features
-    note: str = ""  # what the user may not have meant
+    note: str = ""  # a possible mistake of the user
     types: Any = None  # a pyarrow.Schema of the columns whose cells are copied
     name: str = ""  # for messages
 
@@ -116,7 +116,7 @@ def check_width(source: Input, takes: int) -> None:
 
 
 def check_layout(path: str, layout: Layout, kind: str, *names: str) -> None:
-    """Check that none of these options is given, which a kind of file has no use for."""
+    """Check that no option is given for which a kind of file has no use."""
     for name in names:
         if getattr(layout, name) != getattr(Layout(layout.dtype), name):
             raise InputError(path, f"is {kind}", f"`{name}` is for CSV text")
@@ -125,7 +125,7 @@ def check_layout(path: str, layout: Layout, kind: str, *names: str) -> None:
 def check_rows(
     name: str, blocks: Iterable[Rows], labels: Sequence[object], layout: Layout
 ) -> Iterator[Rows]:
-    """Pass rows on as the float type that they become, up to an error."""
+    """Convert rows to their float type, up to the first fault."""
     start = 0
     for rows in blocks:
         x, masked, wrong = fit(rows.x, layout)

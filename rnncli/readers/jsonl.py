@@ -1,4 +1,4 @@
-"""JSON lines as rows of cells: an object a row, whose names are the header, or an array."""
+"""JSON lines as rows of cells: an object for each row, with names of columns, or an array."""
 
 import json
 import re
@@ -16,7 +16,7 @@ _DECODER = json.JSONDecoder(
     parse_int=Literal, parse_float=Literal, parse_constant=str, object_pairs_hook=tuple
 )
 _LITERALS = {None: Literal(), True: Literal("true"), False: Literal("false")}
-# Objects of a line that `rnn run` writes whose names are names of columns.
+# Objects in lines of `rnn run` whose entries are columns.
 _UNNAMED = ("", "key", "row")
 
 

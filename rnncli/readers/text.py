@@ -30,13 +30,13 @@ _FIRST_LINES = (
     (r"\[\s*([\[{\]]|.*,\s*$|$)", "a JSON array", "jq -c '.[]' makes JSON lines of it"),
 )
 _CHUNK = 1 << 20
-# Bytes. A row takes some twenty times as much memory while it is read.
+# Bytes of a line: while it is read, a row takes some twenty times as much memory.
 MOST_IN_A_LINE = 1 << 25
 _NO_TEXT = re.compile("[\0\ud800-\udfff]")
 
 
 def _as_surrogates(error: Any) -> tuple[str, int]:
-    """Decode what begins with bytes that are no text: halves of pairs, of which no text has one."""
+    """Decode the bytes from a bad one on as surrogates, which no text has."""
     rest = error.object[error.start :]
     return "".join(chr(byte and 0xDC00 | byte) for byte in rest), len(error.object)
 
@@ -50,8 +50,8 @@ class Lines:
     def __init__(self, file: io.BufferedReader, path: str, encoding: str = UTF_8) -> None:
         self.path, self.name, self._encoding = path, display_name(path), encoding
         self.line = 1  # number of the next one
-        self._text, self._at = b"", 0  # what is read, and how much of it is taken
-        self._damage: Exception | str | None = None  # the text from a byte on that is none
+        self._text, self._at = b"", 0  # text that is read, and how many bytes of it are taken
+        self._damage: Exception | str | None = None  # an error, or the text from a bad byte on
         data: Any = file
         try:
             packed = file.peek(10)
@@ -122,7 +122,7 @@ class Lines:
         return self._text.find(b"\n", size - 1) + 1 or self._text.rfind(b"\n") + 1
 
     def _decode(self, data: Any) -> Iterator[bytes]:
-        """Decode chunks of a file up to the end, or a byte that is no text, or is NUL."""
+        """Decode chunks of a file up to its end, a NUL or a byte that is no text."""
         decoder = codecs.getincrementaldecoder(self._encoding)("rnncli")
         newlines = io.IncrementalNewlineDecoder(decoder, translate=True)
         chunk, last, mark = b"?", "\n", "\ufeff"

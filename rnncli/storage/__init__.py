@@ -21,13 +21,13 @@ CHANGED = "changed by another program since this run has read it: the state of t
 
 
 class Url(str):
-    """A URL as it is shown: without a password, and on the web without what follows the path."""
+    """A URL as messages show it: without a password and, on the web, without its query."""
 
-    full: str  # with all that is secret
+    full: str  # with its secrets
     protocol: str
 
     def __new__(cls, full: str) -> "Url":
-        """Leave out what is secret, or may be."""
+        """Leave out the secrets."""
         protocol, rest = full.split("://", 1)
         protocol = protocol.lower()
         shown = re.split("[?#]", rest)[0] if protocol in WEB else rest
@@ -38,12 +38,12 @@ class Url(str):
 
 
 def is_url(path: str) -> bool:
-    """Return whether a name is that of a file elsewhere, such as ``s3://bucket/x.csv``."""
+    """Return whether a path is a URL, such as ``s3://bucket/x.csv``."""
     return re.match(r"[a-z][a-z0-9+.-]*://", path, re.IGNORECASE | re.ASCII) is not None
 
 
 def wrap_url(path: str) -> str:
-    """Return a path as it is, and a URL as a `Url`."""
+    """Return a URL as a `Url`, and any other path as it is."""
     return Url(path) if is_url(path) and not isinstance(path, Url) else path
 
 
@@ -75,7 +75,7 @@ def matching(pattern: str) -> dict[str, str]:
 
 @_or_remote
 def local_copy(path: str) -> AbstractContextManager[str]:
-    """Return a path of this machine that has the content of a file; errors name the file."""
+    """Copy a file at a URL to this machine; errors in the block name the URL."""
     return nullcontext(path)
 
 
@@ -100,7 +100,7 @@ class Replacement:
         return self.open
 
     def _lock(self, when_waiting: Callable[[], None] | None = None) -> int:
-        """Open and lock the file beside; one that a killed run has left is removed first."""
+        """Open and lock `.NAME.rnn`; first remove one that a killed run has left."""
         while True:
             with ExitStack() as opened:
                 number = os.open(self._name, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o666)
@@ -129,7 +129,7 @@ class Replacement:
 
     @contextmanager
     def open(self) -> Iterator[TextIO]:
-        """Open a text file that takes the place of the one there if the block ends well."""
+        """Open a text file that replaces the one there if the block ends without an error."""
         if self._number < 0 or _version(self._path) != self._before:
             raise OSError(None, CHANGED, self._path)
         try:
@@ -207,7 +207,7 @@ def check_writable(path: str, *, append: bool = False) -> None:
 
 
 def _is_plain(path: str) -> bool:
-    """Return whether a path names a plain file that the shell has not opened, or nothing yet."""
+    """Return whether a path is free, or a regular file that the shell has not opened."""
     try:
         mode = os.stat(path).st_mode
     except FileNotFoundError:
@@ -228,7 +228,7 @@ def sync(file: TextIO) -> None:
 
 
 def _sync_folder(path: str) -> None:
-    """Wait until the names in the directory of a file are on the disk."""
+    """Wait until the names in the folder of a file are on the disk."""
     try:
         number = os.open(os.path.dirname(os.path.realpath(path)), os.O_RDONLY)
         try:
@@ -236,7 +236,7 @@ def _sync_folder(path: str) -> None:
         finally:
             os.close(number)
     except OSError as error:
-        # It can allow new files and yet not be read; not every file system can.
+        # A folder may allow new files but no reading, and not every file system can sync one.
         if error.errno not in (errno.EACCES, errno.EINVAL):
             raise
 
@@ -251,7 +251,7 @@ def _version(path: str | int) -> tuple[int, ...]:
 
 
 def _copy_access(target: str, number: int) -> None:
-    """Set the owner and permissions of an open file to those of a file, if that is there."""
+    """Copy owner and permissions of a file, if it exists, to an open one."""
     with suppress(OSError):  # not every file system has permissions
         old = os.stat(target)
         with suppress(OSError):

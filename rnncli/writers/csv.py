@@ -31,7 +31,7 @@ class CsvWriter:
         if rows.cells is not None:
             lines = [*map(self._delimiter.join, rows.cells)]
             delimiters = sum(map(len, rows.cells)) - len(lines)
-            # One look at all of them shows whether one is quoted.
+            # One count over all lines shows whether a field needs quotes.
             if sum(map("".join(lines).count, f'{self._delimiter}"\r\n')) > delimiters:
                 lines = [*map(self._line, rows.cells)]
             front = [*map("".join, zip(front, lines, strict=True))] if front else lines
@@ -44,7 +44,7 @@ class CsvWriter:
         self._out.writelines(rows_of_text(len(rows.t), 2 * values.shape[1] + 2, words, front))
 
     def end(self, error: ValueError | None) -> None:
-        """Write nothing behind the rows."""
+        """Write nothing after the rows."""
 
     def _line(self, fields: Sequence[str]) -> str:
         """Join fields, quoted where they must be."""

@@ -1,4 +1,4 @@
-"""Tables in memory, pandas.DataFrame or pyarrow.Table: as an input, and as the result of a run."""
+"""Tables in memory, pandas.DataFrame or pyarrow.Table, as input and as result of a run."""
 
 import re
 from collections.abc import Iterator, Sequence
@@ -25,7 +25,7 @@ def is_frame(source: object) -> bool:
 
 
 class Frame:
-    """A table that is read, and the writer of its result; `cells` are the numbers of its rows."""
+    """Reads a table and makes the result; the `cells` of its rows are their numbers."""
 
     def __init__(self, frame: Any, *, passthrough: bool) -> None:
         self._frame, self._passthrough = frame, passthrough
@@ -68,7 +68,7 @@ class Frame:
             yield Rows(x, None if key is None else key[block], cells=index[block])
 
     def _numbers(self, i: int) -> Floats:
-        """Return a column as float64, NaN where it has none."""
+        """Return a column as float64, with NaN for missing values."""
         column: Any = self._columns[i]
         kind = str(column.dtype if self._is_pandas else column.type)
         if not _NUMBERS.match(kind):
@@ -79,7 +79,7 @@ class Frame:
         return np.asarray(column.cast("float64").to_numpy())
 
     def _texts(self, i: int) -> list[str]:
-        """Return a column as text, empty where it has none."""
+        """Return a column as text, empty for missing values."""
         column: Any = self._columns[i]
         if self._is_pandas:
             values = column.astype(object).where(column.notna(), None).tolist()
@@ -109,7 +109,7 @@ class Frame:
             values = np.empty((0, len(described.units)), rows.h.dtype)
         order = np.arange(len(rows.t))
         if described.last and not self._passthrough and rows.key is not None:
-            order = np.argsort(rows.key, kind="stable")  # sequences as they came
+            order = np.argsort(rows.key, kind="stable")  # in the order of the sequences
         new = dict(zip(described.units, np.ascontiguousarray(values[order].T), strict=True))
         new = new if self._passthrough else {"t": rows.t[order].astype(np.int64), **new}
         order = np.asarray(rows.cells, np.intp)[order]
