@@ -23,7 +23,7 @@ from rnncli.readers.input import (
     parse_number,
     unnamed,
 )
-from rnncli.readers.jsonl import Row, is_json, json_rows, read_cells
+from rnncli.readers.jsonl import Row, json_rows, read_cells
 from rnncli.readers.text import Lines
 
 FIRST_ROW = ("auto", "header", "data")
@@ -63,7 +63,7 @@ class _Table:
         self._name, self._delimiter = lines.name, ""
         self.header: list[str] | None = None
         begin = lines.peek(layout.delimiter)
-        if is_json(begin, lines.path):
+        if lines.is_json(begin):
             check_layout(self._name, layout, "JSON", "delimiter", "decimal", "first_row")
             first = read_cells(lines.take().decode(), f"{self._name}:{lines.line - 1}")
             self.header, self._first = [*first], [(lines.line - 1, [*first.values()])]

@@ -11,7 +11,7 @@ from rnncli.model.errors import InputError, word
 from rnncli.readers import NPY, open_input, seekable
 from rnncli.readers.csv import read_lines
 from rnncli.readers.input import Keys, Layout, display_name
-from rnncli.readers.jsonl import is_json, read_cells
+from rnncli.readers.jsonl import read_cells
 from rnncli.readers.npy import StoredArray
 from rnncli.readers.text import Lines
 
@@ -41,8 +41,8 @@ def read_expected(path: str, name: str, note: Callable[[str], object]) -> Floats
 def _read_text(lines: Lines, name: str, note: Callable[[str], object]) -> Floats:
     """Read the columns ``h_0``, ``h_1``, ...; without these all but ``t``."""
     line = lines.peek()
-    is_object = is_json(line, lines.path)
-    names = read_cells(line, f"{lines.name}:1") if is_object else next(csv.reader([line]))
+    is_json = lines.is_json(line)
+    names = read_cells(line, f"{lines.name}:1") if is_json else next(csv.reader([line]))
     header = [cell.strip() for cell in names]
     units = [int(cell[len(name) + 1 :]) for cell in header if re.fullmatch(rf"{name}_\d+", cell)]
     columns = [f"{name}_{unit}" for unit in range(len(units))]

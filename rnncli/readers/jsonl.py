@@ -1,7 +1,6 @@
 """JSON lines as rows of cells: an object for each row, with names of columns, or an array."""
 
 import json
-import re
 from collections.abc import Iterator
 from typing import Any
 
@@ -18,12 +17,6 @@ _DECODER = json.JSONDecoder(
 _LITERALS = {None: Literal(), True: Literal("true"), False: Literal("false")}
 # Objects in lines of `rnn run` whose entries are columns.
 _UNNAMED = ("", "key", "row")
-
-
-def is_json(line: str, path: str) -> bool:
-    """Return whether a text holds JSON lines, by its name or by its first line."""
-    begins = re.match(r'\s*(\{|\[\s*([\d"-]|null|true|false).*\]\s*$)', line)
-    return bool(begins or re.search(r"\.(jsonl|ndjson)\b", path.lower()))
 
 
 def json_rows(text: bytes, lines: Lines, header: list[str], *, strict: bool) -> Iterator[Row]:

@@ -29,6 +29,7 @@ _FIRST_LINES = (
     (r"(?i)(<!doctype|<html|<\?xml)", "HTML or XML (a page that tells of an error?)", ""),
     (r"\[\s*([\[{\]]|.*,\s*$|$)", "a JSON array", "jq -c '.[]' makes JSON lines of it"),
 )
+_JSON_LINE = r'\s*(\{|\[\s*([\d"-]|null|true|false).*\]\s*$)'
 _CHUNK = 1 << 20
 # Bytes of a line: while it is read, a row takes some twenty times as much memory.
 MOST_IN_A_LINE = 1 << 25
@@ -91,6 +92,11 @@ class Lines:
             if re.match(pattern, line.strip()):
                 raise self._not_text(self.name, kind, hint)
         return line
+
+    def is_json(self, line: str) -> bool:
+        """Return whether a file with this first line, or of this name, holds JSON lines."""
+        by_name = re.search(r"\.(jsonl|ndjson)\b", self.path.lower())
+        return bool(by_name or re.match(_JSON_LINE, line))
 
     def share(self, _: int) -> float | None:
         """Return the share of the file that has been read; None where its size says nothing."""
