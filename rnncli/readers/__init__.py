@@ -53,24 +53,23 @@ PARQUET, ARROW, STREAM, NPY = b"PAR1\x15", b"ARROW1\0\0", b"\xff\xff\xff\xff", b
 
 
 def read_file(path: str, layout: Layout, keys: Keys) -> Input:
-    """Open a file as input."""
-    stream = _stream(path, layout, keys)
-    source: Input = next(stream)
-    return source._replace(blocks=stream, name=display_name(path))
-
-
-def _stream(path: str, layout: Layout, keys: Keys) -> Iterator[Any]:
-    """Yield an input, then its blocks; the file is closed behind them."""
-    with open_input(path) as file, ExitStack() as copies:
+    """Open a file as input; it is closed after its last block."""
+    with ExitStack() as files:
+        file = files.enter_context(open_input(path))
         read = _find_reader(path, file.peek(8))
         if read is not read_text:
-            file = copies.enter_context(seekable(file))
+            file = files.enter_context(seekable(file))
         source = read(path, file, layout, keys)
-        yield source
         blocks = source.blocks
         # A short input needs no thread, none waits for a pipe, or holds rows back.
         if layout.block_steps > 1 and (is_url(path) or os.path.isfile(path)):
             blocks = chain(islice(blocks, 2), ahead(blocks))
+        blocks = _close_after(blocks, files.pop_all())
+        return source._replace(blocks=blocks, name=display_name(path))
+
+
+def _close_after(blocks: Iterator[Rows], files: ExitStack) -> Iterator[Rows]:
+    with files:
         yield from blocks
 
 
