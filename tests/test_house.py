@@ -23,9 +23,9 @@ TREES = {
 MOST_LINES = {
     "rnncli/model": 7_631,
     "rnncli/engine": 2_444,
-    "rnncli/storage": 395,
-    "rnncli/readers": 1_590,
-    "rnncli/writers": 2_126,
+    "rnncli/storage": 391,
+    "rnncli/readers": 1_579,
+    "rnncli/writers": 2_120,
     "rnncli/verification": 1_873,
     "rnncli/bench": 343,
     "rnncli/explanation": 843,

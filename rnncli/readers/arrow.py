@@ -13,7 +13,7 @@ from pyarrow import ipc, types
 from rnncli.engine.rows import BLOCK_STEPS, Rows, in_blocks, steps_in_block
 from rnncli.model.errors import InputError, one_line
 from rnncli.readers import ARROW, PARQUET, STREAM
-from rnncli.readers.columns import choose_all, label_columns
+from rnncli.readers.columns import choose_all, make_input
 from rnncli.readers.input import (
     OF_TEXT,
     Doubles,
@@ -48,23 +48,23 @@ def read_arrow(path: str, file: Any, layout: Layout, keys: Keys) -> Input:
     check_layout(name, layout, "a table", *OF_TEXT)
     fields = [field.with_type(_plain_type(field.type)) for field in schema]
     names = schema.names
-    grouping, chosen, copied = choose_all(name, layout, len(names), names)
-    # As many as in CSV, where a copied cell takes as much memory as eight values.
-    steps = steps_in_block(len(chosen) + 8 * len(copied), layout.block_steps)
-    for field in (fields[i] for i in chosen):
+    chosen = choose_all(name, layout, len(names), names)
+    grouping, features, copied = chosen
+    steps = chosen.steps(layout)
+    for field in (fields[i] for i in features):
         if not any(getattr(types, f"is_{kind}")(field.type) for kind in _NUMBERS):
             what = f"column {field.name!r}: expected numbers, got {field.type}"
             raise InputError(name, what, "`columns` chooses those to read")
 
     def rows() -> Iterator[Rows]:
-        done, wanted = 0, sorted({*grouping, *chosen, *copied})
+        done, wanted = 0, sorted({*grouping, *features, *copied})
         with _readable(name):
             for batch in batches(wanted):
                 batch.validate(full=True)
                 for start in range(0, batch.num_rows, steps):
                     columns = map(_plain, batch.slice(start, steps).columns)
                     data = dict(zip(wanted, columns, strict=True))
-                    x = np.stack([_numbers(data[i]) for i in chosen], axis=1)
+                    x = np.stack([_numbers(data[i]) for i in features], axis=1)
                     texts = [_texts(data[i], names[i]) for i in grouping]
                     cells = [data[i] for i in copied]
                     yield Rows(
@@ -76,16 +76,11 @@ def read_arrow(path: str, file: Any, layout: Layout, keys: Keys) -> Input:
             if count not in (None, done):
                 raise OSError(f"expected {count} rows, got {done}")
 
-    labels = [repr(names[i]) for i in chosen]
-    return Input(
-        columns=[names[i] for i in chosen],
-        blocks=in_blocks(check_rows(name, rows(), labels, layout), steps),
-        key_columns=[names[i] for i in grouping],
-        keys=keys.names if grouping else (),
-        header=[names[i] for i in copied],
+    labels = [repr(names[i]) for i in features]
+    blocks = in_blocks(check_rows(name, rows(), labels, layout), steps)
+    return make_input(blocks, chosen, names, keys)._replace(
         share=lambda done: None if count is None else done / max(1, count),
         shape=() if grouping or count is None else (count,),
-        chosen=label_columns(chosen, names),
         types=pa.schema(fields, schema.metadata) if layout.passthrough else None,
     )
 

@@ -6,9 +6,9 @@ import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import chain
 
-from rnncli.engine.rows import Rows, in_blocks, steps_in_block
+from rnncli.engine.rows import Rows, in_blocks
 from rnncli.model.errors import InputError, shown
-from rnncli.readers.columns import choose_all, is_number, label_columns
+from rnncli.readers.columns import choose_all, is_number, make_input
 from rnncli.readers.decimals import DELIMITERS, PlainRows
 from rnncli.readers.input import (
     Doubles,
@@ -21,7 +21,6 @@ from rnncli.readers.input import (
     hint_at_numbers,
     parse_cells,
     parse_number,
-    unnamed,
 )
 from rnncli.readers.jsonl import Row, json_rows, read_cells
 from rnncli.readers.text import Lines
@@ -40,19 +39,8 @@ def read_text(path: str, file: io.BufferedReader, layout: Layout, keys: Keys) ->
 def read_lines(lines: Lines, layout: Layout, keys: Keys) -> Input:
     """Read rows of CSV or JSON lines, a step each; blank lines are skipped."""
     table = _Table(lines, layout, keys)
-    header, chosen = table.header, table.chosen
-    names = header or [f"column_{i + 1}" for i in range(table.width)]
-    # A copied cell takes as much memory as eight values.
-    steps = steps_in_block(len(chosen) + 8 * len(table.copied), layout.block_steps)
-    return Input(
-        columns=[header[i] for i in chosen] if header else unnamed(len(chosen)),
-        blocks=in_blocks(table.rows(), steps),
-        key_columns=[names[i] for i in table.grouping],
-        keys=keys.names if table.grouping else (),
-        header=[names[i] for i in table.copied],
-        share=lines.share,
-        chosen=label_columns(chosen, header),
-    )
+    blocks = in_blocks(table.rows(), table.chosen.steps(layout))
+    return make_input(blocks, table.chosen, table.header, keys)._replace(share=lines.share)
 
 
 class _Table:
@@ -79,8 +67,7 @@ class _Table:
                 what = f"a comma may end a cell here, or stand in a number: {shown(begin.strip())}"
                 hint = "put such numbers in quotes, or give another `delimiter`"
                 raise InputError(f"{self._name}:{line}", what, hint)
-        columns = choose_all(self._name, layout, self.width, self.header)
-        self.grouping, self.chosen, self.copied = columns
+        self.chosen = choose_all(self._name, layout, self.width, self.header)
 
     def rows(self) -> Iterator[Rows]:
         """Read some rows at a time, then the error that ended them, if one did."""
@@ -106,10 +93,10 @@ class _Table:
             plain = PlainRows(text, delimiter, self.width)
         except ValueError:
             return None
-        values = plain.numbers(self.chosen, self._layout)
+        values = plain.numbers(self.chosen.features, self._layout)
         if values is None:
             return None
-        return self._make_rows(values, plain.column, plain.rows() if self.copied else None)
+        return self._make_rows(values, plain.column, plain.rows() if self.chosen.copied else None)
 
     def _read(self, numbered: Iterable[Row]) -> Iterator[Rows]:
         """Read any rows up to the first error; they come before it."""
@@ -134,10 +121,10 @@ class _Table:
         """Read rows; None if there is an error in any."""
         if any(len(row) != self.width for row in cells):
             return None
-        values = parse_cells([row[i] for row in cells for i in self.chosen], self._layout)
+        values = parse_cells([row[i] for row in cells for i in self.chosen.features], self._layout)
         if values is None:
             return None
-        values = values.reshape(-1, len(self.chosen))
+        values = values.reshape(-1, len(self.chosen.features))
         return self._make_rows(values, lambda i: [row[i] for row in cells], cells)
 
     def _make_rows(
@@ -147,15 +134,16 @@ class _Table:
         x, masked, fault = fit(values, self._layout)
         if fault:
             return None
-        key = self._keys.number(*map(column, self.grouping)) if self.grouping else None
-        return Rows(x, key, masked, cells if self.copied else None)
+        keys, _, copied = self.chosen
+        key = self._keys.number(*map(column, keys)) if keys else None
+        return Rows(x, key, masked, cells if copied else None)
 
     def _find_error(self, row: list[str], line: int) -> InputError | None:
         """Find the fault of a row, if it has one."""
         if len(row) != self.width:
             what = f"expected as many cells as in the first row, {self.width}, got {len(row)}"
             return InputError(f"{self._name}:{line}", what)
-        for column in self.chosen:
+        for column in self.chosen.features:
             what, hint = find_fault(row[column], self._layout)
             if what:
                 if what.startswith("not a number") and not self._layout.columns and self.width > 1:
@@ -199,10 +187,10 @@ def _is_header(first: Sequence[str], layout: Layout) -> bool:
     if any(not is_number(column, width) and column in cells for column in wanted):
         return True
     try:
-        _, chosen, _ = choose_all("", layout, width, None)
+        features = choose_all("", layout, width, None).features
     except InputError:  # a column is given by name, or does not exist
         return True
     return any(
         parse_number(cell) is None and not hint_at_numbers(cell)
-        for cell in (layout.usual(cells[i]) for i in chosen)
+        for cell in (layout.usual(cells[i]) for i in features)
     )

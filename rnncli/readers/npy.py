@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from rnncli.engine.rows import BLOCK_STEPS, Rows, in_blocks, steps_in_block
 from rnncli.model.arrays import READ_NPY_HEADER
 from rnncli.model.errors import InputError
-from rnncli.readers.columns import choose, label_columns
+from rnncli.readers.columns import choose
 from rnncli.readers.input import (
     OF_TEXT,
     Input,
@@ -70,7 +70,7 @@ def read_npy(path: str, file: io.BufferedReader, layout: Layout, keys: Keys) -> 
         keys=() if numbers is None else keys.names,
         share=lambda rows: rows / max(1, N * T),
         shape=(T,) if numbers is None else (N, T),
-        chosen=label_columns(columns, header=None),
+        chosen=labels,
     )
 
 

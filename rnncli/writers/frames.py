@@ -9,7 +9,7 @@ import numpy as np
 from rnncli.engine.rows import Rows, join, steps_in_block
 from rnncli.model.arrays import Floats
 from rnncli.model.errors import InputError
-from rnncli.readers.columns import choose_all, label_columns
+from rnncli.readers.columns import choose_all, make_input
 from rnncli.readers.input import OF_TEXT, Input, Keys, Layout, check_layout, check_rows
 from rnncli.writers.result import Result, Style
 
@@ -42,20 +42,14 @@ class Frame:
 
     def open(self, layout: Layout, keys: Keys) -> Input:
         """Return the table as an input."""
-        header = self._names
         check_layout(self._name, layout, "a table", *OF_TEXT)
-        self._grouping, chosen, _ = choose_all(self._name, layout, len(header), header)
-        names = [header[i] for i in self._grouping]
-        rows, labels = self._rows(chosen, layout, keys), [repr(header[i]) for i in chosen]
-        return Input(
-            columns=[header[i] for i in chosen],
-            blocks=check_rows(self._name, rows, labels, layout),
-            key_columns=names,
-            keys=keys.names if names else (),
-            header=header if self._passthrough else names or ["t"],
-            chosen=label_columns(chosen, header),
-            name=self._name,
-        )
+        chosen = choose_all(self._name, layout, len(self._names), self._names)
+        self._grouping = chosen.keys
+        labels = [repr(self._names[i]) for i in chosen.features]
+        rows = check_rows(self._name, self._rows(chosen.features, layout, keys), labels, layout)
+        source = make_input(rows, chosen, self._names, keys)
+        header = source.header or source.key_columns or ["t"]
+        return source._replace(header=header, name=self._name)
 
     def _rows(self, chosen: Sequence[int], layout: Layout, keys: Keys) -> Iterator[Rows]:
         columns = [self._numbers(i) for i in chosen]
