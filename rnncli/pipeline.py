@@ -41,18 +41,9 @@ from rnncli.model.errors import (
 )
 from rnncli.model.layers import Normalization, Recurrent
 from rnncli.model.network import Network
-from rnncli.readers import (
-    STDIN,
-    UTF_8,
-    Input,
-    Keys,
-    Layout,
-    check_width,
-    read_file,
-    read_files,
-    read_inline,
-    read_state,
-)
+from rnncli.readers import read_file, read_files
+from rnncli.readers.inline import read_inline, read_state
+from rnncli.readers.input import STDIN, UTF_8, Input, Keys, Layout, check_width
 from rnncli.run_options import (
     AUTO,
     LINES,

@@ -12,8 +12,8 @@ from rnncli.cli.option_table import NetworkOptions, command, files, pick, table
 from rnncli.cli.progress import Terminal
 from rnncli.model.errors import OptionError, word
 from rnncli.model.network import Network
-from rnncli.readers import display_name
 from rnncli.readers.expected import read_expected
+from rnncli.readers.input import display_name
 from rnncli.run_options import Options
 from rnncli.storage import is_url, wrap_url
 from rnncli.verification.comparison import Tolerance

@@ -15,38 +15,11 @@ import numpy as np
 from rnncli.engine.rows import Rows
 from rnncli.engine.threads import ahead
 from rnncli.model.errors import InputError, check_installed
-from rnncli.readers.csv import FIRST_ROW, read_text
-from rnncli.readers.inline import read_inline, read_state
-from rnncli.readers.input import (
-    MISSING,
-    STDIN,
-    UTF_8,
-    Input,
-    Keys,
-    Layout,
-    check_width,
-    display_name,
-    parse_number,
-)
+from rnncli.readers.csv import read_text
+from rnncli.readers.input import STDIN, Input, Keys, Layout, display_name, parse_number
 from rnncli.readers.npy import read_npy
 from rnncli.readers.text import COMPRESSED
 from rnncli.storage import is_url, local_copy, version
-
-__all__ = [
-    "FIRST_ROW",
-    "MISSING",
-    "STDIN",
-    "UTF_8",
-    "Input",
-    "Keys",
-    "Layout",
-    "check_width",
-    "display_name",
-    "read_file",
-    "read_files",
-    "read_inline",
-    "read_state",
-]
 
 # The first bytes of a Parquet file, which no text has, an Arrow file, an Arrow stream, and .npy.
 PARQUET, ARROW, STREAM, NPY = b"PAR1\x15", b"ARROW1\0\0", b"\xff\xff\xff\xff", b"\x93NUMPY"
