@@ -30,22 +30,20 @@ from rnncli.engine.state_file import (
 from rnncli.engine.stream import Carried, final_y, forward
 from rnncli.model.activations import NEAR_END, saturated
 from rnncli.model.arrays import Floats, Integers, in_dtype
-from rnncli.model.errors import InputError, OpenInputError, OptionError, choice, verbatim, word
+from rnncli.model.errors import (
+    InputError,
+    OpenInputError,
+    OptionError,
+    choice,
+    listed,
+    verbatim,
+    word,
+)
 from rnncli.model.layers import Normalization, Recurrent
 from rnncli.model.network import Network
-from rnncli.readers import (
-    STDIN,
-    Input,
-    Keys,
-    Layout,
-    check_width,
-    read_file,
-    read_files,
-    read_inline,
-    read_state,
-)
-from rnncli.readers.columns import listed
-from rnncli.readers.foreign import UTF_8
+from rnncli.readers import read_file, read_files
+from rnncli.readers.inline import read_inline, read_state
+from rnncli.readers.input import STDIN, UTF_8, Input, Keys, Layout, check_width
 from rnncli.run_options import (
     AUTO,
     LINES,
@@ -58,8 +56,7 @@ from rnncli.run_options import (
     file_name,
     options_of,
 )
-from rnncli.storage import check_writable, is_url, local_copy, replacing, version, writing
-from rnncli.storage.replacement import sync
+from rnncli.storage import check_writable, is_url, local_copy, replacing, sync, version, writing
 from rnncli.writers import TABLES, WRITERS
 from rnncli.writers.log import continue_log
 from rnncli.writers.model import describe
@@ -474,7 +471,7 @@ def _run(
             names = [name for name in source.chosen if isinstance(name, str)]
             drawn = "seed" in opened.model["source"] and not options.columns
             if form in _UNTITLED and drawn and names and len(source.chosen) > 1:
-                text = f"the features are the columns {verbatim(listed(source.chosen))}"
+                text = f"the features are the columns {verbatim(listed(map(repr, source.chosen)))}"
                 console.note(word(f"{text}: `columns` chooses others"))
             return make(out, result, style)
 
@@ -600,7 +597,7 @@ def _scale(
     I = len(columns)
     for name, each in numbers.items():
         if len(each) != I:
-            expected = f"expected {I}, a number for each of {verbatim(listed(columns))}"
+            expected = f"expected {I}, a number for each of {verbatim(listed(map(repr, columns)))}"
             raise OptionError(f"`{name}`: {expected}, got {len(each)}")
     if numbers:
         center, scale = numbers.get("center", [0.0] * I), numbers.get("scale", [1.0] * I)
@@ -691,7 +688,7 @@ class StateFiles:
             carried.resume(before.t, states)
             names = zip(before.columns, self.columns, strict=False)
             if changed := [(one, now) for one, now in names if one != now]:
-                left, read = map(listed, zip(*changed, strict=True))
+                left, read = (listed(map(repr, names)) for names in zip(*changed, strict=True))
                 self.console.note(f"{self.path}: left by a run over {left}, this one reads {read}")
         return carried
 

@@ -13,8 +13,8 @@ from numpy.typing import ArrayLike
 from rnncli.engine.precision import PRECISIONS
 from rnncli.engine.unroll import UNROLLS
 from rnncli.model.errors import OptionError, check_installed, choice, shown, verbatim
-from rnncli.readers import FIRST_ROW, MISSING, STDIN
-from rnncli.readers.foreign import UTF_8
+from rnncli.readers.csv import FIRST_ROW
+from rnncli.readers.input import MISSING, STDIN, UTF_8
 from rnncli.writers import EXTENSIONS, FIGURES, TABLES, WRITERS
 from rnncli.writers.sink import is_packed, on_screen
 

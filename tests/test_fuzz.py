@@ -13,8 +13,9 @@ from test_text import piped
 
 from rnncli.engine.rows import BLOCK_STEPS
 from rnncli.model.errors import InputError
-from rnncli.readers import Keys, Layout, read_file
+from rnncli.readers import read_file
 from rnncli.readers.expected import read_expected
+from rnncli.readers.input import Keys, Layout
 
 CASES = 5000 if NIGHTLY else 150
 DOUBLE = np.dtype(np.float64)
@@ -143,9 +144,8 @@ def test_a_damaged_array_is_read_or_refused(tmp_path: Path) -> None:
     for seed in range(CASES):
         path.write_bytes(damaged(seed, whole))
         try:
-            rows = sum(
-                len(block.x) for block in read_file(str(path), Layout(DOUBLE), Keys()).blocks
-            )
+            blocks = read_file(str(path), Layout(DOUBLE), Keys()).blocks
+            rows = sum(len(block.x) for block in blocks)
         except InputError as error:
             messages.append(str(error))
         else:

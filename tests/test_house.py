@@ -23,13 +23,13 @@ TREES = {
 MOST_LINES = {
     "rnncli/model": 7_627,
     "rnncli/engine": 2_401,
-    "rnncli/storage": 400,
-    "rnncli/readers": 1_590,
-    "rnncli/writers": 2_125,
+    "rnncli/storage": 391,
+    "rnncli/readers": 1_552,
+    "rnncli/writers": 2_117,
     "rnncli/verification": 1_834,
     "rnncli/bench": 326,
     "rnncli/explanation": 833,
-    "rnncli/batches": 705,
+    "rnncli/batches": 704,
     "rnncli/cli": 1_376,
     "tests": 21_825,
 }

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from test_text import piped, read
 
 from rnncli.cli import rnn
-from rnncli.readers import STDIN, Layout
+from rnncli.readers.input import STDIN, Layout
 
 DOUBLE = np.dtype(np.float64)
 NETWORK = ("--hidden", "2", "--format", "csv")

@@ -21,7 +21,8 @@ from hypothesis import strategies as st
 
 from rnncli.engine.rows import BLOCK_STEPS
 from rnncli.model.errors import InputError
-from rnncli.readers import STDIN, Keys, Layout, read_file
+from rnncli.readers import read_file
+from rnncli.readers.input import STDIN, Keys, Layout
 from rnncli.run_options import encoding as read_name
 
 SINGLE, DOUBLE = np.dtype(np.float32), np.dtype(np.float64)
@@ -182,14 +183,13 @@ def read(path: str, layout: Layout) -> tuple[list[Row], str]:
     try:
         for block in read_file(path, layout, keys).blocks:
             for i, x in enumerate(block.x.tolist()):
-                rows.append(
-                    Row(
-                        [None if isnan(value) else value for value in x],
-                        block.masked is not None and bool(block.masked[i]),
-                        None if block.key is None else keys.names[block.key[i]],
-                        None if block.cells is None else list(block.cells[i]),
-                    )
+                row = Row(
+                    [None if isnan(value) else value for value in x],
+                    block.masked is not None and bool(block.masked[i]),
+                    None if block.key is None else keys.names[block.key[i]],
+                    None if block.cells is None else list(block.cells[i]),
                 )
+                rows.append(row)
     except InputError as error:
         return rows, error.where
     return rows, ""

@@ -20,10 +20,10 @@ import rnncli
 from rnncli.cli import rnn
 from rnncli.engine.rows import Rows
 from rnncli.model.arrays import Floats, Integers
-from rnncli.writers import WRITERS, Style
-from rnncli.writers import Result as Described
+from rnncli.writers import WRITERS
 from rnncli.writers.grid import Column, draw
-from rnncli.writers.result import Columns, SequenceStates
+from rnncli.writers.result import Columns, SequenceStates, Style
+from rnncli.writers.result import Result as Described
 
 NUMBER = re.compile(r"-?\d+\.\d+(?:e[-+]\d+)?")
 

@@ -33,8 +33,7 @@ from rnncli.model.formats.load import load
 from rnncli.model.network import Network
 from rnncli.pipeline import Built, Console, process, return_built, score
 from rnncli.run_options import OF_NETWORK, Options, check_options, file_name, options_of
-from rnncli.storage import is_url, matching, version, wrap_url
-from rnncli.storage.replacement import Replacement
+from rnncli.storage import Replacement, is_url, matching, version, wrap_url
 from rnncli.writers import EXTENSIONS
 from rnncli.writers.sink import is_packed
 

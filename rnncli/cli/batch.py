@@ -16,7 +16,7 @@ from rnncli.cli.option_table import NetworkOptions, command, files, pick, table
 from rnncli.cli.progress import Line
 from rnncli.model.errors import WORDING, OpenInputError, OptionError, printable
 from rnncli.pipeline import Built, return_built
-from rnncli.readers import STDIN
+from rnncli.readers.input import STDIN
 from rnncli.run_options import Options, integer
 from rnncli.storage import is_url, version, wrap_url
 from rnncli.writers.sink import destination

@@ -17,8 +17,8 @@ from rnncli.explanation.steps import Wanted, explain_steps
 from rnncli.explanation.units import find_unit
 from rnncli.model.errors import InputError, OptionError, listed, shown
 from rnncli.pipeline import open_both, open_states
-from rnncli.readers import Input, Keys
 from rnncli.readers.columns import split_names
+from rnncli.readers.input import Input, Keys
 from rnncli.run_options import Options, check_options, check_overwrites, extension_of
 from rnncli.writers.sink import check_destination, destination
 

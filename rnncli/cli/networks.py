@@ -21,7 +21,7 @@ from rnncli.model.layers import DIRECTIONS, merged_size
 from rnncli.model.network import Network
 from rnncli.model.seeds import seeded
 from rnncli.pipeline import Built, open_both
-from rnncli.readers import Keys
+from rnncli.readers.input import Keys
 from rnncli.run_options import Options, check_pairs
 from rnncli.storage import local_copy
 

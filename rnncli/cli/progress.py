@@ -12,7 +12,7 @@ from typing import Self
 from rnncli.cli.errors import SIGNALS, note
 from rnncli.engine.rows import Rows
 from rnncli.pipeline import Console
-from rnncli.readers import Input
+from rnncli.readers.input import Input
 from rnncli.writers.sink import on_screen
 
 # Shorter commands show nothing; longer ones ten lines in that time.

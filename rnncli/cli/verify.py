@@ -13,7 +13,7 @@ from rnncli.cli.progress import Terminal
 from rnncli.model.errors import OptionError, word
 from rnncli.model.network import Network
 from rnncli.readers.expected import read_expected
-from rnncli.readers.foreign import display_name
+from rnncli.readers.input import display_name
 from rnncli.run_options import Options
 from rnncli.storage import is_url, wrap_url
 from rnncli.verification.comparison import Tolerance

@@ -1,8 +1,12 @@
 """Readers: text or a file becomes blocks of input, (T, I), in the order of the steps."""
 
+import io
 import os
+import shutil
+import sys
+import tempfile
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from itertools import chain, islice, zip_longest
 from typing import Any
 
@@ -11,51 +15,49 @@ import numpy as np
 from rnncli.engine.rows import Rows
 from rnncli.engine.threads import ahead
 from rnncli.model.errors import InputError, check_installed
-from rnncli.readers import foreign
-from rnncli.readers.csv import FIRST_ROW, read_text
-from rnncli.readers.foreign import STDIN, display_name, open_input, seekable
-from rnncli.readers.inline import read_inline, read_state
-from rnncli.readers.input import MISSING, Input, Keys, Layout, check_width, parse_number
+from rnncli.readers.csv import read_text
+from rnncli.readers.input import STDIN, Input, Keys, Layout, display_name, parse_number
 from rnncli.readers.npy import read_npy
-from rnncli.storage import is_url, version
+from rnncli.readers.text import COMPRESSED
+from rnncli.storage import is_url, local_copy, version
 
-__all__ = [
-    "FIRST_ROW",
-    "MISSING",
-    "STDIN",
-    "Input",
-    "Keys",
-    "Layout",
-    "check_width",
-    "read_file",
-    "read_files",
-    "read_inline",
-    "read_state",
-]
+# The first bytes of a Parquet file, which no text has, an Arrow file, an Arrow stream, and .npy.
+PARQUET, ARROW, STREAM, NPY = b"PAR1\x15", b"ARROW1\0\0", b"\xff\xff\xff\xff", b"\x93NUMPY"
 
 
 def read_file(path: str, layout: Layout, keys: Keys) -> Input:
-    """Open a file as input."""
-    stream = _stream(path, layout, keys)
-    source: Input = next(stream)
-    return source._replace(blocks=stream, name=display_name(path))
+    """Open a file as input; it is closed after its last block."""
+    with ExitStack() as files:
+        file = files.enter_context(open_input(path))
+        read = _find_reader(path, file.peek(8))
+        if read is not read_text:
+            file = files.enter_context(seekable(file))
+        source = read(path, file, layout, keys)
+        blocks = source.blocks
+        # A short input needs no thread, none waits for a pipe, or holds rows back.
+        if layout.block_steps > 1 and (is_url(path) or os.path.isfile(path)):
+            blocks = chain(islice(blocks, 2), ahead(blocks))
+        blocks = _close_after(blocks, files.pop_all())
+        return source._replace(blocks=blocks, name=display_name(path))
 
 
-def _stream(path: str, layout: Layout, keys: Keys) -> Iterator[Any]:
-    """Yield an input, then its blocks; the file is closed behind them."""
+def _close_after(blocks: Iterator[Rows], files: ExitStack) -> Iterator[Rows]:
+    with files:
+        yield from blocks
+
+
+@contextmanager
+def open_input(path: str) -> Iterator[Any]:
+    """Open a file, a URL or standard input; an OSError in the block becomes an InputError."""
     try:
-        with ExitStack() as files:
-            file = files.enter_context(open_input(path))
-            read = _find_reader(path, file.peek(8))
-            if read is not read_text:
-                file = files.enter_context(seekable(file))
-            source = read(path, file, layout, keys)
-            yield source
-            blocks = source.blocks
-            # A short input needs no thread, none waits for a pipe, or holds rows back.
-            if layout.block_steps > 1 and (is_url(path) or os.path.isfile(path)):
-                blocks = chain(islice(blocks, 2), ahead(blocks))
-            yield from blocks
+        if path != STDIN:
+            with local_copy(path) as copy, open(copy, "rb") as file:
+                yield file
+        elif sys.stdin is None:
+            raise InputError(display_name(STDIN), "closed", "give a FILE or `seq`")
+        else:
+            raw: Any = sys.stdin.buffer
+            yield raw if isinstance(raw, io.BufferedReader) else io.BufferedReader(raw)
     except OSError as error:
         is_number = all(parse_number(cell) is not None for cell in path.split(","))
         hint = f" (numbers are given by `seq` {path})" if is_number else ""
@@ -63,13 +65,25 @@ def _stream(path: str, layout: Layout, keys: Keys) -> Iterator[Any]:
         raise InputError(display_name(path), what, hint) from error
 
 
+@contextmanager
+def seekable(file: Any) -> Iterator[Any]:
+    """Copy a file that is piped in: Parquet has its list of contents at the end."""
+    if file.seekable():
+        yield file
+        return
+    with tempfile.TemporaryFile() as copy:
+        shutil.copyfileobj(file, copy, 1 << 20)
+        copy.seek(0)
+        yield copy
+
+
 def _find_reader(path: str, start: bytes) -> Callable[[str, Any, Layout, Keys], Input]:
     """Find what reads a file, by its first bytes and then by its name; all else is text."""
-    name = "" if start.startswith((*foreign.COMPRESSED,)) else path.lower()
-    if start.startswith(foreign.NPY) or name.endswith(".npy"):
+    name = "" if start.startswith((*COMPRESSED,)) else path.lower()
+    if start.startswith(NPY) or name.endswith(".npy"):
         return read_npy
     is_arrow = name.endswith((".parquet", ".arrow", ".feather"))
-    if is_arrow or start.startswith((foreign.PARQUET, foreign.ARROW, foreign.STREAM)):
+    if is_arrow or start.startswith((PARQUET, ARROW, STREAM)):
         check_installed("pyarrow", display_name(path))
         from rnncli.readers.arrow import read_arrow
 

@@ -12,9 +12,18 @@ from pyarrow import ipc, types
 
 from rnncli.engine.rows import BLOCK_STEPS, Rows, in_blocks, steps_in_block
 from rnncli.model.errors import InputError, one_line
-from rnncli.readers.columns import choose_all, label_columns
-from rnncli.readers.foreign import ARROW, PARQUET, STREAM, display_name
-from rnncli.readers.input import OF_TEXT, Doubles, Input, Keys, Layout, check_layout, check_rows
+from rnncli.readers import ARROW, PARQUET, STREAM
+from rnncli.readers.columns import choose_all, make_input
+from rnncli.readers.input import (
+    OF_TEXT,
+    Doubles,
+    Input,
+    Keys,
+    Layout,
+    check_layout,
+    check_rows,
+    display_name,
+)
 
 # Bytes of a column that are read at once: a row group may be the whole file.
 _CHUNK = 1 << 16
@@ -23,7 +32,7 @@ _NUMBERS = ("integer", "floating", "decimal", "boolean", "null")
 # The mark at the end of an Arrow stream.
 _END = STREAM + bytes(4)
 _VIEWS = {pa.string_view(): pa.large_string(), pa.binary_view(): pa.large_binary()}
-# A schema, what reads batches of some columns, and how many rows there are, if that is known.
+# A schema, a function that reads batches of some columns, and the number of rows, if known.
 Source = tuple[Any, Callable[[Sequence[int]], Iterator[Any]], int | None]
 
 
@@ -39,23 +48,23 @@ def read_arrow(path: str, file: Any, layout: Layout, keys: Keys) -> Input:
     check_layout(name, layout, "a table", *OF_TEXT)
     fields = [field.with_type(_plain_type(field.type)) for field in schema]
     names = schema.names
-    grouping, chosen, copied = choose_all(name, layout, len(names), names)
-    # As many as in CSV, where a cell that is copied takes as much memory as eight values.
-    steps = steps_in_block(len(chosen) + 8 * len(copied), layout.block_steps)
-    for field in (fields[i] for i in chosen):
+    chosen = choose_all(name, layout, len(names), names)
+    grouping, features, copied = chosen
+    steps = chosen.steps(layout)
+    for field in (fields[i] for i in features):
         if not any(getattr(types, f"is_{kind}")(field.type) for kind in _NUMBERS):
             what = f"column {field.name!r}: expected numbers, got {field.type}"
             raise InputError(name, what, "`columns` chooses those to read")
 
     def rows() -> Iterator[Rows]:
-        done, wanted = 0, sorted({*grouping, *chosen, *copied})
+        done, wanted = 0, sorted({*grouping, *features, *copied})
         with _readable(name):
             for batch in batches(wanted):
                 batch.validate(full=True)
                 for start in range(0, batch.num_rows, steps):
                     columns = map(_plain, batch.slice(start, steps).columns)
                     data = dict(zip(wanted, columns, strict=True))
-                    x = np.stack([_numbers(data[i]) for i in chosen], axis=1)
+                    x = np.stack([_numbers(data[i]) for i in features], axis=1)
                     texts = [_texts(data[i], names[i]) for i in grouping]
                     cells = [data[i] for i in copied]
                     yield Rows(
@@ -67,16 +76,11 @@ def read_arrow(path: str, file: Any, layout: Layout, keys: Keys) -> Input:
             if count not in (None, done):
                 raise OSError(f"expected {count} rows, got {done}")
 
-    labels = [repr(names[i]) for i in chosen]
-    return Input(
-        columns=[names[i] for i in chosen],
-        blocks=in_blocks(check_rows(name, rows(), labels, layout), steps),
-        key_columns=[names[i] for i in grouping],
-        keys=keys.names if grouping else (),
-        header=[names[i] for i in copied],
+    labels = [repr(names[i]) for i in features]
+    blocks = in_blocks(check_rows(name, rows(), labels, layout), steps)
+    return make_input(blocks, chosen, names, keys)._replace(
         share=lambda done: None if count is None else done / max(1, count),
         shape=() if grouping or count is None else (count,),
-        chosen=label_columns(chosen, names),
         types=pa.schema(fields, schema.metadata) if layout.passthrough else None,
     )
 
@@ -90,7 +94,7 @@ def _open_parquet(file: Any) -> Source:
 
     def batches(columns: Sequence[int]) -> Iterator[Any]:
         names, steps = [schema.names[i] for i in columns], steps_in_block(len(columns), BLOCK_STEPS)
-        # A name with a point may be of a part of a column.
+        # A name with a point may select a field of a column.
         unique = len({*schema.names}) == len(schema.names) and "." not in "".join(names)
         stream = stored.iter_batches(steps, columns=names if unique else None, use_threads=False)
         return (batch.select(names if unique else columns) for batch in stream)
@@ -99,8 +103,8 @@ def _open_parquet(file: Any) -> Source:
 
 
 def _open_file(file: Any) -> Source:
-    # A thread of Arrow that has a Python object when the process ends aborts it.
-    with suppress(io.UnsupportedOperation):  # of a file elsewhere
+    # A thread of Arrow that holds a Python object at the end of the process would abort it.
+    with suppress(io.UnsupportedOperation):  # a file in memory
         file = pa.OSFile(f"/dev/fd/{file.fileno()}")
     reader = ipc.open_file(file, options=ipc.IpcReadOptions(use_threads=False))
 
@@ -113,7 +117,7 @@ def _open_file(file: Any) -> Source:
 
 
 def _open_stream(file: Any) -> Source:
-    # PyArrow takes a stream that is cut between two batches for a whole one.
+    # PyArrow does not notice that a stream is cut between two batches.
     file.seek(max(0, file.seek(0, io.SEEK_END) - len(_END)))
     if file.read() != _END:
         raise pa.ArrowInvalid("it has no end (was the program that wrote it stopped?)")
@@ -130,7 +134,7 @@ def _open_stream(file: Any) -> Source:
 
 @contextmanager
 def _readable(name: str) -> Iterator[None]:
-    """Make an InputError of what PyArrow raises where a file is damaged."""
+    """Turn PyArrow's errors about a damaged file into an InputError."""
     try:
         yield
     except (pa.ArrowException, OSError, MemoryError, UnicodeError, OverflowError) as error:
@@ -172,7 +176,7 @@ class Typed(Sequence[Sequence[str]]):
 
 
 def _plain_type(kind: Any) -> Any:
-    """Return the type that columns of a type are read as: the values of a dictionary, no views."""
+    """Return the type to read: that of the values of a dictionary, and no views."""
     kind = kind.value_type if types.is_dictionary(kind) else kind
     return _VIEWS.get(kind, kind)
 

@@ -2,10 +2,24 @@
 
 import csv
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from typing import NamedTuple
 
-from rnncli.model.errors import InputError, did_you_mean, verbatim
-from rnncli.readers.input import Layout
+from rnncli.engine.rows import Rows, steps_in_block
+from rnncli.model.errors import InputError, did_you_mean, listed, verbatim
+from rnncli.readers.input import Input, Keys, Layout, unnamed
+
+
+class Chosen(NamedTuple):
+    """Positions of the columns of a table."""
+
+    keys: list[int]
+    features: list[int]
+    copied: list[int]  # their cells are written too
+
+    def steps(self, layout: Layout) -> int:
+        """Count the steps in a block; a copied cell takes as much memory as eight values."""
+        return steps_in_block(len(self.features) + 8 * len(self.copied), layout.block_steps)
 
 
 def split_names(text: str, kind: str = "column") -> tuple[str, ...]:
@@ -37,7 +51,11 @@ def choose(
         leaves_out = text.startswith("!") and text not in indices
         matches = _find(name, text[leaves_out:], indices, width)
         if not matches:
-            shown = f"{listed(header)} (or 1 to {width})" if header else f"1 to {width}, unnamed"
+            shown = (
+                f"{listed(map(repr, header))} (or 1 to {width})"
+                if header
+                else f"1 to {width}, unnamed"
+            )
             what = f"no column {text[leaves_out:]!r}; there are {shown}"
             raise InputError(name, what, verbatim(did_you_mean(text[leaves_out:], header or ())))
         (left_out if leaves_out else chosen).extend(matches)
@@ -65,35 +83,37 @@ def _find(name: str, text: str, indices: Mapping[str, list[int]], width: int) ->
     return ranges[0] if not matches and len(ranges) == 1 else matches
 
 
-def choose_all(
-    name: str, layout: Layout, width: int, header: Sequence[str] | None
-) -> tuple[list[int], list[int], list[int]]:
-    """Return the columns of the keys, the features, and those whose cells are copied."""
+def choose_all(name: str, layout: Layout, width: int, header: Sequence[str] | None) -> Chosen:
+    """Choose the columns of the keys, of the features, and of cells that are copied."""
     grouping = choose(name, layout.group_by, width, header, "group_by")
     otherwise = [i for i in range(width) if i not in grouping]
     chosen = choose(name, layout.columns, width, header, otherwise=otherwise)
     if not chosen:
         raise InputError(name, "no column is left to read")
-    # Who reads columns of one name by it would get one of them.
+    # A program that looks up a repeated name would get one column of several.
     for column, times in Counter(header).items() if layout.passthrough else ():
         if times > 1:
             hint = "`passthrough` needs a name of its own for each"
             raise InputError(name, f"column {column!r} stands twice in the header", hint)
-    return grouping, chosen, list(range(width)) if layout.passthrough else []
+    return Chosen(grouping, chosen, list(range(width)) if layout.passthrough else [])
 
 
-def label_columns(chosen: Sequence[int], header: Sequence[str] | None) -> list[str | int]:
-    """Return columns by name; by number from 1 where no name is theirs alone."""
-    times = Counter(header)
-    return [header[i] if header and header[i] and times[header[i]] == 1 else i + 1 for i in chosen]
+def make_input(
+    blocks: Iterator[Rows], chosen: Chosen, header: Sequence[str] | None, keys: Keys
+) -> Input:
+    """Return the chosen columns of a table as an input."""
+    names = {i: header[i] if header else f"column_{i + 1}" for each in chosen for i in each}
+    unique = {name for name, times in Counter(header).items() if name and times == 1}
+    return Input(
+        columns=[names[i] for i in chosen.features] if header else unnamed(len(chosen.features)),
+        blocks=blocks,
+        key_columns=[names[i] for i in chosen.keys],
+        keys=keys.names if chosen.keys else (),
+        header=[names[i] for i in chosen.copied],
+        chosen=[names[i] if names[i] in unique else i + 1 for i in chosen.features],
+    )
 
 
 def is_number(column: str, width: int) -> bool:
-    """Return whether a wanted column is given by its number, not by its name."""
+    """Return whether a column is given by its number."""
     return column.isdecimal() and column.isascii() and 1 <= int(column) <= width
-
-
-def listed(names: Sequence[str | int], limit: int = 8) -> str:
-    """Return names as a message shows them, the first of many."""
-    shown = ", ".join(repr(name) for name in names[:limit])
-    return shown if len(names) <= limit else f"{shown} and {len(names) - limit} more"

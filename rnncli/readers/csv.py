@@ -1,29 +1,28 @@
-"""Rows of cells in text, CSV or JSON lines, the chosen columns of which are the features."""
+"""Rows of text, CSV or JSON lines, whose chosen columns are the features."""
 
 import csv
 import io
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import chain
 
-from rnncli.engine.rows import Rows, in_blocks, steps_in_block
+from rnncli.engine.rows import Rows, in_blocks
 from rnncli.model.errors import InputError, shown
-from rnncli.readers.columns import choose_all, is_number, label_columns
+from rnncli.readers.columns import choose_all, is_number, make_input
 from rnncli.readers.decimals import DELIMITERS, PlainRows
-from rnncli.readers.foreign import display_name
-from rnncli.readers.hints import FIRST_LINES, hint_at_numbers, not_text
 from rnncli.readers.input import (
+    Doubles,
     Input,
     Keys,
     Layout,
     check_layout,
     find_fault,
     fit,
+    hint_at_numbers,
     parse_cells,
     parse_number,
-    unnamed,
 )
-from rnncli.readers.jsonl import Row, is_json, json_rows, read_cells
+from rnncli.readers.jsonl import Row, json_rows, read_cells
 from rnncli.readers.text import Lines
 
 FIRST_ROW = ("auto", "header", "data")
@@ -32,43 +31,34 @@ _CHUNK = 1 << 18
 _QUOTED = re.compile('"[^"]*"?')
 
 
-def read_text(
-    path: str, file: io.BufferedReader, layout: Layout, keys: Keys, lines: Lines | None = None
-) -> Input:
+def read_text(path: str, file: io.BufferedReader, layout: Layout, keys: Keys) -> Input:
+    """Read a file of CSV or JSON lines."""
+    return read_lines(Lines(file, path, layout.encoding), layout, keys)
+
+
+def read_lines(lines: Lines, layout: Layout, keys: Keys) -> Input:
     """Read rows of CSV or JSON lines, a step each; blank lines are skipped."""
-    lines = lines or Lines(file, path, layout.encoding)
-    table = _Table(path, layout, keys, lines)
-    header, chosen = table.header, table.chosen
-    names = header or [f"column_{i + 1}" for i in range(table.width)]
-    # A cell that is copied takes as much memory as eight values.
-    steps = steps_in_block(len(chosen) + 8 * len(table.copied), layout.block_steps)
-    return Input(
-        columns=[header[i] for i in chosen] if header else unnamed(len(chosen)),
-        blocks=in_blocks(table.rows(), steps),
-        key_columns=[names[i] for i in table.grouping],
-        keys=keys.names if table.grouping else (),
-        header=[names[i] for i in table.copied],
-        share=lines.share,
-        chosen=label_columns(chosen, header),
-    )
+    table = _Table(lines, layout, keys)
+    blocks = in_blocks(table.rows(), table.chosen.steps(layout))
+    return make_input(blocks, table.chosen, table.header, keys)._replace(share=lines.share)
 
 
 class _Table:
-    """Rows of text behind a header, turned into numbers some at a time."""
+    """Rows of text below a header, if it has one."""
 
-    def __init__(self, path: str, layout: Layout, keys: Keys, lines: Lines) -> None:
-        self._path, self._layout, self._keys, self._lines = path, layout, keys, lines
-        self._name, self._delimiter = display_name(path), ""
+    def __init__(self, lines: Lines, layout: Layout, keys: Keys) -> None:
+        self._lines, self._layout, self._keys = lines, layout, keys
+        self._name, self._delimiter = lines.name, ""
         self.header: list[str] | None = None
-        begin = first_line(lines, path, layout.delimiter)
-        if is_json(begin, path):
+        begin = lines.peek(layout.delimiter)
+        if lines.is_json(begin):
             check_layout(self._name, layout, "JSON", "delimiter", "decimal", "first_row")
-            first = read_cells(lines.take().decode(), path, lines.line - 1)
+            first = read_cells(lines.take().decode(), f"{self._name}:{lines.line - 1}")
             self.header, self._first = [*first], [(lines.line - 1, [*first.values()])]
             self.width = len(first)
         else:
             self._delimiter = layout.delimiter or _find_delimiter(begin, layout)
-            self._first = [next(_csv_rows(lines.take(), lines, self._name, self._delimiter))]
+            self._first = [next(_csv_rows(lines.take(), lines, self._delimiter))]
             ((line, row),) = self._first
             self.width = len(row)
             if _is_header(row, layout):
@@ -77,8 +67,7 @@ class _Table:
                 what = f"a comma may end a cell here, or stand in a number: {shown(begin.strip())}"
                 hint = "put such numbers in quotes, or give another `delimiter`"
                 raise InputError(f"{self._name}:{line}", what, hint)
-        columns = choose_all(self._name, layout, self.width, self.header)
-        self.grouping, self.chosen, self.copied = columns
+        self.chosen = choose_all(self._name, layout, self.width, self.header)
 
     def rows(self) -> Iterator[Rows]:
         """Read some rows at a time, then the error that ended them, if one did."""
@@ -89,16 +78,14 @@ class _Table:
             if plain:
                 yield plain
             elif self._delimiter:
-                yield from self._read(_csv_rows(text, self._lines, self._name, self._delimiter))
+                yield from self._read(_csv_rows(text, self._lines, self._delimiter))
             else:
                 strict = self._layout.passthrough or not self._layout.columns
                 header = self.header or []
-                yield from self._read(
-                    json_rows(text, self._lines, self._path, header, strict=strict)
-                )
+                yield from self._read(json_rows(text, self._lines, header, strict=strict))
 
     def _read_plain(self, text: bytes) -> Rows | None:
-        """Read rows without quotes; None where anything is out of the ordinary."""
+        """Read rows that `PlainRows` can read, without a fault; None for others."""
         delimiter, decimal = self._delimiter, self._layout.decimal
         if delimiter not in (*DELIMITERS,) or decimal == delimiter or not decimal.isascii():
             return None
@@ -106,12 +93,10 @@ class _Table:
             plain = PlainRows(text, delimiter, self.width)
         except ValueError:
             return None
-        values = plain.numbers(self.chosen, self._layout)
-        x, masked, fault = (None, None, None) if values is None else fit(values, self._layout)
-        if x is None or fault:
+        values = plain.numbers(self.chosen.features, self._layout)
+        if values is None:
             return None
-        key = self._keys.number(*map(plain.column, self.grouping)) if self.grouping else None
-        return Rows(x, key, masked, plain.rows() if self.copied else None)
+        return self._make_rows(values, plain.column, plain.rows() if self.chosen.copied else None)
 
     def _read(self, numbered: Iterable[Row]) -> Iterator[Rows]:
         """Read any rows up to the first error; they come before it."""
@@ -126,32 +111,39 @@ class _Table:
         if rows is None:
             errors = enumerate(map(self._find_error, cells, lines))
             end, error = next((end, each) for end, each in errors if each)
-            cells = cells[:end]
-            rows = self._parse(cells)
-        if cells and rows:
-            if self.grouping:
-                columns = ([row[i] for row in cells] for i in self.grouping)
-                rows = rows._replace(key=self._keys.number(*columns))
+            rows = self._parse(cells[:end])
+        if rows and len(rows.x):
             yield rows
         if error:
             raise error
 
     def _parse(self, cells: list[list[str]]) -> Rows | None:
-        """Read the numbers of rows; None if there is an error in any."""
+        """Read rows; None if there is an error in any."""
         if any(len(row) != self.width for row in cells):
             return None
-        values = parse_cells([row[i] for row in cells for i in self.chosen], self._layout)
+        values = parse_cells([row[i] for row in cells for i in self.chosen.features], self._layout)
         if values is None:
             return None
-        x, masked, fault = fit(values.reshape(-1, len(self.chosen)), self._layout)
-        return None if fault else Rows(x, masked=masked, cells=cells if self.copied else None)
+        values = values.reshape(-1, len(self.chosen.features))
+        return self._make_rows(values, lambda i: [row[i] for row in cells], cells)
+
+    def _make_rows(
+        self, values: Doubles, column: Callable[[int], list[str]], cells: list[list[str]] | None
+    ) -> Rows | None:
+        """Return rows; None if the network cannot take one. `column` returns texts of keys."""
+        x, masked, fault = fit(values, self._layout)
+        if fault:
+            return None
+        keys, _, copied = self.chosen
+        key = self._keys.number(*map(column, keys)) if keys else None
+        return Rows(x, key, masked, cells if copied else None)
 
     def _find_error(self, row: list[str], line: int) -> InputError | None:
         """Find the fault of a row, if it has one."""
         if len(row) != self.width:
             what = f"expected as many cells as in the first row, {self.width}, got {len(row)}"
             return InputError(f"{self._name}:{line}", what)
-        for column in self.chosen:
+        for column in self.chosen.features:
             what, hint = find_fault(row[column], self._layout)
             if what:
                 if what.startswith("not a number") and not self._layout.columns and self.width > 1:
@@ -161,20 +153,7 @@ class _Table:
         return None
 
 
-def first_line(lines: Lines, path: str, delimiter: str | None = None) -> str:
-    """Look at the first line that is not blank."""
-    while line := lines.peek().decode():
-        # Tabs alone are the delimiters of a row whose cells are all empty.
-        if line.strip() or (delimiter or "\t") in line.strip(" \n"):
-            for pattern, kind, hint in FIRST_LINES:
-                if re.match(pattern, line.strip()):
-                    raise not_text(path, path, kind, hint)
-            return line
-        lines.take()
-    raise InputError(display_name(path), "empty; expected rows of numbers")
-
-
-def _csv_rows(text: bytes, lines: Lines, name: str, delimiter: str) -> Iterator[Row]:
+def _csv_rows(text: bytes, lines: Lines, delimiter: str) -> Iterator[Row]:
     """Read the rows that are not blank of lines just taken; the last row may go on in others."""
     raw = io.StringIO(text.decode()).readlines()
     first = lines.line - len(raw)
@@ -186,7 +165,7 @@ def _csv_rows(text: bytes, lines: Lines, name: str, delimiter: str) -> Iterator[
             row = next(rows)
         except csv.Error as error:
             hint = "is a quote left open or out of place?"
-            raise InputError(f"{name}:{line}", f"not CSV: {error}", hint) from error
+            raise InputError(f"{lines.name}:{line}", f"not CSV: {error}", hint) from error
         if len(row) > 1 or rows.line_num > len(raw) or raw[rows.line_num - 1].strip():
             yield line, row
 
@@ -200,7 +179,7 @@ def _find_delimiter(line: str, layout: Layout) -> str:
 
 
 def _is_header(first: Sequence[str], layout: Layout) -> bool:
-    """Return whether the first row names columns: it must, or a feature in it is a word."""
+    """Return whether the first row names columns: an option says so, or a feature is a word."""
     if layout.first_row != "auto":
         return layout.first_row == "header"
     cells, width = [cell.strip() for cell in first], len(first)
@@ -208,10 +187,10 @@ def _is_header(first: Sequence[str], layout: Layout) -> bool:
     if any(not is_number(column, width) and column in cells for column in wanted):
         return True
     try:
-        _, chosen, _ = choose_all("", layout, width, None)
-    except InputError:  # at a column that is named, or is not there with a header either
+        features = choose_all("", layout, width, None).features
+    except InputError:  # a column is given by name, or does not exist
         return True
     return any(
         parse_number(cell) is None and not hint_at_numbers(cell)
-        for cell in (layout.usual(cells[i]) for i in chosen)
+        for cell in (layout.usual(cells[i]) for i in features)
     )

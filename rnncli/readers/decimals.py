@@ -16,11 +16,11 @@ from rnncli.readers.input import Doubles, Layout, parse_cells, parse_number
 
 Words = NDArray[np.uint64]
 
-# A delimiter that no number has in it, and no row between its cells.
+# Delimiters that stand in no number.
 DELIMITERS = ",;\t|:"
 # Bytes before the first cell: as many as the longest integer has.
 _MARGIN = 24
-# Integers under this are read: that makes sure of the rounding.
+# Integers below this are read: their division rounds once.
 _MOST = 10**18
 _POWERS = np.array([10.0**k for k in range(21)])
 
@@ -77,7 +77,7 @@ class PlainRows:
         return values.reshape(len(first), -1)
 
     def _decimals(self, cell: Integers, decimal: int) -> tuple[Doubles, Truths]:
-        """Read cells by their numbers; return which of them are plain decimals, too."""
+        """Read plain decimals from cells, given by number; return also which cells are such."""
         points = np.flatnonzero(np.frombuffer(self._text, np.uint8) == decimal)
         text = self._text.translate(None, bytes([decimal]))
         ends = _find_ends(text, self._delimiter)
@@ -102,13 +102,13 @@ def _find_ends(text: bytes, delimiter: str) -> Integers:
 
 
 def _integers(text: bytes, stop: Integers, digits: Integers) -> tuple[Words, Truths]:
-    """Read integers of so many digits that end before `stop`; return which are under `_MOST`."""
+    """Read integers by their ends and numbers of digits; return which are below `_MOST`."""
     words = np.ndarray(len(text) - 7, "<u8", text, strides=1)
     total, read = np.zeros(len(stop), np.uint64), digits <= _MARGIN
     for behind in range(0, min(int(digits.max(initial=0)), _MARGIN), 8):
-        # The bits of a word that are of other text: its first byte is its lowest.
+        # Bits of the word before the number: its first byte is its lowest.
         foreign = (np.maximum(8 + behind - digits, 0) * 8).astype(np.uint64)
-        # Each byte becomes a digit, those before the number zeros; then two, four, eight are one.
+        # Turn each byte into a digit, those before the number into 0; then join 2, 4 and 8 digits.
         word = (words[stop - (behind + 8)] ^ 0x3030303030303030) >> foreign << foreign
         read &= (((word + 0x7676767676767676) | word) & 0x8080808080808080) == 0
         word = (word * 10 + (word >> 8)) & 0x00FF00FF00FF00FF

@@ -12,7 +12,6 @@ from rnncli.model.arrays import Floats
 from rnncli.model.errors import InputError, shown
 from rnncli.readers.input import Input, Layout, find_fault, fit, parse_cells, unnamed
 
-_END = r"\r\n|\r|\n"
 _HINT = "commas or line ends separate steps, spaces their features"
 
 
@@ -23,7 +22,14 @@ def read_inline(
     if re.search("[A-Za-z]", text) and os.path.isfile(text):
         raise InputError(name, f"{shown(repr(text))} is a file", "give it without `seq`")
     is_json = text.lstrip().startswith("[")
-    steps = _read_json(text, name) if is_json else _split(text, name)
+    if is_json:
+        steps = _read_json(text, name)
+    else:
+        text = re.sub(r"\s*,\s*", ",", re.sub(r"\r\n?", "\n", text.strip()))
+        if "," in text and "\n" in text:
+            hint = "'1 2, 3 4' are two steps of two features, and rows of CSV are piped in"
+            raise InputError(name, "commas and line ends: each ends a step", hint)
+        steps = [step.split() for step in re.split("[,\n]", text)] if text else []
     if not steps:
         raise InputError(name, "empty; expected numbers such as 1,2,3")
     layout, x = Layout(dtype, indices=indices), list[Floats]()
@@ -54,7 +60,7 @@ def read_state(
 
 
 def _read_json(text: str, name: str) -> list[list[str]]:
-    """Return the cells of a JSON array as text, so that they are checked as any others."""
+    """Return the cells of a JSON array as text, which is checked like any other."""
     try:
         items = json.loads(text, parse_float=str, parse_int=str, parse_constant=str)
         steps = [item if isinstance(item, list) else [item] for item in items]
@@ -63,15 +69,6 @@ def _read_json(text: str, name: str) -> list[list[str]]:
         ]
     except (ValueError, RecursionError) as error:
         raise InputError(name, f"not a JSON array of numbers: {error}") from error
-
-
-def _split(text: str, name: str) -> list[list[str]]:
-    """Return the cells of each step."""
-    text = re.sub(r"\s*,\s*", ",", text.strip())
-    if "," in text and re.search(_END, text):
-        what = "commas and line ends: each ends a step; '1 2, 3 4' are two steps of two features"
-        raise InputError(name, f"{what}, and rows of CSV are piped in")
-    return [step.split() for step in re.split(f",|{_END}", text)] if text else []
 
 
 def _parse(cells: list[str], layout: Layout, where: str) -> Floats:

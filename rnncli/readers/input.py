@@ -1,5 +1,6 @@
 """The arguments and the result of every reader, and numbers in cells of text."""
 
+import shlex
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import islice
 from typing import Any, NamedTuple
@@ -9,20 +10,29 @@ from numpy.typing import NDArray
 
 from rnncli.engine.rows import BLOCK_STEPS, Rows
 from rnncli.model.arrays import Floats, Integers, Truths, no_index, not_indices, parse_numbers
-from rnncli.model.errors import InputError, listed, shown
-from rnncli.readers.hints import PASSES, hint_at_null, hint_at_numbers
+from rnncli.model.errors import InputError, listed, shown, verbatim
 
 Doubles = NDArray[np.float64]
 Key = tuple[str, ...]
 
+STDIN, UTF_8 = "-", "utf-8"
 MISSING = ("error", "hold", "zero")
-# Options that are for text alone.
+# Options for text alone.
 OF_TEXT = ("delimiter", "first_row", "encoding", "null_values", "decimal")
 # Cells that `float` does not read: a missing one, and truths as programs write them.
 _USUAL = {
     "": "nan",
     **dict.fromkeys(("true", "True", "TRUE"), "1"),
     **dict.fromkeys(("false", "False", "FALSE"), "0"),
+}
+# Cells of programs that have no number, and the way out.
+_NULLS = ("na", "n/a", "#n/a", "#na", "<na>", "null", "none", "nil", "-", "--", "?", ".")
+_PASSES = "`missing` hold or zero passes it"
+# Marks between the numbers of a cell that holds several, and the way out.
+_MARKS = {
+    ",": " (a decimal comma? `decimal` , reads it)",
+    **dict.fromkeys(";\t| ", " (is that another `delimiter`?)"),
+    **dict.fromkeys("'\u2019\xa0\u202f", " (a mark of thousands? leave it out)"),
 }
 
 
@@ -38,9 +48,9 @@ class Layout(NamedTuple):
     passthrough: bool = False  # whether the cells of each row are copied
     block_steps: int = BLOCK_STEPS  # rows in a block
     indices: int | None = None  # rows of the embedding that the numbers are indices into
-    encoding: str = "utf-8"
+    encoding: str = UTF_8
     null_values: Sequence[str] = ()  # cells that are missing, beside an empty one and nan
-    decimal: str = "."  # what stands before the decimals: one character
+    decimal: str = "."  # one character before the decimals
 
     def usual(self, cell: str) -> str:
         """Return a cell as Python writes it; a point beside another decimal makes it no number."""
@@ -53,11 +63,11 @@ class Layout(NamedTuple):
 
 
 class Keys:
-    """The keys so far; at first those of an earlier run."""
+    """Numbers keys in the order in which they come, after those of an earlier run."""
 
     def __init__(self, known: Sequence[Key] = ()) -> None:
         self.names = list(known)  # by their numbers
-        # Text is looked up in a third of the time that a tuple of it takes.
+        # A key of one column is looked up as text, three times as fast as a tuple.
         self._numbers: dict[str | Key, int] = {
             key[0] if len(key) == 1 else key: number for number, key in enumerate(known)
         }
@@ -73,7 +83,7 @@ class Keys:
 
 
 class Input(NamedTuple):
-    """One sequence, or several that are told apart by a key."""
+    """One sequence, or several with a key each."""
 
     columns: Sequence[str]  # a name for each of the I features
     blocks: Iterator[Rows]  # the rows before an error come first, then the InputError
@@ -83,11 +93,16 @@ class Input(NamedTuple):
     # The share of the input, 0 to 1, that has been read after so many rows; None if not known.
     share: Callable[[int], float | None] = lambda _: None
     shape: tuple[int, ...] = ()  # (T,) or (N, T), where it is known before the rows are read
-    chosen: Sequence[str | int] = ()  # names of the features that stand once in it, or numbers
+    chosen: Sequence[str | int] = ()  # names of the features, or numbers where they are not unique
     hint: str = ""  # where a network takes another number of features
-    note: str = ""  # what the user may not have meant
+    note: str = ""  # a possible mistake of the user
     types: Any = None  # a pyarrow.Schema of the columns whose cells are copied
     name: str = ""  # for messages
+
+
+def display_name(path: str) -> str:
+    """Return the name of an input for messages."""
+    return "standard input" if path == STDIN else path
 
 
 def check_width(source: Input, takes: int) -> None:
@@ -101,7 +116,7 @@ def check_width(source: Input, takes: int) -> None:
 
 
 def check_layout(path: str, layout: Layout, kind: str, *names: str) -> None:
-    """Check that none of these options is given, which a kind of file has no use for."""
+    """Check that no option is given for which a kind of file has no use."""
     for name in names:
         if getattr(layout, name) != getattr(Layout(layout.dtype), name):
             raise InputError(path, f"is {kind}", f"`{name}` is for CSV text")
@@ -110,7 +125,7 @@ def check_layout(path: str, layout: Layout, kind: str, *names: str) -> None:
 def check_rows(
     name: str, blocks: Iterable[Rows], labels: Sequence[object], layout: Layout
 ) -> Iterator[Rows]:
-    """Pass rows on as the float type that they become, up to an error."""
+    """Convert rows to their float type, up to the first fault."""
     start = 0
     for rows in blocks:
         x, masked, wrong = fit(rows.x, layout)
@@ -164,13 +179,15 @@ def find_fault(cell: str, layout: Layout) -> tuple[str, str]:
     text = cell.strip()
     values = parse_cells([cell], layout)
     if values is None:
-        hint = hint_at_null(text) or (hint_at_numbers(cell) if layout.decimal == "." else "")
+        hint = hint_at_numbers(cell) if layout.decimal == "." else ""
+        if text.lower() in _NULLS:
+            hint = f"`null_values` {verbatim(shlex.quote(text))} with {_PASSES}"
         return f"not a number: {shown(repr(cell), 40)}", hint
     if np.isnan(values[0]):
         if layout.missing != "error":
             return "", ""
         is_null = "missing" if text in layout.null_values else "not a finite number"
-        return f"{is_null}: {text}" if text else "empty; expected a number", PASSES
+        return f"{is_null}: {text}" if text else "empty; expected a number", _PASSES
     if fit(values[:, None], layout)[2] is None:
         return "", ""
     if not np.isfinite(values[0]):
@@ -178,3 +195,11 @@ def find_fault(cell: str, layout: Layout) -> tuple[str, str]:
     if layout.indices is not None:
         return no_index(text, layout.indices), ""
     return f"too large for {layout.dtype}: {text}", " (`precision` float64 holds more)"
+
+
+def hint_at_numbers(cell: str) -> str:
+    """Suggest a way out for a cell that holds several numbers; empty for any other."""
+    for mark, hint in _MARKS.items():
+        if mark in cell and parse_numbers(cell.split(mark)) is not None:
+            return _MARKS["'"] if mark == "," and "." in cell else hint
+    return ""

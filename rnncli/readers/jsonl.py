@@ -1,13 +1,11 @@
-"""JSON lines as rows of cells: an object a row, whose names are the header, or an array."""
+"""JSON lines as rows of cells: an object for each row, with names of columns, or an array."""
 
 import json
-import re
 from collections.abc import Iterator
 from typing import Any
 
 from rnncli.engine.rows import Literal, Quoted
 from rnncli.model.errors import InputError
-from rnncli.readers.foreign import display_name
 from rnncli.readers.text import Lines
 
 Row = tuple[int, list[str]]  # the line where it begins, and its cells
@@ -17,36 +15,27 @@ _DECODER = json.JSONDecoder(
     parse_int=Literal, parse_float=Literal, parse_constant=str, object_pairs_hook=tuple
 )
 _LITERALS = {None: Literal(), True: Literal("true"), False: Literal("false")}
-# Objects of a line that `rnn run` writes whose names are names of columns.
+# Objects in lines of `rnn run` whose entries are columns.
 _UNNAMED = ("", "key", "row")
 
 
-def is_json(line: str, path: str) -> bool:
-    """Return whether a text holds JSON lines, by its name or by its first line."""
-    begins = re.match(r'\s*(\{|\[\s*([\d"-]|null|true|false).*\]\s*$)', line)
-    return bool(begins or re.search(r"\.(jsonl|ndjson)\b", path.lower()))
-
-
-def json_rows(
-    text: bytes, lines: Lines, path: str, header: list[str], *, strict: bool
-) -> Iterator[Row]:
+def json_rows(text: bytes, lines: Lines, header: list[str], *, strict: bool) -> Iterator[Row]:
     """Read the rows of lines just taken; a name not in the header is an error if `strict`."""
     raw = text.decode().split("\n")[:-1]
     for number, line in enumerate(raw, lines.line - len(raw)):
         if not line.strip():
             continue
-        cells = read_cells(line, path, number)
+        cells = read_cells(line, f"{lines.name}:{number}")
         if [*cells] != header:
             new = [name for name in cells if cells[name] and name not in header]
             if new and (strict or len(new) == len(cells)):
-                where = f"{display_name(path)}:{number}"
-                raise InputError(where, f"column {new[0]!r} is not in the first line")
+                what = f"column {new[0]!r} is not in the first line"
+                raise InputError(f"{lines.name}:{number}", what)
         yield number, [cells.get(name, _LITERALS[None]) for name in header]
 
 
-def read_cells(line: str, path: str, number: int) -> dict[str, str]:
+def read_cells(line: str, where: str) -> dict[str, str]:
     """Return the cells of a line by name, those of an array by number."""
-    where = f"{display_name(path)}:{number}"
     try:
         value = _DECODER.decode(line.strip())
     except json.JSONDecodeError as error:

@@ -12,13 +12,21 @@ from numpy.typing import NDArray
 from rnncli.engine.rows import BLOCK_STEPS, Rows, in_blocks, steps_in_block
 from rnncli.model.arrays import READ_NPY_HEADER
 from rnncli.model.errors import InputError
-from rnncli.readers.columns import choose, label_columns
-from rnncli.readers.foreign import display_name
-from rnncli.readers.input import OF_TEXT, Input, Keys, Layout, check_layout, check_rows, unnamed
+from rnncli.readers.columns import choose
+from rnncli.readers.input import (
+    OF_TEXT,
+    Input,
+    Keys,
+    Layout,
+    check_layout,
+    check_rows,
+    display_name,
+    unnamed,
+)
 
 # Bytes that are read at once.
 _CHUNK = 1 << 22
-# Features or sequences of an array without a step: they take memory, and no room in the file.
+# Most features or sequences of an array without steps: they take memory, but no bytes of the file.
 _MOST_WITHOUT_VALUES = 1 << 20
 
 
@@ -35,12 +43,12 @@ def read_npy(path: str, file: io.BufferedReader, layout: Layout, keys: Keys) -> 
     columns = choose(name, layout.columns, I, header=None, otherwise=range(I))
     steps = steps_in_block(len(columns), BLOCK_STEPS, N * T)
     numbers = keys.number([str(n + 1) for n in range(N)]) if N > 1 else None
-    # Values that float32 holds come as that, others as float64, infinite where that holds none.
+    # Types that float32 holds become float32, others float64, where larger values are infinite.
     float_type = f"f{min(np.promote_types(array.dtype, np.float32).itemsize, 8)}"
 
     def rows() -> Iterator[Rows]:
         step = min(steps, max(1, _CHUNK // (I * array.dtype.itemsize)))
-        # The values of a column lie together in the order of Fortran.
+        # In Fortran order the values of a column lie together.
         values = array.read_all().reshape(-1, I) if array.is_fortran else None
         for start in range(0, N * T, step):
             count = min(step, N * T - start)
@@ -62,12 +70,12 @@ def read_npy(path: str, file: io.BufferedReader, layout: Layout, keys: Keys) -> 
         keys=() if numbers is None else keys.names,
         share=lambda rows: rows / max(1, N * T),
         shape=(T,) if numbers is None else (N, T),
-        chosen=label_columns(columns, header=None),
+        chosen=labels,
     )
 
 
 class StoredArray:
-    """An array of numbers in a file that can be rewound, of which none is read yet."""
+    """An array of numbers in a seekable file, which are read on demand."""
 
     def __init__(self, name: str, file: io.BufferedReader) -> None:
         self._name, self._file = name, file

@@ -11,18 +11,33 @@ from collections.abc import Iterator
 from importlib import import_module
 from typing import Any
 
-from rnncli.model.errors import InputError
-from rnncli.readers.foreign import COMPRESSED, UTF_8, display_name
-from rnncli.readers.hints import STARTS, not_decoded, not_text
+from rnncli.model.errors import InputError, verbatim
+from rnncli.readers.input import UTF_8, display_name
 
+# The first bytes of compressed text, and the modules that read it.
+COMPRESSED = {b"\x1f\x8b": "gzip", b"\xfd7zXZ\0": "lzma"}
+COMPRESSED |= {b"BZh%d1AY&SY" % level: "bz2" for level in range(1, 10)}
+_WIDE = ("utf-16", "utf-32")
+# The first bytes of other data, the encodings that may begin so, their kind, and the way out.
+_STARTS = (
+    ((b"\xff\xfe", b"\xfe\xff"), _WIDE, "UTF-16 text", "`encoding` utf-16 reads it"),
+    (codecs.BOM_UTF8, UTF_8, "UTF-8 text", "leave `encoding` out"),
+    (b"PK\x03\x04", (), "a zip archive (.xlsx, .npz?)", "export it as CSV"),
+)
+# The first line of other text, its kind, and the way out.
+_FIRST_LINES = (
+    (r"(?i)(<!doctype|<html|<\?xml)", "HTML or XML (a page that tells of an error?)", ""),
+    (r"\[\s*([\[{\]]|.*,\s*$|$)", "a JSON array", "jq -c '.[]' makes JSON lines of it"),
+)
+_JSON_LINE = r'\s*(\{|\[\s*([\d"-]|null|true|false).*\]\s*$)'
 _CHUNK = 1 << 20
-# Bytes. A row takes some twenty times as much memory while it is read.
+# Bytes of a line: while it is read, a row takes some twenty times as much memory.
 MOST_IN_A_LINE = 1 << 25
 _NO_TEXT = re.compile("[\0\ud800-\udfff]")
 
 
 def _as_surrogates(error: Any) -> tuple[str, int]:
-    """Decode what begins with bytes that are no text: halves of pairs, of which no text has one."""
+    """Decode the bytes from a bad one on as surrogates, which no text has."""
     rest = error.object[error.start :]
     return "".join(chr(byte and 0xDC00 | byte) for byte in rest), len(error.object)
 
@@ -34,10 +49,10 @@ class Lines:
     """Lines of a text file, taken one or many at a time."""
 
     def __init__(self, file: io.BufferedReader, path: str, encoding: str = UTF_8) -> None:
+        self.path, self.name, self._encoding = path, display_name(path), encoding
         self.line = 1  # number of the next one
-        self._path, self._encoding = path, encoding
-        self._text, self._at = b"", 0  # what is read, and how much of it is taken
-        self._damage: Exception | str | None = None  # the text from a byte on that is none
+        self._text, self._at = b"", 0  # text that is read, and how many bytes of it are taken
+        self._damage: Exception | str | None = None  # an error, or the text from a bad byte on
         data: Any = file
         try:
             packed = file.peek(10)
@@ -46,10 +61,10 @@ class Lines:
                     data = import_module(module).open(file)
             start = data.peek(8)
         except Exception as error:  # each module has errors of its own
-            raise InputError(display_name(path), f"cannot be read: {error}") from error
-        for marks, encodings, kind, hint in STARTS:
+            raise InputError(self.name, f"cannot be read: {error}") from error
+        for marks, encodings, kind, hint in _STARTS:
             if start.startswith(marks) and not codecs.lookup(encoding).name.startswith(encodings):
-                raise not_text(path, path, kind, hint)
+                raise self._not_text(self.name, kind, hint)
         self._size = os.path.getsize(path) if data is file and os.path.isfile(path) else 0
         self._bytes_read = 0
         self._chunks = self._decode(data)
@@ -62,10 +77,26 @@ class Lines:
         self.line += lines.count(b"\n")
         return lines
 
-    def peek(self) -> bytes:
-        """Look at the next line."""
-        end = self._text.find(b"\n", self._at) + 1 or self._fill(1)
-        return self._text[self._at : end]
+    def peek(self, delimiter: str | None = None) -> str:
+        """Look at the next line that is not blank."""
+        while True:
+            end = self._text.find(b"\n", self._at) + 1 or self._fill(1)
+            line = self._text[self._at : end].decode()
+            if not line:
+                raise InputError(self.name, "empty; expected rows of numbers")
+            # Tabs alone are the delimiters of a row whose cells are all empty.
+            if line.strip() or (delimiter or "\t") in line.strip(" \n"):
+                break
+            self.take()
+        for pattern, kind, hint in _FIRST_LINES:
+            if re.match(pattern, line.strip()):
+                raise self._not_text(self.name, kind, hint)
+        return line
+
+    def is_json(self, line: str) -> bool:
+        """Return whether a file with this first line, or of this name, holds JSON lines."""
+        by_name = re.search(r"\.(jsonl|ndjson)\b", self.path.lower())
+        return bool(by_name or re.match(_JSON_LINE, line))
 
     def share(self, _: int) -> float | None:
         """Return the share of the file that has been read; None where its size says nothing."""
@@ -82,18 +113,22 @@ class Lines:
             chunks.append(chunk)
             length, has_line = length + len(chunk), has_line or b"\n" in chunk
         self._text, self._at = b"".join(chunks), 0
-        where = display_name(self._path)
+        where = f"{self.name}:{self.line}"
         if length > MOST_IN_A_LINE and not 0 <= self._text.find(b"\n") <= MOST_IN_A_LINE:
             what = f"a line of more than {MOST_IN_A_LINE >> 20} MiB"
-            raise InputError(f"{where}:{self.line}", what, "expected a step a line")
+            raise InputError(where, what, "expected a step a line")
         if isinstance(self._damage, str) and not has_line:
-            raise not_decoded(self._path, self.line, self._damage, self._encoding)
+            if "\0" in self._damage and not codecs.lookup(self._encoding).name.startswith(_WIDE):
+                raise self._not_text(where, "binary data")
+            what = f"the byte {ord(self._damage[0]) & 255:#04x}, which is not {self._encoding}"
+            is_default = self._encoding == UTF_8
+            raise self._not_text(where, what, "`encoding` cp1252 may read it" if is_default else "")
         if self._damage and not has_line:
-            raise InputError(where, f"cannot be read: {self._damage}")
+            raise InputError(self.name, f"cannot be read: {self._damage}")
         return self._text.find(b"\n", size - 1) + 1 or self._text.rfind(b"\n") + 1
 
     def _decode(self, data: Any) -> Iterator[bytes]:
-        """Decode chunks of a file up to the end, or a byte that is no text, or is NUL."""
+        """Decode chunks of a file up to its end, a NUL or a byte that is no text."""
         decoder = codecs.getincrementaldecoder(self._encoding)("rnncli")
         newlines = io.IncrementalNewlineDecoder(decoder, translate=True)
         chunk, last, mark = b"?", "\n", "\ufeff"
@@ -111,3 +146,11 @@ class Lines:
                 self._damage, text = text[bad.start() :], text[: bad.start()]
             last = text[-1:] or last
             yield (text if chunk or last == "\n" or self._damage else text + "\n").encode()
+
+    def _not_text(self, where: str, what: str, hint: str = "") -> InputError:
+        """Return the error of data that are no rows; a file that is named as a model may be one."""
+        from rnncli.model.formats.load import is_model  # 5 ms that reading text does not need
+
+        if is_model(self.path):
+            hint = f"is it a model? give `weights` {verbatim(self.path)}"
+        return InputError(where, f"expected CSV or JSON lines, found {what}", hint)

@@ -1,26 +1,33 @@
-"""Files of this machine or, by functions of the same names in `remote`, those at a URL."""
+"""Files of this machine, which are replaced whole, and those at a URL, which `remote` handles."""
 
+import errno
+import fcntl
+import io
 import os
 import re
-from collections.abc import Callable
-from contextlib import AbstractContextManager, nullcontext
+import stat
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext, suppress
+from functools import cache
 from glob import iglob
-from typing import Any, TypeVar, cast
+from typing import Any, TextIO, TypeVar, cast
 
-from rnncli.storage import replacement
+from rnncli.model.errors import InputError
 
 F = TypeVar("F", bound=Callable[..., Any])
 WEB = ("http", "https")
+TEXT: Any = {"encoding": "utf-8", "errors": "backslashreplace", "newline": ""}
+CHANGED = "changed by another program since this run has read it: the state of this run is not kept"
 
 
 class Url(str):
-    """A URL as it is shown: without a password, and on the web without what follows the path."""
+    """A URL as messages show it: without a password and, on the web, without its query."""
 
-    full: str  # with all that is secret
+    full: str  # with its secrets
     protocol: str
 
     def __new__(cls, full: str) -> "Url":
-        """Leave out what is secret, or may be."""
+        """Leave out the secrets."""
         protocol, rest = full.split("://", 1)
         protocol = protocol.lower()
         shown = re.split("[?#]", rest)[0] if protocol in WEB else rest
@@ -31,39 +38,32 @@ class Url(str):
 
 
 def is_url(path: str) -> bool:
-    """Return whether a name is that of a file elsewhere, such as ``s3://bucket/x.csv``."""
+    """Return whether a path is a URL, such as ``s3://bucket/x.csv``."""
     return re.match(r"[a-z][a-z0-9+.-]*://", path, re.IGNORECASE | re.ASCII) is not None
 
 
 def wrap_url(path: str) -> str:
-    """Return a path as it is, and a URL as a `Url`."""
+    """Return a URL as a `Url`, and any other path as it is."""
     return Url(path) if is_url(path) and not isinstance(path, Url) else path
 
 
-def _or_remote(function: F, name: str = "") -> F:
+def _or_remote(function: F) -> F:
+    """Make a function take URLs too, for which `remote` has a function of the same name."""
+
     def call(path: str, *args: Any, **options: Any) -> Any:
         if not is_url(path):
             return function(path, *args, **options)
         from rnncli.storage import remote  # needs fsspec
 
-        return getattr(remote, name or function.__name__)(wrap_url(path), *args, **options)
+        return getattr(remote, function.__name__)(wrap_url(path), *args, **options)
 
     return cast(F, call)
-
-
-check_writable = _or_remote(replacement.check_writable)
-writing = _or_remote(replacement.writing)
-replacing = _or_remote(replacement.Replacement, "replacing")
 
 
 @_or_remote
 def version(path: str) -> str:
     """Return a text that changes with the content of a file; empty where there is none."""
-    try:
-        status = os.stat(path)
-    except OSError:
-        return ""
-    return f"{status.st_size} {status.st_mtime_ns}"
+    return " ".join(map(str, _version(path)[2:]))
 
 
 @_or_remote
@@ -75,5 +75,187 @@ def matching(pattern: str) -> dict[str, str]:
 
 @_or_remote
 def local_copy(path: str) -> AbstractContextManager[str]:
-    """Return a path of this machine that has the content of a file; errors name the file."""
+    """Copy a file at a URL to this machine; errors in the block name the URL."""
     return nullcontext(path)
+
+
+class Replacement:
+    """Replaces a file, once or often, by `.NAME.rnn` beside it, which is locked all the while.
+
+    A `with` block gives `open`. Other runs are refused or, with `when_waiting`, wait.
+    """
+
+    def __init__(self, path: str, when_waiting: Callable[[], None] | None = None) -> None:
+        self._path, self._when_waiting = path, when_waiting and cache(when_waiting)
+        self._target = os.path.realpath(path)
+        folder, name = os.path.split(self._target)
+        self._name, self._number = os.path.join(folder, f".{name}.rnn"), -1
+
+    def __enter__(self) -> Callable[[], AbstractContextManager[TextIO]]:
+        try:
+            self._number = self._lock(self._when_waiting)
+        except BlockingIOError as error:
+            raise InputError(self._path, "another run is writing it") from error
+        self._before = _version(self._path)
+        return self.open
+
+    def _lock(self, when_waiting: Callable[[], None] | None = None) -> int:
+        """Open and lock `.NAME.rnn`; first remove one that a killed run has left."""
+        while True:
+            with ExitStack() as opened:
+                number = os.open(self._name, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o666)
+                opened.callback(os.close, number)
+                try:
+                    fcntl.flock(number, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                except BlockingIOError:
+                    if when_waiting is None:
+                        raise
+                    when_waiting()
+                    fcntl.flock(number, fcntl.LOCK_EX)
+                except OSError as error:  # the file system has no locks
+                    if self._when_waiting:  # a state needs a lock
+                        os.unlink(self._name)
+                        raise OSError(error.errno, error.strerror, self._path) from error
+                    name, self._name = self._name, f"{self._name}.{os.urandom(8).hex()}"
+                    os.rename(name, self._name)  # each of several runs has a file of its own
+                # Another run may have removed or renamed it before it was locked.
+                if _version(self._name) == _version(number):
+                    about = os.fstat(number)
+                    if not about.st_size and about.st_uid == os.geteuid():
+                        _copy_access(self._target, number)
+                        opened.pop_all()
+                        return number
+                    os.unlink(self._name)
+
+    @contextmanager
+    def open(self) -> Iterator[TextIO]:
+        """Open a text file that replaces the one there if the block ends without an error."""
+        if self._number < 0 or _version(self._path) != self._before:
+            raise OSError(None, CHANGED, self._path)
+        try:
+            with open(self._number, "w", closefd=False, **TEXT) as file:
+                yield file
+                sync(file)
+            os.replace(self._name, self._target)
+            self._before = _version(self._path)
+            if self._when_waiting:
+                # Runs that wait find the new file before they get the lock on the old one.
+                renamed, self._number = self._number, -1
+                with suppress(BlockingIOError):
+                    self._number = self._lock()
+                os.close(renamed)
+            _sync_folder(self._target)
+        except OSError as error:
+            error.filename, error.filename2 = self._path, None
+            raise
+
+    def __exit__(self, *_: object) -> None:
+        if self._number >= 0:
+            if _version(self._name) == _version(self._number):
+                os.unlink(self._name)
+            os.close(self._number)
+
+
+@_or_remote
+def replacing(path: str, when_waiting: Callable[[], None]) -> Replacement:
+    """Lock a file that a run reads and then replaces."""
+    return Replacement(path, when_waiting)
+
+
+@_or_remote
+@contextmanager
+def writing(path: str, *, append: bool = False) -> Iterator[TextIO]:
+    """Open a text file for writing; it is on the disk when the block ends.
+
+    Without `append` it is replaced whole, or not at all. With it the file is opened at its end and
+    can be read; rows before an error stay. A link is followed. A device or a pipe is written to
+    directly. Any other file is locked against other runs, if its folder allows new files.
+    """
+    try:
+        is_plain, folder = _is_plain(path), os.path.dirname(os.path.realpath(path))
+        may_lock = is_plain and (not append or os.access(folder, os.W_OK))  # by a new file
+        with Replacement(path) if may_lock else nullcontext() as replace:
+            if replace and not append:
+                with replace() as file:
+                    yield file
+                return
+            with open(path, "a+" if is_plain else "a", **TEXT) as file:
+                try:
+                    yield file
+                finally:
+                    sync(file)
+                    if is_plain:
+                        _sync_folder(path)
+                        if not os.fstat(file.fileno()).st_nlink:
+                            raise OSError(None, "was removed or replaced while rows were added")
+    except OSError as error:
+        error.filename = path
+        raise
+
+
+@_or_remote
+def check_writable(path: str, *, append: bool = False) -> None:
+    """Check before a long run that `writing` can open a file."""
+    try:
+        folder = os.path.dirname(os.path.realpath(path))
+        if _is_plain(path) and not (append and os.path.exists(path)):
+            os.stat(folder)
+            if not os.access(folder, os.W_OK | os.X_OK):
+                raise OSError(None, f"{os.strerror(errno.EACCES)} in {folder}")
+    except OSError as error:
+        raise InputError(path, str(error.strerror)) from error
+
+
+def _is_plain(path: str) -> bool:
+    """Return whether a path is free, or a regular file that the shell has not opened."""
+    try:
+        mode = os.stat(path).st_mode
+    except FileNotFoundError:
+        mode = 0
+    if stat.S_ISDIR(mode) or (not mode and path.endswith(os.sep)):
+        raise OSError(errno.EISDIR, os.strerror(errno.EISDIR))
+    if mode and not os.access(path, os.W_OK):
+        raise OSError(errno.EACCES, os.strerror(errno.EACCES))
+    return not mode or (stat.S_ISREG(mode) and not path.startswith(("/dev/fd/", "/dev/stderr")))
+
+
+def sync(file: TextIO) -> None:
+    """Flush a stream and, if it is a file, wait until it is on the disk."""
+    file.flush()
+    with suppress(io.UnsupportedOperation):  # a stream in memory
+        if stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+            os.fsync(file.fileno())
+
+
+def _sync_folder(path: str) -> None:
+    """Wait until the names in the folder of a file are on the disk."""
+    try:
+        number = os.open(os.path.dirname(os.path.realpath(path)), os.O_RDONLY)
+        try:
+            os.fsync(number)
+        finally:
+            os.close(number)
+    except OSError as error:
+        # A folder may allow new files but no reading, and not every file system can sync one.
+        if error.errno not in (errno.EACCES, errno.EINVAL):
+            raise
+
+
+def _version(path: str | int) -> tuple[int, ...]:
+    """Return device, inode, size and time of a file; () if there is none."""
+    try:
+        status = os.stat(path)
+    except OSError:
+        return ()
+    return status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns
+
+
+def _copy_access(target: str, number: int) -> None:
+    """Copy owner and permissions of a file, if it exists, to an open one."""
+    with suppress(OSError):  # not every file system has permissions
+        old = os.stat(target)
+        with suppress(OSError):
+            os.fchown(number, old.st_uid, old.st_gid)
+        # Another group must not get the rights of the old one.
+        same_group = os.fstat(number).st_gid == old.st_gid
+        os.fchmod(number, old.st_mode & (0o777 if same_group else 0o707))

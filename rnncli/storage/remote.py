@@ -10,15 +10,14 @@ from contextlib import contextmanager, suppress
 from typing import Any, TextIO
 
 from rnncli.model.errors import InputError, one_line, word
-from rnncli.storage import WEB, Url, wrap_url
-from rnncli.storage.replacement import CHANGED, TEXT
+from rnncli.storage import CHANGED, TEXT, WEB, Url, wrap_url
 
-# Bytes of a chunk, and more than a file has that S3 takes at once.
+# Bytes of a chunk, and of the largest file that S3 takes in one request.
 _CHUNK, _AT_ONCE = 1 << 23, 5 << 30
 # The first of these that a store has tells one version of a file from another.
 _VERSIONS = ("ETag", "etag", "generation", "Last-Modified", "LastModified", "mtime", "created")
 
-# Libraries that log what is an error here too, with tracebacks.
+# These libraries log errors, with tracebacks, that are reported here.
 for _name in ("fsspec", "s3fs", "gcsfs", "google", "aiohttp", "asyncio"):
     logging.getLogger(_name).addHandler(logging.NullHandler())
 
@@ -29,7 +28,7 @@ def local_copy(url: Url) -> Iterator[str]:
     parent, name = os.path.split(url)
     with tempfile.TemporaryDirectory(prefix="rnn-") as folder:
         copy = os.path.join(folder, name)
-        # A page comes in one answer: not every server knows parts. A size keeps it from asking.
+        # Ask a web server once and for the whole page: not every one sends ranges or sizes.
         how = {"block_size": 0, "size": 1} if url.protocol in WEB else {"block_size": _CHUNK}
         with _store(url) as (fs, path), fs.open(path, **how) as file, open(copy, "wb") as to:
             shutil.copyfileobj(file, to, _CHUNK)
@@ -52,7 +51,7 @@ def matching(pattern: Url) -> dict[str, str]:
         return {pattern: ""}
     with _store(pattern) as (fs, path):
         infos = fs.glob(path, detail=True)
-        fs.invalidate_cache()  # what it has listed would later be taken for what is there
+        fs.invalidate_cache()  # it would answer later questions from this list
     files = (info for info in infos.values() if info["type"] == "file")
     return {f"{pattern.protocol}://{info['name']}": _version(info) for info in files}
 
@@ -69,7 +68,7 @@ def replacing(url: Url, _when_waiting: object) -> Iterator[Callable[[], Any]]:
 @contextmanager
 def writing(url: Url, *, before: str | None = None, **_: bool) -> Iterator[TextIO]:
     """Open a text file that replaces the one there, if that is still `before`, after the block."""
-    # A file without a name: a run that is killed leaves nothing.
+    # It has no name, so that a killed run leaves nothing.
     with tempfile.TemporaryFile("w+", **TEXT) as file:
         yield file
         file.flush()
@@ -78,7 +77,7 @@ def writing(url: Url, *, before: str | None = None, **_: bool) -> Iterator[TextI
             condition = {"IfMatch": before.split()[1]} if before else {"IfNoneMatch": "*"}
             how = {"chunksize": _AT_ONCE, **condition}
         try:
-            # Not every server knows the conditions.
+            # Not every server checks the conditions.
             if before is not None and version(url) != before:
                 raise InputError("", CHANGED)
             with _store(url) as (fs, path):
@@ -89,21 +88,21 @@ def writing(url: Url, *, before: str | None = None, **_: bool) -> Iterator[TextI
 
 
 def check_writable(url: Url, *, append: bool = False) -> None:
-    """Check that `writing` can write a file, as far as that can be told before."""
+    """Check, as far as possible, that `writing` can write a file."""
     if append or not re.fullmatch("(s3a?|gs|gcs)://[^/]+/.*[^/]", url):
         raise InputError(url, "cannot be written", "write to a file, s3://BUCKET/ or gs://BUCKET/")
     with _store(url) as (fs, path):
         try:
             fs.info(path)
         except (FileNotFoundError, PermissionError) as error:
-            # Who may write need not be allowed to look.
+            # A user who may write need not be allowed to look.
             if "bucket does not exist" in str(error):
                 raise
 
 
 @contextmanager
 def _store(url: Url) -> Iterator[tuple[Any, str]]:
-    """Find the file system of a URL and the file there; make InputErrors of all errors."""
+    """Find the file system of a URL and the path there; turn all errors into InputErrors."""
     options: dict[str, Any] = {}
     try:
         import fsspec
@@ -111,7 +110,7 @@ def _store(url: Url) -> Iterator[tuple[Any, str]]:
         if url.protocol in WEB:
             import aiohttp
 
-            # By default a page has five minutes, and what is decompressed may lack its end.
+            # By default a page has five minutes, and a decompressed one may lack its end.
             wait = aiohttp.ClientTimeout(sock_connect=60, sock_read=60)
             raw = {"auto_decompress": False, "headers": {"Accept-Encoding": "identity"}}
             options = {"client_kwargs": {"timeout": wait, **raw}}

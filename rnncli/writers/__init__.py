@@ -14,8 +14,6 @@ from rnncli.writers.result import Result, Style
 from rnncli.writers.selection import Writer
 from rnncli.writers.table import TableWriter
 
-__all__ = ["EXTENSIONS", "FIGURES", "TABLES", "WRITERS", "Result", "Style", "Writer"]
-
 # Formats that are drawn as figures.
 FIGURES = ("svg", "png", "pdf")
 # Formats with columns of any type.

@@ -17,15 +17,13 @@ from rnncli.writers.result import Result, Style
 
 
 class TypedWriter:
-    """Writes the columns of CSV, a group of rows for each block."""
+    """Writes the same columns as CSV, in a group of rows for each block."""
 
     def __init__(self, out: TextIO, result: Result, _style: Style, form: str) -> None:
         import pyarrow as pa
 
         self._result, self._form = result, form
-        self._keyed = not set(result.key_columns) <= set(result.header)
-        names = [*(result.key_columns if self._keyed else ())]
-        names += [] if result.types is not None else result.header
+        names = [*result.new_keys, *(result.header if result.types is None else ())]
         fields = [*(pa.field(name, pa.string()) for name in names), *(result.types or ())]
         if not result.header:
             fields.append(pa.field("t", pa.int64()))
@@ -49,7 +47,7 @@ class TypedWriter:
 
         class Writer(pq.ParquetWriter):  # type: ignore[misc]
             def __del__(self) -> None:
-                """Leave a file that was abandoned as it is: it may be closed."""
+                """Do nothing: the file of a run that failed may be closed."""
 
         floats = ("halffloat", "float", "double")  # four times as slow with dictionaries
         repeated = [field.name for field in self._schema if str(field.type) not in floats]
@@ -60,7 +58,7 @@ class TypedWriter:
         import pyarrow as pa
 
         columns: list[Any] = []
-        if rows.key is not None and self._keyed:
+        if rows.key is not None and self._result.new_keys:
             present, inverse = np.unique(rows.key, return_inverse=True)
             keys = zip(*(self._result.keys[number] for number in present.tolist()), strict=True)
             columns += [_strings(texts).take(_column(inverse)) for texts in keys]
@@ -75,13 +73,13 @@ class TypedWriter:
             self._writer.write_table(pa.Table.from_arrays(columns, schema=self._schema))
 
     def end(self, error: ValueError | None) -> None:
-        """Mark the end, but for a stream of a run that failed: its reader learns so."""
+        """Mark the end; without the mark, the reader of a stream learns that the run failed."""
         if self._is_whole or not error:
             self._writer.close()
 
     @contextmanager
     def _storable(self) -> Iterator[None]:
-        """Make an InputError of what PyArrow raises where a format has no such type."""
+        """Turn PyArrow's error about a type that the format lacks into an InputError."""
         import pyarrow as pa
 
         try:
@@ -92,7 +90,7 @@ class TypedWriter:
 
 
 def _column(values: NDArray[Any]) -> Any:
-    """Wrap numbers; `pyarrow.array` would import pandas, where it is installed: 0.2 s."""
+    """Return numbers as a column; `pyarrow.array` would spend 0.2 s on importing pandas."""
     import pyarrow as pa
 
     kind = pa.from_numpy_dtype(values.dtype)

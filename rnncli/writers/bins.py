@@ -1,4 +1,4 @@
-"""A run in bins of equal size for pictures: memory does not grow with its length."""
+"""Bins of equal size for pictures of a run, in constant memory."""
 
 from collections.abc import Sequence
 
@@ -9,23 +9,23 @@ from rnncli.model.arrays import Floats, Truths
 from rnncli.model.errors import printable
 from rnncli.writers.result import Result
 
-# Values that are added at once: each becomes four float64.
+# Values added at once: each becomes four float64.
 _AT_ONCE = 1 << 18
 # Values in all bins: where a step has many, there are fewer bins.
 _VALUES = 1 << 20
-# How two bins become one: their sums, how many values they have, their ends.
+# Functions that merge two bins: their sums, counts, minima and maxima.
 _JOINS = (np.add, np.add, np.fmin, np.fmax)
 
 
 class Bins:
-    """The mean and the ends of `width` values over equal numbers of steps.
+    """Mean, minimum and maximum of `width` values over equal numbers of steps.
 
     Neighbours are merged when there are too many bins. NaN is no value; a bin has NaN where it
     has no value.
     """
 
     def __init__(self, width: int, at_most: int) -> None:
-        self.size, self.total = 1, 0  # steps in a bin, but for the last one, and so far
+        self.size, self.total = 1, 0  # steps in a bin (fewer in the last), and in all bins
         self._at_most = at_most
         self._arrays: Floats = np.empty((len(_JOINS), 0, width))
 
@@ -35,7 +35,7 @@ class Bins:
         values = values.astype(np.float64)
         known = ~np.isnan(values)
         new = np.array([np.where(known, values, 0), known, values, values])
-        bins, missing = self._arrays.shape[1], -self.total % self.size  # the last bin goes on
+        bins, missing = self._arrays.shape[1], -self.total % self.size  # of the last bin
         self._arrays = np.concatenate([self._arrays, new], axis=1)
         self._merge([*range(bins), *range(bins + missing, bins + len(values), self.size)])
         self.total += len(values)
@@ -53,16 +53,16 @@ class Bins:
         return self._arrays[2], self._arrays[3]
 
     def fit(self, at_most: int) -> None:
-        """Merge to at most so many bins, of one step or an even number each."""
+        """Merge to at most so many bins, each of one step or an even number of steps."""
         bins = self._arrays.shape[1]
         together = max(1, -(-bins // at_most))
-        # A state often changes its sign at each step: means of an odd number would swing slower.
+        # A state may change its sign at each step, and means over odd numbers of steps would too.
         together += together > 1 and self.size * together % 2
         self._merge(range(0, bins, together))
         self.size *= together
 
     def _merge(self, starts: Sequence[int]) -> None:
-        """Merge neighbouring bins; each of the new ones begins at one of these."""
+        """Merge neighbouring bins; `starts` has the first bin of each new one."""
         merged = zip(_JOINS, self._arrays, strict=True)
         self._arrays = np.array([join.reduceat(array, starts) for join, array in merged])
 
@@ -90,7 +90,7 @@ class Strip:
             self.bins.add(np.column_stack([array[start : start + steps] for array in arrays]))
 
     def span(self, columns: slice | Truths) -> tuple[float, float]:
-        """Return the ends of an axis for all values of some columns, of which t is the first."""
+        """Return the ends of an axis for some columns, counted from t."""
         low, high = (
             float(np.nan_to_num(end.reduce(each[:, columns], axis=None)))
             for end, each in zip((np.fmin, np.fmax), self.bins.ends(), strict=True)

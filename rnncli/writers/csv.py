@@ -17,23 +17,21 @@ class CsvWriter:
         self._out, self._result, self._digits = out, result, style.digits
         self._delimiter = style.delimiter
         self._special = re.compile(rf'["\r\n{self._delimiter}]')
-        # Key columns among the input's fields are not written twice.
-        self._keyed = not set(result.key_columns) <= set(result.header)
         self._label = cache(lambda n: self._line(result.keys[n]) + self._delimiter)
         if style.header:
-            keys = result.key_columns if self._keyed else ()
-            out.write(self._line([*keys, *(result.header or ["t"]), *result.units]) + "\n")
+            names = [*result.new_keys, *(result.header or ["t"]), *result.units]
+            out.write(self._line(names) + "\n")
 
     def rows(self, rows: Rows) -> None:
         """Write a block of results."""
         values = self._result.rows(rows)
         front = None
-        if rows.key is not None and self._keyed:
+        if rows.key is not None and self._result.new_keys:
             front = [*map(self._label, rows.key.tolist())]
         if rows.cells is not None:
             lines = [*map(self._delimiter.join, rows.cells)]
             delimiters = sum(map(len, rows.cells)) - len(lines)
-            # One look at all of them shows whether one is quoted.
+            # One count over all lines shows whether a field needs quotes.
             if sum(map("".join(lines).count, f'{self._delimiter}"\r\n')) > delimiters:
                 lines = [*map(self._line, rows.cells)]
             front = [*map("".join, zip(front, lines, strict=True))] if front else lines
@@ -46,7 +44,7 @@ class CsvWriter:
         self._out.writelines(rows_of_text(len(rows.t), 2 * values.shape[1] + 2, words, front))
 
     def end(self, error: ValueError | None) -> None:
-        """Write nothing behind the rows."""
+        """Write nothing after the rows."""
 
     def _line(self, fields: Sequence[str]) -> str:
         """Join fields, quoted where they must be."""

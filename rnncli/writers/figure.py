@@ -1,4 +1,4 @@
-"""Figures: the input above what a network gives, with axes, units and a scale; by matplotlib."""
+"""Figures by matplotlib: the input above the results, with axes, units and a scale."""
 
 from collections.abc import Callable
 from functools import partial
@@ -40,25 +40,25 @@ _METADATA = {"svg": {"Date": None}, "pdf": {"CreationDate": None}}
 
 
 class FigureWriter(Strip):
-    """Draw the input above what stands in the columns of CSV: states, or what a head gives."""
+    """Draw the input above the columns of CSV: states, or the outputs of a head."""
 
     def __init__(self, out: TextIO, result: Result, style: Style, form: str = "svg") -> None:  # noqa: ARG002
         super().__init__(result, _LINES, _POINTS)
         self._out, self._form = out, form
 
     def end(self, error: ValueError | None) -> None:  # noqa: ARG002
-        """Draw what has come."""
+        """Draw the figure."""
         import warnings
 
         import matplotlib
 
         content = BytesIO()
         with matplotlib.rc_context(), warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # such as that the font lacks a character
+            warnings.simplefilter("ignore")  # for example, the font lacks a character
             matplotlib.rcdefaults()
             matplotlib.rcParams.update(_SETTINGS)
             figure = self._draw()
-            figure.draw_without_rendering()  # how many ticks there are depends on the first layout
+            figure.draw_without_rendering()  # the number of ticks depends on the first layout
             figure.savefig(content, format=self._form, metadata=_METADATA.get(self._form))
         self._out.buffer.write(content.getvalue())
 
@@ -67,9 +67,8 @@ class FigureWriter(Strip):
         from matplotlib.figure import Figure
         from matplotlib.ticker import MaxNLocator
 
-        layers = [each for each in self.result.values if each.array in self.result.shown]
-        widths = [*[1] * len(self.features), *(layer.width for layer in layers)]
-        # The height of each panel, and what draws it; column 0 is t.
+        widths = [*[1] * len(self.features), *(layer.width for layer in self.result.layers)]
+        # The height and the drawing function of each panel; column 0 is t.
         panels, start = list[tuple[float, Callable[["Axes"], None]]](), 1
         for width in widths if self.bins.total else ():
             columns = slice(start, start + width)
@@ -99,7 +98,7 @@ class FigureWriter(Strip):
         return figure
 
     def _draw_line(self, axes: "Axes", span: tuple[float, float], column: int) -> None:
-        """Draw a line; where a point is of several steps, the mean in a band of all values."""
+        """Draw a line; if a point is of several steps, draw their mean in a band of all values."""
         means, name = self.bins.means(), self.names[column - 1]
         t, marker = means[:, 0], "." if len(means) <= _MARKED else ""
         if self.bins.size > 1:

@@ -1,4 +1,4 @@
-"""Tables in memory, pandas.DataFrame or pyarrow.Table: as an input, and as the result of a run."""
+"""Tables in memory, pandas.DataFrame or pyarrow.Table, as input and as result of a run."""
 
 import re
 from collections.abc import Iterator, Sequence
@@ -9,7 +9,7 @@ import numpy as np
 from rnncli.engine.rows import Rows, join, steps_in_block
 from rnncli.model.arrays import Floats
 from rnncli.model.errors import InputError
-from rnncli.readers.columns import choose_all, label_columns
+from rnncli.readers.columns import choose_all, make_input
 from rnncli.readers.input import OF_TEXT, Input, Keys, Layout, check_layout, check_rows
 from rnncli.writers.result import Result, Style
 
@@ -25,7 +25,7 @@ def is_frame(source: object) -> bool:
 
 
 class Frame:
-    """A table that is read, and the writer of its result; `cells` are the numbers of its rows."""
+    """Reads a table and makes the result; the `cells` of its rows are their numbers."""
 
     def __init__(self, frame: Any, *, passthrough: bool) -> None:
         self._frame, self._passthrough = frame, passthrough
@@ -42,20 +42,14 @@ class Frame:
 
     def open(self, layout: Layout, keys: Keys) -> Input:
         """Return the table as an input."""
-        header = self._names
         check_layout(self._name, layout, "a table", *OF_TEXT)
-        self._grouping, chosen, _ = choose_all(self._name, layout, len(header), header)
-        names = [header[i] for i in self._grouping]
-        rows, labels = self._rows(chosen, layout, keys), [repr(header[i]) for i in chosen]
-        return Input(
-            columns=[header[i] for i in chosen],
-            blocks=check_rows(self._name, rows, labels, layout),
-            key_columns=names,
-            keys=keys.names if names else (),
-            header=header if self._passthrough else names or ["t"],
-            chosen=label_columns(chosen, header),
-            name=self._name,
-        )
+        chosen = choose_all(self._name, layout, len(self._names), self._names)
+        self._grouping = chosen.keys
+        labels = [repr(self._names[i]) for i in chosen.features]
+        rows = check_rows(self._name, self._rows(chosen.features, layout, keys), labels, layout)
+        source = make_input(rows, chosen, self._names, keys)
+        header = source.header or source.key_columns or ["t"]
+        return source._replace(header=header, name=self._name)
 
     def _rows(self, chosen: Sequence[int], layout: Layout, keys: Keys) -> Iterator[Rows]:
         columns = [self._numbers(i) for i in chosen]
@@ -68,7 +62,7 @@ class Frame:
             yield Rows(x, None if key is None else key[block], cells=index[block])
 
     def _numbers(self, i: int) -> Floats:
-        """Return a column as float64, NaN where it has none."""
+        """Return a column as float64, with NaN for missing values."""
         column: Any = self._columns[i]
         kind = str(column.dtype if self._is_pandas else column.type)
         if not _NUMBERS.match(kind):
@@ -79,7 +73,7 @@ class Frame:
         return np.asarray(column.cast("float64").to_numpy())
 
     def _texts(self, i: int) -> list[str]:
-        """Return a column as text, empty where it has none."""
+        """Return a column as text, empty for missing values."""
         column: Any = self._columns[i]
         if self._is_pandas:
             values = column.astype(object).where(column.notna(), None).tolist()
@@ -109,7 +103,7 @@ class Frame:
             values = np.empty((0, len(described.units)), rows.h.dtype)
         order = np.arange(len(rows.t))
         if described.last and not self._passthrough and rows.key is not None:
-            order = np.argsort(rows.key, kind="stable")  # sequences as they came
+            order = np.argsort(rows.key, kind="stable")  # in the order of the sequences
         new = dict(zip(described.units, np.ascontiguousarray(values[order].T), strict=True))
         new = new if self._passthrough else {"t": rows.t[order].astype(np.int64), **new}
         order = np.asarray(rows.cells, np.intp)[order]

@@ -15,21 +15,21 @@ if TYPE_CHECKING:
 _BLANKS = 2
 # Shows where rows or columns are left out.
 GAP = ":"
-# What stands before the point of a number, or before its exponent.
+# Characters of a number before its point or exponent.
 _BEFORE_POINT = re.compile(r"-?[0-9](?:[^.e]|e(?![-+][0-9]))*")
 
 
 class Column(NamedTuple):
-    """The name of a column, its cells as text, and how Rich paints them."""
+    """The name of a column, its cells as text, and their style in Rich."""
 
     name: str
     cells: Sequence[str]
     style: str = ""
-    width: int = 0  # of all of them, once they are padded
+    width: int = 0  # of its padded texts
 
 
 def ends_shown(out: TextIO, count: int, long: int, at_ends: int) -> list[int | None]:
-    """Choose which of so many rows to show: on a terminal both ends of many, None between them."""
+    """Choose the rows to show: all or, on a terminal, both ends of many with None between them."""
     if count <= max(long, 2 * at_ends) or not out.isatty():
         return list(range(count))
     return [*range(at_ends), None, *range(count - at_ends, count)]
@@ -42,7 +42,7 @@ def with_gaps(cells: Iterable[str], shown: Iterable[int | None]) -> list[str]:
 
 
 def draw(out: TextIO, title: str, labels: Sequence[Column], columns: Sequence[Column]) -> None:
-    """Draw columns side by side, as many as fit, then the others below, each time with the labels.
+    """Draw columns side by side, as many as fit, and the rest below; labels begin each block.
 
     No cell is cut: a column wider than the screen makes the table as wide as it needs.
     """
@@ -68,14 +68,14 @@ def draw(out: TextIO, title: str, labels: Sequence[Column], columns: Sequence[Co
 
 
 def write_note(out: TextIO, note: str) -> None:
-    """Write a line below what is drawn, if any."""
+    """Write a note, if it is not empty, below a drawing."""
     if note:
         out.write("\n")
         write_text(out, note, "italic", wrap=True)
 
 
 def write_text(out: TextIO, text: str, style: str = "", *, wrap: bool = False) -> None:
-    """Write text in lines that fit a terminal; a word that does not, such as a path, is not cut."""
+    """Write text in lines that fit a terminal; a longer word, such as a path, is not cut."""
     from rich.text import Text
 
     console, text = console_on(out), printable(text)
@@ -102,14 +102,14 @@ def console_on(out: TextIO) -> "Console":
             raise
 
     columns = os.environ.get("COLUMNS", "")
-    # Rich passes over COLUMNS on a dumb terminal, and takes a width only together with a height.
+    # Rich ignores COLUMNS on a dumb terminal, and accepts a width only with a height.
     size = (int(columns), 25) if columns.isdecimal() and int(columns) else (None, None)
-    terminal = getattr(out, "terminal", out)  # a `Screen` passes no colours on
+    terminal = getattr(out, "terminal", out)  # a `Screen` would escape colours
     return PlainConsole(file=terminal, width=size[0], height=size[1], highlight=False)
 
 
 def _pattern(console: "Console", style: str) -> str:
-    """Return a pattern of text in a style, with the codes that the terminal knows."""
+    """Return a format of text in a style, with the codes of the terminal."""
     from rich.text import Text
 
     with console.capture() as drawn:
@@ -118,7 +118,7 @@ def _pattern(console: "Console", style: str) -> str:
 
 
 def _pad(column: Column) -> Column:
-    """Pad a column to one width, with the points of numbers below each other and blanks behind."""
+    """Pad a column to one width, and align the points of its numbers."""
     from rich.cells import cell_len
 
     cells = column.cells

@@ -9,7 +9,7 @@ from rnncli.writers.model import layer_line
 
 
 def write_tables(out: TextIO, document: Mapping[str, Any]) -> None:
-    """Write the use of the file, then its content."""
+    """Write how to use a file, then its content."""
     write_text(out, ": ".join(filter(None, [document["file"], document["title"]])), wrap=True)
     write = _write_state if "sequences" in document else _write_model
     write(out, document)
@@ -68,7 +68,7 @@ def _write_model(out: TextIO, document: Mapping[str, Any]) -> None:
 
 
 def _describe_sizes(run: Mapping[str, Any]) -> str:
-    """Describe what a run takes and gives."""
+    """Describe input and output of a run."""
     if "input_size" not in run:
         return "Leaves open how many columns it takes:"
     I, O = run["input_size"], run["output_size"]

@@ -11,12 +11,12 @@ from rnncli.model.arrays import Floats, Integers
 from rnncli.writers.digits import Words, floats, integers, rows_of_text, words_of
 from rnncli.writers.result import Result, SequenceStates, Style
 
-# A field that is written without quotes.
+# A number in JSON.
 _NUMBER = re.compile(r"-?(0|[1-9][0-9]*)(\.[0-9]+)?([eE][-+]?[0-9]+)?")
 
 
 class JsonLinesWriter:
-    """Writes a line for each item of ``steps``, or of ``final`` where these are the rows."""
+    """Writes a line for each item of ``steps`` or, for the last rows alone, of ``final``."""
 
     def __init__(self, out: TextIO, result: Result, style: Style) -> None:
         self._out, self._result, self._digits = out, result, style.digits
@@ -32,13 +32,13 @@ class JsonLinesWriter:
             self._out.writelines(self._steps(rows, "\n"))
 
     def end(self, error: ValueError | None) -> None:
-        """Write the final states; with the input's fields they are rows."""
+        """Write the final states, unless they came as rows with the input's fields."""
         if self._result.last and not self._result.header and not error:
             states = self._states(self._result.final(), final=True)
             self._out.writelines(f"{state}\n" for state in states)
 
     def _steps(self, rows: Rows, behind: str) -> Iterator[str]:
-        """Write every step, with its input or, if they are written, the input's fields."""
+        """Write each step with its features or, where they are copied, the input's fields."""
         arrays = self._result.by_layer(rows)
         top = {layer.name: array for layer, array in arrays if layer.name == layer.array}
         h = [array for layer, array in arrays if layer.array != "c"]
@@ -53,7 +53,7 @@ class JsonLinesWriter:
         return self._items(lines, None, top, h, c, behind)
 
     def _states(self, states: SequenceStates, *, final: bool) -> list[str]:
-        """Write where each sequence started, or ended."""
+        """Write the initial or final state of each sequence."""
         keyed, t = bool(self._result.key_columns), states.t if final else None
         h, c = zip(*states.layers, strict=True)
         top = {"h": h[-1], "c": c[-1], "y": states.y}
@@ -69,7 +69,7 @@ class JsonLinesWriter:
         c: Sequence[Floats],
         behind: str,
     ) -> Iterator[str]:
-        """Write arrays of the top layer by name, and those of all layers if they are written."""
+        """Write the arrays of the top layer by name and, if asked for, those of all layers."""
         known = ((name, array) for name, array in top.items() if array is not None)
         arrays = [(f'], "{name}": [', array) for name, array in known if array.shape[1]]
         if self._result.all_layers:
@@ -100,14 +100,14 @@ class JsonLinesWriter:
         return "{" + ", ".join(f"{name}: {value}" for name, value in items) + "}"
 
     def _write_field(self, field: str, as_text: bool) -> str:
-        """Write a field as the JSON that it was; of other formats a number as it is."""
+        """Write a field of JSON unchanged; write one of other formats as a number or a string."""
         if isinstance(field, Literal):
             return field or "null"
         as_text = as_text or isinstance(field, Quoted) or not _NUMBER.fullmatch(field)
         return self._quote(field) if as_text else field
 
     def _quote(self, text: str) -> str:
-        """Write text as JSON; what controls a terminal, and halves of characters, are escaped."""
+        """Write text as JSON; escape characters that control a terminal, and surrogates."""
         quoted = self._encode(text)
         if quoted.isprintable():
             return quoted
@@ -117,7 +117,7 @@ class JsonLinesWriter:
 class JsonWriter(JsonLinesWriter):
     """Writes one document: the model, initial states, steps as they come, and final states.
 
-    The initial states of several sequences follow the steps: only then all sequences are known.
+    The initial states of several sequences follow the steps, as only then all sequences are known.
     """
 
     def __init__(self, out: TextIO, result: Result, style: Style) -> None:

@@ -24,15 +24,14 @@ def continue_log(
 ) -> tuple[Style, str]:
     """Prepare a log, of JSON lines or CSV, for the rows of another run.
 
-    An unfinished last line is cut off: with a row behind it, it could be read as numbers that
-    never were.
+    An unfinished last line is cut off: the next row would join it to a line of wrong numbers.
     """
     if not (log.readable() and log.seekable()):
         return style, ""
     end = offset = quotes = log.seek(0)
     for line in log.buffer:
         offset, quotes = offset + len(line), quotes + line.count(b'"')
-        if line.endswith(b"\n") and (is_json or quotes % 2 == 0):  # no line end within a field
+        if line.endswith(b"\n") and (is_json or quotes % 2 == 0):  # not within a field
             end = offset
     log.seek(0)
     first, expected = log.readline(), _first_line(begin, result, style)
@@ -53,7 +52,7 @@ def continue_log(
 def _first_line(
     begin: Callable[[TextIO, Result, Style], Writer], result: Result, style: Style
 ) -> str:
-    """Write a row of zeros as the run would."""
+    """Return the first line of a log of this run, with zeros for numbers."""
     sizes = (sum(each.width for each in result.values if each.array == name) for name in "hyc")
     x, h, y, c = (np.zeros((1, size)) for size in (len(result.columns), *sizes))
     number, text = np.zeros(1, np.intp), StringIO()
@@ -73,5 +72,5 @@ def _outline(line: str, style: Style, *, is_json: bool) -> Any:
             return [(name, isinstance(each, list) and len(each)) for name, each in items]
         row = next(csv.reader([line], delimiter=style.delimiter), [])
         return row if style.header else len(row)
-    except (ValueError, AttributeError, csv.Error, RecursionError):  # no rows of any kind
+    except (ValueError, AttributeError, csv.Error, RecursionError):  # not a row
         return None

@@ -1,4 +1,4 @@
-"""Networks in words: the ``model`` of a JSON document, and titles."""
+"""Descriptions of networks: the ``model`` of a JSON document, and titles."""
 
 from collections.abc import Mapping, Sequence
 from math import isfinite
@@ -10,7 +10,7 @@ from rnncli.model.network import Network
 
 # The name of the vanilla cell in a document.
 _VANILLA = "elman"
-# The settings of cells in a title: the words before a value, and one it leaves out.
+# Settings of cells in a title: the word before a value, and the usual value, which is left out.
 _SETTINGS = {
     "activation": ("", None),
     "recurrent_activation": ("gates", "sigmoid"),
@@ -40,7 +40,7 @@ def describe(network: Network, source: Mapping[str, Any], version: str) -> dict[
 
 
 def describe_layer(layer: Layer, *, cells: bool = True) -> dict[str, Any]:
-    """Describe a layer for a document; a piece of a graph has no name of its own."""
+    """Describe a layer for a document; nodes of a graph may have no name."""
     sizes = {"input_size": layer.input_size, "output_size": layer.output_size}
     if isinstance(layer, Recurrent):
         entries = _describe_recurrent([layer], **sizes) if cells else sizes
@@ -73,7 +73,7 @@ def model_line(model: Mapping[str, Any]) -> str:
 
 
 def layer_line(layer: Mapping[str, Any]) -> str:
-    """Return a layer, as `describe_layer` has it, in words."""
+    """Put the result of `describe_layer` into words."""
     if layer["layer"] != "recurrent":
         return _name_stateless(layer)
     words = [f"{_name_cells(layer)} {layer['hidden_sizes'][0]}", *_name_settings(layer)]
@@ -86,7 +86,7 @@ def known(**entries: Any) -> dict[str, Any]:
 
 
 def _describe_recurrent(layers: Sequence[Recurrent], **sizes: int | None) -> dict[str, Any]:
-    """Describe recurrent layers; `sizes` stand before those of their states."""
+    """Describe recurrent layers; `sizes` come before the sizes of their states."""
     cells = []
     for cell in (cell for layer in layers for cell in layer.cells):
         name = name_of(cell)
@@ -117,7 +117,7 @@ def _name_cells(model: Mapping[str, Any]) -> str:
 
 
 def _name_settings(model: Mapping[str, Any]) -> list[str]:
-    """Return recurrent layers in words, but for the kinds and sizes of their cells."""
+    """Put the settings of recurrent layers into words."""
     projected, direction = model.get("projected_sizes"), model["direction"]
     words = [
         f"P = {_listed(projected)}" if projected else "",
@@ -126,7 +126,7 @@ def _name_settings(model: Mapping[str, Any]) -> list[str]:
     ]
     for name, (word, usual) in _SETTINGS.items():
         value = model.get(name)
-        if usual and isinstance(value, list):  # null is that of a cell that has none
+        if usual and isinstance(value, list):  # a cell without this setting has null
             value = _one_or_all([each for each in value if each is not None])
         if value not in (None, usual):
             words.append(word if value is True else f"{word} {_listed(value)}".lstrip())
@@ -134,7 +134,7 @@ def _name_settings(model: Mapping[str, Any]) -> list[str]:
 
 
 def _name_stateless(layer: Mapping[str, Any]) -> str:
-    """Return a layer without state in words; nothing for a recurrent one."""
+    """Put a layer without state into words; return no text for a recurrent one."""
     kind = layer["layer"]
     if kind == "recurrent":
         return ""
@@ -145,7 +145,7 @@ def _name_stateless(layer: Mapping[str, Any]) -> str:
 
 
 def _as_json(setting: Any) -> Any:
-    """Return a setting as JSON has it: text, a finite number, true, or None."""
+    """Return a setting as JSON: text, a finite number, true, or None."""
     if isinstance(setting, int | float):
         return setting if setting is not False and isfinite(setting) else None
     return None if setting is None else str(setting)

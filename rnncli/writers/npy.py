@@ -10,7 +10,7 @@ from rnncli.writers.result import Result, Style
 
 
 class NpyWriter:
-    """Writes the states as they come if the shape, which stands before them, is known."""
+    """Writes states as they come if the shape, which goes first, is known; else at the end."""
 
     def __init__(self, out: TextIO, result: Result, _style: Style) -> None:
         self._file, self._result = out.buffer, result
@@ -21,7 +21,7 @@ class NpyWriter:
             self._write_header(result.shape)
 
     def rows(self, rows: Rows) -> None:
-        """Write a block of results, or hold it."""
+        """Write a block of results, or keep it."""
         values = np.ascontiguousarray(self._result.rows(rows))
         if self._result.shape:
             self._file.write(values.data)  # `tobytes` would copy them first
@@ -30,7 +30,7 @@ class NpyWriter:
             self._keys += [] if rows.key is None else [rows.key]
 
     def end(self, error: ValueError | None) -> None:
-        """Write what is held, if all of it is there."""
+        """Write the blocks that were kept, unless the run failed."""
         if error or self._result.shape:
             return
         shape: tuple[int, ...] = (sum(map(len, self._values)),)
@@ -48,7 +48,7 @@ class NpyWriter:
             self._file.write(values.data)
 
     def _write_header(self, shape: tuple[int, ...]) -> None:
-        """Write what `numpy.save` writes first; that reports a full disk like any other error."""
+        """Write the header; `numpy.save` would not report a full disk as such."""
         descr = np.lib.format.dtype_to_descr(self._dtype)
         full_shape = (*shape, len(self._result.units))
         header = {"descr": descr, "fortran_order": False, "shape": full_shape}

@@ -14,28 +14,28 @@ from rnncli.writers.result import Result, Style
 if TYPE_CHECKING:
     from rich.console import Console
 
-# Bins for each column of the screen, which `Bins.fit` merges to as many or a few less.
+# Bins for each column of the screen, before `Bins.fit` merges them to one or fewer.
 _FINE = 32
 # Values from -1 over 0 to 1 with fewer than 256 colours: from little ink to much.
 _SHADES = ".:-=+*#%@"
-# Columns of a step where there are few, and of a name at least.
+# Most columns for a step, and fewest for a name.
 _WIDEST, _NAMED = 8, 4
-# Lines of a panel, and the dots of a character: down, across, and what each adds to its number.
+# Lines of a panel; dots of a character down and across; the bit of each dot in its code.
 _LINES, _TALL, _WIDE = 4, 4, 2
 _DOTS = np.array([[0x01, 0x08], [0x02, 0x10], [0x04, 0x20], [0x40, 0x80]])
 
 
 class HeatmapWriter(Strip):
-    """Draw a line of colours or characters for each column; an array has one scale."""
+    """Draw a line of colours or characters for each column, with one scale for each array."""
 
-    inputs = 0  # features of the input that are drawn, too
+    inputs = 0  # features of the input that are drawn
 
     def __init__(self, out: TextIO, result: Result, style: Style) -> None:  # noqa: ARG002
         self.out, self.console = out, console_on(out)
         super().__init__(result, self.inputs, _FINE * self.console.width)
 
     def end(self, error: ValueError | None) -> None:  # noqa: ARG002
-        """Draw what has come."""
+        """Draw the picture."""
         for text in filter(None, (model_line(self.result.model), self.title())):
             write_text(self.out, text, "bold", wrap=True)
         if self.bins.total:
@@ -60,7 +60,7 @@ class HeatmapWriter(Strip):
             self._print((f"{begin}-{end:.3g} ", ""), *colours, (f" {end:.3g}", ""))
 
     def _fit(self, scale: int = 0, dots: int = 1) -> tuple[list[str], int]:
-        """Merge the bins to the dots that fit behind names and a scale; return names and room."""
+        """Merge the bins to the dots that fit beside names and a scale; return names and room."""
         width = min(max(map(len, self.names)), max(_NAMED, self.console.width // 3))
         short = (n if len(n) <= width else "…" + n[1 - width :] for n in self.names)
         room = max(1, self.console.width - width - 1 - scale)
@@ -68,7 +68,7 @@ class HeatmapWriter(Strip):
         return [f"{name:{width}} " for name in short], room
 
     def _write_time(self, left: int, wide: int, of_several: str) -> None:
-        """Write the first and the last t below what is drawn, and how many steps a column has."""
+        """Write the first and the last t below a drawing, and the number of steps of a column."""
         (least, greatest), size = self.bins.ends(), self.bins.size
         first, last = f"{least[0, 0]:.0f}", f"{greatest[-1, 0]:.0f}"
         both = first != last and len(first + last) < wide
@@ -78,14 +78,14 @@ class HeatmapWriter(Strip):
             write_text(self.out, of_several.format(size), "dim", wrap=True)
 
     def _print(self, *texts: tuple[str, str]) -> None:
-        """Print the texts of a line in their styles; what does not fit is cut off."""
+        """Print the texts of a line in their styles; cut off the rest that does not fit."""
         from rich.text import Text
 
         print_text(self.console, Text.assemble(*texts, no_wrap=True, overflow="crop"))
 
 
 class PlotWriter(HeatmapWriter):
-    """Draw a panel for each feature and each unit; the panels of an array have one scale."""
+    """Draw a panel for each feature and each unit, with one scale for each array."""
 
     inputs = 4
 

@@ -1,4 +1,4 @@
-"""The results of a run as a writer takes them, and how to write them."""
+"""The results of a run and their style, as writers take them."""
 
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
@@ -14,15 +14,15 @@ from rnncli.model.network import Network
 class Columns(NamedTuple):
     """Values of a row that come from one layer."""
 
-    array: str  # "h", "c" or "y": the array of `Rows` that they are columns of
-    name: str  # without the number of each: "h", or "layer_1_h" below the top
+    array: str  # "h", "c" or "y": the array of `Rows` with these columns
+    name: str  # "h", or "layer_1_h" below the top; a unit adds its number
     width: int
 
 
 class SequenceStates(NamedTuple):
     """The state of each of K sequences, before its first step or after its last."""
 
-    t: Integers  # (K,): the steps that each has had
+    t: Integers  # (K,): the number of its steps
     # For each layer that is written, the bottom one first, h (K, H) and c (K, C): both directions
     # side by side, and no column of c where there is none.
     layers: Sequence[tuple[Floats, Floats]]
@@ -46,7 +46,7 @@ class Result(NamedTuple):
     initial: Callable[[], SequenceStates]
     final: Callable[[], SequenceStates]
     key_columns: Sequence[str] = ()  # names of the columns of a key; none for a single sequence
-    keys: Sequence[tuple[str, ...]] = ()  # of each sequence; it grows as they come
+    keys: Sequence[tuple[str, ...]] = ()  # of each sequence so far
     header: Sequence[str] = ()  # names of the input's columns, if its fields are written too
     types: Any = None  # a pyarrow.Schema of these columns, where they have types
     # (T,), (N, T), or (N,) of a row a sequence, if the number of rows is known beforehand.
@@ -58,16 +58,24 @@ class Result(NamedTuple):
     shown: Sequence[str] = ("h",)
 
     @property
+    def layers(self) -> list[Columns]:
+        """The values in the columns of CSV."""
+        return [layer for layer in self.values if layer.array in self.shown]
+
+    @property
     def units(self) -> list[str]:
         """Names of the columns: ``h_0``, ``h_1``, ..., of lower layers ``layer_1_h_0``, ..."""
-        layers = [layer for layer in self.values if layer.array in self.shown]
-        return [f"{layer.name}_{j}" for layer in layers for j in range(layer.width)]
+        return [f"{layer.name}_{j}" for layer in self.layers for j in range(layer.width)]
 
     @property
     def arrays(self) -> list[str]:
         """The array of each of the columns."""
-        layers = [layer for layer in self.values if layer.array in self.shown]
-        return [layer.array for layer in layers for _ in range(layer.width)]
+        return [layer.array for layer in self.layers for _ in range(layer.width)]
+
+    @property
+    def new_keys(self) -> Sequence[str]:
+        """Key columns that do not stand among the input's columns."""
+        return () if set(self.key_columns) <= set(self.header) else self.key_columns
 
     def rows(self, block: Rows) -> Floats:
         """Return the columns of a block."""

@@ -1,4 +1,4 @@
-"""Writers around a writer, which choose the rows that are shown."""
+"""Writers that pass chosen rows on to another writer."""
 
 from collections.abc import Callable
 from typing import Protocol
@@ -21,7 +21,7 @@ class Writer(Protocol):
 
 
 class Begun:
-    """A writer that is made for its first rows: a run that fails before them writes nothing."""
+    """Makes a writer for the first rows: a run that fails before them writes nothing."""
 
     def __init__(self, result: Result, begin: Callable[[Result], Writer]) -> None:
         self.result, self._begin = result, begin
@@ -33,7 +33,7 @@ class Begun:
         self._writer.rows(rows)
 
     def end(self, error: ValueError | None) -> None:
-        """End what was begun; without an error, a result without rows too."""
+        """End the result; write one without rows unless the run failed."""
         if self._writer is None and error is None:
             self._writer = self._begin(self.result)
         if self._writer:
@@ -41,13 +41,13 @@ class Begun:
 
 
 class Selected:
-    """Passes the first rows of each sequence on, or at the end or an error the last ones."""
+    """Passes on the first rows of each sequence, or at the end the last ones."""
 
     def __init__(self, writer: Begun, head: int, tail: int, resumed: Integers) -> None:
         self._writer, self._head, self._tail = writer, head, tail
-        self._t = resumed.copy()  # steps of each sequence: of earlier runs, or so far
+        self._t = resumed.copy()  # steps of each sequence in earlier runs; for `tail` steps so far
         self._recent: list[Rows] = []
-        self._most = BLOCK_STEPS  # rows that are held before others are dropped
+        self._most = BLOCK_STEPS  # rows to collect before old ones are dropped
         result, shape = writer.result, writer.result.shape
         if shape:
             shape = (*shape[:-1], min(shape[-1], head or tail))
@@ -58,7 +58,7 @@ class Selected:
         key = _keys(rows)
         self._t = np.pad(self._t, (0, max(0, key.max(initial=0) + 1 - len(self._t))))
         if self._tail:
-            self._t[key] = rows.t  # of several steps the last counts
+            self._t[key] = rows.t  # the last step of a sequence counts
             self._recent.append(rows)
             if sum(len(each.t) for each in self._recent) >= self._most:
                 self._most = BLOCK_STEPS + 2 * len(self._drop().t)
@@ -72,17 +72,17 @@ class Selected:
         self._writer.end(error)
 
     def _drop(self) -> Rows:
-        """Drop rows that are no longer among the last, and return the others."""
+        """Drop all rows but the last of each sequence; return these."""
         rows = join(self._recent)
         self._recent = [rows.take(self._t[_keys(rows)] - rows.t < self._tail)]
         return self._recent[0]
 
 
 class Last(Selected):
-    """Waits for the end of a run, and passes the final state of each sequence on as its one row.
+    """Passes on the final state of each sequence as its one row, at the end of a run.
 
-    Where the input's fields are written too, these are those of the last row of each sequence, in
-    the order of the input. A run that fails writes nothing.
+    The input's fields, if they are written, are those of the last row of each sequence, in the
+    order of the input. A run that fails writes nothing.
     """
 
     def __init__(self, writer: Begun, *, one_row: bool) -> None:

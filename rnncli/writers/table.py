@@ -10,15 +10,15 @@ from rnncli.writers.grid import GAP, Column, draw, write_note
 from rnncli.writers.model import model_line
 from rnncli.writers.result import Result, Style
 
-# On a terminal more rows than LONG show only so many at each end; the others are not kept.
+# On a terminal, of more rows than LONG only so many at each end are kept and shown.
 LONG = 30
 SHOWN_AT_ENDS = 10
-# Cells drawn at once, as all of them are held as text; and rows, at least.
+# Cells of a page, as the text of a page is in memory at once; and its fewest rows.
 _PAGE, _PAGE_ROWS = 1 << 18, 64
 
 
 class TableWriter:
-    """Draws the rows, those of one forward sequence below its initial state, page by page."""
+    """Draws rows page by page; those of one forward sequence stand below its initial state."""
 
     def __init__(self, out: TextIO, result: Result, style: Style) -> None:
         self._out, self._result, self._digits = out, result, style.digits
@@ -32,7 +32,7 @@ class TableWriter:
         self._count = 0
 
     def rows(self, rows: Rows) -> None:
-        """Draw a block of results, or hold its ends."""
+        """Draw a block of results, or keep its ends."""
         self._count += len(rows.t)
         if self._shows_all:
             page = max(_PAGE_ROWS, _PAGE // len(self._columns))
@@ -45,7 +45,7 @@ class TableWriter:
             self._ends = [rows.cut(0, SHOWN_AT_ENDS), rows.cut(-SHOWN_AT_ENDS, None)]
 
     def end(self, error: ValueError | None) -> None:  # noqa: ARG002
-        """Draw the rows that are held, and note what is left out."""
+        """Draw the rows that were kept, and note which are left out."""
         note, ends = "", [*map(self._cells, self._ends)]
         if len(ends) < 2:
             if ends or not self._count:
@@ -61,7 +61,7 @@ class TableWriter:
         write_note(self._out, word(note.rstrip()))
 
     def _draw(self, cells: list[list[str]]) -> None:
-        """Draw a page of columns, the first page below the model and the initial state."""
+        """Draw a page; the first one has the title and the initial state."""
         first = self._initial or [[]] * len(cells)
         columns = [
             Column(name, first[n] + cells[n], style)
@@ -78,10 +78,9 @@ class TableWriter:
         rows = result.initial().rows()
         values = {name: iter(texts(getattr(rows, name)[0], self._digits)) for name in "hc"}
         cells = [str(rows.t[0]), *[""] * len(result.columns)]
-        for layer in result.values:
-            if layer.array in result.shown:
-                state = values.get(layer.name[-1])  # a layer without a state has y
-                cells += islice(state, layer.width) if state else [""] * layer.width
+        for layer in result.layers:
+            state = values.get(layer.name[-1])  # a layer without a state has y
+            cells += islice(state, layer.width) if state else [""] * layer.width
         return [[each] for each in cells]
 
     def _cells(self, rows: Rows) -> list[list[str]]:

@@ -14,7 +14,7 @@ from rnncli.writers.model import model_line
 # On a terminal a larger array shows only its first and last rows and columns.
 LARGE = 64
 SHOWN_AT_ENDS = 8
-# What the rows of a matrix are called, and the columns of an array whose are not the gates.
+# Prefixes of the rows of a matrix; columns of the arrays whose columns are not the gates.
 _ROWS = {"W_xh": "x_", "W_hh": "h_", "W_hr": "c_"}
 _COLUMNS = {"b_n": ("n",), "w_ch": ("i", "f", "o"), "W_hr": ("h",), "W": ("y",), "b": ("y",)}
 
@@ -65,7 +65,7 @@ def write_weights_table(out: TextIO, network: Network, model: Mapping[str, Any])
 def _arrays(
     network: Network,
 ) -> Iterator[tuple[dict[str, Any], Sequence[str], Mapping[str, Floats]]]:
-    """Go through cells and layers without state: their location, gates, and arrays by name."""
+    """Yield location, gates and arrays by name of each cell, and of each layer without state."""
     for number, layer in enumerate(network.layers, start=1):
         for direction, cell in zip(layer.directions, layer.cells, strict=True):
             location = {"layer": number, "direction": direction}

@@ -16,7 +16,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from rnncli.cli import rnn
-from rnncli.readers import Keys, Layout, read_file
+from rnncli.readers import read_file
+from rnncli.readers.input import Keys, Layout
 
 FORMS = ("x.parquet", "x.arrow", "stream.feather")
 NETWORK = ("--hidden", "3", "--format", "csv")
@@ -137,9 +138,8 @@ def test_blocks_are_cut_by_row_whatever_the_batches(
     assert lengths == [min(steps, total - at) for at in range(0, total, steps)]
     assert [n for rows in blocks for n in rows.x[:, 0]] == [*range(total)]
     assert keys.names == [(f"s{n}",) for n in range(total)]
-    assert [row[1] for rows in blocks for row in rows.cells or ()] == [
-        f"s{n}" for n in range(total)
-    ]
+    cells = [row[1] for rows in blocks for row in rows.cells or ()]
+    assert cells == [f"s{n}" for n in range(total)]
 
 
 @pytest.mark.parametrize("form", FORMS)
