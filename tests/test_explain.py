@@ -17,7 +17,7 @@ from conftest import NIGHTLY, ROOT
 from hypothesis import assume, given, reject, settings
 from hypothesis import strategies as st
 from networks import NetworkCase, slope
-from stacks import invoke, stacks
+from stacks import STACKS, invoke
 
 import rnncli
 from rnncli import Embedding, Network
@@ -211,7 +211,7 @@ def check_step(network: Network, step: Item, precision: str) -> None:
 
 
 @settings(max_examples=400 if NIGHTLY else 20)
-@given(stacks(), st.sampled_from(list(PRECISIONS)), st.data())
+@given(STACKS, st.sampled_from(list(PRECISIONS)), st.data())
 def test_numbers_are_those_of_a_run_and_add_up(
     case: NetworkCase, precision: str, data: st.DataObject
 ) -> None:
