@@ -104,7 +104,10 @@ def recurrent_layers(
     H = draw(st.integers(1, 5))
     P = draw(st.integers(1, H)) if projected else 0
     names = CELLS[kind].setting_names
-    choices = {"clip": st.sampled_from(words.clips), "reset": st.sampled_from(words.resets)}
+    choices: dict[str, Any] = {
+        "clip": st.sampled_from(words.clips),
+        "reset": st.sampled_from(words.resets),
+    }
     settings = st.fixed_dictionaries({name: choices[name] for name in choices if name in names})
     shared, cells = draw(settings), list[Cell]()
     for _ in DIRECTIONS[direction]:
