@@ -1,4 +1,4 @@
-"""A cell and a layer that rnncli does not know run as the plain loop does, wherever cells run."""
+"""A cell that rnncli does not know runs as the plain loop does, wherever cells run."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -15,9 +15,7 @@ from rnncli.engine.stream import Carried
 from rnncli.engine.unroll import Compiled
 from rnncli.explanation.steps import Wanted, explain_steps
 from rnncli.model.activations import SIGMOID, TANH
-from rnncli.model.arrays import Floats
-from rnncli.model.cells import Cell, Multiply, Numbers
-from rnncli.model.layers import Stateless
+from rnncli.model.cells import Cell, Numbers
 from rnncli.verification.case import Case
 from rnncli.verification.steps import case_step_errors, largest_step_error
 
@@ -54,19 +52,6 @@ class Leaky(Cell):
         return type(self)(weights, **{"keep": self.keep, **settings})
 
 
-class Head(Stateless):
-    """A layer without state: ``y_t = x_t @ W``."""
-
-    array_names = ("W",)
-
-    def __init__(self, W: Floats) -> None:
-        self.W = W
-        self.input_size, self.output_size = W.shape
-
-    def __call__(self, x: Floats, multiply: Multiply = np.matmul) -> Floats:
-        return multiply(x, self.W)
-
-
 def step_of(cell: Leaky, w: dict[str, Any], dot: Any) -> Any:
     def step(x: Any, h: Any, c: Any) -> tuple[Any, Any]:
         i, g = (dot(x, w["W_xh"]) + dot(h, w["W_hh"]) + w["b_h"]).reshape(2, -1)
@@ -77,7 +62,6 @@ def step_of(cell: Leaky, w: dict[str, Any], dot: Any) -> Any:
 
 
 loop.STEPS[Leaky] = step_of
-loop.ROWS[Head] = lambda layer, x, _: x @ layer.W
 
 
 def drawn(I: int, H: int, seed: int) -> Leaky:
@@ -165,19 +149,6 @@ def test_every_step_is_explained(precision: str) -> None:
             total = quantity.values if quantity.sum is None else quantity.sum
             terms = [term.values for term in quantity.terms]
             np.testing.assert_allclose(sum(terms), total, rtol=1e-5, atol=1e-6)
-
-
-def test_a_layer_that_explain_does_not_know_is_its_output() -> None:
-    head = Head(np.random.RandomState(5).normal(size=(5, 2)).astype("f"))
-    network = Network(drawn(1, 5, seed=1), head)
-    x = np.ones((3, 1), "f")
-    (step,) = explain_steps(network, [Rows(x)], Wanted(), Carried(np.zeros(10)))
-    (y_t,) = step.layers[1].cells[0].quantities
-    assert (y_t.name, y_t.equation) == ("y_t", "Head(x_t)")
-    right = rnncli.run(network, x, unroll="stepwise").y
-    assert right is not None
-    assert np.array_equal(y_t.values, right[-1])
-    assert np.array_equal(step.layers[1].cells[0].inputs["x_t"], step.h)
 
 
 def test_runs_join_only_where_every_array_of_the_state_has_converged() -> None:

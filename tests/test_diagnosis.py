@@ -198,14 +198,8 @@ MISTAKES: dict[str, Port] = {
     "W_xh and W_hh transposed": changed(SQUARE, W_xh=transposed, W_hh=transposed),
     "features permuted: 1 2 0": fed(ONE, lambda x: x[:, [1, 2, 0]]),
     # Gates
-    **{
-        f"gates in the order {' '.join(order)}, not i f g o": taken_for(L, "ifgo", order)
-        for order in ("ifog", "iofg")
-    },
-    **{
-        f"gates in the order {' '.join(order)}, not z r n": taken_for(G_OLD, "zrn", order)
-        for order in ("rzn", "nzr")
-    },
+    "gates in the order i o f g, not i f g o": taken_for(L, "ifgo", "iofg"),
+    "gates in the order n z r, not z r n": taken_for(G_OLD, "zrn", "nzr"),
     "gates in the order r z n, not z r n, with b_n": taken_for(G, "zrn", "rzn"),
     "1 added to the forget bias": changed(L, b_h=plus(1, 1)),
     "1 left out of the forget bias": changed(L, b_h=plus(-1, 1)),
@@ -220,9 +214,6 @@ MISTAKES: dict[str, Port] = {
     "--activation relu": others(ONE, activation="relu"),
     "--activation leaky_relu:0.2": others(LEAKY, activation="leaky_relu:0.2"),
     "--recurrent-activation hard_sigmoid": others(L, recurrent_activation="hard_sigmoid"),
-    "--recurrent-activation hard_sigmoid:0.16666666666666666,0.5": others(
-        G, recurrent_activation=f"hard_sigmoid:{1 / 6!r},0.5"
-    ),
     # Scale
     "the input standardised": fed(ONE, lambda x: (x - MEAN) / EVERY.std(axis=0)),
     "the input standardised, its variance over n - 1": fed(
