@@ -46,26 +46,24 @@ KERAS, TORCH, ONNX = (
 
 
 def struck(seed: int, whole: bytes) -> bytes:
-    """Flip a bit, cut, insert, repeat or exchange ranges, or put another number, a few times."""
+    """Flip a bit, cut, repeat or overwrite a range, or put another number, a few times."""
     random = np.random.RandomState(seed)
     data = bytearray(whole)
     for _ in range(random.randint(1, 4)):
         first, second, size = random.randint(0, len(data) + 1, 3)
-        size = size % 64 + 1
-        way = random.randint(7)
+        range_ = slice(first, first + size % 64 + 1)
+        other = data[second : second + size % 64 + 1]
+        way = random.randint(6)
         if way == 0 and data:
             data[random.randint(len(data))] ^= 1 << random.randint(8)
         elif way == 1:
             del data[first:]
         elif way == 2:
-            del data[first : first + size]
+            del data[range_]
         elif way == 3:
-            data[first:first] = data[second : second + size]
+            data[first:first] = other
         elif way == 4:
-            data[first : first + size] = data[second : second + size]
-        elif way == 5:
-            one, other = data[first : first + size], data[second : second + size]
-            data[first : first + size], data[second : second + size] = other, one
+            data[range_] = other
         else:  # a length, an offset, a kind
             width = 1 << random.randint(4)
             number = (*NUMBERS, len(data), second)[random.randint(len(NUMBERS) + 2)]
@@ -307,7 +305,7 @@ FLAT: list[tuple[str, bytes]] = [
     ("damaged", flat(b"{\xff")),
     ("damaged", flat(b'{"a":' + b"[" * 100_000)),
     ("damaged", flat({"__metadata__": {"a": 1}})),
-    ("damaged", flat_file(RNN, {"rnncli": "[" * 100_000})),
+    *(("damaged", flat_file(RNN, {"rnncli": text})) for text in ("[]", "[" * 100_000)),
     ("damaged: 'Q4'", flat({"a": TENSOR | {"dtype": "Q4"}}, 16)),
     ("16 bytes are not of", flat({"a": TENSOR | {"shape": [2, 3]}}, 16)),
     ("a begins at byte 4, expected 0", flat({"a": TENSOR | {"data_offsets": [4, 20]}}, 20)),

@@ -90,13 +90,9 @@ class Checked:
     def evaluated(self, expression: str) -> Floats:
         """A product, quotient or difference of names; neighbours are multiplied."""
         known = sorted([*self.named, *self.arrays], key=len, reverse=True)
-        name = "|".join(map(re.escape, known))
-        code, after = "", False
-        for token in re.findall(rf"(?:{name})(?:\[\w\])?|[-+/()]|[\d.]+", expression):
-            value = token not in "-+/()"
-            code += " * " if after and (value or token not in "-+/)") else ""
-            code += f"value({token!r})" if value and token[0].isalpha() else token
-            after = value or token == ")"
+        name = rf"(?:{'|'.join(map(re.escape, known))})(?:\[\w\])?"
+        code = re.sub(name, lambda found: f"value({found[0]!r})", expression)
+        code = re.sub(r"(?<=\)) (?=[v(])", " * ", code)
         return np.asarray(eval(code, {"value": self.looked_up}))
 
     def looked_up(self, name: str) -> Floats:

@@ -17,8 +17,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from model_files import content, inspect, load, refusal
 from networks import ALL_ACTIVATIONS, Words, network_cases, weight_shapes
-from safetensors import safe_open
-from safetensors.numpy import load_file, save_file
+from safetensors.numpy import load_file
 from test_kept_models import FOLDER
 
 import rnncli
@@ -293,7 +292,7 @@ SILENT: list[tuple[dict[str, Any], dict[str, Any], dict[str, Any], list[str]]] =
     (TWO | own((2, "forward", 3, 3)), {"merge": "mul"}, {"merge": "mul"}, [TANH]),
     (LSTM_ONE, {}, {"recurrent_activation": "sigmoid", "output_activation": "tanh"}, [TANH, GATES]),
     (GRU_ONE, {}, {"reset": "after"}, [TANH, GATES, RESET]),
-    (GRU_ONE | {"b_n": numbers((3,))}, {"reset": "after"}, {"reset": "after"}, [TANH, GATES]),
+    (GRU_ONE, {"reset": "before"}, {"reset": "before"}, [TANH, GATES]),
 ]
 
 
@@ -329,7 +328,6 @@ CONFLICTS: list[tuple[str, Network, dict[str, Any]]] = [
         Network(weights(2, 2), Recurrent(weights(), direction="backward")),
         {"direction": "forward"},
     ),
-    ("leave `merge` out", Network(weights()), {"merge": "sum"}),
     ("clip: expected 1 value, one a layer", Network(weights()), {"clip": [2.0, 3.0]}),
 ]
 
@@ -403,13 +401,3 @@ def test_changed_files_of_our_own(tmp_path: Path, name: str, change: Change) -> 
     change(about, arrays)
     np.savez(path, **arrays, about=np.array(json.dumps(about)))
     assert refusal(path)
-
-
-def test_changed_text_in_safetensors(tmp_path: Path) -> None:
-    path = tmp_path / "w.safetensors"
-    save(path, GIVEN["both"])
-    with safe_open(str(path), framework="numpy") as file:
-        text = file.metadata()["rnncli"]
-    for changed in ("[]", text.replace("1", "2", 1)):
-        save_file(load_file(str(path)), str(path), {"rnncli": changed})
-        assert "damaged" in refusal(path)
