@@ -7,10 +7,9 @@ from typing import Any, NamedTuple
 import numpy as np
 from hypothesis import strategies as st
 
-from rnncli.engine.precision import PRECISIONS
 from rnncli.model.activations import ACTIVATIONS, activation
 from rnncli.model.arrays import Floats, Integers
-from rnncli.model.cells import CELLS, GRU, LSTM, RNN, Cell, Weights
+from rnncli.model.cells import CELLS, GRU, LSTM, Cell, Weights
 from rnncli.model.layers import (
     DIRECTIONS,
     MERGES,
@@ -171,12 +170,6 @@ def network_cases(draw: st.DrawFn, words: Words) -> NetworkCase:
     network = Network(*layers, last=draw(st.sampled_from(words.lasts)))
     h0 = random.normal(size=(N, network.state_size))
     return NetworkCase(network, x.astype("f"), h0.astype("f"), random.randint(0, T + 1, N))
-
-
-def in_precision(cell: RNN, precision: str) -> RNN:
-    """Return a cell with its weights as a run in a precision has them."""
-    convert = PRECISIONS[precision].convert
-    return cell.replaced(cell.weights.converted(convert))
 
 
 def drawn_weights(I: int, H: int, gates: int, seed: int, extra: str = "", P: int = 0) -> Weights:
