@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import loop
 import numpy as np
 import pytest
 from safetensors.numpy import save_file
@@ -148,12 +149,6 @@ def started(network: Network) -> Port:
     return Port(network, lambda x: output(network, x), options)
 
 
-def bfloat16(W: Floats) -> Floats:
-    """Round to 8 bits of a significand, halves to even."""
-    fraction, exponent = np.frexp(W.astype(np.float64))
-    return np.asarray(np.ldexp(np.rint(fraction * 256) / 256, exponent))
-
-
 def float16(W: Floats) -> Floats:
     return W.astype(np.float16)
 
@@ -179,6 +174,7 @@ def no(array: Floats) -> Floats:
     return 0 * array
 
 
+BFLOAT16 = loop.to_bits(7)
 SIGNS = np.repeat(np.array([-1, 1, 1], "f"), H)
 SUM = [cell for layer in BOTH.layers for cell in layer.cells]
 MISTAKES: dict[str, Port] = {
@@ -186,7 +182,7 @@ MISTAKES: dict[str, Port] = {
     "--precision tf32": Port(ONE, lambda x: rnncli.run(ONE, x, precision="tf32").h),
     "--precision bfloat16": Port(ONE, lambda x: rnncli.run(ONE, x, precision="bfloat16").h),
     "weights rounded to float16": changed(TWO, W_xh=float16, W_hh=float16, b_h=float16),
-    "weights rounded to bfloat16": changed(ONE, W_xh=bfloat16, W_hh=bfloat16, b_h=bfloat16),
+    "weights rounded to bfloat16": changed(ONE, W_xh=BFLOAT16, W_hh=BFLOAT16, b_h=BFLOAT16),
     "rounding to 4 digits after the point": rows(ONE, lambda h: h.round(4)),
     # Arrays
     "no bias": changed(ONE, b_h=no),
@@ -315,7 +311,7 @@ def test_another_fault_has_no_name(tmp_path: Path, name: str) -> None:
 
 
 def test_of_all_within_a_tolerance_the_closest_is_named(tmp_path: Path) -> None:
-    port = changed(ONE, W_xh=bfloat16, W_hh=bfloat16, b_h=bfloat16)
+    port = changed(ONE, W_xh=BFLOAT16, W_hh=BFLOAT16, b_h=BFLOAT16)
     port = port._replace(options=["--atol", "0.002"])
     assert explained(tmp_path, port) == ["weights rounded to bfloat16"]
 
