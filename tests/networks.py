@@ -7,9 +7,10 @@ from typing import Any, NamedTuple
 import numpy as np
 from hypothesis import strategies as st
 
+from rnncli.engine.precision import PRECISIONS
 from rnncli.model.activations import ACTIVATIONS, activation
 from rnncli.model.arrays import Floats, Integers
-from rnncli.model.cells import CELLS, GRU, LSTM, Cell, Weights
+from rnncli.model.cells import CELLS, GRU, LSTM, RNN, Cell, Weights
 from rnncli.model.layers import (
     DIRECTIONS,
     MERGES,
@@ -63,7 +64,7 @@ STATELESS = ("dense", "normalization", "layer normalization", "pointwise")
 MASKED = -9.0
 
 
-class Words(NamedTuple):
+class Choices(NamedTuple):
     """Choices for a random network."""
 
     cells: Sequence[str] = tuple(CELLS)
@@ -95,43 +96,43 @@ class NetworkCase(NamedTuple):
 
 @st.composite
 def recurrent_layers(
-    draw: st.DrawFn, words: Words, I: int, random: np.random.RandomState
+    draw: st.DrawFn, choices: Choices, I: int, random: np.random.RandomState
 ) -> Recurrent:
     """A layer of cells of one kind, each with settings and arrays of its own."""
-    kind, direction = draw(st.sampled_from(words.cells)), draw(st.sampled_from(words.directions))
-    projected = kind == "lstm" and draw(st.sampled_from(words.projections))
+    kind = draw(st.sampled_from(choices.cells))
+    direction = draw(st.sampled_from(choices.directions))
     H = draw(st.integers(1, 5))
+    projected = kind == "lstm" and draw(st.sampled_from(choices.projections))
     P = draw(st.integers(1, H)) if projected else 0
     names = CELLS[kind].setting_names
-    choices: dict[str, Any] = {
-        "clip": st.sampled_from(words.clips),
-        "reset": st.sampled_from(words.resets),
-    }
-    settings = st.fixed_dictionaries({name: choices[name] for name in choices if name in names})
+    values = {"clip": st.sampled_from(choices.clips), "reset": st.sampled_from(choices.resets)}
+    settings: Any = st.fixed_dictionaries({name: values[name] for name in values if name in names})
     shared, cells = draw(settings), list[Cell]()
     for _ in DIRECTIONS[direction]:
-        own = shared if words.alike else draw(settings)
+        own = shared if choices.alike else draw(settings)
         functions = {
-            name: draw(st.sampled_from(words.functions)) for name in names if name not in choices
+            name: draw(st.sampled_from(choices.functions)) for name in names if name not in values
         }
-        extra = [name for name in words.arrays if name in CELLS[kind].extra_names]
+        extra = [name for name in choices.arrays if name in CELLS[kind].extra_names]
         extra = [name for name in extra if own.get("reset") != "before" and draw(st.booleans())]
         shapes = weight_shapes(I, H, CELLS[kind].gates, P, [*extra, *["W_hr"] * projected])
-        dtype = draw(st.sampled_from(words.dtypes))
+        dtype = draw(st.sampled_from(choices.dtypes))
         arrays = {name: random.normal(0, 0.5, shape) for name, shape in shapes.items()}
         weights = Weights(**{name: array.astype(dtype) for name, array in arrays.items()})
         cells.append(CELLS[kind](weights, **functions, **own))
-    return Recurrent(*cells, direction=direction, merge=draw(st.sampled_from(words.merges)))
+    return Recurrent(*cells, direction=direction, merge=draw(st.sampled_from(choices.merges)))
 
 
 @st.composite
-def stateless_layers(draw: st.DrawFn, words: Words, I: int, random: np.random.RandomState) -> Layer:
+def stateless_layers(
+    draw: st.DrawFn, choices: Choices, I: int, random: np.random.RandomState
+) -> Layer:
     """A layer without state that takes I values."""
 
     def normal(*shape: int) -> Any:
-        return random.normal(size=shape).astype(draw(st.sampled_from(words.dtypes)))
+        return random.normal(size=shape).astype(draw(st.sampled_from(choices.dtypes)))
 
-    kind, f = draw(st.sampled_from(words.stateless)), draw(st.sampled_from(words.row_functions))
+    kind, f = draw(st.sampled_from(choices.stateless)), draw(st.sampled_from(choices.row_functions))
     if kind == "dense":
         O = draw(st.integers(1, 3))
         return Dense(normal(I, O), normal(O) if draw(st.booleans()) else None, f)
@@ -144,13 +145,13 @@ def stateless_layers(draw: st.DrawFn, words: Words, I: int, random: np.random.Ra
 
 
 @st.composite
-def network_cases(draw: st.DrawFn, words: Words) -> NetworkCase:
+def network_cases(draw: st.DrawFn, choices: Choices) -> NetworkCase:
     """Layers of any size and settings, some of which may mask rows; the model may give one row."""
     random = np.random.RandomState(draw(st.integers(0, 2**32 - 1)))
     N, T, I = draw(st.integers(1, 4)), draw(st.integers(0, 12)), draw(st.integers(1, 3))
     x = random.normal(size=(N, T, I))
     layers: list[Layer] = []
-    bottom = draw(st.sampled_from(words.bottoms))
+    bottom = draw(st.sampled_from(choices.bottoms))
     if bottom == "masking":
         layers.append(Masking(MASKED, I))
         x[random.random((N, T)) < 0.3] = MASKED
@@ -160,16 +161,22 @@ def network_cases(draw: st.DrawFn, words: Words) -> NetworkCase:
         layers.append(Embedding(table, mask_zero=draw(st.booleans())))
         x = random.randint(0, 5, (N, T, 1)).astype(float)
     for _ in range(draw(st.integers(1, 3))):
-        if words.between and draw(st.booleans()):
+        if choices.between and draw(st.booleans()):
             width = layers[-1].output_size if layers else I
-            layers.append(draw(stateless_layers(words, width, random)))
+            layers.append(draw(stateless_layers(choices, width, random)))
         width = layers[-1].output_size if layers else I
-        layers.append(draw(recurrent_layers(words, width, random)))
-    for _ in range(draw(st.integers(0, words.above))):
-        layers.append(draw(stateless_layers(words, layers[-1].output_size, random)))
-    network = Network(*layers, last=draw(st.sampled_from(words.lasts)))
+        layers.append(draw(recurrent_layers(choices, width, random)))
+    for _ in range(draw(st.integers(0, choices.above))):
+        layers.append(draw(stateless_layers(choices, layers[-1].output_size, random)))
+    network = Network(*layers, last=draw(st.sampled_from(choices.lasts)))
     h0 = random.normal(size=(N, network.state_size))
     return NetworkCase(network, x.astype("f"), h0.astype("f"), random.randint(0, T + 1, N))
+
+
+def in_precision(cell: RNN, precision: str) -> RNN:
+    """Return a cell with its weights as a run in a precision has them."""
+    convert = PRECISIONS[precision].convert
+    return cell.replaced(cell.weights.converted(convert))
 
 
 def drawn_weights(I: int, H: int, gates: int, seed: int, extra: str = "", P: int = 0) -> Weights:
@@ -181,7 +188,7 @@ def drawn_weights(I: int, H: int, gates: int, seed: int, extra: str = "", P: int
 
 
 def gated_cell(variant: str, I: int, H: int, seed: int = 1) -> Cell:
-    """Make a contracting cell: lstm or gru, and words such as peepholes, before or clip."""
+    """Make a contracting cell: lstm or gru, and choices such as peepholes, before or clip."""
     if variant.startswith("lstm"):
         P = max(1, H // 2) if "projection" in variant else 0
         extra = "w_ch " * ("peepholes" in variant) + "W_hr" * ("projection" in variant)

@@ -9,7 +9,7 @@ import numpy as np
 from click.testing import CliRunner, Result
 from hypothesis import assume
 from hypothesis import strategies as st
-from networks import Words, network_cases
+from networks import Choices, network_cases
 
 import rnncli
 from rnncli import Network
@@ -18,7 +18,7 @@ from rnncli.engine.precision import PRECISIONS
 from rnncli.model.arrays import Floats, Integers, Truths
 
 # Stacks of layers that mask no rows, and give a row for each.
-STACKS = network_cases(Words(bottoms=("",), lasts=(None,)))
+STACKS = network_cases(Choices(bottoms=("",), lasts=(None,)))
 
 
 def invoke(*arguments: Any, code: int | None = 0) -> Result:

@@ -52,13 +52,6 @@ def test_without_it_auto_takes_what_numpy_has(
     assert runs("auto") == runs("projected")
 
 
-@needed
-def test_with_it_auto_takes_what_is_worth_it(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert runs("auto") == runs("projected") != runs("compiled")
-    monkeypatch.setattr(unroll, "COMPILATION", -1.0)
-    assert runs("auto") == runs("compiled")
-
-
 def test_to_ask_for_it_is_refused_and_verify_goes_without(run_rnn: Rnn, message: str) -> None:
     result = run_rnn("run", "--seq", "1,2", "--hidden", "4", "--unroll", "compiled")
     assert result.exit_code == 2

@@ -16,9 +16,9 @@ from conftest import NIGHTLY, Rnn
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from model_files import content, inspect, load, refusal
-from networks import ALL_ACTIVATIONS, Words, network_cases, weight_shapes
+from networks import ALL_ACTIVATIONS, Choices, network_cases, weight_shapes
 from safetensors.numpy import load_file
-from test_kept_models import FOLDER
+from test_kept_models import FOLDER, MODELS, kept
 
 import rnncli
 from rnncli import (
@@ -47,10 +47,10 @@ ROWWISE = (*ALL_ACTIVATIONS, "softmax", "log_softmax")
 # Those whose name an ONNX file does not keep, or that it has no operator for.
 UNNAMED_IN_ONNX = ("affine", "maximum", "minimum", "power", "relu6", "scaled_tanh", "silu")
 # Networks that each format has words for.
-ANY = Words(
+ANY = Choices(
     functions=ALL_ACTIVATIONS, row_functions=ROWWISE, clips=(inf, 0.125, 3.0), dtypes=("f", "d")
 )
-IN_ONNX = Words(
+IN_ONNX = Choices(
     arrays=("b_n",),
     projections=(False,),
     functions=ONNX_CELLS,
@@ -96,14 +96,14 @@ def cells(network: Network) -> list[Any]:
 @st.composite
 def networks(draw: st.DrawFn, extension: str) -> Network:
     """A network that can be written with an extension."""
-    words = {".npz": ANY, ".onnx": IN_ONNX, ".safetensors": BY_TORCH}[extension]
-    if words is BY_TORCH:  # one kind of layers, and either direction
-        words = words._replace(
-            cells=[draw(st.sampled_from(words.cells))],
+    choices = {".npz": ANY, ".onnx": IN_ONNX, ".safetensors": BY_TORCH}[extension]
+    if choices is BY_TORCH:  # one kind of layers, and either direction
+        choices = choices._replace(
+            cells=[draw(st.sampled_from(choices.cells))],
             projections=[draw(st.booleans())],
             directions=[draw(st.sampled_from(["forward", "bidirectional"]))],
         )
-    return draw(network_cases(words)).network
+    return draw(network_cases(choices)).network
 
 
 def top(network: Network) -> Recurrent:
@@ -206,12 +206,12 @@ def test_safetensors_reads_safetensors(tmp_path: Path) -> None:
 def test_values_of_other_types(tmp_path: Path) -> None:
     """Halves become float32, and either byte order is read."""
     values = np.array([[1.5, -0.0], [0.25, -3]])
-    for stored, kept in (("<f2", "f4"), (">f4", "f4"), (">f8", "f8"), ("<f8", "f8")):
+    for stored, read in (("<f2", "f4"), (">f4", "f4"), (">f8", "f8"), ("<f8", "f8")):
         arrays: dict[str, Any] = {name: values.astype(stored) for name in ("W_xh", "W_hh")}
         np.savez(tmp_path / "w.npz", **arrays)
         (cell,) = cells(load(tmp_path / "w.npz")[0])
-        assert cell.weights.W_hh.dtype == np.dtype(kept)
-        assert cell.weights.W_hh.tobytes() == values.astype(kept).tobytes()
+        assert cell.weights.W_hh.dtype == np.dtype(read)
+        assert cell.weights.W_hh.tobytes() == values.astype(read).tobytes()
 
 
 def test_a_document_has_the_digests_of_all_files(tmp_path: Path, run_rnn: Rnn) -> None:
@@ -401,3 +401,26 @@ def test_changed_files_of_our_own(tmp_path: Path, name: str, change: Change) -> 
     change(about, arrays)
     np.savez(path, **arrays, about=np.array(json.dumps(about)))
     assert refusal(path)
+
+
+# Models of frameworks with operators that are no layer of ours.
+OPERATORS = ("branches", "pooled", "attributes", "constants", "decomposed", "functions", "turned")
+
+
+@pytest.mark.parametrize("model", MODELS, ids=[model.name for model in MODELS])
+def test_a_kept_model_runs_from_our_own_file_as_from_its_own(
+    run_rnn: Rnn, tmp_path: Path, model: Path
+) -> None:
+    """To the bit, and with no option: the file says what the model needed some for."""
+    arrays, own, data = kept(model), str(tmp_path / "own.npz"), str(tmp_path / "x.npy")
+    np.save(data, arrays["x"])
+    options = arrays["options"].tolist() if "options" in arrays else []
+    written = run_rnn("weights", "--weights", str(model), *options, "-o", own)
+    if any(name in model.name for name in OPERATORS):
+        assert (written.exit_code, "not of a chain of layers" in written.stderr) == (2, True)
+        return
+    assert written.exit_code == 0, written.stderr
+    command = ("run", data, "--format", "npy", "--weights")
+    right, result = run_rnn(*command, str(model), *options), run_rnn(*command, own)
+    assert (right.exit_code, result.exit_code, result.stderr) == (0, 0, "")
+    assert result.stdout_bytes == right.stdout_bytes

@@ -5,10 +5,11 @@ import pytest
 from conftest import Rnn
 from hypothesis import given
 from hypothesis import strategies as st
+from networks import in_precision
 
-from rnncli.engine.precision import PRECISIONS, round_mantissa
+from rnncli.engine.precision import round_mantissa
 from rnncli.model.arrays import in_dtype
-from rnncli.model.cells import Weights
+from rnncli.model.cells import RNN, Weights
 
 MAX_TF32 = 3.4011621e38  # (2 - 2**-10) * 2**127
 
@@ -43,8 +44,8 @@ def test_rounding_twice_is_rounding_once(value: float, bits: int) -> None:
 
 def test_the_bias_is_not_an_operand() -> None:
     value = np.full((1, 1), 1 + 2**-12, np.float32)
-    weights = Weights(value, value, value[0]).converted(PRECISIONS["tf32"].convert)
-    assert [array.item() for array in weights[:3]] == [1.0, 1.0, 1 + 2**-12]
+    prepared = in_precision(RNN(Weights(value, value, value[0])), "tf32")
+    assert [array.item() for array in prepared.weights[:3]] == [1.0, 1.0, 1 + 2**-12]
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf, 1e39])
