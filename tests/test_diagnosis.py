@@ -287,7 +287,7 @@ BY_TORCH = {
 )
 def test_a_mistake_in_reading_the_arrays_of_pytorch(tmp_path: Path, name: str, units: int) -> None:
     for file, tensors in (("port", BY_TORCH[name]), ("w", TORCH)):
-        arrays = {name: np.ascontiguousarray(array[:units]) for name, array in tensors.items()}
+        arrays = {key: np.ascontiguousarray(array[:units]) for key, array in tensors.items()}
         save_file(arrays, tmp_path / f"{file}.safetensors")
     port = rnncli.load(tmp_path / "port.safetensors")
     assert explained(tmp_path, wrong(port, port)) == [name]
