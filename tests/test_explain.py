@@ -206,7 +206,7 @@ def check_step(network: Network, step: Item, precision: str) -> None:
                 checked.check(quantity)
 
 
-@settings(max_examples=400 if NIGHTLY else 20)
+@settings(max_examples=400 if NIGHTLY else 25)
 @given(STACKS, st.sampled_from(list(PRECISIONS)), st.data())
 def test_numbers_are_those_of_a_run_and_add_up(
     case: NetworkCase, precision: str, data: st.DataObject
