@@ -11,9 +11,6 @@ from hypothesis import settings
 
 from rnncli.cli import rnn
 from rnncli.engine.unroll import UNROLLS, why_unavailable
-from rnncli.verification.comparison import Comparison
-from rnncli.verification.comparison import Result as Compared
-from rnncli.verification.verify import judge_strategies
 
 ROOT = Path(__file__).parent.parent
 SAMPLES = ROOT / "sample_data"
@@ -72,14 +69,6 @@ def run_rnn(monkeypatch: pytest.MonkeyPatch) -> Rnn:
         return CliRunner().invoke(rnn, [str(argument) for argument in arguments], input=stdin)
 
     return run
-
-
-def with_runnable(comparison: Comparison) -> list[Compared]:
-    """Compare with every strategy that runs here."""
-    lacking = why_unavailable("compiled", comparison.case.precision)
-    return [
-        each for each in judge_strategies(comparison) if not lacking or each.get("note") != lacking
-    ]
 
 
 @pytest.fixture(scope="session")

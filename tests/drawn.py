@@ -15,12 +15,7 @@ BIASES = ("bias_ih", "bias_hh")
 def check(network: Network, expected: Arrays, **tolerances: float) -> None:
     """Compare the arrays of the layers, the bottom one first, and of the cells, forward first.
 
-    Parameters
-    ----------
-    network : Network
-    expected : list of arrays
-    **tolerances
-        Of arrays by name; the others have to be equal to the bit.
+    They have to be equal to the bit, but for those whose tolerance is given by name.
     """
     named = [
         (name, array)
@@ -34,10 +29,7 @@ def check(network: Network, expected: Arrays, **tolerances: float) -> None:
 
 
 def torch_arrays(parameters: Mapping[str, ArrayLike], cell: str) -> Arrays:
-    """Turn ``named_parameters()`` into arrays.
-
-    Those of an ``nn.Linear`` are called ``head.weight`` and ``head.bias``.
-    """
+    """Turn ``named_parameters()`` of a stack and of an ``nn.Linear`` called head into arrays."""
     named = {name: np.array(values, np.float32) for name, values in parameters.items()}
     listed: Arrays = []
     for name, array in named.items():

@@ -57,10 +57,32 @@ def slope(f: Any) -> float:
     return max(1.0, float(steps[steps < 100].max()))  # but for jumps
 
 
-# Those of layers that run on: the exponential of a state overflows within some steps.
+# Activations of layers that run on: the exponential of a state overflows within some steps.
 OF_LAYERS = [f for f in ALL_ACTIVATIONS if f.name not in ("exponential", "power")]
+STATELESS = ("dense", "normalization", "layer normalization", "pointwise")
 # Features of the rows that a layer masks.
 MASKED = -9.0
+
+
+class Choices(NamedTuple):
+    """Choices for a random network."""
+
+    cells: Sequence[str] = tuple(CELLS)
+    arrays: Sequence[str] = ("w_ch", "b_n")  # that a cell may have or not
+    projections: Sequence[bool] = (False, True)
+    functions: Sequence[Any] = OF_LAYERS  # of cells
+    row_functions: Sequence[Any] = (*OF_LAYERS, "softmax", "log_softmax")
+    clips: Sequence[float] = (inf, 2.0)
+    resets: Sequence[str] = ("after", "before")
+    directions: Sequence[str] = tuple(DIRECTIONS)
+    merges: Sequence[str] = tuple(MERGES)
+    alike: bool = False  # the cells of a layer have one clip and one reset
+    bottoms: Sequence[str] = ("", "masking", "embedding")
+    stateless: Sequence[str] = STATELESS
+    between: bool = True  # layers without state stand below and between recurrent ones too
+    above: int = 2  # the most layers without state at the top
+    lasts: Sequence[Any] = (None, "state", "step")
+    dtypes: Sequence[str] = ("f",)
 
 
 class NetworkCase(NamedTuple):
@@ -73,95 +95,80 @@ class NetworkCase(NamedTuple):
 
 
 @st.composite
-def gated_cells(
-    draw: st.DrawFn, kind: str, I: int, H: int, P: int, random: np.random.RandomState
-) -> Cell:
-    """An LSTM or a GRU of such sizes with any settings, and any arrays that only it may have."""
-    settings: dict[str, Any] = {
-        name: draw(st.sampled_from(OF_LAYERS)) for name in ("activation", "recurrent_activation")
-    }
-    settings["clip"] = draw(st.sampled_from([inf, 2.0]))
-    arrays = draw(st.sets(st.sampled_from(CELLS[kind].extra_names))) - {"W_hr"}
-    if kind == "lstm":
-        settings["output_activation"] = draw(st.sampled_from(OF_LAYERS))
-        arrays |= {"W_hr"} if P < H else set()
-    else:
-        settings["reset"] = "after" if arrays else draw(st.sampled_from(["after", "before"]))
-    shapes = weight_shapes(I, H, CELLS[kind].gates, P, sorted(arrays))
-    weights = {name: random.normal(0, 0.5, shape).astype("f") for name, shape in shapes.items()}
-    return CELLS[kind](Weights(**weights), **settings)
-
-
-@st.composite
 def recurrent_layers(
-    draw: st.DrawFn, kind: str, I: int, random: np.random.RandomState
+    draw: st.DrawFn, choices: Choices, I: int, random: np.random.RandomState
 ) -> Recurrent:
-    """A layer of cells of one kind, in any direction."""
-    direction, H = draw(st.sampled_from(list(DIRECTIONS))), draw(st.integers(1, 5))
-    P = draw(st.integers(1, H)) if kind == "lstm" else H
-    cells: list[Cell] = []
+    """A layer of cells of one kind, each with settings and arrays of its own."""
+    kind = draw(st.sampled_from(choices.cells))
+    direction = draw(st.sampled_from(choices.directions))
+    H = draw(st.integers(1, 5))
+    projected = kind == "lstm" and draw(st.sampled_from(choices.projections))
+    P = draw(st.integers(1, H)) if projected else 0
+    names = CELLS[kind].setting_names
+    values = {"clip": st.sampled_from(choices.clips), "reset": st.sampled_from(choices.resets)}
+    settings: Any = st.fixed_dictionaries({name: values[name] for name in values if name in names})
+    shared, cells = draw(settings), list[Cell]()
     for _ in DIRECTIONS[direction]:
-        if kind == "rnn":
-            shapes = weight_shapes(I, H).values()
-            weights = Weights(*(random.normal(0, 0.5, shape).astype("f") for shape in shapes))
-            f, clip = draw(st.sampled_from(OF_LAYERS)), draw(st.sampled_from([inf, 2.0]))
-            cells.append(RNN(weights, f, clip))
-        else:
-            cells.append(draw(gated_cells(kind, I, H, P, random)))
-    return Recurrent(*cells, direction=direction, merge=draw(st.sampled_from(list(MERGES))))
+        own = shared if choices.alike else draw(settings)
+        functions = {
+            name: draw(st.sampled_from(choices.functions)) for name in names if name not in values
+        }
+        extra = [name for name in choices.arrays if name in CELLS[kind].extra_names]
+        extra = [name for name in extra if own.get("reset") != "before" and draw(st.booleans())]
+        shapes = weight_shapes(I, H, CELLS[kind].gates, P, [*extra, *["W_hr"] * projected])
+        dtype = draw(st.sampled_from(choices.dtypes))
+        arrays = {name: random.normal(0, 0.5, shape) for name, shape in shapes.items()}
+        weights = Weights(**{name: array.astype(dtype) for name, array in arrays.items()})
+        cells.append(CELLS[kind](weights, **functions, **own))
+    return Recurrent(*cells, direction=direction, merge=draw(st.sampled_from(choices.merges)))
 
 
 @st.composite
-def stateless_layers(draw: st.DrawFn, I: int, random: np.random.RandomState) -> Layer:
+def stateless_layers(
+    draw: st.DrawFn, choices: Choices, I: int, random: np.random.RandomState
+) -> Layer:
     """A layer without state that takes I values."""
 
-    def vector(size: int = I) -> Any:
-        return random.normal(size=size).astype("f")
+    def normal(*shape: int) -> Any:
+        return random.normal(size=shape).astype(draw(st.sampled_from(choices.dtypes)))
 
-    kind = draw(st.sampled_from(["dense", "normalization", "layer normalization", "pointwise"]))
-    f: Any = draw(st.sampled_from([*OF_LAYERS, "softmax", "log_softmax"]))
+    kind, f = draw(st.sampled_from(choices.stateless)), draw(st.sampled_from(choices.row_functions))
     if kind == "dense":
         O = draw(st.integers(1, 3))
-        return Dense(random.normal(size=(I, O)).astype("f"), vector(O), f)
+        return Dense(normal(I, O), normal(O) if draw(st.booleans()) else None, f)
     if kind == "pointwise":
-        return Pointwise(f, I)
-    shift, factor = (vector() if draw(st.booleans()) else None for _ in range(2))
+        return Pointwise("tanh" if str(f) == "linear" else f, I)  # no file keeps a linear one
+    shift, factor = (normal(I) if draw(st.booleans()) else None for _ in range(2))
     if kind == "normalization":
-        return Normalization(vector(), random.uniform(0.5, 2, I).astype("f"), shift, factor)
-    return LayerNormalization(vector(), shift)
+        return Normalization(normal(I), random.uniform(0.5, 2, I).astype("f"), shift, factor)
+    return LayerNormalization(normal(I), shift, draw(st.sampled_from([1e-3, 1e-5])))
 
 
 @st.composite
-def network_cases(
-    draw: st.DrawFn, cells: Sequence[str] = ("rnn",), *, stateless: bool = False
-) -> NetworkCase:
-    """Layers of any size, direction, merge and settings, of any of these cells, in float32.
-
-    With `stateless` there are layers without state below, between and above them, some of which
-    mask rows, and the model may give one row.
-    """
+def network_cases(draw: st.DrawFn, choices: Choices) -> NetworkCase:
+    """Layers of any size and settings, some of which may mask rows; the model may give one row."""
     random = np.random.RandomState(draw(st.integers(0, 2**32 - 1)))
     N, T, I = draw(st.integers(1, 4)), draw(st.integers(0, 12)), draw(st.integers(1, 3))
     x = random.normal(size=(N, T, I))
     layers: list[Layer] = []
-    bottom = draw(st.sampled_from(["", "masking", "embedding"])) if stateless else ""
+    bottom = draw(st.sampled_from(choices.bottoms))
     if bottom == "masking":
         layers.append(Masking(MASKED, I))
         x[random.random((N, T)) < 0.3] = MASKED
         x[random.random((N, T)) < 0.1, 0] = MASKED  # of several features, that is no such row
     elif bottom == "embedding":
-        table = random.normal(size=(4, I)).astype("f")
+        table = random.normal(size=(5, I)).astype("f")
         layers.append(Embedding(table, mask_zero=draw(st.booleans())))
-        x = random.randint(0, 4, (N, T, 1)).astype(float)
+        x = random.randint(0, 5, (N, T, 1)).astype(float)
     for _ in range(draw(st.integers(1, 3))):
-        if stateless and draw(st.booleans()):
-            layers.append(draw(stateless_layers(layers[-1].output_size if layers else I, random)))
+        if choices.between and draw(st.booleans()):
+            width = layers[-1].output_size if layers else I
+            layers.append(draw(stateless_layers(choices, width, random)))
         width = layers[-1].output_size if layers else I
-        layers.append(draw(recurrent_layers(draw(st.sampled_from(cells)), width, random)))
-    for _ in range(draw(st.integers(0, 2)) if stateless else 0):
-        layers.append(draw(stateless_layers(layers[-1].output_size, random)))
-    last = draw(st.sampled_from([None, "state", "step"])) if stateless else None
-    network = Network(*layers, last=last)
+        layers.append(draw(recurrent_layers(choices, width, random)))
+    for _ in range(draw(st.integers(0, choices.above))):
+        layers.append(draw(stateless_layers(choices, layers[-1].output_size, random)))
+    network = Network(*layers, last=draw(st.sampled_from(choices.lasts)))
     h0 = random.normal(size=(N, network.state_size))
     return NetworkCase(network, x.astype("f"), h0.astype("f"), random.randint(0, T + 1, N))
 
@@ -181,7 +188,7 @@ def drawn_weights(I: int, H: int, gates: int, seed: int, extra: str = "", P: int
 
 
 def gated_cell(variant: str, I: int, H: int, seed: int = 1) -> Cell:
-    """Make a contracting cell: lstm or gru, and words such as peepholes, before or clip."""
+    """Make a contracting cell: lstm or gru, and choices such as peepholes, before or clip."""
     if variant.startswith("lstm"):
         P = max(1, H // 2) if "projection" in variant else 0
         extra = "w_ch " * ("peepholes" in variant) + "W_hr" * ("projection" in variant)

@@ -24,13 +24,7 @@ _ELEMENTS = {
 
 
 class Graph:
-    """A graph that takes x, (T, N, 2).
-
-    Parameters
-    ----------
-    seed : int
-        Of the weights that `draw` draws.
-    """
+    """A graph that takes x, (T, N, 2); its weights are drawn from a seed."""
 
     def __init__(self, seed: int = 0) -> None:
         self.random = np.random.RandomState(seed)

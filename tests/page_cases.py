@@ -6,16 +6,15 @@ from typing import Any, NamedTuple
 
 import numpy as np
 from conftest import Rnn
+from networks import gated_cell
 
 import rnncli
-from rnncli.model.cells import GRU, LSTM
 from rnncli.model.layers import (
     Dense,
     LayerNormalization,
     Masking,
     Normalization,
     Pointwise,
-    Recurrent,
 )
 from rnncli.model.network import Network
 
@@ -41,22 +40,6 @@ def stack_with_head() -> Network:
     return Network(*layers, Dense(W, [0.5, -1.0], "sigmoid"))
 
 
-def projected() -> Network:
-    """An LSTM with peepholes and a projection, whose h has other units than its gates."""
-    drawn = np.random.default_rng(1)
-    (layer,) = seeded(hidden_size=3, cell="lstm").layers
-    weights = layer.cells[0].weights._replace(
-        W_hh=drawn.normal(size=(2, 12)), w_ch=drawn.normal(size=9), W_hr=drawn.normal(size=(3, 2))
-    )
-    return Network(Recurrent(LSTM(weights)))
-
-
-def reset_before() -> Network:
-    (layer,) = seeded(hidden_size=3, cell="gru", init="tensorflow").layers
-    weights = layer.cells[0].weights._replace(b_n=None)
-    return Network(Recurrent(GRU(weights, reset="before")))
-
-
 def between_layers_without_state() -> Network:
     below = Normalization([0.5], [2.0], [0.25], [1.5])
     (layer,) = seeded(hidden_size=3).layers
@@ -71,8 +54,10 @@ CASES = {
     "lstm, float64": Case(seeded(hidden_size=3, cell="lstm"), ("--precision", "float64")),
     "gru, both directions, head": Case(stack_with_head()),
     "one row a sequence": Case(Network(*stack_with_head().layers, last="state")),
-    "gru, reset before": Case(reset_before()),
-    "lstm, projected": Case(projected(), ("--precision", "float64")),
+    "gru, reset before": Case(Network(gated_cell("gru before", 1, 3))),
+    "lstm, projected": Case(  # its h has other units than its gates
+        Network(gated_cell("lstm peepholes projection", 1, 4)), ("--precision", "float64")
+    ),
     "rounded operands": Case(seeded(hidden_size=3), ("--precision", "bfloat16")),
     "thirty units": Case(seeded(hidden_size=30)),
     "layers without state": Case(between_layers_without_state()),

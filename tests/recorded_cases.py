@@ -18,33 +18,14 @@ FOLDER = ROOT / "tests" / "data" / "recorded"
 
 
 class RecordedCase(NamedTuple):
-    """A small case, and the states that a peer computed, all in float32.
+    """A small case, and the states that a peer computed, all in float32."""
 
-    Parameters
-    ----------
-    name : str
-        Library, version and what is special, as in ``Keras 3.15.1: two
-        bidirectional layers, sum, lengths 5, 2``. No two cases share one.
-    peer : str
-        Which peer computed it, one of `PEERS`.
-    case : Case
-        What its input holds beyond the end of a sequence does not count.
-    h : array, shape (N, T, O)
-        Output of the top layer; zeros beyond the end of a sequence.
-    h_n : array, shape (N, S)
-        Final state of all cells, as ``Network.state_slices`` places it; of a
-        backward one that at t = 1.
-    seed : int, optional
-        From which the peer's own initialisation drew the weights, as
-        `rnncli.seeded` does; None where they were chosen.
-    """
-
-    name: str
-    peer: str
-    case: Case
-    h: Floats
-    h_n: Floats
-    seed: int | None = None
+    name: str  # library, version and what is special
+    peer: str  # one of `PEERS`
+    case: Case  # its input beyond the end of a sequence does not count
+    h: Floats  # output of the top layer, (N, T, O); zeros beyond the end of a sequence
+    h_n: Floats  # final state of all cells, (N, S), as ``Network.state_slices`` places it
+    seed: int | None = None  # from which the peer drew the weights, if it did
 
 
 def recorded_cases() -> Iterator[RecordedCase]:

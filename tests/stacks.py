@@ -9,16 +9,16 @@ import numpy as np
 from click.testing import CliRunner, Result
 from hypothesis import assume
 from hypothesis import strategies as st
-from networks import NetworkCase, network_cases
+from networks import Choices, network_cases
 
 import rnncli
-from rnncli import Dense, LayerNormalization, Network, Normalization
+from rnncli import Network
 from rnncli.cli import rnn
 from rnncli.engine.precision import PRECISIONS
 from rnncli.model.arrays import Floats, Integers, Truths
-from rnncli.model.layers import Layer, Pointwise
 
-CELLS = ("rnn", "lstm", "gru")
+# Stacks of layers that mask no rows, and give a row for each.
+STACKS = network_cases(Choices(bottoms=("",), lasts=(None,)))
 
 
 def invoke(*arguments: Any, code: int | None = 0) -> Result:
@@ -26,32 +26,6 @@ def invoke(*arguments: Any, code: int | None = 0) -> Result:
     result = CliRunner(env={"COLUMNS": "80"}).invoke(rnn, list(map(str, arguments)))
     assert code is None or result.exit_code == code, result.exception or result.output
     return result
-
-
-@st.composite
-def stacks(draw: st.DrawFn) -> NetworkCase:
-    """A stack of any cells, with layers without state below and above it."""
-    case = draw(network_cases(CELLS))
-    random = np.random.RandomState(draw(st.integers(0, 2**32 - 1)))
-
-    def normal(*shape: int) -> Floats:
-        return random.normal(size=shape).astype("f")
-
-    I, O = case.network.input_size, case.network.output_size
-    below: list[list[Layer]] = [
-        [],
-        [Normalization(normal(I), 1 + normal(I) ** 2)],
-        [Normalization(normal(I), 1 + normal(I) ** 2, normal(I), normal(I))],
-        [Dense(normal(I, I), normal(I), "relu")],
-    ]
-    above: list[list[Layer]] = [
-        [],
-        [Dense(normal(O, 3), normal(3), "softmax")],
-        [LayerNormalization(normal(O), normal(O)), Dense(normal(O, 2))],
-        [Dense(normal(O, 3), None, "sigmoid"), Pointwise("log_softmax", 3)],
-    ]
-    layers = *draw(st.sampled_from(below)), *case.network.layers, *draw(st.sampled_from(above))
-    return case._replace(network=Network(*layers))
 
 
 class Saved(NamedTuple):
@@ -84,7 +58,7 @@ class Saved(NamedTuple):
 @st.composite
 def saved(draw: st.DrawFn, folder: Path) -> Saved:
     """A stack and its input: sequences of unlike length, rows in any order, some masked."""
-    case = draw(stacks())
+    case = draw(STACKS)
     precision = draw(st.sampled_from(list(PRECISIONS)))
     random = np.random.RandomState(draw(st.integers(0, 2**32 - 1)))
     keys = np.repeat(np.arange(len(case.lengths)), case.lengths)

@@ -5,11 +5,9 @@ from typing import Any
 import loop
 import numpy as np
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 from networks import ALL_ACTIVATIONS
 
-from rnncli.model.activations import Activation, activation, parse
+from rnncli.model.activations import Activation, parse
 
 EACH = pytest.mark.parametrize("f", ALL_ACTIVATIONS, ids=[each.name for each in ALL_ACTIVATIONS])
 TYPES = pytest.mark.parametrize("dtype", [np.float32, np.float64])
@@ -58,6 +56,7 @@ def test_values(text: str, value: tuple[float, float]) -> None:
     a, expected = np.array([[value[0]]]), value[1]
     for found in (computed(parse(text), a), loop.function(parse(text))(a)):
         assert found.item() == pytest.approx(expected, rel=1e-15)
+    assert parse(str(parse(text))) == parse(text)
 
 
 @EACH
@@ -66,7 +65,7 @@ def test_any_sum(f: Activation, dtype: Any) -> None:
     """In place too, next to other values, large and tiny: nothing overflows but an exponential."""
     kind = np.finfo(dtype)
     tiny = [kind.smallest_subnormal, kind.tiny, 1e-30]
-    edges = [*tiny, 0, 60, 100, 1e30]
+    edges = [*tiny, 0, 60, 100, 1e30, np.nan]
     a = np.array([*np.linspace(-30, 30, 2001), *edges, *np.negative(edges)], dtype)
     found, inside, strided = computed(f, a), a.copy(), np.repeat(a[:, None], 3, axis=1)
     with np.errstate(all="ignore"):
@@ -86,11 +85,6 @@ def test_any_sum(f: Activation, dtype: Any) -> None:
 
 
 @EACH
-def test_no_number_stays_none(f: Activation) -> None:
-    assert np.isnan(computed(f, np.array([np.nan, 1.0], np.float32)))[0]
-
-
-@EACH
 def test_ends_are_where_large_sums_lead(f: Activation) -> None:
     with np.errstate(all="ignore"):
         low, high = sorted(loop.function(f)(np.array([-1e6, 1e6])))
@@ -107,15 +101,8 @@ def test_ends_are_where_large_sums_lead(f: Activation) -> None:
         ("elu:1,2", "activation elu: expected 1 finite numbers, got .1.0, 2.0."),
         ("elu:1,x", "activation elu: not a number: '1,x'"),
         ("elu:nan", "activation elu: expected 1 finite numbers, got .nan,."),
-        ("affine", "activation affine: expected 2 finite numbers, got .."),
     ],
 )
 def test_bad_text(text: str, message: str) -> None:
     with pytest.raises(ValueError, match=f"^{message}$"):
         parse(text)
-
-
-@given(alpha=st.floats(-10, 10), beta=st.floats(-10, 10))
-def test_text_reads_back(alpha: float, beta: float) -> None:
-    assert parse(str(activation("affine", alpha, beta))) == Activation("affine", (alpha, beta))
-    assert str(parse("tanh")) == "tanh"

@@ -48,28 +48,23 @@ def peak_of(action: Callable[[], object]) -> int:
 
 
 WIDE = ",0" * 499 + "\n"
-# A piece of a file, how many of them are the shorter one, and options.
-FILES: dict[str, tuple[str, int, str]] = {
-    "wide": ("0.25" + WIDE, 4000, "--columns 1"),
-    "wide, quoted": ('"0.25"' + WIDE, 4000, "--columns 1"),
-    "keys": ("0.25" + WIDE, 4000, "--columns 1 --group-by 2"),
-    "blanks": ("0.25" + WIDE.replace(",", " "), 4000, "--columns 1 --delimiter space"),
-    "passthrough": ('"0.25"' + WIDE, 4000, "--columns 1 --passthrough"),
-    "long cells": (f'"{"note" * 10_000}",1\n', 200, "--columns 2"),
-    "blank lines": ("\n" * 70_000 + "1\n", 16, "--missing hold --last"),
-}
+nightly = partial(pytest.param, marks=pytest.mark.nightly)
 
 
-# The others take as long again, and share most of their way.
-DEFAULT = ("wide", "keys", "long cells")
-EACH_FILE = [
-    pytest.param(name, marks=[] if name in DEFAULT else [pytest.mark.nightly]) for name in FILES
-]
-
-
-@pytest.mark.parametrize("name", EACH_FILE)
-def test_memory_does_not_grow_with_a_file(tmp_path: Path, name: str) -> None:
-    piece, count, options = FILES[name]
+# A piece of a file, how often the shorter file has it, and options.
+@pytest.mark.parametrize(
+    ("piece", "count", "options"),
+    [
+        pytest.param("0.25" + WIDE, 4000, "--columns 1", id="wide"),
+        pytest.param("0.25" + WIDE, 4000, "--columns 1 --group-by 2", id="keys"),
+        nightly('"0.25"' + WIDE, 4000, "--columns 1 --passthrough", id="passthrough"),
+        pytest.param(f'"{"note" * 10_000}",1\n', 200, "--columns 2", id="long cells"),
+        nightly("\n" * 70_000 + "1\n", 16, "--missing hold --last", id="blank lines"),
+    ],
+)
+def test_memory_does_not_grow_with_a_file(
+    tmp_path: Path, piece: str, count: int, options: str
+) -> None:
     command = ("run", tmp_path / "x.csv", *options.split(), *NETWORK, "-o", tmp_path / "o.csv")
     peaks = []
     for times in (1, 4):

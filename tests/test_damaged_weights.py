@@ -25,7 +25,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from model_files import content
 from safetensors.numpy import save as flat_file
-from test_formats import Draw, save
+from test_formats import GIVEN, save
 from test_kept_models import FOLDER, MODELS
 from torch_bytes import tricks
 
@@ -46,26 +46,24 @@ KERAS, TORCH, ONNX = (
 
 
 def struck(seed: int, whole: bytes) -> bytes:
-    """Flip a bit, cut, insert, repeat or exchange ranges, or put another number, a few times."""
+    """Flip a bit, cut, repeat or overwrite a range, or put another number, a few times."""
     random = np.random.RandomState(seed)
     data = bytearray(whole)
     for _ in range(random.randint(1, 4)):
         first, second, size = random.randint(0, len(data) + 1, 3)
-        size = size % 64 + 1
-        way = random.randint(7)
+        range_ = slice(first, first + size % 64 + 1)
+        other = data[second : second + size % 64 + 1]
+        way = random.randint(6)
         if way == 0 and data:
             data[random.randint(len(data))] ^= 1 << random.randint(8)
         elif way == 1:
             del data[first:]
         elif way == 2:
-            del data[first : first + size]
+            del data[range_]
         elif way == 3:
-            data[first:first] = data[second : second + size]
+            data[first:first] = other
         elif way == 4:
-            data[first : first + size] = data[second : second + size]
-        elif way == 5:
-            one, other = data[first : first + size], data[second : second + size]
-            data[first : first + size], data[second : second + size] = other, one
+            data[range_] = other
         else:  # a length, an offset, a kind
             width = 1 << random.randint(4)
             number = (*NUMBERS, len(data), second)[random.randint(len(NUMBERS) + 2)]
@@ -174,12 +172,11 @@ for _model in [*MODELS, *(each for each in SAMPLES.glob("sunspots.*") if each.su
 
 @pytest.fixture(scope="session", autouse=True)
 def own_files(tmp_path_factory: pytest.TempPathFactory) -> None:
+    """Add files of our own: an ``.npz`` of each network, and a ``.safetensors``."""
     folder = tmp_path_factory.mktemp("own")
-    for extension in (".npz", ".safetensors"):
-        for seed in range(8):
-            path = folder / f"own{seed}{extension}"
-            save(path, Draw(extension, seed).network())
-            SOUND[FORMATS[extension]][path.name] = path.read_bytes()
+    for name in (*(f"{each}.npz" for each in GIVEN), "both.safetensors"):
+        save(folder / name, GIVEN[name.partition(".")[0]])
+        SOUND[FORMATS[Path(name).suffix]][name] = (folder / name).read_bytes()
 
 
 def damage(module: str, seed: int) -> tuple[str, bytes]:
@@ -200,7 +197,7 @@ def test_any_damage(tmp_path_factory: pytest.TempPathFactory, module: str, seed:
     outcome(path)
 
 
-@pytest.mark.parametrize("name", ["own0.npz", "own0.safetensors"])
+@pytest.mark.parametrize("name", ["both.npz", "both.safetensors"])
 def test_every_cut_is_noticed(tmp_path: Path, name: str) -> None:
     whole = SOUND[FORMATS[Path(name).suffix]][name]
     for end in range(0, len(whole), 31 if NIGHTLY else 307):
@@ -209,7 +206,7 @@ def test_every_cut_is_noticed(tmp_path: Path, name: str) -> None:
 
 def test_a_flipped_bit_in_an_archive_is_noticed_or_harmless(tmp_path: Path) -> None:
     """Weights stand under a checksum: none is ever read as another."""
-    path, whole = tmp_path / "w.npz", SOUND["npz"]["own0.npz"]
+    path, whole = tmp_path / "w.npz", SOUND["npz"]["both.npz"]
     path.write_bytes(whole)
     sound = content(rnncli.load(path))
     for place in range(0, len(whole), 13 if NIGHTLY else 151):
@@ -308,7 +305,7 @@ FLAT: list[tuple[str, bytes]] = [
     ("damaged", flat(b"{\xff")),
     ("damaged", flat(b'{"a":' + b"[" * 100_000)),
     ("damaged", flat({"__metadata__": {"a": 1}})),
-    ("damaged", flat_file(RNN, {"rnncli": "[" * 100_000})),
+    *(("damaged", flat_file(RNN, {"rnncli": text})) for text in ("[]", "[" * 100_000)),
     ("damaged: 'Q4'", flat({"a": TENSOR | {"dtype": "Q4"}}, 16)),
     ("16 bytes are not of", flat({"a": TENSOR | {"shape": [2, 3]}}, 16)),
     ("a begins at byte 4, expected 0", flat({"a": TENSOR | {"data_offsets": [4, 20]}}, 20)),
@@ -354,7 +351,7 @@ def test_members_that_unpack_to_far_more(
     tmp_path: Path, extension: str, end: str, told: int | None
 ) -> None:
     """Whatever size is told of them."""
-    whole = {".keras": KERAS, ".pt": TORCH, ".npz": SOUND["npz"]["own0.npz"]}[extension]
+    whole = {".keras": KERAS, ".pt": TORCH, ".npz": SOUND["npz"]["both.npz"]}[extension]
     data = rezipped(whole, {end: bytes(UNPACKED)}, zipfile.ZIP_DEFLATED)
     if told is not None:
         size = UNPACKED.to_bytes(4, "little")
@@ -454,7 +451,7 @@ def test_nothing_is_run_imported_or_opened(tmp_path: Path) -> None:
     for path, data in zip(hostile, files.values(), strict=True):
         Path(path).write_bytes(data)
     sound = [str(SAMPLES / f"sunspots.{each}") for each in ("keras", "pt", "onnx")]
-    for name in ("own0.npz", "own0.safetensors"):
+    for name in ("both.npz", "both.safetensors"):
         (tmp_path / name).write_bytes(SOUND[FORMATS[Path(name).suffix]][name])
         sound.append(str(tmp_path / name))
     process = subprocess.run(

@@ -1,7 +1,5 @@
 """The step error of LSTM and GRU: right runs are far below their bound, wrong ones far above."""
 
-from collections.abc import Callable
-
 import numpy as np
 import pytest
 from networks import gated_cell
@@ -16,19 +14,10 @@ from rnncli.verification.comparison import Comparison
 from rnncli.verification.steps import case_step_errors, largest_step_error
 from rnncli.verification.verify import judge_loop
 
-# Right code stays far below the bound; half of it is an operand on the other side of the
-# middle between two, where a precision rounds these.
-RIGHT = {"float32": 0.25, "float64": 0.25, "tf32": 0.6, "bfloat16": 0.6}
-
-
+RIGHT = 0.25  # the share of the bound that right code stays below
 KINDS = [
-    "lstm",
-    "lstm peepholes",
-    "lstm projection",
-    "lstm others",
-    "gru after",
-    "gru before",
-    "gru after others",
+    *("lstm", "lstm peepholes", "lstm projection", "lstm others"),
+    *("gru after", "gru before", "gru after others"),
 ]
 
 
@@ -46,64 +35,19 @@ def case_of(network: Network, precision: str = "float32", T: int = 24, scale: fl
     return Case(network, x.astype(dtype), h0.astype(dtype), np.array([T, T // 3, T - 1]), precision)
 
 
-def worst(case: Case, unroll: str = "auto") -> float:
-    """Return the largest step error of our own run."""
-    error = largest_step_error(case, case.outputs(unroll))
-    assert error is not None
-    return error
-
-
 def changed(cell: Cell, **arrays: Floats) -> Cell:
     return cell.replaced(cell.weights._replace(**arrays))
 
 
-def with_block(name: str, k: int, of: int = 0, by: float = 0.0) -> Callable[[Cell], Cell]:
-    """Make a change that replaces block `k` of an array by another, multiplied."""
-
-    def change(cell: Cell) -> Cell:
-        array = cell.weights.arrays[name].copy()
-        blocks = array.reshape(*array.shape[:-1], -1, cell.hidden_size)
-        blocks[..., k, :] = by * blocks[..., of, :]
-        return changed(cell, **{name: array})
-
-    return change
-
-
-def negated(name: str) -> Callable[[Cell], Cell]:
-    return lambda cell: changed(cell, **{name: -cell.weights.arrays[name]})
-
-
-FAULTS: list[tuple[str, str, Callable[[Cell], Cell]]] = [
-    *(
-        (kind, f"-{name}", negated(name))
-        for kind in ("lstm", "gru after", "gru before")
-        for name in ("W_xh", "W_hh", "b_h")
-    ),
-    *(("lstm", f"no b_h of {gate}", with_block("b_h", k)) for k, gate in enumerate("ifgo")),
-    *(("gru after", f"no b_h of {gate}", with_block("b_h", k)) for k, gate in enumerate("zrn")),
-    ("lstm", "i in place of f", with_block("W_xh", 1, 0, 1)),
-    ("gru before", "z in place of r", with_block("W_hh", 1, 0, 1)),
-    ("gru after", "-b_n", negated("b_n")),
-    ("gru after", "1 - z", with_block("W_xh", 0, 0, -1)),
-    ("lstm", "gates", lambda cell: cell.replaced(recurrent_activation="hard_sigmoid")),
-    ("gru before", "gates", lambda cell: cell.replaced(recurrent_activation="hard_sigmoid")),
-    ("lstm", "output", lambda cell: cell.replaced(output_activation="softsign")),
-    ("gru before", "reset", lambda cell: cell.replaced(reset="after")),
-    ("lstm peepholes", "no peephole of o", with_block("w_ch", 2)),
-    ("lstm projection", "-W_hr", negated("W_hr")),
-]
-
-
-@pytest.mark.parametrize(
-    ("name", "change"), [pytest.param(*each[::2], id=": ".join(each[:2])) for each in FAULTS]
-)
-def test_a_wrong_port_is_far_above_the_bound(name: str, change: Callable[[Cell], Cell]) -> None:
+@pytest.mark.parametrize("name", KINDS)
+def test_a_port_with_a_wrong_array_is_far_above_the_bound(name: str) -> None:
     cell = drawn(name, 3, 16)
     case = case_of(Network(Recurrent(cell)), T=20)
-    theirs = case._replace(network=Network(Recurrent(change(cell)))).outputs()
-    error = largest_step_error(case, theirs)
-    assert error is not None
-    assert error > 100
+    for array, values in cell.weights.arrays.items():
+        port = Network(Recurrent(changed(cell, **{array: -values})))
+        error = largest_step_error(case, case._replace(network=port).outputs())
+        assert error is not None, array
+        assert error > 100, array
 
 
 def test_c_that_never_forgets_hides_no_wrong_forget_gate() -> None:
@@ -114,7 +58,9 @@ def test_c_that_never_forgets_hides_no_wrong_forget_gate() -> None:
     b_h[H : 2 * H] = 12.0  # f of 1 - 6e-6
     cell = changed(cell, b_h=b_h)
     case = case_of(Network(Recurrent(cell)), T=2_000, scale=0.05)
-    assert worst(case) < RIGHT["float32"]
+    error = largest_step_error(case, case.outputs())
+    assert error is not None
+    assert error < RIGHT
     for by in (-1.0, 1.0):
         other = b_h.copy()
         other[H : 2 * H] += by

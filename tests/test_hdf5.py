@@ -1,13 +1,13 @@
 """HDF5 by our own parser: what files hold, and what is refused of them, in little memory."""
 
 import struct
-import tracemalloc
 from pathlib import Path
 from typing import Any
 
 import hdf5_cases as h5
 import numpy as np
 import pytest
+from test_costs import peak_of
 
 from rnncli.model.errors import InputError
 from rnncli.model.formats.containers import hdf5
@@ -163,11 +163,9 @@ ENDLESS = {
 )
 def test_no_more_is_read_than_there_is(name: str) -> None:
     content = ENDLESS[name]
-    tracemalloc.start()
-    try:
+
+    def refuse() -> None:
         with pytest.raises(InputError, match="far more than its size"):
             read(content)
-        peak = tracemalloc.get_traced_memory()[1]
-    finally:
-        tracemalloc.stop()
-    assert peak < 2**20 + 8 * len(content)
+
+    assert peak_of(refuse) < 2**20 + 8 * len(content)

@@ -170,14 +170,13 @@ def test_a_sequence_goes_on_from_a_state_file(
     near([cells[2:] for cells in rows], right)
 
 
-@pytest.mark.parametrize("form", ["csv", "json", "npy"])
-def test_no_last_gives_a_row_a_step(run_rnn: Rnn, saved: Any, form: str) -> None:
+def test_no_last_gives_a_row_a_step(run_rnn: Rnn, saved: Any) -> None:
     network = ROW["step"]
-    steps = run_rnn("run", *SEQ, *saved(network), "--format", form, "--no-last")
-    every = run_rnn("run", *SEQ, *saved(Network(*network.layers)), "--format", form)
-    digests = rb'"sha256": "\w+"'  # of the files, which differ in that
-    assert re.sub(digests, b"", steps.stdout_bytes) == re.sub(digests, b"", every.stdout_bytes)
+    steps = run_rnn("run", *SEQ, *saved(network), "--format", "csv", "--no-last")
     assert (steps.exit_code, steps.stderr) == (0, "")
+    near(
+        [cells[1:] for cells in table(steps.stdout)[1:]], loop.run(network, X[:, None]).outputs[-1]
+    )
 
 
 @pytest.mark.parametrize("options", ["--follow --format csv", "--format heatmap"])

@@ -191,10 +191,7 @@ BAD: list[tuple[dict[str, Any], str]] = [
     ({"hidden_size": (4, 0)}, "expected at least one layer and sizes from 1, got"),
     ({"head": 0}, "expected at least one layer and sizes from 1, got"),
     ({"merg": "sum"}, "merg: RNN has none"),
-    ({"cell": "lstm", "reset": "after"}, "reset: LSTM has none"),
     ({"hidden_size": (2, 2, 2), "clip": (1, 2)}, "clip: expected 1 value, one a layer"),
-    ({"direction": "bidirectional", "activation": ()}, "activation: expected 1 value, one a layer"),
-    ({"init": "torch", "hidden_size": (32, 16)}, "init torch: nn.RNN has layers of one size"),
     (
         {"init": "torch", "hidden_size": (4, 4), "direction": "bidirectional", "merge": "sum"},
         "init torch: nn.RNN has layers of one size, and merge concat",

@@ -10,15 +10,14 @@ import pytest
 from conftest import RUNNABLE, runnable
 from hypothesis import assume, given
 from hypothesis import strategies as st
-from networks import NetworkCase, gated_cell, network_cases
+from networks import Choices, NetworkCase, gated_cell, network_cases
 
 import rnncli
 from rnncli.engine.precision import PRECISIONS
-from rnncli.model.cells import CELLS
 from rnncli.verification.case import Case as Judged
 from rnncli.verification.steps import case_step_errors
 
-ANY = network_cases(list(CELLS), stateless=True)
+ANY = network_cases(Choices())
 UNROLLS = st.sampled_from(["auto", *runnable("float64")])
 # A run of float64 beside the loop: 12 steps of three layers, which may each multiply what differs
 # by rounding, from 1e-16.

@@ -10,7 +10,7 @@ from typing import Any
 import loop
 import numpy as np
 import pytest
-from conftest import with_runnable
+from conftest import runnable
 
 from rnncli import (
     Dense,
@@ -32,7 +32,7 @@ from rnncli.model.layers import FEW, LAYERS, Layer, Stateless
 from rnncli.verification.case import Case
 from rnncli.verification.comparison import Comparison
 from rnncli.verification.steps import largest_step_error
-from rnncli.verification.verify import judge_loop
+from rnncli.verification.verify import judge_loop, judge_strategies
 
 RANDOM = np.random.RandomState(7)
 W, B = RANDOM.normal(size=(4, 3)), RANDOM.normal(size=3)
@@ -196,7 +196,10 @@ def case_of(name: str, layers: list[Layer], precision: str) -> Case:
 def check_right(case: Case) -> Comparison:
     """Check that each way to run a network is far below its bound."""
     comparison = Comparison(case, case.outputs())
-    for result in (judge_loop(comparison), *with_runnable(comparison)):
+    names = [f"`unroll` {name}" for name in runnable(case.precision)]
+    ran = [result for result in judge_strategies(comparison) if result["name"] in names]
+    assert len(ran) == len(names)
+    for result in (judge_loop(comparison), *ran):
         assert result["verdict"] == "equal"
         assert (result["step_error"] or 0) < 0.6
     return comparison

@@ -1,5 +1,6 @@
-"""Compiled loops of any size, on any machine: what only machine code can get wrong."""
+"""Compiled loops and their activations, of any size, for any machine."""
 
+import re
 from collections.abc import Callable
 from itertools import cycle
 from math import inf
@@ -9,18 +10,98 @@ import loop as plain
 import numpy as np
 import pytest
 from conftest import NIGHTLY, RUNNABLE
-from machines import MACHINES, machine
-from networks import OF_LAYERS, weight_shapes
+from networks import ALL_ACTIVATIONS, OF_LAYERS, weight_shapes
 
 import rnncli
 from rnncli.engine.compiled import loop
+from rnncli.engine.compiled.activations import FUNCTIONS, Vectors
+from rnncli.engine.compiled.code import Function, Integer, Machine, this_machine
 from rnncli.engine.precision import PRECISIONS
 from rnncli.engine.unroll import UNROLLS
-from rnncli.model.activations import TANH, parse
+from rnncli.model.activations import TANH, Activation, parse
 from rnncli.model.arrays import Floats
 from rnncli.model.cells import CELLS, Cell, Weights
 
 pytestmark = pytest.mark.skipif("compiled" not in RUNNABLE, reason="needs the extra `fast`")
+
+# This machine, and what it lacks in others for which code is compiled, and run here.
+LACKING = {"avx2": "avx512|avx10", "sse": "avx|fma|f16c|xop|vaes|vpclmul"}
+MACHINES = ["this", *LACKING, "generic"]
+
+
+def machine(name: str) -> Machine:
+    """Return this machine, or one that lacks some of what it has."""
+    here = this_machine()
+    if name == "this":
+        return here
+    if name == "generic":
+        return Machine("generic", "", 16, 2)
+    features = re.sub(rf"\+(?={LACKING[name]})", "-", here.features)
+    return Machine(here.cpu, features, min(here.bytes, 16 if name == "sse" else 32), 2)
+
+
+# Units of the last place that a function may be off, 3.2 at most were found.
+UNITS = 5
+
+
+def compute(f: Activation, a: Floats, name: str, clip: float = inf) -> Floats:
+    """Apply code for a machine to as many values as fill vectors."""
+    chosen = machine(name)
+    code = Function("each", chosen.bytes // 4, ["count"], ["a", "out"])
+
+    def body(place: Integer) -> tuple[()]:
+        code.store(Vectors().apply(f, code.load("%a", place), clip), "%out", place, code.width)
+        return ()
+
+    code.loop("%count", body, step=code.width)
+    out = np.empty_like(a)
+    code.compile(chosen)(len(a), a.ctypes.data, out.ctypes.data)
+    return out
+
+
+def values() -> Floats:
+    """Return floats of any bits, those of sums, and those where something changes."""
+    random, kind = np.random.default_rng(0), np.finfo("f")
+    any_bits: Floats = np.frombuffer(random.bytes(80_000), "f")
+    least = [0, kind.tiny, kind.smallest_subnormal]
+    edges: Floats = np.array([*least, 1, 3, 6, 9, 9.000119, kind.max, inf, np.nan], "f")
+    edges = np.concatenate([edges, np.nextafter(edges, np.float32(0))])
+    sums = [np.linspace(-20, 20, 20_000), np.linspace(-760, 760, 10_000), random.normal(size=9_999)]
+    a = np.concatenate([edges, -edges, any_bits, *(each.astype("f") for each in sums)])
+    return a[: len(a) // 16 * 16]
+
+
+@pytest.mark.parametrize("f", [f for f in ALL_ACTIVATIONS if f.name in FUNCTIONS], ids=str)
+@pytest.mark.parametrize("name", MACHINES)
+def test_every_float(f: Activation, name: str) -> None:
+    """Right to some units of the last place, and not finite wherever NumPy's is not."""
+    a, kind = values(), np.finfo("f")
+    parameters: Any = tuple(np.longdouble(np.float32(each)) for each in f.parameters)
+    with np.errstate(all="ignore"):
+        found = compute(f, a, name)
+        exact = plain.function(f._replace(parameters=parameters))(a.astype(np.longdouble))
+        numpys = np.empty_like(a)
+        f.function()(a, numpys)
+        assert (np.isnan(found) == np.isnan(numpys)).all()
+        assert (np.isinf(found) == np.isinf(numpys)).all()
+        finite = np.isfinite(found) & np.isfinite(exact.astype("f"))
+        off, size = np.abs(found - exact)[finite], np.abs(exact)[finite]
+    # Where a difference is small, it is as far off as what is taken away, half a tanh too.
+    least = {"hard_sigmoid": 0.5, "sigmoid": 1.5}.get(f.name, 0) * kind.eps
+    assert (off <= UNITS * kind.eps * size + 8 * kind.smallest_subnormal + least).all()
+    if f.name == "tanh":
+        assert np.nanmax(np.abs(found)) == 1
+        assert (np.abs(found) == 1)[np.abs(a) > 20].all()
+        assert (np.signbit(found) == np.signbit(a))[~np.isnan(a)].all()
+    if f.name == "sigmoid":  # an open gate keeps all of a state
+        assert (found == 1)[a > 40].all()
+
+
+def test_a_clip_limits_numbers() -> None:
+    a, limit = values(), np.float32(0.3)
+    found = compute(parse("linear"), a, "this", clip=0.3)
+    np.testing.assert_array_equal(found, np.clip(a, -limit, limit))
+
 
 # Sizes about lanes (4 to 16), panels of them, and the rows of a matrix that are no loop (32).
 FEWER = [1, 3, 4, 5, 7, 8, 9, 15, 17, 31, 33, 40, 65]
@@ -70,10 +151,6 @@ def run(cell: Cell, x: Floats, out: Floats | None = None, unroll: str = "compile
 
 def normal(*shape: int) -> Floats:
     return np.random.RandomState(3).normal(size=shape).astype("f")
-
-
-def bits(arrays: list[Floats]) -> list[bytes]:
-    return [array.tobytes() for array in arrays]
 
 
 def place_in_records(x: Floats) -> Floats:
@@ -143,14 +220,6 @@ def test_a_state_that_is_no_number_stays_in_its_sequence(kind: str, value: float
     for one, other, right in zip(found, by_numpy, expected, strict=True):
         assert (np.isfinite(one) == np.isfinite(other)).all()
         assert one[..., others, :].tobytes() == right[..., others, :].tobytes()
-
-
-def test_peepholes_a_projection_and_an_early_reset_run_by_numpy() -> None:
-    cell, x = draw("lstm", 3, 4), normal(5, 2, 3)
-    peepholes, projection = {"w_ch": normal(12)}, {"W_hr": normal(4, 4)}
-    others = [cell.replaced(cell.weights._replace(**each)) for each in (peepholes, projection)]
-    for other in (*others, draw("gru", 3, 4).replaced(reset="before")):
-        assert bits(run(other, x)) == bits(run(other, x, unroll="projected"))
 
 
 def test_each_setting_has_a_loop() -> None:
