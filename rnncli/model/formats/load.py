@@ -1,6 +1,5 @@
 """Open a model file and make a network of it; write a network as a model file."""
 
-import io
 import os
 import re
 from collections.abc import Mapping, Sequence
@@ -159,6 +158,10 @@ def read_contents(path: str, layer: str | None = None, input_size: int = 0) -> t
         contents: Contents = module.read(data, path).pick(path, layer)
         if contents.resolve and input_size:
             contents = contents.resolve(input_size).pick(path, layer)
+    except InputError:
+        raise
+    except ValueError as error:
+        raise InputError(path, str(error)) from error
     except OSError as error:
         where = error.filename or path  # an external file may be the one
         raise InputError(where, f"cannot be read: {error.strerror or error}") from error
@@ -184,7 +187,7 @@ def _read_file(path: str) -> bytes:
 def _find_reader(path: str, data: bytes) -> str:
     """Find the module that reads a file, by its content or else by its extension."""
     if data.startswith(FIRST):
-        with open_zip(path, io.BytesIO(data)) as archive:
+        with open_zip(path, data) as archive:
             names = archive.namelist()
         readers = [r for end, r in _MEMBERS.items() if any(name.endswith(end) for name in names)]
     else:

@@ -15,9 +15,15 @@ from numpy.typing import NDArray
 from rnncli.model.errors import shown
 from rnncli.model.formats.containers.zips import wrap_damage
 from rnncli.model.formats.contents import Component, Contents, read_floats, widen_bfloat16
-from rnncli.model.formats.names import find_arrays, find_unsaid, pick_arrays
 from rnncli.model.formats.npz import read_layers, write_text
-from rnncli.model.formats.torch.names import HEAD, find_modules, name_arrays
+from rnncli.model.formats.torch.names import (
+    HEAD,
+    find_arrays,
+    find_modules,
+    find_unsaid,
+    name_arrays,
+    pick_arrays,
+)
 from rnncli.model.network import Network
 
 # Our own text among a file's metadata.

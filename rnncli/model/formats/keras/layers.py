@@ -17,12 +17,12 @@ from rnncli.model.cells import CELLS, Weights
 from rnncli.model.cells.gates import sum_biases
 from rnncli.model.errors import listed, shown
 from rnncli.model.formats.contents import CellDraft, Draft, FileLayer
-from rnncli.model.formats.keras.calls import Config, check, read_entry
 from rnncli.model.formats.keras.weights import Group, KerasFile, name_groups, read_floats
 from rnncli.model.graph import Node
 from rnncli.model.graph.layers import Root, RowGraph, SequenceGraph
 from rnncli.model.graph.rows import Operand, Step
 
+Config: TypeAlias = Mapping[str, Any]
 Layers: TypeAlias = Sequence[FileLayer]
 # An operator, its attributes, and the arrays that it takes.
 _Operator: TypeAlias = tuple[str, Mapping[str, Any], Mapping[str, Floats]]
@@ -54,6 +54,20 @@ _NOTHING = (
     *("ActivityRegularization", "Identity", "Flatten", "InputLayer"),
 )
 _FROZEN = "lists the arrays of frozen parts after those of the others: save the model as .keras"
+
+
+def check(fits: object, why: str) -> None:
+    """Refuse a layer that does not fit."""
+    if not fits:
+        raise ValueError(why)
+
+
+def read_entry(entry: Any) -> tuple[str, Config]:
+    """Return the class of a layer and its settings."""
+    kind, config = entry["class_name"], entry["config"]
+    library = str(entry.get("module", "keras")).partition(".")[0]
+    check(library in ("keras", "tf_keras"), f"{shown(kind)} is a class of the model's own")
+    return kind, config
 
 
 class Flow(NamedTuple):
