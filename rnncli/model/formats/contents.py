@@ -158,7 +158,7 @@ def read_floats(path: str, name: str, array: NDArray[Any]) -> Floats:
     where = f"{path}: {shown(name)}"
     if array.dtype.kind != "f":
         raise InputError(where, f"expected floats, got {array.dtype}")
-    with locate("", {}):
+    with locate(""):
         return in_dtype(where, array, np.dtype(f"f{max(4, array.dtype.itemsize)}"))
 
 
@@ -181,14 +181,8 @@ def find_kind(path: str, W_hh: Floats, names: Mapping[str, str]) -> str:
     raise InputError(f"{path}: {shown(names['W_hh'])}", what)
 
 
-def convert_setting(kind: str, name: str, value: Any) -> Any:
-    """Convert a setting to its type in the cell; raise ValueError for an unknown value."""
-    none = np.empty(0)
-    return CELLS[kind](Weights(none, none, none), **{name: value}).settings[name]
-
-
 @contextmanager
-def locate(path: str, names: Mapping[str, str]) -> Iterator[None]:
+def locate(path: str, names: Mapping[str, str] = {}) -> Iterator[None]:
     """Add the path to a ValueError, and name an array of a cell as the file does."""
     try:
         yield
@@ -211,14 +205,16 @@ def fill_layers(
         for name, value in overrides.items()
         if name not in ("direction", "merge")
     }
-    filled, used = list[FileLayer](), set[str]()
+    filled, used, none = list[FileLayer](), set[str](), np.empty(0)
     for layer in layers:
         if isinstance(layer, Draft):
             cells = []
             for cell in layer.cells:
                 values = {name: next(values) for name, values in of_cells.items()}
                 names = values.keys() & {*CELLS[cell.kind].setting_names}
-                settings = {name: convert_setting(cell.kind, name, values[name]) for name in names}
+                chosen = {name: values[name] for name in names}
+                converted = CELLS[cell.kind](Weights(none, none, none), **chosen).settings
+                settings = {name: converted[name] for name in names}
                 cells.append(cell._replace(settings=_merge(path, cell.settings, settings)))
                 used |= names
             names = {*("direction", "merge")[: len(cells)]} & overrides.keys()
@@ -247,7 +243,7 @@ def make_layers(path: str, layers: Sequence[FileLayer]) -> list[Layer]:
 
 def make_network(path: str, drafts: Sequence[FileLayer], last: str | None) -> Network:
     """Make the network of the layers of a file."""
-    with locate(path, {}):
+    with locate(path):
         layers = make_layers(path, drafts)
         count = max((n for n, layer in enumerate(layers, 1) if layer.shortens), default=0)
         if layers and count == len(layers):
