@@ -29,7 +29,7 @@ _CONTENTS = {
     rb".{5}\x00{3}\{": "safetensors",  # a length of under a TiB
     rb"\x89HDF\r\n": "keras.files",
     rb"\x80\x02\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19\.": "torch.files",  # as before PyTorch 1.6
-    # A version and a text, which Core ML does not have there, or the beginning of another field.
+    # A version; then a text, which Core ML does not have there, or the start of another field.
     rb"\x08[\x03-\x14](\x12(\x00|.[ -~])|[\x1a\x22\x32\x3a\x42])": "onnx.files",
 }
 # Archives, by how a member's name ends.
@@ -73,10 +73,11 @@ def load(
     """Read a network from a model file.
 
     The parameters after `layer` fill in what the file leaves open, and must
-    otherwise agree with it. What then is still open is taken for granted, with
-    a `UserWarning` for each: the activation is tanh, that of gates sigmoid, a
-    GRU resets after the product, and two directions are concatenated. One
-    direction is forward, and there is no clip, without a warning.
+    otherwise agree with it. A setting that is then still open has a default,
+    with a `UserWarning` for each: the activation is tanh, that of gates
+    sigmoid, a GRU resets after the product, and two directions are
+    concatenated. One direction is forward, and there is no clip, without a
+    warning.
 
     Parameters
     ----------

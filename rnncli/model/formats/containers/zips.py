@@ -18,8 +18,6 @@ if TYPE_CHECKING:
 
 # The first bytes of an archive that is not empty.
 FIRST = b"PK\x03\x04"
-# Bytes that any file may unpack to, and how many times its own size a large one may.
-_MOST_BYTES, _MOST_TIMES = 16 * 2**20, 2
 # Python keeps 700 bytes of each member that is listed.
 _LISTED_MOST = 40_000
 # Arrays of an archive: each has a header, Python text, of which a thousand take three seconds.
@@ -29,8 +27,8 @@ _HEADER_MOST = 1_000
 
 
 def most_unpacked(size: int) -> int:
-    """Return how many bytes the arrays of a file of this size may take, as float32 at least."""
-    return max(_MOST_BYTES, _MOST_TIMES * size)
+    """Return how many bytes the arrays of a file of this size may take; halves become float32."""
+    return max(16 * 2**20, 2 * size)
 
 
 def open_zip(path: str, data: bytes) -> "ZipFile":

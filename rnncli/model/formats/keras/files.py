@@ -8,10 +8,17 @@ from rnncli.model.activations import parse
 from rnncli.model.errors import InputError, listed, verbatim
 from rnncli.model.formats.containers import hdf5
 from rnncli.model.formats.containers.zips import FIRST, open_zip, read_member, wrap_damage
-from rnncli.model.formats.contents import CellDraft, Component, Contents, Draft, find_kind
+from rnncli.model.formats.contents import (
+    CellDraft,
+    Component,
+    Contents,
+    Draft,
+    find_kind,
+    read_floats,
+)
 from rnncli.model.formats.keras import model
 from rnncli.model.formats.keras.layers import CELL_OF, make_cell
-from rnncli.model.formats.keras.weights import KerasFile, read_floats, read_group
+from rnncli.model.formats.keras.weights import KerasFile, read_group
 
 _WEIGHTS = "model.weights.h5"
 # Parsed, JSON can take twenty times as much.
@@ -101,7 +108,7 @@ def _find_cells(file: KerasFile) -> Contents:
 
 def _make_cell(file: KerasFile, paths: list[str]) -> CellDraft:
     """Make a cell, with the default activation of gates of its version of Keras."""
-    arrays = {path: read_floats(path, file.arrays[path]) for path in paths}
+    arrays = {path: read_floats(file.path, path, file.arrays[path]) for path in paths}
     _, W_hh, *bias = arrays.values()
     kind, settings = find_kind(file.path, W_hh, {"W_hh": paths[1]}), dict[str, Any]()
     if kind == "gru" and bias:

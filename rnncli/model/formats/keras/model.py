@@ -21,7 +21,7 @@ from rnncli.model.graph.layers import RowGraph, SequenceGraph
 from rnncli.model.graph.rows import Operand
 from rnncli.model.layers import Stateless
 
-# Classes of models: a class of the user's may do anything.
+# Classes of models. A class of the user's own may compute anything.
 _MODELS = ("Sequential", "Functional", "Model")
 # Classes of the operations by which Keras 3 writes a mask out: ``Any(NotEqual(x, value))``, or
 # NotEqual alone.
@@ -105,8 +105,8 @@ class _Walk:
                 gives[name] = self._add_call(prefix + name, call, entry, groups[name], flows)
             except (ValueError, *_OTHER_TYPES) as error:
                 arrays = {path: self._file.arrays[path] for path in groups[name].paths.values()}
-                kind = shown(classes[name])
-                unread = Component(prefix + name, kind, arrays, why=str(error), needed=True)
+                kind, why = shown(classes[name]), str(error).removeprefix(f"{self._file.path}: ")
+                unread = Component(prefix + name, kind, arrays, why=why, needed=True)
                 self.components.append(unread)
                 gives[name] = flows[0]._replace(waiting=None)
         return [flow, *gives.values()][-1]
@@ -181,11 +181,7 @@ def _read_layers(config: Any) -> dict[str, Config]:
     entries: Any = config.get("layers") if isinstance(config, dict) else config
     fits = isinstance(entries, list) and all(isinstance(each, dict) for each in entries)
     check(fits, "damaged: it has no list of layers")
-    layers = {}
-    for k, each in enumerate(entries, start=1):
-        settings = each.get("config")
-        name = each.get("name") or (isinstance(settings, dict) and settings.get("name"))
-        layers[name if isinstance(name, str) and name else f"layer {k}"] = each
+    layers = {str(each.get("name") or each["config"].get("name")): each for each in entries}
     check(len(layers) == len(entries), f"damaged: layers have one name ({listed(layers)})")
     return layers
 
@@ -208,20 +204,20 @@ def _read_call(entry: Config) -> _Call:
     except (TypeError, ValueError, LookupError, AttributeError) as error:
         raise ValueError("is not called just once, with layers' only outputs") from error
     extra = [value for value, source in zip(values, sources, strict=True) if not source]
+    if mask:
+        del keywords["mask"]
     extra += [key for key, value in keywords.items() if value not in (None, False)]
-    return _Call(
-        [*filter(None, sources)], [key for key in extra if key != "mask" or not mask], mask
-    )
+    return _Call([*filter(None, sources)], extra, mask)
 
 
 def _find_source(value: Any) -> str:
     """Return the layer whose only output a value is; empty for a constant."""
-    config = value.get("config") if isinstance(value, dict) else None
-    if not isinstance(config, dict) or "keras_history" not in config:
-        return ""
-    name, _, number = config["keras_history"]
-    check(number == 0, "takes one of several outputs")
-    return str(name)
+    match value:
+        case {"config": {"keras_history": [name, _, 0]}}:
+            return str(name)
+        case {"config": {"keras_history": _}}:
+            raise ValueError("takes one of several outputs")
+    return ""
 
 
 def _find_mask(

@@ -19,16 +19,16 @@ from rnncli.model.formats.torch.names import find_arrays, find_modules, pick_arr
 # PyTorch's names of storages, and their values in the file: bfloat16 as two bytes.
 _CODES = {"Double": "<f8", "Float": "<f4", "Half": "<f2", "BFloat16": "V2", "Bool": "?"}
 _CODES |= {"Long": "<i8", "Int": "<i4", "Short": "<i2", "Char": "i1", "Byte": "u1"}
-# Work of looking through an object, see `Objects`.
+# The budget for the objects of a file.
 _MOST_WORK = 4_000_000
-# Before 1.6: this number, the version of the format and what machine wrote it come first.
+# Files before PyTorch 1.6 begin with this number, the format's version, and the machine's type.
 _MAGIC, _VERSION = 0x1950A86A20F9469CFC6C, 1001
 _EXPECTED = "expected a file that torch.save wrote on a usual (little-endian) machine"
-# What a tensor takes of the budget, of which an object and a character of a name take 1.
+# Units of the budget that a tensor takes; an object, or a character of a name, takes one.
 _TENSOR = 200
 _DEPTH = 64
 _WHY = "needs code that is not in the file (torch.onnx.export writes it)"
-# What TorchScript's names of classes begin with, and what it adds to tell them from others.
+# The prefix of TorchScript's class names, and that with the mark that makes a name unique.
 _SCRIPT, _MANGLED = "__torch__.", re.compile(r"\A__torch__\.|___torch_mangle_[0-9]+\.")
 # Attributes with a module's parameters, buffers and modules, and with functions called around it.
 _MEMBERS = ("_parameters", "_buffers", "_modules")
@@ -43,7 +43,7 @@ class Module(NamedTuple):
     settings: Mapping[Any, Any]  # its attributes
 
     def read_settings(self) -> dict[str, Any] | None:
-        """Return the settings of the cells of a module of PyTorch; None for another module."""
+        """Return the settings of the cells of a recurrent module; None for another module."""
         kind = _MANGLED.sub("", self.class_)
         if not kind.startswith("torch.nn.modules.rnn.") or any(map(self.settings.get, _HOOKS)):
             return None
@@ -89,7 +89,7 @@ class Objects:
         return contents._replace(title="PyTorch")
 
     def _visit(self, name: str, value: Any, depth: int = 0) -> None:
-        """Look through a value."""
+        """Collect the arrays and the modules in a value."""
         self._budget.spend(1 + len(name))
         if isinstance(value, np.ndarray):
             self._budget.spend(_TENSOR)
@@ -111,7 +111,7 @@ class Objects:
                 self._visit(f"{name}.{key}" if name else str(key), item, depth + 1)
 
     def _open(self, name: str, instance: Instance) -> dict[Any, Any]:
-        """Return the items of an object, or the tensors and modules of a module."""
+        """Return the items of an object; a module's are its tensors and modules."""
         state: dict[Any, Any] = instance.state if isinstance(instance.state, dict) else {}
         if "quantized" in instance.kind or instance.kind == "torch.ScriptObject":
             what, hint = "is quantized, which is not read", "save the model before it is quantized"

@@ -66,47 +66,19 @@ def find_arrays(
     """
     components = find_modules(path, arrays, known)
     used = {name for each in components for name in each.arrays}
-    rest = _group({name: array for name, array in arrays.items() if name not in used})
-    if len(components) == 1:
-        later = {*dropwhile(lambda name: name not in used, arrays)} if ordered else set[str]()
-        return _surround(path, components[0], rest, later)
-    why = "is no recurrent layer by its names"
-    components += [Component(owner, "", group, why=why) for owner, group in rest.items()]
-    return Contents(components, ordered=False, expected=_EXPECTED)
-
-
-def pick_arrays(arrays: Arrays, path: str, layer: str | None) -> Arrays:
-    """Keep the arrays whose names begin ``layer.`` or ``layer/``; None keeps all."""
-    if layer is None:
-        return arrays
-    stem = layer.rstrip("./")
-    picked = {name: a for name, a in arrays.items() if name.startswith((f"{stem}.", f"{stem}/"))}
-    if not picked:
-        raise no_layer(path, stem, _group(arrays))
-    return picked
-
-
-def _group(arrays: Arrays) -> dict[str, dict[str, NDArray[Any]]]:
-    """Group arrays by their modules; one of no module has its own name."""
-    groups: dict[str, dict[str, NDArray[Any]]] = {}
-    for name, array in arrays.items():
-        groups.setdefault(re.split(r"[./][^./]*\Z", name)[0], {})[name] = array
-    return groups
-
-
-def _surround(
-    path: str, recurrent: Component, groups: Mapping[str, Arrays], later: set[str]
-) -> Contents:
-    """Put an embedding below a recurrent module and a linear layer above it, if there are such.
-
-    `later` has the names of arrays that were defined after the recurrent module.
-    """
+    groups = _group({name: array for name, array in arrays.items() if name not in used})
+    if len(components) != 1:
+        why = "is no recurrent layer by its names"
+        components += [Component(owner, "", group, why=why) for owner, group in groups.items()]
+        return Contents(components, ordered=False, expected=_EXPECTED)
+    (recurrent,) = components
+    later = {*dropwhile(lambda name: name not in used, arrays)} if ordered else set[str]()
     module, notes = verbatim(shown(recurrent.name)), list[str]()
     by_kind = {recurrent.kind: recurrent}
     for owner, group in groups.items():
         loss = re.search("loss|criterion", owner, re.IGNORECASE)
         if all(a.ndim < 2 if loss else not a.ndim and a.dtype.kind != "f" for a in group.values()):
-            continue  # a count, or what the loss weighs
+            continue  # a count, or weights of a loss
         kind = _find_kind(owner, group, recurrent, above=not later.isdisjoint(group))
         if not kind or kind in by_kind:
             refused = [Component(name, "", a, (), _WHY, needed=True) for name, a in groups.items()]
@@ -138,6 +110,25 @@ def _find_kind(owner: str, arrays: Arrays, recurrent: Component, *, above: bool)
     # One that also fits below must be known to stand above.
     sure = above or not (table or weight[0] == takes)
     return "nn.Linear" if weight[1] == gives and sure else ""
+
+
+def pick_arrays(arrays: Arrays, path: str, layer: str | None) -> Arrays:
+    """Keep the arrays whose names begin ``layer.`` or ``layer/``; None keeps all."""
+    if layer is None:
+        return arrays
+    stem = layer.rstrip("./")
+    picked = {name: a for name, a in arrays.items() if name.startswith((f"{stem}.", f"{stem}/"))}
+    if not picked:
+        raise no_layer(path, stem, _group(arrays))
+    return picked
+
+
+def _group(arrays: Arrays) -> dict[str, dict[str, NDArray[Any]]]:
+    """Group arrays by their modules; one of no module has its own name."""
+    groups: dict[str, dict[str, NDArray[Any]]] = {}
+    for name, array in arrays.items():
+        groups.setdefault(re.split(r"[./][^./]*\Z", name)[0], {})[name] = array
+    return groups
 
 
 def find_modules(
@@ -233,7 +224,7 @@ def name_arrays(layers: Sequence[Layer]) -> dict[str, Floats]:
 
 
 def find_unsaid(layers: Sequence[Layer]) -> list[str]:
-    """Return a sentence for what PyTorch's names do not tell of layers."""
+    """Return a sentence about the settings of layers that PyTorch's names do not tell."""
     unsaid: dict[str, None] = {}
     for cell in (cell for layer in layers for cell in layer.cells):
         usual = CELLS[name_of(cell)](cell.weights).settings
