@@ -63,9 +63,8 @@ def read(data: bytes, path: str) -> Contents:
             raise InputError(f"{path}: {_TEXT}", what, hint)
         layers, last = read_layers(f"{path}: {_TEXT}", str(text), arrays, layers)
     elif not known or not all(isinstance(layer, Draft) for layer in layers):
-        from rnncli.model.formats.torch.names import (
-            find_arrays,
-        )  # 5 ms that our own files do not need
+        # It takes 5 ms, which our own files do not need.
+        from rnncli.model.formats.torch.names import find_arrays
 
         return find_arrays(arrays, path)
     components = []
