@@ -78,16 +78,18 @@ class _Walk:
         check(fits, f"has over {_MOST:,} layers, or models too deep in models")
         classes = {name: str(each.get("class_name")) for name, each in layers.items()}
         groups = dict(zip(layers, group.children(classes), strict=True))
-        is_chain, masks = kind == "Sequential" or not isinstance(config, dict), dict[str, _Call]()
+        is_chain = kind == "Sequential" or not isinstance(config, dict)
         if not is_chain:
-            last = [name for name in layers if classes[name] not in _MASK_CLASSES][-1:]
+            computed = [name for name in layers if classes[name] not in _MASK_CLASSES]
+            last = computed[-1] if computed else ""
             end: Any = config.get("output_layers")
             end = [*end.values()] if isinstance(end, dict) else end
-            if end not in ([*last, 0, 0], [[*last, 0, 0]]):  # each layer can still be run alone
-                what = f"expected the output of {listed(last)}, got {shown(str(end))}"
+            if end not in ([last, 0, 0], [[last, 0, 0]]):  # each layer can still be run alone
+                what = f"expected the output of {shown(last)}, got {shown(str(end))}"
                 name, why = prefix.rstrip("/") or "model", f"output_layers: {what}"
                 self.components.append(Component(name, kind, why=why, needed=True))
-        calls, gives = dict[str, _Call](), dict[str, Flow]()
+        calls, masks = dict[str, _Call](), dict[str, _Call]()
+        gives: dict[str, Flow] = {}
         for name, entry in layers.items():  # Keras writes them in an order in which they can be run
             flows = [flow]
             try:
@@ -109,7 +111,7 @@ class _Walk:
                 unread = Component(prefix + name, kind, arrays, why=why, needed=True)
                 self.components.append(unread)
                 gives[name] = flows[0]._replace(waiting=None)
-        return [flow, *gives.values()][-1]
+        return [*gives.values()][-1] if gives else flow
 
     def _add_call(
         self, name: str, call: _Call, entry: Config, group: Group, flows: Sequence[Flow]
