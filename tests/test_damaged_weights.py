@@ -293,6 +293,7 @@ NPZ: list[tuple[str, bytes]] = [
     *(("about: damaged: ", npz(about=text_of(n))) for n in (0x110000, 0xFFFF73, 0xFFFFFFFF)),
 ]
 TENSOR = {"dtype": "F32", "shape": [2, 2], "data_offsets": [0, 16]}
+ENTRY = b'"weight_hh":{"dtype":"F32","shape":[2,2],"data_offsets":[0,16]}'
 
 
 def flat(header: Any, size: int = 0) -> bytes:
@@ -313,6 +314,7 @@ FLAT: list[tuple[str, bytes]] = [
     ("a begins at byte 4, expected 0", flat({"a": TENSOR | {"data_offsets": [4, 20]}}, 20)),
     ("b begins at byte 0", flat({"a": TENSOR, "b": TENSOR}, 16)),
     ("17 bytes follow the header", flat({"a": TENSOR}, 17)),
+    ("a name is there twice", flat(b"{" + ENTRY + b"," + ENTRY + b"}", 16)),
     ("a header of 2,700,", flat(b'{"a":[' + b"[]," * 900_000 + b"[]]}")),
     ("in layers from 0, got layers.0.weight_hh_l0", flat_file(MANY)),
     *(("damaged", n.to_bytes(8, "little") + b"{}") for n in (2**60, 2**64 - 1, 2**63, 3)),

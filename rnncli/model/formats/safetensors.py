@@ -1,7 +1,7 @@
 """``.safetensors`` files, with tensors named as PyTorch names them.
 
 A file is a header of JSON text, and behind it the values: those of all tensors fill what follows
-the header, with no gap and no byte twice.
+the header, with no gap and no byte twice, and no name stands twice in the header.
 """
 
 import json
@@ -63,7 +63,7 @@ def read(data: bytes, path: str) -> File:
     with wrap_damage(path):
         if start > min(_HEADER_MOST, len(data)):
             raise ValueError(f"a header of {start - _WIDTH:,} bytes, or no .safetensors")
-        header = json.loads(data[_WIDTH:start], parse_constant=int)
+        header = json.loads(data[_WIDTH:start], object_pairs_hook=_make_object, parse_constant=int)
         values, texts = memoryview(data)[start:], header.pop(_METADATA, None) or {}
         "".join(texts.values())  # a TypeError where one is no text
         for name, entry in sorted(header.items(), key=lambda item: item[1]["data_offsets"]):
@@ -79,6 +79,15 @@ def read(data: bytes, path: str) -> File:
         if end != len(values):
             raise ValueError(f"{len(values)} bytes follow the header, expected {end}")
     return File(arrays, texts)
+
+
+def _make_object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """Make a JSON object; refuse a name that stands twice or is no text."""
+    names = dict(pairs)
+    if len(names) < len(pairs):
+        raise ValueError("a name is there twice")
+    "".join(names).encode()  # a ValueError where a name holds half of a pair
+    return names
 
 
 def save_model(file: BinaryIO, network: Network) -> list[str]:
