@@ -279,7 +279,7 @@ def nested(depth: int) -> Config:
     ("found", "why"),
     [
         ([nested(200)], "too deep"),
-        ([layer("LSTM")] * 2001, "over 2,000 layers"),
+        ([layer("LSTM", name=str(n)) for n in range(2001)], "over 2,000 layers"),
         ([3], "no list of layers"),
         ([layer("LSTM", name="a")] * 2, "layers have one name"),
     ],

@@ -238,7 +238,7 @@ REFUSED: list[tuple[str, bytes]] = [
     ("far more than its size", archive(b"}q\x00" + SHARED)),
     ("operations", archive(b"N0" * MOST_WORK + NONE)),
     (
-        "far more than its size",
+        "unpacks to 33,554,744",
         zipped(SAVED, ("net/data/0", bytes(2**25)), packed=zipfile.ZIP_DEFLATED),
     ),
     ("net/data/0: damaged: ", SUM.replace(bytes(399) + b"\x01", bytes(400))),

@@ -23,13 +23,13 @@ _ASSUMED: dict[str, tuple[str, Any]] = {
 
 
 class Budget:
-    """How many objects, and how many bytes, may be made from a file."""
+    """Limits on the objects and the bytes that are made from a file."""
 
     def __init__(self, path: str, objects: int, size: int) -> None:
         self._path, self._objects, self._bytes = path, objects, size
 
     def spend(self, objects: int = 1, size: int = 0) -> None:
-        """Make so many more objects and bytes, or raise InputError."""
+        """Take objects and bytes from the budget; raise InputError where it is spent."""
         self._objects -= objects
         self._bytes -= size
         if self._objects < 0 or self._bytes < 0:
@@ -41,8 +41,8 @@ class CellDraft(NamedTuple):
 
     kind: str  # of CELLS
     weights: Weights  # in our layout and order of gates
-    settings: Mapping[str, Any] = {}  # that the file has
-    assumed: Mapping[str, Any] = {}  # to take, with a note, instead of the cell's defaults
+    settings: Mapping[str, Any] = {}  # those in the file
+    assumed: Mapping[str, Any] = {}  # replace the cell's defaults, with a note
     biases: tuple[Floats, ...] = ()  # the file's own two, in our order of gates, if it has two
     names: Mapping[str, str] = {}  # the file's name of each array, for messages
 
@@ -71,16 +71,16 @@ class Component(NamedTuple):
     """A layer, a module or a node of a model, as its file has it."""
 
     name: str  # the file's own; `layer` picks the component by it
-    kind: str  # what its framework calls it: LSTM, nn.Linear
-    arrays: Mapping[str, NDArray[Any]] = {}  # those of the file that belong to it
-    layers: Sequence[FileLayer] = ()  # that it becomes, the bottom one first
-    why: str = ""  # it becomes none: it does nothing, or cannot be run
-    needed: bool = False  # whether the model cannot be run without it, though it has no layers
-    reversed: bool = False  # whether it gets its rows from the last step to the first
+    kind: str  # its name in its framework: LSTM, nn.Linear
+    arrays: Mapping[str, NDArray[Any]] = {}  # its arrays, by their names in the file
+    layers: Sequence[FileLayer] = ()  # the layers that it becomes, the bottom one first
+    why: str = ""  # the reason why it becomes no layer
+    needed: bool = False  # the model cannot be run without it, though it has no layers
+    reversed: bool = False  # it takes its rows from the last step to the first
 
     @property
     def recurrent(self) -> bool:
-        """Whether one of its layers has a state."""
+        """Return whether one of its layers has a state."""
         return any(isinstance(layer, Draft) for layer in self.layers)
 
 
@@ -89,28 +89,24 @@ class Contents(NamedTuple):
 
     components: Sequence[Component]  # each takes the output of the one before, as far as known
     title: str = ""  # what wrote the file, or what it is: Keras 3.15.1
-    ordered: bool = True  # whether the file has that order; if not, only one may be recurrent
+    ordered: bool = True  # the file tells that order; without it, only one may be recurrent
     last: str | None = None  # as for `Network`
     notes: Sequence[str] = ()  # a sentence for each assumption
-    expected: str = ""  # ends the message that there is no recurrent layer: what was looked for
+    expected: str = ""  # the names that were looked for, for a file without a recurrent layer
     external_files: Sequence[str] = ()  # paths of other files with its arrays
     unused: Sequence[Component] = ()  # the output does not need them; `layer` can pick them
     # Finds the layers, given the number of features, where the file leaves that open.
     resolve: "Callable[[int], Contents] | None" = None
 
-    def names(self) -> list[str]:
-        """List the names of the components that `layer` can pick."""
-        return [c.name for c in (*self.components, *self.unused) if c.layers or c.needed]
-
     def pick(self, path: str, layer: str | None) -> "Contents":
-        """Keep the components of this name, or in a module of this name; all of them for None."""
+        """Keep the components of this name or in a module of this name; None keeps all."""
         if layer is None:
             return self
         stem = layer.rstrip("./")
         components = [*self.components, *(each._replace(why="") for each in self.unused)]
         named = [c.name == stem or c.name.startswith((f"{stem}.", f"{stem}/")) for c in components]
         if not any(named):
-            raise no_layer(path, stem, self.names())
+            raise no_layer(path, stem, [c.name for c in components if c.layers or c.needed])
         start, stop = named.index(True), len(named) - named[::-1].index(True)
         pairs = zip(components[start:stop], named[start:stop], strict=True)
         chosen = [each for each, is_named in pairs if is_named or not each.name]
@@ -125,7 +121,7 @@ class Contents(NamedTuple):
         return self._replace(components=chosen, unused=(), last=last, resolve=resolve)
 
     def layers(self, path: str) -> list[FileLayer]:
-        """Return the layers of the network, or raise an error with why it cannot be run."""
+        """Return the layers of the network; raise InputError if it cannot be run."""
         if self.resolve:
             what = "does not tell how many features a step has"
             hint = "rnn run counts the columns, rnn weights takes `inputs`, rnncli.load input_size"
@@ -148,7 +144,7 @@ class Contents(NamedTuple):
 
 
 def no_layer(path: str, layer: str, names: Iterable[str]) -> InputError:
-    """Return the error for a name that no component of a file has."""
+    """Return the error for a layer that the file does not have."""
     what = f"has no layer {shown(layer)}; it has {listed(names)}"
     return InputError(path, what, verbatim(did_you_mean(layer, names)))
 
@@ -158,7 +154,7 @@ def read_floats(path: str, name: str, array: NDArray[Any]) -> Floats:
     where = f"{path}: {shown(name)}"
     if array.dtype.kind != "f":
         raise InputError(where, f"expected floats, got {array.dtype}")
-    with locate("", {}):
+    with locate(""):
         return in_dtype(where, array, np.dtype(f"f{max(4, array.dtype.itemsize)}"))
 
 
@@ -170,7 +166,7 @@ def widen_bfloat16(bits: NDArray[np.uint16]) -> Floats:
 def find_kind(path: str, W_hh: Floats, names: Mapping[str, str]) -> str:
     """Find the cell by an array that no other has, or by the shape of `W_hh`.
 
-    `names` are the file's, by ours.
+    `names` has the file's names by ours.
     """
     if W_hh.ndim == 2:
         kinds = [kind for kind in CELLS if names.keys() & {*CELLS[kind].extra_names}]
@@ -181,14 +177,8 @@ def find_kind(path: str, W_hh: Floats, names: Mapping[str, str]) -> str:
     raise InputError(f"{path}: {shown(names['W_hh'])}", what)
 
 
-def convert_setting(kind: str, name: str, value: Any) -> Any:
-    """Convert a setting to its type in the cell; raise ValueError for an unknown value."""
-    none = np.empty(0)
-    return CELLS[kind](Weights(none, none, none), **{name: value}).settings[name]
-
-
 @contextmanager
-def locate(path: str, names: Mapping[str, str]) -> Iterator[None]:
+def locate(path: str, names: Mapping[str, str] = {}) -> Iterator[None]:
     """Add the path to a ValueError, and name an array of a cell as the file does."""
     try:
         yield
@@ -204,21 +194,23 @@ def locate(path: str, names: Mapping[str, str]) -> Iterator[None]:
 def fill_layers(
     path: str, layers: Sequence[FileLayer], overrides: Mapping[str, Any]
 ) -> list[FileLayer]:
-    """Fill in what the caller says where the file is silent; a value must fit all cells."""
+    """Fill in the caller's settings where the file is silent; each must fit all its cells."""
     counts = [len(draft.cells) for draft in layers if isinstance(draft, Draft)]
     of_cells = {
         name: iter(per_cell(f"{path}: {name}", value, counts))
         for name, value in overrides.items()
         if name not in ("direction", "merge")
     }
-    filled, used = list[FileLayer](), set[str]()
+    filled, used, none = list[FileLayer](), set[str](), np.empty(0)
     for layer in layers:
         if isinstance(layer, Draft):
             cells = []
             for cell in layer.cells:
                 values = {name: next(values) for name, values in of_cells.items()}
                 names = values.keys() & {*CELLS[cell.kind].setting_names}
-                settings = {name: convert_setting(cell.kind, name, values[name]) for name in names}
+                chosen = {name: values[name] for name in names}
+                converted = CELLS[cell.kind](Weights(none, none, none), **chosen).settings
+                settings = {name: converted[name] for name in names}
                 cells.append(cell._replace(settings=_merge(path, cell.settings, settings)))
                 used |= names
             names = {*("direction", "merge")[: len(cells)]} & overrides.keys()
@@ -247,7 +239,7 @@ def make_layers(path: str, layers: Sequence[FileLayer]) -> list[Layer]:
 
 def make_network(path: str, drafts: Sequence[FileLayer], last: str | None) -> Network:
     """Make the network of the layers of a file."""
-    with locate(path, {}):
+    with locate(path):
         layers = make_layers(path, drafts)
         count = max((n for n, layer in enumerate(layers, 1) if layer.shortens), default=0)
         if layers and count == len(layers):

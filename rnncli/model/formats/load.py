@@ -1,6 +1,5 @@
 """Open a model file and make a network of it; write a network as a model file."""
 
-import io
 import os
 import re
 from collections.abc import Mapping, Sequence
@@ -30,7 +29,7 @@ _CONTENTS = {
     rb".{5}\x00{3}\{": "safetensors",  # a length of under a TiB
     rb"\x89HDF\r\n": "keras.files",
     rb"\x80\x02\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19\.": "torch.files",  # as before PyTorch 1.6
-    # A version and a text, which Core ML does not have there, or the beginning of another field.
+    # A version; then a text, which Core ML does not have there, or the start of another field.
     rb"\x08[\x03-\x14](\x12(\x00|.[ -~])|[\x1a\x22\x32\x3a\x42])": "onnx.files",
 }
 # Archives, by how a member's name ends.
@@ -74,10 +73,11 @@ def load(
     """Read a network from a model file.
 
     The parameters after `layer` fill in what the file leaves open, and must
-    otherwise agree with it. What then is still open is taken for granted, with
-    a `UserWarning` for each: the activation is tanh, that of gates sigmoid, a
-    GRU resets after the product, and two directions are concatenated. One
-    direction is forward, and there is no clip, without a warning.
+    otherwise agree with it. A setting that is then still open has a default,
+    with a `UserWarning` for each: the activation is tanh, that of gates
+    sigmoid, a GRU resets after the product, and two directions are
+    concatenated. One direction is forward, and there is no clip, without a
+    warning.
 
     Parameters
     ----------
@@ -159,6 +159,10 @@ def read_contents(path: str, layer: str | None = None, input_size: int = 0) -> t
         contents: Contents = module.read(data, path).pick(path, layer)
         if contents.resolve and input_size:
             contents = contents.resolve(input_size).pick(path, layer)
+    except InputError:
+        raise
+    except ValueError as error:
+        raise InputError(path, str(error)) from error
     except OSError as error:
         where = error.filename or path  # an external file may be the one
         raise InputError(where, f"cannot be read: {error.strerror or error}") from error
@@ -184,7 +188,7 @@ def _read_file(path: str) -> bytes:
 def _find_reader(path: str, data: bytes) -> str:
     """Find the module that reads a file, by its content or else by its extension."""
     if data.startswith(FIRST):
-        with open_zip(path, io.BytesIO(data)) as archive:
+        with open_zip(path, data) as archive:
             names = archive.namelist()
         readers = [r for end, r in _MEMBERS.items() if any(name.endswith(end) for name in names)]
     else:

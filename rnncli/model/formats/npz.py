@@ -1,7 +1,7 @@
-"""Our own files: NumPy's ``.npz`` under our names, and the text of what weights do not say.
+"""Our own files: NumPy's ``.npz`` under our names, with the settings of layers as text.
 
-The arrays are ``W_xh``, ``W_hh`` and ``b_h``, or ``layer_1.forward.W_xh`` and so on; those of a
-layer without state ``layer_2.W``. The text is JSON, ``{"format": 1, "layers": [{"direction":
+The arrays are ``W_xh``, ``W_hh`` and ``b_h``, or ``layer_1.forward.W_xh`` and so on; a layer
+without state has ``layer_2.W``. The text is JSON, ``{"format": 1, "layers": [{"direction":
 "forward", "merge": "concat", "cells": [{"activation": "tanh", "clip": null}]}]}``: a layer for
 each in the file, with the arguments of its class and of its cells; null for no clip. Cells but the
 vanilla one say which they are, ``"cell": "lstm"``. A layer without state is ``{"layer": "dense",
@@ -63,7 +63,8 @@ def read(data: bytes, path: str) -> Contents:
             raise InputError(f"{path}: {_TEXT}", what, hint)
         layers, last = read_layers(f"{path}: {_TEXT}", str(text), arrays, layers)
     elif not known or not all(isinstance(layer, Draft) for layer in layers):
-        from rnncli.model.formats.names import find_arrays  # 5 ms that our own files do not need
+        # It takes 5 ms, which our own files do not need.
+        from rnncli.model.formats.torch.names import find_arrays
 
         return find_arrays(arrays, path)
     components = []
@@ -110,7 +111,7 @@ def save_model(file: BinaryIO, network: Network) -> list[str]:
 
 
 def write_text(network: Network, names: Iterable[str]) -> str:
-    """Write what the weights of a network, under these names, do not say."""
+    """Write the settings of a network, whose weights have these names, as text."""
     about = {"format": _FORMAT, "layers": [_describe(layer) for layer in network.layers]}
     if network.last:
         about["last"] = network.last

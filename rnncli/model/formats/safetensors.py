@@ -15,9 +15,15 @@ from numpy.typing import NDArray
 from rnncli.model.errors import shown
 from rnncli.model.formats.containers.zips import wrap_damage
 from rnncli.model.formats.contents import Component, Contents, read_floats, widen_bfloat16
-from rnncli.model.formats.names import find_arrays, find_unsaid, pick_arrays
 from rnncli.model.formats.npz import read_layers, write_text
-from rnncli.model.formats.torch.names import HEAD, find_modules, name_arrays
+from rnncli.model.formats.torch.names import (
+    HEAD,
+    find_arrays,
+    find_modules,
+    find_unsaid,
+    name_arrays,
+    pick_arrays,
+)
 from rnncli.model.network import Network
 
 # Our own text among a file's metadata.
@@ -76,7 +82,7 @@ def read(data: bytes, path: str) -> File:
 
 
 def _make_object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    """Make an object of JSON text, each of whose names is text and there once."""
+    """Make a JSON object; refuse a name that stands twice or is no text."""
     names = dict(pairs)
     if len(names) < len(pairs):
         raise ValueError("a name is there twice")

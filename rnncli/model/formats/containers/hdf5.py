@@ -16,13 +16,13 @@ from rnncli.model.errors import InputError, one_line, shown
 from rnncli.model.formats.contents import Budget
 
 _SIGNATURE = b"\x89HDF\r\n\x1a\n"
-# Kinds of messages, and those of links and attributes that newer versions have.
+# Kinds of messages, and kinds that only newer versions of the format have.
 _DATASPACE, _DATATYPE, _LAYOUT, _ATTRIBUTE, _CONTINUATION, _SYMBOLS = 1, 3, 8, 12, 16, 17
 _NEWER = (2, 6, 21)
 # Classes of types.
 _FLOAT, _TEXT, _SEQUENCE = 1, 3, 9
 _MANTISSAS = {2: 10, 4: 23, 8: 52}  # bits of IEEE 754's floats, by their size
-# Where a text of any length lies: its size, the address of its heap, its number there.
+# The position of a text: its size, the address of its heap, its number there.
 _IN_HEAP = np.dtype([("size", "<u4"), ("address", "<u8"), ("number", "<u4")])
 # Messages, links and texts in a file: less than a second's work.
 _MOST_OBJECTS = 200_000
@@ -31,8 +31,8 @@ _MOST_OBJECTS = 200_000
 def read(data: bytes, where: str) -> tuple[dict[str, NDArray[Any]], dict[str, dict[str, Any]]]:
     """Read the arrays of a file, and the attributes of each group and array, by path.
 
-    Arrays are views of `data`, or `V1` of their shape where they are no floats. Attributes are
-    those of text; the root's path is empty. Soft links are left out.
+    Arrays are views of `data`; one that has no floats is `V1` of its shape. Only attributes of text
+    are read. The root's path is empty. Soft links are left out.
     """
     file = _File(data, Budget(where, _MOST_OBJECTS, 2**16 + 3 * len(data)))
     arrays: dict[str, NDArray[Any]] = {}
@@ -189,14 +189,14 @@ def _decode(content: bytes) -> str:
 
 
 def _read_shape(message: bytes) -> tuple[int, ...]:
-    """Return the shape that a message tells."""
+    """Read the shape in a message."""
     if message[0] != 1:
         raise ValueError(f"a shape of version {message[0]}")
     return struct.unpack_from(f"<{message[1]}Q", message, 8)
 
 
 def _read_dtype(message: bytes) -> np.dtype[Any]:
-    """Return the type that a message tells; V1 for one that is not read."""
+    """Read the type in a message; V1 for one that is not read."""
     kind, size = message[0] & 15, *struct.unpack_from("<4xI", message)
     if not 0 < size < 2**31:
         raise ValueError(f"a type of {size:,} bytes")

@@ -25,7 +25,7 @@ class Global(str):
 
 
 class Instance:
-    """An object of a class that is but a name: its attributes, and its items as a dictionary."""
+    """An object whose class is only a name: its attributes, and its items as a dictionary."""
 
     __slots__ = ("items", "kind", "state")
 
@@ -93,7 +93,7 @@ class _Unpickler(_PYTHON):  # type: ignore[misc]
             self.stack[-1].state = state
 
     def set_pairs(self, items: list[Any]) -> None:
-        """Set items of a dictionary; only keys that are hashed in no time name something here."""
+        """Set items of a dictionary, but only under keys whose hash is cheap to compute."""
         holder = self.stack[-1].items if isinstance(self.stack[-1], Instance) else self.stack[-1]
         if type(holder) is not dict or len(items) % 2:
             raise ValueError(f"items of {type(holder).__name__}")

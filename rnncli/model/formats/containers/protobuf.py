@@ -125,25 +125,24 @@ class Message:
 
 
 def message(*fields: tuple[int, int | float | str | bytes]) -> bytes:
-    """Return a message of fields, each a number and a value; a `float` takes 32 bits."""
+    """Write a message of fields, each a number and a value; a `float` takes 32 bits."""
     data = bytearray()
-
-    def add_varint(value: int) -> None:
-        value &= (1 << 64) - 1
-        while value > 0x7F:
-            data.append(value & 0x7F | 0x80)
-            value >>= 7
-        data.append(value)
-
     for number, value in fields:
-        wire = _VARINT if isinstance(value, int) else _NARROW if isinstance(value, float) else BYTES
-        add_varint(number << 3 | wire)
         if isinstance(value, int):
-            add_varint(value)
+            data += _write_varint(number << 3 | _VARINT) + _write_varint(value)
         elif isinstance(value, float):
-            data += np.array(value, "<f4").tobytes()
+            data += _write_varint(number << 3 | _NARROW) + np.array(value, "<f4").tobytes()
         else:
             content = value.encode() if isinstance(value, str) else value
-            add_varint(len(content))
-            data += content
+            data += _write_varint(number << 3 | BYTES) + _write_varint(len(content)) + content
     return bytes(data)
+
+
+def _write_varint(value: int) -> bytes:
+    """Write 64 bits in groups of seven, the lowest first; all bytes but the last have bit 8."""
+    value &= (1 << 64) - 1
+    data = bytearray()
+    while value > 0x7F:
+        data.append(value & 0x7F | 0x80)
+        value >>= 7
+    return bytes([*data, value])

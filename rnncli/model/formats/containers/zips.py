@@ -5,19 +5,18 @@ import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from math import prod
-from typing import TYPE_CHECKING, Any, BinaryIO
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from rnncli.model.arrays import READ_NPY_HEADER
 from rnncli.model.errors import InputError, one_line, shown
-from rnncli.model.formats.containers import most_unpacked
 
 if TYPE_CHECKING:
     from zipfile import ZipFile
 
-# What an archive begins with, unless it holds nothing.
+# The first bytes of an archive that is not empty.
 FIRST = b"PK\x03\x04"
 # Python keeps 700 bytes of each member that is listed.
 _LISTED_MOST = 40_000
@@ -27,24 +26,29 @@ MOST_MEMBERS = 1_000
 _HEADER_MOST = 1_000
 
 
-def open_zip(path: str, file: BinaryIO) -> "ZipFile":
-    """Open an archive."""
+def most_unpacked(size: int) -> int:
+    """Return how many bytes the arrays of a file of this size may take; halves become float32."""
+    return max(16 * 2**20, 2 * size)
+
+
+def open_zip(path: str, data: bytes) -> "ZipFile":
+    """Open an archive, unless its members take far more memory than the file."""
     from zipfile import ZipFile  # 5 ms that other files do not need
 
     with wrap_damage(path):
-        if file.read().count(b"PK\x01\x02") > _LISTED_MOST:
+        if data.count(b"PK\x01\x02") > _LISTED_MOST:
             raise ValueError(f"expected a list of at most {_LISTED_MOST:,} members")
-        return ZipFile(file)
+        archive = ZipFile(io.BytesIO(data))
+    total, most = sum(info.file_size for info in archive.infolist()), most_unpacked(len(data))
+    if total > most:
+        raise InputError(path, f"unpacks to {total:,} bytes, expected at most {most:,}")
+    return archive
 
 
-def read_member(path: str, archive: "ZipFile", name: str, most: int, hint: str = "") -> bytes:
-    """Read a member of at most so many bytes; the hint is for a larger one."""
-    where = f"{path}: {shown(name)}"
-    with wrap_damage(where):
+def read_member(path: str, archive: "ZipFile", name: str) -> bytes:
+    """Read a member."""
+    with wrap_damage(f"{path}: {shown(name)}"):
         info = archive.getinfo(name)
-        if info.file_size > most:
-            what = f"expected at most {most:,} bytes, got {info.file_size:,}"
-            raise InputError(where, what, hint)
         if info.compress_type not in (0, 8):  # stored or deflated: others are unpacked at once
             raise ValueError(f"compressed in another way ({info.compress_type}) than deflate")
         with archive.open(info) as file:
@@ -65,16 +69,14 @@ def wrap_damage(where: str) -> Iterator[None]:
 
 def read_archive(data: bytes, path: str) -> dict[str, NDArray[Any]]:
     """Read all arrays of an archive by their names."""
-    with open_zip(path, io.BytesIO(data)) as archive:
-        infos, most = archive.infolist(), most_unpacked(len(data))
-        total = sum(info.file_size for info in infos)
-        if len(infos) > MOST_MEMBERS or total > most:
-            what = f"unpacks to {total:,} bytes in {len(infos):,} arrays"
-            raise InputError(path, f"{what}, expected at most {most:,} in {MOST_MEMBERS:,}")
-        arrays: dict[str, NDArray[Any]] = {}
-        for info in infos:
-            name = info.filename.removesuffix(".npy")
-            content = read_member(path, archive, info.filename, most)
+    arrays: dict[str, NDArray[Any]] = {}
+    with open_zip(path, data) as archive:
+        members = archive.namelist()
+        if len(members) > MOST_MEMBERS:
+            what = f"expected at most {MOST_MEMBERS:,} arrays, got {len(members):,}"
+            raise InputError(path, what)
+        for member in members:
+            name, content = member.removesuffix(".npy"), read_member(path, archive, member)
             with wrap_damage(f"{path}: {shown(name)}"):
                 if name in arrays:
                     raise ValueError("is in the archive twice")

@@ -1,31 +1,46 @@
 """Keras's files: ``.keras``, a zip archive, and HDF5, with the whole model or its weights."""
 
-import io
 import json
 import re
 from typing import Any
 
-from rnncli.model.errors import InputError, one_line
-from rnncli.model.formats.containers import hdf5, most_unpacked
-from rnncli.model.formats.containers.zips import FIRST, open_zip, read_member
-from rnncli.model.formats.contents import Contents
-from rnncli.model.formats.keras import model, weights_only
+from rnncli.model.activations import parse
+from rnncli.model.errors import InputError, listed, verbatim
+from rnncli.model.formats.containers import hdf5
+from rnncli.model.formats.containers.zips import FIRST, open_zip, read_member, wrap_damage
+from rnncli.model.formats.contents import (
+    CellDraft,
+    Component,
+    Contents,
+    Draft,
+    find_kind,
+    read_floats,
+)
+from rnncli.model.formats.keras import model
+from rnncli.model.formats.keras.layers import CELL_OF, make_cell
 from rnncli.model.formats.keras.weights import KerasFile, read_group
 
 _WEIGHTS = "model.weights.h5"
 # Parsed, JSON can take twenty times as much.
 _TEXT_MOST = 2 * 2**20
+# The owner of a cell's arrays: its layer, the direction of a bidirectional one, and the cell.
+_OWNER = re.compile(
+    r"(?P<layer>.*?)(/(?P<way>forward|backward)_[^/]+)?(?<!/cells)(/([^/]*_)?cell(_\d+)?)?",
+    re.DOTALL,
+)
+_EXPECTED = ": expected Keras's names (.../kernel, .../recurrent_kernel, ...)"
+_ALONE = "holds weights alone: directions (`direction`) and activations are not in the file"
 
 
 def read(data: bytes, path: str) -> Contents:
     """Find the layers of a Keras file, by the model's config or by the names of arrays alone."""
     if data.startswith(FIRST):
-        with open_zip(path, io.BytesIO(data)) as archive:
+        with open_zip(path, data) as archive:
             config, about = (
-                _parse(f"{path}: {name}", read_member(path, archive, name, _TEXT_MOST))
+                _parse(f"{path}: {name}", read_member(path, archive, name))
                 for name in ("config.json", "metadata.json")
             )
-            content = read_member(path, archive, _WEIGHTS, most_unpacked(len(data)))
+            content = read_member(path, archive, _WEIGHTS)
         arrays, attributes = hdf5.read(content, f"{path}: {_WEIGHTS}")
     else:
         arrays, attributes = hdf5.read(data, path)
@@ -38,17 +53,67 @@ def read(data: bytes, path: str) -> Contents:
     file = KerasFile(path, arrays, config, group, f"Keras {writer}".rstrip(), version)
     inner = config.get("config")
     layers = inner.get("layers") if isinstance(inner, dict) else inner
-    return model.find(file) if isinstance(layers, list) and layers else weights_only.find(file)
+    return model.find(file) if isinstance(layers, list) and layers else _find_cells(file)
 
 
 def _parse(where: str, text: str | bytes) -> dict[str, Any]:
     """Parse a JSON object."""
     if len(text) > _TEXT_MOST:
         raise InputError(where, f"expected at most {_TEXT_MOST:,} characters, got {len(text):,}")
-    try:
+    with wrap_damage(where):
         value = json.loads(text)
-    except (ValueError, RecursionError) as error:
-        raise InputError(where, f"damaged: {one_line(error)}") from error
-    if not isinstance(value, dict):
-        raise InputError(where, f"expected a JSON object, got {type(value).__name__}")
+        if not isinstance(value, dict):
+            raise ValueError(f"expected a JSON object, got {type(value).__name__}")
     return value
+
+
+def _find_cells(file: KerasFile) -> Contents:
+    """Find the recurrent layers in a file of weights."""
+    owners: dict[str, list[str]] = {}  # paths of arrays by their owner
+    for paths in file.group.layers.values() if file.group.listed else [file.group.paths]:
+        for name, path in paths.items():
+            owner = name.rpartition("/")[0].removesuffix("/vars")
+            owners.setdefault(owner or name, []).append(path)
+    layers: dict[str, dict[str, list[str]]] = {}
+    rest = []
+    for owner, group in owners.items():
+        shapes = [file.arrays[path].shape for path in group]
+        cell = len(group) in (2, 3) and len(shapes[0]) == len(shapes[1]) == 2
+        if cell and shapes[0][1] == shapes[1][1]:
+            match: Any = _OWNER.fullmatch(owner)
+            name, way = match["layer"], match["way"] or ""
+            layers.setdefault(owner if way in layers.get(name, {}) else name, {})[way] = group
+        else:
+            rest.append(Component(owner, "", {path: file.arrays[path] for path in group}))
+    components = []
+    for name, ways in layers.items():
+        arrays = {path: file.arrays[path] for group in ways.values() for path in group}
+        cells = [_make_cell(file, ways[way]) for way in sorted(ways, reverse=True)]
+        settings = {"direction": "bidirectional"} if len(cells) == 2 else {}
+        kind = next(kind for kind, cell in CELL_OF.items() if cell == cells[0].kind)
+        components.append(Component(name, kind, arrays, [Draft(tuple(cells), settings)]))
+    scopes = {each.name.rpartition("/")[0] for each in components}
+    if not file.group.listed:  # numbers tell the order of layers of one class
+        scopes = {each.name.rstrip("_0123456789") for each in components}
+        components.sort(key=lambda each: (len(each.name), each.name))
+    named = listed(each.name for each in components)
+    notes = [_ALONE]
+    if len(scopes) == 1 < len(components):
+        notes.append(f"takes {verbatim(named)}: names do not tell how they are joined")
+    why = f"names do not tell how {named} is joined to the rest"
+    unread = [each._replace(why=why, needed=True) for each in rest] if components else rest
+    components += unread
+    return Contents(components, file.title, len(scopes) < 2, notes=notes, expected=_EXPECTED)
+
+
+def _make_cell(file: KerasFile, paths: list[str]) -> CellDraft:
+    """Make a cell, with the default activation of gates of its version of Keras."""
+    arrays = {path: read_floats(file.path, path, file.arrays[path]) for path in paths}
+    _, W_hh, *bias = arrays.values()
+    kind, settings = find_kind(file.path, W_hh, {"W_hh": paths[1]}), dict[str, Any]()
+    if kind == "gru" and bias:
+        settings["reset"] = "after" if bias[0].ndim == 2 else "before"
+    cell = make_cell(kind, arrays, settings)
+    if kind != "rnn" and file.version < (2, 3):
+        return cell._replace(assumed={"recurrent_activation": parse("hard_sigmoid:0.2,0.5")})
+    return cell

@@ -15,19 +15,19 @@ from rnncli.model.activations import KERAS, ONNX_OPERATORS, SIGMOID, TANH, parse
 from rnncli.model.arrays import Floats
 from rnncli.model.cells import CELLS, Weights, sum_biases
 from rnncli.model.errors import listed, shown
-from rnncli.model.formats.contents import CellDraft, Draft, FileLayer
-from rnncli.model.formats.keras.calls import Config, check, read_entry
-from rnncli.model.formats.keras.weights import Group, KerasFile, name_groups, read_floats
+from rnncli.model.formats.contents import CellDraft, Draft, FileLayer, read_floats
+from rnncli.model.formats.keras.weights import Group, KerasFile, name_groups
 from rnncli.model.graph import Node
 from rnncli.model.graph.layers import Root, RowGraph, SequenceGraph
 from rnncli.model.graph.rows import Operand, Step
 
+Config: TypeAlias = Mapping[str, Any]
 Layers: TypeAlias = Sequence[FileLayer]
 # An operator, its attributes, and the arrays that it takes.
 _Operator: TypeAlias = tuple[str, Mapping[str, Any], Mapping[str, Floats]]
 
-# Settings of training and of building alone, settings of how a result is computed, and sizes
-# that the arrays have.
+# Settings that change no result: those of training and building, of the way of computing, and
+# sizes that the arrays tell.
 _INERT = re.compile(
     r"(name|trainable|dtype|seed|.*_(initializer|regularizer|constraint)|unit_forget_bias"
     r"|dropout|recurrent_dropout|momentum|rate|noise_shape|stddev|l1|l2|synchronized|renorm_momentum"
@@ -45,7 +45,7 @@ _NAMED = {name: name for name in (*KERAS, "softmax", "log_softmax")} | {
 }
 # Cells by the class of their layer.
 CELL_OF = {"SimpleRNN": "rnn", "LSTM": "lstm", "GRU": "gru", "CuDNNLSTM": "lstm", "CuDNNGRU": "gru"}
-# Operators by the classes of layers that merge the outputs of several.
+# Operators by the classes that merge the outputs of several layers.
 MERGES = {"Concatenate": "Concat", "Add": "Add", "Multiply": "Mul", "Subtract": "Sub"}
 MERGES |= {"Maximum": "Max", "Minimum": "Min"}
 _NOTHING = (
@@ -53,6 +53,20 @@ _NOTHING = (
     *("ActivityRegularization", "Identity", "Flatten", "InputLayer"),
 )
 _FROZEN = "lists the arrays of frozen parts after those of the others: save the model as .keras"
+
+
+def check(fits: object, why: str) -> None:
+    """Refuse a layer that does not fit."""
+    if not fits:
+        raise ValueError(why)
+
+
+def read_entry(entry: Any) -> tuple[str, Config]:
+    """Return the class of a layer and its settings."""
+    kind, config = entry["class_name"], entry["config"]
+    library = str(entry.get("module", "keras")).partition(".")[0]
+    check(library in ("keras", "tf_keras"), f"{shown(kind)} is a class of the model's own")
+    return kind, config
 
 
 class Flow(NamedTuple):
@@ -63,9 +77,9 @@ class Flow(NamedTuple):
     reversed: bool = False  # whether rows stand from the last step to the first
     features: int = 0  # in a row; 0 where that is not known
     recurrent: str = ""  # the highest recurrent layer below
-    last: str = ""  # which row of a sequence it is, as in `Contents`, where it is one
-    number: int = 0  # the layer of the network that gives it, from 1; 0 for its input
-    waiting: SequenceGraph | None = None  # makes another number of steps of what that layer gives
+    last: str = ""  # the row of a sequence that it is, as in `Network`, if it is a single one
+    number: int = 0  # the layer of the network that gives them, from 1; 0 for its input
+    waiting: SequenceGraph | None = None  # changes the number of steps, and is not yet a layer
 
 
 class Layer:
@@ -83,7 +97,7 @@ class Layer:
             self.give(features=shape[-1] if known else 0, axes=len(shape))
 
     def within(self, entry: Any, group: Group) -> "Layer":
-        """Return a layer that is a setting of this one, with its arrays."""
+        """Return a layer that stands in the settings of this one."""
         layer = Layer(self.name, entry, self.file, group, self.flow)
         layer.used, layer.flow = self.used, self.flow
         if group is self.group:
@@ -91,14 +105,14 @@ class Layer:
         return layer
 
     def read(self, count: int) -> dict[str, Floats]:
-        """Read the next of its arrays, so many, by their paths."""
+        """Read the next `count` of its arrays, by path."""
         arrays = {path: self.file.arrays[path] for path in islice(self.paths, count)}
         check(len(arrays) == count, f"expected {count} arrays, got {listed(arrays)}")
         self.used.update(arrays)
-        return {path: read_floats(path, array) for path, array in arrays.items()}
+        return {path: read_floats(self.file.path, path, array) for path, array in arrays.items()}
 
     def function(self, value: Any) -> str:
-        """Return our name of a function: Keras's own, or a layer that is one."""
+        """Return our name of an activation, which Keras names or has as a layer."""
         kind = value.get("class_name") if isinstance(value, dict) else ""
         if kind in _FUNCTIONS:
             return _FUNCTIONS[kind][0](read_settings(*read_entry(value)))
@@ -124,7 +138,7 @@ class Layer:
 
 
 def read_settings(kind: str, config: Config) -> SimpleNamespace:
-    """Return the settings of a class; another one has to do nothing at inference."""
+    """Return the settings that a class reads; refuse others that change a result."""
     check(kind in LAYERS, f"{shown(kind)} is not run here")
     known = LAYERS[kind][1]
     for name, value in config.items():
@@ -143,6 +157,7 @@ def _read_size(value: Any) -> int:
 
 def _make_recurrent(layer: Layer) -> Layers:
     """Make layers of one cell each, from the bottom up."""
+    # Bidirectional sets it in its layers, which `_make_two_way` reads.
     check(not layer.settings.zero_output_for_mask, "zero_output_for_mask true is not run here")
     drafts = _read_cells(layer)
     backward = layer.settings.go_backwards != layer.flow.reversed
@@ -219,8 +234,8 @@ def _read_cell(layer: Layer) -> CellDraft:
 def make_cell(cell: str, arrays: Mapping[str, Floats], settings: dict[str, Any]) -> CellDraft:
     """Make a cell of its kernel, its recurrent kernel and its bias, if it has one.
 
-    A GRU that resets after the product has two biases, (2, 3 H). Those of cuDNN's cells stand one
-    after the other, and each gate's block is transposed, that of the kernel in its shape of before.
+    A GRU that resets after the product has two biases, (2, 3 H). A cell of cuDNN has two in one
+    vector, and the block of each gate transposed; that of the kernel then has its old shape again.
     """
     W_xh, W_hh, *bias = arrays.values()
     names = dict(zip(("W_xh", "W_hh", "b_h"), arrays, strict=False))
@@ -306,9 +321,9 @@ def _make_convolution(layer: Layer) -> Layers:
     by = _read_size(s.dilation_rate)
     reach = _read_size((len(kernel) - 1) * by + 1)
     arrays[path] = np.ascontiguousarray(kernel.transpose(2, 1, 0))
-    operators, keeps = _slide(layer, ("Conv", {"dilations": [by]}, arrays), reach)
-    operators.append((op, dict(zip(("alpha", "beta"), function.parameters, strict=False)), {}))
-    return _make_graph(layer, operators, kernel.shape[2], keeps=keeps)
+    parameters = dict(zip(("alpha", "beta"), function.parameters, strict=False))
+    conv: _Operator = ("Conv", {"dilations": [by]}, arrays)
+    return _slide(layer, conv, reach, kernel.shape[2], (op, parameters, {}))
 
 
 def _make_pooling(layer: Layer) -> Layers:
@@ -317,22 +332,21 @@ def _make_pooling(layer: Layer) -> Layers:
         op = "ReduceMean" if "Average" in op else "ReduceMax"
         return _make_graph(layer, [(op, {"axes": [1], "keepdims": 0}, {})], size, keeps=None)
     reach = _read_size(layer.settings.pool_size)
-    layer.settings.strides = layer.settings.strides or reach
-    operators, keeps = _slide(layer, (op, {"kernel_shape": [reach]}, {}), reach)
-    return _make_graph(layer, operators, size, keeps=keeps)
+    return _slide(layer, (op, {"kernel_shape": [reach]}, {}), reach, size)
 
 
-def _slide(layer: Layer, operator: _Operator, reach: int) -> tuple[list[_Operator], bool]:
-    """Return operators that slide one over steps, and whether as many steps come out."""
+def _slide(layer: Layer, operator: _Operator, reach: int, size: int, *above: _Operator) -> Layers:
+    """Make a layer that slides an operator over the steps, and has others above it."""
     op, attributes, arrays = operator
     pads: dict[Any, dict[str, Any]] = {"valid": {}, "same": {"auto_pad": "SAME_UPPER"}}
     pads |= {"causal": {"pads": [reach - 1, 0]}} if op == "Conv" else {}
-    padding, strides = layer.settings.padding, _read_size(layer.settings.strides)
-    fits = padding in [*pads] and (op, padding) != ("AveragePool", "same")
+    padding, strides = layer.settings.padding, _read_size(layer.settings.strides or reach)
+    fits = padding in pads and (op, padding) != ("AveragePool", "same")
     check(fits, f"padding {shown(str(padding))} is not run here")
     turn: _Operator = ("Transpose", {"perm": [0, 2, 1]}, {})
     slides = (op, {**attributes, "strides": [strides], **pads[padding]}, arrays)
-    return [turn, slides, turn], strides == 1 and (reach == 1 or padding != "valid")
+    keeps = strides == 1 and (reach == 1 or padding != "valid")
+    return _make_graph(layer, [turn, slides, turn, *above], size, keeps=keeps)
 
 
 def _make_graph(layer: Layer, ops: list[_Operator], size: int, *, keeps: bool | None) -> Layers:
@@ -391,7 +405,7 @@ _FUNCTIONS: dict[str, tuple[Callable[[SimpleNamespace], str], dict[str, Any]]] =
     ),
     "ELU": (lambda s: f"elu:{float(s.alpha)!r}", {"alpha": 1.0}),
     "ThresholdedReLU": (
-        # What is over theta is kept; ours keeps theta too.
+        # Keras passes values over theta, and our function passes theta too.
         lambda s: f"thresholded_relu:{np.nextafter(np.float32(s.theta), np.float32(inf)).item()!r}",
         {"theta": 1.0},
     ),
@@ -431,5 +445,5 @@ LAYERS: dict[str, tuple[Callable[[Layer], Layers] | None, Mapping[str, Any]]] = 
     **dict.fromkeys(("GlobalAveragePooling1D", "GlobalMaxPooling1D"), (_make_pooling, {})),
     **dict.fromkeys(MERGES, (_merge, {"axis": -1})),
 }
-# Functions that go on from rows of another number.
+# Functions that may take another number of steps than the input has.
 WAITING = (_make_convolution, _make_pooling, _skip)

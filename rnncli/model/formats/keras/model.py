@@ -1,17 +1,31 @@
 """A Keras model by its config: its layers, each after the layers whose outputs it takes."""
 
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
 
 from rnncli.model.errors import InputError, listed, shown
 from rnncli.model.formats.contents import Component, Contents
-from rnncli.model.formats.keras.calls import MODELS, Call, check, read_calls, read_entry, read_names
-from rnncli.model.formats.keras.layers import LAYERS, MERGES, WAITING, Flow, Layer, Layers
+from rnncli.model.formats.keras.layers import (
+    LAYERS,
+    MERGES,
+    WAITING,
+    Config,
+    Flow,
+    Layer,
+    Layers,
+    check,
+    read_entry,
+)
 from rnncli.model.formats.keras.weights import Group, KerasFile
 from rnncli.model.graph.layers import RowGraph, SequenceGraph
 from rnncli.model.graph.rows import Operand
 from rnncli.model.layers import Stateless
 
+# Classes of models. A class of the user's own may compute anything.
+_MODELS = ("Sequential", "Functional", "Model")
+# Classes of the operations by which Keras 3 writes a mask out: ``Any(NotEqual(x, value))``, or
+# NotEqual alone.
+_MASK_CLASSES = ("NotEqual", "Any")
 # Layers at which a mask ends before Keras 3.
 _MASK_ENDS = ("Identity", "Normalization", "Rescaling")
 # Layers of a model, and characters before the name of one.
@@ -21,12 +35,20 @@ _OTHER_TYPES = (TypeError, LookupError, AttributeError, OverflowError)
 _NOTHING, _WAITS = "does nothing at inference", "is run with the layers above"
 
 
+class _Call(NamedTuple):
+    """How the model calls a layer."""
+
+    inputs: Sequence[str]  # names of layers
+    extra: Sequence[Any] = ()  # constants, and names of other arguments
+    mask: str = ""  # the layer that masks rows, where the config names one
+
+
 def find(file: KerasFile) -> Contents:
     """Find the layers of a model that the file describes."""
     walk = _Walk(file)
     kind, config = str(file.config.get("class_name")), file.config.get("config")
     try:
-        check(kind in MODELS, f"{shown(kind)} is a class of the model's own")
+        check(kind in _MODELS, f"{shown(kind)} is a class of the model's own")
         flow = walk.add_model(kind, config, "", file.group, Flow())
     except (ValueError, RecursionError, *_OTHER_TYPES) as error:
         raise InputError(file.path, str(error)) from error
@@ -51,43 +73,63 @@ class _Walk:
 
     def add_model(self, kind: str, config: Any, prefix: str, group: Group, flow: Flow) -> Flow:
         """Add the layers of a model; return what the last one gives."""
-        layers = read_names(config)
+        layers = _read_layers(config)
         fits = len(self.components) + len(layers) <= _MOST and len(prefix) <= _LONGEST
         check(fits, f"has over {_MOST:,} layers, or models too deep in models")
         classes = {name: str(each.get("class_name")) for name, each in layers.items()}
         groups = dict(zip(layers, group.children(classes), strict=True))
-        calls, problem = read_calls(kind, config, layers)
-        if problem:  # each layer can still be run by itself
-            name, flow = prefix.rstrip("/") or "model", flow._replace(number=self._number)
-            self.components.append(Component(name, kind, why=problem, needed=True))
+        is_chain = kind == "Sequential" or not isinstance(config, dict)
+        if not is_chain:
+            computed = [name for name in layers if classes[name] not in _MASK_CLASSES]
+            last = computed[-1] if computed else ""
+            end: Any = config.get("output_layers")
+            end = [*end.values()] if isinstance(end, dict) else end
+            if end not in ([last, 0, 0], [[last, 0, 0]]):  # each layer can still be run alone
+                what = f"expected the output of {shown(last)}, got {shown(str(end))}"
+                name, why = prefix.rstrip("/") or "model", f"output_layers: {what}"
+                self.components.append(Component(name, kind, why=why, needed=True))
+        calls, masks = dict[str, _Call](), dict[str, _Call]()
         gives: dict[str, Flow] = {}
-        for call in calls:
-            flows = [gives.get(name, flow) for name in call.inputs] or [flow]
-            name, inner = prefix + call.name, groups[call.name]
+        for name, entry in layers.items():  # Keras writes them in an order in which they can be run
+            flows = [flow]
             try:
-                gives[call.name] = self._add_call(name, call, inner, flows)
+                call = _Call([*gives][-1:]) if is_chain else _read_call(entry)
+                if classes[name] in _MASK_CLASSES and not is_chain:
+                    masks[name] = masks[call.inputs[0]] if classes[name] == "Any" else call
+                    continue
+                sound = {*call.inputs} <= gives.keys() and bool(call.inputs) == bool(gives)
+                check(sound, f"takes {listed(call.inputs)}, and not outputs of layers before")
+                flows = [gives[each] for each in call.inputs] or flows
+                calls[name] = call
+                if call.mask:
+                    mask = _find_mask(masks.get(call.mask), calls, layers) or call.mask
+                    call = call._replace(mask=prefix + mask)
+                gives[name] = self._add_call(prefix + name, call, entry, groups[name], flows)
             except (ValueError, *_OTHER_TYPES) as error:
-                arrays = {path: self._file.arrays[path] for path in inner.paths.values()}
-                kind = shown(classes[call.name])
-                self.components.append(Component(name, kind, arrays, why=str(error), needed=True))
-                gives[call.name] = flows[0]._replace(waiting=None)
-        return gives[calls[-1].name] if calls else flow
+                arrays = {path: self._file.arrays[path] for path in groups[name].paths.values()}
+                kind, why = shown(classes[name]), str(error).removeprefix(f"{self._file.path}: ")
+                unread = Component(prefix + name, kind, arrays, why=why, needed=True)
+                self.components.append(unread)
+                gives[name] = flows[0]._replace(waiting=None)
+        return [*gives.values()][-1] if gives else flow
 
-    def _add_call(self, name: str, call: Call, group: Group, flows: Sequence[Flow]) -> Flow:
-        """Add the component of a layer as the model calls it; return the rows that it gives."""
-        kind, config = read_entry(call.entry)
+    def _add_call(
+        self, name: str, call: _Call, entry: Config, group: Group, flows: Sequence[Flow]
+    ) -> Flow:
+        """Add the component of a layer; return the rows that it gives."""
+        kind, config = read_entry(entry)
         make = LAYERS.get(kind, (None,))[0]
-        check(make or kind in MODELS, f"{shown(kind)} is not run here")
-        check(not call.problem, call.problem)
+        check(make or kind in _MODELS, f"{shown(kind)} is not run here")
+        check(not call.extra, f"is called with {listed(map(str, call.extra))}")
         check(len(flows) == 1 or kind in MERGES, f"takes {listed(call.inputs)}, and not one layer")
-        mask = call.mask and name.removesuffix(call.name) + call.mask
-        check(mask in ("", flows[0].masked), f"takes the mask {shown(mask)}, which is not run here")
+        fits = call.mask in ("", flows[0].masked)
+        check(fits, f"takes the mask {shown(call.mask)}, which is not run here")
         flows = [self._add_front(flow, waits=make in WAITING) for flow in flows]
         why = "takes what lies below a layer that gives fewer rows, which is not run here"
         check(all(flow.number >= max(self._front.values(), default=0) for flow in flows), why)
         if make is None:
             return self.add_model(kind, config, f"{name}/", group, flows[0])
-        layer = Layer(name, call.entry, self._file, group, *flows)
+        layer = Layer(name, entry, self._file, group, *flows)
         ends = flows[0].masked and kind in _MASK_ENDS and self._file.version < (3,)
         check(not ends, f"the mask of {shown(flows[0].masked)} ends here in Keras 2")
         return self._add_layers(layer, make(layer))
@@ -134,3 +176,59 @@ class _Walk:
         self.components.append(component if layers else component._replace(why=why))
         self._number += len(layers)
         return layer.flow._replace(number=self._number) if layers else layer.flow
+
+
+def _read_layers(config: Any) -> dict[str, Config]:
+    """Return the layers of a model by name, which is an item of the layer or of its settings."""
+    entries: Any = config.get("layers") if isinstance(config, dict) else config
+    fits = isinstance(entries, list) and all(isinstance(each, dict) for each in entries)
+    check(fits, "damaged: it has no list of layers")
+    layers = {str(each.get("name") or each["config"].get("name")): each for each in entries}
+    check(len(layers) == len(entries), f"damaged: layers have one name ({listed(layers)})")
+    return layers
+
+
+def _read_call(entry: Config) -> _Call:
+    """Read how a layer is called, by its only node."""
+    try:
+        (node,) = entry.get("inbound_nodes") or [{"args": []}]
+        if isinstance(node, dict):  # Keras 3: {"args": [tensor, ...], "kwargs": {...}}
+            lists = [each if isinstance(each, list) else [each] for each in node["args"]]
+            values = [value for each in lists for value in each]
+            keywords = dict(node.get("kwargs") or {})
+        else:  # Keras 2: [[name, node, tensor, {...}], ...], or one of these alone
+            rows = [node] if isinstance(node[0], str) else node
+            values = [{"config": {"keras_history": row[:3]}} for row in rows]
+            keywords = {key: value for row in rows for key, value in dict(*row[3:]).items()}
+            # None is no mask here, and that of the layer below in Keras 3.
+            keywords |= {"mask": True} if "mask" in keywords else {}
+        sources, mask = [*map(_find_source, values)], _find_source(keywords.get("mask"))
+    except (TypeError, ValueError, LookupError, AttributeError) as error:
+        raise ValueError("is not called just once, with layers' only outputs") from error
+    extra = [value for value, source in zip(values, sources, strict=True) if not source]
+    if mask:
+        del keywords["mask"]
+    extra += [key for key, value in keywords.items() if value not in (None, False)]
+    return _Call([*filter(None, sources)], extra, mask)
+
+
+def _find_source(value: Any) -> str:
+    """Return the layer whose only output a value is; empty for a constant."""
+    match value:
+        case {"config": {"keras_history": [name, _, 0]}}:
+            return str(name)
+        case {"config": {"keras_history": _}}:
+            raise ValueError("takes one of several outputs")
+    return ""
+
+
+def _find_mask(
+    written: _Call | None, calls: Mapping[str, _Call], layers: Mapping[str, Config]
+) -> str:
+    """Return the layer that masks the rows x where ``NotEqual(x, value)`` does."""
+    for name, call in calls.items():
+        config: Any = layers[name].get("config") or {}
+        value = config.get("mask_value", 0 if config.get("mask_zero") else None)
+        if written and (call.inputs, [value]) == (written.inputs, written.extra):
+            return name
+    return ""

@@ -10,11 +10,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping
 from typing import Any, NamedTuple
 
-import numpy as np
 from numpy.typing import NDArray
-
-from rnncli.model.arrays import Floats, in_dtype
-from rnncli.model.errors import shown
 
 
 class Group(NamedTuple):
@@ -84,8 +80,3 @@ def name_groups(kinds: Iterable[str]) -> list[str]:
         names.append(f"{name}_{seen[name]}" if seen[name] else name)
         seen[name] += 1
     return names
-
-
-def read_floats(path: str, array: NDArray[Any]) -> Floats:
-    """Convert to floats of this machine, halves to float32."""
-    return in_dtype(shown(path), array, np.dtype(f"f{max(4, array.dtype.itemsize)}"))

@@ -1,55 +1,150 @@
 """PyTorch's own files: ``.pt`` and its kin, as ``torch.save`` and ``torch.jit.save`` write them."""
 
-import io
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import cache
 from math import prod
-from typing import TYPE_CHECKING, Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
+from rnncli.model.activations import parse
 from rnncli.model.errors import InputError, listed, shown
-from rnncli.model.formats.containers import most_unpacked
-from rnncli.model.formats.containers.pickled import Global, read_pickle
-from rnncli.model.formats.containers.zips import FIRST, open_zip, read_member
-from rnncli.model.formats.contents import Budget, widen_bfloat16
-from rnncli.model.formats.torch.objects import Objects
-
-if TYPE_CHECKING:
-    from zipfile import ZipFile
+from rnncli.model.formats.containers.pickled import Global, Instance, read_pickle
+from rnncli.model.formats.containers.zips import FIRST, most_unpacked, open_zip, read_member
+from rnncli.model.formats.contents import Budget, Component, Contents, widen_bfloat16
+from rnncli.model.formats.torch.names import find_arrays, find_modules, pick_arrays
 
 # PyTorch's names of storages, and their values in the file: bfloat16 as two bytes.
 _CODES = {"Double": "<f8", "Float": "<f4", "Half": "<f2", "BFloat16": "V2", "Bool": "?"}
 _CODES |= {"Long": "<i8", "Int": "<i4", "Short": "<i2", "Char": "i1", "Byte": "u1"}
-# Work of looking through an object, see `Objects`.
+# The budget for the objects of a file.
 _MOST_WORK = 4_000_000
-# Before 1.6: this number, the version of the format and what machine wrote it come first.
+# Files before PyTorch 1.6 begin with this number, the format's version, and the machine's type.
 _MAGIC, _VERSION = 0x1950A86A20F9469CFC6C, 1001
 _EXPECTED = "expected a file that torch.save wrote on a usual (little-endian) machine"
+# Units of the budget that a tensor takes; an object, or a character of a name, takes one.
+_TENSOR = 200
+_DEPTH = 64
+_WHY = "needs code that is not in the file (torch.onnx.export writes it)"
+# The prefix of TorchScript's class names, and that with the mark that makes a name unique.
+_SCRIPT, _MANGLED = "__torch__.", re.compile(r"\A__torch__\.|___torch_mangle_[0-9]+\.")
+# Attributes with a module's parameters, buffers and modules, and with functions called around it.
+_MEMBERS = ("_parameters", "_buffers", "_modules")
+_HOOKS = ("_forward_hooks", "_forward_pre_hooks")
+
+
+class Module(NamedTuple):
+    """A module, without the modules in it."""
+
+    name: str  # its path from the root of the file
+    class_: str  # its full name in the file
+    settings: Mapping[Any, Any]  # its attributes
+
+    def read_settings(self) -> dict[str, Any] | None:
+        """Return the settings of the cells of a recurrent module; None for another module."""
+        kind = _MANGLED.sub("", self.class_)
+        if not kind.startswith("torch.nn.modules.rnn.") or any(map(self.settings.get, _HOOKS)):
+            return None
+        mode = str(self.settings.get("mode", self.settings.get("nonlinearity"))).lower()
+        mode = mode.removeprefix("rnn_")
+        return {"activation": parse(mode)} if mode in ("tanh", "relu") else {}
+
+
+class Objects:
+    """Arrays and modules in a saved object, under dotted names of keys, indices and attributes."""
+
+    def __init__(
+        self, path: str, value: Any, budget: Budget, code: Mapping[str, str], constants: Any
+    ) -> None:
+        self.path, self.code, self.constants, self._budget = path, code, constants, budget
+        self.arrays: dict[str, Any] = {}
+        self.modules: dict[str, Module] = {}
+        self._visit("", value)
+
+    def pick(self, path: str, layer: str | None) -> Contents:
+        """Find the layers, by the code of TorchScript or else by the names of arrays."""
+        arrays = pick_arrays(self.arrays, path, layer)
+        stem = "" if layer is None else f"{layer.rstrip('./')}."
+        modules = {n: m for n, m in self.modules.items() if f"{n}.".startswith(stem)}
+        settings = {name: module.read_settings() for name, module in modules.items()}
+        known = {name: each for name, each in settings.items() if each is not None}
+        unread, refused = [name for name in modules if name not in known], list[Component]()
+        if self.code and modules and (len(modules) > 1 or not stem):
+            from rnncli.model.formats.torch.script import find_script  # 5 ms of few files
+
+            contents = find_script(self, modules)
+            refused = [each for each in contents.components if each.needed]
+        else:
+            contents = find_arrays(arrays, path, known, ordered=True)
+            if any(each.recurrent and each.name in modules for each in contents.components):
+                for name in unread:
+                    group = {n: a for n, a in arrays.items() if n.rpartition(".")[0] == name}
+                    kind = modules[name].class_
+                    refused.append(Component(name, kind, group, why=_WHY, needed=True))
+        if refused:
+            recurrent = [m for m in find_modules(path, arrays, known) if m.name not in unread]
+            contents = Contents([*recurrent, *refused])
+        return contents._replace(title="PyTorch")
+
+    def _visit(self, name: str, value: Any, depth: int = 0) -> None:
+        """Collect the arrays and the modules in a value."""
+        self._budget.spend(1 + len(name))
+        if isinstance(value, np.ndarray):
+            self._budget.spend(_TENSOR)
+            if name in self.arrays:
+                raise InputError(f"{self.path}: {shown(name)}", "is in the file twice")
+            self.arrays[name] = value
+            return
+        items = self._open(name, value) if isinstance(value, Instance) else value
+        items = dict(enumerate(items)) if isinstance(items, list | tuple) else items
+        if not isinstance(items, dict) or {"state", "param_groups"} <= items.keys():
+            return  # a plain value, or an optimizer
+        if depth == _DEPTH:
+            raise InputError(self.path, f"holds objects in each other, {_DEPTH} deep")
+        self._budget.spend(len(items))
+        # Scalars alone, such as a loss, are of a checkpoint and not of the model in it.
+        weights = any(isinstance(each, np.ndarray) and each.ndim for each in items.values())
+        for key, item in items.items():
+            if weights or not isinstance(item, np.ndarray):
+                self._visit(f"{name}.{key}" if name else str(key), item, depth + 1)
+
+    def _open(self, name: str, instance: Instance) -> dict[Any, Any]:
+        """Return the items of an object; a module's are its tensors and modules."""
+        state: dict[Any, Any] = instance.state if isinstance(instance.state, dict) else {}
+        if "quantized" in instance.kind or instance.kind == "torch.ScriptObject":
+            what, hint = "is quantized, which is not read", "save the model before it is quantized"
+            raise InputError(f"{self.path}: {shown(name)}", what, hint)
+        members = state
+        if not instance.kind.startswith(_SCRIPT):
+            if not all(isinstance(state.get(key), dict) for key in _MEMBERS):
+                return instance.items or {}
+            members = {name: each for key in _MEMBERS for name, each in state[key].items()}
+        self._budget.spend(_TENSOR + len(state) + len(members))
+        self.modules[name] = Module(name, instance.kind, state)
+        return {n: each for n, each in members.items() if isinstance(each, np.ndarray | Instance)}
 
 
 def read(data: bytes, path: str) -> Objects:
     """Read a file that PyTorch wrote."""
     budget = Budget(path, _MOST_WORK, most_unpacked(len(data)))
     if data.startswith(FIRST):
-        with open_zip(path, io.BytesIO(data)) as archive:
-            return _read_zip(path, archive, most_unpacked(len(data)), budget)
+        return _read_zip(data, path, budget)
     if data.startswith(b"\x80"):
         return Objects(path, _read_pickles(data, path, budget), budget, {}, ())
     raise InputError(path, _EXPECTED)
 
 
-def _read_zip(path: str, archive: "ZipFile", most: int, budget: Budget) -> Objects:
+def _read_zip(data: bytes, path: str, budget: Budget) -> Objects:
     """Read an archive: a pickle, its storages, and what TorchScript adds."""
-    names, code = archive.namelist(), {}
+    archive, code = open_zip(path, data), dict[str, str]()
+    names = archive.namelist()
     tops = [n.removesuffix("data.pkl") for n in names if re.fullmatch(r"[^/]*/data\.pkl", n)]
     if len(tops) != 1:
         raise InputError(path, f"{_EXPECTED}, got a zip archive of {listed(names)}")
     (top,) = tops
-    Budget(path, 0, most).spend(0, sum(info.file_size for info in archive.infolist()))
-    read = cache(lambda name: read_member(path, archive, name, most))
+    read = cache(lambda name: read_member(path, archive, name))
 
     def load(name: str) -> Any:
         """Load a pickle, whose storages stand in the folder of its name."""

@@ -1,8 +1,13 @@
-"""PyTorch's names: ``weight_ih_l0``, ``weight_hh_l0``, ... of `nn.LSTM`; `nn.LSTMCell`'s."""
+"""PyTorch's names of arrays: ``weight_ih_l0``, ``weight_hh_l0``, ... of `nn.LSTM`; `nn.LSTMCell`'s.
+
+Names and shapes do not tell what a model does between its modules. So only
+what leaves little open is read, and a note says so: an embedding below a
+recurrent module and a linear layer above. A file of more is refused.
+"""
 
 import re
 from collections.abc import Mapping, Sequence
-from itertools import product
+from itertools import dropwhile, product
 from typing import Any
 
 import numpy as np
@@ -10,10 +15,17 @@ from numpy.typing import NDArray
 
 from rnncli.model.activations import SIGMOID, TANH
 from rnncli.model.arrays import Floats, reorder
-from rnncli.model.cells import WEIGHT_NAMES, Weights, split_bias, sum_biases
-from rnncli.model.errors import InputError, listed, shown
-from rnncli.model.formats.contents import CellDraft, Component, Draft, read_floats
-from rnncli.model.layers import Dense, Layer, name_of
+from rnncli.model.cells import CELLS, WEIGHT_NAMES, Weights, split_bias, sum_biases
+from rnncli.model.errors import InputError, listed, shown, verbatim
+from rnncli.model.formats.contents import (
+    CellDraft,
+    Component,
+    Contents,
+    Draft,
+    no_layer,
+    read_floats,
+)
+from rnncli.model.layers import Dense, Embedding, Layer, name_of
 
 _ROLES = {
     "weight_ih": "W_xh",
@@ -36,8 +48,86 @@ _CELLS: dict[int, tuple[str, dict[str, Any]]] = {
 }
 # The names of a linear layer above a stack.
 HEAD = {"W": "head.weight", "b": "head.bias"}
+_EXPECTED = ": expected PyTorch's names (weight_ih_l0, ...), or W_xh, W_hh and b_h in an .npz file"
+_WHY = "names and shapes do not tell how modules are joined (torch.onnx.export writes it)"
+_AROUND = {"nn.Embedding": "an embedding below", "nn.Linear": "a linear layer above"}
 
 Arrays = Mapping[str, NDArray[Any]]
+
+
+def find_arrays(
+    arrays: Arrays, path: str, known: Mapping[str, Mapping[str, Any]] = {}, *, ordered: bool = False
+) -> Contents:
+    """Find the recurrent layers among arrays, an embedding below and a linear layer above.
+
+    `known` has settings of the cells of modules. `ordered` says that arrays
+    stand in the order in which their modules were defined.
+    """
+    components = find_modules(path, arrays, known)
+    used = {name for each in components for name in each.arrays}
+    groups = _group({name: array for name, array in arrays.items() if name not in used})
+    if len(components) != 1:
+        why = "is no recurrent layer by its names"
+        components += [Component(owner, "", group, why=why) for owner, group in groups.items()]
+        return Contents(components, ordered=False, expected=_EXPECTED)
+    (recurrent,) = components
+    later = {*dropwhile(lambda name: name not in used, arrays)} if ordered else set[str]()
+    module, notes = verbatim(shown(recurrent.name)), list[str]()
+    by_kind = {recurrent.kind: recurrent}
+    for owner, group in groups.items():
+        loss = re.search("loss|criterion", owner, re.IGNORECASE)
+        if all(a.ndim < 2 if loss else not a.ndim and a.dtype.kind != "f" for a in group.values()):
+            continue  # a count, or weights of a loss
+        kind = _find_kind(owner, group, recurrent, above=not later.isdisjoint(group))
+        if not kind or kind in by_kind:
+            refused = [Component(name, "", a, (), _WHY, needed=True) for name, a in groups.items()]
+            return Contents([recurrent, *refused])
+        W, *b = (read_floats(path, name, group[name]) for name in sorted(group, reverse=True))
+        layer = Embedding(W) if kind == "nn.Embedding" else Dense(W.T, b[0] if b else None)
+        by_kind[kind] = Component(owner, kind, group, [layer])
+        what = f"{verbatim(shown(owner))} is taken as {_AROUND[kind]} {module}, as shapes fit"
+        notes.append(f"{what}: `layer` {module} takes that alone")
+    order = ("nn.Embedding", recurrent.kind, "nn.Linear")
+    return Contents([by_kind[kind] for kind in order if kind in by_kind], notes=notes)
+
+
+def _find_kind(owner: str, arrays: Arrays, recurrent: Component, *, above: bool) -> str:
+    """Decide by its shape whether a module is an embedding below, a linear layer above, or neither.
+
+    `above` says that it was defined after the recurrent module.
+    """
+    drafts = [layer for layer in recurrent.layers if isinstance(layer, Draft)]
+    takes = len(drafts[0].cells[0].weights.W_xh)
+    gives = sum(len(cell.weights.W_hh) for cell in drafts[-1].cells)
+    shapes = {name.rpartition(".")[2]: array.shape for name, array in arrays.items()}
+    weight = shapes.pop("weight", ())
+    if len(weight) != 2 or shapes not in ({}, {"bias": weight[:1]}):
+        return ""
+    table = not shapes and weight[1] == takes
+    if table and "emb" in owner.lower():
+        return "nn.Embedding"
+    # One that also fits below must be known to stand above.
+    sure = above or not (table or weight[0] == takes)
+    return "nn.Linear" if weight[1] == gives and sure else ""
+
+
+def pick_arrays(arrays: Arrays, path: str, layer: str | None) -> Arrays:
+    """Keep the arrays whose names begin ``layer.`` or ``layer/``; None keeps all."""
+    if layer is None:
+        return arrays
+    stem = layer.rstrip("./")
+    picked = {name: a for name, a in arrays.items() if name.startswith((f"{stem}.", f"{stem}/"))}
+    if not picked:
+        raise no_layer(path, stem, _group(arrays))
+    return picked
+
+
+def _group(arrays: Arrays) -> dict[str, dict[str, NDArray[Any]]]:
+    """Group arrays by their modules; one of no module has its own name."""
+    groups: dict[str, dict[str, NDArray[Any]]] = {}
+    for name, array in arrays.items():
+        groups.setdefault(re.split(r"[./][^./]*\Z", name)[0], {})[name] = array
+    return groups
 
 
 def find_modules(
@@ -130,3 +220,15 @@ def name_arrays(layers: Sequence[Layer]) -> dict[str, Floats]:
                 array = _order(arrays[_ROLES[role]], name_of(cell))
                 named[f"{role}_l{number}{end}"] = array.T
     return named | ({} if head is None else {HEAD["W"]: head.W.T, HEAD["b"]: head.b})
+
+
+def find_unsaid(layers: Sequence[Layer]) -> list[str]:
+    """Return a sentence about the settings of layers that PyTorch's names do not tell."""
+    unsaid: dict[str, None] = {}
+    for cell in (cell for layer in layers for cell in layer.cells):
+        usual = CELLS[name_of(cell)](cell.weights).settings
+        unsaid |= {f"{n} {value}": None for n, value in cell.settings.items() if value != usual[n]}
+    if isinstance(layers[-1], Dense) and str(layers[-1].activation) != "linear":
+        unsaid[f"activation {layers[-1].activation} of the head"] = None
+    what = "rnn reads it from the file's metadata, other programs have to be told"
+    return [f"the names of tensors do not tell {', '.join(unsaid)}: {what}"] if unsaid else []

@@ -17,8 +17,8 @@ from rnncli.model.errors import shown
 from rnncli.model.formats.contents import Budget, Component, Contents
 from rnncli.model.formats.onnx.graph import find
 from rnncli.model.formats.onnx.messages import Model
+from rnncli.model.formats.torch.files import Module, Objects
 from rnncli.model.formats.torch.functions import FUNCTIONS, UNKNOWN, Value
-from rnncli.model.formats.torch.objects import Module, Objects
 from rnncli.model.graph import Graph, Node, RefusedError
 from rnncli.model.graph.operators import MOVERS
 
