@@ -12,7 +12,7 @@ import numpy as np
 
 from rnncli.model.errors import listed, shown
 from rnncli.model.formats.contents import Component, Contents
-from rnncli.model.formats.onnx.messages import Model
+from rnncli.model.formats.onnx.messages import Model, Reader
 from rnncli.model.formats.onnx.recurrent import KINDS
 from rnncli.model.formats.onnx.sequences import STATE, cut_graph, find_axes
 from rnncli.model.formats.onnx.walk import Guess, Layer, Walk, is_known
@@ -28,6 +28,11 @@ _EXPECTED = (
     ": expected a node RNN, LSTM or GRU, and no steps or loops of other nodes"
     " (`dynamo=False` of torch.onnx.export keeps them)"
 )
+
+
+def read(data: bytes, path: str) -> Contents:
+    """Read an ``.onnx`` file."""
+    return find(path, Reader(path, memoryview(data)).model())
 
 
 def find(path: str, model: Model, input_size: int = 0) -> Contents:
