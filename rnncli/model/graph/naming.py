@@ -9,8 +9,8 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from rnncli.model.activations import ACTIVATIONS, ONNX_OPERATORS, activation
-from rnncli.model.graph.layers import RowGraph
-from rnncli.model.graph.rows import Operand, RowProgram, Step
+from rnncli.model.graph.node_layers import Operand, RowGraph, Step
+from rnncli.model.graph.rows import RowProgram
 from rnncli.model.layers import (
     Dense,
     Embedding,
@@ -20,6 +20,7 @@ from rnncli.model.layers import (
     Stateless,
 )
 
+_BIASED = ["MatMul", "Add"]
 _NAMES = {operator: name for name, operator in ONNX_OPERATORS.items()}
 
 
@@ -36,22 +37,19 @@ class NamedLayer(NamedTuple):
 def name_steps(rows: RowProgram, target: Operand, known: Collection[int] = ()) -> list[NamedLayer]:
     """Return the layers that give an operand of known registers, the bottom one first."""
     path, layers = rows.path(target.register, known), list[NamedLayer]()
-    ends = _find_ends(rows, path)
-    for begin, end in pairwise([0, *ends]):
+    for begin, end in pairwise([0, *_find_ends(rows, path)]):
         named = _name(rows, {each: rows.steps[each] for each in path[begin:end]})
         below = layers[-1] if layers else named
-        one, two, steps = below.layer, named.layer, {**below.steps, **named.steps}
+        lower, layer, steps = below.layer, named.layer, {**below.steps, **named.steps}
         ops, name = [step.op for step in steps.values()], named.name or below.name
-        if isinstance(one, RowGraph) and isinstance(two, RowGraph) and layers:
-            layer = RowGraph(steps, one.inputs, two.target, two.output_size)
-            layers[-1] = NamedLayer(name, steps, layer, named.register, below.inputs)
-        elif isinstance(one, Dense) and isinstance(two, Normalization) and ops == ["MatMul", "Add"]:
-            dense = Dense(one.W, two.shift)
-            layers[-1] = NamedLayer(below.name, steps, dense, named.register, below.inputs)
-        elif isinstance(two, Embedding) and ops == ["Cast", "Gather"]:
-            layers[-1] = NamedLayer(name, steps, two, named.register, below.inputs)
-        else:
+        if isinstance(lower, RowGraph) and isinstance(layer, RowGraph) and layers:
+            layer = RowGraph(steps, lower.inputs, layer.target, layer.output_size)
+        elif isinstance(lower, Dense) and isinstance(layer, Normalization) and ops == _BIASED:
+            name, layer = below.name, Dense(lower.W, layer.shift)
+        elif not isinstance(layer, Embedding) or ops != ["Cast", "Gather"]:
             layers.append(named)
+            continue
+        layers[-1] = NamedLayer(name, steps, layer, named.register, below.inputs)
     if target.columns is not None:
         register = target.register
         layer = RowGraph({}, {register: rows.width(register)}, target, len(target.columns))

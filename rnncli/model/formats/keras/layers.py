@@ -20,8 +20,7 @@ from rnncli.model.formats.contents import CellDraft, Draft, FileLayer
 from rnncli.model.formats.keras.calls import Config, check, read_entry
 from rnncli.model.formats.keras.weights import Group, KerasFile, name_groups, read_floats
 from rnncli.model.graph import Node
-from rnncli.model.graph.layers import Root, RowGraph, SequenceGraph
-from rnncli.model.graph.rows import Operand, Step
+from rnncli.model.graph.node_layers import Operand, Root, RowGraph, SequenceGraph, Step
 
 Layers: TypeAlias = Sequence[FileLayer]
 # An operator, its attributes, and the arrays that it takes.

@@ -8,8 +8,7 @@ from rnncli.model.formats.contents import Component, Contents
 from rnncli.model.formats.keras.calls import MODELS, Call, check, read_calls, read_entry, read_names
 from rnncli.model.formats.keras.layers import LAYERS, MERGES, WAITING, Flow, Layer, Layers
 from rnncli.model.formats.keras.weights import Group, KerasFile
-from rnncli.model.graph.layers import RowGraph, SequenceGraph
-from rnncli.model.graph.rows import Operand
+from rnncli.model.graph.node_layers import Operand, RowGraph, SequenceGraph
 from rnncli.model.layers import Stateless
 
 # Layers at which a mask ends before Keras 3.

@@ -18,10 +18,10 @@ from rnncli.model.formats.onnx.sequences import STATE, cut_graph, find_axes
 from rnncli.model.formats.onnx.walk import Guess, Layer, Walk, is_known
 from rnncli.model.graph import RefusedError, Unknown
 from rnncli.model.graph.labels import plain, row_label, steps_of
-from rnncli.model.graph.layers import RowGraph, SequenceGraph
 from rnncli.model.graph.naming import name_steps
+from rnncli.model.graph.node_layers import Operand, RowGraph, SequenceGraph
 from rnncli.model.graph.operators import MOVERS
-from rnncli.model.graph.rows import Flow, Operand
+from rnncli.model.graph.rows import Flow
 
 _MOST_GUESSES = 30  # at the axes of the input
 _EXPECTED = (
@@ -77,17 +77,17 @@ def _guess_axes(first: Walk) -> Iterator[Guess]:
 
 def follow(first: Walk, guess: Guess) -> "Chain":
     """Run the graph over labels; once more where its last steps may be final states."""
-    chain = Chain(Walk(first.path, first.model, guess, first))
+    chain = Chain(first.repeat(guess))
     walk, target = chain.walk, chain.target
     if target is None or chain.last == "step":
         tops = (n for n in walk.nodes.values() if n.op in KINDS and chain.needed & {*n.outputs})
         lower = walk.find_ancestors([name for node in tops for name in node.inputs[:1]])
-        again = Chain(Walk(first.path, first.model, guess, first, lower))
+        again = Chain(first.repeat(guess, lower))
         chain = again if again.target is not None and again.last == "state" else chain
     # Runs of another size have to take the same branches.
     for steps, sequences in ((11, 2), (1, 1)) if walk.branches and chain.target else ():
         sizes = guess._replace(steps=steps, sequences=sequences)
-        branches = Walk(first.path, first.model, sizes, first).branches
+        branches = first.repeat(sizes).branches
         if branches.keys() & walk.branches.keys() and branches != walk.branches:
             chain.target, chain.why = None, "runs other nodes for other numbers of rows"
             chain.rank = (*chain.rank[:2], True)

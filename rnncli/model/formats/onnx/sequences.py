@@ -8,8 +8,8 @@ import numpy as np
 from rnncli.model.formats.onnx.recurrent import KINDS
 from rnncli.model.graph import Array, Node, RefusedError
 from rnncli.model.graph.labels import CONSTANT, plain, sequences_of, steps_of
-from rnncli.model.graph.layers import Axes, Root, SequenceGraph
-from rnncli.model.graph.rows import FLOATS, Flow, Operand, find_row, lay_out
+from rnncli.model.graph.node_layers import FLOATS, Axes, Operand, Root, SequenceGraph
+from rnncli.model.graph.rows import Flow, find_row, lay_out
 from rnncli.model.layers import DIRECTIONS
 
 STATE = 2**30  # the step of a final state
@@ -26,7 +26,7 @@ def cut_graph(walk: Any, name: str, value: Any, axes: Axes) -> tuple[Operand, Se
     laid = [root._replace(columns=np.searchsorted(columns, root.columns)) for root in roots]
     target, width = rows.join(columns), len(columns)
     size = prod(n for k, n in enumerate(shape) if k not in axes)
-    layer = SequenceGraph(nodes, constants, walk.opset, laid, name, axes, (width, size))
+    layer = SequenceGraph(nodes, constants, walk.model.opset, laid, name, axes, (width, size))
     layer.shortens = not by_call and axes[0] is not None and shape[axes[0]] < walk.steps
     layer.takes_sequences = not by_call
     try:  # as it will run: one sequence alone

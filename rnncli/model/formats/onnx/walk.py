@@ -13,9 +13,9 @@ from rnncli.model.formats.onnx.recurrent import KINDS, WAYS, read_cells
 from rnncli.model.formats.onnx.sequences import STATE, cut_graph
 from rnncli.model.graph import Array, Graph, Node, RefusedError, Unknown
 from rnncli.model.graph.labels import Labels, labels, plain, row_label, sequences_of, steps_of
-from rnncli.model.graph.layers import SequenceGraph
+from rnncli.model.graph.node_layers import Operand, SequenceGraph
 from rnncli.model.graph.operators import FAR, MOVERS, apply
-from rnncli.model.graph.rows import Flow, Operand, RowProgram
+from rnncli.model.graph.rows import Flow, RowProgram
 from rnncli.model.layers import DIRECTIONS
 
 _MOST_COMPUTED = 2**23  # values that are computed in a run, over those of the file
@@ -60,59 +60,74 @@ class Guess(NamedTuple):
     features: int = 0  # that a row has where the file leaves it open, if known
 
 
+class WrongAxesError(RefusedError):
+    """Other axes of the input may be those of steps and sequences."""
+
+
 class Walk:
     """A run of a graph over labels, or without a guess over its constants alone.
 
-    Constants and cells are computed once: `first` is the run that did. The last step that a
-    direction takes has the label of its final state, but for nodes that give a value of `lower`.
-    The `doubt` tells how likely another guess at the axes is: 3 where the lowest layer cannot take
-    them so, 2 where it takes what is made of all steps, 1 of some, 0 where it takes rows.
+    `first` is the run without a guess; its constants and cells are not computed again. The last
+    step that a direction takes has the label of its final state, but for nodes that give a value
+    of `lower`. The `doubt` tells how likely another guess at the axes is: 3 where the lowest layer
+    cannot take them so, 2 where it takes what is made of all steps, 1 of some, 0 where it takes
+    rows.
     """
 
     def __init__(
         self, path: str, model: Model, guess: Guess | None = None, first: "Walk | None" = None,
         lower: Collection[str] | None = None,
     ) -> None:  # fmt: skip
-        self.path, self.model, self.graph = path, model, model.graph
-        self.opset, self.lower = model.opset, lower
+        self.path, self.model, self.graph, self.lower = path, model, model.graph, lower
         self.guess, self.rows, self.steps, self.sequences = guess or Guess(""), RowProgram(), 1, 1
         self.doubt = 0
         self.nodes: dict[str, Node] = {}  # by names that differ
         self.notes: list[tuple[str, str]] = []  # with the name of a node
         self.components: dict[str, Component] = {}  # recurrent nodes, and those that are refused
         self.layers: dict[int, Layer] = {}  # by the register that it fills
-        self.branches: dict[int, bool] = {}  # that nodes If take by the sizes of values
+        self.branches: dict[str, bool] = {}  # that nodes If take by the sizes of values
         # Cells or outputs that depend on no input, with their node, which keeps its id.
         self.constants: dict[int, tuple[Node, Any]] = first.constants if first else {}
-        known = [each for each in self.graph.arrays.values() if isinstance(each, np.ndarray)]
-        self._budget = float(_MOST_COMPUTED + 4 * sum(each.size for each in known))
-        self.values: dict[str, Any] = dict(self.graph.arrays)
         self.settled: dict[str, Array] = first.settled if first else {}
-        self.values.update(self.settled)
+        self.values: dict[str, Any] = dict(self.graph.arrays)
+        known = [each for each in self.values.values() if isinstance(each, np.ndarray)]
+        self._budget = float(_MOST_COMPUTED + 4 * sum(each.size for each in known))
+        if first:
+            self.values |= {n: a for n, a in first.values.items() if isinstance(a, np.ndarray)}
         self._label_inputs()
-        waiting = [*self.graph.nodes][::-1]
+        self._run([*(first.nodes.values() if first else self.graph.nodes)])
+
+    def repeat(self, guess: Guess, lower: Collection[str] | None = None) -> "Walk":
+        """Run the graph again, by a guess."""
+        return Walk(self.path, self.model, guess, self, lower)
+
+    def _run(self, waiting: list[Node]) -> None:
+        """Run nodes, and those of the branches that they take."""
+        waiting.reverse()
         while waiting:
-            original = waiting.pop()
-            name = original.name or next(filter(None, original.outputs), original.op)
+            node = waiting.pop()
+            name = node.name or next(filter(None, node.outputs), node.op)
             while name in self.nodes:
                 name = f"{name} ({len(self.nodes)})"
-            node = original._replace(name=name)
+            node = node if name == node.name else node._replace(name=name)
             outputs: Sequence[Any] = [Unknown()] * len(node.outputs)
             try:
                 if self._budget >= 0:  # else no more is computed
                     self.spend(_COST)
-                    if branch := self._choose_branch(node, original):
+                    if branch := self._choose_branch(node):
                         waiting += branch[::-1]
                         continue
-                    inputs = self._find_inputs(node)
                     recurs = node.op in KINDS and not node.domain
-                    outputs = (self._recur if recurs else self._compute)(node, original, inputs)
+                    inputs = self._find_inputs(node)
+                    outputs = (self._recur if recurs else self._compute)(node, inputs)
             except RefusedError as error:
-                arrays = self.find_floats(node)
-                component = Component(node.name, node.op, arrays, why=str(error), needed=True)
-                self.components[node.name] = component
+                self.doubt = 3 if isinstance(error, WrongAxesError) else self.doubt
+                self._refuse(node.name, node.op, error, self.find_floats(node))
             self.nodes[node.name] = node
             self.values.update(zip(node.outputs, outputs, strict=False))
+
+    def _refuse(self, name: str, kind: str, error: Exception, arrays: Any = ()) -> None:
+        self.components[name] = Component(name, kind, dict(arrays), why=str(error), needed=True)
 
     def spend(self, values: float) -> None:
         """Count values before they are computed."""
@@ -144,7 +159,7 @@ class Walk:
                 self.values[x] = self._label_rows(inputs[x])
         except RefusedError as error:
             self.doubt, self.values[x] = 3, Unknown()
-            self.components[x] = Component(x, "input", why=str(error), needed=True)
+            self._refuse(x, "input", error)
         for name in inputs.keys() - self.values.keys():
             shape = [s if is_known(s) else self.guess.sequences for s in inputs[name] or ()]
             none = labels(np.broadcast_to(np.int64(0), shape))  # type: ignore[arg-type]
@@ -173,14 +188,14 @@ class Walk:
 
     # Nodes.
 
-    def _choose_branch(self, node: Node, original: Node) -> list[Node]:
+    def _choose_branch(self, node: Node) -> list[Node]:
         """Return the nodes of the branch that an ``If`` takes, if it is known."""
         condition = self.values.get((*node.inputs, "")[0])
         array = as_array(condition) if isinstance(condition, np.ndarray | Sized) else None
         if node.op != "If" or array is None or array.size != 1:
             return []
         if isinstance(condition, Sized):
-            self.branches[id(original)] = bool(array.any())
+            self.branches[node.name] = bool(array.any())
         branch = node.attributes.get("then_branch" if array.any() else "else_branch")
         if not isinstance(branch, Graph):
             return []
@@ -206,15 +221,15 @@ class Walk:
                 raise RefusedError(f"takes {shown(name)}, which no node before it gives")
         return values
 
-    def _compute(self, node: Node, original: Node, inputs: list[Any]) -> Sequence[Any]:
+    def _compute(self, node: Node, inputs: list[Any]) -> Sequence[Any]:
         """Compute the outputs of a node."""
         if unknown := [each for each in inputs if isinstance(each, Unknown)]:
             return unknown[:1] * len(node.outputs)
-        if id(original) not in self.constants:
+        if id(node) not in self.constants:
             flows = [each for each in inputs if isinstance(each, Flow)]
             cost = _COST_OF_LABEL if flows else 1
             arrays = [as_array(each) for each in inputs]
-            outputs = apply(node, arrays, self.opset, lambda n: self.spend(cost * n))
+            outputs = apply(node, arrays, self.model.opset, lambda n: self.spend(cost * n))
             if flows and node.op not in ("Shape", "Size"):
                 return self._follow(node, inputs, [labels(plain(each)) for each in outputs])
             counts = bool(flows) or (_has_counts(node, inputs) and node.op != "ConstantOfShape")
@@ -222,8 +237,8 @@ class Walk:
                 raise RefusedError("compares the number of steps or sequences with another")
             if flows or any(isinstance(each, Sized) for each in inputs):
                 return [Sized(array, counts) for array in outputs]
-            self.constants[id(original)] = original, outputs
-        return self.constants[id(original)][1]  # type: ignore[no-any-return]
+            self.constants[id(node)] = node, outputs
+        return self.constants[id(node)][1]  # type: ignore[no-any-return]
 
     def _follow(self, node: Node, inputs: Sequence[Any], outputs: Sequence[Labels]) -> list[Flow]:
         """Follow values that depend on inputs through a node."""
@@ -247,22 +262,22 @@ class Walk:
 
     # Recurrent nodes.
 
-    def _read_cells(self, node: Node, original: Node, inputs: Sequence[Any]) -> list[CellDraft]:
+    def _read_cells(self, node: Node, inputs: Sequence[Any]) -> list[CellDraft]:
         """Read the cells of a recurrent node."""
-        if id(original) not in self.constants:
+        if id(node) not in self.constants:
             arrays: dict[str, Any] = dict(zip("WRBP", (*inputs[1:4], inputs[7]), strict=True))
             known = [each for each in arrays.values() if isinstance(each, np.ndarray)]
             unknown = [each for each in arrays.values() if not isinstance(each, np.ndarray | None)]
             if arrays["W"] is None or arrays["R"] is None or unknown:
                 raise RefusedError("expected weights that are constants")
             self.spend(_COST_OF_LAYER + sum(each.size for each in known))
-            self.constants[id(original)] = original, read_cells(self.path, node, arrays)
-        return self.constants[id(original)][1]  # type: ignore[no-any-return]
+            self.constants[id(node)] = node, read_cells(self.path, node, arrays)
+        return self.constants[id(node)][1]  # type: ignore[no-any-return]
 
-    def _recur(self, node: Node, original: Node, inputs: list[Any]) -> list[Any]:
+    def _recur(self, node: Node, inputs: list[Any]) -> list[Any]:
         """Read a recurrent node."""
         inputs = [*inputs, *[None] * 8][:8]
-        cells, x = self._read_cells(node, original, inputs), inputs[0]
+        cells, x = self._read_cells(node, inputs), inputs[0]
         direction = WAYS[node.attributes.get("direction", "forward")]
         layout = node.attributes.get("layout", 0)
         D, H = len(cells), len(cells[0].weights.W_hh)
@@ -273,7 +288,7 @@ class Walk:
             direction = {"forward": "backward", "backward": "forward"}.get(direction, direction)
             cells = cells[::-1]
         if self.guess.x and self.guess.axes[0] is None and direction != "forward":
-            raise self._doubt_axes("goes backward at each call")
+            raise WrongAxesError("goes backward at each call")
         self._check_states(node, inputs, H)
         settings = {"direction": direction, **({"merge": "concat"} if D == 2 else {})}
         weights = node._replace(inputs=[*node.inputs[1:4], *node.inputs[7:8]])
@@ -284,26 +299,21 @@ class Walk:
             return [x] * 3
         register = self.rows.add_register(D * H)
         self.layers[register] = Layer(component, target, below)
-        # The states at all steps, and the last ones.
         N, T, turn = x.labels.shape[1 - layout], self.steps, -1 if turned else 1
         columns = self.rows.begins[register] + np.arange(D * H).reshape(D, 1, H)[::turn]
         t = np.arange(T)[::turn].reshape(-1, 1, 1, 1)
         if self.lower is not None and T > 1 and not {*self.lower}.intersection(node.outputs):
             ends = {"forward": T - 1, "backward": 0}
             t = np.where(t == [[[ends[way]]] for way in DIRECTIONS[direction][::turn]], STATE, t)
-        outputs: list[Any] = []
-        for steps, order in ((t, (2, 0, 1, 3)), (np.array(STATE), (1, 0, 2))):
-            pair = [row_label(steps, np.arange(N)[:, None]), columns]
-            pair = [np.broadcast_to(each, (*steps.shape[:1], D, N, H)) for each in pair]
-            if layout:
-                pair = [each.transpose(order) for each in pair]
-            outputs.append(Flow(labels(pair[0]), pair[1], frozenset({register})))
-        return [*outputs, Unknown("gives the cell state")]
 
-    def _doubt_axes(self, why: str) -> RefusedError:
-        """Return the error where other axes of the input are those of steps and sequences."""
-        self.doubt = 3
-        return RefusedError(why)
+        def give(t: Any, shape: tuple[int, ...], order: tuple[int, ...]) -> Flow:
+            pair = [row_label(t, np.arange(N)[:, None]), columns]
+            pair = [np.broadcast_to(each, shape) for each in pair]
+            pair = [each.transpose(order) for each in pair] if layout else pair
+            return Flow(labels(pair[0]), pair[1], frozenset({register}))
+
+        all_steps, last = give(t, (T, D, N, H), (2, 0, 1, 3)), give(STATE, (D, N, H), (1, 0, 2))
+        return [all_steps, last, Unknown("gives the cell state")]
 
     def _take(self, node: Node, x: Any, layout: int) -> tuple[Operand, SequenceGraph | None, bool]:
         """Find the rows that a node takes, a layer in between, and whether they are reversed."""
@@ -319,7 +329,7 @@ class Walk:
             or (sequences_of(rows) != np.arange(rows.shape[1])[:, None]).any()
             or (turned and (self.steps != len(rows) or (t != order[::-1]).any()))
         ):
-            raise self._doubt_axes(_OTHER_AXES) if lowest else RefusedError(_OTHER_AXES)
+            raise (WrongAxesError if lowest else RefusedError)(_OTHER_AXES)
         if known and self.steps == len(rows):
             return self.rows.join_row(x), None, turned
         return (*self._take_sequences(node.inputs[0], x, layout, lowest=lowest), False)
@@ -330,9 +340,9 @@ class Walk:
         """Find the rows of which whole sequences are computed, and the layer that does it."""
         T = x.labels.shape[along]
         if self.guess.axes[0] is None and T > 1:
-            raise self._doubt_axes("takes several steps a call")
+            raise WrongAxesError("takes several steps a call")
         if lowest and T == 1 < self.steps:
-            raise self._doubt_axes(x.why or "takes one step of several")
+            raise WrongAxesError(x.why or "takes one step of several")
         target, below = cut_graph(self, name, x, (along, 1 - along))
         if lowest:
             local = not below.takes_sequences or below.is_local(self.steps)
@@ -365,7 +375,7 @@ class Walk:
                     raise RefusedError(f"input {role} is a constant other than {expected}")
             of_node = role == "initial_h" or (role == "initial_c" and node.op == "LSTM")
             if T is None and self.guess.x and of_node and not isinstance(value, Flow):
-                raise self._doubt_axes("starts anew at each call")
+                raise WrongAxesError("starts anew at each call")
 
 
 def is_known(size: Any) -> bool:
