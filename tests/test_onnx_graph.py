@@ -588,13 +588,17 @@ def test_rows_times_the_final_state(tmp_path: Path, direction: str, expected: An
     np.testing.assert_array_equal(found.y, [expected])
 
 
-def test_rows_times_the_steps_turned(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("order", "expected"),
+    [([2, 1, 0], [[-10, 3.5], [9, 1], [-10, 3.5]]), ([0, 2, 1], [[4, 0.25], [15, 7], [15, 7]])],
+)
+def test_rows_times_the_steps_in_another_order(tmp_path: Path, order: Any, expected: Any) -> None:
     graph = Graph()
     rows = same(graph)
-    output = graph.add("Mul", rows, backwards(graph, rows))
-    network, _ = load(write(tmp_path / "m.onnx", graph, output))
+    output = graph.add("Mul", rows, graph.add("Gather", rows, graph.array(order)))
+    network, _ = load(write(tmp_path / "m.onnx", graph, output, inputs={"x": (3, 1, 2)}))
     found = rnncli.run(network, np.array([[[-2, 0.5], [3, 1], [5, 7]]]))
-    np.testing.assert_array_equal(found.y, [[[-10, 3.5], [9, 1], [-10, 3.5]]])
+    np.testing.assert_array_equal(found.y, [expected])
 
 
 def test_gates_and_peepholes_of_an_lstm(tmp_path: Path) -> None:

@@ -88,9 +88,8 @@ def _find_root(walk: Any, name: str, value: Any) -> Root | None:
         ends = np.array([-1 if way == "forward" else 0 for way in ways])
         size = walk.rows.width(int(registers[0])) // len(ends)
         return Root(name, columns, shape, (None, N), ends[offsets // size])
-    if {len(np.unique(t)), 1 if T is None else rows.shape[T]} != {walk.steps}:
-        return None
-    if T is not None and t.take(0, T).any():  # the last step stands first
+    steps = t[tuple(slice(None) if k == T else 0 for k in range(t.ndim))].reshape(-1)
+    if len(steps) != walk.steps or (np.diff(steps) < 1).any():  # some steps, or in another order
         return None
     axes = (T, N)
     if by_call:  # rows stand where the graph has sequences
