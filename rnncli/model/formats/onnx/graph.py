@@ -3,7 +3,7 @@
 The graph is run over labels, which tell the row of the input that each value comes from.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from functools import partial
 from itertools import islice, permutations
@@ -64,15 +64,20 @@ def _guess_axes(first: Walk) -> Iterator[Guess]:
             *((axis, None) for axis in axes),
             *((None, axis) for axis in axes),  # each call is a step
         ]
-        free = {axis for axis, size in enumerate(shape) if not is_known(size)}
         # Features are known, or a weight tells one of their numbers.
+        free, alone = _find_free_axes(shape)
         counts = {pair: len(free - {*pair}) for pair in pairs}
-        alone = all(size == 1 for size in shape if is_known(size))
         most = max(alone, min(counts.values(), default=0))
         pairs = sorted((pair for pair in pairs if counts[pair] <= most), key=counts.__getitem__)
         yield from (Guess(x, pair) for pair in pairs or [(None, None)])
-        if convolved:
+        if convolved:  # its kernels may take more steps than a guess has
             yield from (Guess(x, pair, 131) for pair in pairs if pair[0] in free)
+
+
+def _find_free_axes(shape: Sequence[int | str]) -> tuple[set[int], bool]:
+    """Return the axes of unknown sizes, and whether features have one: all known sizes are 1."""
+    known = {axis: size for axis, size in enumerate(shape) if is_known(size)}
+    return {*range(len(shape))} - known.keys(), all(size == 1 for size in known.values())
 
 
 def follow(first: Walk, guess: Guess) -> "Chain":
@@ -132,9 +137,7 @@ class Chain:
     def is_open(self) -> bool:
         """Whether it may run once the number of features is known."""
         walk = self.walk
-        shape = walk.graph.inputs[walk.guess.x] or ()
-        free = {axis for axis, size in enumerate(shape) if not is_known(size)}
-        alone = all(size == 1 for size in shape if is_known(size))
+        free, alone = _find_free_axes(walk.graph.inputs[walk.guess.x] or ())
         lost = alone and free and walk.list_cells() and self.rank[0]
         has_front = any(each.below and not each.target.register for each in walk.layers.values())
         guessed = has_front and free - {*walk.guess.axes}
@@ -143,23 +146,21 @@ class Chain:
     def find_output(self, value: Flow) -> Operand:
         """Find the output of the graph, and which row of a sequence it is."""
         walk = self.walk
-        if value.columns is None:
-            by_call = walk.guess.axes[0] is None
-            axes = find_axes(value, 0 if by_call else walk.steps, walk.sequences)
-            target, self.above = cut_graph(walk, self.outputs[0], value, axes)
-            same = axes[0] == walk.guess.axes[0] and value.labels.ndim > 2
-            if axes[0] is not None and not same:  # a row may have as many values as there are steps
-                longer = np.zeros((walk.steps + 2, self.above.input_size), np.float32)
-                with suppress(RefusedError):
-                    same = self.above.compute(longer).shape[axes[0]] == len(longer)
-                axes = (axes[0] if same else None), axes[1]
-                target, self.above = cut_graph(walk, self.outputs[0], value, axes)
-            self.last = None if by_call or axes[0] is not None else "step"
-        else:
+        if value.columns is not None:
             target = self.rows.join_row(value)
             self.last = self.find_last(value)
-        if target.register < 0:
-            raise RefusedError("gives a constant")
+            return target
+        by_call = walk.guess.axes[0] is None
+        along, across = find_axes(value, 0 if by_call else walk.steps, walk.sequences)
+        target, self.above = cut_graph(walk, self.outputs[0], value, (along, across))
+        same = along == walk.guess.axes[0] and value.labels.ndim > 2
+        if along is not None and not same:  # a row may have as many values as there are steps
+            longer = np.zeros((walk.steps + 2, self.above.input_size), np.float32)
+            with suppress(RefusedError):
+                same = self.above.compute(longer).shape[along] == len(longer)
+            along = along if same else None
+            target, self.above = cut_graph(walk, self.outputs[0], value, (along, across))
+        self.last = None if by_call or along is not None else "step"
         return target
 
     def find_last(self, value: Flow) -> str | None:
@@ -214,12 +215,12 @@ class Chain:
 
     def make_layers(self, target: Operand) -> None:
         """Make the layers that compute the output, the bottom one first."""
-        layers, needed, waiting = self.walk.layers, dict[int, Layer](), [target]
-        while waiting:
-            for register in {*self.find_inputs(waiting.pop())} & layers.keys() - needed.keys():
-                needed[register] = layers[register]
-                waiting.append(layers[register].target)
-        for register, layer in sorted(needed.items()):
+        needed, chosen = {*self.find_inputs(target)}, list[tuple[int, Layer]]()
+        for register, layer in reversed(self.walk.layers.items()):
+            if register in needed:
+                needed.update(self.find_inputs(layer.target))
+                chosen.insert(0, (register, layer))
+        for register, layer in chosen:
             self.make_steps(layer.target, layer.below)
             self.add(layer.component, register)
         self.make_steps(target, self.above)
