@@ -55,7 +55,6 @@ def find(path: str, model: Model, input_size: int = 0) -> Contents:
 
 def _guess_axes(first: Walk) -> Iterator[Guess]:
     """Guess which input may be the rows, and which of its axes steps and sequences."""
-    convolved = any(node.op in ("Conv", "MaxPool", "AveragePool") for node in first.nodes.values())
     for x in (n for n in first.graph.inputs if isinstance(first.values[n], Unknown)):
         shape = first.graph.inputs[x] or ()
         axes = range(min(len(shape), 5))
@@ -70,8 +69,6 @@ def _guess_axes(first: Walk) -> Iterator[Guess]:
         most = max(alone, min(counts.values(), default=0))
         pairs = sorted((pair for pair in pairs if counts[pair] <= most), key=counts.__getitem__)
         yield from (Guess(x, pair) for pair in pairs or [(None, None)])
-        if convolved:  # its kernels may take more steps than a guess has
-            yield from (Guess(x, pair, 131) for pair in pairs if pair[0] in free)
 
 
 def _find_free_axes(shape: Sequence[int | str]) -> tuple[set[int], bool]:
