@@ -85,14 +85,12 @@ def _gemm(
     return _fit(a, product if c is None else product + beta * c)
 
 
-def _make_reduction(function: Callable[..., Any]) -> Callable[..., Any]:
-    def compute(
-        a: Array, axes: Any = None, keepdims: int = 1, noop_with_empty_axes: int = 0
-    ) -> Array:
-        along = as_list(axes) or (() if noop_with_empty_axes else None)
-        return np.asanyarray(function(a, axis=along, keepdims=bool(keepdims)))
-
-    return compute
+def _reduce(
+    function: Callable[..., Any], a: Array, axes: Any = None, keepdims: int = 1,
+    noop_with_empty_axes: int = 0,
+) -> Array:  # fmt: skip
+    along = as_list(axes) or (() if noop_with_empty_axes else None)
+    return np.asanyarray(function(a, axis=along, keepdims=bool(keepdims)))
 
 
 def _batch_normalization(
@@ -223,19 +221,16 @@ def _conv(
     return _fit(x, y if b is None else y + b.reshape(-1, *[1] * n))
 
 
-def _make_pooling(function: Callable[..., Array], filled: float) -> Callable[..., Array]:
-    def pool(
-        x: Array, kernel_shape: Any, strides: Any = None, pads: Any = None, dilations: Any = None,
-        auto_pad: str = "NOTSET", ceil_mode: int = 0, count_include_pad: int = 0,
-        storage_order: int = 0,  # noqa: ARG001
-    ) -> Array:  # fmt: skip
-        padded = any(pads or ()) or auto_pad.startswith("SAME")
-        if ceil_mode or (not filled and padded and not count_include_pad):
-            raise RefusedError("ceil_mode, or an average at edges that are padded, is not read")
-        windows = _slide(x, kernel_shape, strides, pads, dilations, auto_pad, filled)
-        return np.asanyarray(function(windows, axis=tuple(range(-len(kernel_shape), 0))))
-
-    return pool
+def _pool(
+    function: Callable[..., Array], filled: float, x: Array, kernel_shape: Any, strides: Any = None,
+    pads: Any = None, dilations: Any = None, auto_pad: str = "NOTSET", ceil_mode: int = 0,
+    count_include_pad: int = 0, storage_order: int = 0,  # noqa: ARG001
+) -> Array:  # fmt: skip
+    padded = any(pads or ()) or auto_pad.startswith("SAME")
+    if ceil_mode or (not filled and padded and not count_include_pad):
+        raise RefusedError("ceil_mode, or an average at edges that are padded, is not read")
+    windows = _slide(x, kernel_shape, strides, pads, dilations, auto_pad, filled)
+    return np.asanyarray(function(windows, axis=tuple(range(-len(kernel_shape), 0))))
 
 
 def _dropout(x: Array, ratio_in: Any = None, training: Any = None, **_: Any) -> Array:  # noqa: ARG001
@@ -294,17 +289,17 @@ MOVERS: dict[str, Callable[..., Any]] = {
 }
 REDUCED: dict[str, Callable[..., Any]] = {
     **{
-        f"Reduce{name.title()}": _make_reduction(getattr(np, name))
+        f"Reduce{name.title()}": partial(_reduce, getattr(np, name))
         for name in ("max", "mean", "min", "prod", "sum")
     },
-    "ReduceL2": _make_reduction(lambda a, **k: np.sqrt(np.sum(a * a, **k))),
+    "ReduceL2": partial(_reduce, lambda a, **settings: np.sqrt(np.sum(a * a, **settings))),
 }
 OPERATORS: dict[str, Callable[..., Any]] = {
     **ELEMENTWISE,
     **MOVERS,
     **REDUCED,
     "ArgMax": lambda a, axis=0, keepdims=1: np.argmax(a, axis=axis, keepdims=bool(keepdims)),
-    "AveragePool": _make_pooling(np.mean, 0.0),
+    "AveragePool": partial(_pool, np.mean, 0.0),
     "BatchNormalization": _batch_normalization,
     "Constant": _constant,
     "ConstantOfShape": _constant_of_shape,
@@ -315,7 +310,7 @@ OPERATORS: dict[str, Callable[..., Any]] = {
     "LayerNormalization": _layer_normalization,
     "LogSoftmax": _log_softmax,
     "MatMul": np.matmul,
-    "MaxPool": _make_pooling(np.max, -np.inf),
+    "MaxPool": partial(_pool, np.max, -np.inf),
     "Pad": _pad,
     "Range": lambda a, b, by: np.arange(a.item(), b.item(), by.item()).astype(a.dtype),
     "Shape": lambda x, start=0, end=None: np.array(x.shape[start:end], np.int64),
