@@ -67,11 +67,11 @@ class WrongAxesError(RefusedError):
 class Walk:
     """A run of a graph over labels, or without a guess over its constants alone.
 
-    `first` is the run without a guess; its constants and cells are not computed again. The last
-    step that a direction takes has the label of its final state, but for nodes that give a value
-    of `lower`. The `doubt` tells how likely another guess at the axes is: 3 where the lowest layer
-    cannot take them so, 2 where it takes what is made of all steps, 1 of some, 0 where it takes
-    rows.
+    `first` is the run without a guess, whose nodes, settled values and cells are taken. With
+    `lower`, the last step that a direction takes has the label of its final state, but for nodes
+    that give a value of `lower`. The `doubt` tells how likely another guess at the axes is: 3
+    where the lowest layer cannot take them so, 2 where it takes what is made of all steps, 1 of
+    some, 0 where it takes rows.
     """
 
     def __init__(
@@ -86,8 +86,8 @@ class Walk:
         self.components: dict[str, Component] = {}  # recurrent nodes, and those that are refused
         self.layers: dict[int, Layer] = {}  # by the register that it fills
         self.branches: dict[str, bool] = {}  # that nodes If take by the sizes of values
-        # Cells or outputs that depend on no input, with their node, which keeps its id.
-        self.constants: dict[int, tuple[Node, Any]] = first.constants if first else {}
+        # Cells by the id of their node, which is kept so that no other node gets its id.
+        self.cells: dict[int, tuple[Node, list[CellDraft]]] = first.cells if first else {}
         self.settled: dict[str, Array] = first.settled if first else {}
         self.values: dict[str, Any] = dict(self.graph.arrays)
         known = [each for each in self.values.values() if isinstance(each, np.ndarray)]
@@ -171,7 +171,8 @@ class Walk:
         guess, (T, N), sizes = self.guess, self.guess.axes, list[int]()
         if shape is None or T is N is None:
             raise RefusedError("an input of which the graph does not tell the number of axes")
-        width = guess.features or next((len(c[0].weights.W_xh) for c in self.list_cells()), 1)
+        widths = (len(cells[0].weights.W_xh) for _, cells in self.cells.values())
+        width = guess.features or next(widths, 1)
         for axis, size in enumerate(shape):  # several steps, if frozen with one, show their order
             free = {T: guess.steps, N: guess.sequences}.get(axis, width)
             frozen = is_known(size) and not (axis == T and size == 1)
@@ -181,10 +182,6 @@ class Walk:
         t, n = (0 if k is None else np.indices(sizes, sparse=True)[k] for k in (T, N))
         values = labels(np.broadcast_to(row_label(t, n), sizes))
         return Flow(values, self.rows.add_source(values), frozenset({0}), True)
-
-    def list_cells(self) -> list[list[CellDraft]]:
-        """Return the cells of each recurrent node that could be read."""
-        return [cells for node, cells in self.constants.values() if node.op in KINDS]
 
     # Nodes.
 
@@ -225,20 +222,18 @@ class Walk:
         """Compute the outputs of a node."""
         if unknown := [each for each in inputs if isinstance(each, Unknown)]:
             return unknown[:1] * len(node.outputs)
-        if id(node) not in self.constants:
-            flows = [each for each in inputs if isinstance(each, Flow)]
-            cost = _COST_OF_LABEL if flows else 1
-            arrays = [as_array(each) for each in inputs]
-            outputs = apply(node, arrays, self.model.opset, lambda n: self.spend(cost * n))
-            if flows and node.op not in ("Shape", "Size"):
-                return self._follow(node, inputs, [labels(plain(each)) for each in outputs])
-            counts = bool(flows) or (_has_counts(node, inputs) and node.op != "ConstantOfShape")
-            if counts and node.op in _UNSTEADY:
-                raise RefusedError("compares the number of steps or sequences with another")
-            if flows or any(isinstance(each, Sized) for each in inputs):
-                return [Sized(array, counts) for array in outputs]
-            self.constants[id(node)] = node, outputs
-        return self.constants[id(node)][1]  # type: ignore[no-any-return]
+        flows = any(isinstance(each, Flow) for each in inputs)
+        cost = _COST_OF_LABEL if flows else 1
+        arrays = [as_array(each) for each in inputs]
+        outputs = apply(node, arrays, self.model.opset, lambda n: self.spend(cost * n))
+        if flows and node.op not in ("Shape", "Size"):
+            return self._follow(node, inputs, [labels(plain(each)) for each in outputs])
+        counts = flows or (_has_counts(node, inputs) and node.op != "ConstantOfShape")
+        if counts and node.op in _UNSTEADY:
+            raise RefusedError("compares the number of steps or sequences with another")
+        if flows or any(isinstance(each, Sized) for each in inputs):
+            return [Sized(array, counts) for array in outputs]
+        return outputs
 
     def _follow(self, node: Node, inputs: Sequence[Any], outputs: Sequence[Labels]) -> list[Flow]:
         """Follow values that depend on inputs through a node."""
@@ -264,15 +259,15 @@ class Walk:
 
     def _read_cells(self, node: Node, inputs: Sequence[Any]) -> list[CellDraft]:
         """Read the cells of a recurrent node."""
-        if id(node) not in self.constants:
+        if id(node) not in self.cells:
             arrays: dict[str, Any] = dict(zip("WRBP", (*inputs[1:4], inputs[7]), strict=True))
             known = [each for each in arrays.values() if isinstance(each, np.ndarray)]
             unknown = [each for each in arrays.values() if not isinstance(each, np.ndarray | None)]
             if arrays["W"] is None or arrays["R"] is None or unknown:
                 raise RefusedError("expected weights that are constants")
             self.spend(_COST_OF_LAYER + sum(each.size for each in known))
-            self.constants[id(node)] = node, read_cells(self.path, node, arrays)
-        return self.constants[id(node)][1]  # type: ignore[no-any-return]
+            self.cells[id(node)] = node, read_cells(self.path, node, arrays)
+        return self.cells[id(node)][1]
 
     def _recur(self, node: Node, inputs: list[Any]) -> list[Any]:
         """Read a recurrent node."""
@@ -357,7 +352,6 @@ class Walk:
         T, sizes = self.guess.axes[0], self.graph.inputs.get(self.guess.x)
         x_roots = {0, *getattr(inputs[0], "roots", ())}
         for value, (role, note) in zip(inputs[4:7], _OPTIONAL_INPUTS.items(), strict=True):
-            array, counts = as_array(value), isinstance(value, Sized) and value.counts
             moved = isinstance(value, Flow) and value.moved and not value.roots & x_roots
             if moved or (isinstance(value, Unknown) and isinstance(inputs[0], Unknown)):
                 origin = shown(str(next(iter(getattr(value, "roots", ["the graph"])))))
@@ -365,6 +359,7 @@ class Walk:
             elif isinstance(value, Flow | Unknown):
                 raise RefusedError(f"input {role} is computed in the graph")
             elif value is not None:
+                array, counts = as_array(value), isinstance(value, Sized) and value.counts
                 if role == "sequence_lens":
                     free = T is not None and sizes and not is_known(sizes[T]) and not counts
                     fits, expected = not free and (array == self.steps).all(), "all steps"
@@ -373,8 +368,8 @@ class Walk:
                     expected = f"zeros of {H} units"
                 if not fits:
                     raise RefusedError(f"input {role} is a constant other than {expected}")
-            of_node = role == "initial_h" or (role == "initial_c" and node.op == "LSTM")
-            if T is None and self.guess.x and of_node and not isinstance(value, Flow):
+            starts = role == "initial_h" or (role == "initial_c" and node.op == "LSTM")
+            if T is None and self.guess.x and starts and not isinstance(value, Flow):
                 raise WrongAxesError("starts anew at each call")
 
 
