@@ -16,6 +16,7 @@ class Unknown(NamedTuple):
     """A value, or an attribute, that is not read or not followed."""
 
     why: str = ""
+    input: str = ""  # the input of the graph that moved values are of
 
 
 class Node(NamedTuple):

@@ -22,13 +22,12 @@ _OTHER_AXIS = "takes another axis for features than the layer below"
 
 
 class Flow(NamedTuple):
-    """A value that depends on inputs: labels, and the column of a row for each element."""
+    """A value that is computed from rows: labels, and the column of a row for each element."""
 
     labels: Labels
     columns: Any = None  # their numbers; None if it does not depend on each row alone
-    roots: frozenset[int | str] = frozenset()  # registers of rows, and names of other inputs
-    moved: bool = False  # whether it is an input, or elements of one
     why: str = ""  # reason for no columns
+    lowest: bool = False  # whether it depends on no recurrent layer
 
     def feature_axes(self) -> list[int]:
         """Return the axes along which a row has several values, or one."""

@@ -111,7 +111,7 @@ class Chain:
         value = walk.values.get(self.outputs[0])
         self.why = value.why if isinstance(value, Unknown) else ""
         try:
-            if isinstance(value, Flow) and any(isinstance(root, int) for root in value.roots):
+            if isinstance(value, Flow):
                 self.target = self.find_output(value)
         except RefusedError as error:
             self.why = str(error)

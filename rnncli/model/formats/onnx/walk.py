@@ -161,10 +161,8 @@ class Walk:
             self.doubt, self.values[x] = 3, Unknown()
             self._refuse(x, "input", error)
         for name in inputs.keys() - self.values.keys():
-            shape = [s if is_known(s) else self.guess.sequences for s in inputs[name] or ()]
-            none = labels(np.broadcast_to(np.int64(0), shape))  # type: ignore[arg-type]
-            flow = Flow(none, None, frozenset({name}), True, "is another input")
-            self.values[name] = flow if x else Unknown()
+            why = f"is computed from {shown(name)}, another input than the rows"
+            self.values[name] = Unknown(why, name)
 
     def _label_rows(self, shape: Sequence[int | str] | None) -> Flow:
         """Label the input that is rows."""
@@ -181,7 +179,7 @@ class Walk:
         self.spend(_COST_OF_LABEL * prod(sizes))
         t, n = (0 if k is None else np.indices(sizes, sparse=True)[k] for k in (T, N))
         values = labels(np.broadcast_to(row_label(t, n), sizes))
-        return Flow(values, self.rows.add_source(values), frozenset({0}), True)
+        return Flow(values, self.rows.add_source(values), lowest=True)
 
     # Nodes.
 
@@ -220,9 +218,10 @@ class Walk:
 
     def _compute(self, node: Node, inputs: list[Any]) -> Sequence[Any]:
         """Compute the outputs of a node."""
-        if unknown := [each for each in inputs if isinstance(each, Unknown)]:
-            return unknown[:1] * len(node.outputs)
         flows = any(isinstance(each, Flow) for each in inputs)
+        if unknown := [each for each in inputs if isinstance(each, Unknown)]:
+            moved = node.op in (*MOVERS, "Cast") and not flows and all(e.input for e in unknown)
+            return [unknown[0] if moved else Unknown(unknown[0].why)] * len(node.outputs)
         cost = _COST_OF_LABEL if flows else 1
         arrays = [as_array(each) for each in inputs]
         outputs = apply(node, arrays, self.model.opset, lambda n: self.spend(cost * n))
@@ -236,12 +235,11 @@ class Walk:
         return outputs
 
     def _follow(self, node: Node, inputs: Sequence[Any], outputs: Sequence[Labels]) -> list[Flow]:
-        """Follow values that depend on inputs through a node."""
+        """Follow values that are computed from rows through a node."""
         if not all(each.size for each in outputs):
             raise RefusedError("gives an array of no values")
         flows = [each for each in inputs if isinstance(each, Flow)]
-        roots = frozenset[int | str]().union(*(each.roots for each in flows))
-        moved = node.op in (*MOVERS, "Cast") and all(each.moved for each in flows)
+        lowest = all(each.lowest for each in flows)
         why = next((each.why for each in flows if each.columns is None), "")
         if node.op == "Slice" and _is_bounded(node, inputs):
             why = why or "takes a fixed number of steps of those that there are"
@@ -253,7 +251,7 @@ class Walk:
             columns = columns if why else self.rows.trace(node, operands, outputs)
         except RefusedError as error:
             why = str(error)
-        return [Flow(y, k, roots, moved, why) for y, k in zip(outputs, columns, strict=False)]
+        return [Flow(y, k, why, lowest) for y, k in zip(outputs, columns, strict=False)]
 
     # Recurrent nodes.
 
@@ -305,7 +303,7 @@ class Walk:
             pair = [row_label(t, np.arange(N)[:, None]), columns]
             pair = [np.broadcast_to(each, shape) for each in pair]
             pair = [each.transpose(order) for each in pair] if layout else pair
-            return Flow(labels(pair[0]), pair[1], frozenset({register}))
+            return Flow(labels(pair[0]), pair[1])
 
         all_steps, last = give(t, (T, D, N, H), (2, 0, 1, 3)), give(STATE, (D, N, H), (1, 0, 2))
         return [all_steps, last, Unknown("gives the cell state")]
@@ -314,35 +312,31 @@ class Walk:
         """Find the rows that a node takes, a layer in between, and whether they are reversed."""
         if not isinstance(x, Flow) or x.labels.ndim != 3:
             raise RefusedError("input 1: expected rows of three axes")
-        lowest, rows = x.roots == {0}, plain(x.labels)
+        rows = plain(x.labels)
         rows = rows.swapaxes(0, 1) if layout else rows
         t, order = steps_of(rows), np.arange(len(rows))[:, None, None]
         known = x.columns is not None
         turned = known and bool((t != order).any())
-        if (
-            not any(isinstance(root, int) for root in x.roots)
-            or (sequences_of(rows) != np.arange(rows.shape[1])[:, None]).any()
-            or (turned and (self.steps != len(rows) or (t != order[::-1]).any()))
+        if (sequences_of(rows) != np.arange(rows.shape[1])[:, None]).any() or (
+            turned and (self.steps != len(rows) or (t != order[::-1]).any())
         ):
-            raise (WrongAxesError if lowest else RefusedError)(_OTHER_AXES)
+            raise (WrongAxesError if x.lowest else RefusedError)(_OTHER_AXES)
         if known and self.steps == len(rows):
             return self.rows.join_row(x), None, turned
-        return (*self._take_sequences(node.inputs[0], x, layout, lowest=lowest), False)
+        return (*self._take_sequences(node.inputs[0], x, layout), False)
 
-    def _take_sequences(
-        self, name: str, x: Flow, along: int, *, lowest: bool
-    ) -> tuple[Operand, SequenceGraph]:
+    def _take_sequences(self, name: str, x: Flow, along: int) -> tuple[Operand, SequenceGraph]:
         """Find the rows of which whole sequences are computed, and the layer that does it."""
         T = x.labels.shape[along]
         if self.guess.axes[0] is None and T > 1:
             raise WrongAxesError("takes several steps a call")
-        if lowest and T == 1 < self.steps:
+        if x.lowest and T == 1 < self.steps:
             raise WrongAxesError(x.why or "takes one step of several")
         target, below = cut_graph(self, name, x, (along, 1 - along))
-        if lowest:
+        if x.lowest:
             local = not below.takes_sequences or below.is_local(self.steps)
             self.doubt = max(self.doubt, 1 if local else 2)
-        if below.shortens and (not lowest or self.layers or target.register):
+        if below.shortens and (not x.lowest or self.layers or target.register):
             raise RefusedError("takes another number of steps than the layer below gives")
         self.steps = T
         return target, below
@@ -350,11 +344,10 @@ class Walk:
     def _check_states(self, node: Node, inputs: Sequence[Any], H: int) -> None:
         """Check lengths and initial states: all steps and zeros, or another input of the graph."""
         T, sizes = self.guess.axes[0], self.graph.inputs.get(self.guess.x)
-        x_roots = {0, *getattr(inputs[0], "roots", ())}
         for value, (role, note) in zip(inputs[4:7], _OPTIONAL_INPUTS.items(), strict=True):
-            moved = isinstance(value, Flow) and value.moved and not value.roots & x_roots
-            if moved or (isinstance(value, Unknown) and isinstance(inputs[0], Unknown)):
-                origin = shown(str(next(iter(getattr(value, "roots", ["the graph"])))))
+            origin = getattr(value, "input", "")
+            if origin or (isinstance(value, Unknown) and isinstance(inputs[0], Unknown)):
+                origin = shown(origin or "the graph")
                 self.notes.append((node.name, f"{node.name} takes {note.format(origin)}"))
             elif isinstance(value, Flow | Unknown):
                 raise RefusedError(f"input {role} is computed in the graph")
@@ -369,7 +362,7 @@ class Walk:
                 if not fits:
                     raise RefusedError(f"input {role} is a constant other than {expected}")
             starts = role == "initial_h" or (role == "initial_c" and node.op == "LSTM")
-            if T is None and self.guess.x and starts and not isinstance(value, Flow):
+            if T is None and self.guess.x and starts and not origin:
                 raise WrongAxesError("starts anew at each call")
 
 
