@@ -14,8 +14,8 @@ from rnncli.model.errors import listed, shown
 from rnncli.model.formats.contents import Component, Contents
 from rnncli.model.formats.onnx.messages import Model, Reader
 from rnncli.model.formats.onnx.recurrent import KINDS
-from rnncli.model.formats.onnx.sequences import STATE, cut_graph, find_axes
-from rnncli.model.formats.onnx.walk import Guess, Layer, Walk, is_known
+from rnncli.model.formats.onnx.walk import Guess, Layer, Walk
+from rnncli.model.formats.onnx.whole_sequences import STATE, cut_graph, find_axes
 from rnncli.model.graph import RefusedError, Unknown
 from rnncli.model.graph.labels import plain, row_label, steps_of
 from rnncli.model.graph.naming import name_steps
@@ -73,7 +73,7 @@ def _guess_axes(first: Walk) -> Iterator[Guess]:
 
 def _find_free_axes(shape: Sequence[int | str]) -> tuple[set[int], bool]:
     """Return the axes of unknown sizes, and whether features have one: all known sizes are 1."""
-    known = {axis: size for axis, size in enumerate(shape) if is_known(size)}
+    known = {axis: size for axis, size in enumerate(shape) if isinstance(size, int)}
     return {*range(len(shape))} - known.keys(), all(size == 1 for size in known.values())
 
 

@@ -10,7 +10,7 @@ from rnncli.model.errors import shown
 from rnncli.model.formats.contents import CellDraft, Component, Draft
 from rnncli.model.formats.onnx.messages import Model
 from rnncli.model.formats.onnx.recurrent import KINDS, WAYS, read_cells
-from rnncli.model.formats.onnx.sequences import STATE, cut_graph
+from rnncli.model.formats.onnx.whole_sequences import STATE, cut_graph
 from rnncli.model.graph import Array, Graph, Node, RefusedError, Unknown
 from rnncli.model.graph.labels import Labels, labels, plain, row_label, sequences_of, steps_of
 from rnncli.model.graph.node_layers import Operand, SequenceGraph
@@ -173,7 +173,7 @@ class Walk:
         width = guess.features or next(widths, 1)
         for axis, size in enumerate(shape):  # several steps, if frozen with one, show their order
             free = {T: guess.steps, N: guess.sequences}.get(axis, width)
-            frozen = is_known(size) and not (axis == T and size == 1)
+            frozen = isinstance(size, int) and not (axis == T and size == 1)
             sizes.append(int(size) if frozen else free)
         self.steps, self.sequences = (1 if k is None else sizes[k] for k in (T, N))
         self.spend(_COST_OF_LABEL * prod(sizes))
@@ -354,7 +354,7 @@ class Walk:
             elif value is not None:
                 array, counts = as_array(value), isinstance(value, Sized) and value.counts
                 if role == "sequence_lens":
-                    free = T is not None and sizes and not is_known(sizes[T]) and not counts
+                    free = T is not None and sizes and not isinstance(sizes[T], int) and not counts
                     fits, expected = not free and (array == self.steps).all(), "all steps"
                 else:
                     fits = not array.any() and not counts and array.shape[-1:] in ((), (H,))
@@ -364,11 +364,6 @@ class Walk:
             starts = role == "initial_h" or (role == "initial_c" and node.op == "LSTM")
             if T is None and self.guess.x and starts and not origin:
                 raise WrongAxesError("starts anew at each call")
-
-
-def is_known(size: Any) -> bool:
-    """Return whether a size of an axis is known."""
-    return isinstance(size, int) and size > 0
 
 
 def as_array(value: Any) -> Any:

@@ -1,4 +1,4 @@
-"""Values that are computed from several steps, as layers that take whole sequences."""
+"""Layers that take whole sequences, from the nodes that compute a value of several steps."""
 
 from math import prod
 from typing import Any
@@ -18,17 +18,15 @@ STATE = 2**30  # the step of a final state
 def cut_graph(walk: Any, name: str, value: Any, axes: Axes) -> tuple[Operand, SequenceGraph]:
     """Make a layer of the nodes that compute a value; return its input and the layer."""
     nodes, constants, roots = _trace(walk, name)
-    rows, shape, frozen_axis = walk.rows, value.labels.shape, walk.guess.axes[0]
-    by_call = frozen_axis is None
+    shape, by_call = value.labels.shape, walk.guess.axes[0] is None
     if by_call:  # rows stand where the graph has sequences
         axes = axes[1], None
     columns = np.unique(np.concatenate([root.columns for root in roots]))
     laid = [root._replace(columns=np.searchsorted(columns, root.columns)) for root in roots]
-    target, width = rows.join(columns), len(columns)
-    size = prod(n for k, n in enumerate(shape) if k not in axes)
+    width, size = len(columns), prod(n for k, n in enumerate(shape) if k not in axes)
     layer = SequenceGraph(nodes, constants, walk.model.opset, laid, name, axes, (width, size))
-    layer.shortens = not by_call and axes[0] is not None and shape[axes[0]] < walk.steps
     layer.takes_sequences = not by_call
+    layer.shortens = not by_call and axes[0] is not None and shape[axes[0]] < walk.steps
     try:  # as it will run: one sequence alone
         layer(np.zeros((2 if by_call else walk.steps, width), np.float32))
     except ValueError as error:
@@ -38,9 +36,10 @@ def cut_graph(walk: Any, name: str, value: Any, axes: Axes) -> tuple[Operand, Se
         result = np.moveaxis(layer.compute(pair), axes[0] or 0, 0).reshape(2, -1)
         if ((result != pair[:, :1]) & (result != CONSTANT)).any():
             raise RefusedError("makes something of several rows")
-    steps = (walk.graph.inputs[walk.guess.x] or (0,))[frozen_axis or 0]
-    layer.steps = steps if isinstance(steps, int) and steps > 0 and not by_call else 0
-    return target, layer
+    else:
+        frozen = walk.graph.inputs[walk.guess.x][walk.guess.axes[0]]
+        layer.steps = frozen if isinstance(frozen, int) else 0
+    return walk.rows.join(columns), layer
 
 
 def _trace(walk: Any, name: str) -> tuple[list[Node], dict[str, Array], list[Root]]:
