@@ -26,7 +26,7 @@ class Operand(NamedTuple):
     values: Any = None
 
     def find(self, registers: Mapping[int, Array]) -> Any:
-        """Return the array."""
+        """Find its array."""
         array = self.values if self.register < 0 else registers[self.register]
         return array if self.columns is None else array[:, self.columns]
 
@@ -144,7 +144,7 @@ class SequenceGraph(Stateless):
     """
 
     takes_sequences = True
-    steps = 0  # for how many the graph was frozen; 0 if it was not
+    steps = 0  # the number that the graph was frozen for; 0 for any
 
     def __init__(
         self, nodes: Sequence[Node], constants: Mapping[str, Array], opset: int,

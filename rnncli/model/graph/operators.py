@@ -23,13 +23,13 @@ FAR = 2**31 - 1  # programs write this, or more, for the end of an axis
 # Element types by number.
 TYPES = {1: "f4", 2: "u1", 3: "i1", 4: "u2", 5: "i2", 6: "i4", 7: "i8", 9: "?", 10: "f2"}
 TYPES |= {11: "f8", 12: "u4", 13: "u8", 16: "f4"}
-# Errors of operators whose inputs, or attributes, do not fit them.
+# The errors that operators raise for inputs or attributes that do not fit.
 _UNFIT = (ArithmeticError, AttributeError, LookupError, RuntimeError, TypeError, ValueError)
 _ERF = np.frompyfunc(erf, 1, 1)  # a ufunc, which labels pass through
 
 
 def as_list(values: Any) -> tuple[int, ...] | None:
-    """Return a list of whole numbers, which may be an array."""
+    """Return whole numbers, a list or an array, as a tuple."""
     if values is None:
         return None
     if isinstance(values, Labels):
@@ -357,7 +357,7 @@ def _magnitudes(values: Any) -> Array:
 def apply(
     node: Node, inputs: Sequence[Any], opset: int, spend: Callable[[float], None] = lambda _: None
 ) -> list[Any]:
-    """Compute the outputs of a node; `spend` is called with the number of values before."""
+    """Compute the outputs of a node; `spend` gets the number of values before."""
     operator, attributes = OPERATORS.get(node.op), dict(node.attributes)
     if operator is None or node.domain:
         raise RefusedError(f"operator {f'{node.domain} {node.op}'.strip()} is not read")
@@ -367,7 +367,7 @@ def apply(
     outputs = len([*filter(None, node.outputs)]) or len(node.outputs)
     attributes |= {"outputs": outputs} if node.op == "Split" else {}
     try:
-        older = node.op in ("Softmax", "LogSoftmax") and opset < 13  # of all axes from one on
+        older = node.op in ("Softmax", "LogSoftmax") and opset < 13  # of all later axes too
         if older and attributes.setdefault("axis", 1) not in (-1, inputs[0].ndim - 1):
             raise RefusedError(f"{node.op} over several axes is not read")
         spend(count_values(node, inputs))

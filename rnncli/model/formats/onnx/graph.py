@@ -1,4 +1,4 @@
-"""From an ONNX graph to layers: recurrent nodes, and what the graph computes between them.
+"""The layers of an ONNX graph: recurrent nodes, and what the graph computes between them.
 
 The graph is run over labels, which tell the row of the input that each value comes from.
 """
@@ -23,7 +23,7 @@ from rnncli.model.graph.node_layers import Operand, RowGraph, SequenceGraph
 from rnncli.model.graph.operators import MOVERS
 from rnncli.model.graph.rows import Flow
 
-_MOST_GUESSES = 30  # at the axes of the input
+_MOST_GUESSES = 30  # of the axes of the input
 _EXPECTED = (
     ": expected a node RNN, LSTM or GRU, and no steps or loops of other nodes"
     " (`dynamo=False` of torch.onnx.export keeps them)"
@@ -36,7 +36,7 @@ def read(data: bytes, path: str) -> Contents:
 
 
 def find(path: str, model: Model, input_size: int = 0) -> Contents:
-    """Find the layers in a model; the input size matters where the graph leaves it open."""
+    """Find the layers in a model; `input_size` is used if the graph leaves it open."""
     first, best = Walk(path, model), None
     for guess in islice(_guess_axes(first), _MOST_GUESSES):
         if best and best.target and guess.x != best.walk.guess.x:
@@ -54,7 +54,7 @@ def find(path: str, model: Model, input_size: int = 0) -> Contents:
 
 
 def _guess_axes(first: Walk) -> Iterator[Guess]:
-    """Guess which input may be the rows, and which of its axes steps and sequences."""
+    """Guess which input has the rows, and which of its axes are steps and sequences."""
     for x in (n for n in first.graph.inputs if isinstance(first.values[n], Unknown)):
         shape = first.graph.inputs[x] or ()
         axes = range(min(len(shape), 5))
@@ -78,7 +78,7 @@ def _find_free_axes(shape: Sequence[int | str]) -> tuple[set[int], bool]:
 
 
 def follow(first: Walk, guess: Guess) -> "Chain":
-    """Run the graph over labels; once more where its last steps may be final states."""
+    """Run the graph over labels, and again if its last steps may be final states."""
     chain = Chain(first.repeat(guess))
     walk, target = chain.walk, chain.target
     if target is None or chain.last == "step":
@@ -97,7 +97,7 @@ def follow(first: Walk, guess: Guess) -> "Chain":
 
 
 class Chain:
-    """The layers that compute the output of a graph; `target` is None if none can."""
+    """The layers that compute the output of a graph, `target`; it is None if they cannot."""
 
     def __init__(self, walk: Walk) -> None:
         self.walk, self.rows = walk, walk.rows
@@ -107,7 +107,7 @@ class Chain:
         self.above: SequenceGraph | None = None
         self.last: str | None = None
         self.components: list[Component] = []
-        self.number = {0: 0}  # the layer that fills a register, from 1
+        self.number = {0: 0}  # by register, the layer that fills it, from 1
         value = walk.values.get(self.outputs[0])
         self.why = value.why if isinstance(value, Unknown) else ""
         try:
@@ -119,7 +119,7 @@ class Chain:
         self.rank = not (self.target or takes_rows), walk.doubt, self.target is None  # best first
 
     def list_outputs(self) -> list[str]:
-        """List the outputs that are no bare final states, or else all; then an empty name."""
+        """List the outputs that are more than final states, or all if none is."""
         states: set[str] = set()
         for node in self.walk.nodes.values():
             inputs = node.inputs if node.op == "Concat" else node.inputs[:1]
@@ -128,11 +128,11 @@ class Chain:
             elif node.op in MOVERS and states.issuperset(inputs):
                 states |= {*node.outputs}
         names = [name for name in self.walk.graph.outputs if name and name in self.walk.values]
-        return [*([name for name in names if name not in states] or names), ""]
+        return [name for name in names if name not in states] or names or [""]
 
     @property
     def is_open(self) -> bool:
-        """Whether it may run once the number of features is known."""
+        """Whether the graph may run once the number of features is known."""
         walk = self.walk
         free, alone = _find_free_axes(walk.graph.inputs[walk.guess.x] or ())
         lost = alone and free and walk.cells and self.rank[0]
@@ -178,7 +178,7 @@ class Chain:
         return "state" if t[0] == STATE else "step"
 
     def find_inputs(self, *targets: Operand) -> list[int]:
-        """Return the registers that targets, and the steps on the way to them, read."""
+        """Return the registers that targets read, also by the steps on the way to them."""
         steps = {n for each in targets for n in self.rows.path(each.register)}
         operands = (each for n in steps for each in self.rows.steps[n].operands)
         return [each.register for each in (*targets, *operands)]
@@ -196,13 +196,13 @@ class Chain:
                 self.components.append(Component(output, "output", why=self.why, needed=True))
         used = {each.name for each in self.components}
         unused = [each for name, each in known.items() if name not in used and each.layers]
-        if self.target is None:
+        if self.target is None:  # `layer` may pick them
             self.components, unused = [*self.components, *unused], []
         unused = [each._replace(why="is not on the way to the output") for each in unused]
         text = "takes {} too: {}, which it is compared with"
         notes = [text.format(shown(n), array.item()) for n, array in walk.settled.items()]
         notes += [note for name, note in walk.notes if name in on_way]
-        passed = [n for n in rest if n and isinstance(walk.values[n], Flow | Unknown)]
+        passed = [n for n in rest if isinstance(walk.values[n], Flow | Unknown)]
         if passed:
             notes.append(f"gives {shown(output)}, and passes over {listed(passed)}")
         components = self.components or [Component(node.name, node.op) for node in nodes]

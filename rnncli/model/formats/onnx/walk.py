@@ -1,4 +1,8 @@
-"""A run of a graph over labels: what each value is, and the recurrent nodes as layers."""
+"""A run of a graph over labels: what each value is, and the recurrent nodes as layers.
+
+A value is a constant, an array; a `Sized` array; a `Flow`, which is computed from rows; or it is
+`Unknown`.
+"""
 
 from collections.abc import Collection, Iterable, Sequence
 from math import prod
@@ -18,13 +22,13 @@ from rnncli.model.graph.operators import FAR, MOVERS, apply
 from rnncli.model.graph.rows import Flow, RowProgram
 from rnncli.model.layers import DIRECTIONS
 
-_MOST_COMPUTED = 2**23  # values that are computed in a run, over those of the file
-_COST, _COST_OF_LAYER = 800, 8_000  # values that a node is counted for
-_COST_OF_LABEL = 8  # and a label, with what it is as a row
+_MOST_COMPUTED = 2**23  # values that a run may compute, and four for each of the file
+# What a node, a recurrent layer and a label cost in values.
+_COST, _COST_OF_LAYER, _COST_OF_LABEL = 800, 8_000, 8
 # Operators whose first input has the values; the rest are sizes or indices.
 _PLACING = {"ConstantOfShape", "Expand", "Pad", "Reshape", "Slice", "Split", "Squeeze", "Tile"}
 _PLACING |= {"Unsqueeze"}
-# Operators that may treat the number of steps in another way where it is another.
+# Operators that may do something else with a larger number of steps, such as Min(T, 7).
 _UNSTEADY = {"Clip", "Greater", "GreaterOrEqual", "Less", "LessOrEqual", "Max", "Min", "Mod"}
 _UNSTEADY |= {"ReduceMax", "ReduceMin"}
 _OTHER_AXES = "takes other axes for steps, sequences and features than the layer below"
@@ -43,7 +47,7 @@ class Sized(NamedTuple):
 
 
 class Layer(NamedTuple):
-    """A recurrent layer and its input: rows, which a layer of whole sequences may change first."""
+    """A recurrent layer, the rows below it, and a layer of whole sequences in between, if any."""
 
     component: Component
     target: Operand
@@ -51,27 +55,26 @@ class Layer(NamedTuple):
 
 
 class Guess(NamedTuple):
-    """An input that may be the rows, which of its axes are steps and sequences, and how many."""
+    """The input that may be the rows, its axes of steps and sequences, and how many it has."""
 
     x: str
     axes: tuple[int | None, int | None] = (None, None)
     steps: int = 7
     sequences: int = 3
-    features: int = 0  # that a row has where the file leaves it open, if known
+    features: int = 0  # of a row, where the file leaves them open; 0 if they are not known
 
 
 class WrongAxesError(RefusedError):
-    """Other axes of the input may be those of steps and sequences."""
+    """A node that cannot take the axes of the input as the guess has them."""
 
 
 class Walk:
     """A run of a graph over labels, or without a guess over its constants alone.
 
-    `first` is the run without a guess, whose nodes, settled values and cells are taken. With
-    `lower`, the last step that a direction takes has the label of its final state, but for nodes
-    that give a value of `lower`. The `doubt` tells how likely another guess at the axes is: 3
-    where the lowest layer cannot take them so, 2 where it takes what is made of all steps, 1 of
-    some, 0 where it takes rows.
+    `first` is the run without a guess, which has read the cells. With `lower`, the last step of
+    each direction has the label of its final state, except in nodes that give a value of `lower`.
+    The `doubt` ranks guesses: 0 if the lowest layer takes rows, 1 if it takes values of some steps,
+    2 if it takes values of all steps, 3 if it cannot take these axes.
     """
 
     def __init__(
@@ -81,12 +84,12 @@ class Walk:
         self.path, self.model, self.graph, self.lower = path, model, model.graph, lower
         self.guess, self.rows, self.steps, self.sequences = guess or Guess(""), RowProgram(), 1, 1
         self.doubt = 0
-        self.nodes: dict[str, Node] = {}  # by names that differ
-        self.notes: list[tuple[str, str]] = []  # with the name of a node
+        self.nodes: dict[str, Node] = {}  # by unique names
+        self.notes: list[tuple[str, str]] = []  # with the names of their nodes
         self.components: dict[str, Component] = {}  # recurrent nodes, and those that are refused
         self.layers: dict[int, Layer] = {}  # by the register that it fills
-        self.branches: dict[str, bool] = {}  # that nodes If take by the sizes of values
-        # Cells by the id of their node, which is kept so that no other node gets its id.
+        self.branches: dict[str, bool] = {}  # of nodes If that depend on sizes
+        # By the id of a node, which is stored too so that no other node gets the id.
         self.cells: dict[int, tuple[Node, list[CellDraft]]] = first.cells if first else {}
         self.settled: dict[str, Array] = first.settled if first else {}
         self.values: dict[str, Any] = dict(self.graph.arrays)
@@ -112,7 +115,7 @@ class Walk:
             node = node if name == node.name else node._replace(name=name)
             outputs: Sequence[Any] = [Unknown()] * len(node.outputs)
             try:
-                if self._budget >= 0:  # else no more is computed
+                if self._budget >= 0:  # once it is spent, nothing more is computed
                     self.spend(_COST)
                     if branch := self._choose_branch(node):
                         waiting += branch[::-1]
@@ -154,15 +157,15 @@ class Walk:
 
     def _label_inputs(self) -> None:
         x, inputs = self.guess.x, self.graph.inputs
+        for name in inputs.keys() - self.values.keys():
+            why = f"is computed from {shown(name)}, another input than the rows"
+            self.values[name] = Unknown(why, name)
         try:
             if x:
                 self.values[x] = self._label_rows(inputs[x])
         except RefusedError as error:
             self.doubt, self.values[x] = 3, Unknown()
             self._refuse(x, "input", error)
-        for name in inputs.keys() - self.values.keys():
-            why = f"is computed from {shown(name)}, another input than the rows"
-            self.values[name] = Unknown(why, name)
 
     def _label_rows(self, shape: Sequence[int | str] | None) -> Flow:
         """Label the input that is rows."""
@@ -171,7 +174,7 @@ class Walk:
             raise RefusedError("an input of which the graph does not tell the number of axes")
         widths = (len(cells[0].weights.W_xh) for _, cells in self.cells.values())
         width = guess.features or next(widths, 1)
-        for axis, size in enumerate(shape):  # several steps, if frozen with one, show their order
+        for axis, size in enumerate(shape):  # a frozen step becomes several, which have an order
             free = {T: guess.steps, N: guess.sequences}.get(axis, width)
             frozen = isinstance(size, int) and not (axis == T and size == 1)
             sizes.append(int(size) if frozen else free)
@@ -199,7 +202,7 @@ class Walk:
         return [*branch.nodes, *(Node("Identity", "", "", [a], [b], {}) for a, b in pairs)]
 
     def _settle(self, node: Node) -> None:
-        """Set an input that is one number, such as a rate, to what the graph compares it with."""
+        """Set an input of one number, such as a rate, to the constant it is compared with."""
         for name, operand in (node.inputs, node.inputs[::-1]):
             value, shape = self.values.get(operand), self.graph.inputs.get(name)
             free = shape in ((), (1,)) and isinstance(self.values.get(name), Unknown)
@@ -277,7 +280,7 @@ class Walk:
         target, below, turned = Operand(-1), None, False
         if not isinstance(x, Unknown):
             target, below, turned = self._take(node, x, layout)
-        if turned:  # a direction becomes the other
+        if turned:  # reversed rows swap the directions
             direction = {"forward": "backward", "backward": "forward"}.get(direction, direction)
             cells = cells[::-1]
         if self.guess.x and self.guess.axes[0] is None and direction != "forward":
@@ -309,7 +312,7 @@ class Walk:
         return [all_steps, last, Unknown("gives the cell state")]
 
     def _take(self, node: Node, x: Any, layout: int) -> tuple[Operand, SequenceGraph | None, bool]:
-        """Find the rows that a node takes, a layer in between, and whether they are reversed."""
+        """Return the rows below a node, the layer in between, and whether they are reversed."""
         if not isinstance(x, Flow) or x.labels.ndim != 3:
             raise RefusedError("input 1: expected rows of three axes")
         rows = plain(x.labels)
@@ -326,7 +329,7 @@ class Walk:
         return (*self._take_sequences(node.inputs[0], x, layout), False)
 
     def _take_sequences(self, name: str, x: Flow, along: int) -> tuple[Operand, SequenceGraph]:
-        """Find the rows of which whole sequences are computed, and the layer that does it."""
+        """Return the rows below a layer of whole sequences, and that layer."""
         T = x.labels.shape[along]
         if self.guess.axes[0] is None and T > 1:
             raise WrongAxesError("takes several steps a call")
@@ -342,7 +345,7 @@ class Walk:
         return target, below
 
     def _check_states(self, node: Node, inputs: Sequence[Any], H: int) -> None:
-        """Check lengths and initial states: all steps and zeros, or another input of the graph."""
+        """Check lengths and states: all steps and zeros, or other inputs of the graph."""
         T, sizes = self.guess.axes[0], self.graph.inputs.get(self.guess.x)
         for value, (role, note) in zip(inputs[4:7], _OPTIONAL_INPUTS.items(), strict=True):
             origin = getattr(value, "input", "")
@@ -374,13 +377,13 @@ def as_array(value: Any) -> Any:
 
 
 def _has_counts(node: Node, inputs: Sequence[Any]) -> bool:
-    """Return whether the values that a node takes depend on the number of steps or sequences."""
+    """Return whether a node takes values that depend on the number of steps or sequences."""
     content = inputs[:1] if node.op in _PLACING else inputs
     return any(isinstance(each, Sized) and each.counts for each in content)
 
 
 def _is_bounded(node: Node, inputs: Sequence[Any]) -> bool:
-    """Return whether a Slice takes the first or the last steps, however many these are."""
+    """Return whether a Slice takes a fixed number of first or last steps."""
     rows, *bounds = (plain(as_array(each)) for each in inputs)
     bounds = bounds or [node.attributes.get(each) for each in ("starts", "ends", "axes")]
     axes = range(rows.ndim) if len(bounds) < 3 or bounds[2] is None else np.ravel(bounds[2])

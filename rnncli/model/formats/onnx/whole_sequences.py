@@ -27,11 +27,11 @@ def cut_graph(walk: Any, name: str, value: Any, axes: Axes) -> tuple[Operand, Se
     layer = SequenceGraph(nodes, constants, walk.model.opset, laid, name, axes, (width, size))
     layer.takes_sequences = not by_call
     layer.shortens = not by_call and axes[0] is not None and shape[axes[0]] < walk.steps
-    try:  # as it will run: one sequence alone
+    try:  # as it runs: one sequence alone
         layer(np.zeros((2 if by_call else walk.steps, width), np.float32))
     except ValueError as error:
         raise RefusedError("makes something else of each sequence") from error
-    if by_call:  # each row of the same row alone
+    if by_call:  # a row may depend on itself alone
         pair = np.broadcast_to(np.arange(2)[:, None], (2, width))
         result = np.moveaxis(layer.compute(pair), axes[0] or 0, 0).reshape(2, -1)
         if ((result != pair[:, :1]) & (result != CONSTANT)).any():
@@ -65,7 +65,7 @@ def _trace(walk: Any, name: str) -> tuple[list[Node], dict[str, Array], list[Roo
 
 
 def _find_root(walk: Any, name: str, value: Any) -> Root | None:
-    """Return how the graph has rows of all steps, or the final state of a layer; else None."""
+    """Return a value as a root, if it has the rows of all steps or the final state of a layer."""
     if not isinstance(value, Flow) or value.columns is None:
         return None
     rows = plain(value.labels)
