@@ -80,12 +80,12 @@ def _find_free_axes(shape: Sequence[int | str]) -> tuple[set[int], bool]:
 def follow(first: Walk, guess: Guess) -> "Chain":
     """Run the graph over labels, and again if its last steps may be final states."""
     chain = Chain(first.repeat(guess))
-    walk, target = chain.walk, chain.target
-    if target is None or chain.last == "step":
+    walk = chain.walk
+    if chain.target is None or chain.last == "step":
         tops = (n for n in walk.nodes.values() if n.op in KINDS and chain.needed & {*n.outputs})
         lower = walk.find_ancestors([name for node in tops for name in node.inputs[:1]])
         again = Chain(first.repeat(guess, lower))
-        chain = again if again.target is not None and again.last == "state" else chain
+        chain = again if again.last == "state" else chain
     # Runs of another size have to take the same branches.
     for steps, sequences in ((11, 2), (1, 1)) if walk.branches and chain.target else ():
         sizes = guess._replace(steps=steps, sequences=sequences)
