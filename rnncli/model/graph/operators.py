@@ -24,7 +24,7 @@ FAR = 2**31 - 1  # programs write this, or more, for the end of an axis
 TYPES = {1: "f4", 2: "u1", 3: "i1", 4: "u2", 5: "i2", 6: "i4", 7: "i8", 9: "?", 10: "f2"}
 TYPES |= {11: "f8", 12: "u4", 13: "u8", 16: "f4"}
 # The errors that operators raise for inputs or attributes that do not fit.
-_UNFIT = (ArithmeticError, AttributeError, LookupError, RuntimeError, TypeError, ValueError)
+UNFIT = (ArithmeticError, AttributeError, LookupError, RuntimeError, TypeError, ValueError)
 _ERF = np.frompyfunc(erf, 1, 1)  # a ufunc, which labels pass through
 
 
@@ -373,7 +373,7 @@ def apply(
         spend(count_values(node, inputs))
         with np.errstate(all="ignore"):
             result = operator(*inputs, **attributes)
-    except _UNFIT as error:
+    except UNFIT as error:
         known = str(error).partition("keyword argument ")[2].strip("'")
         what = f"attribute {shown(known)} is not read" if known else "its inputs do not fit it"
         raise RefusedError(f"{node.op}: {what}") from error

@@ -71,8 +71,9 @@ class WrongAxesError(RefusedError):
 class Walk:
     """A run of a graph over labels, or without a guess over its constants alone.
 
-    `first` is the run without a guess, which has read the cells. With `lower`, the last step of
-    each direction has the label of its final state, except in nodes that give a value of `lower`.
+    `first` is the run without a guess, which has computed the constants and cells. With `lower`,
+    the last step of each direction has the label of its final state, except in nodes that give a
+    value of `lower`.
     The `doubt` ranks guesses: 0 if the lowest layer takes rows, 1 if it takes values of some steps,
     2 if it takes values of all steps, 3 if it cannot take these axes.
     """
@@ -90,6 +91,7 @@ class Walk:
         self.layers: dict[int, Layer] = {}  # by the register that it fills
         self.branches: dict[str, bool] = {}  # of nodes If that depend on sizes
         # By the id of a node, which is stored too so that no other node gets the id.
+        self.constants: dict[int, tuple[Node, list[Any]]] = first.constants if first else {}
         self.cells: dict[int, tuple[Node, list[CellDraft]]] = first.cells if first else {}
         self.settled: dict[str, Array] = first.settled if first else {}
         self.values: dict[str, Any] = dict(self.graph.arrays)
@@ -221,6 +223,8 @@ class Walk:
 
     def _compute(self, node: Node, inputs: list[Any]) -> Sequence[Any]:
         """Compute the outputs of a node."""
+        if id(node) in self.constants:
+            return self.constants[id(node)][1]
         flows = any(isinstance(each, Flow) for each in inputs)
         if unknown := [each for each in inputs if isinstance(each, Unknown)]:
             moved = node.op in (*MOVERS, "Cast") and not flows and all(e.input for e in unknown)
@@ -235,6 +239,7 @@ class Walk:
             raise RefusedError("compares the number of steps or sequences with another")
         if flows or any(isinstance(each, Sized) for each in inputs):
             return [Sized(array, counts) for array in outputs]
+        self.constants[id(node)] = node, outputs
         return outputs
 
     def _follow(self, node: Node, inputs: Sequence[Any], outputs: Sequence[Labels]) -> list[Flow]:

@@ -20,7 +20,7 @@ from rnncli.model.formats.onnx.messages import Model
 from rnncli.model.formats.torch.functions import FUNCTIONS, UNKNOWN, Value
 from rnncli.model.formats.torch.objects import Module, Objects
 from rnncli.model.graph import Graph, Node, RefusedError
-from rnncli.model.graph.operators import MOVERS
+from rnncli.model.graph.operators import MOVERS, UNFIT
 
 # By PyTorch's function, the operator of ONNX and its order of gates.
 _RECURRENT = {
@@ -34,7 +34,6 @@ _MOST_CODE, _MOST_WORK, _NODE = 300_000, 20_000, 16
 _GOES_ON = object()
 # Operators whose nodes do not get the name of their module.
 _UNNAMED = {*MOVERS, "Shape", "ConstantOfShape", "Cast", "Add", "Sub", "Mul", "Div"}
-_WRONG = (ArithmeticError, AttributeError, LookupError, TypeError, ValueError)
 _UNREAD = "holds code ({}) that is not read"
 
 
@@ -279,5 +278,5 @@ class _Tracer:
             if name in _RECURRENT:
                 return self._recur(name, *inputs, **named)
             return FUNCTIONS[name](self, *inputs, **named)
-        except _WRONG as error:
+        except UNFIT as error:
             raise RefusedError(f"calls {shown(name)} in a way that is not read") from error
