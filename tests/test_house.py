@@ -21,7 +21,7 @@ TREES = {
 # Lines of Python of each package, and of Python and transcripts of the tests. A change may lower a
 # number, never raise it: what needs more room takes something else out.
 MOST_LINES = {
-    "rnncli/model": 7_561,
+    "rnncli/model": 7_534,
     "rnncli/engine": 2_401,
     "rnncli/storage": 391,
     "rnncli/readers": 1_552,

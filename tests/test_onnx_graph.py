@@ -483,8 +483,7 @@ def test_steps_that_are_nodes_of_their_own(tmp_path: Path) -> None:
 
 def test_an_input_without_axes(tmp_path: Path) -> None:
     graph, path = Graph(), tmp_path / "m.onnx"
-    rows = graph.rows()
-    assert "x: an input of which" in refusal(write(path, graph, rows, inputs={"x": None}))
+    assert "an input of which" in refusal(write(path, graph, graph.rows(), inputs={"x": None}))
 
 
 # What is assumed or rounded.
@@ -588,13 +587,14 @@ def test_rows_times_the_final_state(tmp_path: Path, direction: str, expected: An
     np.testing.assert_array_equal(found.y, [expected])
 
 
-def test_rows_times_the_steps_turned(tmp_path: Path) -> None:
+def test_rows_times_the_steps_in_other_orders(tmp_path: Path) -> None:
     graph = Graph()
     rows = same(graph)
-    output = graph.add("Mul", rows, backwards(graph, rows))
-    network, _ = load(write(tmp_path / "m.onnx", graph, output))
+    other = graph.add("Gather", rows, graph.array([0, 2, 1]))
+    output = graph.add("Mul", rows, graph.add("Mul", other, backwards(graph, rows)))
+    network, _ = load(write(tmp_path / "m.onnx", graph, output, inputs={"x": (3, 1, 2)}))
     found = rnncli.run(network, np.array([[[-2, 0.5], [3, 1], [5, 7]]]))
-    np.testing.assert_array_equal(found.y, [[[-10, 3.5], [9, 1], [-10, 3.5]]])
+    np.testing.assert_array_equal(found.y, [[[20, 1.75], [45, 7], [-30, 3.5]]])
 
 
 def test_gates_and_peepholes_of_an_lstm(tmp_path: Path) -> None:

@@ -22,7 +22,7 @@ FORMATS = {
     ".safetensors": "safetensors",
     **dict.fromkeys((".keras", ".h5", ".hdf5"), "keras.files"),
     **dict.fromkeys((".pt", ".pth", ".bin", ".ckpt"), "torch.files"),
-    ".onnx": "onnx.files",
+    ".onnx": "onnx.graph",
 }
 # By the first bytes, whatever a file is called.
 _CONTENTS = {
@@ -30,7 +30,7 @@ _CONTENTS = {
     rb"\x89HDF\r\n": "keras.files",
     rb"\x80\x02\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19\.": "torch.files",  # as before PyTorch 1.6
     # A version; then a text, which Core ML does not have there, or the start of another field.
-    rb"\x08[\x03-\x14](\x12(\x00|.[ -~])|[\x1a\x22\x32\x3a\x42])": "onnx.files",
+    rb"\x08[\x03-\x14](\x12(\x00|.[ -~])|[\x1a\x22\x32\x3a\x42])": "onnx.graph",
 }
 # Archives, by how a member's name ends.
 _MEMBERS = {".npy": "npz", "data.pkl": "torch.files", "model.weights.h5": "keras.files"}
@@ -43,9 +43,9 @@ _MISTAKEN = {
     rb"\Z": "an empty file",
     rb"[\t\r\n -~]+\Z": "text",
 }
-# Formats that are also written: ``save_model(file, network)`` in the module writes a file,
-# and returns sentences as `save_network` does.
-WRITTEN = (".npz", ".safetensors", ".onnx")
+# The module that writes each kind of file: its ``save_model(file, network)`` returns sentences as
+# `save_network` does.
+WRITTEN = {".npz": "npz", ".safetensors": "safetensors", ".onnx": "onnx.writing"}
 
 
 class Loaded(NamedTuple):
@@ -211,12 +211,12 @@ def is_model(path: str) -> bool:
 
 def save_network(file: BinaryIO, network: Network, extension: str) -> list[str]:
     """Write a network as a weight file; the same network gives the same bytes."""
-    extension = choice("extension", extension.lower(), {each: each for each in WRITTEN})
+    writer = choice("extension", extension.lower(), WRITTEN)
     for number, layer in enumerate((*network.front, *network.layers), start=1):
         for each in layer.cells or [layer]:
             if layer.sources or layer.takes_sequences or not name_of(each):
                 what = f"{layer!r} is not of a chain of layers, which is all that is written"
                 raise ValueError(f"layer {number}: {what}: keep the model's own file")
-    module: Any = import_module(f"{__package__}.{FORMATS[extension]}")
+    module: Any = import_module(f"{__package__}.{writer}")
     sentences: list[str] = module.save_model(file, network)
     return sentences

@@ -9,13 +9,14 @@ Array = NDArray[Any]
 
 
 class RefusedError(Exception):
-    """A node that is not run here, and why."""
+    """A node cannot be run here; the message says why."""
 
 
 class Unknown(NamedTuple):
     """A value, or an attribute, that is not read or not followed."""
 
     why: str = ""
+    input: str = ""  # the input of the graph whose values nodes have only moved
 
 
 class Node(NamedTuple):
@@ -34,6 +35,6 @@ class Graph(NamedTuple):
 
     nodes: Sequence[Node]
     arrays: Mapping[str, Array | Unknown]
-    # Shapes by name: sizes, or names of sizes; None where the file does not tell.
+    # Shapes by name: sizes, or names of unknown sizes; None if the number of axes is unknown.
     inputs: Mapping[str, tuple[int | str, ...] | None]
     outputs: Mapping[str, tuple[int | str, ...] | None]

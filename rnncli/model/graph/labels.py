@@ -15,8 +15,8 @@ from rnncli.model.graph import Array
 
 Integers = NDArray[np.int64]
 
-# A value that comes from no row; one of rows of several sequences. A value of several rows of the
-# sequence n has the label -2 - n.
+# The labels of a constant, and of a value of several sequences. A value of several rows of one
+# sequence, n, has the label -2 - n.
 CONSTANT, ACROSS = -1, -(2**62)
 _SEQUENCES = 2**20
 _MOVES = {
@@ -36,7 +36,7 @@ def steps_of(labels: Integers) -> Integers:
 
 
 def sequences_of(labels: Integers) -> Integers:
-    """Return the sequences that labels have; a large number across several."""
+    """Return the sequences that labels have; a large number for several."""
     return np.where(labels >= 0, labels % _SEQUENCES, -2 - labels)
 
 
@@ -66,7 +66,7 @@ def plain(value: Any) -> Any:
 
 
 def label_of(value: Any) -> Integers:
-    """Return the labels of an argument; a number has none."""
+    """Return the labels of an argument, which may be a constant."""
     if isinstance(value, Labels):
         return value.view(np.ndarray)
     return np.broadcast_to(np.int64(CONSTANT), np.shape(value))

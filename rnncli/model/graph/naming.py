@@ -9,8 +9,8 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from rnncli.model.activations import ACTIVATIONS, ONNX_OPERATORS, activation
-from rnncli.model.graph.layers import RowGraph
-from rnncli.model.graph.rows import Operand, RowProgram, Step
+from rnncli.model.graph.node_layers import Operand, RowGraph, Step
+from rnncli.model.graph.rows import RowProgram
 from rnncli.model.layers import (
     Dense,
     Embedding,
@@ -20,11 +20,12 @@ from rnncli.model.layers import (
     Stateless,
 )
 
+_BIASED = ["MatMul", "Add"]
 _NAMES = {operator: name for name, operator in ONNX_OPERATORS.items()}
 
 
 class NamedLayer(NamedTuple):
-    """A layer that steps are, with the name of a node; it fills a register from others."""
+    """Steps as a layer, with the name of a node; it fills a register from those of `inputs`."""
 
     name: str
     steps: Mapping[int, Step]
@@ -34,24 +35,21 @@ class NamedLayer(NamedTuple):
 
 
 def name_steps(rows: RowProgram, target: Operand, known: Collection[int] = ()) -> list[NamedLayer]:
-    """Return the layers that give an operand of known registers, the bottom one first."""
+    """Return the layers from known registers to an operand, the bottom one first."""
     path, layers = rows.path(target.register, known), list[NamedLayer]()
-    ends = _find_ends(rows, path)
-    for begin, end in pairwise([0, *ends]):
+    for begin, end in pairwise([0, *_find_ends(rows, path)]):
         named = _name(rows, {each: rows.steps[each] for each in path[begin:end]})
         below = layers[-1] if layers else named
-        one, two, steps = below.layer, named.layer, {**below.steps, **named.steps}
+        lower, layer, steps = below.layer, named.layer, {**below.steps, **named.steps}
         ops, name = [step.op for step in steps.values()], named.name or below.name
-        if isinstance(one, RowGraph) and isinstance(two, RowGraph) and layers:
-            layer = RowGraph(steps, one.inputs, two.target, two.output_size)
-            layers[-1] = NamedLayer(name, steps, layer, named.register, below.inputs)
-        elif isinstance(one, Dense) and isinstance(two, Normalization) and ops == ["MatMul", "Add"]:
-            dense = Dense(one.W, two.shift)
-            layers[-1] = NamedLayer(below.name, steps, dense, named.register, below.inputs)
-        elif isinstance(two, Embedding) and ops == ["Cast", "Gather"]:
-            layers[-1] = NamedLayer(name, steps, two, named.register, below.inputs)
-        else:
+        if isinstance(lower, RowGraph) and isinstance(layer, RowGraph) and layers:
+            layer = RowGraph(steps, lower.inputs, layer.target, layer.output_size)
+        elif isinstance(lower, Dense) and isinstance(layer, Normalization) and ops == _BIASED:
+            name, layer = below.name, Dense(lower.W, layer.shift)
+        elif not isinstance(layer, Embedding) or ops != ["Cast", "Gather"]:
             layers.append(named)
+            continue
+        layers[-1] = NamedLayer(name, steps, layer, named.register, below.inputs)
     if target.columns is not None:
         register = target.register
         layer = RowGraph({}, {register: rows.width(register)}, target, len(target.columns))
@@ -60,7 +58,7 @@ def name_steps(rows: RowProgram, target: Operand, known: Collection[int] = ()) -
 
 
 def _find_ends(rows: RowProgram, path: Sequence[int]) -> list[int]:
-    """Return where a run of steps may end: later steps take no value but the last."""
+    """Return where a layer may end: the steps after it read its last value alone."""
     last: dict[int, int] = {}
     for n, register in enumerate(path):
         last |= {operand.register: n for operand in rows.steps[register].operands}
@@ -74,7 +72,7 @@ def _find_ends(rows: RowProgram, path: Sequence[int]) -> list[int]:
 
 
 def _name(rows: RowProgram, steps: Mapping[int, Step]) -> NamedLayer:
-    """Return the layer that steps are, or a `RowGraph` of them."""
+    """Return steps as a layer that has a name, or else as a `RowGraph`."""
     registers = {each.register for step in steps.values() for each in step.operands}
     inputs, register = tuple(sorted(registers - steps.keys() - {-1})), max(steps)
     name = next((step.name for step in [*steps.values()][::-1] if step.name), "")
@@ -87,7 +85,7 @@ def _name(rows: RowProgram, steps: Mapping[int, Step]) -> NamedLayer:
 
 
 def _name_step(step: Step, K: int) -> Stateless | None:
-    """Return the layer that a step is; None if it is none that is known."""
+    """Return a step as a layer; None if it is none that has a name."""
     op, known, shape = step.op, step.attributes, step.shape
     turned = op in ("Add", "Mul") and step.operands[0].register < 0
     first, *rest = step.operands[:: -1 if turned else 1]
@@ -114,7 +112,7 @@ def _name_step(step: Step, K: int) -> Stateless | None:
 def _name_scaling(
     op: str, known: Mapping[str, Any], values: Sequence[Any], K: int
 ) -> Normalization | None:
-    """Return a normalization that an operator of each feature is, if it is one."""
+    """Return an operator of each feature as a normalization, if it is one."""
     zeros, ones = np.zeros(K, np.float32), np.ones(K, np.float32)
     if op == "BatchNormalization":
         factor, shift, center, variance = values

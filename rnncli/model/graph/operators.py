@@ -23,13 +23,13 @@ FAR = 2**31 - 1  # programs write this, or more, for the end of an axis
 # Element types by number.
 TYPES = {1: "f4", 2: "u1", 3: "i1", 4: "u2", 5: "i2", 6: "i4", 7: "i8", 9: "?", 10: "f2"}
 TYPES |= {11: "f8", 12: "u4", 13: "u8", 16: "f4"}
-# Errors of operators whose inputs, or attributes, do not fit them.
-_UNFIT = (ArithmeticError, AttributeError, LookupError, RuntimeError, TypeError, ValueError)
+# The errors that operators raise for inputs or attributes that do not fit.
+UNFIT = (ArithmeticError, AttributeError, LookupError, RuntimeError, TypeError, ValueError)
 _ERF = np.frompyfunc(erf, 1, 1)  # a ufunc, which labels pass through
 
 
 def as_list(values: Any) -> tuple[int, ...] | None:
-    """Return a list of whole numbers, which may be an array."""
+    """Return whole numbers, a list or an array, as a tuple."""
     if values is None:
         return None
     if isinstance(values, Labels):
@@ -85,14 +85,12 @@ def _gemm(
     return _fit(a, product if c is None else product + beta * c)
 
 
-def _make_reduction(function: Callable[..., Any]) -> Callable[..., Any]:
-    def compute(
-        a: Array, axes: Any = None, keepdims: int = 1, noop_with_empty_axes: int = 0
-    ) -> Array:
-        along = as_list(axes) or (() if noop_with_empty_axes else None)
-        return np.asanyarray(function(a, axis=along, keepdims=bool(keepdims)))
-
-    return compute
+def _reduce(
+    function: Callable[..., Any], a: Array, axes: Any = None, keepdims: int = 1,
+    noop_with_empty_axes: int = 0,
+) -> Array:  # fmt: skip
+    along = as_list(axes) or (() if noop_with_empty_axes else None)
+    return np.asanyarray(function(a, axis=along, keepdims=bool(keepdims)))
 
 
 def _batch_normalization(
@@ -223,19 +221,16 @@ def _conv(
     return _fit(x, y if b is None else y + b.reshape(-1, *[1] * n))
 
 
-def _make_pooling(function: Callable[..., Array], filled: float) -> Callable[..., Array]:
-    def pool(
-        x: Array, kernel_shape: Any, strides: Any = None, pads: Any = None, dilations: Any = None,
-        auto_pad: str = "NOTSET", ceil_mode: int = 0, count_include_pad: int = 0,
-        storage_order: int = 0,  # noqa: ARG001
-    ) -> Array:  # fmt: skip
-        padded = any(pads or ()) or auto_pad.startswith("SAME")
-        if ceil_mode or (not filled and padded and not count_include_pad):
-            raise RefusedError("ceil_mode, or an average at edges that are padded, is not read")
-        windows = _slide(x, kernel_shape, strides, pads, dilations, auto_pad, filled)
-        return np.asanyarray(function(windows, axis=tuple(range(-len(kernel_shape), 0))))
-
-    return pool
+def _pool(
+    function: Callable[..., Array], filled: float, x: Array, kernel_shape: Any, strides: Any = None,
+    pads: Any = None, dilations: Any = None, auto_pad: str = "NOTSET", ceil_mode: int = 0,
+    count_include_pad: int = 0, storage_order: int = 0,  # noqa: ARG001
+) -> Array:  # fmt: skip
+    padded = any(pads or ()) or auto_pad.startswith("SAME")
+    if ceil_mode or (not filled and padded and not count_include_pad):
+        raise RefusedError("ceil_mode, or an average at edges that are padded, is not read")
+    windows = _slide(x, kernel_shape, strides, pads, dilations, auto_pad, filled)
+    return np.asanyarray(function(windows, axis=tuple(range(-len(kernel_shape), 0))))
 
 
 def _dropout(x: Array, ratio_in: Any = None, training: Any = None, **_: Any) -> Array:  # noqa: ARG001
@@ -294,17 +289,17 @@ MOVERS: dict[str, Callable[..., Any]] = {
 }
 REDUCED: dict[str, Callable[..., Any]] = {
     **{
-        f"Reduce{name.title()}": _make_reduction(getattr(np, name))
+        f"Reduce{name.title()}": partial(_reduce, getattr(np, name))
         for name in ("max", "mean", "min", "prod", "sum")
     },
-    "ReduceL2": _make_reduction(lambda a, **k: np.sqrt(np.sum(a * a, **k))),
+    "ReduceL2": partial(_reduce, lambda a, **settings: np.sqrt(np.sum(a * a, **settings))),
 }
 OPERATORS: dict[str, Callable[..., Any]] = {
     **ELEMENTWISE,
     **MOVERS,
     **REDUCED,
     "ArgMax": lambda a, axis=0, keepdims=1: np.argmax(a, axis=axis, keepdims=bool(keepdims)),
-    "AveragePool": _make_pooling(np.mean, 0.0),
+    "AveragePool": partial(_pool, np.mean, 0.0),
     "BatchNormalization": _batch_normalization,
     "Constant": _constant,
     "ConstantOfShape": _constant_of_shape,
@@ -315,7 +310,7 @@ OPERATORS: dict[str, Callable[..., Any]] = {
     "LayerNormalization": _layer_normalization,
     "LogSoftmax": _log_softmax,
     "MatMul": np.matmul,
-    "MaxPool": _make_pooling(np.max, -np.inf),
+    "MaxPool": partial(_pool, np.max, -np.inf),
     "Pad": _pad,
     "Range": lambda a, b, by: np.arange(a.item(), b.item(), by.item()).astype(a.dtype),
     "Shape": lambda x, start=0, end=None: np.array(x.shape[start:end], np.int64),
@@ -362,7 +357,7 @@ def _magnitudes(values: Any) -> Array:
 def apply(
     node: Node, inputs: Sequence[Any], opset: int, spend: Callable[[float], None] = lambda _: None
 ) -> list[Any]:
-    """Compute the outputs of a node; `spend` is called with the number of values before."""
+    """Compute the outputs of a node; `spend` gets the number of values before."""
     operator, attributes = OPERATORS.get(node.op), dict(node.attributes)
     if operator is None or node.domain:
         raise RefusedError(f"operator {f'{node.domain} {node.op}'.strip()} is not read")
@@ -372,13 +367,13 @@ def apply(
     outputs = len([*filter(None, node.outputs)]) or len(node.outputs)
     attributes |= {"outputs": outputs} if node.op == "Split" else {}
     try:
-        older = node.op in ("Softmax", "LogSoftmax") and opset < 13  # of all axes from one on
+        older = node.op in ("Softmax", "LogSoftmax") and opset < 13  # of all later axes too
         if older and attributes.setdefault("axis", 1) not in (-1, inputs[0].ndim - 1):
             raise RefusedError(f"{node.op} over several axes is not read")
         spend(count_values(node, inputs))
         with np.errstate(all="ignore"):
             result = operator(*inputs, **attributes)
-    except _UNFIT as error:
+    except UNFIT as error:
         known = str(error).partition("keyword argument ")[2].strip("'")
         what = f"attribute {shown(known)} is not read" if known else "its inputs do not fit it"
         raise RefusedError(f"{node.op}: {what}") from error

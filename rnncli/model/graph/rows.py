@@ -4,7 +4,7 @@ A row has the K values of one label, in the order of the graph. A node that move
 choice of columns, any other a `Step` whose operator takes such arrays.
 """
 
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Collection, Sequence
 from itertools import pairwise
 from math import prod
 from typing import Any, NamedTuple
@@ -14,40 +14,20 @@ from numpy.typing import NDArray
 
 from rnncli.model.graph import Array, Node, RefusedError
 from rnncli.model.graph.labels import Labels, plain
-from rnncli.model.graph.operators import ELEMENTWISE, MOVERS, OPERATORS, REDUCED, as_list
+from rnncli.model.graph.node_layers import Operand, Step
+from rnncli.model.graph.operators import ELEMENTWISE, MOVERS, REDUCED, as_list
 
 Integers = NDArray[np.signedinteger[Any]]
-FLOATS = (1, 10, 11, 16)  # element types; a run keeps its precision where a graph casts to these
 _OTHER_AXIS = "takes another axis for features than the layer below"
 
 
-class Operand(NamedTuple):
-    """An input of a step: columns of a register, all for None, or else constant values."""
-
-    register: int
-    columns: Any = None
-    values: Any = None
-
-
-class Step(NamedTuple):
-    """An operator over rows, arrays (R, K); its first operand is (R, *shape) if it has a shape."""
-
-    op: str
-    name: str
-    operands: tuple[Operand, ...]
-    width: int
-    attributes: Mapping[str, Any] = {}
-    shape: tuple[int, ...] = ()
-
-
 class Flow(NamedTuple):
-    """A value that depends on inputs: labels, and the column of a row for each element."""
+    """A value that is computed from rows: labels, and the column of a row for each element."""
 
     labels: Labels
     columns: Any = None  # their numbers; None if it does not depend on each row alone
-    roots: frozenset[int | str] = frozenset()  # registers of rows, and names of other inputs
-    moved: bool = False  # whether it is an input, or elements of one
     why: str = ""  # reason for no columns
+    lowest: bool = False  # whether it depends on no recurrent layer
 
     def feature_axes(self) -> list[int]:
         """Return the axes along which a row has several values, or one."""
@@ -88,12 +68,14 @@ class RowProgram:
         self.add_register(layout.shape[1])
         return columns.reshape(values.shape)
 
-    def add(self, step: Step, values: Labels) -> Integers:
-        """Add a step that gives a value of these labels; return its columns."""
-        if lay_out(values).shape[1] != step.width:
-            raise RefusedError("makes something of several rows")
+    def add(
+        self, node: Node, operands: Sequence[Operand], output: Labels, shape: tuple[int, ...] = ()
+    ) -> Integers:
+        """Add the operator of a node as a step; return the columns of its output."""
+        width = lay_out(output).shape[1]
+        step = Step(node.op, node.name, (*operands,), width, node.attributes, shape)
         self.steps[len(self.begins) - 1] = step
-        return self.add_source(values)
+        return self.add_source(output)
 
     def join_row(self, value: Flow) -> Operand:
         """Return a row of a value as one operand."""
@@ -117,13 +99,12 @@ class RowProgram:
 
     def path(self, register: int, known: Collection[int] = ()) -> list[int]:
         """Return the registers that steps fill on the way to one, in order, without known ones."""
-        registers, waiting = set(), [register]
-        while waiting:
-            register = waiting.pop()
-            if register in self.steps and register not in registers and register not in known:
-                registers.add(register)
-                waiting += [each.register for each in self.steps[register].operands]
-        return sorted(registers)
+        needed, path = {register}, list[int]()
+        for each in range(register, -1, -1):  # a step takes registers before its own
+            if each in needed and each in self.steps and each not in known:
+                needed.update(operand.register for operand in self.steps[each].operands)
+                path.insert(0, each)
+        return path
 
     def trace(self, node: Node, inputs: Sequence[Any], outputs: Sequence[Labels]) -> list[Integers]:
         """Compute the outputs of a node as rows, and return their columns."""
@@ -139,15 +120,8 @@ class RowProgram:
         if op == "BatchNormalization":
             shaped = (each.reshape(-1, *[1] * (outputs[0].ndim - 2)) for each in inputs[1:])
             return [self._add_elementwise(node, [inputs[0], *shaped], outputs[0])]
-        if op not in ("Gemm", "MatMul"):
-            return [self._add_along_axes(node, inputs, outputs[0])]
-        y = self._add_product(node, inputs, outputs[0])
-        if len(inputs) > 2 and inputs[2] is not None:
-            bias = inputs[2] * inputs[2].dtype.type(node.attributes.get("beta", 1.0))
-            y = self._add_elementwise(
-                node._replace(op="Add", attributes={}), [Flow(outputs[0], y), bias], outputs[0]
-            )
-        return [y]
+        add = self._add_product if op in ("Gemm", "MatMul") else self._add_along_axes
+        return [add(node, inputs, outputs[0])]
 
     def _move(self, node: Node, inputs: Sequence[Any], count: int) -> list[Integers]:
         """Follow values that a node moves: its operator runs over their columns."""
@@ -162,22 +136,19 @@ class RowProgram:
         """Add an elementwise operator."""
         layout, operands = lay_out(output), []
         for value in inputs:
-            operand = Operand(-1)
-            if isinstance(value, Flow):
-                operand = self.join(find_row(np.broadcast_to(value.columns, output.shape), layout))
-            elif value is not None:
-                operand = Operand(-1, None, find_row(np.broadcast_to(value, output.shape), layout))
-            operands.append(operand)
-        step = Step(node.op, node.name, (*operands,), layout.shape[1], node.attributes)
-        return self.add(step, output)
+            array = value.columns if isinstance(value, Flow) else value
+            if array is not None:
+                array = find_row(np.broadcast_to(array, output.shape), layout)
+            is_rows = isinstance(value, Flow)
+            operands.append(self.join(array) if is_rows else Operand(-1, None, array))
+        return self.add(node, operands, output)
 
     def _add_lookup(self, node: Node, inputs: Sequence[Any], output: Labels) -> Integers:
         """Add an operator that takes rows of a table."""
         x = inputs[0]
         if isinstance(x, Flow) or x.ndim != 2 or node.attributes.get("axis", 0):
             raise RefusedError("looks up in what is no table of rows")
-        operands = (Operand(-1, None, x), self.join_row(inputs[1]))
-        return self.add(Step(node.op, node.name, operands, lay_out(output).shape[1]), output)
+        return self.add(node, [Operand(-1, None, x), self.join_row(inputs[1])], output)
 
     def _add_along_axes(self, node: Node, inputs: Sequence[Any], output: Labels) -> Integers:
         """Add an operator along axes, which have to be axes of features."""
@@ -194,20 +165,24 @@ class RowProgram:
             raise RefusedError(_OTHER_AXIS)
         positions = [axes.index(each % n) + 1 for each in along]
         attributes |= {"axes": positions} if op in REDUCED else {"axis": positions[0]}
-        operands = (self.join_row(x), *(Operand(-1, None, each) for each in rest))
-        width, features = lay_out(output).shape[1], tuple(shape[k] for k in axes)
-        return self.add(Step(op, node.name, operands, width, attributes, features), output)
+        operands = [self.join_row(x), *(Operand(-1, None, each) for each in rest)]
+        features = tuple(shape[k] for k in axes)
+        return self.add(node._replace(attributes=attributes), operands, output, features)
 
     def _add_product(self, node: Node, inputs: Sequence[Any], output: Labels) -> Integers:
-        """Add a product of rows and weights."""
-        x, W, attributes = inputs[0], inputs[1], node.attributes
+        """Add a product of rows and weights, and a bias."""
+        (x, W, bias, *_), attributes = (*inputs, None), node.attributes
         W, axes = W.reshape(W.shape[-2:]) if prod(W.shape[:-2]) == 1 else W, x.feature_axes()
         if x.labels.ndim - 1 not in axes or W.ndim != 2 or attributes.get("transA"):
             raise RefusedError(_OTHER_AXIS)
         W = W.dtype.type(attributes.get("alpha", 1.0)) * (W.T if attributes.get("transB") else W)
         shape = (prod(x.labels.shape[k] for k in axes) // len(W), len(W))
-        operands, width = (self.join_row(x), Operand(-1, None, W)), shape[0] * W.shape[1]
-        return self.add(Step("MatMul", node.name, operands, width, {}, shape), output)
+        product = node._replace(op="MatMul", attributes={})
+        y = self.add(product, [self.join_row(x), Operand(-1, None, W)], output, shape)
+        if bias is None:
+            return y
+        bias = bias * bias.dtype.type(attributes.get("beta", 1.0))
+        return self._add_elementwise(product._replace(op="Add"), [Flow(output, y), bias], output)
 
 
 def lay_out(values: Labels) -> Integers:
@@ -230,26 +205,3 @@ def find_row(array: Array, positions: Integers) -> Any:
     if (values != values[:1]).any():
         raise RefusedError("does something else at each step, or in each sequence")
     return values[0]
-
-
-def run(
-    steps: Mapping[int, Step], registers: dict[int, Any], multiply: Callable[..., Array]
-) -> dict[int, Any]:
-    """Run steps over rows, (R, K); add their outputs to the registers."""
-    R = len(next(iter(registers.values())))
-    for register, (op, _, operands, width, attributes, shape) in steps.items():
-        arrays = []
-        for source, columns, values in operands:
-            array = values if source < 0 else registers[source]
-            arrays.append(array if columns is None else array[:, columns])
-        result = arrays[0] = arrays[0].reshape(R, *shape) if shape else arrays[0]
-        with np.errstate(all="ignore"):
-            if op == "Concat":
-                result = np.concatenate([np.broadcast_to(a, (R, a.shape[-1])) for a in arrays], 1)
-            elif op == "MatMul":
-                result = multiply(np.ascontiguousarray(result), arrays[1])
-            elif op != "Cast" or result.dtype.kind != "f" or attributes["to"] not in FLOATS:
-                result = OPERATORS[op](*arrays, **attributes)
-        result = np.broadcast_to(result, (R, width)) if op in ELEMENTWISE else result
-        registers[register] = result.reshape(R, width)
-    return registers

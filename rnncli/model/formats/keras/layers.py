@@ -18,8 +18,7 @@ from rnncli.model.errors import listed, shown
 from rnncli.model.formats.contents import CellDraft, Draft, FileLayer, read_floats
 from rnncli.model.formats.keras.weights import Group, KerasFile, name_groups
 from rnncli.model.graph import Node
-from rnncli.model.graph.layers import Root, RowGraph, SequenceGraph
-from rnncli.model.graph.rows import Operand, Step
+from rnncli.model.graph.node_layers import Operand, Root, RowGraph, SequenceGraph, Step
 
 Config: TypeAlias = Mapping[str, Any]
 Layers: TypeAlias = Sequence[FileLayer]

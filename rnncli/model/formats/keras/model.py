@@ -17,8 +17,7 @@ from rnncli.model.formats.keras.layers import (
     read_entry,
 )
 from rnncli.model.formats.keras.weights import Group, KerasFile
-from rnncli.model.graph.layers import RowGraph, SequenceGraph
-from rnncli.model.graph.rows import Operand
+from rnncli.model.graph.node_layers import Operand, RowGraph, SequenceGraph
 from rnncli.model.layers import Stateless
 
 # Classes of models. A class of the user's own may compute anything.

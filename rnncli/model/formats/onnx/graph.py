@@ -1,9 +1,9 @@
-"""From an ONNX graph to layers: recurrent nodes, and what the graph computes between them.
+"""The layers of an ONNX graph: recurrent nodes, and what the graph computes between them.
 
 The graph is run over labels, which tell the row of the input that each value comes from.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from functools import partial
 from itertools import islice, permutations
@@ -12,26 +12,31 @@ import numpy as np
 
 from rnncli.model.errors import listed, shown
 from rnncli.model.formats.contents import Component, Contents
-from rnncli.model.formats.onnx.messages import Model
+from rnncli.model.formats.onnx.messages import Model, Reader
 from rnncli.model.formats.onnx.recurrent import KINDS
-from rnncli.model.formats.onnx.sequences import STATE, cut_graph, find_axes
-from rnncli.model.formats.onnx.walk import Guess, Layer, Walk, is_known
+from rnncli.model.formats.onnx.walk import Guess, Layer, Walk
+from rnncli.model.formats.onnx.whole_sequences import STATE, cut_graph, find_axes
 from rnncli.model.graph import RefusedError, Unknown
 from rnncli.model.graph.labels import plain, row_label, steps_of
-from rnncli.model.graph.layers import RowGraph, SequenceGraph
 from rnncli.model.graph.naming import name_steps
+from rnncli.model.graph.node_layers import Operand, RowGraph, SequenceGraph
 from rnncli.model.graph.operators import MOVERS
-from rnncli.model.graph.rows import Flow, Operand
+from rnncli.model.graph.rows import Flow
 
-_MOST_GUESSES = 30  # at the axes of the input
+_MOST_GUESSES = 30  # of the axes of the input
 _EXPECTED = (
     ": expected a node RNN, LSTM or GRU, and no steps or loops of other nodes"
     " (`dynamo=False` of torch.onnx.export keeps them)"
 )
 
 
+def read(data: bytes, path: str) -> Contents:
+    """Read an ``.onnx`` file."""
+    return find(path, Reader(path, memoryview(data)).model())
+
+
 def find(path: str, model: Model, input_size: int = 0) -> Contents:
-    """Find the layers in a model; the input size matters where the graph leaves it open."""
+    """Find the layers in a model; `input_size` is used if the graph leaves it open."""
     first, best = Walk(path, model), None
     for guess in islice(_guess_axes(first), _MOST_GUESSES):
         if best and best.target and guess.x != best.walk.guess.x:
@@ -49,8 +54,7 @@ def find(path: str, model: Model, input_size: int = 0) -> Contents:
 
 
 def _guess_axes(first: Walk) -> Iterator[Guess]:
-    """Guess which input may be the rows, and which of its axes steps and sequences."""
-    convolved = any(node.op in ("Conv", "MaxPool", "AveragePool") for node in first.nodes.values())
+    """Guess which input has the rows, and which of its axes are steps and sequences."""
     for x in (n for n in first.graph.inputs if isinstance(first.values[n], Unknown)):
         shape = first.graph.inputs[x] or ()
         axes = range(min(len(shape), 5))
@@ -59,30 +63,33 @@ def _guess_axes(first: Walk) -> Iterator[Guess]:
             *((axis, None) for axis in axes),
             *((None, axis) for axis in axes),  # each call is a step
         ]
-        free = {axis for axis, size in enumerate(shape) if not is_known(size)}
         # Features are known, or a weight tells one of their numbers.
+        free, alone = _find_free_axes(shape)
         counts = {pair: len(free - {*pair}) for pair in pairs}
-        alone = all(size == 1 for size in shape if is_known(size))
         most = max(alone, min(counts.values(), default=0))
         pairs = sorted((pair for pair in pairs if counts[pair] <= most), key=counts.__getitem__)
         yield from (Guess(x, pair) for pair in pairs or [(None, None)])
-        if convolved:
-            yield from (Guess(x, pair, 131) for pair in pairs if pair[0] in free)
+
+
+def _find_free_axes(shape: Sequence[int | str]) -> tuple[set[int], bool]:
+    """Return the axes of unknown sizes, and whether features have one: all known sizes are 1."""
+    known = {axis: size for axis, size in enumerate(shape) if isinstance(size, int)}
+    return {*range(len(shape))} - known.keys(), all(size == 1 for size in known.values())
 
 
 def follow(first: Walk, guess: Guess) -> "Chain":
-    """Run the graph over labels; once more where its last steps may be final states."""
-    chain = Chain(Walk(first.path, first.model, guess, first))
-    walk, target = chain.walk, chain.target
-    if target is None or chain.last == "step":
+    """Run the graph over labels, and again if its last steps may be final states."""
+    chain = Chain(first.repeat(guess))
+    walk = chain.walk
+    if chain.target is None or chain.last == "step":
         tops = (n for n in walk.nodes.values() if n.op in KINDS and chain.needed & {*n.outputs})
         lower = walk.find_ancestors([name for node in tops for name in node.inputs[:1]])
-        again = Chain(Walk(first.path, first.model, guess, first, lower))
-        chain = again if again.target is not None and again.last == "state" else chain
+        again = Chain(first.repeat(guess, lower))
+        chain = again if again.last == "state" else chain
     # Runs of another size have to take the same branches.
     for steps, sequences in ((11, 2), (1, 1)) if walk.branches and chain.target else ():
         sizes = guess._replace(steps=steps, sequences=sequences)
-        branches = Walk(first.path, first.model, sizes, first).branches
+        branches = first.repeat(sizes).branches
         if branches.keys() & walk.branches.keys() and branches != walk.branches:
             chain.target, chain.why = None, "runs other nodes for other numbers of rows"
             chain.rank = (*chain.rank[:2], True)
@@ -90,7 +97,7 @@ def follow(first: Walk, guess: Guess) -> "Chain":
 
 
 class Chain:
-    """The layers that compute the output of a graph; `target` is None if none can."""
+    """The layers that compute the output of a graph, `target`; it is None if they cannot."""
 
     def __init__(self, walk: Walk) -> None:
         self.walk, self.rows = walk, walk.rows
@@ -100,11 +107,11 @@ class Chain:
         self.above: SequenceGraph | None = None
         self.last: str | None = None
         self.components: list[Component] = []
-        self.number = {0: 0}  # the layer that fills a register, from 1
+        self.number = {0: 0}  # by register, the layer that fills it, from 1
         value = walk.values.get(self.outputs[0])
         self.why = value.why if isinstance(value, Unknown) else ""
         try:
-            if isinstance(value, Flow) and any(isinstance(root, int) for root in value.roots):
+            if isinstance(value, Flow):
                 self.target = self.find_output(value)
         except RefusedError as error:
             self.why = str(error)
@@ -112,7 +119,7 @@ class Chain:
         self.rank = not (self.target or takes_rows), walk.doubt, self.target is None  # best first
 
     def list_outputs(self) -> list[str]:
-        """List the outputs that are no bare final states, or else all; then an empty name."""
+        """List the outputs that are more than final states, or all if none is."""
         states: set[str] = set()
         for node in self.walk.nodes.values():
             inputs = node.inputs if node.op == "Concat" else node.inputs[:1]
@@ -121,16 +128,14 @@ class Chain:
             elif node.op in MOVERS and states.issuperset(inputs):
                 states |= {*node.outputs}
         names = [name for name in self.walk.graph.outputs if name and name in self.walk.values]
-        return [*([name for name in names if name not in states] or names), ""]
+        return [name for name in names if name not in states] or names or [""]
 
     @property
     def is_open(self) -> bool:
-        """Whether it may run once the number of features is known."""
+        """Whether the graph may run once the number of features is known."""
         walk = self.walk
-        shape = walk.graph.inputs[walk.guess.x] or ()
-        free = {axis for axis, size in enumerate(shape) if not is_known(size)}
-        alone = all(size == 1 for size in shape if is_known(size))
-        lost = alone and free and walk.list_cells() and self.rank[0]
+        free, alone = _find_free_axes(walk.graph.inputs[walk.guess.x] or ())
+        lost = alone and free and walk.cells and self.rank[0]
         has_front = any(each.below and not each.target.register for each in walk.layers.values())
         guessed = has_front and free - {*walk.guess.axes}
         return not walk.guess.features and bool(lost or guessed)
@@ -138,23 +143,21 @@ class Chain:
     def find_output(self, value: Flow) -> Operand:
         """Find the output of the graph, and which row of a sequence it is."""
         walk = self.walk
-        if value.columns is None:
-            by_call = walk.guess.axes[0] is None
-            axes = find_axes(value, 0 if by_call else walk.steps, walk.sequences)
-            target, self.above = cut_graph(walk, self.outputs[0], value, axes)
-            same = axes[0] == walk.guess.axes[0] and value.labels.ndim > 2
-            if axes[0] is not None and not same:  # a row may have as many values as there are steps
-                longer = np.zeros((walk.steps + 2, self.above.input_size), np.float32)
-                with suppress(RefusedError):
-                    same = self.above.compute(longer).shape[axes[0]] == len(longer)
-                axes = (axes[0] if same else None), axes[1]
-                target, self.above = cut_graph(walk, self.outputs[0], value, axes)
-            self.last = None if by_call or axes[0] is not None else "step"
-        else:
+        if value.columns is not None:
             target = self.rows.join_row(value)
             self.last = self.find_last(value)
-        if target.register < 0:
-            raise RefusedError("gives a constant")
+            return target
+        by_call = walk.guess.axes[0] is None
+        along, across = find_axes(value, 0 if by_call else walk.steps, walk.sequences)
+        target, self.above = cut_graph(walk, self.outputs[0], value, (along, across))
+        same = along == walk.guess.axes[0] and value.labels.ndim > 2
+        if along is not None and not same:  # a row may have as many values as there are steps
+            longer = np.zeros((walk.steps + 2, self.above.input_size), np.float32)
+            with suppress(RefusedError):
+                same = self.above.compute(longer).shape[along] == len(longer)
+            along = along if same else None
+            target, self.above = cut_graph(walk, self.outputs[0], value, (along, across))
+        self.last = None if by_call or along is not None else "step"
         return target
 
     def find_last(self, value: Flow) -> str | None:
@@ -175,7 +178,7 @@ class Chain:
         return "state" if t[0] == STATE else "step"
 
     def find_inputs(self, *targets: Operand) -> list[int]:
-        """Return the registers that targets, and the steps on the way to them, read."""
+        """Return the registers that targets read, also by the steps on the way to them."""
         steps = {n for each in targets for n in self.rows.path(each.register)}
         operands = (each for n in steps for each in self.rows.steps[n].operands)
         return [each.register for each in (*targets, *operands)]
@@ -193,13 +196,13 @@ class Chain:
                 self.components.append(Component(output, "output", why=self.why, needed=True))
         used = {each.name for each in self.components}
         unused = [each for name, each in known.items() if name not in used and each.layers]
-        if self.target is None:
+        if self.target is None:  # `layer` may pick them
             self.components, unused = [*self.components, *unused], []
         unused = [each._replace(why="is not on the way to the output") for each in unused]
         text = "takes {} too: {}, which it is compared with"
         notes = [text.format(shown(n), array.item()) for n, array in walk.settled.items()]
         notes += [note for name, note in walk.notes if name in on_way]
-        passed = [n for n in rest if n and isinstance(walk.values[n], Flow | Unknown)]
+        passed = [n for n in rest if isinstance(walk.values[n], Flow | Unknown)]
         if passed:
             notes.append(f"gives {shown(output)}, and passes over {listed(passed)}")
         components = self.components or [Component(node.name, node.op) for node in nodes]
@@ -209,12 +212,12 @@ class Chain:
 
     def make_layers(self, target: Operand) -> None:
         """Make the layers that compute the output, the bottom one first."""
-        layers, needed, waiting = self.walk.layers, dict[int, Layer](), [target]
-        while waiting:
-            for register in {*self.find_inputs(waiting.pop())} & layers.keys() - needed.keys():
-                needed[register] = layers[register]
-                waiting.append(layers[register].target)
-        for register, layer in sorted(needed.items()):
+        needed, chosen = {*self.find_inputs(target)}, list[tuple[int, Layer]]()
+        for register, layer in reversed(self.walk.layers.items()):
+            if register in needed:
+                needed.update(self.find_inputs(layer.target))
+                chosen.insert(0, (register, layer))
+        for register, layer in chosen:
             self.make_steps(layer.target, layer.below)
             self.add(layer.component, register)
         self.make_steps(target, self.above)

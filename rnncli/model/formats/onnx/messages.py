@@ -142,12 +142,12 @@ class Reader:
 
 
 def _read_shape(message: Message) -> tuple[str, tuple[int | str, ...] | None]:
-    """Read the name of an input or output, and its shape: sizes, or names of sizes."""
+    """Read the name of an input or output, and its shape: sizes, or names of unknown sizes."""
     tensor = message.message(2).message(1)
     if 2 not in tensor:
         return message.text(1), None
     axes = tensor.message(2).messages(1)
-    return message.text(1), tuple(axis.integer(1) if 1 in axis else axis.text(2) for axis in axes)
+    return message.text(1), tuple(max(0, axis.integer(1)) or axis.text(2) for axis in axes)
 
 
 def _domain(text: str) -> str:

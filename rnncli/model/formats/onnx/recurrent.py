@@ -16,11 +16,12 @@ from rnncli.model.errors import shown
 from rnncli.model.formats.contents import CellDraft, read_floats
 from rnncli.model.graph import Node, RefusedError
 
-# Our directions by the attribute of a node.
+# By ONNX's direction, ours.
 WAYS = {"forward": "forward", "reverse": "backward", "bidirectional": "bidirectional"}
-# Recurrent operators: where our gates stand in their arrays, and activations by our settings.
+# By recurrent operator, the positions of our gates in its arrays.
 KINDS = {"RNN": (0,), "LSTM": (0, 2, 3, 1), "GRU": (0, 1, 2)}
 _GATED = {"recurrent_activation": "Sigmoid", "activation": "Tanh"}
+# By operator, its default activations by our settings.
 _FUNCTIONS = {
     "RNN": {"activation": "Tanh"},
     "LSTM": {**_GATED, "output_activation": "Tanh"},
@@ -28,14 +29,14 @@ _FUNCTIONS = {
 }
 PEEPHOLES = (0, 2, 1)  # i o f, and ours are i f o
 _ROLES = {"W": "W_xh", "R": "W_hh", "B": "b_h", "P": "w_ch"}
-# Attributes, and what they are where they are left out.
+# Attributes with their defaults.
 _ATTRIBUTES: dict[str, Any] = {
     "activations": [], "activation_alpha": [], "activation_beta": [], "clip": inf,
     "direction": "forward", "hidden_size": 0, "input_forget": 0, "layout": 0,
     "linear_before_reset": 0, "output_sequence": 0,
 }  # fmt: skip
 _TYPES = {name: type(value) for name, value in _ATTRIBUTES.items()}
-# Our names of activations, by ONNX's in small letters: programs write them in either way.
+# By ONNX's name in small letters, ours: programs write capitals or not.
 _ACTIVATIONS = {name.replace("_", ""): name for name in ACTIVATIONS if name != "linear"}
 
 

@@ -1,4 +1,8 @@
-"""A run of a graph over labels: what each value is, and the recurrent nodes as layers."""
+"""A run of a graph over labels: what each value is, and the recurrent nodes as layers.
+
+A value is a constant, an array; a `Sized` array; a `Flow`, which is computed from rows; or it is
+`Unknown`.
+"""
 
 from collections.abc import Collection, Iterable, Sequence
 from math import prod
@@ -10,21 +14,21 @@ from rnncli.model.errors import shown
 from rnncli.model.formats.contents import CellDraft, Component, Draft
 from rnncli.model.formats.onnx.messages import Model
 from rnncli.model.formats.onnx.recurrent import KINDS, WAYS, read_cells
-from rnncli.model.formats.onnx.sequences import STATE, cut_graph
+from rnncli.model.formats.onnx.whole_sequences import STATE, cut_graph
 from rnncli.model.graph import Array, Graph, Node, RefusedError, Unknown
 from rnncli.model.graph.labels import Labels, labels, plain, row_label, sequences_of, steps_of
-from rnncli.model.graph.layers import SequenceGraph
+from rnncli.model.graph.node_layers import Operand, SequenceGraph
 from rnncli.model.graph.operators import FAR, MOVERS, apply
-from rnncli.model.graph.rows import Flow, Operand, RowProgram
+from rnncli.model.graph.rows import Flow, RowProgram
 from rnncli.model.layers import DIRECTIONS
 
-_MOST_COMPUTED = 2**23  # values that are computed in a run, over those of the file
-_COST, _COST_OF_LAYER = 800, 8_000  # values that a node is counted for
-_COST_OF_LABEL = 8  # and a label, with what it is as a row
+_MOST_COMPUTED = 2**23  # values that a run may compute, and four for each of the file
+# What a node, a recurrent layer and a label cost in values.
+_COST, _COST_OF_LAYER, _COST_OF_LABEL = 800, 8_000, 8
 # Operators whose first input has the values; the rest are sizes or indices.
 _PLACING = {"ConstantOfShape", "Expand", "Pad", "Reshape", "Slice", "Split", "Squeeze", "Tile"}
 _PLACING |= {"Unsqueeze"}
-# Operators that may treat the number of steps in another way where it is another.
+# Operators that may do something else with a larger number of steps, such as Min(T, 7).
 _UNSTEADY = {"Clip", "Greater", "GreaterOrEqual", "Less", "LessOrEqual", "Max", "Min", "Mod"}
 _UNSTEADY |= {"ReduceMax", "ReduceMin"}
 _OTHER_AXES = "takes other axes for steps, sequences and features than the layer below"
@@ -43,7 +47,7 @@ class Sized(NamedTuple):
 
 
 class Layer(NamedTuple):
-    """A recurrent layer and its input: rows, which a layer of whole sequences may change first."""
+    """A recurrent layer, the rows below it, and a layer of whole sequences in between, if any."""
 
     component: Component
     target: Operand
@@ -51,68 +55,84 @@ class Layer(NamedTuple):
 
 
 class Guess(NamedTuple):
-    """An input that may be the rows, which of its axes are steps and sequences, and how many."""
+    """The input that may be the rows, its axes of steps and sequences, and how many it has."""
 
     x: str
     axes: tuple[int | None, int | None] = (None, None)
     steps: int = 7
     sequences: int = 3
-    features: int = 0  # that a row has where the file leaves it open, if known
+    features: int = 0  # of a row, where the file leaves them open; 0 if they are not known
+
+
+class WrongAxesError(RefusedError):
+    """A node that cannot take the axes of the input as the guess has them."""
 
 
 class Walk:
     """A run of a graph over labels, or without a guess over its constants alone.
 
-    Constants and cells are computed once: `first` is the run that did. The last step that a
-    direction takes has the label of its final state, but for nodes that give a value of `lower`.
-    The `doubt` tells how likely another guess at the axes is: 3 where the lowest layer cannot take
-    them so, 2 where it takes what is made of all steps, 1 of some, 0 where it takes rows.
+    `first` is the run without a guess, which has computed the constants and cells. With `lower`,
+    the last step of each direction has the label of its final state, except in nodes that give a
+    value of `lower`.
+    The `doubt` ranks guesses: 0 if the lowest layer takes rows, 1 if it takes values of some steps,
+    2 if it takes values of all steps, 3 if it cannot take these axes.
     """
 
     def __init__(
         self, path: str, model: Model, guess: Guess | None = None, first: "Walk | None" = None,
         lower: Collection[str] | None = None,
     ) -> None:  # fmt: skip
-        self.path, self.model, self.graph = path, model, model.graph
-        self.opset, self.lower = model.opset, lower
+        self.path, self.model, self.graph, self.lower = path, model, model.graph, lower
         self.guess, self.rows, self.steps, self.sequences = guess or Guess(""), RowProgram(), 1, 1
         self.doubt = 0
-        self.nodes: dict[str, Node] = {}  # by names that differ
-        self.notes: list[tuple[str, str]] = []  # with the name of a node
+        self.nodes: dict[str, Node] = {}  # by unique names
+        self.notes: list[tuple[str, str]] = []  # with the names of their nodes
         self.components: dict[str, Component] = {}  # recurrent nodes, and those that are refused
         self.layers: dict[int, Layer] = {}  # by the register that it fills
-        self.branches: dict[int, bool] = {}  # that nodes If take by the sizes of values
-        # Cells or outputs that depend on no input, with their node, which keeps its id.
-        self.constants: dict[int, tuple[Node, Any]] = first.constants if first else {}
-        known = [each for each in self.graph.arrays.values() if isinstance(each, np.ndarray)]
-        self._budget = float(_MOST_COMPUTED + 4 * sum(each.size for each in known))
-        self.values: dict[str, Any] = dict(self.graph.arrays)
+        self.branches: dict[str, bool] = {}  # of nodes If that depend on sizes
+        # By the id of a node, which is stored too so that no other node gets the id.
+        self.constants: dict[int, tuple[Node, list[Any]]] = first.constants if first else {}
+        self.cells: dict[int, tuple[Node, list[CellDraft]]] = first.cells if first else {}
         self.settled: dict[str, Array] = first.settled if first else {}
-        self.values.update(self.settled)
+        self.values: dict[str, Any] = dict(self.graph.arrays)
+        known = [each for each in self.values.values() if isinstance(each, np.ndarray)]
+        self._budget = float(_MOST_COMPUTED + 4 * sum(each.size for each in known))
+        if first:
+            self.values |= {n: a for n, a in first.values.items() if isinstance(a, np.ndarray)}
         self._label_inputs()
-        waiting = [*self.graph.nodes][::-1]
+        self._run([*(first.nodes.values() if first else self.graph.nodes)])
+
+    def repeat(self, guess: Guess, lower: Collection[str] | None = None) -> "Walk":
+        """Run the graph again, by a guess."""
+        return Walk(self.path, self.model, guess, self, lower)
+
+    def _run(self, waiting: list[Node]) -> None:
+        """Run nodes, and those of the branches that they take."""
+        waiting.reverse()
         while waiting:
-            original = waiting.pop()
-            name = original.name or next(filter(None, original.outputs), original.op)
+            node = waiting.pop()
+            name = node.name or next(filter(None, node.outputs), node.op)
             while name in self.nodes:
                 name = f"{name} ({len(self.nodes)})"
-            node = original._replace(name=name)
+            node = node if name == node.name else node._replace(name=name)
             outputs: Sequence[Any] = [Unknown()] * len(node.outputs)
             try:
-                if self._budget >= 0:  # else no more is computed
+                if self._budget >= 0:  # once it is spent, nothing more is computed
                     self.spend(_COST)
-                    if branch := self._choose_branch(node, original):
+                    if branch := self._choose_branch(node):
                         waiting += branch[::-1]
                         continue
-                    inputs = self._find_inputs(node)
                     recurs = node.op in KINDS and not node.domain
-                    outputs = (self._recur if recurs else self._compute)(node, original, inputs)
+                    inputs = self._find_inputs(node)
+                    outputs = (self._recur if recurs else self._compute)(node, inputs)
             except RefusedError as error:
-                arrays = self.find_floats(node)
-                component = Component(node.name, node.op, arrays, why=str(error), needed=True)
-                self.components[node.name] = component
+                self.doubt = 3 if isinstance(error, WrongAxesError) else self.doubt
+                self._refuse(node.name, node.op, error, self.find_floats(node))
             self.nodes[node.name] = node
             self.values.update(zip(node.outputs, outputs, strict=False))
+
+    def _refuse(self, name: str, kind: str, error: Exception, arrays: Any = ()) -> None:
+        self.components[name] = Component(name, kind, dict(arrays), why=str(error), needed=True)
 
     def spend(self, values: float) -> None:
         """Count values before they are computed."""
@@ -139,48 +159,43 @@ class Walk:
 
     def _label_inputs(self) -> None:
         x, inputs = self.guess.x, self.graph.inputs
+        for name in inputs.keys() - self.values.keys():
+            why = f"is computed from {shown(name)}, another input than the rows"
+            self.values[name] = Unknown(why, name)
         try:
             if x:
                 self.values[x] = self._label_rows(inputs[x])
         except RefusedError as error:
             self.doubt, self.values[x] = 3, Unknown()
-            self.components[x] = Component(x, "input", why=str(error), needed=True)
-        for name in inputs.keys() - self.values.keys():
-            shape = [s if is_known(s) else self.guess.sequences for s in inputs[name] or ()]
-            none = labels(np.broadcast_to(np.int64(0), shape))  # type: ignore[arg-type]
-            flow = Flow(none, None, frozenset({name}), True, "is another input")
-            self.values[name] = flow if x else Unknown()
+            self._refuse(x, "input", error)
 
     def _label_rows(self, shape: Sequence[int | str] | None) -> Flow:
         """Label the input that is rows."""
         guess, (T, N), sizes = self.guess, self.guess.axes, list[int]()
         if shape is None or T is N is None:
             raise RefusedError("an input of which the graph does not tell the number of axes")
-        width = guess.features or next((len(c[0].weights.W_xh) for c in self.list_cells()), 1)
-        for axis, size in enumerate(shape):  # several steps, if frozen with one, show their order
+        widths = (len(cells[0].weights.W_xh) for _, cells in self.cells.values())
+        width = guess.features or next(widths, 1)
+        for axis, size in enumerate(shape):  # a frozen step becomes several, which have an order
             free = {T: guess.steps, N: guess.sequences}.get(axis, width)
-            frozen = is_known(size) and not (axis == T and size == 1)
+            frozen = isinstance(size, int) and not (axis == T and size == 1)
             sizes.append(int(size) if frozen else free)
         self.steps, self.sequences = (1 if k is None else sizes[k] for k in (T, N))
         self.spend(_COST_OF_LABEL * prod(sizes))
         t, n = (0 if k is None else np.indices(sizes, sparse=True)[k] for k in (T, N))
         values = labels(np.broadcast_to(row_label(t, n), sizes))
-        return Flow(values, self.rows.add_source(values), frozenset({0}), True)
-
-    def list_cells(self) -> list[list[CellDraft]]:
-        """Return the cells of each recurrent node that could be read."""
-        return [cells for node, cells in self.constants.values() if node.op in KINDS]
+        return Flow(values, self.rows.add_source(values), lowest=True)
 
     # Nodes.
 
-    def _choose_branch(self, node: Node, original: Node) -> list[Node]:
+    def _choose_branch(self, node: Node) -> list[Node]:
         """Return the nodes of the branch that an ``If`` takes, if it is known."""
         condition = self.values.get((*node.inputs, "")[0])
         array = as_array(condition) if isinstance(condition, np.ndarray | Sized) else None
         if node.op != "If" or array is None or array.size != 1:
             return []
         if isinstance(condition, Sized):
-            self.branches[id(original)] = bool(array.any())
+            self.branches[node.name] = bool(array.any())
         branch = node.attributes.get("then_branch" if array.any() else "else_branch")
         if not isinstance(branch, Graph):
             return []
@@ -189,7 +204,7 @@ class Walk:
         return [*branch.nodes, *(Node("Identity", "", "", [a], [b], {}) for a, b in pairs)]
 
     def _settle(self, node: Node) -> None:
-        """Set an input that is one number, such as a rate, to what the graph compares it with."""
+        """Set an input of one number, such as a rate, to the constant it is compared with."""
         for name, operand in (node.inputs, node.inputs[::-1]):
             value, shape = self.values.get(operand), self.graph.inputs.get(name)
             free = shape in ((), (1,)) and isinstance(self.values.get(name), Unknown)
@@ -206,32 +221,33 @@ class Walk:
                 raise RefusedError(f"takes {shown(name)}, which no node before it gives")
         return values
 
-    def _compute(self, node: Node, original: Node, inputs: list[Any]) -> Sequence[Any]:
+    def _compute(self, node: Node, inputs: list[Any]) -> Sequence[Any]:
         """Compute the outputs of a node."""
+        if id(node) in self.constants:
+            return self.constants[id(node)][1]
+        flows = any(isinstance(each, Flow) for each in inputs)
         if unknown := [each for each in inputs if isinstance(each, Unknown)]:
-            return unknown[:1] * len(node.outputs)
-        if id(original) not in self.constants:
-            flows = [each for each in inputs if isinstance(each, Flow)]
-            cost = _COST_OF_LABEL if flows else 1
-            arrays = [as_array(each) for each in inputs]
-            outputs = apply(node, arrays, self.opset, lambda n: self.spend(cost * n))
-            if flows and node.op not in ("Shape", "Size"):
-                return self._follow(node, inputs, [labels(plain(each)) for each in outputs])
-            counts = bool(flows) or (_has_counts(node, inputs) and node.op != "ConstantOfShape")
-            if counts and node.op in _UNSTEADY:
-                raise RefusedError("compares the number of steps or sequences with another")
-            if flows or any(isinstance(each, Sized) for each in inputs):
-                return [Sized(array, counts) for array in outputs]
-            self.constants[id(original)] = original, outputs
-        return self.constants[id(original)][1]  # type: ignore[no-any-return]
+            moved = node.op in (*MOVERS, "Cast") and not flows and all(e.input for e in unknown)
+            return [unknown[0] if moved else Unknown(unknown[0].why)] * len(node.outputs)
+        cost = _COST_OF_LABEL if flows else 1
+        arrays = [as_array(each) for each in inputs]
+        outputs = apply(node, arrays, self.model.opset, lambda n: self.spend(cost * n))
+        if flows and node.op not in ("Shape", "Size"):
+            return self._follow(node, inputs, [labels(plain(each)) for each in outputs])
+        counts = flows or (_has_counts(node, inputs) and node.op != "ConstantOfShape")
+        if counts and node.op in _UNSTEADY:
+            raise RefusedError("compares the number of steps or sequences with another")
+        if flows or any(isinstance(each, Sized) for each in inputs):
+            return [Sized(array, counts) for array in outputs]
+        self.constants[id(node)] = node, outputs
+        return outputs
 
     def _follow(self, node: Node, inputs: Sequence[Any], outputs: Sequence[Labels]) -> list[Flow]:
-        """Follow values that depend on inputs through a node."""
+        """Follow values that are computed from rows through a node."""
         if not all(each.size for each in outputs):
             raise RefusedError("gives an array of no values")
         flows = [each for each in inputs if isinstance(each, Flow)]
-        roots = frozenset[int | str]().union(*(each.roots for each in flows))
-        moved = node.op in (*MOVERS, "Cast") and all(each.moved for each in flows)
+        lowest = all(each.lowest for each in flows)
         why = next((each.why for each in flows if each.columns is None), "")
         if node.op == "Slice" and _is_bounded(node, inputs):
             why = why or "takes a fixed number of steps of those that there are"
@@ -243,37 +259,37 @@ class Walk:
             columns = columns if why else self.rows.trace(node, operands, outputs)
         except RefusedError as error:
             why = str(error)
-        return [Flow(y, k, roots, moved, why) for y, k in zip(outputs, columns, strict=False)]
+        return [Flow(y, k, why, lowest) for y, k in zip(outputs, columns, strict=False)]
 
     # Recurrent nodes.
 
-    def _read_cells(self, node: Node, original: Node, inputs: Sequence[Any]) -> list[CellDraft]:
+    def _read_cells(self, node: Node, inputs: Sequence[Any]) -> list[CellDraft]:
         """Read the cells of a recurrent node."""
-        if id(original) not in self.constants:
+        if id(node) not in self.cells:
             arrays: dict[str, Any] = dict(zip("WRBP", (*inputs[1:4], inputs[7]), strict=True))
             known = [each for each in arrays.values() if isinstance(each, np.ndarray)]
             unknown = [each for each in arrays.values() if not isinstance(each, np.ndarray | None)]
             if arrays["W"] is None or arrays["R"] is None or unknown:
                 raise RefusedError("expected weights that are constants")
             self.spend(_COST_OF_LAYER + sum(each.size for each in known))
-            self.constants[id(original)] = original, read_cells(self.path, node, arrays)
-        return self.constants[id(original)][1]  # type: ignore[no-any-return]
+            self.cells[id(node)] = node, read_cells(self.path, node, arrays)
+        return self.cells[id(node)][1]
 
-    def _recur(self, node: Node, original: Node, inputs: list[Any]) -> list[Any]:
+    def _recur(self, node: Node, inputs: list[Any]) -> list[Any]:
         """Read a recurrent node."""
         inputs = [*inputs, *[None] * 8][:8]
-        cells, x = self._read_cells(node, original, inputs), inputs[0]
+        cells, x = self._read_cells(node, inputs), inputs[0]
         direction = WAYS[node.attributes.get("direction", "forward")]
         layout = node.attributes.get("layout", 0)
         D, H = len(cells), len(cells[0].weights.W_hh)
         target, below, turned = Operand(-1), None, False
         if not isinstance(x, Unknown):
             target, below, turned = self._take(node, x, layout)
-        if turned:  # a direction becomes the other
+        if turned:  # reversed rows swap the directions
             direction = {"forward": "backward", "backward": "forward"}.get(direction, direction)
             cells = cells[::-1]
         if self.guess.x and self.guess.axes[0] is None and direction != "forward":
-            raise self._doubt_axes("goes backward at each call")
+            raise WrongAxesError("goes backward at each call")
         self._check_states(node, inputs, H)
         settings = {"direction": direction, **({"merge": "concat"} if D == 2 else {})}
         weights = node._replace(inputs=[*node.inputs[1:4], *node.inputs[7:8]])
@@ -284,93 +300,78 @@ class Walk:
             return [x] * 3
         register = self.rows.add_register(D * H)
         self.layers[register] = Layer(component, target, below)
-        # The states at all steps, and the last ones.
         N, T, turn = x.labels.shape[1 - layout], self.steps, -1 if turned else 1
         columns = self.rows.begins[register] + np.arange(D * H).reshape(D, 1, H)[::turn]
         t = np.arange(T)[::turn].reshape(-1, 1, 1, 1)
         if self.lower is not None and T > 1 and not {*self.lower}.intersection(node.outputs):
             ends = {"forward": T - 1, "backward": 0}
             t = np.where(t == [[[ends[way]]] for way in DIRECTIONS[direction][::turn]], STATE, t)
-        outputs: list[Any] = []
-        for steps, order in ((t, (2, 0, 1, 3)), (np.array(STATE), (1, 0, 2))):
-            pair = [row_label(steps, np.arange(N)[:, None]), columns]
-            pair = [np.broadcast_to(each, (*steps.shape[:1], D, N, H)) for each in pair]
-            if layout:
-                pair = [each.transpose(order) for each in pair]
-            outputs.append(Flow(labels(pair[0]), pair[1], frozenset({register})))
-        return [*outputs, Unknown("gives the cell state")]
 
-    def _doubt_axes(self, why: str) -> RefusedError:
-        """Return the error where other axes of the input are those of steps and sequences."""
-        self.doubt = 3
-        return RefusedError(why)
+        def give(t: Any, shape: tuple[int, ...], order: tuple[int, ...]) -> Flow:
+            pair = [row_label(t, np.arange(N)[:, None]), columns]
+            pair = [np.broadcast_to(each, shape) for each in pair]
+            pair = [each.transpose(order) for each in pair] if layout else pair
+            return Flow(labels(pair[0]), pair[1])
+
+        all_steps, last = give(t, (T, D, N, H), (2, 0, 1, 3)), give(STATE, (D, N, H), (1, 0, 2))
+        return [all_steps, last, Unknown("gives the cell state")]
 
     def _take(self, node: Node, x: Any, layout: int) -> tuple[Operand, SequenceGraph | None, bool]:
-        """Find the rows that a node takes, a layer in between, and whether they are reversed."""
+        """Return the rows below a node, the layer in between, and whether they are reversed."""
         if not isinstance(x, Flow) or x.labels.ndim != 3:
             raise RefusedError("input 1: expected rows of three axes")
-        lowest, rows = x.roots == {0}, plain(x.labels)
+        rows = plain(x.labels)
         rows = rows.swapaxes(0, 1) if layout else rows
         t, order = steps_of(rows), np.arange(len(rows))[:, None, None]
         known = x.columns is not None
         turned = known and bool((t != order).any())
-        if (
-            not any(isinstance(root, int) for root in x.roots)
-            or (sequences_of(rows) != np.arange(rows.shape[1])[:, None]).any()
-            or (turned and (self.steps != len(rows) or (t != order[::-1]).any()))
+        if (sequences_of(rows) != np.arange(rows.shape[1])[:, None]).any() or (
+            turned and (self.steps != len(rows) or (t != order[::-1]).any())
         ):
-            raise self._doubt_axes(_OTHER_AXES) if lowest else RefusedError(_OTHER_AXES)
+            raise (WrongAxesError if x.lowest else RefusedError)(_OTHER_AXES)
         if known and self.steps == len(rows):
             return self.rows.join_row(x), None, turned
-        return (*self._take_sequences(node.inputs[0], x, layout, lowest=lowest), False)
+        return (*self._take_sequences(node.inputs[0], x, layout), False)
 
-    def _take_sequences(
-        self, name: str, x: Flow, along: int, *, lowest: bool
-    ) -> tuple[Operand, SequenceGraph]:
-        """Find the rows of which whole sequences are computed, and the layer that does it."""
+    def _take_sequences(self, name: str, x: Flow, along: int) -> tuple[Operand, SequenceGraph]:
+        """Return the rows below a layer of whole sequences, and that layer."""
         T = x.labels.shape[along]
         if self.guess.axes[0] is None and T > 1:
-            raise self._doubt_axes("takes several steps a call")
-        if lowest and T == 1 < self.steps:
-            raise self._doubt_axes(x.why or "takes one step of several")
+            raise WrongAxesError("takes several steps a call")
+        if x.lowest and T == 1 < self.steps:
+            raise WrongAxesError(x.why or "takes one step of several")
         target, below = cut_graph(self, name, x, (along, 1 - along))
-        if lowest:
+        if x.lowest:
             local = not below.takes_sequences or below.is_local(self.steps)
             self.doubt = max(self.doubt, 1 if local else 2)
-        if below.shortens and (not lowest or self.layers or target.register):
+        if below.shortens and (not x.lowest or self.layers or target.register):
             raise RefusedError("takes another number of steps than the layer below gives")
         self.steps = T
         return target, below
 
     def _check_states(self, node: Node, inputs: Sequence[Any], H: int) -> None:
-        """Check lengths and initial states: all steps and zeros, or another input of the graph."""
+        """Check lengths and states: all steps and zeros, or other inputs of the graph."""
         T, sizes = self.guess.axes[0], self.graph.inputs.get(self.guess.x)
-        x_roots = {0, *getattr(inputs[0], "roots", ())}
         for value, (role, note) in zip(inputs[4:7], _OPTIONAL_INPUTS.items(), strict=True):
-            array, counts = as_array(value), isinstance(value, Sized) and value.counts
-            moved = isinstance(value, Flow) and value.moved and not value.roots & x_roots
-            if moved or (isinstance(value, Unknown) and isinstance(inputs[0], Unknown)):
-                origin = shown(str(next(iter(getattr(value, "roots", ["the graph"])))))
+            origin = getattr(value, "input", "")
+            if origin or (isinstance(value, Unknown) and isinstance(inputs[0], Unknown)):
+                origin = shown(origin or "the graph")
                 self.notes.append((node.name, f"{node.name} takes {note.format(origin)}"))
             elif isinstance(value, Flow | Unknown):
                 raise RefusedError(f"input {role} is computed in the graph")
             elif value is not None:
+                array, counts = as_array(value), isinstance(value, Sized) and value.counts
                 if role == "sequence_lens":
-                    free = T is not None and sizes and not is_known(sizes[T]) and not counts
+                    free = T is not None and sizes and not isinstance(sizes[T], int) and not counts
                     fits, expected = not free and (array == self.steps).all(), "all steps"
                 else:
                     fits = not array.any() and not counts and array.shape[-1:] in ((), (H,))
                     expected = f"zeros of {H} units"
                 if not fits:
                     raise RefusedError(f"input {role} is a constant other than {expected}")
-            of_node = role == "initial_h" or (role == "initial_c" and node.op == "LSTM")
-            if T is None and self.guess.x and of_node and not isinstance(value, Flow):
-                raise self._doubt_axes("starts anew at each call")
-
-
-def is_known(size: Any) -> bool:
-    """Return whether a size of an axis is known."""
-    return isinstance(size, int) and size > 0
+            starts = role == "initial_h" or (role == "initial_c" and node.op == "LSTM")
+            if T is None and self.guess.x and starts and not origin:
+                raise WrongAxesError("starts anew at each call")
 
 
 def as_array(value: Any) -> Any:
@@ -381,13 +382,13 @@ def as_array(value: Any) -> Any:
 
 
 def _has_counts(node: Node, inputs: Sequence[Any]) -> bool:
-    """Return whether the values that a node takes depend on the number of steps or sequences."""
+    """Return whether a node takes values that depend on the number of steps or sequences."""
     content = inputs[:1] if node.op in _PLACING else inputs
     return any(isinstance(each, Sized) and each.counts for each in content)
 
 
 def _is_bounded(node: Node, inputs: Sequence[Any]) -> bool:
-    """Return whether a Slice takes the first or the last steps, however many these are."""
+    """Return whether a Slice takes a fixed number of first or last steps."""
     rows, *bounds = (plain(as_array(each)) for each in inputs)
     bounds = bounds or [node.attributes.get(each) for each in ("starts", "ends", "axes")]
     axes = range(rows.ndim) if len(bounds) < 3 or bounds[2] is None else np.ravel(bounds[2])

@@ -161,7 +161,7 @@ class _Writer:
         return self.add(op, rows, **attributes, **named)
 
 
-def write(file: BinaryIO, network: Network) -> list[str]:
+def save_model(file: BinaryIO, network: Network) -> list[str]:
     """Write a network as an ONNX model; return a sentence for each type that is rounded."""
     writer, rows = _Writer(), "x"
     recurrent = [number for number, layer in enumerate(network.layers) if layer.cells]

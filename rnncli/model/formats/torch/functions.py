@@ -8,7 +8,7 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any, NamedTuple
 
-# A value that is neither of the graph nor a known constant, such as a device.
+# A value that is neither in the graph nor a known constant, such as a device.
 UNKNOWN = object()
 _END = 2**63 - 1
 # The codes of int64, float32 and float64.
@@ -16,7 +16,7 @@ _LONG, _FLOATS = 4, (6, 7)
 
 
 class Value(NamedTuple):
-    """A value of a graph: its name, how many axes it has, and whether it is of whole numbers."""
+    """A value of a graph: its name, its number of axes, and whether it has whole numbers."""
 
     name: str
     rank: int

@@ -20,28 +20,27 @@ from rnncli.model.formats.onnx.messages import Model
 from rnncli.model.formats.torch.files import Module, Objects
 from rnncli.model.formats.torch.functions import FUNCTIONS, UNKNOWN, Value
 from rnncli.model.graph import Graph, Node, RefusedError
-from rnncli.model.graph.operators import MOVERS
+from rnncli.model.graph.operators import MOVERS, UNFIT
 
-# The operator and its order of gates by the function of PyTorch.
+# By PyTorch's function, the operator of ONNX and its order of gates.
 _RECURRENT = {
     "lstm": ("LSTM", (0, 3, 1, 2)),
     "gru": ("GRU", (1, 0, 2)),
     "rnn_tanh": ("RNN", (0,)),
     "rnn_relu": ("RNN", (0,)),
 }
-# Characters of code; statements and expressions that are followed, and what a node takes of them.
+# The most characters of code, and the most statements and expressions; a node counts as several.
 _MOST_CODE, _MOST_WORK, _NODE = 300_000, 20_000, 16
 _GOES_ON = object()
-# Operators that no module is named after.
+# Operators whose nodes do not get the name of their module.
 _UNNAMED = {*MOVERS, "Shape", "ConstantOfShape", "Cast", "Add", "Sub", "Mul", "Div"}
-_WRONG = (ArithmeticError, AttributeError, LookupError, TypeError, ValueError)
 _UNREAD = "holds code ({}) that is not read"
 
 
 def find_script(objects: Objects, modules: Mapping[str, Module]) -> Contents:
-    """Find the layers in the forward of the first module, which has all modules in it."""
+    """Find the layers in the `forward` of the first module, which contains the others."""
     candidates, functions = [], _parse(objects.code)
-    for rank in (3, 2):  # the code does not tell the input's
+    for rank in (3, 2):  # of the input, which the code does not tell
         tracer = _Tracer(objects, modules, functions)
         try:
             outputs = tracer.trace(next(iter(modules.values())), Value("input", rank))
@@ -75,7 +74,7 @@ def _parse(code: Mapping[str, str]) -> dict[str, ast.FunctionDef]:
 
 
 class _Tracer:
-    """Follows code over values of a graph, and adds the nodes that compute them."""
+    """Follow code over values of a graph, and add the nodes that compute them."""
 
     def __init__(
         self, objects: Objects, modules: Mapping[str, Module], functions: Mapping[str, Any]
@@ -91,13 +90,13 @@ class _Tracer:
             f"CONSTANTS.c{k}": each.item() if getattr(each, "ndim", 1) == 0 else each
             for k, each in enumerate(known)
         }
-        self.width = 0  # how many values the first weights take
+        self.width = 0  # the number of features that the first weights take
         self._path = ""  # of the module whose code is followed
         self.nodes: list[Node] = []
         self.arrays: dict[str, Any] = {}
 
     def trace(self, module: Module, x: Value) -> dict[str, None]:
-        """Follow the forward of a module; return the names of what it gives."""
+        """Follow the `forward` of a module; return the names of its outputs."""
         outputs: dict[str, None] = {}
         waiting = [self._call(module, "forward", [x], {})]
         while waiting:
@@ -193,7 +192,7 @@ class _Tracer:
         return result
 
     def _run(self, body: Sequence[ast.stmt], values: dict[str, Any]) -> Any:
-        """Follow statements; return what they return, or that they go on."""
+        """Follow statements; return what they return, or `_GOES_ON`."""
         for statement in body:
             self._budget.spend()
             match statement:
@@ -279,5 +278,5 @@ class _Tracer:
             if name in _RECURRENT:
                 return self._recur(name, *inputs, **named)
             return FUNCTIONS[name](self, *inputs, **named)
-        except _WRONG as error:
+        except UNFIT as error:
             raise RefusedError(f"calls {shown(name)} in a way that is not read") from error

@@ -1,4 +1,4 @@
-"""Layers that are nodes of a graph, computed as they are."""
+"""Layers that compute nodes of a graph: rows one by one, or whole sequences."""
 
 from collections.abc import Mapping, Sequence
 from copy import copy
@@ -11,11 +11,50 @@ from rnncli.model.cells import Multiply
 from rnncli.model.errors import InputError
 from rnncli.model.graph import Array, Node, RefusedError
 from rnncli.model.graph.labels import CONSTANT, labels, plain
-from rnncli.model.graph.operators import MOVERS, evaluate
-from rnncli.model.graph.rows import Operand, Step, run
+from rnncli.model.graph.operators import ELEMENTWISE, MOVERS, OPERATORS, evaluate
 from rnncli.model.layers import Convert, Stateless
 
 Axes = tuple[int | None, int | None]
+FLOATS = (1, 10, 11, 16)  # element types; a run keeps its precision where a graph casts to these
+
+
+class Operand(NamedTuple):
+    """An input of a step: columns of a register, all for None, or else constant values."""
+
+    register: int
+    columns: Any = None
+    values: Any = None
+
+    def find(self, registers: Mapping[int, Array]) -> Any:
+        """Find its array."""
+        array = self.values if self.register < 0 else registers[self.register]
+        return array if self.columns is None else array[:, self.columns]
+
+
+class Step(NamedTuple):
+    """An operator over rows, arrays (R, K); its first operand is (R, *shape) if it has a shape."""
+
+    op: str
+    name: str
+    operands: tuple[Operand, ...]
+    width: int
+    attributes: Mapping[str, Any] = {}
+    shape: tuple[int, ...] = ()
+
+    def compute(self, R: int, arrays: list[Any], multiply: Multiply) -> Array:
+        """Compute R rows from the arrays of the operands."""
+        x = arrays[0] = arrays[0].reshape(R, *self.shape) if self.shape else arrays[0]
+        with np.errstate(all="ignore"):
+            if self.op == "Concat":
+                y = np.concatenate([np.broadcast_to(a, (R, a.shape[-1])) for a in arrays], 1)
+            elif self.op == "MatMul":
+                y = multiply(np.ascontiguousarray(x), arrays[1])
+            elif self.op == "Cast" and x.dtype.kind == "f" and self.attributes["to"] in FLOATS:
+                y = x
+            else:
+                y = OPERATORS[self.op](*arrays, **self.attributes)
+        y = np.broadcast_to(y, (R, self.width)) if self.op in ELEMENTWISE else y
+        return y.reshape(R, self.width)
 
 
 def _convert(convert: Convert, name: str, values: Any) -> Any:
@@ -55,10 +94,12 @@ class RowGraph(Stateless):
         """Compute the rows."""
         rows = x.reshape(-1, self.input_size)
         inputs = np.split(rows, np.cumsum([*self.inputs.values()])[:-1], axis=1)
-        registers = run(self.steps, dict(zip(self.inputs, inputs, strict=True)), multiply)
-        y = registers[self.target.register]
-        y = y if self.target.columns is None else y[:, self.target.columns]
-        y = np.require(np.broadcast_to(y, (len(rows), self.output_size)), x.dtype, ["C", "W"])
+        registers: dict[int, Any] = dict(zip(self.inputs, inputs, strict=True))
+        for register, step in self.steps.items():
+            arrays = [operand.find(registers) for operand in step.operands]
+            registers[register] = step.compute(len(rows), arrays, multiply)
+        y = np.broadcast_to(self.target.find(registers), (len(rows), self.output_size))
+        y = np.require(y, x.dtype, ["C", "W"])
         return y.reshape(*x.shape[:-1], self.output_size)
 
     def converted(self, convert: Convert) -> "RowGraph":
@@ -103,7 +144,7 @@ class SequenceGraph(Stateless):
     """
 
     takes_sequences = True
-    steps = 0  # for how many the graph was frozen; 0 if it was not
+    steps = 0  # the number that the graph was frozen for; 0 for any
 
     def __init__(
         self, nodes: Sequence[Node], constants: Mapping[str, Array], opset: int,

@@ -1,4 +1,4 @@
-"""Values that are computed from several steps, as layers that take whole sequences."""
+"""Layers that take whole sequences, from the nodes that compute a value of several steps."""
 
 from math import prod
 from typing import Any
@@ -8,8 +8,8 @@ import numpy as np
 from rnncli.model.formats.onnx.recurrent import KINDS
 from rnncli.model.graph import Array, Node, RefusedError
 from rnncli.model.graph.labels import CONSTANT, plain, sequences_of, steps_of
-from rnncli.model.graph.layers import Axes, Root, SequenceGraph
-from rnncli.model.graph.rows import FLOATS, Flow, Operand, find_row, lay_out
+from rnncli.model.graph.node_layers import FLOATS, Axes, Operand, Root, SequenceGraph
+from rnncli.model.graph.rows import Flow, find_row, lay_out
 from rnncli.model.layers import DIRECTIONS
 
 STATE = 2**30  # the step of a final state
@@ -18,29 +18,28 @@ STATE = 2**30  # the step of a final state
 def cut_graph(walk: Any, name: str, value: Any, axes: Axes) -> tuple[Operand, SequenceGraph]:
     """Make a layer of the nodes that compute a value; return its input and the layer."""
     nodes, constants, roots = _trace(walk, name)
-    rows, shape, frozen_axis = walk.rows, value.labels.shape, walk.guess.axes[0]
-    by_call = frozen_axis is None
+    shape, by_call = value.labels.shape, walk.guess.axes[0] is None
     if by_call:  # rows stand where the graph has sequences
         axes = axes[1], None
     columns = np.unique(np.concatenate([root.columns for root in roots]))
     laid = [root._replace(columns=np.searchsorted(columns, root.columns)) for root in roots]
-    target, width = rows.join(columns), len(columns)
-    size = prod(n for k, n in enumerate(shape) if k not in axes)
-    layer = SequenceGraph(nodes, constants, walk.opset, laid, name, axes, (width, size))
-    layer.shortens = not by_call and axes[0] is not None and shape[axes[0]] < walk.steps
+    width, size = len(columns), prod(n for k, n in enumerate(shape) if k not in axes)
+    layer = SequenceGraph(nodes, constants, walk.model.opset, laid, name, axes, (width, size))
     layer.takes_sequences = not by_call
-    try:  # as it will run: one sequence alone
+    layer.shortens = not by_call and axes[0] is not None and shape[axes[0]] < walk.steps
+    try:  # as it runs: one sequence alone
         layer(np.zeros((2 if by_call else walk.steps, width), np.float32))
     except ValueError as error:
         raise RefusedError("makes something else of each sequence") from error
-    if by_call:  # each row of the same row alone
+    if by_call:  # a row may depend on itself alone
         pair = np.broadcast_to(np.arange(2)[:, None], (2, width))
         result = np.moveaxis(layer.compute(pair), axes[0] or 0, 0).reshape(2, -1)
         if ((result != pair[:, :1]) & (result != CONSTANT)).any():
             raise RefusedError("makes something of several rows")
-    steps = (walk.graph.inputs[walk.guess.x] or (0,))[frozen_axis or 0]
-    layer.steps = steps if isinstance(steps, int) and steps > 0 and not by_call else 0
-    return target, layer
+    else:
+        frozen = walk.graph.inputs[walk.guess.x][walk.guess.axes[0]]
+        layer.steps = frozen if isinstance(frozen, int) else 0
+    return walk.rows.join(columns), layer
 
 
 def _trace(walk: Any, name: str) -> tuple[list[Node], dict[str, Array], list[Root]]:
@@ -66,7 +65,7 @@ def _trace(walk: Any, name: str) -> tuple[list[Node], dict[str, Array], list[Roo
 
 
 def _find_root(walk: Any, name: str, value: Any) -> Root | None:
-    """Return how the graph has rows of all steps, or the final state of a layer; else None."""
+    """Return a value as a root, if it has the rows of all steps or the final state of a layer."""
     if not isinstance(value, Flow) or value.columns is None:
         return None
     rows = plain(value.labels)
@@ -88,9 +87,8 @@ def _find_root(walk: Any, name: str, value: Any) -> Root | None:
         ends = np.array([-1 if way == "forward" else 0 for way in ways])
         size = walk.rows.width(int(registers[0])) // len(ends)
         return Root(name, columns, shape, (None, N), ends[offsets // size])
-    if {len(np.unique(t)), 1 if T is None else rows.shape[T]} != {walk.steps}:
-        return None
-    if T is not None and t.take(0, T).any():  # the last step stands first
+    steps = t[tuple(slice(None) if k == T else 0 for k in range(t.ndim))].reshape(-1)
+    if len(steps) != walk.steps or (np.diff(steps) < 1).any():  # some steps, or in another order
         return None
     axes = (T, N)
     if by_call:  # rows stand where the graph has sequences
