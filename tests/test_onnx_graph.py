@@ -627,6 +627,13 @@ def test_alphas_and_betas_go_to_the_activations_that_have_them(tmp_path: Path) -
     ]
 
 
+def test_a_softmax_before_opset_13_is_over_all_axes_from_the_second(tmp_path: Path) -> None:
+    graph, path = Graph(), tmp_path / "m.onnx"
+    output = graph.add("Softmax", graph.rows())
+    assert refusal(write(path, graph, output, opset=12)).startswith("Softmax_2: ")
+    assert layers(load(write(path, graph, output, opset=13))[0]) == "LSTM 3, Pointwise 3"
+
+
 # Names of nodes and tensors, which need not tell them apart.
 
 

@@ -308,20 +308,6 @@ def test_the_numbers_that_the_notebook_printed_are_checked(
     assert (result["verdict"], result["values"]) == ("different" if wrong else "equal", 24)
 
 
-def test_a_library_that_is_absent_says_how_to_install_it(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("importlib.metadata.distribution", absent)
-    text = invoke("verify", "--seq", "1,2", "--hidden", "4").stdout
-    assert "\nkeras, torch, onnxruntime: not installed: pip install 'rnncli[peers]'\n" in text
-    result = invoke("verify", "--seq", "1,2", "--hidden", "4", "--peer", "torch", code=2)
-    assert "torch: not installed: pip install 'rnncli[peers]'" in result.stderr
-
-
-def absent(name: str) -> None:
-    from importlib.metadata import PackageNotFoundError
-
-    raise PackageNotFoundError(name)
-
-
 # The library
 
 
