@@ -444,7 +444,9 @@ def test_layers_that_take_far_more_than_the_file(
 def test_the_parts_that_run_are_offered(tmp_path: Path) -> None:
     graph = Graph()
     rows = graph.rows(rows=graph.add("Einsum", "x", equation="tnk->tnk"))
-    path = write(tmp_path / "m.onnx", graph, rows, graph.add("Relu", graph.recurrent("GRU")))
+    relu = graph.add("Relu", graph.recurrent("GRU"))
+    path = write(tmp_path / "m.onnx", graph, rows, relu, producer="by hand")
+    assert inspect(path)["title"] == "ONNX opset 17, by hand"
     assert [(each["name"], each.get("needed")) for each in inspect(path)["parts"]] == [
         *(("Einsum_0", True), ("LSTM_1", None), ("GRU_3", None))
     ]

@@ -11,15 +11,14 @@ import pytest
 import torch
 from click.testing import CliRunner, Result
 from conftest import GUIDE, NIGHTLY
+from test_kept_models import FOLDER, MODELS
 
 from rnncli.cli import rnn
 from rnncli.model.cells import Cell
-from rnncli.model.formats.load import FORMATS, load_network
+from rnncli.model.formats.load import load_network
 from rnncli.verification.peers import PEERS
 
 SEQ = ("--seq", "1,2,3,4,5,6", "--hidden", "4")
-FOLDER = Path(__file__).parents[1] / "data" / "models"
-MODELS = sorted(path for path in FOLDER.glob("*") if path.suffix in FORMATS.keys() - {".npz"})
 # What its own library does not run: of Keras 2, float16, the layout of ONNX.
 ALONE = ("keras2_gates", "keras2_masked", "keras_float16", "onnx_layout")
 # What a peer cannot express.
