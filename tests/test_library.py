@@ -69,6 +69,13 @@ def test_a_warning_points_to_the_line_that_saves(tmp_path: Path) -> None:
     assert warned[0].filename == __file__
 
 
+def test_a_warning_of_large_states_points_to_the_line_that_scores(tmp_path: Path) -> None:
+    (tmp_path / "in.csv").write_text("100\n200\n")
+    with pytest.warns(UserWarning, match="within 0.001 of -1 or 1; is the input large") as warned:
+        rnncli.score(tmp_path / "in.csv", seeded(1, 2), tmp_path / "out.csv")
+    assert [each.filename for each in warned] == [__file__]
+
+
 def test_one_initial_state_serves_a_batch() -> None:
     network, x, h0 = seeded(2, 3), np.ones((4, 5, 2)), np.array([0.1, -0.2, 0.3])
     np.testing.assert_array_equal(run(network, x, h0).h, run(network, x, np.tile(h0, (4, 1))).h)
