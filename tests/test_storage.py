@@ -1,14 +1,12 @@
 """Names that are URLs, and how they are shown."""
 
 import copy
-import os
 import pickle
-from pathlib import Path
 
 import pytest
 from conftest import Rnn
 
-from rnncli.storage import Url, is_url, version, wrap_url
+from rnncli.storage import Url, is_url, wrap_url
 
 
 @pytest.mark.parametrize(
@@ -44,15 +42,6 @@ def test_secrets_of_a_url_are_not_shown(full: str, shown: str) -> None:
     assert wrap_url(url) is url
     for again in (copy.copy(url), copy.deepcopy(url), pickle.loads(pickle.dumps(url))):
         assert (again, again.full, again.protocol) == (shown, url.full, url.protocol)
-
-
-def test_versions_of_a_file(tmp_path: Path) -> None:
-    path = tmp_path / "x"
-    assert version(str(path)) == ""
-    path.write_text("12345")
-    assert version(str(path)) == f"5 {path.stat().st_mtime_ns}"
-    os.utime(path, ns=(0, 1))
-    assert version(str(path)) == "5 1"
 
 
 def test_nothing_elsewhere_is_added_to(run_rnn: Rnn) -> None:
