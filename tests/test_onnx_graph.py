@@ -576,27 +576,6 @@ def test_numbers(tmp_path: Path, case: str) -> None:
         np.testing.assert_array_equal(given[0], y[:T])
 
 
-@pytest.mark.parametrize(
-    ("direction", "expected"),
-    [("forward", [[-6, 0.5], [9, 1]]), ("reverse", [[4, 0.25], [-6, 0.5]])],
-)
-def test_rows_times_the_final_state(tmp_path: Path, direction: str, expected: Any) -> None:
-    graph = Graph()
-    rows = graph.add("Mul", same(graph, direction=direction), "RNN_0.1")
-    network, _ = load(write(tmp_path / "m.onnx", graph, rows))
-    found = rnncli.run(network, np.array([[[-2, 0.5], [3, 1]]]))
-    np.testing.assert_array_equal(found.y, [expected])
-
-
-def test_rows_times_the_steps_turned(tmp_path: Path) -> None:
-    graph = Graph()
-    rows = same(graph)
-    output = graph.add("Mul", rows, backwards(graph, rows))
-    network, _ = load(write(tmp_path / "m.onnx", graph, output))
-    found = rnncli.run(network, np.array([[[-2, 0.5], [3, 1], [5, 7]]]))
-    np.testing.assert_array_equal(found.y, [[[-10, 3.5], [9, 1], [-10, 3.5]]])
-
-
 def test_gates_and_peepholes_of_an_lstm(tmp_path: Path) -> None:
     """Gates are i o f c in ONNX, peepholes i o f; here they are i f g o, and i f o."""
     gates, path, graph = np.arange(1, 5, dtype="f"), tmp_path / "m.onnx", Graph()

@@ -27,16 +27,7 @@ LENGTHS = torch.full((3,), 5)
 
 
 class Wrapped(nn.Module):  # type: ignore[misc]
-    """A recurrent module, what is taken of it, and a head.
-
-    Parameters
-    ----------
-    rnn, head : Module
-    take : callable
-        ``take(y, h_n)`` returns the rows that the head takes.
-    below : Module
-        What the recurrent module takes.
-    """
+    """A recurrent module above others, and a head of ``take(y, h_n)``."""
 
     def __init__(
         self, rnn: Any, head: Any = None, take: Callable[..., Any] | None = None, below: Any = None

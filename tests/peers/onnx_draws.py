@@ -45,14 +45,7 @@ class Rows(NamedTuple):
 
 
 class Draw:
-    """A random graph.
-
-    Parameters
-    ----------
-    seed : int
-    faulty : bool
-        Whether some of its nodes take axes for others.
-    """
+    """A random graph; in a faulty one some nodes take axes for others."""
 
     def __init__(self, seed: int, *, faulty: bool = False) -> None:
         self.random, self.faulty = np.random.RandomState(seed), faulty

@@ -116,19 +116,6 @@ def test_the_new_exporter(kind: str, two: bool, take: str, opset: int, tmp_path:
     assert furthest([ours], [steps_first(y, first)]) <= 1e-6
 
 
-@pytest.mark.nightly
-@pytest.mark.filterwarnings("ignore")
-def test_what_the_new_exporter_writes_otherwise_is_refused(tmp_path: Path) -> None:
-    projected = Wrapped(nn.LSTM(I, H, proj_size=2, batch_first=True))
-    for module, message in (
-        (stack("rnn", 1, False, True, "all"), "no recurrent layer.*dynamo=False"),
-        (projected, "input initial_c is a constant other than zeros of 2 units"),
-    ):
-        exported(tmp_path / "m.onnx", module, torch.randn(N, T, I), dynamo=True)
-        with pytest.raises(InputError, match=message):
-            load_network(tmp_path / "m.onnx")
-
-
 HEADS = {
     "relu6": nn.ReLU6(),
     "elu": nn.ELU(0.7),
