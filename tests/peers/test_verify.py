@@ -56,14 +56,6 @@ def test_the_table_of_the_topic() -> None:
     assert found == expected
 
 
-def test_sequences_of_unlike_lengths(tmp_path: Path) -> None:
-    (tmp_path / "x.csv").write_text("key,x\na,1\na,2\nb,3\na,4\n")
-    options = ["--group-by", "key", "--hidden", "2", "--init", "torch"]
-    options += ["--direction", "bidirectional", "--peer", "torch"]
-    results = of_peers(verified(tmp_path / "x.csv", *options))
-    assert results["torch"]["verdict"] == "equal"
-
-
 def test_a_peer_that_lacks_something() -> None:
     options = ("--seq", "1,2,3", "--hidden", "4", "--activation", "affine:0.5,0.1")
     results = of_peers(verified(*options))
