@@ -226,7 +226,7 @@ def check_steps(network: Network, x: Floats, precision: str = "float32") -> None
     """Check each strategy for long sequences, up to where states, and then the bound, overflow."""
     for unroll in {"auto", "parallel", "compiled"} & {"auto", *runnable(precision)}:
         h = run(network, x, unroll, precision=precision)
-        bounded = (np.abs(h) < np.finfo(h.dtype).max / 1e6).all(axis=(0, 2))
+        bounded: Any = (np.abs(h) < np.finfo(h.dtype).max / 1e6).all(axis=(0, 2))
         T = len(bounded) if bounded.all() else int(np.argmin(bounded))
         error = worst(network, x[:, :T].astype(h.dtype), h[:, :T], precision) if T else 0
         # Rounding uses a few hundredths of the bound, half at most; a join may add a quarter.

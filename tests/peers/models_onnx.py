@@ -225,8 +225,8 @@ def write_constants() -> None:
     rows = graph.add(
         "GRU", "x", *weights, direction="bidirectional", hidden_size=3, linear_before_reset=1
     )
-    half = graph.add("Split", rows, axis=1)
-    mean = graph.add("Mul", graph.add("Add", half, f"{half}.1"), graph.array(np.float32(0.5)))
+    first = graph.add("Split", rows, axis=1)
+    mean = graph.add("Mul", graph.add("Add", first, f"{first}.1"), graph.array(np.float32(0.5)))
     squeezed = graph.add("Squeeze", mean, graph.array([1]))
     write_graph("onnx_constants", graph, squeezed, ("T", "N", 2), turned)
 
