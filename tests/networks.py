@@ -24,8 +24,6 @@ from rnncli.model.layers import (
     Recurrent,
 )
 from rnncli.model.network import Network
-from rnncli.verification.case import Case as Judged
-from rnncli.verification.steps import case_step_errors
 
 # Parameters for activations that have none by default.
 PARAMETERS: dict[str, tuple[float, ...]] = {
@@ -201,11 +199,3 @@ def gated_cell(variant: str, I: int, H: int, seed: int = 1) -> Cell:
     if "others" in variant:
         return GRU(weights, "softsign", "hard_sigmoid", 2.0, reset)
     return GRU(weights, clip=0.3 if "clip" in variant else inf, reset=reset)
-
-
-def step_errors(cell: Cell, x: Floats, h0: Floats, h: Floats, precision: str = "float32") -> Floats:
-    """Compute the error of every step of one sequence as a share of its bound."""
-    case = Judged(Network(Recurrent(cell)), x[None], h0[None], np.array([len(x)]), precision)
-    errors = case_step_errors(case, [h[None]])
-    assert errors is not None
-    return np.asarray(errors[0])

@@ -31,7 +31,7 @@ MOST_LINES = {
     "rnncli/explanation": 833,
     "rnncli/batches": 704,
     "rnncli/cli": 1_376,
-    "tests": 21_326,
+    "tests": 20_588,
 }
 
 # A package may import those before it; of `__init__`, the library, anybody may import.

@@ -8,16 +8,13 @@ from typing import Any
 
 import numpy as np
 import pytest
-from conftest import ROOT, Rnn
+from conftest import Rnn
 from safetensors.numpy import save_file
+from test_kept_models import MODELS
 
 import rnncli
-from rnncli.model.formats.load import FORMATS
 from rnncli.model.layers import Dense, Embedding, Masking, Normalization, Recurrent
 from rnncli.model.network import Network
-
-FOLDER = ROOT / "tests" / "data" / "models"
-MODELS = sorted(path for path in FOLDER.glob("*") if path.suffix in FORMATS.keys() - {".npz"})
 
 
 def lstm(I: int, H: int) -> Any:

@@ -1,16 +1,13 @@
 """JSON lines are read as the same cells in CSV are, and as `rnn run` writes them."""
 
 import csv
-import gzip
 import io
 import json
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 from click.testing import CliRunner
-from conftest import Rnn
 from hypothesis import given
 from hypothesis import strategies as st
 from test_text import piped, read
@@ -19,7 +16,6 @@ from rnncli.cli import rnn
 from rnncli.readers.input import STDIN, Layout
 
 DOUBLE = np.dtype(np.float64)
-NETWORK = ("--hidden", "2", "--format", "csv")
 SCALAR = (
     st.floats(allow_nan=False, allow_infinity=False)
     | st.integers(-(10**20), 10**20)
@@ -102,22 +98,3 @@ def test_what_rnn_writes_is_read_as_its_csv(
     expected, found = (read(str(folder / f"y.{form}"), layout) for form in ("csv", "jsonl"))
     assert found == expected
     assert found[0]
-
-
-TEXTS = {"csv": b"v\n1\n2\n", "jsonl": b'{"v": 1}\n{"v": 2}\n'}
-
-
-@pytest.mark.parametrize("form", TEXTS)
-def test_compressed_text_is_read(run_rnn: Rnn, tmp_path: Path, form: str) -> None:
-    """Under any name, from a pipe, and up to where it is cut."""
-    content = gzip.compress(TEXTS[form])
-    expected = run_rnn("run", "--seq", "1,2", *NETWORK).stdout
-    for name in (f"x.{form}.gz", f"x.{form}", "x"):
-        (tmp_path / name).write_bytes(content)
-        assert run_rnn("run", tmp_path / name, *NETWORK).stdout == expected
-    with piped(content, 2):
-        assert [row.x for row in read(STDIN, Layout(DOUBLE))[0]] == [[1.0], [2.0]]
-    (tmp_path / "x").write_bytes(content[:-3])
-    result = run_rnn("run", tmp_path / "x", *NETWORK)
-    assert (result.exit_code, result.stderr.count("\n")) == (2, 1)
-    assert result.stderr.startswith(f"Error: {tmp_path}/x: cannot be read: ")

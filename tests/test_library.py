@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from conftest import RUNNABLE, Rnn
+from conftest import RUNNABLE
 from networks import gated_cell
 
 import rnncli
@@ -36,22 +36,6 @@ def test_every_public_name_is_there() -> None:
         rnncli.train  # noqa: B018
 
 
-@pytest.mark.parametrize("name", ["net.npz", "net.safetensors"])
-def test_a_saved_network_runs_as_it_did(run_rnn: Rnn, tmp_path: Path, name: str) -> None:
-    """In Python as from the shell, to the bit."""
-    network = seeded(2, (4, 4), seed=3, init="torch", direction="bidirectional")
-    path = tmp_path / name
-    rnncli.save(network, path)
-    x = np.random.RandomState(0).normal(size=(5, 2)).astype("f")
-    h = run(rnncli.load(path), x, unroll="stepwise").h
-    assert h.tobytes() == run(network, x, unroll="stepwise").h.tobytes()
-    np.save(tmp_path / "x.npy", x)
-    arguments = ("run", str(tmp_path / "x.npy"), "--weights", str(path), "--unroll", "stepwise")
-    result = run_rnn(*arguments, "-o", str(tmp_path / "h.npy"))
-    assert result.exit_code == 0, result.output
-    assert np.load(tmp_path / "h.npy").tobytes() == h.tobytes()
-
-
 def test_a_file_that_cannot_hold_the_network_is_left_as_it_was(tmp_path: Path) -> None:
     path = tmp_path / "net.safetensors"
     path.write_text("before")
@@ -67,6 +51,13 @@ def test_a_warning_points_to_the_line_that_saves(tmp_path: Path) -> None:
     with pytest.warns(UserWarning, match="do not tell activation relu") as warned:
         rnncli.save(seeded(activation="relu"), tmp_path / "net.safetensors")
     assert warned[0].filename == __file__
+
+
+def test_a_warning_of_large_states_points_to_the_line_that_scores(tmp_path: Path) -> None:
+    (tmp_path / "in.csv").write_text("100\n200\n")
+    with pytest.warns(UserWarning, match="within 0.001 of -1 or 1; is the input large") as warned:
+        rnncli.score(tmp_path / "in.csv", seeded(1, 2), tmp_path / "out.csv")
+    assert [each.filename for each in warned] == [__file__]
 
 
 def test_one_initial_state_serves_a_batch() -> None:

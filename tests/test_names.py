@@ -48,8 +48,6 @@ FOUND: dict[str, tuple[Arrays, str | None, str]] = {
         "cells.1",
         "RNN 4",
     ),
-    "both directions": (torch() | torch(end="_l0_reverse"), None, "RNN 3 bidirectional"),
-    "two layers": (torch(gates=3) | torch(I=3, end="_l1", gates=3), None, "GRU 3, GRU 3"),
     "one of two": (
         torch("enc.") | torch("dec.", 3, 4) | {"fc.bias": np.array([np.nan])},
         "dec",

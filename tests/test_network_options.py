@@ -73,18 +73,6 @@ def test_options_are_settings_of_the_library(
             assert again == found
 
 
-def test_h0_and_c0_have_a_number_for_every_unit(run_rnn: Rnn) -> None:
-    words = ("run", *SEQ, "--hidden", "2,1", "--cell", "lstm", "--direction", "bidirectional")
-    h0, c0 = [round(0.1 * n, 1) for n in range(6)], [round(-0.1 * n, 1) for n in range(6)]
-    start = ("--h0", ",".join(map(str, h0)), "--c0", json.dumps(c0))
-    found = document(run_rnn, *words, *start)
-    network = rnncli.seeded(1, (2, 1), cell="lstm", direction="bidirectional")
-    np.testing.assert_array_equal(states_in(found), rnncli.run(network, X, h0 + c0).h)
-    assert found["initial"] == [{"h": h0[4:], "c": c0[4:]}]
-    alone = states_in(document(run_rnn, *words, *start[2:]))
-    np.testing.assert_array_equal(alone, rnncli.run(network, X, [0] * 6 + c0).h)
-
-
 @pytest.mark.parametrize("command", ["run", "verify", "bench"])
 def test_a_network_without_a_recurrent_layer(run_rnn: Rnn, tmp_path: Path, command: str) -> None:
     path = str(tmp_path / "w.npz")

@@ -63,9 +63,10 @@ def start(g: Graph, h: str = "", c: str = "", op: str = "RNN") -> str:
     return g.recurrent(op, "x", "", "", h, *[c] * bool(c))
 
 
-def zeros(g: Graph, *sizes: str) -> str:
+def zeros(g: Graph, directions: str) -> str:
     """Add a node that starts from zeros of a shape that is computed."""
-    return start(g, g.add("ConstantOfShape", g.add("Concat", *sizes, axis=0)))
+    shape = g.add("Concat", directions, size(g, 1), g.array([3]), axis=0)
+    return start(g, g.add("ConstantOfShape", shape))
 
 
 def stored(g: Graph, *shape: int) -> str:
@@ -117,6 +118,12 @@ def stacked(g: Graph) -> tuple[str, str]:
     """Add two layers; return what each gives."""
     below = g.rows("GRU")
     return below, g.rows("GRU", below, size=3)
+
+
+def meeting(g: Graph, low: str) -> str:
+    """Add two layers above one; multiply what they add to it."""
+    top = g.rows("GRU", g.rows("GRU", low, size=3), size=3)
+    return g.add("Mul", low, g.add("Sub", top, low))
 
 
 def long(g: Graph, lengths: str) -> str:
@@ -229,6 +236,18 @@ RUN: list[tuple[str, Build]] = [
     ("GRU 3, GRU 3, rows: Concat, LSTM 3", lambda g: g.rows("LSTM", above(g, *stacked(g)), size=6)),
     ("GRU 3, rows: Identity, LSTM 3, rows: Concat", lambda g: above(g, g.rows("GRU"), g.rows())),
     ("LSTM 3", lambda g: repeated(g, "Unsqueeze", g.rows(), 20, g.array([0]))),
+    # Layers are numbered from the first above the one that gives fewer steps.
+    (
+        "whole sequences: Conv, GRU 3, GRU 3, GRU 3, rows: Sub Mul",
+        lambda g: meeting(g, g.rows("GRU", convolved(g, strides=[2]))),
+    ),
+    # Constants that are computed, and nodes that start from zeros of a shape that fits.
+    ("RNN 3", lambda g: zeros(g, g.array([1]))),
+    ("RNN 3", lambda g: zeros(g, part(g, g.array([3, 2, 1]), 0, -1, -9, -4))),
+    (
+        "LSTM 3, Normalization 3",
+        lambda g: g.add("Add", g.rows(), part(g, g.draw(3), 0, -9, -9, -1)),
+    ),
 ]
 
 
@@ -444,7 +463,9 @@ def test_layers_that_take_far_more_than_the_file(
 def test_the_parts_that_run_are_offered(tmp_path: Path) -> None:
     graph = Graph()
     rows = graph.rows(rows=graph.add("Einsum", "x", equation="tnk->tnk"))
-    path = write(tmp_path / "m.onnx", graph, rows, graph.add("Relu", graph.recurrent("GRU")))
+    relu = graph.add("Relu", graph.recurrent("GRU"))
+    path = write(tmp_path / "m.onnx", graph, rows, relu, producer="by hand")
+    assert inspect(path)["title"] == "ONNX opset 17, by hand"
     assert [(each["name"], each.get("needed")) for each in inspect(path)["parts"]] == [
         *(("Einsum_0", True), ("LSTM_1", None), ("GRU_3", None))
     ]
@@ -519,27 +540,6 @@ def test_the_last_row_that_a_direction_takes_is_its_state(
     assert load(write(tmp_path / "m.onnx", graph, output))[0].last == last
 
 
-# What is computed of constants and sizes; each node starts from zeros of a shape that fits.
-
-
-COMPUTED: dict[str, Build] = {
-    "a shape": lambda g: zeros(g, g.array([1]), size(g, 1), g.array([3])),
-    "steps from the last": lambda g: zeros(
-        g, part(g, g.array([3, 2, 1]), 0, -1, -9, -4), size(g, 1), g.array([3])
-    ),
-    "the first from before it": lambda g: g.add("Add", g.rows(), part(g, g.draw(3), 0, -9, -9, -1)),
-    "one of two": lambda g: zeros(
-        g, g.add("Split", g.array([1, 8, 9]), axis=0), size(g, 1), g.array([3])
-    ),
-}
-
-
-@pytest.mark.parametrize("build", COMPUTED.values(), ids=COMPUTED)
-def test_constants_that_are_computed(tmp_path: Path, build: Build) -> None:
-    graph = Graph()
-    load(write(tmp_path / "m.onnx", graph, build(graph)))
-
-
 # Numbers: what a graph makes of X.
 
 X = "-2 0.5,3 1"
@@ -573,18 +573,6 @@ def test_numbers(tmp_path: Path, case: str) -> None:
         states = rnncli.run(network, x[None, :T])
         given = states.h if states.y is None else states.y
         np.testing.assert_array_equal(given[0], y[:T])
-
-
-@pytest.mark.parametrize(
-    ("direction", "expected"),
-    [("forward", [[-6, 0.5], [9, 1]]), ("reverse", [[4, 0.25], [-6, 0.5]])],
-)
-def test_rows_times_the_final_state(tmp_path: Path, direction: str, expected: Any) -> None:
-    graph = Graph()
-    rows = graph.add("Mul", same(graph, direction=direction), "RNN_0.1")
-    network, _ = load(write(tmp_path / "m.onnx", graph, rows))
-    found = rnncli.run(network, np.array([[[-2, 0.5], [3, 1]]]))
-    np.testing.assert_array_equal(found.y, [expected])
 
 
 def test_rows_times_the_steps_in_other_orders(tmp_path: Path) -> None:
@@ -627,6 +615,13 @@ def test_alphas_and_betas_go_to_the_activations_that_have_them(tmp_path: Path) -
     ]
 
 
+def test_a_softmax_before_opset_13_is_over_all_axes_from_the_second(tmp_path: Path) -> None:
+    graph, path = Graph(), tmp_path / "m.onnx"
+    output = graph.add("Softmax", graph.rows())
+    assert refusal(write(path, graph, output, opset=12)).startswith("Softmax_2: ")
+    assert layers(load(write(path, graph, output, opset=13))[0]) == "LSTM 3, Pointwise 3"
+
+
 # Names of nodes and tensors, which need not tell them apart.
 
 
@@ -666,13 +661,3 @@ def test_features_are_no_steps_where_others_are(tmp_path: Path) -> None:
     both = graph.add("Add", graph.rows("GRU", rows, size=3), rows)
     total = graph.add("ReduceMean", both, axes=[0])
     assert "not rows" in refusal(write(tmp_path / "m.onnx", graph, total, inputs=inputs))
-
-
-def test_layers_meet_above_fewer_steps(tmp_path: Path) -> None:
-    """Layers are numbered from the first above the one that gives fewer steps."""
-    graph, inputs = Graph(), dict[str, Axes | None](x=("T", "N", 2))
-    low = graph.rows("GRU", strided(graph, [1, 2, 0], [2, 0, 1]), size=3)
-    top = graph.rows("GRU", graph.rows("LSTM", low, size=3), size=3)
-    y = graph.add("Mul", low, graph.add("Sub", top, low))
-    network, _ = load(write(tmp_path / "m.onnx", graph, y, inputs=inputs))
-    assert [layer.sources for layer in network.layers] == [(), (), (), (1, 3)]

@@ -9,7 +9,18 @@ import pytest
 from conftest import RUNNABLE, Rnn
 
 import rnncli
-from rnncli import GRU, LSTM, RNN, Dense, LayerNormalization, Network, Recurrent, Rows, Weights
+from rnncli import (
+    GRU,
+    LSTM,
+    RNN,
+    Dense,
+    LayerNormalization,
+    Network,
+    Normalization,
+    Recurrent,
+    Rows,
+    Weights,
+)
 from rnncli.model.arrays import Floats
 from rnncli.model.cells import Cell
 from rnncli.model.errors import NotFiniteError
@@ -153,6 +164,12 @@ ENDS: dict[str, tuple[Network, Rows, int, str]] = {
         Rows(LATE),
         0,
         "layer 1 backward: step 2, unit 0: overflow (inf)",
+    ),
+    "a head": (
+        Network(TOP, Dense([[-1]]), Normalization([0], [1e-40])),
+        Rows(LATE),
+        1,
+        "layer 3: step 2, unit 0 of y: overflow (-inf)",
     ),
     "merged": (Network(BOTH), Rows(LATE[:2]), 1, "step 2, unit 0: overflow (inf)"),
     "c": (Network(grown_c()), Rows(np.ones((4, 1))), 3, "step 4, unit 1 of c: overflow (inf)"),

@@ -6,13 +6,15 @@ from typing import Any
 import loop
 import numpy as np
 import pytest
+from conftest import NIGHTLY, runnable
 from hypothesis import given
 from hypothesis import strategies as st
 from loop import difference
-from networks import ALL_ACTIVATIONS, drawn_weights
+from networks import ALL_ACTIVATIONS, drawn_weights, slope
 
 import rnncli
 from rnncli import LSTM, RNN, Network, Weights
+from rnncli.engine.precision import PRECISIONS
 from rnncli.engine.unroll import parallel as module
 from rnncli.model.arrays import Floats
 from rnncli.verification.case import Case
@@ -29,7 +31,7 @@ def run(network: Network, x: Floats, unroll: str = "parallel", **options: Any) -
 
 def worst(network: Network, x: Floats, h: Floats, precision: str = "float32") -> float:
     """Return the largest step error."""
-    h0 = np.zeros((len(x), network.state_size), "f")
+    h0 = np.zeros((len(x), network.state_size), x.dtype)
     error = largest_step_error(Case(network, x, h0, np.full(len(x), x.shape[1]), precision), [h])
     assert error is not None
     return error
@@ -187,3 +189,56 @@ def test_memory_beyond_input_and_output_does_not_grow() -> None:
     _, peak = tracemalloc.get_traced_memory()
     tracemalloc.stop()
     assert peak - h.nbytes < 64e6
+
+
+# Units, inputs, biases and time constants of unlike size: a unit of 1e-7 next to one of 1 has as
+# many digits of its own.
+
+
+def unlike(random: np.random.Generator, size: int) -> Floats:
+    """Sizes from 1 down to 1e-7; one time in four all are alike."""
+    return 10.0 ** -random.uniform(0, random.choice([0, 3, 7, 7]), size)
+
+
+def unlike_units(seed: int) -> tuple[Network, Floats, str]:
+    """Draw a network that is contracting in most cases, 4,096 to 50,000 steps and a precision."""
+    random = np.random.default_rng(seed)
+    f = ALL_ACTIVATIONS[seed % len(ALL_ACTIVATIONS)]
+    I, H = int(random.integers(1, 4)), int(random.integers(1, 9))
+    unit, feature, bias = (unlike(random, n) for n in (H, I, H))
+    if random.random() < 0.5:
+        unit *= 10.0 ** random.uniform(0, 7)  # above 1 too
+    # How much of itself a unit carries on: time constants from none to a hundred steps.
+    own = (1 - 10 ** -random.uniform(0, 2, H)) * random.choice([0, 1, 1, -1], H) / slope(f)
+    among = random.normal(size=(H, H)) * (random.random((H, H)) < 0.5) / slope(f)
+    among = np.triu(among, 1) if random.random() < 0.8 else 0.3 * among / np.sqrt(H)
+    W_hh = (np.diag(own) + among) * unit / unit[:, None]
+    W_xh = random.normal(size=(I, H)) * (random.random((I, H)) < 0.8) * unit / feature[:, None]
+    b_h = random.normal(size=H) * bias * unit * 10.0 ** random.uniform(0, 3)
+    weights = Weights(*(array.astype("f") for array in (W_xh, W_hh, b_h)))
+    T = int(4_096 * (50_000 / 4_096) ** random.random())
+    x = (random.normal(size=(1, T, I)) + random.choice([0, 0, 1, 1000])) * feature
+    precision = list(PRECISIONS)[seed // len(ALL_ACTIVATIONS) % len(PRECISIONS)]
+    return Network(RNN(weights, f)), x.astype("f"), precision
+
+
+def check_steps(network: Network, x: Floats, precision: str = "float32") -> None:
+    """Check each strategy for long sequences, up to where states, and then the bound, overflow."""
+    for unroll in {"auto", "parallel", "compiled"} & {"auto", *runnable(precision)}:
+        h = run(network, x, unroll, precision=precision)
+        bounded: Any = (np.abs(h) < np.finfo(h.dtype).max / 1e6).all(axis=(0, 2))
+        T = len(bounded) if bounded.all() else int(np.argmin(bounded))
+        error = worst(network, x[:, :T].astype(h.dtype), h[:, :T], precision) if T else 0
+        # Rounding uses a few hundredths of the bound, half at most; a join may add a quarter.
+        assert error <= 0.75, unroll
+
+
+@pytest.mark.parametrize("seed", range(3_000 if NIGHTLY else 12))
+def test_every_step_of_every_unit_is_right(seed: int) -> None:
+    check_steps(*unlike_units(seed))
+
+
+def test_a_slow_unit_next_to_a_large_one_that_does_not_touch_it() -> None:
+    """Pressure in Pa and a slow mean: the mean forgets within 1,600 steps, not at once."""
+    weights = Weights(*(np.array(rows, "f") for rows in ([[0, 1]], [[0, 0], [0, 0.99]], [1e6, 0])))
+    check_steps(Network(RNN(weights, "linear")), inputs(20_000, 1))

@@ -1,15 +1,12 @@
-"""Names that are URLs, how they are shown, and errors that need no extra."""
+"""Names that are URLs, and how they are shown."""
 
 import copy
-import os
 import pickle
-import sys
-from pathlib import Path
 
 import pytest
 from conftest import Rnn
 
-from rnncli.storage import Url, is_url, version, wrap_url
+from rnncli.storage import Url, is_url, wrap_url
 
 
 @pytest.mark.parametrize(
@@ -45,37 +42,6 @@ def test_secrets_of_a_url_are_not_shown(full: str, shown: str) -> None:
     assert wrap_url(url) is url
     for again in (copy.copy(url), copy.deepcopy(url), pickle.loads(pickle.dumps(url))):
         assert (again, again.full, again.protocol) == (shown, url.full, url.protocol)
-
-
-def test_versions_of_a_file(tmp_path: Path) -> None:
-    path = tmp_path / "x"
-    assert version(str(path)) == ""
-    path.write_text("12345")
-    assert version(str(path)) == f"5 {path.stat().st_mtime_ns}"
-    os.utime(path, ns=(0, 1))
-    assert version(str(path)) == "5 1"
-
-
-@pytest.mark.parametrize(
-    "words",
-    [
-        "run URL",
-        "run --seq x -o URL",
-        "run --seq x --state URL",
-        "weights -o URL.npz",
-    ],
-)
-def test_a_package_to_install_is_named_before_anything_is_read(
-    run_rnn: Rnn, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, words: str
-) -> None:
-    monkeypatch.chdir(tmp_path)
-    Path("x.csv").write_text("1\n")
-    monkeypatch.setitem(sys.modules, "fsspec", None)
-    done = run_rnn(*words.replace("URL", "s3://a/b").split(), "--hidden", "1")
-    assert (done.exit_code, done.stdout) == (1, "")
-    assert done.stderr.startswith("Error: s3://a/b")
-    assert "fsspec" in done.stderr
-    assert done.stderr.endswith(": pip install 'rnncli[remote]'\n")
 
 
 def test_nothing_elsewhere_is_added_to(run_rnn: Rnn) -> None:

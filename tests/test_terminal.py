@@ -4,53 +4,38 @@ import io
 import os
 import pty
 import re
-import subprocess
 import sys
 from pathlib import Path
 
 import pytest
-from processes import read_terminal
+from processes import Commands, commands, read_terminal
 
 from rnncli.cli import progress, rnn
 from rnncli.engine.rows import BLOCK_STEPS
 
-RNN = (sys.executable, "-m", "rnncli")
+__all__ = ["commands"]
 TABLE = ("run", "--seq", "1,2,3", "--hidden", "4")
 
 
-def on_terminal(*arguments: str, **variables: str) -> str:
-    """Run a command on a terminal of 80 columns, and return its output."""
-    master, slave = pty.openpty()
-    environment = {name: os.environ[name] for name in ("PATH", "HOME") if name in os.environ}
-    environment |= {"TERM": "xterm-256color", "COLUMNS": "80"} | variables
-    with subprocess.Popen(
-        [*RNN, *arguments], stdin=slave, stdout=slave, stderr=slave, env=environment
-    ) as process:
-        os.close(slave)
-        shown = read_terminal(master)
-    assert process.returncode in (0, 2)
-    return shown
-
-
-def test_a_terminal_gets_colour_unless_it_is_dumb() -> None:
-    coloured = on_terminal(*TABLE)
+def test_a_terminal_gets_colour_unless_it_is_dumb(commands: Commands) -> None:
+    coloured = commands.on_terminal(*TABLE, TERM="xterm-256color")
     assert "\x1b[36m" in coloured
     assert " rows" not in coloured  # short runs show no progress
-    assert "\x1b[36m" not in on_terminal(*TABLE, NO_COLOR="1")
-    shown = on_terminal(*TABLE, TERM="dumb", COLUMNS="40")
+    assert "\x1b[36m" not in commands.on_terminal(*TABLE, TERM="xterm-256color", NO_COLOR="1")
+    shown = commands.on_terminal(*TABLE, COLUMNS="40")
     assert "\x1b" not in shown
     assert max(map(len, shown.splitlines())) <= 40
 
 
 @pytest.mark.parametrize("steps", [30, 31, BLOCK_STEPS + 3])
 def test_a_long_table_on_a_terminal_notes_the_rows_that_it_leaves_out(
-    tmp_path: Path, steps: int
+    commands: Commands, tmp_path: Path, steps: int
 ) -> None:
     """The last rows may be of two blocks."""
     path, rows = tmp_path / "states.txt", tmp_path / "x.csv"
     rows.write_text("1\n" * steps)
     command = ("run", str(rows), "--hidden", "1")
-    table = on_terminal(*command, TERM="dumb")
+    table = commands.on_terminal(*command)
     shown = [row.split()[0] for row in table.splitlines()[4:] if row]
     note = f"Rows 11 to {steps - 10} are not shown ({steps - 20} steps): -o FILE.csv has all."
     if steps == 30:
@@ -58,28 +43,28 @@ def test_a_long_table_on_a_terminal_notes_the_rows_that_it_leaves_out(
     else:
         assert shown == [*map(str, range(11)), ":", *map(str, range(steps - 9, steps + 1)), "Rows"]
         assert note in table
-    assert "Rows" not in on_terminal(*command, "-o", str(path))
+    assert "Rows" not in commands.on_terminal(*command, "-o", str(path))
     whole = [row.split()[0] for row in path.read_text().splitlines() if re.match(r" *\d", row)]
     assert whole == [str(t) for t in range(steps + 1)]
 
 
-def test_large_weights_on_a_terminal_note_the_rows_that_they_leave_out() -> None:
-    shown = on_terminal("weights", "--hidden", "70", TERM="dumb")
+def test_large_weights_on_a_terminal_note_the_rows_that_they_leave_out(commands: Commands) -> None:
+    shown = commands.on_terminal("weights", "--hidden", "70")
     assert shown.count("Only the first and last 8 are shown: --json has all.") == 3
     assert len(re.findall(r"-?\d+\.\d+(?:e[-+]\d+)?", shown)) == 16 + 16 * 16 + 16
 
 
 @pytest.mark.parametrize("form", ["npy", "pdf"])
-def test_bytes_are_not_thrown_at_a_terminal(form: str) -> None:
-    assert on_terminal(*TABLE, "--format", form).startswith(f"Error: {form} is not text")
+def test_bytes_are_not_thrown_at_a_terminal(commands: Commands, form: str) -> None:
+    assert commands.on_terminal(*TABLE, "--format", form).startswith(f"Error: {form} is not text")
 
 
-def test_a_terminal_is_no_input() -> None:
-    assert on_terminal("run", "--hidden", "4").startswith("Error: no input: give a FILE")
+def test_a_terminal_is_no_input(commands: Commands) -> None:
+    assert commands.on_terminal("run", "--hidden", "4").startswith("Error: no input: give a FILE")
 
 
-def test_verify_shows_what_it_compares_with_meanwhile() -> None:
-    shown = on_terminal("verify", "--seq", "1,2", "--hidden", "2")
+def test_verify_shows_what_it_compares_with_meanwhile(commands: Commands) -> None:
+    shown = commands.on_terminal("verify", "--seq", "1,2", "--hidden", "2", TERM="xterm")
     assert "Comparing with a float64 loop and every way to unroll" in shown
 
 

@@ -7,7 +7,6 @@ import numpy as np
 import pytest
 from model_files import inspect, layers, load, refusal
 from torch_bytes import (
-    NONE,
     STORED,
     archive,
     mapping,
@@ -25,7 +24,6 @@ import rnncli
 NN = "torch.nn.modules."
 LSTM = {"weight_ih_l0": matrix(12, 2), "weight_hh_l0": matrix(12, 3)}
 RNN = {"weight_ih_l0": matrix(3, 2), "weight_hh_l0": matrix(3, 3)}
-CELL = {"weight_ih": matrix(3, 2), "weight_hh": matrix(3, 3)}
 REC = module(f"{NN}rnn.LSTM", LSTM, mode=text("LSTM"))
 FC = module(f"{NN}linear.Linear", {"weight": matrix(4, 3), "bias": vector(4)})
 WAY_OUT = "pick one with `layer` NAME: rnn"
@@ -39,27 +37,6 @@ def write(path: Path, saved: bytes) -> Path:
 
 def net(**modules: bytes) -> bytes:
     return module("my.Net", None, modules)
-
-
-# A module, and the activation.
-CELLS: list[tuple[str, dict[str, bytes], dict[str, str], str]] = [
-    ("LSTM", LSTM, {"mode": "LSTM"}, "tanh"),
-    ("RNN", RNN, {"mode": "RNN_RELU"}, "relu"),
-    ("RNN", RNN, {"mode": "RNN_TANH", "nonlinearity": "relu"}, "tanh"),  # which was changed
-    ("RNNCell", CELL, {"nonlinearity": "relu"}, "relu"),
-]
-
-
-@pytest.mark.parametrize(("kind", "tensors", "said", "expected"), CELLS)
-def test_recurrent_modules_say_their_activation(
-    tmp_path: Path, kind: str, tensors: dict[str, bytes], said: dict[str, str], expected: str
-) -> None:
-    settings = {key: text(value) for key, value in said.items()}
-    saved = module(f"{NN}rnn.{kind}", tensors, **settings)
-    for whole in (saved, mapping({"model": saved, "epoch": NONE})):
-        network, notes = load(write(tmp_path / "w.pt", whole))
-        assert str(network.layers[0].cells[0].settings["activation"]) == expected
-        assert notes == []
 
 
 QUANTIZED = module("torch.ao.nn.quantized.dynamic.modules.rnn.LSTM")
@@ -105,6 +82,13 @@ def test_modules_are_picked(tmp_path: Path) -> None:
     assert refusal(path, layer="enc").startswith(f"enc, enc.fc: {NO_CODE}")
     assert layers(load(path, layer="dec")[0]) == "LSTM 3"
     assert refusal(path, layer="x").startswith("has no layer x; it has ")
+
+
+def test_the_mode_of_a_module_tells_its_activation(tmp_path: Path) -> None:
+    changed = {"mode": text("RNN_RELU"), "nonlinearity": text("tanh")}
+    path = write(tmp_path / "w.pt", mapping({"net": module(f"{NN}rnn.RNN", RNN, **changed)}))
+    network, notes = load(path)
+    assert (str(network.layers[0].cells[0].settings["activation"]), notes) == ("relu", [])
 
 
 def test_a_state_dict_beside_a_module(tmp_path: Path) -> None:

@@ -221,8 +221,6 @@ class GoogleHandler(Handler):
             body = content.partition(b"\n\n")[2][:-1]
         if status := store.check("PUT", f"/{name}"):
             self.answer(status, b'{"error": {"message": "no"}}')
-        elif query.get("ifGenerationMatch") not in (None, str(store.puts[name])):
-            self.answer(412, b'{"error": {"message": "no such generation"}}')
         else:
             store.put(name, body)
             self.answer(200, json.dumps(store.about(name)).encode())

@@ -204,7 +204,8 @@ TABLES = {
     "a": {"v": [1.0], "k": ["a"]},
     "text": {"v": ["1"], "k": ["b"]},
     "int8": {"v": [1.0], "k": pa.array([1], pa.int8())},
-    **{name: {"v": [1.0, v]} for name, v in (("null", None), ("inf", np.inf), ("large", 1e39))},
+    "null": {"v": [1.0, None]},
+    "large": {"v": [1.0, 1e39]},
 }
 REFUSED = {
     "a.parquet": "a.parquet: column 'k': expected numbers, got string",
@@ -213,7 +214,6 @@ REFUSED = {
     "a.parquet a.csv --columns v --passthrough": "a.csv: expected the columns v",
     "a.parquet --delimiter tab": "a.parquet: is a table; --delimiter is for CSV text",
     "null.parquet": "null.parquet: row 2, column 'v': not a finite number",
-    "inf.parquet": "inf.parquet: row 2, column 'v': not a finite number",
     "large.parquet": "large.parquet: row 2, column 'v': ",
 }
 

@@ -22,16 +22,13 @@ OPTIONS: dict[str, dict[str, Any]] = {
     "--states --all-layers --center 0.5": {"states": True, "all_layers": True, "center": 0.5},
 }
 WRONG: dict[str, tuple[Any, ...]] = {
-    **dict.fromkeys(("head", "tail"), (-1, 0, 1.5, "x")),
-    "digits": (-1, 25),
-    "encoding": ("zz", 3),
-    "delimiter": ("ab",),
-    "decimal": ("x",),
+    **dict.fromkeys(("head", "tail"), (0, 1.5)),
+    **dict.fromkeys(("precision", "unroll", "format", "encoding", "delimiter"), ("no",)),
+    "digits": (25,),
     "null_values": (3.5,),
-    "center": ("x", float("nan")),
-    "scale": ("x", 0, [1, float("inf")]),
     "state": (3, ""),
-    **dict.fromkeys(("precision", "unroll", "format"), ("no",)),
+    "center": (float("nan"),),
+    "scale": (0, [1, float("inf")]),
 }
 KEYED: dict[str, Any] = {"columns": "v", "group_by": "k", "missing": "hold"}
 

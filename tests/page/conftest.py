@@ -18,16 +18,7 @@ EACH = [pytest.param(name, marks=[] if name in FEW else pytest.mark.nightly) for
 
 
 class Opened:
-    """A page in the browser, and all that the browser said and asked for.
-
-    Parameters
-    ----------
-    page : playwright's page
-    path : Path
-        The file that it shows.
-    document : dict
-        What `rnn explain --json` writes of the same steps.
-    """
+    """A page in the browser, all that the browser said and asked for, and `explain --json`."""
 
     def __init__(self, page: Any, path: Path, document: dict[str, Any]) -> None:
         self.page, self.path, self.document = page, path, document

@@ -75,18 +75,12 @@ def test_axe_has_no_serious_finding(name: str, width: int, scheme: str, open_pag
     assert [(each["id"], each["nodes"][0]["html"]) for each in serious] == []
 
 
-def of_input(browser: Any, run_rnn: Rnn, folder: Path, *command: Any) -> Opened:
-    """The page of an input, without a document."""
-    path = folder / "page.html"
-    result = run_rnn("explain", *command, "-o", path)
-    assert result.exit_code == 0, result.output
-    return Opened(browser.new_page(), path, {})
-
-
 def test_columns_of_the_input_have_their_names(browser: Any, run_rnn: Rnn, tmp_path: Path) -> None:
-    data = tmp_path / "data.csv"
+    data, path = tmp_path / "data.csv", tmp_path / "page.html"
     data.write_text(f"{HOSTILE},a&b\n1,2\n3,4\n")
-    opened = of_input(browser, run_rnn, tmp_path, data, "--hidden", "2,2", "--first-row", "header")
+    result = run_rnn("explain", data, "--hidden", "2,2", "--first-row", "header", "-o", path)
+    assert result.exit_code == 0, result.output
+    opened = Opened(browser.new_page(), path, {})
     heads = opened.page.evaluate(
         """() => [...document.querySelectorAll("table")].map((table) =>
           [...table.tHead.rows[0].cells].slice(1).map((cell) => cell.textContent))"""

@@ -8,9 +8,9 @@ from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
-from onnx import helper, numpy_helper
+from onnx_graphs import Graph
 
-from peers.models_onnx import made
+from peers.models_onnx import parse
 from peers.nets import Array
 
 FAR = 2**31 - 1
@@ -45,20 +45,13 @@ class Rows(NamedTuple):
 
 
 class Draw:
-    """A random graph.
-
-    Parameters
-    ----------
-    seed : int
-    faulty : bool
-        Whether some of its nodes take axes for others.
-    """
+    """A random graph; in a faulty one some nodes take axes for others."""
 
     def __init__(self, seed: int, *, faulty: bool = False) -> None:
         self.random, self.faulty = np.random.RandomState(seed), faulty
         self.opset = int(self.one_of(10, 12, 13, 15, 17, 18, 20))
-        self.nodes: list[Any] = []
-        self.tensors: list[Any] = []
+        self.graph = Graph()
+        self.array = self.graph.array
 
     def one_of(self, *values: Any) -> Any:
         return values[self.random.randint(len(values))]
@@ -66,21 +59,13 @@ class Draw:
     def chance(self, share: float) -> bool:
         return bool(self.random.uniform() < share)
 
-    def array(self, values: Any) -> str:
-        name = f"tensor_{len(self.tensors)}"
-        self.tensors.append(numpy_helper.from_array(np.asarray(values), name))
-        return name
-
     def draw(self, *shape: int, least: float | None = None) -> str:
         values = self.random.normal(scale=0.7, size=shape).astype(np.float32)
         return self.array(values if least is None else np.abs(values) + np.float32(least))
 
-    def node(self, op: str, *inputs: str, outputs: int = 1, **attributes: Any) -> Any:
-        stem = f"value_{len(self.nodes)}"
-        names = [f"{stem}_{number}" for number in range(outputs)]
-        name = stem if self.chance(0.8) else ""
-        self.nodes.append(helper.make_node(op, inputs, names, name=name, **attributes))
-        return names if outputs > 1 else names[0]
+    def node(self, op: str, *inputs: str, **attributes: Any) -> str:
+        """Add a node; some have no name."""
+        return self.graph.add(op, *inputs, named=None if self.chance(0.8) else "", **attributes)
 
     def whole(self, op: str, rows: str, since: int, name: str, *places: int, **more: Any) -> Any:
         """Add a node with a list that is an input since some opset, an attribute before."""
@@ -258,9 +243,9 @@ class Draw:
         inputs.append(self.draw(D, 2 * width) if self.chance(0.7) else "")
         if op == "LSTM" and self.chance(0.4):
             inputs += ["", "", "", self.draw(D, 3 * size)]
-        y, h, *_ = self.node(op, rows.name, *inputs, outputs=2, **attributes)
+        y = self.node(op, rows.name, *inputs, **attributes)
         T, N, _ = rows.shape
-        every, final = Rows(y, "TDNF", (T, D, N, size)), Rows(h, "DNF", (D, N, size))
+        every, final = Rows(y, "TDNF", (T, D, N, size)), Rows(f"{y}.1", "DNF", (D, N, size))
         return every if self.chance(0.8) else final
 
     def functions(self, count: int) -> dict[str, Any]:
@@ -299,7 +284,8 @@ class Draw:
         moves = (self.transposed, self.unsqueezed, self.squeezed, self.flat, self.one_step)
         layers = (self.activated, self.shifted, self.dense, self.softmax, self.statistics)
         rows = self.some(rows, 6, *moves, *layers, self.merged)
-        model = made(self.nodes, self.tensors, declared, rows.name, self.opset)
+        inputs: dict[str, Any] = {"x": declared}
+        model = parse(self.graph.model(rows.name, inputs=inputs, opset=self.opset))
         x = self.random.normal(scale=0.7, size=shape).astype(np.float32)
         return model, axes, x
 

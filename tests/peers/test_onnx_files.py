@@ -16,12 +16,12 @@ import onnx
 import pytest
 import torch
 from conftest import NIGHTLY
-from onnx import helper, numpy_helper
-from onnx_graphs import Graph as Drawn
+from onnx import helper
+from onnx_graphs import Graph
 from test_onnx_graph import RUN
 from torch import nn
 
-from peers.models_onnx import Wrapped, made, run_model
+from peers.models_onnx import Wrapped, parse, run_model
 from peers.nets import Array, furthest, output
 from peers.onnx_draws import ACTIVATIONS, OPERATORS, Draw
 from rnncli.engine.run import run
@@ -116,19 +116,6 @@ def test_the_new_exporter(kind: str, two: bool, take: str, opset: int, tmp_path:
     assert furthest([ours], [steps_first(y, first)]) <= 1e-6
 
 
-@pytest.mark.nightly
-@pytest.mark.filterwarnings("ignore")
-def test_what_the_new_exporter_writes_otherwise_is_refused(tmp_path: Path) -> None:
-    projected = Wrapped(nn.LSTM(I, H, proj_size=2, batch_first=True))
-    for module, message in (
-        (stack("rnn", 1, False, True, "all"), "no recurrent layer.*dynamo=False"),
-        (projected, "input initial_c is a constant other than zeros of 2 units"),
-    ):
-        exported(tmp_path / "m.onnx", module, torch.randn(N, T, I), dynamo=True)
-        with pytest.raises(InputError, match=message):
-            load_network(tmp_path / "m.onnx")
-
-
 HEADS = {
     "relu6": nn.ReLU6(),
     "elu": nn.ELU(0.7),
@@ -214,23 +201,6 @@ def test_what_stands_around(kind: str, tmp_path: Path) -> None:
                 assert furthest([given(network, rows.numpy())], [y]) <= 1e-6
 
 
-def drawn_arrays(op: str, directions: int = 1) -> dict[str, Array]:
-    random, width = np.random.RandomState(0), OPERATORS[op][0] * H
-    shapes = {"W": (width, I), "R": (width, H), "B": (2 * width,)}
-    return {
-        name: random.normal(scale=0.5, size=(directions, *shape)).astype(np.float32)
-        for name, shape in shapes.items()
-    }
-
-
-def tensors(arrays: dict[str, Array]) -> list[Any]:
-    return [numpy_helper.from_array(array, name) for name, array in arrays.items()]
-
-
-def drawn_rows(*shape: int) -> Array:
-    return np.random.RandomState(1).normal(size=shape).astype(np.float32)
-
-
 def nearest(ours: Array, theirs: Array) -> float:
     """Largest distance of arrays whose axes may stand in another order, or be several in one."""
     assert ours.size == theirs.size
@@ -267,15 +237,9 @@ def test_random_graphs_are_run_or_refused(start: int, faulty: bool, tmp_path: Pa
 @pytest.mark.parametrize("build", [build for _, build in RUN], ids=[named for named, _ in RUN])
 def test_pieces_of_graphs(build: Any, tmp_path: Path) -> None:
     """The graphs of the default tests, in ONNX Runtime."""
-    drawn, x = Drawn(), drawn_rows(T, N, 2)
-    model = onnx.load_from_string(drawn.model(build(drawn)))
-    used = {name for node in model.graph.node for name in node.input}
-    used |= {each.name for each in model.graph.output}
+    graph, x = Graph(), np.random.RandomState(1).normal(size=(T, N, 2)).astype(np.float32)
+    model = parse(graph.model(build(graph)))
     for node in model.graph.node:
-        kept = [name if name in used else "" for name in node.output]
-        while not kept[-1]:
-            kept.pop()
-        node.output[:] = kept
         if node.op_type in OPERATORS and not any(a.name == "hidden_size" for a in node.attribute):
             node.attribute.append(helper.make_attribute("hidden_size", 3))
     ours = given(load_network(saved(model, tmp_path)).network, x.swapaxes(0, 1))
@@ -285,13 +249,12 @@ def test_pieces_of_graphs(build: Any, tmp_path: Path) -> None:
 @pytest.mark.parametrize("name", ACTIVATIONS)
 def test_activations_of_cells_by_default(name: str, tmp_path: Path) -> None:
     """Left-out parameters have ONNX Runtime's defaults, or are refused."""
-    arrays, x = drawn_arrays("RNN"), drawn_rows(T, N, I)
-    node = helper.make_node("RNN", ["x", *arrays], ["y"], activations=[name], hidden_size=H)
-    model = made([node], tensors(arrays), ["T", "N", I])
+    graph, x = Graph(), np.random.RandomState(1).normal(size=(T, N, 2)).astype(np.float32)
+    model = parse(graph.model(graph.rows("RNN", activations=[name], hidden_size=3)))
     path = saved(model, tmp_path)
     if name in ("Affine", "ScaledTanh", "ThresholdedRelu"):
         with pytest.raises(InputError, match="programs differ in its"):
             load_network(path)
         return
     ours = given(load_network(path).network, x.swapaxes(0, 1))
-    assert furthest([ours], [run_model(model, x)[:, 0].swapaxes(0, 1)]) <= 1e-6
+    assert furthest([ours], [run_model(model, x).swapaxes(0, 1)]) <= 1e-6

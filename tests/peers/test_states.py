@@ -11,6 +11,8 @@ from typing import Any
 
 import numpy as np
 import pytest
+from conftest import NIGHTLY
+from recorded_cases import recorded_cases
 
 import rnncli
 from peers.nets import ACTIVATIONS, HARD_SIGMOID, Plan, batch, check, drawn, furthest, network
@@ -166,3 +168,21 @@ def test_tensorflow_says_nothing_when_it_is_loaded() -> None:
     env = {name: value for name, value in os.environ.items() if name != "TF_CPP_MIN_LOG_LEVEL"}
     done = subprocess.run([*command, "--peer", "keras"], env=env, capture_output=True, text=True)
     assert (done.returncode, done.stderr) == (0, "")
+
+
+@pytest.mark.parametrize("peer", PEERS)
+def test_the_peer_gives_the_recorded_states(peer: str) -> None:
+    """Keras, which builds slowly, one of thirty but for the nightly run."""
+    distances = {}
+    cases = [each for each in recorded_cases() if each.peer == peer]
+    for recorded in cases[:: 30 if peer == "keras" and not NIGHTLY else 1]:
+        network, x, h0, lengths, *_ = recorded.case
+        unequal = None if recorded.case.running().all() else lengths
+        try:
+            outputs = peers.build(peer, network)(x, h0, unequal)
+        except Unsupported:  # recorded by a script of its own
+            continue
+        distances[recorded.name] = furthest(outputs[-1:], [recorded.h])
+    assert len(distances) > len(cases) / 100
+    # Other versions and processors may round in other places, over at most six steps.
+    assert {name: far for name, far in distances.items() if far > 1e-6} == {}

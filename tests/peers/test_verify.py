@@ -11,15 +11,14 @@ import pytest
 import torch
 from click.testing import CliRunner, Result
 from conftest import GUIDE, NIGHTLY
+from test_kept_models import FOLDER, MODELS
 
 from rnncli.cli import rnn
 from rnncli.model.cells import Cell
-from rnncli.model.formats.load import FORMATS, load_network
+from rnncli.model.formats.load import load_network
 from rnncli.verification.peers import PEERS
 
 SEQ = ("--seq", "1,2,3,4,5,6", "--hidden", "4")
-FOLDER = Path(__file__).parents[1] / "data" / "models"
-MODELS = sorted(path for path in FOLDER.glob("*") if path.suffix in FORMATS.keys() - {".npz"})
 # What its own library does not run: of Keras 2, float16, the layout of ONNX.
 ALONE = ("keras2_gates", "keras2_masked", "keras_float16", "onnx_layout")
 # What a peer cannot express.
@@ -55,14 +54,6 @@ def test_the_table_of_the_topic() -> None:
     (shown,) = re.findall(r"```text\n(EQUAL: .*?)```", GUIDE["verification"], re.DOTALL)
     found, expected = (re.findall(r"[A-Za-z_]+", text) for text in (invoke(*SEQ).stdout, shown))
     assert found == expected
-
-
-def test_sequences_of_unlike_lengths(tmp_path: Path) -> None:
-    (tmp_path / "x.csv").write_text("key,x\na,1\na,2\nb,3\na,4\n")
-    options = ["--group-by", "key", "--hidden", "2", "--init", "torch"]
-    options += ["--direction", "bidirectional", "--peer", "torch"]
-    results = of_peers(verified(tmp_path / "x.csv", *options))
-    assert results["torch"]["verdict"] == "equal"
 
 
 def test_a_peer_that_lacks_something() -> None:
