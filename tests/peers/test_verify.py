@@ -45,8 +45,8 @@ def test_the_notebook_beside_every_peer() -> None:
     assert list(results) == list(PEERS)
     for item in results.values():
         assert (item["verdict"], bool(item["version"])) == ("equal", True)
-        # Six steps of four units in float32: a few roundings of values up to 1.
-        assert item["difference"] <= 3e-7
+        # Six steps of four units in float32: five roundings of values up to 1.
+        assert item["difference"] <= 6e-7
 
 
 def test_the_table_of_the_topic() -> None:
