@@ -3,6 +3,7 @@
 import json
 import os
 from itertools import groupby
+from math import ceil, floor, log10
 from typing import Any, TextIO
 
 from rnncli.model.errors import word
@@ -23,8 +24,7 @@ def write_table(out: TextIO, document: dict[str, Any]) -> None:
     if expected and first["verdict"] == "not compared":
         write_text(out, f"{first['note']}.")
     for each in document.get("explanations", []):
-        left = each["difference"]
-        within = f"within {left:.2g}" if left else "to the bit"
+        within = f"within {_round_up(left)}" if (left := each["difference"]) else "to the bit"
         write_text(out, f"Cause: {each['name']}. With it, equal {within}.", "bold")
     if document.get("explanations") == []:
         write_text(out, "No cause that rnn knows reproduces it.")
@@ -46,6 +46,12 @@ def write_table(out: TextIO, document: dict[str, Any]) -> None:
     for each in (each for each in results if each.get("judged", 1) < 1):
         share = f"{100 * each['judged']:.3g}% of the values are judged"
         write_text(out, f"{_label(each)}: {share}; rounding alone may drive the others anywhere.")
+
+
+def _round_up(value: float) -> str:
+    """Round up to one digit: the next digits of a rounding error depend on the processor."""
+    unit = 10.0 ** floor(log10(value))
+    return f"{ceil(value / unit) * unit:.0e}"
 
 
 def _sentence(document: dict[str, Any], expected: bool) -> str:
