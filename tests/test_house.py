@@ -24,7 +24,7 @@ MOST_LINES = {
     "rnncli/model": 7_534,
     "rnncli/engine": 2_401,
     "rnncli/storage": 391,
-    "rnncli/readers": 1_552,
+    "rnncli/readers": 1_435,
     "rnncli/writers": 2_117,
     "rnncli/verification": 1_840,
     "rnncli/bench": 326,

@@ -143,7 +143,7 @@ def number(cell: str, layout: Layout) -> float | None:
     usual = cell
     if layout.decimal != ".":
         usual = cell.replace(".", "no number").replace(layout.decimal, ".")
-    if usual.strip().lower() in ("", "nan"):
+    if usual.strip().lower() in ("", "nan", "-nan", "+nan"):
         return missing
     try:
         value = float(usual)

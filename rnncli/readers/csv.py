@@ -4,12 +4,13 @@ import csv
 import io
 import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from itertools import chain
+from itertools import chain, repeat
+
+import numpy as np
 
 from rnncli.engine.rows import Rows, in_blocks
 from rnncli.model.errors import InputError, shown
 from rnncli.readers.columns import choose_all, is_number, make_input
-from rnncli.readers.decimals import DELIMITERS, PlainRows
 from rnncli.readers.input import (
     Doubles,
     Input,
@@ -28,6 +29,11 @@ from rnncli.readers.text import Lines
 FIRST_ROW = ("auto", "header", "data")
 # Bytes that are read at once: their arrays stay in the cache.
 _CHUNK = 1 << 18
+# Delimiters that are in no number: rows between them are read many at once.
+_PLAIN = (b",", b";", b"\t", b"|", b":")
+# Quotes, and characters that are blanks to `numpy.loadtxt` but not to `float`.
+_ODD = (b'"', b"\x1c", b"\x1d", b"\x1e", b"\x1f")
+_SWAPPED = bytes.maketrans(b",.", b".,")
 _QUOTED = re.compile('"[^"]*"?')
 
 
@@ -85,18 +91,34 @@ class _Table:
                 yield from self._read(json_rows(text, self._lines, header, strict=strict))
 
     def _read_plain(self, text: bytes) -> Rows | None:
-        """Read rows that `PlainRows` can read, without a fault; None for others."""
-        delimiter, decimal = self._delimiter, self._layout.decimal
-        if delimiter not in (*DELIMITERS,) or decimal == delimiter or not decimal.isascii():
+        """Read rows without quotes by `numpy.loadtxt`; None if it cannot, or finds a fault."""
+        layout, mark = self._layout, self._delimiter.encode()
+        if mark not in _PLAIN or layout.decimal == self._delimiter or layout.null_values:
             return None
+        if any(each in text for each in _ODD):
+            return None
+        numbers = _fill_empty(text, mark)
+        if layout.decimal == ",":
+            numbers = numbers.translate(_SWAPPED)
+        rows = _split_lines(numbers)
+        if {*map(str.count, rows, repeat(self._delimiter))} != {self.width - 1}:
+            return None
+        columns = self.chosen.features
         try:
-            plain = PlainRows(text, delimiter, self.width)
+            values = np.loadtxt(
+                rows, comments=None, delimiter=self._delimiter, usecols=columns, ndmin=2
+            )
         except ValueError:
             return None
-        values = plain.numbers(self.chosen.features, self._layout)
-        if values is None:
-            return None
-        return self._make_rows(values, plain.column, plain.rows() if self.chosen.copied else None)
+        lines = _split_lines(text) if self.chosen.keys or self.chosen.copied else []
+        cells = None
+        if self.chosen.copied:
+            cells = [[each.lstrip(" ") for each in row.split(self._delimiter)] for row in lines]
+
+        def column(i: int) -> list[str]:
+            return [row.split(self._delimiter, i + 1)[i].lstrip(" ") for row in lines]
+
+        return self._make_rows(values, column, cells)
 
     def _read(self, numbered: Iterable[Row]) -> Iterator[Rows]:
         """Read any rows up to the first error; they come before it."""
@@ -151,6 +173,19 @@ class _Table:
                 label = repr(self.header[column]) if self.header else column + 1
                 return InputError(f"{self._name}:{line}: column {label}", what, hint)
         return None
+
+
+def _fill_empty(text: bytes, mark: bytes) -> bytes:
+    """Write nan into the empty cells of rows that are not blank."""
+    for _ in range(2):  # a cell between two others shares its delimiters with them
+        text = text.replace(mark + mark, mark + b"nan" + mark)
+    text = text.replace(mark + b"\n", mark + b"nan\n").replace(b"\n" + mark, b"\nnan" + mark)
+    return b"nan" + text if text.startswith(mark) else text
+
+
+def _split_lines(text: bytes) -> list[str]:
+    """Split text into its lines, without empty ones."""
+    return [*filter(None, text.decode().split("\n"))]
 
 
 def _csv_rows(text: bytes, lines: Lines, delimiter: str) -> Iterator[Row]:

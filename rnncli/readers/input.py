@@ -151,11 +151,7 @@ def parse_cells(cells: Sequence[str], layout: Layout) -> Doubles | None:
     """Read cells as numbers, NaN where one is missing; None if any is no number."""
     is_plain = not layout.null_values and layout.decimal == "."
     values = parse_numbers(cells) if is_plain else None
-    if values is None:
-        cells = [layout.usual(cell) for cell in cells]
-        values = parse_numbers(cells)
-    absent = [] if values is None else np.flatnonzero(np.isnan(values)).tolist()
-    return values if all(cells[i].strip().lower() == "nan" for i in absent) else None
+    return parse_numbers([*map(layout.usual, cells)]) if values is None else values
 
 
 def fit(values: Floats, layout: Layout) -> tuple[Floats, Truths | None, tuple[int, ...] | None]:
