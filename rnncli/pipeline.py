@@ -4,12 +4,19 @@ import os
 import signal
 import sys
 import warnings
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext, suppress
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
+from contextlib import (
+    AbstractContextManager,
+    ExitStack,
+    closing,
+    contextmanager,
+    nullcontext,
+    suppress,
+)
 from dataclasses import dataclass
 from functools import partial
 from time import monotonic
-from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, Self, TextIO
+from typing import TYPE_CHECKING, Any, NamedTuple, TextIO
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -80,6 +87,9 @@ if TYPE_CHECKING:
 # A network, where its weights are from, and the biases of each cell in a weight file.
 Built = tuple[Network, dict[str, Any], Sequence[tuple[Floats, ...]]]
 
+# Blocks of rows, on their way to the network.
+Blocks = Generator[Rows, None, None]
+
 # Formats in which nobody sees what was run.
 _UNTITLED = (*LINES, "npy", *TABLES)
 # How much of a standard deviation values may be apart, rounded to their float type, without a note.
@@ -90,21 +100,8 @@ _SATURATED = 0.9
 _SECONDS = 1.0
 
 
-class Watcher(Protocol):
-    """Is called before each block of rows is run, and after it is written."""
-
-    def begin(self, rows: Rows) -> None:
-        """Begin a block."""
-
-    def end(self) -> None:
-        """End the block."""
-
-
 class Console:
-    """Takes the notes and the progress of a run; in a library, notes are warnings."""
-
-    # Signals that wait until the row under way is out, where the run leaves a state.
-    signals: Sequence[int] = ()
+    """Takes the notes of a run and shows how far it has come; in a library, notes are warnings."""
 
     def note(self, text: str) -> None:
         """Warn at the line outside this package that has called it."""
@@ -113,15 +110,13 @@ class Console:
             frame, level = frame.f_back, level + 1
         warnings.warn(text, stacklevel=level)
 
-    def working(self, text: str) -> AbstractContextManager[None]:  # noqa: ARG002
+    def working(self, text: str) -> AbstractContextManager[Any]:  # noqa: ARG002
         """Show a text while a block of code runs."""
         return nullcontext()
 
-    def progress(
-        self, _source: Input, _output: str | None
-    ) -> AbstractContextManager[Sequence[Watcher]]:
-        """Show how far a run has come, unless its output is on the screen."""
-        return nullcontext(())
+    def watch(self, blocks: Blocks, _source: Input, _output: str | None) -> Blocks:
+        """Pass blocks on, and show how much of the input they are."""
+        return blocks
 
 
 class Opened(NamedTuple):
@@ -134,78 +129,70 @@ class Opened(NamedTuple):
     biases: Sequence[tuple[Floats, ...]]  # of each cell in a weight file, as it has them
 
 
-class Following:
-    """Saves the states once a second, where an input is followed.
+def follow(blocks: Blocks, out: TextIO, save: Callable[[], None] | None) -> Blocks:
+    """Pass rows on as they come, and once a second save the states of those that are written.
 
     A signal that comes while a row is computed or written waits until it is out; a second one does
     not. A row that is not out when the run ends is no step.
     """
+    handlers: dict[int, Any] = {n: signal.getsignal(n) for n in signal.valid_signals()}
+    handlers = {number: each for number, each in handlers.items() if callable(each)}
+    came, busy, saved = 0, False, monotonic()
 
-    def __init__(
-        self, out: TextIO, save: Callable[[], None] | None, signals: Sequence[int]
-    ) -> None:
-        self._out, self._save, self._signals = out, save, signals
-        self._saved, self._came, self._busy = monotonic(), 0, False
-        self._handlers: dict[int, Callable[..., object]] = {}
+    def wait(number: int, frame: object) -> None:
+        nonlocal came
+        if came or not busy:
+            handlers[number](number, frame)
+        came = number
 
-    def __enter__(self) -> Self:
-        for number in self._signals:
-            handler = signal.getsignal(number)
-            if callable(handler):
-                self._handlers[number] = handler
-                signal.signal(number, self._take)
-        return self
-
-    def _take(self, number: int, frame: object) -> None:
-        if self._came or not self._busy:
-            self._handlers[number](number, frame)
-        self._came = number
-
-    def begin(self, rows: Rows) -> None:  # noqa: ARG002
-        """Begin a row."""
-        self._busy = True
-
-    def end(self) -> None:
-        """End a row; once a second save the states."""
-        if self._save and monotonic() - self._saved > _SECONDS:
-            sync(self._out)
-            self._save()
-            self._saved = monotonic()
-        self._busy = False
-        if self._came:
-            self._handlers[self._came](self._came, None)
-
-    def __exit__(self, *_: object) -> None:
-        for number, handler in self._handlers.items():
+    try:
+        for number in handlers:
+            signal.signal(number, wait)
+        for rows in blocks:
+            busy = True
+            yield rows
+            if save and monotonic() - saved > _SECONDS:
+                sync(out)
+                save()
+                saved = monotonic()
+            busy = False
+            if came:
+                handlers[came](came, None)
+    finally:
+        for number, handler in handlers.items():
             signal.signal(number, handler)
 
 
+def cut_blocks(source: Input, runner: Runner) -> Blocks:
+    """Cut the rows of an input into blocks that are run at once."""
+    if runner.network.needs_whole_sequences:
+        yield from join_all(source.blocks)
+        return
+    steps = runner.steps_in_a_second
+    for rows in source.blocks:
+        for n in range(0, len(rows.x), steps):
+            yield rows.cut(n, n + steps)
+
+
 def deliver(
-    source: Input,
+    blocks: Iterable[Rows],
+    keys: Sequence[tuple[str, ...]],
     runner: Runner,
     carried: Carried,
     writer: Writer,
     all_layers: bool,
-    watchers: Sequence[Watcher],
     flush: Callable[[], object],
 ) -> Rows | None:
-    """Run an input through a network to a writer; return the last rows.
+    """Run blocks of rows through a network to a writer; return the last rows.
 
-    What comes before an error is written, then the error is raised. States follow the rows that
+    The rows before an error are written, then the error is raised. States follow the rows that
     are written: they never run ahead of the output.
     """
-    latest, steps = None, runner.steps_in_a_second
-    blocks: Iterator[Rows] = (
-        rows.cut(n, n + steps) for rows in source.blocks for n in range(0, len(rows.x), steps)
-    )
-    if runner.network.needs_whole_sequences:
-        blocks = join_all(source.blocks)
+    latest = None
     try:
-        for rows in blocks:
-            for watcher in watchers:
-                watcher.begin(rows)
-            rows = rows._replace(x=np.ascontiguousarray(rows.x, runner.precision.dtype))
-            done, after, error = forward(runner, rows, carried, source.keys, all_layers=all_layers)
+        for block in blocks:
+            rows = block._replace(x=np.ascontiguousarray(block.x, runner.precision.dtype))
+            done, after, error = forward(runner, rows, carried, keys, all_layers=all_layers)
             for start in range(0, len(done.x), BLOCK_STEPS):
                 latest = done.cut(start, start + BLOCK_STEPS)
                 writer.rows(latest)
@@ -213,8 +200,6 @@ def deliver(
                 raise error
             flush()
             carried.commit(after)
-            for watcher in watchers:
-                watcher.end()
     except ValueError as error:
         writer.end(error)
         raise
@@ -378,32 +363,31 @@ def process(
     form = check_options(options)
     written = {"output": options.output, "state": options.state, "state_out": options.state_out}
     check_overwrites(written, [*options.files, weights])
-    if options.state_in:
-        check_overwrites({"output": options.output}, [options.state_in])
-    if options.output:
-        check_destination(options.output, append=options.follow)
-    with open_states(options, console, task) as state_files:
-        if state_files.counted:
+    check_overwrites({"output": options.output}, [options.state_in])
+    check_destination(options.output, append=options.follow)
+    with open_states(options, console, task) as states:
+        if task and states.has_counted(options.output):
             return 0
-        options = state_files.fill_scales()
-        opened = open_both(options, build, console, Keys(state_files.keys), weights, frame)
+        options = states.fill_scales(options, console)
+        opened = open_both(options, build, console, states.keys, weights, frame)
         options, opened = _settle_last(options, form, opened)
         opened.model["unroll"] = options.unroll
-        carried = state_files.resume(opened)
+        carried = states.resume(opened, console)
         before = carried.t.sum()
         try:
-            latest = _run(options, form, console, opened, carried, state_files, frame)
+            latest = _run(options, form, console, opened, carried, states, frame)
         except BaseException as error:
             lost = isinstance(error, OSError) and not isinstance(error, BrokenPipeError)
             if options.follow and carried.t.sum() > before and not lost:
-                with suppress(OSError):  # the message at the end is of what came first
-                    state_files.save(opened, carried)
+                with suppress(OSError):  # the first error is the one to report
+                    states.save(opened, carried)
             raise
-        state_files.save(opened, carried)
+        states.save(opened, carried)
     if not frame and form == "table" and not options.format and is_redirected(options.output):
         text = "the result is a table; `output` FILE.csv or `format` csv writes CSV"
         console.note(word(text))
-    _note_saturated(opened.network, None if options.follow else latest, console)
+    if latest and not options.follow:
+        _note_saturated(opened.network, latest, console)
     return int(carried.t.sum() - before)
 
 
@@ -424,10 +408,19 @@ def _settle_last(options: Options, form: str, opened: Opened) -> tuple[Options, 
     return options._replace(last=True), opened
 
 
-def _note_saturated(network: Network, latest: Rows | None, console: Console) -> None:
+def _note_columns(options: Options, form: str, opened: Opened, console: Console) -> None:
+    """Note that a network from a seed takes every column, one with times too."""
+    chosen, drawn = opened.source.chosen, "seed" in opened.model["source"]
+    named = len(chosen) > 1 and any(isinstance(name, str) for name in chosen)
+    if form in _UNTITLED and drawn and named and not options.columns:
+        text = f"the features are the columns {verbatim(listed(chosen))}"
+        console.note(word(f"{text}: `columns` chooses others"))
+
+
+def _note_saturated(network: Network, latest: Rows, console: Console) -> None:
     """Note that states of the top recurrent layer are nearly all at the ends of their range."""
     top = [layer for layer in network.layers if isinstance(layer, Recurrent)][-1]
-    if latest is None or len(latest.x) < 2 or top.ends is None:
+    if len(latest.x) < 2 or top.ends is None:
         return
     if np.mean(saturated(latest.h[:, -top.output_size :], top.ends)) >= _SATURATED:
         low, high = top.ends
@@ -442,7 +435,7 @@ def _run(
     console: Console,
     opened: Opened,
     carried: Carried,
-    state_files: "StateFiles",
+    states: "StateFiles",
     frame: "Frame | None",
 ) -> Rows | None:
     """Run the input through the network, and write the result; return the last rows."""
@@ -450,32 +443,25 @@ def _run(
     runner = Runner(network, options.precision, options.unroll, all_states=options.states)
     result = _describe_result(options, opened, carried, runner)
     check_names(form, result, grouped=bool(options.group_by))
-    delimiter = "\t" if form == "tsv" else ","
-    style = Style(options.digits, options.header, delimiter)
+    style = Style(options.digits, options.header, "\t" if form == "tsv" else ",")
     make = frame.writer if frame else WRITERS[form]
-    watchers = list[Watcher]()
     with ExitStack() as stack:
         out: Any = None
         if frame is None:
             out = stack.enter_context(destination(options.output, append=options.follow))
+        blocks = cut_blocks(source, runner)
         if options.follow:
             style, cut = continue_log(out, make, result, style, is_json=form == "jsonl")
             if cut:
                 console.note(f"{out.name}: ended within a line, which is cut off: {cut!r}")
-            # A state at a URL is written once, at the end.
-            written = options.state or options.state_out
-            local = written is not None and not is_url(written)
-            save = partial(state_files.save, opened, carried) if local else None
-            following = Following(out, save, console.signals if written else ())
-            watchers.append(stack.enter_context(following))
+            if written := options.state or options.state_out:
+                save = partial(states.save, opened, carried)
+                # A state at a URL is written once, at the end.
+                blocks = follow(blocks, out, None if is_url(written) else save)
+                stack.enter_context(closing(blocks))
 
         def begin(result: Result) -> Writer:
-            # A network that is drawn takes every column, one with times too.
-            names = [name for name in source.chosen if isinstance(name, str)]
-            drawn = "seed" in opened.model["source"] and not options.columns
-            if form in _UNTITLED and drawn and names and len(source.chosen) > 1:
-                text = f"the features are the columns {verbatim(listed(source.chosen))}"
-                console.note(word(f"{text}: `columns` chooses others"))
+            _note_columns(options, form, opened, console)
             return make(out, result, style)
 
         begun = Begun(result, begin)
@@ -484,9 +470,9 @@ def _run(
             writer = Last(begun, one_row=bool(network.last))
         elif options.head or options.tail:
             writer = Selected(begun, options.head or 0, options.tail or 0, carried.started[0])
-        watchers += stack.enter_context(console.progress(source, options.output))
+        blocks = stack.enter_context(closing(console.watch(blocks, source, options.output)))
         flush = out.flush if options.follow else lambda: None
-        return deliver(source, runner, carried, writer, options.all_layers, watchers, flush)
+        return deliver(blocks, source.keys, runner, carried, writer, options.all_layers, flush)
 
 
 def _describe_result(options: Options, opened: Opened, carried: Carried, runner: Runner) -> Result:
@@ -526,7 +512,7 @@ def open_both(
     options: Options,
     build: Callable[[int], Built],
     console: Console,
-    keys: Keys,
+    known: Sequence[tuple[str, ...]] = (),
     weights: str | None = None,
     frame: "Frame | None" = None,
 ) -> Opened:
@@ -539,7 +525,7 @@ def open_both(
     fields["block_steps"] = 1 if options.follow else BLOCK_STEPS
     layout = Layout(dtype, indices=built[0].indices if built else None, **fields)
     opens = frame.open if frame else partial(_open_input, options)
-    source = opens(layout, keys)
+    source = opens(layout, Keys(known))
     network, origin, biases = built or build(len(source.columns))
     if not network.state_size:
         raise InputError(str(weights), "has no recurrent layer")
@@ -649,39 +635,36 @@ def _read_start(network: Network, options: Options, dtype: np.dtype[np.floating]
 
 @dataclass
 class StateFiles:
-    """The states that a run starts from, if any, and a function that opens the file it leaves."""
+    """The states that a run starts from, and the file in which it leaves its own, if any."""
 
-    options: Options
-    console: Console
-    before: State | None
-    write: Callable[[], AbstractContextManager[TextIO]] | None
-    task: str
-    counted: bool  # whether the task has left the state and the output before
+    path: str
+    task: str  # of a batch
+    before: State | None = None
+    keys: Sequence[tuple[str, ...]] = ()  # of the sequences in the file
+    write: Callable[[], AbstractContextManager[TextIO]] | None = None
+    network: str = ""  # fingerprint of the network
 
-    def __post_init__(self) -> None:
-        self.path = str(self.options.state or self.options.state_in)
-        self.keys: Sequence[tuple[str, ...]] = self.before.keys if self.before else ()
-        self.network = ""
-        self.columns: tuple[str, ...] = ()  # names of the columns that are read, if all have one
+    def has_counted(self, output: str | None) -> bool:
+        """Return whether the task has run to its end before; one of other options is refused."""
+        ran = self.before.task if self.before else ""
+        if ran.partition("-")[0] != self.task.partition("-")[0]:
+            return False
+        if ran == self.task and version(output or ""):
+            return True
+        what = "has counted this input, with other options or into a file that is gone"
+        raise InputError(self.path, what, "remove it to begin anew")
 
-    def fill_scales(self) -> Options:
-        """Return the options with the numbers of the file in place of ``auto``, if it has any."""
-        options = self.options
+    def fill_scales(self, options: Options, console: Console) -> Options:
+        """Replace ``auto`` by the numbers in the file, if it has any."""
         auto = [name for name in ("center", "scale") if getattr(options, name) == AUTO]
         numbers = {name: value for name in auto if (value := getattr(self.before, name, ()))}
         if numbers:
-            self.console.note(word(f"{verbatim(self.path)}: goes on with {_show_options(numbers)}"))
+            console.note(word(f"{verbatim(self.path)}: goes on with {_show_options(numbers)}"))
         return options._replace(**numbers)
 
-    def resume(self, opened: Opened) -> Carried:
-        """Return the states of the sequences: at their start, or where an earlier run left them.
-
-        A note says if that run read other columns.
-        """
-        source, before = opened.source, self.before
-        if all(isinstance(column, str) for column in source.chosen):
-            self.columns = tuple(map(str, source.chosen))
-        keyed = source.key_columns
+    def resume(self, opened: Opened, console: Console) -> Carried:
+        """Return the states of the sequences: at their start, or where an earlier run left them."""
+        source, before, keyed = opened.source, self.before, opened.source.key_columns
         carried = Carried(opened.start, sequences=len(source.keys) if keyed else 1)
         if before or self.write:
             self.network = fingerprint(opened.network, opened.model["precision"])
@@ -689,10 +672,10 @@ class StateFiles:
             dtype = opened.start.dtype
             states = fit_states(self.path, before, opened.network, self.network, keyed, dtype)
             carried.resume(before.t, states)
-            names = zip(before.columns, self.columns, strict=False)
+            names = zip(before.columns, _column_names(source), strict=False)
             if changed := [(one, now) for one, now in names if one != now]:
                 left, read = map(listed, zip(*changed, strict=True))
-                self.console.note(f"{self.path}: left by a run over {left}, this one reads {read}")
+                console.note(f"{self.path}: left by a run over {left}, this one reads {read}")
         return carried
 
     def save(self, opened: Opened, carried: Carried) -> None:
@@ -707,7 +690,7 @@ class StateFiles:
             carried.t,
             {name: carried.state[:, columns] for name, columns in slices.items()},
             cells=cells_of(opened.network),
-            columns=self.columns,
+            columns=_column_names(source),
             task=self.task,
             center=tuple(opened.model.get("center", ())),
             scale=tuple(opened.model.get("scale", ())),
@@ -716,30 +699,31 @@ class StateFiles:
             save_state(file.buffer, state)
 
 
+def _column_names(source: Input) -> tuple[str, ...]:
+    """Return the names of the columns that are read, if all have one."""
+    names = tuple(name for name in source.chosen if isinstance(name, str))
+    return names if len(names) == len(source.chosen) else ()
+
+
 @contextmanager
 def open_states(options: Options, console: Console, task: str = "") -> Iterator[StateFiles]:
     """Open the state files of a run; no other run has one that is both read and written."""
     read, written = options.state or options.state_in, options.state or options.state_out
-    write: Callable[[], AbstractContextManager[TextIO]] | None = None
-    before = None
+    states = StateFiles(str(read or written), task)
     with ExitStack() as stack:
         if written:
             check_is_file(written)
             check_writable(written)
-            write = partial(writing, written)
+            states.write = partial(writing, written)
             if read and os.path.realpath(read) == os.path.realpath(written):
                 waiting = f"{written}: another run has it; waiting until that has ended"
-                write = stack.enter_context(replacing(written, lambda: console.note(waiting)))
+                locked = replacing(written, partial(console.note, waiting))
+                states.write = stack.enter_context(locked)
         if read and version(read):
             with local_copy(read) as copy:
-                before = load_state(copy)
+                states.before = load_state(copy)
+                states.keys = states.before.keys
         elif options.state_in:
             what = "cannot be read: No such file or directory"
             raise InputError(options.state_in, what, "the first run has no `state_in`")
-        counted = False
-        if before and task and before.task.partition("-")[0] == task.partition("-")[0]:
-            counted = before.task == task and version(options.output or "") != ""
-            if not counted:
-                what = "has counted this input, with other options or into a file that is gone"
-                raise InputError(str(written), what, "remove it to begin anew")
-        yield StateFiles(options, console, before, write, task, counted)
+        yield states

@@ -18,7 +18,7 @@ from rnncli.explanation.steps import Wanted, explain_steps
 from rnncli.explanation.units import find_unit
 from rnncli.model.errors import InputError, OptionError, listed, shown
 from rnncli.pipeline import open_both, open_states
-from rnncli.readers import Input, Keys
+from rnncli.readers import Input
 from rnncli.readers.columns import split_names
 from rnncli.run_options import Options, check_options, check_overwrites, extension_of
 from rnncli.writers.sink import check_destination, destination
@@ -80,9 +80,10 @@ def explain(
     console = Terminal()
     with open_states(reading, console) as states:
         build = partial(build_network, options, precision=reading.precision)
-        opened = open_both(states.fill_scales(), build, console, Keys(states.keys), options.weights)
+        reading = states.fill_scales(reading, console)
+        opened = open_both(reading, build, console, states.keys, options.weights)
         source, network = opened.source, opened.network
-        carried = states.resume(opened)
+        carried = states.resume(opened, console)
     wanted_unit = None if unit is None else find_unit(network, unit)
     results = explain_steps(
         network,

@@ -21,7 +21,6 @@ from rnncli.model.layers import DIRECTIONS, merged_size
 from rnncli.model.network import Network
 from rnncli.model.seeds import seeded
 from rnncli.pipeline import Built, open_both
-from rnncli.readers import Keys
 from rnncli.run_options import Options, check_pairs
 from rnncli.storage import local_copy
 
@@ -115,7 +114,7 @@ def read_case(reading: Options, options: NetworkOptions) -> ReadCase:
     from rnncli.verification.case import Case
 
     build = partial(build_network, options, precision=reading.precision)
-    opened = open_both(reading, build, Terminal(), Keys(), options.weights)
+    opened = open_both(reading, build, Terminal(), weights=options.weights)
     source, network = opened.source, opened.network
     blocks = list(source.blocks)
     rows = join(blocks) if blocks else Rows(np.empty((0, network.input_size)))

@@ -3,15 +3,13 @@
 import os
 import sys
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from datetime import timedelta
 from shutil import get_terminal_size
 from typing import Self
 
-from rnncli.cli.errors import SIGNALS, note
-from rnncli.engine.rows import Rows
-from rnncli.pipeline import Console
+from rnncli.cli.errors import note
+from rnncli.pipeline import Blocks, Console
 from rnncli.readers import Input
 from rnncli.writers.sink import on_screen
 
@@ -58,42 +56,29 @@ class Line:
             self.write("")
 
 
-class RunProgress(Line):
-    """The rows of a run, and the share of its input that is done."""
-
-    def __init__(self, source: Input) -> None:
-        super().__init__()
-        self._source, self._rows = source, 0
-
-    def begin(self, rows: Rows) -> None:
-        """Count rows that were read."""
-        self._rows += len(rows.x)
-
-    def end(self) -> None:
-        """Show them as written."""
-        self.show(f"{self._rows:,} rows", self._source.share(self._rows))
+def show_rows(blocks: Blocks, source: Input) -> Blocks:
+    """Pass blocks on; show how many rows are written, and which share of the input is read."""
+    count = 0
+    with Line() as line:
+        for rows in blocks:
+            yield rows
+            count += len(rows.x)
+            line.show(f"{count:,} rows", source.share(count))
 
 
 class Terminal(Console):
     """The console of a command: notes on standard error, and how far a run has come."""
 
-    signals = SIGNALS
-
     def note(self, text: str) -> None:
         """Write a note."""
         note(text)
 
-    def working(self, text: str) -> Line:  # type: ignore[override]  # whose value nobody takes
+    def working(self, text: str) -> Line:
         """Show a text while a block of code runs."""
         line = Line()
         line.write(text)
         return line
 
-    @contextmanager
-    def progress(self, source: Input, output: str | None) -> Iterator[Sequence[RunProgress]]:
-        """Show how far a run has come, unless its output is on the screen."""
-        if not on_terminal() or on_screen(output):
-            yield ()
-        else:
-            with RunProgress(source) as shown:
-                yield [shown]
+    def watch(self, blocks: Blocks, source: Input, output: str | None) -> Blocks:
+        """Pass blocks on; show how far a run has come, unless its output is on the screen."""
+        return show_rows(blocks, source) if on_terminal() and not on_screen(output) else blocks
