@@ -84,39 +84,36 @@ from rnncli.writers.sink import check_destination, destination, is_redirected
 if TYPE_CHECKING:
     from rnncli.writers.frames import Frame
 
-# A network, where its weights are from, and the biases of each cell in a weight file.
+# A network, the source of its weights, and the biases of each cell in a weight file.
 Built = tuple[Network, dict[str, Any], Sequence[tuple[Floats, ...]]]
-
-# Blocks of rows, on their way to the network.
 Blocks = Generator[Rows, None, None]
 
-# Formats in which nobody sees what was run.
+# Formats that do not name the columns that were read.
 _UNTITLED = (*LINES, "npy", *TABLES)
-# How much of a standard deviation values may be apart, rounded to their float type, without a note.
+# Write a note if rounding moves a value by more than this share of the standard deviation.
 _COARSE = 0.1
-# Share of the states at the ends of their range from which a note is written.
+# Write a note if this share of the states is at an end of the range.
 _SATURATED = 0.9
 # Seconds between two saves of the states, where an input is followed.
 _SECONDS = 1.0
 
 
-class Console:
-    """Takes the notes of a run and shows how far it has come; in a library, notes are warnings."""
+def warn(text: str) -> None:
+    """Warn, and name the line outside this package that has called it."""
+    frame, level = sys._getframe(), 1
+    while frame.f_back and frame.f_globals["__name__"].startswith("rnncli."):
+        frame, level = frame.f_back, level + 1
+    warnings.warn(text, stacklevel=level)
 
-    def note(self, text: str) -> None:
-        """Warn at the line outside this package that has called it."""
-        frame, level = sys._getframe(), 1
-        while frame.f_back and frame.f_globals["__name__"].startswith("rnncli."):
-            frame, level = frame.f_back, level + 1
-        warnings.warn(text, stacklevel=level)
 
-    def working(self, text: str) -> AbstractContextManager[Any]:  # noqa: ARG002
-        """Show a text while a block of code runs."""
-        return nullcontext()
+class Console(NamedTuple):
+    """Functions that show the notes and the progress of a run; by default those of a library."""
 
-    def watch(self, blocks: Blocks, _source: Input, _output: str | None) -> Blocks:
-        """Pass blocks on, and show how much of the input they are."""
-        return blocks
+    note: Callable[[str], None] = warn
+    # Shows a text while a block of code runs.
+    working: Callable[[str], AbstractContextManager[Any]] = nullcontext
+    # Passes blocks on; shows how much of the input they are, unless the output is on the screen.
+    watch: Callable[[Blocks, Input, str | None], Blocks] = lambda blocks, *_: blocks
 
 
 class Opened(NamedTuple):
@@ -125,15 +122,15 @@ class Opened(NamedTuple):
     source: Input
     network: Network
     start: Floats  # its initial state, (S,)
-    model: dict[str, Any]  # what a JSON document says of it
-    biases: Sequence[tuple[Floats, ...]]  # of each cell in a weight file, as it has them
+    model: dict[str, Any]  # its description in a JSON document
+    biases: Sequence[tuple[Floats, ...]]  # of each cell in a weight file
 
 
 def follow(blocks: Blocks, out: TextIO, save: Callable[[], None] | None) -> Blocks:
     """Pass rows on as they come, and once a second save the states of those that are written.
 
-    A signal that comes while a row is computed or written waits until it is out; a second one does
-    not. A row that is not out when the run ends is no step.
+    A signal that comes while a row is computed or written waits until the row is written; a second
+    one does not. A row that is not written is no step.
     """
     handlers: dict[int, Any] = {n: signal.getsignal(n) for n in signal.valid_signals()}
     handlers = {number: each for number, each in handlers.items() if callable(each)}
@@ -249,8 +246,8 @@ def score(
     network : Network, str or path
         A path is read by `load`.
     sink : str or path, optional
-        Where the result of files goes; the extension decides the format. A table
-        has none: its result is returned.
+        File for the result of files; the extension decides the format. The result
+        of a table is returned.
     columns : str, int or sequence of them
         Features, by name or number from 1; all others than `group_by` by default.
     group_by : str, int or sequence of them
@@ -258,12 +255,12 @@ def score(
     passthrough : bool
         Whether the result has the columns of the source, and not the keys and ``t``.
     missing : {"error", "hold", "zero"}
-        What a missing value is: an error, a row at which the state stays, or 0.
+        Read a missing value as an error, as a row at which the state stays, or as 0.
     center, scale : float or sequence of float, optional
-        What is taken from each column, and what it is divided by; ``"auto"`` is the
-        mean and the standard deviation.
+        Subtract these numbers from the columns and divide by these, one per column;
+        ``"auto"`` takes the mean and the standard deviation.
     delimiter, decimal, encoding, first_row, null_values
-        How a file of text is laid out, as for ``rnn run``.
+        Layout of a file of text, as for ``rnn run``.
     h0 : array, shape (S,), optional
         State of all cells before the first step; zeros by default.
     state, state_in, state_out : str or path, optional
@@ -271,21 +268,21 @@ def score(
     precision, unroll : str
         As for `run`.
     last, no_last, all_layers, states : bool
-        What is written, as for ``rnn run``.
+        Rows and arrays that are written, as for ``rnn run``.
     head, tail : int, optional
-        How many of the first and last steps of each sequence are written.
+        Write only so many first, or last, steps of each sequence.
     format : str, optional
-        In place of the extension of `sink`.
+        Output format, in place of the extension of `sink`.
     digits : int, optional
-        Digits after the point in text.
+        Digits after the point in text; exact by default.
     header : bool
         Whether CSV has a first line with names.
 
     Returns
     -------
     int or table
-        The number of steps that were run; of a table another of its kind, which
-        has the rows and the index of the source.
+        The number of steps that were run. For a table, another of its kind, with
+        the rows and the index of the source.
 
     Raises
     ------
@@ -294,14 +291,14 @@ def score(
     NotFiniteError
         A state overflowed.
     ValueError
-        Parameters contradict each other, or a value is none of a parameter's.
+        Parameters contradict each other, or a parameter cannot have its value.
     OSError
         A file cannot be written.
 
     Warns
     -----
     UserWarning
-        What ``rnn run`` would note.
+        A note of ``rnn run``.
 
     Examples
     --------
@@ -356,9 +353,9 @@ def process(
 ) -> int:
     """Read an input, run a network over it, write the result and the state; count the steps.
 
-    `build` returns the network for a number of inputs; it has one already where `weights` names
-    it. A `frame` is read in place of files, and takes the result. A `task` of a batch counts no
-    input twice.
+    `build` returns the network for a number of inputs; `weights` names one that may know its number
+    already. A `frame` is read in place of files, and takes the result. A `task` of a batch counts
+    no input twice.
     """
     form = check_options(options)
     written = {"output": options.output, "state": options.state, "state_out": options.state_out}
@@ -392,7 +389,7 @@ def process(
 
 
 def _settle_last(options: Options, form: str, opened: Opened) -> tuple[Options, Opened]:
-    """Set `last` where the model gives one row a sequence; `no_last` takes it from the model."""
+    """Set `last` if the model gives one row per sequence; remove it from the model by `no_last`."""
     network = opened.network
     for name in ("follow", *STATE_FILES) if network.needs_whole_sequences else ():
         if getattr(options, name):
@@ -446,9 +443,8 @@ def _run(
     style = Style(options.digits, options.header, "\t" if form == "tsv" else ",")
     make = frame.writer if frame else WRITERS[form]
     with ExitStack() as stack:
-        out: Any = None
-        if frame is None:
-            out = stack.enter_context(destination(options.output, append=options.follow))
+        target = destination(options.output, append=options.follow)
+        out: Any = None if frame else stack.enter_context(target)
         blocks = cut_blocks(source, runner)
         if options.follow:
             style, cut = continue_log(out, make, result, style, is_json=form == "jsonl")
@@ -530,9 +526,11 @@ def open_both(
     if not network.state_size:
         raise InputError(str(weights), "has no recurrent layer")
     check_width(source, network.input_size)
-    if AUTO in (options.center, options.scale):
-        options = _find_scales(options, opens, layout, source.columns, console)
-    network, numbers = _scale(network, options, source.columns)
+    values = {"center": options.center, "scale": options.scale}
+    numbers = {name: list(each) for name, each in values.items() if each is not None}
+    if AUTO in values.values():
+        numbers |= _find_scales(options, opens, layout, source.columns, console)
+    network = _scale(network, numbers, source.columns)
     if source.note:
         console.note(source.note)
     start = _read_start(network, options, dtype)
@@ -547,8 +545,8 @@ def _find_scales(
     layout: Layout,
     columns: Sequence[str],
     console: Console,
-) -> Options:
-    """Replace ``auto`` by the means or the standard deviations of the whole input."""
+) -> dict[str, list[float]]:
+    """Find the means or the standard deviations of the whole input, as ``auto`` asks."""
     from rnncli.readers.moments import center_and_scale, moments_of
 
     dtype, zero = layout.dtype, options.missing == "zero"
@@ -559,14 +557,14 @@ def _find_scales(
         if zero:
             blocks = (rows._replace(masked=None) for rows in blocks)
         both = center_and_scale(moments_of(blocks, len(columns)), columns)
-    numbers = dict(zip(("center", "scale"), both, strict=True))
-    numbers = {name: each for name, each in numbers.items() if getattr(options, name) == AUTO}
+    named = zip(("center", "scale"), both, strict=True)
+    numbers = {name: list(each) for name, each in named if getattr(options, name) == AUTO}
     console.note(word(f"found {_show_options(numbers)}"))
     for column, center, scale in zip(columns, *both, strict=True):
         if np.spacing(dtype.type(abs(center))) > _COARSE * scale:
             what = f"{dtype} is too coarse for its values (`precision` float64 is not)"
             console.note(word(f"column {verbatim(repr(column))}: {what}"))
-    return options._replace(**numbers)  # type: ignore[arg-type]
+    return numbers
 
 
 def _show_options(numbers: Mapping[str, Sequence[float]]) -> str:
@@ -574,12 +572,8 @@ def _show_options(numbers: Mapping[str, Sequence[float]]) -> str:
     return " ".join(f"`{name}` {','.join(map(repr, each))}" for name, each in numbers.items())
 
 
-def _scale(
-    network: Network, options: Options, columns: Sequence[str]
-) -> tuple[Network, dict[str, list[float]]]:
-    """Add a layer that centers and scales the columns; return its numbers too."""
-    values = {"center": options.center, "scale": options.scale}
-    numbers = {name: list(each) for name, each in values.items() if each is not None}
+def _scale(network: Network, numbers: Mapping[str, list[float]], columns: Sequence[str]) -> Network:
+    """Add a layer that centers and scales the columns, if there are numbers for it."""
     if numbers and network.indices is not None:
         text = "`center` and `scale` are for measured values, the network takes whole numbers"
         raise OptionError(text)
@@ -588,10 +582,10 @@ def _scale(
         if len(each) != I:
             expected = f"expected {I}, a number for each of {verbatim(listed(columns))}"
             raise OptionError(f"`{name}`: {expected}, got {len(each)}")
-    if numbers:
-        center, scale = numbers.get("center", [0.0] * I), numbers.get("scale", [1.0] * I)
-        network = network.with_below(Normalization(center, scale))
-    return network, numbers
+    if not numbers:
+        return network
+    center, scale = numbers.get("center", [0.0] * I), numbers.get("scale", [1.0] * I)
+    return network.with_below(Normalization(center, scale))
 
 
 def _open_input(options: Options, layout: Layout, keys: Keys) -> Input:

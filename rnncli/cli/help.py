@@ -13,7 +13,7 @@ from rnncli.model.errors import InputError, did_you_mean
 from rnncli.writers.grid import console_on
 from rnncli.writers.sink import destination, on_screen
 
-# In the order in which a reader needs them.
+# In the order in which a new reader needs them.
 TOPICS = (
     *("inputs", "networks", "weights", "state", "output", "explain", "verification", "speed"),
     *("python", "clusters", "exit-codes", "notebook"),

@@ -1,4 +1,4 @@
-"""From the values of options to a network, and to the whole of an input that it runs on."""
+"""The network that options describe, and the whole of an input that it runs on."""
 
 import os
 import re
@@ -9,24 +9,25 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from rnncli.cli.errors import note
-from rnncli.cli.option_table import NetworkOptions
-from rnncli.cli.progress import Terminal
+from rnncli.cli.messages import Line, note, watch
 from rnncli.engine.precision import PRECISIONS
 from rnncli.engine.rows import Rows, join
+from rnncli.model.activations import Activation
 from rnncli.model.arrays import Floats
 from rnncli.model.cells import CELLS
 from rnncli.model.errors import InputError, OptionError, verbatim, word
 from rnncli.model.layers import DIRECTIONS, merged_size
 from rnncli.model.network import Network
 from rnncli.model.seeds import seeded
-from rnncli.pipeline import Built, open_both
+from rnncli.pipeline import Built, Console, open_both
 from rnncli.run_options import Options, check_pairs
 from rnncli.storage import local_copy
 
 if TYPE_CHECKING:
     from rnncli.verification.case import Case
 
+# Shows the runs of a command.
+CONSOLE = Console(note, Line, watch)
 # Options that draw a network: none goes with a file.
 _DRAWN = tuple((name, "weights") for name in ("hidden", "cell", "seed", "init"))
 _SETTINGS = ("activation", "recurrent_activation", "reset", "direction", "merge")
@@ -34,8 +35,24 @@ _SETTINGS = ("activation", "recurrent_activation", "reset", "direction", "merge"
 _draw = lru_cache(maxsize=1)(seeded)
 
 
+class NetworkOptions(NamedTuple):
+    """The options of the network; None where one is not given."""
+
+    hidden: tuple[int, ...] | None = None
+    cell: str | None = None
+    seed: int | None = None
+    init: str | None = None
+    weights: str | None = None
+    layer: str | None = None
+    direction: str | None = None
+    merge: str | None = None
+    activation: tuple[Activation, ...] | None = None
+    recurrent_activation: tuple[Activation, ...] | None = None
+    reset: str | None = None
+
+
 def check_network(options: NetworkOptions, files: Sequence[str] = ()) -> None:
-    """Check the options before any file is opened; `files` are to be the input."""
+    """Check the options before any file is opened; `files` are the input."""
     if options.hidden is None and options.weights is None:
         from rnncli.model.formats.load import is_model
 
@@ -78,7 +95,7 @@ def build_network(
 
 
 def _values_of(options: NetworkOptions, *names: str) -> dict[str, Any]:
-    """Return the values of these options, but for None."""
+    """Return the values of the named options, without None."""
     return {name: value for name in names if (value := getattr(options, name)) is not None}
 
 
@@ -114,7 +131,7 @@ def read_case(reading: Options, options: NetworkOptions) -> ReadCase:
     from rnncli.verification.case import Case
 
     build = partial(build_network, options, precision=reading.precision)
-    opened = open_both(reading, build, Terminal(), weights=options.weights)
+    opened = open_both(reading, build, CONSOLE, weights=options.weights)
     source, network = opened.source, opened.network
     blocks = list(source.blocks)
     rows = join(blocks) if blocks else Rows(np.empty((0, network.input_size)))
