@@ -148,11 +148,12 @@ class Batch:
             raise OptionError("`force` and `state`: a state counts each input once")
         check_template("output", output)
         check_template("state", options.state or "")
+        outputs = (output.format_map(names_of(path)) for path in inputs)
+        for path in {os.path.splitext(path)[1]: path for path in outputs}.values():
+            check_options(options._replace(files=inputs[:1], output=path))
         self.work = work
         identity = repr((__version__, identity, options._replace(state=None)))
         self.tasks = make_tasks(inputs, output, options.state, identity)
-        for task in {os.path.splitext(task.output)[1]: task for task in self.tasks}.values():
-            check_options(options._replace(files=(task.input,), output=task.output))
         folder = os.path.dirname(output.partition("{")[0].replace("}}", "}"))
         self.summary = Summary(REPORT if is_url(output) else os.path.join(folder, REPORT))
         check_files(self.tasks, work.weights, self.summary.report)
@@ -409,19 +410,16 @@ def open_report(path: str) -> Iterator[tuple[dict[str, str], Callable[[Outcome],
             raise InputError(path, "another batch is adding to it") from error
         except OSError:  # the file system has no locks
             pass
-        done, size = _read(path)
+        done, size = read_report(path)
         file.truncate(size)  # cuts off half a line of a batch that was killed
         yield done, add
 
 
-def read_done(path: str) -> dict[str, str]:
-    """Return the digest of the task that made each output, if there is a report."""
-    return _read(path)[0] if os.path.exists(path) else {}
-
-
-def _read(path: str) -> tuple[dict[str, str], int]:
+def read_report(path: str) -> tuple[dict[str, str], int]:
     """Return the digest of each output that is done, and how many bytes the whole lines have."""
     done, size = dict[str, str](), 0
+    if not os.path.exists(path):
+        return done, size
     with open(path, "rb") as file:
         for line in file:
             if not (size or _BEGIN.startswith(line[: len(_BEGIN)])):

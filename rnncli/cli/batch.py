@@ -9,7 +9,7 @@ from typing import Any
 
 from click.exceptions import Exit
 
-from rnncli.batches.batch import Batch, Work, expand, read_done
+from rnncli.batches.batch import Batch, Work, expand, read_report
 from rnncli.cli.messages import RUN_FAILED, Line, describe, note, say, with_options
 from rnncli.cli.networks import NetworkOptions, build_network, check_network
 from rnncli.cli.option_table import command, files, pick, table
@@ -75,7 +75,7 @@ def batch(
     plan = Batch(inputs, output, work, identity)
     summary = plan.summary
     if dry_run:
-        missing = {task.output for task in plan.missing(read_done(summary.report))}
+        missing = {task.output for task in plan.missing(read_report(summary.report)[0])}
         with destination(None) as out:
             for task in plan.tasks:
                 what = "run " if task.output in missing else "done"

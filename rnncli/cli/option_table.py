@@ -261,11 +261,6 @@ def files(metavar: str = "[FILE]...") -> click.Argument:
     return click.Argument(["files"], nargs=-1, metavar=metavar, type=click.Path(), callback=read)
 
 
-def with_examples(about: str | None, examples: str) -> str:
-    """Add examples to a help text, in lines that are not wrapped: they are to be copied."""
-    return f"{cleandoc(about or '')}\n\n\b\nExamples:\n{indent(examples.strip(), '  ')}"
-
-
 def command(
     name: str, examples: str, options: str, extra: Iterable[click.Parameter] = ()
 ) -> Callable[..., Command]:
@@ -278,8 +273,9 @@ def command(
     params = [*extra, *(option for option in chosen if f"!{option.name}" not in words)]
 
     def make(function: Callable[..., None]) -> Command:
-        return Command(
-            name, callback=function, help=with_examples(function.__doc__, examples), params=params
-        )
+        # Lines after \b are not wrapped: examples are to be copied.
+        text = f"\n\n\b\nExamples:\n{indent(examples.strip(), '  ')}"
+        about = cleandoc(function.__doc__ or "") + text
+        return Command(name, callback=function, help=about, params=params)
 
     return make
