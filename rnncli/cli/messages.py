@@ -17,7 +17,7 @@ from click.exceptions import Exit, NoArgsIsHelpError
 
 from rnncli.model.errors import WORDING, NotFiniteError, on_a_line, sentence
 
-if TYPE_CHECKING:  # which loads NumPy
+if TYPE_CHECKING:  # they load NumPy
     from rnncli.pipeline import Blocks
     from rnncli.readers import Input
 
