@@ -353,9 +353,9 @@ def process(
 ) -> int:
     """Read an input, run a network over it, write the result and the state; count the steps.
 
-    `build` returns the network for a number of inputs; `weights` names one that may know its number
-    already. A `frame` is read in place of files, and takes the result. A `task` of a batch counts
-    no input twice.
+    `build` returns the network for a number of inputs, and `weights` is the name of its file. A
+    `frame` is read in place of files, and takes the result. A `task` of a batch counts no input
+    twice.
     """
     form = check_options(options)
     written = {"output": options.output, "state": options.state, "state_out": options.state_out}
@@ -415,7 +415,7 @@ def _note_columns(options: Options, form: str, opened: Opened, console: Console)
 
 
 def _note_saturated(network: Network, latest: Rows, console: Console) -> None:
-    """Note that states of the top recurrent layer are nearly all at the ends of their range."""
+    """Note that nearly all states of the top recurrent layer are at the ends of their range."""
     top = [layer for layer in network.layers if isinstance(layer, Recurrent)][-1]
     if len(latest.x) < 2 or top.ends is None:
         return
@@ -515,7 +515,7 @@ def open_both(
     """Open the input, and draw or read the network."""
     dtype = choice("precision", options.precision, PRECISIONS).dtype
     built = None
-    with suppress(OpenInputError):  # as many features as the input has
+    with suppress(OpenInputError):  # it takes as many features as the input has
         built = None if weights is None else build(0)
     fields = {name: getattr(options, name) for name in Layout._fields if hasattr(options, name)}
     fields["block_steps"] = 1 if options.follow else BLOCK_STEPS
@@ -550,7 +550,7 @@ def _find_scales(
     from rnncli.readers.moments import center_and_scale, moments_of
 
     dtype, zero = layout.dtype, options.missing == "zero"
-    missing = "hold" if zero else options.missing  # a cell that is missing is no value
+    missing = "hold" if zero else options.missing  # a missing cell counts in no mean
     layout = layout._replace(dtype=np.dtype(np.float64), passthrough=False, missing=missing)
     with console.working("Finding center and scale"):
         blocks = opens(layout, Keys()).blocks
