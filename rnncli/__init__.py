@@ -16,7 +16,7 @@ direction. `Dense`, `Embedding`, `LayerNormalization`, `Masking`,
 `Normalization` and `Pointwise` are layers without state, below and above it.
 """
 
-# As in typing, which takes milliseconds to load: see __getattr__.
+# That of typing takes milliseconds to load: see __getattr__.
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from os import PathLike
@@ -95,8 +95,8 @@ def save(network: "Network", path: "str | PathLike[str]") -> None:
     Warns
     -----
     UserWarning
-        The names of tensors leave open what other programs have to be told,
-        or float64 becomes float32.
+        The file lacks a setting that other programs have to be given, or
+        float64 becomes float32.
     """
     import os
     import warnings
@@ -112,7 +112,7 @@ def save(network: "Network", path: "str | PathLike[str]") -> None:
 
 
 def __getattr__(name: str) -> object:
-    """Import a public name when it is first asked for: NumPy takes long to load."""
+    """Import a public name when it is first used: NumPy takes long to load."""
     if name not in _MODULES:
         raise AttributeError(f"module 'rnncli' has no attribute {name!r}")
     from importlib import import_module

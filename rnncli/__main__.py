@@ -2,10 +2,10 @@
 
 import _signal  # type: ignore[import-not-found]  # signal itself takes milliseconds to load
 
-# One thread each for OpenBLAS, MKL or Accelerate, one of which NumPy has its products from: of two
-# processes with more, each waits for the other at every step.
+# NumPy multiplies with OpenBLAS, MKL or Accelerate, which get one thread: with more, two processes
+# wait for each other at every step.
 BLAS_THREADS = ("OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "VECLIB_MAXIMUM_THREADS")
-# New objects after which Python looks for cycles: 700 by default, which takes 7 ms of the start.
+# New objects after which Python looks for cycles. Its default, 700, costs 7 ms of the start.
 OBJECTS = 100_000
 
 
@@ -26,7 +26,7 @@ def main() -> None:
 
 
 def prepare() -> None:
-    """Set what holds for a process, before NumPy is loaded."""
+    """Set up a process before NumPy is loaded."""
     import gc
     import os
     import sys
@@ -34,7 +34,7 @@ def prepare() -> None:
 
     gc.set_threshold(OBJECTS)
 
-    # Python's warnings are for who writes the program: `python -W` asks for them.
+    # Python's warnings are for developers: `python -W` shows them.
     if not sys.warnoptions:
         warnings.simplefilter("ignore")
     for name in BLAS_THREADS:

@@ -32,9 +32,9 @@ def inspect(path: str | os.PathLike[str], *, layer: str | None = None) -> dict[s
     Returns
     -------
     dict
-        Of a model: ``title``, ``runs`` (the commands that run it, with ``input_size`` and
-        ``output_size`` if known), ``why`` it cannot be run as a whole, ``notes`` of what is
-        assumed, and ``parts``. Of a state: ``cells``, ``columns`` and ``sequences``.
+        For a model: ``title``, ``runs`` (the commands that run it, with ``input_size`` and
+        ``output_size`` if known), ``why`` it cannot be run as a whole, ``notes`` about
+        assumptions, and ``parts``. For a state: ``cells``, ``columns`` and ``sequences``.
 
     Raises
     ------
@@ -123,7 +123,7 @@ def _describe_component(path: str, component: Component) -> dict[str, Any]:
 
 
 def _describe_run(path: str, contents: Contents, layer: str | None, file: str) -> dict[str, Any]:
-    """Return the command that runs a network, with its inputs and outputs."""
+    """Return the command that runs a network, and the sizes of its input and output."""
     words = ["rnn", "run", "FILE.csv", "--weights", file]
     words += [] if layer is None else ["--layer", layer]
     run = {"layer": layer, "command": shlex.join(words)}

@@ -4,12 +4,19 @@ import os
 import signal
 import sys
 import warnings
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext, suppress
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
+from contextlib import (
+    AbstractContextManager,
+    ExitStack,
+    closing,
+    contextmanager,
+    nullcontext,
+    suppress,
+)
 from dataclasses import dataclass
 from functools import partial
 from time import monotonic
-from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, Self, TextIO
+from typing import TYPE_CHECKING, Any, NamedTuple, TextIO
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -74,51 +81,36 @@ from rnncli.writers.sink import check_destination, destination, is_redirected
 if TYPE_CHECKING:
     from rnncli.writers.frames import Frame
 
-# A network, where its weights are from, and the biases of each cell in a weight file.
+# A network, the source of its weights, and the biases of each cell in a weight file.
 Built = tuple[Network, dict[str, Any], Sequence[tuple[Floats, ...]]]
+Blocks = Generator[Rows, None, None]
 
-# Formats in which nobody sees what was run.
+# Formats that do not name the columns that were read.
 _UNTITLED = (*LINES, "npy", *TABLES)
-# How much of a standard deviation values may be apart, rounded to their float type, without a note.
+# Write a note if rounding moves a value by more than this share of the standard deviation.
 _COARSE = 0.1
-# Share of the states at the ends of their range from which a note is written.
+# Write a note if this share of the states is at an end of the range.
 _SATURATED = 0.9
 # Seconds between two saves of the states, where an input is followed.
 _SECONDS = 1.0
 
 
-class Watcher(Protocol):
-    """Is called before each block of rows is run, and after it is written."""
-
-    def begin(self, rows: Rows) -> None:
-        """Begin a block."""
-
-    def end(self) -> None:
-        """End the block."""
+def warn(text: str) -> None:
+    """Warn, and name the line outside this package that has called it."""
+    frame, level = sys._getframe(), 1
+    while frame.f_back and frame.f_globals["__name__"].startswith("rnncli."):
+        frame, level = frame.f_back, level + 1
+    warnings.warn(text, stacklevel=level)
 
 
-class Console:
-    """Takes the notes and the progress of a run; in a library, notes are warnings."""
+class Console(NamedTuple):
+    """Functions that show the notes and the progress of a run; by default those of a library."""
 
-    # Signals that wait until the row under way is out, where the run leaves a state.
-    signals: Sequence[int] = ()
-
-    def note(self, text: str) -> None:
-        """Warn at the line outside this package that has called it."""
-        frame, level = sys._getframe(), 1
-        while frame.f_back and frame.f_globals["__name__"].startswith("rnncli."):
-            frame, level = frame.f_back, level + 1
-        warnings.warn(text, stacklevel=level)
-
-    def working(self, text: str) -> AbstractContextManager[None]:  # noqa: ARG002
-        """Show a text while a block of code runs."""
-        return nullcontext()
-
-    def progress(
-        self, _source: Input, _output: str | None
-    ) -> AbstractContextManager[Sequence[Watcher]]:
-        """Show how far a run has come, unless its output is on the screen."""
-        return nullcontext(())
+    note: Callable[[str], None] = warn
+    # Shows a text while a block of code runs.
+    working: Callable[[str], AbstractContextManager[Any]] = nullcontext
+    # Passes blocks on; shows how much of the input they are, unless the output is on the screen.
+    watch: Callable[[Blocks, Input, str | None], Blocks] = lambda blocks, *_: blocks
 
 
 class Opened(NamedTuple):
@@ -127,82 +119,74 @@ class Opened(NamedTuple):
     source: Input
     network: Network
     start: Floats  # its initial state, (S,)
-    model: dict[str, Any]  # what a JSON document says of it
-    biases: Sequence[tuple[Floats, ...]]  # of each cell in a weight file, as it has them
+    model: dict[str, Any]  # its description in a JSON document
+    biases: Sequence[tuple[Floats, ...]]  # of each cell in a weight file
 
 
-class Following:
-    """Saves the states once a second, where an input is followed.
+def follow(blocks: Blocks, out: TextIO, save: Callable[[], None] | None) -> Blocks:
+    """Pass rows on as they come, and once a second save the states of those that are written.
 
-    A signal that comes while a row is computed or written waits until it is out; a second one does
-    not. A row that is not out when the run ends is no step.
+    A signal that comes while a row is computed or written waits until the row is written; a second
+    one does not. A row that is not written is no step.
     """
+    handlers: dict[int, Any] = {n: signal.getsignal(n) for n in signal.valid_signals()}
+    handlers = {number: each for number, each in handlers.items() if callable(each)}
+    came, busy, saved = 0, False, monotonic()
 
-    def __init__(
-        self, out: TextIO, save: Callable[[], None] | None, signals: Sequence[int]
-    ) -> None:
-        self._out, self._save, self._signals = out, save, signals
-        self._saved, self._came, self._busy = monotonic(), 0, False
-        self._handlers: dict[int, Callable[..., object]] = {}
+    def wait(number: int, frame: object) -> None:
+        nonlocal came
+        if came or not busy:
+            handlers[number](number, frame)
+        came = number
 
-    def __enter__(self) -> Self:
-        for number in self._signals:
-            handler = signal.getsignal(number)
-            if callable(handler):
-                self._handlers[number] = handler
-                signal.signal(number, self._take)
-        return self
-
-    def _take(self, number: int, frame: object) -> None:
-        if self._came or not self._busy:
-            self._handlers[number](number, frame)
-        self._came = number
-
-    def begin(self, rows: Rows) -> None:  # noqa: ARG002
-        """Begin a row."""
-        self._busy = True
-
-    def end(self) -> None:
-        """End a row; once a second save the states."""
-        if self._save and monotonic() - self._saved > _SECONDS:
-            sync(self._out)
-            self._save()
-            self._saved = monotonic()
-        self._busy = False
-        if self._came:
-            self._handlers[self._came](self._came, None)
-
-    def __exit__(self, *_: object) -> None:
-        for number, handler in self._handlers.items():
+    try:
+        for number in handlers:
+            signal.signal(number, wait)
+        for rows in blocks:
+            busy = True
+            yield rows
+            if save and monotonic() - saved > _SECONDS:
+                sync(out)
+                save()
+                saved = monotonic()
+            busy = False
+            if came:
+                handlers[came](came, None)
+    finally:
+        for number, handler in handlers.items():
             signal.signal(number, handler)
 
 
+def cut_blocks(source: Input, runner: Runner) -> Blocks:
+    """Cut the rows of an input into blocks that are run at once."""
+    if runner.network.needs_whole_sequences:
+        yield from join_all(source.blocks)
+        return
+    steps = runner.steps_in_a_second
+    for rows in source.blocks:
+        for n in range(0, len(rows.x), steps):
+            yield rows.cut(n, n + steps)
+
+
 def deliver(
-    source: Input,
+    blocks: Iterable[Rows],
+    keys: Sequence[tuple[str, ...]],
     runner: Runner,
     carried: Carried,
     writer: Writer,
     all_layers: bool,
-    watchers: Sequence[Watcher],
     flush: Callable[[], object],
 ) -> Rows | None:
-    """Run an input through a network to a writer; return the last rows.
+    """Run blocks of rows through a network to a writer; return the last rows.
 
-    What comes before an error is written, then the error is raised. States follow the rows that
+    The rows before an error are written, then the error is raised. States follow the rows that
     are written: they never run ahead of the output.
     """
-    latest, steps = None, runner.steps_in_a_second
-    blocks: Iterator[Rows] = (
-        rows.cut(n, n + steps) for rows in source.blocks for n in range(0, len(rows.x), steps)
-    )
-    if runner.network.needs_whole_sequences:
-        blocks = join_all(source.blocks)
+    latest = None
     try:
-        for rows in blocks:
-            for watcher in watchers:
-                watcher.begin(rows)
-            rows = rows._replace(x=np.ascontiguousarray(rows.x, runner.precision.dtype))
-            done, after, error = forward(runner, rows, carried, source.keys, all_layers=all_layers)
+        for block in blocks:
+            rows = block._replace(x=np.ascontiguousarray(block.x, runner.precision.dtype))
+            done, after, error = forward(runner, rows, carried, keys, all_layers=all_layers)
             for start in range(0, len(done.x), BLOCK_STEPS):
                 latest = done.cut(start, start + BLOCK_STEPS)
                 writer.rows(latest)
@@ -210,8 +194,6 @@ def deliver(
                 raise error
             flush()
             carried.commit(after)
-            for watcher in watchers:
-                watcher.end()
     except ValueError as error:
         writer.end(error)
         raise
@@ -261,8 +243,8 @@ def score(
     network : Network, str or path
         A path is read by `load`.
     sink : str or path, optional
-        Where the result of files goes; the extension decides the format. A table
-        has none: its result is returned.
+        File for the result of files; the extension decides the format. The result
+        of a table is returned.
     columns : str, int or sequence of them
         Features, by name or number from 1; all others than `group_by` by default.
     group_by : str, int or sequence of them
@@ -270,12 +252,12 @@ def score(
     passthrough : bool
         Whether the result has the columns of the source, and not the keys and ``t``.
     missing : {"error", "hold", "zero"}
-        What a missing value is: an error, a row at which the state stays, or 0.
+        Read a missing value as an error, as a row at which the state stays, or as 0.
     center, scale : float or sequence of float, optional
-        What is taken from each column, and what it is divided by; ``"auto"`` is the
-        mean and the standard deviation.
+        Subtract these numbers from the columns and divide by these, one per column;
+        ``"auto"`` takes the mean and the standard deviation.
     delimiter, decimal, encoding, first_row, null_values
-        How a file of text is laid out, as for ``rnn run``.
+        Layout of a file of text, as for ``rnn run``.
     h0 : array, shape (S,), optional
         State of all cells before the first step; zeros by default.
     state, state_in, state_out : str or path, optional
@@ -283,21 +265,21 @@ def score(
     precision, unroll : str
         As for `run`.
     last, no_last, all_layers, states : bool
-        What is written, as for ``rnn run``.
+        Rows and arrays that are written, as for ``rnn run``.
     head, tail : int, optional
-        How many of the first and last steps of each sequence are written.
+        Write only so many first, or last, steps of each sequence.
     format : str, optional
-        In place of the extension of `sink`.
+        Output format, in place of the extension of `sink`.
     digits : int, optional
-        Digits after the point in text.
+        Digits after the point in text; exact by default.
     header : bool
         Whether CSV has a first line with names.
 
     Returns
     -------
     int or table
-        The number of steps that were run; of a table another of its kind, which
-        has the rows and the index of the source.
+        The number of steps that were run. For a table, another of its kind, with
+        the rows and the index of the source.
 
     Raises
     ------
@@ -306,14 +288,14 @@ def score(
     NotFiniteError
         A state overflowed.
     ValueError
-        Parameters contradict each other, or a value is none of a parameter's.
+        Parameters contradict each other, or a parameter cannot have its value.
     OSError
         A file cannot be written.
 
     Warns
     -----
     UserWarning
-        What ``rnn run`` would note.
+        A note of ``rnn run``.
 
     Examples
     --------
@@ -368,44 +350,43 @@ def process(
 ) -> int:
     """Read an input, run a network over it, write the result and the state; count the steps.
 
-    `build` returns the network for a number of inputs; it has one already where `weights` names
-    it. A `frame` is read in place of files, and takes the result. A `task` of a batch counts no
-    input twice.
+    `build` returns the network for a number of inputs, and `weights` is the name of its file. A
+    `frame` is read in place of files, and takes the result. A `task` of a batch counts no input
+    twice.
     """
     form = check_options(options)
     written = {"output": options.output, "state": options.state, "state_out": options.state_out}
     check_overwrites(written, [*options.files, weights])
-    if options.state_in:
-        check_overwrites({"output": options.output}, [options.state_in])
-    if options.output:
-        check_destination(options.output, append=options.follow)
-    with open_states(options, console, task) as state_files:
-        if state_files.counted:
+    check_overwrites({"output": options.output}, [options.state_in])
+    check_destination(options.output, append=options.follow)
+    with open_states(options, console, task) as states:
+        if task and states.has_counted(options.output):
             return 0
-        options = state_files.fill_scales()
-        opened = open_both(options, build, console, Keys(state_files.keys), weights, frame)
+        options = states.fill_scales(options, console)
+        opened = open_both(options, build, console, states.keys, weights, frame)
         options, opened = _settle_last(options, form, opened)
         opened.model["unroll"] = options.unroll
-        carried = state_files.resume(opened)
+        carried = states.resume(opened, console)
         before = carried.t.sum()
         try:
-            latest = _run(options, form, console, opened, carried, state_files, frame)
+            latest = _run(options, form, console, opened, carried, states, frame)
         except BaseException as error:
             lost = isinstance(error, OSError) and not isinstance(error, BrokenPipeError)
             if options.follow and carried.t.sum() > before and not lost:
-                with suppress(OSError):  # the message at the end is of what came first
-                    state_files.save(opened, carried)
+                with suppress(OSError):  # the first error is the one to report
+                    states.save(opened, carried)
             raise
-        state_files.save(opened, carried)
+        states.save(opened, carried)
     if not frame and form == "table" and not options.format and is_redirected(options.output):
         text = "the result is a table; `output` FILE.csv or `format` csv writes CSV"
         console.note(word(text))
-    _note_saturated(opened.network, None if options.follow else latest, console)
+    if latest and not options.follow:
+        _note_saturated(opened.network, latest, console)
     return int(carried.t.sum() - before)
 
 
 def _settle_last(options: Options, form: str, opened: Opened) -> tuple[Options, Opened]:
-    """Set `last` where the model gives one row a sequence; `no_last` takes it from the model."""
+    """Set `last` if the model gives one row per sequence; remove it from the model by `no_last`."""
     network = opened.network
     for name in ("follow", *STATE_FILES) if network.needs_whole_sequences else ():
         if getattr(options, name):
@@ -421,10 +402,19 @@ def _settle_last(options: Options, form: str, opened: Opened) -> tuple[Options, 
     return options._replace(last=True), opened
 
 
-def _note_saturated(network: Network, latest: Rows | None, console: Console) -> None:
-    """Note that states of the top recurrent layer are nearly all at the ends of their range."""
+def _note_columns(options: Options, form: str, opened: Opened, console: Console) -> None:
+    """Note that a network from a seed takes every column, one with times too."""
+    chosen, drawn = opened.source.chosen, "seed" in opened.model["source"]
+    named = len(chosen) > 1 and any(isinstance(name, str) for name in chosen)
+    if form in _UNTITLED and drawn and named and not options.columns:
+        text = f"the features are the columns {verbatim(listed(map(repr, chosen)))}"
+        console.note(word(f"{text}: `columns` chooses others"))
+
+
+def _note_saturated(network: Network, latest: Rows, console: Console) -> None:
+    """Note that nearly all states of the top recurrent layer are at the ends of their range."""
     top = [layer for layer in network.layers if isinstance(layer, Recurrent)][-1]
-    if latest is None or len(latest.x) < 2 or top.ends is None:
+    if len(latest.x) < 2 or top.ends is None:
         return
     if np.mean(saturated(latest.h[:, -top.output_size :], top.ends)) >= _SATURATED:
         low, high = top.ends
@@ -439,7 +429,7 @@ def _run(
     console: Console,
     opened: Opened,
     carried: Carried,
-    state_files: "StateFiles",
+    states: "StateFiles",
     frame: "Frame | None",
 ) -> Rows | None:
     """Run the input through the network, and write the result; return the last rows."""
@@ -447,32 +437,24 @@ def _run(
     runner = Runner(network, options.precision, options.unroll, all_states=options.states)
     result = _describe_result(options, opened, carried, runner)
     check_names(form, result, grouped=bool(options.group_by))
-    delimiter = "\t" if form == "tsv" else ","
-    style = Style(options.digits, options.header, delimiter)
+    style = Style(options.digits, options.header, "\t" if form == "tsv" else ",")
     make = frame.writer if frame else WRITERS[form]
-    watchers = list[Watcher]()
     with ExitStack() as stack:
-        out: Any = None
-        if frame is None:
-            out = stack.enter_context(destination(options.output, append=options.follow))
+        target = destination(options.output, append=options.follow)
+        out: Any = None if frame else stack.enter_context(target)
+        blocks = cut_blocks(source, runner)
         if options.follow:
             style, cut = continue_log(out, make, result, style, is_json=form == "jsonl")
             if cut:
                 console.note(f"{out.name}: ended within a line, which is cut off: {cut!r}")
-            # A state at a URL is written once, at the end.
-            written = options.state or options.state_out
-            local = written is not None and not is_url(written)
-            save = partial(state_files.save, opened, carried) if local else None
-            following = Following(out, save, console.signals if written else ())
-            watchers.append(stack.enter_context(following))
+            if written := options.state or options.state_out:
+                save = partial(states.save, opened, carried)
+                # A state at a URL is written once, at the end.
+                blocks = follow(blocks, out, None if is_url(written) else save)
+                stack.enter_context(closing(blocks))
 
         def begin(result: Result) -> Writer:
-            # A network that is drawn takes every column, one with times too.
-            names = [name for name in source.chosen if isinstance(name, str)]
-            drawn = "seed" in opened.model["source"] and not options.columns
-            if form in _UNTITLED and drawn and names and len(source.chosen) > 1:
-                text = f"the features are the columns {verbatim(listed(map(repr, source.chosen)))}"
-                console.note(word(f"{text}: `columns` chooses others"))
+            _note_columns(options, form, opened, console)
             return make(out, result, style)
 
         begun = Begun(result, begin)
@@ -481,9 +463,9 @@ def _run(
             writer = Last(begun, one_row=bool(network.last))
         elif options.head or options.tail:
             writer = Selected(begun, options.head or 0, options.tail or 0, carried.started[0])
-        watchers += stack.enter_context(console.progress(source, options.output))
+        blocks = stack.enter_context(closing(console.watch(blocks, source, options.output)))
         flush = out.flush if options.follow else lambda: None
-        return deliver(source, runner, carried, writer, options.all_layers, watchers, flush)
+        return deliver(blocks, source.keys, runner, carried, writer, options.all_layers, flush)
 
 
 def _describe_result(options: Options, opened: Opened, carried: Carried, runner: Runner) -> Result:
@@ -523,27 +505,29 @@ def open_both(
     options: Options,
     build: Callable[[int], Built],
     console: Console,
-    keys: Keys,
+    known: Sequence[tuple[str, ...]] = (),
     weights: str | None = None,
     frame: "Frame | None" = None,
 ) -> Opened:
     """Open the input, and draw or read the network."""
     dtype = choice("precision", options.precision, PRECISIONS).dtype
     built = None
-    with suppress(OpenInputError):  # as many features as the input has
+    with suppress(OpenInputError):  # it takes as many features as the input has
         built = None if weights is None else build(0)
     fields = {name: getattr(options, name) for name in Layout._fields if hasattr(options, name)}
     fields["block_steps"] = 1 if options.follow else BLOCK_STEPS
     layout = Layout(dtype, indices=built[0].indices if built else None, **fields)
     opens = frame.open if frame else partial(_open_input, options)
-    source = opens(layout, keys)
+    source = opens(layout, Keys(known))
     network, origin, biases = built or build(len(source.columns))
     if not network.state_size:
         raise InputError(str(weights), "has no recurrent layer")
     check_width(source, network.input_size)
-    if AUTO in (options.center, options.scale):
-        options = _find_scales(options, opens, layout, source.columns, console)
-    network, numbers = _scale(network, options, source.columns)
+    values = {"center": options.center, "scale": options.scale}
+    numbers = {name: list(each) for name, each in values.items() if each is not None}
+    if AUTO in values.values():
+        numbers |= _find_scales(options, opens, layout, source.columns, console)
+    network = _scale(network, numbers, source.columns)
     if source.note:
         console.note(source.note)
     start = _read_start(network, options, dtype)
@@ -558,26 +542,26 @@ def _find_scales(
     layout: Layout,
     columns: Sequence[str],
     console: Console,
-) -> Options:
-    """Replace ``auto`` by the means or the standard deviations of the whole input."""
+) -> dict[str, list[float]]:
+    """Find the means or the standard deviations of the whole input, as ``auto`` asks."""
     from rnncli.readers.moments import center_and_scale, moments_of
 
     dtype, zero = layout.dtype, options.missing == "zero"
-    missing = "hold" if zero else options.missing  # a cell that is missing is no value
+    missing = "hold" if zero else options.missing  # a missing cell counts in no mean
     layout = layout._replace(dtype=np.dtype(np.float64), passthrough=False, missing=missing)
     with console.working("Finding center and scale"):
         blocks = opens(layout, Keys()).blocks
         if zero:
             blocks = (rows._replace(masked=None) for rows in blocks)
         both = center_and_scale(moments_of(blocks, len(columns)), columns)
-    numbers = dict(zip(("center", "scale"), both, strict=True))
-    numbers = {name: each for name, each in numbers.items() if getattr(options, name) == AUTO}
+    named = zip(("center", "scale"), both, strict=True)
+    numbers = {name: list(each) for name, each in named if getattr(options, name) == AUTO}
     console.note(word(f"found {_show_options(numbers)}"))
     for column, center, scale in zip(columns, *both, strict=True):
         if np.spacing(dtype.type(abs(center))) > _COARSE * scale:
             what = f"{dtype} is too coarse for its values (`precision` float64 is not)"
             console.note(word(f"column {verbatim(repr(column))}: {what}"))
-    return options._replace(**numbers)  # type: ignore[arg-type]
+    return numbers
 
 
 def _show_options(numbers: Mapping[str, Sequence[float]]) -> str:
@@ -585,12 +569,8 @@ def _show_options(numbers: Mapping[str, Sequence[float]]) -> str:
     return " ".join(f"`{name}` {','.join(map(repr, each))}" for name, each in numbers.items())
 
 
-def _scale(
-    network: Network, options: Options, columns: Sequence[str]
-) -> tuple[Network, dict[str, list[float]]]:
-    """Add a layer that centers and scales the columns; return its numbers too."""
-    values = {"center": options.center, "scale": options.scale}
-    numbers = {name: list(each) for name, each in values.items() if each is not None}
+def _scale(network: Network, numbers: Mapping[str, list[float]], columns: Sequence[str]) -> Network:
+    """Add a layer that centers and scales the columns, if there are numbers for it."""
     if numbers and network.indices is not None:
         text = "`center` and `scale` are for measured values, the network takes whole numbers"
         raise OptionError(text)
@@ -599,10 +579,10 @@ def _scale(
         if len(each) != I:
             expected = f"expected {I}, a number for each of {verbatim(listed(map(repr, columns)))}"
             raise OptionError(f"`{name}`: {expected}, got {len(each)}")
-    if numbers:
-        center, scale = numbers.get("center", [0.0] * I), numbers.get("scale", [1.0] * I)
-        network = network.with_below(Normalization(center, scale))
-    return network, numbers
+    if not numbers:
+        return network
+    center, scale = numbers.get("center", [0.0] * I), numbers.get("scale", [1.0] * I)
+    return network.with_below(Normalization(center, scale))
 
 
 def _open_input(options: Options, layout: Layout, keys: Keys) -> Input:
@@ -646,39 +626,36 @@ def _read_start(network: Network, options: Options, dtype: np.dtype[np.floating]
 
 @dataclass
 class StateFiles:
-    """The states that a run starts from, if any, and a function that opens the file it leaves."""
+    """The states that a run starts from, and the file in which it leaves its own, if any."""
 
-    options: Options
-    console: Console
-    before: State | None
-    write: Callable[[], AbstractContextManager[TextIO]] | None
-    task: str
-    counted: bool  # whether the task has left the state and the output before
+    path: str
+    task: str  # of a batch
+    before: State | None = None
+    keys: Sequence[tuple[str, ...]] = ()  # of the sequences in the file
+    write: Callable[[], AbstractContextManager[TextIO]] | None = None
+    network: str = ""  # fingerprint of the network
 
-    def __post_init__(self) -> None:
-        self.path = str(self.options.state or self.options.state_in)
-        self.keys: Sequence[tuple[str, ...]] = self.before.keys if self.before else ()
-        self.network = ""
-        self.columns: tuple[str, ...] = ()  # names of the columns that are read, if all have one
+    def has_counted(self, output: str | None) -> bool:
+        """Return whether the task has run to its end before; one of other options is refused."""
+        ran = self.before.task if self.before else ""
+        if ran.partition("-")[0] != self.task.partition("-")[0]:
+            return False
+        if ran == self.task and version(output or ""):
+            return True
+        what = "has counted this input, with other options or into a file that is gone"
+        raise InputError(self.path, what, "remove it to begin anew")
 
-    def fill_scales(self) -> Options:
-        """Return the options with the numbers of the file in place of ``auto``, if it has any."""
-        options = self.options
+    def fill_scales(self, options: Options, console: Console) -> Options:
+        """Replace ``auto`` by the numbers in the file, if it has any."""
         auto = [name for name in ("center", "scale") if getattr(options, name) == AUTO]
         numbers = {name: value for name in auto if (value := getattr(self.before, name, ()))}
         if numbers:
-            self.console.note(word(f"{verbatim(self.path)}: goes on with {_show_options(numbers)}"))
+            console.note(word(f"{verbatim(self.path)}: goes on with {_show_options(numbers)}"))
         return options._replace(**numbers)
 
-    def resume(self, opened: Opened) -> Carried:
-        """Return the states of the sequences: at their start, or where an earlier run left them.
-
-        A note says if that run read other columns.
-        """
-        source, before = opened.source, self.before
-        if all(isinstance(column, str) for column in source.chosen):
-            self.columns = tuple(map(str, source.chosen))
-        keyed = source.key_columns
+    def resume(self, opened: Opened, console: Console) -> Carried:
+        """Return the states of the sequences: at their start, or where an earlier run left them."""
+        source, before, keyed = opened.source, self.before, opened.source.key_columns
         carried = Carried(opened.start, sequences=len(source.keys) if keyed else 1)
         if before or self.write:
             self.network = fingerprint(opened.network, opened.model["precision"])
@@ -686,10 +663,10 @@ class StateFiles:
             dtype = opened.start.dtype
             states = fit_states(self.path, before, opened.network, self.network, keyed, dtype)
             carried.resume(before.t, states)
-            names = zip(before.columns, self.columns, strict=False)
+            names = zip(before.columns, _column_names(source), strict=False)
             if changed := [(one, now) for one, now in names if one != now]:
                 left, read = (listed(map(repr, names)) for names in zip(*changed, strict=True))
-                self.console.note(f"{self.path}: left by a run over {left}, this one reads {read}")
+                console.note(f"{self.path}: left by a run over {left}, this one reads {read}")
         return carried
 
     def save(self, opened: Opened, carried: Carried) -> None:
@@ -704,7 +681,7 @@ class StateFiles:
             carried.t,
             {name: carried.state[:, columns] for name, columns in slices.items()},
             cells=cells_of(opened.network),
-            columns=self.columns,
+            columns=_column_names(source),
             task=self.task,
             center=tuple(opened.model.get("center", ())),
             scale=tuple(opened.model.get("scale", ())),
@@ -713,30 +690,31 @@ class StateFiles:
             save_state(file.buffer, state)
 
 
+def _column_names(source: Input) -> tuple[str, ...]:
+    """Return the names of the columns that are read, if all have one."""
+    names = tuple(name for name in source.chosen if isinstance(name, str))
+    return names if len(names) == len(source.chosen) else ()
+
+
 @contextmanager
 def open_states(options: Options, console: Console, task: str = "") -> Iterator[StateFiles]:
     """Open the state files of a run; no other run has one that is both read and written."""
     read, written = options.state or options.state_in, options.state or options.state_out
-    write: Callable[[], AbstractContextManager[TextIO]] | None = None
-    before = None
+    states = StateFiles(str(read or written), task)
     with ExitStack() as stack:
         if written:
             check_is_file(written)
             check_writable(written)
-            write = partial(writing, written)
+            states.write = partial(writing, written)
             if read and os.path.realpath(read) == os.path.realpath(written):
                 waiting = f"{written}: another run has it; waiting until that has ended"
-                write = stack.enter_context(replacing(written, lambda: console.note(waiting)))
+                locked = replacing(written, partial(console.note, waiting))
+                states.write = stack.enter_context(locked)
         if read and version(read):
             with local_copy(read) as copy:
-                before = load_state(copy)
+                states.before = load_state(copy)
+                states.keys = states.before.keys
         elif options.state_in:
             what = "cannot be read: No such file or directory"
             raise InputError(options.state_in, what, "the first run has no `state_in`")
-        counted = False
-        if before and task and before.task.partition("-")[0] == task.partition("-")[0]:
-            counted = before.task == task and version(options.output or "") != ""
-            if not counted:
-                what = "has counted this input, with other options or into a file that is gone"
-                raise InputError(str(written), what, "remove it to begin anew")
-        yield StateFiles(options, console, before, write, task, counted)
+        yield states

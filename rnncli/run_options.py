@@ -1,4 +1,4 @@
-"""The options of a run: their values, and which of them go together."""
+"""The options of a run: their values, and which of them exclude each other."""
 
 import codecs
 import os
@@ -20,11 +20,11 @@ from rnncli.writers.sink import is_packed, on_screen
 
 # A center or scale that is computed from the input.
 AUTO: tuple[float, ...] = ()
-# Begins the error for an argument that is no network.
+# Begins the error of a wrong argument.
 OF_NETWORK = "network: expected a Network, or the name of a file"
 # Options that name a state file.
 STATE_FILES = ("state", "state_in", "state_out")
-# Formats that show steps over time; that have a line per step.
+# Formats that draw the steps over time, and formats with a line per step.
 PICTURES = ("heatmap", "plot", *FIGURES)
 LINES = ("csv", "tsv", "jsonl")
 _TEXT = ("table", "json", *LINES)
@@ -47,7 +47,7 @@ _FORMATS = {
 
 
 class Options(NamedTuple):
-    """The options of ``rnn run`` but for those of the network."""
+    """The options of ``rnn run``, without those of the network."""
 
     files: Sequence[str] = ()
     seq: str | None = None
@@ -111,7 +111,7 @@ def numbers(value: Any, *, nonzero: bool = False) -> tuple[float, ...]:
 
 
 def delimiter(value: Any) -> str:
-    """Read one character, or the name of one that is awkward to type."""
+    """Read a character, or the name of one that is hard to type."""
     character = _MARKS.get(str(value).lower(), value)
     if isinstance(character, str) and len(character) == 1 and character not in '"\r\n':
         return character
@@ -121,7 +121,7 @@ def delimiter(value: Any) -> str:
 def encoding(value: Any) -> str:
     """Check the name of an encoding of text; all names of UTF-8 are one."""
     try:
-        "0".encode(value)  # Python has encodings that are not of text, such as zip
+        "0".encode(value)  # fails for Python's encodings of bytes, such as zip
         name = codecs.lookup(value).name
     except (LookupError, TypeError, ValueError):
         what = f"{value!r} is no encoding of text, such as cp1252, latin-1 or utf-16"
@@ -182,7 +182,7 @@ def options_of(arguments: Mapping[str, Any]) -> Options:
 
 
 def check_options(options: Options) -> str:
-    """Check that options go together; return the format: by option, by extension, else a table."""
+    """Check that no options exclude each other; return the format of the output."""
     defaults = Options._field_defaults
     names = {*_FORMATS, *(name for pair in _PAIRS for name in pair)}
     used = {name: v for name in names if (v := getattr(options, name)) != defaults[name]}
@@ -227,7 +227,7 @@ def _choose_format(options: Options) -> str:
 
 
 def extension_of(name: str, known: Iterable[str], way_out: str = "") -> str:
-    """Return the extension of the file that a result is written to."""
+    """Return the extension of an output, if a format has it."""
     extension = os.path.splitext(name)[1].lower()
     if extension not in known:
         names = ", ".join(filter(None, known))
@@ -237,7 +237,7 @@ def extension_of(name: str, known: Iterable[str], way_out: str = "") -> str:
 
 
 def check_overwrites(written: Mapping[str, str | None], read: Iterable[str | None]) -> None:
-    """Check that no file is written that is also read, and none twice."""
+    """Check that no file is both written and read, or written twice."""
     used = {_identity(file): f"{verbatim(file)}, which is read" for file in filter(None, read)}
     for name, file in written.items():
         if file and (identity := _identity(file)):
@@ -247,10 +247,10 @@ def check_overwrites(written: Mapping[str, str | None], read: Iterable[str | Non
 
 
 def _identity(path: str) -> object:
-    """Identify a plain file, there or not, whatever its name; None for other things."""
+    """Identify a plain or missing file, whatever its name; None for a device or a pipe."""
     if os.path.isfile(path):
         status = os.stat(path)
         return status.st_dev, status.st_ino
-    with suppress(OSError):  # in a folder that is gone
+    with suppress(OSError):  # the current folder is gone
         return None if path == STDIN or os.path.exists(path) else os.path.realpath(path)
     return None

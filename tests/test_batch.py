@@ -14,7 +14,7 @@ from conftest import ROOT, Rnn
 
 import rnncli
 import rnncli.batches.batch
-from rnncli.batches.batch import Outcome, names_of, open_report, read_done
+from rnncli.batches.batch import Outcome, names_of, open_report, read_report
 
 NETWORK = rnncli.seeded(2, 4)
 COMMAND = ("batch", "in/*.csv", "-o", "out", "--hidden", "2", "-j", "1")
@@ -183,7 +183,7 @@ def line(output: str, status: str, made_of: str = "x") -> str:
 def test_the_last_whole_line_of_an_output_counts(tmp_path: Path, half: str) -> None:
     """A line that is cut off counts nothing, and is cut off."""
     path = tmp_path / "r.jsonl"
-    assert read_done(str(path)) == {}
+    assert read_report(str(path)) == ({}, 0)
     lines = [("/a", "done"), ("/b", "done"), ("/a", "failed"), ("/c", "failed"), ("/c", "done")]
     for text, known in (("", {}), ("".join(line(*each) for each in lines), {"/a": "", "/b": "x"})):
         path.write_text(text + half)
@@ -191,7 +191,7 @@ def test_the_last_whole_line_of_an_output_counts(tmp_path: Path, half: str) -> N
             assert done == (known and known | {"/c": "x"})
             add(Outcome("/in/\udcff", "/out/\udcff", "y", "done"))
         assert path.read_text().splitlines()[:-1] == text.splitlines()
-        assert read_done(str(path)) == done | {"/out/\udcff": "y"}
+        assert read_report(str(path))[0] == done | {"/out/\udcff": "y"}
 
 
 @pytest.mark.parametrize("text", ["t,value\n1,2\n", "[]", '{"input":1}\n'])

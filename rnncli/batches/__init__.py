@@ -1,1 +1,1 @@
-"""Batches: a result for each of many inputs, in many processes, and what is done already."""
+"""Batches: a result for each of many inputs, in processes of this machine or on a cluster."""

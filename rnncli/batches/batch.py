@@ -1,7 +1,6 @@
-"""A result for each of many inputs: what is done is skipped, and what fails costs only itself.
+"""A result for each of many inputs; those that are done are skipped.
 
-A report has a line of JSON for each task, added as it ends. The last line of an output says how it
-is.
+A report has a line of JSON for each task, added as it ends. The last line of an output counts.
 """
 
 import fcntl
@@ -16,7 +15,7 @@ from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future
 from contextlib import AbstractContextManager, contextmanager, suppress
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from functools import cache, partial
 from inspect import signature
 from queue import Empty, SimpleQueue
@@ -28,10 +27,17 @@ from rnncli import __version__
 from rnncli.batches.executors import Pool, in_processes, on_cluster
 from rnncli.engine.state_file import fingerprint
 from rnncli.engine.threads import usable_processors
-from rnncli.model.errors import InputError, OptionError, on_a_line, printable, verbatim
+from rnncli.model.errors import (
+    WORDING,
+    InputError,
+    OptionError,
+    on_a_line,
+    printable,
+    verbatim,
+)
 from rnncli.model.formats.load import load
 from rnncli.model.network import Network
-from rnncli.pipeline import Built, Console, process, return_built, score
+from rnncli.pipeline import Built, Console, process, return_built, score, warn
 from rnncli.run_options import OF_NETWORK, Options, check_options, file_name, options_of
 from rnncli.storage import Replacement, is_url, matching, version, wrap_url
 from rnncli.writers import EXTENSIONS
@@ -40,14 +46,13 @@ from rnncli.writers.sink import is_packed
 File = str | os.PathLike[str]
 # Tasks that go out together, and bytes of their inputs.
 GROUP, GROUP_BYTES = 16, 1 << 17
-_TICK = 0.2  # seconds after which a batch says that nothing has ended
+_TICK = 0.2  # seconds after which a batch shows its progress, though nothing has ended
 REPORT = "rnn-batch.jsonl"
-# Every line of a report begins so.
-_BEGIN = b'{"input": '
+_BEGIN = b'{"input": '  # of every line of a report
 
 
 class Task(NamedTuple):
-    """An input, and the files that are its own."""
+    """An input and its files."""
 
     input: str
     output: str
@@ -79,34 +84,22 @@ class Outcome(NamedTuple):
     notes: tuple[str, ...] = ()
 
 
-class Notes(Console):
-    """Keeps the notes of a task."""
-
-    def __init__(self) -> None:
-        self.texts: list[str] = []
-
-    def note(self, text: str) -> None:
-        """Collect a note."""
-        self.texts.append(on_a_line(text))
-
-    def describe(self, error: Exception) -> str:
-        """Return the text of an error."""
-        return str(error) or type(error).__name__
-
-
 @dataclass(frozen=True)
 class Work:
     """How each task is run."""
 
     options: Options
     build: Callable[[int], Built]  # returns the network for a number of inputs
-    weights: str | None  # the name of a network that is not drawn
-    again: bool = False  # whether to run what is done, too
-    console: type[Notes] = Notes
+    weights: str | None  # the file of the network, if it has one
+    again: bool = False  # whether to repeat the inputs that are done
+    word: Callable[[str], str] = str  # shows the parameters that a text names
+    describe: Callable[[Exception], str] = str
 
     def __call__(self, task: Task) -> Outcome:
-        """Do what ``rnn run`` does, and return what became of it."""
-        begin, console, error, rows = time.monotonic(), self.console(), "", 0
+        """Do what ``rnn run`` does, and return how it ended."""
+        begin, notes, error, rows = time.monotonic(), list[str](), "", 0
+        console = Console(lambda text: notes.append(on_a_line(text)))
+        WORDING.set(self.word)
         options = self.options._replace(files=(task.input,), output=task.output, state=task.state)
         try:
             if task.state and version(task.input) not in ("", task.version):
@@ -114,9 +107,9 @@ class Work:
                 raise InputError(task.input, what, "run the same command again")
             rows = process(options, self.build, console, weights=self.weights, task=task.digest)
         except Exception as reason:  # a fault of this program's own must not end the others
-            error = console.describe(reason)
+            error = self.describe(reason) or type(reason).__name__
         seconds = round(time.monotonic() - begin, 4)
-        return _outcome(task, error, rows=rows, seconds=seconds, notes=tuple(console.texts))
+        return _outcome(task, error, rows=rows, seconds=seconds, notes=tuple(notes))
 
 
 def _outcome(task: Task, error: str, **more: Any) -> Outcome:
@@ -128,7 +121,7 @@ def _outcome(task: Task, error: str, **more: Any) -> Outcome:
 
 @dataclass
 class Summary:
-    """How many inputs were run, were done before and failed, and how many steps were run."""
+    """How many inputs are done, were done before and failed, and how many steps were run."""
 
     report: str
     done: int = 0
@@ -142,13 +135,11 @@ class Summary:
 class Batch:
     """A batch whose options are checked.
 
-    `output` is a template or a folder, `work` has a template for the state files, `identity` tells
-    the network from others, and all tasks read the files `read`.
+    `output` is a template or a folder, and `work.options.state` a template. Networks that differ
+    have another `identity`.
     """
 
-    def __init__(
-        self, inputs: Sequence[str], output: str, work: Work, identity: str, read: Sequence[str]
-    ) -> None:
+    def __init__(self, inputs: Sequence[str], output: str, work: Work, identity: str) -> None:
         output, options = _output_template(output), work.options
         if options.state_in or options.state_out:
             raise OptionError("`state_in` and `state_out` are for one run, a batch takes `state`")
@@ -156,19 +147,18 @@ class Batch:
             raise OptionError("`force` and `state`: a state counts each input once")
         check_template("output", output)
         check_template("state", options.state or "")
-        outputs = (fill(output, names_of(path)) for path in inputs)
+        outputs = (output.format_map(names_of(path)) for path in inputs)
         for path in {os.path.splitext(path)[1]: path for path in outputs}.values():
             check_options(options._replace(files=inputs[:1], output=path))
-        plain = options._replace(state=None)
-        self.work = replace(work, options=plain)
-        identity = repr((__version__, identity, plain))
+        self.work = work
+        identity = repr((__version__, identity, options._replace(state=None)))
         self.tasks = make_tasks(inputs, output, options.state, identity)
         folder = os.path.dirname(output.partition("{")[0].replace("}}", "}"))
         self.summary = Summary(REPORT if is_url(output) else os.path.join(folder, REPORT))
-        check_files(self.tasks, read, self.summary.report)
+        check_files(self.tasks, work.weights, self.summary.report)
 
     def missing(self, done: Mapping[str, str]) -> list[Task]:
-        """Return the tasks of which there is no result as they would make it."""
+        """Return the tasks whose result is missing, or was made of something else."""
         see = viewer()
         return [
             task
@@ -288,7 +278,7 @@ def _files_of(task: Task) -> list[str]:
 
 
 def _output_template(text: str) -> str:
-    """Return where results go: a template; in a folder each has the name of its input."""
+    """Return the template of the outputs; in a folder each has the name of its input."""
     if "{" in text:
         return text
     known = os.path.splitext(text[:-3] if is_packed(text) else text)[1].lower()
@@ -312,19 +302,11 @@ def check_template(option: str, text: str) -> None:
         raise OptionError(f"`{option}` {verbatim(text)}: {what}")
 
 
-def fill(template: str, names: Mapping[str, str]) -> str:
-    """Return the name of a file of one input."""
-    path = template.format_map(names)
-    if is_url(path):
-        return wrap_url(path)
-    return "./-" if path == "-" else path  # a file, not standard output
-
-
 def names_of(path: str) -> dict[str, str]:
-    """Return the names of an input that a template can have.
+    """Return the values of the fields of a template.
 
-    ``{dir}`` is the folder as it is given, but for ``/`` at its start and ``..``: an output never
-    leaves the folder that a template begins with.
+    ``{dir}`` is the folder of the input without ``..`` and a leading ``/``: an output never leaves
+    the folder that a template begins with.
     """
     folder, name = os.path.split(path.partition("://")[2] if is_url(path) else path)
     stem, extension = os.path.splitext(name)
@@ -335,7 +317,7 @@ def names_of(path: str) -> dict[str, str]:
 
 
 def expand(patterns: Iterable[str]) -> list[str]:
-    """Return the files that names and patterns stand for; a file that is there is no pattern."""
+    """Return the files that names and patterns stand for; the name of a file is no pattern."""
     paths: list[str] = []
     for name in patterns:
         is_pattern = glob.has_magic(name) and not os.path.lexists(name)
@@ -347,14 +329,14 @@ def expand(patterns: Iterable[str]) -> list[str]:
 
 
 def make_tasks(inputs: Sequence[str], output: str, state: str | None, identity: str) -> list[Task]:
-    """Return a task for each input; `identity` tells the network and the options from others."""
+    """Make a task for each input; `identity` is that of the network and the options."""
     see, tasks = viewer(), []
     for path in inputs:
         if not is_url(path) and os.path.isdir(path):
             pattern = verbatim(shlex.quote(os.path.join(path, "*.csv")))
             raise InputError(path, "a folder", f"give the files in it: {pattern}")
         names, seen = names_of(path), see(path)
-        files = [fill(template, names) for template in (output, state) if template is not None]
+        files = [wrap_url(each.format_map(names)) for each in (output, state) if each is not None]
         about = f"{seen}\0{resolve(path)}"
         digest = f"{_digest(about)}-{_digest(about, identity, *map(resolve, files))}"
         tasks.append(Task(path, files[0], files[1] if state else None, digest, seen))
@@ -368,14 +350,16 @@ def _digest(*texts: str) -> str:
 def viewer() -> Callable[[str], str]:
     """Return a function that finds the version of a file, "" for none.
 
-    It lists a folder of a store once, and does not ask for each file in it.
+    It lists a folder of a store once: asking for each file takes long.
     """
     list_once = cache(matching)
 
     def see(path: str) -> str:
+        if not is_url(path):
+            return version(path)
         pattern = f"{os.path.dirname(path)}/*"
         with suppress(OSError):  # its task says why
-            listed = list_once(pattern) if is_url(path) else {pattern: ""}
+            listed = list_once(pattern)
             return version(path) if pattern in listed else listed.get(wrap_url(path), "")
         return ""
 
@@ -383,13 +367,13 @@ def viewer() -> Callable[[str], str]:
 
 
 def resolve(path: str) -> str:
-    """Return the one name of a file, whose links are followed."""
+    """Follow the links of a path, so that each file has one name."""
     return wrap_url(path) if is_url(path) else os.path.realpath(path)
 
 
-def check_files(tasks: Sequence[Task], read: Iterable[str], report: str) -> None:
-    """Check that no file is written twice, nor one that is read, by whatever names."""
-    sources = {resolve(path): path for path in (*(task.input for task in tasks), *read)}
+def check_files(tasks: Sequence[Task], weights: str | None, report: str) -> None:
+    """Check that no file is written twice or read and written, whatever its names."""
+    sources = {resolve(path): path for path in (*(task.input for task in tasks), weights) if path}
     written: list[tuple[str, str | None]] = [("the report of the batch", report)]
     for task in tasks:
         written += [(task.input, task.output), (f"the state of {task.input}", task.state)]
@@ -408,7 +392,7 @@ def check_files(tasks: Sequence[Task], read: Iterable[str], report: str) -> None
 
 @contextmanager
 def open_report(path: str) -> Iterator[tuple[dict[str, str], Callable[[Outcome], None]]]:
-    """Open a report, there or not, for this batch alone; the value is what is done, and `add`."""
+    """Open or begin a report for this batch alone; give what is done, and a function that adds."""
     with open(path, "ab") as file:
 
         def add(outcome: Outcome) -> None:
@@ -425,19 +409,16 @@ def open_report(path: str) -> Iterator[tuple[dict[str, str], Callable[[Outcome],
             raise InputError(path, "another batch is adding to it") from error
         except OSError:  # the file system has no locks
             pass
-        done, size = _read(path)
+        done, size = read_report(path)
         file.truncate(size)  # cuts off half a line of a batch that was killed
         yield done, add
 
 
-def read_done(path: str) -> dict[str, str]:
-    """Return, by output, what each that is done is made of; nothing where there is no report."""
-    return _read(path)[0] if os.path.exists(path) else {}
-
-
-def _read(path: str) -> tuple[dict[str, str], int]:
-    """Return the results that are done, and how many bytes the whole lines have."""
+def read_report(path: str) -> tuple[dict[str, str], int]:
+    """Return the digest of each output that is done, and how many bytes the whole lines have."""
     done, size = dict[str, str](), 0
+    if not os.path.exists(path):
+        return done, size
     with open(path, "rb") as file:
         for line in file:
             if not (size or _BEGIN.startswith(line[: len(_BEGIN)])):
@@ -464,8 +445,8 @@ def batch(
 ) -> Summary:
     """Run a network over many inputs and write a result for each, as ``rnn batch`` does.
 
-    A result that is there, made by this version with these options and this
-    network from the input as it is now, is not made again.
+    An input is skipped if its result exists, and the version, the options, the
+    network and the input are unchanged.
 
     Parameters
     ----------
@@ -483,7 +464,7 @@ def batch(
     scheduler : str, optional
         Address of a Dask cluster to run on.
     force : bool
-        Whether to run what is done, too.
+        Whether to repeat the inputs that are done.
     callback : callable, optional
         Is called with each outcome as it ends: its ``input``, ``output``,
         ``status``, ``rows``, ``seconds``, ``error`` and ``notes``.
@@ -521,10 +502,10 @@ def batch(
         raise ValueError(f"jobs: expected a whole number from 1 up, got {jobs}")
     if jobs is not None and scheduler is not None:
         raise ValueError("jobs: is for this machine, scheduler names a cluster")
-    weights, read = "the network", list[str]()
+    weights = "the network"
     if not isinstance(network, Network):
         weights = file_name(network, OF_NETWORK)
-        network, read = load(weights), [weights]
+        network = load(weights)
     stacks = [network, *([Network(*network.front)] if network.front else [])]
     identity = repr(([fingerprint(stack, "float64") for stack in stacks], network.last))
     if checked.h0 is not None:
@@ -532,8 +513,8 @@ def batch(
     build = partial(return_built, (network, {"weights": weights}, ()))
     paths = [inputs] if isinstance(inputs, str | os.PathLike) else inputs
     files, work = expand(os.fspath(path) for path in paths), Work(checked, build, weights, force)
-    plan = Batch(files, os.fspath(output), work, identity, read)
-    for outcome in plan.run(jobs, scheduler, Console().note):
+    plan = Batch(files, os.fspath(output), work, identity)
+    for outcome in plan.run(jobs, scheduler, warn):
         if outcome:
             callback(outcome)
     return plan.summary

@@ -26,20 +26,20 @@ if TYPE_CHECKING:
 
 Work = Callable[["Task"], "Outcome"]
 Group = Sequence["Task"]
-# Functions that submit a group, each of which takes one at a time, and what its death raises.
+# Functions that submit a group, each for one group at a time, and the exception of a death.
 Pool = tuple[Sequence[Callable[[Group], "Future[list[Outcome]]"]], type[Exception]]
 
 # Seconds that a scheduler has to answer.
 ANSWER = 10
-# Groups that are at a cluster at once, and bytes of networks with them.
+# The most groups that a cluster has at once, and the most bytes of networks with them.
 GROUPS, BYTES = 1000, 1 << 28
 _LOST = "the connection is lost, or the cluster was restarted: run the same command again"
-# How a process of a batch runs a task.
+# The work of a process of a batch.
 _work: list[Work] = []
 
 
 class _Process:
-    """An executor of one process, and of a new one once that has died."""
+    """An executor of one process; another process takes the place of one that dies."""
 
     def __init__(self, *arguments: Any) -> None:
         context = get_context("spawn")
@@ -47,7 +47,7 @@ class _Process:
         self.executor = self._start()
 
     def submit(self, group: Group) -> "Future[list[Outcome]]":
-        """Start a process that does not run the program again, and that Ctrl-C does not reach."""
+        """Submit a group; a new process neither runs the program again nor takes Ctrl-C."""
         program = sys.modules["__main__"]
         before = signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGINT])
         sys.modules["__main__"] = ModuleType("__main__")
@@ -64,9 +64,9 @@ class _Process:
 
 @contextmanager
 def in_processes(work: Work, jobs: int) -> Iterator[Pool]:
-    """Run tasks in processes, each behind an executor of its own, which breaks alone.
+    """Run tasks in processes, each with its own executor: the death of one breaks no other.
 
-    They end once `ours` is closed, at the latest by the end of this process.
+    The processes end when `ours` is closed, at the latest with this process.
     """
     (soft, hard), files = resource.getrlimit(resource.RLIMIT_NOFILE), 256 + 12 * jobs
     if soft < files:
@@ -106,7 +106,7 @@ def _run(work: Work, group: Group) -> "list[Outcome]":
 
 @contextmanager
 def on_cluster(work: Work, address: str, seen: str, note: Callable[[str], None]) -> Iterator[Pool]:
-    """Run tasks on a Dask cluster, all of whose workers have to see the file `seen`."""
+    """Run tasks on a Dask cluster; every worker has to see the file `seen`."""
     check_installed("distributed")
     from distributed import Client, KilledWorker
 
@@ -141,9 +141,9 @@ def on_cluster(work: Work, address: str, seen: str, note: Callable[[str], None])
 
 
 class _Call(tuple[Any, ...]):
-    """A function and its arguments, called by unpickling.
+    """A function and its arguments; unpickling calls it.
 
-    A scheduler needs no rnncli, and a worker without it says so.
+    So a scheduler needs no rnncli, and the error of a worker without rnncli says so.
     """
 
     def __reduce__(self) -> tuple[Any, ...]:

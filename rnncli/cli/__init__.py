@@ -7,9 +7,9 @@ from typing import Any
 import click
 
 from rnncli import __version__
-from rnncli.cli.errors import show_errors
+from rnncli.cli.messages import show_errors
 
-# A file each, loaded when its command is called: one does not wait for the others.
+# Each has a module, which is loaded when the command is called.
 COMMANDS = ("run", "batch", "explain", "weights", "inspect", "verify", "bench", "help")
 HELP = """Run the forward pass of recurrent networks in NumPy.
 
@@ -23,7 +23,7 @@ Examples:
 
 
 class Rnn(click.Group):
-    """The command ``rnn``, which shows the errors of all commands in one way."""
+    """The command ``rnn``, which shows the errors of all commands."""
 
     def list_commands(self, _ctx: click.Context) -> list[str]:
         """Return the names of the commands."""

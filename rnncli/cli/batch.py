@@ -9,12 +9,11 @@ from typing import Any
 
 from click.exceptions import Exit
 
-from rnncli.batches.batch import Batch, Notes, Work, expand, read_done
-from rnncli.cli.errors import RUN_FAILED, Failure, failure, note, say, with_options
-from rnncli.cli.networks import build_network, check_network
-from rnncli.cli.option_table import NetworkOptions, command, files, pick, table
-from rnncli.cli.progress import Line
-from rnncli.model.errors import WORDING, OpenInputError, OptionError, printable
+from rnncli.batches.batch import Batch, Work, expand, read_report
+from rnncli.cli.messages import RUN_FAILED, Line, describe, note, say, with_options
+from rnncli.cli.networks import NetworkOptions, build_network, check_network
+from rnncli.cli.option_table import command, files, pick, table
+from rnncli.model.errors import OpenInputError, OptionError, printable
 from rnncli.pipeline import Built, return_built
 from rnncli.readers.input import STDIN
 from rnncli.run_options import Options, integer
@@ -72,11 +71,11 @@ def batch(
     inputs, network, options = expand(files), pick(NetworkOptions, values), pick(Options, values)
     check_network(network, inputs)
     build, identity = _prepare(network, options.precision)
-    work = Work(options, build, network.weights, force, _Notes)
-    plan = Batch(inputs, output, work, identity, [*filter(None, [network.weights])])
+    work = Work(options, build, network.weights, force, with_options, describe)
+    plan = Batch(inputs, output, work, identity)
     summary = plan.summary
     if dry_run:
-        missing = {task.output for task in plan.missing(read_done(summary.report))}
+        missing = {task.output for task in plan.missing(read_report(summary.report)[0])}
         with destination(None) as out:
             for task in plan.tasks:
                 what = "run " if task.output in missing else "done"
@@ -92,40 +91,29 @@ def batch(
 
 
 def _prepare(network: NetworkOptions, precision: str) -> tuple[Callable[[int], Built], str]:
-    """Return a function that gives each task its network, and what tells it from others."""
+    """Return a function that builds the network of each task, and the identity of the network."""
     weights, drawn = network.weights or "", repr(network._replace(weights=None))
     try:
-        # Reports bad options, and notes what a file leaves open, once.
+        # Errors in options, and notes about the file, come once.
         built = build_network(network, int(not weights))
         if weights:
             return partial(return_built, built), drawn + repr({**built[1], "weights": ""})
-    except OpenInputError:  # each input tells its features
+    except OpenInputError:  # each input tells how many features there are
         drawn += version(weights)
         if not is_url(weights):  # a worker may run in another folder
             network = network._replace(weights=os.path.abspath(weights))
     return partial(build_network, network, precision=precision, quiet=True), drawn
 
 
-class _Notes(Notes):
-    """Names parameters as options."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        WORDING.set(with_options)
-
-    def describe(self, error: Exception) -> str:
-        return failure(error).message
-
-
 def _run(plan: Batch, jobs: int | None, scheduler: str | None) -> None:
-    """Run a batch; show its first failures, its first notes, each once, and how far it is."""
+    """Run a batch; show its first failures, its first notes, each once, and its progress."""
     summary, seen = plan.summary, set[str]()
 
     def show(text: str) -> None:
         line.clear()
         note(text)
 
-    logging.disable()  # Dask's; an error says what it comes to
+    logging.disable()  # Dask logs what ends as an error too
     with Line() as line, closing(plan.run(jobs, scheduler, show)) as outcomes:
         for outcome in outcomes:
             if outcome:
@@ -136,7 +124,7 @@ def _run(plan: Batch, jobs: int | None, scheduler: str | None) -> None:
                         show(text if outcome.input in text else f"{outcome.input}: {text}")
                 if outcome.error and summary.failed <= _FAILURES:
                     line.clear()
-                    Failure(outcome.error, RUN_FAILED).show()
+                    say(f"Error: {outcome.error}")
             ended, total = summary.done + summary.failed, len(plan.tasks) - summary.skipped
             failures = f", {summary.failed:,} failed" if summary.failed else ""
             line.show(f"{ended:,} of {total:,} files{failures}", ended / total)

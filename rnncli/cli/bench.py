@@ -1,4 +1,4 @@
-"""``rnn bench``: how fast the strategies are, beside other libraries."""
+"""``rnn bench``: time the strategies and other libraries."""
 
 from collections.abc import Callable, Sequence
 from functools import partial
@@ -7,10 +7,9 @@ from typing import Any
 from click.exceptions import Exit
 
 from rnncli.bench.race import SIZES, find_candidates, race, write_machine, write_table
-from rnncli.cli.errors import RUN_FAILED
-from rnncli.cli.networks import check_network, read_case
-from rnncli.cli.option_table import NetworkOptions, command, files, pick, table
-from rnncli.cli.progress import Terminal
+from rnncli.cli.messages import RUN_FAILED, Line
+from rnncli.cli.networks import NetworkOptions, check_network, read_case
+from rnncli.cli.option_table import command, files, pick, table
 from rnncli.run_options import Options, integer
 from rnncli.verification.case import Case
 from rnncli.verification.peers import PEERS
@@ -62,7 +61,7 @@ def bench(
         for number, (title, T, case_of) in enumerate(cases, start=1):
             # The line stands still while a candidate runs: it has the machine to itself.
             case = f"case {number} of {len(cases)}"
-            with Terminal().working(case) as line:
+            with Line(case) as line:
                 show = partial(lambda case, who: line.write(f"{case}, {who}"), case)
                 racers = race(case_of, names, repeats, show)
             write_table(out, title, T, racers)

@@ -1,4 +1,4 @@
-"""``rnn explain``: how a step came about."""
+"""``rnn explain``: show how a step was computed."""
 
 from collections.abc import Iterator
 from contextlib import suppress
@@ -7,9 +7,8 @@ from itertools import chain
 from math import inf
 from typing import Any
 
-from rnncli.cli.networks import build_network, check_network
-from rnncli.cli.option_table import NetworkOptions, command, files, pick, table
-from rnncli.cli.progress import Terminal
+from rnncli.cli.networks import CONSOLE, NetworkOptions, build_network, check_network
+from rnncli.cli.option_table import command, files, pick, table
 from rnncli.engine.rows import Rows
 from rnncli.explanation.page import most_steps, write_page
 from rnncli.explanation.report import Report, as_json, write_json
@@ -18,7 +17,7 @@ from rnncli.explanation.units import find_unit
 from rnncli.model.errors import InputError, OptionError, listed, shown
 from rnncli.pipeline import open_both, open_states
 from rnncli.readers.columns import split_names
-from rnncli.readers.input import Input, Keys
+from rnncli.readers.input import Input
 from rnncli.run_options import Options, check_options, check_overwrites, extension_of
 from rnncli.writers.sink import check_destination, destination
 
@@ -31,7 +30,7 @@ EXTENSIONS = {"": "text", ".txt": "text", ".json": "json", ".html": "page"}
 
 
 def wanted_steps(value: str) -> Wanted:
-    """Read a step counted from 1, or a first and a last one with a colon between them."""
+    """Read a step, counted from 1, or a range such as 1:6."""
     first, colon, last = value.partition(":")
     with suppress(ValueError):
         start, end = int(first or 1), inf if colon and not last else int(last or first)
@@ -76,12 +75,12 @@ def explain(
     check_options(reading)
     check_overwrites({"output": output}, [*reading.files, options.weights, reading.state_in])
     check_destination(output)
-    console = Terminal()
-    with open_states(reading, console) as states:
+    with open_states(reading, CONSOLE) as states:
         build = partial(build_network, options, precision=reading.precision)
-        opened = open_both(states.fill_scales(), build, console, Keys(states.keys), options.weights)
+        reading = states.fill_scales(reading, CONSOLE)
+        opened = open_both(reading, build, CONSOLE, states.keys, options.weights)
         source, network = opened.source, opened.network
-        carried = states.resume(opened)
+        carried = states.resume(opened, CONSOLE)
     wanted_unit = None if unit is None else find_unit(network, unit)
     results = explain_steps(
         network,
@@ -94,7 +93,7 @@ def explain(
         one=key is not None or not source.key_columns,
         most=most_steps(network) if form == "page" else inf,
     )
-    with console.working("Running up to the step"):
+    with CONSOLE.working("Running up to the step"):
         results = chain([next(results)], results)  # a failure before it leaves nothing to write
     if wanted_unit and form != "page":
         results = map(wanted_unit.of_step, results)
@@ -108,7 +107,7 @@ def explain(
 
 
 def _of_key(source: Input, key: tuple[str, ...]) -> Iterator[Rows]:
-    """Pass on the rows of one sequence."""
+    """Select the rows of one sequence."""
     if not source.key_columns:
         raise OptionError("`key`: the input has one sequence")
     for rows in source.blocks:

@@ -8,17 +8,16 @@ from pathlib import Path
 import click
 
 from rnncli.cli import COMMANDS, rnn
-from rnncli.cli.option_table import Command, Option, show, with_examples
+from rnncli.cli.option_table import Option, command, show
 from rnncli.model.errors import InputError, did_you_mean
 from rnncli.writers.grid import console_on
 from rnncli.writers.sink import destination, on_screen
 
-# In the order in which a reader needs them.
+# In the order in which a new reader needs them.
 TOPICS = (
     *("inputs", "networks", "weights", "state", "output", "explain", "verification", "speed"),
     *("python", "clusters", "exit-codes", "notebook"),
 )
-ABOUT = "Show a topic of the reference, a command, an option or a section. Alone: the topics."
 EXAMPLES = """
 rnn help inputs  # what is read as a sequence, and how
 rnn help columns  # an option, and the topic that says more
@@ -27,16 +26,13 @@ rnn help parquet  # the sections with that word in their headings
 """
 
 
-@click.command(
-    "help",
-    cls=Command,
-    help=with_examples(ABOUT, EXAMPLES),
-    context_settings={"ignore_unknown_options": True},
-)
-@click.argument("subject", metavar="[TOPIC | COMMAND | OPTION | WORD]", default="")
+SUBJECT = click.Argument(["subject"], metavar="[TOPIC | COMMAND | OPTION | WORD]", default="")
+
+
+@command("help", EXAMPLES, "", [SUBJECT])
 @click.pass_context
 def help(ctx: click.Context, subject: str) -> None:  # noqa: A001  # a module is asked for it
-    """Show a topic, a command, an option, sections with a word or the list of topics."""
+    """Show a topic of the reference, a command, an option or a section. Alone: the topics."""
     commands = {name: each for name in COMMANDS if (each := rnn.get_command(ctx, name))}
     params = [param for command in commands.values() for param in command.params]
     options = [*{(p.opts[-1], p.help): p for p in params if isinstance(p, Option)}.values()]
@@ -65,6 +61,9 @@ def help(ctx: click.Context, subject: str) -> None:  # noqa: A001  # a module is
     else:
         with destination(None) as out:
             out.write(text)
+
+
+help.ignore_unknown_options = True  # an option is a subject
 
 
 def topic_text(topic: str, options: Iterable[Option]) -> str:

@@ -1,4 +1,4 @@
-"""From the values of options to a network, and to the whole of an input that it runs on."""
+"""The network that options describe, and the whole of an input that it runs on."""
 
 import os
 import re
@@ -9,34 +9,51 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from rnncli.cli.errors import note
-from rnncli.cli.option_table import NetworkOptions
-from rnncli.cli.progress import Terminal
+from rnncli.cli.messages import Line, note, watch
+from rnncli.engine.packed import group
 from rnncli.engine.precision import PRECISIONS
 from rnncli.engine.rows import Rows, join
+from rnncli.model.activations import Activation
 from rnncli.model.arrays import Floats
 from rnncli.model.cells import CELLS
 from rnncli.model.errors import InputError, OptionError, verbatim, word
 from rnncli.model.layers import DIRECTIONS, merged_size
 from rnncli.model.network import Network
 from rnncli.model.seeds import seeded
-from rnncli.pipeline import Built, open_both
-from rnncli.readers.input import Keys
+from rnncli.pipeline import Built, Console, open_both
 from rnncli.run_options import Options, check_pairs
 from rnncli.storage import local_copy
 
 if TYPE_CHECKING:
     from rnncli.verification.case import Case
 
+# Shows the runs of a command.
+CONSOLE = Console(note, Line, watch)
 # Options that draw a network: none goes with a file.
 _DRAWN = tuple((name, "weights") for name in ("hidden", "cell", "seed", "init"))
 _SETTINGS = ("activation", "recurrent_activation", "reset", "direction", "merge")
-# In a batch the next file most often has the same network.
+# Most files of a batch have the same network as the one before.
 _draw = lru_cache(maxsize=1)(seeded)
 
 
+class NetworkOptions(NamedTuple):
+    """The options of the network; None where one is not given."""
+
+    hidden: tuple[int, ...] | None = None
+    cell: str | None = None
+    seed: int | None = None
+    init: str | None = None
+    weights: str | None = None
+    layer: str | None = None
+    direction: str | None = None
+    merge: str | None = None
+    activation: tuple[Activation, ...] | None = None
+    recurrent_activation: tuple[Activation, ...] | None = None
+    reset: str | None = None
+
+
 def check_network(options: NetworkOptions, files: Sequence[str] = ()) -> None:
-    """Check the options before any file is opened; `files` are to be the input."""
+    """Check the options before any file is opened; `files` are the input."""
     if options.hidden is None and options.weights is None:
         from rnncli.model.formats.load import is_model
 
@@ -79,7 +96,7 @@ def build_network(
 
 
 def _values_of(options: NetworkOptions, *names: str) -> dict[str, Any]:
-    """Return the values of these options, but for None."""
+    """Return the values of the named options, without None."""
     return {name: value for name in names if (value := getattr(options, name)) is not None}
 
 
@@ -90,9 +107,9 @@ def _check_memory(options: NetworkOptions, width: int, bytes_a_weight: int) -> N
         count += len(DIRECTIONS[direction]) * gates * H * (width + H + 1)
         width = merged_size(H, direction, options.merge or "concat")
     memory = float("inf")
-    with suppress(AttributeError, OSError, ValueError):  # not every system tells
+    with suppress(AttributeError, OSError, ValueError):  # not on every system
         memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
-    needed = min(count * bytes_a_weight, 2**100) / 2**30  # no number too large for a message
+    needed = min(count * bytes_a_weight, 2**100) / 2**30  # a larger number fits no message
     if needed > memory / 2:
         what = f"the weights would take {needed:,.1f} GiB, over half of this machine's"
         what = f"{what} {memory:,.1f} GiB of memory"
@@ -102,40 +119,40 @@ def _check_memory(options: NetworkOptions, width: int, bytes_a_weight: int) -> N
 class ReadCase(NamedTuple):
     """A case, and how to arrange rows of the input as its steps."""
 
-    case: "Case"  # of every step, also of a model that gives one row a sequence
-    last: str | None  # which row that is, as for `Network`
-    model: dict[str, Any]  # what a JSON document says of the network
+    case: "Case"  # with every step, even if the model gives one row per sequence
+    last: str | None  # that row, as for `Network`
+    model: dict[str, Any]  # the description of the network in a JSON document
     size: int  # rows of the input
     # Takes an array of so many rows; returns the steps that are not masked, (N, T, ...), padded.
     arrange: Callable[[Floats], Floats]
 
 
 def read_case(reading: Options, options: NetworkOptions) -> ReadCase:
-    """Read an input to its end, and the network that runs on it."""
+    """Read a network and the whole of an input."""
     from rnncli.verification.case import Case
 
     build = partial(build_network, options, precision=reading.precision)
-    opened = open_both(reading, build, Terminal(), Keys(), options.weights)
+    opened = open_both(reading, build, CONSOLE, weights=options.weights)
     source, network = opened.source, opened.network
     blocks = list(source.blocks)
     rows = join(blocks) if blocks else Rows(np.empty((0, network.input_size)))
-    active = np.arange(len(rows.x)) if rows.masked is None else np.flatnonzero(~rows.masked)
-    if not len(active):
+    groups = group(rows.key, len(rows.x))
+    if rows.masked is not None:
+        groups = groups.only(~rows.masked)
+    if not len(groups.present):
         raise InputError("", "the input has no steps that are not masked")
-    keys = np.zeros(len(active), np.intp) if rows.key is None else rows.key[active]
-    present, sequence, lengths = np.unique(keys, return_inverse=True, return_counts=True)
-    order = active[np.argsort(sequence, kind="stable")]
-    n = np.repeat(np.arange(len(lengths)), lengths)
-    t = np.arange(len(active)) - np.repeat(lengths.cumsum() - lengths, lengths)
+    lengths, N = groups.lengths, len(groups.present)
+    n = np.repeat(np.arange(N), lengths)
+    t = np.arange(len(n)) - np.repeat(groups.starts, lengths)
 
     def arrange(values: Floats) -> Floats:
-        steps = np.zeros((len(lengths), lengths.max(), values.shape[1]), values.dtype)
-        steps[n, t] = values[order]
+        steps = np.zeros((N, lengths.max(), values.shape[1]), values.dtype)
+        steps[n, t] = values[groups.order]
         return steps
 
     per_step = Network(*network.layers, front=network.front)
-    start = np.tile(opened.start, (len(lengths), 1))
-    names = [" ".join(source.keys[number]) for number in present] if source.key_columns else []
-    case = Case(per_step, arrange(rows.x), start, lengths, reading.precision, opened.biases)
-    case = case._replace(keys=names).above_front()
+    start, keyed = np.tile(opened.start, (N, 1)), source.key_columns
+    names = [" ".join(source.keys[number]) for number in groups.present] if keyed else []
+    x, biases = arrange(rows.x), opened.biases
+    case = Case(per_step, x, start, lengths, reading.precision, biases, names).above_front()
     return ReadCase(case, network.last, opened.model, len(rows.x), arrange)

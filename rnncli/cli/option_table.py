@@ -1,7 +1,7 @@
-"""Commands, and the options of all of them in one table: each stands once.
+"""Commands, and one table of all their options.
 
-A row has the names of an option, how its value is called, and its help. `KINDS` has what reads the
-value. The default is that of the record or the function that takes it.
+A row has the names of an option, the name of its value, and its help. `KINDS` has the function that
+reads the value. Its default is that of the record or the function that takes it.
 """
 
 import re
@@ -11,13 +11,13 @@ from functools import partial
 from inspect import cleandoc
 from shutil import get_terminal_size
 from textwrap import indent
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, TypeVar
 
 import click
 from click.core import augment_usage_errors
 
-from rnncli.cli.errors import NAMES, quiet, raise_signals
-from rnncli.model.activations import Activation, parse
+from rnncli.cli.messages import NAMES, quiet, raise_signals
+from rnncli.model.activations import parse
 from rnncli.model.cells import CELLS
 from rnncli.model.cells.gru import RESETS
 from rnncli.model.errors import OptionError
@@ -30,7 +30,7 @@ from rnncli.writers.sink import on_screen
 
 Values = TypeVar("Values", bound=tuple[Any, ...])
 _FIELDS = {option: name for name, option in NAMES.items()}
-# Options that may be given several times; of these, those whose values are lists.
+# Options that may be given several times, and options whose values are lists.
 REPEATED = ("columns", "null_values", "group_by", "activation", "recurrent_activation", "peers")
 LISTS = ("columns", "group_by", "null_values")
 # Options of the table that ``-h`` shows.
@@ -38,9 +38,9 @@ COMMON = "seq columns group_by hidden cell seed weights state output format json
 
 
 class Option(click.Option):
-    """An option under a heading; `read` reads its value, and its ValueError is a usage error.
+    """An option under a heading; a ValueError of `read`, which reads its value, is a usage error.
 
-    To Click each may be given several times: it would take the last where only one is meant.
+    Click may take each of them several times: by default it ignores all but the last.
     """
 
     def __init__(
@@ -51,7 +51,7 @@ class Option(click.Option):
         self.once = self.multiple and self.name not in REPEATED
 
     def pick(self, values: tuple[str, ...], ctx: click.Context) -> Any:
-        """Return the value that was given, or all values."""
+        """Return the value, or the values of an option that may be repeated."""
         if self.once and len(values) > 1:
             raise click.UsageError(f"{self.opts[-1]}: given {len(values)} times, give it once", ctx)
         if "" in values:  # a variable of the shell that is not set
@@ -86,7 +86,7 @@ class Command(click.Command):
             return super().parse_args(ctx, args)
 
     def invoke(self, ctx: click.Context) -> Any:
-        """Run the command with the options that are given; its own defaults hold for others."""
+        """Run the command with the options that are given; the function has their defaults."""
         for param in self.params:
             if isinstance(param, Option) and param.multiple:
                 values = ctx.params.pop(param.name)
@@ -108,7 +108,7 @@ class Command(click.Command):
         return option
 
     def format_help(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        """Write the help: all of it, or a screen for ``-h``, where that leaves out some options."""
+        """Write the help; ``-h`` shows the common options, if there are many others."""
         rest = [o for o in OPTIONS if o in self.params and o.name not in COMMON.split()]
         if len(rest) < 5 or not ctx.meta.get("short"):
             super().format_help(ctx, formatter)
@@ -129,7 +129,7 @@ class Command(click.Command):
             if record and isinstance(param, click.Option):
                 sections.setdefault(getattr(param, "heading", "Other"), []).append(record)
         for heading, records in sections.items():
-            with formatter.section(heading):  # beside their help, or above it in a narrow one
+            with formatter.section(heading):  # in a narrow terminal the help is below its option
                 formatter.write_dl(records, col_max=30 if formatter.width > 60 else 4)
 
 
@@ -139,29 +139,13 @@ def _show_help(ctx: click.Context, _param: click.Parameter, asked: bool) -> None
         ctx.exit()
 
 
-class NetworkOptions(NamedTuple):
-    """The network."""
-
-    hidden: tuple[int, ...] | None = None
-    cell: str | None = None
-    seed: int | None = None
-    init: str | None = None
-    weights: str | None = None
-    layer: str | None = None
-    direction: str | None = None
-    merge: str | None = None
-    activation: tuple[Activation, ...] | None = None
-    recurrent_activation: tuple[Activation, ...] | None = None
-    reset: str | None = None
-
-
 def pick(kind: Callable[..., Values], values: Mapping[str, Any]) -> Values:
     """Select the values of one record from the arguments of a command."""
     fields: tuple[str, ...] = kind._fields  # type: ignore[attr-defined]
     return kind(**{field: values[field] for field in fields if field in values})
 
 
-# What reads a value: a function, or names to choose from. Any other is a text.
+# The function that reads a value, or names to choose from. Any other value is a text.
 KINDS: Mapping[str, Any] = {
     **READ,
     **CHOICES,
@@ -176,7 +160,7 @@ KINDS: Mapping[str, Any] = {
     "null_values": partial(split_names, kind="cell"),
     "h0": str,
     **dict.fromkeys(("activation", "recurrent_activation"), lambda value: parse(value.lower())),
-    # The name of a file, which the shell completes; of a URL without what is secret in it.
+    # The name of a file, or a URL that is shown without its secrets.
     **dict.fromkeys(("weights", *STATE_FILES, "output"), wrap_url),
 }
 TABLE = """
@@ -239,7 +223,7 @@ Output (rnn help output)
 
 
 def table(text: str, kinds: Mapping[str, Any] = KINDS) -> list[Option]:
-    """Make the options of a table, which stand under headings."""
+    """Make the options of a table."""
     options = []
     for block in text.strip().split("\n\n"):
         heading, *rows = re.split(r"\n(?=-)", block)
@@ -269,33 +253,29 @@ OPTIONS = table(TABLE)
 def files(metavar: str = "[FILE]...") -> click.Argument:
     """Make the argument for the files of a command."""
 
-    def read(ctx: click.Context, param: click.Parameter, paths: Sequence[str]) -> tuple[str, ...]:
+    def read(_ctx: object, _param: object, paths: Sequence[str]) -> tuple[str, ...]:
         if "" in paths:
-            raise click.BadParameter("an empty file name", ctx, param)
+            raise click.BadParameter("an empty file name")
         return tuple(map(wrap_url, paths))
 
     return click.Argument(["files"], nargs=-1, metavar=metavar, type=click.Path(), callback=read)
 
 
-def with_examples(about: str | None, examples: str) -> str:
-    """Add examples to a help text, each as it is, whatever the width: they are to be copied."""
-    return f"{cleandoc(about or '')}\n\n\b\nExamples:\n{indent(examples.strip(), '  ')}"
-
-
 def command(
     name: str, examples: str, options: str, extra: Iterable[click.Parameter] = ()
 ) -> Callable[..., Command]:
-    """Make a command of a function, with options of the table by their headings and names.
+    """Make a command of a function, with the options of some headings and with some names.
 
-    Names that begin with ``!`` are left out.
+    Options whose names begin with ``!`` are left out.
     """
     words = {*options.split()}
     chosen = [o for o in OPTIONS if {o.heading.split()[0], o.name} & words]
     params = [*extra, *(option for option in chosen if f"!{option.name}" not in words)]
 
     def make(function: Callable[..., None]) -> Command:
-        return Command(
-            name, callback=function, help=with_examples(function.__doc__, examples), params=params
-        )
+        # Lines after \b are not wrapped: examples are to be copied.
+        text = f"\n\n\b\nExamples:\n{indent(examples.strip(), '  ')}"
+        about = cleandoc(function.__doc__ or "") + text
+        return Command(name, callback=function, help=about, params=params)
 
     return make

@@ -1,11 +1,10 @@
-"""``rnn run``: the forward pass over a sequence."""
+"""``rnn run``: the forward pass over sequences."""
 
 from functools import partial
 from typing import Any
 
-from rnncli.cli.networks import build_network, check_network
-from rnncli.cli.option_table import NetworkOptions, command, files, pick
-from rnncli.cli.progress import Terminal
+from rnncli.cli.networks import CONSOLE, NetworkOptions, build_network, check_network
+from rnncli.cli.option_table import command, files, pick
 from rnncli.pipeline import process
 from rnncli.run_options import Options
 
@@ -28,4 +27,4 @@ def run(**values: Any) -> None:
     options, network = pick(Options, values), pick(NetworkOptions, values)
     check_network(network, options.files)
     build = partial(build_network, network, precision=options.precision)
-    process(options, build, Terminal(), weights=network.weights)
+    process(options, build, CONSOLE, weights=network.weights)

@@ -1,4 +1,4 @@
-"""``rnn verify``: whether these are the right numbers."""
+"""``rnn verify``: check the numbers of a run."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -6,10 +6,9 @@ from typing import Any
 import numpy as np
 from click.exceptions import Exit
 
-from rnncli.cli.errors import RUN_FAILED, abandon_stdout, note
-from rnncli.cli.networks import check_network, read_case
-from rnncli.cli.option_table import NetworkOptions, command, files, pick, table
-from rnncli.cli.progress import Terminal
+from rnncli.cli.messages import RUN_FAILED, Line, abandon_stdout, note
+from rnncli.cli.networks import NetworkOptions, check_network, read_case
+from rnncli.cli.option_table import command, files, pick, table
 from rnncli.model.errors import OptionError, word
 from rnncli.model.network import Network
 from rnncli.readers.expected import read_expected
@@ -79,7 +78,7 @@ def _compare(
     no_last: bool = False,
     **values: Any,
 ) -> dict[str, Any]:
-    """Compare our run with all that there is; a model file without other options is run itself."""
+    """Compare a run with a file or with libraries, which read a model file without options."""
     reading, network = pick(Options, values), pick(NetworkOptions, values)
     tolerance = Tolerance.read(atol, rtol)
     if last and (no_last or expected is None):
@@ -105,6 +104,6 @@ def _compare(
     plain = network == NetworkOptions(weights=network.weights) and reading.precision == "float32"
     plain &= reading.center is reading.scale is None and not case.h0.any()
     file = network.weights if plain and not is_url(network.weights or "") else None
-    shown = Terminal().working("Comparing with a float64 loop and every way to unroll")
+    shown = Line("Comparing with a float64 loop and every way to unroll")
     with shown, np.errstate(all="ignore"):  # what others wrote may be of any size
         return judge(case, unroll, read.model, tolerance, theirs, peers, file)

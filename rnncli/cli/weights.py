@@ -1,12 +1,12 @@
-"""``rnn weights``: the weights of a network, to look at or to save."""
+"""``rnn weights``: show or save the weights of a network."""
 
 from collections.abc import Sequence
 from typing import Any
 
 from rnncli import __version__
-from rnncli.cli.errors import note
-from rnncli.cli.networks import build_network, check_network
-from rnncli.cli.option_table import NetworkOptions, command, pick, table
+from rnncli.cli.messages import note
+from rnncli.cli.networks import NetworkOptions, build_network, check_network
+from rnncli.cli.option_table import command, pick, table
 from rnncli.model.errors import InputError, OptionError, verbatim
 from rnncli.model.formats.load import WRITTEN, save_network
 from rnncli.run_options import extension_of, integer

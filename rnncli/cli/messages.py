@@ -1,0 +1,176 @@
+"""Standard error and the end of a command: notes, errors, progress, signals and exit codes."""
+
+import os
+import re
+import signal
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from contextvars import ContextVar
+from datetime import timedelta
+from shutil import get_terminal_size
+from typing import TYPE_CHECKING, NoReturn, Self
+
+import click
+from click.exceptions import Exit, NoArgsIsHelpError
+
+from rnncli.model.errors import WORDING, NotFiniteError, on_a_line, sentence
+
+if TYPE_CHECKING:  # they load NumPy
+    from rnncli.pipeline import Blocks
+    from rnncli.readers import Input
+
+RUN_FAILED, BAD_INPUT, INTERRUPTED = 1, 2, 130
+SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+# Parameters with options of another name.
+NAMES = {"output": "-o", "peers": "--peer", "null_values": "--null-value", "header": "--no-header"}
+
+# A command that takes longer shows its progress, ten times in that time.
+SECONDS = 1.0
+
+# Whether no notes are written.
+quiet: ContextVar[bool] = ContextVar("quiet", default=False)
+
+
+def say(text: str) -> None:
+    """Write a line on standard error, if it is open."""
+    if sys.stderr is not None:
+        with suppress(OSError):
+            click.echo(text, err=True)
+
+
+def note(text: str) -> None:
+    """Write a note, unless notes are off."""
+    if not quiet.get():
+        say(f"Note: {on_a_line(text)}")
+
+
+@contextmanager
+def show_errors() -> Iterator[None]:
+    """Turn an exception that ends a command into a message and an exit code."""
+    token = WORDING.set(with_options)
+    try:
+        yield
+    except NoArgsIsHelpError:
+        raise
+    except (KeyboardInterrupt, click.Abort):
+        raise Exit(INTERRUPTED) from None
+    except BrokenPipeError:
+        abandon_stdout()
+        raise Exit(0) from None
+    except (click.UsageError, OSError, ValueError, MemoryError, ImportError) as error:
+        if isinstance(error, OSError):
+            abandon_stdout()
+        say(f"Error: {describe(error)}")
+        failed = isinstance(error, OSError | MemoryError | ImportError | NotFiniteError)
+        raise Exit(RUN_FAILED if failed else BAD_INPUT) from error
+    finally:
+        WORDING.reset(token)
+
+
+@contextmanager
+def raise_signals() -> Iterator[None]:
+    """Turn signals that would end the process at once into exceptions, which clean up."""
+
+    def end(number: int, _frame: object) -> NoReturn:
+        sys.exit(128 + number)
+
+    changed = [each for each in SIGNALS if signal.getsignal(each) is signal.SIG_DFL]
+    for number in changed:
+        signal.signal(number, signal.default_int_handler if number == signal.SIGINT else end)
+    try:
+        yield
+    finally:
+        for number in changed:
+            signal.signal(number, signal.SIG_DFL)
+
+
+def describe(error: Exception) -> str:
+    """Return the message of an error, in one line."""
+    message = str(error)
+    if isinstance(error, OSError):
+        message = sentence(error.filename or "", error.strerror or message, "")
+    elif isinstance(error, MemoryError):
+        message = "not enough memory"
+    elif isinstance(error, ImportError):  # its cause is the shorter reason
+        message = str(error.__cause__ or error)
+    elif isinstance(error, click.UsageError):
+        path = error.ctx.command_path if error.ctx else "rnn"
+        message = f"{error.format_message().rstrip('.')} (see '{path} --help')"
+    return on_a_line(message)
+
+
+def with_options(text: str) -> str:
+    """Replace each parameter between backticks by its option.
+
+    Two backticks, as `verbatim` writes one of a user's text, become one.
+    """
+
+    def replace(match: re.Match[str]) -> str:
+        return NAMES.get(match[1], f"--{match[1].replace('_', '-')}") if match[1] else "`"
+
+    return re.sub(r"``|`([a-z]\w*)`", replace, text)
+
+
+def abandon_stdout() -> None:
+    """Discard what is left of standard output: Python's flush at the end would fail again."""
+    with suppress(OSError, AttributeError, ValueError):
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+def on_terminal() -> bool:
+    """Return whether standard error is a terminal on which a line can be written over."""
+    return sys.stderr is not None and sys.stderr.isatty() and os.environ.get("TERM") != "dumb"
+
+
+class Line:
+    """A line on a terminal, written over the one before, and removed at the end."""
+
+    def __init__(self, text: str = "") -> None:
+        self._begin, self._next, self._shown = time.monotonic(), SECONDS, False
+        if text:
+            self.write(text)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.clear()
+
+    def show(self, text: str, share: float | None) -> None:
+        """Show a text with the share that is done and the time left, if the last is old enough."""
+        seconds = time.monotonic() - self._begin
+        if seconds > self._next:
+            self._next = seconds + SECONDS / 10
+            left = timedelta(seconds=round(seconds / share - seconds)) if share else None
+            self.write(f"{share:.0%}, {left} left: {text}" if share else text)
+
+    def write(self, text: str) -> None:
+        """Write a line as wide as the terminal."""
+        if on_terminal():
+            width, self._shown = get_terminal_size().columns - 1, True
+            with suppress(OSError):
+                sys.stderr.write(f"\r{text[:width].ljust(width)}\r")
+                sys.stderr.flush()
+
+    def clear(self) -> None:
+        """Remove the line before other output."""
+        if self._shown:
+            self.write("")
+
+
+def watch(blocks: "Blocks", source: "Input", output: str | None) -> "Blocks":
+    """Pass blocks on; show how far a long run has come, unless its output is on the screen."""
+    from rnncli.writers.sink import on_screen  # loads NumPy
+
+    return _show_rows(blocks, source) if on_terminal() and not on_screen(output) else blocks
+
+
+def _show_rows(blocks: "Blocks", source: "Input") -> "Blocks":
+    count = 0
+    with Line() as line:
+        for rows in blocks:
+            yield rows
+            count += len(rows.x)
+            line.show(f"{count:,} rows", source.share(count))
