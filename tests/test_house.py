@@ -31,7 +31,7 @@ MOST_LINES = {
     "rnncli/explanation": 833,
     "rnncli/batches": 685,
     "rnncli/cli": 1_312,
-    "tests": 20_588,
+    "tests": 20_591,
 }
 
 # A package may import those before it; of `__init__`, the library, anybody may import.

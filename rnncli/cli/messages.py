@@ -19,7 +19,7 @@ from rnncli.model.errors import WORDING, NotFiniteError, on_a_line, sentence
 
 if TYPE_CHECKING:  # they load NumPy
     from rnncli.pipeline import Blocks
-    from rnncli.readers import Input
+    from rnncli.readers.input import Input
 
 RUN_FAILED, BAD_INPUT, INTERRUPTED = 1, 2, 130
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
