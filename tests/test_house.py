@@ -25,13 +25,13 @@ MOST_LINES = {
     "rnncli/engine": 2_401,
     "rnncli/storage": 391,
     "rnncli/readers": 1_435,
-    "rnncli/writers": 2_117,
+    "rnncli/writers": 2_085,
     "rnncli/verification": 1_840,
     "rnncli/bench": 326,
     "rnncli/explanation": 833,
     "rnncli/batches": 685,
     "rnncli/cli": 1_312,
-    "tests": 20_591,
+    "tests": 20_584,
 }
 
 # A package may import those before it; of `__init__`, the library, anybody may import.
