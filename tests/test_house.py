@@ -30,7 +30,7 @@ MOST_LINES = {
     "rnncli/bench": 326,
     "rnncli/explanation": 833,
     "rnncli/batches": 685,
-    "rnncli/cli": 1_312,
+    "rnncli/cli": 1_314,
     "tests": 20_584,
 }
 

@@ -22,7 +22,7 @@ EXAMPLES = """
 rnn help inputs  # what is read as a sequence, and how
 rnn help columns  # an option, and the topic that says more
 rnn help run  # a command, as rnn run --help
-rnn help parquet  # the sections with that word in their headings
+rnn help parquet  # the sections about a word
 """
 
 
@@ -38,7 +38,9 @@ def help(ctx: click.Context, subject: str) -> None:  # noqa: A001  # a module is
     options = [*{(p.opts[-1], p.help): p for p in params if isinstance(p, Option)}.values()]
     named = [option for option in options if {subject, f"--{subject}"} & {*option.opts}]
     sections = [s for topic in TOPICS for s in re.split("(?m)^(?=## )", topic_text(topic, ()))[1:]]
-    matches = [each for each in sections if subject.lower() in each.splitlines()[0].lower()]
+    word = subject.lower()
+    matches = [each for each in sections if word in each.splitlines()[0].lower()]
+    matches = matches or [each for each in sections if word in each.lower()]
     if not subject:
         lines = (f"  {topic:14}{topic_text(topic, ()).splitlines()[2]}\n" for topic in TOPICS)
         text = f"Topics:\n{''.join(lines)}\nrnn COMMAND --help shows the options of a command.\n"
@@ -54,7 +56,7 @@ def help(ctx: click.Context, subject: str) -> None:  # noqa: A001  # a module is
         text = "".join(matches)
     else:
         hint = did_you_mean(subject, [*TOPICS, *(option.opts[-1] for option in options)])
-        what = f"{subject!r} is no topic, command, option or word of a heading"
+        what = f"{subject!r} is no topic, command, option or word of the reference"
         raise InputError("", what, f"{hint} rnn help lists the topics".lstrip())
     if on_screen(None):
         show(_drawn(text) if text.startswith(("#", "|")) else text.removesuffix("\n"))
