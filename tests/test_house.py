@@ -22,16 +22,16 @@ TREES = {
 # number, never raise it: what needs more room takes something else out.
 MOST_LINES = {
     "rnncli/model": 7_534,
-    "rnncli/engine": 2_401,
+    "rnncli/engine": 2_379,
     "rnncli/storage": 391,
-    "rnncli/readers": 1_435,
+    "rnncli/readers": 1_429,
     "rnncli/writers": 2_085,
     "rnncli/verification": 1_840,
     "rnncli/bench": 326,
     "rnncli/explanation": 833,
     "rnncli/batches": 685,
     "rnncli/cli": 1_314,
-    "tests": 20_584,
+    "tests": 20_578,
 }
 
 # A package may import those before it; of `__init__`, the library, anybody may import.

@@ -11,7 +11,7 @@ import pytest
 
 from rnncli.__main__ import BLAS_THREADS
 from rnncli.engine import threads
-from rnncli.engine.threads import ahead, in_threads
+from rnncli.engine.threads import in_threads
 
 TWICE = pytest.mark.parametrize("count", [1, 2], ids=["one thread", "two threads"])
 
@@ -28,7 +28,6 @@ def test_every_part_is_done(monkeypatch: pytest.MonkeyPatch, count: int) -> None
         done: list[int] = []
         in_threads(done.append, range(parts))
         assert sorted(done) == list(range(parts))
-        assert list(ahead(iter(range(parts)))) == list(range(parts))
     idents: set[int] = set()
     both = threading.Barrier(count, timeout=10)
 
@@ -45,11 +44,6 @@ def test_a_failure_is_raised_where_its_part_is_awaited() -> None:
     before = threading.active_count()
     with pytest.raises(ZeroDivisionError):
         in_threads(lambda part: 1 // part, [2, 1, 0])
-    for place in (0, 1, 4):
-        items = ahead(1 // divisor for divisor in [1] * place + [0, 5])
-        assert [next(items) for _ in range(place)] == [1] * place
-        with pytest.raises(ZeroDivisionError):
-            next(items)
     assert threading.active_count() == before
 
 
@@ -58,7 +52,7 @@ def test_a_thread_starts_no_other() -> None:
     found: list[set[int]] = []
 
     def inside(_: Any) -> None:
-        idents = set(ahead(threading.get_ident() for _ in range(3)))
+        idents = set[int]()
         in_threads(lambda _: idents.add(threading.get_ident()), range(3))
         found.append(idents)
 

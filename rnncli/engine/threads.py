@@ -2,18 +2,14 @@
 
 import os
 import threading
-from collections.abc import Callable, Generator, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from functools import cache, partial
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 
-if TYPE_CHECKING:
-    from concurrent.futures import ThreadPoolExecutor
-
 Job = TypeVar("Job")
-Item = TypeVar("Item")
 
 
 def usable_processors() -> list[int]:
@@ -49,34 +45,16 @@ def in_threads(work: Callable[[Job], Any], jobs: Sequence[Job]) -> None:
         for job in jobs:
             work(job)
         return
-    with (_limit_blas() or nullcontext)(), _start_pool(2) as pool:
-        for _ in pool.map(work, jobs):  # an error cancels the jobs that have not begun
-            pass
-
-
-def ahead(items: Iterator[Item]) -> Generator[Item, None, None]:
-    """Yield items; a thread makes the next one while the last one is used."""
-    if not may_start_a_thread():
-        yield from items
-        return
-    item = next(items, None)
-    if item is None:  # without items no thread is started
-        return
-    with _start_pool(1) as pool:
-        while item is not None:
-            following = pool.submit(next, items, None)
-            yield item
-            item = following.result()
-
-
-def _start_pool(count: int) -> "ThreadPoolExecutor":
     from concurrent.futures import ThreadPoolExecutor  # takes 5 ms
 
     def begin() -> None:
         start_no_threads()
         np.seterr(all="ignore")  # each thread has its own
 
-    return ThreadPoolExecutor(count, initializer=begin)
+    limited = (_limit_blas() or nullcontext)()
+    with limited, ThreadPoolExecutor(THREADS, initializer=begin) as pool:
+        for _ in pool.map(work, jobs):  # an error cancels the jobs that have not begun
+            pass
 
 
 @cache

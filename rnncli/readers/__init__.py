@@ -1,25 +1,23 @@
 """Readers: text or a file becomes blocks of input, (T, I), in the order of the steps."""
 
 import io
-import os
 import shutil
 import sys
 import tempfile
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from itertools import chain, islice, zip_longest
+from itertools import chain, zip_longest
 from typing import Any
 
 import numpy as np
 
 from rnncli.engine.rows import Rows
-from rnncli.engine.threads import ahead
 from rnncli.model.errors import InputError, check_installed
 from rnncli.readers.csv import read_text
 from rnncli.readers.input import STDIN, Input, Keys, Layout, display_name, parse_number
 from rnncli.readers.npy import read_npy
 from rnncli.readers.text import COMPRESSED
-from rnncli.storage import is_url, local_copy, version
+from rnncli.storage import local_copy, version
 
 # The first bytes of a Parquet file, which no text has, an Arrow file, an Arrow stream, and .npy.
 PARQUET, ARROW, STREAM, NPY = b"PAR1\x15", b"ARROW1\0\0", b"\xff\xff\xff\xff", b"\x93NUMPY"
@@ -33,11 +31,7 @@ def read_file(path: str, layout: Layout, keys: Keys) -> Input:
         if read is not read_text:
             file = files.enter_context(seekable(file))
         source = read(path, file, layout, keys)
-        blocks = source.blocks
-        # A short input needs no thread, none waits for a pipe, or holds rows back.
-        if layout.block_steps > 1 and (is_url(path) or os.path.isfile(path)):
-            blocks = chain(islice(blocks, 2), ahead(blocks))
-        blocks = _close_after(blocks, files.pop_all())
+        blocks = _close_after(source.blocks, files.pop_all())
         return source._replace(blocks=blocks, name=display_name(path))
 
 

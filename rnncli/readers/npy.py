@@ -57,7 +57,7 @@ def read_npy(path: str, file: io.BufferedReader, layout: Layout, keys: Keys) -> 
             else:
                 x = values[start : start + count]
             x = x if columns == [*range(I)] else x[:, columns]
-            with np.errstate(all="ignore"):  # perhaps in a thread with an error state of its own
+            with np.errstate(all="ignore"):  # a float64 may be infinite in float32
                 x = np.ascontiguousarray(x, float_type)
             at = np.arange(start, start + count) // T
             yield Rows(x, None if numbers is None else numbers[at])
