@@ -26,7 +26,7 @@ from rnncli.engine.precision import PRECISIONS
 from rnncli.engine.rows import BLOCK_STEPS, Rows, join_all
 from rnncli.engine.runner import Runner
 from rnncli.engine.state_file import (
-    State,
+    SavedStates,
     cells_of,
     check_is_file,
     fingerprint,
@@ -630,7 +630,7 @@ class StateFiles:
 
     path: str
     task: str  # of a batch
-    before: State | None = None
+    before: SavedStates | None = None
     keys: Sequence[tuple[str, ...]] = ()  # of the sequences in the file
     write: Callable[[], AbstractContextManager[TextIO]] | None = None
     network: str = ""  # fingerprint of the network
@@ -674,7 +674,7 @@ class StateFiles:
         if not self.write:
             return
         source, slices = opened.source, opened.network.state_names
-        state = State(
+        state = SavedStates(
             self.network,
             source.key_columns,
             list(source.keys)[: len(carried.t)] if source.key_columns else [()],

@@ -270,7 +270,7 @@ def _remove_temporary(tasks: Iterable[Task]) -> None:
     """Remove the temporary files of tasks that did not end."""
     for path in (path for task in tasks for path in _files_of(task)):
         with suppress(OSError, InputError), Replacement(path):
-            pass
+            pass  # it removes the file at its end
 
 
 def _files_of(task: Task) -> list[str]:
