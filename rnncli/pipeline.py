@@ -26,7 +26,7 @@ from rnncli.engine.precision import PRECISIONS
 from rnncli.engine.rows import BLOCK_STEPS, Rows, join_all
 from rnncli.engine.runner import Runner
 from rnncli.engine.state_file import (
-    State,
+    SavedStates,
     cells_of,
     check_is_file,
     fingerprint,
@@ -96,7 +96,7 @@ _SECONDS = 1.0
 
 
 def warn(text: str) -> None:
-    """Warn, and name the line outside this package that has called it."""
+    """Warn at the line outside this package that called it."""
     frame, level = sys._getframe(), 1
     while frame.f_back and frame.f_globals["__name__"].startswith("rnncli."):
         frame, level = frame.f_back, level + 1
@@ -127,7 +127,7 @@ def follow(blocks: Blocks, out: TextIO, save: Callable[[], None] | None) -> Bloc
     """Pass rows on as they come, and once a second save the states of those that are written.
 
     A signal that comes while a row is computed or written waits until the row is written; a second
-    one does not. A row that is not written is no step.
+    one does not. A row that is not written does not count as a step.
     """
     handlers: dict[int, Any] = {n: signal.getsignal(n) for n in signal.valid_signals()}
     handlers = {number: each for number, each in handlers.items() if callable(each)}
@@ -158,7 +158,7 @@ def follow(blocks: Blocks, out: TextIO, save: Callable[[], None] | None) -> Bloc
 
 
 def cut_blocks(source: Input, runner: Runner) -> Blocks:
-    """Cut the rows of an input into blocks that are run at once."""
+    """Cut the rows of an input into the blocks that a runner gets."""
     if runner.network.needs_whole_sequences:
         yield from join_all(source.blocks)
         return
@@ -321,13 +321,13 @@ def score(
             raise ValueError("source: no files")
         output = file_name(sink, "sink: expected a file")
         options = options._replace(files=files, output=output)
-    of_file = not isinstance(network, Network)
-    weights = file_name(network, OF_NETWORK) if of_file else "the network"
+    from_file = not isinstance(network, Network)
+    weights = file_name(network, OF_NETWORK) if from_file else "the network"
 
     def build(input_size: int) -> Built:
         from rnncli.model.formats.load import load
 
-        loaded = load(weights, input_size=input_size) if of_file else network
+        loaded = load(weights, input_size=input_size) if from_file else network
         return loaded, {"weights": weights}, ()  # type: ignore[return-value]
 
     steps = process(options, build, Console(), weights=weights, frame=frame)
@@ -351,8 +351,8 @@ def process(
     """Read an input, run a network over it, write the result and the state; count the steps.
 
     `build` returns the network for a number of inputs, and `weights` is the name of its file. A
-    `frame` is read in place of files, and takes the result. A `task` of a batch counts no input
-    twice.
+    `frame` is read in place of files, and takes the result. A `task` of a batch whose input the
+    state has counted runs nothing.
     """
     form = check_options(options)
     written = {"output": options.output, "state": options.state, "state_out": options.state_out}
@@ -512,13 +512,13 @@ def open_both(
     """Open the input, and draw or read the network."""
     dtype = choice("precision", options.precision, PRECISIONS).dtype
     built = None
-    with suppress(OpenInputError):  # it takes as many features as the input has
+    with suppress(OpenInputError):  # the network takes as many features as the input has
         built = None if weights is None else build(0)
     fields = {name: getattr(options, name) for name in Layout._fields if hasattr(options, name)}
     fields["block_steps"] = 1 if options.follow else BLOCK_STEPS
     layout = Layout(dtype, indices=built[0].indices if built else None, **fields)
-    opens = frame.open if frame else partial(_open_input, options)
-    source = opens(layout, Keys(known))
+    open_source = frame.open if frame else partial(_open_input, options)
+    source = open_source(layout, Keys(known))
     network, origin, biases = built or build(len(source.columns))
     if not network.state_size:
         raise InputError(str(weights), "has no recurrent layer")
@@ -526,7 +526,7 @@ def open_both(
     values = {"center": options.center, "scale": options.scale}
     numbers = {name: list(each) for name, each in values.items() if each is not None}
     if AUTO in values.values():
-        numbers |= _find_scales(options, opens, layout, source.columns, console)
+        numbers |= _find_scales(options, open_source, layout, source.columns, console)
     network = _scale(network, numbers, source.columns)
     if source.note:
         console.note(source.note)
@@ -538,7 +538,7 @@ def open_both(
 
 def _find_scales(
     options: Options,
-    opens: Callable[[Layout, Keys], Input],
+    open_source: Callable[[Layout, Keys], Input],
     layout: Layout,
     columns: Sequence[str],
     console: Console,
@@ -550,7 +550,7 @@ def _find_scales(
     missing = "hold" if zero else options.missing  # a missing cell counts in no mean
     layout = layout._replace(dtype=np.dtype(np.float64), passthrough=False, missing=missing)
     with console.working("Finding center and scale"):
-        blocks = opens(layout, Keys()).blocks
+        blocks = open_source(layout, Keys()).blocks
         if zero:
             blocks = (rows._replace(masked=None) for rows in blocks)
         both = center_and_scale(moments_of(blocks, len(columns)), columns)
@@ -626,17 +626,17 @@ def _read_start(network: Network, options: Options, dtype: np.dtype[np.floating]
 
 @dataclass
 class StateFiles:
-    """The states that a run starts from, and the file in which it leaves its own, if any."""
+    """The states from which a run starts, and the file for those that it leaves, if any."""
 
     path: str
     task: str  # of a batch
-    before: State | None = None
+    before: SavedStates | None = None
     keys: Sequence[tuple[str, ...]] = ()  # of the sequences in the file
     write: Callable[[], AbstractContextManager[TextIO]] | None = None
     network: str = ""  # fingerprint of the network
 
     def has_counted(self, output: str | None) -> bool:
-        """Return whether the task has run to its end before; one of other options is refused."""
+        """Return whether the task has run to its end before; refuse one of other options."""
         ran = self.before.task if self.before else ""
         if ran.partition("-")[0] != self.task.partition("-")[0]:
             return False
@@ -674,7 +674,7 @@ class StateFiles:
         if not self.write:
             return
         source, slices = opened.source, opened.network.state_names
-        state = State(
+        state = SavedStates(
             self.network,
             source.key_columns,
             list(source.keys)[: len(carried.t)] if source.key_columns else [()],
@@ -698,7 +698,7 @@ def _column_names(source: Input) -> tuple[str, ...]:
 
 @contextmanager
 def open_states(options: Options, console: Console, task: str = "") -> Iterator[StateFiles]:
-    """Open the state files of a run; no other run has one that is both read and written."""
+    """Open the state files of a run, and lock one that is both read and written."""
     read, written = options.state or options.state_in, options.state or options.state_out
     states = StateFiles(str(read or written), task)
     with ExitStack() as stack:

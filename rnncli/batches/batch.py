@@ -91,7 +91,7 @@ class Work:
     options: Options
     build: Callable[[int], Built]  # returns the network for a number of inputs
     weights: str | None  # the file of the network, if it has one
-    again: bool = False  # whether to repeat the inputs that are done
+    force: bool = False  # whether to repeat the inputs that are done
     word: Callable[[str], str] = str  # shows the parameters that a text names
     describe: Callable[[Exception], str] = str
 
@@ -143,12 +143,12 @@ class Batch:
         output, options = _output_template(output), work.options
         if options.state_in or options.state_out:
             raise OptionError("`state_in` and `state_out` are for one run, a batch takes `state`")
-        if options.state and work.again:
+        if options.state and work.force:
             raise OptionError("`force` and `state`: a state counts each input once")
         check_template("output", output)
         check_template("state", options.state or "")
         outputs = (output.format_map(names_of(path)) for path in inputs)
-        for path in {os.path.splitext(path)[1]: path for path in outputs}.values():
+        for path in {os.path.splitext(path)[1]: path for path in outputs}.values():  # each kind
             check_options(options._replace(files=inputs[:1], output=path))
         self.work = work
         identity = repr((__version__, identity, options._replace(state=None)))
@@ -157,15 +157,15 @@ class Batch:
         self.summary = Summary(REPORT if is_url(output) else os.path.join(folder, REPORT))
         check_files(self.tasks, work.weights, self.summary.report)
 
-    def missing(self, done: Mapping[str, str]) -> list[Task]:
+    def find_missing(self, done: Mapping[str, str]) -> list[Task]:
         """Return the tasks whose result is missing, or was made of something else."""
-        see = viewer()
+        find_version = make_version_finder()
         return [
             task
             for task in self.tasks
-            if self.work.again
+            if self.work.force
             or done.get(resolve(task.output)) != task.digest
-            or not see(task.output)
+            or not find_version(task.output)
         ]
 
     def run(
@@ -177,7 +177,7 @@ class Batch:
             return
         _make_folders([summary.report])
         with open_report(summary.report) as (done, add):
-            tasks = self.missing(done)
+            tasks = self.find_missing(done)
             summary.skipped = len(self.tasks) - len(tasks)
             _make_folders(path for task in tasks for path in _files_of(task))
             jobs = min(jobs or len(usable_processors()), len(tasks))
@@ -206,7 +206,7 @@ def run_here(tasks: Sequence[Task], work: Work) -> Generator[Outcome | None, Non
         try:
             yield work(task)
         except BaseException:  # Ctrl-C may come before a new file is known to be removed
-            _remove_left([task])
+            _remove_temporary([task])
             raise
 
 
@@ -242,7 +242,7 @@ def run_in_pool(
                 try:
                     yield from future.result()
                 except death:
-                    _remove_left(group)
+                    _remove_temporary(group)
                     error = "the process that ran it has died twice (out of memory?)"
                     yield from (_outcome(task, error) for task in group if task.output in tried)
                     again.extend(task for task in group if task.output not in tried)
@@ -250,7 +250,7 @@ def run_in_pool(
                 del running[number]
                 idle.append(number)
     except BaseException:
-        _remove_left(task for group in running.values() for task in group)
+        _remove_temporary(task for group in running.values() for task in group)
         raise
 
 
@@ -266,11 +266,11 @@ def _make_groups(tasks: Sequence[Task], most: int) -> deque[list[Task]]:
     return groups
 
 
-def _remove_left(tasks: Iterable[Task]) -> None:
+def _remove_temporary(tasks: Iterable[Task]) -> None:
     """Remove the temporary files of tasks that did not end."""
     for path in (path for task in tasks for path in _files_of(task)):
         with suppress(OSError, InputError), Replacement(path):
-            pass
+            pass  # it removes the file at its end
 
 
 def _files_of(task: Task) -> list[str]:
@@ -330,12 +330,12 @@ def expand(patterns: Iterable[str]) -> list[str]:
 
 def make_tasks(inputs: Sequence[str], output: str, state: str | None, identity: str) -> list[Task]:
     """Make a task for each input; `identity` is that of the network and the options."""
-    see, tasks = viewer(), []
+    find_version, tasks = make_version_finder(), []
     for path in inputs:
         if not is_url(path) and os.path.isdir(path):
             pattern = verbatim(shlex.quote(os.path.join(path, "*.csv")))
             raise InputError(path, "a folder", f"give the files in it: {pattern}")
-        names, seen = names_of(path), see(path)
+        names, seen = names_of(path), find_version(path)
         files = [wrap_url(each.format_map(names)) for each in (output, state) if each is not None]
         about = f"{seen}\0{resolve(path)}"
         digest = f"{_digest(about)}-{_digest(about, identity, *map(resolve, files))}"
@@ -347,14 +347,14 @@ def _digest(*texts: str) -> str:
     return hashlib.sha256("\0".join(texts).encode(errors="surrogateescape")).hexdigest()[:20]
 
 
-def viewer() -> Callable[[str], str]:
+def make_version_finder() -> Callable[[str], str]:
     """Return a function that finds the version of a file, "" for none.
 
     It lists a folder of a store once: asking for each file takes long.
     """
     list_once = cache(matching)
 
-    def see(path: str) -> str:
+    def find(path: str) -> str:
         if not is_url(path):
             return version(path)
         pattern = f"{os.path.dirname(path)}/*"
@@ -363,7 +363,7 @@ def viewer() -> Callable[[str], str]:
             return version(path) if pattern in listed else listed.get(wrap_url(path), "")
         return ""
 
-    return see
+    return find
 
 
 def resolve(path: str) -> str:

@@ -75,7 +75,7 @@ def batch(
     plan = Batch(inputs, output, work, identity)
     summary = plan.summary
     if dry_run:
-        missing = {task.output for task in plan.missing(read_report(summary.report)[0])}
+        missing = {task.output for task in plan.find_missing(read_report(summary.report)[0])}
         with destination(None) as out:
             for task in plan.tasks:
                 what = "run " if task.output in missing else "done"

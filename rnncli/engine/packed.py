@@ -72,7 +72,7 @@ def _group_sorted(order: Integers, key: Integers) -> Groups:
 class Run(NamedTuple):
     """T steps of the same N sequences."""
 
-    rows: slice  # of the packed ones
+    rows: slice  # among the packed rows
     T: int
     N: int
 
@@ -82,7 +82,7 @@ class Run(NamedTuple):
 
 
 def pack(groups: Groups) -> tuple[Integers, Integers, list[Run]]:
-    """Return keys, rows and runs, step by step, the longest first, like a ``PackedSequence``."""
+    """Pack sequences like a ``PackedSequence``: return keys, the longest first, rows and runs."""
     rank = np.argsort(-groups.lengths, kind="stable")
     lengths = groups.lengths[rank]
     steps = np.arange(lengths.max(initial=0))

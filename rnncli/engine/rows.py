@@ -32,7 +32,7 @@ class Rows(NamedTuple):
     x : array, shape (n, I)
         Their features; NaN where a masked row has none.
     key : array of int, shape (n,), optional
-        Which sequence each row is a step of, counted from 0 as they come;
+        Which sequence each row is a step of, from 0 in order of appearance;
         None where there is one sequence.
     masked : array of bool, shape (n,), optional
         Rows at which the state stays as it is, as in Keras.

@@ -67,7 +67,7 @@ class Runner:
             raise InputError("W", what, " (`precision` float64 holds more)")
         unchanged = not self.precision.rounds and network.has_dtype(self.precision.dtype)
         self.network = network if unchanged else network.converted(self.precision.convert)
-        self.all_states, self.row_by_row = all_states, unroll == "stepwise"
+        self.all_states, self.stepwise = all_states, unroll == "stepwise"
         self.strategies = [
             [strategy(cell, self.precision) for cell in layer.cells]
             for layer in self.network.layers
@@ -83,7 +83,7 @@ class Runner:
     def multiply(self, x: Floats, W: Floats) -> Floats:
         """Multiply rows (..., K) by a matrix; NaN for rows whose sums may overflow."""
         rows = contiguous(self.precision.operand(x)).reshape(-1, len(W))
-        product = row_products(rows, W) if self.row_by_row else np.matmul(rows, W)
+        product = row_products(rows, W) if self.stepwise else np.matmul(rows, W)
         weights = largest_weights(W)
         if not largest(rows) * weights.sum() <= safe_bound(W):
             product[~(np.abs(rows) @ weights <= safe_bound(W))] = np.nan
@@ -99,7 +99,7 @@ class Runner:
     def run_front(
         self, x: Floats, groups: Groups, keys: Sequence[tuple[str, ...]] = ()
     ) -> tuple[Floats, Truths]:
-        """Run the layers in front; return their output, and the rows of `x` that it stands at."""
+        """Run the layers in front; return their rows, and at which rows of `x` they stand."""
         chosen = np.zeros(len(x), bool)
         output = np.zeros((len(x), self.network.layers[0].input_size), x.dtype)
         orders = np.split(groups.order, groups.starts[1:])
@@ -112,8 +112,8 @@ class Runner:
                 name = " ".join(keys[key]) if key < len(keys) else ""
                 where = f"{name}: {error.where}" if name else error.where
                 raise InputError(where, error.what) from error
-            last = order[np.arange(1, len(rows) + 1) * len(order) // max(len(rows), 1) - 1]
-            output[last], chosen[last] = rows, True
+            ends = order[np.arange(1, len(rows) + 1) * len(order) // max(len(rows), 1) - 1]
+            output[ends], chosen[ends] = rows, True
         return output[chosen], chosen
 
     def run_head(self, state: Floats) -> Floats:
@@ -217,7 +217,7 @@ class Runner:
     def _run_shares(self, runs: Sequence[list[LayerRows]], states: Floats) -> None:
         """Run sequences, the longest first, from `states` (N, S); in threads where that pays.
 
-        A run is some steps that the first sequences have: inputs (T, N, I), results (T, N, O).
+        A run is T steps of the first N sequences: inputs (T, N, I), then results (T, N, O).
         """
         lengths = np.zeros(len(states), np.intp)
         for x, *_ in runs:
@@ -271,7 +271,7 @@ class Runner:
     def _run_cell(
         self, number: int, n: int, inputs: list[Floats], results: list[LayerRows], states: Floats
     ) -> None:
-        """Run a cell over all runs; backward from the last one, which has the fewest sequences."""
+        """Run a cell over all runs; a backward cell begins at the last, of the fewest sequences."""
         strategy, operand = self.strategies[number][n], self.precision.operand
         turn = -1 if self.network.layers[number].directions[n] == "backward" else 1
         state = [states[:, columns] for columns in self.network.state_slices[number][n]]

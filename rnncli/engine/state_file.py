@@ -2,7 +2,7 @@
 
 It is an archive of arrays: ``about``, JSON text; ``t``, the number of steps of each of K sequences;
 and their states, ``h`` of all cells side by side, and an array like it for each other state array.
-The text holds ``format`` and the fields of a `State` that are not arrays, without defaults.
+The text holds ``format`` and the fields of a `SavedStates` that are not arrays, without defaults.
 """
 
 import json
@@ -33,7 +33,7 @@ _FIELDS: dict[str, tuple[type, ...]] = {
 }
 
 
-class State(NamedTuple):
+class SavedStates(NamedTuple):
     """The content of a state file."""
 
     network: str  # fingerprint of the network and precision
@@ -80,17 +80,17 @@ def cells_of(network: Network) -> tuple[str, ...]:
     return tuple(dict.fromkeys(names))
 
 
-def save_state(file: BinaryIO, state: State) -> None:
+def save_state(file: BinaryIO, state: SavedStates) -> None:
     """Write a state file; the same state gives the same bytes."""
     fields = {name: getattr(state, name) for name in _FIELDS}
-    defaults = State._field_defaults
+    defaults = SavedStates._field_defaults
     about = {name: value for name, value in fields.items() if value != defaults.get(name)}
     text = np.array(json.dumps({"format": _FORMAT, **about}))
     arrays: dict[str, Any] = {"about": text, "t": state.t, **state.arrays}
     np.savez(file, **arrays)
 
 
-def load_state(path: str) -> State:
+def load_state(path: str) -> SavedStates:
     """Read a state file; `fit_states` checks the names and widths of its arrays."""
     from rnncli.model.formats.containers.zips import read_archive  # few runs need it
 
@@ -109,7 +109,7 @@ def load_state(path: str) -> State:
     t, K = arrays.pop("t"), len(fields["keys"])
     if t.dtype.kind not in "iu" or t.shape != (K,) or ((t < 0) | (t > 2**53)).any():
         raise _damage(path, f"t: expected {K} whole numbers from 0 to 2^53")
-    return State(t=t.astype(np.intp), arrays=arrays, **fields)
+    return SavedStates(t=t.astype(np.intp), arrays=arrays, **fields)
 
 
 def check_is_file(path: str) -> None:
@@ -120,7 +120,7 @@ def check_is_file(path: str) -> None:
 
 def fit_states(
     path: str,
-    state: State,
+    state: SavedStates,
     network: Network,
     identity: str,
     key_columns: Sequence[str],

@@ -254,7 +254,7 @@ def final_y(runner: Runner, carried: Carried, keys: Names) -> Floats:
     if (n := _count_finite(y)) < len(y):
         layers = len(runner.network.layers)
         where = f"layer {layers}" * (layers > 1)
-        raise _error(n if keys else None, carried.t[n], y[n], keys, where, "final y")
+        raise _make_error(n if keys else None, carried.t[n], y[n], keys, where, "final y")
     return y
 
 
@@ -299,10 +299,10 @@ def _find_overflow(
     if way == "backward":  # the overflow began at a later row
         same = True if rows.key is None else rows.key == key
         row = int(np.flatnonzero(~np.isfinite(array).all(axis=1) & same)[-1])
-    return stop, _error(key, rows.t[row], array[row], keys, where, name)
+    return stop, _make_error(key, rows.t[row], array[row], keys, where, name)
 
 
-def _error(
+def _make_error(
     key: int | None, step: int, values: Floats, keys: Names, where: str, name: str
 ) -> NotFiniteError:
     unit, where = int(np.argmin(np.isfinite(values))), where and f"{where}: "

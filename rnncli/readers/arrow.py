@@ -50,7 +50,7 @@ def read_arrow(path: str, file: Any, layout: Layout, keys: Keys) -> Input:
     names = schema.names
     chosen = choose_all(name, layout, len(names), names)
     grouping, features, copied = chosen
-    steps = chosen.steps(layout)
+    steps = chosen.count_steps(layout)
     for field in (fields[i] for i in features):
         if not any(getattr(types, f"is_{kind}")(field.type) for kind in _NUMBERS):
             what = f"column {field.name!r}: expected numbers, got {field.type}"

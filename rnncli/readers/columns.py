@@ -17,7 +17,7 @@ class Chosen(NamedTuple):
     features: list[int]
     copied: list[int]  # their cells are written too
 
-    def steps(self, layout: Layout) -> int:
+    def count_steps(self, layout: Layout) -> int:
         """Count the steps in a block; a copied cell takes as much memory as eight values."""
         return steps_in_block(len(self.features) + 8 * len(self.copied), layout.block_steps)
 

@@ -45,7 +45,7 @@ def read_text(path: str, file: io.BufferedReader, layout: Layout, keys: Keys) ->
 def read_lines(lines: Lines, layout: Layout, keys: Keys) -> Input:
     """Read rows of CSV or JSON lines, a step each; blank lines are skipped."""
     table = _Table(lines, layout, keys)
-    blocks = in_blocks(table.rows(), table.chosen.steps(layout))
+    blocks = in_blocks(table.rows(), table.chosen.count_steps(layout))
     return make_input(blocks, table.chosen, table.header, keys)._replace(share=lines.share)
 
 
@@ -56,27 +56,27 @@ class _Table:
         self._lines, self._layout, self._keys = lines, layout, keys
         self._name, self._delimiter = lines.name, ""
         self.header: list[str] | None = None
-        begin = lines.peek(layout.delimiter)
-        if lines.is_json(begin):
+        text = lines.peek(layout.delimiter)
+        if lines.is_json(text):
             check_layout(self._name, layout, "JSON", "delimiter", "decimal", "first_row")
             first = read_cells(lines.take().decode(), f"{self._name}:{lines.line - 1}")
             self.header, self._first = [*first], [(lines.line - 1, [*first.values()])]
             self.width = len(first)
         else:
-            self._delimiter = layout.delimiter or _find_delimiter(begin, layout)
+            self._delimiter = layout.delimiter or _find_delimiter(text, layout)
             self._first = [next(_csv_rows(lines.take(), lines, self._delimiter))]
             ((line, row),) = self._first
             self.width = len(row)
             if _is_header(row, layout):
                 self.header, self._first = [cell.strip() for cell in row], []
-            elif self._delimiter == layout.decimal and re.search(r"\d,\d", _QUOTED.sub("", begin)):
-                what = f"a comma may end a cell here, or stand in a number: {shown(begin.strip())}"
+            elif self._delimiter == layout.decimal and re.search(r"\d,\d", _QUOTED.sub("", text)):
+                what = f"a comma may end a cell here, or stand in a number: {shown(text.strip())}"
                 hint = "put such numbers in quotes, or give another `delimiter`"
                 raise InputError(f"{self._name}:{line}", what, hint)
         self.chosen = choose_all(self._name, layout, self.width, self.header)
 
     def rows(self) -> Iterator[Rows]:
-        """Read some rows at a time, then the error that ended them, if one did."""
+        """Yield some rows at a time; an error comes after the rows before it."""
         yield from self._read(self._first)
         follows = self._layout.block_steps == 1
         for text in iter(lambda: self._lines.take(1 if follows else _CHUNK), b""):
@@ -121,7 +121,7 @@ class _Table:
         return self._make_rows(values, column, cells)
 
     def _read(self, numbered: Iterable[Row]) -> Iterator[Rows]:
-        """Read any rows up to the first error; they come before it."""
+        """Yield the rows before the first error, then raise it."""
         lines, cells, error = list[int](), list[list[str]](), None
         try:
             for line, row in numbered:
@@ -140,7 +140,7 @@ class _Table:
             raise error
 
     def _parse(self, cells: list[list[str]]) -> Rows | None:
-        """Read rows; None if there is an error in any."""
+        """Parse rows; None if any has an error."""
         if any(len(row) != self.width for row in cells):
             return None
         values = parse_cells([row[i] for row in cells for i in self.chosen.features], self._layout)
@@ -152,7 +152,7 @@ class _Table:
     def _make_rows(
         self, values: Doubles, column: Callable[[int], list[str]], cells: list[list[str]] | None
     ) -> Rows | None:
-        """Return rows; None if the network cannot take one. `column` returns texts of keys."""
+        """Make rows, with keys from texts of `column`; None if the network cannot take one."""
         x, masked, fault = fit(values, self._layout)
         if fault:
             return None
@@ -189,11 +189,11 @@ def _split_lines(text: bytes) -> list[str]:
 
 
 def _csv_rows(text: bytes, lines: Lines, delimiter: str) -> Iterator[Row]:
-    """Read the rows that are not blank of lines just taken; the last row may go on in others."""
+    """Read the rows of lines just taken, without blank ones; the last may end in a later line."""
     raw = io.StringIO(text.decode()).readlines()
     first = lines.line - len(raw)
-    behind = (line.decode() for line in iter(lines.take, b""))
-    rows = csv.reader(chain(raw, behind), delimiter=delimiter, skipinitialspace=True, strict=True)
+    later = (line.decode() for line in iter(lines.take, b""))
+    rows = csv.reader(chain(raw, later), delimiter=delimiter, skipinitialspace=True, strict=True)
     while rows.line_num < len(raw):
         line = first + rows.line_num
         try:
@@ -206,7 +206,7 @@ def _csv_rows(text: bytes, lines: Lines, delimiter: str) -> Iterator[Row]:
 
 
 def _find_delimiter(line: str, layout: Layout) -> str:
-    """Return tab, semicolon or comma: the first outside quotes that ends no single number."""
+    """Find the first of tab, semicolon and comma outside quotes, but not a decimal comma."""
     outside_quotes = _QUOTED.sub("", line)
     delimiter = next((mark for mark in "\t;," if mark in outside_quotes), ",")
     alone = delimiter not in outside_quotes or parse_number(layout.usual(line)) is not None
@@ -214,7 +214,7 @@ def _find_delimiter(line: str, layout: Layout) -> str:
 
 
 def _is_header(first: Sequence[str], layout: Layout) -> bool:
-    """Return whether the first row names columns: an option says so, or a feature is a word."""
+    """Return whether the first row names columns: by an option, or if a feature is a word."""
     if layout.first_row != "auto":
         return layout.first_row == "header"
     cells, width = [cell.strip() for cell in first], len(first)

@@ -26,7 +26,7 @@ _STARTS = (
 )
 # The first line of other text, its kind, and the way out.
 _FIRST_LINES = (
-    (r"(?i)(<!doctype|<html|<\?xml)", "HTML or XML (a page that tells of an error?)", ""),
+    (r"(?i)(<!doctype|<html|<\?xml)", "HTML or XML (an error page?)", ""),
     (r"\[\s*([\[{\]]|.*,\s*$|$)", "a JSON array", "jq -c '.[]' makes JSON lines of it"),
 )
 _JSON_LINE = r'\s*(\{|\[\s*([\d"-]|null|true|false).*\]\s*$)'
@@ -99,7 +99,7 @@ class Lines:
         return bool(by_name or re.match(_JSON_LINE, line))
 
     def share(self, _: int) -> float | None:
-        """Return the share of the file that has been read; None where its size says nothing."""
+        """Return the share of the file that has been read; None if its size is not known."""
         return min(1.0, self._bytes_read / self._size) if self._size else None
 
     def _fill(self, size: int) -> int:
@@ -148,7 +148,7 @@ class Lines:
             yield (text if chunk or last == "\n" or self._damage else text + "\n").encode()
 
     def _not_text(self, where: str, what: str, hint: str = "") -> InputError:
-        """Return the error of data that are no rows; a file that is named as a model may be one."""
+        """Return the error for data that is not text; a file named like a model gets a hint."""
         from rnncli.model.formats.load import is_model  # 5 ms that reading text does not need
 
         if is_model(self.path):

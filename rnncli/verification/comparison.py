@@ -1,4 +1,4 @@
-"""The one judgement: whether a result is that of a case, and where it is not.
+"""The one judgement: whether a result is right for a case, and where it is not.
 
 A value is wrong if it is further from the right one than a bound. There are three rules: each step
 is judged from the state that the result itself holds (`steps`); whole runs, where such states are
@@ -60,7 +60,7 @@ class Tolerance(NamedTuple):
         return None if atol is rtol is None else cls(atol or 0.0, rtol or 0.0)
 
     def bound(self, theirs: Floats) -> Floats:
-        """Compute it in float64: a float32 may not hold its numbers."""
+        """Compute the bound in float64: float32 may not hold `atol`."""
         with np.errstate(invalid="ignore"):  # 0 times infinity
             return self.atol + self.rtol * np.abs(theirs.astype(np.float64))
 
@@ -106,7 +106,7 @@ class Comparison:
             indices = np.flatnonzero(times[-1] > 1)
             largest = indices[np.argsort(-times[-1].flat[indices], kind="stable")][:WORST]
             for index in dict.fromkeys([*largest, *indices[:1]]):
-                wrong.append(_value(case, layer, index, output, right, times[-1]))
+                wrong.append(_describe_value(case, layer, index, output, right, times[-1]))
         share = float(judged.sum() / (rows.sum() * ours.shape[2]))
         if share < ENOUGH and not wrong:
             return not_compared(
@@ -125,7 +125,7 @@ class Comparison:
             "worst": sorted(wrong, key=itemgetter("times"), reverse=True)[:WORST],
             "values": sum(int(rows.sum()) * each.shape[2] for each in times),
             "wrong": sum(int((each > 1).sum()) for each in times),
-            "where": in_words(case, times[-1] > 1),
+            "where": describe_where(case, times[-1] > 1),
         }
 
 
@@ -140,8 +140,10 @@ def distances(ours: Floats, theirs: Floats) -> Floats:
         return np.abs(ours.astype(np.float64) - theirs)
 
 
-def _value(case: Case, layer: int, index: int, output: Floats, right: Floats, times: Floats) -> Any:
-    """Describe a wrong value with the digits of its float type."""
+def _describe_value(
+    case: Case, layer: int, index: int, output: Floats, right: Floats, times: Floats
+) -> Any:
+    """Describe a wrong value; that of `output`, the result that is judged, is the expected one."""
     n, t, unit = map(int, np.unravel_index(index, output.shape))
     expected, actual = (float(str(output.dtype.type(each[n, t, unit]))) for each in (output, right))
     return {
@@ -155,7 +157,7 @@ def _value(case: Case, layer: int, index: int, output: Floats, right: Floats, ti
     }
 
 
-def in_words(case: Case, wrong: Truths) -> str:
+def describe_where(case: Case, wrong: Truths) -> str:
     """Describe the sequences, steps and units of the wrong values, (N, T, O)."""
     n, t, unit = map(np.unique, np.nonzero(wrong))
     if not len(n):
@@ -192,13 +194,13 @@ def whole_run_bounds(case: Case, ours: Floats) -> tuple[Floats, Truths]:
         nudged = _top_rows(case._replace(network=_nudge(case, size, random)))
         distance = distances(nudged, ours)
         np.maximum(spread, np.where(np.isfinite(distance), distance, np.inf), out=spread)
-    driven = spread.copy()  # within so many steps before and after
+    nearby = spread.copy()  # the largest within so many steps before and after
     for shift in range(1, min(STEPS, spread.shape[1] - 1) + 1):
-        np.maximum(driven[:, shift:], spread[:, :-shift], out=driven[:, shift:])
-        np.maximum(driven[:, :-shift], spread[:, shift:], out=driven[:, :-shift])
-    judged = FACTOR * driven <= most_driven(ours, case.precision)
-    driven = np.where(judged, driven, spread.max(axis=(0, 1)))
-    return (_rounding(ours) + FACTOR * driven)[:, -shown:], judged[:, -shown:]
+        np.maximum(nearby[:, shift:], spread[:, :-shift], out=nearby[:, shift:])
+        np.maximum(nearby[:, :-shift], spread[:, shift:], out=nearby[:, :-shift])
+    judged = FACTOR * nearby <= most_spread(ours, case.precision)
+    nearby = np.where(judged, nearby, spread.max(axis=(0, 1)))
+    return (_rounding(ours) + FACTOR * nearby)[:, -shown:], judged[:, -shown:]
 
 
 def _top_rows(case: Case) -> Floats:
@@ -208,8 +210,8 @@ def _top_rows(case: Case) -> Floats:
     return np.concatenate([states.layers[-1], *rows], axis=1)
 
 
-def most_driven(ours: Floats, precision: str) -> Floats:
-    """Compute how far a value may be off that is still judged."""
+def most_spread(ours: Floats, precision: str) -> Floats:
+    """Compute how far rounding may move a value that is still judged."""
     largest = np.abs(ours.astype(np.float64)).max(axis=(0, 1))
     return np.asarray(np.maximum(_rounding(ours), SMALL[precision] * largest))
 
@@ -223,7 +225,7 @@ def _rounding(ours: Floats) -> Floats:
 
 
 def _nudge(case: Case, size: float, random: np.random.RandomState) -> Network:
-    """Change every weight by about a last bit, but matrices that all programs round alike."""
+    """Change every weight by about a last bit, except matrices that all programs round alike."""
     precision, nudge = PRECISIONS[case.precision], NUDGES[case.precision]
     last_bit = float(np.finfo(precision.dtype).eps)  # for arrays that no product takes
 
@@ -255,7 +257,7 @@ class NudgedActivation(Activation):
     change: tuple[Callable[..., Any], Floats]
 
     def __eq__(self, value: object) -> bool:
-        """Return False for the activation itself, which cells have other arithmetic for."""
+        """Compare by identity: cells compute an equal activation in another, exact way."""
         return self is value
 
     def function(self) -> Callable[[Floats, Floats], Any]:

@@ -1,7 +1,7 @@
 """The diagnosis of a result that differs: the usual mistakes of a port are made and judged.
 
-A mistake in a cell is one more entry in `CELLS`; others are made by `_layers`, in the layers and
-their directions, `_inputs`, `_starts` and `_results`. Simple ones come first.
+A mistake in a cell is an entry in `CELL_MISTAKES`; `_change_layers`, `_change_inputs` and
+`_change_starts` make others, `_undo_moves` and `_undo_scaling` correct rows. Simple ones go first.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -15,11 +15,11 @@ from rnncli.engine.precision import PRECISIONS
 from rnncli.engine.run import run
 from rnncli.model.activations import ACTIVATIONS, Activation, activation
 from rnncli.model.arrays import Floats, reorder
-from rnncli.model.cells import GRU, LSTM, Cell, Weights, sum_biases
+from rnncli.model.cells import GRU, LSTM, WEIGHT_NAMES, Cell, Weights, sum_biases
 from rnncli.model.layers import Dense
 from rnncli.model.network import Network
 from rnncli.verification.case import Case
-from rnncli.verification.comparison import Comparison, Tolerance, distances, most_driven
+from rnncli.verification.comparison import Comparison, Tolerance, distances, most_spread
 from rnncli.verification.reference import round_to
 from rnncli.verification.steps import can_judge_steps, case_step_errors, concatenates
 
@@ -33,8 +33,6 @@ UNITS = 32
 # change(cell, biases): a cell as a mistake would make it; the same object where the mistake
 # changes nothing. `biases` are the input bias and the recurrent one, where a file has two.
 Change: TypeAlias = Callable[[Any, Sequence[Floats]], Cell]
-
-ARRAYS = Weights._fields[:3]
 # Activations of heads.
 OF_HEADS = ("linear", "softmax", "log_softmax", "sigmoid", "tanh", "relu")
 # Most features that are tried in every order; factors by which an input is scaled.
@@ -49,53 +47,53 @@ def find_causes(comparison: Comparison, theirs: Floats) -> dict[str, float]:
         return {"all values are 0": 0.0}
     causes: dict[str, float] = {}
     with np.errstate(over="ignore", invalid="ignore"):  # an exponential, say
-        for name, case, result in mistakes(comparison.case, theirs):
+        for name, case, result in make_mistakes(comparison.case, theirs):
             if name not in causes and _is_near(case, result, comparison.tolerance):
-                left = _distance_left(comparison, case, result, theirs)
+                left = _measure_distance(comparison, case, result, theirs)
                 if left is not None:
                     causes[name] = left
-    causes |= _fewer_digits(comparison.ours, theirs)
+    causes |= _find_digits(comparison.ours, theirs)
     smallest = UNITS * np.finfo(theirs.dtype).eps * max(1.0, float(np.abs(theirs).max()))
     closest = max(min(causes.values(), default=0), smallest)
     return next(({name: left} for name, left in causes.items() if left <= 1.1 * closest), {})
 
 
-def _is_near(case: Case, theirs: Floats, tolerance: Tolerance | None) -> bool:
+def _is_near(case: Case, result: Floats, tolerance: Tolerance | None) -> bool:
     """Check the first rows of a few sequences, before all are run."""
     network = case.network
     steps = tolerance is None and can_judge_steps(network)
     needs_all = not steps and (network.needs_whole_sequences or network.last)
     T = case.x.shape[1] if needs_all else ROWS
     first = np.flatnonzero(case.lengths)[:SEQUENCES]
-    theirs, lengths = theirs[first, :T], np.minimum(case.lengths[first], T)
+    result, lengths = result[first, :T], np.minimum(case.lengths[first], T)
     cut = case._replace(x=case.x[first, :T], h0=case.h0[first], lengths=lengths)
-    errors = case_step_errors(cut, [theirs]) if steps else None
+    errors = case_step_errors(cut, [result]) if steps else None
     if errors is not None:
         near = errors <= 1
     else:
         ours = cut.outputs()[-1]
-        bound = tolerance.bound(theirs) if tolerance else most_driven(ours, case.precision)
-        near = distances(ours, theirs) <= bound
+        bound = tolerance.bound(result) if tolerance else most_spread(ours, case.precision)
+        near = distances(ours, result) <= bound
     return bool(near[cut.rows()].mean() >= SCREENED)
 
 
-def _distance_left(
-    comparison: Comparison, case: Case, theirs: Floats, original: Floats
+def _measure_distance(
+    comparison: Comparison, case: Case, result: Floats, theirs: Floats
 ) -> float | None:
     """Compute the distance to a result that a case explains; None if it does not explain it."""
     tried = Comparison(case, case.outputs()[-1:], comparison.tolerance)
-    result = tried.judge("", theirs)
-    if result["verdict"] != "equal" or not tried.ours.any():
+    judgement = tried.judge("", result)
+    if judgement["verdict"] != "equal" or not tried.ours.any():
         return None
     if comparison.tolerance is None and not can_judge_steps(case.network):
-        bound, judged = tried.bounds  # most must go: bounds are wide where operands are rounded
-        before = (distances(comparison.ours, original) / bound)[judged].max()
-        if (distances(tried.ours, theirs) / bound)[judged].max() > before / 4:
+        bound, judged = tried.bounds  # wide where operands are rounded: most of it must go
+        before = (distances(comparison.ours, theirs) / bound)[judged].max()
+        if (distances(tried.ours, result) / bound)[judged].max() > before / 4:
             return None
-    return float(result["difference"])
+    return float(judgement["difference"])
 
 
-def _fewer_digits(ours: Floats, theirs: Floats) -> dict[str, float]:
+def _find_digits(ours: Floats, theirs: Floats) -> dict[str, float]:
     """Find the number of digits that a result was rounded to."""
     difference = float(distances(ours, theirs).max())
     last_bit = np.finfo(ours.dtype).eps * max(1.0, np.abs(theirs).max())
@@ -106,35 +104,35 @@ def _fewer_digits(ours: Floats, theirs: Floats) -> dict[str, float]:
     return {}
 
 
-def mistakes(case: Case, theirs: Floats) -> Iterator[tuple[str, Case, Floats]]:
+def make_mistakes(case: Case, theirs: Floats) -> Iterator[tuple[str, Case, Floats]]:
     """Yield for each mistake its name, a case, and a result that equals the run of the case."""
     dtype = PRECISIONS[case.precision].dtype
     for precision, how in PRECISIONS.items():
         if precision != case.precision and how.dtype == dtype:
             yield f"`precision` {precision}", case._replace(precision=precision), theirs
-    for name, network in chain(_cells(case), _layers(case)):
+    for name, network in chain(_change_cells(case), _change_layers(case)):
         yield name, case._replace(network=network), theirs
-    for name, x in _inputs(case):
+    for name, x in _change_inputs(case):
         yield name, case._replace(x=x), theirs
-    for name, h0 in _starts(case):
+    for name, h0 in _change_starts(case):
         yield name, case._replace(h0=h0), theirs
     ours = case.outputs()[-1]
-    for name, result in _results(case, ours, theirs) if not case.network.last else ():
+    for name, result in _undo_moves(case, ours, theirs) if not case.network.last else ():
         yield name, case, result
-    for name, result in _scaled(case, ours, theirs):
+    for name, result in _undo_scaling(case, ours, theirs):
         yield name, case, result
 
 
-def _cells(case: Case) -> Iterator[tuple[str, Network]]:
+def _change_cells(case: Case) -> Iterator[tuple[str, Network]]:
     """Change all cells, where that changes anything."""
     cells = [cell for layer in case.network.layers for cell in layer.cells]
-    for name, change in CELLS.items():
+    for name, change in CELL_MISTAKES.items():
         changed = [*map(change, cells, case.biases or [()] * len(cells))]
         if any(new is not old for new, old in zip(changed, cells, strict=True)):
             yield name, case.network.with_cells(partial(next, iter(changed)))
 
 
-def _arrays(
+def _map_arrays(
     names: Sequence[str], change: Callable[[Floats], Floats], kind: type[Cell] = Cell
 ) -> Change:
     """Change the arrays of these names, where a cell of this kind has them."""
@@ -166,13 +164,13 @@ def _transpose_by_gate(W: Floats) -> Floats:
     return W if rest else np.hstack([block.T for block in np.hsplit(W, gates)])
 
 
-def _in_order(kind: type[Cell], order: Sequence[str]) -> Change:
+def _reorder_gates(kind: type[Cell], order: Sequence[str]) -> Change:
     """Read the weights of a cell as if its gates stood in another order."""
     indices = [order.index(gate) for gate in kind.gate_names]
-    return _arrays(ARRAYS, lambda array: reorder(array, indices), kind)
+    return _map_arrays(WEIGHT_NAMES, lambda array: reorder(array, indices), kind)
 
 
-def _one_bias(number: int, cell: Any, biases: Sequence[Floats]) -> Any:
+def _use_one_bias(number: int, cell: Any, biases: Sequence[Floats]) -> Any:
     """Leave one of two biases out; a GRU that resets after the product keeps its candidate's."""
     if len(biases) != 2:
         return cell
@@ -181,7 +179,7 @@ def _one_bias(number: int, cell: Any, biases: Sequence[Floats]) -> Any:
     return cell.replaced(cell.weights._replace(**sum_biases(b_x, b_r, size)))
 
 
-def _outside(cell: Any, _: Sequence[Floats]) -> Any:
+def _add_bias_outside(cell: Any, _: Sequence[Floats]) -> Any:
     """Add the candidate's recurrent bias after the product with r."""
     b_n, b_h = cell.weights.b_n, cell.weights.b_h.copy()
     if b_n is None:
@@ -190,15 +188,15 @@ def _outside(cell: Any, _: Sequence[Floats]) -> Any:
     return cell.replaced(cell.weights._replace(b_h=b_h, b_n=None))
 
 
-def _reset(reset: str, cell: Any, biases: Sequence[Floats]) -> Any:
+def _change_reset(reset: str, cell: Any, biases: Sequence[Floats]) -> Any:
     """Reset on the other side of the product; before it the candidate has one bias."""
     if not isinstance(cell, GRU) or cell.reset == reset:
         return cell
-    weights = cell.weights if reset == "after" else _outside(cell, biases).weights
+    weights = cell.weights if reset == "after" else _add_bias_outside(cell, biases).weights
     return cell.replaced(weights, reset=reset)
 
 
-def _activation(name: str, new: Activation, cell: Cell, _: Sequence[Floats]) -> Cell:
+def _change_activation(name: str, new: Activation, cell: Cell, _: Sequence[Floats]) -> Cell:
     """Replace an activation, and that of the output if it is the same."""
     before = cell.settings.get(name, new)
     same = [each for each in (name, "output_activation") if cell.settings.get(each) == before]
@@ -209,40 +207,40 @@ def _activation(name: str, new: Activation, cell: Cell, _: Sequence[Floats]) -> 
 # Activations have the parameters that a framework gives them by default: ONNX, then Keras.
 _TRIALS = [activation(name) for name, kind in ACTIVATIONS.items() if None not in kind.defaults]
 _TRIALS += [activation("hard_sigmoid", 1 / 6, 0.5), activation("leaky_relu", 0.2)]
-CELLS: dict[str, Change] = {
-    "no bias": _arrays(("b_h", "b_n"), np.zeros_like),
-    "input bias only": partial(_one_bias, 0),
-    "recurrent bias only": partial(_one_bias, 1),
-    "W_xh transposed": _arrays(("W_xh",), _transpose),
-    "W_hh transposed": _arrays(("W_hh",), _transpose),
-    "W_hh transposed in each gate": _arrays(("W_hh",), _transpose_by_gate),
-    "W_xh and W_hh transposed": _arrays(("W_xh", "W_hh"), _transpose),
+CELL_MISTAKES: dict[str, Change] = {
+    "no bias": _map_arrays(("b_h", "b_n"), np.zeros_like),
+    "input bias only": partial(_use_one_bias, 0),
+    "recurrent bias only": partial(_use_one_bias, 1),
+    "W_xh transposed": _map_arrays(("W_xh",), _transpose),
+    "W_hh transposed": _map_arrays(("W_hh",), _transpose),
+    "W_hh transposed in each gate": _map_arrays(("W_hh",), _transpose_by_gate),
+    "W_xh and W_hh transposed": _map_arrays(("W_xh", "W_hh"), _transpose),
     **{
-        f"gates in the order {' '.join(order)}, not {' '.join(kind.gate_names)}": _in_order(
+        f"gates in the order {' '.join(order)}, not {' '.join(kind.gate_names)}": _reorder_gates(
             kind, order
         )
         for kind in (LSTM, GRU)
         for order in permutations(kind.gate_names)
     },
-    "1 added to the forget bias": _arrays(("b_h",), _by_gate(np.add, 0, 1, 0, 0), LSTM),
-    "1 left out of the forget bias": _arrays(("b_h",), _by_gate(np.add, 0, -1, 0, 0), LSTM),
-    "`reset` before": partial(_reset, "before"),
-    "`reset` after": partial(_reset, "after"),
-    "no recurrent bias of the candidate": _arrays(("b_n",), np.zeros_like),
-    "recurrent bias of the candidate outside r": _outside,
+    "1 added to the forget bias": _map_arrays(("b_h",), _by_gate(np.add, 0, 1, 0, 0), LSTM),
+    "1 left out of the forget bias": _map_arrays(("b_h",), _by_gate(np.add, 0, -1, 0, 0), LSTM),
+    "`reset` before": partial(_change_reset, "before"),
+    "`reset` after": partial(_change_reset, "after"),
+    "no recurrent bias of the candidate": _map_arrays(("b_n",), np.zeros_like),
+    "recurrent bias of the candidate outside r": _add_bias_outside,
     # The gate of the negative sum is 1 - z.
-    "z and 1 - z exchanged": _arrays(ARRAYS, _by_gate(np.multiply, -1, 1, 1), GRU),
+    "z and 1 - z exchanged": _map_arrays(WEIGHT_NAMES, _by_gate(np.multiply, -1, 1, 1), GRU),
     **{
-        f"`{name}` {f.name if f == activation(f.name) else f}": partial(_activation, name, f)
+        f"`{name}` {f.name if f == activation(f.name) else f}": partial(_change_activation, name, f)
         for name in ("activation", "recurrent_activation")
         for f in _TRIALS
     },
-    "weights rounded to float16": _arrays(Weights._fields, lambda W: W.astype(np.float16)),
-    "weights rounded to bfloat16": _arrays(Weights._fields, lambda W: round_to(W, "bfloat16")),
+    "weights rounded to float16": _map_arrays(Weights._fields, lambda W: W.astype(np.float16)),
+    "weights rounded to bfloat16": _map_arrays(Weights._fields, lambda W: round_to(W, "bfloat16")),
 }
 
 
-def _layers(case: Case) -> Iterator[tuple[str, Network]]:
+def _change_layers(case: Case) -> Iterator[tuple[str, Network]]:
     """Take another row of a backward direction; make a mistake in one Dense."""
     layers, last = case.network.layers, case.network.last
     if last == "state" and any("backward" in layer.directions for layer in layers):
@@ -268,7 +266,7 @@ def _reverse(case: Case, rows: Floats) -> Floats:
     return turned
 
 
-def _inputs(case: Case) -> Iterator[tuple[str, Floats]]:
+def _change_inputs(case: Case) -> Iterator[tuple[str, Floats]]:
     """Reverse the input, put its columns in every other order, and scale them."""
     yield "the input reversed in time", _reverse(case, case.x)
     features = range(case.x.shape[2])
@@ -294,7 +292,7 @@ def _inputs(case: Case) -> Iterator[tuple[str, Floats]]:
             yield name, moved
 
 
-def _starts(case: Case) -> Iterator[tuple[str, Floats]]:
+def _change_starts(case: Case) -> Iterator[tuple[str, Floats]]:
     """Start from zeros, or from the state in which the sequence before ended."""
     if case.h0.any():
         yield "start states left out", np.zeros_like(case.h0)
@@ -306,7 +304,7 @@ def _starts(case: Case) -> Iterator[tuple[str, Floats]]:
         yield "state carried from sequence to sequence", h0
 
 
-def _results(case: Case, ours: Floats, theirs: Floats) -> Iterator[tuple[str, Floats]]:
+def _undo_moves(case: Case, ours: Floats, theirs: Floats) -> Iterator[tuple[str, Floats]]:
     """Undo what a port does to its rows: it reverses or shifts them."""
     yield "the rows of the output reversed in time", _reverse(case, theirs)
     if concatenates(case.network.layers[-1]):
@@ -326,7 +324,7 @@ def _results(case: Case, ours: Floats, theirs: Floats) -> Iterator[tuple[str, Fl
             yield name, shifted
 
 
-def _scaled(case: Case, ours: Floats, theirs: Floats) -> Iterator[tuple[str, Floats]]:
+def _undo_scaling(case: Case, ours: Floats, theirs: Floats) -> Iterator[tuple[str, Floats]]:
     """Undo a factor and an offset of the result, fitted by least squares."""
     x, y = (each[case.rows()].astype(np.float64).ravel() for each in (ours, theirs))
     if len(x) < FITTED or not x.var() > 0:

@@ -39,7 +39,7 @@ SHARE = 0.25
 
 
 class Parallel(Projected):
-    """All segments at once; a short sequence or a network that does not contract as `Projected`."""
+    """All segments at once; `Projected` if a sequence is short or a network does not contract."""
 
     def __call__(self, x: Floats, state: State, out: State) -> State:
         """Run T steps, see `Strategy`."""
@@ -126,8 +126,8 @@ class Parallel(Projected):
                     break
             unconverged.append(running)
 
-        worth = S * N * self.W_xh.shape[1] > STATES_IN_CACHE and may_share_products()
-        in_threads(run, np.array_split(np.arange(first, S), 2 if worth else 1))
+        pays = S * N * self.W_xh.shape[1] > STATES_IN_CACHE and may_share_products()
+        in_threads(run, np.array_split(np.arange(first, S), 2 if pays else 1))
         return np.concatenate(unconverged)
 
     def advance(self, x: Floats, state: State) -> tuple[State, State, Floats]:

@@ -120,7 +120,7 @@ def _multiply(a: Integers, b: Integers) -> Integers:
 def take(x: Array, indices: Labels, axis: int) -> Labels:
     """Return the labels of elements that indices choose: those of the indices."""
     if isinstance(x, Labels):
-        raise TypeError("rows of which rows tell the places")
+        raise TypeError("the indices into rows depend on rows")
     axis %= x.ndim
     spread = plain(indices).reshape(*indices.shape, *(1,) * (x.ndim - axis - 1))
     return labels(np.broadcast_to(spread, (*x.shape[:axis], *indices.shape, *x.shape[axis + 1 :])))

@@ -126,8 +126,8 @@ class Root(NamedTuple):
     axes: Axes
     ends: Array | None = None  # the row of each column of a final state, -1 or 0
 
-    def lay(self, x: Floats) -> Array:
-        """Lay the rows of a sequence, (T, I), as the graph has them."""
+    def arrange(self, x: Floats) -> Array:
+        """Arrange the rows of a sequence, (T, I), as the graph has them."""
         if self.ends is not None:
             return np.asarray(x[self.ends, self.columns].reshape(self.shape))
         along = self.axes[0] or 0
@@ -157,9 +157,8 @@ class SequenceGraph(Stateless):
         self.settings = _list_operators([op for op in ops if op not in MOVERS] or ops)
 
     def __repr__(self) -> str:
-        return (
-            f"{'whole sequences' if self.takes_sequences else 'rows'}: {self.settings['operators']}"
-        )
+        kind = "whole sequences" if self.takes_sequences else "rows"
+        return f"{kind}: {self.settings['operators']}"
 
     @property
     def arrays(self) -> dict[str, Floats]:
@@ -191,7 +190,7 @@ class SequenceGraph(Stateless):
         """Compute the target from the rows of a sequence, (T, I), or its labels from theirs."""
         values: dict[str, Any] = dict(self.constants)
         for root in self.roots:
-            values[root.name] = root.lay(x) if x.dtype.kind == "f" else labels(root.lay(x))
+            values[root.name] = root.arrange(x) if x.dtype.kind == "f" else labels(root.arrange(x))
         return np.asarray(plain(evaluate(self.nodes, values, self.opset)[self.target]))
 
     def is_local(self, steps: int) -> bool:

@@ -33,7 +33,7 @@ def as_list(values: Any) -> tuple[int, ...] | None:
     if values is None:
         return None
     if isinstance(values, Labels):
-        raise RefusedError("takes places that rows tell")
+        raise RefusedError("takes sizes or indices that depend on rows")
     return tuple(int(value) for value in np.ravel(values))
 
 

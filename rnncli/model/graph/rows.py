@@ -147,7 +147,7 @@ class RowProgram:
         """Add an operator that takes rows of a table."""
         x = inputs[0]
         if isinstance(x, Flow) or x.ndim != 2 or node.attributes.get("axis", 0):
-            raise RefusedError("looks up in what is no table of rows")
+            raise RefusedError("looks up rows in something other than a table")
         return self.add(node, [Operand(-1, None, x), self.join_row(inputs[1])], output)
 
     def _add_along_axes(self, node: Node, inputs: Sequence[Any], output: Labels) -> Integers:
@@ -203,5 +203,5 @@ def find_row(array: Array, positions: Integers) -> Any:
     """Return the values at the positions of a row, (R, K), which are the same for all rows."""
     values = array.reshape(-1)[positions]
     if (values != values[:1]).any():
-        raise RefusedError("does something else at each step, or in each sequence")
+        raise RefusedError("differs from step to step, or between sequences")
     return values[0]

@@ -32,23 +32,23 @@ _EXPECTED = (
 
 def read(data: bytes, path: str) -> Contents:
     """Read an ``.onnx`` file."""
-    return find(path, Reader(path, memoryview(data)).model())
+    return find_layers(path, Reader(path, memoryview(data)).model())
 
 
-def find(path: str, model: Model, input_size: int = 0) -> Contents:
+def find_layers(path: str, model: Model, input_size: int = 0) -> Contents:
     """Find the layers in a model; `input_size` is used if the graph leaves it open."""
     first, best = Walk(path, model), None
     for guess in islice(_guess_axes(first), _MOST_GUESSES):
         if best and best.target and guess.x != best.walk.guess.x:
             break  # another input has the rows
-        chain = follow(first, guess._replace(features=input_size))
+        chain = make_chain(first, guess._replace(features=input_size))
         best = chain if best is None or chain.rank < best.rank else best
         if chain.rank[:2] == (False, 0):  # no other guess can be right
             break
     nodes = [Component(node.name, node.op) for node in first.nodes.values()]
     contents = best.describe() if best else Contents(nodes)
     if best and best.is_open:
-        contents = contents._replace(resolve=partial(find, path, model))
+        contents = contents._replace(resolve=partial(find_layers, path, model))
     title = f"ONNX opset {model.opset}{f', {model.producer}' if model.producer else ''}"
     return contents._replace(title=title, external_files=model.external_files, expected=_EXPECTED)
 
@@ -77,7 +77,7 @@ def _find_free_axes(shape: Sequence[int | str]) -> tuple[set[int], bool]:
     return {*range(len(shape))} - known.keys(), all(size == 1 for size in known.values())
 
 
-def follow(first: Walk, guess: Guess) -> "Chain":
+def make_chain(first: Walk, guess: Guess) -> "Chain":
     """Run the graph over labels, and again if its last steps may be final states."""
     chain = Chain(first.repeat(guess))
     walk = chain.walk
@@ -107,7 +107,7 @@ class Chain:
         self.above: SequenceGraph | None = None
         self.last: str | None = None
         self.components: list[Component] = []
-        self.number = {0: 0}  # by register, the layer that fills it, from 1
+        self.numbers = {0: 0}  # by register, the layer that fills it, from 1
         value = walk.values.get(self.outputs[0])
         self.why = value.why if isinstance(value, Unknown) else ""
         try:
@@ -224,8 +224,8 @@ class Chain:
 
     def make_steps(self, target: Operand, graph: SequenceGraph | None) -> None:
         """Make the layers between recurrent ones."""
-        for named in (layers := name_steps(self.rows, target, self.number)):
-            sources = tuple(self.number[each] for each in named.inputs)
+        for named in (layers := name_steps(self.rows, target, self.numbers)):
+            sources = tuple(self.numbers[each] for each in named.inputs)
             if sources != (len(self.components),) and isinstance(named.layer, RowGraph):
                 named.layer.sources = sources
             elif sources != (len(self.components),):
@@ -235,7 +235,7 @@ class Chain:
             kind = kind or str(named.layer.settings["operators"])
             arrays = self.walk.find_floats(*nodes)
             self.add(Component(named.name, kind, arrays, [named.layer]), named.register)
-        if not layers and self.number[target.register] != len(self.components):
+        if not layers and self.numbers[target.register] != len(self.components):
             self.route(target.register)
         if graph is not None:
             kind = str(graph.settings["operators"])
@@ -244,11 +244,11 @@ class Chain:
     def add(self, component: Component, register: int) -> None:
         """Add a component of one layer, which fills a register."""
         self.components.append(component)
-        self.number[register] = len(self.components)
+        self.numbers[register] = len(self.components)
 
     def route(self, register: int) -> None:
         """Add a layer that passes on the output of an earlier layer than the one below."""
         width = self.rows.width(register)
         layer = RowGraph({}, {register: width}, Operand(register), width)
-        layer.sources = (self.number[register],)
+        layer.sources = (self.numbers[register],)
         self.components.append(Component("", "Identity", layers=[layer]))

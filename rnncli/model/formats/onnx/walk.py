@@ -22,7 +22,7 @@ from rnncli.model.graph.operators import FAR, MOVERS, apply
 from rnncli.model.graph.rows import Flow, RowProgram
 from rnncli.model.layers import DIRECTIONS
 
-_MOST_COMPUTED = 2**23  # values that a run may compute, and four for each of the file
+_MOST_COMPUTED = 2**23  # values that a run may compute, and four more for each value of the file
 # What a node, a recurrent layer and a label cost in values.
 _COST, _COST_OF_LAYER, _COST_OF_LABEL = 800, 8_000, 8
 # Operators whose first input has the values; the rest are sizes or indices.
@@ -124,7 +124,7 @@ class Walk:
                         continue
                     recurs = node.op in KINDS and not node.domain
                     inputs = self._find_inputs(node)
-                    outputs = (self._recur if recurs else self._compute)(node, inputs)
+                    outputs = (self._read_layer if recurs else self._compute)(node, inputs)
             except RefusedError as error:
                 self.doubt = 3 if isinstance(error, WrongAxesError) else self.doubt
                 self._refuse(node.name, node.op, error, self.find_floats(node))
@@ -138,7 +138,7 @@ class Walk:
         """Count values before they are computed."""
         if not values <= self._budget:  # it may be NaN
             self._budget = -1
-            raise RefusedError("needs more values to be computed than are while a graph is read")
+            raise RefusedError("needs more values to be computed than reading a graph allows")
         self._budget -= values
 
     def find_floats(self, *nodes: Node) -> dict[str, Array]:
@@ -173,7 +173,7 @@ class Walk:
         """Label the input that is rows."""
         guess, (T, N), sizes = self.guess, self.guess.axes, list[int]()
         if shape is None or T is N is None:
-            raise RefusedError("an input of which the graph does not tell the number of axes")
+            raise RefusedError("the number of axes is not known")
         widths = (len(cells[0].weights.W_xh) for _, cells in self.cells.values())
         width = guess.features or next(widths, 1)
         for axis, size in enumerate(shape):  # a frozen step becomes several, which have an order
@@ -245,12 +245,12 @@ class Walk:
     def _follow(self, node: Node, inputs: Sequence[Any], outputs: Sequence[Labels]) -> list[Flow]:
         """Follow values that are computed from rows through a node."""
         if not all(each.size for each in outputs):
-            raise RefusedError("gives an array of no values")
+            raise RefusedError("gives no values")
         flows = [each for each in inputs if isinstance(each, Flow)]
         lowest = all(each.lowest for each in flows)
         why = next((each.why for each in flows if each.columns is None), "")
         if node.op == "Slice" and _is_bounded(node, inputs):
-            why = why or "takes a fixed number of steps of those that there are"
+            why = why or "takes a fixed number of the steps"
         if _has_counts(node, inputs):
             why = why or "computes with the number of steps or sequences"
         columns: Sequence[Any] = [None] * len(outputs)
@@ -275,8 +275,8 @@ class Walk:
             self.cells[id(node)] = node, read_cells(self.path, node, arrays)
         return self.cells[id(node)][1]
 
-    def _recur(self, node: Node, inputs: list[Any]) -> list[Any]:
-        """Read a recurrent node."""
+    def _read_layer(self, node: Node, inputs: list[Any]) -> list[Any]:
+        """Read a recurrent node as a layer; return its outputs."""
         inputs = [*inputs, *[None] * 8][:8]
         cells, x = self._read_cells(node, inputs), inputs[0]
         direction = WAYS[node.attributes.get("direction", "forward")]

@@ -15,7 +15,7 @@ import numpy as np
 from rnncli.model.arrays import reorder
 from rnncli.model.errors import shown
 from rnncli.model.formats.contents import Budget, Component, Contents
-from rnncli.model.formats.onnx.graph import find
+from rnncli.model.formats.onnx.graph import find_layers
 from rnncli.model.formats.onnx.messages import Model
 from rnncli.model.formats.torch.files import Module, Objects
 from rnncli.model.formats.torch.functions import FUNCTIONS, UNKNOWN, Value
@@ -49,7 +49,7 @@ def find_script(objects: Objects, modules: Mapping[str, Module]) -> Contents:
             continue
         shape = ("N", "T", tracer.width or 1)[:rank]
         graph = Graph(tracer.nodes, tracer.arrays, {"input": shape}, outputs)
-        candidates.append(find(objects.path, Model("", 20, graph, [])))
+        candidates.append(find_layers(objects.path, Model("", 20, graph, [])))
         looks_up = any("Gather" in each.kind.split() for each in candidates[-1].components)
         if not any(each.needed for each in candidates[-1].components) and (rank == 3 or looks_up):
             return candidates[-1]
