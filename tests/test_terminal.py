@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from processes import Commands, commands, read_terminal
 
-from rnncli.cli import messages, rnn
+from rnncli.cli import errors, rnn
 from rnncli.engine.rows import BLOCK_STEPS
 
 __all__ = ["commands"]
@@ -73,7 +73,7 @@ def run_on_terminal(
 ) -> str:
     """Run a command in this process with progress from the start; return what it shows."""
     monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(stdin)))
-    monkeypatch.setattr(messages, "SECONDS", -1)
+    monkeypatch.setattr(errors, "SECONDS", -1)
     monkeypatch.setenv("TERM", "xterm")
     monkeypatch.setenv("COLUMNS", columns)
     master, slave = pty.openpty()

@@ -7,7 +7,7 @@ from typing import Any
 import click
 
 from rnncli import __version__
-from rnncli.cli.messages import show_errors
+from rnncli.cli.errors import show_errors
 
 # Each has a module, which is loaded when the command is called.
 COMMANDS = ("run", "batch", "explain", "weights", "inspect", "verify", "bench", "help")

@@ -7,7 +7,7 @@ from typing import Any
 from click.exceptions import Exit
 
 from rnncli.bench.race import SIZES, find_candidates, race, write_machine, write_table
-from rnncli.cli.messages import RUN_FAILED, Line
+from rnncli.cli.errors import RUN_FAILED, Line
 from rnncli.cli.networks import NetworkOptions, check_network, read_case
 from rnncli.cli.option_table import command, files, pick, table
 from rnncli.run_options import Options, integer

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from rnncli.cli.messages import Line, note, watch
+from rnncli.cli.errors import Line, note, watch
 from rnncli.engine.packed import group
 from rnncli.engine.precision import PRECISIONS
 from rnncli.engine.rows import Rows, join

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 from click.exceptions import Exit
 
-from rnncli.cli.messages import RUN_FAILED, Line, abandon_stdout, note
+from rnncli.cli.errors import RUN_FAILED, Line, abandon_stdout, note
 from rnncli.cli.networks import NetworkOptions, check_network, read_case
 from rnncli.cli.option_table import command, files, pick, table
 from rnncli.model.errors import OptionError, word

@@ -1,4 +1,4 @@
-"""Standard error and the end of a command: notes, errors, progress, signals and exit codes."""
+"""The end of a command: errors, exit codes, signals; notes and progress on standard error."""
 
 import os
 import re
