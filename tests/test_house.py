@@ -21,16 +21,16 @@ TREES = {
 # Lines of Python of each package, and of Python and transcripts of the tests. A change may lower a
 # number, never raise it: what needs more room takes something else out.
 MOST_LINES = {
-    "rnncli/model": 7_534,
-    "rnncli/engine": 2_379,
+    "rnncli/model": 7_533,
+    "rnncli/engine": 2_370,
     "rnncli/storage": 391,
     "rnncli/readers": 1_429,
     "rnncli/writers": 2_085,
     "rnncli/verification": 1_840,
     "rnncli/bench": 326,
-    "rnncli/explanation": 833,
+    "rnncli/explanation": 832,
     "rnncli/batches": 685,
-    "rnncli/cli": 1_314,
+    "rnncli/cli": 1_313,
     "tests": 20_578,
 }
 

@@ -10,9 +10,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from rnncli.cli.errors import Line, note, watch
-from rnncli.engine.packed import group
 from rnncli.engine.precision import PRECISIONS
-from rnncli.engine.rows import Rows, join
+from rnncli.engine.rows import Rows, group, join
 from rnncli.model.activations import Activation
 from rnncli.model.arrays import Floats
 from rnncli.model.cells import CELLS

@@ -7,7 +7,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike
 
-from rnncli.engine.packed import group
+from rnncli.engine.rows import group
 from rnncli.engine.runner import Runner
 from rnncli.model.arrays import Floats, Integers
 from rnncli.model.network import Network

@@ -7,8 +7,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from rnncli.engine.packed import Groups, pack
 from rnncli.engine.precision import PRECISIONS
+from rnncli.engine.rows import Groups, pack
 from rnncli.engine.threads import THREADS, in_threads, may_share_products
 from rnncli.engine.unroll import STRATEGIES, why_unavailable
 from rnncli.engine.unroll.loops import largest_weights, row_products, safe_bound

@@ -6,8 +6,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike
 
-from rnncli.engine.packed import Groups, group
-from rnncli.engine.rows import BLOCK_STEPS, Rows, join_all
+from rnncli.engine.rows import BLOCK_STEPS, Groups, Rows, group, join_all
 from rnncli.engine.runner import LayerRows, Runner
 from rnncli.model.arrays import Floats, Integers, in_dtype
 from rnncli.model.errors import NotFiniteError

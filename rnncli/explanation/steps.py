@@ -6,8 +6,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from rnncli.engine.packed import Groups, group
-from rnncli.engine.rows import Rows, join, join_all
+from rnncli.engine.rows import Groups, Rows, group, join, join_all
 from rnncli.engine.runner import Runner
 from rnncli.engine.stream import Carried, Names, forward
 from rnncli.explanation.quantities import CellTrace, Quantity, explain_row
