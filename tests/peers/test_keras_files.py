@@ -178,10 +178,10 @@ def given(path: Path, x: Array) -> Array:
     return output(states)[:, ::-1] if turned else output(states)
 
 
-def compare(path: Path, model: Any, x: Array) -> None:
+def compare(path: Path, model: Any, x: Array, tolerance: float = 1e-6) -> None:
     """Save a model, and compare what it gives with what we give."""
     model.save(path)
-    assert furthest([given(path, x)], [np.asarray(model(x, training=False))]) <= 1e-6
+    assert furthest([given(path, x)], [np.asarray(model(x, training=False))]) <= tolerance
 
 
 def chained(draw: Draw, *layers: Any) -> Any:
@@ -264,7 +264,8 @@ def test_layers_below_that_give_fewer_rows(tmp_path: Path, library: str, seed: i
     draw.fill(model)
     x = np.asarray(draw.random.randint(0, NUMBERS, (N, steps)), np.float32)
     x = x if draw.numbers else draw.random.normal(size=(N, steps, I)).astype(np.float32)
-    compare(tmp_path / f"model{EXTENSIONS[seed % 2]}", model, x)
+    # Some such stacks amplify rounding: ours and Keras's are up to 3e-6 from float64.
+    compare(tmp_path / f"model{EXTENSIONS[seed % 2]}", model, x, 1e-5)
 
 
 @EACH_LIBRARY
