@@ -223,6 +223,7 @@ def test_an_output_that_may_be_lost_leaves_no_state(
         fsync(number)
 
     monkeypatch.setattr(os, "fsync", full)
+    monkeypatch.setattr("rnncli.pipeline._SECONDS", -1)
     for text in ("1\n2\n", "1\nx\n"):
         done = follow(log, text, "--state", state)
         assert (done.exit_code, done.stderr) == (1, f"Error: {log}: No space left on device\n")

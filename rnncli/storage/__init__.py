@@ -180,14 +180,14 @@ def writing(path: str, *, append: bool = False) -> Iterator[TextIO]:
                     yield file
                 return
             with open(path, "a+" if is_plain else "a", **TEXT) as file:
+                if is_plain:
+                    _sync_folder(path)  # a state that is saved meanwhile needs the name
                 try:
                     yield file
                 finally:
                     sync(file)
-                    if is_plain:
-                        _sync_folder(path)
-                        if not os.fstat(file.fileno()).st_nlink:
-                            raise OSError(None, "was removed or replaced while rows were added")
+                    if is_plain and not os.fstat(file.fileno()).st_nlink:
+                        raise OSError(None, "was removed or replaced while rows were added")
     except OSError as error:
         error.filename = path
         raise
