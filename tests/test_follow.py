@@ -203,23 +203,25 @@ def test_a_log_is_of_one_run_at_a_time(run_rnn: Rnn, log: Path) -> None:
     assert log.read_text() == whole(run_rnn, log, "1\n2\n3\n")
 
 
-@pytest.mark.parametrize("folder", [False, True], ids=["file", "folder"])
+@pytest.mark.parametrize(("lost", "named"), [("log", "log"), ("", "log"), (".s.rnn", "s")])
 def test_an_output_that_may_be_lost_leaves_no_state(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, folder: bool
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, lost: str, named: str
 ) -> None:
-    log, state = tmp_path / "log.csv", tmp_path / "s"
+    """The message names the file that is lost; the empty name is the folder."""
+    monkeypatch.setattr("rnncli.pipeline._SECONDS", -1)
+    log, state = tmp_path / "log", tmp_path / "s"
     fsync = os.fsync
 
     def full(number: int) -> None:
-        if os.path.samestat(os.fstat(number), os.stat(tmp_path if folder else log)):
+        if os.path.samestat(os.fstat(number), os.stat(tmp_path / lost)):
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
         fsync(number)
 
     monkeypatch.setattr(os, "fsync", full)
     for text in ("1\n2\n", "1\nx\n"):
-        done = follow(log, text, "--state", state)
-        assert (done.exit_code, done.stderr) == (1, f"Error: {log}: No space left on device\n")
-        assert not state.exists()
+        done = follow(log, text, "--format", "csv", "--state", state)
+        message = f"Error: {tmp_path / named}: No space left on device\n"
+        assert (done.exit_code, done.stderr, state.exists()) == (1, message, False)
 
 
 @pytest.mark.parametrize("way", ["removed", "replaced", "moved"])

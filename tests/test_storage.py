@@ -8,18 +8,13 @@ from conftest import Rnn
 
 from rnncli.storage import Url, is_url, wrap_url
 
+URLS = ("S3://bucket/x.csv", "https://host/x.csv", "git+ssh://host/x")
+OTHERS = ("x.csv", "-", "s3:/x.csv", "./s3://x.csv", "://x.csv", "a b://x.csv", "")
 
-@pytest.mark.parametrize(
-    ("name", "is_one"),
-    [
-        *(("S3://bucket/x.csv", True), ("https://host/x.csv", True), ("git+ssh://host/x", True)),
-        *(("x.csv", False), ("-", False), ("s3:/x.csv", False), ("./s3://x.csv", False)),
-        *(("://x.csv", False), ("a b://x.csv", False), ("", False)),
-    ],
-)
-def test_names_that_are_urls(name: str, *, is_one: bool) -> None:
-    assert is_url(name) is is_one
-    assert isinstance(wrap_url(name), Url) is is_one
+
+@pytest.mark.parametrize("name", [*URLS, *OTHERS])
+def test_names_that_are_urls(name: str) -> None:
+    assert is_url(name) is isinstance(wrap_url(name), Url) is (name in URLS)
 
 
 @pytest.mark.parametrize(

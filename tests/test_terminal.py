@@ -5,6 +5,7 @@ import os
 import pty
 import re
 import sys
+import termios
 from pathlib import Path
 
 import pytest
@@ -75,8 +76,9 @@ def run_on_terminal(
     monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(stdin)))
     monkeypatch.setattr(errors, "SECONDS", -1)
     monkeypatch.setenv("TERM", "xterm")
-    monkeypatch.setenv("COLUMNS", columns)
+    monkeypatch.delenv("COLUMNS", raising=False)
     master, slave = pty.openpty()
+    termios.tcsetwinsize(slave, (24, int(columns)))
     with os.fdopen(slave, "w") as terminal:
         monkeypatch.setattr(sys, "stderr", terminal)
         rnn.main([*command], standalone_mode=False)

@@ -374,13 +374,12 @@ def resolve(path: str) -> str:
 def check_files(tasks: Sequence[Task], weights: str | None, report: str) -> None:
     """Check that no file is written twice or read and written, whatever its names."""
     sources = {resolve(path): path for path in (*(task.input for task in tasks), weights) if path}
-    written: list[tuple[str, str | None]] = [("the report of the batch", report)]
+    written = [("the report of the batch", report)]
     for task in tasks:
-        written += [(task.input, task.output), (f"the state of {task.input}", task.state)]
+        names = task.input, f"the state of {task.input}"
+        written += zip(names, _files_of(task), strict=False)
     writers: dict[str, str] = {}
     for whose, path in written:
-        if path is None:
-            continue
         target = resolve(path)
         if target in sources:
             raise InputError(path, f"would be written over: {sources[target]} is read")
@@ -401,6 +400,7 @@ def open_report(path: str) -> Iterator[tuple[dict[str, str], Callable[[Outcome],
                 file.write(json.dumps(outcome._asdict() | paths).encode() + b"\n")
                 file.flush()
             except OSError as error:
+                file.raw.close()  # `file` has the line still, and would fail again at its end
                 raise OSError(error.errno, error.strerror, path) from error
 
         try:

@@ -147,12 +147,12 @@ class Line:
             self.write(f"{share:.0%}, {left} left: {text}" if share else text)
 
     def write(self, text: str) -> None:
-        """Write a line as wide as the terminal."""
+        """Write a line as wide as the terminal, also where standard output is a file."""
         if on_terminal():
-            width, self._shown = get_terminal_size().columns - 1, True
             with suppress(OSError):
-                sys.stderr.write(f"\r{text[:width].ljust(width)}\r")
-                sys.stderr.flush()
+                size = get_terminal_size(os.get_terminal_size(sys.stderr.fileno()))
+                width, self._shown = (size.columns or 80) - 1, True
+                click.echo(f"\r{text[:width].ljust(width)}\r", nl=False, err=True)
 
     def clear(self) -> None:
         """Remove the line before other output."""

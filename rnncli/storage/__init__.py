@@ -96,6 +96,9 @@ class Replacement:
             self._number = self._lock(self._when_waiting)
         except BlockingIOError as error:
             raise InputError(self._path, "another run is writing it") from error
+        except OSError as error:
+            error.filename = self._path
+            raise
         self._before = _version(self._path)
         return self.open
 
@@ -112,10 +115,10 @@ class Replacement:
                         raise
                     when_waiting()
                     fcntl.flock(number, fcntl.LOCK_EX)
-                except OSError as error:  # the file system has no locks
+                except OSError:  # the file system has no locks
                     if self._when_waiting:  # a state needs a lock
                         os.unlink(self._name)
-                        raise OSError(error.errno, error.strerror, self._path) from error
+                        raise
                     name, self._name = self._name, f"{self._name}.{os.urandom(8).hex()}"
                     os.rename(name, self._name)  # each of several runs has a file of its own
                 # Another run may have removed or renamed it before it was locked.
@@ -180,16 +183,16 @@ def writing(path: str, *, append: bool = False) -> Iterator[TextIO]:
                     yield file
                 return
             with open(path, "a+" if is_plain else "a", **TEXT) as file:
+                if is_plain:
+                    _sync_folder(path)  # a state that is saved meanwhile needs the name
                 try:
                     yield file
                 finally:
                     sync(file)
-                    if is_plain:
-                        _sync_folder(path)
-                        if not os.fstat(file.fileno()).st_nlink:
-                            raise OSError(None, "was removed or replaced while rows were added")
+                    if is_plain and not os.fstat(file.fileno()).st_nlink:
+                        raise OSError(None, "was removed or replaced while rows were added")
     except OSError as error:
-        error.filename = path
+        error.filename = error.filename or path  # the block may write another file
         raise
 
 
@@ -208,10 +211,9 @@ def check_writable(path: str, *, append: bool = False) -> None:
 
 def _is_plain(path: str) -> bool:
     """Return whether a path is free, or a regular file that the shell has not opened."""
-    try:
+    mode = 0
+    with suppress(FileNotFoundError):
         mode = os.stat(path).st_mode
-    except FileNotFoundError:
-        mode = 0
     if stat.S_ISDIR(mode) or (not mode and path.endswith(os.sep)):
         raise OSError(errno.EISDIR, os.strerror(errno.EISDIR))
     if mode and not os.access(path, os.W_OK):
@@ -230,11 +232,10 @@ def sync(file: TextIO) -> None:
 def _sync_folder(path: str) -> None:
     """Wait until the names in the folder of a file are on the disk."""
     try:
-        number = os.open(os.path.dirname(os.path.realpath(path)), os.O_RDONLY)
-        try:
+        with ExitStack() as opened:
+            number = os.open(os.path.dirname(os.path.realpath(path)), os.O_RDONLY)
+            opened.callback(os.close, number)
             os.fsync(number)
-        finally:
-            os.close(number)
     except OSError as error:
         # A folder may allow new files but no reading, and not every file system can sync one.
         if error.errno not in (errno.EACCES, errno.EINVAL):

@@ -116,8 +116,7 @@ def _store(url: Url) -> Iterator[tuple[Any, str]]:
             options = {"client_kwargs": {"timeout": wait, **raw}}
         yield fsspec.core.url_to_fs(url.full, **options)
     except ImportError as error:
-        message = f"{url}: {one_line(error)}: pip install 'rnncli[remote]'"
-        raise ImportError(message) from None
+        raise ImportError(f"{url}: {one_line(error)}: pip install 'rnncli[remote]'") from None
     except Exception as error:
         text = f"{type(error).__name__}: {one_line(error)}"
         # Without the secrets of a URL.
