@@ -26,7 +26,7 @@ def write_table(out: TextIO, document: dict[str, Any]) -> None:
     for each in document.get("explanations", []):
         within = f"within {_round_up(left)}" if (left := each["difference"]) else "to the bit"
         write_text(out, f"Cause: {each['name']}. With it, equal {within}.", "bold")
-    if document.get("explanations") == []:
+    if first["verdict"] == "different" and document.get("explanations") == []:
         write_text(out, "No cause that rnn knows reproduces it.")
     for wrong in [each for each in results if each.get("worst")][:1]:
         _draw_worst(out, wrong, document["rule"], in_file=expected and wrong is first)

@@ -146,9 +146,9 @@ def judge(
         if theirs.shape != comparison.ours.shape:
             _raise_shape(comparison, name, theirs)
         results.insert(0, comparison.judge(name, theirs))
-        if results[0]["verdict"] == "different":
-            causes = find_causes(comparison, theirs) if np.isfinite(theirs).all() else {}
-            document["explanations"] = [{"name": n, "difference": d} for n, d in causes.items()]
+        different = results[0]["verdict"] == "different" and np.isfinite(theirs).all()
+        causes = find_causes(comparison, theirs) if different else {}
+        document["explanations"] = [{"name": n, "difference": d} for n, d in causes.items()]
     results += judge_peers(comparison, peers, path)
     verdicts = {result["verdict"] for result in results}
     verdict = next((each for each in ("different", "equal") if each in verdicts), "not compared")
