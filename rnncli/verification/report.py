@@ -33,10 +33,8 @@ def write_table(out: TextIO, document: dict[str, Any]) -> None:
     out.write("\n")
     if expected and compared and all(each["verdict"] == "equal" for each in compared):
         names = ["a float64 loop", *(_label(each) for each in compared if "version" in each)]
-        ways = len(compared) - len(names)
-        write_text(
-            out, f"rnn itself agrees with {', '.join(names)} and {ways} other ways to compute."
-        )
+        ways = f"{', '.join(names)} and {len(compared) - len(names)} other ways to compute"
+        write_text(out, f"rnn itself agrees with {ways}.")
         ours = [each for each in ours if "version" in each]
     else:
         _draw_results(out, document)
