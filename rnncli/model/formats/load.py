@@ -194,7 +194,7 @@ def _find_reader(path: str, data: bytes) -> str:
     else:
         readers = [r for text, r in _CONTENTS.items() if re.match(text, data, re.DOTALL)]
     extension = os.path.splitext(path)[1].lower()
-    return readers[0] if readers else choice(f"{path}: extension", extension, FORMATS)
+    return readers[0] if readers else choice("extension", extension, FORMATS)
 
 
 def digest_of(data: bytes) -> str:
