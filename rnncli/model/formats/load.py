@@ -215,8 +215,8 @@ def save_network(file: BinaryIO, network: Network, extension: str) -> list[str]:
     for number, layer in enumerate((*network.front, *network.layers), start=1):
         for each in layer.cells or [layer]:
             if layer.sources or layer.takes_sequences or not name_of(each):
-                what = f"{layer!r} is not of a chain of layers, which is all that is written"
-                raise ValueError(f"layer {number}: {what}: keep the model's own file")
+                what = f"layer {number} cannot be saved: {layer!r}; a plain chain of layers can"
+                raise ValueError(f"{what}: keep the model's own file")
     module: Any = import_module(f"{__package__}.{writer}")
     sentences: list[str] = module.save_model(file, network)
     return sentences
