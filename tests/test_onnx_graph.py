@@ -110,8 +110,13 @@ def attention(g: Graph) -> str:
 
 def queried(g: Graph) -> str:
     """Weigh the steps of two directions by their final states, and sum them."""
+    return g.add("ReduceSum", g.add("Mul", rows := both(g), f"{rows}.1"), g.array([0]))
+
+
+def last_forward_first_backward(g: Graph) -> str:
     rows = both(g)
-    return g.add("ReduceSum", g.add("Mul", rows, f"{rows}.1"), g.array([0]))
+    ends = [part(g, part(g, rows, 1, d, d + 1), 0, d - 1, d or FAR) for d in (0, 1)]
+    return g.add("Squeeze", g.add("Concat", *ends, axis=3), g.array([0, 1]))
 
 
 def stacked(g: Graph) -> tuple[str, str]:
@@ -199,20 +204,15 @@ RUN: list[tuple[str, Build]] = [
         "GRU 3 bidirectional, rows: Relu",
         lambda g: g.add("Relu", f"{g.recurrent('GRU', backwards(g, 'x'), **TWO)}.1"),
     ),
-    (
-        "LSTM 3, Pointwise 3",
-        lambda g: g.add("Relu", g.add("Squeeze", g.rows())),
-    ),
+    ("LSTM 3 bidirectional", last_forward_first_backward),
+    ("LSTM 3, Pointwise 3", lambda g: g.add("Relu", g.add("Squeeze", g.rows()))),
     ("LSTM 3, rows: Relu Add", lambda g: g.add("Add", (rows := g.rows()), g.add("Relu", rows))),
     (
         "LSTM 3, rows: Sigmoid Concat, whole sequences: Mul",
         lambda g: g.add("Mul", (rows := g.rows()), backwards(g, g.add("Sigmoid", rows))),
     ),
     ("LSTM 3, rows: Clip", lambda g: g.add("Clip", g.rows(), number(g, 0), number(g, 1e30))),
-    (
-        "LSTM 3, whole sequences: ReduceMean",
-        lambda g: g.add("ReduceMean", g.rows(), axes=[0]),
-    ),
+    ("LSTM 3, whole sequences: ReduceMean", lambda g: g.add("ReduceMean", g.rows(), axes=[0])),
     (
         "LSTM 3, rows: Concat, whole sequences: Shape Mul",
         lambda g: g.add("Mul", g.rows(), g.add("Cast", size(g, 0), to=1)),
@@ -499,7 +499,7 @@ def test_steps_that_are_nodes_of_their_own(tmp_path: Path) -> None:
         state = graph.add("Tanh", graph.add("Add", row, graph.add("MatMul", state, W)))
     found = refusal(write(tmp_path / "m.onnx", graph, state))
     assert "no recurrent layer: expected a node RNN, LSTM or GRU" in found
-    assert "`dynamo=False` of torch.onnx.export" in found
+    assert "torch.onnx.export with `dynamo=False`" in found
 
 
 def test_an_input_without_axes(tmp_path: Path) -> None:

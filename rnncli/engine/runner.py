@@ -158,7 +158,7 @@ class Runner:
         masked = by_input | by_layer
         has_masked = bool(masked.any())
         if has_masked and any(layer.takes_sequences for layer in self.network.layers):
-            raise ValueError("masked rows: a layer of the network takes whole sequences")
+            raise InputError("", "a row is masked, the network needs all", "`missing` zero reads 0")
         if len(groups.present) == 1 and not has_masked:
             key = int(groups.present[0])
             results = self.run_batch(x[:, None], states[key : key + 1])

@@ -19,7 +19,7 @@ from rnncli.model.errors import InputError, listed, one_line
 from rnncli.model.layers import name_of
 from rnncli.model.network import Network
 
-_FORMAT = 1
+_FORMAT, _DAMAGED = 1, "not a state file, or a damaged one"
 # The fields of the text in their order: the type of the value, of its items and of their items.
 _FIELDS: dict[str, tuple[type, ...]] = {
     "cells": (list, str),
@@ -97,7 +97,7 @@ def load_state(path: str) -> SavedStates:
     check_is_file(path)
     with open(path, "rb") as file:
         data = file.read()
-    arrays: dict[str, Any] = read_archive(data, path)
+    arrays: dict[str, Any] = read_archive(data, f"{path}: {_DAMAGED}")
     unpacked = sum(array.nbytes for array in arrays.values())
     if unpacked > len(data) or not {"about", "t"} <= arrays.keys():
         what = f"expected the arrays about, t and h as they are, got {listed(sorted(arrays))}"
@@ -162,4 +162,4 @@ def _parse_fields(text: str) -> dict[str, Any]:
 
 
 def _damage(path: str, reason: str) -> InputError:
-    return InputError(path, f"not a state file, or a damaged one: {reason}")
+    return InputError(path, f"{_DAMAGED}: {reason}")

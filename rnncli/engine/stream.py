@@ -9,7 +9,7 @@ from numpy.typing import ArrayLike
 from rnncli.engine.rows import BLOCK_STEPS, Groups, Rows, group, join_all
 from rnncli.engine.runner import LayerRows, Runner
 from rnncli.model.arrays import Floats, Integers, in_dtype
-from rnncli.model.errors import NotFiniteError
+from rnncli.model.errors import InputError, NotFiniteError
 from rnncli.model.network import Network
 
 Names = Sequence[tuple[str, ...]]
@@ -219,7 +219,7 @@ def forward(
     network, x, groups = runner.network, rows.x, group(rows.key, len(rows.x))
     if network.front:
         if rows.masked is not None and rows.masked.any():
-            raise ValueError("masked rows: a layer of the network takes whole sequences")
+            raise InputError("", "a row is masked, the network needs all", "`missing` zero reads 0")
         x, chosen = runner.run_front(x, groups, keys)
         rows = rows.take(chosen)
         groups = group(rows.key, len(x))

@@ -110,7 +110,7 @@ def check_width(source: Input, takes: int) -> None:
     got, names = len(source.columns), [name for name in source.chosen if isinstance(name, str)]
     if got != takes:
         columns = "1 column" if takes == 1 else f"{takes} columns"
-        what = f"the model takes {columns}, {source.name} has {got}"
+        what = f"the model takes {columns}, {source.name} gives {got}"
         choose = f"choose {'one' if takes == 1 else takes} with `columns`"
         raise InputError("", f"{what} ({listed(names)})" if names else what, source.hint or choose)
 

@@ -22,6 +22,7 @@ _WIDE = ("utf-16", "utf-32")
 _STARTS = (
     ((b"\xff\xfe", b"\xfe\xff"), _WIDE, "UTF-16 text", "`encoding` utf-16 reads it"),
     (codecs.BOM_UTF8, UTF_8, "UTF-8 text", "leave `encoding` out"),
+    (b"\x28\xb5\x2f\xfd", (), "zstd", "zstd -dc unpacks it: pipe its output to rnn"),
     (b"PK\x03\x04", (), "a zip archive (.xlsx, .npz?)", "export it as CSV"),
 )
 # The first line of other text, its kind, and the way out.
@@ -66,8 +67,7 @@ class Lines:
             if start.startswith(marks) and not codecs.lookup(encoding).name.startswith(encodings):
                 raise self._not_text(self.name, kind, hint)
         self._size = os.path.getsize(path) if data is file and os.path.isfile(path) else 0
-        self._bytes_read = 0
-        self._chunks = self._decode(data)
+        self._bytes_read, self._chunks = 0, self._decode(data)
 
     def take(self, size: int = 1) -> bytes:
         """Take whole lines of about `size` bytes, at least one; fewer before the end or damage."""

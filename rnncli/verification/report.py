@@ -26,17 +26,15 @@ def write_table(out: TextIO, document: dict[str, Any]) -> None:
     for each in document.get("explanations", []):
         within = f"within {_round_up(left)}" if (left := each["difference"]) else "to the bit"
         write_text(out, f"Cause: {each['name']}. With it, equal {within}.", "bold")
-    if document.get("explanations") == []:
+    if first["verdict"] == "different" and document.get("explanations") == []:
         write_text(out, "No cause that rnn knows reproduces it.")
     for wrong in [each for each in results if each.get("worst")][:1]:
         _draw_worst(out, wrong, document["rule"], in_file=expected and wrong is first)
     out.write("\n")
     if expected and compared and all(each["verdict"] == "equal" for each in compared):
         names = ["a float64 loop", *(_label(each) for each in compared if "version" in each)]
-        ways = len(compared) - len(names)
-        write_text(
-            out, f"rnn itself agrees with {', '.join(names)} and {ways} other ways to compute."
-        )
+        ways = f"{', '.join(names)} and {len(compared) - len(names)} other ways to compute"
+        write_text(out, f"rnn itself agrees with {ways}.")
         ours = [each for each in ours if "version" in each]
     else:
         _draw_results(out, document)

@@ -146,10 +146,10 @@ def judge(
         if theirs.shape != comparison.ours.shape:
             _raise_shape(comparison, name, theirs)
         results.insert(0, comparison.judge(name, theirs))
-        if results[0]["verdict"] == "different":
-            causes = find_causes(comparison, theirs) if np.isfinite(theirs).all() else {}
-            document["explanations"] = [{"name": n, "difference": d} for n, d in causes.items()]
-    results += judge_peers(comparison, peers, path)
+        different = results[0]["verdict"] == "different" and np.isfinite(theirs).all()
+        causes = find_causes(comparison, theirs) if different else {}
+        document["explanations"] = [{"name": n, "difference": d} for n, d in causes.items()]
+    results += judge_peers(comparison, peers, path, scaled=bool({"center", "scale"} & {*model}))
     verdicts = {result["verdict"] for result in results}
     verdict = next((each for each in ("different", "equal") if each in verdicts), "not compared")
     if expected is not None and results[0]["verdict"] == "not compared":
@@ -199,15 +199,15 @@ def judge_strategies(comparison: Comparison) -> Iterator[Result]:
 
 
 def judge_peers(
-    comparison: Comparison, wanted: Sequence[str] | None, path: str | None
+    comparison: Comparison, wanted: Sequence[str] | None, path: str | None, *, scaled: bool
 ) -> Iterator[Result]:
-    """Compare with these libraries; `wanted` is None for every library that is installed."""
+    """Compare with these libraries, None for all; `path` lacks the lowest layer if `scaled`."""
     for name in peers.PEERS if wanted is None else dict.fromkeys(wanted):
         installed = peers.version(name)
         try:
             if not installed:
                 raise peers.Unsupported(f"not installed: {peers.REQUIREMENT}")
-            result = _run_peer(comparison, name, path)
+            result = _run_peer(comparison, name, path, scaled=scaled)
         except Exception as error:  # whatever a library raises
             if wanted:
                 raise ValueError(f"peer {name}: {one_line(error)}") from error
@@ -215,13 +215,15 @@ def judge_peers(
         yield {"name": name, "version": installed} | result
 
 
-def _run_peer(comparison: Comparison, name: str, path: str | None) -> Result:
+def _run_peer(comparison: Comparison, name: str, path: str | None, *, scaled: bool) -> Result:
     """Run the file at `path` if the library reads such files; else build the network in it."""
     case, note = comparison.case, {}
     file = os.path.basename(path or "")
     if path:
         original = case.original or case
-        x = original.x if original.network.indices is None else original.x[..., 0].astype(np.int64)
+        bottom: Any = (*original.network.front, *original.network.layers)[0]
+        x = bottom(original.x) if scaled else original.x
+        x = x if original.network.indices is None else x[..., 0].astype(np.int64)
         try:
             theirs = peers.run_file(name, path, x, original.lengths, comparison.ours)
             if theirs is not None:

@@ -97,8 +97,9 @@ def test_a_file_that_is_read_wrongly_is_found(
     path = FOLDER / file
     np.save(tmp_path / "x.npy", np.load(path.with_suffix(".npz"))["x"])
     options = (tmp_path / "x.npy", "--weights", path, "--peer", name)
-    result = of_peers(verified(*options))[name]
-    assert (result["verdict"], result["note"]) == ("equal", f"ran {file} itself")
+    for scaling in (), ("--scale", ",".join(["2"] * np.load(options[0]).shape[-1])):
+        result = of_peers(verified(*options, *scaling))[name]
+        assert (result["verdict"], result["note"]) == ("equal", f"ran {file} itself")
 
     def wrong(*arguments: Any) -> Any:
         loaded = load_network(*arguments)
@@ -117,8 +118,8 @@ def test_layers_that_give_fewer_rows_are_run_in_keras(tmp_path: Path) -> None:
     L, path = keras.layers, tmp_path / "m.keras"
     rows = [keras.Input((None, 2)), L.Conv1D(4, 3, activation="relu"), L.MaxPooling1D(2)]
     keras.Sequential([*rows, L.LSTM(3), L.Dense(1)]).save(path)
-    report = verified("--seq", ",".join(["1 2", "3 4"] * 6), "--weights", path, "--peer", "keras")
-    result = of_peers(report)["keras"]
+    steps = ("--seq", ",".join(["1 2", "3 4"] * 6), "--center", "1,2")
+    result = of_peers(verified(*steps, "--weights", path, "--peer", "keras"))["keras"]
     assert (result["verdict"], result["note"]) == ("equal", "ran m.keras itself")
 
 

@@ -194,7 +194,7 @@ def _find_reader(path: str, data: bytes) -> str:
     else:
         readers = [r for text, r in _CONTENTS.items() if re.match(text, data, re.DOTALL)]
     extension = os.path.splitext(path)[1].lower()
-    return readers[0] if readers else choice(f"{path}: extension", extension, FORMATS)
+    return readers[0] if readers else choice("extension", extension, FORMATS)
 
 
 def digest_of(data: bytes) -> str:
@@ -215,8 +215,8 @@ def save_network(file: BinaryIO, network: Network, extension: str) -> list[str]:
     for number, layer in enumerate((*network.front, *network.layers), start=1):
         for each in layer.cells or [layer]:
             if layer.sources or layer.takes_sequences or not name_of(each):
-                what = f"{layer!r} is not of a chain of layers, which is all that is written"
-                raise ValueError(f"layer {number}: {what}: keep the model's own file")
+                what = f"layer {number} cannot be saved: {layer!r}; a plain chain of layers can"
+                raise ValueError(f"{what}: keep the model's own file")
     module: Any = import_module(f"{__package__}.{writer}")
     sentences: list[str] = module.save_model(file, network)
     return sentences

@@ -26,7 +26,7 @@ from rnncli.model.graph.rows import Flow
 _MOST_GUESSES = 30  # of the axes of the input
 _EXPECTED = (
     ": expected a node RNN, LSTM or GRU, and no steps or loops of other nodes"
-    " (`dynamo=False` of torch.onnx.export keeps them)"
+    " (torch.onnx.export with `dynamo=False`, and Keras on TensorFlow, keep them)"
 )
 
 

@@ -392,9 +392,9 @@ def _is_bounded(node: Node, inputs: Sequence[Any]) -> bool:
     rows, *bounds = (plain(as_array(each)) for each in inputs)
     bounds = bounds or [node.attributes.get(each) for each in ("starts", "ends", "axes")]
     axes = range(rows.ndim) if len(bounds) < 3 or bounds[2] is None else np.ravel(bounds[2])
-    t = steps_of(rows)
+    t = np.where(steps_of(rows) == STATE, np.nan, steps_of(rows))  # a direction ends at either
     return any(
-        rows.shape[axis] <= abs(int(end)) < FAR and (t != t.take([0], axis)).any()
+        rows.shape[axis] <= abs(int(end)) < FAR and (abs(np.diff(t, axis=axis)) > 0).any()
         for axis, *ends in zip(axes, *map(np.ravel, bounds[:2]), strict=False)
         for end in ends
     )
