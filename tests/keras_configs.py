@@ -108,10 +108,7 @@ def sequential(path: Path, *layers: Config, version: str = "3.15.1") -> Path:
 
 
 def tensor(name: str, number: int = 0) -> Config:
-    return {
-        "class_name": "__keras_tensor__",
-        "config": {"keras_history": [name, 0, number]},
-    }
+    return {"class_name": "__keras_tensor__", "config": {"keras_history": [name, 0, number]}}
 
 
 def node(name: str, kind: str, *sources: Any, settings: Config = {}, **given: Any) -> Config:  # noqa: B006

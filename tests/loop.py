@@ -171,11 +171,7 @@ class Result(NamedTuple):
 
 @np.errstate(all="ignore")
 def run(
-    network: rnncli.Network,
-    x: Any,
-    h0: Any = None,
-    operand: Function = exact,
-    masked: Any = None,
+    network: rnncli.Network, x: Any, h0: Any = None, operand: Function = exact, masked: Any = None
 ) -> Result:
     """Run one sequence, (T, I), from a state, (S,); the input may mask rows, (T,)."""
     held = np.zeros(len(x), bool) if masked is None else masked

@@ -9,14 +9,7 @@ from conftest import Rnn
 from networks import gated_cell
 
 import rnncli
-from rnncli.model.layers import (
-    Dense,
-    LayerNormalization,
-    Masking,
-    Normalization,
-    Pointwise,
-)
-from rnncli.model.network import Network
+from rnncli import Dense, LayerNormalization, Masking, Network, Normalization, Pointwise
 
 # A key that would end a script, begin a tag, clear a screen and turn writing round.
 HOSTILE = "</script><img src=x onerror=hacked=1>\x1b[2J\u202eab"

@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -76,6 +77,16 @@ def start_alone(*words: object, **options: Any) -> "subprocess.Popen[bytes]":
     command = [sys.executable, "-m", "rnncli", *map(str, words)]
     environment = os.environ | {"PYTHONPATH": str(ROOT)}
     return subprocess.Popen(command, **{**pipes, "env": environment, **options})
+
+
+def started_in(folder: Path) -> list[int]:
+    """Processes whose temporary files go to a folder."""
+    found, mark = [], f"TMPDIR={folder}".encode()
+    for entry in filter(str.isdigit, os.listdir("/proc")):
+        with suppress(OSError):  # of another user, or it has ended meanwhile
+            if mark in Path("/proc", entry, "environ").read_bytes().split(b"\0"):
+                found.append(int(entry))
+    return found
 
 
 # Each line of standard input is a command, with the moment at which it gets a signal: before that

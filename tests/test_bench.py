@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 import pytest
 from conftest import ROOT
-from processes import read_terminal
+from processes import read_terminal, started_in
 
 import rnncli
 from rnncli.bench.race import Size, race, write_table
@@ -146,21 +146,6 @@ def test_the_table_beside_libraries() -> None:
 LINUX = pytest.mark.skipif(not os.path.exists("/proc/self/environ"), reason="no /proc")
 
 
-def descended(folder: Path) -> list[int]:
-    """Processes whose temporary files go to a folder, but this one."""
-    mark = f"TMPDIR={folder}".encode()
-    found = []
-    for entry in os.listdir("/proc"):
-        if entry.isdecimal() and int(entry) != os.getpid():
-            try:
-                variables = Path("/proc", entry, "environ").read_bytes().split(b"\0")
-            except OSError:
-                continue
-            if mark in variables:
-                found.append(int(entry))
-    return found
-
-
 def state_of(pid: int) -> str:
     """Letter of a process's state: T where it is stopped."""
     return Path("/proc", str(pid), "stat").read_text().rpartition(")")[2].split()[0]
@@ -176,7 +161,7 @@ def test_all_are_processes_of_their_own_and_stopped_between_timings(
 
     def look(line: str) -> None:
         if line != "starting":
-            pids = descended(tmp_path)
+            pids = started_in(tmp_path)
             seen.append(sorted(len(os.sched_getaffinity(pid)) for pid in pids))
             while any(state_of(pid) != "T" for pid in pids):
                 time.sleep(0.001)
@@ -224,7 +209,7 @@ def test_nothing_is_left_after_a_signal(tmp_path: Path, number: int, code: int) 
     with racing(tmp_path) as process:
         process.send_signal(number)
         assert process.wait() == code
-    assert descended(tmp_path / "temporary") == []
+    assert started_in(tmp_path / "temporary") == []
     assert os.listdir(tmp_path / "temporary") == []
 
 
@@ -232,10 +217,10 @@ def test_nothing_is_left_after_a_signal(tmp_path: Path, number: int, code: int) 
 def test_no_process_is_left_after_a_kill(tmp_path: Path) -> None:
     """Most of them are stopped then, and cannot see that nobody asks any more."""
     with racing(tmp_path) as process:
-        assert len(descended(tmp_path / "temporary")) == 4
+        assert len(started_in(tmp_path / "temporary")) == 4
         process.kill()
         process.wait()
     end = time.monotonic() + 60
-    while descended(tmp_path / "temporary"):
+    while started_in(tmp_path / "temporary"):
         assert time.monotonic() < end
         time.sleep(0.01)

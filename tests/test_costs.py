@@ -74,8 +74,7 @@ def test_memory_does_not_grow_with_a_file(
 
 
 @pytest.mark.parametrize(
-    ("shape", "order"),
-    [((1,), "C"), ((4, -1, 1), "C"), ((4, -1, 4), "C"), ((-1, 4), "C")],
+    ("shape", "order"), [((1,), "C"), ((4, -1, 1), "C"), ((4, -1, 4), "C"), ((-1, 4), "C")]
 )
 def test_memory_does_not_grow_with_an_array(
     tmp_path: Path, shape: tuple[int, ...], order: Any

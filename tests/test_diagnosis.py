@@ -239,9 +239,7 @@ MISTAKES: dict[str, Port] = {
     ),
     "activation linear in layer 2": layers(HEADED, HEADED.layers[0], Dense(HEAD.W, HEAD.b)),
     "W transposed in layer 2": layers(
-        HEADED,
-        HEADED.layers[0],
-        Dense(np.ascontiguousarray(transposed(HEAD.W)), HEAD.b, "softmax"),
+        HEADED, HEADED.layers[0], Dense(np.ascontiguousarray(transposed(HEAD.W)), HEAD.b, "softmax")
     ),
 }
 

@@ -170,15 +170,6 @@ def test_a_sequence_goes_on_from_a_state_file(
     near([cells[2:] for cells in rows], right)
 
 
-def test_no_last_gives_a_row_a_step(run_rnn: Rnn, saved: Any) -> None:
-    network = ROW["step"]
-    steps = run_rnn("run", *SEQ, *saved(network), "--format", "csv", "--no-last")
-    assert (steps.exit_code, steps.stderr) == (0, "")
-    near(
-        [cells[1:] for cells in table(steps.stdout)[1:]], loop.run(network, X[:, None]).outputs[-1]
-    )
-
-
 @pytest.mark.parametrize("options", ["--follow --format csv", "--format heatmap"])
 def test_formats_of_steps_ask_for_no_last(run_rnn: Rnn, saved: Any, options: str) -> None:
     network = Network(LSTM, dense(3, 2, 3), last="state")

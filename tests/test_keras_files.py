@@ -421,15 +421,11 @@ def test_directions_stand_where_they_are_listed(tmp_path: Path) -> None:
 
 # Archives and HDF5 files whatever is in them.
 
-MEMBERS = ("config.json", "metadata.json", "model.weights.h5")
-BARE = dict(zip(MEMBERS, (b"{}", b"{}", h5.file_of({})), strict=True))
 
-
-def zipped(members: dict[str, bytes], method: int = zipfile.ZIP_STORED) -> bytes:
+def nested_brackets() -> bytes:
     file = io.BytesIO()
-    with zipfile.ZipFile(file, "w", method) as archive:
-        for name, data in members.items():
-            archive.writestr(name, data)
+    with zipfile.ZipFile(file, "w") as archive:
+        archive.writestr("config.json", "[" * 100_000)
     return file.getvalue()
 
 
@@ -440,9 +436,7 @@ def text_in_heap(size: int) -> bytes:
 
 
 UNREAD: dict[str, tuple[bytes, str]] = {
-    "no config": (zipped({name: BARE[name] for name in MEMBERS[1:]}), "config.json: damaged"),
-    "no HDF5": (zipped(BARE | {MEMBERS[2]: b"1,2,3"}), "model.weights.h5: damaged"),
-    "brackets": (zipped(BARE | {MEMBERS[0]: b"[" * 100_000}), "config.json: damaged"),
+    "brackets": (nested_brackets(), "config.json: damaged"),
     "a long config": (text_in_heap(2**21 + 1), "model_config: expected at most 2,097,152"),
     "a list": (h5.file_of({}, {"": {"model_config": "[1]"}}), "expected a JSON object"),
     "training": (h5.file_of({f"optimizer/vars/{k}": numbers(2, 8) for k in (0, 1)}), "no recurr"),

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 from conftest import NIGHTLY, ROOT, Rnn
-from processes import LIMIT, Commands, Stage, commands, stage, start_alone
+from processes import LIMIT, Commands, Stage, commands, stage, start_alone, started_in
 
 from rnncli.engine.state_file import load_state
 from rnncli.storage import writing
@@ -176,18 +176,6 @@ def wait_until(process: "subprocess.Popen[bytes]", report: Path, lines: int) -> 
 
 def lines_of(report: Path) -> int:
     return report.read_bytes().count(b"\n") if report.exists() else 0
-
-
-def started_in(folder: Path) -> list[int]:
-    """Processes whose temporary files go to a folder."""
-    found = []
-    for entry in filter(str.isdigit, os.listdir("/proc")):
-        with suppress(OSError):  # of another user, or it has ended meanwhile
-            if f"TMPDIR={folder}".encode() in Path("/proc", entry, "environ").read_bytes().split(
-                b"\0"
-            ):
-                found.append(int(entry))
-    return found
 
 
 def wait_for(pids: list[int]) -> None:

@@ -39,10 +39,7 @@ OPTIONS: dict[str, tuple[str, dict[str, Any]]] = {
         " ".join(["--cell gru", *(f"--recurrent-activation {name}" for name in ALL)]),
         {"cell": "gru", "recurrent_activation": ALL},
     ),
-    "of each vanilla cell": (
-        " ".join(f"--activation {name}" for name in ALL),
-        {"activation": ALL},
-    ),
+    "of each vanilla cell": (" ".join(f"--activation {name}" for name in ALL), {"activation": ALL}),
 }
 
 

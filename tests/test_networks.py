@@ -94,11 +94,7 @@ def test_a_batch_is_each_sequence_by_the_loop(
     assert runs[1].c is runs[1].layers_c[top]
 
 
-@given(
-    case=ANY,
-    precision=st.sampled_from(["float32", "float64", "tf32"]),
-    in_pieces=st.booleans(),
-)
+@given(case=ANY, precision=st.sampled_from(["float32", "float64", "tf32"]), in_pieces=st.booleans())
 def test_the_bits_of_a_sequence_do_not_depend_on_its_batch(
     case: NetworkCase, precision: str, in_pieces: bool
 ) -> None:

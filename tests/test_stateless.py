@@ -145,10 +145,7 @@ JUDGED: dict[str, tuple[list[Layer], list[list[Layer]]]] = {
     ),
     "two": (
         [*ELU, Pointwise("softmax", 5)],
-        [
-            [ELU[0], Dense(-V.T), Pointwise("softmax", 5)],
-            [*ELU, Pointwise("sigmoid", 5)],
-        ],
+        [[ELU[0], Dense(-V.T), Pointwise("softmax", 5)], [*ELU, Pointwise("sigmoid", 5)]],
     ),
     "layer normalization": (
         [LayerNormalization(V[:, 0], V[:, 1], 1e-3)],

@@ -245,7 +245,6 @@ REFUSED: list[tuple[str, bytes]] = [
 ]
 PICKLES = {
     "opcode 0x69": b"(ios\nsystem\n.",
-    "opcode 0xff": b"\xff.",
     "EOFError": b"X\xff\xff\xff\x7fabc",
     "items of int": b"K\x01NNs.",
     "a call of str with tuple": text("a") + b")R.",

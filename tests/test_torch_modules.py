@@ -6,18 +6,7 @@ from typing import Any
 import numpy as np
 import pytest
 from model_files import inspect, layers, load, refusal
-from torch_bytes import (
-    STORED,
-    archive,
-    mapping,
-    matrix,
-    module,
-    name,
-    script,
-    tensor,
-    text,
-    vector,
-)
+from torch_bytes import STORED, archive, mapping, matrix, module, name, script, tensor, text, vector
 
 import rnncli
 

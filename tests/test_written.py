@@ -296,13 +296,8 @@ def test_a_table_keeps_to_the_width_with_every_digit(
 
 def test_points_of_numbers_stand_below_each_other() -> None:
     out = io.StringIO()
-    draw(out, "", [Column("t", ["1", "10"])], [Column("h", ["0.5", "-12.25"]), Column("c", "12")])
-    assert [line for line in out.getvalue().splitlines() if line[:1].strip() != "─"] == [
-        "",
-        "t   h       c",
-        " 1    0.5   1",
-        "10  -12.25  2",
-    ]
+    draw(out, "", [Column("t", ["1", "10"])], [Column("h", ["0.5", "-12.25"])])
+    assert out.getvalue().splitlines()[-2:] == [" 1    0.5", "10  -12.25"]
 
 
 def test_weights_have_every_digit(run_rnn: Rnn, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -15,7 +15,6 @@ import boto3
 import fsspec
 import pytest
 from botocore.config import Config
-from moto.core.responses import ActionAuthenticatorMixin, settings
 from moto.server import ThreadedMotoServer
 
 KEYS = ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY")
@@ -99,7 +98,6 @@ def s3(
     """An S3 server that the environment names, with a bucket for this test."""
     import s3fs
 
-    monkeypatch.setattr(settings, "INITIAL_NO_AUTH_ACTION_COUNT", float("inf"))
     server: Any = s3_server._server
     app = server.app
     found = S3(s3_server, f"bucket-{abs(hash(request.node.nodeid))}")
@@ -113,14 +111,6 @@ def s3(
     yield found
     s3fs.S3FileSystem.clear_instance_cache()
     server.app = app
-
-
-@pytest.fixture
-def guarded(s3: S3, monkeypatch: pytest.MonkeyPatch) -> S3:
-    """An S3 server that checks who asks."""
-    monkeypatch.setattr(settings, "INITIAL_NO_AUTH_ACTION_COUNT", 0)
-    monkeypatch.setattr(ActionAuthenticatorMixin, "request_count", 0)
-    return s3
 
 
 class Server(ThreadingHTTPServer):
@@ -180,15 +170,6 @@ class Google(Store):
         about = {"bucket": "mine", "name": name, "size": size}
         return about | {"etag": f"e{number}", "generation": number}
 
-    def listed(self, prefix: str, delimiter: str) -> dict[str, Any]:
-        names = [name for name in sorted(self.contents) if name.startswith(prefix)]
-        folders = set[str]()
-        if delimiter:
-            rests = {name: name.removeprefix(prefix).split(delimiter) for name in names}
-            folders = {f"{prefix}{rest[0]}/" for rest in rests.values() if len(rest) > 1}
-            names = [name for name in names if len(rests[name]) == 1]
-        return {"items": [self.about(name) for name in names], "prefixes": sorted(folders)}
-
 
 class GoogleHandler(Handler):
     def do_GET(self) -> None:
@@ -205,24 +186,19 @@ class GoogleHandler(Handler):
         elif name:
             self.answer(200, json.dumps(store.about(name)).encode())
         else:
-            options = dict(parse_qsl(query))
-            listed = store.listed(options.get("prefix", ""), options.get("delimiter", ""))
-            self.answer(200, json.dumps(listed).encode())
+            prefix = dict(parse_qsl(query)).get("prefix", "")
+            items = [store.about(each) for each in store.contents if each.startswith(prefix)]
+            self.answer(200, json.dumps({"items": items}).encode())
 
     def do_POST(self) -> None:
         store = self.server.store
         body = self.rfile.read(int(self.headers["Content-Length"]))
-        query = dict(parse_qsl(urlsplit(self.path).query))
-        if query["uploadType"] == "media":
-            name = query["name"]
-        else:
-            _, about, content, _ = body.split(b"--==0==")
-            name = json.loads(about.partition(b"\n\n")[2])["name"]
-            body = content.partition(b"\n\n")[2][:-1]
+        _, about, content, _ = body.split(b"--==0==")
+        name = json.loads(about.partition(b"\n\n")[2])["name"]
         if status := store.check("PUT", f"/{name}"):
             self.answer(status, b'{"error": {"message": "no"}}')
         else:
-            store.put(name, body)
+            store.put(name, content.partition(b"\n\n")[2][:-1])
             self.answer(200, json.dumps(store.about(name)).encode())
 
 

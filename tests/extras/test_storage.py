@@ -198,9 +198,10 @@ def test_a_file_that_nobody_can_open_is_one_line(
         refused(run_rnn("run", f"http://{port}/x", *SMALL), f"http://{port}/x", "Connect")
 
 
-def test_wrong_credentials(run_rnn: Rnn, guarded: S3) -> None:
+def test_wrong_credentials(run_rnn: Rnn, s3: S3) -> None:
     """A user who may not look may be allowed to write: that is tried, and then has failed."""
-    check_refused(run_rnn, guarded.url("x"), "", 2, 2, 2, 2, 2, 1, 1)
+    s3.before = lambda *_: 403
+    check_refused(run_rnn, s3.url("x"), "Forbidden", 2, 2, 2, 2, 2, 1, 1)
 
 
 def test_a_page_that_is_refused_is_one_line(run_rnn: Rnn, web: Web) -> None:

@@ -21,13 +21,7 @@ from peers.nets import ACTIVATIONS, Array, Plan, drawn, furthest, network, outpu
 from rnncli.model.activations import ACTIVATIONS as KNOWN
 from rnncli.model.cells import CELLS
 from rnncli.model.formats.load import save_network
-from rnncli.model.layers import (
-    Dense,
-    Embedding,
-    LayerNormalization,
-    Normalization,
-    Pointwise,
-)
+from rnncli.model.layers import Dense, Embedding, LayerNormalization, Normalization, Pointwise
 from rnncli.model.network import LAST, Network
 
 WAYS = (("forward", "concat"), ("backward", "concat"), ("bidirectional", "concat"))

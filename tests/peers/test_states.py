@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 from conftest import NIGHTLY
-from recorded_cases import recorded_cases
+from test_recorded import recorded_cases
 
 import rnncli
 from peers.nets import ACTIVATIONS, HARD_SIGMOID, Plan, batch, check, drawn, furthest, network
@@ -84,8 +84,7 @@ def test_layers_without_state() -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "precision"),
-    [("torch", "float32"), ("torch", "float64"), ("onnxruntime", "float32")],
+    ("name", "precision"), [("torch", "float32"), ("torch", "float64"), ("onnxruntime", "float32")]
 )
 @pytest.mark.parametrize(("cell", "reset", "extra"), KINDS)
 def test_every_cell_in_every_direction(
