@@ -27,9 +27,9 @@ MOST_LINES = {
     "rnncli/readers": 1_429,
     "rnncli/writers": 2_085,
     "rnncli/verification": 1_840,
-    "rnncli/bench": 326,
+    "rnncli/bench": 323,
     "rnncli/explanation": 832,
-    "rnncli/batches": 685,
+    "rnncli/batches": 678,
     "rnncli/cli": 1_313,
     "tests": 20_402,
 }

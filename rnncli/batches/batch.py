@@ -27,14 +27,7 @@ from rnncli import __version__
 from rnncli.batches.executors import Pool, in_processes, on_cluster
 from rnncli.engine.state_file import fingerprint
 from rnncli.engine.threads import usable_processors
-from rnncli.model.errors import (
-    WORDING,
-    InputError,
-    OptionError,
-    on_a_line,
-    printable,
-    verbatim,
-)
+from rnncli.model.errors import WORDING, InputError, OptionError, on_a_line, printable, verbatim
 from rnncli.model.formats.load import load
 from rnncli.model.network import Network
 from rnncli.pipeline import Built, Console, process, return_built, score, warn

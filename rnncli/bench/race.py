@@ -141,10 +141,7 @@ def find_candidates(wanted: Sequence[str], precision: str) -> tuple[list[str], d
 
 
 def race(
-    case_of: Callable[[int], Case],
-    names: Sequence[str],
-    rounds: int,
-    show: Callable[[str], None],
+    case_of: Callable[[int], Case], names: Sequence[str], rounds: int, show: Callable[[str], None]
 ) -> list[Racer]:
     """Time candidates in rounds on the same weights and input; a slow spell slows a whole round.
 
