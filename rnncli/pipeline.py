@@ -444,7 +444,7 @@ def _run(
         out: Any = None if frame else stack.enter_context(target)
         blocks = cut_blocks(source, runner)
         if options.follow:
-            style, cut = continue_log(out, make, result, style, is_json=form == "jsonl")
+            style, cut = continue_log(out, result, style, is_json=form == "jsonl")
             if cut:
                 console.note(f"{out.name}: ended within a line, which is cut off: {cut!r}")
             if written := options.state or options.state_out:

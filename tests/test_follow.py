@@ -175,7 +175,7 @@ def test_rows_of_every_kind_go_on(run_rnn: Rnn, log: Path, options: tuple[str, .
 
 
 @pytest.mark.parametrize(
-    "old", ["k,t,h_0,h_1\na,1,0.5,0.5\n", "[" * 100_000, "ö\x1b]0;title\x07\n"]
+    "old", ["k,t,h_0,h_1\na,1,0.5,0.5\n", '{"a": [1, 2]}', "[" * 200_000, "ö\x1b]0;title\x07\n"]
 )
 def test_other_files_are_left_alone(log: Path, old: str) -> None:
     log.write_text(old, encoding="latin-1")

@@ -1,22 +1,14 @@
 """Logs: files to which the rows of several runs are added."""
 
-from collections.abc import Callable
-from io import StringIO
+import csv
+from contextlib import suppress
 from typing import TextIO
 
 from rnncli.model.errors import InputError
 from rnncli.writers.result import Result, Style
-from rnncli.writers.selection import Writer
 
 
-def continue_log(
-    log: TextIO,
-    begin: Callable[[TextIO, Result, Style], Writer],
-    result: Result,
-    style: Style,
-    *,
-    is_json: bool,
-) -> tuple[Style, str]:
+def continue_log(log: TextIO, result: Result, style: Style, *, is_json: bool) -> tuple[Style, str]:
     """Prepare a log, of JSON lines or CSV, for the rows of another run.
 
     An unfinished last line is cut off: the next row would join it to a line of wrong numbers.
@@ -29,11 +21,19 @@ def continue_log(
         if line.endswith(b"\n") and (is_json or quotes % 2 == 0):  # not within a field
             end = offset
     log.seek(0)
-    first, header = log.readline(), StringIO()
-    begin(header, result, style).end(None)
-    expected = "{" if is_json else header.getvalue()
-    # A log that ends within its first line holds the beginning of what is expected.
-    fits = first.startswith(expected) if end else expected.startswith(first[: len(expected)])
+    first, fields = log.readline(), list[str]()
+    with suppress(csv.Error):
+        fields = next(csv.reader([first.rstrip("\r\n")], delimiter=style.delimiter), [])
+    names = [*result.new_keys, *(result.header or ["t"]), *result.units]
+    expected = style.delimiter.join(names) if style.header else f"{len(names)} fields"
+    if is_json:
+        expected = '{"key": ' if result.key_columns else '{"t": '
+        fits = first.startswith(expected)
+    else:
+        fits = fields == names if style.header else len(fields) == len(names)
+    if not end:  # it is empty, or ends within its first line
+        begins = expected.startswith(first[: len(expected)] if is_json else first)
+        fits = not first or (begins and (is_json or style.header))
     if not fits:
         first, expected = (repr(text.rstrip("\n")[:100]) for text in (first, expected))
         what = f"its first line is {first}, this run's begins with {expected}"
