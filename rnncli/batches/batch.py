@@ -329,7 +329,8 @@ def make_tasks(inputs: Sequence[str], output: str, state: str | None, identity: 
             pattern = verbatim(shlex.quote(os.path.join(path, "*.csv")))
             raise InputError(path, "a folder", f"give the files in it: {pattern}")
         names, seen = names_of(path), find_version(path)
-        files = [wrap_url(each.format_map(names)) for each in (output, state) if each is not None]
+        filled = [each.format_map(names) for each in (output, state) if each is not None]
+        files = ["./-" if each == "-" else wrap_url(each) for each in filled]  # no standard output
         about = f"{seen}\0{resolve(path)}"
         digest = f"{_digest(about)}-{_digest(about, identity, *map(resolve, files))}"
         tasks.append(Task(path, files[0], files[1] if state else None, digest, seen))
