@@ -16,7 +16,7 @@ direction. `Dense`, `Embedding`, `LayerNormalization`, `Masking`,
 `Normalization` and `Pointwise` are layers without state, below and above it.
 """
 
-# That of typing takes milliseconds to load: see __getattr__.
+# A constant of our own: typing takes milliseconds to load, see __getattr__.
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from os import PathLike

@@ -16,7 +16,7 @@ from rnncli.model.cells import Cell, Numbers
 
 
 class Bounded:
-    """Values in float64, and how far `off` them a correct program in a `precision` may be.
+    """Values in float64, and bounds `off` for the error of a correct program in a `precision`.
 
     The bounds, if a and b are off by da and db::
 

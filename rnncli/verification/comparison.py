@@ -29,7 +29,7 @@ from rnncli.verification.steps import can_judge_steps, right_steps, times_bound
 
 # An entry of `results` in the document of `rnncli.verify`.
 Result: TypeAlias = dict[str, Any]
-# Its result comes first, or after that of another program.
+# Name of our own loop's result, which comes first, or second if there is an `expected` one.
 LOOP = "float64 loop"
 # Share of the values of a whole run that must be judged.
 ENOUGH = 0.9

@@ -202,7 +202,7 @@ class OnnxRuntime(Peer):
         file = BytesIO()
         try:
             save_network(file, Network(layer), ".onnx")
-        except ValueError as error:  # such a file has no words for it
+        except ValueError as error:  # no ONNX file can hold it
             raise Unsupported(str(error)) from error
         if not isinstance(layer, Cell):
             session = _open_session(file.getvalue())
@@ -362,7 +362,7 @@ def _nearest(forward: Callable[..., Sequence[Any]], x: NDArray[Any], ours: Float
     for steps_first, batch in enumerate((x, x.swapaxes(0, 1))):
         try:
             outputs = forward(np.ascontiguousarray(batch), N, T)
-        except Exception as error:  # whatever a library raises, for another layout, say
+        except Exception as error:  # a library may raise anything, such as for the other layout
             errors.append(error)
             continue
         for y in map(np.asarray, outputs):

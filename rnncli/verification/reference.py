@@ -130,7 +130,7 @@ STEPS: dict[type, Callable[..., State]] = {RNN: rnn_step, LSTM: lstm_step, GRU: 
 
 
 class ReferenceBounded(Bounded):
-    """Values in float64, and how far from them a correct program may be."""
+    """Values in float64, and bounds for the error of a correct program."""
 
     def function(self, f: Activation, a: Floats, clip: float) -> Floats:
         """Compute an activation in float64."""
@@ -142,7 +142,7 @@ class ReferenceBounded(Bounded):
 
 
 def exact(values: Floats, precision: str) -> ReferenceBounded:
-    """Return values without error: every program has them alike."""
+    """Return values without error, as every program has the same."""
     wide = np.asarray(values, np.float64)
     return ReferenceBounded(wide, np.zeros(wide.shape), precision)
 

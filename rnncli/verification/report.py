@@ -17,7 +17,7 @@ STYLES = {"equal": "bold green", "different": "bold red", "not compared": "bold 
 def write_table(out: TextIO, document: dict[str, Any]) -> None:
     """Write the verdict, the cause and the worst values, then a row for each result."""
     first, *rest = results = document["results"]
-    verdict, expected = document["verdict"], first["name"] != LOOP  # that of another program
+    verdict, expected = document["verdict"], first["name"] != LOOP
     ours = rest if expected else results
     compared = [each for each in ours if each["verdict"] != "not compared"]
     write_text(out, f"{verdict.upper()}: {_sentence(document, expected)}", STYLES[verdict])

@@ -21,7 +21,7 @@ from rnncli.model.errors import one_line
 Integer: TypeAlias = str | int
 Address: TypeAlias = str
 Operand: TypeAlias = Union["Vector", float]
-# What a loop carries from one round to the next.
+# A value that a loop carries from one round to the next.
 LoopValue: TypeAlias = Union["Vector", Address]
 Body: TypeAlias = Callable[..., Sequence[LoopValue]]
 

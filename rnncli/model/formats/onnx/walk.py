@@ -23,7 +23,7 @@ from rnncli.model.graph.rows import Flow, RowProgram
 from rnncli.model.layers import DIRECTIONS
 
 _MOST_COMPUTED = 2**23  # values that a run may compute, and four more for each value of the file
-# What a node, a recurrent layer and a label cost in values.
+# Costs of a node, a recurrent layer and a label, in values.
 _COST, _COST_OF_LAYER, _COST_OF_LABEL = 800, 8_000, 8
 # Operators whose first input has the values; the rest are sizes or indices.
 _PLACING = {"ConstantOfShape", "Expand", "Pad", "Reshape", "Slice", "Split", "Squeeze", "Tile"}

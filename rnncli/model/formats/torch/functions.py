@@ -171,7 +171,7 @@ FUNCTIONS: dict[str, Callable[..., Any]] = {
     "view": _reshape,
     "zeros": lambda t, sizes, **_: t.emit("ConstantOfShape", sizes, rank=len(sizes)),
     "zeros_like": lambda t, x, **_: t.emit("Mul", x, 0.0),
-    # Of constants.
+    # Functions of constants.
     **{name: partial(_compare, name) for name in ("eq", "ne", "lt", "le", "gt", "ge")},
     "__is__": lambda _, a, b: UNKNOWN if a is UNKNOWN else a is b,
     "__isnot__": lambda _, a, b: UNKNOWN if a is UNKNOWN else a is not b,
