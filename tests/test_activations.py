@@ -23,6 +23,7 @@ VALUES = {
     "leaky_relu:0.25": (-2.0, -0.5),
     "thresholded_relu": (0.75, 0.0),
     "thresholded_relu:0.5": (0.75, 0.75),
+    "thresholded_relu:0.75": (0.75, 0.0),
     "scaled_tanh:2,0.5": (1.0, 0.9242343145200195),
     "hard_sigmoid": (1.0, 0.7),
     "hard_sigmoid:0.16666666666666666,0.5": (1.5, 0.75),

@@ -279,7 +279,7 @@ FUNCTIONS: list[tuple[str, Config, str]] = [
     ("LeakyReLU", {}, "leaky_relu:0.3"),
     ("ReLU", {"negative_slope": "0.5", "threshold": "0.0"}, "leaky_relu:0.5"),
     ("ReLU", {"max_value": 6.0}, "relu6"),
-    ("ThresholdedReLU", {}, "thresholded_relu:1.0000001192092896"),
+    ("ThresholdedReLU", {}, "thresholded_relu:1.0"),
     ("Rescaling", {"scale": 0.5}, "affine:0.5,0.0"),
 ]
 

@@ -152,7 +152,7 @@ ACTIVATIONS = {
         _to(lambda a, p: np.where(a < 0, p * a, a)), "LeakyReLU", "LeakyRelu", (0.01,)
     ),
     "thresholded_relu": Kind(
-        _to(lambda a, p: np.where(a < p, 0, a)), "", "ThresholdedRelu", (1.0,)
+        _to(lambda a, p: np.where(a <= p, 0, a)), "", "ThresholdedRelu", (1.0,)
     ),
     "scaled_tanh": Kind(_to(lambda a, p, q: p * np.tanh(q * a)), "", "ScaledTanh", (None, None)),
     "hard_sigmoid": Kind(_hard_sigmoid, "", "HardSigmoid", (0.2, 0.5), ends=(0, 1)),

@@ -34,7 +34,7 @@ _ACTIVATIONS: dict[str, Callable[..., Floats]] = {
     "linear": lambda a: a,
     "affine": lambda a, alpha, beta: alpha * a + beta,
     "leaky_relu": lambda a, alpha: np.where(a < 0, alpha * a, a),
-    "thresholded_relu": lambda a, alpha: np.where(a < alpha, 0, a),
+    "thresholded_relu": lambda a, alpha: np.where(a <= alpha, 0, a),
     "scaled_tanh": lambda a, alpha, beta: alpha * np.tanh(beta * a),
     "hard_sigmoid": lambda a, alpha, beta: np.minimum(np.maximum(alpha * a + beta, 0), 1),
     "elu": _elu,

@@ -404,8 +404,7 @@ _FUNCTIONS: dict[str, tuple[Callable[[SimpleNamespace], str], dict[str, Any]]] =
     ),
     "ELU": (lambda s: f"elu:{float(s.alpha)!r}", {"alpha": 1.0}),
     "ThresholdedReLU": (
-        # Keras passes values over theta, and our function passes theta too.
-        lambda s: f"thresholded_relu:{np.nextafter(np.float32(s.theta), np.float32(inf)).item()!r}",
+        lambda s: f"thresholded_relu:{np.float32(s.theta).item()!r}",
         {"theta": 1.0},
     ),
     "Softmax": (lambda _: "softmax", {"axis": -1}),
