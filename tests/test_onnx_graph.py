@@ -52,6 +52,11 @@ def size(g: Graph, place: int) -> str:
     return g.add("Unsqueeze", one, g.array([0]))
 
 
+def count(g: Graph, place: int) -> str:
+    """Return a size of x as a float."""
+    return g.add("Cast", size(g, place), to=1)
+
+
 def start(g: Graph, h: str = "", c: str = "", op: str = "RNN") -> str:
     """Add a node that starts from states."""
     return g.recurrent(op, "x", "", "", h, *[c] * bool(c))
@@ -192,8 +197,8 @@ RUN: list[tuple[str, Build]] = [
     ("LSTM 3, rows: Relu Add", lambda g: g.add("Add", (rows := g.rows()), g.add("Relu", rows))),
     ("LSTM 3, rows: Clip", lambda g: g.add("Clip", g.rows(), number(g, 0), number(g, 1e30))),
     (
-        "LSTM 3, rows: Concat, whole sequences: Shape Mul",
-        lambda g: g.add("Mul", g.rows(), g.add("Cast", size(g, 0), to=1)),
+        "LSTM 3, rows: Concat, whole sequences: Shape Cast Mul",
+        lambda g: g.add("Mul", g.rows(), count(g, 0)),
     ),
     ("LSTM 3, Pointwise 3, rows: Div", lambda g: g.add("Div", g.draw(3), g.add("Exp", g.rows()))),
     ("LSTM 3, Dense 2", lambda g: g.add("MatMul", g.rows(), g.draw(1, 3, 2))),
@@ -542,6 +547,71 @@ def test_numbers(tmp_path: Path, case: str) -> None:
         states = rnncli.run(network, x[None, :T])
         given = states.h if states.y is None else states.y
         np.testing.assert_array_equal(given[0], y[:T])
+
+
+# Whole numbers that become floats: T is no square, and no power of 2.
+COUNTED: dict[str, tuple[Build, Callable[[int], float]]] = {
+    "the root of a size": (lambda g: g.add("Pow", count(g, 0), number(g, 0.5)), lambda T: T**0.5),
+    "a size below 1": (lambda g: g.add("Pow", count(g, 0), number(g, -1)), lambda T: 1 / T),
+    "a share of a size": (
+        lambda g: g.add("Div", number(g, 1), g.add("Sqrt", count(g, 0))),
+        lambda T: T**-0.5,
+    ),
+    "a whole power": (
+        lambda g: g.add("Cast", g.add("Pow", size(g, 0), number(g, 0.5)), to=1),
+        lambda T: int(T**0.5),
+    ),
+    "a whole quotient": (
+        lambda g: g.add("Cast", g.add("Div", size(g, 0), g.array([-2])), to=1),
+        lambda T: -(T // 2),
+    ),
+    "a whole mean": (
+        lambda g: g.add("Cast", g.add("ReduceMean", g.add("Shape", "x"), axes=[0]), to=1),
+        lambda T: (T + 1 + 2) // 3,
+    ),
+}
+
+
+@pytest.mark.parametrize("case", COUNTED)
+@pytest.mark.parametrize("precision", ["float32", "float64"])
+def test_numbers_that_depend_on_the_number_of_steps(
+    tmp_path: Path, case: str, precision: str
+) -> None:
+    build, factor = COUNTED[case]
+    graph = Graph()
+    output = graph.add("Mul", same(graph), build(graph))
+    inputs: dict[str, Axes | None] = {"x": ("T", 1, 2)}
+    network, _ = load(write(tmp_path / "m.onnx", graph, output, inputs=inputs))
+    for T in (9, 1, 7, 12):
+        x = np.random.default_rng(T).normal(size=(T, 2)).astype(np.float32)
+        y = rnncli.run(network, x, precision=precision).y
+        rtol = 1e-6 if precision == "float32" else 1e-15
+        np.testing.assert_allclose(y, x.astype(float) * factor(T), rtol=rtol)
+
+
+# Halves go to the even neighbour; float16 has 10 bits of a fraction, bfloat16 has 7.
+ROUNDED = {
+    "float16": (10, [1 + 2**-11, 1 + 3 * 2**-11, 65503, 3e-9], [1, 1 + 2**-9, 65504, 0]),
+    "bfloat16": (16, [1 + 2**-8, 1 + 3 * 2**-8, 1 + 2**-7, 3], [1, 1 + 2**-6, 1 + 2**-7, 3]),
+}
+
+
+@pytest.mark.parametrize("name", ROUNDED)
+@pytest.mark.parametrize("precision", ["float32", "float64"])
+@pytest.mark.parametrize("whole", [False, True], ids=["rows", "whole sequences"])
+def test_casts_to_fewer_digits_round(
+    tmp_path: Path, name: str, precision: str, whole: bool
+) -> None:
+    kind, values, expected = ROUNDED[name]
+    graph = Graph()
+    cast = graph.add("Cast", same(graph), to=kind)
+    output = graph.add("Cast", cast, to=1)
+    output = graph.add("Mul", output, count(graph, 0)) if whole else graph.add("Neg", output)
+    network, notes = load(write(tmp_path / "m.onnx", graph, output))
+    x, y = (np.array([[each, -each] for each in column]) for column in (values, expected))
+    given = rnncli.run(network, x, precision=precision).y
+    np.testing.assert_array_equal(given, y * 4 if whole else -y)
+    assert notes == [f"{cast} rounds to {name}; nodes above it have the precision of the run"]
 
 
 def test_rows_times_the_steps_in_other_orders(tmp_path: Path) -> None:

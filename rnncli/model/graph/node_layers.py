@@ -11,11 +11,10 @@ from rnncli.model.cells import Multiply
 from rnncli.model.errors import InputError
 from rnncli.model.graph import Array, Node, RefusedError
 from rnncli.model.graph.labels import CONSTANT, labels, plain
-from rnncli.model.graph.operators import ELEMENTWISE, MOVERS, OPERATORS, evaluate
+from rnncli.model.graph.operators import ELEMENTWISE, MOVERS, evaluate, find_operator
 from rnncli.model.layers import Convert, Stateless
 
 Axes = tuple[int | None, int | None]
-FLOATS = (1, 10, 11, 16)  # element types; a run keeps its precision where a graph casts to these
 
 
 class Operand(NamedTuple):
@@ -41,18 +40,16 @@ class Step(NamedTuple):
     attributes: Mapping[str, Any] = {}
     shape: tuple[int, ...] = ()
 
-    def compute(self, R: int, arrays: list[Any], multiply: Multiply) -> Array:
-        """Compute R rows from the arrays of the operands."""
+    def compute(self, R: int, arrays: list[Any], multiply: Multiply, dtype: Any) -> Array:
+        """Compute R rows, floats of `dtype`, from the arrays of the operands."""
         x = arrays[0] = arrays[0].reshape(R, *self.shape) if self.shape else arrays[0]
         with np.errstate(all="ignore"):
             if self.op == "Concat":
                 y = np.concatenate([np.broadcast_to(a, (R, a.shape[-1])) for a in arrays], 1)
             elif self.op == "MatMul":
                 y = multiply(np.ascontiguousarray(x), arrays[1])
-            elif self.op == "Cast" and x.dtype.kind == "f" and self.attributes["to"] in FLOATS:
-                y = x
             else:
-                y = OPERATORS[self.op](*arrays, **self.attributes)
+                y = find_operator(self.op, dtype)(*arrays, **self.attributes)
         y = np.broadcast_to(y, (R, self.width)) if self.op in ELEMENTWISE else y
         return y.reshape(R, self.width)
 
@@ -97,7 +94,7 @@ class RowGraph(Stateless):
         registers: dict[int, Any] = dict(zip(self.inputs, inputs, strict=True))
         for register, step in self.steps.items():
             arrays = [operand.find(registers) for operand in step.operands]
-            registers[register] = step.compute(len(rows), arrays, multiply)
+            registers[register] = step.compute(len(rows), arrays, multiply, x.dtype)
         y = np.broadcast_to(self.target.find(registers), (len(rows), self.output_size))
         y = np.require(y, x.dtype, ["C", "W"])
         return y.reshape(*x.shape[:-1], self.output_size)
@@ -191,7 +188,7 @@ class SequenceGraph(Stateless):
         values: dict[str, Any] = dict(self.constants)
         for root in self.roots:
             values[root.name] = root.arrange(x) if x.dtype.kind == "f" else labels(root.arrange(x))
-        return np.asarray(plain(evaluate(self.nodes, values, self.opset)[self.target]))
+        return np.asarray(plain(evaluate(self.nodes, values, self.opset, x.dtype)[self.target]))
 
     def is_local(self, steps: int) -> bool:
         """Return whether the last row of a sequence does not depend on the first."""

@@ -23,6 +23,7 @@ FAR = 2**31 - 1  # programs write this, or more, for the end of an axis
 # Element types by number.
 TYPES = {1: "f4", 2: "u1", 3: "i1", 4: "u2", 5: "i2", 6: "i4", 7: "i8", 9: "?", 10: "f2"}
 TYPES |= {11: "f8", 12: "u4", 13: "u8", 16: "f4"}
+_FLOAT, _HALF, _DOUBLE, _BFLOAT16 = 1, 10, 11, 16
 # The errors that operators raise for inputs or attributes that do not fit.
 UNFIT = (ArithmeticError, AttributeError, LookupError, RuntimeError, TypeError, ValueError)
 _ERF = np.frompyfunc(erf, 1, 1)  # a ufunc, which labels pass through
@@ -54,6 +55,16 @@ def _activate(name: str, a: Array, **attributes: float) -> Array:
     out = np.empty_like(a)
     activation(name, *parameters).function()(a, out)
     return out
+
+
+def _cast(a: Array, to: int, saturate: int = 1) -> Array:  # noqa: ARG001
+    """Convert to an element type; bfloat16, which NumPy does not have, is rounded float32."""
+    b = a.astype(TYPES[to])
+    if to != _BFLOAT16 or isinstance(a, Labels):
+        return b
+    bits = b.view(np.uint32)
+    rounded = (bits + (0x7FFF + (bits >> 16 & 1))) & 0xFFFF0000  # halves to even
+    return np.where(np.isfinite(b), rounded.view(np.float32), b)
 
 
 def _softmax(a: Array, axis: int = -1) -> Array:
@@ -90,7 +101,7 @@ def _reduce(
     noop_with_empty_axes: int = 0,
 ) -> Array:  # fmt: skip
     along = as_list(axes) or (() if noop_with_empty_axes else None)
-    return np.asanyarray(function(a, axis=along, keepdims=bool(keepdims)))
+    return _fit(a, np.asanyarray(function(a, axis=along, keepdims=bool(keepdims))))
 
 
 def _batch_normalization(
@@ -246,7 +257,7 @@ ELEMENTWISE: dict[str, Callable[..., Any]] = {
     **{name.title(): getattr(np, name) for name in (*_NUMPY, "greater", "abs")},
     "Add": np.add,
     "And": np.logical_and,
-    "Cast": lambda a, to, saturate=1: a.astype(TYPES[to]),  # noqa: ARG005
+    "Cast": _cast,
     "Clip": _clip,
     "Div": _divide,
     "Erf": lambda a: _fit(a, np.asanyarray(_ERF(a))),
@@ -354,12 +365,27 @@ def _magnitudes(values: Any) -> Array:
     return np.abs(np.ravel(values).astype(np.float64))
 
 
+def _cast_in_run(dtype: Any, a: Array, to: int, **attributes: int) -> Array:
+    """Cast in a run: its float type stands for all of ONNX; values of fewer digits are rounded."""
+    b = a if to in (_FLOAT, _DOUBLE) else _cast(a, to, **attributes)
+    return b.astype(dtype) if to in (_FLOAT, _DOUBLE, _HALF, _BFLOAT16) else b
+
+
+def find_operator(op: str, dtype: Any = None) -> Callable[..., Any]:
+    """Find the function of an operator, in a run its form for the run's float type."""
+    return partial(_cast_in_run, dtype) if op == "Cast" and dtype else OPERATORS[op]
+
+
 def apply(
-    node: Node, inputs: Sequence[Any], opset: int, spend: Callable[[float], None] = lambda _: None
-) -> list[Any]:
-    """Compute the outputs of a node; `spend` gets the number of values before."""
-    operator, attributes = OPERATORS.get(node.op), dict(node.attributes)
-    if operator is None or node.domain:
+    node: Node, inputs: Sequence[Any], opset: int, spend: Callable[[float], None] = lambda _: None,
+    dtype: Any = None,
+) -> list[Any]:  # fmt: skip
+    """Compute the outputs of a node; `spend` gets the number of values before.
+
+    `dtype` is the float type of a run; constants have the types that the graph says.
+    """
+    attributes = dict(node.attributes)
+    if node.op not in OPERATORS or node.domain:
         raise RefusedError(f"operator {f'{node.domain} {node.op}'.strip()} is not read")
     for value in attributes.values():
         if isinstance(value, Unknown):
@@ -372,7 +398,7 @@ def apply(
             raise RefusedError(f"{node.op} over several axes is not read")
         spend(count_values(node, inputs))
         with np.errstate(all="ignore"):
-            result = operator(*inputs, **attributes)
+            result = find_operator(node.op, dtype)(*inputs, **attributes)
     except UNFIT as error:
         known = str(error).partition("keyword argument ")[2].strip("'")
         what = f"attribute {shown(known)} is not read" if known else "its inputs do not fit it"
@@ -380,9 +406,12 @@ def apply(
     return result if isinstance(result, list) else [np.asanyarray(result)]
 
 
-def evaluate(nodes: Sequence[Node], values: dict[str, Any], opset: int) -> dict[str, Any]:
+def evaluate(
+    nodes: Sequence[Node], values: dict[str, Any], opset: int, dtype: Any = None
+) -> dict[str, Any]:
     """Compute nodes, each after those whose outputs it takes; add their outputs to the values."""
     for node in nodes:
         inputs = [values[name] if name else None for name in node.inputs]
-        values.update(zip(node.outputs, apply(node, inputs, opset), strict=False))
+        outputs = apply(node, inputs, opset, dtype=dtype)
+        values.update(zip(node.outputs, outputs, strict=False))
     return values

@@ -31,6 +31,8 @@ _PLACING |= {"Unsqueeze"}
 # Operators that may do something else with a larger number of steps, such as Min(T, 7).
 _UNSTEADY = {"Clip", "Greater", "GreaterOrEqual", "Less", "LessOrEqual", "Max", "Min", "Mod"}
 _UNSTEADY |= {"ReduceMax", "ReduceMin"}
+# Element types that the floats of a run are rounded to.
+_ROUNDED = {10: "float16", 16: "bfloat16"}
 _OTHER_AXES = "takes other axes for steps, sequences and features than the layer below"
 _OPTIONAL_INPUTS = {
     "sequence_lens": "lengths of sequences from {}: each is run as long as it is",
@@ -253,6 +255,10 @@ class Walk:
             why = why or "takes a fixed number of the steps"
         if _has_counts(node, inputs):
             why = why or "computes with the number of steps or sequences"
+        if node.op == "Cast" and node.attributes.get("to") in _ROUNDED:
+            what = _ROUNDED[node.attributes["to"]]
+            note = f"{node.name} rounds to {what}; nodes above it have the precision of the run"
+            self.notes.append((node.name, note))
         columns: Sequence[Any] = [None] * len(outputs)
         operands = [each if isinstance(each, Flow) else as_array(each) for each in inputs]
         try:

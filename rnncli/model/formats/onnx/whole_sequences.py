@@ -8,7 +8,7 @@ import numpy as np
 from rnncli.model.formats.onnx.recurrent import KINDS
 from rnncli.model.graph import Array, Node, RefusedError
 from rnncli.model.graph.labels import CONSTANT, plain, sequences_of, steps_of
-from rnncli.model.graph.node_layers import FLOATS, Axes, Operand, Root, SequenceGraph
+from rnncli.model.graph.node_layers import Axes, Operand, Root, SequenceGraph
 from rnncli.model.graph.rows import Flow, find_row, lay_out
 from rnncli.model.layers import DIRECTIONS
 
@@ -49,8 +49,7 @@ def _trace(walk: Any, name: str) -> tuple[list[Node], dict[str, Array], list[Roo
         if node.op in KINDS or wanted.isdisjoint(node.outputs):
             continue
         wanted.difference_update(node.outputs)
-        keeps = node.op == "Cast" and node.attributes.get("to") in FLOATS
-        nodes.insert(0, node._replace(op="Identity", attributes={}) if keeps else node)
+        nodes.insert(0, node)
         for each in filter(None, node.inputs):
             value = walk.values.get(each)
             if isinstance(value, np.ndarray):
