@@ -57,6 +57,16 @@ def count(g: Graph, place: int) -> str:
     return g.add("Cast", size(g, place), to=1)
 
 
+def mean(g: Graph, rows: str) -> str:
+    """Return the mean over the steps."""
+    return g.add("ReduceMean", rows, axes=[0], keepdims=0)
+
+
+def chosen(g: Graph, rows: str, places: list[int]) -> str:
+    """Choose sequences."""
+    return g.add("Gather", rows, g.array(places), axis=1)
+
+
 def start(g: Graph, h: str = "", c: str = "", op: str = "RNN") -> str:
     """Add a node that starts from states."""
     return g.recurrent(op, "x", "", "", h, *[c] * bool(c))
@@ -160,6 +170,12 @@ REFUSED: list[tuple[str, str, Build]] = [
     ("GRU_1", "order of its input", lambda g: g.recurrent("GRU", backwards(g, "x"), **TWO)),
     ("GRU_1", "other axes", lambda g: g.recurrent("GRU", backwards(g, "x", 1))),
     ("GRU_3", "other axes", lambda g: g.recurrent("GRU", swapped(g, g.rows()), size=3)),
+    # Sequences, each of which runs alone.
+    ("ReduceMean_3", "all sequences in the order", lambda g: mean(g, backwards(g, g.rows(), 1))),
+    ("ReduceMean_3", "all sequences in", lambda g: mean(g, chosen(g, g.rows(), [2, 0, 1]))),
+    ("ReduceMean_3", "all sequences in", lambda g: mean(g, chosen(g, g.rows(), [0, 1]))),
+    ("Slice_2", "a fixed number of the sequences", lambda g: part(g, g.rows(), 1, 0, 3)),
+    ("Mul_", "with the number of sequences", lambda g: g.add("Mul", g.rows(), count(g, 1))),
     # Axes.
     ("Gather_2", "step 1", lambda g: g.add("Gather", g.rows(), g.array(0))),
     ("Gather_2", "order of its input", lambda g: g.add("Gather", g.rows(), g.array(-1), axis=1)),

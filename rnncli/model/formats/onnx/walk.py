@@ -4,7 +4,7 @@ A value is a constant, an array; a `Sized` array; a `Flow`, which is computed fr
 `Unknown`.
 """
 
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from math import prod
 from typing import Any, NamedTuple
 
@@ -92,6 +92,8 @@ class Walk:
         self.components: dict[str, Component] = {}  # recurrent nodes, and those that are refused
         self.layers: dict[int, Layer] = {}  # by the register that it fills
         self.branches: dict[str, bool] = {}  # of nodes If that depend on sizes
+        # By node, numbers that depend on those of steps and sequences, and meet rows there.
+        self.counts: dict[str, list[Array]] = {}
         # By the id of a node, which is stored too so that no other node gets the id.
         self.constants: dict[int, tuple[Node, list[Any]]] = first.constants if first else {}
         self.cells: dict[int, tuple[Node, list[CellDraft]]] = first.cells if first else {}
@@ -251,10 +253,16 @@ class Walk:
         flows = [each for each in inputs if isinstance(each, Flow)]
         lowest = all(each.lowest for each in flows)
         why = next((each.why for each in flows if each.columns is None), "")
-        if node.op == "Slice" and _is_bounded(node, inputs):
+        if node.op == "Slice" and _is_bounded(node, inputs, steps_of):
             why = why or "takes a fixed number of the steps"
+        N, shape = self.guess.axes[1], self.graph.inputs[self.guess.x]
+        is_open = N is not None and shape and not isinstance(shape[N], int)
+        if node.op == "Slice" and is_open and _is_bounded(node, inputs, sequences_of):
+            raise RefusedError("takes a fixed number of the sequences")
         if _has_counts(node, inputs):
             why = why or "computes with the number of steps or sequences"
+            sized = [each.array for each in inputs if isinstance(each, Sized)]
+            self.counts[node.name] = [np.unique(array) for array in sized]
         if node.op == "Cast" and node.attributes.get("to") in _ROUNDED:
             what = _ROUNDED[node.attributes["to"]]
             note = f"{node.name} rounds to {what}; nodes above it have the precision of the run"
@@ -393,12 +401,13 @@ def _has_counts(node: Node, inputs: Sequence[Any]) -> bool:
     return any(isinstance(each, Sized) and each.counts for each in content)
 
 
-def _is_bounded(node: Node, inputs: Sequence[Any]) -> bool:
-    """Return whether a Slice takes a fixed number of first or last steps."""
+def _is_bounded(node: Node, inputs: Sequence[Any], find: Callable[[Any], Any]) -> bool:
+    """Return whether a Slice takes a fixed number of the steps or sequences that `find` returns."""
     rows, *bounds = (plain(as_array(each)) for each in inputs)
+    numbers = find(rows)
     bounds = bounds or [node.attributes.get(each) for each in ("starts", "ends", "axes")]
     axes = range(rows.ndim) if len(bounds) < 3 or bounds[2] is None else np.ravel(bounds[2])
-    t = np.where(steps_of(rows) == STATE, np.nan, steps_of(rows))  # a direction ends at either
+    t = np.where(numbers == STATE, np.nan, numbers)  # a direction ends at either
     return any(
         rows.shape[axis] <= abs(int(end)) < FAR and (abs(np.diff(t, axis=axis)) > 0).any()
         for axis, *ends in zip(axes, *map(np.ravel, bounds[:2]), strict=False)

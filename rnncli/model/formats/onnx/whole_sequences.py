@@ -104,6 +104,10 @@ def find_axes(value: Any, steps: int, sequences: int) -> Axes:
     odd = len(across) > 1 or len(along) > 1 or (n > sequences).any()
     if odd or (not across and sequences > 1):
         raise RefusedError(value.why)
+    for axis in across:
+        order = np.moveaxis(n, axis, 0).reshape(n.shape[axis], -1).max(1)
+        if not np.array_equal(order, np.arange(sequences)):
+            raise RefusedError("gives no values of all sequences in the order of its input")
     one = next((k for k, size in enumerate(n.shape) if size == 1), None)
     return along[0] if along else None, across[0] if across else one
 
