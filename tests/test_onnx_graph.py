@@ -176,6 +176,9 @@ REFUSED: list[tuple[str, str, Build]] = [
     ("ReduceMean_3", "all sequences in", lambda g: mean(g, chosen(g, g.rows(), [0, 1]))),
     ("Slice_2", "a fixed number of the sequences", lambda g: part(g, g.rows(), 1, 0, 3)),
     ("Mul_", "with the number of sequences", lambda g: g.add("Mul", g.rows(), count(g, 1))),
+    # Rows that the output does not depend on.
+    ("tensor_3", "does not depend on the rows", lambda g: [g.rows(), g.draw(3)][1]),
+    ("Cast_", "does not depend on the rows", lambda g: [g.rows(), count(g, 0)][1]),
     # Axes.
     ("Gather_2", "step 1", lambda g: g.add("Gather", g.rows(), g.array(0))),
     ("Gather_2", "order of its input", lambda g: g.add("Gather", g.rows(), g.array(-1), axis=1)),

@@ -119,6 +119,8 @@ class Chain:
         self.numbers = {0: 0}  # by register, the layer that fills it, from 1
         value = walk.values.get(self.outputs[0])
         self.why = value.why if isinstance(value, Unknown) else ""
+        if value is not None and not isinstance(value, Flow | Unknown):
+            self.why = "does not depend on the rows"
         try:
             if isinstance(value, Flow):
                 self.target = self.find_output(value)
