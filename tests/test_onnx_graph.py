@@ -170,6 +170,8 @@ REFUSED: list[tuple[str, str, Build]] = [
     ("GRU_1", "order of its input", lambda g: g.recurrent("GRU", backwards(g, "x"), **TWO)),
     ("GRU_1", "other axes", lambda g: g.recurrent("GRU", backwards(g, "x", 1))),
     ("GRU_3", "other axes", lambda g: g.recurrent("GRU", swapped(g, g.rows()), size=3)),
+    ("LSTM_0", "layout: expected 0 or 1, got 7", lambda g: g.rows(layout=7)),
+    ("LSTM_0", "layout: expected 0 or 1, got -1", lambda g: g.rows(layout=-1)),
     # Sequences, each of which runs alone.
     ("ReduceMean_3", "all sequences in the order", lambda g: mean(g, backwards(g, g.rows(), 1))),
     ("ReduceMean_3", "all sequences in", lambda g: mean(g, chosen(g, g.rows(), [2, 0, 1]))),

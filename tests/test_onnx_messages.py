@@ -200,6 +200,14 @@ def test_files_beside_that_are_refused(tmp_path: Path, what: str, where: dict[st
     assert what in refusal(outside(folder / "m.onnx", **where))
 
 
+@pytest.mark.parametrize("size", [-1, -(2**63)])
+def test_a_negative_size_of_values_in_a_file_beside(tmp_path: Path, size: int) -> None:
+    (tmp_path / "w.data").write_bytes(bytes(16))
+    texts = ((13, message((1, "location"), (2, "w.data"))), (14, 1))
+    path = scaled(tmp_path / "m.onnx", (1, 2), (1, size), (2, FLOAT32), *texts)
+    assert "damaged: expected -" in refusal(path)
+
+
 def test_bytes_that_many_tensors_take(tmp_path: Path) -> None:
     graph = Graph()
     where: Fields = [(13, message((1, "location"), (2, "w.data"))), (14, 1)]

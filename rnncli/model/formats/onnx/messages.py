@@ -105,7 +105,7 @@ class Reader:
         size = prod(shape) * dtype.itemsize
         external = {each.text(1): each.text(2) for each in message.messages(13)}
         data: Any = message.bytes(_RAW)
-        if external and size:
+        if external and min(shape, default=0) >= 0 < size:
             data = self._read_external(where, external, size)
         elif field in (4, 10) and field in message:
             data = message.floats(field, dtype.str).tobytes()

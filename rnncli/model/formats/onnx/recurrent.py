@@ -48,6 +48,8 @@ def read_cells(path: str, node: Node, arrays: Mapping[str, Any]) -> list[CellDra
         raise RefusedError(f"attribute {shown(odd[0])} is not read")
     if known["direction"] not in WAYS or known["input_forget"]:
         raise RefusedError(f"direction {shown(known['direction'])}, or input_forget, is not run")
+    if known["layout"] not in (0, 1):
+        raise RefusedError(f"layout: expected 0 or 1, got {known['layout']}")
     D, G = 1 + (known["direction"] == "bidirectional"), len(KINDS[node.op])
     H, I = ((*arrays[name].shape, 0, 0, 0)[2] for name in "RW")
     shapes = {"R": (D, G * H, H), "W": (D, G * H, I), "B": (D, 2 * G * H), "P": (D, 3 * H)}
