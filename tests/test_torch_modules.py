@@ -213,6 +213,45 @@ def test_what_forward_gives(tmp_path: Path) -> None:
     np.testing.assert_allclose(runs["two paths"][1].y, 3.5 * h, atol=1e-6)
 
 
+# What becomes of the rows h of T steps; whole numbers become floats where PyTorch does so.
+NUMBERS: dict[str, tuple[str, Any]] = {
+    "a root": ("torch.mul(o, torch.pow(torch.size(o, 1), 0.5))", lambda h, T: h * T**0.5),
+    "a negative power": ("torch.mul(o, torch.pow(torch.size(o, 1), -1))", lambda h, T: h / T),
+    "a whole power": ("torch.div(o, torch.pow(torch.size(o, 1), 2))", lambda h, T: h / T**2),
+    "a quotient": ("torch.mul(o, torch.div(torch.size(o, 1), 2))", lambda h, T: h * (T / 2)),
+    "a reciprocal": ("torch.mul(o, torch.reciprocal(torch.size(o, 1)))", lambda h, T: h / T),
+    "a root below": ("torch.mul(o, torch.rsqrt((torch.size(o))[-2]))", lambda h, T: h * T**-0.5),
+    "a whole number": (
+        "torch.mul(o, int(torch.mul(torch.size(o, 1), 0.3)))",
+        lambda h, T: h * int(T * 0.3),
+    ),
+    "a constant": ("torch.mul(o, int(2.7))", lambda h, _: h * 2),
+    "positions": (
+        "torch.add(o, torch.unsqueeze(torch.div(torch.arange(torch.size(o, 1)), 7), 1))",
+        lambda h, T: h + np.arange(T)[:, None] / 7,
+    ),
+    "float32": ("torch.div(torch.to(torch.to(torch.mul(o, 9), 4), 6), 7)", lambda h, _: trunc(h)),
+    "float16": ("torch.to(torch.to(o, 5), 6)", lambda h, _: h.astype("f2")),
+    "from one": ("torch.rsub(o, 1)", lambda h, _: 1 - h),
+    "products": ("torch.matmul(o, torch.matmul(torch.mT(o), o))", lambda h, _: h @ (h.mT @ h)),
+}
+
+
+def trunc(h: Any) -> Any:
+    return np.trunc(h * 9) / 7
+
+
+@pytest.mark.parametrize("case", NUMBERS)
+@pytest.mark.parametrize("T", [9, 5])
+def test_numbers_of_torchscript(tmp_path: Path, case: str, T: int) -> None:
+    body, expected = NUMBERS[case]
+    network, notes = load(scripted(tmp_path / "w.pt", f"{ROWS}; return {body}"))
+    run = rnncli.run(network, np.random.RandomState(T).normal(size=(2, T, 2)))
+    assert run.y is not None
+    np.testing.assert_allclose(run.y, expected(run.h, T), rtol=2e-6, atol=1e-7)
+    assert len(notes) == (case == "float16")
+
+
 @pytest.mark.parametrize(("body", "why"), UNREAD.values(), ids=UNREAD)
 def test_forward_that_is_refused(tmp_path: Path, body: str, why: str) -> None:
     path = scripted(tmp_path / "w.pt", body)

@@ -8,11 +8,15 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any, NamedTuple
 
+import numpy as np
+
 # A value that is neither in the graph nor a known constant, such as a device.
 UNKNOWN = object()
 _END = 2**63 - 1
-# The codes of int64, float32 and float64.
-_LONG, _FLOATS = 4, (6, 7)
+# By PyTorch's code of an element type, that of ONNX: int32, int64, float16, float32, float64 and
+# bfloat16.
+_TYPES = {3: 6, 4: 7, 5: 10, 6: 1, 7: 11, 15: 16}
+_WHOLE = (3, 4)
 
 
 class Value(NamedTuple):
@@ -28,10 +32,27 @@ def _require(*settings: bool) -> None:
         raise ValueError("other settings")
 
 
+def _is_integer(x: Any) -> bool:
+    if isinstance(x, np.ndarray):
+        return x.dtype.kind in "iu"
+    return x.is_integer if isinstance(x, Value) else type(x) is int
+
+
+def _as_float(t: Any, x: Any) -> Any:
+    """Return whole numbers as floats."""
+    if type(x) is int:
+        return float(x)
+    return _cast(t, x, 6) if _is_integer(x) else x
+
+
 def _compute(op: str, t: Any, *operands: Any, alpha: float = 1) -> Any:
-    integer = all(type(each) is int or getattr(each, "is_integer", False) for each in operands)
-    _require(alpha == 1, not (integer and op == "Div"))
-    return t.emit(op, *(float(e) if type(e) is int and not integer else e for e in operands))
+    """Add an operator; whole numbers become floats beside floats, or where the result is none."""
+    _require(alpha == 1)
+    integer = op in _OF_INTEGERS and all(map(_is_integer, operands))
+    if op == "Pow":  # a negative power is none
+        power = operands[1]
+        integer = integer and type(power) is int and power >= 0
+    return t.emit(op, *(each if integer else _as_float(t, each) for each in operands))
 
 
 def _pass_on(_: Any, x: Any, *rest: Any, **__: Any) -> Any:
@@ -39,10 +60,27 @@ def _pass_on(_: Any, x: Any, *rest: Any, **__: Any) -> Any:
     return x
 
 
+def _cast(t: Any, x: Any, kind: int) -> Any:
+    if kind in (6, 7) and not _is_integer(x):  # a run has one type of floats
+        return x
+    return t.emit("Cast", x, to=_TYPES[kind])._replace(is_integer=kind in _WHOLE)
+
+
 def _to(t: Any, x: Value, *rest: Any, **named: Any) -> Any:
     kind = next((each for each in (named.get("dtype"), *rest) if type(each) is int), None)
-    _require(kind in (None, _LONG, *_FLOATS))
-    return t.emit("Cast", x, to=7) if kind == _LONG else x
+    return x if kind is None else _cast(t, x, kind)
+
+
+def _truncate(t: Any, x: Any) -> Any:
+    is_float = isinstance(x, Value) and not x.is_integer
+    return int(x) if isinstance(x, float) else _cast(t, x, 4) if is_float else x
+
+
+def _arange(t: Any, *ends: Any, dtype: Any = None, **_: Any) -> Any:
+    inputs = {1: (0, *ends, 1), 2: (*ends, 1), 3: ends}[len(ends)]
+    _require(all(map(_is_integer, inputs)))
+    y = t.emit("Range", *inputs, rank=1)
+    return y if dtype is None else _cast(t, y, dtype)
 
 
 def _softplus(t: Any, x: Value, beta: Any = 1, threshold: Any = 20) -> Any:
@@ -132,12 +170,19 @@ def _compare(name: str, _: Any, *operands: Any) -> Any:
 
 _UNARY = ("Abs", "Exp", "Log", "Mish", "Neg", "Relu", "Selu", "Sigmoid", "Sqrt", "Tanh")
 _BINARY = ("Add", "Sub", "Mul", "Div", "Pow", "MatMul")
-_COPIES = ("contiguous", "detach", "clone", "alias", "float", "dropout")
-_CASTS = ("annotate", "unchecked_cast", "int", "Int", "NumToTensor", "list")
+_OF_INTEGERS = {"Abs", "Neg", "Relu", "Add", "Sub", "Mul", "Pow", "MatMul"}
+_COPIES = ("contiguous", "detach", "clone", "alias", "dropout")
+_CASTS = ("annotate", "unchecked_cast", "NumToTensor", "list")
 _UNKNOWNS = ("device", "dtype", "layout", "format", "uninitialized", "RaiseException")
 FUNCTIONS: dict[str, Callable[..., Any]] = {
     **{op.lower(): partial(_compute, op) for op in (*_UNARY, *_BINARY)},
     **dict.fromkeys(_COPIES, _pass_on),
+    **dict.fromkeys(("float", "Float"), _as_float),
+    **dict.fromkeys(("int", "Int"), _truncate),
+    "reciprocal": lambda t, x: _compute("Div", t, 1.0, x),
+    "rsub": lambda t, x, y, alpha=1: _compute("Sub", t, y, x, alpha=alpha),
+    "rsqrt": lambda t, x: _compute("Div", t, 1.0, _compute("Sqrt", t, x)),
+    "arange": _arange,
     "silu": partial(_compute, "Swish"),
     "batch_norm": _batch_norm,
     "cat": lambda t, values, axis=0: t.emit("Concat", *values, axis=axis),
@@ -156,6 +201,7 @@ FUNCTIONS: dict[str, Callable[..., Any]] = {
     "linear": _linear,
     "log_softmax": lambda t, x, axis, *_: t.emit("LogSoftmax", x, axis=axis),
     "mean": partial(_reduce, "ReduceMean"),
+    "mT": lambda t, x: _transpose(t, x, -2, -1),
     "permute": lambda t, x, axes: t.emit("Transpose", x, perm=axes),
     "reshape": _reshape,
     "select": lambda t, x, axis, index: t.emit("Gather", x, index, axis=axis, rank=x.rank - 1),

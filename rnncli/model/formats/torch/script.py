@@ -242,8 +242,8 @@ class _Tracer:
                 return [self._evaluate(each, values) for each in node.elts]
             case ast.Subscript():
                 value, index = (self._evaluate(each, values) for each in (node.value, node.slice))
-                inside = isinstance(value, list) and type(index) is int and 0 <= index < len(value)
-                return value[index] if inside else UNKNOWN
+                size = len(value) if isinstance(value, list) and type(index) is int else 0
+                return value[index] if size and -size <= index < size else UNKNOWN
             case ast.Attribute():
                 return self._get(self._evaluate(node.value, values), node.attr)
             case ast.Call():
