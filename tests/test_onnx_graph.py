@@ -229,6 +229,10 @@ RUN: list[tuple[str, Build]] = [
         lambda g: g.rows("GRU", pooled(g, g.add("Relu", convolved(g, pads=[2, 0])), 3, 1)),
     ),
     ("GRU 3, whole sequences: Softmax Mul ReduceSum", attention),
+    (
+        "whole sequences: Shape Cast Tanh Add, GRU 3",
+        lambda g: g.rows("GRU", g.add("Add", "x", g.add("Tanh", count(g, 0)))),
+    ),
     ("whole sequences: Slice, GRU 3", lambda g: g.rows("GRU", part(g, "x", 0, 0, 4))),
     ("GRU 3, whole sequences: Slice", lambda g: part(g, g.rows("GRU"), 0, -100, FAR)),
     ("LSTM 3 bidirectional, whole sequences: Mul ReduceSum", queried),
@@ -607,6 +611,7 @@ def test_numbers_that_depend_on_the_number_of_steps(
         x = np.random.default_rng(T).normal(size=(T, 2)).astype(np.float32)
         y = rnncli.run(network, x, precision=precision).y
         rtol = 1e-6 if precision == "float32" else 1e-15
+        assert y is not None
         np.testing.assert_allclose(y, x.astype(float) * factor(T), rtol=rtol)
 
 

@@ -143,11 +143,14 @@ def write_graph(name: str, graph: Graph, y: str, axes: Axes, turn: Callable[[Any
 
 
 def parse(content: bytes) -> Any:
-    """Parse a graph without outputs that nobody uses, which ONNX Runtime refuses."""
+    """Parse a graph without nodes and outputs that nobody uses, which ONNX Runtime refuses."""
     model = onnx.load_from_string(content)
-    used = {name for node in model.graph.node for name in node.input}
-    used |= {each.name for each in model.graph.output}
-    for node in model.graph.node:
+    used = {each.name for each in model.graph.output}
+    for node in [*model.graph.node][::-1]:
+        if used.isdisjoint(node.output):
+            model.graph.node.remove(node)
+            continue
+        used.update(node.input)
         kept = [name if name in used else "" for name in node.output]
         while not kept[-1]:
             kept.pop()

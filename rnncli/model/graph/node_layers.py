@@ -185,10 +185,18 @@ class SequenceGraph(Stateless):
 
     def compute(self, x: Array) -> Array:
         """Compute the target from the rows of a sequence, (T, I), or its labels from theirs."""
+        return np.asarray(plain(self.evaluate(x)[self.target]))
+
+    def evaluate(self, x: Array, sequences: int = 1) -> dict[str, Any]:
+        """Compute all values, of several equal sequences if they are more than one."""
         values: dict[str, Any] = dict(self.constants)
+        is_labels = x.dtype.kind != "f"
         for root in self.roots:
-            values[root.name] = root.arrange(x) if x.dtype.kind == "f" else labels(root.arrange(x))
-        return np.asarray(plain(evaluate(self.nodes, values, self.opset, x.dtype)[self.target]))
+            array = root.arrange(x)
+            if sequences > 1 and root.axes[1] is not None:
+                array = np.repeat(array, sequences, root.axes[1])
+            values[root.name] = labels(array) if is_labels else array
+        return evaluate(self.nodes, values, self.opset, None if is_labels else x.dtype)
 
     def is_local(self, steps: int) -> bool:
         """Return whether the last row of a sequence does not depend on the first."""

@@ -16,7 +16,7 @@ from rnncli.model.formats.onnx.messages import Model, Reader
 from rnncli.model.formats.onnx.recurrent import KINDS
 from rnncli.model.formats.onnx.walk import Guess, Layer, Walk
 from rnncli.model.formats.onnx.whole_sequences import STATE, cut_graph, find_axes
-from rnncli.model.graph import Array, RefusedError, Unknown
+from rnncli.model.graph import RefusedError, Unknown
 from rnncli.model.graph.labels import plain, row_label, steps_of
 from rnncli.model.graph.naming import name_steps
 from rnncli.model.graph.node_layers import Operand, RowGraph, SequenceGraph
@@ -91,18 +91,9 @@ def make_chain(first: Walk, guess: Guess) -> "Chain":
         sizes = guess._replace(steps=steps, sequences=sequences)
         branches = first.repeat(sizes).branches
         if branches.keys() & walk.branches.keys() and branches != walk.branches:
-            chain.refuse("runs other nodes for other numbers of rows")
-    # Each sequence runs alone, so that the numbers may not depend on how many there are.
-    counts = {n: c for n, c in walk.counts.items() if chain.needed & {*walk.nodes[n].outputs}}
-    if counts and chain.target:
-        others = first.repeat(guess._replace(sequences=guess.sequences + 1)).counts
-        if not all(map(_equal, counts.values(), map(others.get, counts))):
-            chain.refuse("computes with the number of sequences")
+            chain.target, chain.why = None, "runs other nodes for other numbers of rows"
+            chain.rank = (*chain.rank[:2], True)
     return chain
-
-
-def _equal(ours: list[Array], others: list[Array] | None) -> bool:
-    return len(ours) == len(others or ()) and all(map(np.array_equal, ours, others or ()))
 
 
 class Chain:
@@ -128,10 +119,6 @@ class Chain:
             self.why = str(error)
         takes_rows = any(0 in self.find_inputs(layer.target) for layer in walk.layers.values())
         self.rank = not (self.target or takes_rows), walk.doubt, self.target is None  # best first
-
-    def refuse(self, why: str) -> None:
-        """Refuse the output."""
-        self.target, self.why, self.rank = None, why, (*self.rank[:2], True)
 
     def list_outputs(self) -> list[str]:
         """List the outputs that are more than final states, or all if none is."""

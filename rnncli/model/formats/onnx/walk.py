@@ -92,8 +92,7 @@ class Walk:
         self.components: dict[str, Component] = {}  # recurrent nodes, and those that are refused
         self.layers: dict[int, Layer] = {}  # by the register that it fills
         self.branches: dict[str, bool] = {}  # of nodes If that depend on sizes
-        # By node, numbers that depend on those of steps and sequences, and meet rows there.
-        self.counts: dict[str, list[Array]] = {}
+        self.counting: set[str] = set()  # nodes where rows meet numbers of steps or sequences
         # By the id of a node, which is stored too so that no other node gets the id.
         self.constants: dict[int, tuple[Node, list[Any]]] = first.constants if first else {}
         self.cells: dict[int, tuple[Node, list[CellDraft]]] = first.cells if first else {}
@@ -261,8 +260,7 @@ class Walk:
             raise RefusedError("takes a fixed number of the sequences")
         if _has_counts(node, inputs):
             why = why or "computes with the number of steps or sequences"
-            sized = [each.array for each in inputs if isinstance(each, Sized)]
-            self.counts[node.name] = [np.unique(array) for array in sized]
+            self.counting.add(node.name)
         if node.op == "Cast" and node.attributes.get("to") in _ROUNDED:
             what = _ROUNDED[node.attributes["to"]]
             note = f"{node.name} rounds to {what}; nodes above it have the precision of the run"

@@ -27,10 +27,12 @@ def cut_graph(walk: Any, name: str, value: Any, axes: Axes) -> tuple[Operand, Se
     layer = SequenceGraph(nodes, constants, walk.model.opset, laid, name, axes, (width, size))
     layer.takes_sequences = not by_call
     layer.shortens = not by_call and axes[0] is not None and shape[axes[0]] < walk.steps
+    alone = np.zeros((2 if by_call else walk.steps, width), np.float32)
     try:  # as it runs: one sequence alone
-        layer(np.zeros((2 if by_call else walk.steps, width), np.float32))
+        layer(alone)
     except ValueError as error:
         raise RefusedError("makes something else of each sequence") from error
+    _check_counts(walk, layer, alone)
     if by_call:  # a row may depend on itself alone
         pair = np.broadcast_to(np.arange(2)[:, None], (2, width))
         result = np.moveaxis(layer.compute(pair), axes[0] or 0, 0).reshape(2, -1)
@@ -40,6 +42,24 @@ def cut_graph(walk: Any, name: str, value: Any, axes: Axes) -> tuple[Operand, Se
         frozen = walk.graph.inputs[walk.guess.x][walk.guess.axes[0]]
         layer.steps = frozen if isinstance(frozen, int) else 0
     return walk.rows.join(columns), layer
+
+
+def _check_counts(walk: Any, layer: SequenceGraph, alone: Array) -> None:
+    """Check that the numbers that rows meet do not depend on how many sequences there are."""
+    counting = (node for node in layer.nodes if node.name in walk.counting)
+    names = [n for node in counting for n in node.inputs if hasattr(walk.values.get(n), "counts")]
+    if not names:
+        return
+    ours = layer.evaluate(alone)
+    for sequences in (2, 17):  # a few, and more than a quotient may hide
+        whole = layer.takes_sequences
+        rows = alone if whole else np.repeat(alone, sequences, 0)
+        try:
+            more = layer.evaluate(rows, sequences if whole else 1)
+        except RefusedError:  # the graph was exported for one
+            continue
+        if not all(np.array_equal(np.unique(ours[n]), np.unique(more[n])) for n in names):
+            raise RefusedError("computes with the number of sequences")
 
 
 def _trace(walk: Any, name: str) -> tuple[list[Node], dict[str, Array], list[Root]]:
