@@ -250,12 +250,29 @@ class Convolved(Head):
         return self.fc(self.rnn(self.conv(x.transpose(1, 2)).transpose(1, 2))[0])
 
 
+class Attention(Head):
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        h, _ = self.rnn(x)
+        weights = torch.softmax(h @ h.mT / h.shape[-1] ** 0.5, -1)
+        return self.fc(weights @ h * h.shape[1] ** -0.5)
+
+
+class Positions(Head):
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        h, _ = self.rnn(x)
+        places = torch.arange(h.shape[1]).float() / h.shape[1]
+        return self.fc(h + places[:, None] + (1 - h) / h.shape[1] ** 2)
+
+
 class Flip(Head):
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         return self.fc(self.rnn(x.flip(1))[0])
 
 
-@pytest.mark.parametrize("kind", [Head, Last, State, Mean, Residual, Convolved, Flip])
+KINDS = [Head, Last, State, Mean, Residual, Convolved, Attention, Positions, Flip]
+
+
+@pytest.mark.parametrize("kind", KINDS)
 def test_torchscript_is_run_as_written_or_refused(tmp_path: Path, kind: Any) -> None:
     model, path = kind(nn.GRU(4, 5, 2, batch_first=True), 5).eval(), tmp_path / "w.pt"
     for how in ("script", "trace"):
