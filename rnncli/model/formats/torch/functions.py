@@ -8,6 +8,9 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any, NamedTuple
 
+from rnncli.model.graph import RefusedError
+
+TRAINED = "was traced in training mode: call model.eval() before torch.jit.trace"
 # A value that is neither in the graph nor a known constant, such as a device.
 UNKNOWN = object()
 _END = 2**63 - 1
@@ -34,8 +37,9 @@ def _compute(op: str, t: Any, *operands: Any, alpha: float = 1) -> Any:
     return t.emit(op, *(float(e) if type(e) is int and not integer else e for e in operands))
 
 
-def _pass_on(_: Any, x: Any, *rest: Any, **__: Any) -> Any:
-    _require(not any(each is True for each in rest))  # in training
+def _drop(_: Any, x: Value, rate: float, train: bool) -> Value:
+    if train and rate:
+        raise RefusedError(TRAINED)
     return x
 
 
@@ -57,8 +61,16 @@ def _linear(t: Any, x: Value, W: Any, b: Any = None) -> Any:
 
 def _batch_norm(t: Any, x: Value, W: Any, b: Any, mean: Any, var: Any, *more: Any) -> Any:
     train, _, epsilon, *_ = more
-    _require(not train, all(each is not None for each in (W, b, mean, var)))
+    if train:
+        raise RefusedError(TRAINED)
+    _require(all(each is not None for each in (W, b, mean, var)))
     return t.emit("BatchNormalization", x, W, b, mean, var, epsilon=epsilon)
+
+
+def _count(_: Any, x: Any, *__: Any) -> Any:
+    """Pass over the count of batches of a normalization in training."""
+    _require(not isinstance(x, Value), x.ndim == 0, x.dtype.kind == "i")
+    return UNKNOWN
 
 
 def _layer_norm(t: Any, x: Value, shape: Any, W: Any, b: Any, eps: float = 1e-5, *_: Any) -> Any:
@@ -132,17 +144,19 @@ def _compare(name: str, _: Any, *operands: Any) -> Any:
 
 _UNARY = ("Abs", "Exp", "Log", "Mish", "Neg", "Relu", "Selu", "Sigmoid", "Sqrt", "Tanh")
 _BINARY = ("Add", "Sub", "Mul", "Div", "Pow", "MatMul")
-_COPIES = ("contiguous", "detach", "clone", "alias", "float", "dropout")
+_COPIES = ("contiguous", "detach", "clone", "alias", "float")
 _CASTS = ("annotate", "unchecked_cast", "int", "Int", "NumToTensor", "list")
 _UNKNOWNS = ("device", "dtype", "layout", "format", "uninitialized", "RaiseException")
 FUNCTIONS: dict[str, Callable[..., Any]] = {
     **{op.lower(): partial(_compute, op) for op in (*_UNARY, *_BINARY)},
-    **dict.fromkeys(_COPIES, _pass_on),
+    **dict.fromkeys(_COPIES, lambda _, x, *__, **___: x),
     "silu": partial(_compute, "Swish"),
+    "add_": _count,
     "batch_norm": _batch_norm,
     "cat": lambda t, values, axis=0: t.emit("Concat", *values, axis=axis),
     "conv1d": _conv,
     "_convolution": _convolution,
+    "dropout": _drop,
     "elu": lambda t, x, alpha=1.0: t.emit("Elu", x, alpha=float(alpha)),
     "embedding": _embed,
     "flatten": _flatten,
