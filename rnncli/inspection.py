@@ -13,6 +13,7 @@ from rnncli.model.formats.contents import (
     assumptions,
     make_layers,
     make_network,
+    name_type,
 )
 from rnncli.model.formats.load import read_contents
 from rnncli.storage import local_copy
@@ -116,7 +117,7 @@ def _describe_component(path: str, component: Component) -> dict[str, Any]:
         "layers": layers,
         **(reason if why else {}),
         "tensors": [
-            {"name": name, "shape": list(array.shape), "dtype": array.dtype.name}
+            {"name": name, "shape": list(array.shape), "dtype": name_type(array)}
             for name, array in component.arrays.items()
         ],
     }

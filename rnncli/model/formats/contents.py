@@ -153,9 +153,19 @@ def read_floats(path: str, name: str, array: NDArray[Any]) -> Floats:
     """Convert an array of a file to finite floats of this machine; halves become float32."""
     where = f"{path}: {shown(name)}"
     if array.dtype.kind != "f":
-        raise InputError(where, f"expected floats, got {array.dtype}")
+        raise InputError(where, f"expected floats, got {shown(name_type(array))}")
     with locate(""):
         return in_dtype(where, array, np.dtype(f"f{max(4, array.dtype.itemsize)}"))
+
+
+def make_unread(shape: Sequence[int], kind: str) -> NDArray[Any]:
+    """Make an array in place of one whose type is not read: it has that name, and no memory."""
+    return np.broadcast_to(np.zeros((), [(kind, "u1")]), shape)
+
+
+def name_type(array: NDArray[Any]) -> str:
+    """Return the name of the type of an array, which may be one that is not read."""
+    return array.dtype.names[0] if array.dtype.names else array.dtype.name
 
 
 def widen_bfloat16(bits: NDArray[np.uint16]) -> Floats:
