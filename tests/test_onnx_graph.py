@@ -82,11 +82,29 @@ def normal(g: Graph, rows: str, **attributes: Any) -> str:
     return g.add("BatchNormalization", rows, *(g.draw(3) for _ in range(4)), **attributes)
 
 
-def convolved(g: Graph, **attributes: Any) -> str:
-    """Convolve x along its steps."""
-    turned = g.add("Transpose", "x", perm=[1, 2, 0])
+def convolved(g: Graph, rows: str = "x", **attributes: Any) -> str:
+    """Convolve rows along their steps."""
+    turned = g.add("Transpose", rows, perm=[1, 2, 0])
     found = g.add("Conv", turned, g.draw(2, 2, 3), g.draw(2), **attributes)
     return g.add("Transpose", found, perm=[2, 0, 1])
+
+
+def narrowed(g: Graph, *sizes: int) -> str:
+    """Convolve x by a kernel, pool windows, and so on; nothing is padded."""
+    rows = g.add("Transpose", "x", perm=[1, 2, 0])
+    for k, size in enumerate(sizes):
+        if k % 2:
+            rows = g.add("MaxPool", rows, kernel_shape=[size], strides=[size])
+        else:
+            rows = g.add("Conv", rows, g.draw(2, 2, size))
+    return g.add("Transpose", rows, perm=[2, 0, 1])
+
+
+def decoder(g: Graph) -> str:
+    """Run a layer on the final state of another, repeated for each step."""
+    final = f"{g.recurrent('GRU')}.1"
+    shape = g.add("Concat", size(g, 0), g.array([1, 1]), axis=0)
+    return g.rows("LSTM", g.add("Expand", final, shape), size=3)
 
 
 def pooled(g: Graph, rows: str, size: int, pad: int) -> str:
@@ -202,6 +220,16 @@ RUN: list[tuple[str, Build]] = [
         "whole sequences: Conv Relu MaxPool, GRU 3",
         lambda g: g.rows("GRU", pooled(g, g.add("Relu", convolved(g, pads=[2, 0])), 3, 1)),
     ),
+    (
+        "whole sequences: Conv MaxPool, GRU 3",
+        lambda g: g.rows("GRU", narrowed(g, 5, 2, 2, 2)),
+    ),
+    ("whole sequences: Conv MaxPool, GRU 3", lambda g: g.rows("GRU", narrowed(g, 200, 2))),
+    (
+        "Normalization 2, whole sequences: Conv, GRU 3",
+        lambda g: g.rows("GRU", convolved(g, g.add("Sub", "x", number(g, 0.5)), strides=[2])),
+    ),
+    ("GRU 3, rows: Concat, whole sequences: Shape, LSTM 3", decoder),
     ("GRU 3, whole sequences: Softmax Mul ReduceSum", attention),
     ("whole sequences: Slice, GRU 3", lambda g: g.rows("GRU", part(g, "x", 0, 0, 4))),
     ("GRU 3, whole sequences: Slice", lambda g: part(g, g.rows("GRU"), 0, -100, FAR)),
@@ -230,7 +258,7 @@ def test_graphs_that_are_run(tmp_path: Path, named: str, build: Build) -> None:
     graph = Graph()
     network, _ = load(write(tmp_path / "m.onnx", graph, build(graph)))
     assert str(network) == f"Network({named})"
-    x = np.random.default_rng(0).normal(size=(2, 5, 2))
+    x = np.random.default_rng(0).normal(size=(2, 5 if "Conv MaxPool" not in named else 210, 2))
     both, one = (rnncli.run(network, rows) for rows in (x, x[1]))
     for two, alone in ((both.h, one.h), (both.y, one.y), (both.y_n, one.y_n)):
         assert two is None or alone is None or np.allclose(two[1], alone, atol=1e-6)
@@ -245,6 +273,15 @@ def test_graphs_that_are_refused(tmp_path: Path, place: str, why: str, build: Bu
     found = refusal(path)
     assert found.startswith(place)
     assert why in found
+
+
+def test_a_decoder_takes_the_final_state_at_each_step(tmp_path: Path) -> None:
+    graph = Graph()
+    path = write(tmp_path / "m.onnx", graph, decoder(graph))
+    x = np.random.default_rng(1).normal(size=(2, 6, 2)).astype(np.float32)
+    encoder, top = (load(path, layer=name)[0] for name in ("GRU_0", "LSTM_6"))
+    states = np.repeat(rnncli.run(encoder, x).h_n[:, None], 6, axis=1)
+    np.testing.assert_allclose(rnncli.run(load(path)[0], x).h, rnncli.run(top, states).h, atol=1e-6)
 
 
 def test_a_width_that_a_weight_tells(tmp_path: Path) -> None:

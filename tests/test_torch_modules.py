@@ -151,6 +151,21 @@ CALLS: dict[str, tuple[str, str]] = {
         "; return torch.dropout(y, 0., True)",
         "LSTM 3",
     ),
+    "a pool": (
+        "y = torch.max_pool1d(torch.transpose(x, 1, 2), [3], [2], [1], [1], False)"
+        "; o, s, = (self.rnn).forward(torch.transpose(y, 1, 2), ); return o",
+        "LSTM 3",
+    ),
+    "a repeated state": (
+        f"{ROWS}; s = torch.repeat(torch.unsqueeze(torch.select(s, 0, -1), 1), [1, 2, 1])"
+        "; return torch.mean(torch.add(torch.mean(s, [1], True), o), [1])",
+        "LSTM 3, ",
+    ),
+    "an expanded state": (
+        f"{ROWS}; s = torch.unsqueeze(torch.select(s, 0, -1), 1)"
+        "; return torch.expand(s, [-1, torch.size(x, 1), -1])",
+        "LSTM 3, ",
+    ),
     "a constant branch": (
         f"if torch.__is__(h, None):\n      {ROWS}\n    else:\n      o = x\n    return o",
         "LSTM 3",

@@ -24,6 +24,9 @@ from rnncli.model.graph.operators import MOVERS
 from rnncli.model.graph.rows import Flow
 
 _MOST_GUESSES = 30  # of the axes of the input
+# Convolutions and pooling may leave none of few steps: then more are tried, and some more. No such
+# number is one that features often have.
+_MORE, _MANY_STEPS = 37, 9_000
 _EXPECTED = (
     ": expected a node RNN, LSTM or GRU, and no steps or loops of other nodes"
     " (torch.onnx.export with `dynamo=False`, and Keras on TensorFlow, keep them)"
@@ -81,13 +84,17 @@ def make_chain(first: Walk, guess: Guess) -> "Chain":
     """Run the graph over labels, and again if its last steps may be final states."""
     chain = Chain(first.repeat(guess))
     walk = chain.walk
+    if walk.too_short and guess.steps < _MANY_STEPS and walk.steps == guess.steps:
+        return make_chain(first, guess._replace(steps=_MORE * guess.steps))
     if chain.target is None or chain.last == "step":
         tops = (n for n in walk.nodes.values() if n.op in KINDS and chain.needed & {*n.outputs})
         lower = walk.find_ancestors([name for node in tops for name in node.inputs[:1]])
         again = Chain(first.repeat(guess, lower))
         chain = again if again.last == "state" else chain
     # Runs of another size have to take the same branches.
-    for steps, sequences in ((11, 2), (1, 1)) if walk.branches and chain.target else ():
+    for steps, sequences in (
+        ((guess.steps + 4, 2), (1, 1)) if walk.branches and chain.target else ()
+    ):
         sizes = guess._replace(steps=steps, sequences=sequences)
         branches = first.repeat(sizes).branches
         if branches.keys() & walk.branches.keys() and branches != walk.branches:

@@ -15,8 +15,17 @@ from rnncli.model.formats.contents import CellDraft, Component, Draft
 from rnncli.model.formats.onnx.messages import Model
 from rnncli.model.formats.onnx.recurrent import KINDS, WAYS, read_cells
 from rnncli.model.formats.onnx.whole_sequences import STATE, cut_graph
-from rnncli.model.graph import Array, Graph, Node, RefusedError, Unknown
-from rnncli.model.graph.labels import Labels, labels, plain, row_label, sequences_of, steps_of
+from rnncli.model.graph import Array, Graph, Node, RefusedError, TooShortError, Unknown
+from rnncli.model.graph.labels import (
+    ACROSS,
+    CONSTANT,
+    Labels,
+    labels,
+    plain,
+    row_label,
+    sequences_of,
+    steps_of,
+)
 from rnncli.model.graph.node_layers import Operand, SequenceGraph
 from rnncli.model.graph.operators import FAR, MOVERS, apply
 from rnncli.model.graph.rows import Flow, RowProgram
@@ -85,6 +94,7 @@ class Walk:
         self.path, self.model, self.graph, self.lower = path, model, model.graph, lower
         self.guess, self.rows, self.steps, self.sequences = guess or Guess(""), RowProgram(), 1, 1
         self.doubt = 0
+        self.too_short = False  # whether a node takes more steps
         self.nodes: dict[str, Node] = {}  # by unique names
         self.notes: list[tuple[str, str]] = []  # with the names of their nodes
         self.components: dict[str, Component] = {}  # recurrent nodes, and those that are refused
@@ -127,6 +137,9 @@ class Walk:
                     outputs = (self._read_layer if recurs else self._compute)(node, inputs)
             except RefusedError as error:
                 self.doubt = 3 if isinstance(error, WrongAxesError) else self.doubt
+                self.too_short |= isinstance(error, TooShortError) and _slides_along_steps(
+                    inputs[0]
+                )
                 self._refuse(node.name, node.op, error, self.find_floats(node))
             self.nodes[node.name] = node
             self.values.update(zip(node.outputs, outputs, strict=False))
@@ -325,11 +338,10 @@ class Walk:
         t, order = steps_of(rows), np.arange(len(rows))[:, None, None]
         known = x.columns is not None
         turned = known and bool((t != order).any())
-        if (sequences_of(rows) != np.arange(rows.shape[1])[:, None]).any() or (
-            turned and (self.steps != len(rows) or (t != order[::-1]).any())
-        ):
+        mixed = turned and (self.steps != len(rows) or bool((t != order[::-1]).any()))
+        if (sequences_of(rows) != np.arange(rows.shape[1])[:, None]).any() or (mixed and x.lowest):
             raise (WrongAxesError if x.lowest else RefusedError)(_OTHER_AXES)
-        if known and self.steps == len(rows):
+        if known and self.steps == len(rows) and not mixed:
             return self.rows.join_row(x), None, turned
         return (*self._take_sequences(node.inputs[0], x, layout), False)
 
@@ -339,12 +351,13 @@ class Walk:
         if self.guess.axes[0] is None and T > 1:
             raise WrongAxesError("takes several steps a call")
         if x.lowest and T == 1 < self.steps:
+            self.too_short = x.columns is None  # windows may leave one
             raise WrongAxesError(x.why or "takes one step of several")
         target, below = cut_graph(self, name, x, (along, 1 - along))
         if x.lowest:
             local = not below.takes_sequences or below.is_local(self.steps)
             self.doubt = max(self.doubt, 1 if local else 2)
-        if below.shortens and (not x.lowest or self.layers or target.register):
+        if below.shortens and (not x.lowest or self.layers):
             raise RefusedError("takes another number of steps than the layer below gives")
         self.steps = T
         return target, below
@@ -385,6 +398,13 @@ def _has_counts(node: Node, inputs: Sequence[Any]) -> bool:
     """Return whether a node takes values that depend on the number of steps or sequences."""
     content = inputs[:1] if node.op in _PLACING else inputs
     return any(isinstance(each, Sized) and each.counts for each in content)
+
+
+def _slides_along_steps(x: Any) -> bool:
+    """Return whether windows of a value, (N, C, ...), take several steps."""
+    rows = plain(as_array(x))
+    t, mixed = steps_of(rows), (rows < CONSTANT) & (rows > ACROSS)  # mixed: several steps as one
+    return bool(mixed.any()) or any((t != t.take([0], k)).any() for k in range(2, t.ndim))
 
 
 def _is_bounded(node: Node, inputs: Sequence[Any]) -> bool:

@@ -130,6 +130,23 @@ def _flatten(t: Any, x: Value, start: int = 0, end: int = -1) -> Any:
     return _reshape(t, x, [0] * first + [-1] + [_size(t, x, k) for k in range(last + 1, x.rank)])
 
 
+def _expand(t: Any, x: Value, sizes: list[Any], *_: Any, **__: Any) -> Any:
+    return t.emit("Expand", x, [1 if n == -1 else n for n in sizes], rank=len(sizes))
+
+
+def _repeat(t: Any, x: Value, counts: list[Any]) -> Any:
+    _require(len(counts) == x.rank)
+    return t.emit("Tile", x, counts)
+
+
+def _max_pool(
+    t: Any, x: Value, size: Any, stride: Any = (), padding: Any = (0,), dilation: Any = (1,),
+    ceil_mode: bool = False,
+) -> Any:  # fmt: skip
+    sizes = {"kernel_shape": [*size], "strides": [*(stride or size)], "dilations": [*dilation]}
+    return t.emit("MaxPool", x, pads=[*padding, *padding], ceil_mode=int(ceil_mode), **sizes)
+
+
 def _reduce(op: str, t: Any, x: Value, axes: Any, keepdim: bool = False, **_: Any) -> Any:
     axes = axes if isinstance(axes, list) else [axes]
     rank = x.rank if keepdim else x.rank - len(axes)
@@ -159,6 +176,7 @@ FUNCTIONS: dict[str, Callable[..., Any]] = {
     "dropout": _drop,
     "elu": lambda t, x, alpha=1.0: t.emit("Elu", x, alpha=float(alpha)),
     "embedding": _embed,
+    "expand": _expand,
     "flatten": _flatten,
     "flip": _flip,
     "gelu": lambda t, x, approximate="none": t.emit("Gelu", x, approximate=approximate),
@@ -169,8 +187,10 @@ FUNCTIONS: dict[str, Callable[..., Any]] = {
     "leaky_relu": lambda t, x, slope=0.01: t.emit("LeakyRelu", x, alpha=float(slope)),
     "linear": _linear,
     "log_softmax": lambda t, x, axis, *_: t.emit("LogSoftmax", x, axis=axis),
+    "max_pool1d": _max_pool,
     "mean": partial(_reduce, "ReduceMean"),
     "permute": lambda t, x, axes: t.emit("Transpose", x, perm=axes),
+    "repeat": _repeat,
     "reshape": _reshape,
     "select": lambda t, x, axis, index: t.emit("Gather", x, index, axis=axis, rank=x.rank - 1),
     "size": _size,
