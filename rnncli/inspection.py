@@ -78,6 +78,8 @@ def _describe_state(file: str, copy: str) -> dict[str, Any]:
 def _describe_model(file: str, path: str, layer: str | None) -> dict[str, Any]:
     contents, sha256 = read_contents(path, layer)
     components, notes, why = [*contents.components, *contents.unused], [*contents.notes], None
+    if contents.resolve:  # the columns tell whether the others run
+        components = [each._replace(why="", needed=False) for each in components]
     try:
         runs = [_describe_run(path, contents, layer, file)]
         notes += [] if contents.resolve else assumptions(contents.layers(path))

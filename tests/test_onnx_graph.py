@@ -188,11 +188,23 @@ REFUSED: list[tuple[str, str, Build]] = [
     ("Softmax_2", "another axis", lambda g: g.add("Softmax", g.rows(), axis=1)),
     ("Dropout_2", "trained", lambda g: g.add("Dropout", g.rows(), number(g, 0.5), g.array(True))),
     ("Add_2", "takes b", lambda g: g.add("Add", g.rows(), "b")),
-    ("Concat_", "rows and constants", lambda g: above(g, "x", number(g, 0, 7, 3, 2))),
+    (
+        "Concat_",
+        "rows and constants",
+        lambda g: above(g, g.rows(), number(g, 0, 7, 3, 2)),
+    ),
     # Constants.
     ("Slice_2", "goes back", lambda g: g.add("Add", g.rows(), part(g, g.draw(3), 0, -1, FAR, -1))),
-    ("Concat_", "more values", lambda g: repeated(g, "Concat", g.draw(9), 200, axis=0)),
-    ("Expand_0", "more values", lambda g: g.add("Expand", g.draw(1), g.array([MANY, MANY]))),
+    (
+        "Concat_",
+        "more values",
+        lambda g: g.add("Add", repeated(g, "Concat", g.draw(9), 200, axis=0), g.rows()),
+    ),
+    (
+        "Expand_0",
+        "more values",
+        lambda g: g.add("Add", g.add("Expand", g.draw(1), g.array([MANY, MANY])), g.rows()),
+    ),
     ("Conv_2", "more values", lambda g: g.add("Conv", g.rows(), g.draw(2, 3, 3), pads=[MANY] * 2)),
     ("Slice_2", "no values", lambda g: part(g, g.rows(), 0, 0, 0)),
     # Operators.
@@ -352,19 +364,39 @@ def test_rows_that_a_call_mixes_are_refused(tmp_path: Path) -> None:
     assert "makes something of several rows" in refusal(path)
 
 
-def test_a_rate_is_what_the_graph_compares_it_with(tmp_path: Path) -> None:
+def compare_rate(g: Graph) -> str:
+    return g.add("Equal", "sr", g.add("Constant", value_int=16000))
+
+
+def compare_first_rate(g: Graph) -> str:
+    one = g.add("Gather", g.add("Reshape", "sr", g.array([1])), g.array(0), axis=0)
+    return g.add("Equal", one, g.add("Constant", value_int=16000))
+
+
+def has_states(g: Graph) -> str:
+    """Compare a size of the state with 0, as Silero VAD does."""
+    return g.add("Cast", g.add("Gather", g.add("Shape", "state"), g.array(0), axis=0), to=9)
+
+
+@pytest.mark.parametrize(
+    ("condition", "rate"),
+    [(compare_rate, True), (compare_first_rate, True), (has_states, False)],
+)
+def test_what_chooses_a_branch(
+    tmp_path: Path, condition: Callable[[Graph], str], rate: bool
+) -> None:
+    """A rate is what the graph compares it with, and sizes of other inputs are declared."""
     inner, outer = Graph(), Graph()
     y, h = chunks(inner, "x")
     nodes = [(1, node) for node in inner.nodes] + [(5, each) for each in inner.tensors]
     right = message(*nodes, (12, message((1, y))), (12, message((1, h))))
     wrong = message((1, message((1, "x"), (2, "z"), (4, "Tanh"))), *[(12, message((1, "z")))] * 2)
-    rate = outer.add("Constant", value_int=16000)
     branches: dict[str, Any] = {"then_branch": right, "else_branch": wrong}
-    output = outer.add("If", outer.add("Equal", "sr", rate), **branches)
+    output = outer.add("If", condition(outer), **branches)
     inputs = {**BATCHED, "sr": ()}
     path = write(tmp_path / "m.onnx", outer, output, f"{output}.1", inputs=inputs)
     network, notes = load(path)
-    assert "takes sr too: 16000, which it is compared with" in notes
+    assert ("takes sr too: 16000, which it is compared with" in notes) == rate
     np.testing.assert_allclose(detected(network), chunk_states(CHUNKS), atol=1e-6)
 
 
@@ -388,7 +420,9 @@ def test_a_number_of_features_that_the_input_tells(tmp_path: Path, run_rnn: Any)
     graph, path = Graph(), tmp_path / "m.onnx"
     write(path, graph, *chunks(graph, "x"), inputs={**BATCHED, "x": ("N", "I")})
     assert "does not tell how many features a step has" in refusal(path)
-    assert "\nLeaves open how many columns it takes:\n" in run_rnn("inspect", path).stdout
+    text = run_rnn("inspect", path).stdout
+    assert "\nLeaves open how many columns it takes:\n" in text
+    assert "annot be run" not in text  # the columns tell whether it can
     network, _ = load(path, input_size=6)
     np.testing.assert_allclose(detected(network), chunk_states(CHUNKS), atol=1e-6)
     np.savetxt(tmp_path / "x.csv", CHUNKS, delimiter=",")

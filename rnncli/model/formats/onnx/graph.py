@@ -199,7 +199,9 @@ class Chain:
             self.make_layers(self.target)
         else:
             self.components = [known[n] for n in (walk.guess.x, *on_way) if n in known]
-            if self.why and not any(each.needed for each in self.components):
+            if not any(node.op in KINDS for node in nodes):
+                self.components = []  # all nodes are listed, of which none is recurrent
+            elif self.why and not any(each.needed for each in self.components):
                 self.components.append(Component(output, "output", why=self.why, needed=True))
         used = {each.name for each in self.components}
         unused = [each for name, each in known.items() if name not in used and each.layers]

@@ -219,10 +219,12 @@ class Walk:
     def _settle(self, node: Node) -> None:
         """Set an input of one number, such as a rate, to the constant it is compared with."""
         for name, operand in (node.inputs, node.inputs[::-1]):
-            value, shape = self.values.get(operand), self.graph.inputs.get(name)
-            free = shape in ((), (1,)) and isinstance(self.values.get(name), Unknown)
-            if free and isinstance(value, np.ndarray) and value.size == 1:
-                self.values[name] = self.settled[name] = value.reshape([1] * len(shape or ()))
+            value, rate = self.values.get(operand), self.values.get(name)
+            source = rate.input if isinstance(rate, Unknown) else ""
+            shape = self.graph.inputs.get(source)
+            if shape in ((), (1,)) and isinstance(value, np.ndarray) and value.size == 1:
+                self.values[name] = value
+                self.values[source] = self.settled[source] = value.reshape([1] * len(shape or ()))
 
     def _find_inputs(self, node: Node) -> list[Any]:
         """Return the values of a node's inputs."""
@@ -240,6 +242,8 @@ class Walk:
             return self.constants[id(node)][1]
         flows = any(isinstance(each, Flow) for each in inputs)
         if unknown := [each for each in inputs if isinstance(each, Unknown)]:
+            if node.op == "Shape" and (sizes := self._find_sizes(node)):
+                return sizes
             moved = node.op in (*MOVERS, "Cast") and not flows and all(e.input for e in unknown)
             return [unknown[0] if moved else Unknown(unknown[0].why)] * len(node.outputs)
         cost = _COST_OF_LABEL if flows else 1
@@ -254,6 +258,17 @@ class Walk:
             return [Sized(array, counts) for array in outputs]
         self.constants[id(node)] = node, outputs
         return outputs
+
+    def _find_sizes(self, node: Node) -> list[Any]:
+        """Find the declared sizes of another input; an open one is the number of sequences."""
+        sizes, known = self.graph.inputs.get(node.inputs[0]), node.attributes
+        if sizes is None:
+            return []
+        sizes = sizes[known.get("start", 0) : known.get("end")]
+        if all(isinstance(size, int) for size in sizes):
+            return [np.array(sizes, np.int64)]
+        numbers = [size if isinstance(size, int) else self.sequences for size in sizes]
+        return [Sized(np.array(numbers, np.int64), counts=True)] if self.guess.x else []
 
     def _follow(self, node: Node, inputs: Sequence[Any], outputs: Sequence[Labels]) -> list[Flow]:
         """Follow values that are computed from rows through a node."""
