@@ -85,7 +85,8 @@ def _describe_model(file: str, path: str, layer: str | None) -> dict[str, Any]:
         notes += [] if contents.resolve else assumptions(contents.layers(path))
     except InputError as error:
         why, runs = str(error).removeprefix(f"{path}: "), []
-        names = [each.name for each in contents.components if each.recurrent and each.name]
+        runnable = (*(each for each in contents.components if each.recurrent), *contents.alone)
+        names = [each.name for each in runnable if each.name]
         for name in names[:100]:  # each is built
             with suppress(InputError):
                 runs.append(_describe_run(path, contents.pick(path, name), name, file))

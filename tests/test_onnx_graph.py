@@ -505,6 +505,53 @@ def test_layers_that_take_far_more_than_the_file(
     assert "needs more values to be computed" in refusal(path)
 
 
+def costly(g: Graph, rows: str) -> str:
+    """Take more values than a graph may compute."""
+    return g.add("Expand", rows, g.array([2**15, 2**15, 3]))
+
+
+def started(g: Graph) -> str:
+    """Start from a state that the graph computes from the rows."""
+    start = g.add("Unsqueeze", g.add("ReduceMean", g.rows(), axes=[0], keepdims=0), g.array([0]))
+    return g.add("Squeeze", g.recurrent("GRU", "x", "", "", start), g.array([1]))
+
+
+def below_and_above(g: Graph) -> str:
+    rows = g.rows("RNN", costly(g, g.rows("LSTM")), size=3)
+    return g.add("Add", rows, costly(g, g.draw(1)))
+
+
+@pytest.mark.parametrize(
+    ("build", "named"),
+    [
+        (below_and_above, {"LSTM_0": "LSTM 3", "RNN_3": "RNN 3"}),
+        (lambda g: g.rows("GRU", g.rows(named="a"), size=3), {"a": "LSTM 3"}),
+        (
+            lambda g: g.rows("GRU", swapped(g, g.rows()), size=3),
+            {"LSTM_0": "LSTM 3", "GRU_3": "GRU 3"},
+        ),
+        (started, {"LSTM_0": "LSTM 3", "GRU_4": "GRU 3"}),
+    ],
+)
+def test_a_node_needs_its_constants_alone(
+    tmp_path: Path, build: Build, named: dict[str, str]
+) -> None:
+    graph = Graph()
+    path = write(tmp_path / "m.onnx", graph, build(graph))
+    for name, found in named.items():
+        assert layers(load(path, layer=name)[0]) == found
+
+
+def test_a_declared_size_allows_as_much_work(tmp_path: Path) -> None:
+    """A convolution over 9,000 steps, for which the graph was exported."""
+    graph, inputs = Graph(), dict[str, Axes | None](x=(9_000, 1, 2))
+    rows = graph.rows("GRU", convolved(graph))
+    network, _ = load(
+        write(tmp_path / "m.onnx", graph, repeated(graph, "Add", rows, 40), inputs=inputs)
+    )
+    assert rnncli.run(network, np.ones((9_000, 2), np.float32)).h.shape == (8_998, 3)
+
+
 def test_the_parts_that_run_are_offered(tmp_path: Path) -> None:
     graph = Graph()
     rows = graph.rows(rows=graph.add("Einsum", "x", equation="tnk->tnk"))

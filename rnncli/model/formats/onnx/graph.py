@@ -50,6 +50,10 @@ def find_layers(path: str, model: Model, input_size: int = 0) -> Contents:
             break
     nodes = [Component(node.name, node.op) for node in first.nodes.values()]
     contents = best.describe() if best else Contents(nodes)
+    known = best.walk.components if best else {}
+    alone = [each for name, each in first.components.items() if each.layers and name in known]
+    alone = [each for each in alone if not known[each.name].layers]
+    contents = contents._replace(alone=alone)
     if best and best.is_open:
         contents = contents._replace(resolve=partial(find_layers, path, model))
     title = f"ONNX opset {model.opset}{f', {model.producer}' if model.producer else ''}"

@@ -31,7 +31,9 @@ from rnncli.model.graph.operators import FAR, MOVERS, apply
 from rnncli.model.graph.rows import Flow, RowProgram
 from rnncli.model.layers import DIRECTIONS
 
-_MOST_COMPUTED = 2**23  # values that a run may compute, and four more for each value of the file
+# Values that a run may compute: a number, and four more for each value of the file. For each value
+# of an input whose sizes the file declares there are more, up to a number: a run takes them too.
+_MOST_COMPUTED, _FOR_A_VALUE, _FOR_AN_INPUT, _MOST_FOR_AN_INPUT = 2**23, 4, 2**12, 2**26
 # Costs of a node, a recurrent layer and a label, in values.
 _COST, _COST_OF_LAYER, _COST_OF_LABEL = 800, 8_000, 8
 # Operators whose first input has the values; the rest are sizes or indices.
@@ -40,6 +42,7 @@ _PLACING |= {"Unsqueeze"}
 # Operators that may do something else with a larger number of steps, such as Min(T, 7).
 _UNSTEADY = {"Clip", "Greater", "GreaterOrEqual", "Less", "LessOrEqual", "Max", "Min", "Mod"}
 _UNSTEADY |= {"ReduceMax", "ReduceMin"}
+_TOO_MANY = "needs more values to be computed than reading a graph allows"
 _OTHER_AXES = "takes other axes for steps, sequences and features than the layer below"
 _OPTIONAL_INPUTS = {
     "sequence_lens": "lengths of sequences from {}: each is run as long as it is",
@@ -105,8 +108,9 @@ class Walk:
         self.cells: dict[int, tuple[Node, list[CellDraft]]] = first.cells if first else {}
         self.settled: dict[str, Array] = first.settled if first else {}
         self.values: dict[str, Any] = dict(self.graph.arrays)
-        known = [each for each in self.values.values() if isinstance(each, np.ndarray)]
-        self._budget = float(_MOST_COMPUTED + 4 * sum(each.size for each in known))
+        self._budget = float(_MOST_COMPUTED + _FOR_A_VALUE * _count_values(self.graph))
+        # For weights of recurrent nodes, which `layer` takes alone.
+        self.left_for_weights: float = first.left_for_weights if first else self._budget
         if first:
             self.values |= {n: a for n, a in first.values.items() if isinstance(a, np.ndarray)}
         self._label_inputs()
@@ -127,14 +131,15 @@ class Walk:
             node = node if name == node.name else node._replace(name=name)
             outputs: Sequence[Any] = [Unknown()] * len(node.outputs)
             try:
-                if self._budget >= 0:  # once it is spent, nothing more is computed
+                inputs = self._find_inputs(node)
+                if node.op in KINDS and not node.domain:
+                    outputs = self._read_layer(node, inputs)
+                elif self._budget >= _COST:  # once it is spent, no other node is computed
                     self.spend(_COST)
                     if branch := self._choose_branch(node):
                         waiting += branch[::-1]
                         continue
-                    recurs = node.op in KINDS and not node.domain
-                    inputs = self._find_inputs(node)
-                    outputs = (self._read_layer if recurs else self._compute)(node, inputs)
+                    outputs = self._compute(node, inputs)
             except RefusedError as error:
                 self.doubt = 3 if isinstance(error, WrongAxesError) else self.doubt
                 self.too_short |= isinstance(error, TooShortError) and _slides_along_steps(
@@ -150,8 +155,7 @@ class Walk:
     def spend(self, values: float) -> None:
         """Count values before they are computed."""
         if not values <= self._budget:  # it may be NaN
-            self._budget = -1
-            raise RefusedError("needs more values to be computed than reading a graph allows")
+            raise RefusedError(_TOO_MANY)
         self._budget -= values
 
     def find_floats(self, *nodes: Node) -> dict[str, Array]:
@@ -194,6 +198,8 @@ class Walk:
             frozen = isinstance(size, int) and not (axis == T and size == 1)
             sizes.append(int(size) if frozen else free)
         self.steps, self.sequences = (1 if k is None else sizes[k] for k in (T, N))
+        if self.steps != Guess.steps:
+            self._budget += min(_FOR_AN_INPUT * prod(sizes), _MOST_FOR_AN_INPUT)
         self.spend(_COST_OF_LABEL * prod(sizes))
         t, n = (0 if k is None else np.indices(sizes, sparse=True)[k] for k in (T, N))
         values = labels(np.broadcast_to(row_label(t, n), sizes))
@@ -299,7 +305,9 @@ class Walk:
             unknown = [each for each in arrays.values() if not isinstance(each, np.ndarray | None)]
             if arrays["W"] is None or arrays["R"] is None or unknown:
                 raise RefusedError("expected weights that are constants")
-            self.spend(_COST_OF_LAYER + sum(each.size for each in known))
+            self.left_for_weights -= _COST_OF_LAYER + sum(each.size for each in known)
+            if self.left_for_weights < 0:
+                raise RefusedError(_TOO_MANY)
             self.cells[id(node)] = node, read_cells(self.path, node, arrays)
         return self.cells[id(node)][1]
 
@@ -400,6 +408,16 @@ class Walk:
             starts = role == "initial_h" or (role == "initial_c" and node.op == "LSTM")
             if T is None and self.guess.x and starts and not origin:
                 raise WrongAxesError("starts anew at each call")
+
+
+def _count_values(graph: Graph) -> int:
+    """Count the values in a graph, also those of constant nodes and of branches."""
+    attributes = [value for node in graph.nodes for value in node.attributes.values()]
+    arrays = [
+        each for each in (*graph.arrays.values(), *attributes) if isinstance(each, np.ndarray)
+    ]
+    branches = [each for each in attributes if isinstance(each, Graph)]
+    return sum(each.size for each in arrays) + sum(map(_count_values, branches))
 
 
 def as_array(value: Any) -> Any:
