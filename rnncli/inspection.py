@@ -13,6 +13,7 @@ from rnncli.model.formats.contents import (
     assumptions,
     make_layers,
     make_network,
+    name_type,
 )
 from rnncli.model.formats.load import read_contents
 from rnncli.storage import local_copy
@@ -77,12 +78,15 @@ def _describe_state(file: str, copy: str) -> dict[str, Any]:
 def _describe_model(file: str, path: str, layer: str | None) -> dict[str, Any]:
     contents, sha256 = read_contents(path, layer)
     components, notes, why = [*contents.components, *contents.unused], [*contents.notes], None
+    if contents.resolve:  # the columns tell whether the others run
+        components = [each._replace(why="", needed=False) for each in components]
     try:
         runs = [_describe_run(path, contents, layer, file)]
         notes += [] if contents.resolve else assumptions(contents.layers(path))
     except InputError as error:
         why, runs = str(error).removeprefix(f"{path}: "), []
-        names = [each.name for each in contents.components if each.recurrent and each.name]
+        runnable = (*(each for each in contents.components if each.recurrent), *contents.alone)
+        names = [each.name for each in runnable if each.name]
         for name in names[:100]:  # each is built
             with suppress(InputError):
                 runs.append(_describe_run(path, contents.pick(path, name), name, file))
@@ -116,7 +120,7 @@ def _describe_component(path: str, component: Component) -> dict[str, Any]:
         "layers": layers,
         **(reason if why else {}),
         "tensors": [
-            {"name": name, "shape": list(array.shape), "dtype": array.dtype.name}
+            {"name": name, "shape": list(array.shape), "dtype": name_type(array)}
             for name, array in component.arrays.items()
         ],
     }

@@ -97,11 +97,29 @@ def normal(g: Graph, rows: str, **attributes: Any) -> str:
     return g.add("BatchNormalization", rows, *(g.draw(3) for _ in range(4)), **attributes)
 
 
-def convolved(g: Graph, **attributes: Any) -> str:
-    """Convolve x along its steps."""
-    turned = g.add("Transpose", "x", perm=[1, 2, 0])
+def convolved(g: Graph, rows: str = "x", **attributes: Any) -> str:
+    """Convolve rows along their steps."""
+    turned = g.add("Transpose", rows, perm=[1, 2, 0])
     found = g.add("Conv", turned, g.draw(2, 2, 3), g.draw(2), **attributes)
     return g.add("Transpose", found, perm=[2, 0, 1])
+
+
+def narrowed(g: Graph, *sizes: int) -> str:
+    """Convolve x by a kernel, pool windows, and so on; nothing is padded."""
+    rows = g.add("Transpose", "x", perm=[1, 2, 0])
+    for k, size in enumerate(sizes):
+        if k % 2:
+            rows = g.add("MaxPool", rows, kernel_shape=[size], strides=[size])
+        else:
+            rows = g.add("Conv", rows, g.draw(2, 2, size))
+    return g.add("Transpose", rows, perm=[2, 0, 1])
+
+
+def decoder(g: Graph) -> str:
+    """Run a layer on the final state of another, repeated for each step."""
+    final = f"{g.recurrent('GRU')}.1"
+    shape = g.add("Concat", size(g, 0), g.array([1, 1]), axis=0)
+    return g.rows("LSTM", g.add("Expand", final, shape), size=3)
 
 
 def pooled(g: Graph, rows: str, size: int, pad: int) -> str:
@@ -196,11 +214,23 @@ REFUSED: list[tuple[str, str, Build]] = [
     ("Softmax_2", "another axis", lambda g: g.add("Softmax", g.rows(), axis=1)),
     ("Dropout_2", "trained", lambda g: g.add("Dropout", g.rows(), number(g, 0.5), g.array(True))),
     ("Add_2", "takes b", lambda g: g.add("Add", g.rows(), "b")),
-    ("Concat_", "rows and constants", lambda g: above(g, "x", number(g, 0, 7, 3, 2))),
+    (
+        "Concat_",
+        "rows and constants",
+        lambda g: above(g, g.rows(), number(g, 0, 7, 3, 2)),
+    ),
     # Constants.
     ("Slice_2", "goes back", lambda g: g.add("Add", g.rows(), part(g, g.draw(3), 0, -1, FAR, -1))),
-    ("Concat_", "more values", lambda g: repeated(g, "Concat", g.draw(9), 200, axis=0)),
-    ("Expand_0", "more values", lambda g: g.add("Expand", g.draw(1), g.array([MANY, MANY]))),
+    (
+        "Concat_",
+        "more values",
+        lambda g: g.add("Add", repeated(g, "Concat", g.draw(9), 200, axis=0), g.rows()),
+    ),
+    (
+        "Expand_0",
+        "more values",
+        lambda g: g.add("Add", g.add("Expand", g.draw(1), g.array([MANY, MANY])), g.rows()),
+    ),
     ("Conv_2", "more values", lambda g: g.add("Conv", g.rows(), g.draw(2, 3, 3), pads=[MANY] * 2)),
     ("Slice_2", "no values", lambda g: part(g, g.rows(), 0, 0, 0)),
     # Operators.
@@ -228,6 +258,11 @@ RUN: list[tuple[str, Build]] = [
         "whole sequences: Conv Relu MaxPool, GRU 3",
         lambda g: g.rows("GRU", pooled(g, g.add("Relu", convolved(g, pads=[2, 0])), 3, 1)),
     ),
+    (
+        "Normalization 2, whole sequences: Conv, GRU 3",
+        lambda g: g.rows("GRU", convolved(g, g.add("Sub", "x", number(g, 0.5)), strides=[2])),
+    ),
+    ("GRU 3, rows: Concat, whole sequences: Shape, LSTM 3", decoder),
     ("GRU 3, whole sequences: Softmax Mul ReduceSum", attention),
     (
         "whole sequences: Shape Cast Tanh Add, GRU 3",
@@ -255,12 +290,20 @@ RUN: list[tuple[str, Build]] = [
 ]
 
 
-@pytest.mark.parametrize(("named", "build"), RUN, ids=[named for named, _ in RUN])
+# Graphs whose windows take many steps.
+LONG: list[tuple[str, Build]] = [
+    ("whole sequences: Conv MaxPool, GRU 3", lambda g: g.rows("GRU", narrowed(g, 5, 2, 2, 2))),
+    ("whole sequences: Conv MaxPool, GRU 3", lambda g: g.rows("GRU", narrowed(g, 200, 2))),
+]
+LONG_T = 210
+
+
+@pytest.mark.parametrize(("named", "build"), RUN + LONG, ids=[named for named, _ in RUN + LONG])
 def test_graphs_that_are_run(tmp_path: Path, named: str, build: Build) -> None:
     graph = Graph()
     network, _ = load(write(tmp_path / "m.onnx", graph, build(graph)))
     assert str(network) == f"Network({named})"
-    x = np.random.default_rng(0).normal(size=(2, 5, 2))
+    x = np.random.default_rng(0).normal(size=(2, LONG_T if (named, build) in LONG else 5, 2))
     both, one = (rnncli.run(network, rows) for rows in (x, x[1]))
     for two, alone in ((both.h, one.h), (both.y, one.y), (both.y_n, one.y_n)):
         assert two is None or alone is None or np.allclose(two[1], alone, atol=1e-6)
@@ -275,6 +318,15 @@ def test_graphs_that_are_refused(tmp_path: Path, place: str, why: str, build: Bu
     found = refusal(path)
     assert found.startswith(place)
     assert why in found
+
+
+def test_a_decoder_takes_the_final_state_at_each_step(tmp_path: Path) -> None:
+    graph = Graph()
+    path = write(tmp_path / "m.onnx", graph, decoder(graph))
+    x = np.random.default_rng(1).normal(size=(2, 6, 2)).astype(np.float32)
+    encoder, top = (load(path, layer=name)[0] for name in ("GRU_0", "LSTM_6"))
+    states = np.repeat(rnncli.run(encoder, x).h_n[:, None], 6, axis=1)
+    np.testing.assert_allclose(rnncli.run(load(path)[0], x).h, rnncli.run(top, states).h, atol=1e-6)
 
 
 def test_a_width_that_a_weight_tells(tmp_path: Path) -> None:
@@ -345,19 +397,39 @@ def test_rows_that_a_call_mixes_are_refused(tmp_path: Path) -> None:
     assert "makes something of several rows" in refusal(path)
 
 
-def test_a_rate_is_what_the_graph_compares_it_with(tmp_path: Path) -> None:
+def compare_rate(g: Graph) -> str:
+    return g.add("Equal", "sr", g.add("Constant", value_int=16000))
+
+
+def compare_first_rate(g: Graph) -> str:
+    one = g.add("Gather", g.add("Reshape", "sr", g.array([1])), g.array(0), axis=0)
+    return g.add("Equal", one, g.add("Constant", value_int=16000))
+
+
+def has_states(g: Graph) -> str:
+    """Compare a size of the state with 0, as Silero VAD does."""
+    return g.add("Cast", g.add("Gather", g.add("Shape", "state"), g.array(0), axis=0), to=9)
+
+
+@pytest.mark.parametrize(
+    ("condition", "rate"),
+    [(compare_rate, True), (compare_first_rate, True), (has_states, False)],
+)
+def test_what_chooses_a_branch(
+    tmp_path: Path, condition: Callable[[Graph], str], rate: bool
+) -> None:
+    """A rate is what the graph compares it with, and sizes of other inputs are declared."""
     inner, outer = Graph(), Graph()
     y, h = chunks(inner, "x")
     nodes = [(1, node) for node in inner.nodes] + [(5, each) for each in inner.tensors]
     right = message(*nodes, (12, message((1, y))), (12, message((1, h))))
     wrong = message((1, message((1, "x"), (2, "z"), (4, "Tanh"))), *[(12, message((1, "z")))] * 2)
-    rate = outer.add("Constant", value_int=16000)
     branches: dict[str, Any] = {"then_branch": right, "else_branch": wrong}
-    output = outer.add("If", outer.add("Equal", "sr", rate), **branches)
+    output = outer.add("If", condition(outer), **branches)
     inputs = {**BATCHED, "sr": ()}
     path = write(tmp_path / "m.onnx", outer, output, f"{output}.1", inputs=inputs)
     network, notes = load(path)
-    assert "takes sr too: 16000, which it is compared with" in notes
+    assert ("takes sr too: 16000, which it is compared with" in notes) == rate
     np.testing.assert_allclose(detected(network), chunk_states(CHUNKS), atol=1e-6)
 
 
@@ -381,7 +453,9 @@ def test_a_number_of_features_that_the_input_tells(tmp_path: Path, run_rnn: Any)
     graph, path = Graph(), tmp_path / "m.onnx"
     write(path, graph, *chunks(graph, "x"), inputs={**BATCHED, "x": ("N", "I")})
     assert "does not tell how many features a step has" in refusal(path)
-    assert "\nLeaves open how many columns it takes:\n" in run_rnn("inspect", path).stdout
+    text = run_rnn("inspect", path).stdout
+    assert "\nLeaves open how many columns it takes:\n" in text
+    assert "annot be run" not in text  # the columns tell whether it can
     network, _ = load(path, input_size=6)
     np.testing.assert_allclose(detected(network), chunk_states(CHUNKS), atol=1e-6)
     np.savetxt(tmp_path / "x.csv", CHUNKS, delimiter=",")
@@ -462,6 +536,53 @@ def test_layers_that_take_far_more_than_the_file(
     path = write(tmp_path / "m.onnx", graph, build(graph, W), inputs=inputs)
     assert path.stat().st_size < 100_000
     assert "needs more values to be computed" in refusal(path)
+
+
+def costly(g: Graph, rows: str) -> str:
+    """Take more values than a graph may compute."""
+    return g.add("Expand", rows, g.array([2**15, 2**15, 3]))
+
+
+def started(g: Graph) -> str:
+    """Start from a state that the graph computes from the rows."""
+    start = g.add("Unsqueeze", g.add("ReduceMean", g.rows(), axes=[0], keepdims=0), g.array([0]))
+    return g.add("Squeeze", g.recurrent("GRU", "x", "", "", start), g.array([1]))
+
+
+def below_and_above(g: Graph) -> str:
+    rows = g.rows("RNN", costly(g, g.rows("LSTM")), size=3)
+    return g.add("Add", rows, costly(g, g.draw(1)))
+
+
+@pytest.mark.parametrize(
+    ("build", "named"),
+    [
+        (below_and_above, {"LSTM_0": "LSTM 3", "RNN_3": "RNN 3"}),
+        (lambda g: g.rows("GRU", g.rows(named="a"), size=3), {"a": "LSTM 3"}),
+        (
+            lambda g: g.rows("GRU", swapped(g, g.rows()), size=3),
+            {"LSTM_0": "LSTM 3", "GRU_3": "GRU 3"},
+        ),
+        (started, {"LSTM_0": "LSTM 3", "GRU_4": "GRU 3"}),
+    ],
+)
+def test_a_node_needs_its_constants_alone(
+    tmp_path: Path, build: Build, named: dict[str, str]
+) -> None:
+    graph = Graph()
+    path = write(tmp_path / "m.onnx", graph, build(graph))
+    for name, found in named.items():
+        assert layers(load(path, layer=name)[0]) == found
+
+
+def test_a_declared_size_allows_as_much_work(tmp_path: Path) -> None:
+    """A convolution over 9,000 steps, for which the graph was exported."""
+    graph, inputs = Graph(), dict[str, Axes | None](x=(9_000, 1, 2))
+    rows = graph.rows("GRU", convolved(graph))
+    network, _ = load(
+        write(tmp_path / "m.onnx", graph, repeated(graph, "Add", rows, 40), inputs=inputs)
+    )
+    assert rnncli.run(network, np.ones((9_000, 2), np.float32)).h.shape == (8_998, 3)
 
 
 def test_the_parts_that_run_are_offered(tmp_path: Path) -> None:

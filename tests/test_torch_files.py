@@ -32,7 +32,9 @@ from torch_bytes import (
     module,
     name,
     number,
+    real,
     row,
+    storage,
     tensor,
     text,
     tricks,
@@ -89,6 +91,40 @@ def test_state_dicts(tmp_path: Path, tensors: State, found: str, notes: list[str
     network, given = load(write(tmp_path / "w.pt", mapping(tensors)))
     assert layers(network) == found
     assert given == notes
+
+
+def unread(rebuild: str, kind: str, *more: bytes) -> bytes:
+    """Make a tensor (2, 3) whose type is not read, as PyTorch does."""
+    sizes = row(number(2), number(3)), row(number(3), number(1))
+    return called(f"torch._utils.{rebuild}", storage("0", 6, kind), number(0), *sizes, *more)
+
+
+QUANTIZER = row(name("torch.per_tensor_affine"), real(0.5), number(0))
+HOOKS = b"\x89", called("collections.OrderedDict")
+UNREAD = {
+    "complex64": unread("_rebuild_tensor_v2", "ComplexFloat", *HOOKS),
+    "qint8": unread("_rebuild_qtensor", "QInt8", QUANTIZER, *HOOKS),
+    "qint32": unread("_rebuild_qtensor", "QInt32", QUANTIZER, *HOOKS),
+    "float8_e4m3fn": unread("_rebuild_tensor_v3", "Untyped", *HOOKS, name("torch.float8_e4m3fn")),
+}
+
+
+@pytest.mark.parametrize(("kind", "weight"), UNREAD.items(), ids=UNREAD)
+def test_layers_beside_types_that_are_not_read(tmp_path: Path, kind: str, weight: bytes) -> None:
+    path = write(tmp_path / "w.pt", mapping(LSTM | {"fc.weight": weight, "fc.bias": vector(2)}))
+    why = f"fc: has values of type {kind}, which is not read; pick one with `layer` NAME: rnn"
+    assert refusal(path).endswith(why)
+    assert layers(load(path, layer="rnn")[0]) == "LSTM 3"
+    within = write(tmp_path / "x.pt", mapping(lstm() | {"weight_hh_l0": weight}))
+    assert refusal(within).endswith(f"weight_hh_l0: expected floats, got {kind}")
+
+
+def test_layers_beside_a_quantized_module(tmp_path: Path) -> None:
+    packed = called("torch.ScriptObject") + row(number(1), text("CellParamsBase")) + b"b"
+    path = write(tmp_path / "w.pt", mapping(LSTM | {"fc._packed_params": packed}))
+    assert "fc._packed_params: is quantized" in refusal(path)
+    assert "fc._packed_params: is quantized" in refusal(path, layer="fc")
+    assert layers(load(path, layer="rnn")[0]) == "LSTM 3"
 
 
 # A state dict of a larger model, and the part that is not run.

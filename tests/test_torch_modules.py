@@ -145,16 +145,42 @@ CALLS: dict[str, tuple[str, str]] = {
         "; o, s, = (self.rnn).forward(y, ); return o",
         "whole sequences: Conv, LSTM 3",
     ),
+    "training without dropout": (
+        f"{WEIGHTS}; h = torch.zeros([1, torch.size(x, 0), 3])"
+        "; y, h, c = torch.lstm(x, [h, h], w, False, 1, 0.5, True, False, True)"
+        "; return torch.dropout(y, 0., True)",
+        "LSTM 3",
+    ),
+    "a pool": (
+        "y = torch.max_pool1d(torch.transpose(x, 1, 2), [3], [2], [1], [1], False)"
+        "; o, s, = (self.rnn).forward(torch.transpose(y, 1, 2), ); return o",
+        "LSTM 3",
+    ),
+    "a repeated state": (
+        f"{ROWS}; s = torch.repeat(torch.unsqueeze(torch.select(s, 0, -1), 1), [1, 2, 1])"
+        "; return torch.mean(torch.add(torch.mean(s, [1], True), o), [1])",
+        "LSTM 3, ",
+    ),
+    "an expanded state": (
+        f"{ROWS}; s = torch.unsqueeze(torch.select(s, 0, -1), 1)"
+        "; return torch.expand(s, [-1, torch.size(x, 1), -1])",
+        "LSTM 3, ",
+    ),
     "a constant branch": (
         f"if torch.__is__(h, None):\n      {ROWS}\n    else:\n      o = x\n    return o",
         "LSTM 3",
     ),
 }
+IN_TRAINING = "was traced in training mode: call model.eval() before torch.jit.trace"
 UNREAD: dict[str, tuple[str, str]] = {
     "an unknown function": (f"{ROWS}; return torch.cumsum(o, 1)", "calls cumsum in a way"),
     "other arguments": (f"{ROWS}; return torch.add(o, o, alpha=2)", "calls add in a way"),
     "another softplus": (f"{ROWS}; return torch.softplus(o, 2)", "calls softplus in a way"),
-    "training": (f"{ROWS}; return torch.dropout(o, 0.5, True)", "calls dropout in a way"),
+    "training": (f"{ROWS}; return torch.dropout(o, 0.5, True)", IN_TRAINING),
+    "statistics in training": (
+        f"{ROWS}; w = self.fc.bias; return torch.batch_norm(o, w, w, w, w, True, 0.1, 1e-05, True)",
+        IN_TRAINING,
+    ),
     "turned": (f"{FLIPPED}; return o", "gives "),
     "another state": (
         f"{WEIGHTS}; h = torch.zeros([1, torch.size(x, 0), 3]); h = torch.add(h, 1.)"
@@ -163,8 +189,8 @@ UNREAD: dict[str, tuple[str, str]] = {
     ),
     "a recurrent module in training": (
         f"{WEIGHTS}; h = torch.zeros([1, torch.size(x, 0), 3])"
-        "; y, h, c = torch.lstm(x, [h, h], w, False, 1, 0.5, True, False, True); return y",
-        "is in training",
+        "; y, h, c = torch.lstm(x, [h, h], w, False, 2, 0.5, True, False, True); return y",
+        IN_TRAINING,
     ),
     "a projection": (
         f"{WEIGHTS}; y, h, c = torch.lstm(x, [x, x], w, True, 1, 0., False, False, True); return y",

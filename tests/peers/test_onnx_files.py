@@ -18,7 +18,7 @@ import torch
 from conftest import NIGHTLY
 from onnx import helper
 from onnx_graphs import Graph
-from test_onnx_graph import RUN
+from test_onnx_graph import LONG, LONG_T, RUN
 from torch import nn
 
 from peers.models_onnx import Wrapped, parse, run_model
@@ -234,10 +234,14 @@ def test_random_graphs_are_run_or_refused(start: int, faulty: bool, tmp_path: Pa
     assert ends["run"] >= (10 if faulty else 60)
 
 
-@pytest.mark.parametrize("build", [build for _, build in RUN], ids=[named for named, _ in RUN])
-def test_pieces_of_graphs(build: Any, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("build", "steps"),
+    [(build, T) for _, build in RUN] + [(build, LONG_T) for _, build in LONG],
+    ids=[named for named, _ in RUN + LONG],
+)
+def test_pieces_of_graphs(build: Any, steps: int, tmp_path: Path) -> None:
     """The graphs of the default tests, in ONNX Runtime."""
-    graph, x = Graph(), np.random.RandomState(1).normal(size=(T, N, 2)).astype(np.float32)
+    graph, x = Graph(), np.random.RandomState(1).normal(size=(steps, N, 2)).astype(np.float32)
     model = parse(graph.model(build(graph)))
     for node in model.graph.node:
         if node.op_type in OPERATORS and not any(a.name == "hidden_size" for a in node.attribute):

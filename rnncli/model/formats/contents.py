@@ -95,6 +95,7 @@ class Contents(NamedTuple):
     expected: str = ""  # the names that were looked for, for a file without a recurrent layer
     external_files: Sequence[str] = ()  # paths of other files with its arrays
     unused: Sequence[Component] = ()  # the output does not need them; `layer` can pick them
+    alone: Sequence[Component] = ()  # refused where they stand; `layer` can pick one of them
     # Finds the layers, given the number of features, where the file leaves that open.
     resolve: "Callable[[int], Contents] | None" = None
 
@@ -103,6 +104,8 @@ class Contents(NamedTuple):
         if layer is None:
             return self
         stem = layer.rstrip("./")
+        if alone := [each for each in self.alone if each.name == stem]:
+            return self._replace(components=alone, unused=(), alone=(), last=None, resolve=None)
         components = [*self.components, *(each._replace(why="") for each in self.unused)]
         named = [c.name == stem or c.name.startswith((f"{stem}.", f"{stem}/")) for c in components]
         if not any(named):
@@ -127,6 +130,7 @@ class Contents(NamedTuple):
             hint = "rnn run counts the columns, rnn weights takes `inputs`, rnncli.load input_size"
             raise OpenInputError(path, what, hint)
         recurrent = [each.name for each in self.components if each.recurrent]
+        recurrent += [each.name for each in self.alone]
         refused = [each for each in self.components if each.needed and not each.layers]
         layers = [layer for each in self.components for layer in each.layers]
         pick = f"pick one with `layer` NAME: {verbatim(listed(recurrent))}" if recurrent else ""
@@ -153,9 +157,19 @@ def read_floats(path: str, name: str, array: NDArray[Any]) -> Floats:
     """Convert an array of a file to finite floats of this machine; halves become float32."""
     where = f"{path}: {shown(name)}"
     if array.dtype.kind != "f":
-        raise InputError(where, f"expected floats, got {array.dtype}")
+        raise InputError(where, f"expected floats, got {shown(name_type(array))}")
     with locate(""):
         return in_dtype(where, array, np.dtype(f"f{max(4, array.dtype.itemsize)}"))
+
+
+def make_unread(shape: Sequence[int], kind: str) -> NDArray[Any]:
+    """Make an array in place of one whose type is not read: it has that name, and no memory."""
+    return np.broadcast_to(np.zeros((), [(kind, "u1")]), shape)
+
+
+def name_type(array: NDArray[Any]) -> str:
+    """Return the name of the type of an array, which may be one that is not read."""
+    return array.dtype.names[0] if array.dtype.names else array.dtype.name
 
 
 def widen_bfloat16(bits: NDArray[np.uint16]) -> Floats:

@@ -14,7 +14,13 @@ from numpy.typing import NDArray
 
 from rnncli.model.errors import shown
 from rnncli.model.formats.containers.zips import wrap_damage
-from rnncli.model.formats.contents import Component, Contents, read_floats, widen_bfloat16
+from rnncli.model.formats.contents import (
+    Component,
+    Contents,
+    make_unread,
+    read_floats,
+    widen_bfloat16,
+)
 from rnncli.model.formats.npz import read_layers, write_text
 from rnncli.model.formats.torch.names import (
     HEAD,
@@ -68,14 +74,17 @@ def read(data: bytes, path: str) -> File:
         "".join(texts.values())  # a TypeError where one is no text
         for name, entry in sorted(header.items(), key=lambda item: item[1]["data_offsets"]):
             shape, (begin, stop) = entry["shape"], entry["data_offsets"]
-            dtype = np.dtype(_CODES[entry["dtype"]])
             if begin != end:
                 raise ValueError(f"{shown(name)} begins at byte {begin}, expected {end}")
+            end = stop
+            if entry["dtype"] not in _CODES:  # such as a float of 8 bits, or a complex number
+                arrays[name] = make_unread(shape, entry["dtype"])
+                continue
+            dtype = np.dtype(_CODES[entry["dtype"]])
             if len(shape) > _MOST_AXES or prod(shape) * dtype.itemsize != stop - begin:
                 raise ValueError(f"{stop - begin} bytes are not of {entry!r:.80}")
             array = np.require(np.ndarray(shape, dtype, values[begin:stop]), requirements="A")
             arrays[name] = widen_bfloat16(array) if entry["dtype"] == "BF16" else array
-            end = stop
         if end != len(values):
             raise ValueError(f"{len(values)} bytes follow the header, expected {end}")
     return File(arrays, texts)

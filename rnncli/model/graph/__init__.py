@@ -12,6 +12,10 @@ class RefusedError(Exception):
     """A node cannot be run here; the message says why."""
 
 
+class TooShortError(RefusedError):
+    """A node takes more values along an axis than there are, such as steps."""
+
+
 class Unknown(NamedTuple):
     """A value, or an attribute, that is not read or not followed."""
 

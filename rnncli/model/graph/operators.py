@@ -16,7 +16,7 @@ from numpy.lib.stride_tricks import sliding_window_view
 
 from rnncli.model.activations import ACTIVATIONS, ONNX_OPERATORS, activation
 from rnncli.model.errors import shown
-from rnncli.model.graph import Array, Node, RefusedError, Unknown
+from rnncli.model.graph import Array, Node, RefusedError, TooShortError, Unknown
 from rnncli.model.graph.labels import Labels, take
 
 FAR = 2**31 - 1  # programs write this, or more, for the end of an axis
@@ -209,6 +209,8 @@ def _slide(
         ends = [end[::-1] for end in ends] if auto_pad == "SAME_LOWER" else ends
     if any(map(any, ends)):
         x = np.pad(x, [(0, 0), (0, 0), *ends], constant_values=filled)
+    if any(size < most for size, most in zip(x.shape[2:], reach, strict=True)):
+        raise TooShortError(f"takes {reach} values along axes of {[*x.shape[2:]]}")
     windows = sliding_window_view(x, reach, tuple(range(2, 2 + n)))
     full = (slice(None),) * 2
     return windows[(*full, *(slice(None, None, by) for by in (*strides, *dilations)))]

@@ -24,6 +24,9 @@ from rnncli.model.graph.operators import MOVERS
 from rnncli.model.graph.rows import Flow
 
 _MOST_GUESSES = 30  # of the axes of the input
+# Convolutions and pooling may leave none of few steps: then more are tried, and some more. No such
+# number is one that features often have.
+_MORE, _MANY_STEPS = 37, 9_000
 _EXPECTED = (
     ": expected a node RNN, LSTM or GRU, and no steps or loops of other nodes"
     " (torch.onnx.export with `dynamo=False`, and Keras on TensorFlow, keep them)"
@@ -47,6 +50,10 @@ def find_layers(path: str, model: Model, input_size: int = 0) -> Contents:
             break
     nodes = [Component(node.name, node.op) for node in first.nodes.values()]
     contents = best.describe() if best else Contents(nodes)
+    known = best.walk.components if best else {}
+    alone = [each for name, each in first.components.items() if each.layers and name in known]
+    alone = [each for each in alone if not known[each.name].layers]
+    contents = contents._replace(alone=alone)
     if best and best.is_open:
         contents = contents._replace(resolve=partial(find_layers, path, model))
     title = f"ONNX opset {model.opset}{f', {model.producer}' if model.producer else ''}"
@@ -81,13 +88,17 @@ def make_chain(first: Walk, guess: Guess) -> "Chain":
     """Run the graph over labels, and again if its last steps may be final states."""
     chain = Chain(first.repeat(guess))
     walk = chain.walk
+    if walk.too_short and guess.steps < _MANY_STEPS and walk.steps == guess.steps:
+        return make_chain(first, guess._replace(steps=_MORE * guess.steps))
     if chain.target is None or chain.last == "step":
         tops = (n for n in walk.nodes.values() if n.op in KINDS and chain.needed & {*n.outputs})
         lower = walk.find_ancestors([name for node in tops for name in node.inputs[:1]])
         again = Chain(first.repeat(guess, lower))
         chain = again if again.last == "state" else chain
     # Runs of another size have to take the same branches.
-    for steps, sequences in ((11, 2), (1, 1)) if walk.branches and chain.target else ():
+    for steps, sequences in (
+        ((guess.steps + 4, 2), (1, 1)) if walk.branches and chain.target else ()
+    ):
         sizes = guess._replace(steps=steps, sequences=sequences)
         branches = first.repeat(sizes).branches
         if branches.keys() & walk.branches.keys() and branches != walk.branches:
@@ -194,7 +205,9 @@ class Chain:
             self.make_layers(self.target)
         else:
             self.components = [known[n] for n in (walk.guess.x, *on_way) if n in known]
-            if self.why and not any(each.needed for each in self.components):
+            if not any(node.op in KINDS for node in nodes):
+                self.components = []  # all nodes are listed, of which none is recurrent
+            elif self.why and not any(each.needed for each in self.components):
                 self.components.append(Component(output, "output", why=self.why, needed=True))
         used = {each.name for each in self.components}
         unused = [each for name, each in known.items() if name not in used and each.layers]

@@ -15,14 +15,25 @@ from rnncli.model.formats.contents import CellDraft, Component, Draft
 from rnncli.model.formats.onnx.messages import Model
 from rnncli.model.formats.onnx.recurrent import KINDS, WAYS, read_cells
 from rnncli.model.formats.onnx.whole_sequences import STATE, cut_graph
-from rnncli.model.graph import Array, Graph, Node, RefusedError, Unknown
-from rnncli.model.graph.labels import Labels, labels, plain, row_label, sequences_of, steps_of
+from rnncli.model.graph import Array, Graph, Node, RefusedError, TooShortError, Unknown
+from rnncli.model.graph.labels import (
+    ACROSS,
+    CONSTANT,
+    Labels,
+    labels,
+    plain,
+    row_label,
+    sequences_of,
+    steps_of,
+)
 from rnncli.model.graph.node_layers import Operand, SequenceGraph
 from rnncli.model.graph.operators import FAR, MOVERS, apply
 from rnncli.model.graph.rows import Flow, RowProgram
 from rnncli.model.layers import DIRECTIONS
 
-_MOST_COMPUTED = 2**23  # values that a run may compute, and four more for each value of the file
+# Values that a run may compute: a number, and four more for each value of the file. For each value
+# of an input whose sizes the file declares there are more, up to a number: a run takes them too.
+_MOST_COMPUTED, _FOR_A_VALUE, _FOR_AN_INPUT, _MOST_FOR_AN_INPUT = 2**23, 4, 2**12, 2**26
 # Costs of a node, a recurrent layer and a label, in values.
 _COST, _COST_OF_LAYER, _COST_OF_LABEL = 800, 8_000, 8
 # Operators whose first input has the values; the rest are sizes or indices.
@@ -33,6 +44,7 @@ _UNSTEADY = {"Clip", "Greater", "GreaterOrEqual", "Less", "LessOrEqual", "Max", 
 _UNSTEADY |= {"ReduceMax", "ReduceMin"}
 # Element types that the floats of a run are rounded to.
 _ROUNDED = {10: "float16", 16: "bfloat16"}
+_TOO_MANY = "needs more values to be computed than reading a graph allows"
 _OTHER_AXES = "takes other axes for steps, sequences and features than the layer below"
 _OPTIONAL_INPUTS = {
     "sequence_lens": "lengths of sequences from {}: each is run as long as it is",
@@ -87,6 +99,7 @@ class Walk:
         self.path, self.model, self.graph, self.lower = path, model, model.graph, lower
         self.guess, self.rows, self.steps, self.sequences = guess or Guess(""), RowProgram(), 1, 1
         self.doubt = 0
+        self.too_short = False  # whether a node takes more steps
         self.nodes: dict[str, Node] = {}  # by unique names
         self.notes: list[tuple[str, str]] = []  # with the names of their nodes
         self.components: dict[str, Component] = {}  # recurrent nodes, and those that are refused
@@ -98,8 +111,9 @@ class Walk:
         self.cells: dict[int, tuple[Node, list[CellDraft]]] = first.cells if first else {}
         self.settled: dict[str, Array] = first.settled if first else {}
         self.values: dict[str, Any] = dict(self.graph.arrays)
-        known = [each for each in self.values.values() if isinstance(each, np.ndarray)]
-        self._budget = float(_MOST_COMPUTED + 4 * sum(each.size for each in known))
+        self._budget = float(_MOST_COMPUTED + _FOR_A_VALUE * _count_values(self.graph))
+        # For weights of recurrent nodes, which `layer` takes alone.
+        self.left_for_weights: float = first.left_for_weights if first else self._budget
         if first:
             self.values |= {n: a for n, a in first.values.items() if isinstance(a, np.ndarray)}
         self._label_inputs()
@@ -120,16 +134,20 @@ class Walk:
             node = node if name == node.name else node._replace(name=name)
             outputs: Sequence[Any] = [Unknown()] * len(node.outputs)
             try:
-                if self._budget >= 0:  # once it is spent, nothing more is computed
+                inputs = self._find_inputs(node)
+                if node.op in KINDS and not node.domain:
+                    outputs = self._read_layer(node, inputs)
+                elif self._budget >= _COST:  # once it is spent, no other node is computed
                     self.spend(_COST)
                     if branch := self._choose_branch(node):
                         waiting += branch[::-1]
                         continue
-                    recurs = node.op in KINDS and not node.domain
-                    inputs = self._find_inputs(node)
-                    outputs = (self._read_layer if recurs else self._compute)(node, inputs)
+                    outputs = self._compute(node, inputs)
             except RefusedError as error:
                 self.doubt = 3 if isinstance(error, WrongAxesError) else self.doubt
+                self.too_short |= isinstance(error, TooShortError) and _slides_along_steps(
+                    inputs[0]
+                )
                 self._refuse(node.name, node.op, error, self.find_floats(node))
             self.nodes[node.name] = node
             self.values.update(zip(node.outputs, outputs, strict=False))
@@ -140,8 +158,7 @@ class Walk:
     def spend(self, values: float) -> None:
         """Count values before they are computed."""
         if not values <= self._budget:  # it may be NaN
-            self._budget = -1
-            raise RefusedError("needs more values to be computed than reading a graph allows")
+            raise RefusedError(_TOO_MANY)
         self._budget -= values
 
     def find_floats(self, *nodes: Node) -> dict[str, Array]:
@@ -184,6 +201,8 @@ class Walk:
             frozen = isinstance(size, int) and not (axis == T and size == 1)
             sizes.append(int(size) if frozen else free)
         self.steps, self.sequences = (1 if k is None else sizes[k] for k in (T, N))
+        if self.steps != Guess.steps:
+            self._budget += min(_FOR_AN_INPUT * prod(sizes), _MOST_FOR_AN_INPUT)
         self.spend(_COST_OF_LABEL * prod(sizes))
         t, n = (0 if k is None else np.indices(sizes, sparse=True)[k] for k in (T, N))
         values = labels(np.broadcast_to(row_label(t, n), sizes))
@@ -209,10 +228,12 @@ class Walk:
     def _settle(self, node: Node) -> None:
         """Set an input of one number, such as a rate, to the constant it is compared with."""
         for name, operand in (node.inputs, node.inputs[::-1]):
-            value, shape = self.values.get(operand), self.graph.inputs.get(name)
-            free = shape in ((), (1,)) and isinstance(self.values.get(name), Unknown)
-            if free and isinstance(value, np.ndarray) and value.size == 1:
-                self.values[name] = self.settled[name] = value.reshape([1] * len(shape or ()))
+            value, rate = self.values.get(operand), self.values.get(name)
+            source = rate.input if isinstance(rate, Unknown) else ""
+            shape = self.graph.inputs.get(source)
+            if shape in ((), (1,)) and isinstance(value, np.ndarray) and value.size == 1:
+                self.values[name] = value
+                self.values[source] = self.settled[source] = value.reshape([1] * len(shape or ()))
 
     def _find_inputs(self, node: Node) -> list[Any]:
         """Return the values of a node's inputs."""
@@ -230,6 +251,8 @@ class Walk:
             return self.constants[id(node)][1]
         flows = any(isinstance(each, Flow) for each in inputs)
         if unknown := [each for each in inputs if isinstance(each, Unknown)]:
+            if node.op == "Shape" and (sizes := self._find_sizes(node)):
+                return sizes
             moved = node.op in (*MOVERS, "Cast") and not flows and all(e.input for e in unknown)
             return [unknown[0] if moved else Unknown(unknown[0].why)] * len(node.outputs)
         cost = _COST_OF_LABEL if flows else 1
@@ -244,6 +267,17 @@ class Walk:
             return [Sized(array, counts) for array in outputs]
         self.constants[id(node)] = node, outputs
         return outputs
+
+    def _find_sizes(self, node: Node) -> list[Any]:
+        """Find the declared sizes of another input; an open one is the number of sequences."""
+        sizes, known = self.graph.inputs.get(node.inputs[0]), node.attributes
+        if sizes is None:
+            return []
+        sizes = sizes[known.get("start", 0) : known.get("end")]
+        if all(isinstance(size, int) for size in sizes):
+            return [np.array(sizes, np.int64)]
+        numbers = [size if isinstance(size, int) else self.sequences for size in sizes]
+        return [Sized(np.array(numbers, np.int64), counts=True)] if self.guess.x else []
 
     def _follow(self, node: Node, inputs: Sequence[Any], outputs: Sequence[Labels]) -> list[Flow]:
         """Follow values that are computed from rows through a node."""
@@ -283,7 +317,9 @@ class Walk:
             unknown = [each for each in arrays.values() if not isinstance(each, np.ndarray | None)]
             if arrays["W"] is None or arrays["R"] is None or unknown:
                 raise RefusedError("expected weights that are constants")
-            self.spend(_COST_OF_LAYER + sum(each.size for each in known))
+            self.left_for_weights -= _COST_OF_LAYER + sum(each.size for each in known)
+            if self.left_for_weights < 0:
+                raise RefusedError(_TOO_MANY)
             self.cells[id(node)] = node, read_cells(self.path, node, arrays)
         return self.cells[id(node)][1]
 
@@ -337,11 +373,10 @@ class Walk:
         t, order = steps_of(rows), np.arange(len(rows))[:, None, None]
         known = x.columns is not None
         turned = known and bool((t != order).any())
-        if (sequences_of(rows) != np.arange(rows.shape[1])[:, None]).any() or (
-            turned and (self.steps != len(rows) or (t != order[::-1]).any())
-        ):
+        mixed = turned and (self.steps != len(rows) or bool((t != order[::-1]).any()))
+        if (sequences_of(rows) != np.arange(rows.shape[1])[:, None]).any() or (mixed and x.lowest):
             raise (WrongAxesError if x.lowest else RefusedError)(_OTHER_AXES)
-        if known and self.steps == len(rows):
+        if known and self.steps == len(rows) and not mixed:
             return self.rows.join_row(x), None, turned
         return (*self._take_sequences(node.inputs[0], x, layout), False)
 
@@ -351,12 +386,13 @@ class Walk:
         if self.guess.axes[0] is None and T > 1:
             raise WrongAxesError("takes several steps a call")
         if x.lowest and T == 1 < self.steps:
+            self.too_short = x.columns is None  # windows may leave one
             raise WrongAxesError(x.why or "takes one step of several")
         target, below = cut_graph(self, name, x, (along, 1 - along))
         if x.lowest:
             local = not below.takes_sequences or below.is_local(self.steps)
             self.doubt = max(self.doubt, 1 if local else 2)
-        if below.shortens and (not x.lowest or self.layers or target.register):
+        if below.shortens and (not x.lowest or self.layers):
             raise RefusedError("takes another number of steps than the layer below gives")
         self.steps = T
         return target, below
@@ -386,6 +422,16 @@ class Walk:
                 raise WrongAxesError("starts anew at each call")
 
 
+def _count_values(graph: Graph) -> int:
+    """Count the values in a graph, also those of constant nodes and of branches."""
+    attributes = [value for node in graph.nodes for value in node.attributes.values()]
+    arrays = [
+        each for each in (*graph.arrays.values(), *attributes) if isinstance(each, np.ndarray)
+    ]
+    branches = [each for each in attributes if isinstance(each, Graph)]
+    return sum(each.size for each in arrays) + sum(map(_count_values, branches))
+
+
 def as_array(value: Any) -> Any:
     """Return the array that a value is, or its labels."""
     if isinstance(value, Flow):
@@ -397,6 +443,13 @@ def _has_counts(node: Node, inputs: Sequence[Any]) -> bool:
     """Return whether a node takes values that depend on the number of steps or sequences."""
     content = inputs[:1] if node.op in _PLACING else inputs
     return any(isinstance(each, Sized) and each.counts for each in content)
+
+
+def _slides_along_steps(x: Any) -> bool:
+    """Return whether windows of a value, (N, C, ...), take several steps."""
+    rows = plain(as_array(x))
+    t, mixed = steps_of(rows), (rows < CONSTANT) & (rows > ACROSS)  # mixed: several steps as one
+    return bool(mixed.any()) or any((t != t.take([0], k)).any() for k in range(2, t.ndim))
 
 
 def _is_bounded(node: Node, inputs: Sequence[Any], find: Callable[[Any], Any]) -> bool:

@@ -99,7 +99,8 @@ def _find_root(walk: Any, name: str, value: Any) -> Root | None:
     if T is None and (t == STATE).all() and not by_call:
         registers = walk.rows.registers(columns)
         layer = walk.layers.get(int(registers[0]))
-        if not layer or (registers != registers[0]).any():
+        repeated = len(np.unique(columns)) < len(columns)  # the nodes that do so are run
+        if not layer or repeated or (registers != registers[0]).any():
             return None
         ways = DIRECTIONS[layer.component.layers[0].settings["direction"]]
         offsets = columns - walk.rows.begins[registers[0]]

@@ -13,12 +13,22 @@ from rnncli.model.activations import parse
 from rnncli.model.errors import InputError, listed, shown
 from rnncli.model.formats.containers.pickled import Global, Instance, read_pickle
 from rnncli.model.formats.containers.zips import FIRST, most_unpacked, open_zip, read_member
-from rnncli.model.formats.contents import Budget, Component, Contents, widen_bfloat16
+from rnncli.model.formats.contents import Budget, Component, Contents, make_unread, widen_bfloat16
 from rnncli.model.formats.torch.names import find_arrays, find_modules, pick_arrays
 
 # PyTorch's names of storages, and their values in the file: bfloat16 as two bytes.
-_CODES = {"Double": "<f8", "Float": "<f4", "Half": "<f2", "BFloat16": "V2", "Bool": "?"}
+_CODES: dict[str, Any] = {
+    "Double": "<f8",
+    "Float": "<f4",
+    "Half": "<f2",
+    "BFloat16": "V2",
+    "Bool": "?",
+}
 _CODES |= {"Long": "<i8", "Int": "<i4", "Short": "<i2", "Char": "i1", "Byte": "u1"}
+_CODES |= {"ComplexFloat": "<c8", "ComplexDouble": "<c16", "Untyped": [("bytes", "u1")]}
+# Storages of quantized tensors, whose values are not read.
+_CODES |= {kind: [(kind.lower(), "u1")] for kind in ("QInt8", "QUInt8", "QUInt4x2", "QUInt2x4")}
+_CODES["QInt32"] = [("qint32", "<i4")]
 # The budget for the objects of a file.
 _MOST_WORK = 4_000_000
 # Files before PyTorch 1.6 begin with this number, the format's version, and the machine's type.
@@ -27,6 +37,7 @@ _EXPECTED = "expected a file that torch.save wrote on a usual (little-endian) ma
 # Units of the budget that a tensor takes; an object, or a character of a name, takes one.
 _TENSOR = 200
 _DEPTH = 64
+_QUANTIZED = "is quantized, which is not read: save the model before it is quantized"
 _WHY = "needs code that is not in the file (torch.onnx.export writes it)"
 # The prefix of TorchScript's class names, and that with the mark that makes a name unique.
 _SCRIPT, _MANGLED = "__torch__.", re.compile(r"\A__torch__\.|___torch_mangle_[0-9]+\.")
@@ -61,12 +72,16 @@ class Objects:
         self.path, self.code, self.constants, self._budget = path, code, constants, budget
         self.arrays: dict[str, Any] = {}
         self.modules: dict[str, Module] = {}
+        self.quantized: dict[str, str] = {}  # kinds of modules, by their names
         self._visit("", value)
 
     def pick(self, path: str, layer: str | None) -> Contents:
         """Find the layers, by the code of TorchScript or else by the names of arrays."""
-        arrays = pick_arrays(self.arrays, path, layer)
         stem = "" if layer is None else f"{layer.rstrip('./')}."
+        kinds = {name: kind for name, kind in self.quantized.items() if f"{name}.".startswith(stem)}
+        quantized = [Component(n, k, why=_QUANTIZED, needed=True) for n, k in kinds.items()]
+        below = {name: array for name, array in self.arrays.items() if name.startswith(stem)}
+        arrays = below if quantized else pick_arrays(self.arrays, path, layer)
         modules = {n: m for n, m in self.modules.items() if f"{n}.".startswith(stem)}
         settings = {name: module.read_settings() for name, module in modules.items()}
         known = {name: each for name, each in settings.items() if each is not None}
@@ -83,6 +98,8 @@ class Objects:
                     group = {n: a for n, a in arrays.items() if n.rpartition(".")[0] == name}
                     kind = modules[name].class_
                     refused.append(Component(name, kind, group, why=_WHY, needed=True))
+        if refused or not self.code:
+            refused = quantized + refused
         if refused:
             recurrent = [m for m in find_modules(path, arrays, known) if m.name not in unread]
             contents = Contents([*recurrent, *refused])
@@ -114,8 +131,8 @@ class Objects:
         """Return the items of an object; a module's are its tensors and modules."""
         state: dict[Any, Any] = instance.state if isinstance(instance.state, dict) else {}
         if "quantized" in instance.kind or instance.kind == "torch.ScriptObject":
-            what, hint = "is quantized, which is not read", "save the model before it is quantized"
-            raise InputError(f"{self.path}: {shown(name)}", what, hint)
+            self.quantized[name] = instance.kind
+            return {}
         members = state
         if not instance.kind.startswith(_SCRIPT):
             if not all(isinstance(state.get(key), dict) for key in _MEMBERS):
@@ -235,5 +252,11 @@ def _list_calls(budget: Budget) -> dict[str, Callable[..., Any]]:
     return {
         "collections.OrderedDict": lambda *_: {},
         "torch._utils._rebuild_tensor_v2": view,
+        "torch._utils._rebuild_qtensor": lambda values, _, shape, *__: make_unread(
+            shape, values.dtype.names[0]
+        ),
+        "torch._utils._rebuild_tensor_v3": lambda _, __, shape, *more: make_unread(
+            shape, more[3].removeprefix("torch.")
+        ),
         **dict.fromkeys(first, lambda value, *_: value),
     }

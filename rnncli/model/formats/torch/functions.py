@@ -10,6 +10,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from rnncli.model.graph import RefusedError
+
+TRAINED = "was traced in training mode: call model.eval() before torch.jit.trace"
 # A value that is neither in the graph nor a known constant, such as a device.
 UNKNOWN = object()
 _END = 2**63 - 1
@@ -55,8 +58,9 @@ def _compute(op: str, t: Any, *operands: Any, alpha: float = 1) -> Any:
     return t.emit(op, *(each if integer else _as_float(t, each) for each in operands))
 
 
-def _pass_on(_: Any, x: Any, *rest: Any, **__: Any) -> Any:
-    _require(not any(each is True for each in rest))  # in training
+def _drop(_: Any, x: Value, rate: float, train: bool) -> Value:
+    if train and rate:
+        raise RefusedError(TRAINED)
     return x
 
 
@@ -95,8 +99,16 @@ def _linear(t: Any, x: Value, W: Any, b: Any = None) -> Any:
 
 def _batch_norm(t: Any, x: Value, W: Any, b: Any, mean: Any, var: Any, *more: Any) -> Any:
     train, _, epsilon, *_ = more
-    _require(not train, all(each is not None for each in (W, b, mean, var)))
+    if train:
+        raise RefusedError(TRAINED)
+    _require(all(each is not None for each in (W, b, mean, var)))
     return t.emit("BatchNormalization", x, W, b, mean, var, epsilon=epsilon)
+
+
+def _count(_: Any, x: Any, *__: Any) -> Any:
+    """Pass over the count of batches of a normalization in training."""
+    _require(not isinstance(x, Value), x.ndim == 0, x.dtype.kind == "i")
+    return UNKNOWN
 
 
 def _layer_norm(t: Any, x: Value, shape: Any, W: Any, b: Any, eps: float = 1e-5, *_: Any) -> Any:
@@ -156,6 +168,23 @@ def _flatten(t: Any, x: Value, start: int = 0, end: int = -1) -> Any:
     return _reshape(t, x, [0] * first + [-1] + [_size(t, x, k) for k in range(last + 1, x.rank)])
 
 
+def _expand(t: Any, x: Value, sizes: list[Any], *_: Any, **__: Any) -> Any:
+    return t.emit("Expand", x, [1 if n == -1 else n for n in sizes], rank=len(sizes))
+
+
+def _repeat(t: Any, x: Value, counts: list[Any]) -> Any:
+    _require(len(counts) == x.rank)
+    return t.emit("Tile", x, counts)
+
+
+def _max_pool(
+    t: Any, x: Value, size: Any, stride: Any = (), padding: Any = (0,), dilation: Any = (1,),
+    ceil_mode: bool = False,
+) -> Any:  # fmt: skip
+    sizes = {"kernel_shape": [*size], "strides": [*(stride or size)], "dilations": [*dilation]}
+    return t.emit("MaxPool", x, pads=[*padding, *padding], ceil_mode=int(ceil_mode), **sizes)
+
+
 def _reduce(op: str, t: Any, x: Value, axes: Any, keepdim: bool = False, **_: Any) -> Any:
     axes = axes if isinstance(axes, list) else [axes]
     rank = x.rank if keepdim else x.rank - len(axes)
@@ -171,12 +200,12 @@ def _compare(name: str, _: Any, *operands: Any) -> Any:
 _UNARY = ("Abs", "Exp", "Log", "Mish", "Neg", "Relu", "Selu", "Sigmoid", "Sqrt", "Tanh")
 _BINARY = ("Add", "Sub", "Mul", "Div", "Pow", "MatMul")
 _OF_INTEGERS = {"Abs", "Neg", "Relu", "Add", "Sub", "Mul", "Pow", "MatMul"}
-_COPIES = ("contiguous", "detach", "clone", "alias", "dropout")
+_COPIES = ("contiguous", "detach", "clone", "alias")
 _CASTS = ("annotate", "unchecked_cast", "NumToTensor", "list")
 _UNKNOWNS = ("device", "dtype", "layout", "format", "uninitialized", "RaiseException")
 FUNCTIONS: dict[str, Callable[..., Any]] = {
     **{op.lower(): partial(_compute, op) for op in (*_UNARY, *_BINARY)},
-    **dict.fromkeys(_COPIES, _pass_on),
+    **dict.fromkeys(_COPIES, lambda _, x, *__, **___: x),
     **dict.fromkeys(("float", "Float"), _as_float),
     **dict.fromkeys(("int", "Int"), _truncate),
     "reciprocal": lambda t, x: _compute("Div", t, 1.0, x),
@@ -184,12 +213,15 @@ FUNCTIONS: dict[str, Callable[..., Any]] = {
     "rsqrt": lambda t, x: _compute("Div", t, 1.0, _compute("Sqrt", t, x)),
     "arange": _arange,
     "silu": partial(_compute, "Swish"),
+    "add_": _count,
     "batch_norm": _batch_norm,
     "cat": lambda t, values, axis=0: t.emit("Concat", *values, axis=axis),
     "conv1d": _conv,
     "_convolution": _convolution,
+    "dropout": _drop,
     "elu": lambda t, x, alpha=1.0: t.emit("Elu", x, alpha=float(alpha)),
     "embedding": _embed,
+    "expand": _expand,
     "flatten": _flatten,
     "flip": _flip,
     "gelu": lambda t, x, approximate="none": t.emit("Gelu", x, approximate=approximate),
@@ -200,9 +232,11 @@ FUNCTIONS: dict[str, Callable[..., Any]] = {
     "leaky_relu": lambda t, x, slope=0.01: t.emit("LeakyRelu", x, alpha=float(slope)),
     "linear": _linear,
     "log_softmax": lambda t, x, axis, *_: t.emit("LogSoftmax", x, axis=axis),
+    "max_pool1d": _max_pool,
     "mean": partial(_reduce, "ReduceMean"),
     "mT": lambda t, x: _transpose(t, x, -2, -1),
     "permute": lambda t, x, axes: t.emit("Transpose", x, perm=axes),
+    "repeat": _repeat,
     "reshape": _reshape,
     "select": lambda t, x, axis, index: t.emit("Gather", x, index, axis=axis, rank=x.rank - 1),
     "size": _size,

@@ -22,6 +22,7 @@ from rnncli.model.formats.contents import (
     Component,
     Contents,
     Draft,
+    name_type,
     no_layer,
     read_floats,
 )
@@ -49,7 +50,9 @@ _CELLS: dict[int, tuple[str, dict[str, Any]]] = {
 # The names of a linear layer above a stack.
 HEAD = {"W": "head.weight", "b": "head.bias"}
 _EXPECTED = ": expected PyTorch's names (weight_ih_l0, ...), or W_xh, W_hh and b_h in an .npz file"
+_UNREAD = "has values of type {}, which is not read"
 _WHY = "names and shapes do not tell how modules are joined (torch.onnx.export writes it)"
+_NUMBERS = "biuf"  # kinds of the types that are read
 _AROUND = {"nn.Embedding": "an embedding below", "nn.Linear": "a linear layer above"}
 
 Arrays = Mapping[str, NDArray[Any]]
@@ -80,7 +83,11 @@ def find_arrays(
             continue  # a count, or weights of a loss
         kind = _find_kind(owner, group, recurrent, above=not later.isdisjoint(group))
         if not kind or kind in by_kind:
-            refused = [Component(name, "", a, (), _WHY, needed=True) for name, a in groups.items()]
+            refused = [
+                Component(name, "", a, (), _find_reason(a), needed=True)
+                for name, a in groups.items()
+            ]
+            refused.sort(key=lambda each: each.why == _WHY)
             return Contents([recurrent, *refused])
         W, *b = (read_floats(path, name, group[name]) for name in sorted(group, reverse=True))
         layer = Embedding(W) if kind == "nn.Embedding" else Dense(W.T, b[0] if b else None)
@@ -91,11 +98,19 @@ def find_arrays(
     return Contents([by_kind[kind] for kind in order if kind in by_kind], notes=notes)
 
 
+def _find_reason(arrays: Arrays) -> str:
+    """Return the reason why a module is refused."""
+    odd = [name_type(array) for array in arrays.values() if array.dtype.kind not in _NUMBERS]
+    return _UNREAD.format(shown(odd[0])) if odd else _WHY
+
+
 def _find_kind(owner: str, arrays: Arrays, recurrent: Component, *, above: bool) -> str:
     """Decide by its shape whether a module is an embedding below, a linear layer above, or neither.
 
     `above` says that it was defined after the recurrent module.
     """
+    if any(array.dtype.kind not in _NUMBERS for array in arrays.values()):
+        return ""
     drafts = [layer for layer in recurrent.layers if isinstance(layer, Draft)]
     takes = len(drafts[0].cells[0].weights.W_xh)
     gives = sum(len(cell.weights.W_hh) for cell in drafts[-1].cells)

@@ -18,7 +18,7 @@ from rnncli.model.formats.contents import Budget, Component, Contents
 from rnncli.model.formats.onnx.graph import find_layers
 from rnncli.model.formats.onnx.messages import Model
 from rnncli.model.formats.torch.files import Module, Objects
-from rnncli.model.formats.torch.functions import FUNCTIONS, UNKNOWN, Value
+from rnncli.model.formats.torch.functions import FUNCTIONS, TRAINED, UNKNOWN, Value
 from rnncli.model.graph import Graph, Node, RefusedError
 from rnncli.model.graph.operators import MOVERS, UNFIT
 
@@ -146,10 +146,12 @@ class _Tracer:
     def _recur(self, kind: str, x: Any, state: Any, weights: Any, bias: Any, *more: Any) -> Any:
         """Add the nodes of a recurrent module, a node a layer."""
         op, order = _RECURRENT[kind]
-        layers, _, train, both, batch_first = more
+        layers, dropout, train, both, batch_first = more
         D, count, finals = 1 + both, 4 if bias else 2, []
-        if train or len(weights) != layers * D * count:
-            raise RefusedError("has a projection, or is in training, which is not read")
+        if train and dropout and layers > 1:
+            raise RefusedError(TRAINED)
+        if len(weights) != layers * D * count:
+            raise RefusedError("has a projection, which is not read")
         self._budget.spend(0, sum(array.nbytes for array in weights))
         self.width = self.width or weights[0].shape[1]
         attributes: dict[str, Any] = {"direction": "bidirectional" if both else "forward"}
