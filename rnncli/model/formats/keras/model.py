@@ -78,6 +78,8 @@ class _Walk:
         classes = {name: str(each.get("class_name")) for name, each in layers.items()}
         groups = dict(zip(layers, group.children(classes), strict=True))
         is_chain = kind == "Sequential" or not isinstance(config, dict)
+        if is_chain and not flow.features:
+            flow = flow._replace(features=self._find_width(groups))
         if not is_chain:
             computed = [name for name in layers if classes[name] not in _MASK_CLASSES]
             last = computed[-1] if computed else ""
@@ -109,8 +111,14 @@ class _Walk:
                 kind, why = shown(classes[name]), str(error).removeprefix(f"{self._file.path}: ")
                 unread = Component(prefix + name, kind, arrays, why=why, needed=True)
                 self.components.append(unread)
-                gives[name] = flows[0]._replace(waiting=None)
+                gives[name] = flows[0]._replace(waiting=None, more=0)
         return [*gives.values()][-1] if gives else flow
+
+    def _find_width(self, groups: Mapping[str, Group]) -> int:
+        """Return the number of features that the lowest layer with arrays takes."""
+        paths = [path for group in groups.values() for path in group.paths.values()]
+        shape = self._file.arrays[paths[0]].shape if paths else ()
+        return shape[-2] if len(shape) > 1 else sum(shape)
 
     def _add_call(
         self, name: str, call: _Call, entry: Config, group: Group, flows: Sequence[Flow]
@@ -143,12 +151,13 @@ class _Walk:
             branches = any(isinstance(layer, RowGraph) for layer in below)
             fits = not (flow.recurrent or branches) and flow.number == self._number
             check(fits, "takes another number of steps than the input has, which is not run here")
+            check(flow.more < 0, "takes more steps than the input has, which is not run here")
             at = max(n for n, each in enumerate(self.components) if each.why == _WAITS)
             self.components[at] = self.components[at]._replace(layers=[waiting], why="")
             waiting.shortens = True
             self._number += 1
             self._front[waiting] = self._number
-        return flow._replace(waiting=None, number=self._front[waiting])
+        return flow._replace(waiting=None, more=0, number=self._front[waiting])
 
     def _add_layers(self, layer: Layer, layers: Layers) -> Flow:
         """Add the layers of a network that one of Keras becomes; return the rows that it gives."""
