@@ -191,6 +191,57 @@ def test_branches_that_are_refused(tmp_path: Path, why: str, found: list[Config]
     assert why in refusal(functional(tmp_path / "m.keras", *found))
 
 
+TWO_ENDS = (node("a", "LSTM", "x", settings=WHOLE), node("b", "Dense", "a"), node("c", "GRU", "a"))
+# Outputs of a model, the layers of its network, and what else it gives.
+ENDS: list[tuple[Any, str, str]] = [
+    (["b", 0, 0], "LSTM 2, Dense 2", ""),
+    ([["a", 0, 0]], "LSTM 2", ""),
+    ([["b", 0, 0], ["c", 0, 0]], "LSTM 2, Dense 2", "gives b, and passes over c"),
+    ([["a", 0, 0], ["b", 0, 0], ["c", 0, 0]], "LSTM 2", "gives a, and passes over b, c"),
+    ({"z": ["b", 0, 0], "y": ["c", 0, 0]}, "LSTM 2, GRU 2", "gives c, and passes over b"),
+    ([["a", 0, 1], ["a", 0, 0]], "LSTM 2", "gives a, and passes over states of a"),
+]
+
+
+@pytest.mark.parametrize(("ends", "expected", "note"), ENDS)
+def test_a_model_gives_the_first_of_its_outputs(
+    tmp_path: Path, ends: Any, expected: str, note: str
+) -> None:
+    path = functional(tmp_path / "m.keras", *TWO_ENDS, output_layers=ends)
+    network, notes = load(path)
+    assert layers(network) == expected
+    assert notes == [note] * bool(note)
+    assert layers(load(path, layer="c")[0]) == "GRU 2"
+
+
+def test_a_layer_beside_the_output_changes_nothing_below_it(tmp_path: Path) -> None:
+    """The rows of the convolution are a layer of another output alone."""
+    conv = node("a", "Conv1D", "x", settings={**ROWS_OF_TWO, "strides": [2]})
+    found = (conv, node("b", "GlobalMaxPooling1D", "a"), node("c", "LSTM", "a"))
+    ends = [["b", 0, 0], ["c", 0, 0]]
+    network = load(functional(tmp_path / "m.keras", *found, output_layers=ends))[0]
+    assert layers(network) == "whole sequences: Conv ReduceMax"
+    assert not network.front
+    masked = (node("a", "Masking", "x"), node("b", "GRU", "a"), node("c", "LSTM", "x"))
+    ends = [["c", 0, 0], ["b", 0, 0]]
+    network = load(functional(tmp_path / "m.keras", *masked, output_layers=ends))[0]
+    assert layers(network) == "LSTM 2"
+
+
+def test_a_model_in_a_model_gives_its_first_output(tmp_path: Path) -> None:
+    for ends, why in (([["b", 0, 0], ["c", 0, 0]], ""), ([["a", 0, 1], ["a", 0, 0]], "of a layer")):
+        start = node("x", "InputLayer", settings={"batch_shape": [None, None, 2]})
+        names = {"a": "x", "b": "a", "c": "a"}
+        found = [node(name, "Activation", below) for name, below in names.items()]
+        inner = {"layers": [start, *found], "input_layers": ["x", 0, 0], "output_layers": ends}
+        lower = node("m", "Functional", "x", settings={"name": "m", **inner})
+        path = functional(tmp_path / "m.keras", lower, node("d", "Dense", "m"))
+        if why:
+            assert why in refusal(path)
+        else:
+            assert layers(load(path)[0]) == "Pointwise 2, Pointwise 2, Dense 2"
+
+
 UNSHAPED: list[tuple[list[Config], str]] = [
     ([MASKING, layer("Dropout"), LSTM], "Masking 2, LSTM 2"),
     ([layer("Activation", activation="tanh"), LSTM], "Pointwise 2, LSTM 2"),

@@ -157,6 +157,16 @@ def constants(library: Any, name: str) -> None:
     write(name, filled(library.Model(x, L.Dense(2)(row))))
 
 
+def outputs() -> None:
+    """Write a model of two outputs, of which the lower one is the first."""
+    L, x = keras.layers, keras.layers.Input((None, 2))
+    rows = L.LSTM(3, activation="hard_tanh", return_sequences=True)(x)
+    low, high = L.Dense(2, "hard_tanh", name="low")(rows), L.Dense(1, name="high")(L.GRU(2)(rows))
+    filled(keras.Model(x, {"b": high, "a": low})).save(FOLDER / "keras_outputs.keras")
+    model = keras.models.load_model(FOLDER / "keras_outputs.keras")
+    write_output("keras_outputs", keras.Model(model.inputs, model.output["a"]))
+
+
 def unshaped() -> None:
     """Write a model as the first versions of Keras 2 did, without the shape of its input."""
     L, layers = tf_keras.layers, tf_keras.Sequential
@@ -192,6 +202,7 @@ def main() -> None:
     branches(tf_keras, ("keras2_branches.h5", "keras2_pooled.keras"))
     constants(keras, "keras_constants.keras")
     constants(tf_keras, "keras2_constants.h5")
+    outputs()
     unshaped()
     write_hdf5(HDF5 / "earliest.h5")
 
