@@ -70,6 +70,7 @@ REFUSED: list[tuple[str, list[Config]]] = [
     ("flattens rows", [LSTM, layer("Flatten")]),
     ("takes more steps", [layer("ZeroPadding1D"), LSTM]),
     ("expected two whole numbers", [layer("Cropping1D", cropping=[1, -1])]),
+    ("got 80,000", [*[layer("ZeroPadding1D", padding=20_000)] * 2]),
     ("axis 1 is not", [LSTM, layer("UnitNormalization", axis=1)]),
     ("one row a sequence", [LSTM, layer("GlobalMaxPooling1D", keepdims=True), LSTM]),
     ("could not be broadcast", [layer("Normalization", mean=[1.0] * 3, variance=[1.0] * 3)]),

@@ -18,14 +18,14 @@ from rnncli.model.cells import CELLS, Weights, sum_biases
 from rnncli.model.errors import listed, shown
 from rnncli.model.formats.contents import CellDraft, Draft, FileLayer, read_floats
 from rnncli.model.formats.keras.weights import Group, KerasFile, name_groups
-from rnncli.model.graph import Node
+from rnncli.model.graph import Array, Node
 from rnncli.model.graph.node_layers import Operand, Root, RowGraph, SequenceGraph, Step
 from rnncli.model.graph.operators import FAR
 
 Config: TypeAlias = Mapping[str, Any]
 Layers: TypeAlias = Sequence[FileLayer]
 # An operator, its attributes, and the arrays that it takes.
-_Operator: TypeAlias = tuple[str, Mapping[str, Any], Mapping[str, Floats]]
+_Operator: TypeAlias = tuple[str, Mapping[str, Any], Mapping[str, Array]]
 
 # Settings that change no result: those of training and building, of the way of computing, and
 # sizes that the arrays tell.
@@ -53,6 +53,7 @@ _NOTHING = (
     *("Dropout", "SpatialDropout1D", "GaussianNoise", "GaussianDropout", "AlphaDropout"),
     *("ActivityRegularization", "Identity", "Flatten", "InputLayer"),
 )
+_MOST_STEPS = 2**16  # that a window spans, or that are added
 _FROZEN = "lists the arrays of frozen parts after those of the others: save the model as .keras"
 
 
@@ -153,7 +154,7 @@ def read_settings(kind: str, config: Config) -> SimpleNamespace:
 def _read_size(value: Any) -> int:
     """Return a size, which may stand in a list."""
     (size,) = value if isinstance(value, list) else [value]
-    fits = type(size) is int and 0 < size <= 2**16
+    fits = type(size) is int and 0 < size <= _MOST_STEPS
     check(fits, f"expected a whole number, got {shown(str(value))}")
     return int(size)
 
@@ -161,7 +162,7 @@ def _read_size(value: Any) -> int:
 def _read_pair(value: Any) -> tuple[int, int]:
     """Return numbers of steps at both ends; one number is that of each."""
     pair = value if isinstance(value, list) else [value, value]
-    fits = len(pair) == 2 and all(type(size) is int and 0 <= size <= 2**16 for size in pair)
+    fits = len(pair) == 2 and all(type(size) is int and 0 <= size < 2**31 for size in pair)
     check(fits, f"expected two whole numbers, got {shown(str(value))}")
     return pair[0], pair[1]
 
@@ -370,14 +371,19 @@ def _slide(layer: Layer, operator: _Operator, reach: int, size: int, *above: _Op
 
 def _make_padding(layer: Layer) -> Layers:
     """Make a layer that adds steps of zeros at both ends, or leaves steps out."""
-    s, crops = layer.settings, layer.kind == "Cropping1D"
-    first, last = _read_pair(s.cropping if crops else s.padding)
-    bounds = {"starts": [first], "ends": [-last or FAR], "axes": [1]}
-    lists = bounds if crops else {"pads": [0, first, 0, 0, last, 0]}
-    arrays: Any = {f"{layer.name} {name}": np.array(each) for name, each in lists.items()}
-    more = -(first + last) if crops else first + last
-    operator: _Operator = ("Slice" if crops else "Pad", {}, arrays)
-    return _make_graph(layer, [operator], layer.flow.features, more)
+    s, size, below = layer.settings, layer.flow.features, layer.flow.waiting
+    if layer.kind == "Cropping1D":
+        first, last = _read_pair(s.cropping)
+        bounds = {"starts": [first], "ends": [-last or FAR], "axes": [1]}
+        return _make_graph(layer, [("Slice", bounds, {})], size, -(first + last))
+    first, last = _read_pair(s.padding)
+    total, name = first + last, f"{layer.name} pads"
+    if below:
+        pads = [each.inputs[1] for each in below.nodes if each.op == "Pad"]
+        total += sum(int(below.constants[each].sum()) for each in pads)
+    check(total <= _MOST_STEPS, f"expected under {_MOST_STEPS:,} steps of zeros, got {total:,}")
+    pad: _Operator = ("Pad", {}, {name: np.array([0, first, 0, 0, last, 0])})
+    return _make_graph(layer, [pad], size, first + last)
 
 
 def _make_graph(layer: Layer, ops: list[_Operator], size: int, more: float | None) -> Layers:
