@@ -657,11 +657,12 @@ class StateFiles:
         """Return the states of the sequences: at their start, or where an earlier run left them."""
         source, before, keyed = opened.source, self.before, opened.source.key_columns
         carried = Carried(opened.start, sequences=len(source.keys) if keyed else 1)
+        precision = opened.model["precision"]
         if before or self.write:
-            self.network = fingerprint(opened.network, opened.model["precision"])
+            self.network = fingerprint(opened.network, precision)
         if before:
-            dtype = opened.start.dtype
-            states = fit_states(self.path, before, opened.network, self.network, keyed, dtype)
+            identity, dtype = (self.network, precision), opened.start.dtype
+            states = fit_states(self.path, before, opened.network, *identity, keyed, dtype)
             carried.resume(before.t, states)
             names = zip(before.columns, _column_names(source), strict=False)
             if changed := [(one, now) for one, now in names if one != now]:

@@ -79,7 +79,7 @@ def layers_of(config: Config) -> list[Config]:
 def named_arrays(config: Config, version: str, stem: str = "") -> Iterator[tuple[str, Any]]:
     """Give names and shapes of the arrays of a layer, and of the layers in it."""
     kind, settings = config["class_name"], config.get("config") or {}
-    shapes = SHAPES.get(kind, [])
+    shapes = [] if "mean" in settings else SHAPES.get(kind, [])
     if kind == "GRU" and not settings.get("reset_after", version >= "3"):
         shapes = [*shapes[:2], (6,)]
     yield from ((f"{stem}{number}", shape) for number, shape in enumerate(shapes))

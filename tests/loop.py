@@ -38,6 +38,7 @@ FUNCTIONS: dict[str, Callable[..., Any]] = {
     "softsign": lambda a: a / (1 + np.abs(a)),
     "softplus": lambda a: np.logaddexp(a, 0),
     "relu6": lambda a: np.clip(a, 0, 6),
+    "hard_tanh": lambda a: np.clip(a, -1, 1),
     "silu": lambda a: a * sigmoid(a),
     "gelu": lambda a: a * np.vectorize(erfc, otypes=[float])(-a / sqrt(2)) / 2,
     "gelu_tanh": lambda a: a * sigmoid(2 * sqrt(2 / pi) * (a + 0.044715 * a**3)),

@@ -45,7 +45,8 @@ ONNX_CELLS = [
 ]
 ROWWISE = (*ALL_ACTIVATIONS, "softmax", "log_softmax")
 # Those whose name an ONNX file does not keep, or that it has no operator for.
-UNNAMED_IN_ONNX = ("affine", "maximum", "minimum", "power", "relu6", "scaled_tanh", "silu")
+UNNAMED_IN_ONNX = ["affine", "hard_tanh", "maximum", "minimum", "power", "relu6", "scaled_tanh"]
+UNNAMED_IN_ONNX += ["silu"]
 # Networks that each format has words for.
 ANY = Choices(
     functions=ALL_ACTIVATIONS, row_functions=ROWWISE, clips=(inf, 0.125, 3.0), dtypes=("f", "d")

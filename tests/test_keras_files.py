@@ -68,6 +68,12 @@ REFUSED: list[tuple[str, list[Config]]] = [
     ("channels_first", [layer("Conv1D", padding="same", data_format="channels_first")]),
     ("masked or reversed", [MASKING, layer("Conv1D", padding="same")]),
     ("flattens rows", [LSTM, layer("Flatten")]),
+    ("takes more steps", [layer("ZeroPadding1D"), LSTM]),
+    ("expected two whole numbers", [layer("Cropping1D", cropping=[1, -1])]),
+    ("got 80,000", [*[layer("ZeroPadding1D", padding=20_000)] * 2]),
+    ("axis 1 is not", [LSTM, layer("UnitNormalization", axis=1)]),
+    ("one row a sequence", [LSTM, layer("GlobalMaxPooling1D", keepdims=True), LSTM]),
+    ("could not be broadcast", [layer("Normalization", mean=[1.0] * 3, variance=[1.0] * 3)]),
     ("frozen", [cells(layer("GRUCell", trainable=False), layer("GRUCell", trainable=True))]),
 ]
 
@@ -116,6 +122,11 @@ def test_a_mask_ends_at_some_layers_of_keras_2(tmp_path: Path) -> None:
     assert layers(load(path)[0]) == "Masking 2, Normalization 2, LSTM 2"
 
 
+def both(name: str, kind: str, *sources: str, **settings: Any) -> Config:
+    call = {"args": [[tensor(each) for each in sources]], "kwargs": {}}
+    return {**node(name, kind, settings=settings), "inbound_nodes": [call]}
+
+
 BOTH_TENSORS = {"args": [[tensor("a"), tensor("b")]], "kwargs": {}}
 BOTH_CALLED = {"inbound_nodes": [BOTH_TENSORS]}
 # Layers of a functional model, settings of the model, and why it is no chain.
@@ -127,9 +138,8 @@ NO_CHAINS: list[tuple[str, list[Config], Config]] = [
         [{**node("b", "LSTM", "x"), "inbound_nodes": [[["x", 0, 0]], [["a", 0, 0]]]}],
         {},
     ),
-    ("b: takes c, and not outputs", [node("b", "GRU", "c"), node("c", "GRU", "a")], {}),
-    ("z: takes nothing", [node("z", "InputLayer"), node("b", "GRU", "a")], {}),
-    ("output of b", [node("b", "GRU", "a")], {"output_layers": [["a", 0, 0]]}),
+    ("b: takes c, and not outputs", [node("b", "GRU", "c"), node("c", "GRU", "b")], {}),
+    ("z: takes nothing", [node("z", "InputLayer"), both("b", "Add", "a", "z")], {}),
 ]
 
 
@@ -142,11 +152,6 @@ def test_layers_that_are_no_chain_are_picked_one_by_one(
     assert layers(load(path, layer="a")[0]) == "LSTM 2"
 
 
-def both(name: str, kind: str, *sources: str, **settings: Any) -> Config:
-    call = {"args": [[tensor(each) for each in sources]], "kwargs": {}}
-    return {**node(name, kind, settings=settings), "inbound_nodes": [call]}
-
-
 UPPER = node("a", "LSTM", "x", settings=WHOLE)
 
 
@@ -156,6 +161,8 @@ def test_layers_meet_in_branches(tmp_path: Path) -> None:
     assert layers(load(path)[0]) == "LSTM 2, Dense 2, rows: Max, rows: Sub"
 
 
+# Gives (N, 1, 2).
+POOL = node("a", "GlobalMaxPooling1D", "x", settings={"keepdims": True})
 # Layers of which c cannot be run, and why.
 NO_BRANCHES: list[tuple[str, list[Config]]] = [
     ("different steps", [node("a", "LSTM", "x"), both("c", "Add", "x", "a")]),
@@ -168,17 +175,137 @@ NO_BRANCHES: list[tuple[str, list[Config]]] = [
     ("called with 2.0", [node("c", "Add", 2.0, "x")]),
     ("initial_state", [UPPER, node("b", "LSTM", "a", initial_state=tensor("x"))]),
     ("mask y", [UPPER, node("b", "LSTM", "a", mask=tensor("y"))]),
-    ("Average is not run", [both("c", "Average", "x", "x")]),
     (
         "without the mask of a",
-        [node("a", "Masking", "x"), node("b", "GRU", "a"), node("d", "LSTM", "x")],
+        [
+            *(node("a", "Masking", "x"), node("b", "GRU", "a"), node("d", "LSTM", "x")),
+            both("c", "Add", "b", "d"),
+        ],
     ),
+    ("axis 1 is not", [POOL, both("c", "Concatenate", "a", "a", axis=1)]),
+    ("different steps", [POOL, node("b", "LSTM", "x"), both("c", "Multiply", "a", "b")]),
 ]
 
 
 @pytest.mark.parametrize(("why", "found"), NO_BRANCHES)
 def test_branches_that_are_refused(tmp_path: Path, why: str, found: list[Config]) -> None:
     assert why in refusal(functional(tmp_path / "m.keras", *found))
+
+
+TWO_ENDS = (node("a", "LSTM", "x", settings=WHOLE), node("b", "Dense", "a"), node("c", "GRU", "a"))
+# Outputs of a model, the layers of its network, and what else it gives.
+ENDS: list[tuple[Any, str, str]] = [
+    (["b", 0, 0], "LSTM 2, Dense 2", ""),
+    ([["a", 0, 0]], "LSTM 2", ""),
+    ([["b", 0, 0], ["c", 0, 0]], "LSTM 2, Dense 2", "gives b, and passes over c"),
+    ([["a", 0, 0], ["b", 0, 0], ["c", 0, 0]], "LSTM 2", "gives a, and passes over b, c"),
+    ({"z": ["b", 0, 0], "y": ["c", 0, 0]}, "LSTM 2, GRU 2", "gives c, and passes over b"),
+    ([["a", 0, 1], ["a", 0, 0]], "LSTM 2", "gives a, and passes over states of a"),
+]
+
+
+@pytest.mark.parametrize(("ends", "expected", "note"), ENDS)
+def test_a_model_gives_the_first_of_its_outputs(
+    tmp_path: Path, ends: Any, expected: str, note: str
+) -> None:
+    path = functional(tmp_path / "m.keras", *TWO_ENDS, output_layers=ends)
+    network, notes = load(path)
+    assert layers(network) == expected
+    assert notes == [note] * bool(note)
+    assert layers(load(path, layer="c")[0]) == "GRU 2"
+
+
+def test_a_layer_beside_the_output_changes_nothing_below_it(tmp_path: Path) -> None:
+    """The rows of the convolution are a layer of another output alone."""
+    conv = node("a", "Conv1D", "x", settings={**ROWS_OF_TWO, "strides": [2]})
+    found = (conv, node("b", "GlobalMaxPooling1D", "a"), node("c", "LSTM", "a"))
+    ends = [["b", 0, 0], ["c", 0, 0]]
+    network = load(functional(tmp_path / "m.keras", *found, output_layers=ends))[0]
+    assert layers(network) == "whole sequences: Conv ReduceMax"
+    assert not network.front
+    masked = (node("a", "Masking", "x"), node("b", "GRU", "a"), node("c", "LSTM", "x"))
+    ends = [["c", 0, 0], ["b", 0, 0]]
+    network = load(functional(tmp_path / "m.keras", *masked, output_layers=ends))[0]
+    assert layers(network) == "LSTM 2"
+
+
+def test_a_model_in_a_model_gives_its_first_output(tmp_path: Path) -> None:
+    for ends, why in (([["b", 0, 0], ["c", 0, 0]], ""), ([["a", 0, 1], ["a", 0, 0]], "of a layer")):
+        start = node("x", "InputLayer", settings={"batch_shape": [None, None, 2]})
+        names = {"a": "x", "b": "a", "c": "a"}
+        found = [node(name, "Activation", below) for name, below in names.items()]
+        inner = {"layers": [start, *found], "input_layers": ["x", 0, 0], "output_layers": ends}
+        lower = node("m", "Functional", "x", settings={"name": "m", **inner})
+        path = functional(tmp_path / "m.keras", lower, node("d", "Dense", "m"))
+        if why:
+            assert why in refusal(path)
+        else:
+            assert layers(load(path)[0]) == "Pointwise 2, Pointwise 2, Dense 2"
+
+
+UNSHAPED: list[tuple[list[Config], str]] = [
+    ([MASKING, layer("Dropout"), LSTM], "Masking 2, LSTM 2"),
+    ([layer("Activation", activation="tanh"), LSTM], "Pointwise 2, LSTM 2"),
+    ([layer("BatchNormalization"), LSTM], "Normalization 2, LSTM 2"),
+    ([layer("MaxPooling1D"), layer("Conv1D"), LSTM], "LSTM 2"),
+    ([layer("Normalization", mean=1.0, variance=2.0), LSTM], "Normalization 2, LSTM 2"),
+    (
+        [MASKING, layer("Bidirectional", layer=LSTM, merge_mode="sum")],
+        "Masking 2, LSTM 2 bidirectional",
+    ),
+]
+
+
+@pytest.mark.parametrize(("found", "expected"), UNSHAPED)
+def test_the_weights_tell_the_features_of_a_model_without_a_shape(
+    tmp_path: Path, found: list[Config], expected: str
+) -> None:
+    config = chain(found)
+    del config["config"]["layers"][0]["config"]["batch_input_shape"]
+    network = load(model(tmp_path / "m.keras", config))[0]
+    assert layers(network) == expected
+    assert network.input_size == 2
+
+
+def test_constants_normalize_as_statistics_do(tmp_path: Path) -> None:
+    settings = {"mean": [0.1, 0.2], "variance": [4.0, 0.0], "axis": [-1], "invert": False}
+    path = sequential(tmp_path / "m.keras", layer("Normalization", **settings), LSTM)
+    (below, *_) = load(path)[0].layers
+    assert below.arrays["center"].tolist() == np.array([0.1, 0.2], "f").tolist()
+    assert below.arrays["scale"].tolist() == [2, 1e-7]
+
+
+def test_padding_and_cropping_are_counted_with_the_layers_above(tmp_path: Path) -> None:
+    pad, crop = layer("ZeroPadding1D", padding=[2, 0]), layer("Cropping1D", cropping=[0, 2])
+    conv, path = layer("Conv1D", padding="valid"), tmp_path / "m.keras"
+    same = load(sequential(path, LSTM, pad, conv, LSTM))[0]
+    assert layers(same) == "LSTM 2, whole sequences: Pad Conv, LSTM 2"
+    fewer = load(sequential(path, crop, pad, crop, LSTM))[0]
+    assert [*map(str, fewer.front)] == ["whole sequences: Pad", "whole sequences: Slice"]
+    x = np.random.RandomState(0).normal(size=(9, 2)).astype("f")
+    rows = np.vstack([np.zeros((2, 2), "f"), x[:7]])[:7]
+    right = rnncli.run(rnncli.Network(*fewer.layers), rows)
+    np.testing.assert_array_equal(rnncli.run(fewer, x).h_n, right.h_n)
+
+
+@pytest.mark.parametrize("kind", ["Add", "Multiply", "Average", "Maximum"])
+def test_three_layers_are_merged(tmp_path: Path, kind: str) -> None:
+    found = [node("a", "Dense", "x"), node("b", "Dense", "x"), both("c", kind, "x", "a", "b")]
+    network = load(functional(tmp_path / "m.keras", *found))[0]
+    x = np.random.RandomState(0).normal(size=(1, 5, 2)).astype("f")
+    a, b = (layer(x) for layer in network.layers if isinstance(layer, rnncli.Dense))
+    merges = {"Add": x + a + b, "Multiply": x * a * b, "Average": (x + a + b) / 3}
+    right = merges.get(kind, np.maximum(np.maximum(x, a), b))
+    np.testing.assert_allclose(rnncli.run(network, x).h, right, rtol=1e-6)
+
+
+def test_a_row_is_divided_by_its_length(tmp_path: Path) -> None:
+    for version, least in (("3.15.1", 1e-12), ("2.15.0", 1e-6)):
+        found = layer("Rescaling"), layer("UnitNormalization")
+        network = load(sequential(tmp_path / "m.keras", *found, version=version))[0]
+        x = np.array([[3, 4], [0, 0], [0, -1e-9]], "f")
+        right = x / np.maximum(np.sqrt((x * x).sum(1, keepdims=True)), least)
+        np.testing.assert_allclose(rnncli.run(network, x).h, right, rtol=1e-6)
 
 
 def test_a_model_of_a_class_of_its_own_may_do_anything(tmp_path: Path) -> None:

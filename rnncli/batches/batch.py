@@ -500,8 +500,7 @@ def batch(
     if not isinstance(network, Network):
         weights = file_name(network, OF_NETWORK)
         network = load(weights)
-    stacks = [network, *([Network(*network.front)] if network.front else [])]
-    identity = repr(([fingerprint(stack, "float64") for stack in stacks], network.last))
+    identity = repr(([fingerprint(network, "float64")], network.last))
     if checked.h0 is not None:
         checked = checked._replace(h0=np.asarray(checked.h0).tolist())
     build = partial(return_built, (network, {"weights": weights}, ()))

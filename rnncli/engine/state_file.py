@@ -7,7 +7,7 @@ The text holds ``format`` and the fields of a `SavedStates` that are not arrays,
 
 import json
 import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import chain
 from reprlib import repr as shortened
 from typing import Any, BinaryIO, NamedTuple
@@ -15,8 +15,9 @@ from typing import Any, BinaryIO, NamedTuple
 import numpy as np
 
 from rnncli.model.arrays import Floats, Integers, in_dtype
+from rnncli.model.cells import GRU, LSTM, RNN
 from rnncli.model.errors import InputError, listed, one_line
-from rnncli.model.layers import name_of
+from rnncli.model.layers import Layer, Recurrent, name_of
 from rnncli.model.network import Network
 
 _FORMAT, _DAMAGED = 1, "not a state file, or a damaged one"
@@ -48,10 +49,11 @@ class SavedStates(NamedTuple):
     scale: tuple[float, ...] = ()
 
 
-def fingerprint(network: Network, precision: str) -> str:
+def fingerprint(network: Network, precision: str, *, whole: bool = True) -> str:
     """Return a SHA-256 that differs for different networks and precisions.
 
     Unless the precision is float64, arrays count in the narrowest type of their layer, the file's.
+    Without `whole` it leaves out what `_list_rest` adds, as the first state files do.
     """
     import hashlib  # takes 3 ms
 
@@ -71,7 +73,44 @@ def fingerprint(network: Network, precision: str) -> str:
         if not layer.cells:
             settings = [*layer.arrays, *layer.settings.values(), *layer.sources]
             add(f"{number} {type(layer).__name__}", settings, layer.arrays)
+        for rest in _list_rest(layer) if whole else []:
+            for data in _flatten(rest):
+                digest.update(data)
+    if network.front and whole:
+        digest.update(fingerprint(Network(*network.front), precision).encode())
     return digest.hexdigest()
+
+
+def _list_rest(layer: Layer) -> list[Any]:
+    """List what a layer is beside its weights and settings; nothing for most layers."""
+    if not isinstance(layer, Recurrent):
+        return [] if name_of(layer) else [layer]  # a graph is more than its constants
+    rest: list[Any] = [
+        (type(cell).__name__, [*cell.settings], [*cell.weights.arrays])
+        for cell in layer.cells
+        if type(cell) not in (RNN, LSTM, GRU)
+    ]
+    if len(layer.cells) > 1 or layer.sources or type(layer) is not Recurrent:
+        rest.append((type(layer).__name__, layer.settings, layer.sources))
+    return rest
+
+
+def _flatten(value: Any) -> Iterator[bytes]:
+    """Yield the bytes of all that a value holds."""
+    if isinstance(value, np.ndarray | np.generic):
+        yield f"{value.dtype}{value.shape}".encode()
+        yield value.tobytes()
+    elif isinstance(value, Mapping):
+        yield from _flatten([*value.items()])
+    elif isinstance(value, list | tuple):
+        yield f"{type(value).__name__} {len(value)} ".encode()
+        for each in value:
+            yield from _flatten(each)
+    elif hasattr(value, "__dict__"):
+        yield f"{type(value).__name__} ".encode()
+        yield from _flatten(sorted(vars(value).items()))
+    else:
+        yield f"{type(value).__name__} {value!r} ".encode()
 
 
 def cells_of(network: Network) -> tuple[str, ...]:
@@ -123,12 +162,16 @@ def fit_states(
     state: SavedStates,
     network: Network,
     identity: str,
+    precision: str,
     key_columns: Sequence[str],
     dtype: np.dtype[np.floating],
 ) -> Floats:
     """Check that a state file belongs to a network, and return its states, (K, S)."""
     slices, hint = network.state_names, "give the options of the run that wrote it, or another file"
     if state.network != identity:
+        if state.network == fingerprint(network, precision, whole=False):
+            what = "left by a version of rnn that took graphs with the same weights for one network"
+            raise InputError(path, what, "remove it to begin anew")
         raise InputError(path, "the state of another network, precision, center or scale", hint)
     if [*state.key_columns] != [*key_columns]:
         before, now = (listed(names or ["no key"]) for names in (state.key_columns, key_columns))

@@ -160,6 +160,7 @@ ACTIVATIONS = {
     "softsign": Kind(_to(lambda a: a / (1 + np.abs(a))), "Softsign", "Softsign", ends=(-1, 1)),
     "softplus": Kind(lambda a, out: np.logaddexp(a, 0, out), "Softplus", "Softplus"),
     "relu6": Kind(lambda a, out: np.clip(a, 0, 6, out), "ReLU6", ends=(0, 6)),
+    "hard_tanh": Kind(lambda a, out: np.clip(a, -1, 1, out), "Hardtanh", ends=(-1, 1)),
     "silu": Kind(_to(lambda a: a * _accurate_sigmoid(a)), "SiLU"),
     "gelu": Kind(_to(_gelu), "GELU", "Gelu"),
     "gelu_tanh": Kind(_to(_gelu_tanh)),

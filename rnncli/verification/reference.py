@@ -41,6 +41,7 @@ _ACTIVATIONS: dict[str, Callable[..., Floats]] = {
     "softsign": lambda a: a / (1 + np.abs(a)),
     "softplus": lambda a: np.maximum(a, 0) + np.log1p(np.exp(-np.abs(a))),
     "relu6": lambda a: np.minimum(np.where(a < 0, 0, a), 6),
+    "hard_tanh": lambda a: np.minimum(np.maximum(a, -1), 1),
     "silu": lambda a: a / (1 + np.exp(-a)),
     "gelu": lambda a: a * (1 + np.vectorize(erf, otypes=[float])(a / sqrt(2))) / 2,
     "gelu_tanh": lambda a: a * (1 + np.tanh(sqrt(2 / pi) * (a + 0.044715 * a**3))) / 2,

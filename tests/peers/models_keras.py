@@ -5,6 +5,7 @@ What Keras 2 writes under other names than its own, it is asked to read first.
 In ``tests/data/hdf5`` are files of h5py's.
 """
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -144,6 +145,42 @@ def branches(library: Any, names: tuple[str, str]) -> None:
     write(names[1], filled(library.Model(x, gated)))
 
 
+def constants(library: Any, name: str) -> None:
+    """Write a model with constants, padding, three layers merged and a row of one step."""
+    L, whole, x = library.layers, {"return_sequences": True}, library.layers.Input((None, 2))
+    below = L.Normalization(mean=[0.3, -0.2], variance=[2.0, 0.5])(x)
+    below = L.Conv1D(3, 3)(L.ZeroPadding1D((2, 0))(below))
+    rows = [L.LSTM(4, **whole)(below), L.GRU(4, **whole)(below), L.SimpleRNN(4, **whole)(x)]
+    rows = [L.Average()(rows), L.Add()(rows), L.Multiply()(rows)]
+    rows = L.Cropping1D((1, 0))(L.UnitNormalization()(L.Concatenate()(rows)))
+    row = L.Flatten()(L.GlobalAveragePooling1D(keepdims=True)(rows))
+    write(name, filled(library.Model(x, L.Dense(2)(row))))
+
+
+def outputs() -> None:
+    """Write a model of two outputs, of which the lower one is the first."""
+    L, x = keras.layers, keras.layers.Input((None, 2))
+    rows = L.LSTM(3, activation="hard_tanh", return_sequences=True)(x)
+    low, high = L.Dense(2, "hard_tanh", name="low")(rows), L.Dense(1, name="high")(L.GRU(2)(rows))
+    filled(keras.Model(x, {"b": high, "a": low})).save(FOLDER / "keras_outputs.keras")
+    model = keras.models.load_model(FOLDER / "keras_outputs.keras")
+    write_output("keras_outputs", keras.Model(model.inputs, model.output["a"]))
+
+
+def unshaped() -> None:
+    """Write a model as the first versions of Keras 2 did, without the shape of its input."""
+    L, layers = tf_keras.layers, tf_keras.Sequential
+    masked = L.Masking(MASKED), L.Dropout(0.5), L.LSTM(3, return_sequences=True), L.Dense(2)
+    model = layers([*masked])
+    model(GAPS)
+    write("keras2_unshaped.h5", filled(model), GAPS)
+    with h5py.File(FOLDER / "keras2_unshaped.h5", "r+") as file:
+        config = json.loads(file.attrs["model_config"])
+        found = config["config"]["layers"]
+        config["config"]["layers"] = [e for e in found if e["class_name"] != "InputLayer"]
+        file.attrs["model_config"] = json.dumps(config)
+
+
 def write_hdf5(path: Path) -> None:
     """Write a file of all kinds of values that are read."""
     with h5py.File(path, "w") as file:
@@ -163,6 +200,10 @@ def main() -> None:
     keras_2()
     branches(keras, ("keras_branches.keras", "keras_pooled.h5"))
     branches(tf_keras, ("keras2_branches.h5", "keras2_pooled.keras"))
+    constants(keras, "keras_constants.keras")
+    constants(tf_keras, "keras2_constants.h5")
+    outputs()
+    unshaped()
     write_hdf5(HDF5 / "earliest.h5")
 
 

@@ -115,6 +115,7 @@ class Draw:
             makers += [
                 lambda: L.Softmax(),
                 lambda: L.Normalization(),
+                lambda: L.Normalization(mean=0.5, variance=2.0),
                 lambda: L.Rescaling(0.5, 0.25),
             ]
         return makers[self.random.randint(len(makers))]()
@@ -206,14 +207,16 @@ class Branches(Draw):
         """A layer that takes the rows of others."""
         L, x, whole = self.layers, self.one_of(*rows), {"return_sequences": True}
         same = [each for each in rows if each.shape[-1] == I]
-        kinds = (L.Add, L.Multiply, L.Maximum, L.Minimum, L.Subtract)
+        kinds = (L.Add, L.Multiply, L.Maximum, L.Minimum, L.Average)
         units, kind = self.one_of(I, I, 2), self.one_of(L.LSTM, L.GRU, L.SimpleRNN)
         makers = [
             lambda: L.Conv1D(I, 3, padding=self.one_of("same", "causal"))(x),
             lambda: L.Dense(I, self.one_of(*FUNCTIONS))(x),
             lambda: kind(units, **whole)(x),
             lambda: L.Bidirectional(kind(units, **whole), "sum")(x),
-            lambda: self.one_of(*kinds)()([self.one_of(*same), self.one_of(*same)]),
+            lambda: self.one_of(*kinds)()([self.one_of(*same) for _ in range(self.one_of(2, 3))]),
+            lambda: L.Subtract()([self.one_of(*same), self.one_of(*same)]),
+            lambda: L.Conv1D(I, 3)(L.ZeroPadding1D(self.one_of(1, (2, 0)))(x)),
             lambda: L.Concatenate()([x, self.one_of(*rows)]),
         ]
         return makers[self.random.randint(len(makers))]()
@@ -227,8 +230,11 @@ class Branches(Draw):
         ends = rows[-2:]
         if self.chance():
             pools = (L.GlobalMaxPooling1D, L.GlobalAveragePooling1D)
-            fewer = (lambda: L.Dropout(0.5), lambda: L.Conv1D(2, 3), lambda: L.MaxPooling1D(2))
-            ends = [self.one_of(*pools)()(self.one_of(*fewer)()(each)) for each in ends]
+            fewer: Any = (lambda: L.Dropout(0.5), lambda: L.Conv1D(2, 3), lambda: L.MaxPooling1D(2))
+            fewer = (*fewer, lambda: L.Cropping1D((1, 2)), lambda: L.ZeroPadding1D(1))
+            kept = self.chance(0.3)
+            ends = [self.one_of(*pools)(keepdims=kept)(self.one_of(*fewer)()(e)) for e in ends]
+            ends = [L.Flatten()(each) for each in ends]  # a row, as ours is
         elif self.chance():
             ends = [L.GRU(2)(rows[-1]), L.LSTM(3)(rows[-2])]
         return self.library.Model(start, L.Dense(2)(L.Concatenate()(ends)))
@@ -254,8 +260,9 @@ def test_layers_below_that_give_fewer_rows(tmp_path: Path, library: str, seed: i
         lambda: draw.one_of(L.MaxPooling1D, L.AveragePooling1D)(2, strides=draw.one_of(1, 2)),
         lambda: draw.one_of(L.BatchNormalization, L.ReLU, lambda: L.Dense(3, "tanh"))(),
         lambda: L.Dropout(0.5),
+        lambda: L.Cropping1D(draw.one_of(1, (0, 2))),
     )
-    rows = [makers[draw.random.randint(5)]() for _ in range(draw.random.randint(1, 5))]
+    rows = [makers[draw.random.randint(6)]() for _ in range(draw.random.randint(1, 5))]
     whole = draw.chance()
     above = [L.Bidirectional(draw.cell(return_sequences=True)), draw.cell(return_sequences=whole)]
     ends = [L.GlobalMaxPooling1D(), L.Dense(2)] if whole and draw.chance() else [L.Dense(2)]
@@ -281,8 +288,9 @@ def test_branches_above_a_layer_that_gives_fewer_rows(tmp_path: Path, library: s
 
 
 NAMES = (
-    *("celu", "elu", "gelu", "hard_sigmoid", "hard_silu", "hard_swish", "leaky_relu", "linear"),
-    *("mish", "relu", "relu6", "selu", "sigmoid", "silu", "softplus", "softsign", "swish", "tanh"),
+    *("celu", "elu", "gelu", "hard_sigmoid", "hard_silu", "hard_swish", "hard_tanh"),
+    *("leaky_relu", "linear", "mish", "relu", "relu6", "selu", "sigmoid", "silu"),
+    *("softplus", "softsign", "swish", "tanh"),
 )
 OF_ROWS = ("log_softmax", "softmax", "exponential")
 

@@ -40,7 +40,8 @@ CELLS_AND_MORE: list[tuple[str, tuple[str, ...], dict[str, Sequence[Any]]]] = [
 ]
 HEADS = [each for each in ACTIVATIONS if not each.startswith(("affine", "scaled_tanh"))]
 HEADS += ["softmax", "log_softmax"]
-HEADS += [name for name, kind in KNOWN.items() if None not in kind.defaults and name != "relu6"]
+HEADS += [name for name, kind in KNOWN.items() if None not in kind.defaults]
+HEADS = [name for name in HEADS if name not in ("relu6", "hard_tanh")]
 
 
 def check(net: Network, x: Array | None = None) -> None:

@@ -31,7 +31,7 @@ from rnncli.verification.peers import PEERS, TORCH_HEADS, Unsupported
 
 # Functions of Keras that have our names.
 FUNCTIONS = ["tanh", "relu", "sigmoid", "linear", "softmax", "log_softmax", "softsign", "softplus"]
-FUNCTIONS += ["relu6", "silu", "selu", "mish"]
+FUNCTIONS += ["relu6", "hard_tanh", "silu", "selu", "mish"]
 KINDS: list[tuple[str, str, tuple[str, ...]]] = [
     *(("rnn", "", ()), ("lstm", "", ()), ("lstm", "", ("w_ch",))),
     *(("gru", "after", ("b_n",)), ("gru", "before", ())),

@@ -56,4 +56,5 @@ FUNCTIONS: dict[str, Callable[..., Vector]] = {
     "sigmoid": lambda a: _tanh(a * 0.5) * 0.5 + 0.5,
     "linear": lambda a: a,
     "hard_sigmoid": lambda a, alpha, beta: a.function.limit(a * alpha + beta, 0, 1),
+    "hard_tanh": lambda a: a.function.limit(a, -1, 1),
 }

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from copy import copy
 from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
@@ -259,9 +260,10 @@ def make_network(path: str, drafts: Sequence[FileLayer], last: str | None) -> Ne
         if layers and count == len(layers):
             raise InputError(path, "gives fewer rows than it takes: it is run below another layer")
         front = [layer for layer in layers[:count] if isinstance(layer, Stateless)]
-        for layer in layers[count:]:  # which are numbered from the first above the front
+        above = [copy(layer) for layer in layers[count:]]
+        for layer in above:  # which are numbered from the first above the front
             layer.sources = tuple(number - count for number in layer.sources)
-        return Network(*layers[count:], last=last, front=front)
+        return Network(*above, last=last, front=front)
 
 
 def assumptions(layers: Sequence[FileLayer]) -> list[str]:

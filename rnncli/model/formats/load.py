@@ -13,7 +13,7 @@ from rnncli.model.arrays import Floats
 from rnncli.model.errors import InputError, choice
 from rnncli.model.formats.containers.zips import FIRST, open_zip
 from rnncli.model.formats.contents import Contents, Draft, assumptions, fill_layers, make_network
-from rnncli.model.layers import name_of
+from rnncli.model.layers import Recurrent, name_of
 from rnncli.model.network import Network
 
 # The module that reads each kind of file, by extension.
@@ -213,10 +213,11 @@ def save_network(file: BinaryIO, network: Network, extension: str) -> list[str]:
     """Write a network as a weight file; the same network gives the same bytes."""
     writer = choice("extension", extension.lower(), WRITTEN)
     for number, layer in enumerate((*network.front, *network.layers), start=1):
-        for each in layer.cells or [layer]:
-            if layer.sources or layer.takes_sequences or not name_of(each):
-                what = f"layer {number} cannot be saved: {layer!r}; a plain chain of layers can"
-                raise ValueError(f"{what}: keep the model's own file")
+        named = map(name_of, layer.cells) if type(layer) is Recurrent else [name_of(layer)]
+        wired = number <= len(network.front) or layer.sources or layer.takes_sequences
+        if wired or not all(named):
+            what = f"layer {number} cannot be saved: {layer!r}; a plain chain of layers can"
+            raise ValueError(f"{what}: keep the model's own file")
     module: Any = import_module(f"{__package__}.{writer}")
     sentences: list[str] = module.save_model(file, network)
     return sentences

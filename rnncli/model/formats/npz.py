@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 
 from rnncli.model.activations import Activation
 from rnncli.model.arrays import Floats
-from rnncli.model.cells import RNN, Cell, Weights
+from rnncli.model.cells import CELLS, RNN, Cell, Weights
 from rnncli.model.errors import InputError, listed
 from rnncli.model.formats.containers.zips import MOST_MEMBERS, read_archive, wrap_damage
 from rnncli.model.formats.contents import (
@@ -38,10 +38,7 @@ from rnncli.model.network import LAST, Network
 # The array of text, and its most bytes: enough for 9,999 layers.
 _TEXT, _TEXT_MOST = "about", 4 * 2**20
 _FORMAT = 1
-_ROLES = {*Weights._fields, *(name for each in LAYERS.values() for name in each.array_names)}
-_NAME = re.compile(
-    rf"(?:layer_([1-9][0-9]{{0,3}})\.(?:(forward|backward)\.)?)?({'|'.join(sorted(_ROLES))})"
-)
+_NAME = re.compile(r"(?:layer_([1-9][0-9]{0,3})\.(?:(forward|backward)\.)?)?([A-Za-z]\w*)")
 
 
 def read(data: bytes, path: str) -> Contents:
@@ -50,9 +47,11 @@ def read(data: bytes, path: str) -> Contents:
     text, last = arrays.pop(_TEXT, None), None
     # The names of arrays by role, in each layer and direction.
     names: dict[int, dict[str, dict[str, str]]] = {}
+    roles = {*Weights._fields, *(name for each in LAYERS.values() for name in each.array_names)}
     for match in filter(None, map(_NAME.fullmatch, arrays)):
-        ways = names.setdefault(int(match[1] or 1), {})
-        ways.setdefault(match[2] or "", {})[match[3]] = match[0]
+        if match[3] in roles:
+            ways = names.setdefault(int(match[1] or 1), {})
+            ways.setdefault(match[2] or "", {})[match[3]] = match[0]
     named = [names.get(number + 1, {}) for number in range(max(names, default=0))]
     layers: list[Any] = [_read_layer(path, arrays, ways) for ways in named]
     known = sum(len(used) for ways in named for used in ways.values()) == len(arrays)
@@ -137,18 +136,28 @@ def read_layers(
             if isinstance(draft, Draft):
                 cells = []
                 for cell, each in zip(draft.cells, entry["cells"], strict=True):
+                    kind = each.get("cell", "rnn")
+                    _check_known(where, kind, CELLS)
                     values = {n: inf if v is None else v for n, v in each.items() if n != "cell"}
-                    cells.append(cell._replace(settings=values))
+                    cells.append(cell._replace(kind=kind, settings=values))
                 layer: Layer = Draft(tuple(cells), {**settings, **draft.settings}).make(where)
                 pairs = zip(cells, layer.cells, strict=True)
                 filled = tuple(old._replace(settings=cell.settings) for old, cell in pairs)
                 complete.append(Draft(filled, layer.settings))
             else:
+                _check_known(where, entry["layer"], LAYERS)
                 layer = LAYERS[entry["layer"]](**draft, **settings)
                 complete.append(layer)
             if _describe(layer) != entry:
                 raise ValueError(f"expected {_describe(layer)!r:.300}, got {entry!r:.300}")
     return complete, last
+
+
+def _check_known(where: str, kind: str, known: Iterable[str]) -> None:
+    """Refuse a cell or a layer that another version has."""
+    if kind not in known:
+        what = f"has a {kind!r:.80}, which this version does not know; it knows {listed(known)}"
+        raise InputError(where, what)
 
 
 def _describe(item: Layer | Cell) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial, reduce
 from itertools import islice
 from math import inf
 from types import SimpleNamespace
@@ -17,13 +18,14 @@ from rnncli.model.cells import CELLS, Weights, sum_biases
 from rnncli.model.errors import listed, shown
 from rnncli.model.formats.contents import CellDraft, Draft, FileLayer, read_floats
 from rnncli.model.formats.keras.weights import Group, KerasFile, name_groups
-from rnncli.model.graph import Node
+from rnncli.model.graph import Array, Node
 from rnncli.model.graph.node_layers import Operand, Root, RowGraph, SequenceGraph, Step
+from rnncli.model.graph.operators import FAR
 
 Config: TypeAlias = Mapping[str, Any]
 Layers: TypeAlias = Sequence[FileLayer]
 # An operator, its attributes, and the arrays that it takes.
-_Operator: TypeAlias = tuple[str, Mapping[str, Any], Mapping[str, Floats]]
+_Operator: TypeAlias = tuple[str, Mapping[str, Any], Mapping[str, Array]]
 
 # Settings that change no result: those of training and building, of the way of computing, and
 # sizes that the arrays tell.
@@ -46,11 +48,12 @@ _NAMED = {name: name for name in (*KERAS, "softmax", "log_softmax")} | {
 CELL_OF = {"SimpleRNN": "rnn", "LSTM": "lstm", "GRU": "gru", "CuDNNLSTM": "lstm", "CuDNNGRU": "gru"}
 # Operators by the classes that merge the outputs of several layers.
 MERGES = {"Concatenate": "Concat", "Add": "Add", "Multiply": "Mul", "Subtract": "Sub"}
-MERGES |= {"Maximum": "Max", "Minimum": "Min"}
+MERGES |= {"Maximum": "Max", "Minimum": "Min", "Average": "Add"}
 _NOTHING = (
     *("Dropout", "SpatialDropout1D", "GaussianNoise", "GaussianDropout", "AlphaDropout"),
     *("ActivityRegularization", "Identity", "Flatten", "InputLayer"),
 )
+_MOST_STEPS = 2**16  # that a window spans, or that are added
 _FROZEN = "lists the arrays of frozen parts after those of the others: save the model as .keras"
 
 
@@ -72,6 +75,7 @@ class Flow(NamedTuple):
     """The rows between a layer and the next one."""
 
     axes: int = 3  # (N, T, I), or 2 where a layer has given one row a sequence
+    keeps_axis: bool = False  # whether that row has three axes in Keras: (N, 1, I)
     masked: str = ""  # the layer that masks rows
     reversed: bool = False  # whether rows stand from the last step to the first
     features: int = 0  # in a row; 0 where that is not known
@@ -79,6 +83,7 @@ class Flow(NamedTuple):
     last: str = ""  # the row of a sequence that it is, as in `Network`, if it is a single one
     number: int = 0  # the layer of the network that gives them, from 1; 0 for its input
     waiting: SequenceGraph | None = None  # changes the number of steps, and is not yet a layer
+    more: float = 0  # steps that it gives and does not take; -inf where strides leave some out
 
 
 class Layer:
@@ -93,7 +98,7 @@ class Layer:
         shape = self.config.get("batch_shape", self.config.get("batch_input_shape"))
         if isinstance(shape, list) and len(shape) in (2, 3) and not self.flow.recurrent:
             known = type(shape[-1]) is int and 0 < shape[-1] < 2**20
-            self.give(features=shape[-1] if known else 0, axes=len(shape))
+            self.give(features=shape[-1] if known else self.flow.features, axes=len(shape))
 
     def within(self, entry: Any, group: Group) -> "Layer":
         """Return a layer that stands in the settings of this one."""
@@ -124,7 +129,7 @@ class Layer:
 
     def check_last_axis(self) -> None:
         """Check that the axis is the last one, that of the features."""
-        axis, last = self.settings.axis, self.flow.axes - 1
+        axis, last = self.settings.axis, self.flow.axes - 1 + self.flow.keeps_axis
         check(axis in (-1, [-1], last, [last]), f"axis {shown(str(axis))} is not that of features")
 
     def check_sequence(self) -> None:
@@ -149,9 +154,17 @@ def read_settings(kind: str, config: Config) -> SimpleNamespace:
 def _read_size(value: Any) -> int:
     """Return a size, which may stand in a list."""
     (size,) = value if isinstance(value, list) else [value]
-    fits = type(size) is int and 0 < size <= 2**16
+    fits = type(size) is int and 0 < size <= _MOST_STEPS
     check(fits, f"expected a whole number, got {shown(str(value))}")
     return int(size)
+
+
+def _read_pair(value: Any) -> tuple[int, int]:
+    """Return numbers of steps at both ends; one number is that of each."""
+    pair = value if isinstance(value, list) else [value, value]
+    fits = len(pair) == 2 and all(type(size) is int and 0 <= size < 2**31 for size in pair)
+    check(fits, f"expected two whole numbers, got {shown(str(value))}")
+    return pair[0], pair[1]
 
 
 def _make_recurrent(layer: Layer) -> Layers:
@@ -259,6 +272,7 @@ def _skip(layer: Layer) -> Layers:
     cuts = layer.kind == "InputLayer" and "int" in str(layer.config.get("dtype"))
     fits = layer.flow.axes != 3 or not (cuts or layer.kind == "Flatten")
     check(fits, "flattens rows, or cuts features to whole numbers, not run here")
+    layer.give(keeps_axis=layer.flow.keeps_axis and layer.kind != "Flatten")
     return []
 
 
@@ -298,7 +312,12 @@ def _make_norm(layer: Layer) -> Layers:
     if s.axis not in (None, []):
         layer.check_last_axis()
     roles = ["factor"] * s.scale + ["shift"] * s.center + ["center", "variance"] * (not of_rows)
-    pairs = zip(roles, layer.read(len(roles)).values(), strict=True)
+    constants = [getattr(s, name, None) for name in ("mean", "variance")]
+    if None in constants:
+        values: Any = layer.read(len(roles)).values()
+    else:
+        values = (np.asarray(each, np.float32).reshape(-1) for each in constants)
+    pairs = zip(roles, values, strict=True)
     arrays = {role: np.broadcast_to(array, size) for role, array in pairs}
     if of_rows:
         factor = arrays.pop("factor", np.ones(size, np.float32))
@@ -329,7 +348,9 @@ def _make_pooling(layer: Layer) -> Layers:
     op, size = layer.kind.removesuffix("ing1D"), layer.flow.features
     if op.startswith("Global"):
         op = "ReduceMean" if "Average" in op else "ReduceMax"
-        return _make_graph(layer, [(op, {"axes": [1], "keepdims": 0}, {})], size, keeps=None)
+        layers = _make_graph(layer, [(op, {"axes": [1], "keepdims": 0}, {})], size, None)
+        layer.give(keeps_axis=bool(layer.settings.keepdims))
+        return layers
     reach = _read_size(layer.settings.pool_size)
     return _slide(layer, (op, {"kernel_shape": [reach]}, {}), reach, size)
 
@@ -344,12 +365,32 @@ def _slide(layer: Layer, operator: _Operator, reach: int, size: int, *above: _Op
     check(fits, f"padding {shown(str(padding))} is not run here")
     turn: _Operator = ("Transpose", {"perm": [0, 2, 1]}, {})
     slides = (op, {**attributes, "strides": [strides], **pads[padding]}, arrays)
-    keeps = strides == 1 and (reach == 1 or padding != "valid")
-    return _make_graph(layer, [turn, slides, turn, *above], size, keeps=keeps)
+    more = -inf if strides > 1 else 1 - reach if padding == "valid" else 0
+    return _make_graph(layer, [turn, slides, turn, *above], size, more)
 
 
-def _make_graph(layer: Layer, ops: list[_Operator], size: int, *, keeps: bool | None) -> Layers:
-    """Make a layer of operators over steps; if fewer steps come out, it waits for one above."""
+def _make_padding(layer: Layer) -> Layers:
+    """Make a layer that adds steps of zeros at both ends, or leaves steps out."""
+    s, size, below = layer.settings, layer.flow.features, layer.flow.waiting
+    if layer.kind == "Cropping1D":
+        first, last = _read_pair(s.cropping)
+        bounds = {"starts": [first], "ends": [-last or FAR], "axes": [1]}
+        return _make_graph(layer, [("Slice", bounds, {})], size, -(first + last))
+    first, last = _read_pair(s.padding)
+    total, name = first + last, f"{layer.name} pads"
+    if below:
+        pads = [each.inputs[1] for each in below.nodes if each.op == "Pad"]
+        total += sum(int(below.constants[each].sum()) for each in pads)
+    check(total <= _MOST_STEPS, f"expected under {_MOST_STEPS:,} steps of zeros, got {total:,}")
+    pad: _Operator = ("Pad", {}, {name: np.array([0, first, 0, 0, last, 0])})
+    return _make_graph(layer, [pad], size, first + last)
+
+
+def _make_graph(layer: Layer, ops: list[_Operator], size: int, more: float | None) -> Layers:
+    """Make a layer of operators over steps; it waits for one above if it gives more or fewer.
+
+    `more` is the number of steps that the operators add, and None if they give one row.
+    """
     flow, below = layer.flow, layer.flow.waiting
     layer.check_sequence()
     check(not (flow.masked or flow.reversed), "masked or reversed rows are not run here")
@@ -360,19 +401,32 @@ def _make_graph(layer: Layer, ops: list[_Operator], size: int, *, keeps: bool | 
         constants.update(arrays)
     width = below.input_size if below else flow.features
     root = Root("rows 0", np.arange(width), (1, 1, width), (1, 0))
-    axes = (None if keeps is None else 1, 0)
+    axes = (None if more is None else 1, 0)
     graph = SequenceGraph(nodes, constants, 20, [root], f"rows {len(nodes)}", axes, (width, size))
-    waits = keeps is False or (keeps and below)
-    layer.give(features=size, waiting=graph if waits else None)
-    if keeps is None:
+    total = 0 if more is None else flow.more + more
+    layer.give(features=size, waiting=graph if total else None, more=total)
+    if more is None:
         layer.give(axes=2, last="step")
-    return [] if waits else [graph]
+    return [] if total else [graph]
+
+
+def _make_unit(layer: Layer) -> Layers:
+    """Make a layer that divides each row by its length."""
+    layer.check_last_axis()
+    size, rows, row = layer.flow.features, Operand(0), Operand(1)
+    least = Operand(-1, None, np.array([1e-12 if layer.file.version >= (3,) else 1e-6], np.float32))
+    steps = {
+        1: Step("ReduceL2", "", (rows,), 1, {"axes": [1], "keepdims": 1}, (size,)),
+        2: Step("Max", "", (row, least), 1),
+        3: Step("Div", "", (rows, Operand(2)), size),
+    }
+    return [RowGraph(steps, {0: size}, Operand(3), size)]
 
 
 def _merge(layer: Layer) -> Layers:
     """Make the layer that merges the outputs of several."""
     flows, kind, widths = layer.flows, layer.kind, [flow.features for flow in layer.flows]
-    kinds = {(flow.axes, flow.reversed, flow.last) for flow in flows}
+    kinds = {(flow.axes, flow.keeps_axis, flow.reversed, flow.last) for flow in flows}
     fits = len(kinds) == 1 and not any(flow.masked or flow.waiting for flow in flows)
     check(fits, "merges rows of different steps, or masked ones, which is not run here")
     n, size = len(widths), widths[0]
@@ -381,8 +435,19 @@ def _merge(layer: Layer) -> Layers:
         size = sum(widths)
     fits = kind == "Concatenate" or (len({*widths}) == 1 and (kind != "Subtract" or n == 2))
     check(fits and min(widths), f"{kind} of rows of {widths} values is not run here")
-    steps = {n: Step(MERGES[kind], "", tuple(map(Operand, range(n))), size)}
-    graph = RowGraph(steps, dict(enumerate(widths)), Operand(n), size)
+    steps = dict[int, Step]()
+
+    def add(op: str, *operands: Operand) -> Operand:
+        steps[n + len(steps)] = Step(op, "", operands, size)
+        return Operand(n + len(steps) - 1)
+
+    if kind == "Concatenate":
+        result = add("Concat", *map(Operand, range(n)))
+    else:
+        result = reduce(partial(add, MERGES[kind]), map(Operand, range(n)))
+    if kind == "Average":
+        result = add("Div", result, Operand(-1, None, np.array([n], np.float32)))
+    graph = RowGraph(steps, dict(enumerate(widths)), result, size)
     graph.sources = tuple(flow.number for flow in flows)
     layer.give(recurrent=max(flow.recurrent for flow in flows))
     return [graph]
@@ -418,7 +483,10 @@ _GATED = {**_CELL, "recurrent_activation": "sigmoid"}
 _CELLS = {"SimpleRNN": _CELL, "LSTM": _GATED, "GRU": {**_GATED, "reset_after": None}}
 _RUN = {"go_backwards": False, "return_sequences": False, "zero_output_for_mask": False}
 _LEARNED = {"axis": -1, "scale": True, "center": True, "epsilon": 1e-3}
+_STATISTICS: dict[str, Any] = {"axis": -1, "scale": False, "center": False, "epsilon": 0.0}
+_STATISTICS |= {"mean": None, "variance": None}
 _CONV = {"activation": None, "use_bias": True, "dilation_rate": 1, "padding": "valid", "strides": 1}
+_GLOBAL = {"keepdims": False}
 _POOL = {"pool_size": 2, "padding": "valid", "strides": None}
 # Each class of layers: its function, None if another layer has one, and the settings it reads,
 # with their defaults.
@@ -437,11 +505,14 @@ LAYERS: dict[str, tuple[Callable[[Layer], Layers] | None, Mapping[str, Any]]] = 
     "Activation": (_make_pointwise, {"activation": None}),
     **{kind: (_make_pointwise, settings) for kind, (_, settings) in _FUNCTIONS.items()},
     **dict.fromkeys(("BatchNormalization", "LayerNormalization"), (_make_norm, _LEARNED)),
-    "Normalization": (_make_norm, {"axis": -1, "scale": False, "center": False, "epsilon": 0.0}),
+    "Normalization": (_make_norm, _STATISTICS),
+    "UnitNormalization": (_make_unit, {"axis": -1}),
     "Conv1D": (_make_convolution, _CONV),
     **dict.fromkeys(("AveragePooling1D", "MaxPooling1D"), (_make_pooling, _POOL)),
-    **dict.fromkeys(("GlobalAveragePooling1D", "GlobalMaxPooling1D"), (_make_pooling, {})),
+    **dict.fromkeys(("GlobalAveragePooling1D", "GlobalMaxPooling1D"), (_make_pooling, _GLOBAL)),
+    "ZeroPadding1D": (_make_padding, {"padding": 1}),
+    "Cropping1D": (_make_padding, {"cropping": [1, 1]}),
     **dict.fromkeys(MERGES, (_merge, {"axis": -1})),
 }
 # Functions that may take another number of steps than the input has.
-WAITING = (_make_convolution, _make_pooling, _skip)
+WAITING = (_make_convolution, _make_pooling, _make_padding, _skip)

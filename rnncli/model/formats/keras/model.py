@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
-from rnncli.model.errors import InputError, listed, shown
+from rnncli.model.errors import InputError, listed, shown, verbatim
 from rnncli.model.formats.contents import Component, Contents
 from rnncli.model.formats.keras.layers import (
     LAYERS,
@@ -55,9 +55,26 @@ def find(file: KerasFile) -> Contents:
         why = "gives another number of steps than the input has, which is not run here"
         walk.components.append(Component("output", "", why=why, needed=True))
     order = "from the last step to the first, here they stand as the input does"
-    notes = [f"Keras gives the rows {order}"] * flow.reversed
+    notes = [*walk.notes, *[f"Keras gives the rows {order}"] * flow.reversed]
     last = flow.last if flow.recurrent and flow.axes == 2 else None
-    return Contents(walk.components, file.title, last=last, notes=notes)
+    return Contents(walk.components, file.title, last=last, notes=notes, unused=walk.unused)
+
+
+class _Model(NamedTuple):
+    """A model, with what its layers give and how they are called, by name."""
+
+    prefix: str  # of the names of its layers
+    is_chain: bool  # whether each layer takes the output of the one before
+    layers: Mapping[str, Config]
+    groups: Mapping[str, Group]
+    flow: Flow  # what it takes
+    gives: dict[str, Flow]
+    calls: dict[str, _Call]
+    masks: dict[str, _Call]  # operations that write a mask out
+
+    def writes_mask(self, name: str) -> bool:
+        """Return whether a layer is an operation that writes a mask out."""
+        return not self.is_chain and str(self.layers[name].get("class_name")) in _MASK_CLASSES
 
 
 class _Walk:
@@ -66,51 +83,87 @@ class _Walk:
     def __init__(self, file: KerasFile) -> None:
         self._file = file
         self.components: list[Component] = []
+        self.unused: list[Component] = []  # not on the way to the output
+        self.notes: list[str] = []
         self._number = 0  # of the layer on top
         self._front: dict[SequenceGraph, int] = {}  # numbers of layers that give fewer rows
         self._masking = ""  # the layer that masks rows
 
     def add_model(self, kind: str, config: Any, prefix: str, group: Group, flow: Flow) -> Flow:
-        """Add the layers of a model; return what the last one gives."""
+        """Add the layers of a model; return what the one that has its output gives."""
         layers = _read_layers(config)
         fits = len(self.components) + len(layers) <= _MOST and len(prefix) <= _LONGEST
         check(fits, f"has over {_MOST:,} layers, or models too deep in models")
         classes = {name: str(each.get("class_name")) for name, each in layers.items()}
         groups = dict(zip(layers, group.children(classes), strict=True))
         is_chain = kind == "Sequential" or not isinstance(config, dict)
-        if not is_chain:
-            computed = [name for name in layers if classes[name] not in _MASK_CLASSES]
-            last = computed[-1] if computed else ""
-            end: Any = config.get("output_layers")
-            end = [*end.values()] if isinstance(end, dict) else end
-            if end not in ([last, 0, 0], [[last, 0, 0]]):  # each layer can still be run alone
-                what = f"expected the output of {shown(last)}, got {shown(str(end))}"
-                name, why = prefix.rstrip("/") or "model", f"output_layers: {what}"
-                self.components.append(Component(name, kind, why=why, needed=True))
-        calls, masks = dict[str, _Call](), dict[str, _Call]()
-        gives: dict[str, Flow] = {}
-        for name, entry in layers.items():  # Keras writes them in an order in which they can be run
-            flows = [flow]
-            try:
-                call = _Call([*gives][-1:]) if is_chain else _read_call(entry)
-                if classes[name] in _MASK_CLASSES and not is_chain:
-                    masks[name] = masks[call.inputs[0]] if classes[name] == "Any" else call
-                    continue
-                sound = {*call.inputs} <= gives.keys() and bool(call.inputs) == bool(gives)
-                check(sound, f"takes {listed(call.inputs)}, and not outputs of layers before")
-                flows = [gives[each] for each in call.inputs] or flows
-                calls[name] = call
-                if call.mask:
-                    mask = _find_mask(masks.get(call.mask), calls, layers) or call.mask
-                    call = call._replace(mask=prefix + mask)
-                gives[name] = self._add_call(prefix + name, call, entry, groups[name], flows)
-            except (ValueError, *_OTHER_TYPES) as error:
-                arrays = {path: self._file.arrays[path] for path in groups[name].paths.values()}
-                kind, why = shown(classes[name]), str(error).removeprefix(f"{self._file.path}: ")
-                unread = Component(prefix + name, kind, arrays, why=why, needed=True)
-                self.components.append(unread)
-                gives[name] = flows[0]._replace(waiting=None)
-        return [*gives.values()][-1] if gives else flow
+        if is_chain and not flow.features:
+            flow = flow._replace(features=self._find_width(groups))
+        model = _Model(prefix, is_chain, layers, groups, flow, {}, {}, {})
+        output = "" if is_chain else self._find_output(model, kind, config.get("output_layers"))
+        needed = _find_ancestors(layers, output) if output else {*layers}
+        needed |= {*filter(model.writes_mask, layers)}
+        for name in layers:
+            if name in needed:
+                self._add_layer(model, name)
+        state = self.components[:], self._number, {**self._front}, self._masking
+        for name in layers:
+            if name not in needed:
+                self._add_layer(model, name)
+        why = "is not on the way to the output"
+        unused = self.components[len(state[0]) :]
+        self.unused += [each._replace(why=why) for each in unused if each.name and each.layers]
+        self.components, self._number, self._front, self._masking = state
+        return model.gives.get(output, [flow, *model.gives.values()][-1])
+
+    def _find_width(self, groups: Mapping[str, Group]) -> int:
+        """Return the number of features that the lowest layer with arrays takes."""
+        paths = [path for group in groups.values() for path in group.paths.values()]
+        shape = self._file.arrays[paths[0]].shape if paths else ()
+        return shape[-2] if len(shape) > 1 else sum(shape)
+
+    def _find_output(self, model: _Model, kind: str, ends: Any) -> str:
+        """Return the layer whose output is the first of the model; empty if there is none."""
+        named = isinstance(ends, dict)
+        ends = [ends[name] for name in sorted(ends)] if named else ends  # as Keras orders them
+        ends = ends if ends and isinstance(ends[0], list) else [ends]
+        known = {name for name in model.layers if not model.writes_mask(name)}
+        whole = [each for each in ends if each and each[1:] == [0, 0] and each[0] in known]
+        if not whole or (model.prefix and ends[0] != whole[0]):
+            what = f"expected the output of a layer, got {shown(str(ends))}"
+            name, why = model.prefix.rstrip("/") or "model", f"output_layers: {what}"
+            self.components.append(Component(name, kind, why=why, needed=True))
+            return ""
+        output, rest = str(whole[0][0]), [str(each[0]) for each in ends if each != whole[0]]
+        if rest and not model.prefix:
+            names = dict.fromkeys(f"states of {name}" if name == output else name for name in rest)
+            self.notes.append(verbatim(f"gives {shown(output)}, and passes over {listed(names)}"))
+        return output
+
+    def _add_layer(self, model: _Model, name: str) -> None:
+        """Add the component of a layer, also of one that is not run here."""
+        prefix, _, layers, groups, flow, gives, calls, masks = model
+        flows, entry = [flow], layers[name]
+        try:
+            call = _Call([*gives][-1:]) if model.is_chain else _read_call(entry)
+            if model.writes_mask(name):
+                masks[name] = masks[call.inputs[0]] if entry["class_name"] == "Any" else call
+                return
+            sound = {*call.inputs} <= gives.keys() and bool(call.inputs) == bool(gives)
+            check(sound, f"takes {listed(call.inputs)}, and not outputs of layers before")
+            flows = [gives[each] for each in call.inputs] or flows
+            calls[name] = call
+            if call.mask:
+                mask = _find_mask(masks.get(call.mask), calls, layers) or call.mask
+                call = call._replace(mask=prefix + mask)
+            gives[name] = self._add_call(prefix + name, call, entry, groups[name], flows)
+        except (ValueError, *_OTHER_TYPES) as error:
+            arrays = {path: self._file.arrays[path] for path in groups[name].paths.values()}
+            why = str(error).removeprefix(f"{self._file.path}: ")
+            kind = shown(str(entry.get("class_name")))
+            unread = Component(prefix + name, kind, arrays, why=why, needed=True)
+            self.components.append(unread)
+            gives[name] = flows[0]._replace(waiting=None, more=0)
 
     def _add_call(
         self, name: str, call: _Call, entry: Config, group: Group, flows: Sequence[Flow]
@@ -143,12 +196,13 @@ class _Walk:
             branches = any(isinstance(layer, RowGraph) for layer in below)
             fits = not (flow.recurrent or branches) and flow.number == self._number
             check(fits, "takes another number of steps than the input has, which is not run here")
+            check(flow.more < 0, "takes more steps than the input has, which is not run here")
             at = max(n for n, each in enumerate(self.components) if each.why == _WAITS)
             self.components[at] = self.components[at]._replace(layers=[waiting], why="")
             waiting.shortens = True
             self._number += 1
             self._front[waiting] = self._number
-        return flow._replace(waiting=None, number=self._front[waiting])
+        return flow._replace(waiting=None, more=0, number=self._front[waiting])
 
     def _add_layers(self, layer: Layer, layers: Layers) -> Flow:
         """Add the layers of a network that one of Keras becomes; return the rows that it gives."""
@@ -209,6 +263,18 @@ def _read_call(entry: Config) -> _Call:
         del keywords["mask"]
     extra += [key for key, value in keywords.items() if value not in (None, False)]
     return _Call([*filter(None, sources)], extra, mask)
+
+
+def _find_ancestors(layers: Mapping[str, Config], output: str) -> set[str]:
+    """Return the layers on the way to an output; all where one tells not what it takes."""
+    needed = {output}
+    for name in reversed([*layers]):
+        if name in needed:
+            try:
+                needed.update(_read_call(layers[name]).inputs)
+            except ValueError:
+                return {*layers}
+    return needed
 
 
 def _find_source(value: Any) -> str:

@@ -35,6 +35,8 @@ _ROWS = {
     "factor": ("Mul", None),
     "shift": ("Add", None),
 }
+# Layers that these operators and an activation make.
+_CHAINS = ("dense", "normalization", "activation")
 # Activations as operators with their attributes.
 _OPERATORS: dict[str, tuple[str, dict[str, Any]]] = {
     **{name: (op, {}) for name, op in ONNX_OPERATORS.items() if op not in ("Max", "Min", "Pow")},
@@ -86,8 +88,9 @@ class _Writer:
     def add_recurrent(self, layer: Recurrent, rows: str, *, states: bool) -> str:
         """Add a layer of rows (T, N, I); return the name of (T, N, O), or of its final states."""
         kind, weights = name_of(layer.cells[0]).upper(), [cell.weights for cell in layer.cells]
-        rare = any(each.W_hr is not None or each.w_ch is not None for each in weights)
-        if kind not in KINDS or rare:
+        if kind not in KINDS:
+            raise self.refuse(f"cell {kind.lower()}")
+        if any(each.W_hr is not None or each.w_ch is not None for each in weights):
             raise self.refuse("a cell with a projection or peepholes")
         if len(weights) == 2 and layer.merge != "concat":
             raise self.refuse(f"merge {layer.merge}")
@@ -139,6 +142,8 @@ class _Writer:
         if kind == "layer_normalization":
             names = [self.tensor(*named) for named in arrays.items()]
             return self.add("LayerNormalization", rows, *names, axis=-1, epsilon=layer.epsilon)
+        if kind not in _CHAINS:
+            raise self.refuse(f"layer {kind}")
         for name, (op, nothing) in _ROWS.items():
             array = arrays.get(name)
             if op == "Div" and array is not None and not array.astype(np.float32).all():

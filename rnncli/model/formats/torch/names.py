@@ -211,7 +211,7 @@ def name_arrays(layers: Sequence[Layer]) -> dict[str, Floats]:
     no bit of the sum, but for the `b_n` of a GRU. A linear layer above is
     ``head``.
     """
-    head = layers[-1] if isinstance(layers[-1], Dense) else None
+    head: Any = layers[-1] if name_of(layers[-1]) == "dense" else None
     stack = layers[: len(layers) - (head is not None)]
     cells = [cell for layer in stack for cell in layer.cells]
     kinds = {(name_of(cell), "W_hr" in cell.weights.arrays) for cell in cells}
@@ -219,7 +219,8 @@ def name_arrays(layers: Sequence[Layer]) -> dict[str, Floats]:
         str(layer.settings.get("merge")) if layer.cells[1:] else layer.directions for layer in stack
     }
     fits = all(
-        cell.settings.get("reset") != "before"
+        name_of(cell) in dict(_CELLS.values())
+        and cell.settings.get("reset") != "before"
         and {*cell.weights.arrays} <= {*WEIGHT_NAMES, "b_n", "W_hr"}
         for cell in cells
     )
