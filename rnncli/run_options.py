@@ -5,6 +5,7 @@ import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from functools import partial
+from numbers import Integral
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -51,8 +52,8 @@ class Options(NamedTuple):
 
     files: Sequence[str] = ()
     seq: str | None = None
-    columns: Sequence[str] = ()
-    group_by: Sequence[str] = ()
+    columns: Sequence[str | int] = ()
+    group_by: Sequence[str | int] = ()
     delimiter: str | None = None
     decimal: str = "."
     encoding: str = UTF_8
@@ -145,9 +146,19 @@ def texts(value: Any) -> tuple[str, ...]:
     return tuple(map(str, value))
 
 
+def columns(value: Any) -> tuple[str | int, ...]:
+    """Read names of columns, or their numbers, one or a list."""
+    if isinstance(value, str | Integral):
+        value = (value,)
+    if not isinstance(value, Iterable):
+        raise ValueError(f"expected names of columns or their numbers, got {value!r}")
+    return tuple(int(each) if isinstance(each, Integral) else str(each) for each in value)
+
+
 # The functions that read values.
 READ: Mapping[str, Callable[[Any], Any]] = {
-    **dict.fromkeys(("columns", "group_by", "null_values"), texts),
+    **dict.fromkeys(("columns", "group_by"), columns),
+    "null_values": texts,
     **dict.fromkeys(STATE_FILES, file_name),
     "center": numbers,
     "scale": partial(numbers, nonzero=True),
