@@ -35,7 +35,8 @@ _MARKS = {"comma": ",", "tab": "\t", "semicolon": ";", "space": " ", "pipe": "|"
 # Options of which only one is given.
 _PAIRS = (
     *(("last", "no_last"), ("last", "follow"), ("head", "follow"), ("tail", "follow")),
-    *(("head", "tail"), ("json", "format"), ("state", "state_in"), ("state", "state_out")),
+    *(("head", "tail"), ("last", "head"), ("last", "tail"), ("json", "format")),
+    *(("state", "state_in"), ("state", "state_out")),
 )
 # Formats that an option is for.
 _FORMATS = {
