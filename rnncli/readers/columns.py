@@ -110,7 +110,8 @@ def choose_all(name: str, layout: Layout, width: int, header: Sequence[str] | No
     """Choose the columns of the keys, of the features, and of cells that are copied."""
     grouping = choose(name, layout.group_by, width, header, "group_by")
     otherwise = [i for i in range(width) if i not in grouping]
-    chosen = choose(name, layout.columns, width, header, otherwise=otherwise)
+    columns = layout.choose(header or ()) if layout.choose else layout.columns
+    chosen = choose(name, columns, width, header, otherwise=otherwise)
     if not chosen:
         raise InputError(name, "no column is left to read")
     # A program that looks up a repeated name would get one column of several.

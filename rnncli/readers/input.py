@@ -51,6 +51,7 @@ class Layout(NamedTuple):
     encoding: str = UTF_8
     null_values: Sequence[str] = ()  # cells that are missing, beside an empty one and nan
     decimal: str = "."  # one character before the decimals
+    choose: Callable[[Sequence[str]], Sequence[int]] | None = None  # chooses `columns` by header
 
     def usual(self, cell: str) -> str:
         """Return a cell as Python writes it; a point beside another decimal makes it no number."""
