@@ -3,11 +3,13 @@
 import csv
 import io
 import json
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 from click.testing import CliRunner
+from conftest import Rnn
 from hypothesis import given
 from hypothesis import strategies as st
 from test_text import piped, read
@@ -98,3 +100,18 @@ def test_what_rnn_writes_is_read_as_its_csv(
     expected, found = (read(str(folder / f"y.{form}"), layout) for form in ("csv", "jsonl"))
     assert found == expected
     assert found[0]
+
+
+@pytest.mark.parametrize("depth", [1000, 1300, 5000, 100_000])
+def test_lines_nested_too_deep_are_refused(run_rnn: Rnn, tmp_path: Path, depth: int) -> None:
+    """From Python 3.12 on, the decoder goes deeper than other functions can."""
+    lines = '{"a":' * depth + "1" + "}" * depth
+    result = run_rnn("run", "--hidden", "1", stdin=lines)
+    assert result.exit_code == 2
+    assert result.stderr.endswith(":1: not JSON: nested too deep\n")
+    path = tmp_path / "deep.json"
+    for item in ("%s", '{"h": %s}'):
+        path.write_text('{"steps": [' + item % ("[" * depth + "]" * depth) + "]}")
+        result = run_rnn("verify", "--seq", "1", "--hidden", "1", "--expected", path)
+        assert (result.exit_code, result.stderr.count("\n")) == (2, 1)
+        assert result.stderr.startswith("Error: ")
