@@ -16,6 +16,7 @@ from test_text import piped, read
 
 from rnncli.cli import rnn
 from rnncli.readers.input import STDIN, Layout
+from rnncli.readers.text import MOST_CELLS
 
 DOUBLE = np.dtype(np.float64)
 SCALAR = (
@@ -115,3 +116,21 @@ def test_lines_nested_too_deep_are_refused(run_rnn: Rnn, tmp_path: Path, depth: 
         result = run_rnn("verify", "--seq", "1", "--hidden", "1", "--expected", path)
         assert (result.exit_code, result.stderr.count("\n")) == (2, 1)
         assert result.stderr.startswith("Error: ")
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        ",".join(["1"] * MOST_CELLS + ["1"]),
+        '"\n",' * MOST_CELLS,
+        "1,2\n" + "1," * MOST_CELLS,
+        "[" + "1," * MOST_CELLS + "1]",
+        '{"a": [' + "1," * MOST_CELLS + "1]}",
+    ],
+    ids=["row", "lines of a row", "later row", "array", "object"],
+)
+def test_the_cells_of_a_row_are_limited(run_rnn: Rnn, text: str) -> None:
+    """They take memory, hundreds of bytes each."""
+    result = run_rnn("run", "--hidden", "1", "--format", "csv", stdin=text + "\n")
+    assert result.exit_code == 2
+    assert ": a row of more than 1,048,576 cells; expected a step a row\n" in result.stderr

@@ -24,7 +24,7 @@ from rnncli.readers.input import (
     parse_number,
 )
 from rnncli.readers.jsonl import Row, json_rows, read_cells
-from rnncli.readers.text import Lines
+from rnncli.readers.text import Lines, check_cells
 
 FIRST_ROW = ("auto", "header", "data")
 # Bytes that are read at once: their arrays stay in the cache.
@@ -195,11 +195,20 @@ def _split_lines(text: bytes) -> list[str]:
 def _csv_rows(text: bytes, lines: Lines, delimiter: str) -> Iterator[Row]:
     """Read the rows of lines just taken, without blank ones; the last may end in a later line."""
     raw = io.StringIO(text.decode()).readlines()
-    first = lines.line - len(raw)
+    first = line = lines.line - len(raw)
     later = (line.decode() for line in iter(lines.take, b""))
-    rows = csv.reader(chain(raw, later), delimiter=delimiter, skipinitialspace=True, strict=True)
+    delimiters = 0  # of this row, which may have several lines
+
+    def check(text: str) -> str:
+        nonlocal delimiters
+        delimiters += text.count(delimiter)
+        check_cells(delimiters, f"{lines.name}:{line}")
+        return text
+
+    checked = map(check, chain(raw, later))
+    rows = csv.reader(checked, delimiter=delimiter, skipinitialspace=True, strict=True)
     while rows.line_num < len(raw):
-        line = first + rows.line_num
+        line, delimiters = first + rows.line_num, 0
         try:
             row = next(rows)
         except csv.Error as error:

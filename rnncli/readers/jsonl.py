@@ -6,7 +6,7 @@ from typing import Any
 
 from rnncli.engine.rows import Literal, Quoted
 from rnncli.model.errors import InputError
-from rnncli.readers.text import Lines
+from rnncli.readers.text import Lines, check_cells
 
 Row = tuple[int, list[str]]  # the line where it begins, and its cells
 
@@ -36,6 +36,7 @@ def json_rows(text: bytes, lines: Lines, header: list[str], *, strict: bool) -> 
 
 def read_cells(line: str, where: str) -> dict[str, str]:
     """Return the cells of a line by name, those of an array by number."""
+    check_cells(line.count(","), where)
     try:
         value = _DECODER.decode(line.strip())
         if isinstance(value, list):
