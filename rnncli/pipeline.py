@@ -246,7 +246,9 @@ def score(
         File for the result of files; the extension decides the format. The result
         of a table is returned.
     columns : str, int or sequence of them
-        Features, by name or number from 1; all others than `group_by` by default.
+        Features; all others than `group_by` by default. A str is a name, or a
+        range of names or numbers as for ``rnn run``, an int a number from 1, or a
+        label of a DataFrame whose labels are integers.
     group_by : str, int or sequence of them
         Columns of keys: each combination of their values is a sequence of its own.
     passthrough : bool
@@ -529,7 +531,7 @@ def open_both(
         numbers |= _find_scales(options, open_source, layout, source.columns, console)
     network = _scale(network, numbers, source.columns)
     if source.note:
-        console.note(source.note)
+        console.note(word(source.note))
     start = _read_start(network, options, dtype)
     columns = {"columns": list(source.chosen)} if source.chosen else {}
     model = describe(network, origin, __version__) | columns | numbers

@@ -5,6 +5,7 @@ import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from functools import partial
+from numbers import Integral
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -34,7 +35,8 @@ _MARKS = {"comma": ",", "tab": "\t", "semicolon": ";", "space": " ", "pipe": "|"
 # Options of which only one is given.
 _PAIRS = (
     *(("last", "no_last"), ("last", "follow"), ("head", "follow"), ("tail", "follow")),
-    *(("head", "tail"), ("json", "format"), ("state", "state_in"), ("state", "state_out")),
+    *(("head", "tail"), ("last", "head"), ("last", "tail"), ("json", "format")),
+    *(("state", "state_in"), ("state", "state_out")),
 )
 # Formats that an option is for.
 _FORMATS = {
@@ -51,8 +53,8 @@ class Options(NamedTuple):
 
     files: Sequence[str] = ()
     seq: str | None = None
-    columns: Sequence[str] = ()
-    group_by: Sequence[str] = ()
+    columns: Sequence[str | int] = ()
+    group_by: Sequence[str | int] = ()
     delimiter: str | None = None
     decimal: str = "."
     encoding: str = UTF_8
@@ -145,9 +147,19 @@ def texts(value: Any) -> tuple[str, ...]:
     return tuple(map(str, value))
 
 
+def columns(value: Any) -> tuple[str | int, ...]:
+    """Read names of columns, or their numbers, one or a list."""
+    if isinstance(value, str | Integral):
+        value = (value,)
+    if not isinstance(value, Iterable):
+        raise ValueError(f"expected names of columns or their numbers, got {value!r}")
+    return tuple(int(each) if isinstance(each, Integral) else str(each) for each in value)
+
+
 # The functions that read values.
 READ: Mapping[str, Callable[[Any], Any]] = {
-    **dict.fromkeys(("columns", "group_by", "null_values"), texts),
+    **dict.fromkeys(("columns", "group_by"), columns),
+    "null_values": texts,
     **dict.fromkeys(STATE_FILES, file_name),
     "center": numbers,
     "scale": partial(numbers, nonzero=True),

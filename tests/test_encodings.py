@@ -50,3 +50,17 @@ def test_bad_bytes_anywhere(run_rnn: Rnn, row: int, place: str) -> None:
         )
         assert found in result.stderr
         assert len(result.stdout.splitlines()) == (row if row > 1 else 0)
+
+
+def test_options_are_utf_8_in_any_locale(run_rnn: Rnn) -> None:
+    """In a locale of ASCII alone, Python reads the bytes of other letters as surrogates."""
+    bytes_of_name = "\u00e9".encode().decode("ascii", "surrogateescape")
+    rows = "\u00e9,k\n1,\u00e9\n2,\u00e9\n"
+    for options in (("-c", bytes_of_name), ("-g", bytes_of_name, "-c", bytes_of_name)):
+        named = [option.replace(bytes_of_name, "\u00e9") for option in options]
+        command = ("run", "--hidden", "1", "--format", "csv")
+        result = run_rnn(*command, *options, stdin=rows)
+        assert (result.exit_code, result.stdout) == (
+            0,
+            run_rnn(*command, *named, stdin=rows).stdout,
+        )

@@ -3,17 +3,20 @@
 import csv
 import io
 import json
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 from click.testing import CliRunner
+from conftest import Rnn
 from hypothesis import given
 from hypothesis import strategies as st
 from test_text import piped, read
 
 from rnncli.cli import rnn
 from rnncli.readers.input import STDIN, Layout
+from rnncli.readers.text import MOST_CELLS
 
 DOUBLE = np.dtype(np.float64)
 SCALAR = (
@@ -98,3 +101,36 @@ def test_what_rnn_writes_is_read_as_its_csv(
     expected, found = (read(str(folder / f"y.{form}"), layout) for form in ("csv", "jsonl"))
     assert found == expected
     assert found[0]
+
+
+@pytest.mark.parametrize("depth", [1000, 1300, 5000, 100_000])
+def test_lines_nested_too_deep_are_refused(run_rnn: Rnn, tmp_path: Path, depth: int) -> None:
+    """From Python 3.12 on, the decoder goes deeper than other functions can."""
+    lines = '{"a":' * depth + "1" + "}" * depth
+    result = run_rnn("run", "--hidden", "1", stdin=lines)
+    assert result.exit_code == 2
+    assert result.stderr.endswith(":1: not JSON: nested too deep\n")
+    path = tmp_path / "deep.json"
+    for item in ("%s", '{"h": %s}'):
+        path.write_text('{"steps": [' + item % ("[" * depth + "]" * depth) + "]}")
+        result = run_rnn("verify", "--seq", "1", "--hidden", "1", "--expected", path)
+        assert (result.exit_code, result.stderr.count("\n")) == (2, 1)
+        assert result.stderr.startswith("Error: ")
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        ",".join(["1"] * MOST_CELLS + ["1"]),
+        '"\n",' * MOST_CELLS,
+        "1,2\n" + "1," * MOST_CELLS,
+        "[" + "1," * MOST_CELLS + "1]",
+        '{"a": [' + "1," * MOST_CELLS + "1]}",
+    ],
+    ids=["row", "lines of a row", "later row", "array", "object"],
+)
+def test_the_cells_of_a_row_are_limited(run_rnn: Rnn, text: str) -> None:
+    """They take memory, hundreds of bytes each."""
+    result = run_rnn("run", "--hidden", "1", "--format", "csv", stdin=text + "\n")
+    assert result.exit_code == 2
+    assert ": a row of more than 1,048,576 cells; expected a step a row\n" in result.stderr

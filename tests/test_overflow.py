@@ -220,7 +220,7 @@ def test_a_final_output_that_overflows(run_rnn: Rnn, tmp_path: Path) -> None:
     rnncli.save(Network(both, Dense(np.full((2, 1), 1e308))), tmp_path / "w.npz")
     options = ["run", "--weights", str(tmp_path / "w.npz"), "--precision", "float64", "--last"]
     what = "layer 2: step 2, unit 0 of final y: overflow (nan)"
-    result = run_rnn(*options, stdin="0,1\n1,0\n")
+    result = run_rnn(*options, "--first-row", "data", stdin="0,1\n1,0\n")
     assert (result.exit_code, result.stdout, result.stderr) == (1, "", f"Error: {what}\n")
     keyed = run_rnn(*options, "--group-by", "k", stdin="k,v,w\na,1,0\na,0,1\nb,0,1\nb,1,0\n")
     assert keyed.stderr == f"Error: b: {what}\n"

@@ -152,6 +152,7 @@ def serve(address: str) -> None:
             for stream, copy in enumerate(streams):
                 os.dup2(copy, stream)
                 os.close(copy)
+            sys.stdin = os.fdopen(0, closefd=False)  # a stream remembers whether it can seek
             os.chdir(folder)
             os.environ.clear()
             os.environ.update(environment)

@@ -57,6 +57,8 @@ class Option(click.Option):
         if "" in values:  # a variable of the shell that is not set
             raise click.BadParameter("an empty value", ctx, self)
         try:
+            if not isinstance(self.type, click.Path):
+                values = tuple(map(_decode_bytes, values))
             results = tuple(map(self.read, values))
         except ValueError as error:
             raise click.BadParameter(str(error), ctx, self) from error
@@ -68,6 +70,11 @@ class Option(click.Option):
         short.heading, short.metavar = "Options", metavar if len(metavar) < 20 else "NAME"
         short.help = f"{re.split('[.:] ', self.help or '')[0].rstrip('.')}."
         return short
+
+
+def _decode_bytes(text: str) -> str:
+    """Decode bytes that Python, in a locale without UTF-8, has read as surrogates."""
+    return text.encode(errors="surrogateescape").decode(errors="surrogateescape")
 
 
 def show(text: str) -> None:

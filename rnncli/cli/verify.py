@@ -31,8 +31,8 @@ SHARED = "Input Network h0 c0 Computation json quiet !follow"
 COMPARISON = table(
     """
 Comparison (rnn help verification)
---expected FILE           Compare with this .csv, .npy or .jsonl: bare rows of numbers, or the
-                          layout of rnn run. If they differ, rnn tries the usual causes.
+--expected FILE           Compare with this file: rows of numbers, or any format of rnn run. If they
+                          differ, rnn tries the usual causes.
 --peer                    Compare with this library. Default: all, but none with --expected.
 --last                    The --expected file has one row per sequence.
 --no-last                 The --expected file has one row per step.
@@ -92,7 +92,8 @@ def _compare(
     theirs = None
     if expected is not None:
         of_head = case.network.head or (one_row and read.last)
-        rows = read_expected(expected, "y" if of_head else "h", note)
+        count = len(case.h0) if one_row else read.size
+        rows = read_expected(expected, "y" if of_head else "h", note, count)
         with np.errstate(over="ignore"):
             rows = rows.astype(case.h0.dtype)
         if one_row:

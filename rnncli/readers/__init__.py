@@ -27,7 +27,7 @@ def read_file(path: str, layout: Layout, keys: Keys) -> Input:
     """Open a file as input; it is closed after its last block."""
     with ExitStack() as files:
         file = files.enter_context(open_input(path))
-        read = _find_reader(path, file.peek(8))
+        read = find_reader(path, file.peek(8))
         if read is not read_text:
             file = files.enter_context(seekable(file))
         source = read(path, file, layout, keys)
@@ -71,7 +71,7 @@ def seekable(file: Any) -> Iterator[Any]:
         yield copy
 
 
-def _find_reader(path: str, start: bytes) -> Callable[[str, Any, Layout, Keys], Input]:
+def find_reader(path: str, start: bytes) -> Callable[[str, Any, Layout, Keys], Input]:
     """Find what reads a file, by its first bytes and then by its name; all else is text."""
     name = "" if start.startswith((*COMPRESSED,)) else path.lower()
     if start.startswith(NPY) or name.endswith(".npy"):

@@ -49,7 +49,7 @@ def read_arrow(path: str, file: Any, layout: Layout, keys: Keys) -> Input:
     fields = [field.with_type(_plain_type(field.type)) for field in schema]
     names = schema.names
     chosen = choose_all(name, layout, len(names), names)
-    grouping, features, copied = chosen
+    grouping, features, copied, _ = chosen
     steps = chosen.count_steps(layout)
     for field in (fields[i] for i in features):
         if not any(getattr(types, f"is_{kind}")(field.type) for kind in _NUMBERS):

@@ -16,6 +16,7 @@ class Chosen(NamedTuple):
     keys: list[int]
     features: list[int]
     copied: list[int]  # their cells are written too
+    note: str = ""  # a possible mistake of the user
 
     def count_steps(self, layout: Layout) -> int:
         """Count the steps in a block; a copied cell takes as much memory as eight values."""
@@ -36,20 +37,22 @@ def split_names(text: str, kind: str = "column") -> tuple[str, ...]:
 
 def choose(
     name: str,
-    wanted: Sequence[str],
+    wanted: Sequence[str | int],
     width: int,
     header: Sequence[str] | None,
     parameter: str = "columns",
     otherwise: Sequence[int] = (),
 ) -> list[int]:
-    """Return the positions, from 0, of the wanted columns."""
+    """Return the positions, from 0, of the wanted columns: an integer is a number from 1."""
     indices = dict[str, list[int]]()
     for i, column in enumerate(header or ()):
         indices.setdefault(column, []).append(i)
     chosen, left_out = list[int](), list[int]()
-    for text in wanted:
+    for each in wanted:
+        text = str(each)
         leaves_out = text.startswith("!") and text not in indices
-        matches = _find(name, text[leaves_out:], indices, width)
+        names = indices if isinstance(each, str) else {}
+        matches = _find(name, text[leaves_out:], names, width)
         if not matches:
             shown = (
                 f"{listed(map(repr, header))} (or 1 to {width})"
@@ -71,23 +74,44 @@ def _find(name: str, text: str, indices: Mapping[str, list[int]], width: int) ->
     """Return the positions of a column, or of a range: one ``-`` stands between two columns."""
 
     def find(column: str) -> Sequence[int]:
-        return [int(column) - 1] if is_number(column, width) else indices.get(column, ())
+        named = indices.get(column)
+        return named or ([int(column) - 1] if is_number(column, width) else ())
 
     matches = find(text)
     if len(matches) > 1:
         hint = f"choose it by its number, 1 to {width}"
         raise InputError(name, f"column {text!r} stands twice in the header", hint)
     cuts = [i for i, mark in enumerate(text) if i and mark == "-"]
-    ends = [(find(text[:i]), find(text[i + 1 :] or str(width))) for i in cuts]
+    ends = [(find(text[:i]), find(text[i + 1 :]) if text[i + 1 :] else [width - 1]) for i in cuts]
     ranges = [range(a[0], b[0] + 1) for a, b in ends if len(a) == len(b) == 1]
     return ranges[0] if not matches and len(ranges) == 1 else matches
+
+
+def note_names(
+    name: str, wanted: Sequence[str | int], width: int, header: Sequence[str] | None
+) -> str:
+    """Describe the wanted columns whose names are numbers of others; empty if there is none."""
+    indices = {column: [i] for i, column in enumerate(header or ())}
+    words = {column: at for column, at in indices.items() if not is_number(column, width)}
+    chosen, numbered = list[str](), list[str]()
+    for text in (each for each in wanted if isinstance(each, str)):
+        text = text if text in indices else text.removeprefix("!")
+        numbers = [*_find(name, text, words, width)]
+        if header and numbers and numbers != [*_find(name, text, indices, width)]:
+            chosen.append(repr(text))
+            numbered += [repr(header[i]) for i in numbers]
+    if not chosen:
+        return ""
+    what = f"columns read by name: {verbatim(listed(chosen))}"
+    return f"{what}; by number they would be {verbatim(listed(numbered))}"
 
 
 def choose_all(name: str, layout: Layout, width: int, header: Sequence[str] | None) -> Chosen:
     """Choose the columns of the keys, of the features, and of cells that are copied."""
     grouping = choose(name, layout.group_by, width, header, "group_by")
     otherwise = [i for i in range(width) if i not in grouping]
-    chosen = choose(name, layout.columns, width, header, otherwise=otherwise)
+    columns = layout.choose(header or ()) if layout.choose else layout.columns
+    chosen = choose(name, columns, width, header, otherwise=otherwise)
     if not chosen:
         raise InputError(name, "no column is left to read")
     # A program that looks up a repeated name would get one column of several.
@@ -95,14 +119,16 @@ def choose_all(name: str, layout: Layout, width: int, header: Sequence[str] | No
         if times > 1:
             hint = "`passthrough` needs a name of its own for each"
             raise InputError(name, f"column {column!r} stands twice in the header", hint)
-    return Chosen(grouping, chosen, list(range(width)) if layout.passthrough else [])
+    note = note_names(name, (*layout.group_by, *layout.columns), width, header)
+    return Chosen(grouping, chosen, list(range(width)) if layout.passthrough else [], note)
 
 
 def make_input(
     blocks: Iterator[Rows], chosen: Chosen, header: Sequence[str] | None, keys: Keys
 ) -> Input:
     """Return the chosen columns of a table as an input."""
-    names = {i: header[i] if header else f"column_{i + 1}" for each in chosen for i in each}
+    every = (*chosen.keys, *chosen.features, *chosen.copied)
+    names = {i: header[i] if header else f"column_{i + 1}" for i in every}
     unique = {name for name, times in Counter(header).items() if name and times == 1}
     return Input(
         columns=[names[i] for i in chosen.features] if header else unnamed(len(chosen.features)),
@@ -111,6 +137,7 @@ def make_input(
         keys=keys.names if chosen.keys else (),
         header=[names[i] for i in chosen.copied],
         chosen=[names[i] if names[i] in unique else i + 1 for i in chosen.features],
+        note=chosen.note,
     )
 
 

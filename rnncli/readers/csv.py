@@ -9,8 +9,8 @@ from itertools import chain, repeat
 import numpy as np
 
 from rnncli.engine.rows import Rows, in_blocks
-from rnncli.model.errors import InputError, shown
-from rnncli.readers.columns import choose_all, is_number, make_input
+from rnncli.model.errors import InputError, shown, verbatim
+from rnncli.readers.columns import Chosen, choose_all, is_number, make_input
 from rnncli.readers.input import (
     Doubles,
     Input,
@@ -24,7 +24,7 @@ from rnncli.readers.input import (
     parse_number,
 )
 from rnncli.readers.jsonl import Row, json_rows, read_cells
-from rnncli.readers.text import Lines
+from rnncli.readers.text import Lines, check_cells
 
 FIRST_ROW = ("auto", "header", "data")
 # Bytes that are read at once: their arrays stay in the cache.
@@ -46,7 +46,8 @@ def read_lines(lines: Lines, layout: Layout, keys: Keys) -> Input:
     """Read rows of CSV or JSON lines, a step each; blank lines are skipped."""
     table = _Table(lines, layout, keys)
     blocks = in_blocks(table.rows(), table.chosen.count_steps(layout))
-    return make_input(blocks, table.chosen, table.header, keys)._replace(share=lines.share)
+    source = make_input(blocks, table.chosen, table.header, keys)
+    return source._replace(share=lines.share, note=table.note)
 
 
 class _Table:
@@ -54,7 +55,7 @@ class _Table:
 
     def __init__(self, lines: Lines, layout: Layout, keys: Keys) -> None:
         self._lines, self._layout, self._keys = lines, layout, keys
-        self._name, self._delimiter = lines.name, ""
+        self._name, self._delimiter, self.note = lines.name, "", ""
         self.header: list[str] | None = None
         text = lines.peek(layout.delimiter)
         if lines.is_json(text):
@@ -74,6 +75,9 @@ class _Table:
                 hint = "put such numbers in quotes, or give another `delimiter`"
                 raise InputError(f"{self._name}:{line}", what, hint)
         self.chosen = choose_all(self._name, layout, self.width, self.header)
+        self.note = self.chosen.note
+        if self._delimiter and not self.header and layout.first_row == "auto":
+            self.note = _note_header(row, layout, self.chosen)
 
     def rows(self) -> Iterator[Rows]:
         """Yield some rows at a time; an error comes after the rows before it."""
@@ -156,9 +160,9 @@ class _Table:
         x, masked, fault = fit(values, self._layout)
         if fault:
             return None
-        keys, _, copied = self.chosen
+        keys = self.chosen.keys
         key = self._keys.number(*map(column, keys)) if keys else None
-        return Rows(x, key, masked, cells if copied else None)
+        return Rows(x, key, masked, cells if self.chosen.copied else None)
 
     def _find_error(self, row: list[str], line: int) -> InputError | None:
         """Find the fault of a row, if it has one."""
@@ -191,11 +195,20 @@ def _split_lines(text: bytes) -> list[str]:
 def _csv_rows(text: bytes, lines: Lines, delimiter: str) -> Iterator[Row]:
     """Read the rows of lines just taken, without blank ones; the last may end in a later line."""
     raw = io.StringIO(text.decode()).readlines()
-    first = lines.line - len(raw)
+    first = line = lines.line - len(raw)
     later = (line.decode() for line in iter(lines.take, b""))
-    rows = csv.reader(chain(raw, later), delimiter=delimiter, skipinitialspace=True, strict=True)
+    delimiters = 0  # of this row, which may have several lines
+
+    def check(text: str) -> str:
+        nonlocal delimiters
+        delimiters += text.count(delimiter)
+        check_cells(delimiters, f"{lines.name}:{line}")
+        return text
+
+    checked = map(check, chain(raw, later))
+    rows = csv.reader(checked, delimiter=delimiter, skipinitialspace=True, strict=True)
     while rows.line_num < len(raw):
-        line = first + rows.line_num
+        line, delimiters = first + rows.line_num, 0
         try:
             row = next(rows)
         except csv.Error as error:
@@ -213,12 +226,27 @@ def _find_delimiter(line: str, layout: Layout) -> str:
     return ";" if delimiter == layout.decimal and alone else delimiter
 
 
+def _note_header(first: Sequence[str], layout: Layout, chosen: Chosen) -> str:
+    """Suggest that a first row that is read as data is a header; empty if it looks like none."""
+    cells = {i: cell.strip() for i, cell in enumerate(first) if i not in chosen.keys}
+    numbers = [cell for cell in cells.values() if cell and parse_number(cell) is not None]
+    has_words = len(numbers) < len(cells)
+    # Columns that count from 0, as in a frame of pandas, or numbers of sensors below a word.
+    counts = [[*map(str, range(k, k + len(numbers)))] for k in range(1 + has_words)]
+    wanted = [str(i + 1) for i in chosen.features if first[i].strip() != str(i + 1)]
+    is_named = has_words and layout.columns and {*wanted} & {*numbers}
+    if not is_named and (len(numbers) < 2 or numbers not in counts):
+        return ""
+    row = verbatim(shown(",".join(first)))
+    return f"the first row, {row}, is read as a step; if it is a header, give `first_row` header"
+
+
 def _is_header(first: Sequence[str], layout: Layout) -> bool:
     """Return whether the first row names columns: by an option, or if a feature is a word."""
     if layout.first_row != "auto":
         return layout.first_row == "header"
     cells, width = [cell.strip() for cell in first], len(first)
-    wanted = (*layout.columns, *layout.group_by)
+    wanted = [each for each in (*layout.columns, *layout.group_by) if isinstance(each, str)]
     if any(not is_number(column, width) and column in cells for column in wanted):
         return True
     try:

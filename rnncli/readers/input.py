@@ -40,10 +40,10 @@ class Layout(NamedTuple):
     """How an input is laid out."""
 
     dtype: np.dtype[np.floating]  # what the numbers become
-    columns: Sequence[str] = ()  # as for `rnncli.readers.columns.choose`; all by default
+    columns: Sequence[str | int] = ()  # as for `rnncli.readers.columns.choose`; all by default
     delimiter: str | None = None  # by default the first line tells
     first_row: str = "auto"  # or "header" or "data"
-    group_by: Sequence[str] = ()  # columns of keys; a text may be several, separated by commas
+    group_by: Sequence[str | int] = ()  # columns of keys
     missing: str = "error"  # or "hold", a mask for the row, or "zero"
     passthrough: bool = False  # whether the cells of each row are copied
     block_steps: int = BLOCK_STEPS  # rows in a block
@@ -51,6 +51,7 @@ class Layout(NamedTuple):
     encoding: str = UTF_8
     null_values: Sequence[str] = ()  # cells that are missing, beside an empty one and nan
     decimal: str = "."  # one character before the decimals
+    choose: Callable[[Sequence[str]], Sequence[int]] | None = None  # chooses `columns` by header
 
     def usual(self, cell: str) -> str:
         """Return a cell as Python writes it; a point beside another decimal makes it no number."""

@@ -6,7 +6,7 @@ from typing import Any
 
 from rnncli.engine.rows import Literal, Quoted
 from rnncli.model.errors import InputError
-from rnncli.readers.text import Lines
+from rnncli.readers.text import Lines, check_cells
 
 Row = tuple[int, list[str]]  # the line where it begins, and its cells
 
@@ -36,25 +36,26 @@ def json_rows(text: bytes, lines: Lines, header: list[str], *, strict: bool) -> 
 
 def read_cells(line: str, where: str) -> dict[str, str]:
     """Return the cells of a line by name, those of an array by number."""
+    check_cells(line.count(","), where)
     try:
         value = _DECODER.decode(line.strip())
+        if isinstance(value, list):
+            value = tuple((f"column_{n}", item) for n, item in enumerate(value, start=1))
+        if not isinstance(value, tuple):
+            raise InputError(where, "expected a JSON object or array a line")
+        cells = dict(value)
+        if len(cells) == len(value) and {*map(type, cells.values())} <= {Literal}:
+            return cells
+        cells.clear()
+        for name, cell in _flatten("", value):
+            if cells.get(name, cell) != cell:  # `rnn run` writes the same in key and row
+                raise InputError(where, f"column {name!r} stands twice in the line")
+            cells[name] = cell
     except json.JSONDecodeError as error:
         hint = "" if error.doc[error.pos :] else "jq -c '.[]' or '.steps[]' makes JSON lines"
         raise InputError(where, f"not JSON: {error.msg} (character {error.colno})", hint) from error
     except RecursionError as error:
         raise InputError(where, "not JSON: nested too deep") from error
-    if isinstance(value, list):
-        value = tuple((f"column_{n}", item) for n, item in enumerate(value, start=1))
-    if not isinstance(value, tuple):
-        raise InputError(where, "expected a JSON object or array a line")
-    cells = dict(value)
-    if len(cells) == len(value) and {*map(type, cells.values())} <= {Literal}:
-        return cells
-    cells.clear()
-    for name, cell in _flatten("", value):
-        if cells.get(name, cell) != cell:  # `rnn run` writes the same in key and row
-            raise InputError(where, f"column {name!r} stands twice in the line")
-        cells[name] = cell
     return cells
 
 

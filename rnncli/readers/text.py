@@ -32,8 +32,9 @@ _FIRST_LINES = (
 )
 _JSON_LINE = r'\s*(\{|\[\s*([\d"-]|null|true|false).*\]\s*$)'
 _CHUNK = 1 << 20
-# Bytes of a line: while it is read, a row takes some twenty times as much memory.
+# Bytes of a line, and cells of a row: while it is read, a cell takes up to 600 bytes of memory.
 MOST_IN_A_LINE = 1 << 25
+MOST_CELLS = 1 << 20
 _NO_TEXT = re.compile("[\0\ud800-\udfff]")
 
 
@@ -44,6 +45,12 @@ def _as_surrogates(error: Any) -> tuple[str, int]:
 
 
 codecs.register_error("rnncli", _as_surrogates)
+
+
+def check_cells(delimiters: int, where: str) -> None:
+    """Check the number of cells of a row before it is split at its delimiters."""
+    if delimiters >= MOST_CELLS:
+        raise InputError(where, f"a row of more than {MOST_CELLS:,} cells", "expected a step a row")
 
 
 class Lines:

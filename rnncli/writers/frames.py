@@ -2,13 +2,14 @@
 
 import re
 from collections.abc import Iterator, Sequence
+from numbers import Integral
 from typing import Any, TextIO
 
 import numpy as np
 
 from rnncli.engine.rows import Rows, join, steps_in_block
 from rnncli.model.arrays import Floats
-from rnncli.model.errors import InputError
+from rnncli.model.errors import InputError, listed
 from rnncli.readers.columns import choose_all, make_input
 from rnncli.readers.input import OF_TEXT, Input, Keys, Layout, check_layout, check_rows
 from rnncli.writers.result import Result, Style
@@ -31,7 +32,8 @@ class Frame:
         self._frame, self._passthrough = frame, passthrough
         self._is_pandas = hasattr(frame, "iloc")
         self._name = type(frame).__name__
-        self._names = [*map(str, frame.columns if self._is_pandas else frame.column_names)]
+        self._labels = [*(frame.columns if self._is_pandas else frame.column_names)]
+        self._names = [*map(str, self._labels)]
         self._columns = (
             [column for _, column in frame.items()] if self._is_pandas else frame.columns
         )
@@ -43,13 +45,26 @@ class Frame:
     def open(self, layout: Layout, keys: Keys) -> Input:
         """Return the table as an input."""
         check_layout(self._name, layout, "a table", *OF_TEXT)
+        layout = layout._replace(
+            columns=[*map(self._find_label, layout.columns)],
+            group_by=[*map(self._find_label, layout.group_by)],
+        )
         chosen = choose_all(self._name, layout, len(self._names), self._names)
         self._grouping = chosen.keys
         labels = [repr(self._names[i]) for i in chosen.features]
         rows = check_rows(self._name, self._rows(chosen.features, layout, keys), labels, layout)
         source = make_input(rows, chosen, self._names, keys)
         header = source.header or source.key_columns or ["t"]
-        return source._replace(header=header, name=self._name)
+        return source._replace(header=header, name=self._name, note="")
+
+    def _find_label(self, column: str | int) -> str | int:
+        """Return the number of a column given by its label, where labels are integers."""
+        if isinstance(column, str) or not any(isinstance(each, Integral) for each in self._labels):
+            return column
+        if column not in self._labels:
+            what = f"no column {column}; there are {listed(map(repr, self._labels))}"
+            raise InputError(self._name, what)
+        return self._labels.index(column) + 1
 
     def _rows(self, chosen: Sequence[int], layout: Layout, keys: Keys) -> Iterator[Rows]:
         columns = [self._numbers(i) for i in chosen]

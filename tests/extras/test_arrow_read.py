@@ -165,6 +165,22 @@ def test_only_the_columns_that_are_needed_are_read(run_rnn: Rnn, tmp_path: Path)
     assert run_rnn("run", path, "--columns", "broken", *NETWORK).exit_code == 2
 
 
+@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize(("index", "name"), [(["a", "b", "a"], "key"), ([0, 1, 2], None)])
+def test_states_to_compare_with_may_have_keys(
+    run_rnn: Rnn, tmp_path: Path, form: str, index: list[Any], name: str | None
+) -> None:
+    """A column of text beside `h_0`, ..., and the index of a frame, are not compared."""
+    command = ("--seq", "1,2,3", "--hidden", "2")
+    run = run_rnn("run", *command, "--format", "jsonl")
+    states = [json.loads(line)["h"] for line in run.stdout.splitlines()]
+    columns = ["h_0", "h_1"] if name else ["0", "1"]
+    each = pa.table([index, *zip(*states, strict=True)], [name or "__index_level_0__", *columns])
+    path = saved(tmp_path / form, each, 2)
+    result = run_rnn("verify", *command, "--expected", path)
+    assert result.stdout.startswith(f"EQUAL: {path}, 6 values"), result.stderr
+
+
 NAMES = {
     "2": (["a", "a"], [[3.0], [4.0]]),
     "a.b": (["a", "a.b"], [[3.0], [4.0]]),

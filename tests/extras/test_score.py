@@ -81,6 +81,36 @@ def test_files_are_written_and_states_left(tmp_path: Path) -> None:
     assert pd.read_csv(sink)["h_2"].astype("f").tolist() == whole["h_2"].tolist()
 
 
+@pytest.mark.filterwarnings("ignore:columns read by name")
+@pytest.mark.parametrize(
+    ("labels", "columns", "read"),
+    [
+        ([0, 1], 0, 0),
+        ([0, 1], np.int64(1), 1),
+        ([0, 1], "1", 1),
+        (["2", "x"], "2", 0),
+        (["2", "x"], 2, 1),
+        (["2", "x"], "1", 0),
+    ],
+)
+def test_a_text_is_a_name_and_an_integer_a_number(
+    tmp_path: Path, labels: list[Any], columns: Any, read: int
+) -> None:
+    """An integer is a label where labels are integers."""
+    table, network = pd.DataFrame([[0.1, 0.5], [0.2, 0.6]], columns=labels), rnncli.seeded(1, 1)
+    expected = rnncli.run(network, table.iloc[:, [read]].to_numpy()).h[:, 0]
+    ours = rnncli.score(table, network, columns=columns, unroll="stepwise")
+    np.testing.assert_allclose(ours["h_0"], expected, rtol=1e-6)
+    if labels == [0, 1]:
+        keyed = rnncli.score(table, network, columns=[1], group_by=[0])
+        assert list(keyed.columns) == [0, "t", "h_0"]
+    else:
+        table.to_csv(tmp_path / "x.csv", index=False)
+        files = (tmp_path / "x.csv", network, tmp_path / "y.csv")
+        rnncli.score(*files, columns=columns, first_row="header")
+        assert pd.read_csv(tmp_path / "y.csv")["h_0"].tolist() == pytest.approx(expected, rel=1e-6)
+
+
 NO_SOURCES: tuple[Any, ...] = ([0.5], frame()["v"], np.ones((3, 1)))
 
 
@@ -88,6 +118,8 @@ NO_SOURCES: tuple[Any, ...] = ([0.5], frame()["v"], np.ones((3, 1)))
     ("source", "options", "message"),
     [
         (frame(), {"columns": "w"}, "DataFrame: no column 'w'"),
+        (pd.DataFrame([[1.0, 5.0]]), {"columns": 2}, "DataFrame: no column 2; there are 0, 1"),
+        (frame(), {"columns": 1.5}, "columns: expected names of columns or their numbers"),
         (frame(), {"columns": "k"}, "column 'k': expected numbers, got "),
         (frame(), {"columns": "v"}, "column 'v': not a finite number: nan; `missing` hold"),
         (frame(), {"columns": "v", "missing": "no"}, "missing: expected one of error, hold"),
