@@ -7,6 +7,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 Floats: TypeAlias = NDArray[np.floating[Any]]
+Doubles: TypeAlias = NDArray[np.float64]
 Integers: TypeAlias = NDArray[np.intp]
 Truths: TypeAlias = NDArray[np.bool_]
 
@@ -17,7 +18,7 @@ READ_NPY_HEADER = {
 }
 
 
-def parse_numbers(texts: Sequence[str]) -> NDArray[np.float64] | None:
+def parse_numbers(texts: Sequence[str]) -> Doubles | None:
     """Parse numbers; None if a text is not a number. ``1_000`` is not, though Python takes it."""
     if "_" in "".join(texts):
         return None
