@@ -7,6 +7,9 @@ import _signal  # type: ignore[import-not-found]  # signal itself takes millisec
 BLAS_THREADS = ("OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "VECLIB_MAXIMUM_THREADS")
 # New objects after which Python looks for cycles. Its default, 700, costs 7 ms of the start.
 OBJECTS = 100_000
+# Sizes below which glibc does not give memory back (malloc.h: M_TRIM_THRESHOLD, M_TOP_PAD and
+# M_MMAP_THRESHOLD): arrays of a block come and go, and new pages cost more than their values.
+MALLOC = {-1: 1 << 26, -2: 1 << 22, -3: 1 << 25}
 
 
 def main() -> None:
@@ -39,6 +42,13 @@ def prepare() -> None:
         warnings.simplefilter("ignore")
     for name in BLAS_THREADS:
         os.environ.setdefault(name, "1")
+    if sys.platform == "linux":
+        import ctypes  # NumPy loads it too
+
+        libc = ctypes.CDLL(None)
+        if hasattr(libc, "mallopt"):  # musl has none
+            for parameter, value in MALLOC.items():
+                libc.mallopt(parameter, value)
 
 
 if __name__ == "__main__":

@@ -33,7 +33,7 @@ from rnncli import (
     Recurrent,
     Weights,
 )
-from rnncli.model.arrays import Floats
+from rnncli.model.arrays import Floats, as_floats, reorder
 from rnncli.model.cells import Cell
 from rnncli.model.formats.load import WRITTEN
 from rnncli.model.layers import Layer
@@ -425,3 +425,14 @@ def test_a_kept_model_runs_from_our_own_file_as_from_its_own(
     right, result = run_rnn(*command, str(model), *options), run_rnn(*command, own)
     assert (right.exit_code, result.exit_code, result.stderr) == (0, 0, "")
     assert result.stdout_bytes == right.stdout_bytes
+
+
+@pytest.mark.parametrize("shape", [(1, 3), (3, 6), (16, 48), (17, 51), (40, 3)])
+def test_transposed_weights_are_copied_in_order(shape: tuple[int, int]) -> None:
+    W = np.random.RandomState(1).normal(size=shape)
+    copy = as_floats("W", np.asfortranarray(W))
+    assert copy.flags.c_contiguous
+    np.testing.assert_array_equal(copy, W)
+    expected = np.concatenate([np.split(W, 3, axis=1)[k] for k in (2, 0, 1)], axis=1)
+    for each in (W, np.asfortranarray(W)):
+        np.testing.assert_array_equal(reorder(each, (2, 0, 1)), expected)

@@ -7,6 +7,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 Floats: TypeAlias = NDArray[np.floating[Any]]
+Doubles: TypeAlias = NDArray[np.float64]
 Integers: TypeAlias = NDArray[np.intp]
 Truths: TypeAlias = NDArray[np.bool_]
 
@@ -17,7 +18,7 @@ READ_NPY_HEADER = {
 }
 
 
-def parse_numbers(texts: Sequence[str]) -> NDArray[np.float64] | None:
+def parse_numbers(texts: Sequence[str]) -> Doubles | None:
     """Parse numbers; None if a text is not a number. ``1_000`` is not, though Python takes it."""
     if "_" in "".join(texts):
         return None
@@ -38,7 +39,17 @@ def as_floats(name: str, values: ArrayLike) -> Floats:
         array = array.astype(np.float32)
     if not np.isfinite(array).all():
         raise ValueError(f"{name}: holds a value that is not finite")
+    if array.ndim == 2 and array.flags.f_contiguous and not array.flags.c_contiguous:
+        return transpose(array.T)
     return np.require(array, requirements=["C", "A"])  # a file may hold it at an odd address
+
+
+def transpose(rows: Floats) -> Floats:
+    """Copy rows (K, H) to columns (H, K): a few at a time, whose bytes fill lines of the cache."""
+    columns = np.empty(rows.shape[::-1], rows.dtype)
+    for k in range(0, len(rows), 16):
+        columns[:, k : k + 16] = rows[k : k + 16].T
+    return columns
 
 
 def in_dtype(name: str, values: NDArray[Any], dtype: np.dtype[np.floating]) -> Floats:
@@ -56,6 +67,9 @@ def in_dtype(name: str, values: NDArray[Any], dtype: np.dtype[np.floating]) -> F
 
 def reorder(array: Floats, order: Sequence[int]) -> Floats:
     """Reorder the gates of (..., gates * H); gate ``order[k]`` comes to index k."""
+    if array.ndim == 2 and array.flags.f_contiguous:  # as PyTorch and ONNX have it: stays so
+        gates = array.T.reshape(len(order), -1, len(array))
+        return gates.take(order, axis=0).reshape(array.shape[::-1]).T
     gates = array.reshape(*array.shape[:-1], len(order), array.shape[-1] // len(order))
     return gates.take(order, axis=-2).reshape(array.shape)
 

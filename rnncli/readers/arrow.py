@@ -11,12 +11,12 @@ from numpy.typing import NDArray
 from pyarrow import ipc, types
 
 from rnncli.engine.rows import BLOCK_STEPS, Rows, in_blocks, steps_in_block
+from rnncli.model.arrays import Doubles
 from rnncli.model.errors import InputError, one_line
 from rnncli.readers import ARROW, PARQUET, STREAM
 from rnncli.readers.columns import choose_all, make_input
 from rnncli.readers.input import (
     OF_TEXT,
-    Doubles,
     Input,
     Keys,
     Layout,

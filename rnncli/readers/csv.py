@@ -4,15 +4,16 @@ import csv
 import io
 import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from itertools import chain, repeat
-
-import numpy as np
+from functools import partial
+from itertools import chain
 
 from rnncli.engine.rows import Rows, in_blocks
+from rnncli.model.arrays import Doubles, Integers
 from rnncli.model.errors import InputError, shown, verbatim
 from rnncli.readers.columns import Chosen, choose_all, is_number, make_input
+from rnncli.readers.decimals import read_decimals
+from rnncli.readers.fields import find_fields, read_words, slice_text
 from rnncli.readers.input import (
-    Doubles,
     Input,
     Keys,
     Layout,
@@ -23,17 +24,14 @@ from rnncli.readers.input import (
     parse_cells,
     parse_number,
 )
-from rnncli.readers.jsonl import Row, json_rows, read_cells
+from rnncli.readers.jsonl import Row, find_pattern, json_rows, read_cells, read_numbers
 from rnncli.readers.text import Lines, check_cells
 
 FIRST_ROW = ("auto", "header", "data")
 # Bytes that are read at once: their arrays stay in the cache.
 _CHUNK = 1 << 18
 # Delimiters that are in no number: rows between them are read many at once.
-_PLAIN = (b",", b";", b"\t", b"|", b":")
-# Quotes, and characters that are blanks to `numpy.loadtxt` but not to `float`.
-_ODD = (b'"', b"\x1c", b"\x1d", b"\x1e", b"\x1f")
-_SWAPPED = bytes.maketrans(b",.", b".,")
+_PLAIN = (",", ";", "\t", "|", ":")
 _QUOTED = re.compile('"[^"]*"?')
 
 
@@ -63,6 +61,7 @@ class _Table:
             first = read_cells(lines.take().decode(), f"{self._name}:{lines.line - 1}")
             self.header, self._first = [*first], [(lines.line - 1, [*first.values()])]
             self.width = len(first)
+            self._pattern = find_pattern(text, self.width)
         else:
             self._delimiter = layout.delimiter or _find_delimiter(text, layout)
             self._first = [next(_csv_rows(lines.take(), lines, self._delimiter))]
@@ -82,9 +81,9 @@ class _Table:
     def rows(self) -> Iterator[Rows]:
         """Yield some rows at a time; an error comes after the rows before it."""
         yield from self._read(self._first)
-        follows = self._layout.block_steps == 1
+        follows, is_plain = self._layout.block_steps == 1, self._is_plain()
         for text in iter(lambda: self._lines.take(1 if follows else _CHUNK), b""):
-            plain = None if follows else self._read_plain(text)
+            plain = self._read_plain(text) if is_plain else None
             if plain:
                 yield plain
             elif self._delimiter:
@@ -94,35 +93,55 @@ class _Table:
                 header = self.header or []
                 yield from self._read(json_rows(text, self._lines, header, strict=strict))
 
+    def _is_plain(self) -> bool:
+        """Return whether many rows can be read at once."""
+        layout, mark, chosen = self._layout, self._delimiter, self.chosen
+        # To `read_decimals` a cell of digits is never a missing one.
+        if layout.block_steps == 1 or any(map(str.isdigit, "".join(layout.null_values))):
+            return False
+        if not mark:
+            return bool(self._pattern) and not chosen.keys and not chosen.copied
+        return mark in _PLAIN and layout.decimal != mark and layout.decimal.isascii()
+
     def _read_plain(self, text: bytes) -> Rows | None:
-        """Read rows without quotes by `numpy.loadtxt`; None if it cannot, or finds a fault."""
-        layout, mark = self._layout, self._delimiter.encode()
-        if mark not in _PLAIN or layout.decimal == self._delimiter or layout.null_values:
+        """Read rows of plain numbers, many at once; None if there are others, or a fault."""
+        text = text.lstrip(b"\n")
+        while b"\n\n" in text:
+            text = text.replace(b"\n\n", b"\n")
+        keys, features, copied = self.chosen.keys, self.chosen.features, self.chosen.copied
+        if not self._delimiter:
+            values = read_numbers(text, self._pattern, self._layout)
+            return None if values is None else self._make_rows(values[:, features], lambda: None)
+        bounds = None if b'"' in text else find_fields(text, self._delimiter, self.width)
+        if bounds is None:
             return None
-        if any(each in text for each in _ODD):
-            return None
-        numbers = _fill_empty(text, mark)
-        if layout.decimal == ",":
-            numbers = numbers.translate(_SWAPPED)
-        rows = _split_lines(numbers)
-        if {*map(str.count, rows, repeat(self._delimiter))} != {self.width - 1}:
-            return None
-        columns = self.chosen.features
-        try:
-            values = np.loadtxt(
-                rows, comments=None, delimiter=self._delimiter, usecols=columns, ndmin=2
-            )
-        except ValueError:
-            return None
-        lines = _split_lines(text) if self.chosen.keys or self.chosen.copied else []
-        cells = None
-        if self.chosen.copied:
-            cells = [[each.lstrip(" ") for each in row.split(self._delimiter)] for row in lines]
+        starts, ends = bounds
+
+        def parse(cells: list[str]) -> Doubles | None:
+            """Parse cells that are no plain numbers; a line of blanks is no row."""
+            if self.width == 1 and not all(map(str.strip, cells)):
+                return None
+            return parse_cells(cells, self._layout)
 
         def column(i: int) -> list[str]:
-            return [row.split(self._delimiter, i + 1)[i].lstrip(" ") for row in lines]
+            return [cell.lstrip(" ") for cell in slice_text(text, starts[:, i], ends[:, i])]
 
-        return self._make_rows(values, column, cells)
+        def number_keys() -> Integers | None:
+            numbers = None
+            if len(keys) == 1:
+                words = read_words(text, starts[:, keys[0]], ends[:, keys[0]])
+                numbers = None if words is None else self._keys.number_words(words)
+            return self._number(column) if numbers is None else numbers
+
+        at = starts[:, features].ravel(), ends[:, features].ravel()
+        values = read_decimals(text, *at, parse, self._layout.decimal)
+        if values is None:
+            return None
+        cells = None
+        if copied:
+            lines = text.decode().split("\n")[:-1]
+            cells = [[cell.lstrip(" ") for cell in row.split(self._delimiter)] for row in lines]
+        return self._make_rows(values.reshape(-1, len(features)), number_keys, cells)
 
     def _read(self, numbered: Iterable[Row]) -> Iterator[Rows]:
         """Yield the rows before the first error, then raise it."""
@@ -151,18 +170,25 @@ class _Table:
         if values is None:
             return None
         values = values.reshape(-1, len(self.chosen.features))
-        return self._make_rows(values, lambda i: [row[i] for row in cells], cells)
+        number_keys = partial(self._number, lambda i: [row[i] for row in cells])
+        return self._make_rows(values, number_keys, cells)
 
     def _make_rows(
-        self, values: Doubles, column: Callable[[int], list[str]], cells: list[list[str]] | None
+        self,
+        values: Doubles,
+        number_keys: Callable[[], Integers | None],
+        cells: list[list[str]] | None = None,
     ) -> Rows | None:
-        """Make rows, with keys from texts of `column`; None if the network cannot take one."""
+        """Make rows, and number their keys; None if the network cannot take one."""
         x, masked, fault = fit(values, self._layout)
         if fault:
             return None
+        return Rows(x, number_keys(), masked, cells if self.chosen.copied else None)
+
+    def _number(self, column: Callable[[int], list[str]]) -> Integers | None:
+        """Return the number of each row's key, whose texts `column` returns."""
         keys = self.chosen.keys
-        key = self._keys.number(*map(column, keys)) if keys else None
-        return Rows(x, key, masked, cells if self.chosen.copied else None)
+        return self._keys.number(*map(column, keys)) if keys else None
 
     def _find_error(self, row: list[str], line: int) -> InputError | None:
         """Find the fault of a row, if it has one."""
@@ -177,19 +203,6 @@ class _Table:
                 label = repr(self.header[column]) if self.header else column + 1
                 return InputError(f"{self._name}:{line}: column {label}", what, hint)
         return None
-
-
-def _fill_empty(text: bytes, mark: bytes) -> bytes:
-    """Write nan into the empty cells of rows that are not blank."""
-    for _ in range(2):  # a cell between two others shares its delimiters with them
-        text = text.replace(mark + mark, mark + b"nan" + mark)
-    text = text.replace(mark + b"\n", mark + b"nan\n").replace(b"\n" + mark, b"\nnan" + mark)
-    return b"nan" + text if text.startswith(mark) else text
-
-
-def _split_lines(text: bytes) -> list[str]:
-    """Split text into its lines, without empty ones."""
-    return [*filter(None, text.decode().split("\n"))]
 
 
 def _csv_rows(text: bytes, lines: Lines, delimiter: str) -> Iterator[Row]:

@@ -9,10 +9,18 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rnncli.engine.rows import BLOCK_STEPS, Rows
-from rnncli.model.arrays import Floats, Integers, Truths, no_index, not_indices, parse_numbers
+from rnncli.model.arrays import (
+    Doubles,
+    Floats,
+    Integers,
+    Truths,
+    no_index,
+    not_indices,
+    parse_numbers,
+)
 from rnncli.model.errors import InputError, listed, shown, verbatim
+from rnncli.readers.fields import Words
 
-Doubles = NDArray[np.float64]
 Key = tuple[str, ...]
 
 STDIN, UTF_8 = "-", "utf-8"
@@ -27,6 +35,8 @@ _USUAL = {
 }
 # Cells of programs that have no number, and the way out.
 _NULLS = ("na", "n/a", "#n/a", "#na", "<na>", "null", "none", "nil", "-", "--", "?", ".")
+# Keys that are looked up as words, and an odd factor of 64 bits.
+_MOST_WORDS, _ODD = 4096, np.uint64(0x9E3779B97F4A7C15)
 _PASSES = "`missing` hold or zero passes it"
 # Marks between the numbers of a cell that holds several, and the way out.
 _MARKS = {
@@ -68,6 +78,8 @@ class Keys:
 
     def __init__(self, known: Sequence[Key] = ()) -> None:
         self.names = list(known)  # by their numbers
+        # For keys as words: codes, which rise, first words, and numbers.
+        self._table: Words = np.empty((3, 0), np.uint64)
         # A key of one column is looked up as text, three times as fast as a tuple.
         self._numbers: dict[str | Key, int] = {
             key[0] if len(key) == 1 else key: number for number, key in enumerate(known)
@@ -81,6 +93,31 @@ class Keys:
         new = [*islice(reversed(numbers), len(numbers) - len(self.names))]
         self.names += [(key,) if isinstance(key, str) else key for key in reversed(new)]
         return np.array(rows, np.intp)
+
+    def number_words(self, words: Words) -> Integers | None:
+        """Return the number of each row's key, from words (n, 2) of its text; None if it cannot."""
+        first, second = words.T
+        codes = first + second * _ODD  # keys with the same code differ in their first word
+        if self._table.shape[1] > _MOST_WORDS:
+            return None
+        at = self._find(codes)
+        if at is None:
+            rows = np.sort(np.unique(codes, return_index=True)[1])
+            texts = [words[n].tobytes().rstrip(b"\0").decode().lstrip(" ") for n in rows]
+            new = codes[rows], first[rows], self.number(texts).astype(np.uint64)
+            table = np.concatenate([self._table, new], axis=1)
+            self._table = table[:, np.unique(table[0], return_index=True)[1]]
+            at = self._find(codes)
+        if at is None or (self._table[1].take(at) != first).any():
+            return None
+        return np.asarray(self._table[2].take(at), np.intp)
+
+    def _find(self, codes: NDArray[np.uint64]) -> Integers | None:
+        """Find the columns of the table that have these codes; None if one is new."""
+        known = self._table[0]
+        at = np.minimum(np.searchsorted(known, codes), known.size - 1)
+        is_known = known.size and np.array_equal(known.take(at), codes)
+        return np.asarray(at) if is_known else None
 
 
 class Input(NamedTuple):

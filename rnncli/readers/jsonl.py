@@ -1,20 +1,31 @@
 """JSON lines as rows of cells: an object for each row, with names of columns, or an array."""
 
 import json
-from collections.abc import Iterator
+import re
+from collections.abc import Iterator, Sequence
 from typing import Any
 
+import numpy as np
+
 from rnncli.engine.rows import Literal, Quoted
+from rnncli.model.arrays import Doubles
 from rnncli.model.errors import InputError
+from rnncli.readers.decimals import read_decimals
+from rnncli.readers.fields import find_fields, stands_at
+from rnncli.readers.input import Layout, parse_cells
 from rnncli.readers.text import Lines, check_cells
 
 Row = tuple[int, list[str]]  # the line where it begins, and its cells
+Pattern = Sequence[tuple[bytes, bytes]]  # what stands before and after each number of a line
 
 # Numbers stay the text that they are, to be read as those of CSV; objects are tuples of pairs.
 _DECODER = json.JSONDecoder(
     parse_int=Literal, parse_float=Literal, parse_constant=str, object_pairs_hook=tuple
 )
 _LITERALS = {None: Literal(), True: Literal("true"), False: Literal("false")}
+_NUMBER = re.compile(r"-?(?:0|[1-9]\d*)(?:\.\d+)?(?:[eE][-+]?\d+)?|null", re.ASCII)
+# Characters of a number, and after it.
+_OF_NUMBER, _AFTER = "+-.0123456789eEnul", " \t\n]}"
 # Objects in lines of `rnn run` whose entries are columns.
 _UNNAMED = ("", "key", "row")
 
@@ -69,3 +80,47 @@ def _flatten(name: str, value: Any) -> Iterator[tuple[str, str]]:
             yield from _flatten(f"{name}_{i}", item)
     else:
         yield name, Quoted(value) if type(value) is str else _LITERALS.get(value, value)
+
+
+def find_pattern(line: str, width: int) -> Pattern:
+    """Find what stands around the numbers of a line; nothing unless it has numbers alone."""
+    pattern = []
+    for cell in line.removesuffix("\n").split(","):
+        end = len(cell.rstrip(_AFTER))
+        start = len(cell[:end].rstrip(_OF_NUMBER))
+        if not _NUMBER.fullmatch(cell, start, end):
+            return []
+        pattern.append((cell[:start].encode(), cell[end:].encode()))
+    # A comma in a name, an empty list or a column that stands twice gives more cells.
+    return pattern if len(pattern) == width else []
+
+
+def read_numbers(text: bytes, pattern: Pattern, layout: Layout) -> Doubles | None:
+    """Read lines that differ in their numbers alone, (n, width); None if one is another."""
+    bounds = find_fields(text, ",", len(pattern))
+    if bounds is None:
+        return None
+    starts, ends = bounds
+    lengths = np.array([(len(before), len(after)) for before, after in pattern]).T
+    if (ends - starts <= lengths.sum(axis=0)).any():
+        return None
+    for n, (before, after) in enumerate(pattern):
+        last = ends[:, n] - len(after)
+        if not (stands_at(text, starts[:, n], before) and stands_at(text, last, after)):
+            return None
+    starts, ends = (starts + lengths[0]).ravel(), (ends - lengths[1]).ravel()
+    # In JSON a number has digits on both sides of its point, and no needless 0.
+    chars = np.frombuffer(text, np.uint8)
+    digit = starts + (chars.take(starts) == ord("-"))
+    is_zero, has_more = chars.take(digit) == ord("0"), chars.take(digit + 1) - ord("0") < 10
+    points = chars.take(digit) == ord("."), chars.take(ends - 1) == ord(".")
+    if np.any([is_zero & has_more, *points]):
+        return None
+
+    def parse(cells: list[str]) -> Doubles | None:
+        if not all(map(_NUMBER.fullmatch, cells)):
+            return None
+        return parse_cells([cell.replace("null", "") for cell in cells], layout)
+
+    values = read_decimals(text, starts, ends, parse)
+    return None if values is None else values.reshape(-1, len(pattern))

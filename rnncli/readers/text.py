@@ -142,6 +142,10 @@ class Lines:
         while chunk and not self._damage:
             try:
                 chunk = data.read1(_CHUNK)
+                if not mark and self._is_decoded(chunk) and newlines.getstate() == (b"", 0):
+                    self._bytes_read, last = self._bytes_read + len(chunk), chunk[-1:].decode()
+                    yield chunk
+                    continue
                 text = newlines.decode(chunk, final=not chunk)
             except Exception as error:  # of a decompressor or a decoder
                 self._damage = error
@@ -153,6 +157,11 @@ class Lines:
                 self._damage, text = text[bad.start() :], text[: bad.start()]
             last = text[-1:] or last
             yield (text if chunk or last == "\n" or self._damage else text + "\n").encode()
+
+    def _is_decoded(self, chunk: bytes) -> bool:
+        """Return whether a chunk is UTF-8 with the ends of lines that it is to have."""
+        is_ascii = self._encoding == UTF_8 and chunk.isascii()
+        return is_ascii and chunk != b"" and b"\r" not in chunk and b"\0" not in chunk
 
     def _not_text(self, where: str, what: str, hint: str = "") -> InputError:
         """Return the error for data that is not text; a file named like a model gets a hint."""

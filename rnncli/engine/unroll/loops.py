@@ -7,12 +7,13 @@ more than the largest float counts as an overflow.
 
 from collections.abc import Callable, Iterator, Sequence
 from functools import cached_property
+from itertools import repeat
 
 import numpy as np
 
 from rnncli.engine.precision import Precision
 from rnncli.model.arrays import Floats, as_items, contiguous, largest
-from rnncli.model.cells import Cell, State
+from rnncli.model.cells import Cell, State, StepFunction
 
 # Largest matrix, in numbers, that OpenBLAS multiplies by a vector in one thread (interface/gemv.c).
 ONE_THREAD = 8192
@@ -31,7 +32,9 @@ class Strategy:
 
     def __init__(self, cell: Cell, precision: Precision) -> None:
         self.cell, self.precision, self.H = cell, precision, cell.hidden_size
-        self.operands, self.step = cell.get_step(lambda a, W: self.product(precision.operand(a), W))
+        self.operands, self._prepare = cell.get_step(
+            lambda a, W: self.product(precision.operand(a), W)
+        )
 
     def __call__(self, x: Floats, state: State, out: State) -> State:
         """Run T steps and return the state after them.
@@ -41,6 +44,13 @@ class Strategy:
         step and any number of the other arrays; the rows of a step are C-contiguous.
         """
         raise NotImplementedError
+
+    def prepare(self, state: State) -> tuple[Floats, State, StepFunction]:
+        """Return the sums that a step takes, copies of the state after h, and the step."""
+        sums, rest, step = self._prepare(len(state[0]))
+        for array, first in zip(rest, state[1:], strict=True):
+            array[...] = first
+        return sums, rest, step
 
     def product(self, rows: Floats, W: Floats) -> Floats:
         """Multiply rows by a matrix."""
@@ -77,15 +87,16 @@ class Stepwise(Strategy):
 
     def __call__(self, x: Floats, state: State, out: State) -> State:
         """Run T steps, see `Strategy`."""
-        N, (step, compute_sums) = x.shape[1], (self.step, self.compute_sums)
-        shape = N, -1, self.H
-        for t, x_t in enumerate(x):
-            # NumPy's functions may differ in the last digit if values have gaps between them.
-            sums = compute_sums(x_t, state[0]).reshape(shape).swapaxes(0, 1)
-            state = step(np.ascontiguousarray(sums), out[0][t], *state)
-            for array, after in zip(out[1:], state[1:], strict=False):
+        h, (sums, rest, step), compute_sums = state[0], self.prepare(state), self.compute_sums
+        # NumPy's functions may differ in the last digit if values have gaps between them.
+        rows, shape = sums.swapaxes(0, 1), (len(h), -1, self.H)
+        for t, (x_t, h_t) in enumerate(zip(x, out[0], strict=True)):
+            rows[...] = compute_sums(x_t, h).reshape(shape)
+            step(h, h_t)
+            for array, after in zip(out[1:], rest, strict=False):
                 array[t] = after
-        return state
+            h = h_t
+        return (h, *rest)
 
     def compute_sums(self, x_t: Floats, h: Floats) -> Floats:
         """Compute ``x_t @ W_xh + h_{t-1} @ W_hh + b_h``, (N, B * H)."""
@@ -136,24 +147,31 @@ class Projected(Strategy):
 
     def __call__(self, x: Floats, state: State, out: State) -> State:
         """Run T steps, see `Strategy`."""
-        N, B, C = x.shape[1], len(self.blocks_xh), len(self.blocks_hh)
-        u: Floats = np.empty((C, N, self.H), self.W_hh.dtype)  # h_{t-1} @ W_hh
+        h, (sums, rest, step) = state[0], self.prepare(state)
+        N, first = len(h), self.operands.first_with_h  # the first sum that h adds to
+        # NumPy takes the least time for sums side by side.
+        sums, first = (sums.reshape(-1), first) if N == 1 else (sums, first // self.H)
+        without_h, with_h = sums[:first], sums[first:]
         multiply: Callable[..., Floats] = np.matmul
-        W, products = self.blocks_hh, u
-        if N == 1 or C == 1:
-            multiply, W, products = np.ndarray.dot, self.W_hh, u.reshape(N, -1)
-        add, step, t = np.add, self.step, 0
+        W, products = self.blocks_hh, with_h
+        if N == 1 or len(self.blocks_hh) == 1:
+            multiply, W, products = np.ndarray.dot, self.W_hh, with_h.reshape(N, -1)
+        add, copy, t = np.add, np.copyto, 0
         rounds, operand = self.precision.rounds, self.precision.operand
+        recorded = [*zip(out[1:], rest, strict=False)]
         for a in self._project(x):
-            for a_t, h_t in zip(a, out[0][t : t + len(a)], strict=True):
-                multiply(operand(state[0]) if rounds else state[0], W, products)
-                sums = a_t if B == C else a_t[B - C :]
-                add(sums, u, sums)
-                state = step(a_t, h_t, *state)
-                for array, after in zip(out[1:], state[1:], strict=False):
+            a = a.reshape(len(a), *sums.shape)
+            a_without_h = a[:, :first] if first else repeat(None)
+            for a_x, a_h, h_t in zip(a_without_h, a[:, first:], out[0][t:], strict=False):
+                multiply(operand(h) if rounds else h, W, products)
+                add(a_h, with_h, with_h)
+                if first:
+                    copy(without_h, a_x)
+                step(h, h_t)
+                for array, after in recorded:
                     array[t] = after
-                t += 1
-        return state
+                h, t = h_t, t + 1
+        return (h, *rest)
 
     def _project(self, x: Floats) -> Iterator[Floats]:
         """Yield ``[x, 1] @ [W_xh; b_h]`` block by block, (steps, B, N, H)."""

@@ -5,6 +5,7 @@ from rnncli.model.cells.cell import Cell as Cell
 from rnncli.model.cells.cell import Multiply as Multiply
 from rnncli.model.cells.cell import Numbers as Numbers
 from rnncli.model.cells.cell import State as State
+from rnncli.model.cells.cell import StepFunction as StepFunction
 from rnncli.model.cells.cell import Weights as Weights
 from rnncli.model.cells.cell import checked as checked
 from rnncli.model.cells.cell import split_bias as split_bias

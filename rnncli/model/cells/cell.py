@@ -13,9 +13,11 @@ from rnncli.model.arrays import Floats, as_floats
 State: TypeAlias = tuple[Floats, ...]
 # multiply(x, W): a new array, ``x @ W`` for rows (..., K), as a run computes it.
 Multiply: TypeAlias = Callable[[Floats, Floats], Floats]
-# step(sums, out, *state): one step in place. It writes h_t into `out` and returns the state
-# after the step, whose first array is `out`. It may overwrite the sums, and the state after h.
-StepFunction: TypeAlias = Callable[..., State]
+# step(h, out): one step from h_{t-1}, in place: it writes h_t into `out`.
+StepFunction: TypeAlias = Callable[[Floats, Floats], None]
+# prepare(N): the sums of a step, (B, N, H), to be filled before each; the arrays of the state after
+# h, which each step replaces; and the step, which works on these and may overwrite the sums.
+Prepare: TypeAlias = Callable[[int], tuple[Floats, State, StepFunction]]
 
 
 class Weights(NamedTuple):
@@ -75,6 +77,10 @@ class Operands(NamedTuple):
     def first_with_h(self) -> int:
         """The first column of the sums that h adds to."""
         return len(self.b_h) - int(self.W_hh.shape[1])
+
+    def new_sums(self, N: int, H: int, more: int = 0) -> Floats:
+        """Allocate the sums of a step, (B, N, H), and some more blocks behind them."""
+        return np.empty((len(self.b_h) // H + more, N, H), self.W_hh.dtype)
 
     def scale(self, factors: Sequence[float]) -> "Operands":
         """Multiply each sum by its factor: 0.5 for a sigmoid, ``0.5 + 0.5 tanh(a / 2)``."""
@@ -178,16 +184,22 @@ class Cell:
         """Compute the state after a step from its sums, one of H units for each of `sum_names`."""
         raise NotImplementedError
 
-    def get_step(self, multiply: Multiply) -> tuple[Operands, StepFunction]:
-        """Return the operands of the sums, and the fastest step in NumPy, which works in place."""
-        n = Arrays(multiply)
+    def get_step(self, multiply: Multiply) -> tuple[Operands, Prepare]:
+        """Return the operands of the sums, and what prepares the fastest step in NumPy."""
+        n, operands = Arrays(multiply), self.operands
 
-        def step(sums: Floats, out: Floats, *state: Floats) -> State:
-            h, *rest = self.step(n, [*sums], *state)
-            out[...] = h
-            return (out, *rest)
+        def prepare(N: int) -> tuple[Floats, State, StepFunction]:
+            sums, dtype = operands.new_sums(N, self.hidden_size), operands.W_hh.dtype
+            each, rest = [*sums], [np.empty((N, size), dtype) for size in self.state_sizes[1:]]
 
-        return self.operands, step
+            def step(h: Floats, out: Floats) -> None:
+                after = self.step(n, each, h, *rest)
+                for array, value in zip((out, *rest), after, strict=True):
+                    array[...] = value
+
+            return sums, tuple(rest), step
+
+        return operands, prepare
 
 
 def checked(cell: Cell) -> Cell:

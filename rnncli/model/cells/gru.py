@@ -8,7 +8,16 @@ import numpy as np
 
 from rnncli.model.activations import SIGMOID, TANH, Activation, parse, positive_clip
 from rnncli.model.arrays import Floats, reorder
-from rnncli.model.cells.cell import Cell, Multiply, Numbers, Operands, State, StepFunction, Weights
+from rnncli.model.cells.cell import (
+    Cell,
+    Multiply,
+    Numbers,
+    Operands,
+    Prepare,
+    State,
+    StepFunction,
+    Weights,
+)
 from rnncli.model.errors import choice
 
 RESETS = ("after", "before")
@@ -104,7 +113,7 @@ class GRU(Cell):
         a = n.apply(self.activation, a + reset, self.clip)
         return (n.mix(z, h, a),)
 
-    def get_step(self, multiply: Multiply) -> tuple[Operands, StepFunction]:
+    def get_step(self, multiply: Multiply) -> tuple[Operands, Prepare]:
         """Compute both gates by one tanh, where they are sigmoids."""
         if self.recurrent_activation != SIGMOID or not isinf(self.clip):
             return super().get_step(multiply)
@@ -113,22 +122,25 @@ class GRU(Cell):
         tanh, times, plus, minus = np.tanh, np.multiply, np.add, np.subtract
         half = np.array(0.5, self.weights.b_h.dtype)  # NumPy takes longer to convert a number
 
-        def step(sums: Floats, out: Floats, h: Floats) -> State:
-            gates = sums[1:3]
-            tanh(gates, gates)
-            times(gates, half, gates)
-            plus(gates, half, gates)
-            n, z, r, *m = sums
-            if W_n is None:
-                times(r, m[0], r)
-                plus(n, r, n)
-            else:
-                times(r, h, r)
-                plus(n, multiply(r, W_n), n)
-            f(n, n)
-            minus(h, n, r)
-            times(z, r, r)
-            plus(n, r, out)
-            return (out,)
+        def prepare(N: int) -> tuple[Floats, State, StepFunction]:
+            sums = operands.new_sums(N, self.hidden_size)
+            gates, (n, z, r, *m) = sums[1:3], sums
 
-        return operands, step
+            def step(h: Floats, out: Floats) -> None:
+                tanh(gates, gates)
+                times(gates, half, gates)
+                plus(gates, half, gates)
+                if W_n is None:
+                    times(r, m[0], r)
+                    plus(n, r, n)
+                else:
+                    times(r, h, r)
+                    plus(n, multiply(r, W_n), n)
+                f(n, n)
+                minus(h, n, r)
+                times(z, r, r)
+                plus(n, r, out)
+
+            return sums, (), step
+
+        return operands, prepare

@@ -8,7 +8,16 @@ import numpy as np
 
 from rnncli.model.activations import SIGMOID, TANH, Activation, parse, positive_clip
 from rnncli.model.arrays import Floats, reorder
-from rnncli.model.cells.cell import Cell, Multiply, Numbers, Operands, State, StepFunction, Weights
+from rnncli.model.cells.cell import (
+    Cell,
+    Multiply,
+    Numbers,
+    Operands,
+    Prepare,
+    State,
+    StepFunction,
+    Weights,
+)
 
 
 class LSTM(Cell):
@@ -84,7 +93,7 @@ class LSTM(Cell):
         h = n.apply(gate, o, self.clip) * n.apply(self.output_activation, c)
         return (h if W_hr is None else n.product(h, W_hr, "W_hr")), c
 
-    def get_step(self, multiply: Multiply) -> tuple[Operands, StepFunction]:
+    def get_step(self, multiply: Multiply) -> tuple[Operands, Prepare]:
         """Compute all gates by one tanh, where they are sigmoids and the candidate is a tanh."""
         usual = (self.recurrent_activation, self.activation) == (SIGMOID, TANH)
         if not (usual and self.needs_only_operands and isinf(self.clip)):
@@ -95,17 +104,27 @@ class LSTM(Cell):
         tanh, times, plus = np.tanh, np.multiply, np.add
         half = np.array(0.5, self.weights.b_h.dtype)  # NumPy takes longer to convert a number
 
-        def step(sums: Floats, out: Floats, _h: Floats, c: Floats) -> State:
-            tanh(sums, sums)
-            gates = sums[:3]
-            times(gates, half, gates)
-            plus(gates, half, gates)
-            i, f, o, g = sums
-            times(f, c, c)
-            times(i, g, g)
-            plus(c, g, c)
-            f_out(c, g)
-            times(o, g, out)
-            return out, c
+        def prepare(N: int) -> tuple[Floats, State, StepFunction]:
+            # With c behind g, one call computes i g and f c.
+            blocks = operands.new_sums(N, self.hidden_size, more=1)
+            (_, _, o, g, c), products = blocks, np.empty_like(blocks[:2])
+            sums, gates, i_f, g_c, (i_g, f_c) = (
+                blocks[:4],
+                blocks[:3],
+                blocks[:2],
+                blocks[3:],
+                products,
+            )
 
-        return operands, step
+            def step(_h: Floats, out: Floats) -> None:
+                tanh(sums, sums)
+                times(gates, half, gates)
+                plus(gates, half, gates)
+                times(i_f, g_c, products)
+                plus(f_c, i_g, c)
+                f_out(c, g)
+                times(o, g, out)
+
+            return sums, (c,), step
+
+        return operands, prepare

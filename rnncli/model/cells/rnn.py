@@ -6,7 +6,16 @@ from typing import Any
 
 from rnncli.model.activations import TANH, Activation, clipped, parse, positive_clip
 from rnncli.model.arrays import Floats
-from rnncli.model.cells.cell import Cell, Multiply, Numbers, Operands, State, StepFunction, Weights
+from rnncli.model.cells.cell import (
+    Cell,
+    Multiply,
+    Numbers,
+    Operands,
+    Prepare,
+    State,
+    StepFunction,
+    Weights,
+)
 
 
 class RNN(Cell):
@@ -45,12 +54,17 @@ class RNN(Cell):
         """Compute ``h_t = f(sum)``."""
         return (n.apply(self.activation, sums[0], self.clip),)
 
-    def get_step(self, multiply: Multiply) -> tuple[Operands, StepFunction]:  # noqa: ARG002
+    def get_step(self, multiply: Multiply) -> tuple[Operands, Prepare]:  # noqa: ARG002
         """Apply f from the sum to h."""
-        f = clipped(self.activation, self.clip)
+        f, operands = clipped(self.activation, self.clip), self.operands
 
-        def step(sums: Floats, out: Floats, _h: Floats) -> State:
-            f(sums[0], out)
-            return (out,)
+        def prepare(N: int) -> tuple[Floats, State, StepFunction]:
+            sums = operands.new_sums(N, self.hidden_size)
+            (a,) = sums
 
-        return self.operands, step
+            def step(_h: Floats, out: Floats) -> None:
+                f(a, out)
+
+            return sums, (), step
+
+        return operands, prepare

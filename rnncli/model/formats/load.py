@@ -52,7 +52,7 @@ class Loaded(NamedTuple):
     """A network from a file, with its digest, notes and biases."""
 
     network: Network
-    sha256: str  # of the file's bytes
+    sha256: str  # of the file's bytes, or empty
     assumptions: list[str]  # parameters stand between backticks, as in `InputError`
     biases: list[tuple[Floats, ...]]  # of each cell: PyTorch's two, whose sum is `b_h`, or that
     external_digests: Mapping[str, str]  # of other files that hold its weights, by their names
@@ -124,7 +124,7 @@ def load(
     """
     overrides: dict[str, Any] = {"activation": activation, "direction": direction, "merge": merge}
     overrides |= {"recurrent_activation": recurrent_activation, "reset": reset, "clip": clip}
-    loaded = load_network(path, layer, overrides, input_size or 0)
+    loaded = load_network(path, layer, overrides, input_size or 0, digest=False)
     for sentence in loaded.assumptions:
         warn(f"{path}: {sentence}", stacklevel=2)
     return loaded.network
@@ -135,23 +135,27 @@ def load_network(
     layer: str | None = None,
     overrides: Mapping[str, Any] = MappingProxyType({}),
     input_size: int = 0,
+    *,
+    digest: bool = True,
 ) -> Loaded:
-    """Read a network with its digest, notes and biases."""
+    """Read a network with its notes and biases, and the digest of its file if it is wanted."""
     path = os.fspath(path)
     settings = {name: value for name, value in overrides.items() if value is not None}
-    contents, digest = read_contents(path, layer, input_size)
+    contents, sha256 = read_contents(path, layer, input_size, digest=digest)
     layers = fill_layers(path, contents.layers(path), settings)
     network = make_network(path, layers, contents.last)
     cells = [cell for each in layers if isinstance(each, Draft) for cell in each.cells]
     biases = [cell.biases or (cell.weights.b_h,) for cell in cells]
     digests = {}
-    for name in contents.external_files:
+    for name in contents.external_files if digest else ():
         with open(name, "rb") as file:
             digests[os.path.basename(name)] = digest_of(file.read())
-    return Loaded(network, digest, [*contents.notes, *assumptions(layers)], biases, digests)
+    return Loaded(network, sha256, [*contents.notes, *assumptions(layers)], biases, digests)
 
 
-def read_contents(path: str, layer: str | None = None, input_size: int = 0) -> tuple[Contents, str]:
+def read_contents(
+    path: str, layer: str | None = None, input_size: int = 0, *, digest: bool = True
+) -> tuple[Contents, str]:
     """Read the contents of a model file, or one layer of them, and the digest of its bytes."""
     try:
         data = _read_file(path)
@@ -166,7 +170,7 @@ def read_contents(path: str, layer: str | None = None, input_size: int = 0) -> t
     except OSError as error:
         where = error.filename or path  # an external file may be the one
         raise InputError(where, f"cannot be read: {error.strerror or error}") from error
-    return contents, digest_of(data)
+    return contents, digest_of(data) if digest else ""
 
 
 def _read_file(path: str) -> bytes:
