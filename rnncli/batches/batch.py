@@ -41,7 +41,8 @@ File = str | os.PathLike[str]
 GROUP, GROUP_BYTES = 16, 1 << 17
 _TICK = 0.2  # seconds after which a batch shows its progress, though nothing has ended
 REPORT = "rnn-batch.jsonl"
-_BEGIN = b'{"input": '  # of every line of a report
+_BEGIN, _LONGEST = b'{"input": ', 1 << 20  # of every line of a report: its begin, its most bytes
+_OTHER_FOLDER = "give `output` another folder"
 
 
 class Task(NamedTuple):
@@ -386,6 +387,7 @@ def check_files(tasks: Sequence[Task], weights: str | None, report: str) -> None
 @contextmanager
 def open_report(path: str) -> Iterator[tuple[dict[str, str], Callable[[Outcome], None]]]:
     """Open or begin a report for this batch alone; give what is done, and a function that adds."""
+    _check_regular(path)
     with open(path, "ab") as file:
 
         def add(outcome: Outcome) -> None:
@@ -408,19 +410,27 @@ def open_report(path: str) -> Iterator[tuple[dict[str, str], Callable[[Outcome],
         yield done, add
 
 
+def _check_regular(path: str) -> None:
+    """Refuse a report that is a device, a pipe or a folder."""
+    if os.path.exists(path) and not os.path.isfile(path):
+        raise InputError(path, "not a regular file", _OTHER_FOLDER)
+
+
 def read_report(path: str) -> tuple[dict[str, str], int]:
     """Return the digest of each output that is done, and how many bytes the whole lines have."""
     done, size = dict[str, str](), 0
     if not os.path.exists(path):
         return done, size
+    _check_regular(path)
     with open(path, "rb") as file:
-        for line in file:
-            if not (size or _BEGIN.startswith(line[: len(_BEGIN)])):
-                raise InputError(path, "not the report of a batch", "give `output` another folder")
+        while line := file.readline(_LONGEST):
+            is_other = not size and not _BEGIN.startswith(line[: len(_BEGIN)])
+            if is_other or len(line) == _LONGEST:
+                raise InputError(path, "not the report of a batch", _OTHER_FOLDER)
             if not line.endswith(b"\n"):
                 break
             size += len(line)
-            with suppress(ValueError, KeyError, TypeError):
+            with suppress(ValueError, KeyError, TypeError, RecursionError):
                 item = json.loads(line)
                 done[item["output"]] = item["made_of"] if item["status"] == "done" else ""
     return done, size
