@@ -16,6 +16,7 @@ from conftest import NIGHTLY, ROOT, Rnn
 from processes import LIMIT, Commands, Stage, commands, stage, start_alone, started_in
 
 from rnncli.engine.state_file import load_state
+from rnncli.model.errors import InputError
 from rnncli.storage import writing
 
 __all__ = ["commands", "stage"]
@@ -317,6 +318,39 @@ def test_a_file_system_without_locks(
         other.write("other\n")
     assert out.read_text() == "one\n"
     assert os.listdir(tmp_path) == ["out.csv"]
+
+
+def test_a_hard_link_at_the_name_of_a_new_file_is_not_written(tmp_path: Path) -> None:
+    (tmp_path / "planted").touch()
+    os.link(tmp_path / "planted", tmp_path / ".x.csv.rnn")
+    with writing(str(tmp_path / "x.csv")) as file:
+        file.write("whole")
+    assert (tmp_path / "planted").read_text() == ""
+    assert (tmp_path / "x.csv").read_text() == "whole"
+    assert sorted(os.listdir(tmp_path)) == ["planted", "x.csv"]
+
+
+@pytest.mark.parametrize("name", ["é" * 127, "x" * 255, "x" * 200])
+@pytest.mark.parametrize("locks", [True, False])
+def test_a_name_of_any_length_is_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, locks: bool
+) -> None:
+    """A second writer is refused, where the file system has locks."""
+    if not locks:
+
+        def refuse(*_: object) -> None:
+            raise OSError(errno.ENOLCK, "No locks available")
+
+        monkeypatch.setattr(fcntl, "flock", refuse)
+    path = str(tmp_path / name)
+    for text in ("one", "two"):
+        with writing(path) as file:
+            file.write(text)
+            if locks:
+                with pytest.raises(InputError, match="another run"), writing(path):
+                    pass
+        assert (tmp_path / name).read_text() == text
+        assert os.listdir(tmp_path) == [name]
 
 
 def test_a_new_file_that_another_run_takes_for_a_left_one_is_made_again(
