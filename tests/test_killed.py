@@ -136,9 +136,19 @@ def test_a_batch_that_is_killed_at_any_moment_goes_on(
     assert moment > 12
 
 
-@pytest.mark.parametrize("jobs", ["1", "2"])
-def test_a_signal_ends_all_processes_of_a_batch(tmp_path: Path, jobs: str) -> None:
-    """As a terminal sends it, to all of them; the next batch does the rest.
+@pytest.mark.parametrize(
+    ("jobs", "number", "code"),
+    [
+        ("1", signal.SIGINT, 130),
+        ("2", signal.SIGINT, 130),
+        ("2", signal.SIGHUP, 129),
+        ("2", signal.SIGKILL, -signal.SIGKILL),
+    ],
+)
+def test_a_signal_ends_all_processes_of_a_batch(
+    tmp_path: Path, jobs: str, number: int, code: int
+) -> None:
+    """As a terminal sends it, to all of them, silently; the next batch does the rest.
 
     It cannot end before: its last input is a pipe that nobody has opened.
     """
@@ -154,15 +164,18 @@ def test_a_signal_ends_all_processes_of_a_batch(tmp_path: Path, jobs: str) -> No
     report = tmp_path / "out" / "rnn-batch.jsonl"
     with start_alone(*command, env=variables, process_group=0) as process:
         wait_until(process, report, 5)
-        os.killpg(process.pid, signal.SIGINT)
-        process.communicate(timeout=LIMIT)
-    assert process.returncode == 130
+        # SIGKILL comes to the batch alone: its processes end with it.
+        (os.kill if number == signal.SIGKILL else os.killpg)(process.pid, number)
+        _, message = process.communicate(timeout=LIMIT)
+    assert (process.returncode, message) == (code, b"")
     recorded = lines_of(report)
     last.unlink()
     last.write_text("1\n")
     wait_for(started_in(tmp_path))
     names = {f"{n:02}.csv" for n in range(inputs)}
-    assert set(os.listdir(tmp_path / "out")) <= {report.name, *names}
+    left = {name for name in os.listdir(tmp_path / "out") if name[0] != "."}
+    assert left <= {report.name, *names}
+    assert number == signal.SIGKILL or left == set(os.listdir(tmp_path / "out"))
     with start_alone(*command) as process:
         _, message = process.communicate(timeout=LIMIT)
     assert message.decode().startswith(f"{inputs - recorded} done, {recorded} skipped, 0 failed")
