@@ -3,6 +3,7 @@
 A process imports this module before NumPy, whose threads are numbered as it loads.
 """
 
+import json
 import os
 import pickle
 import resource
@@ -149,12 +150,11 @@ def on_cluster(work: Work, address: str, seen: str, note: Callable[[str], None])
     check_installed("distributed")
     from distributed import Client, KilledWorker
 
-    is_file = address.endswith(".json")
-    if is_file and not os.path.exists(address):
-        raise InputError(address, "cannot be read: No such file or directory")
-    scheduler: dict[str, Any] = {"scheduler_file" if is_file else "address": address}
     try:
-        client = Client(**scheduler, timeout=ANSWER, set_as_default=False, name="rnn")
+        scheduler = _find_scheduler(address)
+        client = Client(scheduler, timeout=ANSWER, set_as_default=False, name="rnn")
+    except FileNotFoundError as error:
+        raise InputError(address, f"cannot be read: {error.strerror}") from error
     except Exception as error:
         what = f"no Dask scheduler answers there: {one_line(error)}"
         raise InputError(
@@ -177,6 +177,24 @@ def on_cluster(work: Work, address: str, seen: str, note: Callable[[str], None])
             raise OSError(None, f"a worker differs: {one_line(error)}", address) from error
         finally:
             executor.shutdown(wait=False)
+
+
+def _find_scheduler(address: str) -> str:
+    """Return the address of a scheduler that answers; a `Client` that fails ends badly later."""
+    from distributed import Security
+    from distributed.comm import connect
+    from distributed.utils import LoopRunner
+
+    if address.endswith(".json"):
+        with open(address, "rb") as file:
+            address = json.load(file)["address"]
+
+    async def greet() -> None:
+        how = Security().get_connection_args("client")
+        (await connect(address, timeout=ANSWER, **how)).abort()
+
+    LoopRunner().run_sync(greet)
+    return address
 
 
 class _Call(tuple[Any, ...]):
