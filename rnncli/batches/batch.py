@@ -418,15 +418,15 @@ def _check_regular(path: str) -> None:
 
 
 def read_report(path: str) -> tuple[dict[str, Done], int]:
-    """Return what is known of each output, and how many bytes the whole lines have."""
+    """Return the digest and the rows of each output, and how many bytes the whole lines have."""
     done, size = dict[str, Done](), 0
     if not os.path.exists(path):
         return done, size
     _check_regular(path)
     with open(path, "rb") as file:
         while line := file.readline(_LONGEST):
-            is_other = not size and not _BEGIN.startswith(line[: len(_BEGIN)])
-            if is_other or len(line) == _LONGEST:
+            is_foreign = not size and not _BEGIN.startswith(line[: len(_BEGIN)])
+            if is_foreign or len(line) == _LONGEST:
                 raise InputError(path, "not the report of a batch", _OTHER_FOLDER)
             if not line.endswith(b"\n"):
                 break
