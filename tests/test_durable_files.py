@@ -1,13 +1,14 @@
 """Written files are durable in the right order, private, and never half."""
 
 import os
+import shutil
 import stat
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
-from conftest import Rnn
+from conftest import ROOT, Rnn
 
 RUN = ("run", "--seq", "1,2", "--hidden", "2", "--format", "csv", "-o")
 
@@ -144,3 +145,20 @@ def test_the_owner_stays_and_another_group_is_not_let_in(
     monkeypatch.setattr(os, "fchown", refused)
     assert run_rnn(*RUN, str(output)).exit_code == 0
     assert stat.S_IMODE(output.stat().st_mode) == 0o604
+
+
+def test_a_read_only_file_system_is_named(tmp_path: Path) -> None:
+    (tmp_path / "old.csv").touch()
+    script = f"""mount --bind {tmp_path} {tmp_path} && mount -o remount,ro,bind {tmp_path} || exit 9
+        for name in old new; do
+            {sys.executable} -m rnncli run --seq 1 --hidden 1 -o {tmp_path}/$name.csv
+        done"""
+    command = ["unshare", "--map-root-user", "--mount", "sh", "-c", script]
+    if shutil.which("unshare") is None:
+        pytest.skip("no user namespaces")
+    done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=ROOT)
+    if done.returncode not in (0, 1, 2) or "unshare:" in done.stderr:
+        pytest.skip("no user namespaces")
+    old, new = done.stderr.splitlines()
+    assert old == f"Error: {tmp_path}/old.csv: Read-only file system"
+    assert new == f"Error: {tmp_path}/new.csv: Read-only file system in {tmp_path}"

@@ -16,6 +16,7 @@ from conftest import NIGHTLY, ROOT, Rnn
 from processes import LIMIT, Commands, Stage, commands, stage, start_alone, started_in
 
 from rnncli.engine.state_file import load_state
+from rnncli.model.errors import InputError
 from rnncli.storage import writing
 
 __all__ = ["commands", "stage"]
@@ -135,9 +136,19 @@ def test_a_batch_that_is_killed_at_any_moment_goes_on(
     assert moment > 12
 
 
-@pytest.mark.parametrize("jobs", ["1", "2"])
-def test_a_signal_ends_all_processes_of_a_batch(tmp_path: Path, jobs: str) -> None:
-    """As a terminal sends it, to all of them; the next batch does the rest.
+@pytest.mark.parametrize(
+    ("jobs", "number", "code"),
+    [
+        ("1", signal.SIGINT, 130),
+        ("2", signal.SIGINT, 130),
+        ("2", signal.SIGHUP, 129),
+        ("2", signal.SIGKILL, -signal.SIGKILL),
+    ],
+)
+def test_a_signal_ends_all_processes_of_a_batch(
+    tmp_path: Path, jobs: str, number: int, code: int
+) -> None:
+    """As a terminal sends it, to all of them, silently; the next batch does the rest.
 
     It cannot end before: its last input is a pipe that nobody has opened.
     """
@@ -153,15 +164,18 @@ def test_a_signal_ends_all_processes_of_a_batch(tmp_path: Path, jobs: str) -> No
     report = tmp_path / "out" / "rnn-batch.jsonl"
     with start_alone(*command, env=variables, process_group=0) as process:
         wait_until(process, report, 5)
-        os.killpg(process.pid, signal.SIGINT)
-        process.communicate(timeout=LIMIT)
-    assert process.returncode == 130
+        # SIGKILL comes to the batch alone: its processes end with it.
+        (os.kill if number == signal.SIGKILL else os.killpg)(process.pid, number)
+        _, message = process.communicate(timeout=LIMIT)
+    assert (process.returncode, message) == (code, b"")
     recorded = lines_of(report)
     last.unlink()
     last.write_text("1\n")
     wait_for(started_in(tmp_path))
     names = {f"{n:02}.csv" for n in range(inputs)}
-    assert set(os.listdir(tmp_path / "out")) <= {report.name, *names}
+    left = {name for name in os.listdir(tmp_path / "out") if name[0] != "."}
+    assert left <= {report.name, *names}
+    assert number == signal.SIGKILL or left == set(os.listdir(tmp_path / "out"))
     with start_alone(*command) as process:
         _, message = process.communicate(timeout=LIMIT)
     assert message.decode().startswith(f"{inputs - recorded} done, {recorded} skipped, 0 failed")
@@ -317,6 +331,39 @@ def test_a_file_system_without_locks(
         other.write("other\n")
     assert out.read_text() == "one\n"
     assert os.listdir(tmp_path) == ["out.csv"]
+
+
+def test_a_hard_link_at_the_name_of_a_new_file_is_not_written(tmp_path: Path) -> None:
+    (tmp_path / "planted").touch()
+    os.link(tmp_path / "planted", tmp_path / ".x.csv.rnn")
+    with writing(str(tmp_path / "x.csv")) as file:
+        file.write("whole")
+    assert (tmp_path / "planted").read_text() == ""
+    assert (tmp_path / "x.csv").read_text() == "whole"
+    assert sorted(os.listdir(tmp_path)) == ["planted", "x.csv"]
+
+
+@pytest.mark.parametrize("name", ["é" * 127, "x" * 255, "x" * 200])
+@pytest.mark.parametrize("locks", [True, False])
+def test_a_name_of_any_length_is_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, locks: bool
+) -> None:
+    """A second writer is refused, where the file system has locks."""
+    if not locks:
+
+        def refuse(*_: object) -> None:
+            raise OSError(errno.ENOLCK, "No locks available")
+
+        monkeypatch.setattr(fcntl, "flock", refuse)
+    path = str(tmp_path / name)
+    for text in ("one", "two"):
+        with writing(path) as file:
+            file.write(text)
+            if locks:
+                with pytest.raises(InputError, match="another run"), writing(path):
+                    pass
+        assert (tmp_path / name).read_text() == text
+        assert os.listdir(tmp_path) == [name]
 
 
 def test_a_new_file_that_another_run_takes_for_a_left_one_is_made_again(

@@ -2,6 +2,8 @@
 
 import copy
 import pickle
+import sys
+from types import SimpleNamespace
 
 import pytest
 from conftest import Rnn
@@ -26,6 +28,9 @@ def test_names_that_are_urls(name: str) -> None:
         ("HTTPS://user:word@host?a=b", "https://host"),
         ("https://host/x.csv#secret", "https://host/x.csv"),
         ("ftp://user:word@host/x?y", "ftp://host/x?y"),
+        ("ftp://host/x.csv?pw=word&y", "ftp://host/x.csv"),
+        ("s3://user:word@bucket/x.csv?X-Amz-Security-Token=word", "s3://bucket/x.csv"),
+        ("s3://bucket/year=202?/month=1?.csv", "s3://bucket/year=202?/month=1?.csv"),
         ("https://", "https://"),
     ],
 )
@@ -42,3 +47,16 @@ def test_secrets_of_a_url_are_not_shown(full: str, shown: str) -> None:
 def test_nothing_elsewhere_is_added_to(run_rnn: Rnn) -> None:
     done = run_rnn("run", "x.csv", "-o", "s3://a/y.csv", "--follow", "--hidden", "1")
     assert (done.exit_code, done.stdout, done.stderr.count("\n")) == (2, "", 1)
+
+
+def test_an_error_of_a_store_shows_no_secret(run_rnn: Rnn, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The store's own message repeats what it was given, with and without the protocol."""
+
+    def refuse(url: str, **_: object) -> None:
+        raise ValueError(f"{url}: no bucket {url.partition('://')[2]!r}")
+
+    fsspec = SimpleNamespace(core=SimpleNamespace(url_to_fs=refuse))
+    monkeypatch.setitem(sys.modules, "fsspec", fsspec)
+    done = run_rnn("run", "s3://user:word@bucket/x?token=signed", "--hidden", "1")
+    shown = "Error: s3://bucket/x: ValueError: s3://bucket/x no bucket '...@bucket/x...'\n"
+    assert (done.exit_code, done.stderr) == (2, shown)

@@ -37,11 +37,13 @@ from rnncli.writers import EXTENSIONS
 from rnncli.writers.sink import is_packed
 
 File = str | os.PathLike[str]
+Done = tuple[str, int]  # the digest of the task that made an output, "" for none, and its rows
 # Tasks that go out together, and bytes of their inputs.
 GROUP, GROUP_BYTES = 16, 1 << 17
 _TICK = 0.2  # seconds after which a batch shows its progress, though nothing has ended
 REPORT = "rnn-batch.jsonl"
-_BEGIN = b'{"input": '  # of every line of a report
+_BEGIN, _LONGEST = b'{"input": ', 1 << 20  # of every line of a report: its begin, its most bytes
+_OTHER_FOLDER = "give `output` another folder"
 
 
 class Task(NamedTuple):
@@ -150,16 +152,16 @@ class Batch:
         self.summary = Summary(REPORT if is_url(output) else os.path.join(folder, REPORT))
         check_files(self.tasks, work.weights, self.summary.report)
 
-    def find_missing(self, done: Mapping[str, str]) -> list[Task]:
-        """Return the tasks whose result is missing, or was made of something else."""
+    def find_missing(self, done: Mapping[str, Done]) -> list[Task]:
+        """Return the tasks whose result is missing or emptied, or was made of something else."""
         find_version = make_version_finder()
-        return [
-            task
-            for task in self.tasks
-            if self.work.force
-            or done.get(resolve(task.output)) != task.digest
-            or not find_version(task.output)
-        ]
+
+        def is_done(task: Task) -> bool:
+            made_of, rows = done.get(resolve(task.output), ("", 0))
+            size = find_version(task.output).partition(" ")[0]
+            return made_of == task.digest and bool(size) and (size != "0" or not rows)
+
+        return [task for task in self.tasks if self.work.force or not is_done(task)]
 
     def run(
         self, jobs: int | None, scheduler: str | None, note: Callable[[str], None]
@@ -384,8 +386,9 @@ def check_files(tasks: Sequence[Task], weights: str | None, report: str) -> None
 
 
 @contextmanager
-def open_report(path: str) -> Iterator[tuple[dict[str, str], Callable[[Outcome], None]]]:
+def open_report(path: str) -> Iterator[tuple[dict[str, Done], Callable[[Outcome], None]]]:
     """Open or begin a report for this batch alone; give what is done, and a function that adds."""
+    _check_regular(path)
     with open(path, "ab") as file:
 
         def add(outcome: Outcome) -> None:
@@ -408,21 +411,30 @@ def open_report(path: str) -> Iterator[tuple[dict[str, str], Callable[[Outcome],
         yield done, add
 
 
-def read_report(path: str) -> tuple[dict[str, str], int]:
-    """Return the digest of each output that is done, and how many bytes the whole lines have."""
-    done, size = dict[str, str](), 0
+def _check_regular(path: str) -> None:
+    """Refuse a report that is a device, a pipe or a folder."""
+    if os.path.exists(path) and not os.path.isfile(path):
+        raise InputError(path, "not a regular file", _OTHER_FOLDER)
+
+
+def read_report(path: str) -> tuple[dict[str, Done], int]:
+    """Return the digest and the rows of each output, and how many bytes the whole lines have."""
+    done, size = dict[str, Done](), 0
     if not os.path.exists(path):
         return done, size
+    _check_regular(path)
     with open(path, "rb") as file:
-        for line in file:
-            if not (size or _BEGIN.startswith(line[: len(_BEGIN)])):
-                raise InputError(path, "not the report of a batch", "give `output` another folder")
+        while line := file.readline(_LONGEST):
+            is_foreign = not size and not _BEGIN.startswith(line[: len(_BEGIN)])
+            if is_foreign or len(line) == _LONGEST:
+                raise InputError(path, "not the report of a batch", _OTHER_FOLDER)
             if not line.endswith(b"\n"):
                 break
             size += len(line)
-            with suppress(ValueError, KeyError, TypeError):
+            with suppress(ValueError, KeyError, TypeError, RecursionError):
                 item = json.loads(line)
-                done[item["output"]] = item["made_of"] if item["status"] == "done" else ""
+                made_of = item["made_of"] if item["status"] == "done" else ""
+                done[item["output"]] = made_of, item["rows"]
     return done, size
 
 

@@ -3,18 +3,18 @@
 A process imports this module before NumPy, whose threads are numbered as it loads.
 """
 
+import json
 import os
 import pickle
 import resource
 import signal
+import subprocess
 import sys
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import BrokenExecutor, CancelledError, Future, ProcessPoolExecutor
+from concurrent.futures import CancelledError, Future, ThreadPoolExecutor
 from contextlib import closing, contextmanager, suppress
-from functools import partial
-from multiprocessing import Pipe, get_context
+from queue import SimpleQueue
 from threading import Thread
-from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 from rnncli import __version__
@@ -34,67 +34,107 @@ ANSWER = 10
 # The most groups that a cluster has at once, and the most bytes of networks with them.
 GROUPS, BYTES = 1000, 1 << 28
 _LOST = "the connection is lost, or the cluster was restarted: run the same command again"
-# The work of a process of a batch.
-_work: list[Work] = []
+# The program of a process of a batch, which finds modules where this one does.
+_PROGRAM = "import sys; sys.path[:] = {}; from rnncli.batches.executors import serve; serve()"
+
+
+class _DiedError(Exception):
+    """The process that ran a group has ended."""
 
 
 class _Process:
-    """An executor of one process; another process takes the place of one that dies."""
+    """A process that runs groups, one at a time; another takes the place of one that dies.
 
-    def __init__(self, *arguments: Any) -> None:
-        context = get_context("spawn")
-        self._start = partial(ProcessPoolExecutor, 1, context, _begin, arguments)
-        self.executor = self._start()
+    It ends with the pipe that groups come from, at the latest with this process. A process of
+    `multiprocessing` has another one beside it, which reports semaphores after a signal.
+    """
+
+    def __init__(self, work: bytes) -> None:
+        self._work, self._thread = work, ThreadPoolExecutor(1)
+        self._process: subprocess.Popen[bytes] | None = None
 
     def submit(self, group: Group) -> "Future[list[Outcome]]":
-        """Submit a group; a new process neither runs the program again nor takes Ctrl-C."""
-        program = sys.modules["__main__"]
-        before = signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGINT])
-        sys.modules["__main__"] = ModuleType("__main__")
-        try:
-            with suppress(BrokenExecutor):
-                return self.executor.submit(_run_in_process, group)
-            self.executor.shutdown()
-            self.executor = self._start()
-            return self.executor.submit(_run_in_process, group)
-        finally:
-            sys.modules["__main__"] = program
-            signal.pthread_sigmask(signal.SIG_SETMASK, before)
+        """Submit a group; a new process does not take Ctrl-C."""
+        content = pickle.dumps(group)
+        if self._process is None or self._process.poll() is not None:
+            program, pipe = _PROGRAM.format(sys.path), subprocess.PIPE
+            before = signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGINT])
+            try:
+                command = [sys.executable, "-c", program]
+                self._process = subprocess.Popen(command, stdin=pipe, stdout=pipe)
+            except OSError as error:
+                raise OSError(error.errno, error.strerror, "a process of the batch") from error
+            finally:
+                signal.pthread_sigmask(signal.SIG_SETMASK, before)
+            content = self._work + content
+        return self._thread.submit(_send, self._process, content)
+
+    def end(self) -> None:
+        """End the process."""
+        if self._process:
+            self._process.kill()  # which ends the thread's wait
+        self._thread.shutdown(cancel_futures=True)
+        if self._process:
+            _end(self._process)
+
+
+def _send(process: "subprocess.Popen[bytes]", content: bytes) -> "list[Outcome]":
+    """Send a group to a process, and return its outcomes."""
+    assert process.stdin
+    assert process.stdout
+    try:
+        process.stdin.write(content)
+        process.stdin.flush()
+        outcomes: list[Outcome] = pickle.load(process.stdout)
+    except (OSError, EOFError, pickle.UnpicklingError) as error:
+        _end(process)
+        raise _DiedError from error
+    return outcomes
+
+
+def _end(process: "subprocess.Popen[bytes]") -> None:
+    process.kill()
+    process.wait()
+    for pipe in (process.stdin, process.stdout):
+        with suppress(BrokenPipeError):  # what was not sent is flushed
+            pipe.close()  # type: ignore[union-attr]
 
 
 @contextmanager
 def in_processes(work: Work, jobs: int) -> Iterator[Pool]:
-    """Run tasks in processes, each with its own executor: the death of one breaks no other.
-
-    The processes end when `ours` is closed, at the latest with this process.
-    """
-    (soft, hard), files = resource.getrlimit(resource.RLIMIT_NOFILE), 256 + 12 * jobs
+    """Run tasks in processes, each with its own executor: the death of one breaks no other."""
+    (soft, hard), files = resource.getrlimit(resource.RLIMIT_NOFILE), 256 + 4 * jobs
     if soft < files:
         resource.setrlimit(resource.RLIMIT_NOFILE, (min(files, hard), hard))
-    alive, ours = Pipe(duplex=False)
-    processes = [_Process(alive, pickle.dumps(work)) for _ in range(jobs)]
+    content = pickle.dumps(work)
+    processes = [_Process(content) for _ in range(jobs)]
     try:
-        yield [process.submit for process in processes], BrokenExecutor
+        yield [process.submit for process in processes], _DiedError
     finally:
-        ours.close()
         for process in processes:
-            process.executor.shutdown(cancel_futures=True)
-        alive.close()
+            process.end()
 
 
-def _begin(alive: Any, work: bytes) -> None:
+def serve() -> None:
+    """Run the groups that come from standard input; end at once where it ends."""
     prepare()
+    received, sent = os.fdopen(os.dup(0), "rb"), os.fdopen(os.dup(1), "wb")
+    for stream in (0, 1):  # of the libraries that a task calls
+        os.dup2(os.open(os.devnull, os.O_RDWR), stream)
+    groups = SimpleQueue[Group]()
+    work = pickle.load(received)
 
-    def end() -> None:
-        alive.poll(None)
-        os._exit(1)
+    def receive() -> None:
+        try:
+            while True:
+                groups.put(pickle.load(received))
+        finally:
+            os._exit(1)
 
-    Thread(target=end, daemon=True).start()
-    _work.append(pickle.loads(work))
-
-
-def _run_in_process(group: Group) -> "list[Outcome]":
-    return _run(_work[0], group)
+    Thread(target=receive, daemon=True).start()
+    while True:
+        pickle.dump(_run(work, groups.get()), sent)
+        sent.flush()
 
 
 def _run(work: Work, group: Group) -> "list[Outcome]":
@@ -110,12 +150,11 @@ def on_cluster(work: Work, address: str, seen: str, note: Callable[[str], None])
     check_installed("distributed")
     from distributed import Client, KilledWorker
 
-    is_file = address.endswith(".json")
-    if is_file and not os.path.exists(address):
-        raise InputError(address, "cannot be read: No such file or directory")
-    scheduler: dict[str, Any] = {"scheduler_file" if is_file else "address": address}
     try:
-        client = Client(**scheduler, timeout=ANSWER, set_as_default=False, name="rnn")
+        scheduler = _find_scheduler(address)
+        client = Client(scheduler, timeout=ANSWER, set_as_default=False, name="rnn")
+    except FileNotFoundError as error:
+        raise InputError(address, f"cannot be read: {error.strerror}") from error
     except Exception as error:
         what = f"no Dask scheduler answers there: {one_line(error)}"
         raise InputError(
@@ -138,6 +177,24 @@ def on_cluster(work: Work, address: str, seen: str, note: Callable[[str], None])
             raise OSError(None, f"a worker differs: {one_line(error)}", address) from error
         finally:
             executor.shutdown(wait=False)
+
+
+def _find_scheduler(address: str) -> str:
+    """Return the address of a scheduler that answers; a `Client` that fails ends badly later."""
+    from distributed import Security
+    from distributed.comm import connect
+    from distributed.utils import LoopRunner
+
+    if address.endswith(".json"):
+        with open(address, "rb") as file:
+            address = json.load(file)["address"]
+
+    async def greet() -> None:
+        how = Security().get_connection_args("client")
+        (await connect(address, timeout=ANSWER, **how)).abort()
+
+    LoopRunner().run_sync(greet)
+    return address
 
 
 class _Call(tuple[Any, ...]):

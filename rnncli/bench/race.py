@@ -20,7 +20,7 @@ from rnncli.__main__ import BLAS_THREADS
 from rnncli.engine.precision import PRECISIONS
 from rnncli.engine.threads import usable_processors
 from rnncli.engine.unroll import UNROLLS, why_unavailable
-from rnncli.model.errors import printable
+from rnncli.model.errors import InputError, printable
 from rnncli.model.seeds import seeded
 from rnncli.verification.case import Case
 from rnncli.verification.peers import PEERS, REQUIREMENT, version
@@ -135,7 +135,7 @@ def find_candidates(wanted: Sequence[str], precision: str) -> tuple[list[str], d
     for peer in wanted or PEERS:
         lacking[peer] = "" if version(peer) else f"not installed: {REQUIREMENT}"
         if wanted and lacking[peer]:
-            raise ValueError(f"peer {peer}: {lacking[peer]}")
+            raise InputError(f"peer {peer}", lacking[peer])
     names = [name for name, what in lacking.items() if not what]
     return names, {name: what for name, what in lacking.items() if what}
 

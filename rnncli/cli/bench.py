@@ -10,6 +10,7 @@ from rnncli.bench.race import SIZES, find_candidates, race, write_machine, write
 from rnncli.cli.errors import RUN_FAILED, Line
 from rnncli.cli.networks import NetworkOptions, check_network, read_case
 from rnncli.cli.option_table import command, files, pick, table
+from rnncli.model.errors import InputError
 from rnncli.run_options import Options, integer
 from rnncli.verification.case import Case
 from rnncli.verification.peers import PEERS
@@ -52,7 +53,7 @@ def bench(
         check_network(network, reading.files)
         read = read_case(reading, network)
         if read.case.original:
-            raise ValueError("a network whose lowest layers give fewer rows is not timed")
+            raise InputError("", "a network whose lowest layers give fewer rows is not timed")
         N, T, _ = read.case.x.shape
         cases = [(f"{model_line(read.model)}, T = {T:,}, N = {N:,}", T, lambda _: read.case)]
     failed = False

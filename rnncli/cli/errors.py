@@ -15,13 +15,25 @@ from typing import TYPE_CHECKING, NoReturn, Self
 import click
 from click.exceptions import Exit, NoArgsIsHelpError
 
-from rnncli.model.errors import WORDING, NotFiniteError, on_a_line, sentence
+from rnncli.model.errors import (
+    WORDING,
+    InputError,
+    NotFiniteError,
+    OptionError,
+    on_a_line,
+    sentence,
+)
 
 if TYPE_CHECKING:  # they load NumPy
     from rnncli.pipeline import Blocks
     from rnncli.readers.input import Input
 
 RUN_FAILED, BAD_INPUT, INTERRUPTED = 1, 2, 130
+# Errors of the user, and of the machine. Any other is a mistake in this program.
+USER_ERRORS = (click.UsageError, InputError, OptionError)
+MACHINE_ERRORS = (NotFiniteError, OSError, MemoryError, ImportError)
+# A variable of the environment that asks for the traceback of a mistake in this program.
+TRACEBACK = "RNN_TRACEBACK"
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 # Parameters with options of another name.
 NAMES = {"output": "-o", "peers": "--peer", "null_values": "--null-value", "header": "--no-header"}
@@ -52,19 +64,18 @@ def show_errors() -> Iterator[None]:
     token = WORDING.set(with_options)
     try:
         yield
-    except NoArgsIsHelpError:
+    except (NoArgsIsHelpError, Exit):
         raise
     except (KeyboardInterrupt, click.Abort):
         raise Exit(INTERRUPTED) from None
     except BrokenPipeError:
         abandon_stdout()
         raise Exit(0) from None
-    except (click.UsageError, OSError, ValueError, MemoryError, ImportError) as error:
+    except Exception as error:
         if isinstance(error, OSError):
             abandon_stdout()
         say(f"Error: {describe(error)}")
-        failed = isinstance(error, OSError | MemoryError | ImportError | NotFiniteError)
-        raise Exit(RUN_FAILED if failed else BAD_INPUT) from error
+        raise Exit(BAD_INPUT if isinstance(error, USER_ERRORS) else RUN_FAILED) from error
     finally:
         WORDING.reset(token)
 
@@ -98,7 +109,23 @@ def describe(error: Exception) -> str:
     elif isinstance(error, click.UsageError):
         path = error.ctx.command_path if error.ctx else "rnn"
         message = f"{error.format_message().rstrip('.')} (see '{path} --help')"
+    elif not isinstance(error, USER_ERRORS + MACHINE_ERRORS):
+        message = _describe_mistake(error)
     return on_a_line(message)
+
+
+def _describe_mistake(error: Exception) -> str:
+    """Return the message of an error that this program did not foresee."""
+    import traceback
+
+    package = os.path.dirname(os.path.dirname(__file__))
+    frames = traceback.extract_tb(error.__traceback__)
+    *_, last = (frame for frame in frames if frame.filename.startswith(package))
+    where = f"{os.path.relpath(last.filename, package)}:{last.lineno}"
+    if os.environ.get(TRACEBACK):
+        say("".join(traceback.format_exception(error)).rstrip())
+    what = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
+    return f"a mistake in rnn, not in its input ({what}, at {where}); {TRACEBACK}=1 shows more"
 
 
 def with_options(text: str) -> str:

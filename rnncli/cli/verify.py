@@ -9,7 +9,7 @@ from click.exceptions import Exit
 from rnncli.cli.errors import RUN_FAILED, Line, abandon_stdout, note
 from rnncli.cli.networks import NetworkOptions, check_network, read_case
 from rnncli.cli.option_table import command, files, pick, table
-from rnncli.model.errors import OptionError, word
+from rnncli.model.errors import InputError, OptionError, word
 from rnncli.model.network import Network
 from rnncli.readers.expected import read_expected
 from rnncli.readers.input import display_name
@@ -63,7 +63,7 @@ def verify(unroll: str = "auto", json: bool = False, **values: Any) -> None:
     except BrokenPipeError:  # the verdict stands
         abandon_stdout()
     if all(result["verdict"] == "not compared" for result in document["results"]):
-        raise ValueError("nothing was compared")
+        raise InputError("", "nothing was compared")
     if not document["equal"]:
         raise Exit(RUN_FAILED)
 

@@ -6,6 +6,8 @@ from typing import Any, TypeAlias
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from rnncli.model.errors import InputError
+
 Floats: TypeAlias = NDArray[np.floating[Any]]
 Doubles: TypeAlias = NDArray[np.float64]
 Integers: TypeAlias = NDArray[np.intp]
@@ -61,7 +63,8 @@ def in_dtype(name: str, values: NDArray[Any], dtype: np.dtype[np.floating]) -> F
     finite = np.isfinite(converted)
     if not finite.all():
         index = tuple(int(i) for i in np.argwhere(~finite)[0])
-        raise ValueError(f"{name}: not finite in {dtype}: {values[index]} at {list(index)}")
+        what = f"not finite in {dtype}: {values[index]} at {list(index)}"
+        raise InputError(name, what)
     return converted
 
 

@@ -6,7 +6,7 @@ import io
 import os
 import re
 import stat
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext, suppress
 from functools import cache
 from glob import iglob
@@ -17,23 +17,31 @@ from rnncli.model.errors import InputError
 F = TypeVar("F", bound=Callable[..., Any])
 WEB = ("http", "https")
 TEXT: Any = {"encoding": "utf-8", "errors": "backslashreplace", "newline": ""}
+# Bytes of a file name to which `.` and `.rnn` are added, and a suffix if there are no locks.
+_LONGEST = 200
 CHANGED = "changed by another program since this run has read it: the state of this run is not kept"
 
 
 class Url(str):
-    """A URL as messages show it: without a password and, on the web, without its query."""
+    """A URL as messages show it: without a user, a password and a query.
+
+    In a store ``?`` may stand in a name or a pattern; a query begins with ``?NAME=`` there.
+    """
 
     full: str  # with its secrets
     protocol: str
+    secrets: Sequence[str]  # the texts that are left out
 
     def __new__(cls, full: str) -> "Url":
         """Leave out the secrets."""
         protocol, rest = full.split("://", 1)
         protocol = protocol.lower()
-        shown = re.split("[?#]", rest)[0] if protocol in WEB else rest
+        shown = re.split("[?#]" if protocol in WEB else r"\?(?=[\w.-]+=)", rest, maxsplit=1)[0]
         host, slash, path = shown.partition("/")
-        url = super().__new__(cls, f"{protocol}://{host.rpartition('@')[2]}{slash}{path}")
+        user, _, host = host.rpartition("@")
+        url = super().__new__(cls, f"{protocol}://{host}{slash}{path}")
         url.full, url.protocol = f"{protocol}://{rest}", protocol
+        url.secrets = [text for text in (user, rest[len(shown) :]) if text]
         return url
 
 
@@ -82,13 +90,18 @@ def local_copy(path: str) -> AbstractContextManager[str]:
 class Replacement:
     """Replaces a file, once or often, by `.NAME.rnn` beside it, which is locked all the while.
 
-    A `with` block gives `open`. Other runs are refused or, with `when_waiting`, wait.
+    A hash stands for a long NAME. A `with` block gives `open`. Other runs are refused or, with
+    `when_waiting`, wait.
     """
 
     def __init__(self, path: str, when_waiting: Callable[[], None] | None = None) -> None:
         self._path, self._when_waiting = path, when_waiting and cache(when_waiting)
         self._target = os.path.realpath(path)
         folder, name = os.path.split(self._target)
+        if len(os.fsencode(name)) > _LONGEST:
+            import hashlib  # takes 3 ms
+
+            name = hashlib.sha256(os.fsencode(name)).hexdigest()
         self._name, self._number = os.path.join(folder, f".{name}.rnn"), -1
 
     def __enter__(self) -> Callable[[], AbstractContextManager[TextIO]]:
@@ -124,7 +137,8 @@ class Replacement:
                 # Another run may have removed or renamed it before it was locked.
                 if _version(self._name) == _version(number):
                     about = os.fstat(number)
-                    if not about.st_size and about.st_uid == os.geteuid():
+                    is_new = not about.st_size and about.st_nlink == 1
+                    if is_new and about.st_uid == os.geteuid():
                         _copy_access(self._target, number)
                         opened.pop_all()
                         return number
@@ -204,7 +218,7 @@ def check_writable(path: str, *, append: bool = False) -> None:
         if _is_plain(path) and not (append and os.path.exists(path)):
             os.stat(folder)
             if not os.access(folder, os.W_OK | os.X_OK):
-                raise OSError(None, f"{os.strerror(errno.EACCES)} in {folder}")
+                raise OSError(None, f"{os.strerror(_why_denied(folder))} in {folder}")
     except OSError as error:
         raise InputError(path, str(error.strerror)) from error
 
@@ -217,8 +231,14 @@ def _is_plain(path: str) -> bool:
     if stat.S_ISDIR(mode) or (not mode and path.endswith(os.sep)):
         raise OSError(errno.EISDIR, os.strerror(errno.EISDIR))
     if mode and not os.access(path, os.W_OK):
-        raise OSError(errno.EACCES, os.strerror(errno.EACCES))
+        number = _why_denied(path)
+        raise OSError(number, os.strerror(number))
     return not mode or (stat.S_ISREG(mode) and not path.startswith(("/dev/fd/", "/dev/stderr")))
+
+
+def _why_denied(path: str) -> int:
+    """Return the number of the error of writing to a path that `os.access` denies."""
+    return errno.EROFS if os.statvfs(path).f_flag & os.ST_RDONLY else errno.EACCES
 
 
 def sync(file: TextIO) -> None:

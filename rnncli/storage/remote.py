@@ -118,10 +118,12 @@ def _store(url: Url) -> Iterator[tuple[Any, str]]:
     except ImportError as error:
         raise ImportError(f"{url}: {one_line(error)}: pip install 'rnncli[remote]'") from None
     except Exception as error:
-        text = f"{type(error).__name__}: {one_line(error)}"
-        # Without the secrets of a URL.
-        what = re.sub(r"\w+://\S+", lambda match: wrap_url(match[0]), text)
-        raise InputError(url, what) from error
+        # Without the secrets of this URL and of one that it leads to.
+        text = re.sub(r"\w+://\S+", lambda match: wrap_url(match[0]), str(error))
+        for secret in url.secrets:
+            text = text.replace(secret, "...")
+        name = type(error).__name__
+        raise InputError(url, f"{name}: {one_line(Exception(text or name))}") from error
 
 
 def _version(info: dict[str, Any]) -> str:

@@ -210,7 +210,7 @@ def judge_peers(
             result = _run_peer(comparison, name, path, scaled=scaled)
         except Exception as error:  # whatever a library raises
             if wanted:
-                raise ValueError(f"peer {name}: {one_line(error)}") from error
+                raise InputError(f"peer {name}", one_line(error)) from error
             result = not_compared(name, one_line(error))
         yield {"name": name, "version": installed} | result
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, TextIO
 
 import numpy as np
 
-from rnncli.model.errors import printable
+from rnncli.model.errors import InputError, one_line, printable
 from rnncli.writers.bins import Strip
 from rnncli.writers.model import model_line
 from rnncli.writers.result import Result, Style
@@ -58,8 +58,11 @@ class FigureWriter(Strip):
             matplotlib.rcdefaults()
             matplotlib.rcParams.update(_SETTINGS)
             figure = self._draw()
-            figure.draw_without_rendering()  # the number of ticks depends on the first layout
-            figure.savefig(content, format=self._form, metadata=_METADATA.get(self._form))
+            try:
+                figure.draw_without_rendering()  # the number of ticks depends on the first layout
+                figure.savefig(content, format=self._form, metadata=_METADATA.get(self._form))
+            except ValueError as failure:  # at the end of float64 there are no ticks
+                raise InputError("", f"cannot be drawn: {one_line(failure)}") from failure
         self._out.buffer.write(content.getvalue())
 
     def _draw(self) -> "Figure":

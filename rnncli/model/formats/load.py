@@ -221,7 +221,7 @@ def save_network(file: BinaryIO, network: Network, extension: str) -> list[str]:
         wired = number <= len(network.front) or layer.sources or layer.takes_sequences
         if wired or not all(named):
             what = f"layer {number} cannot be saved: {layer!r}; a plain chain of layers can"
-            raise ValueError(f"{what}: keep the model's own file")
+            raise InputError("", f"{what}: keep the model's own file")
     module: Any = import_module(f"{__package__}.{writer}")
     sentences: list[str] = module.save_model(file, network)
     return sentences
