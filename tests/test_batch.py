@@ -55,6 +55,23 @@ def test_the_library_does_what_the_command_does(run_rnn: Rnn) -> None:
     assert (other.done, other.skipped) == (2, 0)
 
 
+def test_an_input_that_changes_while_it_is_read_leaves_no_state(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def append_a_row(*arguments: Any) -> Any:
+        with open("in/a.csv", "a") as file:
+            file.write("3,1\n")
+        return build(*arguments)
+
+    build = rnncli.batches.batch.return_built
+    monkeypatch.setattr(rnncli.batches.batch, "return_built", append_a_row)
+    options: dict[str, Any] = {"jobs": 1, "state": "s/{stem}.npz"}
+    summary = rnncli.batch("in/a.csv", NETWORK, "out", **options)
+    (failure,) = summary.failures
+    assert failure.error.startswith("in/a.csv: was changed while it was read")
+    assert not os.listdir("s")
+
+
 def test_failures_are_returned_and_outcomes_are_called_back(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
