@@ -15,6 +15,7 @@ from conftest import ROOT, Rnn
 import rnncli
 import rnncli.batches.batch
 from rnncli.batches.batch import Outcome, names_of, open_report, read_report
+from rnncli.pipeline import return_built
 
 NETWORK = rnncli.seeded(2, 4)
 COMMAND = ("batch", "in/*.csv", "-o", "out", "--hidden", "2", "-j", "1")
@@ -63,7 +64,7 @@ def test_an_input_that_changes_while_it_is_read_leaves_no_state(
             file.write("3,1\n")
         return build(*arguments)
 
-    build = rnncli.batches.batch.return_built
+    build = return_built
     monkeypatch.setattr(rnncli.batches.batch, "return_built", append_a_row)
     options: dict[str, Any] = {"jobs": 1, "state": "s/{stem}.npz"}
     summary = rnncli.batch("in/a.csv", NETWORK, "out", **options)
