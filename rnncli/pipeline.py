@@ -48,7 +48,7 @@ from rnncli.model.errors import (
 )
 from rnncli.model.layers import Normalization, Recurrent
 from rnncli.model.network import Network
-from rnncli.readers import read_file, read_files
+from rnncli.readers import is_plain_text, read_file, read_files
 from rnncli.readers.inline import read_inline, read_state
 from rnncli.readers.input import STDIN, UTF_8, Input, Keys, Layout, check_width
 from rnncli.run_options import (
@@ -91,6 +91,7 @@ _UNTITLED = (*LINES, "npy", *TABLES)
 _COARSE = 0.1
 # Write a note if this share of the states is at an end of the range.
 _SATURATED = 0.9
+_ANEW, _AGAIN = "remove it to begin anew", "run the same command again"
 # Seconds between two saves of the states, where an input is followed.
 _SECONDS = 1.0
 
@@ -362,10 +363,12 @@ def process(
     check_overwrites({"output": options.output}, [options.state_in])
     check_destination(options.output, append=options.follow)
     with open_states(options, console, task) as states:
-        if task and states.has_counted(options.output):
+        if task and states.has_counted(options, console):
             return 0
         options = states.fill_scales(options, console)
         opened = open_both(options, build, console, states.keys, weights, frame)
+        if task:
+            opened = opened._replace(source=states.skip_counted(opened.source))
         options, opened = _settle_last(options, form, opened)
         opened.model["unroll"] = options.unroll
         carried = states.resume(opened, console)
@@ -636,16 +639,61 @@ class StateFiles:
     keys: Sequence[tuple[str, ...]] = ()  # of the sequences in the file
     write: Callable[[], AbstractContextManager[TextIO]] | None = None
     network: str = ""  # fingerprint of the network
+    input: str = ""  # of the task
+    version: str = ""  # of the input before it was read, if it is a local file
+    skipped: int = 0  # rows of the input that an earlier task has counted
+    rows: int = 0  # of the input, with these
 
-    def has_counted(self, output: str | None) -> bool:
+    def has_counted(self, options: Options, console: Console) -> bool:
         """Return whether the task has run to its end before; refuse one of other options."""
-        ran = self.before.task if self.before else ""
-        if ran.partition("-")[0] != self.task.partition("-")[0]:
+        (self.input,) = options.files
+        self.version = version(self.input) if os.path.isfile(self.input) else ""
+        if not self.before or not self.before.task:
             return False
-        if ran == self.task and version(output or ""):
+        ran, task = self.before.task.split("-"), self.task.split("-")
+        if ran[0] != task[0] and self._has_new_rows(self.before, console):
+            return False
+        size = version(options.output or "").partition(" ")[0]
+        if {*ran[1:]} & {*task[1:]} and size and (size != "0" or not self.before.rows):
             return True
         what = "has counted this input, with other options or into a file that is gone"
-        raise InputError(self.path, what, "remove it to begin anew")
+        raise InputError(self.path, what, _ANEW)
+
+    def _has_new_rows(self, before: SavedStates, console: Console) -> bool:
+        """Find how many rows of a changed input are counted; return whether there are others."""
+        path, new = self.input, "all its rows are read as new ones"
+        if not self.version or not before.sha256:
+            console.note(f"{path}: {self.path} does not tell which rows it has counted: {new}")
+            return True
+        size = os.path.getsize(path)
+        if size < before.size or _hash_begin(path, before.size) != before.sha256:
+            console.note(f"{path}: does not begin with the rows counted before: {new}")
+            return True
+        if size == before.size:
+            return False
+        with open(path, "rb") as file:
+            file.seek(max(before.size - 1, 0))
+            ends_within = b"\n" not in file.read(2)
+        if ends_within or not is_plain_text(path):
+            what = f"{path} has grown, and cannot be cut after the rows that were counted"
+            raise InputError(self.path, what, _ANEW)
+        self.skipped = before.rows
+        console.note(f"{path}: rows counted before: {before.rows:,}; those after them are run")
+        return True
+
+    def skip_counted(self, source: Input) -> Input:
+        """Count the rows of the input of a task, and leave out those that were counted before."""
+        if self.before and self.skipped and self.before.columns != _column_names(source):
+            what = f"has counted {self.skipped:,} rows of {self.input} with other columns"
+            raise InputError(self.path, what, _ANEW)
+
+        def pass_new() -> Iterator[Rows]:
+            for rows in source.blocks:
+                start, self.rows = self.rows, self.rows + len(rows.x)
+                if self.rows > self.skipped:
+                    yield rows.cut(max(self.skipped - start, 0), None)
+
+        return source._replace(blocks=pass_new())
 
     def fill_scales(self, options: Options, console: Console) -> Options:
         """Replace ``auto`` by the numbers in the file, if it has any."""
@@ -677,6 +725,12 @@ class StateFiles:
         if not self.write:
             return
         source, slices = opened.source, opened.network.state_names
+        size, sha256 = 0, ""
+        if self.version:
+            size = os.path.getsize(self.input)
+            sha256 = _hash_begin(self.input, size)
+            if version(self.input) != self.version:
+                raise InputError(self.input, "was changed while it was read", _AGAIN)
         state = SavedStates(
             self.network,
             source.key_columns,
@@ -686,11 +740,26 @@ class StateFiles:
             cells=cells_of(opened.network),
             columns=_column_names(source),
             task=self.task,
+            size=size,
+            sha256=sha256,
+            rows=self.rows,
             center=tuple(opened.model.get("center", ())),
             scale=tuple(opened.model.get("scale", ())),
         )
         with self.write() as file:
             save_state(file.buffer, state)
+
+
+def _hash_begin(path: str, size: int) -> str:
+    """Return the SHA-256 of the first bytes of a file."""
+    import hashlib  # takes 3 ms
+
+    digest = hashlib.sha256()
+    with open(path, "rb") as file:
+        while size and (chunk := file.read(min(size, 1 << 20))):
+            digest.update(chunk)
+            size -= len(chunk)
+    return digest.hexdigest()
 
 
 def _column_names(source: Input) -> tuple[str, ...]:

@@ -15,6 +15,7 @@ from conftest import ROOT, Rnn
 import rnncli
 import rnncli.batches.batch
 from rnncli.batches.batch import Outcome, names_of, open_report, read_report
+from rnncli.pipeline import return_built
 
 NETWORK = rnncli.seeded(2, 4)
 COMMAND = ("batch", "in/*.csv", "-o", "out", "--hidden", "2", "-j", "1")
@@ -53,6 +54,23 @@ def test_the_library_does_what_the_command_does(run_rnn: Rnn) -> None:
     assert (path.done, path.skipped) == (0, 2)
     other = rnncli.batch(inputs, rnncli.seeded(1, 2, seed=2), "ours", **options)
     assert (other.done, other.skipped) == (2, 0)
+
+
+def test_an_input_that_changes_while_it_is_read_leaves_no_state(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def append_a_row(*arguments: Any) -> Any:
+        with open("in/a.csv", "a") as file:
+            file.write("3,1\n")
+        return build(*arguments)
+
+    build = return_built
+    monkeypatch.setattr(rnncli.batches.batch, "return_built", append_a_row)
+    options: dict[str, Any] = {"jobs": 1, "state": "s/{stem}.npz"}
+    summary = rnncli.batch("in/a.csv", NETWORK, "out", **options)
+    (failure,) = summary.failures
+    assert failure.error.startswith("in/a.csv: was changed while it was read")
+    assert not os.listdir("s")
 
 
 def test_failures_are_returned_and_outcomes_are_called_back(

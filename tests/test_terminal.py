@@ -4,15 +4,18 @@ import io
 import os
 import pty
 import re
+import select
 import sys
 import termios
 from pathlib import Path
 
+import numpy as np
 import pytest
-from processes import Commands, commands, read_terminal
+from processes import LIMIT, Commands, commands, read_terminal
 
 from rnncli.cli import errors, rnn
-from rnncli.engine.rows import BLOCK_STEPS
+from rnncli.engine.rows import BLOCK_STEPS, Rows
+from rnncli.readers.input import Input
 
 __all__ = ["commands"]
 TABLE = ("run", "--seq", "1,2,3", "--hidden", "4")
@@ -93,6 +96,21 @@ def test_a_long_run_shows_its_rows_and_its_share(
     command = ("run", str(path), "--hidden", "2", "-o", str(tmp_path / "h.csv"))
     shown = run_on_terminal(monkeypatch, "80", *command)
     assert re.findall(r"\d+%.*?rows", shown) == ["100%, 0:00:00 left: 3 rows"]
+
+
+def test_a_run_shows_a_line_before_its_first_block_has_ended(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(errors, "SECONDS", 0)
+    monkeypatch.setenv("TERM", "xterm")
+    master, slave = pty.openpty()
+    with os.fdopen(slave, "w") as terminal:
+        monkeypatch.setattr(sys, "stderr", terminal)
+        blocks = (Rows(np.ones((3, 1))) for _ in range(1))
+        for _ in errors.watch(blocks, Input(["x"], iter(())), "h.csv"):
+            assert select.select([master], [], [], LIMIT)[0]
+            assert b"0 rows" in os.read(master, 4096)
+    os.close(master)
 
 
 @pytest.mark.parametrize("columns", ["40", "80"])

@@ -52,7 +52,9 @@ class Task(NamedTuple):
     input: str
     output: str
     state: str | None = None
-    digest: str = ""  # a hash of the options, the network, all names and the version of the input
+    # Hashes: of the input and its version; of these, the options, the network and all names; and,
+    # if there is a state, of these without the version.
+    digest: str = ""
     version: str = ""  # of the input before the first task
 
     def absolute(self) -> "Task":
@@ -335,6 +337,8 @@ def make_tasks(inputs: Sequence[str], output: str, state: str | None, identity: 
         files = ["./-" if each == "-" else wrap_url(each) for each in filled]  # no standard output
         about = f"{seen}\0{resolve(path)}"
         digest = f"{_digest(about)}-{_digest(about, identity, *map(resolve, files))}"
+        if state:
+            digest += f"-{_digest(identity, *map(resolve, (path, *files)))}"
         tasks.append(Task(path, files[0], files[1] if state else None, digest, seen))
     return tasks
 

@@ -10,6 +10,7 @@ from contextlib import contextmanager, suppress
 from contextvars import ContextVar
 from datetime import timedelta
 from shutil import get_terminal_size
+from threading import Timer
 from typing import TYPE_CHECKING, NoReturn, Self
 
 import click
@@ -195,9 +196,21 @@ def watch(blocks: "Blocks", source: "Input", output: str | None) -> "Blocks":
 
 
 def _show_rows(blocks: "Blocks", source: "Input") -> "Blocks":
+    """Show the rows that are done after each block, and after a second in any case."""
     count = 0
+
+    def show() -> None:
+        line.show(f"{count:,} rows", source.share(count) if count else 0)
+
     with Line() as line:
-        for rows in blocks:
-            yield rows
-            count += len(rows.x)
-            line.show(f"{count:,} rows", source.share(count))
+        timer = Timer(SECONDS, show)
+        timer.daemon = True
+        timer.start()
+        try:
+            for rows in blocks:
+                yield rows
+                count += len(rows.x)
+                show()
+        finally:
+            timer.cancel()
+            timer.join()

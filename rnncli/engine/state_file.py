@@ -29,6 +29,9 @@ _FIELDS: dict[str, tuple[type, ...]] = {
     "keys": (list, list, str),
     "columns": (list, str),
     "task": (str,),
+    "size": (int,),
+    "sha256": (str,),
+    "rows": (int,),
     "center": (list, float),
     "scale": (list, float),
 }
@@ -45,6 +48,9 @@ class SavedStates(NamedTuple):
     cells: tuple[str, ...] = ("rnn",)  # as cells_of returns them
     columns: tuple[str, ...] = ()  # names of the columns that were read, if all have one
     task: str = ""  # the task of a batch that wrote it
+    size: int = 0  # bytes of the input of the task, if it is a local file
+    sha256: str = ""  # of these bytes
+    rows: int = 0  # that were counted of the input
     center: tuple[float, ...] = ()  # the numbers that scaled the columns, if they were scaled
     scale: tuple[float, ...] = ()
 

@@ -85,6 +85,13 @@ def find_reader(path: str, start: bytes) -> Callable[[str, Any, Layout, Keys], I
     return read_text
 
 
+def is_plain_text(path: str) -> bool:
+    """Return whether a file of this machine is text that is not compressed."""
+    with open(path, "rb") as file:
+        start = file.read(16)
+    return _find_reader(path, start) is read_text and not start.startswith((*COMPRESSED,))
+
+
 def read_files(paths: Sequence[str], layout: Layout, keys: Keys) -> Input:
     """Open several files in turn: a sequence each, or with ``layout.group_by`` one stream."""
     for n, path in enumerate(paths):
