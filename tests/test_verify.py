@@ -20,7 +20,9 @@ import rnncli
 from rnncli import Dense, Network, Weights
 from rnncli.engine.unroll import STRATEGIES
 from rnncli.model.arrays import Floats
-from rnncli.model.cells import LSTM, Cell
+from rnncli.model.cells import LSTM, RNN, Cell
+from rnncli.model.layers import Pointwise
+from rnncli.verification.case import Case
 from rnncli.verification.peers import PEERS
 from rnncli.verification.verify import PRINTED
 
@@ -273,12 +275,13 @@ def test_the_row_that_a_model_gives_is_compared(
     head = Dense(np.ones((8, 1), "f"), activation="sigmoid")
     rnncli.save(Network(*layers, head, last=last), tmp_path / "w.npz")
 
-    def moved(*arguments: Any, **options: Any) -> rnncli.States:
-        states = rnncli.run(*arguments, **options)
-        assert states.y_n is not None
-        return states._replace(y_n=states.y_n + np.float32(by))
+    right = Case.run
 
-    monkeypatch.setattr("rnncli.verification.case.run", moved)
+    def moved(case: Case, *options: Any) -> tuple[list[Floats], Floats | None]:
+        layers, final = right(case, *options)
+        return layers, None if final is None else final + np.float32(by)
+
+    monkeypatch.setattr(Case, "run", moved)
     options = ("--seq", "1,2,3", "--weights", tmp_path / "w.npz")
     results = verified(*options, code=int(by > 0))["results"]
     verdict = "different" if by else "equal"
@@ -359,3 +362,10 @@ def test_a_softmax_of_large_sums_is_exact_in_float64() -> None:
     sums = [[-221.24975725, 584.9061715, -791.67828897, 594.42381028]]
     head = Network(Dense(np.array(sums), None, "softmax"))
     assert rnncli.verify(head, [[1.0]], precision="float64")["verdict"] == "equal"
+
+
+def test_a_state_that_overflows_is_carried_into_no_sequence() -> None:
+    grows = Weights(np.full((1, 1), 100, "f"), np.ones((1, 1), "f"), np.zeros(1, "f"))
+    network = Network(RNN(grows, "exponential"), Pointwise("sigmoid", 1), last="state")
+    report = rnncli.verify(network, np.ones((2, 1, 1)), [[0.5], [0.5]])
+    assert report["verdict"] == "different"
