@@ -307,6 +307,27 @@ def test_the_numbers_that_the_notebook_printed_are_checked(
 # The library
 
 
+def test_a_long_file_is_judged_whole_and_rnn_on_the_first_rows(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr("rnncli.verification.verify.CHECKED", 5)
+    path, steps = tmp_path / "port.npy", np.arange(1.0, 8)[:, None]
+    states = rnncli.run(rnncli.seeded(1, 3), steps).h.copy()
+    command = ("verify", "--seq", "1,2,3,4,5,6,7", "--hidden", "3", "--expected", path)
+    np.save(path, states)
+    assert "rnn checked itself on the first 5 rows." in invoke(*command).stdout
+    states[6, 1] += 0.5
+    np.save(path, states)
+    report = verified(*command[1:], code=1)
+    (of_file, *ours), worst = report["results"], report["results"][0]["worst"]
+    assert (worst[0]["step"], of_file["values"], report["checked_rows"]) == (7, 21, 5)
+    assert {each.get("values", 15) for each in ours} == {15}
+    assert {each["verdict"] for each in ours} <= {"equal", "not compared"}
+    network = rnncli.seeded(1, 3)
+    assert "checked_rows" not in rnncli.verify(network, steps[:5], states[:5])
+    assert "checked_rows" not in rnncli.verify(network, steps)
+
+
 def test_verify_gives_the_document_of_the_command(tmp_path: Path) -> None:
     network = rnncli.seeded(2, 4, 3, "torch", cell="gru")
     x = np.random.RandomState(0).normal(size=(3, 9, 2)).astype("f")
