@@ -16,7 +16,7 @@ from rnncli.engine.unroll import Compiled
 from rnncli.explanation.steps import Wanted, explain_steps
 from rnncli.model.activations import SIGMOID, TANH
 from rnncli.model.cells import Cell, Numbers
-from rnncli.verification.case import Case
+from rnncli.verification.case import case_of_batch
 from rnncli.verification.steps import case_step_errors, largest_step_error
 
 
@@ -104,23 +104,21 @@ def test_an_array_that_is_no_operand_is_not_compiled() -> None:
 @pytest.mark.parametrize("precision", PRECISIONS)
 def test_every_step_is_judged_by_the_equation_of_the_cell(precision: str) -> None:
     random, cell = np.random.RandomState(6), drawn(3, 5, seed=1)
-    dtype = PRECISIONS[precision].dtype
     x, h0 = random.normal(size=(3, 40, 3)), random.uniform(-1, 1, (3, 20))
     layers = [Recurrent(cell, drawn(3, 5, seed=2), direction="bidirectional")]
-    case = Case(
-        Network(*layers), x.astype(dtype), h0.astype(dtype), np.array([40, 7, 39]), precision
-    )
+    lengths = np.array([40, 7, 39])
+    case = case_of_batch(Network(*layers), x, h0, lengths, precision)
     rounds = PRECISIONS[precision].rounds  # half of the bound is an operand on the other side
     right = case.outputs("stepwise")
     error = largest_step_error(case, right)
     assert error is not None
     assert error < (0.6 if rounds else 0.25)
     for n, t, unit in [(0, 0, 0), (0, 39, 9), (1, 6, 4), (2, 20, 7)]:
-        wrong = right[0].copy()
-        wrong[n, t, unit] += 1e-2
+        wrong, row = right[0].copy(), lengths[:n].sum() + t
+        wrong[row, unit] += 1e-2
         errors = case_step_errors(case, [wrong])
         assert errors is not None
-        assert errors[n, t, unit] > 1
+        assert errors[row, unit] > 1
 
 
 EQUATIONS = [

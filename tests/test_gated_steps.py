@@ -4,12 +4,11 @@ import numpy as np
 import pytest
 from networks import gated_cell
 
-from rnncli.engine.precision import PRECISIONS
 from rnncli.model.arrays import Floats
 from rnncli.model.cells import Cell
 from rnncli.model.layers import Recurrent
 from rnncli.model.network import Network
-from rnncli.verification.case import Case
+from rnncli.verification.case import Case, case_of_batch
 from rnncli.verification.comparison import Comparison
 from rnncli.verification.steps import case_step_errors, largest_step_error
 from rnncli.verification.verify import judge_loop
@@ -29,10 +28,9 @@ def drawn(name: str, I: int, H: int, seed: int = 0, scale: float = 1.0) -> Cell:
 
 def case_of(network: Network, precision: str = "float32", T: int = 24, scale: float = 1.0) -> Case:
     random = np.random.RandomState(1)
-    dtype = PRECISIONS[precision].dtype
     x = scale * random.normal(size=(3, T, network.input_size))
     h0 = random.uniform(-1, 1, (3, network.state_size))
-    return Case(network, x.astype(dtype), h0.astype(dtype), np.array([T, T // 3, T - 1]), precision)
+    return case_of_batch(network, x, h0, np.array([T, T // 3, T - 1]), precision)
 
 
 def changed(cell: Cell, **arrays: Floats) -> Cell:
@@ -67,8 +65,8 @@ def test_c_that_never_forgets_hides_no_wrong_forget_gate() -> None:
         wrong = case._replace(network=Network(Recurrent(changed(cell, b_h=other)))).outputs()
         errors = case_step_errors(case, wrong)
         assert errors is not None
-        assert errors[:, :20].max() > 1
-        assert errors[0, -1].max() > 1
+        assert errors[case.steps <= 20].max() > 1
+        assert errors[case.groups.last[0]].max() > 1
 
 
 @pytest.mark.parametrize("precision", ["float32", "float64"])

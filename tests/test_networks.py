@@ -14,7 +14,7 @@ from networks import Choices, NetworkCase, gated_cell, network_cases
 
 import rnncli
 from rnncli.engine.precision import PRECISIONS
-from rnncli.verification.case import Case as Judged
+from rnncli.verification.case import case_of_batch
 from rnncli.verification.steps import case_step_errors
 
 ANY = network_cases(Choices())
@@ -166,7 +166,7 @@ def test_every_step_is_right_in_every_precision(
     assume(unroll in ("auto", *runnable(precision)))
     network = rnncli.Network(*case.network.layers)
     by_loop(case)
-    judged = Judged(network, case.x, case.h0, case.lengths, precision)
+    judged = case_of_batch(network, case.x, case.h0, case.lengths, precision)
     with narrow(in_pieces):
         errors = case_step_errors(judged, judged.outputs(unroll))
     assert errors is None or errors.max(initial=0) < RIGHT

@@ -17,7 +17,7 @@ from rnncli import LSTM, RNN, Network, Weights
 from rnncli.engine.precision import PRECISIONS
 from rnncli.engine.unroll import parallel as module
 from rnncli.model.arrays import Floats
-from rnncli.verification.case import Case
+from rnncli.verification.case import case_of_batch
 from rnncli.verification.steps import largest_step_error
 
 
@@ -31,8 +31,8 @@ def run(network: Network, x: Floats, unroll: str = "parallel", **options: Any) -
 
 def worst(network: Network, x: Floats, h: Floats, precision: str = "float32") -> float:
     """Return the largest step error."""
-    h0 = np.zeros((len(x), network.state_size), x.dtype)
-    error = largest_step_error(Case(network, x, h0, np.full(len(x), x.shape[1]), precision), [h])
+    case = case_of_batch(network, x, precision=precision)
+    error = largest_step_error(case, [h.reshape(len(case.x), -1)])
     assert error is not None
     return error
 

@@ -10,11 +10,10 @@ from conftest import ROOT, RUNNABLE
 from loop import difference
 
 import rnncli
-from rnncli.model.arrays import Floats
+from rnncli.model.arrays import Floats, Integers
 from rnncli.model.cells import CELLS, Cell, Weights
 from rnncli.model.layers import Recurrent
 from rnncli.model.network import Network
-from rnncli.verification.case import Case
 from rnncli.verification.peers import PEERS
 
 FOLDER = ROOT / "tests" / "data" / "recorded"
@@ -27,7 +26,10 @@ class RecordedCase(NamedTuple):
 
     name: str  # library, version and what is special
     peer: str  # one of `PEERS`
-    case: Case  # its input beyond the end of a sequence does not count
+    network: Network
+    x: Floats  # (N, T, I); what stands beyond the end of a sequence does not count
+    h0: Floats  # (N, S)
+    lengths: Integers  # (N,)
     h: Floats  # output of the top layer, (N, T, O); zeros beyond the end of a sequence
     h_n: Floats  # final state of all cells, (N, S), as ``Network.state_slices`` places it
 
@@ -45,7 +47,10 @@ def recorded_cases() -> Iterator[RecordedCase]:
             yield RecordedCase(
                 f"{document['library']} {document['version']}: {recorded['name']}",
                 peer,
-                Case(Network(*map(_layer, recorded["layers"])), x, h0, lengths),
+                Network(*map(_layer, recorded["layers"])),
+                x,
+                h0,
+                lengths,
                 h,
                 h_n,
             )
@@ -70,7 +75,7 @@ CASES = list(recorded_cases())
 @pytest.mark.parametrize("peer", PEERS)
 def test_states_are_the_recorded_ones(peer: str, unroll: str) -> None:
     apart = {}
-    for name, _, case, h, h_n in (each for each in CASES if each.peer == peer):
+    for case in (each for each in CASES if each.peer == peer):
         states = rnncli.run(case.network, case.x, case.h0, lengths=case.lengths, unroll=unroll)
-        apart[name] = max(difference(states.h, h), difference(states.h_n, h_n))
+        apart[case.name] = max(difference(states.h, case.h), difference(states.h_n, case.h_n))
     assert {name: far for name, far in apart.items() if far > TOLERANCE} == {}

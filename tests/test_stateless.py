@@ -27,7 +27,7 @@ from rnncli.engine.precision import PRECISIONS
 from rnncli.engine.state_file import fingerprint
 from rnncli.model.arrays import Floats
 from rnncli.model.layers import FEW, LAYERS, Layer, Stateless
-from rnncli.verification.case import Case
+from rnncli.verification.case import Case, case_of_batch
 from rnncli.verification.comparison import Comparison
 from rnncli.verification.steps import largest_step_error
 from rnncli.verification.verify import judge_loop, judge_strategies
@@ -160,15 +160,15 @@ JUDGED: dict[str, tuple[list[Layer], list[list[Layer]]]] = {
 
 
 def case_of(name: str, layers: list[Layer], precision: str) -> Case:
-    random, dtype = np.random.RandomState(0), PRECISIONS[precision].dtype
+    random = np.random.RandomState(0)
     x: Floats = random.normal(size=(3, 12, 2))
     if "embedding" in name:
         x = random.randint(0, 6, (3, 12, 1)).astype(float)
     elif "below" in name:
         x = FAR + WIDE * x
     stack = [*layers, RECURRENT] if "below" in name else [RECURRENT, *layers]
-    h0 = random.uniform(-1, 1, (3, 10)).astype(dtype)
-    return Case(Network(*stack), x.astype(dtype), h0, np.array([12, 5, 0]), precision)
+    h0 = random.uniform(-1, 1, (3, 10))
+    return case_of_batch(Network(*stack), x, h0, np.array([12, 5, 0]), precision)
 
 
 def check_right(case: Case) -> Comparison:
@@ -213,13 +213,12 @@ def test_masked_rows_are_no_steps(layer: Any, direction: str, cell: str) -> None
     if isinstance(layer, Embedding):
         x = random.randint(0, 3, (3, 12, 1)).astype(float)
     h0 = random.uniform(-1, 1, (3, network.state_size)).astype("f")
-    case = Case(network, x.astype("f"), h0, np.array([12, 6, 1]))
+    case = case_of_batch(network, x, h0, np.array([12, 6, 1]))
     comparison = check_right(case)
     masked = layer.masked(case.x)
     for row in (masked, ~masked):
         rows = [each.copy() for each in comparison.layers]
-        n, t = np.argwhere(row & case.running())[0]
-        rows[1][n, t, 2] += np.float32(1e-3)
+        rows[1][np.flatnonzero(row)[0], 2] += np.float32(1e-3)
         assert error_of(case, rows) > 10
     if isinstance(layer, Masking):
         through = case._replace(network=Network(Masking(9, 2), *network.layers[1:]))

@@ -20,7 +20,9 @@ import rnncli
 from rnncli import Dense, Network, Weights
 from rnncli.engine.unroll import STRATEGIES
 from rnncli.model.arrays import Floats
-from rnncli.model.cells import LSTM, Cell
+from rnncli.model.cells import LSTM, RNN, Cell
+from rnncli.model.layers import Pointwise
+from rnncli.verification.case import Case
 from rnncli.verification.peers import PEERS
 from rnncli.verification.verify import PRINTED
 
@@ -273,12 +275,13 @@ def test_the_row_that_a_model_gives_is_compared(
     head = Dense(np.ones((8, 1), "f"), activation="sigmoid")
     rnncli.save(Network(*layers, head, last=last), tmp_path / "w.npz")
 
-    def moved(*arguments: Any, **options: Any) -> rnncli.States:
-        states = rnncli.run(*arguments, **options)
-        assert states.y_n is not None
-        return states._replace(y_n=states.y_n + np.float32(by))
+    right = Case.run
 
-    monkeypatch.setattr("rnncli.verification.case.run", moved)
+    def moved(case: Case, *options: Any) -> tuple[list[Floats], Floats | None]:
+        layers, final = right(case, *options)
+        return layers, None if final is None else final + np.float32(by)
+
+    monkeypatch.setattr(Case, "run", moved)
     options = ("--seq", "1,2,3", "--weights", tmp_path / "w.npz")
     results = verified(*options, code=int(by > 0))["results"]
     verdict = "different" if by else "equal"
@@ -302,6 +305,27 @@ def test_the_numbers_that_the_notebook_printed_are_checked(
 
 
 # The library
+
+
+def test_a_long_file_is_judged_whole_and_rnn_on_the_first_rows(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr("rnncli.verification.verify.CHECKED", 5)
+    path, steps = tmp_path / "port.npy", np.arange(1.0, 8)[:, None]
+    states = rnncli.run(rnncli.seeded(1, 3), steps).h.copy()
+    command = ("verify", "--seq", "1,2,3,4,5,6,7", "--hidden", "3", "--expected", path)
+    np.save(path, states)
+    assert "rnn checked itself on the first 5 rows." in invoke(*command).stdout
+    states[6, 1] += 0.5
+    np.save(path, states)
+    report = verified(*command[1:], code=1)
+    (of_file, *ours), worst = report["results"], report["results"][0]["worst"]
+    assert (worst[0]["step"], of_file["values"], report["checked_rows"]) == (7, 21, 5)
+    assert {each.get("values", 15) for each in ours} == {15}
+    assert {each["verdict"] for each in ours} <= {"equal", "not compared"}
+    network = rnncli.seeded(1, 3)
+    assert "checked_rows" not in rnncli.verify(network, steps[:5], states[:5])
+    assert "checked_rows" not in rnncli.verify(network, steps)
 
 
 def test_verify_gives_the_document_of_the_command(tmp_path: Path) -> None:
@@ -359,3 +383,10 @@ def test_a_softmax_of_large_sums_is_exact_in_float64() -> None:
     sums = [[-221.24975725, 584.9061715, -791.67828897, 594.42381028]]
     head = Network(Dense(np.array(sums), None, "softmax"))
     assert rnncli.verify(head, [[1.0]], precision="float64")["verdict"] == "equal"
+
+
+def test_a_state_that_overflows_is_carried_into_no_sequence() -> None:
+    grows = Weights(np.full((1, 1), 100, "f"), np.ones((1, 1), "f"), np.zeros(1, "f"))
+    network = Network(RNN(grows, "exponential"), Pointwise("sigmoid", 1), last="state")
+    report = rnncli.verify(network, np.ones((2, 1, 1)), [[0.5], [0.5]])
+    assert report["verdict"] == "different"

@@ -11,8 +11,6 @@ import time
 from collections.abc import Callable, Sequence
 from math import ceil
 
-import numpy as np
-
 from rnncli.model.arrays import Floats
 from rnncli.verification.case import Case
 from rnncli.verification.peers import PEERS, Unsupported, build
@@ -49,41 +47,39 @@ def measure(name: str, case: Case, steps: int | None) -> tuple[float, int]:
 
     def seconds(steps: int, repeats: int = 1) -> float:
         first = first_steps(case, steps)
-        if name == "onnxruntime":  # in its batches all first steps lie together, then all second
-            x = np.ascontiguousarray(first.x.swapaxes(0, 1)).swapaxes(0, 1)
-            first = first._replace(x=x)
         begin = time.perf_counter()
         for _ in range(repeats):
             forward(first)
         return (time.perf_counter() - begin) / repeats
 
     if steps is None:  # as many as one timing needs
-        most = case.x.shape[1]
+        most = int(case.groups.lengths.max())
         steps = most if name == "auto" else min(most, 16)  # `auto` chooses by their number
         seconds(steps)  # may compile, and start threads
         # The lesser of two: a stall in so short a run would count for many steps.
         while steps < most and min(seconds(steps), seconds(steps)) < SHORTEST:
             steps = min(most, steps * 4)
     repeats = ceil(SHORTEST / max(seconds(steps), 1e-9))  # after a pause that run is slow
-    mean_steps = first_steps(case, steps).lengths.mean()  # some sequences may end before others
+    mean_steps = first_steps(
+        case, steps
+    ).groups.lengths.mean()  # some sequences may end before others
     return seconds(steps, repeats) * 1e6 / mean_steps, steps
 
 
 def judge(name: str, case: Case, steps: int) -> float | None:
     """Return the largest step error of the first steps; None where states are hidden."""
-    case = first_steps(case, min(steps, max(1, JUDGED // len(case.x))))
+    case = first_steps(case, min(steps, max(1, JUDGED // len(case.h0))))
     return largest_step_error(case, _build(name, case)(case))
 
 
 def first_steps(case: Case, steps: int) -> Case:
     """Cut a case to its first steps."""
-    x = np.ascontiguousarray(case.x[:, :steps])
-    return case._replace(x=x, lengths=np.minimum(case.lengths, steps))
+    return case.choose(case.steps <= steps)
 
 
 def _build(name: str, case: Case) -> Callable[[Case], Sequence[Floats]]:
     """Build the network of a case; return a function that gives the outputs of all its layers."""
     if name in PEERS:
         peer = build(name, case.network, case.precision)
-        return lambda case: peer(case.x, case.h0, case.lengths)
-    return lambda case: case.run(name).layers
+        return lambda case: peer(case.x, case.groups, case.h0)
+    return lambda case: case.run(name)[0]

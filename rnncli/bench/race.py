@@ -17,12 +17,11 @@ import numpy as np
 
 from rnncli import __version__
 from rnncli.__main__ import BLAS_THREADS
-from rnncli.engine.precision import PRECISIONS
 from rnncli.engine.threads import usable_processors
 from rnncli.engine.unroll import UNROLLS, why_unavailable
 from rnncli.model.errors import InputError, printable
 from rnncli.model.seeds import seeded
-from rnncli.verification.case import Case
+from rnncli.verification.case import Case, case_of_batch
 from rnncli.verification.peers import PEERS, REQUIREMENT, version
 from rnncli.writers.grid import Column, draw
 
@@ -63,10 +62,8 @@ class Size(NamedTuple):
             (cell,) = network.layers[0].cells
             gate = cell.gate_names.index(self.keeping)
             cell.weights.b_h[gate * self.H : (gate + 1) * self.H] = 5
-        random, dtype = np.random.RandomState(seed), PRECISIONS[precision].dtype
-        x = random.standard_normal((self.N, self.T, self.I)).astype(dtype)
-        h0 = np.zeros((self.N, network.state_size), dtype)
-        return Case(network, x, h0, np.full(self.N, self.T), precision)
+        x = np.random.RandomState(seed).standard_normal((self.N, self.T, self.I))
+        return case_of_batch(network, x, precision=precision)
 
 
 SIZES = (

@@ -8,11 +8,11 @@ from click.exceptions import Exit
 
 from rnncli.bench.race import SIZES, find_candidates, race, write_machine, write_table
 from rnncli.cli.errors import RUN_FAILED, Line
-from rnncli.cli.networks import NetworkOptions, check_network, read_case
+from rnncli.cli.networks import CONSOLE, NetworkOptions, build_network, check_network
 from rnncli.cli.option_table import command, files, pick, table
-from rnncli.model.errors import InputError
+from rnncli.pipeline import open_both
 from rnncli.run_options import Options, integer
-from rnncli.verification.case import Case
+from rnncli.verification.case import Case, read_case
 from rnncli.verification.peers import PEERS
 from rnncli.writers.model import model_line
 from rnncli.writers.sink import destination
@@ -51,10 +51,12 @@ def bench(
     ]
     if values.keys() - {"files"} or reading.files:
         check_network(network, reading.files)
-        read = read_case(reading, network)
+        build = partial(build_network, network, precision=reading.precision)
+        opened = open_both(reading, build, CONSOLE, weights=network.weights)
+        read = read_case(opened, reading.precision)
         if read.case.original:
-            raise InputError("", "a network whose lowest layers give fewer rows is not timed")
-        N, T, _ = read.case.x.shape
+            raise ValueError("a network whose lowest layers give fewer rows is not timed")
+        N, T = len(read.case.h0), int(read.case.groups.lengths.max())
         cases = [(f"{model_line(read.model)}, T = {T:,}, N = {N:,}", T, lambda _: read.case)]
     failed = False
     with destination(None) as out:

@@ -2,29 +2,24 @@
 
 import os
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
-from functools import lru_cache, partial
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any, NamedTuple
-
-import numpy as np
 
 from rnncli.cli.errors import Line, note, watch
 from rnncli.engine.precision import PRECISIONS
-from rnncli.engine.rows import Rows, group, join
 from rnncli.model.activations import Activation
-from rnncli.model.arrays import Floats
 from rnncli.model.cells import CELLS
 from rnncli.model.errors import InputError, OptionError, verbatim, word
 from rnncli.model.layers import DIRECTIONS, merged_size
-from rnncli.model.network import Network
 from rnncli.model.seeds import seeded
-from rnncli.pipeline import Built, Console, open_both
-from rnncli.run_options import Options, check_pairs
+from rnncli.pipeline import Built, Console
+from rnncli.run_options import check_pairs
 from rnncli.storage import local_copy
 
 if TYPE_CHECKING:
-    from rnncli.verification.case import Case
+    pass
 
 # Shows the runs of a command.
 CONSOLE = Console(note, Line, watch)
@@ -113,45 +108,3 @@ def _check_memory(options: NetworkOptions, width: int, bytes_a_weight: int) -> N
         what = f"the weights would take {needed:,.1f} GiB, over half of this machine's"
         what = f"{what} {memory:,.1f} GiB of memory"
         raise InputError(f"--hidden {','.join(map(str, hidden))}", what, "take fewer hidden units")
-
-
-class ReadCase(NamedTuple):
-    """A case, and how to arrange rows of the input as its steps."""
-
-    case: "Case"  # with every step, even if the model gives one row per sequence
-    last: str | None  # that row, as for `Network`
-    model: dict[str, Any]  # the description of the network in a JSON document
-    size: int  # rows of the input
-    # Takes an array of so many rows; returns the steps that are not masked, (N, T, ...), padded.
-    arrange: Callable[[Floats], Floats]
-
-
-def read_case(reading: Options, options: NetworkOptions) -> ReadCase:
-    """Read a network and the whole of an input."""
-    from rnncli.verification.case import Case
-
-    build = partial(build_network, options, precision=reading.precision)
-    opened = open_both(reading, build, CONSOLE, weights=options.weights)
-    source, network = opened.source, opened.network
-    blocks = list(source.blocks)
-    rows = join(blocks) if blocks else Rows(np.empty((0, network.input_size)))
-    groups = group(rows.key, len(rows.x))
-    if rows.masked is not None:
-        groups = groups.only(~rows.masked)
-    if not len(groups.present):
-        raise InputError("", "the input has no steps that are not masked")
-    lengths, N = groups.lengths, len(groups.present)
-    n = np.repeat(np.arange(N), lengths)
-    t = np.arange(len(n)) - np.repeat(groups.starts, lengths)
-
-    def arrange(values: Floats) -> Floats:
-        steps = np.zeros((N, lengths.max(), values.shape[1]), values.dtype)
-        steps[n, t] = values[groups.order]
-        return steps
-
-    per_step = Network(*network.layers, front=network.front)
-    start, keyed = np.tile(opened.start, (N, 1)), source.key_columns
-    names = [" ".join(source.keys[number]) for number in groups.present] if keyed else []
-    x, biases = arrange(rows.x), opened.biases
-    case = Case(per_step, x, start, lengths, reading.precision, biases, names).above_front()
-    return ReadCase(case, network.last, opened.model, len(rows.x), arrange)

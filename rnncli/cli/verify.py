@@ -1,24 +1,27 @@
 """``rnn verify``: check the numbers of a run."""
 
 from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
 from click.exceptions import Exit
 
 from rnncli.cli.errors import RUN_FAILED, Line, abandon_stdout, note
-from rnncli.cli.networks import NetworkOptions, check_network, read_case
+from rnncli.cli.networks import CONSOLE, NetworkOptions, build_network, check_network
 from rnncli.cli.option_table import command, files, pick, table
-from rnncli.model.errors import InputError, OptionError, word
+from rnncli.model.errors import InputError, OptionError, verbatim, word
 from rnncli.model.network import Network
+from rnncli.pipeline import open_both
 from rnncli.readers.expected import read_expected
 from rnncli.readers.input import display_name
 from rnncli.run_options import Options
 from rnncli.storage import is_url, wrap_url
+from rnncli.verification.case import read_case
 from rnncli.verification.comparison import Tolerance
 from rnncli.verification.peers import PEERS
 from rnncli.verification.report import write_json, write_table
-from rnncli.verification.verify import judge, judge_notebook
+from rnncli.verification.verify import arrange, judge, judge_notebook
 from rnncli.writers.sink import destination
 
 EXAMPLES = """
@@ -55,8 +58,6 @@ def verify(unroll: str = "auto", json: bool = False, **values: Any) -> None:
     flags = ("files", "last", "no_last")
     asked = values.keys() - {*flags} or any(values[name] for name in flags)
     document = _compare(unroll, **values) if asked else judge_notebook(unroll)
-    for each in document["results"]["expected" in values :] + document.get("explanations", []):
-        each["name"] = word(each["name"])
     try:
         with destination(None) as out:
             (write_json if json else write_table)(out, document)
@@ -84,7 +85,9 @@ def _compare(
     if last and (no_last or expected is None):
         raise OptionError("`last` is for `expected` FILE, without `no_last`")
     check_network(network, reading.files)
-    read = read_case(reading, network)
+    build = partial(build_network, network, precision=reading.precision)
+    opened = open_both(reading, build, CONSOLE, weights=network.weights)
+    read = read_case(opened, reading.precision)
     if read.case.original:
         note(word("only `peer` keras or onnxruntime checks the layers that give fewer rows"))
     one_row = None if no_last else read.last or ("state" if last else None)
@@ -96,12 +99,13 @@ def _compare(
         rows = read_expected(expected, "y" if of_head else "h", note, count)
         with np.errstate(over="ignore"):
             rows = rows.astype(case.h0.dtype)
-        if one_row:
-            O = case.network.output_size
-            rows = rows.reshape(-1, 1, O if rows.size == O else rows.shape[-1])
-        elif rows.ndim == 2:  # in the order of the input, or of one sequence
-            rows = read.arrange(rows) if len(rows) == read.size else rows[None]
-        theirs, peers = (display_name(expected), rows), peers or ()
+        name, O = display_name(expected), case.network.output_size
+        if one_row and rows.size == O:
+            rows = rows.reshape(1, O)
+        elif not one_row and rows.ndim == 2 and len(rows) == read.size and not case.original:
+            rows = rows[read.rows]
+        rows = arrange(case, name, rows, int(case.groups.lengths.max()))
+        theirs, peers = (verbatim(name), rows), peers or ()
     plain = network == NetworkOptions(weights=network.weights) and reading.precision == "float32"
     plain &= not case.h0.any()
     file = network.weights if plain and not is_url(network.weights or "") else None

@@ -37,9 +37,8 @@ class Rows(NamedTuple):
     masked : array of bool, shape (n,), optional
         Rows at which the state stays as it is, as in Keras.
     cells : list of lists of str, optional
-        The rows as they stand in the input. A table in memory gives a sequence
-        of its own, whose method `of` joins several; an array of bool selects
-        rows of it.
+        The input's cells, for `passthrough`: a list of rows, or an object that
+        can be sliced, masked, and joined by its static method `of`.
     t : array of int, shape (n,), optional
         Number of each row's step in its sequence, counted from 1.
     h : array, shape (n, H), optional
@@ -156,17 +155,39 @@ class Groups(NamedTuple):
         rows = chosen[self.order]
         return _group_sorted(self.order[rows], self.keys[rows])
 
-    def find_sources(self, masked: Truths, direction: str) -> Integers:
-        """Find the row whose state each row shows: its own, or the last one that is not masked.
+    def turned(self, direction: str) -> "Groups":
+        """Turn every sequence around if the direction is backward."""
+        if direction != "backward":
+            return self
+        mirrored = np.repeat(2 * self.starts + self.lengths - 1, self.lengths)
+        return self._replace(order=self.order[mirrored - np.arange(len(self.order))])
 
-        Row n + p, the state before sequence p, if there is none.
+    def find_sources(self, masked: Truths, direction: str) -> Integers:
+        """For each row, find the row whose state it repeats: itself, or the last unmasked one.
+
+        The last before it in this direction; n + p stands for the initial state of sequence p.
         """
-        turn = slice(None, None, -1 if direction == "backward" else 1)
-        order, p = self.order[turn], np.repeat(np.arange(len(self.present)), self.lengths)[turn]
+        order = self.turned(direction).order
+        p = np.repeat(np.arange(len(self.present)), self.lengths)
         last = np.maximum.accumulate(np.where(masked[order], -1, np.arange(len(order))))
         sources = np.empty_like(order)
-        sources[order] = np.where((last >= 0) & (p[last] == p), order[last], len(order) + p)
+        sources[order] = np.where(last >= self.starts[p], order[last], len(order) + p)
         return sources
+
+    def split(self) -> list[Integers]:
+        """Return the rows of each sequence."""
+        return np.split(self.order, self.starts[1:])[: len(self.present)]
+
+    def batches(self) -> Iterator[tuple[Integers, Integers]]:
+        """Yield batches of equally long sequences: their indices in `present`, and rows (N, T)."""
+        for T in np.unique(self.lengths):
+            alike = np.flatnonzero(self.lengths == T)
+            yield alike, self.rows_of(alike)
+
+    def rows_of(self, indices: Integers) -> Integers:
+        """Return the rows, (N, T), of equally long sequences by their indices in `present`."""
+        T = self.lengths[indices].max(initial=0)
+        return np.asarray(self.order[self.starts[indices][:, None] + np.arange(T)])
 
     def number(self, counts: Integers) -> Integers:
         """Return the number of each row's step, (n,), and add the rows to `counts`, (K,)."""
@@ -200,6 +221,11 @@ class Run(NamedTuple):
     rows: slice  # among the packed rows
     T: int
     N: int
+
+    def cut(self, T: int) -> Iterator[slice]:
+        """Cut its rows into T steps each."""
+        for start in range(self.rows.start, self.rows.stop, T * self.N):
+            yield slice(start, min(start + T * self.N, self.rows.stop))
 
     def view(self, packed: Floats) -> Floats:
         """View its rows among packed rows (R, K) as (T, N, K)."""

@@ -123,18 +123,16 @@ def run(
 
         network = load(network)
     runner = Runner(network, precision, unroll, all_states=all_states)
-    dtype, inputs = runner.precision.dtype, network.checked_shape(x)
-    batch = inputs if inputs.ndim == 3 else inputs[None]
+    inputs = network.checked_shape(x)
+    batch, ends = check_batch(network, inputs, lengths, runner.precision.dtype)
     N, T, _ = batch.shape
-    ends, h_n = np.full(N, T), network.initial_state(h0, N, dtype)
-    if lengths is not None:  # beyond the ends `x` may hold anything
-        ends = _check_lengths(lengths, N, T)
-        steps = np.arange(T) < ends[:, None]
-        inputs = np.where(steps[..., None], batch, 0).reshape(inputs.shape)
-    batch = network.checked_input(inputs, dtype).reshape(batch.shape)
+    h_n = network.initial_state(h0, N, runner.precision.dtype)
     if network.front:
-        batch, ends = run_batch_front(runner, batch, ends)
-        T = batch.shape[1]
+        n, t = np.nonzero(np.arange(T) < ends[:, None])
+        rows, chosen = runner.run_front(batch[n, t], group(n, len(n)))
+        ends = np.bincount(n[chosen], minlength=N)
+        T = int(ends.max(initial=0))
+        batch = _pad(rows, ends, T)
     if not network.masking and (ends == T).all():
         # Arrays are (T, N, O) in memory; the results are views (N, T, O) of them.
         results = runner.run_batch(batch.swapaxes(0, 1), h_n)
@@ -164,12 +162,18 @@ def run(
     )
 
 
-def run_batch_front(runner: Runner, batch: Floats, ends: Integers) -> tuple[Floats, Integers]:
-    """Run the layers in front over sequences (N, T, I); return (N, T', I') and their lengths."""
-    n, t = np.nonzero(np.arange(batch.shape[1]) < ends[:, None])
-    x, chosen = runner.run_front(batch[n, t], group(n, len(n)))
-    ends = np.bincount(n[chosen], minlength=len(batch))
-    return _pad(x, ends, int(ends.max(initial=0))), ends
+def check_batch(
+    network: Network, inputs: Floats, lengths: ArrayLike | None, dtype: np.dtype[np.floating]
+) -> tuple[Floats, Integers]:
+    """Check (T, I) or (N, T, I); return sequences (N, T, I), 0 beyond their ends, and lengths."""
+    batch = inputs if inputs.ndim == 3 else inputs[None]
+    N, T, _ = batch.shape
+    ends = np.full(N, T)
+    if lengths is not None:  # beyond the ends `inputs` may hold anything
+        ends = _check_lengths(lengths, N, T)
+        steps = np.arange(T) < ends[:, None]
+        inputs = np.where(steps[..., None], batch, 0).reshape(inputs.shape)
+    return network.checked_input(inputs, dtype).reshape(batch.shape), ends
 
 
 def _pad(rows: Floats, ends: Integers, T: int) -> Floats:

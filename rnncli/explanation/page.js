@@ -333,6 +333,15 @@ $("play").addEventListener("click", () => {
 $("back").addEventListener("click", () => show(now - 1));
 $("on").addEventListener("click", () => show(now + 1));
 $("slider").addEventListener("input", () => show($("slider").valueAsNumber));
+document.addEventListener("keydown", (event) => {
+  const { key, target, altKey, ctrlKey, metaKey, shiftKey } = event;
+  const move = { ArrowLeft: -1, ArrowRight: 1 }[key];
+  const region = target.closest(".scroll");
+  const scrolls = region && region.scrollWidth > region.clientWidth;
+  if (!move || scrolls || target.matches("input, select") || altKey || ctrlKey || metaKey || shiftKey) return;
+  event.preventDefault(); // a window with a wide table would scroll, too
+  show(now + move);
+});
 dark.addEventListener("change", () => location.reload());
 
 $("wait").remove();

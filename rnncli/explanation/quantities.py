@@ -57,7 +57,7 @@ class _Traced:
     name: str  # its equation where it has no name
     terms: list[Term]
     inputs: Sequence["_Traced"] = ()  # arrays that it is computed from
-    gate: str = ""  # whose sum it is
+    gate: str = ""  # the gate that this is the sum of
     quantity: Quantity | None = None  # None for an array that is a term of one
 
     @property
@@ -78,7 +78,7 @@ class _Traced:
         return _Traced(values, name, [Term(name, values[0], a.values[0], b.values[0])], (a, b))
 
     def as_quantity(self, name: str = "", values: Floats | None = None) -> "_Traced":
-        """Show the array by itself, with a name as a term, or as the values that were run."""
+        """Return it as a quantity of its own, under `name`, with `values` if given."""
         name = name or (f"{self.gate}_t" if self.gate else self.name)
         values, (first, *rest) = self.values[0] if values is None else values, self.terms
         terms = self.terms if rest else [first._replace(values=values)]

@@ -68,17 +68,20 @@ class Report:
         for step in steps:
             self._step(step)
         precision = PRECISIONS[model.get("precision", "float32")]
-        rounded = f"takes both sides rounded to {precision.mantissa} bits."
-        ends = f"Only the first and last {SHOWN_AT_ENDS} are shown: `unit` shows one"
-        notes = {
-            f"{precision.name}: each product (@) {rounded}": precision.rounds,
-            f"* saturated: within {NEAR_END} of an end of its function.": self.marked,
-            f"Rounded to {self.digits} digits after the point (`digits`).": self.digits is not None,
-            f"{ends}, `output` FILE all.": self.cut,
-        }
-        if any(notes.values()):
+        notes = []
+        if precision.rounds:
+            rounded = f"takes both sides rounded to {precision.mantissa} bits."
+            notes.append(f"{precision.name}: each product (@) {rounded}")
+        if self.marked:
+            notes.append(f"* saturated: within {NEAR_END} of an end of its function.")
+        if self.digits is not None:
+            notes.append(f"Rounded to {self.digits} digits after the point (`digits`).")
+        if self.cut:
+            ends = f"Only the first and last {SHOWN_AT_ENDS} are shown"
+            notes.append(f"{ends}: `unit` shows one, `output` FILE all.")
+        if notes:
             self.out.write("\n")
-        for note in filter(notes.get, notes):
+        for note in notes:
             self._text(word(note), "italic")
 
     def _step(self, step: Step) -> None:

@@ -7,7 +7,7 @@ from typing import NamedTuple
 import numpy as np
 
 from rnncli.engine.rows import Groups, Rows, group, join, join_all
-from rnncli.engine.runner import Runner
+from rnncli.engine.runner import LayerRows, Runner
 from rnncli.engine.stream import Carried, Names, forward
 from rnncli.explanation.quantities import CellTrace, Quantity, explain_row
 from rnncli.model.arrays import Floats, Integers, Truths
@@ -17,6 +17,7 @@ from rnncli.model.network import Network
 from rnncli.writers.model import describe_layer, layer_line
 
 MASKED = "This row is masked: every state stays as it is."
+SCALES = ("center", "scale", "factor")  # arrays that a layer without state scales x_t by
 NO_ANSWER = "The model gives one row a sequence, which is explained by default."
 
 
@@ -75,15 +76,17 @@ def explain_steps(
     if network.front:
         what = "the network cannot be explained: its lowest layers give fewer rows than they take"
         raise InputError("", what, "`layer` NAME runs a recurrent layer alone")
-    walk, seen, count = _Walk(network, precision, carried, key_columns, keys), list[int](), 0
+    traced = _trace(Runner(network, precision, "stepwise", all_states=True))
+    carried.convert(traced.runner.network, traced.runner.precision.dtype)
+    seen, count = list[int](), 0
     at_once, last, end = network.needs_whole_sequences, wanted == Wanted(), wanted.last
     blocks = join_all(blocks) if at_once else blocks
     for rows, at_end in _hold_ends(blocks, hold=last and not at_once):
-        groups, t = walk.number(rows)
+        groups, t = _number(rows, carried)
         seen += [int(t.min()), int(t.max())] if len(t) else []
         if not at_once and t.max(initial=0) > end:
             rows = rows.take(t <= end)
-            groups, t = walk.number(rows)
+            groups, t = _number(rows, carried)
         chosen = (t >= (wanted.first or 1)) & (t <= end)
         if last:
             chosen[:] = False
@@ -92,7 +95,9 @@ def explain_steps(
         if count > most:
             what = f"a page holds about {most} steps of this network, the input has more"
             raise InputError("", what, "choose fewer by `steps`, or write them as JSON")
-        yield from walk.explain(rows, groups, chosen, final=last and bool(network.last))
+        for row, step in _explain_rows(traced, rows, groups, chosen, carried, keys, final=last):
+            names = keys[0 if rows.key is None else rows.key[row]] if keys else ()
+            yield step._replace(key=dict(zip(key_columns, names, strict=True)) or None)
         if one and t.max(initial=0) >= end:  # what follows in the input is not read
             break
     if not count:
@@ -101,106 +106,163 @@ def explain_steps(
         raise InputError("", f"{wrong}the input has {known}")
 
 
-class _Walk:
-    """A network on its way through the sequences of `carried`, and the rows that it is at."""
+class _Traced(NamedTuple):
+    """A network, and what explains each of its layers."""
 
-    def __init__(
-        self, network: Network, precision: str, carried: Carried, by: Sequence[str], keys: Names
-    ) -> None:
-        self.runner = Runner(network, precision, "stepwise", all_states=True)
-        self.network, self.carried = self.runner.network, carried
-        self.by, self.keys = by, keys
-        self.traces = [list(map(CellTrace, of_layer)) for of_layer in self.runner.strategies]
-        self.titles = [layer_line(describe_layer(layer)) for layer in self.network.layers]
-        self.top = len(self.network.layers) - 1 - self.network.head
-        carried.convert(self.network, self.runner.precision.dtype)
+    runner: Runner
+    titles: list[str]
+    cells: list[list[CellTrace]]
 
-    def number(self, rows: Rows) -> tuple[Groups, Integers]:
-        """Group rows that come next, and number their steps."""
-        self.carried.grow(1 if rows.key is None else int(rows.key.max(initial=-1)) + 1)
-        groups = group(rows.key, len(rows.x))
-        return groups, groups.number(self.carried.t.copy())
+    @property
+    def top(self) -> int:
+        """The index of the top recurrent layer."""
+        return len(self.titles) - 1 - self.runner.network.head
 
-    def explain(self, rows: Rows, groups: Groups, chosen: Truths, *, final: bool) -> Iterator[Step]:
-        """Run over rows, and explain those that are chosen, or the `final` row of a model."""
-        by_input = np.zeros(len(rows.x), bool) if rows.masked is None else rows.masked
-        x = np.where(by_input[:, None], 0, rows.x).astype(self.runner.precision.dtype)
-        self.start = self.carried.state.copy()
-        results, after, error = forward(self.runner, rows._replace(x=x), self.carried, self.keys)
-        self.carried.commit(after)
-        if error and (self.network.needs_whole_sequences or not chosen.any()):
-            raise error
-        if not chosen.any():
-            return
-        done, self.t = np.arange(len(x)) < len(results.x), results.t
-        masked = by_input | ~done | self.runner.find_masked(x)
-        self.layers = self.runner.run_rows(x, groups, self.start.copy(), by_input | ~done)
-        self.outputs = [x, *(each.output for each in self.layers)]
-        if final and self.network.needs_whole_sequences:  # the last row that counts gives the row
-            ends = groups.only(~(by_input if self.network.by_row else masked))
-            chosen[:] = False
-            chosen[groups.last[~np.isin(groups.present, ends.present)]] = True
-            chosen[ends.last] = True
-        self.key = np.zeros(len(x), np.intp) if rows.key is None else rows.key
-        # The row whose state each starts from in either direction; -1 at the first.
-        self.before = {way: np.full(len(x), -1) for way in ("forward", "backward")}
-        run = groups.only(~masked)
-        same = run.keys[1:] == run.keys[:-1]
-        earlier, later = run.order[:-1][same], run.order[1:][same]
-        self.before["forward"][later], self.before["backward"][earlier] = earlier, later
+
+class _Block(NamedTuple):
+    """Rows that were run, and where each of their steps starts."""
+
+    x: Floats  # (n, I)
+    t: Integers  # (n,), or fewer if a state overflows
+    masked: Truths  # (n,): by the input or a layer, or since a state overflowed
+    layers: list[LayerRows]
+    start: Floats  # (P, S): the state of each sequence before its first row
+    before: dict[str, Integers]  # (n,) by direction: the row before; n + p stands for `start[p]`
+    first: Integers  # (n,): the first row of the sequence that is not masked
+
+    @property
+    def outputs(self) -> list[Floats]:
+        """The input of the network, and the output of each layer."""
+        return [self.x, *(each.output for each in self.layers)]
+
+
+def _trace(runner: Runner) -> _Traced:
+    titles = [layer_line(describe_layer(layer)) for layer in runner.network.layers]
+    return _Traced(runner, titles, [list(map(CellTrace, each)) for each in runner.strategies])
+
+
+def _number(rows: Rows, carried: Carried) -> tuple[Groups, Integers]:
+    """Group rows that come next, and number their steps."""
+    carried.grow(1 if rows.key is None else int(rows.key.max(initial=-1)) + 1)
+    groups = group(rows.key, len(rows.x))
+    return groups, groups.number(carried.t.copy())
+
+
+def _explain_rows(
+    traced: _Traced,
+    rows: Rows,
+    groups: Groups,
+    chosen: Truths,
+    carried: Carried,
+    keys: Names,
+    *,
+    final: bool,
+) -> Iterator[tuple[int, Step]]:
+    """Run rows, and explain the chosen ones, or the `final` row of a model that gives one."""
+    runner, network, n = traced.runner, traced.runner.network, len(rows.x)
+    by_input = np.zeros(n, bool) if rows.masked is None else rows.masked
+    x = np.where(by_input[:, None], 0, rows.x).astype(runner.precision.dtype)
+    start = carried.state.copy()
+    results, after, error = forward(runner, rows._replace(x=x), carried, keys)
+    carried.commit(after)
+    if chosen.any() and not (error and network.needs_whole_sequences):
+        done = np.arange(n) < len(results.x)
+        block = _run(runner, x, groups, start, by_input | ~done, results.t)
+        final &= bool(network.last)
+        if final and network.needs_whole_sequences:  # the last row that counts gives the row
+            counts = ~by_input if network.by_row else ~block.masked
+            last = groups.find_sources(~counts, "forward")[groups.last]
+            chosen = np.zeros(n, bool)
+            chosen[np.where(last < n, last, groups.last)] = True
+        from_states = final and not network.by_row
         for row in groups.order[(chosen & done)[groups.order]].tolist():
-            first, outputs = row, [each[row : row + 1] for each in self.outputs]
-            if final and not self.network.by_row:
-                alike = groups.order[self.key[groups.order] == self.key[row]]
-                first = int(alike[np.argmin(masked[alike])])
-            layers = [] if masked[row] else self._explain_layers(row, first, outputs)
-            names = self.keys[self.key[row]] if self.keys else ()
-            key = dict(zip(self.by, names, strict=True)) or None
-            h, y = outputs[self.top + 1][0], outputs[-1][0] if self.network.head else None
-            note = MASKED if masked[row] else NO_ANSWER if self.network.last and not final else None
-            yield Step(key, int(results.t[row]), rows.x[row], note, layers, h, y)
-        if error:
-            raise error
+            step = _explain_row(traced, block, row, int(block.first[row]) if from_states else row)
+            note = NO_ANSWER if network.last and not final else None
+            yield row, step._replace(x=rows.x[row], note=step.note or note)
+    if error:
+        raise error
 
-    def _explain_layers(self, row: int, first: int, outputs: list[Floats]) -> list[ExplainedLayer]:
-        """Explain the layers at a row; for a final state `outputs` become those of the state."""
-        explained = []
-        for n, (layer, ran) in enumerate(zip(self.network.layers, self.layers, strict=True)):
-            x = self.network.select_inputs(n + 1, outputs)
-            # A backward cell of the top layer ended at the first row.
-            ends = [first if n == self.top and w == "backward" else row for w in layer.directions]
-            if n >= self.top and first != row:
-                states = [(s[0][[at]],) for s, at in zip(ran.states, ends, strict=True)]
-                outputs[n + 1] = self.runner.get_output(layer, x, states)
-            cells = [self._explain_cell(n, k, at, row) for k, at in enumerate(ends)]
-            if isinstance(layer, Stateless):
-                names = ("center", "scale", "factor")
-                inputs = {name: layer.arrays[name] for name in names if name in layer.arrays}
-                with np.errstate(all="ignore"):
-                    quantity = explain_row(layer, x, outputs[n + 1][0], self.runner)
-                cells = [ExplainedCell(None, None, {"x_t": x[0], **inputs}, [quantity])]
-            merge = getattr(layer, "merge", None) if len(cells) > 1 else None
-            output = outputs[n + 1][0]
-            sources = [*layer.sources] or None
-            explained.append(ExplainedLayer(n + 1, self.titles[n], cells, output, merge, sources))
-        return explained
 
-    def _explain_cell(self, n: int, k: int, at: int, row: int) -> ExplainedCell:
-        """Explain a cell of a layer at a row, which differs from that of the step at its end."""
-        trace, states = self.traces[n][k], self.layers[n].states[k]
-        direction = self.network.layers[n].directions[k]
-        x = self.network.select_inputs(n + 1, [each[at : at + 1] for each in self.outputs])
-        before = self.before[direction][at]
-        state = [
-            self.start[self.key[at], columns] if before < 0 else array[before]
-            for columns, array in zip(self.network.state_slices[n][k], states, strict=True)
-        ]
-        t = "t+1" if direction == "backward" else "t-1"
-        names = (f"{name}_{{{t}}}" for name in trace.cell.state_names)
-        inputs = {"x_t": x[0], **dict(zip(names, state, strict=True))}
+def _run(
+    runner: Runner, x: Floats, groups: Groups, states: Floats, masked: Truths, t: Integers
+) -> _Block:
+    """Run rows from `states` (K, S)."""
+    start = states[groups.present]
+    layers = runner.run_rows(x, groups, states, masked)
+    masked = masked | runner.find_masked(x)
+    before, first = dict[str, Integers](), np.empty_like(groups.order)
+    for direction in ("forward", "backward"):
+        sources = groups.find_sources(masked, direction)
+        order = groups.turned(direction).order
+        before[direction] = np.empty_like(order)
+        before[direction][order[1:]] = sources[order[:-1]]
+        before[direction][order[groups.starts]] = len(x) + np.arange(len(start))
+    first[groups.order] = np.repeat(sources[groups.order[groups.starts]], groups.lengths)
+    return _Block(x, t, masked, layers, start, before, first)
+
+
+def _explain_row(traced: _Traced, block: _Block, row: int, first: int) -> Step:
+    """Explain a row, at whose final state the backward cells of the top layer are at `first`."""
+    layers, note = list[ExplainedLayer](), MASKED if block.masked[row] else None
+    outputs = [each[row : row + 1] for each in block.outputs]
+    for n in range(len(block.layers) if note is None else 0):
+        # A backward cell of the top layer ended at the first row.
+        directions = traced.runner.network.layers[n].directions
+        ends = [first if n == traced.top and w == "backward" else row for w in directions]
+        if n >= traced.top and first != row:
+            outputs[n + 1] = _compute_final(traced, block, n, ends, outputs)
+        layers.append(_explain_layer(traced, block, n, ends, row, outputs))
+    h, y = outputs[traced.top + 1][0], outputs[-1][0] if traced.runner.network.head else None
+    return Step(None, int(block.t[row]), block.x[row], note, layers, h, y)
+
+
+def _compute_final(
+    traced: _Traced, block: _Block, n: int, ends: Sequence[int], outputs: Sequence[Floats]
+) -> Floats:
+    """Compute the output of a layer from the states in which its cells end."""
+    network, ran = traced.runner.network, block.layers[n]
+    states = [(state[0][[at]],) for state, at in zip(ran.states, ends, strict=True)]
+    x = network.select_inputs(n + 1, outputs)
+    return traced.runner.get_output(network.layers[n], x, states)
+
+
+def _explain_layer(
+    traced: _Traced, block: _Block, n: int, ends: Sequence[int], row: int, outputs: Sequence[Floats]
+) -> ExplainedLayer:
+    """Explain a layer at a row, each of its cells at the row where it ends."""
+    network, output = traced.runner.network, outputs[n + 1][0]
+    layer = network.layers[n]
+    if isinstance(layer, Stateless):
+        x = network.select_inputs(n + 1, outputs)
+        scales = {name: layer.arrays[name] for name in SCALES if name in layer.arrays}
         with np.errstate(all="ignore"):
-            quantities = trace.explain(inputs, [array[at] for array in states])
-        return ExplainedCell(direction, None if at == row else int(self.t[at]), inputs, quantities)
+            quantity = explain_row(layer, x, output, traced.runner)
+        cells = [ExplainedCell(None, None, {"x_t": x[0], **scales}, [quantity])]
+    else:
+        cells = [_explain_cell(traced, block, n, k, at, row) for k, at in enumerate(ends)]
+    merge = getattr(layer, "merge", None) if len(cells) > 1 else None
+    sources = [*layer.sources] or None
+    return ExplainedLayer(n + 1, traced.titles[n], cells, output, merge, sources)
+
+
+def _explain_cell(
+    traced: _Traced, block: _Block, n: int, k: int, at: int, row: int
+) -> ExplainedCell:
+    """Explain cell k of a layer at a row, which differs from that of the step at its end."""
+    network, trace, states = traced.runner.network, traced.cells[n][k], block.layers[n].states[k]
+    direction = network.layers[n].directions[k]
+    x = network.select_inputs(n + 1, [each[at : at + 1] for each in block.outputs])
+    before, rows = block.before[direction][at], len(block.x)
+    state = [
+        array[before] if before < rows else block.start[before - rows, columns]
+        for columns, array in zip(network.state_slices[n][k], states, strict=True)
+    ]
+    t = "t+1" if direction == "backward" else "t-1"
+    names = (f"{name}_{{{t}}}" for name in trace.cell.state_names)
+    inputs = {"x_t": x[0], **dict(zip(names, state, strict=True))}
+    with np.errstate(all="ignore"):
+        quantities = trace.explain(inputs, [array[at] for array in states])
+    return ExplainedCell(direction, None if at == row else int(block.t[at]), inputs, quantities)
 
 
 def _hold_ends(blocks: Iterable[Rows], *, hold: bool) -> Iterator[tuple[Rows, bool]]:

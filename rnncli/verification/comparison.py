@@ -10,8 +10,9 @@ Algorithms", section 3.1). So runs with such weights show how far a network driv
 apart. Activations of gated cells are nudged too: rounding moves a gate that is open or closed.
 """
 
-from collections.abc import Callable, Sequence
-from functools import cached_property
+from collections.abc import Callable, Iterator, Sequence
+from functools import cached_property, partial
+from itertools import chain
 from math import inf
 from operator import itemgetter
 from typing import Any, NamedTuple, TypeAlias
@@ -65,6 +66,15 @@ class Tolerance(NamedTuple):
             return self.atol + self.rtol * np.abs(theirs.astype(np.float64))
 
 
+class Table(NamedTuple):
+    """The values of a layer in a result, the right ones, and how far they may be apart: (n, O)."""
+
+    layer: int  # from 1
+    output: Floats
+    right: Floats
+    bound: Floats
+
+
 class Comparison:
     """A case and our own run of it, by which other runs are judged."""
 
@@ -81,52 +91,57 @@ class Comparison:
 
     def judge(self, name: str, theirs: Floats, layers: Sequence[Floats] = ()) -> Result:
         """Judge a result like ours: its top layer, and all layers where they are known."""
-        case, ours, rows = self.case, self.ours, self.case.rows()
-        if not rows.any():
+        case, known = self.case, layers or [theirs]
+        if not len(self.ours):
             return not_compared(name, "nothing to compare: there are no steps")
-        known = layers or [theirs]
         if not layers and not any(layer.cells for layer in case.network.layers[:-1]):
             known = [*self.layers[:-1], theirs]  # the layers below are taken to be ours
-        steps = self.tolerance is None and can_judge_steps(case.network, len(known))
-        distance, judged = distances(ours, theirs), np.broadcast_to(rows[..., None], ours.shape)
-        if steps:
-            references = right_steps(case, known, guessed=not layers)
-            tables = [(output, *each) for output, each in zip(known, references, strict=True)]
-            tables = tables if layers else tables[-1:]
-        elif self.tolerance:
-            tables = [(theirs, ours, self.tolerance.bound(theirs))]
+        steps, share = self.tolerance is None and can_judge_steps(case.network, len(known)), 1.0
+        if self.tolerance:
+            tables = self._judge_by_tolerance(theirs, self.tolerance)
+        elif steps:
+            tables = self._judge_by_steps(known, guessed=not layers)
         else:
-            bound, can_be_judged = self.bounds
-            judged = judged & (can_be_judged | (not distance[judged].any()))
-            tables = [(theirs, ours, bound)]
-        wrong, times = list[Result](), list[Floats]()
-        lowest = len(case.network.layers) + 1 - len(tables)
-        for layer, (output, right, bound) in enumerate(tables, lowest):
-            times.append(times_bound(output, right, bound, rows))
-            indices = np.flatnonzero(times[-1] > 1)
-            largest = indices[np.argsort(-times[-1].flat[indices], kind="stable")][:WORST]
-            for index in dict.fromkeys([*largest, *indices[:1]]):
-                wrong.append(_describe_value(case, layer, index, output, right, times[-1]))
-        share = float(judged.sum() / (rows.sum() * ours.shape[2]))
+            tables, share = self._judge_by_nudged_runs(theirs)
+        times = [times_bound(output, right, bound) for _, output, right, bound in tables]
+        wrong = [*chain.from_iterable(map(partial(_find_worst, case), tables, times))]
         if share < ENOUGH and not wrong:
             return not_compared(
                 name,
                 "too little to compare: rounding alone drives right runs apart; "
                 f"{share:.0%} of the values can be judged, and they are equal",
             )
-        off = np.where(rows[..., None], distance, 0)
+        distance = distances(self.ours, theirs)
         return {
             "name": name,
             "verdict": "different" if wrong else "equal",
             "step_error": max(float(each.max()) for each in times) if steps else None,
-            "difference": float(np.where(np.isnan(off), np.inf, off).max()),
+            "difference": float(np.where(np.isnan(distance), np.inf, distance).max()),
             "first": min(wrong, key=itemgetter("sequence", "step", "layer", "unit"), default=None),
             "judged": share,
             "worst": sorted(wrong, key=itemgetter("times"), reverse=True)[:WORST],
-            "values": sum(int(rows.sum()) * each.shape[2] for each in times),
+            "values": sum(each.size for each in times),
             "wrong": sum(int((each > 1).sum()) for each in times),
             "where": describe_where(case, times[-1] > 1),
         }
+
+    def _judge_by_steps(self, known: Sequence[Floats], *, guessed: bool) -> list[Table]:
+        """Take each step from the state before it in the result; guessed layers are not judged."""
+        steps = right_steps(self.case, known, guessed=guessed)
+        pairs = enumerate(zip(known, steps, strict=True), start=1)
+        tables = [Table(layer, output, *step) for layer, (output, step) in pairs]
+        return tables[-1:] if guessed else tables
+
+    def _judge_by_tolerance(self, theirs: Floats, tolerance: Tolerance) -> list[Table]:
+        """Compare whole runs by a tolerance."""
+        return [Table(len(self.case.network.layers), theirs, self.ours, tolerance.bound(theirs))]
+
+    def _judge_by_nudged_runs(self, theirs: Floats) -> tuple[list[Table], float]:
+        """Compare whole runs by how far nudged runs are apart; return the share that is judged."""
+        bound, can_be_judged = self.bounds
+        judged = can_be_judged | (not distances(self.ours, theirs).any())
+        table = Table(len(self.case.network.layers), theirs, self.ours, bound)
+        return [table], float(judged.mean())
 
 
 def not_compared(name: str, note: str) -> Result:
@@ -140,34 +155,44 @@ def distances(ours: Floats, theirs: Floats) -> Floats:
         return np.abs(ours.astype(np.float64) - theirs)
 
 
-def _describe_value(
-    case: Case, layer: int, index: int, output: Floats, right: Floats, times: Floats
-) -> Any:
-    """Describe a wrong value; that of `output`, the result that is judged, is the expected one."""
-    n, t, unit = map(int, np.unravel_index(index, output.shape))
-    expected, actual = (float(str(output.dtype.type(each[n, t, unit]))) for each in (output, right))
-    return {
-        **case.describe_row(n, t),
-        "unit": unit,
-        "expected": expected,
-        "actual": actual,
-        "difference": abs(expected - actual),
-        "times": float(times[n, t, unit]),
-        "layer": layer,
-    }
+def _find_worst(case: Case, table: Table, times: Floats) -> Iterator[Result]:
+    """Describe the values that are the most bounds off, and the first that is wrong."""
+    wrong = np.flatnonzero(times > 1)
+    worst = wrong[np.argsort(-times.flat[wrong], kind="stable")][:WORST]
+    for index in dict.fromkeys([*worst.tolist(), *wrong[:1].tolist()]):
+        row, unit = divmod(index, times.shape[1])
+        shown = (table.output.dtype.type(each[row, unit]) for each in table[1:3])
+        expected, actual = (float(str(each)) for each in shown)  # the digits that are shown
+        yield {
+            **describe_row(case, row),
+            "unit": unit,
+            "expected": expected,
+            "actual": actual,
+            "difference": abs(expected - actual),
+            "times": float(times[row, unit]),
+            "layer": table.layer,
+        }
+
+
+def describe_row(case: Case, row: int) -> Result:
+    """Describe a row of a result."""
+    key, step = int(case.result_groups.keys[row]), int(case.result_steps[row])
+    return {"sequence": key + 1, "step": step} | ({"key": case.keys[key]} if case.keys else {})
 
 
 def describe_where(case: Case, wrong: Truths) -> str:
-    """Describe the sequences, steps and units of the wrong values, (N, T, O)."""
-    n, t, unit = map(np.unique, np.nonzero(wrong))
-    if not len(n):
+    """Describe the sequences, steps and units of the wrong values, (n, O)."""
+    rows, units = np.flatnonzero(wrong.any(axis=1)), np.flatnonzero(wrong.any(axis=0))
+    if not len(rows):
         return ""
-    N, T, O = wrong.shape
-    sequences = [case.keys[i] for i in n] if case.keys else n + 1
-    longest = int(case.rows()[n].sum(axis=1).max())
+    key, step = case.result_groups.keys, case.result_steps
+    N, O, of_wrong = len(case.h0), wrong.shape[1], np.isin(key, key[rows])
+    keys, steps = np.unique(key[rows]), np.unique(step[rows])
+    sequences = [case.keys[each] for each in keys] if case.keys else keys + 1
     words = [f"in {_few('sequence', sequences, N)}"] if N > 1 else []
-    words += [f"at {_few('step', t + 1, longest)}"] if T > 1 else []
-    words += [f"in {_few('unit', unit, O)}"] if O > 1 else []
+    if not case.network.last and case.groups.lengths.max() > 1:
+        words.append(f"at {_few('step', steps, int(step[of_wrong].max()))}")
+    words += [f"in {_few('unit', units, O)}"] if O > 1 else []
     return ", ".join(words)
 
 
@@ -185,8 +210,11 @@ def whole_run_bounds(case: Case, ours: Floats) -> tuple[Floats, Truths]:
     d is the largest distance between our own run and eight nudged ones, within eight steps; where
     it is too large to judge, within all. One row a sequence is judged as if it followed the steps.
     """
-    shown = ours.shape[1]
-    ours = _top_rows(case) if case.network.last else ours
+    groups, shown = case.groups, np.arange(len(ours))
+    key = groups.keys
+    if case.network.last:
+        ours, ends = _top_rows(case), groups.starts + groups.lengths
+        key, shown = np.insert(key, ends, groups.present), ends + shown
     random = np.random.RandomState(0)
     size = min(1.0, float(np.abs(ours).max(initial=0.0)))
     spread: Floats = np.zeros(ours.shape)
@@ -195,24 +223,26 @@ def whole_run_bounds(case: Case, ours: Floats) -> tuple[Floats, Truths]:
         distance = distances(nudged, ours)
         np.maximum(spread, np.where(np.isfinite(distance), distance, np.inf), out=spread)
     nearby = spread.copy()  # the largest within so many steps before and after
-    for shift in range(1, min(STEPS, spread.shape[1] - 1) + 1):
-        np.maximum(nearby[:, shift:], spread[:, :-shift], out=nearby[:, shift:])
-        np.maximum(nearby[:, :-shift], spread[:, shift:], out=nearby[:, :-shift])
+    for shift in range(1, min(STEPS, len(spread) - 1) + 1):
+        same = (key[shift:] == key[:-shift])[:, None]
+        np.maximum(nearby[shift:], spread[:-shift], out=nearby[shift:], where=same)
+        np.maximum(nearby[:-shift], spread[shift:], out=nearby[:-shift], where=same)
     judged = FACTOR * nearby <= most_spread(ours, case.precision)
-    nearby = np.where(judged, nearby, spread.max(axis=(0, 1)))
-    return (_rounding(ours) + FACTOR * nearby)[:, -shown:], judged[:, -shown:]
+    nearby = np.where(judged, nearby, spread.max(axis=0))
+    return (_rounding(ours) + FACTOR * nearby)[shown], judged[shown]
 
 
 def _top_rows(case: Case) -> Floats:
-    """Run a case: the rows of the top layer, and behind them that of the sequence."""
-    states = case.run()
-    rows = [] if states.y_n is None or not case.network.last else [states.y_n[:, None]]
-    return np.concatenate([states.layers[-1], *rows], axis=1)
+    """Run a case: the rows of the top layer, with that of each sequence behind its steps."""
+    layers, final = case.run()
+    if final is None:
+        return layers[-1]
+    return np.insert(layers[-1], case.groups.starts + case.groups.lengths, final, axis=0)
 
 
 def most_spread(ours: Floats, precision: str) -> Floats:
     """Compute how far rounding may move a value that is still judged."""
-    largest = np.abs(ours.astype(np.float64)).max(axis=(0, 1))
+    largest = np.abs(ours.astype(np.float64)).max(axis=0)
     return np.asarray(np.maximum(_rounding(ours), SMALL[precision] * largest))
 
 

@@ -6,7 +6,7 @@ A mistake in a cell is an entry in `CELL_MISTAKES`; `_change_layers`, `_change_i
 
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
-from itertools import chain, permutations
+from itertools import chain, pairwise, permutations
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -63,10 +63,11 @@ def _is_near(case: Case, result: Floats, tolerance: Tolerance | None) -> bool:
     network = case.network
     steps = tolerance is None and can_judge_steps(network)
     needs_all = not steps and (network.needs_whole_sequences or network.last)
-    T = case.x.shape[1] if needs_all else ROWS
-    first = np.flatnonzero(case.lengths)[:SEQUENCES]
-    result, lengths = result[first, :T], np.minimum(case.lengths[first], T)
-    cut = case._replace(x=case.x[first, :T], h0=case.h0[first], lengths=lengths)
+    few = case.groups.present[:SEQUENCES]
+    result_rows, rows = (np.isin(g.keys, few) for g in (case.result_groups, case.groups))
+    if not needs_all:
+        result_rows = rows = rows & (case.steps <= ROWS)
+    result, cut = result[result_rows], case.choose(rows)
     errors = case_step_errors(cut, [result]) if steps else None
     if errors is not None:
         near = errors <= 1
@@ -74,7 +75,7 @@ def _is_near(case: Case, result: Floats, tolerance: Tolerance | None) -> bool:
         ours = cut.outputs()[-1]
         bound = tolerance.bound(result) if tolerance else most_spread(ours, case.precision)
         near = distances(ours, result) <= bound
-    return bool(near[cut.rows()].mean() >= SCREENED)
+    return bool(near.mean() >= SCREENED)
 
 
 def _measure_distance(
@@ -258,29 +259,21 @@ def _change_layers(case: Case) -> Iterator[tuple[str, Network]]:
             yield f"{name} in layer {n + 1}", changed
 
 
-def _reverse(case: Case, rows: Floats) -> Floats:
-    """Turn every sequence around, (N, T, K)."""
-    turned = rows.copy()
-    for n, length in enumerate(case.lengths):
-        turned[n, :length] = rows[n, :length][::-1]
-    return turned
-
-
 def _change_inputs(case: Case) -> Iterator[tuple[str, Floats]]:
     """Reverse the input, put its columns in every other order, and scale them."""
-    yield "the input reversed in time", _reverse(case, case.x)
-    features = range(case.x.shape[2])
+    yield "the input reversed in time", case.x[case.groups.turned("backward").order]
+    features = range(case.x.shape[1])
     for order in permutations(features) if len(features) <= MOST_FEATURES else ():
         if order != tuple(features):
-            x = np.ascontiguousarray(case.x[..., order])
+            x = np.ascontiguousarray(case.x[:, order])
             yield f"features permuted: {' '.join(map(str, order))}", x
-    wide, rows = case.x.astype(np.float64), case.x[case.running()].astype(np.float64)
-    if case.network.indices is not None or case.network.masking or len(rows) < 2:
+    wide = case.x.astype(np.float64)
+    if case.network.indices is not None or case.network.masking or len(wide) < 2:
         return
-    mean, low, high = rows.mean(axis=0), rows.min(axis=0), rows.max(axis=0)
+    mean, low, high = wide.mean(axis=0), wide.min(axis=0), wide.max(axis=0)
     scaled = {
-        "the input standardised": (mean, rows.std(axis=0)),
-        "the input standardised, its variance over n - 1": (mean, rows.std(axis=0, ddof=1)),
+        "the input standardised": (mean, wide.std(axis=0)),
+        "the input standardised, its variance over n - 1": (mean, wide.std(axis=0, ddof=1)),
         "the input scaled to 0 to 1": (low, high - low),
         **{f"the input divided by {by}": (0.0, by) for by in FACTORS},
         **{f"the input multiplied by {by}": (0.0, 1 / by) for by in FACTORS},
@@ -297,36 +290,40 @@ def _change_starts(case: Case) -> Iterator[tuple[str, Floats]]:
     if case.h0.any():
         yield "start states left out", np.zeros_like(case.h0)
     h0 = case.h0.copy()
-    for n, length in enumerate(case.lengths[:-1]):
-        x = case.x[n, :length]
-        h0[n + 1] = run(case.network, x, h0[n], precision=case.precision).h_n
+    edges = np.searchsorted(case.groups.keys, np.arange(len(h0)))
+    for key, (start, stop) in enumerate(pairwise(edges)):
+        h0[key + 1] = run(case.network, case.x[start:stop], h0[key], precision=case.precision).h_n
+        if not np.isfinite(h0[key + 1]).all():
+            return
     if len(h0) > 1:
         yield "state carried from sequence to sequence", h0
 
 
 def _undo_moves(case: Case, ours: Floats, theirs: Floats) -> Iterator[tuple[str, Floats]]:
     """Undo what a port does to its rows: it reverses or shifts them."""
-    yield "the rows of the output reversed in time", _reverse(case, theirs)
+    groups = case.groups
+    reverse = groups.turned("backward").order
+    yield "the rows of the output reversed in time", theirs[reverse]
     if concatenates(case.network.layers[-1]):
-        forward, backward = np.split(theirs, 2, axis=2)
-        turned = np.concatenate([forward, _reverse(case, backward)], axis=2)
-        yield "backward states in processing order", turned
-    n, last = np.arange(len(theirs)), case.lengths - 1
+        forward, backward = np.hsplit(theirs, 2)
+        yield "backward states in processing order", np.hstack([forward, backward[reverse]])
+    first, last = groups.order[groups.starts], groups.last
     # Where rows are late or early, the one left over holds zeros or the initial state.
     for name, by, left, missing in (
-        ("rows one step late: row t holds h_{t-1}", -1, 0 * last, last),
-        ("rows one step early: row t holds h_{t+1}", 1, last, 0 * last),
+        ("rows one step late: row t holds h_{t-1}", -1, first, last),
+        ("rows one step early: row t holds h_{t+1}", 1, last, first),
     ):
-        rest = theirs[n, left]
-        if (last > 0).all() and (not rest.any() or np.array_equal(rest, case.h0)):
-            shifted = np.roll(theirs, by, axis=1)
-            shifted[n, missing] = ours[n, missing]
+        rest = theirs[left]
+        begins = not rest.any() or np.array_equal(rest, case.h0[groups.present])
+        if (groups.lengths > 1).all() and begins:
+            shifted = np.roll(theirs, by, axis=0)
+            shifted[missing] = ours[missing]
             yield name, shifted
 
 
 def _undo_scaling(case: Case, ours: Floats, theirs: Floats) -> Iterator[tuple[str, Floats]]:
     """Undo a factor and an offset of the result, fitted by least squares."""
-    x, y = (each[case.rows()].astype(np.float64).ravel() for each in (ours, theirs))
+    x, y = (each.astype(np.float64).ravel() for each in (ours, theirs))
     if len(x) < FITTED or not x.var() > 0:
         return
     slope = ((x - x.mean()) * y).mean() / x.var()

@@ -12,8 +12,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rnncli.engine.precision import PRECISIONS
+from rnncli.engine.rows import Groups
 from rnncli.engine.threads import usable_processors
-from rnncli.model.arrays import Floats, Integers, reorder
+from rnncli.model.arrays import Floats, reorder
 from rnncli.model.cells import Cell, split_bias
 from rnncli.model.errors import choice
 from rnncli.model.formats.load import save_network
@@ -279,7 +280,7 @@ def version(name: str) -> str | None:
 def build(
     name: str, network: Network, precision: str = "float32"
 ) -> Callable[..., Sequence[Floats]]:
-    """Build a network in a peer: a function of x, h0 and lengths, which returns all layers."""
+    """Build a network in a peer: a function of x, groups and h0, which returns all layers."""
     peer = PEERS[name]
     if precision not in peer.precisions:
         raise Unsupported(f"{peer.title} has no precision {precision}")
@@ -288,18 +289,13 @@ def build(
     layers = network.converted(PRECISIONS[precision].convert).layers
     passes = [[_make(peer, each) for each in layer.cells or [layer]] for layer in layers]
 
-    def run(x: Floats, h0: Floats, lengths: Integers | None = None) -> Sequence[Floats]:
-        N, T, _ = x.shape
-        ends = np.full(N, T) if lengths is None else lengths
-        if not T or (ends < 1).any():
-            raise Unsupported(f"{peer.title} runs no sequence without steps")
-        if (ends == T).all():
-            return _run_layers(network, passes, np.asarray(x, precision), h0.astype(precision))
-        outputs = [np.zeros((N, T, layer.output_size), precision) for layer in layers]
-        for end in np.unique(ends):
-            alike = ends == end
-            for output, rows in zip(outputs, run(x[alike, :end], h0[alike]), strict=True):
-                output[alike, :end] = rows
+    def run(x: Floats, groups: Groups, h0: Floats) -> Sequence[Floats]:
+        outputs = [np.empty((len(x), layer.output_size), precision) for layer in layers]
+        for indices, rows in groups.batches():
+            start = h0[groups.present[indices]].astype(precision)
+            batch = _run_layers(network, passes, x[rows].astype(precision), start)
+            for output, values in zip(outputs, batch, strict=True):
+                output[rows] = values
         return outputs
 
     return run
@@ -338,20 +334,20 @@ def _make(peer: Peer, layer: Any) -> Callable[..., Floats]:
 
 
 def run_file(
-    name: str, path: str, x: NDArray[Any], lengths: Integers, ours: Floats
+    name: str, path: str, x: NDArray[Any], groups: Groups, ours: Floats, our_groups: Groups
 ) -> Floats | None:
-    """Run a model file over x (N, T, I) or (N, T); None for a file of another library."""
+    """Run a model file over rows (n, I) or (n,); None for a file of another library."""
     peer = PEERS[name]
     if not path.lower().endswith(peer.files):
         return None
-    theirs: Floats = np.zeros(ours.shape, np.float32)
+    theirs: Floats = np.empty(ours.shape, np.float32)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         forward = peer.open_file(path)
-        for length in np.unique(lengths[lengths > 0]):
-            alike = np.flatnonzero(lengths == length)
-            steps = slice(length if ours.shape[1] > 1 else 1)
-            theirs[alike, steps] = _nearest(forward, x[alike, :length], ours[alike, steps])
+        for indices, rows in groups.batches():
+            keys = groups.present[indices]
+            our_rows = our_groups.rows_of(np.searchsorted(our_groups.present, keys))
+            theirs[our_rows] = _nearest(forward, x[rows], ours[our_rows])
     return theirs
 
 

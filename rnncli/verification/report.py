@@ -16,6 +16,7 @@ STYLES = {"equal": "bold green", "different": "bold red", "not compared": "bold 
 
 def write_table(out: TextIO, document: dict[str, Any]) -> None:
     """Write the verdict, the cause and the worst values, then a row for each result."""
+    document = _reword(document)
     first, *rest = results = document["results"]
     verdict, expected = document["verdict"], first["name"] != LOOP
     ours = rest if expected else results
@@ -38,6 +39,8 @@ def write_table(out: TextIO, document: dict[str, Any]) -> None:
         ours = [each for each in ours if "version" in each]
     else:
         _draw_results(out, document)
+    if "checked_rows" in document:
+        write_text(out, f"rnn checked itself on the first {document['checked_rows']:,} rows.")
     noted = [each for each in ours if each.get("note")]
     for note, alike in groupby(noted, lambda each: each["note"]):
         write_text(out, f"{', '.join(map(_label, alike))}: {note}")
@@ -119,8 +122,17 @@ def _draw_results(out: TextIO, document: dict[str, Any]) -> None:
 
 def write_json(out: TextIO, document: dict[str, Any]) -> None:
     """Write the document, with null for numbers that JSON does not have."""
-    finite = json.loads(json.dumps(document), parse_constant=lambda _: None)
+    finite = json.loads(json.dumps(_reword(document)), parse_constant=lambda _: None)
     out.write(json.dumps(finite, indent=1) + "\n")
+
+
+def _reword(document: dict[str, Any]) -> dict[str, Any]:
+    """Write the parameters in names as the user does."""
+    lists = {name: document[name] for name in ("results", "explanations") if name in document}
+    return document | {
+        name: [each | {"name": word(each["name"])} for each in entries]
+        for name, entries in lists.items()
+    }
 
 
 def _label(result: Result) -> str:

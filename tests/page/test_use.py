@@ -33,6 +33,30 @@ def test_the_slider_the_buttons_and_the_keys_go_through_time(open_page: Open) ->
     page.get_by_role("button", name="Play").wait_for()
 
 
+def test_arrow_keys_go_through_time_wherever_the_focus_is(open_page: Open) -> None:
+    opened = open_page("vanilla")
+    page = opened.page
+    for key, t in zip(("ArrowRight", "ArrowRight", "ArrowLeft"), (2, 3, 2), strict=True):
+        page.keyboard.press(key)  # nothing was clicked yet
+        assert now(opened).startswith(f"t = {t},")
+    page.locator("tr.value").last.locator("td").nth(2).click()  # the table takes the focus
+    page.keyboard.press("ArrowRight")
+    assert now(opened).startswith("t = 3,")
+    page.locator("#slider").press("ArrowRight")
+    assert now(opened).startswith("t = 4,")  # one step, not two
+    page.locator("select").press("ArrowRight")
+    page.keyboard.press("Shift+ArrowRight")
+    assert now(opened).startswith("t = 4,")
+
+
+def test_an_arrow_key_scrolls_a_wide_table_that_has_the_focus(open_page: Open) -> None:
+    opened = open_page("thirty units", 320)
+    region = opened.page.locator(".scroll").last
+    region.press("ArrowRight")
+    assert now(opened).startswith("t = 1,")
+    opened.page.wait_for_function("node => node.scrollLeft > 0", arg=region.element_handle())
+
+
 def test_a_click_chooses_a_unit_or_a_step(open_page: Open) -> None:
     opened = open_page("vanilla")
     page = opened.page

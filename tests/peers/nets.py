@@ -13,6 +13,7 @@ from rnncli.model.cells import CELLS, Weights
 from rnncli.model.layers import DIRECTIONS, MERGES, Layer, Recurrent
 from rnncli.model.network import Network
 from rnncli.verification import peers
+from rnncli.verification.case import case_of_batch
 
 Array = NDArray[np.floating]
 
@@ -112,7 +113,9 @@ def check(
         x = given.x if lengths is not None else given.x[:1]
         h0 = given.h0[: len(x)]
         ours = rnncli.run(network, x, h0, lengths=lengths, precision=precision, all_layers=True)
-        apart = furthest(peer(x, h0, lengths), ours.layers)
+        case = case_of_batch(network, x, h0, lengths, precision)
+        steps = np.arange(T) < (np.full(len(x), T) if lengths is None else lengths)[:, None]
+        apart = furthest(peer(case.x, case.groups, case.h0), [h[steps] for h in ours.layers])
         assert apart <= (tolerance or TOLERANCES[precision])
 
 

@@ -10,6 +10,7 @@ from click.testing import CliRunner
 
 import rnncli
 from rnncli.cli import rnn
+from rnncli.engine.rows import group
 from rnncli.verification.peers import PEERS, build, version
 
 
@@ -46,5 +47,5 @@ def test_onnx_runtime_takes_the_processors_it_may_use(
     monkeypatch.setattr(onnxruntime, "InferenceSession", Session)
     monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(count)))
     peer = build("onnxruntime", rnncli.seeded(1, 2))
-    peer(np.ones((1, 3, 1), np.float32), np.zeros((1, 2), np.float32))
+    peer(np.ones((3, 1), np.float32), group(None, 3), np.zeros((1, 2), np.float32))
     assert taken == [count]

@@ -14,7 +14,6 @@ import pytest
 from conftest import NIGHTLY
 from test_recorded import recorded_cases
 
-import rnncli
 from peers.nets import ACTIVATIONS, HARD_SIGMOID, Plan, batch, check, drawn, furthest, network
 from rnncli.model.layers import (
     Dense,
@@ -27,6 +26,7 @@ from rnncli.model.layers import (
 )
 from rnncli.model.network import Network
 from rnncli.verification import peers
+from rnncli.verification.case import case_of_batch
 from rnncli.verification.peers import PEERS, TORCH_HEADS, Unsupported
 
 # Functions of Keras that have our names.
@@ -79,8 +79,9 @@ def test_layers_without_state() -> None:
     check("onnxruntime", network(*plans, below=below, above=above))
     embedded = Network(Embedding(drawn(7, 3)), *network(Plan("gru")).layers)
     x, h0 = np.random.RandomState(0).randint(0, 7, (2, 6, 1)).astype("f"), np.zeros((2, 4), "f")
-    ours = rnncli.run(embedded, x, h0, all_layers=True)
-    assert furthest(peers.build("onnxruntime", embedded)(x, h0), ours.layers) <= 1e-6
+    case = case_of_batch(embedded, x, h0)
+    theirs = peers.build("onnxruntime", embedded)(case.x, case.groups, case.h0)
+    assert furthest(theirs, case.outputs()) <= 1e-6
 
 
 @pytest.mark.parametrize(
@@ -154,12 +155,12 @@ def test_what_a_peer_cannot_express(name: str, net: Network, precision: str, mes
 
 
 @pytest.mark.parametrize("name", PEERS)
-def test_sequences_without_steps(name: str) -> None:
+def test_sequences_without_steps_are_left_out(name: str) -> None:
     net = network(Plan())
     peer, given = peers.build(name, net), batch(net)
-    for x, lengths in ((given.x[:, :0], None), (given.x, np.array([3, 0, 1, 2]))):
-        with pytest.raises(Unsupported, match="runs no sequence without steps"):
-            peer(x, given.h0, lengths)
+    case = case_of_batch(net, given.x, given.h0, np.array([3, 0, 1, 2]))
+    assert furthest(peer(case.x, case.groups, case.h0), case.outputs()) <= 1e-6
+    assert peer(case.x[:0], case.choose(case.steps < 0).groups, case.h0)[0].shape == (0, 4)
 
 
 def test_tensorflow_says_nothing_when_it_is_loaded() -> None:
@@ -175,13 +176,15 @@ def test_the_peer_gives_the_recorded_states(peer: str) -> None:
     distances = {}
     cases = [each for each in recorded_cases() if each.peer == peer]
     for recorded in cases[:: 30 if peer == "keras" and not NIGHTLY else 1]:
-        network, x, h0, lengths, *_ = recorded.case
-        unequal = None if recorded.case.running().all() else lengths
+        _, _, network, x, h0, lengths, h, _ = recorded
+        case = case_of_batch(network, x, h0, lengths)
         try:
-            outputs = peers.build(peer, network)(x, h0, unequal)
+            outputs = peers.build(peer, network)(case.x, case.groups, case.h0)
         except Unsupported:  # recorded by a script of its own
             continue
-        distances[recorded.name] = furthest(outputs[-1:], [recorded.h])
+        distances[recorded.name] = furthest(
+            outputs[-1:], [h[np.arange(x.shape[1]) < lengths[:, None]]]
+        )
     assert len(distances) > len(cases) / 100
     # Other versions and processors may round in other places, over at most six steps.
     assert {name: far for name, far in distances.items() if far > 1e-6} == {}
