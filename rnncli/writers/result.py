@@ -59,8 +59,8 @@ class Result(NamedTuple):
 
     @property
     def layers(self) -> list[Columns]:
-        """The values in the columns of CSV."""
-        return [layer for layer in self.values if layer.array in self.shown]
+        """The values in the columns of CSV; a vanilla cell and a GRU have no c."""
+        return [layer for layer in self.values if layer.array in self.shown and layer.width]
 
     @property
     def units(self) -> list[str]:
