@@ -34,7 +34,7 @@ from rnncli.engine.state_file import (
     load_state,
     save_state,
 )
-from rnncli.engine.stream import Carried, final_y, forward
+from rnncli.engine.stream import Carried, final_y, forward, name_results, name_states
 from rnncli.model.activations import NEAR_END, saturated
 from rnncli.model.arrays import Floats, Integers, in_dtype
 from rnncli.model.errors import (
@@ -67,14 +67,7 @@ from rnncli.storage import check_writable, is_url, local_copy, replacing, sync, 
 from rnncli.writers import TABLES, WRITERS
 from rnncli.writers.log import continue_log
 from rnncli.writers.model import describe
-from rnncli.writers.result import (
-    Result,
-    SequenceStates,
-    Style,
-    check_names,
-    columns_of,
-    states_by_layer,
-)
+from rnncli.writers.result import Result, Style, check_names
 from rnncli.writers.selection import Begun, Last, Selected, Writer
 from rnncli.writers.sink import check_destination, destination, is_redirected
 
@@ -416,7 +409,7 @@ def _note_saturated(network: Network, latest: Rows, console: Console) -> None:
     top = [layer for layer in network.layers if isinstance(layer, Recurrent)][-1]
     if len(latest.x) < 2 or top.ends is None:
         return
-    if np.mean(saturated(latest.h[:, -top.output_size :], top.ends)) >= _SATURATED:
+    if np.mean(saturated(latest.h, top.ends)) >= _SATURATED:
         low, high = top.ends
         what = f"nearly all of the last states are within {NEAR_END} of {low:g} or {high:g}"
         way_out = "is the input large? `center` and `scale` (auto, or numbers) bring it near 0"
@@ -471,22 +464,33 @@ def _run(
 def _describe_result(options: Options, opened: Opened, carried: Carried, runner: Runner) -> Result:
     """Describe the run for its writer."""
     source, network = opened.source, opened.network
-    all_layers, all_states, last = options.all_layers, options.states, options.last
+    all_layers, last = options.all_layers, options.last
 
-    def states(t: Integers, state: Floats) -> SequenceStates:
-        return SequenceStates(t, states_by_layer(network, state, all_layers=all_layers))
+    def states(t: Integers, state: Floats) -> Rows:
+        values = name_states(network, state, all_layers=all_layers)
+        return Rows(np.empty((len(t), 0)), t=t, values=values)
 
-    def final() -> SequenceStates:
-        keys = source.keys if source.key_columns else ()
-        y = final_y(runner, carried, keys) if network.one_output else None
-        return states(carried.t.copy(), carried.state)._replace(y=y)
+    def final() -> Rows:
+        rows = states(carried.t.copy(), carried.state)
+        if not network.one_output:
+            return rows
+        y = final_y(runner, carried, source.keys if source.key_columns else ())
+        return rows._replace(values={**rows.values, "y": y})
 
-    y = network.head or (last and network.last)
-    arrays = {"h": all_states or all_layers or not y, "c": all_states, "y": y}
+    if last:
+        values = name_states(network, carried.initial[None], all_layers=all_layers)
+        sizes = {name: array.shape[1] for name, array in values.items()}
+        sizes |= {"y": network.output_size} if network.one_output else {}
+    else:
+        outputs = [layer.output_size for layer in network.layers]
+        c = [layer.c_size for layer in network.layers]
+        sizes = name_results(network, outputs, c, all_layers=all_layers)
+    hidden = "" if options.states else "c"  # the arrays that are no columns
+    hidden += "h" if "y" in sizes and not (options.states or all_layers) else ""
     return Result(
         model=opened.model,
         columns=source.columns,
-        values=columns_of(network, all_layers=all_layers, all_states=all_states, last=last),
+        shown={name: size for name, size in sizes.items() if size and name[-1] not in hidden},
         initial=lambda: states(*carried.starts()),
         final=final,
         key_columns=source.key_columns,
@@ -497,7 +501,6 @@ def _describe_result(options: Options, opened: Opened, carried: Carried, runner:
         all_layers=all_layers,
         forward=not network.needs_whole_sequences,
         last=last,
-        shown=[name for name, shown in arrays.items() if shown],
     )
 
 

@@ -99,15 +99,15 @@ class Last(Selected):
         if error:
             return
         result, shape = self._writer.result, tuple[int, ...]()
-        rows, keyed = result.final().rows(), bool(result.key_columns)
+        rows, keyed = result.final(), bool(result.key_columns)
         if not result.header:
             rows = rows._replace(key=np.arange(len(rows.t)) if keyed else None)
             shape = (len(rows.t), *((1,) if keyed and not self._one_row else ()))
         else:
             last = self._drop() if self._recent else rows.cut(0, 0)
-            n = _keys(last)
-            c, y = (each if each is None else each[n] for each in (rows.c, rows.y))
-            rows = last._replace(h=rows.h[n], c=c, y=y)
+            n = _keys(last)  # c stands in them as in other rows, if it was asked for
+            names = [name for name in rows.values if name in last.values or name == "y"]
+            rows = last._replace(values={name: rows.values[name][n] for name in names})
         self._writer.result = result._replace(columns=(), shape=shape)
         if len(rows.t):
             self._writer.rows(rows)
