@@ -68,7 +68,15 @@ from rnncli.writers import TABLES, WRITERS
 from rnncli.writers.log import continue_log
 from rnncli.writers.model import describe
 from rnncli.writers.result import Result, Style, check_names
-from rnncli.writers.selection import Begun, Last, Selected, Writer
+from rnncli.writers.selection import (
+    Final,
+    FinalCells,
+    Head,
+    Selection,
+    Selector,
+    Tail,
+    Writer,
+)
 from rnncli.writers.sink import check_destination, destination, is_redirected
 
 if TYPE_CHECKING:
@@ -446,19 +454,30 @@ def _run(
                 blocks = follow(blocks, out, None if is_url(written) else save)
                 stack.enter_context(closing(blocks))
 
-        def begin(result: Result) -> Writer:
+        def begin(shape: tuple[int, ...]) -> Writer:
             _note_columns(options, form, opened, console)
-            return make(out, result, style)
+            return make(out, result._replace(shape=shape), style)
 
-        begun = Begun(result, begin)
-        writer: Writer = begun
-        if options.last:
-            writer = Last(begun, one_row=bool(network.last))
-        elif options.head or options.tail:
-            writer = Selected(begun, options.head or 0, options.tail or 0, carried.started[0])
+        writer = Selection(_choose_selector(options, opened, carried, result), begin)
         blocks = stack.enter_context(closing(console.watch(blocks, source, options.output)))
         flush = out.flush if options.follow else lambda: None
         return deliver(blocks, source.keys, runner, carried, writer, options.all_layers, flush)
+
+
+def _choose_selector(
+    options: Options, opened: Opened, carried: Carried, result: Result
+) -> Selector:
+    """Make the selector of the rows that are written."""
+    if options.last and result.header:
+        return FinalCells(result.final)
+    if options.last:
+        keyed, one_row = bool(result.key_columns), bool(opened.network.last)
+        return Final(result.final, keyed=keyed, one_row=one_row)
+    if options.head:
+        return Head(opened.source.shape, options.head, carried.started[0])
+    if options.tail:
+        return Tail(opened.source.shape, options.tail)
+    return Selector(opened.source.shape)
 
 
 def _describe_result(options: Options, opened: Opened, carried: Carried, runner: Runner) -> Result:
@@ -489,7 +508,7 @@ def _describe_result(options: Options, opened: Opened, carried: Carried, runner:
     hidden += "h" if "y" in sizes and not (options.states or all_layers) else ""
     return Result(
         model=opened.model,
-        columns=source.columns,
+        columns=() if last else source.columns,
         shown={name: size for name, size in sizes.items() if size and name[-1] not in hidden},
         initial=lambda: states(*carried.starts()),
         final=final,
@@ -497,9 +516,8 @@ def _describe_result(options: Options, opened: Opened, carried: Carried, runner:
         keys=source.keys,
         header=source.header,
         types=source.types,
-        shape=source.shape,
         all_layers=all_layers,
-        forward=not network.needs_whole_sequences,
+        forward=not (network.needs_whole_sequences or options.tail),
         last=last,
     )
 
