@@ -53,9 +53,7 @@ from rnncli.readers.inline import read_inline, read_state
 from rnncli.readers.input import STDIN, UTF_8, Input, Keys, Layout, check_width
 from rnncli.run_options import (
     AUTO,
-    LINES,
     OF_NETWORK,
-    PICTURES,
     STATE_FILES,
     Options,
     check_options,
@@ -64,7 +62,7 @@ from rnncli.run_options import (
     options_of,
 )
 from rnncli.storage import check_writable, is_url, local_copy, replacing, sync, version, writing
-from rnncli.writers import TABLES, WRITERS
+from rnncli.writers import FORMATS
 from rnncli.writers.log import continue_log
 from rnncli.writers.model import describe
 from rnncli.writers.result import Result, Style, check_names
@@ -86,8 +84,6 @@ if TYPE_CHECKING:
 Built = tuple[Network, dict[str, Any], Sequence[tuple[Floats, ...]]]
 Blocks = Generator[Rows, None, None]
 
-# Formats that do not name the columns that were read.
-_UNTITLED = (*LINES, "npy", *TABLES)
 # Write a note if rounding moves a value by more than this share of the standard deviation.
 _COARSE = 0.1
 # Write a note if this share of the states is at an end of the range.
@@ -397,7 +393,7 @@ def _settle_last(options: Options, form: str, opened: Opened) -> tuple[Options, 
     if options.no_last:
         del opened.model["last"]
         return options, opened._replace(network=Network(*network.layers, front=network.front))
-    if options.follow or form in PICTURES:
+    if options.follow or FORMATS[form].is_picture:
         name = "`follow`" if options.follow else f"`format` {form}"
         raise OptionError(f"{name}: the model gives one row a sequence: add `no_last`")
     return options._replace(last=True), opened
@@ -407,7 +403,7 @@ def _note_columns(options: Options, form: str, opened: Opened, console: Console)
     """Note that a network from a seed takes every column, one with times too."""
     chosen, drawn = opened.source.chosen, "seed" in opened.model["source"]
     named = len(chosen) > 1 and any(isinstance(name, str) for name in chosen)
-    if form in _UNTITLED and drawn and named and not options.columns:
+    if not FORMATS[form].shows_features and drawn and named and not options.columns:
         text = f"the features are the columns {verbatim(listed(map(repr, chosen)))}"
         console.note(word(f"{text}: `columns` chooses others"))
 
@@ -437,15 +433,16 @@ def _run(
     network, source = opened.network, opened.source
     runner = Runner(network, options.precision, options.unroll, all_states=options.states)
     result = _describe_result(options, opened, carried, runner)
-    check_names(form, result, grouped=bool(options.group_by))
-    style = Style(options.digits, options.header, "\t" if form == "tsv" else ",")
-    make = frame.writer if frame else WRITERS[form]
+    chosen = FORMATS[form]
+    check_names(result, is_table=chosen.is_table, grouped=bool(options.group_by))
+    style = Style(options.digits, options.header, chosen.delimiter)
+    make = frame.writer if frame else chosen.writer
     with ExitStack() as stack:
         target = destination(options.output, append=options.follow)
         out: Any = None if frame else stack.enter_context(target)
         blocks = cut_blocks(source, runner)
         if options.follow:
-            style, cut = continue_log(out, result, style, is_json=form == "jsonl")
+            style, cut = continue_log(out, result, style)
             if cut:
                 console.note(f"{out.name}: ended within a line, which is cut off: {cut!r}")
             if written := options.state or options.state_out:

@@ -20,7 +20,7 @@ import rnncli
 from rnncli.cli import rnn
 from rnncli.engine.rows import Rows
 from rnncli.model.arrays import Floats, Integers
-from rnncli.writers import WRITERS
+from rnncli.writers import FORMATS
 from rnncli.writers.grid import Column, draw
 from rnncli.writers.result import Result as Described
 from rnncli.writers.result import Style
@@ -62,7 +62,7 @@ def written(form: str, result: Result, style: Style | None = None, block: int = 
     )
     content = io.BytesIO()
     out = io.TextIOWrapper(content, "utf-8", newline="", errors="surrogatepass")
-    writer = WRITERS[form](out, described, style or Style())
+    writer = FORMATS[form].writer(out, described, style or Style())
     for rows in blocks:
         writer.rows(rows)
     writer.end(None)

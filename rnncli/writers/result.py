@@ -58,14 +58,14 @@ class Style(NamedTuple):
 
     digits: int | None = None  # after the point; by default the fewest that read back the same
     header: bool = True  # whether CSV starts with the names of its columns
-    delimiter: str = ","  # between the fields of CSV
+    delimiter: str = ","  # between the fields of a line; none in JSON lines
 
 
-def check_names(form: str, result: Result, *, grouped: bool) -> None:
+def check_names(result: Result, *, is_table: bool, grouped: bool) -> None:
     """Check that no column of the input has the name of another column of the result."""
     keys, header = list(result.key_columns), result.header
     repeated, hint = [name for name in keys if keys.count(name) > 1], "rename it"
-    if not repeated and form in ("csv", "tsv", "table", "parquet", "arrow"):
+    if not repeated and is_table:
         new = {*result.units, *(["t"] if not header else [] if grouped else keys)}
         repeated = [name for name in header or keys if name in new]
         hint = "rename it, or take `format` jsonl, where it stands apart"
