@@ -34,7 +34,7 @@ from rnncli.engine.state_file import (
     load_state,
     save_state,
 )
-from rnncli.engine.stream import Carried, final_y, forward
+from rnncli.engine.stream import Carried, final_y, forward, name_results, name_states
 from rnncli.model.activations import NEAR_END, saturated
 from rnncli.model.arrays import Floats, Integers, in_dtype
 from rnncli.model.errors import (
@@ -53,9 +53,7 @@ from rnncli.readers.inline import read_inline, read_state
 from rnncli.readers.input import STDIN, UTF_8, Input, Keys, Layout, check_width
 from rnncli.run_options import (
     AUTO,
-    LINES,
     OF_NETWORK,
-    PICTURES,
     STATE_FILES,
     Options,
     check_options,
@@ -64,18 +62,19 @@ from rnncli.run_options import (
     options_of,
 )
 from rnncli.storage import check_writable, is_url, local_copy, replacing, sync, version, writing
-from rnncli.writers import TABLES, WRITERS
+from rnncli.writers import FORMATS
 from rnncli.writers.log import continue_log
 from rnncli.writers.model import describe
-from rnncli.writers.result import (
-    Result,
-    SequenceStates,
-    Style,
-    check_names,
-    columns_of,
-    states_by_layer,
+from rnncli.writers.result import Result, Style, check_names
+from rnncli.writers.selection import (
+    Final,
+    FinalCells,
+    Head,
+    Selection,
+    Selector,
+    Tail,
+    Writer,
 )
-from rnncli.writers.selection import Begun, Last, Selected, Writer
 from rnncli.writers.sink import check_destination, destination, is_redirected
 
 if TYPE_CHECKING:
@@ -85,8 +84,6 @@ if TYPE_CHECKING:
 Built = tuple[Network, dict[str, Any], Sequence[tuple[Floats, ...]]]
 Blocks = Generator[Rows, None, None]
 
-# Formats that do not name the columns that were read.
-_UNTITLED = (*LINES, "npy", *TABLES)
 # Write a note if rounding moves a value by more than this share of the standard deviation.
 _COARSE = 0.1
 # Write a note if this share of the states is at an end of the range.
@@ -401,7 +398,7 @@ def _settle_last(options: Options, form: str, opened: Opened) -> tuple[Options, 
     if options.no_last:
         del opened.model["last"]
         return options, opened._replace(network=Network(*network.layers, front=network.front))
-    if options.follow or form in PICTURES:
+    if options.follow or FORMATS[form].is_picture:
         name = "`follow`" if options.follow else f"`format` {form}"
         raise OptionError(f"{name}: the model gives one row a sequence: add `no_last`")
     return options._replace(last=True), opened
@@ -411,7 +408,7 @@ def _note_columns(options: Options, form: str, opened: Opened, console: Console)
     """Note that a network from a seed takes every column, one with times too."""
     chosen, drawn = opened.source.chosen, "seed" in opened.model["source"]
     named = len(chosen) > 1 and any(isinstance(name, str) for name in chosen)
-    if form in _UNTITLED and drawn and named and not options.columns:
+    if not FORMATS[form].shows_features and drawn and named and not options.columns:
         text = f"the features are the columns {verbatim(listed(map(repr, chosen)))}"
         console.note(word(f"{text}: `columns` chooses others"))
 
@@ -421,7 +418,7 @@ def _note_saturated(network: Network, latest: Rows, console: Console) -> None:
     top = [layer for layer in network.layers if isinstance(layer, Recurrent)][-1]
     if len(latest.x) < 2 or top.ends is None:
         return
-    if np.mean(saturated(latest.h[:, -top.output_size :], top.ends)) >= _SATURATED:
+    if np.mean(saturated(latest.h, top.ends)) >= _SATURATED:
         low, high = top.ends
         what = f"nearly all of the last states are within {NEAR_END} of {low:g} or {high:g}"
         way_out = "is the input large? `center` and `scale` (auto, or numbers) bring it near 0"
@@ -441,15 +438,16 @@ def _run(
     network, source = opened.network, opened.source
     runner = Runner(network, options.precision, options.unroll, all_states=options.states)
     result = _describe_result(options, opened, carried, runner)
-    check_names(form, result, grouped=bool(options.group_by))
-    style = Style(options.digits, options.header, "\t" if form == "tsv" else ",")
-    make = frame.writer if frame else WRITERS[form]
+    chosen = FORMATS[form]
+    check_names(result, is_table=chosen.is_table, grouped=bool(options.group_by))
+    style = Style(options.digits, options.header, chosen.delimiter)
+    make = frame.writer if frame else chosen.writer
     with ExitStack() as stack:
         target = destination(options.output, append=options.follow)
         out: Any = None if frame else stack.enter_context(target)
         blocks = cut_blocks(source, runner)
         if options.follow:
-            style, cut = continue_log(out, result, style, is_json=form == "jsonl")
+            style, cut = continue_log(out, result, style)
             if cut:
                 console.note(f"{out.name}: ended within a line, which is cut off: {cut!r}")
             if written := options.state or options.state_out:
@@ -458,51 +456,71 @@ def _run(
                 blocks = follow(blocks, out, None if is_url(written) else save)
                 stack.enter_context(closing(blocks))
 
-        def begin(result: Result) -> Writer:
+        def begin(shape: tuple[int, ...]) -> Writer:
             _note_columns(options, form, opened, console)
-            return make(out, result, style)
+            return make(out, result._replace(shape=shape), style)
 
-        begun = Begun(result, begin)
-        writer: Writer = begun
-        if options.last:
-            writer = Last(begun, one_row=bool(network.last))
-        elif options.head or options.tail:
-            writer = Selected(begun, options.head or 0, options.tail or 0, carried.started[0])
+        writer = Selection(_choose_selector(options, opened, carried, result), begin)
         blocks = stack.enter_context(closing(console.watch(blocks, source, options.output)))
         flush = out.flush if options.follow else lambda: None
         return deliver(blocks, source.keys, runner, carried, writer, options.all_layers, flush)
 
 
+def _choose_selector(
+    options: Options, opened: Opened, carried: Carried, result: Result
+) -> Selector:
+    """Make the selector of the rows that are written."""
+    if options.last and result.header:
+        return FinalCells(result.final)
+    if options.last:
+        keyed, one_row = bool(result.key_columns), bool(opened.network.last)
+        return Final(result.final, keyed=keyed, one_row=one_row)
+    if options.head:
+        return Head(opened.source.shape, options.head, carried.started[0])
+    if options.tail:
+        return Tail(opened.source.shape, options.tail)
+    return Selector(opened.source.shape)
+
+
 def _describe_result(options: Options, opened: Opened, carried: Carried, runner: Runner) -> Result:
     """Describe the run for its writer."""
     source, network = opened.source, opened.network
-    all_layers, all_states, last = options.all_layers, options.states, options.last
+    all_layers, last = options.all_layers, options.last
 
-    def states(t: Integers, state: Floats) -> SequenceStates:
-        return SequenceStates(t, states_by_layer(network, state, all_layers=all_layers))
+    def states(t: Integers, state: Floats) -> Rows:
+        values = name_states(network, state, all_layers=all_layers)
+        return Rows(np.empty((len(t), 0)), t=t, values=values)
 
-    def final() -> SequenceStates:
-        keys = source.keys if source.key_columns else ()
-        y = final_y(runner, carried, keys) if network.one_output else None
-        return states(carried.t.copy(), carried.state)._replace(y=y)
+    def final() -> Rows:
+        rows = states(carried.t.copy(), carried.state)
+        if not network.one_output:
+            return rows
+        y = final_y(runner, carried, source.keys if source.key_columns else ())
+        return rows._replace(values={**rows.values, "y": y})
 
-    y = network.head or (last and network.last)
-    arrays = {"h": all_states or all_layers or not y, "c": all_states, "y": y}
+    if last:
+        values = name_states(network, carried.initial[None], all_layers=all_layers)
+        sizes = {name: array.shape[1] for name, array in values.items()}
+        sizes |= {"y": network.output_size} if network.one_output else {}
+    else:
+        outputs = [layer.output_size for layer in network.layers]
+        c = [layer.c_size for layer in network.layers]
+        sizes = name_results(network, outputs, c, all_layers=all_layers)
+    hidden = "" if options.states else "c"  # the arrays that are no columns
+    hidden += "h" if "y" in sizes and not (options.states or all_layers) else ""
     return Result(
         model=opened.model,
-        columns=source.columns,
-        values=columns_of(network, all_layers=all_layers, all_states=all_states, last=last),
+        columns=() if last else source.columns,
+        shown={name: size for name, size in sizes.items() if size and name[-1] not in hidden},
         initial=lambda: states(*carried.starts()),
         final=final,
         key_columns=source.key_columns,
         keys=source.keys,
         header=source.header,
         types=source.types,
-        shape=source.shape,
         all_layers=all_layers,
-        forward=not network.needs_whole_sequences,
+        forward=not (network.needs_whole_sequences or options.tail),
         last=last,
-        shown=[name for name, shown in arrays.items() if shown],
     )
 
 

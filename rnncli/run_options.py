@@ -16,7 +16,7 @@ from rnncli.engine.unroll import UNROLLS
 from rnncli.model.errors import OptionError, check_installed, choice, shown, verbatim
 from rnncli.readers.csv import FIRST_ROW
 from rnncli.readers.input import MISSING, STDIN, UTF_8
-from rnncli.writers import EXTENSIONS, FIGURES, TABLES, WRITERS
+from rnncli.writers import EXTENSIONS, FORMATS
 from rnncli.writers.sink import is_packed, on_screen
 
 # A center or scale that is computed from the input.
@@ -25,11 +25,6 @@ AUTO: tuple[float, ...] = ()
 OF_NETWORK = "network: expected a Network, or the name of a file"
 # Options that name a state file.
 STATE_FILES = ("state", "state_in", "state_out")
-# Formats that draw the steps over time, and formats with a line per step.
-PICTURES = ("heatmap", "plot", *FIGURES)
-LINES = ("csv", "tsv", "jsonl")
-_TEXT = ("table", "json", *LINES)
-_BINARY = ("npy", "png", "pdf", *TABLES)
 _MARKS = {"comma": ",", "tab": "\t", "semicolon": ";", "space": " ", "pipe": "|"}
 
 # Options of which only one is given.
@@ -38,13 +33,10 @@ _PAIRS = (
     *(("head", "tail"), ("last", "head"), ("last", "tail"), ("json", "format")),
     *(("state", "state_in"), ("state", "state_out")),
 )
-# Formats that an option is for.
+# Options that not every format answers, and the formats that do.
 _FORMATS = {
-    "digits": _TEXT,
-    "header": ("csv", "tsv"),
-    "follow": LINES,
-    "passthrough": (*LINES, *TABLES),
-    "last": tuple(form for form in WRITERS if form not in PICTURES),
+    name: [form for form, each in FORMATS.items() if name in each.options]
+    for name in dict.fromkeys(name for each in FORMATS.values() for name in each.options)
 }
 
 
@@ -175,7 +167,7 @@ CHOICES: Mapping[str, Iterable[str]] = {
     "first_row": FIRST_ROW,
     "precision": PRECISIONS,
     "unroll": ("auto", *UNROLLS),
-    "format": WRITERS,
+    "format": FORMATS,
 }
 
 
@@ -206,11 +198,10 @@ def check_options(options: Options) -> str:
     for name, forms in _FORMATS.items():
         if name in used and form not in forms:
             raise OptionError(f"`{name}` is for {', '.join(forms)}: the format is {form}")
-    if form in _BINARY and on_screen(options.output):
+    if not FORMATS[form].is_text and on_screen(options.output):
         raise OptionError(f"{form} is not text: give `output` FILE, or pipe it on")
-    for package, forms in (("pyarrow", TABLES), ("matplotlib", FIGURES)):
-        if form in forms:
-            check_installed(package)
+    if package := FORMATS[form].needs:
+        check_installed(package)
     return form
 
 
@@ -231,9 +222,11 @@ def _choose_format(options: Options) -> str:
         extension = extension_of(name, EXTENSIONS, ": give `format`")
         lines = not extension and (options.follow or options.passthrough)
         form = "csv" if lines else EXTENSIONS[extension]
-    if form in ("heatmap", "plot") and EXTENSIONS.get(os.path.splitext(name)[1].lower()) in FIGURES:
+    chosen = FORMATS[form]
+    named = FORMATS[EXTENSIONS.get(os.path.splitext(name)[1].lower(), form)]
+    if chosen.is_picture and not chosen.extensions and named.extensions and named.is_picture:
         raise OptionError(f"`format` {form} and `output` {verbatim(output)}: give one")
-    if packed and (options.follow or form not in _TEXT):
+    if packed and (options.follow or chosen.is_picture or not chosen.is_text):
         raise OptionError(f"`output` {verbatim(output)}: only text is compressed, and as a whole")
     return form
 

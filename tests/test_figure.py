@@ -127,6 +127,14 @@ def test_layers_and_states_have_panels(run_rnn: Rnn, drawn: Drawn) -> None:
     assert len({axes.get_ylim() for axes in every[:6]}) == 1
 
 
+@pytest.mark.parametrize("cell", ["rnn", "gru"])
+def test_states_of_a_cell_without_c(drawn: Drawn, cell: str) -> None:
+    command = ("--seq", "1,2,3", "--cell", cell, *SMALL, "2,1", "--states")
+    assert labels(drawn(*command))[1:] == ["h_0"]
+    names = ["layer_1_h_0", "layer_1_h_1", "h_0"]
+    assert labels(drawn(*command, "--all-layers"))[1:] == names
+
+
 def test_features(drawn: Drawn) -> None:
     """Missing values are not drawn; each feature has a scale of its own."""
     above, _ = panels(drawn("--missing", "hold", "--hidden", "1", stdin="a\n1\nnan\n3\n"))

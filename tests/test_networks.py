@@ -119,7 +119,9 @@ def test_a_stream_is_each_sequence_alone(
 ) -> None:
     """Interleaved and cut into blocks; the input masks some rows, whose features are no numbers."""
     network, x, h0 = case.network, case.x.reshape(-1, case.x.shape[2]), case.h0[0]
-    head, n = len(network.layers) - network.head, len(x)
+    n, top = len(x), len(network.layers) - network.head
+    ends = {top: "", len(network.layers): ""}  # the layers whose results have no number
+    prefixes = [ends.get(number, f"layer_{number}_") for number in range(1, 1 + max(ends))]
     key = np.array(data.draw(st.lists(st.integers(0, 2), min_size=n, max_size=n)), np.intp)
     masked = np.array(data.draw(st.lists(st.booleans(), min_size=n, max_size=n)), bool)
     cuts = sorted(data.draw(st.lists(st.integers(0, n), max_size=2)))
@@ -139,21 +141,19 @@ def test_a_stream_is_each_sequence_alone(
         assert carried.t[k] == rows.sum()
         if not rows.any():
             continue
-        h, c, t, y = (of_key(found, name, k) for name in ("h", "c", "t", "y"))
-        near(h, np.hstack(right[k].outputs[:head]))
-        near(c, np.hstack(right[k].c[:head]))
-        same(h[~masked[rows]], np.hstack(alone.layers[:head]))
+        t = np.concatenate([block.t[block.key == k] for block in found])
         assert t.tolist() == list(range(1, rows.sum() + 1))
-        if network.head:
-            near(y, np.hstack(right[k].outputs[head:]))
-            same(y[~masked[rows]], np.hstack(alone.layers[head:]))
-
-
-def of_key(blocks: list[rnncli.Rows], name: str, key: int) -> Any:
-    """Return the rows of a sequence in all blocks; None where there is no head."""
-    arrays: list[Any] = [getattr(block, name) for block in blocks]
-    rows = zip(arrays, blocks, strict=True)
-    return None if arrays[0] is None else np.concatenate([a[b.key == key] for a, b in rows])
+        values = {
+            name: np.concatenate([block.values[name][block.key == k] for block in found])
+            for name in found[0].values
+        }
+        for n, (prefix, layer) in enumerate(zip(prefixes, network.layers, strict=True)):
+            output = values.pop(f"{prefix}{'h' if layer.cells else 'y'}")
+            near(output, right[k].outputs[n])
+            same(output[~masked[rows]], alone.layers[n])
+            if n < top:
+                near(values.pop(f"{prefix}c"), right[k].c[n])
+        assert not values
 
 
 @given(

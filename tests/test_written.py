@@ -20,10 +20,10 @@ import rnncli
 from rnncli.cli import rnn
 from rnncli.engine.rows import Rows
 from rnncli.model.arrays import Floats, Integers
-from rnncli.writers import WRITERS
+from rnncli.writers import FORMATS
 from rnncli.writers.grid import Column, draw
-from rnncli.writers.result import Columns, SequenceStates, Style
 from rnncli.writers.result import Result as Described
+from rnncli.writers.result import Style
 
 NUMBER = re.compile(r"-?\d+\.\d+(?:e[-+]\d+)?")
 
@@ -44,16 +44,16 @@ def written(form: str, result: Result, style: Style | None = None, block: int = 
     t, x, h, key, keys, cells = result
     cuts = [slice(*ends) for ends in pairwise([*range(0, len(t), block), len(t)])]
     blocks = [
-        Rows(x[s], None if key is None else key[s], None, cells and cells[s], t[s], h[s])
+        Rows(x[s], None if key is None else key[s], None, cells and cells[s], t[s], {"h": h[s]})
         for s in cuts
     ]
     state = np.zeros_like(h[:1], shape=(1, h.shape[1]))
-    zeros = SequenceStates(np.zeros(1, np.intp), [(state, state[:, :0])])
+    zeros = Rows(state[:, :0], t=np.zeros(1, np.intp), values={"h": state})
     described = Described(
         {"activation": "tanh", "input_size": 1, "hidden_sizes": [3], "precision": "float32"}
         | {"direction": "forward", "source": {"init": "tensorflow", "seed": 1}},
         [f"x_{i}" for i in range(x.shape[1])],
-        [Columns("h", "h", h.shape[1])],
+        {"h": h.shape[1]},
         lambda: zeros,
         lambda: zeros,
         key_columns=["k", "l"] if keys else (),
@@ -62,7 +62,7 @@ def written(form: str, result: Result, style: Style | None = None, block: int = 
     )
     content = io.BytesIO()
     out = io.TextIOWrapper(content, "utf-8", newline="", errors="surrogatepass")
-    writer = WRITERS[form](out, described, style or Style())
+    writer = FORMATS[form].writer(out, described, style or Style())
     for rows in blocks:
         writer.rows(rows)
     writer.end(None)

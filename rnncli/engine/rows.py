@@ -1,6 +1,6 @@
 """Rows, the one record from a reader through a network to a writer, and their sequences."""
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import chain, compress, pairwise
 from math import ceil
 from typing import Any, NamedTuple
@@ -41,25 +41,33 @@ class Rows(NamedTuple):
         can be sliced, masked, and joined by its static method `of`.
     t : array of int, shape (n,), optional
         Number of each row's step in its sequence, counted from 1.
-    h : array, shape (n, H), optional
-        Output of the top recurrent layer, or of it and all layers below side
-        by side, the bottom one first.
-    y : array, shape (n, O), optional
-        Output of the network's head, or of each of its layers, the bottom one
-        first; None if it has none.
-    c : array, shape (n, C), optional
-        The states beside h of the top recurrent layer, or of it and all
-        layers below; see `rnncli.States`.
+    values : mapping of str to arrays, shape (n, size)
+        Results by name. ``h`` is the output of the top recurrent layer, ``c``
+        its states beside h (see `rnncli.States`), ``y`` the output of the head.
+        The other layers have ``layer_1_h``, ``layer_1_c``, ``layer_2_y``, ...
     """
 
     x: Floats
     key: Integers | None = None
     masked: Truths | None = None
     cells: Sequence[Sequence[str]] | None = None
-    t: Integers = None  # type: ignore[assignment]  # every row that was run has t and h
-    h: Floats = None  # type: ignore[assignment]
-    y: Floats | None = None
-    c: Floats | None = None
+    t: Integers = None  # type: ignore[assignment]  # every row that was run has t
+    values: Mapping[str, Floats] = {}
+
+    @property
+    def h(self) -> Floats:
+        """Output of the top recurrent layer, (n, H)."""
+        return self.values["h"]
+
+    @property
+    def c(self) -> Floats | None:
+        """States of the top recurrent layer beside h, (n, C); None if they were not asked for."""
+        return self.values.get("c")
+
+    @property
+    def y(self) -> Floats | None:
+        """Output of the head, (n, O); None if the network has none."""
+        return self.values.get("y")
 
     def cut(self, start: int, stop: int | None) -> "Rows":
         """Return some neighbouring rows."""
@@ -76,6 +84,8 @@ def take(field: Any, rows: slice | Truths) -> Any:
     """Return some rows of a field; None for None."""
     if field is None:
         return None
+    if isinstance(field, Mapping):
+        return {name: array[rows] for name, array in field.items()}
     if isinstance(field, list) and not isinstance(rows, slice):
         return [*compress(field, rows)]
     return field[rows]
@@ -103,6 +113,8 @@ def join_all(blocks: Iterable[Rows]) -> Iterator[Rows]:
 def _concatenate(fields: Sequence[Any]) -> Any:
     if any(field is None for field in fields):
         return None
+    if isinstance(fields[0], Mapping):
+        return {name: np.concatenate([each[name] for each in fields]) for name in fields[0]}
     if isinstance(fields[0], list):
         return [*chain.from_iterable(fields)]
     return np.concatenate(fields) if isinstance(fields[0], np.ndarray) else fields[0].of(fields)

@@ -1,7 +1,7 @@
 """Sequences in blocks of rows, and the states that are carried from block to block."""
 
 from collections.abc import Iterable, Iterator, Sequence
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -13,6 +13,7 @@ from rnncli.model.errors import InputError, NotFiniteError
 from rnncli.model.network import Network
 
 Names = Sequence[tuple[str, ...]]
+Value = TypeVar("Value")
 
 
 class Carried:
@@ -141,8 +142,8 @@ def stream(
     precision, unroll : str
         As for `rnncli.run`.
     all_layers : bool
-        Whether `h` also holds the outputs of the layers below the top recurrent
-        one, and `y` those of the layers of the head below its top.
+        Whether `values` also has the results of the layers below the top
+        recurrent one, and of those of the head below its top.
     all_states : bool
         Whether to give c too, as `rnncli.run` does.
     carried : Carried, optional
@@ -227,16 +228,9 @@ def forward(
     t, states = carried.at(present)
     groups = groups._replace(present=np.arange(len(present)))
     layers = runner.run_rows(x, groups, states, rows.masked)
-    count = len(layers) - network.head  # layers below the head
-    first, top = (0, count) if all_layers else (count - 1, len(layers) - 1)
-    below, above = layers[first:count], layers[top:] if network.head else []
-    done = rows._replace(
-        masked=None,
-        t=groups.number(t),  # which adds to `t`
-        h=_join_columns([each.output for each in below]),
-        y=_join_columns([each.output for each in above]) if above else None,
-        c=_join_columns([each.c for each in below]) if runner.all_states else None,
-    )
+    c = [each.c for each in layers] if runner.all_states else None
+    values = name_results(network, [each.output for each in layers], c, all_layers=all_layers)
+    done = rows._replace(masked=None, t=groups.number(t), values=values)  # which adds to `t`
     counted = groups if rows.masked is None else groups.only(~rows.masked)
     output = layers[-1].output[counted.last] if network.by_row and len(x) else None
     after = After(present, t, states, present[counted.present], output)
@@ -257,8 +251,38 @@ def final_y(runner: Runner, carried: Carried, keys: Names) -> Floats:
     return y
 
 
-def _join_columns(arrays: Sequence[Floats]) -> Floats:
-    return arrays[0] if len(arrays) == 1 else np.concatenate(arrays, axis=1)
+def name_results(
+    network: Network,
+    outputs: Sequence[Value | None],
+    c: Sequence[Value] | None = None,
+    *,
+    all_layers: bool = False,
+) -> dict[str, Value]:
+    """Name the results of layers as in `Rows.values`, the bottom one first; None is left out.
+
+    All of h, and of y below the top recurrent layer, come first, then c, then y of the head.
+    """
+    below, states, above = dict[str, Value](), dict[str, Value](), dict[str, Value]()
+    top = len(network.layers)
+    for number, (layer, output) in enumerate(zip(network.layers, outputs, strict=True), start=1):
+        prefix = "" if number in (top - network.head, top) else f"layer_{number}_"
+        if output is None or (prefix and not all_layers):
+            continue
+        is_below = number <= top - network.head
+        (below if is_below else above)[f"{prefix}{'h' if layer.cells else 'y'}"] = output
+        if is_below and c is not None:
+            states[f"{prefix}c"] = c[number - 1]
+    return below | states | above
+
+
+def name_states(network: Network, state: Floats, *, all_layers: bool) -> dict[str, Floats]:
+    """Name copies of h and c of recurrent layers in the states of all cells, (K, S)."""
+    h, c = list[Floats | None](), list[Floats]()
+    for slices in network.state_slices:
+        h.append(np.hstack([state[:, first] for first, *_ in slices]) if slices else None)
+        rest = [state[:, each] for _, *more in slices for each in more]
+        c.append(np.hstack([state[:, :0], *rest]))
+    return name_results(network, h, c, all_layers=all_layers)
 
 
 def _count_finite(values: Floats) -> int:

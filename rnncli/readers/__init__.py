@@ -89,7 +89,7 @@ def is_plain_text(path: str) -> bool:
     """Return whether a file of this machine is text that is not compressed."""
     with open(path, "rb") as file:
         start = file.read(16)
-    return _find_reader(path, start) is read_text and not start.startswith((*COMPRESSED,))
+    return find_reader(path, start) is read_text and not start.startswith((*COMPRESSED,))
 
 
 def read_files(paths: Sequence[str], layout: Layout, keys: Keys) -> Input:

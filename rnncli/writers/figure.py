@@ -70,7 +70,7 @@ class FigureWriter(Strip):
         from matplotlib.figure import Figure
         from matplotlib.ticker import MaxNLocator
 
-        widths = [*[1] * len(self.features), *(layer.width for layer in self.result.layers)]
+        widths = [*[1] * len(self.features), *self.result.shown.values()]
         # The height and the drawing function of each panel; column 0 is t.
         panels, start = list[tuple[float, Callable[["Axes"], None]]](), 1
         for width in widths if self.bins.total else ():

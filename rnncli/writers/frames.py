@@ -114,7 +114,7 @@ class Frame:
             rows = join(self._blocks)
             values = described.rows(rows)
         else:
-            rows = described.initial().rows().cut(0, 0)._replace(cells=[])
+            rows = described.initial().cut(0, 0)._replace(cells=[])
             values = np.empty((0, len(described.units)), rows.h.dtype)
         order = np.arange(len(rows.t))
         if described.last and not self._passthrough and rows.key is not None:

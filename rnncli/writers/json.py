@@ -9,7 +9,7 @@ from typing import TextIO
 from rnncli.engine.rows import Literal, Quoted, Rows
 from rnncli.model.arrays import Floats, Integers
 from rnncli.writers.digits import Words, floats, integers, rows_of_text, words_of
-from rnncli.writers.result import Result, SequenceStates, Style
+from rnncli.writers.result import Result, Style
 
 # A number in JSON.
 _NUMBER = re.compile(r"-?(0|[1-9][0-9]*)(\.[0-9]+)?([eE][-+]?[0-9]+)?")
@@ -39,44 +39,42 @@ class JsonLinesWriter:
 
     def _steps(self, rows: Rows, behind: str) -> Iterator[str]:
         """Write each step with its features or, where they are copied, the input's fields."""
-        arrays = self._result.by_layer(rows)
-        top = {layer.name: array for layer, array in arrays if layer.name == layer.array}
-        h = [array for layer, array in arrays if layer.array != "c"]
-        c = [array for layer, array in arrays if layer.array == "c"]
         front = None if rows.key is None else [*map(self._label, rows.key.tolist())]
         if rows.cells is None:
-            return self._items(front, rows.t, {"x": rows.x} | top, h, c, behind)
+            return self._items(front, rows.t, {"x": rows.x, **rows.values}, "hy", behind)
         heads, lines = front or ["{"] * len(rows.t), []
         for head, t, row in zip(heads, rows.t.tolist(), rows.cells, strict=True):
             fields = map(self._write_field, row, self._as_text)
             lines.append(f'{head}"t": {t}, "row": {self._object(self._result.header, fields)}, ')
-        return self._items(lines, None, top, h, c, behind)
+        return self._items(lines, None, rows.values, "hy", behind)
 
-    def _states(self, states: SequenceStates, *, final: bool) -> list[str]:
+    def _states(self, states: Rows, *, final: bool) -> list[str]:
         """Write the initial or final state of each sequence."""
         keyed, t = bool(self._result.key_columns), states.t if final else None
-        h, c = zip(*states.layers, strict=True)
-        top = {"h": h[-1], "c": c[-1], "y": states.y}
         front = [*map(self._label, range(len(states.t)))] if keyed else None
-        return "".join(self._items(front, t, top, h, c, "\n")).splitlines()
+        return "".join(self._items(front, t, states.values, "h", "\n")).splitlines()
 
     def _items(
         self,
         front: Sequence[str] | None,
         t: Integers | None,
-        top: Mapping[str, Floats | None],
-        h: Sequence[Floats],
-        c: Sequence[Floats],
+        values: Mapping[str, Floats],
+        of_layers: str,
         behind: str,
     ) -> Iterator[str]:
-        """Write the arrays of the top layer by name and, if asked for, those of all layers."""
-        known = ((name, array) for name, array in top.items() if array is not None)
-        arrays = [(f'], "{name}": [', array) for name, array in known if array.shape[1]]
+        """Write the arrays of the top layers by name and, if asked for, those of all layers.
+
+        `of_layers` are the arrays of a layer that stand in ``layers``: h, or h and y.
+        """
+        top = {name: values[name] for name in "xhcy" if name in values}
+        arrays = [(f'], "{name}": [', array) for name, array in top.items() if array.shape[1]]
         if self._result.all_layers:
-            arrays += [("], [" if n else '], "layers": [[', each) for n, each in enumerate(h)]
-            if "c" in self._result.shown and any(array.size for array in c):
-                begin = ']], "layers_c": [['
-                arrays += [("], [" if n else begin, each) for n, each in enumerate(c)]
+            lists = {'], "layers": [[': of_layers}
+            if any(name[-1] == "c" for name in self._result.shown):
+                lists[']], "layers_c": [['] = "c"
+            for begin, letters in lists.items():
+                each = [array for name, array in values.items() if name[-1] in letters]
+                arrays += zip([begin, *["], ["] * (len(each) - 1)], each, strict=True)
         close = "]" * (1 + self._result.all_layers) + "}" + behind
 
         def words(span: slice) -> Iterator[Words]:
@@ -88,8 +86,8 @@ class JsonLinesWriter:
                 yield floats(array[span], "", ", ", self._digits, "null")
             yield words_of([close])
 
-        values = sum(array.shape[1] for _, array in arrays)
-        return rows_of_text(len(arrays[0][1]), 3 * values + 16, words, front)
+        width = sum(array.shape[1] for _, array in arrays)
+        return rows_of_text(len(arrays[0][1]), 3 * width + 16, words, front)
 
     def _write_key(self, number: int) -> str:
         key = map(self._quote, self._result.keys[number])

@@ -8,11 +8,12 @@ from rnncli.model.errors import InputError
 from rnncli.writers.result import Result, Style
 
 
-def continue_log(log: TextIO, result: Result, style: Style, *, is_json: bool) -> tuple[Style, str]:
+def continue_log(log: TextIO, result: Result, style: Style) -> tuple[Style, str]:
     """Prepare a log, of JSON lines or CSV, for the rows of another run.
 
     An unfinished last line is cut off: the next row would join it to a line of wrong numbers.
     """
+    is_json = not style.delimiter
     if not (log.readable() and log.seekable()):
         return style, ""
     end = offset = quotes = log.seek(0)
@@ -22,8 +23,9 @@ def continue_log(log: TextIO, result: Result, style: Style, *, is_json: bool) ->
             end = offset
     log.seek(0)
     first, fields = log.readline(), list[str]()
-    with suppress(csv.Error):
-        fields = next(csv.reader([first.rstrip("\r\n")], delimiter=style.delimiter), [])
+    if not is_json:
+        with suppress(csv.Error):
+            fields = next(csv.reader([first.rstrip("\r\n")], delimiter=style.delimiter), [])
     names = [*result.new_keys, *(result.header or ["t"]), *result.units]
     expected = style.delimiter.join(names) if style.header else f"{len(names)} fields"
     if is_json:

@@ -1,6 +1,5 @@
 """States as a table for people: a row for every t."""
 
-from itertools import islice
 from typing import TextIO
 
 from rnncli.engine.rows import Rows, join
@@ -75,12 +74,11 @@ class TableWriter:
         result = self._result
         if result.last or result.key_columns or not result.forward or "h" not in result.shown:
             return []
-        rows = result.initial().rows()
-        values = {name: iter(texts(getattr(rows, name)[0], self._digits)) for name in "hc"}
+        rows = result.initial()
         cells = [str(rows.t[0]), *[""] * len(result.columns)]
-        for layer in result.layers:
-            state = values.get(layer.name[-1])  # a layer without a state has y
-            cells += islice(state, layer.width) if state else [""] * layer.width
+        for name, size in result.shown.items():
+            state = rows.values.get(name)  # a layer without a state has none
+            cells += [""] * size if state is None else texts(state[0], self._digits)
         return [[each] for each in cells]
 
     def _cells(self, rows: Rows) -> list[list[str]]:
