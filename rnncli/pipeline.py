@@ -696,7 +696,8 @@ class StateFiles:
             what = f"{path} has grown, and cannot be cut after the rows that were counted"
             raise InputError(self.path, what, _ANEW)
         self.skipped = before.rows
-        console.note(f"{path}: rows counted before: {before.rows:,}; those after them are run")
+        what = "are run, and written without them"
+        console.note(f"{path}: rows counted before: {before.rows:,}; those after them {what}")
         return True
 
     def skip_counted(self, source: Input) -> Input:

@@ -20,7 +20,7 @@ TREES = {
 # A package may import those before it; of `__init__`, the library, anybody may import.
 ORDER = (
     *("model", "engine", "storage", "readers", "writers", "inspection", "run_options", "pipeline"),
-    *("verification", "bench", "explanation", "batches", "cli"),
+    *("verification", "explanation", "batches", "cli"),
 )
 # What is installed as an extra, by the only module or package that may import it.
 OPTIONAL = {

@@ -70,7 +70,7 @@ def test_options_are_settings_of_the_library(
             assert again == found
 
 
-@pytest.mark.parametrize("command", ["run", "verify", "bench"])
+@pytest.mark.parametrize("command", ["run", "verify"])
 def test_a_network_without_a_recurrent_layer(run_rnn: Rnn, tmp_path: Path, command: str) -> None:
     path = str(tmp_path / "w.npz")
     rnncli.save(rnncli.Network(rnncli.Dense(np.ones((1, 2)))), path)

@@ -1,4 +1,4 @@
-"""Peers: the same network, or its own file, in another library, to check against and to race."""
+"""Peers: the same network, or its own file, in another library, to check against."""
 
 import os
 import warnings

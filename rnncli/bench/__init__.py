@@ -1,1 +1,0 @@
-"""Timing: strategies beside other libraries, a process each, in turn."""
