@@ -195,7 +195,7 @@ def main() -> None:
         case = CASES[number]
         print(measure(make_forward(name, case, Path(folder)), case.T))  # noqa: T201
         return
-    columns = ("`fast`", "NumPy alone", *LIBRARIES.values(), "`fast` ×", "NumPy ×")
+    columns = ("`fast`", "NumPy alone", *LIBRARIES.values(), "`fast` ratio", "NumPy ratio")
     print(describe_machine(), "", sep="\n")  # noqa: T201
     print(f"| T, I, H, N, cell | {' | '.join(columns)} |")  # noqa: T201
     print(f"|---|{'--:|' * len(columns)}")  # noqa: T201
