@@ -107,9 +107,13 @@ def make_forward(name: str, case: Case, folder: Path) -> Callable[[], object]:
 
         module = make_module(case)
         module.load_state_dict(torch.load(folder / "model.pt"))
-        with torch.inference_mode():
-            tensor = torch.from_numpy(x)
-        return torch.inference_mode()(lambda: module(tensor))
+        tensor = torch.from_numpy(x)
+
+        def forward() -> object:
+            with torch.inference_mode():
+                return module(tensor)
+
+        return forward
     if name == "numpy":
         sys.modules["llvmlite"] = None  # type: ignore[assignment]  # as if not installed
     import rnncli
@@ -175,7 +179,7 @@ def _short(count: int) -> str:
 
 def _read_rows(text: str) -> list[int]:
     """Read numbers of rows, from 1: ``1,4-6``."""
-    numbers = []
+    numbers: list[int] = []
     for each in text.split(","):
         first, _, last = each.partition("-")
         numbers += range(int(first) - 1, int(last or first))
