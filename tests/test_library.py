@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 from conftest import RUNNABLE
-from networks import gated_cell
+from random_networks import gated_cell
 
 import rnncli
 from rnncli import (

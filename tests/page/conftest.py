@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 from click.testing import CliRunner
-from page_cases import CASES, command_of, written
+from explained_networks import CASES, command_of, written
 
 from rnncli.cli import rnn
 

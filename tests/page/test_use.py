@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 from conftest import Rnn
-from page_cases import HOSTILE
+from explained_networks import HOSTILE
 
 from page.conftest import HEAD, Open, Opened
 

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 from conftest import Rnn
-from page_cases import CASES, command_of, dtype_of
+from explained_networks import CASES, command_of, dtype_of
 
 from page.conftest import EACH, Open, Opened
 

@@ -9,7 +9,7 @@ import pytest
 import tensorflow as tf
 import torch
 from conftest import NIGHTLY
-from drawn import check, keras_arrays, torch_arrays
+from framework_draws import check, keras_arrays, torch_arrays
 
 from peers.nets import WAYS
 from rnncli import seeded

@@ -16,9 +16,9 @@ import onnx
 import pytest
 import torch
 from conftest import NIGHTLY
+from model.test_onnx_graph import LONG, LONG_T, RUN
 from onnx import helper
 from onnx_graphs import Graph
-from test_onnx_graph import LONG, LONG_T, RUN
 from torch import nn
 
 from peers.models_onnx import Wrapped, parse, run_model

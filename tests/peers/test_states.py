@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 from conftest import NIGHTLY
-from test_recorded import recorded_cases
+from engine.test_recorded import recorded_cases
 
 from peers.nets import ACTIVATIONS, HARD_SIGMOID, Plan, batch, check, drawn, furthest, network
 from rnncli.model.layers import (

@@ -11,7 +11,7 @@ import pytest
 import torch
 from click.testing import CliRunner, Result
 from conftest import GUIDE, NIGHTLY
-from test_kept_models import FOLDER, MODELS
+from model.test_kept_models import FOLDER, MODELS
 
 from rnncli.cli import rnn
 from rnncli.model.cells import Cell
