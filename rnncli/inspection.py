@@ -5,7 +5,6 @@ import shlex
 from contextlib import suppress
 from typing import Any
 
-from rnncli.engine.state_file import load_state
 from rnncli.model.errors import InputError, word
 from rnncli.model.formats.contents import (
     Component,
@@ -16,6 +15,7 @@ from rnncli.model.formats.contents import (
     name_type,
 )
 from rnncli.model.formats.load import read_contents
+from rnncli.states import load_state
 from rnncli.storage import local_copy
 from rnncli.writers.model import describe_layer, known
 

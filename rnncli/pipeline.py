@@ -1,58 +1,25 @@
 """From an input through a network to a result: `score`, and what the commands share with it."""
 
 import os
-import signal
-import sys
-import warnings
-from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
-from contextlib import (
-    AbstractContextManager,
-    ExitStack,
-    closing,
-    contextmanager,
-    nullcontext,
-    suppress,
-)
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import ExitStack, closing, suppress
 from functools import partial
-from time import monotonic
-from typing import TYPE_CHECKING, Any, NamedTuple, TextIO
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import ArrayLike
 
-from rnncli import __version__
-from rnncli.engine.precision import PRECISIONS
 from rnncli.engine.rows import BLOCK_STEPS, Rows, join_all
 from rnncli.engine.runner import Runner
-from rnncli.engine.state_file import (
-    SavedStates,
-    cells_of,
-    check_is_file,
-    fingerprint,
-    fit_states,
-    load_state,
-    save_state,
-)
 from rnncli.engine.stream import Carried, final_y, forward, name_results, name_states
 from rnncli.model.activations import NEAR_END, saturated
-from rnncli.model.arrays import Floats, Integers, in_dtype
-from rnncli.model.errors import (
-    InputError,
-    OpenInputError,
-    OptionError,
-    choice,
-    listed,
-    verbatim,
-    word,
-)
-from rnncli.model.layers import Normalization, Recurrent
+from rnncli.model.arrays import Floats, Integers
+from rnncli.model.errors import OptionError, listed, verbatim, word
+from rnncli.model.layers import Recurrent
 from rnncli.model.network import Network
-from rnncli.readers import is_plain_text, read_file, read_files
-from rnncli.readers.inline import read_inline, read_state
-from rnncli.readers.input import STDIN, UTF_8, Input, Keys, Layout, check_width
+from rnncli.opening import Blocks, Built, Console, Opened, open_both
+from rnncli.readers.input import UTF_8, Input
 from rnncli.run_options import (
-    AUTO,
     OF_NETWORK,
     STATE_FILES,
     Options,
@@ -61,98 +28,20 @@ from rnncli.run_options import (
     file_name,
     options_of,
 )
-from rnncli.storage import check_writable, is_url, local_copy, replacing, sync, version, writing
+from rnncli.states import StateFiles, open_states
+from rnncli.storage import is_url
 from rnncli.writers import FORMATS
-from rnncli.writers.log import continue_log
-from rnncli.writers.model import describe
+from rnncli.writers.log import continue_log, follow
 from rnncli.writers.result import Result, Style, check_names
-from rnncli.writers.selection import (
-    Final,
-    FinalCells,
-    Head,
-    Selection,
-    Selector,
-    Tail,
-    Writer,
-)
+from rnncli.writers.selection import Final, FinalCells, Head, Selection, Selector, Tail, Writer
 from rnncli.writers.sink import check_destination, destination, is_redirected
 
 if TYPE_CHECKING:
     from rnncli.writers.frames import Frame
 
-# A network, the source of its weights, and the biases of each cell in a weight file.
-Built = tuple[Network, dict[str, Any], Sequence[tuple[Floats, ...]]]
-Blocks = Generator[Rows, None, None]
 
-# Write a note if rounding moves a value by more than this share of the standard deviation.
-_COARSE = 0.1
 # Write a note if this share of the states is at an end of the range.
 _SATURATED = 0.9
-_ANEW, _AGAIN = "remove it to begin anew", "run the same command again"
-# Seconds between two saves of the states, where an input is followed.
-_SECONDS = 1.0
-
-
-def warn(text: str) -> None:
-    """Warn at the line outside this package that called it."""
-    frame, level = sys._getframe(), 1
-    while frame.f_back and frame.f_globals["__name__"].startswith("rnncli."):
-        frame, level = frame.f_back, level + 1
-    warnings.warn(text, stacklevel=level)
-
-
-class Console(NamedTuple):
-    """Functions that show the notes and the progress of a run; by default those of a library."""
-
-    note: Callable[[str], None] = warn
-    # Shows a text while a block of code runs.
-    working: Callable[[str], AbstractContextManager[Any]] = nullcontext
-    # Passes blocks on; shows how much of the input they are, unless the output is on the screen.
-    watch: Callable[[Blocks, Input, str | None], Blocks] = lambda blocks, *_: blocks
-
-
-class Opened(NamedTuple):
-    """An input and a network that fit each other."""
-
-    source: Input
-    network: Network
-    start: Floats  # its initial state, (S,)
-    model: dict[str, Any]  # its description in a JSON document
-    biases: Sequence[tuple[Floats, ...]]  # of each cell in a weight file
-
-
-def follow(blocks: Blocks, out: TextIO, save: Callable[[], None] | None) -> Blocks:
-    """Pass rows on as they come, and once a second save the states of those that are written.
-
-    A signal that comes while a row is computed or written waits until the row is written; a second
-    one does not. A row that is not written does not count as a step.
-    """
-    handlers: dict[int, Any] = {n: signal.getsignal(n) for n in signal.valid_signals()}
-    handlers = {number: each for number, each in handlers.items() if callable(each)}
-    came, busy, saved = 0, False, monotonic()
-
-    def wait(number: int, frame: object) -> None:
-        nonlocal came
-        if came or not busy:
-            handlers[number](number, frame)
-        came = number
-
-    try:
-        for number in handlers:
-            signal.signal(number, wait)
-        for rows in blocks:
-            busy = True
-            yield rows
-            if save and monotonic() - saved > _SECONDS:
-                sync(out)
-                save()
-                saved = monotonic()
-            busy = False
-            if came:
-                handlers[came](came, None)
-    finally:
-        for number, handler in handlers.items():
-            signal.signal(number, handler)
 
 
 def cut_blocks(source: Input, runner: Runner) -> Blocks:
@@ -431,7 +320,7 @@ def _run(
     console: Console,
     opened: Opened,
     carried: Carried,
-    states: "StateFiles",
+    states: StateFiles,
     frame: "Frame | None",
 ) -> Rows | None:
     """Run the input through the network, and write the result; return the last rows."""
@@ -522,290 +411,3 @@ def _describe_result(options: Options, opened: Opened, carried: Carried, runner:
         forward=not (network.needs_whole_sequences or options.tail),
         last=last,
     )
-
-
-def open_both(
-    options: Options,
-    build: Callable[[int], Built],
-    console: Console,
-    known: Sequence[tuple[str, ...]] = (),
-    weights: str | None = None,
-    frame: "Frame | None" = None,
-) -> Opened:
-    """Open the input, and draw or read the network."""
-    dtype = choice("precision", options.precision, PRECISIONS).dtype
-    built = None
-    with suppress(OpenInputError):  # the network takes as many features as the input has
-        built = None if weights is None else build(0)
-    fields = {name: getattr(options, name) for name in Layout._fields if hasattr(options, name)}
-    fields["block_steps"] = 1 if options.follow else BLOCK_STEPS
-    layout = Layout(dtype, indices=built[0].indices if built else None, **fields)
-    open_source = frame.open if frame else partial(_open_input, options)
-    source = open_source(layout, Keys(known))
-    network, origin, biases = built or build(len(source.columns))
-    if not network.state_size:
-        raise InputError(str(weights), "has no recurrent layer")
-    check_width(source, network.input_size)
-    values = {"center": options.center, "scale": options.scale}
-    numbers = {name: list(each) for name, each in values.items() if each is not None}
-    if AUTO in values.values():
-        numbers |= _find_scales(options, open_source, layout, source.columns, console)
-    network = _scale(network, numbers, source.columns)
-    if source.note:
-        console.note(word(source.note))
-    start = _read_start(network, options, dtype)
-    columns = {"columns": list(source.chosen)} if source.chosen else {}
-    model = describe(network, origin, __version__) | columns | numbers
-    return Opened(source, network, start, model | {"precision": options.precision}, biases)
-
-
-def _find_scales(
-    options: Options,
-    open_source: Callable[[Layout, Keys], Input],
-    layout: Layout,
-    columns: Sequence[str],
-    console: Console,
-) -> dict[str, list[float]]:
-    """Find the means or the standard deviations of the whole input, as ``auto`` asks."""
-    from rnncli.readers.moments import center_and_scale, moments_of
-
-    dtype, zero = layout.dtype, options.missing == "zero"
-    missing = "hold" if zero else options.missing  # a missing cell counts in no mean
-    layout = layout._replace(dtype=np.dtype(np.float64), passthrough=False, missing=missing)
-    with console.working("Finding center and scale"):
-        blocks = open_source(layout, Keys()).blocks
-        if zero:
-            blocks = (rows._replace(masked=None) for rows in blocks)
-        both = center_and_scale(moments_of(blocks, len(columns)), columns)
-    named = zip(("center", "scale"), both, strict=True)
-    numbers = {name: list(each) for name, each in named if getattr(options, name) == AUTO}
-    console.note(word(f"found {_show_options(numbers)}"))
-    for column, center, scale in zip(columns, *both, strict=True):
-        if np.spacing(dtype.type(abs(center))) > _COARSE * scale:
-            what = f"{dtype} is too coarse for its values (`precision` float64 is not)"
-            console.note(word(f"column {verbatim(repr(column))}: {what}"))
-    return numbers
-
-
-def _show_options(numbers: Mapping[str, Sequence[float]]) -> str:
-    """Show options as they are typed."""
-    return " ".join(f"`{name}` {','.join(map(repr, each))}" for name, each in numbers.items())
-
-
-def _scale(network: Network, numbers: Mapping[str, list[float]], columns: Sequence[str]) -> Network:
-    """Add a layer that centers and scales the columns, if there are numbers for it."""
-    if numbers and network.indices is not None:
-        text = "`center` and `scale` are for measured values, the network takes whole numbers"
-        raise OptionError(text)
-    I = len(columns)
-    for name, each in numbers.items():
-        if len(each) != I:
-            expected = f"expected {I}, a number for each of {verbatim(listed(map(repr, columns)))}"
-            raise OptionError(f"`{name}`: {expected}, got {len(each)}")
-    if not numbers:
-        return network
-    center, scale = numbers.get("center", [0.0] * I), numbers.get("scale", [1.0] * I)
-    return network.with_below(Normalization(center, scale))
-
-
-def _open_input(options: Options, layout: Layout, keys: Keys) -> Input:
-    """Open the input: inline, files, or what is piped in."""
-    if layout.delimiter == layout.decimal != ".":
-        raise OptionError(f"`delimiter` and `decimal` are both {layout.decimal!r}: give another")
-    if options.seq is None:
-        if not options.files and (sys.stdin is None or sys.stdin.isatty()):
-            raise OptionError("no input: give a FILE or `seq` 1,2,3, or pipe CSV text in")
-        paths = options.files or [STDIN]
-        once = [path for path in paths if os.path.exists(path) and not os.path.isfile(path)]
-        if AUTO in (options.center, options.scale) and (options.follow or STDIN in paths or once):
-            raise OptionError("`center` and `scale` auto read the input twice: give numbers")
-        if len(paths) > 1:
-            return read_files(paths, layout, keys)
-        return read_file(paths[0], layout, keys)
-    if options.files:
-        raise OptionError(f"two inputs, `seq` and {verbatim(options.files[0])}: give one")
-    if layout != Layout(layout.dtype, indices=layout.indices):
-        raise OptionError("`seq` takes no options of files, such as `columns`")
-    return read_inline(options.seq, layout.dtype, word("`seq`"), layout.indices)
-
-
-def _read_start(network: Network, options: Options, dtype: np.dtype[np.floating]) -> Floats:
-    """Read the state before the first step, of all cells: zeros by default."""
-    start = np.zeros(network.state_size, dtype)
-    if not isinstance(options.h0, str | None):
-        h0 = np.asarray(options.h0)
-        if h0.shape != start.shape:
-            raise ValueError(f"h0: expected shape {start.shape}, got {h0.shape}")
-        return in_dtype("h0", h0, dtype)
-    for name, text in (("h", options.h0), ("c", options.c0)):
-        if text is not None:
-            if name not in network.state_names:
-                raise OptionError(f"`{name}0` is for an LSTM: this network has no {name}")
-            columns = network.state_names[name]
-            size, unit = columns.stop - columns.start, "hidden unit" if name == "h" else "unit of c"
-            start[columns] = read_state(text, dtype, size, word(f"`{name}0`"), unit)
-    return start
-
-
-@dataclass
-class StateFiles:
-    """The states from which a run starts, and the file for those that it leaves, if any."""
-
-    path: str
-    task: str  # of a batch
-    before: SavedStates | None = None
-    keys: Sequence[tuple[str, ...]] = ()  # of the sequences in the file
-    write: Callable[[], AbstractContextManager[TextIO]] | None = None
-    network: str = ""  # fingerprint of the network
-    input: str = ""  # of the task
-    version: str = ""  # of the input before it was read, if it is a local file
-    skipped: int = 0  # rows of the input that an earlier task has counted
-    rows: int = 0  # of the input, with these
-
-    def has_counted(self, options: Options, console: Console) -> bool:
-        """Return whether the task has run to its end before; refuse one of other options."""
-        (self.input,) = options.files
-        self.version = version(self.input) if os.path.isfile(self.input) else ""
-        if not self.before or not self.before.task:
-            return False
-        ran, task = self.before.task.split("-"), self.task.split("-")
-        if ran[0] != task[0] and self._has_new_rows(self.before, console):
-            return False
-        size = version(options.output or "").partition(" ")[0]
-        if {*ran[1:]} & {*task[1:]} and size and (size != "0" or not self.before.rows):
-            return True
-        what = "has counted this input, with other options or into a file that is gone"
-        raise InputError(self.path, what, _ANEW)
-
-    def _has_new_rows(self, before: SavedStates, console: Console) -> bool:
-        """Find how many rows of a changed input are counted; return whether there are others."""
-        path, new = self.input, "all its rows are read as new ones"
-        if not self.version or not before.sha256:
-            console.note(f"{path}: {self.path} does not tell which rows it has counted: {new}")
-            return True
-        size = os.path.getsize(path)
-        if size < before.size or _hash_begin(path, before.size) != before.sha256:
-            console.note(f"{path}: does not begin with the rows counted before: {new}")
-            return True
-        if size == before.size:
-            return False
-        with open(path, "rb") as file:
-            file.seek(max(before.size - 1, 0))
-            ends_within = b"\n" not in file.read(2)
-        if ends_within or not is_plain_text(path):
-            what = f"{path} has grown, and cannot be cut after the rows that were counted"
-            raise InputError(self.path, what, _ANEW)
-        self.skipped = before.rows
-        what = "are run, and written without them"
-        console.note(f"{path}: rows counted before: {before.rows:,}; those after them {what}")
-        return True
-
-    def skip_counted(self, source: Input) -> Input:
-        """Count the rows of the input of a task, and leave out those that were counted before."""
-        if self.before and self.skipped and self.before.columns != _column_names(source):
-            what = f"has counted {self.skipped:,} rows of {self.input} with other columns"
-            raise InputError(self.path, what, _ANEW)
-
-        def pass_new() -> Iterator[Rows]:
-            for rows in source.blocks:
-                start, self.rows = self.rows, self.rows + len(rows.x)
-                if self.rows > self.skipped:
-                    yield rows.cut(max(self.skipped - start, 0), None)
-
-        return source._replace(blocks=pass_new())
-
-    def fill_scales(self, options: Options, console: Console) -> Options:
-        """Replace ``auto`` by the numbers in the file, if it has any."""
-        auto = [name for name in ("center", "scale") if getattr(options, name) == AUTO]
-        numbers = {name: value for name in auto if (value := getattr(self.before, name, ()))}
-        if numbers:
-            console.note(word(f"{verbatim(self.path)}: goes on with {_show_options(numbers)}"))
-        return options._replace(**numbers)
-
-    def resume(self, opened: Opened, console: Console) -> Carried:
-        """Return the states of the sequences: at their start, or where an earlier run left them."""
-        source, before, keyed = opened.source, self.before, opened.source.key_columns
-        carried = Carried(opened.start, sequences=len(source.keys) if keyed else 1)
-        precision = opened.model["precision"]
-        if before or self.write:
-            self.network = fingerprint(opened.network, precision)
-        if before:
-            identity, dtype = (self.network, precision), opened.start.dtype
-            states = fit_states(self.path, before, opened.network, *identity, keyed, dtype)
-            carried.resume(before.t, states)
-            names = zip(before.columns, _column_names(source), strict=False)
-            if changed := [(one, now) for one, now in names if one != now]:
-                left, read = (listed(map(repr, names)) for names in zip(*changed, strict=True))
-                console.note(f"{self.path}: left by a run over {left}, this one reads {read}")
-        return carried
-
-    def save(self, opened: Opened, carried: Carried) -> None:
-        """Write the states to their file, if there is one."""
-        if not self.write:
-            return
-        source, slices = opened.source, opened.network.state_names
-        size, sha256 = 0, ""
-        if self.version:
-            size = os.path.getsize(self.input)
-            sha256 = _hash_begin(self.input, size)
-            if version(self.input) != self.version:
-                raise InputError(self.input, "was changed while it was read", _AGAIN)
-        state = SavedStates(
-            self.network,
-            source.key_columns,
-            list(source.keys)[: len(carried.t)] if source.key_columns else [()],
-            carried.t,
-            {name: carried.state[:, columns] for name, columns in slices.items()},
-            cells=cells_of(opened.network),
-            columns=_column_names(source),
-            task=self.task,
-            size=size,
-            sha256=sha256,
-            rows=self.rows,
-            center=tuple(opened.model.get("center", ())),
-            scale=tuple(opened.model.get("scale", ())),
-        )
-        with self.write() as file:
-            save_state(file.buffer, state)
-
-
-def _hash_begin(path: str, size: int) -> str:
-    """Return the SHA-256 of the first bytes of a file."""
-    import hashlib  # takes 3 ms
-
-    digest = hashlib.sha256()
-    with open(path, "rb") as file:
-        while size and (chunk := file.read(min(size, 1 << 20))):
-            digest.update(chunk)
-            size -= len(chunk)
-    return digest.hexdigest()
-
-
-def _column_names(source: Input) -> tuple[str, ...]:
-    """Return the names of the columns that are read, if all have one."""
-    names = tuple(name for name in source.chosen if isinstance(name, str))
-    return names if len(names) == len(source.chosen) else ()
-
-
-@contextmanager
-def open_states(options: Options, console: Console, task: str = "") -> Iterator[StateFiles]:
-    """Open the state files of a run, and lock one that is both read and written."""
-    read, written = options.state or options.state_in, options.state or options.state_out
-    states = StateFiles(str(read or written), task)
-    with ExitStack() as stack:
-        if written:
-            check_is_file(written)
-            check_writable(written)
-            states.write = partial(writing, written)
-            if read and os.path.realpath(read) == os.path.realpath(written):
-                waiting = f"{written}: another run has it; waiting until that has ended"
-                locked = replacing(written, partial(console.note, waiting))
-                states.write = stack.enter_context(locked)
-        if read and version(read):
-            with local_copy(read) as copy:
-                states.before = load_state(copy)
-                states.keys = states.before.keys
-        elif options.state_in:
-            what = "cannot be read: No such file or directory"
-            raise InputError(options.state_in, what, "the first run has no `state_in`")
-        yield states

@@ -25,13 +25,14 @@ import numpy as np
 
 from rnncli import __version__
 from rnncli.batches.executors import Pool, in_processes, on_cluster
-from rnncli.engine.state_file import fingerprint
 from rnncli.engine.threads import usable_processors
 from rnncli.model.errors import WORDING, InputError, OptionError, on_a_line, printable, verbatim
 from rnncli.model.formats.load import load
 from rnncli.model.network import Network
-from rnncli.pipeline import Built, Console, process, return_built, score, warn
+from rnncli.opening import Built, Console, warn
+from rnncli.pipeline import process, return_built, score
 from rnncli.run_options import OF_NETWORK, Options, check_options, file_name, options_of
+from rnncli.states import fingerprint
 from rnncli.storage import Replacement, is_url, matching, version, wrap_url
 from rnncli.writers import EXTENSIONS
 from rnncli.writers.sink import is_packed

@@ -14,7 +14,8 @@ from rnncli.cli.errors import RUN_FAILED, Line, describe, note, say, with_option
 from rnncli.cli.networks import NetworkOptions, build_network, check_network
 from rnncli.cli.option_table import command, files, pick, table
 from rnncli.model.errors import OpenInputError, OptionError, printable
-from rnncli.pipeline import Built, return_built
+from rnncli.opening import Built
+from rnncli.pipeline import return_built
 from rnncli.readers.input import STDIN
 from rnncli.run_options import Options, integer
 from rnncli.storage import is_url, version, wrap_url

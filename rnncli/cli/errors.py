@@ -26,7 +26,7 @@ from rnncli.model.errors import (
 )
 
 if TYPE_CHECKING:  # they load NumPy
-    from rnncli.pipeline import Blocks
+    from rnncli.opening import Blocks
     from rnncli.readers.input import Input
 
 RUN_FAILED, BAD_INPUT, INTERRUPTED = 1, 2, 130

@@ -15,10 +15,11 @@ from rnncli.explanation.report import Report, as_json, write_json
 from rnncli.explanation.steps import Wanted, explain_steps
 from rnncli.explanation.units import find_unit
 from rnncli.model.errors import InputError, OptionError, listed, shown
-from rnncli.pipeline import open_both, open_states
+from rnncli.opening import open_both
 from rnncli.readers.columns import split_names
 from rnncli.readers.input import Input
 from rnncli.run_options import Options, check_options, check_overwrites, extension_of
+from rnncli.states import open_states
 from rnncli.writers.sink import check_destination, destination
 
 EXAMPLES = """

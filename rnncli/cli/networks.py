@@ -14,7 +14,7 @@ from rnncli.model.cells import CELLS
 from rnncli.model.errors import InputError, OptionError, verbatim, word
 from rnncli.model.layers import DIRECTIONS, merged_size
 from rnncli.model.seeds import seeded
-from rnncli.pipeline import Built, Console
+from rnncli.opening import Built, Console
 from rnncli.run_options import check_pairs
 from rnncli.storage import local_copy
 

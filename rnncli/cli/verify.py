@@ -12,7 +12,7 @@ from rnncli.cli.networks import CONSOLE, NetworkOptions, build_network, check_ne
 from rnncli.cli.option_table import command, files, pick, table
 from rnncli.model.errors import InputError, OptionError, verbatim, word
 from rnncli.model.network import Network
-from rnncli.pipeline import open_both
+from rnncli.opening import open_both
 from rnncli.readers.expected import read_expected
 from rnncli.readers.input import display_name
 from rnncli.run_options import Options

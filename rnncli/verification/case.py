@@ -12,7 +12,7 @@ from rnncli.engine.runner import Runner
 from rnncli.model.arrays import Floats, Integers, Truths
 from rnncli.model.errors import InputError
 from rnncli.model.network import Network
-from rnncli.pipeline import Opened
+from rnncli.opening import Opened
 
 
 class Case(NamedTuple):

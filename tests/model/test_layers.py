@@ -24,9 +24,9 @@ from rnncli import (
     seeded,
 )
 from rnncli.engine.precision import PRECISIONS
-from rnncli.engine.state_file import fingerprint
 from rnncli.model.arrays import Floats
 from rnncli.model.layers import FEW, LAYERS, Layer, Stateless
+from rnncli.states import fingerprint
 from rnncli.verification.case import Case, case_of_batch
 from rnncli.verification.comparison import Comparison
 from rnncli.verification.steps import largest_step_error

@@ -15,8 +15,8 @@ import pytest
 from conftest import NIGHTLY, ROOT, Rnn
 from processes import LIMIT, Commands, Stage, commands, stage, start_alone, started_in
 
-from rnncli.engine.state_file import load_state
 from rnncli.model.errors import InputError
+from rnncli.states import load_state
 from rnncli.storage import writing
 
 __all__ = ["commands", "stage"]

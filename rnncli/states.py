@@ -1,25 +1,31 @@
-"""A state file: the states in which the sequences of a run ended, for another run to start from.
-
-It is an archive of arrays: ``about``, JSON text; ``t``, the number of steps of each of K sequences;
-and their states, ``h`` of all cells side by side, and an array like it for each other state array.
-The text holds ``format`` and the fields of a `SavedStates` that are not arrays, without defaults.
-"""
+"""State files: the state of each key between runs, their locks and checks."""
 
 import json
 import os
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, ExitStack, contextmanager
+from dataclasses import dataclass
+from functools import partial
 from itertools import chain
 from reprlib import repr as shortened
-from typing import Any, BinaryIO, NamedTuple
+from typing import Any, BinaryIO, NamedTuple, TextIO
 
 import numpy as np
 
+from rnncli.engine.rows import Rows
+from rnncli.engine.stream import Carried
 from rnncli.model.arrays import Floats, Integers, in_dtype
 from rnncli.model.cells import GRU, LSTM, RNN
-from rnncli.model.errors import InputError, listed, one_line
+from rnncli.model.errors import InputError, listed, one_line, verbatim, word
 from rnncli.model.layers import Layer, Recurrent, name_of
 from rnncli.model.network import Network
+from rnncli.opening import Console, Opened, show_options
+from rnncli.readers import is_plain_text
+from rnncli.readers.input import Input
+from rnncli.run_options import AUTO, Options
+from rnncli.storage import check_writable, local_copy, replacing, version, writing
 
+_ANEW, _AGAIN = "remove it to begin anew", "run the same command again"
 _FORMAT, _DAMAGED = 1, "not a state file, or a damaged one"
 # The fields of the text in their order: the type of the value, of its items and of their items.
 _FIELDS: dict[str, tuple[type, ...]] = {
@@ -212,3 +218,167 @@ def _parse_fields(text: str) -> dict[str, Any]:
 
 def _damage(path: str, reason: str) -> InputError:
     return InputError(path, f"{_DAMAGED}: {reason}")
+
+
+@dataclass
+class StateFiles:
+    """The states from which a run starts, and the file for those that it leaves, if any."""
+
+    path: str
+    task: str  # of a batch
+    before: SavedStates | None = None
+    keys: Sequence[tuple[str, ...]] = ()  # of the sequences in the file
+    write: Callable[[], AbstractContextManager[TextIO]] | None = None
+    network: str = ""  # fingerprint of the network
+    input: str = ""  # of the task
+    version: str = ""  # of the input before it was read, if it is a local file
+    skipped: int = 0  # rows of the input that an earlier task has counted
+    rows: int = 0  # of the input, with these
+
+    def has_counted(self, options: Options, console: Console) -> bool:
+        """Return whether the task has run to its end before; refuse one of other options."""
+        (self.input,) = options.files
+        self.version = version(self.input) if os.path.isfile(self.input) else ""
+        if not self.before or not self.before.task:
+            return False
+        ran, task = self.before.task.split("-"), self.task.split("-")
+        if ran[0] != task[0] and self._has_new_rows(self.before, console):
+            return False
+        size = version(options.output or "").partition(" ")[0]
+        if {*ran[1:]} & {*task[1:]} and size and (size != "0" or not self.before.rows):
+            return True
+        what = "has counted this input, with other options or into a file that is gone"
+        raise InputError(self.path, what, _ANEW)
+
+    def _has_new_rows(self, before: SavedStates, console: Console) -> bool:
+        """Find how many rows of a changed input are counted; return whether there are others."""
+        path, new = self.input, "all its rows are read as new ones"
+        if not self.version or not before.sha256:
+            console.note(f"{path}: {self.path} does not tell which rows it has counted: {new}")
+            return True
+        size = os.path.getsize(path)
+        if size < before.size or _hash_begin(path, before.size) != before.sha256:
+            console.note(f"{path}: does not begin with the rows counted before: {new}")
+            return True
+        if size == before.size:
+            return False
+        with open(path, "rb") as file:
+            file.seek(max(before.size - 1, 0))
+            ends_within = b"\n" not in file.read(2)
+        if ends_within or not is_plain_text(path):
+            what = f"{path} has grown, and cannot be cut after the rows that were counted"
+            raise InputError(self.path, what, _ANEW)
+        self.skipped = before.rows
+        what = "are run, and written without them"
+        console.note(f"{path}: rows counted before: {before.rows:,}; those after them {what}")
+        return True
+
+    def skip_counted(self, source: Input) -> Input:
+        """Count the rows of the input of a task, and leave out those that were counted before."""
+        if self.before and self.skipped and self.before.columns != _column_names(source):
+            what = f"has counted {self.skipped:,} rows of {self.input} with other columns"
+            raise InputError(self.path, what, _ANEW)
+
+        def pass_new() -> Iterator[Rows]:
+            for rows in source.blocks:
+                start, self.rows = self.rows, self.rows + len(rows.x)
+                if self.rows > self.skipped:
+                    yield rows.cut(max(self.skipped - start, 0), None)
+
+        return source._replace(blocks=pass_new())
+
+    def fill_scales(self, options: Options, console: Console) -> Options:
+        """Replace ``auto`` by the numbers in the file, if it has any."""
+        auto = [name for name in ("center", "scale") if getattr(options, name) == AUTO]
+        numbers = {name: value for name in auto if (value := getattr(self.before, name, ()))}
+        if numbers:
+            console.note(word(f"{verbatim(self.path)}: goes on with {show_options(numbers)}"))
+        return options._replace(**numbers)
+
+    def resume(self, opened: Opened, console: Console) -> Carried:
+        """Return the states of the sequences: at their start, or where an earlier run left them."""
+        source, before, keyed = opened.source, self.before, opened.source.key_columns
+        carried = Carried(opened.start, sequences=len(source.keys) if keyed else 1)
+        precision = opened.model["precision"]
+        if before or self.write:
+            self.network = fingerprint(opened.network, precision)
+        if before:
+            identity, dtype = (self.network, precision), opened.start.dtype
+            states = fit_states(self.path, before, opened.network, *identity, keyed, dtype)
+            carried.resume(before.t, states)
+            names = zip(before.columns, _column_names(source), strict=False)
+            if changed := [(one, now) for one, now in names if one != now]:
+                left, read = (listed(map(repr, names)) for names in zip(*changed, strict=True))
+                console.note(f"{self.path}: left by a run over {left}, this one reads {read}")
+        return carried
+
+    def save(self, opened: Opened, carried: Carried) -> None:
+        """Write the states to their file, if there is one."""
+        if not self.write:
+            return
+        source, slices = opened.source, opened.network.state_names
+        size, sha256 = 0, ""
+        if self.version:
+            size = os.path.getsize(self.input)
+            sha256 = _hash_begin(self.input, size)
+            if version(self.input) != self.version:
+                raise InputError(self.input, "was changed while it was read", _AGAIN)
+        state = SavedStates(
+            self.network,
+            source.key_columns,
+            list(source.keys)[: len(carried.t)] if source.key_columns else [()],
+            carried.t,
+            {name: carried.state[:, columns] for name, columns in slices.items()},
+            cells=cells_of(opened.network),
+            columns=_column_names(source),
+            task=self.task,
+            size=size,
+            sha256=sha256,
+            rows=self.rows,
+            center=tuple(opened.model.get("center", ())),
+            scale=tuple(opened.model.get("scale", ())),
+        )
+        with self.write() as file:
+            save_state(file.buffer, state)
+
+
+def _hash_begin(path: str, size: int) -> str:
+    """Return the SHA-256 of the first bytes of a file."""
+    import hashlib  # takes 3 ms
+
+    digest = hashlib.sha256()
+    with open(path, "rb") as file:
+        while size and (chunk := file.read(min(size, 1 << 20))):
+            digest.update(chunk)
+            size -= len(chunk)
+    return digest.hexdigest()
+
+
+def _column_names(source: Input) -> tuple[str, ...]:
+    """Return the names of the columns that are read, if all have one."""
+    names = tuple(name for name in source.chosen if isinstance(name, str))
+    return names if len(names) == len(source.chosen) else ()
+
+
+@contextmanager
+def open_states(options: Options, console: Console, task: str = "") -> Iterator[StateFiles]:
+    """Open the state files of a run, and lock one that is both read and written."""
+    read, written = options.state or options.state_in, options.state or options.state_out
+    states = StateFiles(str(read or written), task)
+    with ExitStack() as stack:
+        if written:
+            check_is_file(written)
+            check_writable(written)
+            states.write = partial(writing, written)
+            if read and os.path.realpath(read) == os.path.realpath(written):
+                waiting = f"{written}: another run has it; waiting until that has ended"
+                locked = replacing(written, partial(console.note, waiting))
+                states.write = stack.enter_context(locked)
+        if read and version(read):
+            with local_copy(read) as copy:
+                states.before = load_state(copy)
+                states.keys = states.before.keys
+        elif options.state_in:
+            what = "cannot be read: No such file or directory"
+            raise InputError(options.state_in, what, "the first run has no `state_in`")
+        yield states

@@ -19,9 +19,9 @@ from random_networks import Choices, network_cases
 import rnncli
 from rnncli import LSTM, Dense, Network, Recurrent, Weights, seeded
 from rnncli.cli import rnn
-from rnncli.engine.state_file import fingerprint, load_state, save_state
 from rnncli.model.graph.node_layers import SequenceGraph
 from rnncli.model.layers import MERGES, Layer, Stateless, name_of
+from rnncli.states import fingerprint, load_state, save_state
 
 
 def change(value: Any) -> Iterator[Any]:

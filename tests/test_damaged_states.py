@@ -10,13 +10,13 @@ from typing import Any
 import numpy as np
 import pytest
 from click.testing import CliRunner, Result
+from engine.test_costs import peak_of
 from hypothesis import given
 from hypothesis import strategies as st
 
-from engine.test_costs import peak_of
 from rnncli import RNN, Network, Recurrent, Weights, activation, seeded
 from rnncli.cli import rnn
-from rnncli.engine.state_file import fingerprint
+from rnncli.states import fingerprint
 
 RUN = ("run", "--group-by", "k", "--hidden", "3", "--format", "csv", "--state-in")
 TEXT = "k,v\na,1\nb,2\na,3\n"
