@@ -208,7 +208,7 @@ def test_an_output_that_may_be_lost_leaves_no_state(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, lost: str, named: str
 ) -> None:
     """The message names the file that is lost; the empty name is the folder."""
-    monkeypatch.setattr("rnncli.pipeline._SECONDS", -1)
+    monkeypatch.setattr("rnncli.writers.log._SECONDS", -1)
     log, state = tmp_path / "log", tmp_path / "s"
     fsync = os.fsync
 
