@@ -34,7 +34,7 @@ from rnncli.writers import FORMATS
 from rnncli.writers.log import continue_log, follow
 from rnncli.writers.result import Result, Style, check_names
 from rnncli.writers.selection import Final, FinalCells, Head, Selection, Selector, Tail, Writer
-from rnncli.writers.sink import check_destination, destination, is_redirected
+from rnncli.writers.sink import check_destination, destination, has_no_extension
 
 if TYPE_CHECKING:
     from rnncli.writers.frames import Frame
@@ -268,7 +268,7 @@ def process(
                     states.save(opened, carried)
             raise
         states.save(opened, carried)
-    if not frame and form == "table" and not options.format and is_redirected(options.output):
+    if not frame and form == "table" and not options.format and has_no_extension(options.output):
         text = "the result is a table; `output` FILE.csv or `format` csv writes CSV"
         console.note(word(text))
     if latest and not options.follow:

@@ -8,6 +8,7 @@ from rnncli.writers.arrow import TypedWriter
 from rnncli.writers.csv import CsvWriter
 from rnncli.writers.figure import FigureWriter
 from rnncli.writers.json import JsonLinesWriter, JsonWriter
+from rnncli.writers.markdown import MarkdownWriter
 from rnncli.writers.npy import NpyWriter
 from rnncli.writers.pictures import HeatmapWriter, PlotWriter
 from rnncli.writers.result import Result, Style
@@ -51,6 +52,7 @@ FORMATS: Mapping[str, Format] = {
     "jsonl": Format(JsonLinesWriter, [".jsonl", ".ndjson"], _LINES),
     "csv": Format(CsvWriter, [".csv"], _CSV, is_table=True, delimiter=","),
     "tsv": Format(CsvWriter, [".tsv"], _CSV, is_table=True, delimiter="\t"),
+    "md": Format(MarkdownWriter, [".md"], ("digits", "passthrough", "last"), is_table=True),
     "npy": Format(NpyWriter, [".npy"], ["last"], is_text=False),
     "parquet": _arrow("parquet", ".parquet"),
     "arrow": _arrow("arrow", ".arrow", ".feather"),

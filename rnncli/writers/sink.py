@@ -46,8 +46,11 @@ def on_screen(path: str | None) -> bool:
     return is_stdout(path) and sys.stdout is not None and sys.stdout.isatty()
 
 
-def is_redirected(path: str | None) -> bool:
-    """Return whether a result goes to a file by the shell's ``>``."""
+def has_no_extension(path: str | None) -> bool:
+    """Return whether a result is in a regular file without an extension, or one of the shell's."""
+    if path is not None and not is_stdout(path):
+        name = path[:-3] if is_packed(path) else path
+        return os.path.isfile(path) and not os.path.splitext(name)[1]
     try:
         return is_stdout(path) and stat.S_ISREG(os.fstat(sys.stdout.fileno()).st_mode)
     except (AttributeError, OSError, ValueError):  # closed, or a stream in memory
