@@ -122,7 +122,6 @@ def serve() -> None:
     for stream in (0, 1):  # of the libraries that a task calls
         os.dup2(os.open(os.devnull, os.O_RDWR), stream)
     groups = SimpleQueue[Group]()
-    work = pickle.load(received)
 
     def receive() -> None:
         try:
@@ -131,10 +130,14 @@ def serve() -> None:
         finally:
             os._exit(1)
 
-    Thread(target=receive, daemon=True).start()
-    while True:
-        pickle.dump(_run(work, groups.get()), sent)
-        sent.flush()
+    try:
+        work = pickle.load(received)
+        Thread(target=receive, daemon=True).start()
+        while True:
+            pickle.dump(_run(work, groups.get()), sent)
+            sent.flush()
+    except (BrokenPipeError, EOFError, pickle.UnpicklingError):  # the batch has ended
+        os._exit(1)
 
 
 def _run(work: Work, group: Group) -> "list[Outcome]":
