@@ -55,7 +55,7 @@ def read_expected(
 def _choose_columns(
     header: Sequence[str], path: str, name: str, note: Callable[[str], object]
 ) -> list[int]:
-    """Choose the columns ``h_0``, ``h_1``, ...; without these all but ``t``."""
+    """Choose the columns ``h_0``, ``h_1``, ...; if there are none, all but ``t``."""
     matches = {
         i: re.fullmatch(rf"{name}_(\d+)", column) for i, column in enumerate(header, start=1)
     }

@@ -47,7 +47,7 @@ def on_screen(path: str | None) -> bool:
 
 
 def has_no_extension(path: str | None) -> bool:
-    """Return whether a result is in a regular file without an extension, or one of the shell's."""
+    """Return whether a result goes to a file whose name has no extension, or to one by ``>``."""
     if path is not None and not is_stdout(path):
         name = path[:-3] if is_packed(path) else path
         return os.path.isfile(path) and not os.path.splitext(name)[1]
