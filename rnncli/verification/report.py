@@ -24,11 +24,8 @@ def write_table(out: TextIO, document: dict[str, Any]) -> None:
     write_text(out, f"{verdict.upper()}: {_sentence(document, expected)}", STYLES[verdict])
     if expected and first["verdict"] == "not compared":
         write_text(out, f"{first['note']}.")
-    for each in document.get("explanations", []):
-        within = f"within {_round_up(left)}" if (left := each["difference"]) else "to the bit"
-        write_text(out, f"Cause: {each['name']}. With it, equal {within}.", "bold")
-    if first["verdict"] == "different" and document.get("explanations") == []:
-        write_text(out, "No cause that rnn knows reproduces it.")
+    if expected:
+        _write_causes(out, document)
     for wrong in [each for each in results if each.get("worst")][:1]:
         _draw_worst(out, wrong, document["rule"], in_file=expected and wrong is first)
     out.write("\n")
@@ -47,6 +44,26 @@ def write_table(out: TextIO, document: dict[str, Any]) -> None:
     for each in (each for each in results if each.get("judged", 1) < 1):
         share = f"{100 * each['judged']:.3g}% of the values are judged"
         write_text(out, f"{_label(each)}: {share}; rounding alone may drive the others anywhere.")
+
+
+def _write_causes(out: TextIO, document: dict[str, Any]) -> None:
+    """Write what a file's values are known to, the causes that reproduce them, or advice."""
+    first, causes = document["results"][0], document.get("explanations", [])
+    if first["verdict"] == "equal" and document["rule"] == "step error":
+        largest, error = first["difference"], first["closeness"]
+        what = f"The largest difference is {_round_up(largest)}, " if largest else ""
+        share = f"{error:.0%} of what rounding explains." if largest else "All values are the same."
+        write_text(out, what + share)
+    for n, each in enumerate(causes):
+        within = f"within {_round_up(left)}" if (left := each["difference"]) else "to the bit"
+        label = "Cause" if n == 0 else "   Or"
+        write_text(out, f"{label}: {each['name']}. With it, equal {within}.", "bold")
+    if (digits := document.get("digits")) and document["rule"] == "step error":
+        write_text(out, f"The file has {digits}: each value is known to half a unit of the last.")
+    if first["verdict"] == "different" and not causes:
+        write_text(out, "No cause that rnn knows reproduces it.")
+        for sentence in document.get("advice", []):
+            write_text(out, sentence)
 
 
 def _round_up(value: float) -> str:
@@ -129,10 +146,15 @@ def write_json(out: TextIO, document: dict[str, Any]) -> None:
 def _reword(document: dict[str, Any]) -> dict[str, Any]:
     """Write the parameters in names as the user does."""
     lists = {name: document[name] for name in ("results", "explanations") if name in document}
-    return document | {
-        name: [each | {"name": word(each["name"])} for each in entries]
-        for name, entries in lists.items()
-    }
+    advice = {"advice": [*map(word, document["advice"])]} if "advice" in document else {}
+    return (
+        document
+        | advice
+        | {
+            name: [each | {"name": word(each["name"])} for each in entries]
+            for name, entries in lists.items()
+        }
+    )
 
 
 def _label(result: Result) -> str:

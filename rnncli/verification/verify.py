@@ -3,6 +3,7 @@
 import os
 from collections.abc import Iterator, Sequence
 from typing import Any
+from warnings import warn
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -12,10 +13,11 @@ from rnncli.engine.precision import PRECISIONS
 from rnncli.engine.unroll import UNROLLS, why_unavailable
 from rnncli.model.arrays import Floats
 from rnncli.model.errors import InputError, NotFiniteError, choice, one_line
-from rnncli.model.formats.load import load
+from rnncli.model.formats.load import load_network, read_contents
 from rnncli.model.network import Network
 from rnncli.model.seeds import seeded
 from rnncli.verification import peers, reference
+from rnncli.verification.advice import advise
 from rnncli.verification.case import Case, case_of_batch
 from rnncli.verification.comparison import (
     LOOP,
@@ -25,7 +27,8 @@ from rnncli.verification.comparison import (
     describe_row,
     not_compared,
 )
-from rnncli.verification.diagnosis import find_causes
+from rnncli.verification.diagnosis import Diagnosis, find_causes
+from rnncli.verification.digits import find_digits
 from rnncli.writers.model import describe
 
 # Rows at which rnn checks itself, where the question is whether a file is right.
@@ -107,11 +110,20 @@ def verify(
     >>> rnncli.verify(network, [[1], [2], [3]])["verdict"]
     'equal'
     """
-    path = None if isinstance(network, Network) else os.fspath(network)
-    model = network if isinstance(network, Network) else load(network)
+    path: str | None = None
+    biases: Sequence[tuple[Floats, ...]] = ()
+    if isinstance(network, Network):
+        model = network
+    else:
+        path = os.fspath(network)
+        loaded = load_network(path, digest=False)
+        for sentence in loaded.assumptions:
+            warn(f"{path}: {sentence}", stacklevel=2)
+        model, biases = loaded.network, loaded.biases
     dtype = choice("precision", precision, PRECISIONS).dtype
     values = model.checked_shape(x)
-    case = case_of_batch(model, values, h0, lengths, precision).above_front()
+    case = case_of_batch(model, values, h0, lengths, precision)._replace(biases=biases)
+    case = case.above_front()
     theirs = None
     if expected is not None:
         T = case.groups.lengths.max(initial=0) if model.front else values.shape[-2]
@@ -124,6 +136,7 @@ def verify(
         None if theirs is None else ("expected", theirs),
         (peers,) if isinstance(peers, str) else tuple(peers),
         path if precision == "float32" and h0 is None else None,
+        None if path is None else (path, None),
     )
 
 
@@ -166,8 +179,12 @@ def judge(
     expected: tuple[str, Floats] | None = None,
     peers: Sequence[str] | None = (),
     path: str | None = None,
+    source: tuple[str, str | None] | None = None,
 ) -> dict[str, Any]:
-    """Compare a run with everything; `peers` is None for every library that is installed."""
+    """Compare a run with everything; `peers` is None for every library that is installed.
+
+    A peer may run the file at `path`; `source` is the file and the layer of the network.
+    """
     comparison = Comparison(case, case.outputs(unroll), tolerance)
     for values in comparison.layers:
         for row, unit in np.argwhere(~np.isfinite(values)).tolist():
@@ -182,10 +199,20 @@ def judge(
     results = [judge_loop(checked), *judge_strategies(checked)]
     if expected is not None:
         name, theirs = expected
-        results.insert(0, comparison.judge(name, theirs))
+        digits = find_digits(theirs)
+        of_file = Comparison(case, comparison.layers, tolerance, digits)
+        results.insert(0, of_file.judge(name, theirs))
+        if digits:
+            document["digits"] = digits.name
         different = results[0]["verdict"] == "different" and np.isfinite(theirs).all()
-        causes = find_causes(comparison, theirs) if different else {}
-        document["explanations"] = [{"name": n, "difference": d} for n, d in causes.items()]
+        if different and source:
+            of_file.case = name_layers(case, *source)
+        diagnosis = find_causes(of_file, theirs, digits) if different else Diagnosis({}, {})
+        document["explanations"] = [
+            {"name": name, "difference": left} for name, left in diagnosis.causes.items()
+        ]
+        if different and not diagnosis.causes:
+            document["advice"] = [*advise(of_file.case, results[0], diagnosis.nearest)]
     results += judge_peers(comparison, peers, path, scaled=bool({"center", "scale"} & {*model}))
     verdicts = {result["verdict"] for result in results}
     verdict = next((each for each in ("different", "equal") if each in verdicts), "not compared")
@@ -199,6 +226,14 @@ def judge(
         "results": results,
         **document,
     }
+
+
+def name_layers(case: Case, path: str, layer: str | None) -> Case:
+    """Name the layers of a case as its file does."""
+    contents, _ = read_contents(path, layer, case.network.input_size, digest=False)
+    names = [component.name for component in contents.components for _ in component.layers]
+    extension = os.path.splitext(path)[1].lower()
+    return case._replace(names=names, extension=extension)
 
 
 def first_rows(case: Case) -> Case | None:
