@@ -4,17 +4,16 @@ import re
 from collections.abc import Callable, Mapping
 from functools import cache
 from math import prod
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from rnncli.model.activations import parse
 from rnncli.model.errors import InputError, listed, shown
 from rnncli.model.formats.containers.pickled import Global, Instance, read_pickle
 from rnncli.model.formats.containers.zips import FIRST, most_unpacked, open_zip, read_member
 from rnncli.model.formats.contents import Budget, Component, Contents, make_unread, widen_bfloat16
-from rnncli.model.formats.torch.names import find_arrays, find_modules, pick_arrays
+from rnncli.model.formats.torch.names import Module, find_arrays, find_modules, pick_arrays
 
 # PyTorch's names of storages, and their values in the file: bfloat16 as two bytes.
 _CODES: dict[str, Any] = {
@@ -39,28 +38,10 @@ _TENSOR = 200
 _DEPTH = 64
 _QUANTIZED = "is quantized, which is not read: save the model before it is quantized"
 _WHY = "needs code that is not in the file (torch.onnx.export writes it)"
-# The prefix of TorchScript's class names, and that with the mark that makes a name unique.
-_SCRIPT, _MANGLED = "__torch__.", re.compile(r"\A__torch__\.|___torch_mangle_[0-9]+\.")
-# Attributes with a module's parameters, buffers and modules, and with functions called around it.
+# The prefix of TorchScript's class names.
+_SCRIPT = "__torch__."
+# Attributes with a module's parameters, buffers and modules.
 _MEMBERS = ("_parameters", "_buffers", "_modules")
-_HOOKS = ("_forward_hooks", "_forward_pre_hooks")
-
-
-class Module(NamedTuple):
-    """A module, without the modules in it."""
-
-    name: str  # its path from the root of the file
-    class_: str  # its full name in the file
-    settings: Mapping[Any, Any]  # its attributes
-
-    def read_settings(self) -> dict[str, Any] | None:
-        """Return the settings of the cells of a recurrent module; None for another module."""
-        kind = _MANGLED.sub("", self.class_)
-        if not kind.startswith("torch.nn.modules.rnn.") or any(map(self.settings.get, _HOOKS)):
-            return None
-        mode = str(self.settings.get("mode", self.settings.get("nonlinearity"))).lower()
-        mode = mode.removeprefix("rnn_")
-        return {"activation": parse(mode)} if mode in ("tanh", "relu") else {}
 
 
 class Objects:
@@ -89,7 +70,7 @@ class Objects:
         if self.code and modules and (len(modules) > 1 or not stem):
             from rnncli.model.formats.torch.script import find_script  # 5 ms of few files
 
-            contents = find_script(self, modules)
+            contents = find_script(path, self.arrays, modules, self.code, self.constants)
             refused = [each for each in contents.components if each.needed]
         else:
             contents = find_arrays(arrays, path, known, ordered=True)

@@ -1,18 +1,24 @@
-"""PyTorch's functions as operators of ONNX, for the code of TorchScript.
+"""PyTorch's functions as nodes of a graph, for the calls in TorchScript and in exported programs.
 
-The first argument of each is the tracer, whose `emit` adds a node.
+The first argument of each is the builder, whose `emit` adds a node.
 """
 
 import operator
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
+from rnncli.model.activations import parse
+from rnncli.model.errors import InputError, shown
+from rnncli.model.formats.builder import Value
+from rnncli.model.formats.contents import Draft
+from rnncli.model.formats.torch.names import read_cell
 from rnncli.model.graph import RefusedError
+from rnncli.model.graph.operators import UNFIT
 
-TRAINED = "was traced in training mode: call model.eval() before torch.jit.trace"
+_TRAINED = "was traced or exported in training mode: call model.eval() before"
 # A value that is neither in the graph nor a known constant, such as a device.
 UNKNOWN = object()
 _END = 2**63 - 1
@@ -22,12 +28,18 @@ _TYPES = {3: 6, 4: 7, 5: 10, 6: 1, 7: 11, 15: 16}
 _WHOLE = (3, 4)
 
 
-class Value(NamedTuple):
-    """A value of a graph: its name, its number of axes, and whether it has whole numbers."""
+# Arrays of a direction of a recurrent layer, in PyTorch's order.
+_ROLES = ("weight_ih", "weight_hh", "bias_ih", "bias_hh")
 
-    name: str
-    rank: int
-    is_integer: bool = False
+
+def call(t: Any, name: str, inputs: Sequence[Any], named: Mapping[str, Any]) -> Any:
+    """Call a function of the table."""
+    try:
+        return FUNCTIONS[name](t, *inputs, **named)
+    except InputError:
+        raise
+    except UNFIT as error:
+        raise RefusedError(f"calls {shown(name)} in a way that is not read") from error
 
 
 def _require(*settings: bool) -> None:
@@ -60,7 +72,7 @@ def _compute(op: str, t: Any, *operands: Any, alpha: float = 1) -> Any:
 
 def _drop(_: Any, x: Value, rate: float, train: bool) -> Value:
     if train and rate:
-        raise RefusedError(TRAINED)
+        raise RefusedError(_TRAINED)
     return x
 
 
@@ -100,7 +112,7 @@ def _linear(t: Any, x: Value, W: Any, b: Any = None) -> Any:
 def _batch_norm(t: Any, x: Value, W: Any, b: Any, mean: Any, var: Any, *more: Any) -> Any:
     train, _, epsilon, *_ = more
     if train:
-        raise RefusedError(TRAINED)
+        raise RefusedError(_TRAINED)
     _require(all(each is not None for each in (W, b, mean, var)))
     return t.emit("BatchNormalization", x, W, b, mean, var, epsilon=epsilon)
 
@@ -197,6 +209,37 @@ def _compare(name: str, _: Any, *operands: Any) -> Any:
     return getattr(operator, name)(*operands) if plain else UNKNOWN
 
 
+def _recur(
+    name: str, t: Any, x: Value, states: Any, weights: Any, bias: Any, layers: int,
+    dropout: float, train: bool, both: bool, batch_first: bool,
+) -> Any:  # fmt: skip
+    """Add the layers of a recurrent module."""
+    if train and dropout and layers > 1:
+        raise RefusedError(_TRAINED)
+    D, roles = 1 + both, [*_ROLES[: 4 if bias else 2]]
+    roles += ["weight_hr"] if len(weights) > layers * D * len(roles) else []
+    _require(len(weights) == layers * D * len(roles), x.rank == 3)
+    known = {"activation": parse(name.removeprefix("rnn_"))} if name.startswith("rnn_") else {}
+    way = {"direction": "bidirectional", "merge": "concat"} if both else {"direction": "forward"}
+    states, finals, module = states if isinstance(states, list) else [states], [], t.module
+    x = t.emit("Transpose", x, perm=[1, 0, 2]) if batch_first else x
+    cells = [weights[k : k + len(roles)] for k in range(0, len(weights), len(roles))]
+    for k in range(layers):
+        t.module = module if layers == 1 else f"{module}.l{k}"
+        drafts, arrays = [], dict[str, Any]()
+        for cell in cells[k * D : k * D + D]:
+            names = {t.name_array(array): array for array in cell}
+            by_role = dict(zip(roles, names, strict=True))
+            drafts.append(read_cell(t.path, names, by_role, known))
+            arrays |= names
+        starts = [t.emit("Slice", each, [k * D], [k * D + D], [0]) for each in states]
+        x, *ends = t.recur(Draft((*drafts,), way), arrays, x, *starts)
+        finals.append(ends)
+    t.module = module
+    x = t.emit("Transpose", x, perm=[1, 0, 2]) if batch_first else x
+    return [x, *(t.emit("Concat", *each, axis=0) for each in zip(*finals, strict=True))]
+
+
 _UNARY = ("Abs", "Exp", "Log", "Mish", "Neg", "Relu", "Selu", "Sigmoid", "Sqrt", "Tanh")
 _BINARY = ("Add", "Sub", "Mul", "Div", "Pow", "MatMul")
 _OF_INTEGERS = {"Abs", "Neg", "Relu", "Add", "Sub", "Mul", "Pow", "MatMul"}
@@ -205,6 +248,7 @@ _CASTS = ("annotate", "unchecked_cast", "NumToTensor", "list")
 _UNKNOWNS = ("device", "dtype", "layout", "format", "uninitialized", "RaiseException")
 FUNCTIONS: dict[str, Callable[..., Any]] = {
     **{op.lower(): partial(_compute, op) for op in (*_UNARY, *_BINARY)},
+    **{name: partial(_recur, name) for name in ("lstm", "gru", "rnn_tanh", "rnn_relu")},
     **dict.fromkeys(_COPIES, lambda _, x, *__, **___: x),
     **dict.fromkeys(("float", "Float"), _as_float),
     **dict.fromkeys(("int", "Int"), _truncate),
