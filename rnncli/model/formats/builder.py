@@ -6,7 +6,8 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from rnncli.model.cells import CELLS
-from rnncli.model.formats.contents import Budget, Component, Contents, Draft
+from rnncli.model.errors import shown
+from rnncli.model.formats.contents import Budget, Component, Contents, Draft, name_type
 from rnncli.model.formats.onnx.graph import find_layers
 from rnncli.model.formats.onnx.messages import Model
 from rnncli.model.graph import Graph, Node, RefusedError
@@ -71,6 +72,8 @@ class Builder:
             item = item.astype(self._float if item.dtype.kind == "f" else np.int64)
         self.width = self.width or (item.shape[:2][-1] if id(item) in self._names else 0)
         name = self.name_array(item)
+        if item.dtype.kind not in "biuf":
+            raise RefusedError(f"takes {shown(name)} of type {name_type(item)}, which is not read")
         self._arrays[name] = item
         return Value(name, item.ndim, item.dtype.kind == "i")
 
@@ -102,6 +105,6 @@ class Builder:
         return find_layers(self.path, Model("", _OPSET, graph, []))
 
 
-def refuse(error: Exception) -> Contents:
-    """Return the contents of a model whose calls are not read."""
-    return Contents([Component("forward", "code", why=str(error), needed=True)])
+def refuse(why: str, recurrent: Sequence[Component] = ()) -> Contents:
+    """Return the contents of a model whose calls are not read; `layer` may pick recurrent ones."""
+    return Contents([*recurrent, Component("forward", "code", why=why, needed=True)])

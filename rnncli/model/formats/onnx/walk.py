@@ -27,7 +27,7 @@ from rnncli.model.graph.labels import (
     steps_of,
 )
 from rnncli.model.graph.node_layers import Operand, SequenceGraph
-from rnncli.model.graph.operators import FAR, MOVERS, apply
+from rnncli.model.graph.operators import ELEMENTWISE, FAR, MOVERS, apply
 from rnncli.model.graph.rows import Flow, RowProgram
 from rnncli.model.layers import DIRECTIONS
 
@@ -295,6 +295,8 @@ class Walk:
         if _has_counts(node, inputs):
             why = why or "computes with the number of steps or sequences"
             self.counting.add(node.name)
+        if self._repeats_rows(node, inputs, outputs[0].size / max(x.labels.size for x in flows)):
+            why = why or "repeats a row by the number of steps or sequences"
         if node.op == "Cast" and node.attributes.get("to") in _ROUNDED:
             what = _ROUNDED[node.attributes["to"]]
             note = f"{node.name} rounds to {what}; nodes above it have the precision of the run"
@@ -306,6 +308,17 @@ class Walk:
         except RefusedError as error:
             why = str(error)
         return [Flow(y, k, why, lowest) for y, k in zip(outputs, columns, strict=False)]
+
+    def _repeats_rows(self, node: Node, inputs: Sequence[Any], times: float) -> bool:
+        """Return whether a node gives more values than its rows for more steps or sequences."""
+        if times <= 1:
+            return False
+        if any(isinstance(each, Sized) for each in inputs):
+            return True
+        T, shape = self.guess.axes[0], self.graph.inputs[self.guess.x] or ()
+        frozen = T is not None and isinstance(shape[T], int) and self.steps > 1
+        broadcasts = node.op in ("Expand", "Tile", *ELEMENTWISE)
+        return frozen and broadcasts and times % self.steps == 0
 
     # Recurrent nodes.
 

@@ -10,11 +10,10 @@ from typing import Any
 
 import numpy as np
 
-from rnncli.model.activations import parse
 from rnncli.model.errors import InputError, shown
 from rnncli.model.formats.builder import Value
 from rnncli.model.formats.contents import Draft
-from rnncli.model.formats.torch.names import read_cell
+from rnncli.model.formats.torch.names import read_cell, read_mode
 from rnncli.model.graph import RefusedError
 from rnncli.model.graph.operators import UNFIT
 
@@ -28,6 +27,8 @@ _TYPES = {3: 6, 4: 7, 5: 10, 6: 1, 7: 11, 15: 16}
 _WHOLE = (3, 4)
 
 
+# Functions that run a recurrent module.
+RECURRENT = ("lstm", "gru", "rnn_tanh", "rnn_relu")
 # Arrays of a direction of a recurrent layer, in PyTorch's order.
 _ROLES = ("weight_ih", "weight_hh", "bias_ih", "bias_hh")
 
@@ -39,7 +40,8 @@ def call(t: Any, name: str, inputs: Sequence[Any], named: Mapping[str, Any]) -> 
     except InputError:
         raise
     except UNFIT as error:
-        raise RefusedError(f"calls {shown(name)} in a way that is not read") from error
+        what = f"calls {shown(name)} in a way that is not read (torch.onnx.export may write it)"
+        raise RefusedError(what) from error
 
 
 def _require(*settings: bool) -> None:
@@ -219,7 +221,6 @@ def _recur(
     D, roles = 1 + both, [*_ROLES[: 4 if bias else 2]]
     roles += ["weight_hr"] if len(weights) > layers * D * len(roles) else []
     _require(len(weights) == layers * D * len(roles), x.rank == 3)
-    known = {"activation": parse(name.removeprefix("rnn_"))} if name.startswith("rnn_") else {}
     way = {"direction": "bidirectional", "merge": "concat"} if both else {"direction": "forward"}
     states, finals, module = states if isinstance(states, list) else [states], [], t.module
     x = t.emit("Transpose", x, perm=[1, 0, 2]) if batch_first else x
@@ -230,7 +231,7 @@ def _recur(
         for cell in cells[k * D : k * D + D]:
             names = {t.name_array(array): array for array in cell}
             by_role = dict(zip(roles, names, strict=True))
-            drafts.append(read_cell(t.path, names, by_role, known))
+            drafts.append(read_cell(t.path, names, by_role, read_mode(name)))
             arrays |= names
         starts = [t.emit("Slice", each, [k * D], [k * D + D], [0]) for each in states]
         x, *ends = t.recur(Draft((*drafts,), way), arrays, x, *starts)
@@ -244,11 +245,12 @@ _UNARY = ("Abs", "Exp", "Log", "Mish", "Neg", "Relu", "Selu", "Sigmoid", "Sqrt",
 _BINARY = ("Add", "Sub", "Mul", "Div", "Pow", "MatMul")
 _OF_INTEGERS = {"Abs", "Neg", "Relu", "Add", "Sub", "Mul", "Pow", "MatMul"}
 _COPIES = ("contiguous", "detach", "clone", "alias")
+_CHECKS = ("_assert_scalar", "_assert_tensor_metadata", "sym_constrain_range_for_size")
 _CASTS = ("annotate", "unchecked_cast", "NumToTensor", "list")
 _UNKNOWNS = ("device", "dtype", "layout", "format", "uninitialized", "RaiseException")
 FUNCTIONS: dict[str, Callable[..., Any]] = {
     **{op.lower(): partial(_compute, op) for op in (*_UNARY, *_BINARY)},
-    **{name: partial(_recur, name) for name in ("lstm", "gru", "rnn_tanh", "rnn_relu")},
+    **{name: partial(_recur, name) for name in RECURRENT},
     **dict.fromkeys(_COPIES, lambda _, x, *__, **___: x),
     **dict.fromkeys(("float", "Float"), _as_float),
     **dict.fromkeys(("int", "Int"), _truncate),
@@ -257,6 +259,7 @@ FUNCTIONS: dict[str, Callable[..., Any]] = {
     "rsqrt": lambda t, x: _compute("Div", t, 1.0, _compute("Sqrt", t, x)),
     "arange": _arange,
     "silu": partial(_compute, "Swish"),
+    **dict.fromkeys(_CHECKS, lambda *_, **__: UNKNOWN),
     "add_": _count,
     "batch_norm": _batch_norm,
     "cat": lambda t, values, axis=0: t.emit("Concat", *values, axis=axis),
@@ -283,12 +286,14 @@ FUNCTIONS: dict[str, Callable[..., Any]] = {
     "repeat": _repeat,
     "reshape": _reshape,
     "select": lambda t, x, axis, index: t.emit("Gather", x, index, axis=axis, rank=x.rank - 1),
-    "size": _size,
+    **dict.fromkeys(("size", "sym_size"), _size),
     "slice": _slice,
     "softmax": lambda t, x, axis, *_: t.emit("Softmax", x, axis=axis),
     "softplus": _softplus,
     "squeeze": lambda t, x, axis: t.emit("Squeeze", x, [axis], rank=x.rank - 1),
     "sum": partial(_reduce, "ReduceSum"),
+    "amax": partial(_reduce, "ReduceMax"),
+    "amin": partial(_reduce, "ReduceMin"),
     "to": _to,
     "transpose": _transpose,
     "unsqueeze": lambda t, x, axis: t.emit("Unsqueeze", x, [axis], rank=x.rank + 1),

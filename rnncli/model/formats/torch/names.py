@@ -63,6 +63,12 @@ _HOOKS = ("_forward_hooks", "_forward_pre_hooks")
 Arrays = Mapping[str, NDArray[Any]]
 
 
+def read_mode(mode: str) -> dict[str, Any]:
+    """Return the settings of cells by the mode of their module, such as ``RNN_TANH``."""
+    name = mode.lower().removeprefix("rnn_")
+    return {"activation": parse(name)} if name in ("tanh", "relu") else {}
+
+
 class Module(NamedTuple):
     """A module, without the modules in it."""
 
@@ -75,9 +81,7 @@ class Module(NamedTuple):
         kind = _MANGLED.sub("", self.class_)
         if not kind.startswith("torch.nn.modules.rnn.") or any(map(self.settings.get, _HOOKS)):
             return None
-        mode = str(self.settings.get("mode", self.settings.get("nonlinearity"))).lower()
-        mode = mode.removeprefix("rnn_")
-        return {"activation": parse(mode)} if mode in ("tanh", "relu") else {}
+        return read_mode(str(self.settings.get("mode", self.settings.get("nonlinearity"))))
 
 
 def find_arrays(

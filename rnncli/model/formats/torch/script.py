@@ -34,7 +34,7 @@ def find_script(
         try:
             outputs = tracer.trace(next(iter(modules.values())), Value("input", rank))
         except (RefusedError, RecursionError) as error:
-            candidates.append(refuse(error))
+            candidates.append(refuse(str(error)))
             continue
         shape = ("N", "T", tracer.width or 1)[:rank]
         candidates.append(tracer.find_layers({"input": shape}, outputs))
