@@ -8,8 +8,8 @@ from rnncli.cli.errors import RUN_FAILED
 from rnncli.cli.option_table import command
 from rnncli.inspection import inspect as describe
 from rnncli.storage import wrap_url
+from rnncli.storage.sink import destination
 from rnncli.writers.inspect import write_tables
-from rnncli.writers.sink import destination
 
 EXAMPLES = """
 rnn inspect model.keras  # its layers, and the command that runs it
