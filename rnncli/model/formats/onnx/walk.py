@@ -431,8 +431,8 @@ class Walk:
         known = x.columns is not None
         turned = known and bool((t != order).any())
         mixed = turned and (self.steps != len(rows) or bool((t != order[::-1]).any()))
-        others = (sequences_of(rows) != np.arange(rows.shape[1])[:, None]) & (rows != CONSTANT)
-        if others.any() or (mixed and x.lowest):
+        wrong = (sequences_of(rows) != np.arange(rows.shape[1])[:, None]) & (rows != CONSTANT)
+        if wrong.any() or (mixed and x.lowest):
             raise (WrongAxesError if x.lowest else RefusedError)(_OTHER_AXES)
         if known and self.steps == len(rows) and not mixed:
             return self.rows.join_row(x), None, turned
