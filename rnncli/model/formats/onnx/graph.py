@@ -231,7 +231,13 @@ class Chain:
             if register in needed:
                 needed.update(self.find_inputs(layer.target))
                 chosen.insert(0, (register, layer))
+        targets = [*(layer.target for _, layer in chosen), target]
+        path = sorted({n for each in targets for n in self.rows.path(each.register)})
+        carried = [n for n in path if self.rows.steps[n].op == "Layer"]
         for register, layer in chosen:
+            for step in carried:  # layers stand in the order of the file
+                if step < register and step not in self.numbers:
+                    self.make_steps(Operand(step), None)
             self.make_steps(layer.target, layer.below)
             if layer.component:
                 self.add(layer.component, register)
