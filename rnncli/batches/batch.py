@@ -17,9 +17,8 @@ from concurrent.futures import Future
 from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import dataclass, field
 from functools import cache, partial
-from inspect import signature
 from queue import Empty, SimpleQueue
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Unpack
 
 import numpy as np
 
@@ -30,8 +29,16 @@ from rnncli.model.errors import WORDING, InputError, OptionError, on_a_line, pri
 from rnncli.model.formats.load import load
 from rnncli.model.network import Network
 from rnncli.opening import Built, Console, warn
-from rnncli.pipeline import process, return_built, score
-from rnncli.run_options import OF_NETWORK, Options, check_options, file_name, options_of
+from rnncli.pipeline import process, return_built
+from rnncli.run_options import (
+    OF_NETWORK,
+    Options,
+    ScoreOptions,
+    check_options,
+    check_values,
+    file_name,
+    list_options,
+)
 from rnncli.states import fingerprint
 from rnncli.storage import Replacement, is_url, matching, version, wrap_url
 from rnncli.writers import EXTENSIONS
@@ -443,6 +450,7 @@ def read_report(path: str) -> tuple[dict[str, Done], int]:
     return done, size
 
 
+@list_options
 def batch(
     inputs: File | Iterable[File],
     network: Network | File,
@@ -452,7 +460,7 @@ def batch(
     scheduler: str | None = None,
     force: bool = False,
     callback: Callable[[Outcome], object] = bool,
-    **options: Any,
+    **options: Unpack[ScoreOptions],
 ) -> Summary:
     """Run a network over many inputs and write a result for each, as ``rnn batch`` does.
 
@@ -506,9 +514,7 @@ def batch(
     >>> summary.failed
     0
     """
-    bound = signature(score).bind(inputs, network, output, **options)
-    bound.apply_defaults()
-    checked = options_of(bound.arguments)
+    checked = check_values(options)
     if jobs is not None and jobs < 1:
         raise ValueError(f"jobs: expected a whole number from 1 up, got {jobs}")
     if jobs is not None and scheduler is not None:
