@@ -221,12 +221,12 @@ def process(
     check_overwrites({"output": options.output}, [options.state_in])
     check_destination(options.output, append=options.follow)
     with open_states(options, console, task) as states:
-        if task and states.has_counted(options, console):
+        if states.counted and states.counted.has_all(options, console):
             return 0
         options = states.fill_scales(options, console)
         opened = open_both(options, build, console, states.keys, weights, frame)
-        if task:
-            opened = opened._replace(source=states.skip_counted(opened.source))
+        if states.counted:
+            opened = opened._replace(source=states.counted.skip(opened.source))
         options, opened = _settle_last(options, form, opened)
         opened.model["unroll"] = options.unroll
         carried = states.resume(opened, console)

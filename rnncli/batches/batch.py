@@ -27,6 +27,7 @@ from rnncli.batches.executors import Pool, in_processes, on_cluster
 from rnncli.batches.tasks import Outcome, Task
 from rnncli.engine.threads import usable_processors
 from rnncli.model.errors import WORDING, InputError, OptionError, on_a_line, printable, verbatim
+from rnncli.model.fingerprint import fingerprint
 from rnncli.model.network import Network, as_network
 from rnncli.opening import Built, Console, warn
 from rnncli.pipeline import process, return_built
@@ -39,7 +40,6 @@ from rnncli.run_options import (
     file_name,
     list_options,
 )
-from rnncli.states import fingerprint
 from rnncli.storage import Replacement, is_url, matching, version, wrap_url
 from rnncli.storage.sink import is_packed
 from rnncli.writers import EXTENSIONS
