@@ -11,7 +11,7 @@ from rnncli.model.cells import Cell, State
 # Seconds in NumPy of a step of a vanilla and of a gated cell, of a multiplication, and of the
 # functions of a sum, each within a factor of 2.
 STEP, GATED_STEP, MULTIPLICATION, FUNCTION = 2e-6, 6e-6, 1.1e-11, 2e-9
-# Seconds that LLVM takes for a loop, batches that share them, and seconds of a call of the loop.
+# Seconds to compile a loop, the batches that share them, and seconds to call it.
 COMPILATION, BATCHES, CALL = 0.06, 4, 4e-5
 # Weights that the cache of a core holds: with more, segments use each weight for many rows.
 CACHED = 1 << 16
