@@ -138,7 +138,7 @@ class CompiledCell:
 
 
 class Offsets(NamedTuple):
-    """Where a sequence begins in the arrays of all sequences at a step."""
+    """Begins of a sequence in the arrays of all sequences at a step."""
 
     x: Integer
     out: Integer
@@ -198,12 +198,12 @@ class Writer:
     def find_offsets(self, first: Integer) -> list[Offsets]:
         """Find where the sequences from `first` on begin; past the end the last one is read."""
         f, size = self.f, self.loop.slots * self.loop.panels * self.width
-        last, found = f.plus("%rows", -1), list[Offsets]()
+        last, offsets = f.plus("%rows", -1), list[Offsets]()
         for number in [f.plus(first, n) for n in range(self.rows)]:
             row = f.least(number, last)
             x, out = f.times(row, "%x_row"), f.times(row, "%out_row")
-            found.append(Offsets(x, out, f.times(number, size)))
-        return found
+            offsets.append(Offsets(x, out, f.times(number, size)))
+        return offsets
 
     def find_row(self, at: Offsets, x: Address, out: Address, turns: Sequence[Address]) -> Row:
         """Find the addresses of a sequence; `turns` are the slots of h before and after a step."""
