@@ -46,6 +46,11 @@ def swapped(g: Graph, rows: str) -> str:
     return g.add("Transpose", rows, perm=[1, 0, 2])
 
 
+def batch_first(g: Graph, rows: str) -> str:
+    """Swap the axes of steps and sequences."""
+    return g.add("Transpose", rows, perm=[1, 0, 2])
+
+
 def size(g: Graph, place: int) -> str:
     """Return a size of x, as PyTorch's exporter takes it."""
     one = g.add("Gather", g.add("Shape", "x"), g.array(place), axis=0)
@@ -447,6 +452,37 @@ def test_a_branch_that_a_size_chooses(tmp_path: Path, axis: int, runs: bool) -> 
         assert refusal(path)
     else:
         np.testing.assert_allclose(detected(load(path)[0]), chunk_states(CHUNKS), atol=1e-6)
+
+
+def test_a_branch_that_changes_the_shape_alone(tmp_path: Path) -> None:
+    """One sequence loses its axis, as in exports of Silero VAD; the rows are the same."""
+    graph, branches = Graph(), dict[str, Any]()
+    apart = batch_first(graph, "x")  # (N, T, 2)
+    for name, op in (("then_branch", "Squeeze"), ("else_branch", "Identity")):
+        node = message((1, apart), *[(1, graph.array([0]))] * (op == "Squeeze"), (2, name), (4, op))
+        branches[name] = message((1, node), (12, message((1, name))))
+    rows = graph.add("If", graph.add("Equal", size(graph, 1), graph.array([1])), **branches)
+    shape = graph.add("Concat", size(graph, 1), size(graph, 0), graph.array([2]), axis=0)
+    rows = batch_first(graph, graph.add("Reshape", rows, shape))
+    output = graph.rows("RNN", rows)
+    network, _ = load(write(tmp_path / "m.onnx", graph, output))
+    plain = Graph()
+    same_seed = load(write(tmp_path / "plain.onnx", plain, plain.rows("RNN", "x")))[0]
+    x = np.random.default_rng(3).normal(size=(5, 2))
+    np.testing.assert_array_equal(rnncli.run(network, x).h, rnncli.run(same_seed, x).h)
+
+
+def test_a_kernel_over_all_frequencies(tmp_path: Path) -> None:
+    """The labels of a convolution over two axes cost no more than its windows."""
+    graph = Graph()
+    rows = graph.add("Unsqueeze", "x", graph.array([1]))  # (N, 1, F, T)
+    rows = graph.add("Conv", rows, graph.draw(8, 1, 5, 5), kernel_shape=[5, 5], pads=[0, 2, 0, 2])
+    rows = graph.add("Conv", rows, graph.draw(300, 8, 96, 3), kernel_shape=[96, 3], pads=[0, 1] * 2)
+    rows = graph.add("Transpose", graph.add("Squeeze", rows, graph.array([2])), perm=[2, 0, 1])
+    output = graph.rows("RNN", rows, size=300)
+    inputs: dict[str, Axes | None] = {"x": ("N", 100, "T")}
+    network, _ = load(write(tmp_path / "m.onnx", graph, output, inputs=inputs))
+    assert network.input_size == 100
 
 
 def test_a_number_of_features_that_the_input_tells(tmp_path: Path, run_rnn: Any) -> None:

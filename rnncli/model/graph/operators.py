@@ -347,10 +347,16 @@ def count_values(node: Node, inputs: Sequence[Any]) -> float:
     if op in ("Pad", "Conv", "MaxPool", "AveragePool"):
         kernel = _magnitudes(inputs[1].shape[2:] if op == "Conv" else known.get("kernel_shape", ()))
         pads = _magnitudes(known.get("pads", arrays[1] if op == "Pad" else ()))
-        shape, n = np.array(x.shape, float), len(pads) // 2
-        shape[len(shape) - n :] += pads[:n] + pads[n:]
-        shape[len(shape) - len(kernel) :] += kernel * known.get("dilations", 1)  # for auto_pad
-        windows = prod(shape) / max(shape[1], 1) / prod(_magnitudes(known.get("strides", 1)))
+        shape, n, axes = np.array(x.shape, float), len(pads) // 2, x.ndim - len(kernel)
+        shape[x.ndim - n :] += pads[:n] + pads[n:]
+        counts = shape.copy()  # of windows
+        if str(known.get("auto_pad", "")).startswith("SAME"):
+            shape[axes:] += kernel * known.get("dilations", 1)
+        else:
+            counts[axes:] -= (kernel - 1) * known.get("dilations", 1)
+        windows = (
+            prod(counts.clip(0)) / max(shape[1], 1) / prod(_magnitudes(known.get("strides", 1)))
+        )
         # The channels of labels are joined.
         channels = known.get("group", 1) if op == "Conv" and x.dtype.kind == "i" else shape[1]
         filters = len(inputs[1]) if op == "Conv" else 0
