@@ -485,6 +485,71 @@ def test_a_kernel_over_all_frequencies(tmp_path: Path) -> None:
     assert network.input_size == 100
 
 
+def quantized_weights(g: Graph, rows: int, columns: int) -> tuple[list[str], Any]:
+    """Add whole numbers, a scale and a zero point for each column; return the floats too."""
+    whole = g.random.randint(-128, 128, (1, rows, columns)).astype(np.int8)
+    scale = g.random.uniform(0.001, 0.01, (1, columns)).astype(np.float32)
+    zero = g.random.randint(-9, 9, (1, columns)).astype(np.int8)
+    floats = (whole.astype(np.float32) - zero[:, None]) * scale[:, None]
+    return [g.array(each) for each in (whole, scale, zero)], floats
+
+
+def test_quantized_weights_become_floats(tmp_path: Path) -> None:
+    graph = Graph()
+    (W, *W_more), W_floats = quantized_weights(graph, 2, 12)
+    (R, *R_more), R_floats = quantized_weights(graph, 3, 12)
+    names = ["x", W, R, *[""] * 5, *W_more, *R_more]
+    rows = graph.add("DynamicQuantizeLSTM", *names, domain="com.microsoft", hidden_size=3)
+    rows = graph.add("DynamicQuantizeLinear", graph.add("Squeeze", rows, graph.array([1])))
+    head = graph.random.randint(-128, 128, (3, 2)).astype(np.int8)
+    zeros = f"{rows}.2", graph.array(np.int8(4))
+    product = graph.add("Cast", graph.add("MatMulInteger", rows, graph.array(head), *zeros), to=1)
+    scale = graph.add("Mul", f"{rows}.1", graph.array(np.float32(0.02)))
+    path = write(tmp_path / "m.onnx", graph, graph.add("Mul", product, scale))
+    network, notes = load(path)
+    assert "rounds rows to 8 bits while it runs (DynamicQuantizeLSTM, DynamicQuant" in notes[0]
+    order = np.arange(12).reshape(4, 3)[[0, 2, 3, 1]].ravel()  # ONNX's gates are i o f g
+    W_xh, W_hh = (each[0].astype(np.float64)[:, order] for each in (W_floats, R_floats))
+    x = np.random.default_rng(1).normal(size=(5, 2))
+    states = rnncli.run(Network(LSTM(Weights(W_xh, W_hh, np.zeros(12)))), x)
+    expected = states.h @ ((head - 4.0) * 0.02)
+    given = rnncli.run(network, x).y
+    assert given is not None
+    np.testing.assert_allclose(given, expected, atol=1e-6)
+
+
+def test_rounded_rows_that_are_taken_as_they_are(tmp_path: Path) -> None:
+    graph = Graph()
+    rows = graph.add("DynamicQuantizeLinear", graph.rows())
+    path = write(tmp_path / "m.onnx", graph, graph.add("Cast", rows, to=1))
+    assert "operator DynamicQuantizeLinear is not read" in refusal(path)
+
+
+QUANTIZED: dict[str, tuple[Any, ...]] = {
+    "one scale": (np.float32(0.5), np.int8(3), "0 7,-128 127", "-1.5 2,-65.5 62"),
+    "a scale for each": (
+        np.array([0.5, 2], np.float32),
+        np.array([3, -1], np.int8),
+        "0 1,-128 99",
+        "-1.5 4,-65.5 200",
+    ),
+}
+
+
+@pytest.mark.parametrize("case", QUANTIZED)
+def test_rows_of_whole_numbers(tmp_path: Path, case: str) -> None:
+    scale, zero, x, y = QUANTIZED[case]
+    graph = Graph()
+    more = graph.array(scale), graph.array(zero)
+    whole = graph.add("QuantizeLinear", same(graph), *more, axis=-1)
+    output = graph.add("DequantizeLinear", whole, *more, axis=-1)
+    network, _ = load(write(tmp_path / "m.onnx", graph, output))
+    whole_rows, rows = (np.array([r.split() for r in t.split(",")], float) for t in (x, y))
+    np.testing.assert_array_equal((whole_rows - zero) * scale, rows)
+    given = rnncli.run(network, rows + np.array([0.1, -0.1]))
+    np.testing.assert_array_equal(given.y if given.y is not None else given.h, rows)
+
+
 def test_a_number_of_features_that_the_input_tells(tmp_path: Path, run_rnn: Any) -> None:
     graph, path = Graph(), tmp_path / "m.onnx"
     write(path, graph, *chunks(graph, "x"), inputs={**BATCHED, "x": ("N", "I")})

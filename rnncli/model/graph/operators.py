@@ -246,6 +246,33 @@ def _pool(
     return np.asanyarray(function(windows, axis=tuple(range(-len(kernel_shape), 0))))
 
 
+def _spread(x: Array, scale: Array, axis: int) -> tuple[int, ...]:
+    """Return the shape of a scale that an array takes: one value, or one along an axis."""
+    if scale.ndim > 1:
+        raise RefusedError("scales of blocks are not read")
+    return (-1, *[1] * (x.ndim - 1 - axis % x.ndim)) if scale.size > 1 else ()
+
+
+def _dequantize(x: Array, scale: Array, zero: Any = None, axis: int = 1) -> Array:
+    shape = _spread(x, scale, axis)
+    whole = x.astype(np.int32)
+    whole = whole if zero is None else whole - zero.astype(np.int32).reshape(shape)
+    return _fit(scale, whole * scale.reshape(shape))
+
+
+def _quantize(
+    x: Array,
+    scale: Array,
+    zero: Any = None,
+    axis: int = 1,
+    saturate: int = 1,  # noqa: ARG001
+) -> Array:
+    shape, zero = _spread(x, scale, axis), np.uint8(0) if zero is None else zero
+    ends = np.iinfo(zero.dtype)
+    whole = np.rint(x / scale.reshape(shape)) + zero.astype(np.float64).reshape(shape)
+    return np.asanyarray(np.minimum(np.maximum(whole, ends.min), ends.max).astype(zero.dtype))
+
+
 def _dropout(x: Array, ratio_in: Any = None, training: Any = None, **_: Any) -> Array:  # noqa: ARG001
     if training is not None and training.any():
         raise RefusedError("Dropout that is being trained is not read")
@@ -261,6 +288,7 @@ ELEMENTWISE: dict[str, Callable[..., Any]] = {
     "And": np.logical_and,
     "Cast": _cast,
     "Clip": _clip,
+    "DequantizeLinear": _dequantize,
     "Div": _divide,
     "Erf": lambda a: _fit(a, np.asanyarray(_ERF(a))),
     "Gelu": lambda a, approximate="none": _activate(f"gelu_{approximate}".removesuffix("_none"), a),
@@ -275,6 +303,7 @@ ELEMENTWISE: dict[str, Callable[..., Any]] = {
     "Or": np.logical_or,
     "PRelu": lambda a, slope: np.where(a < 0, slope * a, a),
     "Pow": lambda a, b: _fit(a, np.power(a, b if b.dtype.kind == "f" else b.astype(np.float64))),
+    "QuantizeLinear": _quantize,
     "Reciprocal": lambda a: _fit(a, 1 / a),
     "Round": np.rint,
     "Sub": np.subtract,

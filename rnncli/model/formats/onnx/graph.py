@@ -13,6 +13,7 @@ import numpy as np
 from rnncli.model.errors import listed, shown
 from rnncli.model.formats.contents import Component, Contents, Draft
 from rnncli.model.formats.onnx.messages import Model, Reader
+from rnncli.model.formats.onnx.quantized import read_quantized
 from rnncli.model.formats.onnx.recurrent import KINDS
 from rnncli.model.formats.onnx.walk import Guess, Layer, Walk
 from rnncli.model.formats.onnx.whole_sequences import STATE, cut_graph, find_axes
@@ -35,7 +36,10 @@ _EXPECTED = (
 
 def read(data: bytes, path: str) -> Contents:
     """Read an ``.onnx`` file."""
-    return find_layers(path, Reader(path, memoryview(data)).model())
+    model = Reader(path, memoryview(data)).model()
+    graph, notes = read_quantized(model.graph)
+    contents = find_layers(path, model._replace(graph=graph))
+    return contents._replace(notes=[*contents.notes, *notes])
 
 
 def find_layers(path: str, model: Model, input_size: int = 0) -> Contents:
