@@ -688,12 +688,12 @@ def test_a_declared_size_allows_as_much_work(tmp_path: Path) -> None:
 
 def test_the_parts_that_run_are_offered(tmp_path: Path) -> None:
     graph = Graph()
-    rows = graph.rows(rows=graph.add("Einsum", "x", equation="tnk->tnk"))
+    rows = graph.rows(rows=graph.add("Hardmax", "x"))
     relu = graph.add("Relu", graph.recurrent("GRU"))
     path = write(tmp_path / "m.onnx", graph, rows, relu, producer="by hand")
     assert inspect(path)["title"] == "ONNX opset 17, by hand"
     assert [(each["name"], each.get("needed")) for each in inspect(path)["parts"]] == [
-        *(("Einsum_0", True), ("LSTM_1", None), ("GRU_3", None))
+        *(("Hardmax_0", True), ("LSTM_1", None), ("GRU_3", None))
     ]
     assert refusal(path).endswith("pick one with `layer` NAME: LSTM_1, GRU_3")
     assert layers(load(path, layer="LSTM_1")[0]) == "LSTM 3"
@@ -711,7 +711,7 @@ def test_a_node_that_leads_to_no_output_is_passed_over(tmp_path: Path) -> None:
 def test_a_start_that_is_not_known(tmp_path: Path) -> None:
     """As PyTorch's exporter has the initial state of a layer above another operator."""
     graph = Graph()
-    below = graph.add("Einsum", "x", equation="tnk->tnk")
+    below = graph.add("Hardmax", "x")
     top = graph.recurrent("RNN", below, "", "", graph.add("Relu", below))
     _, notes = load(write(tmp_path / "m.onnx", graph, top), layer=top)
     assert notes == [f"{top} takes initial_h from the graph: `h0` gives it, zeros else"]
@@ -794,6 +794,72 @@ def test_numbers(tmp_path: Path, case: str) -> None:
         states = rnncli.run(network, x[None, :T])
         given = states.h if states.y is None else states.y
         np.testing.assert_array_equal(given[0], y[:T])
+
+
+def reversed_rows(g: Graph) -> str:
+    """Reverse all steps, run a layer, and reverse its rows."""
+    lengths = g.add("Expand", size(g, 0), size(g, 1))
+    rows = g.add("ReverseSequence", "x", lengths)
+    return g.add("ReverseSequence", g.rows("RNN", rows), lengths)
+
+
+WHOLE: dict[str, tuple[Build, Callable[[Any], Any]]] = {
+    "a running sum": (lambda g: g.add("CumSum", same(g), g.array(0)), lambda x: np.cumsum(x, 0)),
+    "a running sum from the end": (
+        lambda g: g.add("CumSum", same(g), g.array(0), reverse=1),
+        lambda x: np.cumsum(x[::-1], 0)[::-1],
+    ),
+    "products with later steps": (
+        lambda g: g.add(
+            "Einsum",
+            g.add("Trilu", g.add("Einsum", same(g), same(g), equation="tni,sni->nts"), g.array(1)),
+            same(g),
+            equation="nts,sni->tni",
+        ),
+        lambda x: np.triu(x @ x.T, 1) @ x,
+    ),
+    "steps twice, then the mean of two": (
+        lambda g: g.add(
+            "Transpose",
+            g.add(
+                "AveragePool",
+                g.add(
+                    "Resize",
+                    g.add("Transpose", same(g), perm=[1, 2, 0]),
+                    "",
+                    g.array(np.array([1, 1, 2], np.float32)),
+                    coordinate_transformation_mode="asymmetric",
+                    nearest_mode="floor",
+                ),
+                kernel_shape=[2],
+                strides=[2],
+            ),
+            perm=[2, 0, 1],
+        ),
+        lambda x: x,
+    ),
+}
+
+
+@pytest.mark.parametrize("case", WHOLE)
+def test_numbers_of_several_steps(tmp_path: Path, case: str) -> None:
+    build, compute = WHOLE[case]
+    graph = Graph()
+    network, _ = load(write(tmp_path / "m.onnx", graph, build(graph)))
+    for T in (1, 4, 7):
+        x = np.random.default_rng(T).normal(size=(T, 2))
+        states = rnncli.run(network, x)
+        given = states.h if states.y is None else states.y
+        np.testing.assert_allclose(given, compute(x), atol=1e-6)
+
+
+def test_reversed_sequences_run_backward(tmp_path: Path) -> None:
+    graph, plain = Graph(), Graph()
+    path = write(tmp_path / "m.onnx", graph, reversed_rows(graph))
+    backward = plain.recurrent("RNN", direction="reverse")
+    expected, _ = load(write(tmp_path / "plain.onnx", plain, backward))
+    x = np.random.default_rng(2).normal(size=(5, 2))
+    np.testing.assert_array_equal(rnncli.run(load(path)[0], x).h, rnncli.run(expected, x).h)
 
 
 # Whole numbers that become floats: T is no square, and no power of 2.

@@ -112,8 +112,8 @@ def _has_one_path(first: Walk, chain: "Chain") -> bool:
     def repeat(steps: int, sequences: int) -> Walk:
         return first.repeat(guess._replace(steps=steps, sequences=sequences), walk.lower)
 
-    def differ(other: Walk) -> bool:
-        return any(walk.branches.get(n, taken) != taken for n, taken in other.branches.items())
+    def differ(run: Walk) -> bool:
+        return any(walk.branches.get(n, taken) != taken for n, taken in run.branches.items())
 
     if differ(repeat(guess.steps + 4, 2)) or differ(repeat(1, guess.sequences)):
         return False
@@ -130,15 +130,15 @@ def _has_same_layers(*chains: "Chain") -> bool:
     for a, b in zip_longest(*components):
         if not (a and b and len(a.layers) == len(b.layers) == 1):
             return False
-        layer, other = a.layers[0], b.layers[0]
-        if isinstance(layer, Draft) or isinstance(other, Draft):
-            if a.name != b.name or layer.settings != other.settings:
+        layer, twin = a.layers[0], b.layers[0]
+        if isinstance(layer, Draft) or isinstance(twin, Draft):
+            if a.name != b.name or layer.settings != twin.settings:
                 return False
             continue
-        if (layer.sources, layer.input_size) != (other.sources, other.input_size):
+        if (layer.sources, layer.input_size) != (twin.sources, twin.input_size):
             return False
         x = random.uniform(-0.9, 0.9, (chains[0].walk.guess.steps, layer.input_size))
-        if not np.array_equal(layer(x), other(x), equal_nan=True):
+        if not np.array_equal(layer(x), twin(x), equal_nan=True):
             return False
     return True
 
