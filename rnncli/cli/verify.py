@@ -17,12 +17,12 @@ from rnncli.readers.expected import read_expected
 from rnncli.readers.input import display_name
 from rnncli.run_options import Options
 from rnncli.storage import is_url, wrap_url
+from rnncli.storage.sink import destination
 from rnncli.verification.case import read_case
 from rnncli.verification.comparison import Tolerance
 from rnncli.verification.peers import PEERS
 from rnncli.verification.report import write_json, write_table
 from rnncli.verification.verify import arrange, judge, judge_notebook
-from rnncli.writers.sink import destination
 
 EXAMPLES = """
 rnn verify  # does this installation compute what the notebook printed?
@@ -39,8 +39,8 @@ Comparison (rnn help verification)
 --peer                    Compare with this library. Default: all, but none with --expected.
 --last                    The --expected file has one row per sequence.
 --no-last                 The --expected file has one row per step.
---atol A                  Accept |a - b| <= A + R |b|. Default: what rounding explains.
---rtol R                  Accept |a - b| <= A + R |b|. Default: what rounding explains.
+--atol A                  Accept differences up to A, in place of what rounding explains.
+--rtol R                  Accept differences up to R times the value, added to --atol.
 """,
     {"expected": wrap_url, "peers": PEERS, "atol": float, "rtol": float},
 )

@@ -12,6 +12,8 @@ from rnncli.model.arrays import Floats
 MOST_DIGITS = 6
 # Half a unit of the digits after the point that programs print of float32.
 TEXT = 0.5e-8
+# Values that are looked at first.
+SAMPLE = 1_000
 # Values that happen to be round are less likely than one in a million.
 UNLIKELY = log(1e-6)
 
@@ -25,9 +27,16 @@ class Digits(NamedTuple):
 
 def find_digits(values: Floats) -> Digits | None:
     """Find the fewest digits that all values have; None if they have all those of their type."""
-    wide = values.astype(np.float64)
-    if not np.isfinite(wide).all():
+    if not np.isfinite(values).all():
         return None
+    # A few values tell most results that have all digits.
+    if values.size > SAMPLE and _find_unit(values.ravel()[:: values.size // SAMPLE]) is None:
+        return None
+    return _find_unit(values)
+
+
+def _find_unit(values: Floats) -> Digits | None:
+    wide = values.astype(np.float64)
     spacing = np.spacing(np.abs(values)).astype(np.float64)
     tells = wide != np.rint(wide)
     for name, rounded, unit in _round_all(wide):

@@ -112,8 +112,8 @@ def _change_networks(case: Case) -> Iterator[tuple[str, Network]]:
             for n in numbers:
                 changed[n] = _change_cells(layers[n], change, pairs[n])
             if any(new is not old for new, old in zip(changed, layers, strict=True)):
-                place = "" if numbers == recurrent else f" in {case.name_layer(numbers[0])} alone"
-                yield name + place, Network(*changed, last=last)
+                where = "" if numbers == recurrent else f" in {case.name_layer(numbers[0])} alone"
+                yield name + where, Network(*changed, last=last)
     for name, convert in ROUNDINGS.items():
         for every in (True, False):
             yield f"weights rounded to {name}", _round_weights(case, convert, every=every)
@@ -667,10 +667,10 @@ def _change_starts(case: Case) -> Iterator[Mistake]:
     if case.h0.any():
         yield Mistake("initial states left out", replace(h0=np.zeros_like(case.h0)))
     yield Mistake("initial states of ones", replace(h0=np.ones_like(case.h0)))
-    kept = case.final_states()
-    if np.isfinite(kept).all():
+    ended = case.final_states()
+    if np.isfinite(ended).all():
         name = "state kept from the call before: it starts from h_n of the same input"
-        yield Mistake(name, replace(h0=kept))
+        yield Mistake(name, replace(h0=ended))
     if 1 < len(case.groups.present) <= MOST_SEQUENCES:
         h0 = _carry_states(case)
         if h0 is not None:

@@ -12,10 +12,14 @@ from rnncli import __version__
 from rnncli.engine.precision import PRECISIONS
 from rnncli.engine.unroll import UNROLLS, why_unavailable
 from rnncli.model.arrays import Floats
+from rnncli.model.description import describe
 from rnncli.model.errors import InputError, NotFiniteError, choice, one_line
 from rnncli.model.formats.load import load_network, read_contents
 from rnncli.model.network import Network
 from rnncli.model.seeds import seeded
+from rnncli.readers import read_file
+from rnncli.readers.expected import read_expected
+from rnncli.readers.input import Keys, Layout, check_width
 from rnncli.verification import peers, reference
 from rnncli.verification.advice import advise
 from rnncli.verification.case import Case, case_of_batch
@@ -29,10 +33,10 @@ from rnncli.verification.comparison import (
 )
 from rnncli.verification.diagnosis import Diagnosis, find_causes
 from rnncli.verification.digits import find_digits
-from rnncli.writers.model import describe
+from rnncli.verification.report import Report
 
 # Rows at which rnn checks itself, where the question is whether a file is right.
-CHECKED = 10_000
+CHECKED = 2_000
 # The states that the notebook printed, h after each step of cell 6, on a GPU that rounds to TF32.
 PRINTED = (
     (-0.80105966, 0.9131062, 0.36578208, -0.7063606),
@@ -46,8 +50,8 @@ PRINTED = (
 
 def verify(
     network: Network | str | os.PathLike[str],
-    x: ArrayLike,
-    expected: ArrayLike | None = None,
+    x: ArrayLike | str | os.PathLike[str],
+    expected: ArrayLike | str | os.PathLike[str] | None = None,
     *,
     h0: ArrayLike | None = None,
     lengths: ArrayLike | None = None,
@@ -56,7 +60,7 @@ def verify(
     peers: str | Sequence[str] = (),
     atol: float | None = None,
     rtol: float | None = None,
-) -> dict[str, Any]:
+) -> Report:
     """Compare a run with a float64 loop, every way to unroll, and other results.
 
     Each step is judged by itself: h_t is equal if it is what one float64 step makes of x_t and of
@@ -73,11 +77,12 @@ def verify(
     network : Network, str or path
         A path is read by `load`; a library among `peers` whose own file it is runs the file itself.
     x : array, shape (T, I) or (N, T, I)
-        Input at every step, as for `run`.
+        Input at every step, as for `run`; a table, or the name of a file of one sequence.
     expected : array, shape (T, O) or (N, T, O), optional
-        What another program computed: states, or predictions of a model with a head. (O,) or
-        (N, O) of a model that gives one row a sequence (`Network.last`). Where it differs, the
-        usual mistakes of a port are tried.
+        What another program computed: states, or predictions of a model with a head; an array,
+        a table, or the name of a file. (O,) or (N, O) of a model that gives one row a sequence
+        (`Network.last`), (T,) of one that gives one value a step. Where it differs, the usual
+        mistakes of a port are tried.
     h0 : array, shape (S,) or (N, S), optional
         State of all cells before the first step; zeros by default.
     lengths : array of int, shape (N,), optional
@@ -91,10 +96,12 @@ def verify(
 
     Returns
     -------
-    dict
-        The document that ``rnn verify`` writes as JSON: ``verdict`` is "equal", "different" or
-        "not compared"; ``results`` has a dict for each comparison, that with `expected` first;
-        ``explanations`` has the mistake that reproduces `expected`, if one does.
+    Report
+        A dict whose text, as `print` shows it, is the report of ``rnn verify``, and which it
+        writes as JSON: ``verdict`` is "equal", "different" or "not compared"; ``results`` has a
+        dict for each comparison, that with `expected` first; ``explanations`` has the mistakes
+        that reproduce `expected`, ``advice`` what to do where none does, ``digits`` how few digits
+        it has.
 
     Raises
     ------
@@ -121,23 +128,41 @@ def verify(
             warn(f"{path}: {sentence}", stacklevel=2)
         model, biases = loaded.network, loaded.biases
     dtype = choice("precision", precision, PRECISIONS).dtype
+    if isinstance(x, str | os.PathLike):
+        x = _read_input(os.fspath(x), model, dtype)
     values = model.checked_shape(x)
     case = case_of_batch(model, values, h0, lengths, precision)._replace(biases=biases)
     case = case.above_front()
     theirs = None
     if expected is not None:
         T = case.groups.lengths.max(initial=0) if model.front else values.shape[-2]
-        theirs = arrange(case, "expected", np.atleast_1d(np.asarray(expected, dtype)), T)
-    return judge(
+        name = "expected"
+        if isinstance(expected, str | os.PathLike):
+            name = os.fspath(expected)
+            letter, count = "y" if model.head else "h", len(case.h0 if model.last else case.x)
+            expected = read_expected(name, letter, warn, count)
+        values = np.atleast_1d(np.asarray(expected, dtype))
+        if values.ndim == model.output_size == 1:
+            values = values[:, None]
+        theirs = name, arrange(case, name, values, T)
+    document = judge(
         case,
         unroll,
         describe(model, {}, __version__) | {"precision": precision},
         Tolerance.read(atol, rtol),
-        None if theirs is None else ("expected", theirs),
+        theirs,
         (peers,) if isinstance(peers, str) else tuple(peers),
         path if precision == "float32" and h0 is None else None,
         None if path is None else (path, None),
     )
+    return Report(document)
+
+
+def _read_input(path: str, network: Network, dtype: np.dtype[np.floating]) -> Floats:
+    """Read the rows of a file, which are one sequence."""
+    source = read_file(path, Layout(dtype, indices=network.indices), Keys())
+    check_width(source, network.input_size)
+    return np.concatenate([np.empty((0, network.input_size), dtype), *(b.x for b in source.blocks)])
 
 
 def arrange(case: Case, name: str, theirs: Floats, T: int) -> Floats:

@@ -54,6 +54,18 @@ class Draft(NamedTuple):
     cells: tuple[CellDraft, ...]
     settings: Mapping[str, Any] = {}  # direction and merge, where the file has them
 
+    @property
+    def output_size(self) -> int:
+        """Number of values in a row that it gives."""
+        size, merge = len(self.cells[0].weights.W_hh), self.settings.get("merge", "concat")
+        return size * len(self.cells) if merge == "concat" else size
+
+    def reverse(self) -> "Draft":
+        """Return the layer for rows that stand from the last step to the first."""
+        way = self.settings["direction"]
+        way = {"forward": "backward", "backward": "forward"}.get(way, way)
+        return Draft(self.cells[::-1], {**self.settings, "direction": way})
+
     def make(self, path: str) -> Recurrent:
         """Make the layer; the path is for messages."""
         cells = []
@@ -260,6 +272,9 @@ def make_network(path: str, drafts: Sequence[FileLayer], last: str | None) -> Ne
         if layers and count == len(layers):
             raise InputError(path, "gives fewer rows than it takes: it is run below another layer")
         front = [layer for layer in layers[:count] if isinstance(layer, Stateless)]
+        if any(layer.sources for layer in front) or len(front) < count:
+            what = "takes what lies below a layer that gives fewer rows, which is not run here"
+            raise InputError(path, what)
         above = [copy(layer) for layer in layers[count:]]
         for layer in above:  # which are numbered from the first above the front
             layer.sources = tuple(number - count for number in layer.sources)
