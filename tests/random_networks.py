@@ -199,3 +199,11 @@ def gated_cell(variant: str, I: int, H: int, seed: int = 1) -> Cell:
     if "others" in variant:
         return GRU(weights, "softsign", "hard_sigmoid", 2.0, reset)
     return GRU(weights, clip=0.3 if "clip" in variant else inf, reset=reset)
+
+
+def difference(a: Floats, b: Floats) -> float:
+    """Return the largest distance of two runs, relative to max(1, |b|); infinite if not finite."""
+    assert a.shape == b.shape
+    with np.errstate(invalid="ignore"):
+        distance = np.abs(a.astype(np.float64) - b) / np.maximum(1, np.abs(b))
+    return float(np.where(np.isfinite(distance), distance, np.inf).max(initial=0.0))
