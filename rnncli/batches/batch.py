@@ -40,7 +40,7 @@ from rnncli.run_options import (
     file_name,
     list_options,
 )
-from rnncli.storage import Replacement, is_url, matching, version, wrap_url
+from rnncli.storage import Replacement, is_url, matching, replace_together, version, wrap_url
 from rnncli.storage.sink import is_packed
 from rnncli.writers import EXTENSIONS
 
@@ -56,7 +56,7 @@ _OTHER_FOLDER = "give `output` another folder"
 
 @dataclass(frozen=True)
 class Work:
-    """How each task is run."""
+    """How tasks are run."""
 
     options: Options
     build: Callable[[int], Built]  # returns the network for a number of inputs
@@ -65,7 +65,19 @@ class Work:
     word: Callable[[str], str] = str  # shows the parameters that a text names
     describe: Callable[[Exception], str] = str
 
-    def __call__(self, task: Task) -> Outcome:
+    def __call__(self, tasks: Sequence[Task]) -> list[Outcome]:
+        """Run tasks; outputs are replaced together, unless a state follows each of them."""
+        if self.options.state:
+            return [*map(self.run_task, tasks)]
+        with replace_together() as errors:
+            outcomes = [*map(self.run_task, tasks)]
+        for n, (task, each) in enumerate(zip(tasks, outcomes, strict=True)):
+            if task.output in errors:
+                error = self.describe(errors[task.output])
+                outcomes[n] = _outcome(task, error, seconds=each.seconds, notes=each.notes)
+        return outcomes
+
+    def run_task(self, task: Task) -> Outcome:
         """Do what ``rnn run`` does, and return how it ended."""
         begin, notes, error, rows = time.monotonic(), list[str](), "", 0
         console = Console(lambda text: notes.append(on_a_line(text)))
@@ -172,11 +184,11 @@ class Batch:
 
 def run_here(tasks: Sequence[Task], work: Work) -> Generator[Outcome | None, None, None]:
     """Run tasks in this process."""
-    for task in tasks:
+    for group in _make_groups(tasks, GROUP):
         try:
-            yield work(task)
+            yield from work(group)
         except BaseException:  # Ctrl-C may come before a new file is known to be removed
-            _remove_temporary([task])
+            _remove_temporary(group)
             raise
 
 
@@ -192,7 +204,9 @@ def run_in_pool(
     try:
         with opened as (submit, death):
             idle = [*range(len(submit))]
-            waiting = _make_groups(tasks, min(GROUP, len(tasks) // (4 * len(idle))))
+            # Large inputs come first, as the last one would run alone.
+            largest_first = sorted(tasks, key=Task.size, reverse=True)
+            waiting = _make_groups(largest_first, min(GROUP, len(tasks) // (4 * len(idle))))
             while waiting or running or again:
                 if again and not (waiting or running):
                     waiting.append([again.popleft()])
@@ -225,9 +239,9 @@ def run_in_pool(
 
 
 def _make_groups(tasks: Sequence[Task], most: int) -> deque[list[Task]]:
-    """Group tasks of small inputs; large ones come first, as the last one would run alone."""
+    """Group tasks of small inputs."""
     groups, room = deque[list[Task]](), 0
-    for task in sorted(tasks, key=Task.size, reverse=True):
+    for task in tasks:
         room -= task.size()
         if room < 0 or len(groups[-1]) >= most:
             groups.append([])
