@@ -49,9 +49,6 @@ _ACTIVATIONS: dict[str, Callable[..., Floats]] = {
     "mish": lambda a: a * np.tanh(np.logaddexp(0, a)),
     "exponential": np.exp,
     "hard_silu": lambda a: a * (np.minimum(np.maximum(a + 3, 0), 6) / 6),
-    "maximum": np.maximum,
-    "minimum": np.minimum,
-    "power": lambda a, alpha: a**alpha,
 }
 _MERGES: dict[str, Callable[..., Floats]] = {
     "concat": lambda forward, backward: np.hstack([forward, backward]),
