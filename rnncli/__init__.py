@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from os import PathLike
 
     from rnncli.batches.batch import batch as batch
+    from rnncli.engine.forecast import forecast as forecast
     from rnncli.engine.rows import Rows as Rows
     from rnncli.engine.run import States as States
     from rnncli.engine.run import run as run
@@ -35,6 +36,7 @@ if TYPE_CHECKING:
     from rnncli.model.cells import RNN as RNN
     from rnncli.model.cells import Weights as Weights
     from rnncli.model.errors import InputError as InputError
+    from rnncli.model.errors import NotFiniteError as NotFiniteError
     from rnncli.model.formats.load import load as load
     from rnncli.model.layers import Dense as Dense
     from rnncli.model.layers import Embedding as Embedding
@@ -52,6 +54,7 @@ __version__ = "0.1.0"
 
 _PUBLIC = {
     "batches.batch": "batch",
+    "engine.forecast": "forecast",
     "engine.rows": "Rows",
     "engine.run": "States run",
     "engine.stream": "Carried stream",
@@ -59,7 +62,7 @@ _PUBLIC = {
     "inspection": "inspect",
     "model.activations": "activation",
     "model.cells": "GRU LSTM RNN Weights",
-    "model.errors": "InputError",
+    "model.errors": "InputError NotFiniteError",
     "model.formats.load": "load",
     "model.layers": "Dense Embedding LayerNormalization Masking Normalization Pointwise Recurrent",
     "model.network": "Network",

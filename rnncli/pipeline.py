@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import ArrayLike
 
+from rnncli.engine.forecast import Ahead, find_obstacle
 from rnncli.engine.rows import BLOCK_STEPS, Rows, join_all
 from rnncli.engine.runner import Runner
 from rnncli.engine.stream import Carried, final_y, forward, name_results, name_states
@@ -63,6 +64,7 @@ def deliver(
     writer: Writer,
     all_layers: bool,
     flush: Callable[[], object],
+    ahead: Ahead | None = None,
 ) -> Rows | None:
     """Run blocks of rows through a network to a writer; return the last rows.
 
@@ -81,6 +83,10 @@ def deliver(
                 raise error
             flush()
             carried.commit(after)
+            if ahead:
+                ahead.collect(done, block.masked)
+        for rows in ahead.run(runner, carried, keys, all_layers=all_layers) if ahead else ():
+            writer.rows(rows)
     except ValueError as error:
         writer.end(error)
         raise
@@ -116,6 +122,7 @@ def score(
     states: bool = False,
     head: int | None = None,
     tail: int | None = None,
+    ahead: int | None = None,
     format: str | None = None,  # noqa: A002
     digits: int | None = None,
     header: bool = True,
@@ -157,6 +164,8 @@ def score(
         Rows and arrays that are written, as for ``rnn run``.
     head, tail : int, optional
         Write only so many first, or last, steps of each sequence.
+    ahead : int, optional
+        Run so many more steps after each sequence, as `forecast` does.
     format : str, optional
         Output format, in place of the extension of `sink`.
     digits : int, optional
@@ -257,6 +266,7 @@ def process(
             opened = opened._replace(source=states.skip_counted(opened.source))
         options, opened = _settle_last(options, form, opened)
         opened.model["unroll"] = options.unroll
+        opened.model.update({"ahead": options.ahead} if options.ahead else {})
         carried = states.resume(opened, console)
         before = carried.t.sum()
         try:
@@ -279,6 +289,8 @@ def process(
 def _settle_last(options: Options, form: str, opened: Opened) -> tuple[Options, Opened]:
     """Set `last` if the model gives one row per sequence; remove it from the model by `no_last`."""
     network = opened.network
+    if options.ahead and (obstacle := find_obstacle(network)):
+        raise OptionError(f"`ahead`: {obstacle}")
     for name in ("follow", *STATE_FILES) if network.needs_whole_sequences else ():
         if getattr(options, name):
             raise OptionError(f"`{name}`: the network needs whole sequences")
@@ -287,8 +299,9 @@ def _settle_last(options: Options, form: str, opened: Opened) -> tuple[Options, 
     if options.no_last:
         del opened.model["last"]
         return options, opened._replace(network=Network(*network.layers, front=network.front))
-    if options.follow or FORMATS[form].is_picture:
-        name = "`follow`" if options.follow else f"`format` {form}"
+    names = [f"`{name}`" for name in ("follow", "ahead") if getattr(options, name)]
+    if names or FORMATS[form].is_picture:
+        name = names[0] if names else f"`format` {form}"
         raise OptionError(f"{name}: the model gives one row a sequence: add `no_last`")
     return options._replace(last=True), opened
 
@@ -349,10 +362,22 @@ def _run(
             _note_columns(options, form, opened, console)
             return make(out, result._replace(shape=shape), style)
 
+        ahead = _make_ahead(options.ahead, opened, console) if options.ahead else None
         writer = Selection(_choose_selector(options, opened, carried, result), begin)
         blocks = stack.enter_context(closing(console.watch(blocks, source, options.output)))
         flush = out.flush if options.follow else lambda: None
-        return deliver(blocks, source.keys, runner, carried, writer, options.all_layers, flush)
+        rest = options.all_layers, flush, ahead
+        return deliver(blocks, source.keys, runner, carried, writer, *rest)
+
+
+def _make_ahead(steps: int, opened: Opened, console: Console) -> Ahead:
+    """Make the run ahead; where the columns are scaled, the network predicts scaled values."""
+    source, model = opened.source, opened.model
+    center, scale = np.array(model.get("center", 0.0)), np.array(model.get("scale", 1.0))
+    if {"center", "scale"} & model.keys():
+        console.note("each prediction is taken as a scaled value: the next x is center + scale * y")
+    kept = [n for n, name in enumerate(source.header) if name in source.key_columns]
+    return Ahead(steps, lambda y: center + scale * y, kept)
 
 
 def _choose_selector(
@@ -364,11 +389,12 @@ def _choose_selector(
     if options.last:
         keyed, one_row = bool(result.key_columns), bool(opened.network.last)
         return Final(result.final, keyed=keyed, one_row=one_row)
+    shape = () if options.ahead else opened.source.shape
     if options.head:
-        return Head(opened.source.shape, options.head, carried.started[0])
+        return Head(shape, options.head, carried.started[0])
     if options.tail:
-        return Tail(opened.source.shape, options.tail)
-    return Selector(opened.source.shape)
+        return Tail(shape, options.tail)
+    return Selector(shape)
 
 
 def _describe_result(options: Options, opened: Opened, carried: Carried, runner: Runner) -> Result:
@@ -410,4 +436,5 @@ def _describe_result(options: Options, opened: Opened, carried: Carried, runner:
         all_layers=all_layers,
         forward=not (network.needs_whole_sequences or options.tail),
         last=last,
+        ends=(lambda: carried.t) if options.ahead else None,
     )

@@ -30,6 +30,7 @@ _MARKS = {"comma": ",", "tab": "\t", "semicolon": ";", "space": " ", "pipe": "|"
 # Options of which only one is given.
 _PAIRS = (
     *(("last", "no_last"), ("last", "follow"), ("head", "follow"), ("tail", "follow")),
+    *(("ahead", "last"), ("ahead", "follow"), ("ahead", "head")),
     *(("head", "tail"), ("last", "head"), ("last", "tail"), ("json", "format")),
     *(("state", "state_in"), ("state", "state_out")),
 )
@@ -73,6 +74,7 @@ class Options(NamedTuple):
     states: bool = False
     head: int | None = None
     tail: int | None = None
+    ahead: int | None = None
     digits: int | None = None
     header: bool = True
 
@@ -158,7 +160,7 @@ READ: Mapping[str, Callable[[Any], Any]] = {
     "delimiter": delimiter,
     "encoding": encoding,
     "h0": np.asarray,
-    **dict.fromkeys(("head", "tail"), integer(1)),
+    **dict.fromkeys(("head", "tail", "ahead"), integer(1)),
     "digits": integer(0, 20),
 }
 CHOICES: Mapping[str, Iterable[str]] = {

@@ -122,6 +122,7 @@ class Frame:
         new = dict(zip(described.units, np.ascontiguousarray(values[order].T), strict=True))
         new = new if self._passthrough else {"t": rows.t[order].astype(np.int64), **new}
         order = np.asarray(rows.cells, np.intp)[order]
+        ahead, order = order < 0, np.where(order < 0, ~order, order)  # steps after the table
         columns = [*range(len(self._names))] if self._passthrough else list(self._grouping)
         names = [*(self._names[i] for i in columns), *new]
         if repeated := [name for name in names if names.count(name) > 1]:
@@ -131,10 +132,15 @@ class Frame:
             import pandas as pd
 
             table = self._frame.iloc[order, columns]
+            if ahead.any() and self._passthrough:
+                of_keys = np.isin(columns, self._grouping)
+                table = table.where(~ahead[:, None] | of_keys)
             self.result = pd.concat([table, pd.DataFrame(new, index=table.index)], axis=1)
         else:
             import pyarrow as pa
 
-            table = self._frame.select(columns).take(pa.array(order))
-            arrays = [*table.columns, *map(pa.array, new.values())]
+            measured = pa.array(order, mask=ahead)
+            indices = [pa.array(order) if i in self._grouping else measured for i in columns]
+            arrays = [self._frame[i].take(n) for i, n in zip(columns, indices, strict=True)]
+            arrays += map(pa.array, new.values())
             self.result = pa.table(arrays, names=names)
