@@ -373,8 +373,8 @@ def _make_ahead(steps: int, opened: Opened, console: Console) -> Ahead:
     center, scale = np.array(model.get("center", 0.0)), np.array(model.get("scale", 1.0))
     if {"center", "scale"} & model.keys():
         console.note("each prediction is taken as a scaled value: the next x is center + scale * y")
-    kept = [n for n, name in enumerate(source.header) if name in source.key_columns]
-    return Ahead(steps, lambda y: center + scale * y, kept)
+    copied = [n for n, name in enumerate(source.header) if name in source.key_columns]
+    return Ahead(steps, lambda y: center + scale * y, copied)
 
 
 def _choose_selector(

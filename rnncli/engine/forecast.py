@@ -65,10 +65,10 @@ class Ahead:
     """Runs each sequence of a stream some steps ahead, from the prediction at its last row."""
 
     def __init__(
-        self, steps: int, restore: Callable[[Floats], Floats], kept: Sequence[int] = ()
+        self, steps: int, restore: Callable[[Floats], Floats], copied: Sequence[int] = ()
     ) -> None:
         self._steps, self._restore = steps, restore
-        self._kept = kept  # the columns of the input's cells that the rows ahead have too
+        self._copied = copied  # the columns of the input's cells that the rows ahead have too
         self._last: list[Rows] = []  # the last row of each sequence that is not masked
 
     def collect(self, rows: Rows, masked: Truths | None) -> None:
@@ -83,7 +83,7 @@ class Ahead:
     ) -> Iterator[Rows]:
         """Yield blocks of the rows ahead, those before an overflow first; `carried` stays."""
         for last in self._last:
-            rows = last._replace(cells=_clear_cells(last.cells, self._kept))
+            rows = last._replace(cells=_clear_cells(last.cells, self._copied))
             states = deepcopy(carried)
             ahead = run_on(runner, states, rows, self._steps, self._restore, keys, all_layers)
             yield from in_blocks(ahead, BLOCK_STEPS)
@@ -96,13 +96,13 @@ def _take_last(rows: Rows) -> Rows:
     return rows.take(chosen)
 
 
-def _clear_cells(cells: Any, kept: Sequence[int]) -> Any:
-    """Return cells of rows that the input does not have: empty, but for the columns `kept`."""
+def _clear_cells(cells: Any, copied: Sequence[int]) -> Any:
+    """Return cells of rows that the input does not have: empty, but for the columns `copied`."""
     if isinstance(cells, np.ndarray):  # numbers of the rows of a table
         return ~cells
     if isinstance(cells, list):
-        return [[c if n in kept else Literal() for n, c in enumerate(row)] for row in cells]
-    return cells and cells.clear(kept)
+        return [[c if n in copied else Literal() for n, c in enumerate(row)] for row in cells]
+    return cells and cells.clear(copied)
 
 
 def forecast(

@@ -169,10 +169,10 @@ class Typed(Sequence[Sequence[str]]):
         except pa.ArrowNotImplementedError as error:
             raise InputError("", f"rows cannot be chosen: {one_line(error)}") from error
 
-    def clear(self, kept: Sequence[int]) -> "Typed":
-        """Return rows without values, but in the columns `kept`."""
+    def clear(self, copied: Sequence[int]) -> "Typed":
+        """Return rows without values, but in the columns `copied`."""
         columns = [
-            column if n in kept else pa.nulls(len(self), column.type)
+            column if n in copied else pa.nulls(len(self), column.type)
             for n, column in enumerate(self.arrow.columns)
         ]
         return Typed(pa.Table.from_arrays(columns, schema=self.arrow.schema))
