@@ -22,10 +22,8 @@ if TYPE_CHECKING:
     from os import PathLike
 
     from rnncli.batches.batch import batch as batch
-    from rnncli.engine.forecast import forecast as forecast
     from rnncli.engine.rows import Rows as Rows
     from rnncli.engine.run import States as States
-    from rnncli.engine.run import run as run
     from rnncli.engine.stream import Carried as Carried
     from rnncli.engine.stream import stream as stream
     from rnncli.explanation.explain import explain as explain
@@ -47,6 +45,8 @@ if TYPE_CHECKING:
     from rnncli.model.layers import Recurrent as Recurrent
     from rnncli.model.network import Network as Network
     from rnncli.model.seeds import seeded as seeded
+    from rnncli.opening import forecast as forecast
+    from rnncli.opening import run as run
     from rnncli.pipeline import score as score
     from rnncli.verification.verify import verify as verify
 
@@ -54,9 +54,8 @@ __version__ = "0.1.0"
 
 _PUBLIC = {
     "batches.batch": "batch",
-    "engine.forecast": "forecast",
     "engine.rows": "Rows",
-    "engine.run": "States run",
+    "engine.run": "States",
     "engine.stream": "Carried stream",
     "explanation.explain": "explain",
     "inspection": "inspect",
@@ -67,6 +66,7 @@ _PUBLIC = {
     "model.layers": "Dense Embedding LayerNormalization Masking Normalization Pointwise Recurrent",
     "model.network": "Network",
     "model.seeds": "seeded",
+    "opening": "forecast run",
     "pipeline": "score",
     "verification.verify": "verify",
 }

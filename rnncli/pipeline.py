@@ -1,5 +1,7 @@
 """From an input through a network to a result: `score`, and what the commands share with it."""
 
+from __future__ import annotations
+
 import os
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import ExitStack, closing, suppress
@@ -99,8 +101,8 @@ def score(
     network: Network | str | os.PathLike[str],
     sink: str | os.PathLike[str] | None = None,
     *,
-    columns: str | Sequence[str | int] = (),
-    group_by: str | Sequence[str | int] = (),
+    columns: str | int | Sequence[str | int] = (),
+    group_by: str | int | Sequence[str | int] = (),
     passthrough: bool = False,
     missing: str = "error",
     center: str | float | Sequence[float] | None = None,
@@ -131,9 +133,11 @@ def score(
 
     Parameters
     ----------
-    source : str, path, sequence of them, pandas.DataFrame or pyarrow.Table
-        Files that ``rnn run`` reads, or a table in memory: a row is a step, a
-        column a feature.
+    source : str, path, sequence of them, table, array or list
+        Files that ``rnn run`` reads, or rows in memory: a row is a step, a column a
+        feature. A table is a pandas.DataFrame, or one of any library with Arrow's
+        interface, such as polars, DuckDB and PyArrow. Columns of an array have numbers
+        from 1.
     network : Network, str or path
         A path is read by `load`.
     sink : str or path, optional
@@ -177,7 +181,8 @@ def score(
     -------
     int or table
         The number of steps that were run. For a table, another of its kind, with
-        the rows and the index of the source.
+        the rows and the index of the source; for an array or a list, that of the
+        results.
 
     Raises
     ------
@@ -202,12 +207,15 @@ def score(
     ... )
     """
     arguments = locals()
-    from rnncli.frames import Frame, is_frame
+    from rnncli.frames import Frame, open_table
 
-    frame = Frame(source, passthrough=passthrough) if is_frame(source) else None
+    table = open_table(source)
+    name = type(source).__name__
+    frame = None if table is None else Frame(table, name, passthrough=passthrough)
     options = options_of(arguments)
     if (sink is None) != (frame is not None):
-        what = "a table is returned" if frame else "give the file that the result goes to"
+        what = f"the result of a {name} is returned"
+        what = what if frame else "give the file that the result goes to"
         raise ValueError(f"sink: {what}")
     for name in ("format", "digits") if frame else ():
         if arguments[name] is not None:
@@ -240,7 +248,7 @@ def process(
     console: Console,
     *,
     weights: str | None = None,
-    frame: "Frame | None" = None,
+    frame: Frame | None = None,
     task: str = "",
 ) -> int:
     """Read an input, run a network over it, write the result and the state; count the steps.
@@ -331,7 +339,7 @@ def _run(
     opened: Opened,
     carried: Carried,
     states: StateFiles,
-    frame: "Frame | None",
+    frame: Frame | None,
 ) -> Rows | None:
     """Run the input through the network, and write the result; return the last rows."""
     network, source = opened.network, opened.source

@@ -1,5 +1,7 @@
 """Forecasts: a network runs on after its input, and reads its own predictions."""
 
+from __future__ import annotations
+
 import operator
 from collections.abc import Callable, Iterator, Sequence
 from copy import deepcopy
@@ -107,7 +109,7 @@ def _clear_cells(cells: Any, copied: Sequence[int]) -> Any:
 
 def forecast(
     network: Network | str | PathLike[str],
-    x: ArrayLike,
+    x: ArrayLike | PathLike[str],
     steps: int,
     h0: ArrayLike | None = None,
     *,
