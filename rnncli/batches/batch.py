@@ -3,6 +3,8 @@
 A report has a line of JSON for each task, added as it ends. The last line of an output counts.
 """
 
+from __future__ import annotations
+
 import fcntl
 import glob
 import hashlib
@@ -112,6 +114,12 @@ class Summary:
     rows: int = 0
     seconds: float = 0.0
     failures: list[Outcome] = field(default_factory=list)
+
+    def __str__(self) -> str:
+        return (
+            f"{self.done:,} done, {self.skipped:,} skipped, {self.failed:,} failed, "
+            f"{self.rows:,} rows, {self.seconds:.1f} s; {printable(self.report)}"
+        )
 
 
 class Batch:
