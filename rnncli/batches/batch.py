@@ -3,7 +3,6 @@
 A report has a line of JSON for each task, added as it ends. The last line of an output counts.
 """
 
-import fcntl
 import glob
 import hashlib
 import json
@@ -33,7 +32,8 @@ from rnncli.opening import Built, Console, warn
 from rnncli.pipeline import process, return_built, score
 from rnncli.run_options import OF_NETWORK, Options, check_options, file_name, options_of
 from rnncli.states import fingerprint
-from rnncli.storage import Replacement, is_url, matching, version, wrap_url
+from rnncli.storage import is_url, matching, replacement, version, wrap_url
+from rnncli.storage.system import lock
 from rnncli.writers import EXTENSIONS
 from rnncli.writers.sink import is_packed
 
@@ -267,7 +267,7 @@ def _make_groups(tasks: Sequence[Task], most: int) -> deque[list[Task]]:
 def _remove_temporary(tasks: Iterable[Task]) -> None:
     """Remove the temporary files of tasks that did not end."""
     for path in (path for task in tasks for path in _files_of(task)):
-        with suppress(OSError, InputError), Replacement(path):
+        with suppress(OSError, InputError), replacement(path):
             pass  # it removes the file at its end
 
 
@@ -406,7 +406,7 @@ def open_report(path: str) -> Iterator[tuple[dict[str, Done], Callable[[Outcome]
                 raise OSError(error.errno, error.strerror, path) from error
 
         try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            lock(file.fileno())
         except BlockingIOError as error:
             raise InputError(path, "another batch is adding to it") from error
         except OSError:  # the file system has no locks

@@ -1,7 +1,6 @@
 """Files of this machine, which are replaced whole, and those at a URL, which `remote` handles."""
 
 import errno
-import fcntl
 import io
 import os
 import re
@@ -13,6 +12,7 @@ from glob import iglob
 from typing import Any, TextIO, TypeVar, cast
 
 from rnncli.model.errors import InputError
+from rnncli.storage import system
 
 F = TypeVar("F", bound=Callable[..., Any])
 WEB = ("http", "https")
@@ -47,7 +47,7 @@ class Url(str):
 
 def is_url(path: str) -> bool:
     """Return whether a path is a URL, such as ``s3://bucket/x.csv``."""
-    return re.match(r"[a-z][a-z0-9+.-]*://", path, re.IGNORECASE | re.ASCII) is not None
+    return re.match(r"[a-z][a-z0-9+.-]+://", path, re.IGNORECASE | re.ASCII) is not None
 
 
 def wrap_url(path: str) -> str:
@@ -119,15 +119,16 @@ class Replacement:
         """Open and lock `.NAME.rnn`; first remove one that a killed run has left."""
         while True:
             with ExitStack() as opened:
-                number = os.open(self._name, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o666)
+                flags = os.O_RDWR | os.O_CREAT | getattr(os, "O_NOFOLLOW", 0)
+                number = os.open(self._name, flags, 0o666)
                 opened.callback(os.close, number)
                 try:
-                    fcntl.flock(number, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                    system.lock(number)
                 except BlockingIOError:
                     if when_waiting is None:
                         raise
                     when_waiting()
-                    fcntl.flock(number, fcntl.LOCK_EX)
+                    system.lock(number, wait=True)
                 except OSError:  # the file system has no locks
                     if self._when_waiting:  # a state needs a lock
                         os.unlink(self._name)
@@ -138,8 +139,8 @@ class Replacement:
                 if _version(self._name) == _version(number):
                     about = os.fstat(number)
                     is_new = not about.st_size and about.st_nlink == 1
-                    if is_new and about.st_uid == os.geteuid():
-                        _copy_access(self._target, number)
+                    if is_new and system.is_own(about):
+                        system.copy_access(self._target, number)
                         opened.pop_all()
                         return number
                     os.unlink(self._name)
@@ -161,7 +162,7 @@ class Replacement:
                 with suppress(BlockingIOError):
                     self._number = self._lock()
                 os.close(renamed)
-            _sync_folder(self._target)
+            system.sync_folder(os.path.dirname(self._target))
         except OSError as error:
             error.filename, error.filename2 = self._path, None
             raise
@@ -173,10 +174,53 @@ class Replacement:
             os.close(self._number)
 
 
+class ReplacementOnWindows(Replacement):
+    """Writes `.NAME.rnn.new`, as no open file is renamed there; `.NAME.rnn` is the lock."""
+
+    def _lock(self, when_waiting: Callable[[], None] | None = None) -> int:
+        number = os.open(self._name, os.O_RDWR | os.O_CREAT, 0o666)
+        with ExitStack() as opened:
+            opened.callback(os.close, number)
+            try:
+                system.lock(number)
+            except BlockingIOError:
+                if when_waiting is None:
+                    raise
+                when_waiting()
+                system.lock(number, wait=True)
+            opened.pop_all()
+        return number
+
+    @contextmanager
+    def open(self) -> Iterator[TextIO]:
+        """Open a text file that replaces the one there if the block ends without an error."""
+        if _version(self._path) != self._before:
+            raise OSError(None, CHANGED, self._path)
+        try:
+            with open(f"{self._name}.new", "w", **TEXT) as file:
+                yield file
+                sync(file)
+            system.replace(f"{self._name}.new", self._target)
+            self._before = _version(self._path)
+        except OSError as error:
+            error.filename, error.filename2 = self._path, None
+            raise
+
+    def __exit__(self, *_: object) -> None:
+        with suppress(OSError):
+            os.unlink(f"{self._name}.new")
+        os.close(self._number)
+        with suppress(OSError):  # another run has it open
+            os.unlink(self._name)
+
+
+replacement = ReplacementOnWindows if system.WINDOWS else Replacement
+
+
 @_or_remote
 def replacing(path: str, when_waiting: Callable[[], None]) -> Replacement:
     """Lock a file that a run reads and then replaces."""
-    return Replacement(path, when_waiting)
+    return replacement(path, when_waiting)
 
 
 @_or_remote
@@ -191,14 +235,14 @@ def writing(path: str, *, append: bool = False) -> Iterator[TextIO]:
     try:
         is_plain, folder = _is_plain(path), os.path.dirname(os.path.realpath(path))
         may_lock = is_plain and (not append or os.access(folder, os.W_OK))  # by a new file
-        with Replacement(path) if may_lock else nullcontext() as replace:
+        with replacement(path) if may_lock else nullcontext() as replace:
             if replace and not append:
                 with replace() as file:
                     yield file
                 return
             with open(path, "a+" if is_plain else "a", **TEXT) as file:
                 if is_plain:
-                    _sync_folder(path)  # a state that is saved meanwhile needs the name
+                    system.sync_folder(folder)  # a state that is saved meanwhile needs the name
                 try:
                     yield file
                 finally:
@@ -218,7 +262,7 @@ def check_writable(path: str, *, append: bool = False) -> None:
         if _is_plain(path) and not (append and os.path.exists(path)):
             os.stat(folder)
             if not os.access(folder, os.W_OK | os.X_OK):
-                raise OSError(None, f"{os.strerror(_why_denied(folder))} in {folder}")
+                raise OSError(None, f"{os.strerror(system.why_denied(folder))} in {folder}")
     except OSError as error:
         raise InputError(path, str(error.strerror)) from error
 
@@ -226,19 +270,15 @@ def check_writable(path: str, *, append: bool = False) -> None:
 def _is_plain(path: str) -> bool:
     """Return whether a path is free, or a regular file that the shell has not opened."""
     mode = 0
+    system.check_name(path)
     with suppress(FileNotFoundError):
         mode = os.stat(path).st_mode
-    if stat.S_ISDIR(mode) or (not mode and path.endswith(os.sep)):
+    if stat.S_ISDIR(mode) or (not mode and path.endswith((os.sep, os.altsep or os.sep))):
         raise OSError(errno.EISDIR, os.strerror(errno.EISDIR))
     if mode and not os.access(path, os.W_OK):
-        number = _why_denied(path)
+        number = system.why_denied(path)
         raise OSError(number, os.strerror(number))
     return not mode or (stat.S_ISREG(mode) and not path.startswith(("/dev/fd/", "/dev/stderr")))
-
-
-def _why_denied(path: str) -> int:
-    """Return the number of the error of writing to a path that `os.access` denies."""
-    return errno.EROFS if os.statvfs(path).f_flag & os.ST_RDONLY else errno.EACCES
 
 
 def sync(file: TextIO) -> None:
@@ -246,20 +286,7 @@ def sync(file: TextIO) -> None:
     file.flush()
     with suppress(io.UnsupportedOperation):  # a stream in memory
         if stat.S_ISREG(os.fstat(file.fileno()).st_mode):
-            os.fsync(file.fileno())
-
-
-def _sync_folder(path: str) -> None:
-    """Wait until the names in the folder of a file are on the disk."""
-    try:
-        with ExitStack() as opened:
-            number = os.open(os.path.dirname(os.path.realpath(path)), os.O_RDONLY)
-            opened.callback(os.close, number)
-            os.fsync(number)
-    except OSError as error:
-        # A folder may allow new files but no reading, and not every file system can sync one.
-        if error.errno not in (errno.EACCES, errno.EINVAL):
-            raise
+            system.sync_file(file.fileno())
 
 
 def _version(path: str | int) -> tuple[int, ...]:
@@ -269,14 +296,3 @@ def _version(path: str | int) -> tuple[int, ...]:
     except OSError:
         return ()
     return status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns
-
-
-def _copy_access(target: str, number: int) -> None:
-    """Copy owner and permissions of a file, if it exists, to an open one."""
-    with suppress(OSError):  # not every file system has permissions
-        old = os.stat(target)
-        with suppress(OSError):
-            os.fchown(number, old.st_uid, old.st_gid)
-        # Another group must not get the rights of the old one.
-        same_group = os.fstat(number).st_gid == old.st_gid
-        os.fchmod(number, old.st_mode & (0o777 if same_group else 0o707))
