@@ -35,7 +35,12 @@ USER_ERRORS = (click.UsageError, InputError, OptionError)
 MACHINE_ERRORS = (NotFiniteError, OSError, MemoryError, ImportError)
 # A variable of the environment that asks for the traceback of a mistake in this program.
 TRACEBACK = "RNN_TRACEBACK"
-SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+# Signals that end a process; Windows sends SIGBREAK for Ctrl-Break.
+SIGNALS = [
+    signal.Signals[name]
+    for name in ("SIGINT", "SIGTERM", "SIGHUP", "SIGBREAK")
+    if name in signal.Signals.__members__
+]
 # Parameters with options of another name.
 NAMES = {"output": "-o", "peers": "--peer", "null_values": "--null-value", "header": "--no-header"}
 
@@ -88,14 +93,16 @@ def raise_signals() -> Iterator[None]:
     def end(number: int, _frame: object) -> NoReturn:
         sys.exit(128 + number)
 
-    changed = [each for each in SIGNALS if signal.getsignal(each) is signal.SIG_DFL]
+    before = {number: signal.getsignal(number) for number in SIGNALS}
+    changed = [n for n, handler in before.items() if handler not in (signal.SIG_IGN, None)]
     for number in changed:
-        signal.signal(number, signal.default_int_handler if number == signal.SIGINT else end)
+        is_key = number.name in ("SIGINT", "SIGBREAK")
+        signal.signal(number, signal.default_int_handler if is_key else end)
     try:
         yield
     finally:
         for number in changed:
-            signal.signal(number, signal.SIG_DFL)
+            signal.signal(number, before[number])
 
 
 def describe(error: Exception) -> str:
