@@ -275,6 +275,7 @@ def names_of(path: str) -> dict[str, str]:
     stem, extension = os.path.splitext(name)
     if extension.lower() in (".gz", ".xz", ".bz2", ".zst"):
         stem = os.path.splitext(stem)[0]
+    folder = os.path.splitdrive(folder)[1].replace(os.sep, "/")
     inside = [each for each in folder.split("/") if each not in ("", ".", "..")]
     return {"stem": stem, "name": name, "dir": "/".join(inside) or "."}
 

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from contextvars import ContextVar
 from datetime import timedelta
+from io import TextIOWrapper
 from shutil import get_terminal_size
 from threading import Timer
 from typing import TYPE_CHECKING, NoReturn, Self
@@ -49,6 +50,14 @@ SECONDS = 1.0
 
 # Whether no notes are written.
 quiet: ContextVar[bool] = ContextVar("quiet", default=False)
+
+
+def write_utf8() -> None:
+    """Write UTF-8 and plain line ends on Windows too, but for a console, which takes Unicode."""
+    if sys.platform == "win32":
+        for stream in (sys.stdout, sys.stderr):
+            if isinstance(stream, TextIOWrapper) and not stream.isatty():
+                stream.reconfigure(encoding="utf-8", newline="\n")
 
 
 def say(text: str) -> None:
