@@ -1,6 +1,7 @@
 import json
 import os
 import signal
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -41,9 +42,9 @@ settings.load_profile("nightly" if NIGHTLY else "default")
 # Under nohup, or in the background of a script, these are ignored; commands of tests inherit that.
 if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
-for number in (signal.SIGQUIT, signal.SIGHUP):
-    if signal.getsignal(number) == signal.SIG_IGN:
-        signal.signal(number, signal.SIG_DFL)
+for name in ("SIGQUIT", "SIGHUP"):
+    if hasattr(signal, name) and signal.getsignal(getattr(signal, name)) == signal.SIG_IGN:
+        signal.signal(getattr(signal, name), signal.SIG_DFL)
 
 Rnn = Callable[..., Result]
 
@@ -53,8 +54,13 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Leave the tests marked `nightly` to the nightly run."""
-    left = [item for item in items if not NIGHTLY and item.get_closest_marker("nightly")]
+    """Leave the tests marked `nightly` to the nightly run, and those of POSIX out on Windows."""
+    left = [
+        item
+        for item in items
+        if (not NIGHTLY and item.get_closest_marker("nightly"))
+        or (sys.platform == "win32" and item.get_closest_marker("posix"))
+    ]
     if left:
         items[:] = [item for item in items if item not in left]
         config.hook.pytest_deselected(items=left)
