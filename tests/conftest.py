@@ -46,6 +46,21 @@ for name in ("SIGQUIT", "SIGHUP"):
     if hasattr(signal, name) and signal.getsignal(getattr(signal, name)) == signal.SIG_IGN:
         signal.signal(getattr(signal, name), signal.SIG_DFL)
 
+# Files of tests that are left out on Windows, and what they need that it lacks. Other tests are
+# marked `posix`.
+POSIX = {
+    "batches/test_executors.py": "an alarm",
+    "cli/test_control_characters.py": "a terminal of Unix",
+    "cli/test_exits.py": "signals, and sockets of Unix",
+    "cli/test_help.py": "a pager for a terminal of Unix",
+    "cli/test_start.py": "forks and limits of memory",
+    "cli/test_terminal.py": "a terminal of Unix",
+    "storage/test_killed.py": "forks and signals",
+    "storage/test_replacement.py": "owners, permissions and folders that are synced",
+    "writers/test_log.py": "signals and names of pipes",
+}
+collect_ignore = [*POSIX] if sys.platform == "win32" else []
+
 Rnn = Callable[..., Result]
 
 

@@ -1,4 +1,4 @@
-"""What some systems lack: the library and a first run do without it, or say so in one line."""
+"""A first run does without names that some systems lack, or says which it needs."""
 
 import ast
 import json
