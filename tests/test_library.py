@@ -1,7 +1,9 @@
 """The library can do what the command can, with the same numbers, and refuses what does not fit."""
 
+import re
 from collections import deque
 from collections.abc import Callable
+from inspect import Parameter, signature
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +28,7 @@ from rnncli import (
     seeded,
     stream,
 )
+from rnncli.run_options import Options, ScoreOptions
 
 
 def test_every_public_name_is_there() -> None:
@@ -177,3 +180,16 @@ def test_a_layer_is_a_cell_weights_or_a_layer() -> None:
     for wrong in ("rnn", (np.ones((1, 2)), np.ones((2, 2)), np.ones(2))):
         with pytest.raises(TypeError, match=r"^expected a cell, such as RNN, or Weights, got "):
             Network(wrong)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("function", [rnncli.score, rnncli.batch])
+def test_options_are_in_the_signature(function: Callable[..., Any]) -> None:
+    parameters = signature(function).parameters
+    for name in ScoreOptions.__annotations__:
+        assert parameters[name].default == Options._field_defaults[name]
+        assert parameters[name].kind == Parameter.KEYWORD_ONLY
+        assert re.search(rf"^    ([a-z_0-9]+, )*{name}[ ,\n]", rnncli.score.__doc__ or "", re.M), (
+            name
+        )
+    with pytest.raises(TypeError, match=r"^unexpected keyword argument 'colums'$"):
+        function("in.csv", seeded(), "out.csv", colums=["a"])

@@ -20,7 +20,7 @@ from conftest import NIGHTLY, ROOT, SAMPLES, TOPICS
 from transcripts import Session, is_same, read_sessions
 
 from rnncli.cli import COMMANDS
-from rnncli.states import load_state
+from rnncli.states.file import load_state
 from rnncli.storage import writing
 
 LIMIT = 120
