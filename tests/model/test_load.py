@@ -179,6 +179,7 @@ def two(*cells: Cell | Weights, merge: str = "concat") -> Recurrent:
 BOTH = two_layers()
 
 
+@pytest.mark.posix("an archive names its system")
 @pytest.mark.parametrize(
     ("extension", "digest"), [(".npz", "e6e8d7a2db768d6f"), (".safetensors", "660d96a053cb63d1")]
 )
