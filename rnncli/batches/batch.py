@@ -3,6 +3,8 @@
 A report has a line of JSON for each task, added as it ends. The last line of an output counts.
 """
 
+from __future__ import annotations
+
 import glob
 import hashlib
 import json
@@ -48,7 +50,7 @@ from rnncli.storage import (
     wrap_url,
 )
 from rnncli.storage.sink import is_packed
-from rnncli.storage.system import lock
+from rnncli.storage.system import fold_case, lock
 from rnncli.writers import EXTENSIONS
 
 File = str | os.PathLike[str]
@@ -119,6 +121,12 @@ class Summary:
     rows: int = 0
     seconds: float = 0.0
     failures: list[Outcome] = field(default_factory=list)
+
+    def __str__(self) -> str:
+        return (
+            f"{self.done:,} done, {self.skipped:,} skipped, {self.failed:,} failed, "
+            f"{self.rows:,} rows, {self.seconds:.1f} s; {printable(self.report)}"
+        )
 
 
 class Batch:
@@ -368,14 +376,15 @@ def resolve(path: str) -> str:
 
 def check_files(tasks: Sequence[Task], weights: str | None, report: str) -> None:
     """Check that no file is written twice or read and written, whatever its names."""
-    sources = {resolve(path): path for path in (*(task.input for task in tasks), weights) if path}
+    inputs = (*(task.input for task in tasks), weights)
+    sources = {fold_case(resolve(path)): path for path in inputs if path}
     written = [("the report of the batch", report)]
     for task in tasks:
         names = task.input, f"the state of {task.input}"
         written += zip(names, _files_of(task), strict=False)
     writers: dict[str, str] = {}
     for whose, path in written:
-        target = resolve(path)
+        target = fold_case(resolve(path))
         if target in sources:
             raise InputError(path, f"would be written over: {sources[target]} is read")
         if target in writers:
