@@ -1,5 +1,7 @@
 """The options of a run: their values, and which of them exclude each other."""
 
+from __future__ import annotations
+
 import codecs
 import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -33,6 +35,7 @@ _MARKS = {"comma": ",", "tab": "\t", "semicolon": ";", "space": " ", "pipe": "|"
 # Options of which only one is given.
 _PAIRS = (
     *(("last", "no_last"), ("last", "follow"), ("head", "follow"), ("tail", "follow")),
+    *(("ahead", "last"), ("ahead", "follow"), ("ahead", "head")),
     *(("head", "tail"), ("last", "head"), ("last", "tail"), ("json", "format")),
     *(("state", "state_in"), ("state", "state_out")),
 )
@@ -76,6 +79,7 @@ class Options(NamedTuple):
     states: bool = False
     head: int | None = None
     tail: int | None = None
+    ahead: int | None = None
     digits: int | None = None
     header: bool = True
 
@@ -83,8 +87,8 @@ class Options(NamedTuple):
 class ScoreOptions(TypedDict, total=False):
     """The options that `score` and `batch` take as keywords; `Options` has their defaults."""
 
-    columns: str | Sequence[str | int]
-    group_by: str | Sequence[str | int]
+    columns: str | int | Sequence[str | int]
+    group_by: str | int | Sequence[str | int]
     passthrough: bool
     missing: str
     center: str | float | Sequence[float] | None
@@ -106,6 +110,7 @@ class ScoreOptions(TypedDict, total=False):
     states: bool
     head: int | None
     tail: int | None
+    ahead: int | None
     format: str | None
     digits: int | None
     header: bool
@@ -115,7 +120,7 @@ def list_options(function: Function) -> Function:
     """Put the options that a function takes as ``**options`` into its signature, for `help`."""
     signed = signature(function)
     options = [
-        Parameter(name, Parameter.KEYWORD_ONLY, default=default, annotation=kind)
+        Parameter(name, Parameter.KEYWORD_ONLY, default=default, annotation=kind.__forward_arg__)
         for name, kind in ScoreOptions.__annotations__.items()
         for default in (Options._field_defaults[name],)
     ]
@@ -205,7 +210,7 @@ READ: Mapping[str, Callable[[Any], Any]] = {
     "delimiter": delimiter,
     "encoding": encoding,
     "h0": np.asarray,
-    **dict.fromkeys(("head", "tail"), integer(1)),
+    **dict.fromkeys(("head", "tail", "ahead"), integer(1)),
     "digits": integer(0, 20),
 }
 CHOICES: Mapping[str, Iterable[str]] = {

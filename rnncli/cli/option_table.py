@@ -224,6 +224,7 @@ Output (rnn help output)
 --no-last                 Write a row per step, even if the model gives one row per sequence.
 --head N                  Write only the first N steps of each sequence.
 --tail N                  Write only the last N steps of each sequence.
+--ahead N                 Run N more steps after the input, with the predictions y as the next x.
 --all-layers              Write the states of every layer.
 --states                  Write the states h and c too, if the model has a head.
 --digits N                Round to N digits after the point. Default: exact.

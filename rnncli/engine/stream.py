@@ -1,5 +1,7 @@
 """Sequences in blocks of rows, and the states that are carried from block to block."""
 
+from __future__ import annotations
+
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, NamedTuple, TypeVar
 
@@ -77,7 +79,7 @@ class Carried:
         known = key[key < len(self.t)]
         return self._add_new(self.t[known], self.state[known], len(key) - len(known))
 
-    def commit(self, after: "After") -> None:
+    def commit(self, after: After) -> None:
         """Set sequences to where they stand after rows."""
         self.grow(int(after.key.max(initial=-1)) + 1)
         self.t[after.key], self.state[after.key] = after.t, after.state

@@ -129,7 +129,7 @@ def _has_same_layers(*chains: "Chain") -> bool:
     """Return whether chains have the same recurrent nodes, and layers that give the same rows."""
     if not all(chain.target for chain in chains):
         return False
-    components = [chain.describe().components for chain in chains]
+    components = [chain.describe(whole=False).components for chain in chains]
     random = np.random.default_rng(0)
     for a, b in zip_longest(*components):
         if not (a and b and len(a.layers) == len(b.layers) == 1):
