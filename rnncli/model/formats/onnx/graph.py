@@ -248,6 +248,8 @@ class Chain:
         """Make the layers between recurrent ones."""
         for named in (layers := name_steps(self.rows, target, self.numbers)):
             sources = tuple(self.numbers[each] for each in named.inputs)
+            if len(sources) > 1 and not self.components[self.count_front() :]:
+                self.route(named.inputs[0])  # the bottom layer takes its input as it is
             if sources != (len(self.components),) and isinstance(named.layer, RowGraph):
                 named.layer.sources = sources
             elif sources != (len(self.components),):
@@ -262,6 +264,12 @@ class Chain:
         if graph is not None:
             kind = str(graph.settings["operators"])
             self.add(Component(graph.nodes[-1].name, kind, graph.arrays, [graph]), -1)
+
+    def count_front(self) -> int:
+        """Count the layers up to the last one that gives fewer rows than it takes."""
+        layers = [layer for each in self.components for layer in each.layers]
+        fewer = (isinstance(each, SequenceGraph) and each.shortens for each in layers)
+        return max((n for n, shortens in enumerate(fewer, 1) if shortens), default=0)
 
     def add(self, component: Component, register: int) -> None:
         """Add a component of one layer, which fills a register."""
