@@ -3,6 +3,8 @@
 A report has a line of JSON for each task, added as it ends. The last line of an output counts.
 """
 
+from __future__ import annotations
+
 import fcntl
 import glob
 import hashlib
@@ -17,9 +19,8 @@ from concurrent.futures import Future
 from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import dataclass, field
 from functools import cache, partial
-from inspect import signature
 from queue import Empty, SimpleQueue
-from typing import Any
+from typing import Any, Unpack
 
 import numpy as np
 
@@ -28,12 +29,20 @@ from rnncli.batches.executors import Pool, in_processes, on_cluster
 from rnncli.batches.tasks import Outcome, Task
 from rnncli.engine.threads import usable_processors
 from rnncli.model.errors import WORDING, InputError, OptionError, on_a_line, printable, verbatim
+from rnncli.model.fingerprint import fingerprint
 from rnncli.model.network import Network, as_network
 from rnncli.opening import Built, Console, warn
-from rnncli.pipeline import process, return_built, score
-from rnncli.run_options import OF_NETWORK, Options, check_options, file_name, options_of
-from rnncli.states import fingerprint
-from rnncli.storage import Replacement, is_url, matching, version, wrap_url
+from rnncli.pipeline import process, return_built
+from rnncli.run_options import (
+    OF_NETWORK,
+    Options,
+    ScoreOptions,
+    check_options,
+    check_values,
+    file_name,
+    list_options,
+)
+from rnncli.storage import Replacement, is_url, matching, replace_together, version, wrap_url
 from rnncli.storage.sink import is_packed
 from rnncli.writers import EXTENSIONS
 
@@ -49,7 +58,7 @@ _OTHER_FOLDER = "give `output` another folder"
 
 @dataclass(frozen=True)
 class Work:
-    """How each task is run."""
+    """How tasks are run."""
 
     options: Options
     build: Callable[[int], Built]  # returns the network for a number of inputs
@@ -58,7 +67,19 @@ class Work:
     word: Callable[[str], str] = str  # shows the parameters that a text names
     describe: Callable[[Exception], str] = str
 
-    def __call__(self, task: Task) -> Outcome:
+    def __call__(self, tasks: Sequence[Task]) -> list[Outcome]:
+        """Run tasks; outputs are replaced together, unless a state follows each of them."""
+        if self.options.state:
+            return [*map(self.run_task, tasks)]
+        with replace_together() as errors:
+            outcomes = [*map(self.run_task, tasks)]
+        for n, (task, each) in enumerate(zip(tasks, outcomes, strict=True)):
+            if task.output in errors:
+                error = self.describe(errors[task.output])
+                outcomes[n] = _outcome(task, error, seconds=each.seconds, notes=each.notes)
+        return outcomes
+
+    def run_task(self, task: Task) -> Outcome:
         """Do what ``rnn run`` does, and return how it ended."""
         begin, notes, error, rows = time.monotonic(), list[str](), "", 0
         console = Console(lambda text: notes.append(on_a_line(text)))
@@ -93,6 +114,12 @@ class Summary:
     rows: int = 0
     seconds: float = 0.0
     failures: list[Outcome] = field(default_factory=list)
+
+    def __str__(self) -> str:
+        return (
+            f"{self.done:,} done, {self.skipped:,} skipped, {self.failed:,} failed, "
+            f"{self.rows:,} rows, {self.seconds:.1f} s; {printable(self.report)}"
+        )
 
 
 class Batch:
@@ -165,11 +192,11 @@ class Batch:
 
 def run_here(tasks: Sequence[Task], work: Work) -> Generator[Outcome | None, None, None]:
     """Run tasks in this process."""
-    for task in tasks:
+    for group in _make_groups(tasks, GROUP):
         try:
-            yield work(task)
+            yield from work(group)
         except BaseException:  # Ctrl-C may come before a new file is known to be removed
-            _remove_temporary([task])
+            _remove_temporary(group)
             raise
 
 
@@ -185,7 +212,9 @@ def run_in_pool(
     try:
         with opened as (submit, death):
             idle = [*range(len(submit))]
-            waiting = _make_groups(tasks, min(GROUP, len(tasks) // (4 * len(idle))))
+            # Large inputs come first, as the last one would run alone.
+            largest_first = sorted(tasks, key=Task.size, reverse=True)
+            waiting = _make_groups(largest_first, min(GROUP, len(tasks) // (4 * len(idle))))
             while waiting or running or again:
                 if again and not (waiting or running):
                     waiting.append([again.popleft()])
@@ -218,9 +247,9 @@ def run_in_pool(
 
 
 def _make_groups(tasks: Sequence[Task], most: int) -> deque[list[Task]]:
-    """Group tasks of small inputs; large ones come first, as the last one would run alone."""
+    """Group tasks of small inputs."""
     groups, room = deque[list[Task]](), 0
-    for task in sorted(tasks, key=Task.size, reverse=True):
+    for task in tasks:
         room -= task.size()
         if room < 0 or len(groups[-1]) >= most:
             groups.append([])
@@ -408,6 +437,7 @@ def read_report(path: str) -> tuple[dict[str, Done], int]:
     return done, size
 
 
+@list_options
 def batch(
     inputs: File | Iterable[File],
     network: Network | File,
@@ -417,7 +447,7 @@ def batch(
     scheduler: str | None = None,
     force: bool = False,
     callback: Callable[[Outcome], object] = bool,
-    **options: Any,
+    **options: Unpack[ScoreOptions],
 ) -> Summary:
     """Run a network over many inputs and write a result for each, as ``rnn batch`` does.
 
@@ -471,9 +501,7 @@ def batch(
     >>> summary.failed
     0
     """
-    bound = signature(score).bind(inputs, network, output, **options)
-    bound.apply_defaults()
-    checked = options_of(bound.arguments)
+    checked = check_values(options)
     if jobs is not None and jobs < 1:
         raise ValueError(f"jobs: expected a whole number from 1 up, got {jobs}")
     if jobs is not None and scheduler is not None:

@@ -22,8 +22,8 @@ from rnncli.__main__ import prepare
 from rnncli.batches.tasks import Outcome, Task
 from rnncli.model.errors import InputError, check_installed, one_line
 
-Work = Callable[[Task], Outcome]
 Group = Sequence[Task]
+Work = Callable[[Group], list[Outcome]]
 # Functions that submit a group, each for one group at a time, and the exception of a death.
 Pool = tuple[Sequence[Callable[[Group], Future[list[Outcome]]]], type[Exception]]
 
@@ -142,7 +142,7 @@ def _run(work: Work, group: Group) -> list[Outcome]:
     from rnncli.engine.threads import start_no_threads
 
     start_no_threads()
-    return [*map(work, group)]
+    return work(group)
 
 
 @contextmanager

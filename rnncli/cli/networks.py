@@ -63,9 +63,14 @@ def check_network(options: NetworkOptions, files: Sequence[str] = ()) -> None:
 
 
 def build_network(
-    options: NetworkOptions, I: int, precision: str = "float32", *, quiet: bool = False
+    options: NetworkOptions,
+    I: int,
+    precision: str = "float32",
+    *,
+    quiet: bool = False,
+    digest: bool = True,
 ) -> Built:
-    """Draw the network for I inputs, or read it."""
+    """Draw the network for I inputs, or read it, with the digest of its file if it is wanted."""
     if options.weights is None:
         _check_memory(options, I, PRECISIONS[precision].dtype.itemsize)
         drawn = {"init": "tensorflow", "seed": 1}
@@ -80,10 +85,13 @@ def build_network(
     from rnncli.model.formats.load import load_network
 
     with local_copy(options.weights) as copy:
-        loaded = load_network(copy, options.layer, _values_of(options, *_SETTINGS), I)
+        settings = _values_of(options, *_SETTINGS)
+        loaded = load_network(copy, options.layer, settings, I, digest=digest)
     for sentence in () if quiet else loaded.assumptions:
         note(f"{options.weights}: {word(sentence)}")
-    source = {**_values_of(options, "weights", "layer"), "sha256": loaded.sha256}
+    source: dict[str, Any] = _values_of(options, "weights", "layer")
+    if digest:
+        source["sha256"] = loaded.sha256
     if loaded.external_digests:
         source["beside"] = loaded.external_digests
     return loaded.network, source, loaded.biases

@@ -8,6 +8,7 @@ import re
 import stat
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext, suppress
+from contextvars import ContextVar
 from functools import cache
 from glob import iglob
 from typing import Any, TextIO, TypeVar, cast
@@ -87,15 +88,19 @@ def local_copy(path: str) -> AbstractContextManager[str]:
     return nullcontext(path)
 
 
-class Replacement:
-    """Replaces a file, once or often, by `.NAME.rnn` beside it, which is locked all the while.
+# Files that are replaced at the end of `replace_together`.
+_delayed: ContextVar["list[Replacement] | None"] = ContextVar("delayed", default=None)
 
-    A hash stands for a long NAME. A `with` block gives `open`. Other runs are refused or, with
-    `when_waiting`, wait.
+
+class Replacement:
+    """Writes a file through a locked temporary file, `.NAME.rnn`, that is renamed over it.
+
+    Use it as ``with Replacement(path) as open:``; `open` may be called again. A hash stands for a
+    long NAME. Other runs are refused or, with `when_waiting`, wait.
     """
 
     def __init__(self, path: str, when_waiting: Callable[[], None] | None = None) -> None:
-        self._path, self._when_waiting = path, when_waiting and cache(when_waiting)
+        self.path, self._when_waiting = path, when_waiting and cache(when_waiting)
         self._target = os.path.realpath(path)
         folder, name = os.path.split(self._target)
         if len(os.fsencode(name)) > _LONGEST:
@@ -103,16 +108,17 @@ class Replacement:
 
             name = hashlib.sha256(os.fsencode(name)).hexdigest()
         self._name, self._number = os.path.join(folder, f".{name}.rnn"), -1
+        self._is_delayed = False
 
     def __enter__(self) -> Callable[[], AbstractContextManager[TextIO]]:
         try:
             self._number = self._lock(self._when_waiting)
         except BlockingIOError as error:
-            raise InputError(self._path, "another run is writing it") from error
+            raise InputError(self.path, "another run is writing it") from error
         except OSError as error:
-            error.filename = self._path
+            error.filename = self.path
             raise
-        self._before = _version(self._path)
+        self._before = _version(self.path)
         return self.open
 
     def _lock(self, when_waiting: Callable[[], None] | None = None) -> int:
@@ -147,30 +153,76 @@ class Replacement:
     @contextmanager
     def open(self) -> Iterator[TextIO]:
         """Open a text file that replaces the one there if the block ends without an error."""
-        if self._number < 0 or _version(self._path) != self._before:
-            raise OSError(None, CHANGED, self._path)
+        if self._number < 0 or _version(self.path) != self._before:
+            raise OSError(None, CHANGED, self.path)
         try:
             with open(self._number, "w", closefd=False, **TEXT) as file:
                 yield file
-                sync(file)
-            os.replace(self._name, self._target)
-            self._before = _version(self._path)
+            delayed = _delayed.get()
+            if delayed is not None and not self._when_waiting:
+                delayed.append(self)
+                self._is_delayed = True
+                return
+            self.sync()
+            self.rename()
             if self._when_waiting:
                 # Runs that wait find the new file before they get the lock on the old one.
                 renamed, self._number = self._number, -1
                 with suppress(BlockingIOError):
                     self._number = self._lock()
                 os.close(renamed)
-            _sync_folder(self._target)
+            _sync_folder(self.folder)
         except OSError as error:
-            error.filename, error.filename2 = self._path, None
+            error.filename, error.filename2 = self.path, None
             raise
 
+    @property
+    def folder(self) -> str:
+        """The folder of the file, whose links are followed."""
+        return os.path.dirname(self._target)
+
+    def sync(self) -> None:
+        """Wait until the new content is on the disk."""
+        os.fsync(self._number)
+
+    def rename(self) -> None:
+        """Put the new file in the place of the old one."""
+        os.replace(self._name, self._target)
+        self._before = _version(self.path)
+
     def __exit__(self, *_: object) -> None:
+        if not self._is_delayed:
+            self.close()
+
+    def close(self) -> None:
+        """Remove a new file that was not renamed, and unlock it."""
         if self._number >= 0:
             if _version(self._name) == _version(self._number):
                 os.unlink(self._name)
             os.close(self._number)
+
+
+@contextmanager
+def replace_together() -> Iterator[dict[str, OSError]]:
+    """Replace the files that a block writes at its end: each folder is synced once.
+
+    Gives the errors by the path of the file; they are there after the block.
+    """
+    delayed, errors, sync_folder = list[Replacement](), dict[str, OSError](), cache(_sync_folder)
+    token = _delayed.set(delayed)
+    try:
+        yield errors
+        for finish in (Replacement.sync, Replacement.rename, lambda each: sync_folder(each.folder)):
+            for each in delayed:
+                try:
+                    if each.path not in errors:
+                        finish(each)
+                except OSError as error:
+                    errors[each.path] = OSError(error.errno, error.strerror, each.path)
+    finally:
+        _delayed.reset(token)
+        for each in delayed:
+            each.close()
 
 
 @_or_remote
@@ -189,7 +241,8 @@ def writing(path: str, *, append: bool = False) -> Iterator[TextIO]:
     directly. Any other file is locked against other runs, if its folder allows new files.
     """
     try:
-        is_plain, folder = _is_plain(path), os.path.dirname(os.path.realpath(path))
+        is_plain = _is_plain(path)
+        folder = os.path.dirname(os.path.realpath(path)) if append else ""
         may_lock = is_plain and (not append or os.access(folder, os.W_OK))  # by a new file
         with Replacement(path) if may_lock else nullcontext() as replace:
             if replace and not append:
@@ -198,7 +251,7 @@ def writing(path: str, *, append: bool = False) -> Iterator[TextIO]:
                 return
             with open(path, "a+" if is_plain else "a", **TEXT) as file:
                 if is_plain:
-                    _sync_folder(path)  # a state that is saved meanwhile needs the name
+                    _sync_folder(folder)  # a state that is saved meanwhile needs the name
                 try:
                     yield file
                 finally:
@@ -250,10 +303,10 @@ def sync(file: TextIO) -> None:
 
 
 def _sync_folder(path: str) -> None:
-    """Wait until the names in the folder of a file are on the disk."""
+    """Wait until the names in a folder are on the disk."""
     try:
         with ExitStack() as opened:
-            number = os.open(os.path.dirname(os.path.realpath(path)), os.O_RDONLY)
+            number = os.open(path, os.O_RDONLY)
             opened.callback(os.close, number)
             os.fsync(number)
     except OSError as error:

@@ -50,7 +50,8 @@ def has_no_extension(path: str | None) -> bool:
     """Return whether a result goes to a file whose name has no extension, or to one by ``>``."""
     if path is not None and not is_stdout(path):
         name = path[:-3] if is_packed(path) else path
-        return os.path.isfile(path) and not os.path.splitext(name)[1]
+        is_device = os.path.exists(path) and not os.path.isfile(path)
+        return not is_device and not os.path.splitext(name)[1]
     try:
         return is_stdout(path) and stat.S_ISREG(os.fstat(sys.stdout.fileno()).st_mode)
     except (AttributeError, OSError, ValueError):  # closed, or a stream in memory

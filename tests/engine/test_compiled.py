@@ -176,7 +176,7 @@ def test_blocks_and_strides_change_nothing(
     """The two places of h take turns: after an odd number of steps they are swapped."""
     cell, x = draw(kind, I, 5), normal(23, 6, I)
     whole = run(cell, x)
-    weights = sum(W.size for W in loop.CompiledCell(cell).weights)
+    weights = sum(W.size for W in cell.operands)
     for steps in (1, 2, 7):
         monkeypatch.setattr(loop, "WORK", steps * 6 * weights)
         monkeypatch.setattr(loop, "SUMS_IN_CACHE", steps * 6 * max(I, 32))
@@ -191,6 +191,23 @@ def test_blocks_and_strides_change_nothing(
                 np.testing.assert_allclose(one, other, atol=atol, rtol=0)
             wide[:, 2:48:2, 3] = np.nan
             assert np.isnan(wide).all()  # nothing was written elsewhere
+
+
+@pytest.mark.parametrize("I", [3, 40])
+@pytest.mark.parametrize("kind", CELLS)
+def test_the_order_of_large_weights_changes_nothing(
+    kind: str, I: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """All rows take a step before the next one, and the loop multiplies all inputs."""
+    for H, N in ((5, 2), (16, 4), (40, 5), (65, 9)):
+        cell, x = draw(kind, I, H), normal(7, N, I)
+        expected = run(cell, x)
+        with monkeypatch.context() as patch:
+            patch.setattr(loop, "LARGE", 0)
+            patch.setattr(loop, "WORK", 3 * N * sum(W.size for W in cell.operands))
+            for found, right in zip(run(cell, x), expected, strict=True):
+                atol = 1e-6 if I > loop.FEW_INPUTS else 0
+                np.testing.assert_allclose(found, right, atol=atol, rtol=0)
 
 
 @pytest.mark.parametrize("kind", CELLS)

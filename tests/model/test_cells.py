@@ -98,7 +98,7 @@ def test_every_precision(precision: str, within: float) -> None:
 
 
 def test_an_array_that_is_no_operand_is_not_compiled() -> None:
-    assert Compiled(drawn(3, 5, seed=1), PRECISIONS["float32"]).loop is None
+    assert Compiled(drawn(3, 5, seed=1), PRECISIONS["float32"]).compiled is None
 
 
 @pytest.mark.parametrize("precision", PRECISIONS)

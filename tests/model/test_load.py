@@ -33,6 +33,7 @@ from rnncli import (
     Recurrent,
     Weights,
 )
+from rnncli.model import arrays
 from rnncli.model.arrays import Floats, as_floats, reorder
 from rnncli.model.cells import Cell
 from rnncli.model.formats.load import WRITTEN
@@ -436,3 +437,20 @@ def test_transposed_weights_are_copied_in_order(shape: tuple[int, int]) -> None:
     expected = np.concatenate([np.split(W, 3, axis=1)[k] for k in (2, 0, 1)], axis=1)
     for each in (W, np.asfortranarray(W)):
         np.testing.assert_array_equal(reorder(each, (2, 0, 1)), expected)
+
+
+@pytest.mark.parametrize("extension", WRITTEN)
+def test_each_matrix_is_transposed_once(
+    tmp_path: Path, extension: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path, shapes = tmp_path / f"w{extension}", list[tuple[int, ...]]()
+    rnncli.save(rnncli.seeded(3, 4, cell="lstm"), path)
+    transpose = arrays.transpose
+
+    def record(rows: Floats) -> Floats:
+        shapes.append(rows.shape)
+        return transpose(rows)
+
+    monkeypatch.setattr(arrays, "transpose", record)
+    rnncli.load(path)
+    assert shapes == ([] if extension == ".npz" else [(16, 3), (16, 4)])

@@ -5,13 +5,14 @@ The graph is run over labels, which tell the row of the input that each value co
 
 from collections.abc import Iterator, Sequence
 from functools import partial
-from itertools import islice, permutations
+from itertools import islice, permutations, zip_longest
 
 import numpy as np
 
 from rnncli.model.errors import listed, shown
-from rnncli.model.formats.contents import Component, Contents
+from rnncli.model.formats.contents import Component, Contents, Draft
 from rnncli.model.formats.onnx.messages import Model, Reader
+from rnncli.model.formats.onnx.quantized import read_quantized
 from rnncli.model.formats.onnx.recurrent import KINDS
 from rnncli.model.formats.onnx.walk import Guess, Layer, Walk
 from rnncli.model.formats.onnx.whole_sequences import STATE, cut_output
@@ -34,7 +35,10 @@ _EXPECTED = (
 
 def read(data: bytes, path: str) -> Contents:
     """Read an ``.onnx`` file."""
-    return find_layers(path, Reader(path, memoryview(data)).model())
+    model = Reader(path, memoryview(data)).model()
+    graph, notes = read_quantized(model.graph)
+    contents = find_layers(path, model._replace(graph=graph))
+    return contents._replace(notes=[*contents.notes, *notes])
 
 
 def find_layers(
@@ -99,16 +103,48 @@ def make_chain(first: Walk, guess: Guess) -> "Chain":
         lower = walk.find_ancestors([name for node in tops for name in node.inputs[:1]])
         again = Chain(first.repeat(guess, lower))
         chain = again if again.last == "state" else chain
-    # Runs of another size have to take the same branches.
-    for steps, sequences in (
-        ((guess.steps + 4, 2), (1, 1)) if walk.branches and chain.target else ()
-    ):
-        sizes = guess._replace(steps=steps, sequences=sequences)
-        branches = first.repeat(sizes).branches
-        if branches.keys() & walk.branches.keys() and branches != walk.branches:
-            chain.target, chain.why = None, "runs other nodes for other numbers of rows"
-            chain.rank = (*chain.rank[:2], True)
+    if walk.branches and chain.target and not _has_one_path(first, chain):
+        chain.target, chain.why = None, "runs other nodes for other numbers of rows"
+        chain.rank = (*chain.rank[:2], True)
     return chain
+
+
+def _has_one_path(first: Walk, chain: "Chain") -> bool:
+    """Return whether runs of other sizes take the same branches, or compute the same by others."""
+    walk, guess = chain.walk, chain.walk.guess
+
+    def repeat(steps: int, sequences: int) -> Walk:
+        return first.repeat(guess._replace(steps=steps, sequences=sequences), walk.lower)
+
+    def differ(run: Walk) -> bool:
+        return any(walk.branches.get(n, taken) != taken for n, taken in run.branches.items())
+
+    if differ(repeat(guess.steps + 4, 2)) or differ(repeat(1, guess.sequences)):
+        return False
+    alone = repeat(guess.steps, 1)
+    return not differ(alone) or _has_same_layers(Chain(walk), Chain(alone))
+
+
+def _has_same_layers(*chains: "Chain") -> bool:
+    """Return whether chains have the same recurrent nodes, and layers that give the same rows."""
+    if not all(chain.target for chain in chains):
+        return False
+    components = [chain.describe(whole=False).components for chain in chains]
+    random = np.random.default_rng(0)
+    for a, b in zip_longest(*components):
+        if not (a and b and len(a.layers) == len(b.layers) == 1):
+            return False
+        layer, twin = a.layers[0], b.layers[0]
+        if isinstance(layer, Draft) or isinstance(twin, Draft):
+            if a.name != b.name or layer.settings != twin.settings:
+                return False
+            continue
+        if (layer.sources, layer.input_size) != (twin.sources, twin.input_size):
+            return False
+        x = random.uniform(-0.9, 0.9, (chains[0].walk.guess.steps, layer.input_size))
+        if not np.array_equal(layer(x), twin(x), equal_nan=True):
+            return False
+    return True
 
 
 class Chain:

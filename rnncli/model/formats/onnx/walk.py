@@ -37,8 +37,8 @@ _MOST_COMPUTED, _FOR_A_VALUE, _FOR_AN_INPUT, _MOST_FOR_AN_INPUT = 2**23, 4, 2**1
 # Costs of a node, a recurrent layer and a label, in values.
 _COST, _COST_OF_LAYER, _COST_OF_LABEL = 800, 8_000, 8
 # Operators whose first input has the values; the rest are sizes or indices.
-_PLACING = {"ConstantOfShape", "Expand", "Pad", "Reshape", "Slice", "Split", "Squeeze", "Tile"}
-_PLACING |= {"Unsqueeze"}
+_PLACING = {"ConstantOfShape", "Expand", "Pad", "Reshape", "Resize", "ReverseSequence", "Slice"}
+_PLACING |= {"Split", "Squeeze", "Tile", "Unsqueeze"}
 # Operators that may do something else with a larger number of steps, such as Min(T, 7).
 _UNSTEADY = {"Clip", "Greater", "GreaterOrEqual", "Less", "LessOrEqual", "Max", "Min", "Mod"}
 _UNSTEADY |= {"ReduceMax", "ReduceMin"}
