@@ -53,8 +53,7 @@ def find(file: KerasFile) -> Contents:
     except (ValueError, RecursionError, *_OTHER_TYPES) as error:
         raise InputError(file.path, str(error)) from error
     contents = _build(file, kind, config, shape, steps="T")
-    frozen = len(shape) == 3 and isinstance(shape[1], int)
-    if frozen and any(each.needed for each in contents.components):
+    if isinstance(shape[1], int) and any(each.needed for each in contents.components):
         whole = _build(file, kind, config, shape, steps=shape[1])  # its weights may count steps
         return contents if any(each.needed for each in whole.components) else whole
     return contents

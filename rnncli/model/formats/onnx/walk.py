@@ -283,12 +283,13 @@ class Walk:
 
     def _cut_rows(self, name: str, value: Any) -> Any:
         """Return a value of whole sequences as the rows of a layer, if it has such rows."""
-        if not isinstance(value, Flow) or value.columns is not None or self.guess.axes[0] is None:
+        if not isinstance(value, Flow) or self.guess.axes[0] is None:
             return value
-        shape, of_rows = (
-            value.labels.shape,
-            all(not each.component for each in self.layers.values()),
-        )
+        shape = value.labels.shape
+        fewer = self.guess.sure and len(shape) == 3 and shape[1] not in (1, self.steps)
+        if value.columns is not None and not fewer:
+            return value
+        of_rows = all(not each.component for each in self.layers.values())
         try:
             if self.guess.sure and len(shape) == 3 and shape[1] > 1:
                 target, graph = cut_graph(self, name, value, self.guess.axes)
