@@ -5,7 +5,6 @@ A report has a line of JSON for each task, added as it ends. The last line of an
 
 from __future__ import annotations
 
-import fcntl
 import glob
 import hashlib
 import json
@@ -42,8 +41,16 @@ from rnncli.run_options import (
     file_name,
     list_options,
 )
-from rnncli.storage import Replacement, is_url, matching, replace_together, version, wrap_url
+from rnncli.storage import (
+    is_url,
+    matching,
+    replace_together,
+    replacement,
+    version,
+    wrap_url,
+)
 from rnncli.storage.sink import is_packed
+from rnncli.storage.system import fold_case, lock
 from rnncli.writers import EXTENSIONS
 
 File = str | os.PathLike[str]
@@ -149,7 +156,7 @@ class Batch:
 
     def find_missing(self, done: Mapping[str, Done]) -> list[Task]:
         """Return the tasks whose result is missing or emptied, or was made of something else."""
-        find_version = make_version_finder()
+        find_version, resolve = make_version_finder(), make_resolver()
 
         def is_done(task: Task) -> bool:
             made_of, rows = done.get(resolve(task.output), ("", 0))
@@ -261,7 +268,7 @@ def _make_groups(tasks: Sequence[Task], most: int) -> deque[list[Task]]:
 def _remove_temporary(tasks: Iterable[Task]) -> None:
     """Remove the temporary files of tasks that did not end."""
     for path in (path for task in tasks for path in _files_of(task)):
-        with suppress(OSError, InputError), Replacement(path):
+        with suppress(OSError, InputError), replacement(path):
             pass  # it removes the file at its end
 
 
@@ -304,6 +311,7 @@ def names_of(path: str) -> dict[str, str]:
     stem, extension = os.path.splitext(name)
     if extension.lower() in (".gz", ".xz", ".bz2", ".zst"):
         stem = os.path.splitext(stem)[0]
+    folder = os.path.splitdrive(folder)[1].replace(os.sep, "/")
     inside = [each for each in folder.split("/") if each not in ("", ".", "..")]
     return {"stem": stem, "name": name, "dir": "/".join(inside) or "."}
 
@@ -322,7 +330,7 @@ def expand(patterns: Iterable[str]) -> list[str]:
 
 def make_tasks(inputs: Sequence[str], output: str, state: str | None, identity: str) -> list[Task]:
     """Make a task for each input; `identity` is that of the network and the options."""
-    find_version, tasks = make_version_finder(), []
+    find_version, resolve, tasks = make_version_finder(), make_resolver(), []
     for path in inputs:
         if not is_url(path) and os.path.isdir(path):
             pattern = verbatim(shlex.quote(os.path.join(path, "*.csv")))
@@ -361,21 +369,36 @@ def make_version_finder() -> Callable[[str], str]:
     return find
 
 
-def resolve(path: str) -> str:
-    """Follow the links of a path, so that each file has one name."""
-    return wrap_url(path) if is_url(path) else os.path.realpath(path)
+def make_resolver() -> Callable[[str], str]:
+    """Return a function that follows the links of a path, so that each file has one name.
+
+    It resolves each folder once.
+    """
+    resolve_folder = cache(os.path.realpath)
+
+    def resolve(path: str) -> str:
+        folder, name = os.path.split(path)
+        if is_url(path):
+            return wrap_url(path)
+        if name in ("", ".", "..") or os.path.islink(path):
+            return os.path.realpath(path)
+        return os.path.join(resolve_folder(folder), name)
+
+    return resolve
 
 
 def check_files(tasks: Sequence[Task], weights: str | None, report: str) -> None:
     """Check that no file is written twice or read and written, whatever its names."""
-    sources = {resolve(path): path for path in (*(task.input for task in tasks), weights) if path}
+    resolve = make_resolver()
+    inputs = (*(task.input for task in tasks), weights)
+    sources = {fold_case(resolve(path)): path for path in inputs if path}
     written = [("the report of the batch", report)]
     for task in tasks:
         names = task.input, f"the state of {task.input}"
         written += zip(names, _files_of(task), strict=False)
     writers: dict[str, str] = {}
     for whose, path in written:
-        target = resolve(path)
+        target = fold_case(resolve(path))
         if target in sources:
             raise InputError(path, f"would be written over: {sources[target]} is read")
         if target in writers:
@@ -388,6 +411,7 @@ def check_files(tasks: Sequence[Task], weights: str | None, report: str) -> None
 def open_report(path: str) -> Iterator[tuple[dict[str, Done], Callable[[Outcome], None]]]:
     """Open or begin a report for this batch alone; give what is done, and a function that adds."""
     _check_regular(path)
+    resolve = make_resolver()
     with open(path, "ab") as file:
 
         def add(outcome: Outcome) -> None:
@@ -400,7 +424,7 @@ def open_report(path: str) -> Iterator[tuple[dict[str, Done], Callable[[Outcome]
                 raise OSError(error.errno, error.strerror, path) from error
 
         try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            lock(file.fileno())
         except BlockingIOError as error:
             raise InputError(path, "another batch is adding to it") from error
         except OSError:  # the file system has no locks
