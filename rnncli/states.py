@@ -40,6 +40,7 @@ _FIELDS: dict[str, tuple[type, ...]] = {
     "rows": (int,),
     "center": (list, float),
     "scale": (list, float),
+    "precision": (str,),
 }
 
 
@@ -59,6 +60,7 @@ class SavedStates(NamedTuple):
     rows: int = 0  # that were counted of the input
     center: tuple[float, ...] = ()  # the numbers that scaled the columns, if they were scaled
     scale: tuple[float, ...] = ()
+    precision: str = ""
 
 
 def fingerprint(network: Network, precision: str, *, whole: bool = True) -> str:
@@ -177,6 +179,7 @@ def fit_states(
     precision: str,
     key_columns: Sequence[str],
     dtype: np.dtype[np.floating],
+    scales: Mapping[str, Sequence[float]],
 ) -> Floats:
     """Check that a state file belongs to a network, and return its states, (K, S)."""
     slices, hint = network.state_names, "give the options of the run that wrote it, or another file"
@@ -184,7 +187,7 @@ def fit_states(
         if state.network == fingerprint(network, precision, whole=False):
             what = "left by a version of rnn that took graphs with the same weights for one network"
             raise InputError(path, what, "remove it to begin anew")
-        raise InputError(path, "the state of another network, precision, center or scale", hint)
+        raise InputError(path, _describe_difference(state, network, precision, scales), hint)
     if [*state.key_columns] != [*key_columns]:
         before, now = (listed(names or ["no key"]) for names in (state.key_columns, key_columns))
         raise InputError(path, f"the state of sequences by {before}, this run has {now}", hint)
@@ -194,6 +197,25 @@ def fit_states(
         raise _damage(path, f"expected arrays of shape {expected}, got {shortened(shapes)}")
     states = [in_dtype(f"{path}: {name}", state.arrays[name], dtype) for name in slices]
     return np.concatenate(states, axis=1)
+
+
+def _describe_difference(
+    state: SavedStates, network: Network, precision: str, scales: Mapping[str, Sequence[float]]
+) -> str:
+    """Describe what a state was left with, as far as this run has something else."""
+    written = []
+    for name in ("center", "scale"):
+        before, now = getattr(state, name), scales.get(name, ())
+        if [*before] != [*now]:
+            each = f"`{name}` {','.join(map(repr, before))}"
+            written.append(each if before else f"no `{name}`")
+    if state.precision and state.precision != precision:
+        written.append(f"`precision` {state.precision}")
+    if state.cells != cells_of(network):
+        written.append(f"{listed(state.cells)} cells")
+    if written:
+        return word(f"written with {', '.join(written)}")
+    return "the state of a network with other weights, layers or precision"
 
 
 def _parse_fields(text: str) -> dict[str, Any]:
@@ -304,7 +326,9 @@ class StateFiles:
             self.network = fingerprint(opened.network, precision)
         if before:
             identity, dtype = (self.network, precision), opened.start.dtype
-            states = fit_states(self.path, before, opened.network, *identity, keyed, dtype)
+            scales = {name: opened.model.get(name, ()) for name in ("center", "scale")}
+            given = *identity, keyed, dtype, scales
+            states = fit_states(self.path, before, opened.network, *given)
             carried.resume(before.t, states)
             names = zip(before.columns, _column_names(source), strict=False)
             if changed := [(one, now) for one, now in names if one != now]:
@@ -337,6 +361,7 @@ class StateFiles:
             rows=self.rows,
             center=tuple(opened.model.get("center", ())),
             scale=tuple(opened.model.get("scale", ())),
+            precision=opened.model["precision"],
         )
         with self.write() as file:
             save_state(file.buffer, state)

@@ -36,6 +36,28 @@ class Rnn(click.Group):
         command: click.Command = getattr(import_module(f"rnncli.cli.{name}"), name)
         return command
 
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """Find the command that is called; the error about another names a near one."""
+        if not ctx.resilient_parsing and args[0] not in COMMANDS:
+            from rnncli.cli.mistakes import describe_command
+
+            raise click.UsageError(describe_command(args[0], COMMANDS), ctx)
+        return super().resolve_command(ctx, args)
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """Parse the options before a command; its own have to come after it."""
+        try:
+            return super().parse_args(ctx, args)
+        except click.NoSuchOption as error:
+            from rnncli.cli.mistakes import describe_option
+
+            commands = [each for name in COMMANDS if (each := self.get_command(ctx, name))]
+            raise click.UsageError(
+                describe_option(error.option_name, self, commands), ctx
+            ) from error
+
     def make_context(self, *args: Any, **extra: Any) -> click.Context:
         """Parse the command line."""
         width = max(20, min(get_terminal_size().columns - 2, 110))

@@ -17,6 +17,7 @@ import click
 from click.core import augment_usage_errors
 
 from rnncli.cli.errors import NAMES, quiet, raise_signals
+from rnncli.cli.mistakes import Choice, check_dashes, describe_option
 from rnncli.model.activations import parse
 from rnncli.model.cells import CELLS
 from rnncli.model.cells.gru import RESETS
@@ -90,7 +91,16 @@ class Command(click.Command):
         """Parse the command line; its errors name the command."""
         ctx.meta["short"] = "-h" in args
         with augment_usage_errors(ctx):
-            return super().parse_args(ctx, args)
+            if not ctx.ignore_unknown_options:
+                check_dashes(args, self.params)
+            try:
+                return super().parse_args(ctx, args)
+            except click.NoSuchOption as error:
+                group = ctx.find_root().command
+                names = group.list_commands(ctx) if isinstance(group, click.Group) else ()
+                commands = [each for name in names if (each := group.get_command(ctx, name))]  # type: ignore[attr-defined]
+                text = describe_option(error.option_name, self, commands)
+                raise click.UsageError(text, ctx) from error
 
     def invoke(self, ctx: click.Context) -> Any:
         """Run the command with the options that are given; the function has their defaults."""
@@ -115,7 +125,7 @@ class Command(click.Command):
         return option
 
     def format_help(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        """Write the help; ``-h`` shows the common options, if there are many others."""
+        """Write the help; ``-h`` shows the common options, if there are many commands."""
         rest = [o for o in OPTIONS if o in self.params and o.name not in COMMON.split()]
         if len(rest) < 5 or not ctx.meta.get("short"):
             super().format_help(ctx, formatter)
@@ -251,7 +261,7 @@ def _make(heading: str, kinds: Mapping[str, Any], names: str, about: str) -> Opt
         of_file = click.Path() if kind is wrap_url else str
         attrs = {"type": of_file, "read": kind, "metavar": metavar, "multiple": True}
     else:
-        attrs = {"type": click.Choice(kind, case_sensitive=False), "multiple": True}
+        attrs = {"type": Choice(kind, case_sensitive=False), "multiple": True}
     return Option([field, *opts], heading, help=" ".join(about.split()), **attrs)
 
 
