@@ -269,7 +269,7 @@ class StateFiles:
         size = version(options.output or "").partition(" ")[0]
         if {*ran[1:]} & {*task[1:]} and size and (size != "0" or not self.before.rows):
             return True
-        what = "has counted this input, with other options or into a file that is gone"
+        what = "already includes this input, by other options or into an output that is gone"
         raise InputError(self.path, what, _ANEW)
 
     def _has_new_rows(self, before: SavedStates, console: Console) -> bool:
@@ -327,8 +327,8 @@ class StateFiles:
         if before:
             identity, dtype = (self.network, precision), opened.start.dtype
             scales = {name: opened.model.get(name, ()) for name in ("center", "scale")}
-            given = *identity, keyed, dtype, scales
-            states = fit_states(self.path, before, opened.network, *given)
+            options = *identity, keyed, dtype, scales
+            states = fit_states(self.path, before, opened.network, *options)
             carried.resume(before.t, states)
             names = zip(before.columns, _column_names(source), strict=False)
             if changed := [(one, now) for one, now in names if one != now]:

@@ -10,7 +10,7 @@ from rnncli import __version__
 from rnncli.cli.errors import show_errors
 
 # Each has a module, which is loaded when the command is called.
-COMMANDS = ("run", "batch", "explain", "weights", "inspect", "verify", "help")
+COMMANDS = ("run", "batch", "explain", "weights", "inspect", "verify", "help", "completion")
 HELP = """Run the forward pass of recurrent networks in NumPy.
 
 \b

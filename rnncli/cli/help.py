@@ -28,7 +28,14 @@ rnn help parquet  # the sections about a word
 """
 
 
-SUBJECT = click.Argument(["subject"], metavar="[TOPIC | COMMAND | OPTION | WORD]", default="")
+SUBJECT = click.Argument(
+    ["subject"],
+    metavar="[TOPIC | COMMAND | OPTION | WORD]",
+    default="",
+    shell_complete=lambda _ctx, _param, text: [
+        name for name in (*TOPICS, *COMMANDS) if name.startswith(text)
+    ],
+)
 
 
 @command("help", EXAMPLES, "", [SUBJECT])

@@ -83,7 +83,7 @@ def describe_option(wrong: str, command: click.Command, commands: Iterable[click
         return f"No such option {wrong!r}; {hint}"
     if known:
         return f"No such option {wrong!r}; did you mean {known}?"
-    having = [f"; rnn {other.name} has it" for other in commands if wrong in _names_of(other)]
+    having = [f"; rnn {each.name} has it" for each in commands if wrong in _names_of(each)]
     return "".join([f"No such option {wrong!r}", *having[:1]])
 
 

@@ -16,6 +16,7 @@ from typing import Any, TypeVar
 import click
 from click.core import augment_usage_errors
 
+from rnncli.cli.candidates import complete
 from rnncli.cli.errors import NAMES, quiet, raise_signals
 from rnncli.cli.mistakes import Choice, check_dashes, describe_option
 from rnncli.model.activations import parse
@@ -24,9 +25,10 @@ from rnncli.model.cells.gru import RESETS
 from rnncli.model.errors import OptionError
 from rnncli.model.layers import DIRECTIONS, MERGES
 from rnncli.model.seeds import INITIALIZERS, SEED_MAX
+from rnncli.readers import expand
 from rnncli.readers.columns import split_names
 from rnncli.run_options import CHOICES, READ, STATE_FILES, integer
-from rnncli.storage import wrap_url
+from rnncli.storage import is_url, wrap_url
 from rnncli.storage.sink import on_screen
 
 Values = TypeVar("Values", bound=tuple[Any, ...])
@@ -49,6 +51,7 @@ class Option(click.Option):
     ) -> None:
         super().__init__(names, **attrs)
         self.heading, self.topic, self.read = heading, re.split("[ )]", heading)[-2], read
+        self._custom_shell_complete = partial(complete, str(self.name))
         self.once = self.multiple and self.name not in REPEATED
 
     def pick(self, values: tuple[str, ...], ctx: click.Context) -> Any:
@@ -274,6 +277,9 @@ def files(metavar: str = "[FILE]...") -> click.Argument:
     def read(_ctx: object, _param: object, paths: Sequence[str]) -> tuple[str, ...]:
         if "" in paths:
             raise click.BadParameter("an empty file name")
+        local = [path for path in paths if not is_url(path)]
+        if len(local) == len(paths):
+            paths = expand(paths)
         return tuple(map(wrap_url, paths))
 
     return click.Argument(["files"], nargs=-1, metavar=metavar, type=click.Path(), callback=read)
