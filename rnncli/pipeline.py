@@ -6,10 +6,9 @@ import os
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import ExitStack, closing, suppress
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Unpack
 
 import numpy as np
-from numpy.typing import ArrayLike
 
 from rnncli.engine.forecast import Ahead, find_obstacle
 from rnncli.engine.rows import BLOCK_STEPS, Rows, join_all
@@ -21,15 +20,17 @@ from rnncli.model.errors import OptionError, listed, verbatim, word
 from rnncli.model.layers import Recurrent
 from rnncli.model.network import Network, as_network
 from rnncli.opening import Blocks, Built, Console, Opened, open_both
-from rnncli.readers.input import UTF_8, Input
+from rnncli.readers.input import Input
 from rnncli.run_options import (
     OF_NETWORK,
     STATE_FILES,
     Options,
+    ScoreOptions,
     check_options,
     check_overwrites,
+    check_values,
     file_name,
-    options_of,
+    list_options,
 )
 from rnncli.states import StateFiles, open_states
 from rnncli.storage import is_url
@@ -96,38 +97,12 @@ def deliver(
     return latest
 
 
+@list_options
 def score(
     source: Any,
     network: Network | str | os.PathLike[str],
     sink: str | os.PathLike[str] | None = None,
-    *,
-    columns: str | int | Sequence[str | int] = (),
-    group_by: str | int | Sequence[str | int] = (),
-    passthrough: bool = False,
-    missing: str = "error",
-    center: str | float | Sequence[float] | None = None,
-    scale: str | float | Sequence[float] | None = None,
-    delimiter: str | None = None,
-    decimal: str = ".",
-    encoding: str = UTF_8,
-    first_row: str = "auto",
-    null_values: Sequence[str] = (),
-    h0: ArrayLike | None = None,
-    state: str | os.PathLike[str] | None = None,
-    state_in: str | os.PathLike[str] | None = None,
-    state_out: str | os.PathLike[str] | None = None,
-    precision: str = "float32",
-    unroll: str = "auto",
-    last: bool = False,
-    no_last: bool = False,
-    all_layers: bool = False,
-    states: bool = False,
-    head: int | None = None,
-    tail: int | None = None,
-    ahead: int | None = None,
-    format: str | None = None,  # noqa: A002
-    digits: int | None = None,
-    header: bool = True,
+    **options: Unpack[ScoreOptions],
 ) -> Any:
     """Run a network over files or a table, and write or return the result, as ``rnn run`` does.
 
@@ -206,19 +181,18 @@ def score(
     ...     frame, network, columns="temperature", group_by="sensor", passthrough=True
     ... )
     """
-    arguments = locals()
     from rnncli.frames import Frame, open_table
 
+    checked = check_values(options)
     table = open_table(source)
     name = type(source).__name__
-    frame = None if table is None else Frame(table, name, passthrough=passthrough)
-    options = options_of(arguments)
+    frame = None if table is None else Frame(table, name, passthrough=checked.passthrough)
     if (sink is None) != (frame is not None):
         what = f"the result of a {name} is returned"
         what = what if frame else "give the file that the result goes to"
         raise ValueError(f"sink: {what}")
     for name in ("format", "digits") if frame else ():
-        if arguments[name] is not None:
+        if getattr(checked, name) is not None:
             raise ValueError(f"{name}: is for files, a table is returned")
     if sink is not None:
         paths = [source] if isinstance(source, str | os.PathLike) else [*source]
@@ -226,14 +200,14 @@ def score(
         if not files:
             raise ValueError("source: no files")
         output = file_name(sink, "sink: expected a file")
-        options = options._replace(files=files, output=output)
+        checked = checked._replace(files=files, output=output)
     from_file = not isinstance(network, Network)
     weights = file_name(network, OF_NETWORK) if from_file else "the network"
 
     def build(input_size: int) -> Built:
         return as_network(network, input_size=input_size), {"weights": weights}, ()
 
-    steps = process(options, build, Console(), weights=weights, frame=frame)
+    steps = process(checked, build, Console(), weights=weights, frame=frame)
     return frame.result if frame else steps
 
 
@@ -260,15 +234,16 @@ def process(
     form = check_options(options)
     written = {"output": options.output, "state": options.state, "state_out": options.state_out}
     check_overwrites(written, [*options.files, weights])
-    check_overwrites({"output": options.output}, [options.state_in])
+    if options.state_in:
+        check_overwrites({"output": options.output}, [options.state_in])
     check_destination(options.output, append=options.follow)
     with open_states(options, console, task) as states:
-        if task and states.has_counted(options, console):
+        if states.counted and states.counted.has_all(options, console):
             return 0
         options = states.fill_scales(options, console)
         opened = open_both(options, build, console, states.keys, weights, frame)
-        if task:
-            opened = opened._replace(source=states.skip_counted(opened.source))
+        if states.counted:
+            opened = opened._replace(source=states.counted.skip(opened.source))
         options, opened = _settle_last(options, form, opened)
         opened.model["unroll"] = options.unroll
         opened.model.update({"ahead": options.ahead} if options.ahead else {})

@@ -1,11 +1,11 @@
 """The library can do what the command can, with the same numbers, and refuses what does not fit."""
 
 import builtins
-import inspect
 import json
 import re
 from collections import deque
 from collections.abc import Callable
+from inspect import Parameter, signature
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +30,7 @@ from rnncli import (
     seeded,
     stream,
 )
+from rnncli.run_options import Options, ScoreOptions
 
 
 def test_every_public_name_is_there() -> None:
@@ -183,6 +184,19 @@ def test_a_layer_is_a_cell_weights_or_a_layer() -> None:
             Network(wrong)  # type: ignore[arg-type]
 
 
+@pytest.mark.parametrize("function", [rnncli.score, rnncli.batch])
+def test_options_are_in_the_signature(function: Callable[..., Any]) -> None:
+    parameters = signature(function).parameters
+    for name in ScoreOptions.__annotations__:
+        assert parameters[name].default == Options._field_defaults[name]
+        assert parameters[name].kind == Parameter.KEYWORD_ONLY
+        assert re.search(rf"^    ([a-z_0-9]+, )*{name}[ ,\n]", rnncli.score.__doc__ or "", re.M), (
+            name
+        )
+    with pytest.raises(TypeError, match=r"^unexpected keyword argument 'colums'$"):
+        function("in.csv", seeded(), "out.csv", colums=["a"])
+
+
 def test_functions_of_arrays_read_files(tmp_path: Path) -> None:
     network, x = rnncli.load(SAMPLES / "sunspots.keras"), np.arange(6.0)[:, None]
     np.savetxt(tmp_path / "x.csv", x, header="v", comments="")
@@ -219,7 +233,7 @@ def test_results_print_as_the_commands_show_them(tmp_path: Path) -> None:
     "name", ["run", "forecast", "stream", "score", "explain", "verify", "load"]
 )
 def test_signatures_show_the_names_of_types(name: str) -> None:
-    text = str(inspect.signature(getattr(rnncli, name)))
+    text = str(signature(getattr(rnncli, name)))
     assert "_typing" not in text
     assert len(text) < 1400
 
