@@ -16,7 +16,7 @@ HELP = """Run the forward pass of recurrent networks in NumPy.
 \b
 Examples:
   rnn run --seq 1,2,3,4,5,6 --hidden 4  # every hidden state of a sequence
-  rnn explain --seq 1,2,3,4,5,6 --hidden 4 --step 2  # how a state was computed
+  rnn explain --seq 1,2,3 --hidden 4 --step 2  # how a state was computed
   rnn inspect model.keras  # its layers, and the command that runs it
   rnn help inputs  # the reference, a topic at a time: rnn help has the list
 """

@@ -18,7 +18,7 @@ _FILES = ("weights", "state", "state_in", "state_out", "output", "expected")
 def complete(
     option: str, ctx: click.Context, param: click.Parameter, text: str
 ) -> list[CompletionItem]:
-    """Return what completes the value of an option."""
+    """Return the candidates for the value of an option."""
     if option in _ACTIVATIONS:
         return [CompletionItem(name) for name in ACTIVATIONS if name.startswith(text)]
     if option in _COLUMNS:

@@ -41,7 +41,7 @@ SUBJECT = click.Argument(
 @command("help", EXAMPLES, "", [SUBJECT])
 @click.pass_context
 def help(ctx: click.Context, subject: str) -> None:  # noqa: A001  # a module is asked for it
-    """Show a topic of the reference, a command, an option or a section. Alone: the topics."""
+    """Show a topic, a command, an option, or the sections about a word."""
     commands = {name: each for name in COMMANDS if (each := rnn.get_command(ctx, name))}
     params = [param for command in commands.values() for param in command.params]
     options = [*{(p.opts[-1], p.help): p for p in params if isinstance(p, Option)}.values()]

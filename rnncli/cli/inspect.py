@@ -24,7 +24,7 @@ def inspect(
     layer: str | None = None,
     json: bool = False,
 ) -> None:
-    """Show what a model FILE or a state file holds, and how to run it.
+    """Show what a model or a state file holds, and how to run it.
 
     FILE is a model of Keras (.keras, .h5, .hdf5), PyTorch (.pt, .pth, .bin,
     .ckpt, .pt2) or others (.onnx, .safetensors, .npz), or a state file that rnn
