@@ -49,7 +49,7 @@ from rnncli.storage import (
     wrap_url,
 )
 from rnncli.storage.sink import is_packed
-from rnncli.storage.system import lock
+from rnncli.storage.system import fold_case, lock
 from rnncli.writers import EXTENSIONS
 
 File = str | os.PathLike[str]
@@ -374,14 +374,15 @@ def make_resolver() -> Callable[[str], str]:
 def check_files(tasks: Sequence[Task], weights: str | None, report: str) -> None:
     """Check that no file is written twice or read and written, whatever its names."""
     resolve = make_resolver()
-    sources = {resolve(path): path for path in (*(task.input for task in tasks), weights) if path}
+    inputs = (*(task.input for task in tasks), weights)
+    sources = {fold_case(resolve(path)): path for path in inputs if path}
     written = [("the report of the batch", report)]
     for task in tasks:
         names = task.input, f"the state of {task.input}"
         written += zip(names, _files_of(task), strict=False)
     writers: dict[str, str] = {}
     for whose, path in written:
-        target = resolve(path)
+        target = fold_case(resolve(path))
         if target in sources:
             raise InputError(path, f"would be written over: {sources[target]} is read")
         if target in writers:
