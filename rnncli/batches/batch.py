@@ -3,6 +3,8 @@
 A report has a line of JSON for each task, added as it ends. The last line of an output counts.
 """
 
+from __future__ import annotations
+
 import fcntl
 import glob
 import hashlib
@@ -17,9 +19,8 @@ from concurrent.futures import Future
 from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import dataclass, field
 from functools import cache, partial
-from inspect import signature
 from queue import Empty, SimpleQueue
-from typing import Any
+from typing import Any, Unpack
 
 import numpy as np
 
@@ -28,11 +29,19 @@ from rnncli.batches.executors import Pool, in_processes, on_cluster
 from rnncli.batches.tasks import Outcome, Task
 from rnncli.engine.threads import usable_processors
 from rnncli.model.errors import WORDING, InputError, OptionError, on_a_line, printable, verbatim
+from rnncli.model.fingerprint import fingerprint
 from rnncli.model.network import Network, as_network
 from rnncli.opening import Built, Console, warn
-from rnncli.pipeline import process, return_built, score
-from rnncli.run_options import OF_NETWORK, Options, check_options, file_name, options_of
-from rnncli.states import fingerprint
+from rnncli.pipeline import process, return_built
+from rnncli.run_options import (
+    OF_NETWORK,
+    Options,
+    ScoreOptions,
+    check_options,
+    check_values,
+    file_name,
+    list_options,
+)
 from rnncli.storage import Replacement, is_url, matching, replace_together, version, wrap_url
 from rnncli.storage.sink import is_packed
 from rnncli.writers import EXTENSIONS
@@ -105,6 +114,12 @@ class Summary:
     rows: int = 0
     seconds: float = 0.0
     failures: list[Outcome] = field(default_factory=list)
+
+    def __str__(self) -> str:
+        return (
+            f"{self.done:,} done, {self.skipped:,} skipped, {self.failed:,} failed, "
+            f"{self.rows:,} rows, {self.seconds:.1f} s; {printable(self.report)}"
+        )
 
 
 class Batch:
@@ -437,6 +452,7 @@ def read_report(path: str) -> tuple[dict[str, Done], int]:
     return done, size
 
 
+@list_options
 def batch(
     inputs: File | Iterable[File],
     network: Network | File,
@@ -446,7 +462,7 @@ def batch(
     scheduler: str | None = None,
     force: bool = False,
     callback: Callable[[Outcome], object] = bool,
-    **options: Any,
+    **options: Unpack[ScoreOptions],
 ) -> Summary:
     """Run a network over many inputs and write a result for each, as ``rnn batch`` does.
 
@@ -500,9 +516,7 @@ def batch(
     >>> summary.failed
     0
     """
-    bound = signature(score).bind(inputs, network, output, **options)
-    bound.apply_defaults()
-    checked = options_of(bound.arguments)
+    checked = check_values(options)
     if jobs is not None and jobs < 1:
         raise ValueError(f"jobs: expected a whole number from 1 up, got {jobs}")
     if jobs is not None and scheduler is not None:

@@ -1,5 +1,7 @@
 """Activations: ``function(a, out, *parameters)`` writes into `out`, which may be a."""
 
+from __future__ import annotations
+
 from collections.abc import Callable
 from math import erfc, isfinite, isinf, pi, sqrt
 from typing import Any, NamedTuple

@@ -169,6 +169,14 @@ class Typed(Sequence[Sequence[str]]):
         except pa.ArrowNotImplementedError as error:
             raise InputError("", f"rows cannot be chosen: {one_line(error)}") from error
 
+    def clear(self, copied: Sequence[int]) -> "Typed":
+        """Return rows without values, but in the columns `copied`."""
+        columns = [
+            column if n in copied else pa.nulls(len(self), column.type)
+            for n, column in enumerate(self.arrow.columns)
+        ]
+        return Typed(pa.Table.from_arrays(columns, schema=self.arrow.schema))
+
     @staticmethod
     def of(blocks: "Sequence[Typed]") -> "Typed":
         """Join rows of the same columns."""

@@ -93,10 +93,10 @@ _delayed: ContextVar["list[Replacement] | None"] = ContextVar("delayed", default
 
 
 class Replacement:
-    """Replaces a file, once or often, by `.NAME.rnn` beside it, which is locked all the while.
+    """Writes a file through a locked temporary file, `.NAME.rnn`, that is renamed over it.
 
-    A hash stands for a long NAME. A `with` block gives `open`. Other runs are refused or, with
-    `when_waiting`, wait.
+    Use it as ``with Replacement(path) as open:``; `open` may be called again. A hash stands for a
+    long NAME. Other runs are refused or, with `when_waiting`, wait.
     """
 
     def __init__(self, path: str, when_waiting: Callable[[], None] | None = None) -> None:

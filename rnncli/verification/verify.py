@@ -1,5 +1,7 @@
 """Comparisons of a run with the float64 loop, all strategies, other libraries and results."""
 
+from __future__ import annotations
+
 import os
 from collections.abc import Iterator, Sequence
 from typing import Any

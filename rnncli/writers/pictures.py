@@ -99,6 +99,7 @@ class PlotWriter(HeatmapWriter):
         least, greatest = (each[:, 1:].T for each in self.bins.ends())
         rows, columns = np.arange(_LINES * _TALL)[:, None], np.arange(room * _WIDE)
         centers = np.rint(np.linspace(0, columns[-1], least.shape[1]))
+        ahead = np.interp(columns, centers, self.bins.means()[:, 0]) > self.find_end()
         for n, (name, (low, high)) in enumerate(zip(names, spans, strict=True)):
             # A column of dots reaches from the least to the greatest value of its steps, so that no
             # spike is lost, and meets its neighbours. The first row of dots divides the panels.
@@ -109,6 +110,7 @@ class PlotWriter(HeatmapWriter):
             drawn = (rows >= up) & (rows <= down)
             drawn[:, 1:] |= (rows >= down[:-1]) & (rows <= up[1:])
             drawn[:, 1:] |= (rows >= down[1:]) & (rows <= up[:-1])
+            drawn[:, ahead & (columns % 2 == 1)] = False
             cells = drawn.reshape(_LINES, _TALL, room, _WIDE)
             sums = np.einsum("aibj,ij->ab", cells, _DOTS).tolist()
             for line, (mark, dots) in enumerate(zip(marks[n], sums, strict=True)):

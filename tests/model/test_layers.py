@@ -25,8 +25,8 @@ from rnncli import (
 )
 from rnncli.engine.precision import PRECISIONS
 from rnncli.model.arrays import Floats
+from rnncli.model.fingerprint import fingerprint
 from rnncli.model.layers import FEW, LAYERS, Layer, Stateless
-from rnncli.states import fingerprint
 from rnncli.verification.case import Case, case_of_batch
 from rnncli.verification.comparison import Comparison
 from rnncli.verification.steps import largest_step_error

@@ -46,6 +46,11 @@ def swapped(g: Graph, rows: str) -> str:
     return g.add("Transpose", rows, perm=[1, 0, 2])
 
 
+def batch_first(g: Graph, rows: str) -> str:
+    """Swap the axes of steps and sequences."""
+    return g.add("Transpose", rows, perm=[1, 0, 2])
+
+
 def size(g: Graph, place: int) -> str:
     """Return a size of x, as PyTorch's exporter takes it."""
     one = g.add("Gather", g.add("Shape", "x"), g.array(place), axis=0)
@@ -449,6 +454,102 @@ def test_a_branch_that_a_size_chooses(tmp_path: Path, axis: int, runs: bool) -> 
         np.testing.assert_allclose(detected(load(path)[0]), chunk_states(CHUNKS), atol=1e-6)
 
 
+def test_a_branch_that_changes_the_shape_alone(tmp_path: Path) -> None:
+    """One sequence loses its axis, as in exports of Silero VAD; the rows are the same."""
+    graph, branches = Graph(), dict[str, Any]()
+    apart = batch_first(graph, "x")  # (N, T, 2)
+    for name, op in (("then_branch", "Squeeze"), ("else_branch", "Identity")):
+        node = message((1, apart), *[(1, graph.array([0]))] * (op == "Squeeze"), (2, name), (4, op))
+        branches[name] = message((1, node), (12, message((1, name))))
+    rows = graph.add("If", graph.add("Equal", size(graph, 1), graph.array([1])), **branches)
+    shape = graph.add("Concat", size(graph, 1), size(graph, 0), graph.array([2]), axis=0)
+    rows = batch_first(graph, graph.add("Reshape", rows, shape))
+    output = graph.rows("RNN", rows)
+    network, _ = load(write(tmp_path / "m.onnx", graph, output))
+    plain = Graph()
+    same_seed = load(write(tmp_path / "plain.onnx", plain, plain.rows("RNN", "x")))[0]
+    x = np.random.default_rng(3).normal(size=(5, 2))
+    np.testing.assert_array_equal(rnncli.run(network, x).h, rnncli.run(same_seed, x).h)
+
+
+def test_a_kernel_over_all_frequencies(tmp_path: Path) -> None:
+    """The labels of a convolution over two axes cost no more than its windows."""
+    graph = Graph()
+    rows = graph.add("Unsqueeze", "x", graph.array([1]))  # (N, 1, F, T)
+    rows = graph.add("Conv", rows, graph.draw(8, 1, 5, 5), kernel_shape=[5, 5], pads=[0, 2, 0, 2])
+    rows = graph.add("Conv", rows, graph.draw(300, 8, 96, 3), kernel_shape=[96, 3], pads=[0, 1] * 2)
+    rows = graph.add("Transpose", graph.add("Squeeze", rows, graph.array([2])), perm=[2, 0, 1])
+    output = graph.rows("RNN", rows, size=300)
+    inputs: dict[str, Axes | None] = {"x": ("N", 100, "T")}
+    network, _ = load(write(tmp_path / "m.onnx", graph, output, inputs=inputs))
+    assert network.input_size == 100
+
+
+def quantized_weights(g: Graph, rows: int, columns: int) -> tuple[list[str], Any]:
+    """Add whole numbers, a scale and a zero point for each column; return the floats too."""
+    whole = g.random.randint(-128, 128, (1, rows, columns)).astype(np.int8)
+    scale = g.random.uniform(0.001, 0.01, (1, columns)).astype(np.float32)
+    zero = g.random.randint(-9, 9, (1, columns)).astype(np.int8)
+    floats = (whole.astype(np.float32) - zero[:, None]) * scale[:, None]
+    return [g.array(each) for each in (whole, scale, zero)], floats
+
+
+def test_quantized_weights_become_floats(tmp_path: Path) -> None:
+    graph = Graph()
+    (W, *W_more), W_floats = quantized_weights(graph, 2, 12)
+    (R, *R_more), R_floats = quantized_weights(graph, 3, 12)
+    names = ["x", W, R, *[""] * 5, *W_more, *R_more]
+    rows = graph.add("DynamicQuantizeLSTM", *names, domain="com.microsoft", hidden_size=3)
+    rows = graph.add("DynamicQuantizeLinear", graph.add("Squeeze", rows, graph.array([1])))
+    head = graph.random.randint(-128, 128, (3, 2)).astype(np.int8)
+    zeros = f"{rows}.2", graph.array(np.int8(4))
+    product = graph.add("Cast", graph.add("MatMulInteger", rows, graph.array(head), *zeros), to=1)
+    scale = graph.add("Mul", f"{rows}.1", graph.array(np.float32(0.02)))
+    path = write(tmp_path / "m.onnx", graph, graph.add("Mul", product, scale))
+    network, notes = load(path)
+    assert "rounds rows to 8 bits while it runs (DynamicQuantizeLSTM, DynamicQuant" in notes[0]
+    order = np.arange(12).reshape(4, 3)[[0, 2, 3, 1]].ravel()  # ONNX's gates are i o f g
+    W_xh, W_hh = (each[0].astype(np.float64)[:, order] for each in (W_floats, R_floats))
+    x = np.random.default_rng(1).normal(size=(5, 2))
+    states = rnncli.run(Network(LSTM(Weights(W_xh, W_hh, np.zeros(12)))), x)
+    expected = states.h @ ((head - 4.0) * 0.02)
+    given = rnncli.run(network, x).y
+    assert given is not None
+    np.testing.assert_allclose(given, expected, atol=1e-6)
+
+
+def test_rounded_rows_that_are_taken_as_they_are(tmp_path: Path) -> None:
+    graph = Graph()
+    rows = graph.add("DynamicQuantizeLinear", graph.rows())
+    path = write(tmp_path / "m.onnx", graph, graph.add("Cast", rows, to=1))
+    assert "operator DynamicQuantizeLinear is not read" in refusal(path)
+
+
+QUANTIZED: dict[str, tuple[Any, ...]] = {
+    "one scale": (np.float32(0.5), np.int8(3), "0 7,-128 127", "-1.5 2,-65.5 62"),
+    "a scale for each": (
+        np.array([0.5, 2], np.float32),
+        np.array([3, -1], np.int8),
+        "0 1,-128 99",
+        "-1.5 4,-65.5 200",
+    ),
+}
+
+
+@pytest.mark.parametrize("case", QUANTIZED)
+def test_rows_of_whole_numbers(tmp_path: Path, case: str) -> None:
+    scale, zero, x, y = QUANTIZED[case]
+    graph = Graph()
+    more = graph.array(scale), graph.array(zero)
+    whole = graph.add("QuantizeLinear", same(graph), *more, axis=-1)
+    output = graph.add("DequantizeLinear", whole, *more, axis=-1)
+    network, _ = load(write(tmp_path / "m.onnx", graph, output))
+    whole_rows, rows = (np.array([r.split() for r in t.split(",")], float) for t in (x, y))
+    np.testing.assert_array_equal((whole_rows - zero) * scale, rows)
+    given = rnncli.run(network, rows + np.array([0.1, -0.1]))
+    np.testing.assert_array_equal(given.y if given.y is not None else given.h, rows)
+
+
 def test_a_number_of_features_that_the_input_tells(tmp_path: Path, run_rnn: Any) -> None:
     graph, path = Graph(), tmp_path / "m.onnx"
     write(path, graph, *chunks(graph, "x"), inputs={**BATCHED, "x": ("N", "I")})
@@ -587,12 +688,12 @@ def test_a_declared_size_allows_as_much_work(tmp_path: Path) -> None:
 
 def test_the_parts_that_run_are_offered(tmp_path: Path) -> None:
     graph = Graph()
-    rows = graph.rows(rows=graph.add("Einsum", "x", equation="tnk->tnk"))
+    rows = graph.rows(rows=graph.add("Hardmax", "x"))
     relu = graph.add("Relu", graph.recurrent("GRU"))
     path = write(tmp_path / "m.onnx", graph, rows, relu, producer="by hand")
     assert inspect(path)["title"] == "ONNX opset 17, by hand"
     assert [(each["name"], each.get("needed")) for each in inspect(path)["parts"]] == [
-        *(("Einsum_0", True), ("LSTM_1", None), ("GRU_3", None))
+        *(("Hardmax_0", True), ("LSTM_1", None), ("GRU_3", None))
     ]
     assert refusal(path).endswith("pick one with `layer` NAME: LSTM_1, GRU_3")
     assert layers(load(path, layer="LSTM_1")[0]) == "LSTM 3"
@@ -610,7 +711,7 @@ def test_a_node_that_leads_to_no_output_is_passed_over(tmp_path: Path) -> None:
 def test_a_start_that_is_not_known(tmp_path: Path) -> None:
     """As PyTorch's exporter has the initial state of a layer above another operator."""
     graph = Graph()
-    below = graph.add("Einsum", "x", equation="tnk->tnk")
+    below = graph.add("Hardmax", "x")
     top = graph.recurrent("RNN", below, "", "", graph.add("Relu", below))
     _, notes = load(write(tmp_path / "m.onnx", graph, top), layer=top)
     assert notes == [f"{top} takes initial_h from the graph: `h0` gives it, zeros else"]
@@ -693,6 +794,72 @@ def test_numbers(tmp_path: Path, case: str) -> None:
         states = rnncli.run(network, x[None, :T])
         given = states.h if states.y is None else states.y
         np.testing.assert_array_equal(given[0], y[:T])
+
+
+def reversed_rows(g: Graph) -> str:
+    """Reverse all steps, run a layer, and reverse its rows."""
+    lengths = g.add("Expand", size(g, 0), size(g, 1))
+    rows = g.add("ReverseSequence", "x", lengths)
+    return g.add("ReverseSequence", g.rows("RNN", rows), lengths)
+
+
+WHOLE: dict[str, tuple[Build, Callable[[Any], Any]]] = {
+    "a running sum": (lambda g: g.add("CumSum", same(g), g.array(0)), lambda x: np.cumsum(x, 0)),
+    "a running sum from the end": (
+        lambda g: g.add("CumSum", same(g), g.array(0), reverse=1),
+        lambda x: np.cumsum(x[::-1], 0)[::-1],
+    ),
+    "products with later steps": (
+        lambda g: g.add(
+            "Einsum",
+            g.add("Trilu", g.add("Einsum", same(g), same(g), equation="tni,sni->nts"), g.array(1)),
+            same(g),
+            equation="nts,sni->tni",
+        ),
+        lambda x: np.triu(x @ x.T, 1) @ x,
+    ),
+    "steps twice, then the mean of two": (
+        lambda g: g.add(
+            "Transpose",
+            g.add(
+                "AveragePool",
+                g.add(
+                    "Resize",
+                    g.add("Transpose", same(g), perm=[1, 2, 0]),
+                    "",
+                    g.array(np.array([1, 1, 2], np.float32)),
+                    coordinate_transformation_mode="asymmetric",
+                    nearest_mode="floor",
+                ),
+                kernel_shape=[2],
+                strides=[2],
+            ),
+            perm=[2, 0, 1],
+        ),
+        lambda x: x,
+    ),
+}
+
+
+@pytest.mark.parametrize("case", WHOLE)
+def test_numbers_of_several_steps(tmp_path: Path, case: str) -> None:
+    build, compute = WHOLE[case]
+    graph = Graph()
+    network, _ = load(write(tmp_path / "m.onnx", graph, build(graph)))
+    for T in (1, 4, 7):
+        x = np.random.default_rng(T).normal(size=(T, 2))
+        states = rnncli.run(network, x)
+        given = states.h if states.y is None else states.y
+        np.testing.assert_allclose(given, compute(x), atol=1e-6)
+
+
+def test_reversed_sequences_run_backward(tmp_path: Path) -> None:
+    graph, plain = Graph(), Graph()
+    path = write(tmp_path / "m.onnx", graph, reversed_rows(graph))
+    backward = plain.recurrent("RNN", direction="reverse")
+    expected, _ = load(write(tmp_path / "plain.onnx", plain, backward))
+    x = np.random.default_rng(2).normal(size=(5, 2))
+    np.testing.assert_array_equal(rnncli.run(load(path)[0], x).h, rnncli.run(expected, x).h)
 
 
 # Whole numbers that become floats: T is no square, and no power of 2.

@@ -39,6 +39,10 @@ def is_equal(case: Any, ours: Any, theirs: Any) -> bool:
     return same and np.allclose(ours, theirs, case.rtol, case.atol, equal_nan=True)
 
 
+def _as_array(value: Any) -> Any:
+    return np.asarray(value) if isinstance(value, np.generic) else value
+
+
 def test_operators() -> None:
     ends: Counter[str] = Counter()
     for case in cases():
@@ -46,7 +50,8 @@ def test_operators() -> None:
         nodes = model.graph.nodes
         if any(node.domain or node.op not in OPERATORS for node in nodes):
             continue
-        for inputs, outputs in case.data_sets:
+        for data in case.data_sets:
+            inputs, outputs = ([_as_array(each) for each in side] for side in data)
             values = {**model.graph.arrays, **dict(zip(model.graph.inputs, inputs, strict=True))}
             arrays = [*values.values(), *outputs]
             if not all(isinstance(a, np.ndarray) and a.dtype.kind in READ for a in arrays):
@@ -63,7 +68,7 @@ def test_operators() -> None:
                 assert is_equal(case, y, expected), case.name
             ends["equal"] += 1
     assert ends["equal"] > 400
-    assert ends["refused"] < 70
+    assert ends["refused"] < 110
 
 
 def with_constants(model: Any, inputs: list[Any]) -> Any:

@@ -5,6 +5,7 @@ reductions and products join them along axes. A function of NumPy that is not li
 """
 
 from functools import reduce
+from itertools import accumulate
 from typing import Any
 
 import numpy as np
@@ -56,6 +57,12 @@ def join_along(a: Integers, axis: Any = None, *, keepdims: bool = False) -> Inte
     mixed = np.where(first == last, -2 - first, ACROSS)
     result = np.where(low > high, CONSTANT, np.where(low == high, low, mixed))
     return result if keepdims else result.squeeze(axes)
+
+
+def join_before(a: Integers, axis: int) -> Integers:
+    """Join each label along an axis with those before it."""
+    steps = [*np.moveaxis(a, axis, 0)]
+    return np.stack([*accumulate(steps, join)], axis)
 
 
 def plain(value: Any) -> Any:
@@ -135,5 +142,6 @@ _REPLACEMENTS: dict[Any, Any] = {
     np.pad: lambda x, widths, mode="constant", **_: np.pad(
         plain(x), widths, mode, **({"constant_values": CONSTANT} if mode == "constant" else {})
     ),
+    np.cumsum: lambda x, axis: join_before(label_of(x), axis),
     np.where: lambda *values: reduce(join, map(label_of, values)),
 }

@@ -246,10 +246,113 @@ def _pool(
     return np.asanyarray(function(windows, axis=tuple(range(-len(kernel_shape), 0))))
 
 
+def _spread(x: Array, scale: Array, axis: int) -> tuple[int, ...]:
+    """Return the shape of a scale that an array takes: one value, or one along an axis."""
+    if scale.ndim > 1:
+        raise RefusedError("scales of blocks are not read")
+    return (-1, *[1] * (x.ndim - 1 - axis % x.ndim)) if scale.size > 1 else ()
+
+
+def _dequantize(x: Array, scale: Array, zero: Any = None, axis: int = 1) -> Array:
+    shape = _spread(x, scale, axis)
+    whole = x.astype(np.int32)
+    whole = whole if zero is None else whole - zero.astype(np.int32).reshape(shape)
+    return _fit(scale, whole * scale.reshape(shape))
+
+
+def _quantize(
+    x: Array,
+    scale: Array,
+    zero: Any = None,
+    axis: int = 1,
+    saturate: int = 1,  # noqa: ARG001
+) -> Array:
+    shape, zero = _spread(x, scale, axis), np.uint8(0) if zero is None else zero
+    ends = np.iinfo(zero.dtype)
+    whole = np.rint(x / scale.reshape(shape)) + zero.astype(np.float64).reshape(shape)
+    return np.asanyarray(np.minimum(np.maximum(whole, ends.min), ends.max).astype(zero.dtype))
+
+
+def _accumulate(x: Array, axis: Array, exclusive: int = 0, reverse: int = 0) -> Array:
+    """Compute ``CumSum``."""
+    along = int(np.ravel(axis)[0]) % x.ndim
+    backwards = (slice(None),) * along + (slice(None, None, -1),)
+    sums = np.cumsum(x[backwards] if reverse else x, along)
+    if exclusive:
+        widths = [(int(k == along), 0) for k in range(x.ndim)]
+        sums = np.split(np.pad(sums, widths), [x.shape[along]], along)[0]
+    return _fit(x, sums[backwards] if reverse else sums)
+
+
+def _contract(*arrays: Array, equation: str) -> Array:
+    """Compute ``Einsum``; labels are joined over all axes at once."""
+    equation = equation.replace(" ", "")
+    inputs, arrow, output = equation.partition("->")
+    terms = inputs.split(",")
+    if "." in equation or not arrow or any(len({*term}) < len(term) for term in terms):
+        raise RefusedError("Einsum: expected an equation with ->, and without ... and diagonals")
+    if not any(isinstance(each, Labels) for each in arrays):
+        return np.asarray(np.einsum(equation, *arrays))
+    letters = output + "".join(dict.fromkeys(c for c in inputs if c.isalpha() and c not in output))
+    spread = []
+    for term, array in zip(terms, arrays, strict=True):
+        order = [term.index(letter) for letter in letters if letter in term]
+        missing = tuple(k for k, letter in enumerate(letters) if letter not in term)
+        spread.append(np.expand_dims(np.transpose(array, order), missing))
+    joined = reduce(np.multiply, spread)
+    return np.asanyarray(np.sum(joined, axis=tuple(range(len(output), len(letters)))))
+
+
+def _trim(x: Array, k: Any = None, upper: int = 1) -> Array:
+    """Compute ``Trilu``."""
+    by, (rows, columns) = 0 if k is None else int(np.ravel(k)[0]), x.shape[-2:]
+    distance = np.arange(columns) - np.arange(rows)[:, None]
+    return np.asanyarray(np.where(distance >= by if upper else distance <= by, x, x.dtype.type(0)))
+
+
+def _reverse(x: Array, lengths: Any, batch_axis: int = 1, time_axis: int = 0) -> Array:
+    """Compute ``ReverseSequence``: the first steps of each sequence backwards."""
+    if isinstance(lengths, Labels):
+        raise RefusedError("takes lengths that depend on rows")
+    t = np.arange(x.shape[time_axis])[:, None]
+    index = np.where(t < lengths, lengths - 1 - t, t)  # (T, N)
+    order = (time_axis, batch_axis, *(k for k in range(x.ndim) if k not in (time_axis, batch_axis)))
+    y = np.transpose(x, order)[index, np.arange(x.shape[batch_axis])]
+    return np.transpose(y, tuple(np.argsort(order).tolist()))
+
+
+def _resize(
+    x: Array, roi: Any = None, scales: Any = None, sizes: Any = None, mode: str = "nearest",  # noqa: ARG001
+    coordinate_transformation_mode: str = "half_pixel", nearest_mode: str = "round_prefer_floor",
+) -> Array:  # fmt: skip
+    """Compute ``Resize`` where it repeats values."""
+    targets = np.ravel(sizes) if scales is None or not scales.size else np.ravel(scales) * x.shape
+    factors = [to / size for to, size in zip(targets, x.shape, strict=True)]
+    moved = {"asymmetric": 0.0, "half_pixel": 0.5}.get(coordinate_transformation_mode)
+    if mode != "nearest" or moved is None or any(by < 1 or by % 1 for by in factors):
+        raise RefusedError("Resize other than by whole factors, repeating values, is not read")
+    for axis, by in enumerate(factors):
+        if by > 1:
+            index = (np.arange(x.shape[axis] * int(by)) + moved) / by - moved
+            index = np.ceil(index - 0.5) if nearest_mode == "round_prefer_floor" else index
+            index = np.floor(index + 0.5) if nearest_mode == "round_prefer_ceil" else index
+            index = np.ceil(index) if nearest_mode == "ceil" else np.floor(index)
+            x = np.take(x, index.clip(0, x.shape[axis] - 1).astype(np.intp), axis)
+    return x
+
+
 def _dropout(x: Array, ratio_in: Any = None, training: Any = None, **_: Any) -> Array:  # noqa: ARG001
     if training is not None and training.any():
         raise RefusedError("Dropout that is being trained is not read")
     return x
+
+
+def _run_layer(*inputs: Array, layer: Any) -> Array:
+    """Compute the rows of a layer, whose features stand along the last axis of the inputs."""
+    if not any(isinstance(x, Labels) for x in inputs):
+        return np.asarray(layer(np.concatenate(inputs, -1)))
+    label = reduce(np.add, (np.sum(x, axis=(-1,), keepdims=True) for x in inputs))
+    return np.broadcast_to(label, (*label.shape[:-1], layer.output_size))
 
 
 _NUMPY = ("exp", "log", "sqrt", "floor", "ceil", "sign", "sin", "cos", "tan", "equal", "less")
@@ -261,6 +364,7 @@ ELEMENTWISE: dict[str, Callable[..., Any]] = {
     "And": np.logical_and,
     "Cast": _cast,
     "Clip": _clip,
+    "DequantizeLinear": _dequantize,
     "Div": _divide,
     "Erf": lambda a: _fit(a, np.asanyarray(_ERF(a))),
     "Gelu": lambda a, approximate="none": _activate(f"gelu_{approximate}".removesuffix("_none"), a),
@@ -275,6 +379,7 @@ ELEMENTWISE: dict[str, Callable[..., Any]] = {
     "Or": np.logical_or,
     "PRelu": lambda a, slope: np.where(a < 0, slope * a, a),
     "Pow": lambda a, b: _fit(a, np.power(a, b if b.dtype.kind == "f" else b.astype(np.float64))),
+    "QuantizeLinear": _quantize,
     "Reciprocal": lambda a: _fit(a, 1 / a),
     "Round": np.rint,
     "Sub": np.subtract,
@@ -293,6 +398,9 @@ MOVERS: dict[str, Callable[..., Any]] = {
     "Gather": _gather,
     "Identity": lambda x: x,
     "Reshape": _reshape,
+    "Rows": lambda x: x,  # which a recurrent layer takes, in a format that has layers
+    "Resize": _resize,
+    "ReverseSequence": _reverse,
     "Slice": _slice,
     "Split": _split,
     "Squeeze": lambda x, axes=None: np.squeeze(x, as_list(axes)),
@@ -317,9 +425,12 @@ OPERATORS: dict[str, Callable[..., Any]] = {
     "Constant": _constant,
     "ConstantOfShape": _constant_of_shape,
     "Conv": _conv,
+    "CumSum": _accumulate,
+    "Einsum": _contract,
     "Gemm": _gemm,
     "GlobalAveragePool": lambda x: REDUCED["ReduceMean"](x, range(2, x.ndim)),
     "GlobalMaxPool": lambda x: REDUCED["ReduceMax"](x, range(2, x.ndim)),
+    "Layer": _run_layer,
     "LayerNormalization": _layer_normalization,
     "LogSoftmax": _log_softmax,
     "MatMul": np.matmul,
@@ -329,6 +440,7 @@ OPERATORS: dict[str, Callable[..., Any]] = {
     "Shape": lambda x, start=0, end=None: np.array(x.shape[start:end], np.int64),
     "Size": lambda x: np.array(x.size, np.int64),
     "Softmax": _softmax,
+    "Trilu": _trim,
 }
 
 
@@ -341,22 +453,39 @@ def count_values(node: Node, inputs: Sequence[Any]) -> float:
         return float(prod(np.broadcast_shapes(*(each.shape for each in arrays))))
     if op in ("ConstantOfShape", "Expand", "Tile"):
         return float(prod(_magnitudes(arrays[-1])) * x.size)
+    if op == "Resize":
+        scales = arrays[-1] if arrays[-1].dtype.kind == "f" else arrays[-1] / x.shape
+        return float(prod(_magnitudes(scales)) * x.size)
+    if op == "Einsum":
+        terms = str(known["equation"]).replace(" ", "").partition("->")[0].split(",")
+        sizes: dict[str, int] = {}
+        for term, array in zip(terms, arrays, strict=True):
+            sizes |= dict(zip(term, array.shape, strict=False))
+        return float(total + prod(map(float, sizes.values())))
     if op == "Range":
         begin, end, by = (_magnitudes(each)[0] for each in arrays)
         return float((begin + end) / (by or 1e-9))
     if op in ("Pad", "Conv", "MaxPool", "AveragePool"):
         kernel = _magnitudes(inputs[1].shape[2:] if op == "Conv" else known.get("kernel_shape", ()))
         pads = _magnitudes(known.get("pads", arrays[1] if op == "Pad" else ()))
-        shape, n = np.array(x.shape, float), len(pads) // 2
-        shape[len(shape) - n :] += pads[:n] + pads[n:]
-        shape[len(shape) - len(kernel) :] += kernel * known.get("dilations", 1)  # for auto_pad
-        windows = prod(shape) / max(shape[1], 1) / prod(_magnitudes(known.get("strides", 1)))
+        shape, n, axes = np.array(x.shape, float), len(pads) // 2, x.ndim - len(kernel)
+        shape[x.ndim - n :] += pads[:n] + pads[n:]
+        counts = shape.copy()  # of windows
+        if str(known.get("auto_pad", "")).startswith("SAME"):
+            shape[axes:] += kernel * known.get("dilations", 1)
+        else:
+            counts[axes:] -= (kernel - 1) * known.get("dilations", 1)
+        windows = (
+            prod(counts.clip(0)) / max(shape[1], 1) / prod(_magnitudes(known.get("strides", 1)))
+        )
         # The channels of labels are joined.
         channels = known.get("group", 1) if op == "Conv" and x.dtype.kind == "i" else shape[1]
         filters = len(inputs[1]) if op == "Conv" else 0
         return float(prod(shape) + windows * (channels * prod(kernel) + filters))
     if op == "Gather":
         return float(x.size / max(x.shape[known.get("axis", 0)], 1) * inputs[1].size)
+    if op == "Layer":
+        return float(total + x.size / x.shape[-1] * known["layer"].output_size)
     if op in ("MatMul", "Gemm"):
         total -= inputs[1].size if x.dtype.kind != inputs[1].dtype.kind else 0  # weights of labels
         return float(total + x.size / max(x.shape[-1:], default=1) * max(inputs[1].shape))

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 from rnncli import RNN, Network, Recurrent, Weights, activation, seeded
 from rnncli.cli import rnn
-from rnncli.states import fingerprint
+from rnncli.model.fingerprint import fingerprint
 
 RUN = ("run", "--group-by", "k", "--hidden", "3", "--format", "csv", "--state-in")
 TEXT = "k,v\na,1\nb,2\na,3\n"
