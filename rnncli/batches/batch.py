@@ -5,7 +5,6 @@ A report has a line of JSON for each task, added as it ends. The last line of an
 
 from __future__ import annotations
 
-import fcntl
 import glob
 import hashlib
 import json
@@ -42,8 +41,16 @@ from rnncli.run_options import (
     file_name,
     list_options,
 )
-from rnncli.storage import Replacement, is_url, matching, replace_together, version, wrap_url
+from rnncli.storage import (
+    is_url,
+    matching,
+    replace_together,
+    replacement,
+    version,
+    wrap_url,
+)
 from rnncli.storage.sink import is_packed
+from rnncli.storage.system import fold_case, lock
 from rnncli.writers import EXTENSIONS
 
 File = str | os.PathLike[str]
@@ -261,7 +268,7 @@ def _make_groups(tasks: Sequence[Task], most: int) -> deque[list[Task]]:
 def _remove_temporary(tasks: Iterable[Task]) -> None:
     """Remove the temporary files of tasks that did not end."""
     for path in (path for task in tasks for path in _files_of(task)):
-        with suppress(OSError, InputError), Replacement(path):
+        with suppress(OSError, InputError), replacement(path):
             pass  # it removes the file at its end
 
 
@@ -304,6 +311,7 @@ def names_of(path: str) -> dict[str, str]:
     stem, extension = os.path.splitext(name)
     if extension.lower() in (".gz", ".xz", ".bz2", ".zst"):
         stem = os.path.splitext(stem)[0]
+    folder = os.path.splitdrive(folder)[1].replace(os.sep, "/")
     inside = [each for each in folder.split("/") if each not in ("", ".", "..")]
     return {"stem": stem, "name": name, "dir": "/".join(inside) or "."}
 
@@ -382,14 +390,15 @@ def make_resolver() -> Callable[[str], str]:
 def check_files(tasks: Sequence[Task], weights: str | None, report: str) -> None:
     """Check that no file is written twice or read and written, whatever its names."""
     resolve = make_resolver()
-    sources = {resolve(path): path for path in (*(task.input for task in tasks), weights) if path}
+    inputs = (*(task.input for task in tasks), weights)
+    sources = {fold_case(resolve(path)): path for path in inputs if path}
     written = [("the report of the batch", report)]
     for task in tasks:
         names = task.input, f"the state of {task.input}"
         written += zip(names, _files_of(task), strict=False)
     writers: dict[str, str] = {}
     for whose, path in written:
-        target = resolve(path)
+        target = fold_case(resolve(path))
         if target in sources:
             raise InputError(path, f"would be written over: {sources[target]} is read")
         if target in writers:
@@ -415,7 +424,7 @@ def open_report(path: str) -> Iterator[tuple[dict[str, Done], Callable[[Outcome]
                 raise OSError(error.errno, error.strerror, path) from error
 
         try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            lock(file.fileno())
         except BlockingIOError as error:
             raise InputError(path, "another batch is adding to it") from error
         except OSError:  # the file system has no locks

@@ -5,11 +5,13 @@ import stat
 import sys
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from errno import EINVAL
 from io import TextIOWrapper
 from typing import Any, TextIO, cast
 
 from rnncli.model.errors import printable
 from rnncli.storage import check_writable, sync, writing
+from rnncli.storage.system import WINDOWS
 
 
 class Screen:
@@ -91,5 +93,7 @@ def destination(path: str | None, *, append: bool = False) -> Iterator[TextIO]:
         finally:
             sync(sys.stdout)
     except OSError as error:
+        if WINDOWS and error.errno == EINVAL:  # what it answers where a pipe was closed
+            raise BrokenPipeError from error
         error.filename = error.filename or "standard output"
         raise

@@ -74,6 +74,7 @@ def test_an_input_that_changes_while_it_is_read_leaves_no_state(
     assert not os.listdir("s")
 
 
+@pytest.mark.posix("names with a slash")
 def test_failures_are_returned_and_outcomes_are_called_back(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
@@ -187,6 +188,7 @@ def test_another_version_runs_all_again(run_rnn: Rnn, monkeypatch: pytest.Monkey
         assert f"{done} done, {3 - done} skipped, " in run_rnn(*COMMAND).stderr
 
 
+@pytest.mark.posix("a pipe with a name")
 @pytest.mark.parametrize("change", ["echo 3 > in/b.csv", "mv in/none in/b.csv"])
 def test_a_change_within_a_batch_is_noticed(run_rnn: Rnn, change: str) -> None:
     """Here while the first output is written: it is a pipe that the reader leaves full."""
@@ -222,6 +224,7 @@ def line(output: str, status: str, made_of: str = "x") -> str:
     return json.dumps(Outcome("/in", output, made_of, status)._asdict()) + "\n"
 
 
+@pytest.mark.posix("names with a slash")
 @pytest.mark.parametrize("half", ["", "{", '{"input": "/\\ud', line("/c", "done").rstrip()])
 def test_the_last_whole_line_of_an_output_counts(tmp_path: Path, half: str) -> None:
     """A line that is cut off counts nothing, and is cut off."""
@@ -239,6 +242,7 @@ def test_the_last_whole_line_of_an_output_counts(tmp_path: Path, half: str) -> N
         assert read_report(str(path))[0] == done | {"/out/\udcff": ("y", 0)}
 
 
+@pytest.mark.posix("names with a slash")
 @pytest.mark.parametrize("text", ["t,value\n1,2\n", "[]", '{"input":1}\n'])
 def test_a_file_that_is_no_report_is_left_as_it_is(run_rnn: Rnn, text: str) -> None:
     report = Path("out/rnn-batch.jsonl")
@@ -252,6 +256,7 @@ def test_a_file_that_is_no_report_is_left_as_it_is(run_rnn: Rnn, text: str) -> N
     assert list(report.parent.iterdir()) == [report]
 
 
+@pytest.mark.posix("names with a slash")
 @pytest.mark.parametrize("there", [True, False])
 def test_a_report_belongs_to_one_batch_at_a_time(run_rnn: Rnn, there: bool) -> None:
     Path("out").mkdir()

@@ -2,6 +2,7 @@
 
 import io
 import json
+import os
 import zipfile
 from pathlib import Path
 from tempfile import TemporaryDirectory, gettempdir
@@ -66,8 +67,8 @@ def refused(content: bytes) -> str:
     (line,) = result.stderr.splitlines()
     assert line.isprintable()
     assert len(line) < 1000
-    assert line.startswith(f"Error: {gettempdir()}/")
-    return line.partition("/s: ")[2]
+    assert line.startswith(f"Error: {gettempdir()}{os.sep}")
+    return line.partition(f"{os.sep}s: ")[2]
 
 
 WRONG: dict[str, tuple[dict[str, Any], str]] = {
