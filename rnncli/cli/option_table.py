@@ -16,7 +16,8 @@ from typing import Any, TypeVar
 import click
 from click.core import augment_usage_errors
 
-from rnncli.cli.errors import NAMES, quiet, raise_signals
+from rnncli.cli.console import quiet
+from rnncli.cli.errors import NAMES, raise_signals
 from rnncli.model.activations import parse
 from rnncli.model.cells import CELLS
 from rnncli.model.cells.gru import RESETS

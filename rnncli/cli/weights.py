@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from rnncli import __version__
-from rnncli.cli.errors import note
+from rnncli.cli.console import note
 from rnncli.cli.networks import NetworkOptions, build_network, check_network
 from rnncli.cli.option_table import command, pick, table
 from rnncli.model.description import describe
