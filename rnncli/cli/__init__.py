@@ -7,7 +7,8 @@ from typing import Any
 import click
 
 from rnncli import __version__
-from rnncli.cli.errors import show_errors, write_utf8
+from rnncli.cli.console import write_utf8
+from rnncli.cli.errors import show_errors
 
 # Each has a module, which is loaded when the command is called.
 COMMANDS = ("run", "batch", "explain", "weights", "inspect", "verify", "help", "completion")

@@ -17,7 +17,8 @@ import click
 from click.core import augment_usage_errors
 
 from rnncli.cli.candidates import complete
-from rnncli.cli.errors import NAMES, quiet, raise_signals
+from rnncli.cli.console import quiet
+from rnncli.cli.errors import NAMES, raise_signals
 from rnncli.cli.mistakes import Choice, check_dashes, describe_option
 from rnncli.model.activations import parse
 from rnncli.model.cells import CELLS

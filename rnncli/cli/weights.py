@@ -6,7 +6,7 @@ from typing import Any
 import click
 
 from rnncli import __version__
-from rnncli.cli.errors import note
+from rnncli.cli.console import note
 from rnncli.cli.networks import NetworkOptions, build_network, check_network
 from rnncli.cli.option_table import command, pick, table
 from rnncli.model.description import describe
