@@ -5,6 +5,7 @@ import shlex
 from contextlib import suppress
 from typing import Any
 
+from rnncli.model.description import describe_layer, known
 from rnncli.model.errors import InputError, word
 from rnncli.model.formats.contents import (
     Component,
@@ -17,7 +18,6 @@ from rnncli.model.formats.contents import (
 from rnncli.model.formats.load import read_contents
 from rnncli.states import load_state
 from rnncli.storage import local_copy
-from rnncli.writers.model import describe_layer, known
 
 
 def inspect(path: str | os.PathLike[str], *, layer: str | None = None) -> dict[str, Any]:

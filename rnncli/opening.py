@@ -14,6 +14,7 @@ from rnncli import __version__
 from rnncli.engine.precision import PRECISIONS
 from rnncli.engine.rows import BLOCK_STEPS, Rows
 from rnncli.model.arrays import Floats, in_dtype
+from rnncli.model.description import describe
 from rnncli.model.errors import (
     InputError,
     OpenInputError,
@@ -29,10 +30,9 @@ from rnncli.readers import read_file, read_files
 from rnncli.readers.inline import read_inline, read_state
 from rnncli.readers.input import STDIN, Input, Keys, Layout, check_width
 from rnncli.run_options import AUTO, Options
-from rnncli.writers.model import describe
 
 if TYPE_CHECKING:
-    from rnncli.writers.frames import Frame
+    from rnncli.frames import Frame
 
 # A network, the source of its weights, and the biases of each cell in a weight file.
 Built = tuple[Network, dict[str, Any], Sequence[tuple[Floats, ...]]]

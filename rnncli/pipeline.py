@@ -16,7 +16,7 @@ from rnncli.model.activations import NEAR_END, saturated
 from rnncli.model.arrays import Floats, Integers
 from rnncli.model.errors import OptionError, listed, verbatim, word
 from rnncli.model.layers import Recurrent
-from rnncli.model.network import Network
+from rnncli.model.network import Network, as_network
 from rnncli.opening import Blocks, Built, Console, Opened, open_both
 from rnncli.readers.input import UTF_8, Input
 from rnncli.run_options import (
@@ -30,14 +30,14 @@ from rnncli.run_options import (
 )
 from rnncli.states import StateFiles, open_states
 from rnncli.storage import is_url
+from rnncli.storage.sink import check_destination, destination, has_no_extension
 from rnncli.writers import FORMATS
 from rnncli.writers.log import continue_log, follow
 from rnncli.writers.result import Result, Style, check_names
 from rnncli.writers.selection import Final, FinalCells, Head, Selection, Selector, Tail, Writer
-from rnncli.writers.sink import check_destination, destination, has_no_extension
 
 if TYPE_CHECKING:
-    from rnncli.writers.frames import Frame
+    from rnncli.frames import Frame
 
 
 # Write a note if this share of the states is at an end of the range.
@@ -193,7 +193,7 @@ def score(
     ... )
     """
     arguments = locals()
-    from rnncli.writers.frames import Frame, is_frame
+    from rnncli.frames import Frame, is_frame
 
     frame = Frame(source, passthrough=passthrough) if is_frame(source) else None
     options = options_of(arguments)
@@ -214,10 +214,7 @@ def score(
     weights = file_name(network, OF_NETWORK) if from_file else "the network"
 
     def build(input_size: int) -> Built:
-        from rnncli.model.formats.load import load
-
-        loaded = load(weights, input_size=input_size) if from_file else network
-        return loaded, {"weights": weights}, ()  # type: ignore[return-value]
+        return as_network(network, input_size=input_size), {"weights": weights}, ()
 
     steps = process(options, build, Console(), weights=weights, frame=frame)
     return frame.result if frame else steps

@@ -16,8 +16,8 @@ from rnncli.engine.unroll import UNROLLS
 from rnncli.model.errors import OptionError, check_installed, choice, shown, verbatim
 from rnncli.readers.csv import FIRST_ROW
 from rnncli.readers.input import MISSING, STDIN, UTF_8
+from rnncli.storage.sink import is_packed, on_screen
 from rnncli.writers import EXTENSIONS, FORMATS
-from rnncli.writers.sink import is_packed, on_screen
 
 # A center or scale that is computed from the input.
 AUTO: tuple[float, ...] = ()

@@ -19,8 +19,8 @@ TREES = {
 
 # A package may import those before it; of `__init__`, the library, anybody may import.
 ORDER = (
-    *("model", "engine", "storage", "readers", "writers", "run_options", "opening", "states"),
-    *("inspection", "pipeline", "verification", "explanation", "batches", "cli"),
+    *("model", "engine", "storage", "readers", "writers", "frames", "run_options", "opening"),
+    *("states", "inspection", "pipeline", "verification", "explanation", "batches", "cli"),
 )
 # What is installed as an extra, by the only module or package that may import it.
 OPTIONAL = {
@@ -31,7 +31,7 @@ OPTIONAL = {
     "rnncli.batches.executors": {"distributed"},
     "rnncli.readers.arrow": {"pyarrow"},
     "rnncli.writers.arrow": {"pyarrow"},
-    "rnncli.writers.frames": {"pandas", "pyarrow"},
+    "rnncli.frames": {"pandas", "pyarrow"},
     "rnncli.verification.peers": {"keras", "tensorflow", "torch", "onnx", "onnxruntime"},
 }
 
@@ -125,7 +125,7 @@ def test_only_the_command_line_names_options() -> None:
 
 
 def test_the_packages_are_these() -> None:
-    modules = {"inspection", "opening", "pipeline", "run_options", "states"}
+    modules = {"frames", "inspection", "opening", "pipeline", "run_options", "states"}
     packages = {*ORDER} - modules
     assert {path.parent.name for path in PACKAGE.glob("*/__init__.py")} == packages
     assert {path.stem for path in PACKAGE.glob("*.py")} == {"__init__", "__main__", *modules}

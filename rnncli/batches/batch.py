@@ -19,23 +19,23 @@ from dataclasses import dataclass, field
 from functools import cache, partial
 from inspect import signature
 from queue import Empty, SimpleQueue
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
 from rnncli import __version__
 from rnncli.batches.executors import Pool, in_processes, on_cluster
+from rnncli.batches.tasks import Outcome, Task
 from rnncli.engine.threads import usable_processors
 from rnncli.model.errors import WORDING, InputError, OptionError, on_a_line, printable, verbatim
-from rnncli.model.formats.load import load
-from rnncli.model.network import Network
+from rnncli.model.network import Network, as_network
 from rnncli.opening import Built, Console, warn
 from rnncli.pipeline import process, return_built, score
 from rnncli.run_options import OF_NETWORK, Options, check_options, file_name, options_of
 from rnncli.states import fingerprint
 from rnncli.storage import Replacement, is_url, matching, version, wrap_url
+from rnncli.storage.sink import is_packed
 from rnncli.writers import EXTENSIONS
-from rnncli.writers.sink import is_packed
 
 File = str | os.PathLike[str]
 Done = tuple[str, int]  # the digest of the task that made an output, "" for none, and its rows
@@ -45,41 +45,6 @@ _TICK = 0.2  # seconds after which a batch shows its progress, though nothing ha
 REPORT = "rnn-batch.jsonl"
 _BEGIN, _LONGEST = b'{"input": ', 1 << 20  # of every line of a report: its begin, its most bytes
 _OTHER_FOLDER = "give `output` another folder"
-
-
-class Task(NamedTuple):
-    """An input and its files."""
-
-    input: str
-    output: str
-    state: str | None = None
-    # Hashes: of the input and its version; of these, the options, the network and all names; and,
-    # if there is a state, of these without the version.
-    digest: str = ""
-    version: str = ""  # of the input before the first task
-
-    def absolute(self) -> "Task":
-        """Return the task as another folder names it."""
-        paths = self.input, self.output, self.state
-        names = [path and (path if is_url(path) else os.path.abspath(path)) for path in paths]
-        return Task._make([*names, self.digest, self.version])
-
-    def size(self) -> int:
-        """Return the bytes of the input; one whose size is not known counts as large."""
-        return int(self.version.partition(" ")[0] or 0) or 1 << 30
-
-
-class Outcome(NamedTuple):
-    """How a task ended: a line of the report, in which names are absolute."""
-
-    input: str
-    output: str
-    made_of: str
-    status: str  # done or failed
-    rows: int = 0
-    seconds: float = 0.0
-    error: str = ""
-    notes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -513,10 +478,9 @@ def batch(
         raise ValueError(f"jobs: expected a whole number from 1 up, got {jobs}")
     if jobs is not None and scheduler is not None:
         raise ValueError("jobs: is for this machine, scheduler names a cluster")
-    weights = "the network"
-    if not isinstance(network, Network):
-        weights = file_name(network, OF_NETWORK)
-        network = load(weights)
+    is_file = not isinstance(network, Network)
+    weights = file_name(network, OF_NETWORK) if is_file else "the network"
+    network = as_network(network)
     identity = repr(([fingerprint(network, "float64")], network.last))
     if checked.h0 is not None:
         checked = checked._replace(h0=np.asarray(checked.h0).tolist())

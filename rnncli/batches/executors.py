@@ -15,19 +15,17 @@ from concurrent.futures import CancelledError, Future, ThreadPoolExecutor
 from contextlib import closing, contextmanager, suppress
 from queue import SimpleQueue
 from threading import Thread
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from rnncli import __version__
 from rnncli.__main__ import prepare
+from rnncli.batches.tasks import Outcome, Task
 from rnncli.model.errors import InputError, check_installed, one_line
 
-if TYPE_CHECKING:
-    from rnncli.batches.batch import Outcome, Task
-
-Work = Callable[["Task"], "Outcome"]
-Group = Sequence["Task"]
+Work = Callable[[Task], Outcome]
+Group = Sequence[Task]
 # Functions that submit a group, each for one group at a time, and the exception of a death.
-Pool = tuple[Sequence[Callable[[Group], "Future[list[Outcome]]"]], type[Exception]]
+Pool = tuple[Sequence[Callable[[Group], Future[list[Outcome]]]], type[Exception]]
 
 # Seconds that a scheduler has to answer.
 ANSWER = 10
@@ -53,7 +51,7 @@ class _Process:
         self._work, self._thread = work, ThreadPoolExecutor(1)
         self._process: subprocess.Popen[bytes] | None = None
 
-    def submit(self, group: Group) -> "Future[list[Outcome]]":
+    def submit(self, group: Group) -> Future[list[Outcome]]:
         """Submit a group; a new process does not take Ctrl-C."""
         content = pickle.dumps(group)
         if self._process is None or self._process.poll() is not None:
@@ -78,7 +76,7 @@ class _Process:
             _end(self._process)
 
 
-def _send(process: "subprocess.Popen[bytes]", content: bytes) -> "list[Outcome]":
+def _send(process: subprocess.Popen[bytes], content: bytes) -> list[Outcome]:
     """Send a group to a process, and return its outcomes."""
     assert process.stdin
     assert process.stdout
@@ -92,7 +90,7 @@ def _send(process: "subprocess.Popen[bytes]", content: bytes) -> "list[Outcome]"
     return outcomes
 
 
-def _end(process: "subprocess.Popen[bytes]") -> None:
+def _end(process: subprocess.Popen[bytes]) -> None:
     process.kill()
     process.wait()
     for pipe in (process.stdin, process.stdout):
@@ -140,7 +138,7 @@ def serve() -> None:
         os._exit(1)
 
 
-def _run(work: Work, group: Group) -> "list[Outcome]":
+def _run(work: Work, group: Group) -> list[Outcome]:
     from rnncli.engine.threads import start_no_threads
 
     start_no_threads()
@@ -216,7 +214,7 @@ def _versions() -> str:
     return f"rnncli {__version__} with NumPy {np.__version__}"
 
 
-def _run_on_worker(work: bytes, seen: str, needed: str, group: Group) -> "list[Outcome]":
+def _run_on_worker(work: bytes, seen: str, needed: str, group: Group) -> list[Outcome]:
     if (installed := _versions()) != needed:
         raise RuntimeError(f"it has {installed}, here it is {needed}: install one version on all")
     if seen and not os.path.exists(seen):

@@ -19,7 +19,7 @@ from rnncli.pipeline import return_built
 from rnncli.readers.input import STDIN
 from rnncli.run_options import Options, integer
 from rnncli.storage import is_url, version, wrap_url
-from rnncli.writers.sink import destination
+from rnncli.storage.sink import destination
 
 # Failures and notes that are shown; the report has all of them.
 _FAILURES, _NOTES = 20, 10

@@ -190,7 +190,7 @@ class Line:
 
 def watch(blocks: "Blocks", source: "Input", output: str | None) -> "Blocks":
     """Pass blocks on; show how far a long run has come, unless its output is on the screen."""
-    from rnncli.writers.sink import on_screen  # loads NumPy
+    from rnncli.storage.sink import on_screen  # loads NumPy
 
     return _show_rows(blocks, source) if on_terminal() and not on_screen(output) else blocks
 

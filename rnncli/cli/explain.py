@@ -20,7 +20,7 @@ from rnncli.readers.columns import split_names
 from rnncli.readers.input import Input
 from rnncli.run_options import Options, check_options, check_overwrites, extension_of
 from rnncli.states import open_states
-from rnncli.writers.sink import check_destination, destination
+from rnncli.storage.sink import check_destination, destination
 
 EXAMPLES = """
 rnn explain --seq 1,2,3,4,5,6 --hidden 4 --step 2  # the second state

@@ -10,8 +10,8 @@ import click
 from rnncli.cli import COMMANDS, rnn
 from rnncli.cli.option_table import Option, command, show
 from rnncli.model.errors import InputError, did_you_mean
+from rnncli.storage.sink import destination, on_screen
 from rnncli.writers.grid import console_on
-from rnncli.writers.sink import destination, on_screen
 
 # In the order in which a new reader needs them.
 TOPICS = (

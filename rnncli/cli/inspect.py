@@ -8,8 +8,8 @@ from rnncli.cli.errors import RUN_FAILED
 from rnncli.cli.option_table import command
 from rnncli.inspection import inspect as describe
 from rnncli.storage import wrap_url
+from rnncli.storage.sink import destination
 from rnncli.writers.inspect import write_tables
-from rnncli.writers.sink import destination
 
 EXAMPLES = """
 rnn inspect model.keras  # its layers, and the command that runs it
@@ -22,8 +22,8 @@ def inspect(file: str, layer: str | None = None, json: bool = False) -> None:
     """Show what a model FILE or a state file holds, and how to run it.
 
     FILE is a model of Keras (.keras, .h5, .hdf5), PyTorch (.pt, .pth, .bin,
-    .ckpt) or others (.onnx, .safetensors, .npz), or a state file that rnn run
-    --state wrote. Exit code: 1 if nothing in the model can be run.
+    .ckpt, .pt2) or others (.onnx, .safetensors, .npz), or a state file that rnn
+    run --state wrote. Exit code: 1 if nothing in the model can be run.
     """
     document = describe(wrap_url(file), layer=layer)
     with destination(None) as out:

@@ -26,7 +26,7 @@ from rnncli.model.seeds import INITIALIZERS, SEED_MAX
 from rnncli.readers.columns import split_names
 from rnncli.run_options import CHOICES, READ, STATE_FILES, integer
 from rnncli.storage import wrap_url
-from rnncli.writers.sink import on_screen
+from rnncli.storage.sink import on_screen
 
 Values = TypeVar("Values", bound=tuple[Any, ...])
 _FIELDS = {option: name for name, option in NAMES.items()}

@@ -17,12 +17,12 @@ from rnncli.readers.expected import read_expected
 from rnncli.readers.input import display_name
 from rnncli.run_options import Options
 from rnncli.storage import is_url, wrap_url
+from rnncli.storage.sink import destination
 from rnncli.verification.case import read_case
 from rnncli.verification.comparison import Tolerance
 from rnncli.verification.peers import PEERS
 from rnncli.verification.report import write_json, write_table
 from rnncli.verification.verify import arrange, judge, judge_notebook
-from rnncli.writers.sink import destination
 
 EXAMPLES = """
 rnn verify  # does this installation compute what the notebook printed?

@@ -7,11 +7,11 @@ from rnncli import __version__
 from rnncli.cli.errors import note
 from rnncli.cli.networks import NetworkOptions, build_network, check_network
 from rnncli.cli.option_table import command, pick, table
+from rnncli.model.description import describe
 from rnncli.model.errors import InputError, OptionError, verbatim
 from rnncli.model.formats.load import WRITTEN, save_network
 from rnncli.run_options import extension_of, integer
-from rnncli.writers.model import describe
-from rnncli.writers.sink import check_destination, destination
+from rnncli.storage.sink import check_destination, destination
 from rnncli.writers.weights import write_weights_json, write_weights_table
 
 EXAMPLES = """

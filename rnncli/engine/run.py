@@ -10,7 +10,7 @@ from numpy.typing import ArrayLike
 from rnncli.engine.rows import group
 from rnncli.engine.runner import Runner
 from rnncli.model.arrays import Floats, Integers
-from rnncli.model.network import Network
+from rnncli.model.network import Network, as_network
 
 
 class States(NamedTuple):
@@ -118,10 +118,7 @@ def run(
         length is not from 0 to T, a name is unknown, or a strategy cannot
         run here.
     """
-    if not isinstance(network, Network):
-        from rnncli.model.formats.load import load
-
-        network = load(network)
+    network = as_network(network)
     runner = Runner(network, precision, unroll, all_states=all_states)
     inputs = network.checked_shape(x)
     batch, ends = check_batch(network, inputs, lengths, runner.precision.dtype)

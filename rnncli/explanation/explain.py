@@ -14,8 +14,7 @@ from rnncli.explanation.report import as_json
 from rnncli.explanation.steps import Wanted, explain_steps
 from rnncli.explanation.units import find_unit
 from rnncli.model.errors import choice
-from rnncli.model.formats.load import load
-from rnncli.model.network import Network
+from rnncli.model.network import Network, as_network
 
 
 def explain(
@@ -69,7 +68,7 @@ def explain(
     >>> step["layers"][0]["cells"][0]["quantities"][0]["equation"]
     'tanh(x_t @ W_xh + h_{t-1} @ W_hh + b_h)'
     """
-    model = network if isinstance(network, Network) else load(network)
+    model = as_network(network)
     dtype = choice("precision", precision, PRECISIONS).dtype
     values, start = model.checked_shape(x), model.initial_state(h0, 1, dtype)[0]
     if values.ndim > 2:

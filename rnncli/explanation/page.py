@@ -13,9 +13,9 @@ from typing import Any, TextIO
 from rnncli.explanation.report import as_json
 from rnncli.explanation.steps import Step
 from rnncli.explanation.units import Unit
+from rnncli.model.description import model_line
 from rnncli.model.errors import printable
 from rnncli.model.network import Network
-from rnncli.writers.model import model_line
 
 # Numbers that a page may have: a browser shows them without delay.
 MOST_NUMBERS = 1_000_000

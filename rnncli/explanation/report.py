@@ -13,10 +13,10 @@ from rnncli.explanation.steps import ExplainedCell, ExplainedLayer, Step
 from rnncli.explanation.units import Unit
 from rnncli.model.activations import NEAR_END
 from rnncli.model.arrays import Floats
+from rnncli.model.description import model_line
 from rnncli.model.errors import word
 from rnncli.writers.digits import texts
 from rnncli.writers.grid import GAP, Column, draw, ends_shown, with_gaps, write_text
-from rnncli.writers.model import model_line
 
 # On a terminal a wider layer shows only its first and last units.
 WIDE, SHOWN_AT_ENDS = 16, 6

@@ -11,10 +11,10 @@ from rnncli.engine.runner import LayerRows, Runner
 from rnncli.engine.stream import Carried, Names, forward
 from rnncli.explanation.quantities import CellTrace, Quantity, explain_row
 from rnncli.model.arrays import Floats, Integers, Truths
+from rnncli.model.description import describe_layer, layer_line
 from rnncli.model.errors import InputError
 from rnncli.model.layers import Stateless
 from rnncli.model.network import Network
-from rnncli.writers.model import describe_layer, layer_line
 
 MASKED = "This row is masked: every state stays as it is."
 SCALES = ("center", "scale", "factor")  # arrays that a layer without state scales x_t by

@@ -1,5 +1,6 @@
 """A network: a stack of layers, each of which takes the output of the one below."""
 
+import os
 from collections.abc import Callable, Sequence
 from copy import copy
 from itertools import chain, pairwise
@@ -204,3 +205,14 @@ class Network:
         network.layers = tuple(layer.converted(convert) for layer in self.layers)
         network.front = tuple(layer.converted(convert) for layer in self.front)
         return network
+
+
+def as_network(
+    network: Network | str | os.PathLike[str], *, input_size: int | None = None
+) -> Network:
+    """Return a network, read from its model file if a name is given."""
+    if isinstance(network, Network):
+        return network
+    from rnncli.model.formats.load import load  # few networks come from a file
+
+    return load(network, input_size=input_size)

@@ -6,10 +6,10 @@ from itertools import groupby
 from math import ceil, floor, log10
 from typing import Any, TextIO
 
+from rnncli.model.description import model_line
 from rnncli.model.errors import word
 from rnncli.verification.comparison import LOOP, Result
 from rnncli.writers.grid import Column, draw, write_text
-from rnncli.writers.model import model_line
 
 STYLES = {"equal": "bold green", "different": "bold red", "not compared": "bold yellow"}
 

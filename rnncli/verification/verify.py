@@ -11,9 +11,9 @@ from rnncli import __version__
 from rnncli.engine.precision import PRECISIONS
 from rnncli.engine.unroll import UNROLLS, why_unavailable
 from rnncli.model.arrays import Floats
+from rnncli.model.description import describe
 from rnncli.model.errors import InputError, NotFiniteError, choice, one_line
-from rnncli.model.formats.load import load
-from rnncli.model.network import Network
+from rnncli.model.network import Network, as_network
 from rnncli.model.seeds import seeded
 from rnncli.verification import peers, reference
 from rnncli.verification.case import Case, case_of_batch
@@ -26,7 +26,6 @@ from rnncli.verification.comparison import (
     not_compared,
 )
 from rnncli.verification.diagnosis import find_causes
-from rnncli.writers.model import describe
 
 # Rows at which rnn checks itself, where the question is whether a file is right.
 CHECKED = 10_000
@@ -108,7 +107,7 @@ def verify(
     'equal'
     """
     path = None if isinstance(network, Network) else os.fspath(network)
-    model = network if isinstance(network, Network) else load(network)
+    model = as_network(network)
     dtype = choice("precision", precision, PRECISIONS).dtype
     values = model.checked_shape(x)
     case = case_of_batch(model, values, h0, lengths, precision).above_front()

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any, TextIO
 
 import numpy as np
 
+from rnncli.model.description import model_line
 from rnncli.model.errors import InputError, one_line, printable
 from rnncli.writers.bins import Strip
-from rnncli.writers.model import model_line
 from rnncli.writers.result import Result, Style
 
 if TYPE_CHECKING:

@@ -3,9 +3,9 @@
 from collections.abc import Mapping, Sequence
 from typing import Any, TextIO
 
+from rnncli.model.description import layer_line
 from rnncli.model.errors import listed, printable, sentence
 from rnncli.writers.grid import Column, draw, write_text
-from rnncli.writers.model import layer_line
 
 
 def write_tables(out: TextIO, document: Mapping[str, Any]) -> None:

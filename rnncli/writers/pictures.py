@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING, TextIO
 
 import numpy as np
 
+from rnncli.model.description import model_line
 from rnncli.writers.bins import Strip
 from rnncli.writers.grid import console_on, print_text, write_note, write_text
-from rnncli.writers.model import model_line
 from rnncli.writers.result import Result, Style
 
 if TYPE_CHECKING:

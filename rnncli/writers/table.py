@@ -3,10 +3,10 @@
 from typing import TextIO
 
 from rnncli.engine.rows import Rows, join
+from rnncli.model.description import model_line
 from rnncli.model.errors import word
 from rnncli.writers.digits import texts
 from rnncli.writers.grid import GAP, Column, draw, write_note
-from rnncli.writers.model import model_line
 from rnncli.writers.result import Result, Style
 
 # On a terminal, of more rows than LONG only so many at each end are kept and shown.

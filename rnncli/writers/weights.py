@@ -5,11 +5,11 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, TextIO
 
 from rnncli.model.arrays import Floats
+from rnncli.model.description import model_line
 from rnncli.model.errors import word
 from rnncli.model.network import Network
 from rnncli.writers.digits import texts
 from rnncli.writers.grid import GAP, Column, draw, ends_shown, with_gaps, write_note
-from rnncli.writers.model import model_line
 
 # On a terminal a larger array shows only its first and last rows and columns.
 LARGE = 64

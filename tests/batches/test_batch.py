@@ -14,7 +14,8 @@ from conftest import ROOT, Rnn
 
 import rnncli
 import rnncli.batches.batch
-from rnncli.batches.batch import Outcome, names_of, open_report, read_report
+from rnncli.batches.batch import names_of, open_report, read_report
+from rnncli.batches.tasks import Outcome
 from rnncli.pipeline import return_built
 
 NETWORK = rnncli.seeded(2, 4)

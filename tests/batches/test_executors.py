@@ -9,8 +9,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from rnncli.batches.batch import Outcome, Task, run_in_pool
+from rnncli.batches.batch import run_in_pool
 from rnncli.batches.executors import in_processes
+from rnncli.batches.tasks import Outcome, Task
 from rnncli.engine.threads import may_start_a_thread
 
 

@@ -116,6 +116,8 @@ RENAMED = (
     ("keras_rnn.h5", "w"),
     ("torch_lstm.pth", "w.keras"),
     ("torch_script.pt", "w.jit"),
+    ("torch_exported.pt2", "w.pt"),
+    ("torch_exported_old.pt2", "w.zip"),
     ("torch_legacy.pt", "w.state_dict"),
     ("names_torch_lstm.safetensors", "w.bin"),
     ("w.onnx", "w.pb"),

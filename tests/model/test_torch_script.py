@@ -171,7 +171,7 @@ CALLS: dict[str, tuple[str, str]] = {
         "LSTM 3",
     ),
 }
-IN_TRAINING = "was traced in training mode: call model.eval() before torch.jit.trace"
+IN_TRAINING = "was traced or exported in training mode: call model.eval() before"
 UNREAD: dict[str, tuple[str, str]] = {
     "an unknown function": (f"{ROWS}; return torch.cumsum(o, 1)", "calls cumsum in a way"),
     "other arguments": (f"{ROWS}; return torch.add(o, o, alpha=2)", "calls add in a way"),
@@ -192,15 +192,18 @@ UNREAD: dict[str, tuple[str, str]] = {
         "; y, h, c = torch.lstm(x, [h, h], w, False, 2, 0.5, True, False, True); return y",
         IN_TRAINING,
     ),
-    "a projection": (
+    "weights of another number": (
         f"{WEIGHTS}; y, h, c = torch.lstm(x, [x, x], w, True, 1, 0., False, False, True); return y",
-        "has a projection",
+        "calls lstm in a way",
     ),
     "a loop": (f"for i in x:\n      {ROWS}\n    return o", "(For) that is not read"),
     "a branch": (f"if torch.gt(torch.size(x, 0), 1):\n      {ROWS}\n    return o", "branches"),
     "lists in lists": ("a = [1]; " + "a = [a, a]; " * 60 + "return torch.cat(a)", "calls cat in"),
     "itself": ("return (self).itself(x, )", "recursion"),
-    "many nodes": (f"{ROWS}; " + "o = torch.neg(o); " * 2000 + "return o", "calls neg"),
+    "many nodes": (
+        f"{ROWS}; " + "o = torch.neg(o); " * 2000 + "return o",
+        "is made of over 1,250 operators",
+    ),
     "deep code": (f"return {'-' * 9999}x", "has no code of __torch__.my.Net"),
 }
 
@@ -258,6 +261,16 @@ NUMBERS: dict[str, tuple[str, Any]] = {
     ),
     "float32": ("torch.div(torch.to(torch.to(torch.mul(o, 9), 4), 6), 7)", lambda h, _: trunc(h)),
     "float16": ("torch.to(torch.to(o, 5), 6)", lambda h, _: h.astype("f2")),
+    "a repeated state": (
+        "torch.mul(torch.repeat(torch.unsqueeze(torch.select(s, 0, -1), 1)"
+        ", [1, torch.size(o, 1), 1]), 2.)",
+        lambda h, T: 2 * np.repeat(h[:, -1:], T, axis=1),
+    ),
+    "shares of a repeated row": (
+        "torch.mul(torch.softmax(torch.expand(torch.slice(o, 1, -1)"
+        ", [-1, torch.size(o, 1), -1]), 1), o)",
+        lambda h, T: h / T,
+    ),
     "from one": ("torch.rsub(o, 1)", lambda h, _: 1 - h),
     "products": ("torch.matmul(o, torch.matmul(torch.mT(o), o))", lambda h, _: h @ (h.mT @ h)),
 }

@@ -4,6 +4,8 @@ Each is a model as people save them, or its state as ``.safetensors``, and besid
 model gives in float32.
 """
 
+import io
+import json
 import zipfile
 from collections.abc import Callable
 from functools import partial
@@ -14,6 +16,7 @@ import numpy as np
 import torch
 from safetensors.torch import save_file
 from torch import nn
+from torch._export.serde.serialize import serialize
 
 # Members of TorchScript that tell where its source is.
 _SOURCES = ".debug_pkl"
@@ -62,6 +65,20 @@ class Normed(nn.Module):  # type: ignore[misc]
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         return self.rnn(self.norm(x.flatten(0, 1)).reshape(x.shape))[0]
+
+
+class Pooled(nn.Module):  # type: ignore[misc]
+    """A convolution that gives fewer rows, a projection, and the mean of its rows."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv = nn.Conv1d(2, 3, 2, stride=2)
+        self.rnn = nn.LSTM(3, 4, proj_size=3, num_layers=2, batch_first=True, bidirectional=True)
+        self.fc = nn.Linear(6, 2)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        h, _ = self.rnn(torch.relu(self.conv(x.transpose(1, 2))).transpose(1, 2))
+        return torch.softmax(self.fc(h.mean(1)), -1)
 
 
 class Steps(nn.Module):  # type: ignore[misc]
@@ -115,6 +132,38 @@ def write_script(name: str, model: Any, save: Callable[[Any], Any], x: Any = X) 
         for info, content in kept.items():
             archive.writestr(info.filename, content)
     write_output(name, model, x=x)
+
+
+def write_exported(name: str, model: Any, *, old: bool = False) -> None:
+    """Write an exported program, as today or before PyTorch 2.8, without where its code is."""
+    model, buffer = model.eval(), io.BytesIO()
+    program = torch.export.export(model, (torch.from_numpy(X),))
+    if old:  # arguments did not tell whether they stand by name
+        artifact, members = serialize(program), {"version": b"8.0"}
+        text = without(json.loads(artifact.exported_program), "stack_trace", "kind")
+        members["serialized_exported_program.json"] = json.dumps(text).encode()
+        members["serialized_state_dict.pt"] = artifact.state_dict
+        members["serialized_constants.pt"] = artifact.constants
+    else:
+        torch.export.save(program, buffer)
+        with zipfile.ZipFile(buffer) as archive:
+            members = {name: archive.read(name) for name in archive.namelist()}
+        (text,) = (each for each in members if each.endswith("models/model.json"))
+        whole = without(json.loads(members[text]), "stack_trace")
+        members[text] = json.dumps(whole).encode()
+    with zipfile.ZipFile(FOLDER / name, "w", zipfile.ZIP_DEFLATED) as archive:
+        for member, content in members.items():
+            archive.writestr(zipfile.ZipInfo(member), content)
+    write_output(name, model)
+
+
+def without(value: Any, *keys: str) -> Any:
+    """Leave keys out, at any depth."""
+    if isinstance(value, list):
+        return [without(each, *keys) for each in value]
+    if isinstance(value, dict):
+        return {key: without(each, *keys) for key, each in value.items() if key not in keys}
+    return value
 
 
 def write_output(name: str, model: Any, *options: str, x: Any = X) -> None:
@@ -203,6 +252,9 @@ def main() -> None:
     write_script("torch_script.pt", Head(nn.RNN(2, 3, **relu), 3), torch.jit.script)
     trace = partial(torch.jit.trace, example_inputs=torch.from_numpy(X))
     write_script("torch_trace.pt", Head(nn.RNN(2, 3, **relu), 3), trace)
+    write_exported("torch_exported.pt2", Head(nn.GRU(2, 3, **two), 6))
+    write_exported("torch_exported_pooled.pt2", Pooled())
+    write_exported("torch_exported_old.pt2", Head(nn.RNN(2, 3, **relu), 3), old=True)
     write_states(first, two)
 
 

@@ -54,6 +54,18 @@ class Draft(NamedTuple):
     cells: tuple[CellDraft, ...]
     settings: Mapping[str, Any] = {}  # direction and merge, where the file has them
 
+    @property
+    def output_size(self) -> int:
+        """Number of values in a row that it gives."""
+        size, merge = len(self.cells[0].weights.W_hh), self.settings.get("merge", "concat")
+        return size * len(self.cells) if merge == "concat" else size
+
+    def reverse(self) -> "Draft":
+        """Return the layer for rows that stand from the last step to the first."""
+        way = self.settings["direction"]
+        way = {"forward": "backward", "backward": "forward"}.get(way, way)
+        return Draft(self.cells[::-1], {**self.settings, "direction": way})
+
     def make(self, path: str) -> Recurrent:
         """Make the layer; the path is for messages."""
         cells = []

@@ -22,6 +22,7 @@ FORMATS = {
     ".safetensors": "safetensors",
     **dict.fromkeys((".keras", ".h5", ".hdf5"), "keras.files"),
     **dict.fromkeys((".pt", ".pth", ".bin", ".ckpt"), "torch.files"),
+    ".pt2": "torch.exported",
     ".onnx": "onnx.graph",
 }
 # By the first bytes, whatever a file is called.
@@ -33,7 +34,11 @@ _CONTENTS = {
     rb"\x08[\x03-\x14](\x12(\x00|.[ -~])|[\x1a\x22\x32\x3a\x42])": "onnx.graph",
 }
 # Archives, by how a member's name ends.
-_MEMBERS = {".npy": "npz", "data.pkl": "torch.files", "model.weights.h5": "keras.files"}
+_MEMBERS = {
+    "serialized_exported_program.json": "torch.exported",
+    "/archive_format": "torch.exported",
+}
+_MEMBERS |= {".npy": "npz", "data.pkl": "torch.files", "model.weights.h5": "keras.files"}
 # Contents of files that are often mistaken for models.
 _MISTAKEN = {
     rb"\x93NUMPY": "a single .npy array",
@@ -84,9 +89,10 @@ def load(
     path : str or path
         ``.keras``, ``.h5``, ``.hdf5``: a model that Keras saved, or its
         weights. ``.pt``, ``.pth``, ``.bin``, ``.ckpt``: what `torch.save`
-        wrote, or TorchScript. ``.onnx``: a model of any framework. ``.npz``,
-        ``.safetensors``: what `save` wrote, or arrays named as in `Weights` or
-        as PyTorch names them. Most are also known by their content.
+        wrote, or TorchScript. ``.pt2``: what `torch.export.save` wrote.
+        ``.onnx``: a model of any framework. ``.npz``, ``.safetensors``: what
+        `save` wrote, or arrays named as in `Weights` or as PyTorch names them.
+        Most are also known by their content.
     layer : str, optional
         One component of the file: a layer, a module or a node, as ``rnn inspect``
         names it, or all whose names begin ``layer.`` or ``layer/``.

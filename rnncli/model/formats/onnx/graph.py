@@ -184,7 +184,7 @@ class Chain:
         """Whether the graph may run once the number of features is known."""
         walk = self.walk
         free, alone = _find_free_axes(walk.graph.inputs[walk.guess.x] or ())
-        lost = alone and free and walk.cells and self.rank[0]
+        lost = alone and free and walk.drafts and self.rank[0]
         has_front = any(each.below and not each.target.register for each in walk.layers.values())
         guessed = has_front and free - {*walk.guess.axes}
         return not walk.guess.features and bool(lost or guessed)

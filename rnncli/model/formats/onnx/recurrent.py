@@ -13,7 +13,7 @@ from rnncli.model.activations import ACTIVATIONS, Activation, activation, positi
 from rnncli.model.arrays import reorder
 from rnncli.model.cells import Weights, sum_biases
 from rnncli.model.errors import shown
-from rnncli.model.formats.contents import CellDraft, read_floats
+from rnncli.model.formats.contents import CellDraft, Draft, read_floats
 from rnncli.model.graph import Node, RefusedError
 
 # By ONNX's direction, ours.
@@ -40,8 +40,8 @@ _TYPES = {name: type(value) for name, value in _ATTRIBUTES.items()}
 _ACTIVATIONS = {name.replace("_", ""): name for name in ACTIVATIONS if name != "linear"}
 
 
-def read_cells(path: str, node: Node, arrays: Mapping[str, Any]) -> list[CellDraft]:
-    """Read the cell of each direction; `arrays` are W, R, B and P, which may be left out."""
+def read_layer(path: str, node: Node, arrays: Mapping[str, Any]) -> Draft:
+    """Read the layer of a node; `arrays` are W, R, B and P, which may be left out."""
     known, functions = {**_ATTRIBUTES, **node.attributes}, _FUNCTIONS[node.op]
     odd = [name for name, value in known.items() if type(value) is not _TYPES.get(name)]
     if odd:
@@ -65,7 +65,9 @@ def read_cells(path: str, node: Node, arrays: Mapping[str, Any]) -> list[CellDra
         raise RefusedError(str(error)) from error
     count = len(functions)
     named = [dict(zip(functions, activations[d * count :], strict=False)) for d in range(D)]
-    return [_read_cell(path, node, d, arrays, {**named[d], **settings}) for d in range(D)]
+    cells = [_read_cell(path, node, d, arrays, {**named[d], **settings}) for d in range(D)]
+    way = {"direction": WAYS[known["direction"]], **({"merge": "concat"} if D == 2 else {})}
+    return Draft(tuple(cells), way)
 
 
 def _read_cell(

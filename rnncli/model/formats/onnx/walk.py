@@ -11,9 +11,9 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from rnncli.model.errors import shown
-from rnncli.model.formats.contents import CellDraft, Component, Draft
+from rnncli.model.formats.contents import Component, Draft
 from rnncli.model.formats.onnx.messages import Model
-from rnncli.model.formats.onnx.recurrent import KINDS, WAYS, read_cells
+from rnncli.model.formats.onnx.recurrent import KINDS, read_layer
 from rnncli.model.formats.onnx.whole_sequences import STATE, cut_graph
 from rnncli.model.graph import Array, Graph, Node, RefusedError, TooShortError, Unknown
 from rnncli.model.graph.labels import (
@@ -27,7 +27,7 @@ from rnncli.model.graph.labels import (
     steps_of,
 )
 from rnncli.model.graph.node_layers import Operand, SequenceGraph
-from rnncli.model.graph.operators import FAR, MOVERS, apply
+from rnncli.model.graph.operators import ELEMENTWISE, FAR, MOVERS, apply
 from rnncli.model.graph.rows import Flow, RowProgram
 from rnncli.model.layers import DIRECTIONS
 
@@ -85,9 +85,9 @@ class WrongAxesError(RefusedError):
 class Walk:
     """A run of a graph over labels, or without a guess over its constants alone.
 
-    `first` is the run without a guess, which has computed the constants and cells. With `lower`,
-    the last step of each direction has the label of its final state, except in nodes that give a
-    value of `lower`.
+    `first` is the run without a guess, which has computed the constants and read the layers. With
+    `lower`, the last step of each direction has the label of its final state, except in nodes that
+    give a value of `lower`.
     The `doubt` ranks guesses: 0 if the lowest layer takes rows, 1 if it takes values of some steps,
     2 if it takes values of all steps, 3 if it cannot take these axes.
     """
@@ -108,7 +108,7 @@ class Walk:
         self.counting: set[str] = set()  # nodes where rows meet numbers of steps or sequences
         # By the id of a node, which is stored too so that no other node gets the id.
         self.constants: dict[int, tuple[Node, list[Any]]] = first.constants if first else {}
-        self.cells: dict[int, tuple[Node, list[CellDraft]]] = first.cells if first else {}
+        self.drafts: dict[int, tuple[Node, Draft]] = first.drafts if first else {}
         self.settled: dict[str, Array] = first.settled if first else {}
         self.values: dict[str, Any] = dict(self.graph.arrays)
         self._budget = float(_MOST_COMPUTED + _FOR_A_VALUE * _count_values(self.graph))
@@ -194,7 +194,7 @@ class Walk:
         guess, (T, N), sizes = self.guess, self.guess.axes, list[int]()
         if shape is None or T is N is None:
             raise RefusedError("the number of axes is not known")
-        widths = (len(cells[0].weights.W_xh) for _, cells in self.cells.values())
+        widths = (len(draft.cells[0].weights.W_xh) for _, draft in self.drafts.values())
         width = guess.features or next(widths, 1)
         for axis, size in enumerate(shape):  # a frozen step becomes several, which have an order
             free = {T: guess.steps, N: guess.sequences}.get(axis, width)
@@ -295,6 +295,8 @@ class Walk:
         if _has_counts(node, inputs):
             why = why or "computes with the number of steps or sequences"
             self.counting.add(node.name)
+        if self._repeats_rows(node, inputs, outputs[0].size / max(x.labels.size for x in flows)):
+            why = why or "repeats a row by the number of steps or sequences"
         if node.op == "Cast" and node.attributes.get("to") in _ROUNDED:
             what = _ROUNDED[node.attributes["to"]]
             note = f"{node.name} rounds to {what}; nodes above it have the precision of the run"
@@ -307,11 +309,24 @@ class Walk:
             why = str(error)
         return [Flow(y, k, why, lowest) for y, k in zip(outputs, columns, strict=False)]
 
+    def _repeats_rows(self, node: Node, inputs: Sequence[Any], times: float) -> bool:
+        """Return whether a node gives more values than its rows for more steps or sequences."""
+        if times <= 1:
+            return False
+        if any(isinstance(each, Sized) for each in inputs):
+            return True
+        T, shape = self.guess.axes[0], self.graph.inputs[self.guess.x] or ()
+        frozen = T is not None and isinstance(shape[T], int) and self.steps > 1
+        broadcasts = node.op in ("Expand", "Tile", *ELEMENTWISE)
+        return frozen and broadcasts and times % self.steps == 0
+
     # Recurrent nodes.
 
-    def _read_cells(self, node: Node, inputs: Sequence[Any]) -> list[CellDraft]:
-        """Read the cells of a recurrent node."""
-        if id(node) not in self.cells:
+    def _find_draft(self, node: Node, inputs: Sequence[Any]) -> Draft:
+        """Return the layer of a recurrent node, which carries it, or has its arrays as inputs."""
+        if draft := node.attributes.get("layer"):
+            self.drafts[id(node)] = node, draft
+        if id(node) not in self.drafts:
             arrays: dict[str, Any] = dict(zip("WRBP", (*inputs[1:4], inputs[7]), strict=True))
             known = [each for each in arrays.values() if isinstance(each, np.ndarray)]
             unknown = [each for each in arrays.values() if not isinstance(each, np.ndarray | None)]
@@ -320,40 +335,42 @@ class Walk:
             self.left_for_weights -= _COST_OF_LAYER + sum(each.size for each in known)
             if self.left_for_weights < 0:
                 raise RefusedError(_TOO_MANY)
-            self.cells[id(node)] = node, read_cells(self.path, node, arrays)
-        return self.cells[id(node)][1]
+            self.drafts[id(node)] = node, read_layer(self.path, node, arrays)
+        return self.drafts[id(node)][1]
 
     def _read_layer(self, node: Node, inputs: list[Any]) -> list[Any]:
         """Read a recurrent node as a layer; return its outputs."""
         inputs = [*inputs, *[None] * 8][:8]
-        cells, x = self._read_cells(node, inputs), inputs[0]
-        direction = WAYS[node.attributes.get("direction", "forward")]
-        layout = node.attributes.get("layout", 0)
-        D, H = len(cells), len(cells[0].weights.W_hh)
-        target, below, turned = Operand(-1), None, False
+        draft, x, turned = self._find_draft(node, inputs), inputs[0], False
         if not isinstance(x, Unknown):
-            target, below, turned = self._take(node, x, layout)
-        if turned:  # reversed rows swap the directions
-            direction = {"forward": "backward", "backward": "forward"}.get(direction, direction)
-            cells = cells[::-1]
-        if self.guess.x and self.guess.axes[0] is None and direction != "forward":
+            target, below, turned = self._take(node, x)
+        draft = draft.reverse() if turned else draft
+        if self.guess.x and self.guess.axes[0] is None and draft.settings["direction"] != "forward":
             raise WrongAxesError("goes backward at each call")
-        self._check_states(node, inputs, H)
-        settings = {"direction": direction, **({"merge": "concat"} if D == 2 else {})}
+        self._check_states(node, inputs, draft)
         weights = node._replace(inputs=[*node.inputs[1:4], *node.inputs[7:8]])
-        draft = Draft(tuple(cells), settings)
-        component = Component(node.name, node.op, self.find_floats(weights), [draft])
+        arrays = node.attributes.get("arrays") or self.find_floats(weights)
+        component = Component(node.name, node.op, arrays, [draft])
         self.components[node.name] = component
         if isinstance(x, Unknown):
             return [x] * 3
-        register = self.rows.add_register(D * H)
+        register = self.rows.add_register(draft.output_size)
         self.layers[register] = Layer(component, target, below)
-        N, T, turn = x.labels.shape[1 - layout], self.steps, -1 if turned else 1
+        return self._label_outputs(node, draft, register, x.labels.shape, turned=turned)
+
+    def _label_outputs(
+        self, node: Node, draft: Draft, register: int, below: Sequence[int], *, turned: bool
+    ) -> list[Any]:
+        """Label the outputs of a layer that fills a register; `below` is the shape of its input."""
+        layout, turn, T = node.attributes.get("layout", 0), -1 if turned else 1, self.steps
+        merges = draft.settings.get("merge", "concat") != "concat"
+        ways = ("",) if merges else DIRECTIONS[draft.settings["direction"]][::turn]
+        D, N, H = len(ways), below[1 - layout], draft.output_size // len(ways)
         columns = self.rows.begins[register] + np.arange(D * H).reshape(D, 1, H)[::turn]
         t = np.arange(T)[::turn].reshape(-1, 1, 1, 1)
         if self.lower is not None and T > 1 and not {*self.lower}.intersection(node.outputs):
             ends = {"forward": T - 1, "backward": 0}
-            t = np.where(t == [[[ends[way]]] for way in DIRECTIONS[direction][::turn]], STATE, t)
+            t = np.where(t == [[[ends.get(way, T)]] for way in ways], STATE, t)
 
         def give(t: Any, shape: tuple[int, ...], order: tuple[int, ...]) -> Flow:
             pair = [row_label(t, np.arange(N)[:, None]), columns]
@@ -364,8 +381,9 @@ class Walk:
         all_steps, last = give(t, (T, D, N, H), (2, 0, 1, 3)), give(STATE, (D, N, H), (1, 0, 2))
         return [all_steps, last, Unknown("gives the cell state")]
 
-    def _take(self, node: Node, x: Any, layout: int) -> tuple[Operand, SequenceGraph | None, bool]:
+    def _take(self, node: Node, x: Any) -> tuple[Operand, SequenceGraph | None, bool]:
         """Return the rows below a node, the layer in between, and whether they are reversed."""
+        layout = node.attributes.get("layout", 0)
         if not isinstance(x, Flow) or x.labels.ndim != 3:
             raise RefusedError("input 1: expected rows of three axes")
         rows = plain(x.labels)
@@ -397,9 +415,11 @@ class Walk:
         self.steps = T
         return target, below
 
-    def _check_states(self, node: Node, inputs: Sequence[Any], H: int) -> None:
+    def _check_states(self, node: Node, inputs: Sequence[Any], draft: Draft) -> None:
         """Check lengths and states: all steps and zeros, or other inputs of the graph."""
         T, sizes = self.guess.axes[0], self.graph.inputs.get(self.guess.x)
+        weights = draft.cells[0].weights
+        units = {"initial_h": len(weights.W_hh), "initial_c": weights.W_hh.shape[1] // 4}
         for value, (role, note) in zip(inputs[4:7], _OPTIONAL_INPUTS.items(), strict=True):
             origin = getattr(value, "input", "")
             if origin or (isinstance(value, Unknown) and isinstance(inputs[0], Unknown)):
@@ -413,6 +433,7 @@ class Walk:
                     free = T is not None and sizes and not isinstance(sizes[T], int) and not counts
                     fits, expected = not free and (array == self.steps).all(), "all steps"
                 else:
+                    H = units[role]
                     fits = not array.any() and not counts and array.shape[-1:] in ((), (H,))
                     expected = f"zeros of {H} units"
                 if not fits:

@@ -40,7 +40,7 @@ def cut_graph(walk: Any, name: str, value: Any, axes: Axes) -> tuple[Operand, Se
             raise RefusedError("makes something of several rows")
     else:
         frozen = walk.graph.inputs[walk.guess.x][walk.guess.axes[0]]
-        layer.steps = frozen if isinstance(frozen, int) else 0
+        layer.steps = min(frozen, walk.steps) if isinstance(frozen, int) else 0
     return walk.rows.join(columns), layer
 
 

@@ -4,17 +4,16 @@ import re
 from collections.abc import Callable, Mapping
 from functools import cache
 from math import prod
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from rnncli.model.activations import parse
 from rnncli.model.errors import InputError, listed, shown
 from rnncli.model.formats.containers.pickled import Global, Instance, read_pickle
 from rnncli.model.formats.containers.zips import FIRST, most_unpacked, open_zip, read_member
 from rnncli.model.formats.contents import Budget, Component, Contents, make_unread, widen_bfloat16
-from rnncli.model.formats.torch.names import find_arrays, find_modules, pick_arrays
+from rnncli.model.formats.torch.names import Module, find_arrays, find_modules, pick_arrays
 
 # PyTorch's names of storages, and their values in the file: bfloat16 as two bytes.
 _CODES: dict[str, Any] = {
@@ -30,7 +29,7 @@ _CODES |= {"ComplexFloat": "<c8", "ComplexDouble": "<c16", "Untyped": [("bytes",
 _CODES |= {kind: [(kind.lower(), "u1")] for kind in ("QInt8", "QUInt8", "QUInt4x2", "QUInt2x4")}
 _CODES["QInt32"] = [("qint32", "<i4")]
 # The budget for the objects of a file.
-_MOST_WORK = 4_000_000
+MOST_WORK = 4_000_000
 # Files before PyTorch 1.6 begin with this number, the format's version, and the machine's type.
 _MAGIC, _VERSION = 0x1950A86A20F9469CFC6C, 1001
 _EXPECTED = "expected a file that torch.save wrote on a usual (little-endian) machine"
@@ -39,28 +38,10 @@ _TENSOR = 200
 _DEPTH = 64
 _QUANTIZED = "is quantized, which is not read: save the model before it is quantized"
 _WHY = "needs code that is not in the file (torch.onnx.export writes it)"
-# The prefix of TorchScript's class names, and that with the mark that makes a name unique.
-_SCRIPT, _MANGLED = "__torch__.", re.compile(r"\A__torch__\.|___torch_mangle_[0-9]+\.")
-# Attributes with a module's parameters, buffers and modules, and with functions called around it.
+# The prefix of TorchScript's class names.
+_SCRIPT = "__torch__."
+# Attributes with a module's parameters, buffers and modules.
 _MEMBERS = ("_parameters", "_buffers", "_modules")
-_HOOKS = ("_forward_hooks", "_forward_pre_hooks")
-
-
-class Module(NamedTuple):
-    """A module, without the modules in it."""
-
-    name: str  # its path from the root of the file
-    class_: str  # its full name in the file
-    settings: Mapping[Any, Any]  # its attributes
-
-    def read_settings(self) -> dict[str, Any] | None:
-        """Return the settings of the cells of a recurrent module; None for another module."""
-        kind = _MANGLED.sub("", self.class_)
-        if not kind.startswith("torch.nn.modules.rnn.") or any(map(self.settings.get, _HOOKS)):
-            return None
-        mode = str(self.settings.get("mode", self.settings.get("nonlinearity"))).lower()
-        mode = mode.removeprefix("rnn_")
-        return {"activation": parse(mode)} if mode in ("tanh", "relu") else {}
 
 
 class Objects:
@@ -89,7 +70,7 @@ class Objects:
         if self.code and modules and (len(modules) > 1 or not stem):
             from rnncli.model.formats.torch.script import find_script  # 5 ms of few files
 
-            contents = find_script(self, modules)
+            contents = find_script(path, self.arrays, modules, self.code, self.constants)
             refused = [each for each in contents.components if each.needed]
         else:
             contents = find_arrays(arrays, path, known, ordered=True)
@@ -145,16 +126,21 @@ class Objects:
 
 def read(data: bytes, path: str) -> Objects:
     """Read a file that PyTorch wrote."""
-    budget = Budget(path, _MOST_WORK, most_unpacked(len(data)))
+    budget = Budget(path, MOST_WORK, most_unpacked(len(data)))
     if data.startswith(FIRST):
-        return _read_zip(data, path, budget)
+        return Objects(path, *_read_zip(data, path, budget))
     if data.startswith(b"\x80"):
         return Objects(path, _read_pickles(data, path, budget), budget, {}, ())
     raise InputError(path, _EXPECTED)
 
 
-def _read_zip(data: bytes, path: str, budget: Budget) -> Objects:
-    """Read an archive: a pickle, its storages, and what TorchScript adds."""
+def read_saved(data: bytes, path: str, budget: Budget) -> Any:
+    """Read the object that ``torch.save`` wrote as an archive."""
+    return _read_zip(data, path, budget)[0]
+
+
+def _read_zip(data: bytes, path: str, budget: Budget) -> tuple[Any, Budget, dict[str, str], Any]:
+    """Read an archive: a pickle, and the code and the constants that TorchScript adds."""
     archive, code = open_zip(path, data), dict[str, str]()
     names = archive.namelist()
     tops = [n.removesuffix("data.pkl") for n in names if re.fullmatch(r"[^/]*/data\.pkl", n)]
@@ -179,7 +165,7 @@ def _read_zip(data: bytes, path: str, budget: Budget) -> Objects:
         if match := re.fullmatch(r"[^/]*/code/(.*)\.py", name):
             code[match[1].replace("/", ".")] = read(name).decode(errors="replace")
     constants = load(f"{top}constants") if f"{top}constants.pkl" in names else ()
-    return Objects(path, load(f"{top}data"), budget, code, constants)
+    return load(f"{top}data"), budget, code, constants
 
 
 def _read_pickles(data: bytes, path: str, budget: Budget) -> Any:
@@ -222,26 +208,33 @@ def _read_storage(id_: Any) -> tuple[str, np.dtype[Any], int]:
     return key, np.dtype(_CODES[name]), count
 
 
+def view_storage(
+    budget: Budget, values: Any, offset: Any, shape: Any, strides: Any
+) -> NDArray[Any]:
+    """View values of a storage as an array of this shape."""
+    # A tensor may stand where a storage should: only values side by side are all there.
+    stored = isinstance(values, np.ndarray) and values.ndim == 1 and values.flags.c_contiguous
+    if not stored or not all(type(n) is int and n >= 0 for n in (offset, *shape, *strides)):
+        raise ValueError("a tensor of no storage, shape or strides")
+    reach = offset + sum((n - 1) * step for n, step in zip(shape, strides, strict=True))
+    if 0 not in shape and reach >= len(values):
+        raise ValueError(f"a tensor of {len(values)} values that takes value {reach}")
+    # Some tensors share their values, and others repeat them.
+    budget.spend(0, prod(shape) * values.itemsize)
+    steps = [stride * values.itemsize for stride in strides]
+    array = np.lib.stride_tricks.as_strided(values[offset:], shape, steps, writeable=False)
+    array = widen_bfloat16(array.view("<u2")) if array.dtype == "V2" else array
+    return np.require(array, requirements="A")
+
+
 def _list_calls(budget: Budget) -> dict[str, Callable[..., Any]]:
     """List the functions that replace PyTorch's in a pickle."""
 
     def view(values: Any, offset: Any, shape: Any, strides: Any, *more: Any) -> NDArray[Any]:
         """View values of a storage as ``torch._utils._rebuild_tensor_v2`` does."""
-        # A tensor may stand where a storage should: only values side by side are all there.
-        stored = isinstance(values, np.ndarray) and values.ndim == 1 and values.flags.c_contiguous
-        numbers = all(type(n) is int and n >= 0 for n in (offset, *shape, *strides))
-        # The rest may say that the tensor is negated.
-        if not stored or not numbers or more[2:] not in ((), ({},), (None,)):
-            raise ValueError("a tensor of no storage, shape or strides, or negated")
-        reach = offset + sum((n - 1) * step for n, step in zip(shape, strides, strict=True))
-        if 0 not in shape and reach >= len(values):
-            raise ValueError(f"a tensor of {len(values)} values that takes value {reach}")
-        # Some tensors share their values, and others repeat them.
-        budget.spend(0, prod(shape) * values.itemsize)
-        steps = [stride * values.itemsize for stride in strides]
-        array = np.lib.stride_tricks.as_strided(values[offset:], shape, steps, writeable=False)
-        array = widen_bfloat16(array.view("<u2")) if array.dtype == "V2" else array
-        return np.require(array, requirements="A")
+        if more[2:] not in ((), ({},), (None,)):
+            raise ValueError("a tensor that is negated")
+        return view_storage(budget, values, offset, shape, strides)
 
     first = (
         "torch._utils._rebuild_parameter",

@@ -1,18 +1,23 @@
-"""PyTorch's functions as operators of ONNX, for the code of TorchScript.
+"""PyTorch's functions as nodes of a graph, for the calls in TorchScript and in exported programs.
 
-The first argument of each is the tracer, whose `emit` adds a node.
+The first argument of each is the builder, whose `emit` adds a node.
 """
 
 import operator
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
+from rnncli.model.errors import InputError, shown
+from rnncli.model.formats.builder import Value
+from rnncli.model.formats.contents import Draft
+from rnncli.model.formats.torch.names import read_cell, read_mode
 from rnncli.model.graph import RefusedError
+from rnncli.model.graph.operators import UNFIT
 
-TRAINED = "was traced in training mode: call model.eval() before torch.jit.trace"
+_TRAINED = "was traced or exported in training mode: call model.eval() before"
 # A value that is neither in the graph nor a known constant, such as a device.
 UNKNOWN = object()
 _END = 2**63 - 1
@@ -22,12 +27,21 @@ _TYPES = {3: 6, 4: 7, 5: 10, 6: 1, 7: 11, 15: 16}
 _WHOLE = (3, 4)
 
 
-class Value(NamedTuple):
-    """A value of a graph: its name, its number of axes, and whether it has whole numbers."""
+# Functions that run a recurrent module.
+RECURRENT = ("lstm", "gru", "rnn_tanh", "rnn_relu")
+# Arrays of a direction of a recurrent layer, in PyTorch's order.
+_ROLES = ("weight_ih", "weight_hh", "bias_ih", "bias_hh")
 
-    name: str
-    rank: int
-    is_integer: bool = False
+
+def call(t: Any, name: str, inputs: Sequence[Any], named: Mapping[str, Any]) -> Any:
+    """Call a function of the table."""
+    try:
+        return FUNCTIONS[name](t, *inputs, **named)
+    except InputError:
+        raise
+    except UNFIT as error:
+        what = f"calls {shown(name)} in a way that is not read (torch.onnx.export may write it)"
+        raise RefusedError(what) from error
 
 
 def _require(*settings: bool) -> None:
@@ -60,7 +74,7 @@ def _compute(op: str, t: Any, *operands: Any, alpha: float = 1) -> Any:
 
 def _drop(_: Any, x: Value, rate: float, train: bool) -> Value:
     if train and rate:
-        raise RefusedError(TRAINED)
+        raise RefusedError(_TRAINED)
     return x
 
 
@@ -100,7 +114,7 @@ def _linear(t: Any, x: Value, W: Any, b: Any = None) -> Any:
 def _batch_norm(t: Any, x: Value, W: Any, b: Any, mean: Any, var: Any, *more: Any) -> Any:
     train, _, epsilon, *_ = more
     if train:
-        raise RefusedError(TRAINED)
+        raise RefusedError(_TRAINED)
     _require(all(each is not None for each in (W, b, mean, var)))
     return t.emit("BatchNormalization", x, W, b, mean, var, epsilon=epsilon)
 
@@ -197,14 +211,46 @@ def _compare(name: str, _: Any, *operands: Any) -> Any:
     return getattr(operator, name)(*operands) if plain else UNKNOWN
 
 
+def _recur(
+    name: str, t: Any, x: Value, states: Any, weights: Any, bias: Any, layers: int,
+    dropout: float, train: bool, both: bool, batch_first: bool,
+) -> Any:  # fmt: skip
+    """Add the layers of a recurrent module."""
+    if train and dropout and layers > 1:
+        raise RefusedError(_TRAINED)
+    D, roles = 1 + both, [*_ROLES[: 4 if bias else 2]]
+    roles += ["weight_hr"] if len(weights) > layers * D * len(roles) else []
+    _require(len(weights) == layers * D * len(roles), x.rank == 3)
+    way = {"direction": "bidirectional", "merge": "concat"} if both else {"direction": "forward"}
+    states, finals, module = states if isinstance(states, list) else [states], [], t.module
+    x = t.emit("Transpose", x, perm=[1, 0, 2]) if batch_first else x
+    cells = [weights[k : k + len(roles)] for k in range(0, len(weights), len(roles))]
+    for k in range(layers):
+        t.module = module if layers == 1 else f"{module}.l{k}"
+        drafts, arrays = [], dict[str, Any]()
+        for cell in cells[k * D : k * D + D]:
+            names = {t.name_array(array): array for array in cell}
+            by_role = dict(zip(roles, names, strict=True))
+            drafts.append(read_cell(t.path, names, by_role, read_mode(name)))
+            arrays |= names
+        starts = [t.emit("Slice", each, [k * D], [k * D + D], [0]) for each in states]
+        x, *ends = t.recur(Draft((*drafts,), way), arrays, x, *starts)
+        finals.append(ends)
+    t.module = module
+    x = t.emit("Transpose", x, perm=[1, 0, 2]) if batch_first else x
+    return [x, *(t.emit("Concat", *each, axis=0) for each in zip(*finals, strict=True))]
+
+
 _UNARY = ("Abs", "Exp", "Log", "Mish", "Neg", "Relu", "Selu", "Sigmoid", "Sqrt", "Tanh")
 _BINARY = ("Add", "Sub", "Mul", "Div", "Pow", "MatMul")
 _OF_INTEGERS = {"Abs", "Neg", "Relu", "Add", "Sub", "Mul", "Pow", "MatMul"}
 _COPIES = ("contiguous", "detach", "clone", "alias")
+_CHECKS = ("_assert_scalar", "_assert_tensor_metadata", "sym_constrain_range_for_size")
 _CASTS = ("annotate", "unchecked_cast", "NumToTensor", "list")
 _UNKNOWNS = ("device", "dtype", "layout", "format", "uninitialized", "RaiseException")
 FUNCTIONS: dict[str, Callable[..., Any]] = {
     **{op.lower(): partial(_compute, op) for op in (*_UNARY, *_BINARY)},
+    **{name: partial(_recur, name) for name in RECURRENT},
     **dict.fromkeys(_COPIES, lambda _, x, *__, **___: x),
     **dict.fromkeys(("float", "Float"), _as_float),
     **dict.fromkeys(("int", "Int"), _truncate),
@@ -213,6 +259,7 @@ FUNCTIONS: dict[str, Callable[..., Any]] = {
     "rsqrt": lambda t, x: _compute("Div", t, 1.0, _compute("Sqrt", t, x)),
     "arange": _arange,
     "silu": partial(_compute, "Swish"),
+    **dict.fromkeys(_CHECKS, lambda *_, **__: UNKNOWN),
     "add_": _count,
     "batch_norm": _batch_norm,
     "cat": lambda t, values, axis=0: t.emit("Concat", *values, axis=axis),
@@ -239,12 +286,14 @@ FUNCTIONS: dict[str, Callable[..., Any]] = {
     "repeat": _repeat,
     "reshape": _reshape,
     "select": lambda t, x, axis, index: t.emit("Gather", x, index, axis=axis, rank=x.rank - 1),
-    "size": _size,
+    **dict.fromkeys(("size", "sym_size"), _size),
     "slice": _slice,
     "softmax": lambda t, x, axis, *_: t.emit("Softmax", x, axis=axis),
     "softplus": _softplus,
     "squeeze": lambda t, x, axis: t.emit("Squeeze", x, [axis], rank=x.rank - 1),
     "sum": partial(_reduce, "ReduceSum"),
+    "amax": partial(_reduce, "ReduceMax"),
+    "amin": partial(_reduce, "ReduceMin"),
     "to": _to,
     "transpose": _transpose,
     "unsqueeze": lambda t, x, axis: t.emit("Unsqueeze", x, [axis], rank=x.rank + 1),

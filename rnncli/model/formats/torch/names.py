@@ -8,12 +8,12 @@ recurrent module and a linear layer above. A file of more is refused.
 import re
 from collections.abc import Mapping, Sequence
 from itertools import dropwhile, product
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from rnncli.model.activations import SIGMOID, TANH
+from rnncli.model.activations import SIGMOID, TANH, parse
 from rnncli.model.arrays import Floats, reorder
 from rnncli.model.cells import CELLS, WEIGHT_NAMES, Weights, split_bias, sum_biases
 from rnncli.model.errors import InputError, listed, shown, verbatim
@@ -55,7 +55,33 @@ _WHY = "names and shapes do not tell how modules are joined (torch.onnx.export w
 _NUMBERS = "biuf"  # kinds of the types that are read
 _AROUND = {"nn.Embedding": "an embedding below", "nn.Linear": "a linear layer above"}
 
+# The prefix of TorchScript's class names, and the mark that makes a name unique.
+_MANGLED = re.compile(r"\A__torch__\.|___torch_mangle_[0-9]+\.")
+# Attributes with functions that are called around a module.
+_HOOKS = ("_forward_hooks", "_forward_pre_hooks")
+
 Arrays = Mapping[str, NDArray[Any]]
+
+
+def read_mode(mode: str) -> dict[str, Any]:
+    """Return the settings of cells by the mode of their module, such as ``RNN_TANH``."""
+    name = mode.lower().removeprefix("rnn_")
+    return {"activation": parse(name)} if name in ("tanh", "relu") else {}
+
+
+class Module(NamedTuple):
+    """A module, without the modules in it."""
+
+    name: str  # its path from the root of the file
+    class_: str  # its full name in the file
+    settings: Mapping[Any, Any]  # its attributes
+
+    def read_settings(self) -> dict[str, Any] | None:
+        """Return the settings of the cells of a recurrent module; None for another module."""
+        kind = _MANGLED.sub("", self.class_)
+        if not kind.startswith("torch.nn.modules.rnn.") or any(map(self.settings.get, _HOOKS)):
+            return None
+        return read_mode(str(self.settings.get("mode", self.settings.get("nonlinearity"))))
 
 
 def find_arrays(
@@ -170,14 +196,14 @@ def find_modules(
         layers = []
         for number in numbers:
             names = [cells[number, way] for way in ways]
-            drafts = [_read_cell(path, arrays, each, known.get(stem[:-1], {})) for each in names]
+            drafts = [read_cell(path, arrays, each, known.get(stem[:-1], {})) for each in names]
             layers.append(Draft(tuple(drafts), settings))
         kind = f"nn.{drafts[0].kind.upper()}{'Cell' if -1 in numbers else ''}"
         components.append(Component(stem[:-1], kind, group, layers))
     return components
 
 
-def _read_cell(
+def read_cell(
     path: str, arrays: Arrays, names: Mapping[str, str], known: Mapping[str, Any]
 ) -> CellDraft:
     """Lay out the arrays of a cell, whose names stand by their roles, as ours."""

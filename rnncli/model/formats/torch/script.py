@@ -1,8 +1,8 @@
 """TorchScript: the code of `forward` becomes nodes of a graph.
 
 The code is a small subset of Python, which `ast` parses: assignments, branches on constants, calls
-of methods and of PyTorch's functions. These become operators of ONNX, whose graphs `onnx.graph`
-reads. Nothing is executed, and a function that the table lacks is refused.
+of methods and of PyTorch's functions, each of which adds nodes. Nothing is executed, and a function
+that the table lacks is refused.
 """
 
 import ast
@@ -10,46 +10,34 @@ import warnings
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import numpy as np
-
-from rnncli.model.arrays import reorder
 from rnncli.model.errors import shown
-from rnncli.model.formats.contents import Budget, Component, Contents
-from rnncli.model.formats.onnx.graph import find_layers
-from rnncli.model.formats.onnx.messages import Model
-from rnncli.model.formats.torch.files import Module, Objects
-from rnncli.model.formats.torch.functions import FUNCTIONS, TRAINED, UNKNOWN, Value
-from rnncli.model.graph import Graph, Node, RefusedError
-from rnncli.model.graph.operators import MOVERS, UNFIT
+from rnncli.model.formats.builder import Builder, Value, refuse
+from rnncli.model.formats.contents import Budget, Contents
+from rnncli.model.formats.torch.functions import UNKNOWN, call
+from rnncli.model.formats.torch.names import Module
+from rnncli.model.graph import RefusedError
 
-# By PyTorch's function, the operator of ONNX and its order of gates.
-_RECURRENT = {
-    "lstm": ("LSTM", (0, 3, 1, 2)),
-    "gru": ("GRU", (1, 0, 2)),
-    "rnn_tanh": ("RNN", (0,)),
-    "rnn_relu": ("RNN", (0,)),
-}
-# The most characters of code, and the most statements and expressions; a node counts as several.
-_MOST_CODE, _MOST_WORK, _NODE = 300_000, 20_000, 16
+# The most characters of code, and the most statements and expressions.
+_MOST_CODE, _MOST_WORK = 300_000, 20_000
 _GOES_ON = object()
-# Operators whose nodes do not get the name of their module.
-_UNNAMED = {*MOVERS, "Shape", "ConstantOfShape", "Cast", "Add", "Sub", "Mul", "Div"}
 _UNREAD = "holds code ({}) that is not read"
 
 
-def find_script(objects: Objects, modules: Mapping[str, Module]) -> Contents:
+def find_script(
+    path: str, arrays: Mapping[str, Any], modules: Mapping[str, Module], code: Mapping[str, str],
+    constants: Any,
+) -> Contents:  # fmt: skip
     """Find the layers in the `forward` of the first module, which contains the others."""
-    candidates, functions = [], _parse(objects.code)
+    candidates, functions = list[Contents](), _parse(code)
     for rank in (3, 2):  # of the input, which the code does not tell
-        tracer = _Tracer(objects, modules, functions)
+        tracer = _Tracer(path, arrays, modules, functions, constants)
         try:
             outputs = tracer.trace(next(iter(modules.values())), Value("input", rank))
         except (RefusedError, RecursionError) as error:
-            candidates.append(Contents([Component("forward", "code", why=str(error), needed=True)]))
+            candidates.append(refuse(str(error)))
             continue
         shape = ("N", "T", tracer.width or 1)[:rank]
-        graph = Graph(tracer.nodes, tracer.arrays, {"input": shape}, outputs)
-        candidates.append(find_layers(objects.path, Model("", 20, graph, [])))
+        candidates.append(tracer.find_layers({"input": shape}, outputs))
         looks_up = any("Gather" in each.kind.split() for each in candidates[-1].components)
         if not any(each.needed for each in candidates[-1].components) and (rank == 3 or looks_up):
             return candidates[-1]
@@ -73,108 +61,33 @@ def _parse(code: Mapping[str, str]) -> dict[str, ast.FunctionDef]:
     return functions
 
 
-class _Tracer:
+class _Tracer(Builder):
     """Follow code over values of a graph, and add the nodes that compute them."""
 
     def __init__(
-        self, objects: Objects, modules: Mapping[str, Module], functions: Mapping[str, Any]
-    ) -> None:
-        self._modules, self._functions, arrays = modules, functions, objects.arrays
-        self._names = {id(array): name for name, array in arrays.items()}
-        floats = [array.dtype for array in arrays.values() if array.dtype.kind == "f"]
-        self._float = np.result_type("f4", *floats)
-        size = sum(array.nbytes for array in arrays.values())
-        self._budget = Budget(objects.path, _MOST_WORK, 2 * size)  # weights may be copied twice
-        known = objects.constants if isinstance(objects.constants, list | tuple) else ()
+        self, path: str, arrays: Mapping[str, Any], modules: Mapping[str, Module],
+        functions: Mapping[str, Any], constants: Any,
+    ) -> None:  # fmt: skip
+        super().__init__(path, arrays)
+        self._modules, self._functions = modules, functions
+        self._work = Budget(path, _MOST_WORK, 0)
+        known = constants if isinstance(constants, list | tuple) else ()
         self._constants = {
             f"CONSTANTS.c{k}": each.item() if getattr(each, "ndim", 1) == 0 else each
             for k, each in enumerate(known)
         }
-        self.width = 0  # the number of features that the first weights take
-        self._path = ""  # of the module whose code is followed
-        self.nodes: list[Node] = []
-        self.arrays: dict[str, Any] = {}
 
-    def trace(self, module: Module, x: Value) -> dict[str, None]:
-        """Follow the `forward` of a module; return the names of its outputs."""
-        outputs: dict[str, None] = {}
-        waiting = [self._call(module, "forward", [x], {})]
+    def trace(self, module: Module, x: Value) -> list[Value]:
+        """Follow the `forward` of a module; return its outputs."""
+        outputs, waiting = list[Value](), [self._call(module, "forward", [x], {})]
         while waiting:
-            self._budget.spend()
+            self._work.spend()
             each = waiting.pop(0)
             if isinstance(each, list):
                 waiting = each + waiting
             elif isinstance(each, Value):
-                outputs[each.name] = None
+                outputs.append(each)
         return outputs
-
-    # Nodes.
-
-    def emit(
-        self, op: str, *inputs: Any, rank: int | None = None, outputs: int = 1, **attributes: Any
-    ) -> Any:
-        """Add a node; return its output, or a list of several."""
-        self._budget.spend(_NODE)
-        values = [self._as_value(each) for each in inputs]
-        table = op == "Gather" and values[0].name in self.arrays
-        name = self._path if op not in _UNNAMED or table else ""
-        names = [f"{self._path or 'forward'}.{op}.{len(self.nodes)}.{k}" for k in range(outputs)]
-        self.nodes.append(Node(op, name, "", [each.name for each in values], names, attributes))
-        rank = max(each.rank for each in values) if rank is None else rank
-        results = [Value(each, rank, all(value.is_integer for value in values)) for each in names]
-        return results if outputs > 1 else results[0]
-
-    def _as_value(self, item: Any) -> Value:
-        """Return a constant, or a list of numbers, as the input of a node."""
-        if isinstance(item, Value) or item is None:
-            return item or Value("", 0)
-        items = item if isinstance(item, list) else [item]
-        if any(isinstance(each, Value) for each in items):
-            items = [self.emit("Unsqueeze", each, [0], rank=1) for each in items]
-            joint: Value = self.emit("Concat", *items, axis=0)
-            return joint
-        if not isinstance(item, np.ndarray):
-            if not {*map(type, items)} <= {int, float}:
-                raise ValueError("something else than numbers")
-            item = np.array(item)
-            item = item.astype(self._float if item.dtype.kind == "f" else np.int64)
-        name = self._names.get(id(item), f"{self._path}: {len(self.arrays)}")
-        self.width = self.width or (item.shape[:2][-1] if id(item) in self._names else 0)
-        self.arrays[name] = item
-        return Value(name, item.ndim, item.dtype.kind == "i")
-
-    def _recur(self, kind: str, x: Any, state: Any, weights: Any, bias: Any, *more: Any) -> Any:
-        """Add the nodes of a recurrent module, a node a layer."""
-        op, order = _RECURRENT[kind]
-        layers, dropout, train, both, batch_first = more
-        D, count, finals = 1 + both, 4 if bias else 2, []
-        if train and dropout and layers > 1:
-            raise RefusedError(TRAINED)
-        if len(weights) != layers * D * count:
-            raise RefusedError("has a projection, which is not read")
-        self._budget.spend(0, sum(array.nbytes for array in weights))
-        self.width = self.width or weights[0].shape[1]
-        attributes: dict[str, Any] = {"direction": "bidirectional" if both else "forward"}
-        attributes |= {"linear_before_reset": 1} if kind == "gru" else {}
-        attributes |= {"activations": ["Relu"] * D} if kind == "rnn_relu" else {}
-        states = state if isinstance(state, list) else [state]
-        x = self.emit("Transpose", x, perm=[1, 0, 2]) if batch_first else x
-        path = self._path
-        for k in range(layers):
-            self._path = path if layers == 1 else f"{path}.l{k}"
-            ordered = [reorder(array.T, order).T for array in weights[k * D * count :][: D * count]]
-            W, R, *biases = (np.stack(ordered[role::count]) for role in range(count))
-            B = np.concatenate(biases, 1) if bias else None
-            start = [self.emit("Slice", each, [k * D], [k * D + D], [0]) for each in states]
-            y, *ends = self.emit(op, x, W, R, B, None, *start, outputs=1 + len(start), **attributes)
-            finals.append(ends)
-            y = self.emit("Transpose", y, perm=[0, 2, 1, 3], rank=4)
-            x = self.emit("Reshape", y, [0, 0, -1], rank=3)
-        self._path = path
-        x = self.emit("Transpose", x, perm=[1, 0, 2]) if batch_first else x
-        return [x, *(self.emit("Concat", *each, axis=0) for each in zip(*finals, strict=True))]
-
-    # Code.
 
     def _follow(self, full_name: str, inputs: list[Any], named: Mapping[str, Any]) -> Any:
         """Follow a function, or a method of a class."""
@@ -187,16 +100,16 @@ class _Tracer:
         values |= {**dict(zip(names, inputs, strict=False)), **named}
         if {*names} - values.keys():
             raise RefusedError("takes more than one input, which is not read")
-        outer = self._path
-        self._path = next((e.name for e in inputs[:1] if isinstance(e, Module)), outer)
+        outer = self.module
+        self.module = next((e.name for e in inputs[:1] if isinstance(e, Module)), outer)
         result = self._run(function.body, values)
-        self._path = outer
+        self.module = outer
         return result
 
     def _run(self, body: Sequence[ast.stmt], values: dict[str, Any]) -> Any:
         """Follow statements; return what they return, or `_GOES_ON`."""
         for statement in body:
-            self._budget.spend()
+            self._work.spend()
             match statement:
                 case ast.Return():
                     return self._evaluate(statement.value, values)
@@ -231,7 +144,7 @@ class _Tracer:
 
     def _evaluate(self, node: ast.expr | None, values: dict[str, Any]) -> Any:
         """Follow an expression."""
-        self._budget.spend()
+        self._work.spend()
         match node:
             case ast.Constant():
                 return node.value
@@ -274,11 +187,6 @@ class _Tracer:
         if name.startswith("__torch__."):
             return self._follow(name, inputs, named)
         name = name.rpartition(".")[2]
-        try:
-            if name == "getattr":
-                return self._get(*inputs)
-            if name in _RECURRENT:
-                return self._recur(name, *inputs, **named)
-            return FUNCTIONS[name](self, *inputs, **named)
-        except UNFIT as error:
-            raise RefusedError(f"calls {shown(name)} in a way that is not read") from error
+        if name == "getattr":
+            return self._get(*inputs) if len(inputs) == 2 else UNKNOWN
+        return call(self, name, inputs, named)

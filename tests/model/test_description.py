@@ -9,9 +9,9 @@ import pytest
 from random_networks import weight_shapes
 
 from rnncli.model.cells import GRU, LSTM, Weights
+from rnncli.model.description import describe, model_line
 from rnncli.model.layers import Dense, Embedding, Masking, Normalization, Pointwise
 from rnncli.model.network import Network
-from rnncli.writers.model import describe, model_line
 from rnncli.writers.weights import write_weights_table
 
 
