@@ -39,6 +39,7 @@ class NetworkOptions(NamedTuple):
     init: str | None = None
     weights: str | None = None
     layer: str | None = None
+    chain: str | None = None
     direction: str | None = None
     merge: str | None = None
     activation: tuple[Activation, ...] | None = None
@@ -56,8 +57,11 @@ def check_network(options: NetworkOptions, files: Sequence[str] = ()) -> None:
         example = "rnn run --seq 1,2,3 --hidden 4"
         raise OptionError(f"no network: give `hidden` H or `weights` FILE, as in '{example}'")
     check_pairs(_values_of(options, *options._fields), _DRAWN)
-    if options.weights is None and options.layer is not None:
-        raise OptionError("`layer` is for `weights`")
+    for name in ("layer", "chain"):
+        if options.weights is None and getattr(options, name) is not None:
+            raise OptionError(f"`{name}` is for `weights`")
+    if options.layer is not None and options.chain is not None:
+        raise OptionError("`layer` and `chain`: give one")
     if options.hidden and options.merge and options.direction != "bidirectional":
         raise OptionError("`merge` is for `direction` bidirectional")
 
@@ -80,10 +84,11 @@ def build_network(
     from rnncli.model.formats.load import load_network
 
     with local_copy(options.weights) as copy:
-        loaded = load_network(copy, options.layer, _values_of(options, *_SETTINGS), I)
+        settings = _values_of(options, *_SETTINGS)
+        loaded = load_network(copy, options.layer, settings, I, chain=options.chain)
     for sentence in () if quiet else loaded.assumptions:
         note(f"{options.weights}: {word(sentence)}")
-    source = {**_values_of(options, "weights", "layer"), "sha256": loaded.sha256}
+    source = {**_values_of(options, "weights", "layer", "chain"), "sha256": loaded.sha256}
     if loaded.external_digests:
         source["beside"] = loaded.external_digests
     return loaded.network, source, loaded.biases

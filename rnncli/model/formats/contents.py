@@ -147,6 +147,7 @@ class Contents(NamedTuple):
         refused = [each for each in self.components if each.needed and not each.layers]
         layers = [layer for each in self.components for layer in each.layers]
         pick = f"pick one with `layer` NAME: {verbatim(listed(recurrent))}" if recurrent else ""
+        pick += "; `chain` joins several" if recurrent and not self.ordered else ""
         if refused:
             why = refused[0].why
             names = [each.name or each.kind for each in refused if each.why == why]
@@ -156,7 +157,7 @@ class Contents(NamedTuple):
             raise InputError(path, f"holds no recurrent layer{self.expected}, got {got}")
         if len(recurrent) > 1 and not self.ordered:
             what = f"holds several recurrent modules: {listed(recurrent)}"
-            raise InputError(path, what, "pick one with `layer` NAME")
+            raise InputError(path, what, "pick one with `layer` NAME; `chain` joins several")
         return layers
 
 
