@@ -53,6 +53,7 @@ class Draft(NamedTuple):
 
     cells: tuple[CellDraft, ...]
     settings: Mapping[str, Any] = {}  # direction and merge, where the file has them
+    starts: Sequence[Sequence[Floats]] = ()  # of each cell, if they are not zeros
 
     @property
     def output_size(self) -> int:
@@ -74,7 +75,7 @@ class Draft(NamedTuple):
                 settings = {**draft.assumed, **draft.settings}
                 cells.append(checked(CELLS[draft.kind](draft.weights, **settings)))
         with locate(path, self.cells[-1].names):
-            return Recurrent(*cells, **self.settings)
+            return Recurrent(*cells, **self.settings, starts=self.starts)
 
 
 FileLayer: TypeAlias = Draft | Stateless
@@ -243,7 +244,8 @@ def fill_layers(
                 used |= names
             names = {*("direction", "merge")[: len(cells)]} & overrides.keys()
             settings = {name: overrides[name] for name in names}
-            layer = Draft(tuple(cells), _merge(path, layer.settings, settings))
+            settings = _merge(path, layer.settings, settings)
+            layer = layer._replace(cells=tuple(cells), settings=settings)
             used |= names
         filled.append(layer)
     if unused := overrides.keys() - used:

@@ -240,6 +240,9 @@ def save_network(file: BinaryIO, network: Network, extension: str) -> list[str]:
     for number, layer in enumerate((*network.front, *network.layers), start=1):
         named = map(name_of, layer.cells) if type(layer) is Recurrent else [name_of(layer)]
         wired = number <= len(network.front) or layer.sources or layer.takes_sequences
+        if getattr(layer, "starts", ()):
+            what = f"layer {number} cannot be saved: it starts from states that are not zeros"
+            raise InputError("", f"{what}: keep the model's own file")
         if wired or not all(named):
             what = f"layer {number} cannot be saved: {layer!r}; a plain chain of layers can"
             raise InputError("", f"{what}: keep the model's own file")
