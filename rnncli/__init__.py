@@ -24,7 +24,6 @@ if TYPE_CHECKING:
     from rnncli.batches.batch import batch as batch
     from rnncli.engine.rows import Rows as Rows
     from rnncli.engine.run import States as States
-    from rnncli.engine.run import run as run
     from rnncli.engine.stream import Carried as Carried
     from rnncli.engine.stream import stream as stream
     from rnncli.explanation.explain import explain as explain
@@ -35,6 +34,7 @@ if TYPE_CHECKING:
     from rnncli.model.cells import RNN as RNN
     from rnncli.model.cells import Weights as Weights
     from rnncli.model.errors import InputError as InputError
+    from rnncli.model.errors import NotFiniteError as NotFiniteError
     from rnncli.model.formats.load import load as load
     from rnncli.model.layers import Dense as Dense
     from rnncli.model.layers import Embedding as Embedding
@@ -45,6 +45,8 @@ if TYPE_CHECKING:
     from rnncli.model.layers import Recurrent as Recurrent
     from rnncli.model.network import Network as Network
     from rnncli.model.seeds import seeded as seeded
+    from rnncli.opening import forecast as forecast
+    from rnncli.opening import run as run
     from rnncli.pipeline import score as score
     from rnncli.verification.verify import verify as verify
 
@@ -53,17 +55,18 @@ __version__ = "0.1.0"
 _PUBLIC = {
     "batches.batch": "batch",
     "engine.rows": "Rows",
-    "engine.run": "States run",
+    "engine.run": "States",
     "engine.stream": "Carried stream",
     "explanation.explain": "explain",
     "inspection": "inspect",
     "model.activations": "activation",
     "model.cells": "GRU LSTM RNN Weights",
-    "model.errors": "InputError",
+    "model.errors": "InputError NotFiniteError",
     "model.formats.load": "load",
     "model.layers": "Dense Embedding LayerNormalization Masking Normalization Pointwise Recurrent",
     "model.network": "Network",
     "model.seeds": "seeded",
+    "opening": "forecast run",
     "pipeline": "score",
     "verification.verify": "verify",
 }

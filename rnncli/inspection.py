@@ -1,5 +1,7 @@
 """The content of a model file or a state file, as one document."""
 
+from __future__ import annotations
+
 import os
 import shlex
 from contextlib import suppress
@@ -16,8 +18,10 @@ from rnncli.model.formats.contents import (
     name_type,
 )
 from rnncli.model.formats.load import read_contents
-from rnncli.states import load_state
+from rnncli.states.file import load_state
 from rnncli.storage import local_copy
+from rnncli.writers.document import Document
+from rnncli.writers.inspect import write_tables
 
 
 def inspect(path: str | os.PathLike[str], *, layer: str | None = None) -> dict[str, Any]:
@@ -36,6 +40,7 @@ def inspect(path: str | os.PathLike[str], *, layer: str | None = None) -> dict[s
         For a model: ``title``, ``runs`` (the commands that run it, with ``input_size`` and
         ``output_size`` if known), ``why`` it cannot be run as a whole, ``notes`` about
         assumptions, and ``parts``. For a state: ``cells``, ``columns`` and ``sequences``.
+        `print` shows it as ``rnn inspect`` does.
 
     Raises
     ------
@@ -51,8 +56,8 @@ def inspect(path: str | os.PathLike[str], *, layer: str | None = None) -> dict[s
     with local_copy(file) as copy:
         if layer is None:
             with suppress(InputError, OSError):
-                return _describe_state(file, copy)
-        return _describe_model(file, copy, layer)
+                return Document(_describe_state(file, copy), write_tables)
+        return Document(_describe_model(file, copy, layer), write_tables)
 
 
 def _describe_state(file: str, copy: str) -> dict[str, Any]:

@@ -5,14 +5,17 @@ import sys
 import warnings
 from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext, suppress
-from functools import partial
-from typing import TYPE_CHECKING, Any, NamedTuple
+from functools import partial, wraps
+from inspect import signature
+from typing import TYPE_CHECKING, Any, NamedTuple, ParamSpec, TypeVar
 
 import numpy as np
 
 from rnncli import __version__
+from rnncli.engine.forecast import forecast as forecast_arrays
 from rnncli.engine.precision import PRECISIONS
 from rnncli.engine.rows import BLOCK_STEPS, Rows
+from rnncli.engine.run import run as run_arrays
 from rnncli.model.arrays import Floats, in_dtype
 from rnncli.model.description import describe
 from rnncli.model.errors import (
@@ -25,7 +28,7 @@ from rnncli.model.errors import (
     word,
 )
 from rnncli.model.layers import Normalization
-from rnncli.model.network import Network
+from rnncli.model.network import Network, as_network
 from rnncli.readers import read_file, read_files
 from rnncli.readers.inline import read_inline, read_state
 from rnncli.readers.input import STDIN, Input, Keys, Layout, check_width
@@ -34,6 +37,8 @@ from rnncli.run_options import AUTO, Options
 if TYPE_CHECKING:
     from rnncli.frames import Frame
 
+P = ParamSpec("P")
+Result = TypeVar("Result")
 # A network, the source of its weights, and the biases of each cell in a weight file.
 Built = tuple[Network, dict[str, Any], Sequence[tuple[Floats, ...]]]
 Blocks = Generator[Rows, None, None]
@@ -103,6 +108,38 @@ def open_both(
     columns = {"columns": list(source.chosen)} if source.chosen else {}
     model = describe(network, origin, __version__) | columns | numbers
     return Opened(source, network, start, model | {"precision": options.precision}, biases)
+
+
+def read_array(network: Network, path: str | os.PathLike[str]) -> Floats:
+    """Read the sequences of a file for a network, (T, I) or (N, T, I)."""
+    options = Options(files=(os.fspath(path),), precision="float64")
+    try:
+        source = open_both(options, lambda _: (network, {}, ()), Console()).source
+    except InputError as error:
+        if "`columns`" not in error.hint:
+            raise
+        raise InputError(error.where, error.what, "`rnncli.score` chooses `columns`") from error
+    blocks = [rows.x for rows in source.blocks]
+    x = np.concatenate(blocks or [np.empty((0, network.input_size))])
+    return x.reshape(*source.shape, -1) if len(source.shape) == 2 else x
+
+
+def reads_files(function: Callable[P, Result]) -> Callable[P, Result]:
+    """Make a function of a network and an input `x` take the name of a file as `x`."""
+
+    @wraps(function)
+    def call(*args: P.args, **options: P.kwargs) -> Result:
+        bound = signature(function).bind(*args, **options)
+        x, values = bound.arguments["x"], bound.arguments
+        if isinstance(x, str | os.PathLike):
+            values["network"] = as_network(values["network"])
+            values["x"] = read_array(values["network"], x)
+        return function(*bound.args, **bound.kwargs)
+
+    return call
+
+
+run, forecast = reads_files(run_arrays), reads_files(forecast_arrays)
 
 
 def _find_scales(

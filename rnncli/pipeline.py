@@ -1,14 +1,16 @@
 """From an input through a network to a result: `score`, and what the commands share with it."""
 
+from __future__ import annotations
+
 import os
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import ExitStack, closing, suppress
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Unpack
 
 import numpy as np
-from numpy.typing import ArrayLike
 
+from rnncli.engine.forecast import Ahead, find_obstacle
 from rnncli.engine.rows import BLOCK_STEPS, Rows, join_all
 from rnncli.engine.runner import Runner
 from rnncli.engine.stream import Carried, final_y, forward, name_results, name_states
@@ -18,15 +20,17 @@ from rnncli.model.errors import OptionError, listed, verbatim, word
 from rnncli.model.layers import Recurrent
 from rnncli.model.network import Network, as_network
 from rnncli.opening import Blocks, Built, Console, Opened, open_both
-from rnncli.readers.input import UTF_8, Input
+from rnncli.readers.input import Input
 from rnncli.run_options import (
     OF_NETWORK,
     STATE_FILES,
     Options,
+    ScoreOptions,
     check_options,
     check_overwrites,
+    check_values,
     file_name,
-    options_of,
+    list_options,
 )
 from rnncli.states import StateFiles, open_states
 from rnncli.storage import is_url
@@ -63,6 +67,7 @@ def deliver(
     writer: Writer,
     all_layers: bool,
     flush: Callable[[], object],
+    ahead: Ahead | None = None,
 ) -> Rows | None:
     """Run blocks of rows through a network to a writer; return the last rows.
 
@@ -81,6 +86,10 @@ def deliver(
                 raise error
             flush()
             carried.commit(after)
+            if ahead:
+                ahead.collect(done, block.masked)
+        for rows in ahead.run(runner, carried, keys, all_layers=all_layers) if ahead else ():
+            writer.rows(rows)
     except ValueError as error:
         writer.end(error)
         raise
@@ -88,45 +97,22 @@ def deliver(
     return latest
 
 
+@list_options
 def score(
     source: Any,
     network: Network | str | os.PathLike[str],
     sink: str | os.PathLike[str] | None = None,
-    *,
-    columns: str | Sequence[str | int] = (),
-    group_by: str | Sequence[str | int] = (),
-    passthrough: bool = False,
-    missing: str = "error",
-    center: str | float | Sequence[float] | None = None,
-    scale: str | float | Sequence[float] | None = None,
-    delimiter: str | None = None,
-    decimal: str = ".",
-    encoding: str = UTF_8,
-    first_row: str = "auto",
-    null_values: Sequence[str] = (),
-    h0: ArrayLike | None = None,
-    state: str | os.PathLike[str] | None = None,
-    state_in: str | os.PathLike[str] | None = None,
-    state_out: str | os.PathLike[str] | None = None,
-    precision: str = "float32",
-    unroll: str = "auto",
-    last: bool = False,
-    no_last: bool = False,
-    all_layers: bool = False,
-    states: bool = False,
-    head: int | None = None,
-    tail: int | None = None,
-    format: str | None = None,  # noqa: A002
-    digits: int | None = None,
-    header: bool = True,
+    **options: Unpack[ScoreOptions],
 ) -> Any:
     """Run a network over files or a table, and write or return the result, as ``rnn run`` does.
 
     Parameters
     ----------
-    source : str, path, sequence of them, pandas.DataFrame or pyarrow.Table
-        Files that ``rnn run`` reads, or a table in memory: a row is a step, a
-        column a feature.
+    source : str, path, sequence of them, table, array or list
+        Files that ``rnn run`` reads, or rows in memory: a row is a step, a column a
+        feature. A table is a pandas.DataFrame, or one of any library with Arrow's
+        interface, such as polars, DuckDB and PyArrow. Columns of an array have numbers
+        from 1.
     network : Network, str or path
         A path is read by `load`.
     sink : str or path, optional
@@ -157,6 +143,8 @@ def score(
         Rows and arrays that are written, as for ``rnn run``.
     head, tail : int, optional
         Write only so many first, or last, steps of each sequence.
+    ahead : int, optional
+        Run so many more steps after each sequence, as `forecast` does.
     format : str, optional
         Output format, in place of the extension of `sink`.
     digits : int, optional
@@ -168,7 +156,8 @@ def score(
     -------
     int or table
         The number of steps that were run. For a table, another of its kind, with
-        the rows and the index of the source.
+        the rows and the index of the source; for an array or a list, that of the
+        results.
 
     Raises
     ------
@@ -192,16 +181,18 @@ def score(
     ...     frame, network, columns="temperature", group_by="sensor", passthrough=True
     ... )
     """
-    arguments = locals()
-    from rnncli.frames import Frame, is_frame
+    from rnncli.frames import Frame, open_table
 
-    frame = Frame(source, passthrough=passthrough) if is_frame(source) else None
-    options = options_of(arguments)
+    checked = check_values(options)
+    table = open_table(source)
+    name = type(source).__name__
+    frame = None if table is None else Frame(table, name, passthrough=checked.passthrough)
     if (sink is None) != (frame is not None):
-        what = "a table is returned" if frame else "give the file that the result goes to"
+        what = f"the result of a {name} is returned"
+        what = what if frame else "give the file that the result goes to"
         raise ValueError(f"sink: {what}")
     for name in ("format", "digits") if frame else ():
-        if arguments[name] is not None:
+        if getattr(checked, name) is not None:
             raise ValueError(f"{name}: is for files, a table is returned")
     if sink is not None:
         paths = [source] if isinstance(source, str | os.PathLike) else [*source]
@@ -209,14 +200,14 @@ def score(
         if not files:
             raise ValueError("source: no files")
         output = file_name(sink, "sink: expected a file")
-        options = options._replace(files=files, output=output)
+        checked = checked._replace(files=files, output=output)
     from_file = not isinstance(network, Network)
     weights = file_name(network, OF_NETWORK) if from_file else "the network"
 
     def build(input_size: int) -> Built:
         return as_network(network, input_size=input_size), {"weights": weights}, ()
 
-    steps = process(options, build, Console(), weights=weights, frame=frame)
+    steps = process(checked, build, Console(), weights=weights, frame=frame)
     return frame.result if frame else steps
 
 
@@ -231,7 +222,7 @@ def process(
     console: Console,
     *,
     weights: str | None = None,
-    frame: "Frame | None" = None,
+    frame: Frame | None = None,
     task: str = "",
 ) -> int:
     """Read an input, run a network over it, write the result and the state; count the steps.
@@ -243,17 +234,19 @@ def process(
     form = check_options(options)
     written = {"output": options.output, "state": options.state, "state_out": options.state_out}
     check_overwrites(written, [*options.files, weights])
-    check_overwrites({"output": options.output}, [options.state_in])
+    if options.state_in:
+        check_overwrites({"output": options.output}, [options.state_in])
     check_destination(options.output, append=options.follow)
     with open_states(options, console, task) as states:
-        if task and states.has_counted(options, console):
+        if states.counted and states.counted.has_all(options, console):
             return 0
         options = states.fill_scales(options, console)
         opened = open_both(options, build, console, states.keys, weights, frame)
-        if task:
-            opened = opened._replace(source=states.skip_counted(opened.source))
+        if states.counted:
+            opened = opened._replace(source=states.counted.skip(opened.source))
         options, opened = _settle_last(options, form, opened)
         opened.model["unroll"] = options.unroll
+        opened.model.update({"ahead": options.ahead} if options.ahead else {})
         carried = states.resume(opened, console)
         before = carried.t.sum()
         try:
@@ -276,6 +269,8 @@ def process(
 def _settle_last(options: Options, form: str, opened: Opened) -> tuple[Options, Opened]:
     """Set `last` if the model gives one row per sequence; remove it from the model by `no_last`."""
     network = opened.network
+    if options.ahead and (obstacle := find_obstacle(network)):
+        raise OptionError(f"`ahead`: {obstacle}")
     for name in ("follow", *STATE_FILES) if network.needs_whole_sequences else ():
         if getattr(options, name):
             raise OptionError(f"`{name}`: the network needs whole sequences")
@@ -284,8 +279,9 @@ def _settle_last(options: Options, form: str, opened: Opened) -> tuple[Options, 
     if options.no_last:
         del opened.model["last"]
         return options, opened._replace(network=Network(*network.layers, front=network.front))
-    if options.follow or FORMATS[form].is_picture:
-        name = "`follow`" if options.follow else f"`format` {form}"
+    names = [f"`{name}`" for name in ("follow", "ahead") if getattr(options, name)]
+    if names or FORMATS[form].is_picture:
+        name = names[0] if names else f"`format` {form}"
         raise OptionError(f"{name}: the model gives one row a sequence: add `no_last`")
     return options._replace(last=True), opened
 
@@ -318,7 +314,7 @@ def _run(
     opened: Opened,
     carried: Carried,
     states: StateFiles,
-    frame: "Frame | None",
+    frame: Frame | None,
 ) -> Rows | None:
     """Run the input through the network, and write the result; return the last rows."""
     network, source = opened.network, opened.source
@@ -346,10 +342,22 @@ def _run(
             _note_columns(options, form, opened, console)
             return make(out, result._replace(shape=shape), style)
 
+        ahead = _make_ahead(options.ahead, opened, console) if options.ahead else None
         writer = Selection(_choose_selector(options, opened, carried, result), begin)
         blocks = stack.enter_context(closing(console.watch(blocks, source, options.output)))
         flush = out.flush if options.follow else lambda: None
-        return deliver(blocks, source.keys, runner, carried, writer, options.all_layers, flush)
+        rest = options.all_layers, flush, ahead
+        return deliver(blocks, source.keys, runner, carried, writer, *rest)
+
+
+def _make_ahead(steps: int, opened: Opened, console: Console) -> Ahead:
+    """Make the run ahead; where the columns are scaled, the network predicts scaled values."""
+    source, model = opened.source, opened.model
+    center, scale = np.array(model.get("center", 0.0)), np.array(model.get("scale", 1.0))
+    if {"center", "scale"} & model.keys():
+        console.note("each prediction is taken as a scaled value: the next x is center + scale * y")
+    copied = [n for n, name in enumerate(source.header) if name in source.key_columns]
+    return Ahead(steps, lambda y: center + scale * y, copied)
 
 
 def _choose_selector(
@@ -361,11 +369,12 @@ def _choose_selector(
     if options.last:
         keyed, one_row = bool(result.key_columns), bool(opened.network.last)
         return Final(result.final, keyed=keyed, one_row=one_row)
+    shape = () if options.ahead else opened.source.shape
     if options.head:
-        return Head(opened.source.shape, options.head, carried.started[0])
+        return Head(shape, options.head, carried.started[0])
     if options.tail:
-        return Tail(opened.source.shape, options.tail)
-    return Selector(opened.source.shape)
+        return Tail(shape, options.tail)
+    return Selector(shape)
 
 
 def _describe_result(options: Options, opened: Opened, carried: Carried, runner: Runner) -> Result:
@@ -407,4 +416,5 @@ def _describe_result(options: Options, opened: Opened, carried: Carried, runner:
         all_layers=all_layers,
         forward=not (network.needs_whole_sequences or options.tail),
         last=last,
+        ends=(lambda: carried.t) if options.ahead else None,
     )

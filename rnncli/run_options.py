@@ -1,12 +1,15 @@
 """The options of a run: their values, and which of them exclude each other."""
 
+from __future__ import annotations
+
 import codecs
 import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from functools import partial
+from inspect import Parameter, signature
 from numbers import Integral
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypedDict, TypeVar
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -19,9 +22,11 @@ from rnncli.readers.input import MISSING, STDIN, UTF_8
 from rnncli.storage.sink import is_packed, on_screen
 from rnncli.writers import EXTENSIONS, FORMATS
 
+Function = TypeVar("Function", bound=Callable[..., Any])
+
 # A center or scale that is computed from the input.
 AUTO: tuple[float, ...] = ()
-# Begins the error of a wrong argument.
+# Error for a `network` of another type.
 OF_NETWORK = "network: expected a Network, or the name of a file"
 # Options that name a state file.
 STATE_FILES = ("state", "state_in", "state_out")
@@ -30,6 +35,7 @@ _MARKS = {"comma": ",", "tab": "\t", "semicolon": ";", "space": " ", "pipe": "|"
 # Options of which only one is given.
 _PAIRS = (
     *(("last", "no_last"), ("last", "follow"), ("head", "follow"), ("tail", "follow")),
+    *(("ahead", "last"), ("ahead", "follow"), ("ahead", "head")),
     *(("head", "tail"), ("last", "head"), ("last", "tail"), ("json", "format")),
     *(("state", "state_in"), ("state", "state_out")),
 )
@@ -73,8 +79,54 @@ class Options(NamedTuple):
     states: bool = False
     head: int | None = None
     tail: int | None = None
+    ahead: int | None = None
     digits: int | None = None
     header: bool = True
+
+
+class ScoreOptions(TypedDict, total=False):
+    """The options that `score` and `batch` take as keywords; `Options` has their defaults."""
+
+    columns: str | int | Sequence[str | int]
+    group_by: str | int | Sequence[str | int]
+    passthrough: bool
+    missing: str
+    center: str | float | Sequence[float] | None
+    scale: str | float | Sequence[float] | None
+    delimiter: str | None
+    decimal: str
+    encoding: str
+    first_row: str
+    null_values: str | Sequence[str]
+    h0: ArrayLike | None
+    state: str | os.PathLike[str] | None
+    state_in: str | os.PathLike[str] | None
+    state_out: str | os.PathLike[str] | None
+    precision: str
+    unroll: str
+    last: bool
+    no_last: bool
+    all_layers: bool
+    states: bool
+    head: int | None
+    tail: int | None
+    ahead: int | None
+    format: str | None
+    digits: int | None
+    header: bool
+
+
+def list_options(function: Function) -> Function:
+    """Put the options that a function takes as ``**options`` into its signature, for `help`."""
+    signed = signature(function)
+    options = [
+        Parameter(name, Parameter.KEYWORD_ONLY, default=default, annotation=kind.__forward_arg__)
+        for name, kind in ScoreOptions.__annotations__.items()
+        for default in (Options._field_defaults[name],)
+    ]
+    parameters = [*signed.parameters.values()][:-1] + options
+    function.__signature__ = signed.replace(parameters=parameters)  # type: ignore[attr-defined]
+    return function
 
 
 def integer(least: int, most: int | None = None) -> Callable[[Any], int]:
@@ -158,7 +210,7 @@ READ: Mapping[str, Callable[[Any], Any]] = {
     "delimiter": delimiter,
     "encoding": encoding,
     "h0": np.asarray,
-    **dict.fromkeys(("head", "tail"), integer(1)),
+    **dict.fromkeys(("head", "tail", "ahead"), integer(1)),
     "digits": integer(0, 20),
 }
 CHOICES: Mapping[str, Iterable[str]] = {
@@ -171,9 +223,11 @@ CHOICES: Mapping[str, Iterable[str]] = {
 }
 
 
-def options_of(arguments: Mapping[str, Any]) -> Options:
-    """Check the arguments that a function such as `score` takes, and make options of them."""
-    values = {name: arguments[name] for name in Options._fields if arguments.get(name) is not None}
+def check_values(options: ScoreOptions) -> Options:
+    """Check the values of the options of `score`; None is the default."""
+    values: dict[str, Any] = {name: value for name, value in options.items() if value is not None}
+    if unknown := options.keys() - ScoreOptions.__annotations__.keys():
+        raise TypeError(f"unexpected keyword argument {min(unknown)!r}")
     for name, value in values.items():
         if name in CHOICES:
             choice(name, str(value), dict.fromkeys(CHOICES[name]))

@@ -1,6 +1,7 @@
 import json
 import os
 import signal
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -41,9 +42,24 @@ settings.load_profile("nightly" if NIGHTLY else "default")
 # Under nohup, or in the background of a script, these are ignored; commands of tests inherit that.
 if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
-for number in (signal.SIGQUIT, signal.SIGHUP):
-    if signal.getsignal(number) == signal.SIG_IGN:
-        signal.signal(number, signal.SIG_DFL)
+for name in ("SIGQUIT", "SIGHUP"):
+    if hasattr(signal, name) and signal.getsignal(getattr(signal, name)) == signal.SIG_IGN:
+        signal.signal(getattr(signal, name), signal.SIG_DFL)
+
+# Files of tests that are left out on Windows, and what they need that it lacks. Other tests are
+# marked `posix`.
+POSIX = {
+    "batches/test_executors.py": "an alarm",
+    "cli/test_control_characters.py": "a terminal of Unix",
+    "cli/test_exits.py": "signals, and sockets of Unix",
+    "cli/test_help.py": "a pager for a terminal of Unix",
+    "cli/test_start.py": "forks and limits of memory",
+    "cli/test_terminal.py": "a terminal of Unix",
+    "storage/test_killed.py": "forks and signals",
+    "storage/test_replacement.py": "owners, permissions and folders that are synced",
+    "writers/test_log.py": "signals and names of pipes",
+}
+collect_ignore = [*POSIX] if sys.platform == "win32" else []
 
 Rnn = Callable[..., Result]
 
@@ -53,8 +69,13 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Leave the tests marked `nightly` to the nightly run."""
-    left = [item for item in items if not NIGHTLY and item.get_closest_marker("nightly")]
+    """Leave the tests marked `nightly` to the nightly run, and those of POSIX out on Windows."""
+    left = [
+        item
+        for item in items
+        if (not NIGHTLY and item.get_closest_marker("nightly"))
+        or (sys.platform == "win32" and item.get_closest_marker("posix"))
+    ]
     if left:
         items[:] = [item for item in items if item not in left]
         config.hook.pytest_deselected(items=left)

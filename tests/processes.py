@@ -2,7 +2,6 @@
 
 import json
 import os
-import pty
 import signal
 import subprocess
 import sys
@@ -44,6 +43,8 @@ class Commands(Shell):
 
     def on_terminal(self, *words: object, **variables: str) -> str:
         """Run a command on a terminal; return all that it is sent, but for its line ends."""
+        import pty  # Windows has none
+
         master, slave = pty.openpty()
         streams = dict.fromkeys(("stdin", "stdout", "stderr"), slave)
         environment = self.environment | {"TERM": "dumb", "COLUMNS": "300"} | variables
@@ -147,7 +148,7 @@ class Stage:
         self,
         folder: Path,
         *words: str,
-        number: int = signal.SIGKILL,
+        number: int = getattr(signal, "SIGKILL", 9),
         moment: int = 0,
         stdin: str = os.devnull,
         stdout: str = os.devnull,

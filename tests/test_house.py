@@ -125,7 +125,7 @@ def test_only_the_command_line_names_options() -> None:
 
 
 def test_the_packages_are_these() -> None:
-    modules = {"frames", "inspection", "opening", "pipeline", "run_options", "states"}
+    modules = {"frames", "inspection", "opening", "pipeline", "run_options"}
     packages = {*ORDER} - modules
     assert {path.parent.name for path in PACKAGE.glob("*/__init__.py")} == packages
     assert {path.stem for path in PACKAGE.glob("*.py")} == {"__init__", "__main__", *modules}

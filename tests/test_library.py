@@ -1,13 +1,17 @@
 """The library can do what the command can, with the same numbers, and refuses what does not fit."""
 
+import builtins
+import json
+import re
 from collections import deque
 from collections.abc import Callable
+from inspect import Parameter, signature
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-from conftest import RUNNABLE
+from conftest import RUNNABLE, SAMPLES
 from random_networks import gated_cell
 
 import rnncli
@@ -26,6 +30,7 @@ from rnncli import (
     seeded,
     stream,
 )
+from rnncli.run_options import Options, ScoreOptions
 
 
 def test_every_public_name_is_there() -> None:
@@ -177,3 +182,64 @@ def test_a_layer_is_a_cell_weights_or_a_layer() -> None:
     for wrong in ("rnn", (np.ones((1, 2)), np.ones((2, 2)), np.ones(2))):
         with pytest.raises(TypeError, match=r"^expected a cell, such as RNN, or Weights, got "):
             Network(wrong)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("function", [rnncli.score, rnncli.batch])
+def test_options_are_in_the_signature(function: Callable[..., Any]) -> None:
+    parameters = signature(function).parameters
+    for name in ScoreOptions.__annotations__:
+        assert parameters[name].default == Options._field_defaults[name]
+        assert parameters[name].kind == Parameter.KEYWORD_ONLY
+        assert re.search(rf"^    ([a-z_0-9]+, )*{name}[ ,\n]", rnncli.score.__doc__ or "", re.M), (
+            name
+        )
+    with pytest.raises(TypeError, match=r"^unexpected keyword argument 'colums'$"):
+        function("in.csv", seeded(), "out.csv", colums=["a"])
+
+
+def test_functions_of_arrays_read_files(tmp_path: Path) -> None:
+    network, x = rnncli.load(SAMPLES / "sunspots.keras"), np.arange(6.0)[:, None]
+    np.savetxt(tmp_path / "x.csv", x, header="v", comments="")
+    np.save(tmp_path / "x.npy", np.stack([x, x + 1]))
+    expected = rnncli.run(network, x)
+    for found in (
+        rnncli.run(network, tmp_path / "x.csv"),
+        rnncli.run(network, x=str(tmp_path / "x.csv")),
+    ):
+        np.testing.assert_array_equal(found.y, expected.y)
+    both = rnncli.run(network, tmp_path / "x.npy")
+    np.testing.assert_allclose(both.h[0], expected.h, rtol=1e-6)
+    ahead = rnncli.forecast(network, tmp_path / "x.csv", 3)
+    np.testing.assert_array_equal(ahead, rnncli.forecast(network, x, 3))
+    with pytest.raises(rnncli.InputError, match=r"takes 1 column, .*; .rnncli.score. chooses"):
+        rnncli.run(network, SAMPLES / "sunspots.csv")
+
+
+def test_results_print_as_the_commands_show_them(tmp_path: Path) -> None:
+    model = SAMPLES / "sunspots.keras"
+    states = rnncli.run(model, [5, 11])
+    assert str(states).startswith("h (2, 8):\n[[")
+    assert "\ny_n (1,):\n[" in str(states)
+    assert "  rnn run FILE.csv --weights " in str(rnncli.inspect(model))
+    assert json.loads(json.dumps(rnncli.inspect(model))) == rnncli.inspect(model)
+    steps = rnncli.explain(rnncli.seeded(1, 2), [1, 2], unit=1)
+    assert "\nUnit h_1 of layer 1: RNN 2, tanh" in str(steps)
+    (tmp_path / "a.csv").write_text("v\n1\n")
+    summary = rnncli.batch(tmp_path / "a.csv", model, tmp_path / "out", jobs=1)
+    assert str(summary).startswith("1 done, 0 skipped, 0 failed, 1 rows, ")
+
+
+@pytest.mark.parametrize(
+    "name", ["run", "forecast", "stream", "score", "explain", "verify", "load"]
+)
+def test_signatures_show_the_names_of_types(name: str) -> None:
+    text = str(signature(getattr(rnncli, name)))
+    assert "_typing" not in text
+    assert len(text) < 1400
+
+
+def test_errors_in_docstrings_can_be_imported() -> None:
+    for name in rnncli.__all__:
+        doc = getattr(rnncli, name).__doc__ or ""
+        for error in re.findall(r"^ {4}(\w+Error)$", doc, re.MULTILINE):
+            assert hasattr(rnncli, error) or hasattr(builtins, error), (name, error)

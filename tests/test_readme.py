@@ -10,6 +10,7 @@ from conftest import GUIDE, ROOT, TOPICS
 from transcripts import NUMBER, is_same
 
 
+@pytest.mark.posix("links for every user")
 def test_python_examples(
     capsys: pytest.CaptureFixture[str],
     monkeypatch: pytest.MonkeyPatch,

@@ -12,6 +12,8 @@ FIRST, END = 1700, 1950  # of the years that it learned from
 FILES = ("sunspots.keras", "sunspots.pt", "sunspots.onnx")
 # What the README says: the root mean square of the errors from 1950 on.
 ITS_OWN, OF_NO_CHANGE = "17.6", "33.2"
+# And of the forecast of the last cycle, and of the cycle before it taken for that.
+CYCLE, AHEAD, OF_SAME = 11, "15.4", "25.1"
 
 
 def numbers() -> Floats:
@@ -44,6 +46,16 @@ def test_the_readme_says_how_good_it_is() -> None:
     text = " ".join((ROOT / "README.md").read_text(encoding="utf-8").split())
     assert f"root mean square error is {ITS_OWN};" in text
     assert f"has an error of {OF_NO_CHANGE}" in text
+
+
+def test_the_readme_says_how_good_a_forecast_is() -> None:
+    x = numbers()
+    past, came = x[:-CYCLE], x[-CYCLE:]
+    ahead = rnncli.forecast(SAMPLES / FILES[0], past, CYCLE)[:, 0]
+    errors = [np.sqrt(np.mean((each - came) ** 2)) for each in (ahead, past[-CYCLE:])]
+    assert [f"{each:.1f}" for each in errors] == [AHEAD, OF_SAME]
+    text = " ".join((ROOT / "README.md").read_text(encoding="utf-8").split())
+    assert f"error is {AHEAD}; taking the eleven years before as the forecast has {OF_SAME}" in text
 
 
 def test_the_port_has_its_fault() -> None:

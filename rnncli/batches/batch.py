@@ -3,7 +3,8 @@
 A report has a line of JSON for each task, added as it ends. The last line of an output counts.
 """
 
-import fcntl
+from __future__ import annotations
+
 import glob
 import hashlib
 import json
@@ -17,9 +18,8 @@ from concurrent.futures import Future
 from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import dataclass, field
 from functools import cache, partial
-from inspect import signature
 from queue import Empty, SimpleQueue
-from typing import Any
+from typing import Any, Unpack
 
 import numpy as np
 
@@ -28,13 +28,29 @@ from rnncli.batches.executors import Pool, in_processes, on_cluster
 from rnncli.batches.tasks import Outcome, Task
 from rnncli.engine.threads import usable_processors
 from rnncli.model.errors import WORDING, InputError, OptionError, on_a_line, printable, verbatim
+from rnncli.model.fingerprint import fingerprint
 from rnncli.model.network import Network, as_network
 from rnncli.opening import Built, Console, warn
-from rnncli.pipeline import process, return_built, score
-from rnncli.run_options import OF_NETWORK, Options, check_options, file_name, options_of
-from rnncli.states import fingerprint
-from rnncli.storage import Replacement, is_url, matching, version, wrap_url
+from rnncli.pipeline import process, return_built
+from rnncli.run_options import (
+    OF_NETWORK,
+    Options,
+    ScoreOptions,
+    check_options,
+    check_values,
+    file_name,
+    list_options,
+)
+from rnncli.storage import (
+    is_url,
+    matching,
+    replace_together,
+    replacement,
+    version,
+    wrap_url,
+)
 from rnncli.storage.sink import is_packed
+from rnncli.storage.system import fold_case, lock
 from rnncli.writers import EXTENSIONS
 
 File = str | os.PathLike[str]
@@ -49,7 +65,7 @@ _OTHER_FOLDER = "give `output` another folder"
 
 @dataclass(frozen=True)
 class Work:
-    """How each task is run."""
+    """How tasks are run."""
 
     options: Options
     build: Callable[[int], Built]  # returns the network for a number of inputs
@@ -58,7 +74,19 @@ class Work:
     word: Callable[[str], str] = str  # shows the parameters that a text names
     describe: Callable[[Exception], str] = str
 
-    def __call__(self, task: Task) -> Outcome:
+    def __call__(self, tasks: Sequence[Task]) -> list[Outcome]:
+        """Run tasks; outputs are replaced together, unless a state follows each of them."""
+        if self.options.state:
+            return [*map(self.run_task, tasks)]
+        with replace_together() as errors:
+            outcomes = [*map(self.run_task, tasks)]
+        for n, (task, each) in enumerate(zip(tasks, outcomes, strict=True)):
+            if task.output in errors:
+                error = self.describe(errors[task.output])
+                outcomes[n] = _outcome(task, error, seconds=each.seconds, notes=each.notes)
+        return outcomes
+
+    def run_task(self, task: Task) -> Outcome:
         """Do what ``rnn run`` does, and return how it ended."""
         begin, notes, error, rows = time.monotonic(), list[str](), "", 0
         console = Console(lambda text: notes.append(on_a_line(text)))
@@ -94,6 +122,12 @@ class Summary:
     seconds: float = 0.0
     failures: list[Outcome] = field(default_factory=list)
 
+    def __str__(self) -> str:
+        return (
+            f"{self.done:,} done, {self.skipped:,} skipped, {self.failed:,} failed, "
+            f"{self.rows:,} rows, {self.seconds:.1f} s; {printable(self.report)}"
+        )
+
 
 class Batch:
     """A batch whose options are checked.
@@ -122,7 +156,7 @@ class Batch:
 
     def find_missing(self, done: Mapping[str, Done]) -> list[Task]:
         """Return the tasks whose result is missing or emptied, or was made of something else."""
-        find_version = make_version_finder()
+        find_version, resolve = make_version_finder(), make_resolver()
 
         def is_done(task: Task) -> bool:
             made_of, rows = done.get(resolve(task.output), ("", 0))
@@ -165,11 +199,11 @@ class Batch:
 
 def run_here(tasks: Sequence[Task], work: Work) -> Generator[Outcome | None, None, None]:
     """Run tasks in this process."""
-    for task in tasks:
+    for group in _make_groups(tasks, GROUP):
         try:
-            yield work(task)
+            yield from work(group)
         except BaseException:  # Ctrl-C may come before a new file is known to be removed
-            _remove_temporary([task])
+            _remove_temporary(group)
             raise
 
 
@@ -185,7 +219,9 @@ def run_in_pool(
     try:
         with opened as (submit, death):
             idle = [*range(len(submit))]
-            waiting = _make_groups(tasks, min(GROUP, len(tasks) // (4 * len(idle))))
+            # Large inputs come first, as the last one would run alone.
+            largest_first = sorted(tasks, key=Task.size, reverse=True)
+            waiting = _make_groups(largest_first, min(GROUP, len(tasks) // (4 * len(idle))))
             while waiting or running or again:
                 if again and not (waiting or running):
                     waiting.append([again.popleft()])
@@ -218,9 +254,9 @@ def run_in_pool(
 
 
 def _make_groups(tasks: Sequence[Task], most: int) -> deque[list[Task]]:
-    """Group tasks of small inputs; large ones come first, as the last one would run alone."""
+    """Group tasks of small inputs."""
     groups, room = deque[list[Task]](), 0
-    for task in sorted(tasks, key=Task.size, reverse=True):
+    for task in tasks:
         room -= task.size()
         if room < 0 or len(groups[-1]) >= most:
             groups.append([])
@@ -232,7 +268,7 @@ def _make_groups(tasks: Sequence[Task], most: int) -> deque[list[Task]]:
 def _remove_temporary(tasks: Iterable[Task]) -> None:
     """Remove the temporary files of tasks that did not end."""
     for path in (path for task in tasks for path in _files_of(task)):
-        with suppress(OSError, InputError), Replacement(path):
+        with suppress(OSError, InputError), replacement(path):
             pass  # it removes the file at its end
 
 
@@ -275,6 +311,7 @@ def names_of(path: str) -> dict[str, str]:
     stem, extension = os.path.splitext(name)
     if extension.lower() in (".gz", ".xz", ".bz2", ".zst"):
         stem = os.path.splitext(stem)[0]
+    folder = os.path.splitdrive(folder)[1].replace(os.sep, "/")
     inside = [each for each in folder.split("/") if each not in ("", ".", "..")]
     return {"stem": stem, "name": name, "dir": "/".join(inside) or "."}
 
@@ -293,7 +330,7 @@ def expand(patterns: Iterable[str]) -> list[str]:
 
 def make_tasks(inputs: Sequence[str], output: str, state: str | None, identity: str) -> list[Task]:
     """Make a task for each input; `identity` is that of the network and the options."""
-    find_version, tasks = make_version_finder(), []
+    find_version, resolve, tasks = make_version_finder(), make_resolver(), []
     for path in inputs:
         if not is_url(path) and os.path.isdir(path):
             pattern = verbatim(shlex.quote(os.path.join(path, "*.csv")))
@@ -332,21 +369,36 @@ def make_version_finder() -> Callable[[str], str]:
     return find
 
 
-def resolve(path: str) -> str:
-    """Follow the links of a path, so that each file has one name."""
-    return wrap_url(path) if is_url(path) else os.path.realpath(path)
+def make_resolver() -> Callable[[str], str]:
+    """Return a function that follows the links of a path, so that each file has one name.
+
+    It resolves each folder once.
+    """
+    resolve_folder = cache(os.path.realpath)
+
+    def resolve(path: str) -> str:
+        folder, name = os.path.split(path)
+        if is_url(path):
+            return wrap_url(path)
+        if name in ("", ".", "..") or os.path.islink(path):
+            return os.path.realpath(path)
+        return os.path.join(resolve_folder(folder), name)
+
+    return resolve
 
 
 def check_files(tasks: Sequence[Task], weights: str | None, report: str) -> None:
     """Check that no file is written twice or read and written, whatever its names."""
-    sources = {resolve(path): path for path in (*(task.input for task in tasks), weights) if path}
+    resolve = make_resolver()
+    inputs = (*(task.input for task in tasks), weights)
+    sources = {fold_case(resolve(path)): path for path in inputs if path}
     written = [("the report of the batch", report)]
     for task in tasks:
         names = task.input, f"the state of {task.input}"
         written += zip(names, _files_of(task), strict=False)
     writers: dict[str, str] = {}
     for whose, path in written:
-        target = resolve(path)
+        target = fold_case(resolve(path))
         if target in sources:
             raise InputError(path, f"would be written over: {sources[target]} is read")
         if target in writers:
@@ -359,6 +411,7 @@ def check_files(tasks: Sequence[Task], weights: str | None, report: str) -> None
 def open_report(path: str) -> Iterator[tuple[dict[str, Done], Callable[[Outcome], None]]]:
     """Open or begin a report for this batch alone; give what is done, and a function that adds."""
     _check_regular(path)
+    resolve = make_resolver()
     with open(path, "ab") as file:
 
         def add(outcome: Outcome) -> None:
@@ -371,7 +424,7 @@ def open_report(path: str) -> Iterator[tuple[dict[str, Done], Callable[[Outcome]
                 raise OSError(error.errno, error.strerror, path) from error
 
         try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            lock(file.fileno())
         except BlockingIOError as error:
             raise InputError(path, "another batch is adding to it") from error
         except OSError:  # the file system has no locks
@@ -408,6 +461,7 @@ def read_report(path: str) -> tuple[dict[str, Done], int]:
     return done, size
 
 
+@list_options
 def batch(
     inputs: File | Iterable[File],
     network: Network | File,
@@ -417,7 +471,7 @@ def batch(
     scheduler: str | None = None,
     force: bool = False,
     callback: Callable[[Outcome], object] = bool,
-    **options: Any,
+    **options: Unpack[ScoreOptions],
 ) -> Summary:
     """Run a network over many inputs and write a result for each, as ``rnn batch`` does.
 
@@ -471,9 +525,7 @@ def batch(
     >>> summary.failed
     0
     """
-    bound = signature(score).bind(inputs, network, output, **options)
-    bound.apply_defaults()
-    checked = options_of(bound.arguments)
+    checked = check_values(options)
     if jobs is not None and jobs < 1:
         raise ValueError(f"jobs: expected a whole number from 1 up, got {jobs}")
     if jobs is not None and scheduler is not None:

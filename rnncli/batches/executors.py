@@ -6,7 +6,6 @@ A process imports this module before NumPy, whose threads are numbered as it loa
 import json
 import os
 import pickle
-import resource
 import signal
 import subprocess
 import sys
@@ -22,8 +21,8 @@ from rnncli.__main__ import prepare
 from rnncli.batches.tasks import Outcome, Task
 from rnncli.model.errors import InputError, check_installed, one_line
 
-Work = Callable[[Task], Outcome]
 Group = Sequence[Task]
+Work = Callable[[Group], list[Outcome]]
 # Functions that submit a group, each for one group at a time, and the exception of a death.
 Pool = tuple[Sequence[Callable[[Group], Future[list[Outcome]]]], type[Exception]]
 
@@ -55,15 +54,7 @@ class _Process:
         """Submit a group; a new process does not take Ctrl-C."""
         content = pickle.dumps(group)
         if self._process is None or self._process.poll() is not None:
-            program, pipe = _PROGRAM.format(sys.path), subprocess.PIPE
-            before = signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGINT])
-            try:
-                command = [sys.executable, "-c", program]
-                self._process = subprocess.Popen(command, stdin=pipe, stdout=pipe)
-            except OSError as error:
-                raise OSError(error.errno, error.strerror, "a process of the batch") from error
-            finally:
-                signal.pthread_sigmask(signal.SIG_SETMASK, before)
+            self._process = _start()
             content = self._work + content
         return self._thread.submit(_send, self._process, content)
 
@@ -74,6 +65,24 @@ class _Process:
         self._thread.shutdown(cancel_futures=True)
         if self._process:
             _end(self._process)
+
+
+def _start() -> subprocess.Popen[bytes]:
+    """Start a process that does not take Ctrl-C."""
+    command, pipe = [sys.executable, "-c", _PROGRAM.format(sys.path)], subprocess.PIPE
+    try:
+        if sys.platform == "win32":
+            how = subprocess.CREATE_NO_WINDOW  # without the console, which sends Ctrl-C
+            process = subprocess.Popen(command, stdin=pipe, stdout=pipe, creationflags=how)
+        else:
+            before = signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGINT])
+            try:
+                process = subprocess.Popen(command, stdin=pipe, stdout=pipe)
+            finally:
+                signal.pthread_sigmask(signal.SIG_SETMASK, before)
+    except OSError as error:
+        raise OSError(error.errno, error.strerror, "a process of the batch") from error
+    return process
 
 
 def _send(process: subprocess.Popen[bytes], content: bytes) -> list[Outcome]:
@@ -94,16 +103,14 @@ def _end(process: subprocess.Popen[bytes]) -> None:
     process.kill()
     process.wait()
     for pipe in (process.stdin, process.stdout):
-        with suppress(BrokenPipeError):  # what was not sent is flushed
+        with suppress(OSError):  # what was not sent is flushed
             pipe.close()  # type: ignore[union-attr]
 
 
 @contextmanager
 def in_processes(work: Work, jobs: int) -> Iterator[Pool]:
     """Run tasks in processes, each with its own executor: the death of one breaks no other."""
-    (soft, hard), files = resource.getrlimit(resource.RLIMIT_NOFILE), 256 + 4 * jobs
-    if soft < files:
-        resource.setrlimit(resource.RLIMIT_NOFILE, (min(files, hard), hard))
+    _allow_files(256 + 4 * jobs)
     content = pickle.dumps(work)
     processes = [_Process(content) for _ in range(jobs)]
     try:
@@ -111,6 +118,16 @@ def in_processes(work: Work, jobs: int) -> Iterator[Pool]:
     finally:
         for process in processes:
             process.end()
+
+
+def _allow_files(count: int) -> None:
+    """Raise the limit of open files; Windows has none that matters."""
+    if sys.platform != "win32":
+        import resource
+
+        soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+        if soft < count:
+            resource.setrlimit(resource.RLIMIT_NOFILE, (min(count, hard), hard))
 
 
 def serve() -> None:
@@ -134,7 +151,7 @@ def serve() -> None:
         while True:
             pickle.dump(_run(work, groups.get()), sent)
             sent.flush()
-    except (BrokenPipeError, EOFError, pickle.UnpicklingError):  # the batch has ended
+    except (OSError, EOFError, pickle.UnpicklingError):  # the batch has ended
         os._exit(1)
 
 
@@ -142,7 +159,7 @@ def _run(work: Work, group: Group) -> list[Outcome]:
     from rnncli.engine.threads import start_no_threads
 
     start_no_threads()
-    return [*map(work, group)]
+    return work(group)
 
 
 @contextmanager

@@ -7,7 +7,7 @@ from typing import Any
 import click
 
 from rnncli import __version__
-from rnncli.cli.errors import show_errors
+from rnncli.cli.errors import show_errors, write_utf8
 
 # Each has a module, which is loaded when the command is called.
 COMMANDS = ("run", "batch", "explain", "weights", "inspect", "verify", "help")
@@ -38,6 +38,7 @@ class Rnn(click.Group):
 
     def make_context(self, *args: Any, **extra: Any) -> click.Context:
         """Parse the command line."""
+        write_utf8()
         width = max(20, min(get_terminal_size().columns - 2, 110))
         with show_errors():
             return super().make_context(*args, terminal_width=width, **extra)

@@ -83,10 +83,7 @@ def batch(
                 print(printable(f"{what}  {task.input} -> {task.output}"), file=out)
         return
     _run(plan, jobs, scheduler)
-    say(
-        f"{summary.done:,} done, {summary.skipped:,} skipped, {summary.failed:,} failed, "
-        f"{summary.rows:,} rows, {summary.seconds:.1f} s; {printable(summary.report)}"
-    )
+    say(str(summary))
     if summary.failed:
         raise Exit(RUN_FAILED)
 

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from contextvars import ContextVar
 from datetime import timedelta
+from io import TextIOWrapper
 from shutil import get_terminal_size
 from threading import Timer
 from typing import TYPE_CHECKING, NoReturn, Self
@@ -35,7 +36,12 @@ USER_ERRORS = (click.UsageError, InputError, OptionError)
 MACHINE_ERRORS = (NotFiniteError, OSError, MemoryError, ImportError)
 # A variable of the environment that asks for the traceback of a mistake in this program.
 TRACEBACK = "RNN_TRACEBACK"
-SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+# Signals that end a process; Windows sends SIGBREAK for Ctrl-Break.
+SIGNALS = [
+    signal.Signals[name]
+    for name in ("SIGINT", "SIGTERM", "SIGHUP", "SIGBREAK")
+    if name in signal.Signals.__members__
+]
 # Parameters with options of another name.
 NAMES = {"output": "-o", "peers": "--peer", "null_values": "--null-value", "header": "--no-header"}
 
@@ -44,6 +50,14 @@ SECONDS = 1.0
 
 # Whether no notes are written.
 quiet: ContextVar[bool] = ContextVar("quiet", default=False)
+
+
+def write_utf8() -> None:
+    """Write UTF-8 and plain line ends on Windows too, but for a console, which takes Unicode."""
+    if sys.platform == "win32":
+        for stream in (sys.stdout, sys.stderr):
+            if isinstance(stream, TextIOWrapper) and not stream.isatty():
+                stream.reconfigure(encoding="utf-8", newline="\n")
 
 
 def say(text: str) -> None:
@@ -88,14 +102,16 @@ def raise_signals() -> Iterator[None]:
     def end(number: int, _frame: object) -> NoReturn:
         sys.exit(128 + number)
 
-    changed = [each for each in SIGNALS if signal.getsignal(each) is signal.SIG_DFL]
+    before = {number: signal.getsignal(number) for number in SIGNALS}
+    changed = [n for n, handler in before.items() if handler not in (signal.SIG_IGN, None)]
     for number in changed:
-        signal.signal(number, signal.default_int_handler if number == signal.SIGINT else end)
+        is_key = number.name in ("SIGINT", "SIGBREAK")
+        signal.signal(number, signal.default_int_handler if is_key else end)
     try:
         yield
     finally:
         for number in changed:
-            signal.signal(number, signal.SIG_DFL)
+            signal.signal(number, before[number])
 
 
 def describe(error: Exception) -> str:

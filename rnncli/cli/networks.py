@@ -1,9 +1,7 @@
 """The network that options describe, and the whole of an input that it runs on."""
 
-import os
 import re
 from collections.abc import Sequence
-from contextlib import suppress
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -17,6 +15,7 @@ from rnncli.model.seeds import seeded
 from rnncli.opening import Built, Console
 from rnncli.run_options import check_pairs
 from rnncli.storage import local_copy
+from rnncli.storage.system import memory_size
 
 if TYPE_CHECKING:
     pass
@@ -67,9 +66,14 @@ def check_network(options: NetworkOptions, files: Sequence[str] = ()) -> None:
 
 
 def build_network(
-    options: NetworkOptions, I: int, precision: str = "float32", *, quiet: bool = False
+    options: NetworkOptions,
+    I: int,
+    precision: str = "float32",
+    *,
+    quiet: bool = False,
+    digest: bool = True,
 ) -> Built:
-    """Draw the network for I inputs, or read it."""
+    """Draw the network for I inputs, or read it, with the digest of its file if it is wanted."""
     if options.weights is None:
         _check_memory(options, I, PRECISIONS[precision].dtype.itemsize)
         drawn = {"init": "tensorflow", "seed": 1}
@@ -85,10 +89,13 @@ def build_network(
 
     with local_copy(options.weights) as copy:
         settings = _values_of(options, *_SETTINGS)
-        loaded = load_network(copy, options.layer, settings, I, chain=options.chain)
+        chain = options.chain
+        loaded = load_network(copy, options.layer, settings, I, chain=chain, digest=digest)
     for sentence in () if quiet else loaded.assumptions:
         note(f"{options.weights}: {word(sentence)}")
-    source = {**_values_of(options, "weights", "layer", "chain"), "sha256": loaded.sha256}
+    source: dict[str, Any] = _values_of(options, "weights", "layer", "chain")
+    if digest:
+        source["sha256"] = loaded.sha256
     if loaded.external_digests:
         source["beside"] = loaded.external_digests
     return loaded.network, source, loaded.biases
@@ -105,9 +112,7 @@ def _check_memory(options: NetworkOptions, width: int, bytes_a_weight: int) -> N
     for H in hidden:
         count += len(DIRECTIONS[direction]) * gates * H * (width + H + 1)
         width = merged_size(H, direction, options.merge or "concat")
-    memory = float("inf")
-    with suppress(AttributeError, OSError, ValueError):  # not on every system
-        memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
+    memory = memory_size() / 2**30
     needed = min(count * bytes_a_weight, 2**100) / 2**30  # a larger number fits no message
     if needed > memory / 2:
         what = f"the weights would take {needed:,.1f} GiB, over half of this machine's"

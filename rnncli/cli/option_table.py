@@ -152,7 +152,8 @@ def pick(kind: Callable[..., Values], values: Mapping[str, Any]) -> Values:
     return kind(**{field: values[field] for field in fields if field in values})
 
 
-# The function that reads a value, or names to choose from. Any other value is a text.
+# The function that reads a value, names to choose from, or the value that a flag sets. What is not
+# here is a text, or a flag that sets True if its row names no value.
 KINDS: Mapping[str, Any] = {
     **READ,
     **CHOICES,
@@ -166,6 +167,7 @@ KINDS: Mapping[str, Any] = {
     **dict.fromkeys(("columns", "group_by"), split_names),
     "null_values": partial(split_names, kind="cell"),
     "h0": str,
+    "header": False,
     **dict.fromkeys(("activation", "recurrent_activation"), lambda value: parse(value.lower())),
     # The name of a file, or a URL that is shown without its secrets.
     **dict.fromkeys(("weights", *STATE_FILES, "output"), wrap_url),
@@ -211,8 +213,9 @@ State (rnn help state)
 --state-out FILE          Save the final states to this file.
 
 Computation (rnn help speed)
---precision               Type to compute in; tf32 and bfloat16 as on a GPU. Default: float32.
---unroll                  Way to compute the steps. auto takes the fastest. Default: auto.
+--precision               Float type; tf32 and bfloat16 round products as a GPU does. Default:
+                          float32.
+--unroll NAME             Algorithm for the steps. Default: auto, which chooses the fastest.
 
 Output (rnn help output)
 -o, --output FILE         Write to this file or URL. Its extension chooses the format.
@@ -223,6 +226,7 @@ Output (rnn help output)
 --no-last                 Write a row per step, even if the model gives one row per sequence.
 --head N                  Write only the first N steps of each sequence.
 --tail N                  Write only the last N steps of each sequence.
+--ahead N                 Run N more steps after the input, with the predictions y as the next x.
 --all-layers              Write the states of every layer.
 --states                  Write the states h and c too, if the model has a head.
 --digits N                Round to N digits after the point. Default: exact.
@@ -244,15 +248,16 @@ def _make(heading: str, kinds: Mapping[str, Any], names: str, about: str) -> Opt
     words = names.split(" ")
     opts = [word.rstrip(",") for word in words if word.startswith("-")]
     field = _FIELDS.get(opts[-1], opts[-1].lstrip("-").replace("-", "_"))
-    metavar, kind = " ".join(words[len(opts) :]) or None, kinds.get(field, str)
-    if metavar is None and field not in kinds:
-        absent = field == "header"
-        attrs: dict[str, Any] = {"is_flag": True, "default": absent, "flag_value": not absent}
+    metavar = " ".join(words[len(opts) :]) or None
+    kind = kinds.get(field, str if metavar else True)
+    if isinstance(kind, bool):  # a flag sets this value
+        attrs: dict[str, Any] = {"is_flag": True, "default": not kind, "flag_value": kind}
     elif callable(kind):
         of_file = click.Path() if kind is wrap_url else str
         attrs = {"type": of_file, "read": kind, "metavar": metavar, "multiple": True}
     else:
-        attrs = {"type": click.Choice(kind, case_sensitive=False), "multiple": True}
+        choices = click.Choice(kind, case_sensitive=False)
+        attrs = {"type": choices, "metavar": metavar, "multiple": True}
     return Option([field, *opts], heading, help=" ".join(about.split()), **attrs)
 
 

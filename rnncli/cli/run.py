@@ -6,7 +6,8 @@ from typing import Any
 from rnncli.cli.networks import CONSOLE, NetworkOptions, build_network, check_network
 from rnncli.cli.option_table import command, files, pick
 from rnncli.pipeline import process
-from rnncli.run_options import Options
+from rnncli.run_options import Options, check_options
+from rnncli.writers import FORMATS
 
 EXAMPLES = """
 rnn run --seq 1,2,3,4,5,6 --hidden 4  # the notebook's network
@@ -26,5 +27,6 @@ def run(**values: Any) -> None:
     """
     options, network = pick(Options, values), pick(NetworkOptions, values)
     check_network(network, options.files)
-    build = partial(build_network, network, precision=options.precision)
+    digest = FORMATS[check_options(options)].has_digest
+    build = partial(build_network, network, precision=options.precision, digest=digest)
     process(options, build, CONSOLE, weights=network.weights)

@@ -175,9 +175,10 @@ class Groups(NamedTuple):
         return self._replace(order=self.order[mirrored - np.arange(len(self.order))])
 
     def find_sources(self, masked: Truths, direction: str) -> Integers:
-        """For each row, find the row whose state it repeats: itself, or the last unmasked one.
+        """For each row, find the row whose state it repeats.
 
-        The last before it in this direction; n + p stands for the initial state of sequence p.
+        It is the row itself, or the last unmasked row before it in this direction; n + p stands
+        for the initial state of sequence p.
         """
         order = self.turned(direction).order
         p = np.repeat(np.arange(len(self.present)), self.lengths)

@@ -1,5 +1,7 @@
 """The forward pass of a network over arrays."""
 
+from __future__ import annotations
+
 from os import PathLike
 from reprlib import repr as shortened
 from typing import NamedTuple
@@ -53,10 +55,19 @@ class States(NamedTuple):
     c: Floats | None = None
     layers_c: tuple[Floats, ...] = ()
 
+    def __str__(self) -> str:
+        texts = []
+        for name, value in self._asdict().items():
+            arrays = {name: value} if isinstance(value, np.ndarray) else {}
+            if isinstance(value, tuple):
+                arrays = {f"{name}[{n}]": array for n, array in enumerate(value)}
+            texts += [f"{key} {array.shape}:\n{array}" for key, array in arrays.items()]
+        return "\n".join(texts)
+
 
 def run(
     network: Network | str | PathLike[str],
-    x: ArrayLike,
+    x: ArrayLike | PathLike[str],
     h0: ArrayLike | None = None,
     *,
     lengths: ArrayLike | None = None,
@@ -82,9 +93,10 @@ def run(
     ----------
     network : Network, str or path
         A path is read by `load`.
-    x : array, shape (T, I) or (N, T, I)
+    x : array, shape (T, I) or (N, T, I), or str or path
         Input at every step, converted to the float type of `precision`. A
-        network of one feature also takes (T,), such as a pandas Series.
+        network of one feature also takes (T,), such as a pandas Series. A
+        file has one sequence, as for `score`.
     h0 : array, shape (S,) or (N, S), optional
         State of all cells before their first step, in the order of `h_n`;
         zeros by default. (S,) with a batch starts every sequence from the
@@ -120,7 +132,7 @@ def run(
     """
     network = as_network(network)
     runner = Runner(network, precision, unroll, all_states=all_states)
-    inputs = network.checked_shape(x)
+    inputs = network.checked_shape(x)  # type: ignore[arg-type]  # `rnncli.run` reads a path
     batch, ends = check_batch(network, inputs, lengths, runner.precision.dtype)
     N, T, _ = batch.shape
     h_n = network.initial_state(h0, N, runner.precision.dtype)

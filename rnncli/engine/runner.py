@@ -1,6 +1,6 @@
 """A network ready to run: rows of sequences go through its layers, from the bottom up."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from itertools import chain, pairwise
 from math import ceil
 from typing import NamedTuple
@@ -156,51 +156,55 @@ class Runner:
             x = np.where(masked[:, None], 0, x)  # the features of a masked row may be NaN
         by_layer = self.find_masked(x) & ~by_input
         masked = by_input | by_layer
-        has_masked = bool(masked.any())
-        if has_masked and any(layer.takes_sequences for layer in self.network.layers):
-            raise InputError("", "a row is masked, the network needs all", "`missing` zero reads 0")
-        if len(groups.present) == 1 and not has_masked:
+        if masked.any():
+            return self._run_unmasked(x, groups, states, masked, by_layer)
+        if len(groups.present) == 1:
             key = int(groups.present[0])
             results = self.run_batch(x[:, None], states[key : key + 1])
             return [rows.apply(lambda array: array[:, 0]) for rows in results]
-        initial = states[groups.present]
-        keys, order, runs = pack(groups.only(~masked) if has_masked else groups)
+        order, results = self._run_packed(x, groups, states)
+        positions = np.empty_like(order)
+        positions[order] = np.arange(len(order))
+        return [rows.apply(lambda array: array.take(positions, axis=0)) for rows in results]
+
+    def _run_packed(
+        self, x: Floats, groups: Groups, states: Floats
+    ) -> tuple[Integers, list[LayerRows]]:
+        """Run the rows of some groups; return them in the order of the results."""
+        keys, order, runs = pack(groups)
         arrays, after = self._allocate(x.take(order, axis=0)), states[keys]
         self._run_shares([[rows.apply(run.view) for rows in arrays] for run in runs], after)
         states[keys] = after
-        positions = np.empty(len(x), np.intp)
-        positions[order] = np.arange(len(order))
-        if not has_masked:
-            return [rows.apply(lambda array: array.take(positions, axis=0)) for rows in arrays[1:]]
-        positions = np.append(positions, len(order) + np.arange(len(initial)))
-        ways = ("forward", "backward")
-        sources = {way: positions[groups.find_sources(masked, way)] for way in ways}
-        return self._fill_masked(x, arrays[1:], sources, initial, by_layer)
+        return order, arrays[1:]
 
-    def _fill_masked(
-        self,
-        x: Floats,
-        results: Sequence[LayerRows],
-        sources: Mapping[str, Integers],
-        initial: Floats,
-        zero: Truths,
+    def _run_unmasked(
+        self, x: Floats, groups: Groups, states: Floats, masked: Truths, zero: Truths
     ) -> list[LayerRows]:
-        """Take the states at each row from its source, and compute the output of each layer.
+        """Run the rows that are not masked; at a masked one states are repeated, or 0 at `zero`.
 
-        All rows are computed again, as a product of fewer rows may round otherwise.
+        All outputs are computed again, as a product of fewer rows may round otherwise.
         """
         network, outputs, filled = self.network, [x], list[LayerRows]()
+        if any(layer.takes_sequences for layer in network.layers):
+            raise InputError("", "a row is masked, the network needs all", "`missing` zero reads 0")
+        initial = states[groups.present]
+        order, results = self._run_packed(x, groups.only(~masked), states)
+        positions = np.empty(len(x) + len(initial), np.intp)
+        positions[order] = np.arange(len(order))
+        positions[len(x) :] = len(order) + np.arange(len(initial))
+        ways = ("forward", "backward")
+        sources = {way: positions[groups.find_sources(masked, way)] for way in ways}
         for number, (layer, rows) in enumerate(zip(network.layers, results, strict=True)):
-            states, layer_slices = list[State](), network.state_slices[number]
+            repeated, layer_slices = list[State](), network.state_slices[number]
             for state, way, slices in zip(rows.states, layer.directions, layer_slices, strict=True):
                 firsts = (initial[:, columns] for columns in slices)
                 arrays = map(np.concatenate, zip(state, firsts, strict=False))  # h, or all arrays
-                states.append(tuple(array.take(sources[way], axis=0) for array in arrays))
+                repeated.append(tuple(array.take(sources[way], axis=0) for array in arrays))
                 if len(rows.states) > 1:
-                    states[-1][0][zero] = 0
+                    repeated[-1][0][zero] = 0
             x = network.select_inputs(number + 1, outputs)
-            outputs.append(self.get_output(layer, x, states))
-            filled.append(LayerRows(outputs[-1], states))
+            outputs.append(self.get_output(layer, x, repeated))
+            filled.append(LayerRows(outputs[-1], repeated))
         return filled
 
     def _allocate(self, x: Floats) -> list[LayerRows]:

@@ -1,12 +1,14 @@
 """Sequences in blocks of rows, and the states that are carried from block to block."""
 
+from __future__ import annotations
+
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 from numpy.typing import ArrayLike
 
-from rnncli.engine.rows import BLOCK_STEPS, Groups, Rows, group, join_all
+from rnncli.engine.rows import BLOCK_STEPS, Groups, Rows, group, join_all, take
 from rnncli.engine.runner import LayerRows, Runner
 from rnncli.model.arrays import Floats, Integers, in_dtype
 from rnncli.model.errors import InputError, NotFiniteError
@@ -77,7 +79,7 @@ class Carried:
         known = key[key < len(self.t)]
         return self._add_new(self.t[known], self.state[known], len(key) - len(known))
 
-    def commit(self, after: "After") -> None:
+    def commit(self, after: After) -> None:
         """Set sequences to where they stand after rows."""
         self.grow(int(after.key.max(initial=-1)) + 1)
         self.t[after.key], self.state[after.key] = after.t, after.state
@@ -217,25 +219,35 @@ def forward(
     runner: Runner, rows: Rows, carried: Carried, keys: Names = (), *, all_layers: bool = False
 ) -> tuple[Rows, After, NotFiniteError | None]:
     """Run rows from the states of their sequences; the error is about the first overflow."""
-    network, x, groups = runner.network, rows.x, group(rows.key, len(rows.x))
-    if network.front:
+    x = rows.x
+    if runner.network.front:
         if rows.masked is not None and rows.masked.any():
             raise InputError("", "a row is masked, the network needs all", "`missing` zero reads 0")
-        x, chosen = runner.run_front(x, groups, keys)
+        x, chosen = runner.run_front(x, group(rows.key, len(x)), keys)
         rows = rows.take(chosen)
-        groups = group(rows.key, len(x))
+    layers, done, after, error = run_layers(runner, rows._replace(x=x), carried, keys)
+    c = [each.c for each in layers] if runner.all_states else None
+    outputs = [each.output for each in layers]
+    values = name_results(runner.network, outputs, c, all_layers=all_layers)
+    n = len(done.x)
+    return done._replace(x=rows.x[:n], values=take(values, slice(n))), after, error
+
+
+def run_layers(
+    runner: Runner, rows: Rows, carried: Carried, keys: Names = ()
+) -> tuple[list[LayerRows], Rows, After, NotFiniteError | None]:
+    """Run rows through all layers; the rows before the first overflow come with their `t`."""
+    network, groups = runner.network, group(rows.key, len(rows.x))
     present = groups.present
     t, states = carried.at(present)
     groups = groups._replace(present=np.arange(len(present)))
-    layers = runner.run_rows(x, groups, states, rows.masked)
-    c = [each.c for each in layers] if runner.all_states else None
-    values = name_results(network, [each.output for each in layers], c, all_layers=all_layers)
-    done = rows._replace(masked=None, t=groups.number(t), values=values)  # which adds to `t`
+    layers = runner.run_rows(rows.x, groups, states, rows.masked)
+    done = rows._replace(masked=None, t=groups.number(t))  # which adds to `t`
     counted = groups if rows.masked is None else groups.only(~rows.masked)
-    output = layers[-1].output[counted.last] if network.by_row and len(x) else None
+    output = layers[-1].output[counted.last] if network.by_row and len(rows.x) else None
     after = After(present, t, states, present[counted.present], output)
     stop, error = _find_overflow(network, layers, done, groups, states, keys)
-    return done.cut(0, stop), after, error
+    return layers, done.cut(0, stop), after, error
 
 
 def final_y(runner: Runner, carried: Carried, keys: Names) -> Floats:

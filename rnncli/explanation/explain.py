@@ -1,5 +1,7 @@
 """``rnncli.explain``: steps of a sequence, as the document of ``rnn explain`` has them."""
 
+from __future__ import annotations
+
 from math import inf
 from os import PathLike
 from typing import Any
@@ -7,14 +9,17 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
+from rnncli import __version__
 from rnncli.engine.precision import PRECISIONS
 from rnncli.engine.rows import Rows
 from rnncli.engine.stream import Carried
-from rnncli.explanation.report import as_json
+from rnncli.explanation.report import Report, as_json
 from rnncli.explanation.steps import Wanted, explain_steps
 from rnncli.explanation.units import find_unit
+from rnncli.model.description import describe
 from rnncli.model.errors import choice
 from rnncli.model.network import Network, as_network
+from rnncli.writers.document import Documents
 
 
 def explain(
@@ -54,6 +59,7 @@ def explain(
         The ``steps`` that ``rnn explain`` writes as JSON: ``t``, ``x``, ``layers``, ``h``, and
         ``y`` of a head. A layer has ``cells``, a cell has ``inputs`` and ``quantities``, each of
         which has a ``name``, an ``equation``, ``terms``, their ``sum`` and ``values``.
+        `print` shows them as ``rnn explain`` does.
 
     Raises
     ------
@@ -80,6 +86,8 @@ def explain(
         raise ValueError(f"steps: expected steps from 1 on, such as 3 or (1, 6), got {steps!r}")
     rows = Rows(model.checked_input(values, dtype))
     results = explain_steps(model, [rows], Wanted(first, end), Carried(start), precision=precision)
-    if unit is not None:
-        results = map(find_unit(model, str(unit)).of_step, results)
-    return [as_json(step) for step in results]
+    one = None if unit is None else find_unit(model, str(unit))
+    explained = [*(results if one is None else map(one.of_step, results))]
+    about = describe(model, {}, __version__) | {"precision": precision}
+    write = lambda out: Report(out, None, one).write(about, explained)  # noqa: E731
+    return Documents([as_json(step) for step in explained], write)

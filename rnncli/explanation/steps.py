@@ -8,7 +8,7 @@ import numpy as np
 
 from rnncli.engine.rows import Groups, Rows, group, join, join_all
 from rnncli.engine.runner import LayerRows, Runner
-from rnncli.engine.stream import Carried, Names, forward
+from rnncli.engine.stream import Carried, Names, run_layers
 from rnncli.explanation.quantities import CellTrace, Quantity, explain_row
 from rnncli.model.arrays import Floats, Integers, Truths
 from rnncli.model.description import describe_layer, layer_line
@@ -162,12 +162,14 @@ def _explain_rows(
     runner, network, n = traced.runner, traced.runner.network, len(rows.x)
     by_input = np.zeros(n, bool) if rows.masked is None else rows.masked
     x = np.where(by_input[:, None], 0, rows.x).astype(runner.precision.dtype)
-    start = carried.state.copy()
-    results, after, error = forward(runner, rows._replace(x=x), carried, keys)
+    start = carried.state[groups.present]
+    layers, results, after, error = run_layers(runner, rows._replace(x=x), carried, keys)
     carried.commit(after)
     if chosen.any() and not (error and network.needs_whole_sequences):
         done = np.arange(n) < len(results.x)
-        block = _run(runner, x, groups, start, by_input | ~done, results.t)
+        masked = by_input | ~done | runner.find_masked(x)
+        before, first = _find_starts(groups, masked)
+        block = _Block(x, results.t, masked, layers, start, before, first)
         final &= bool(network.last)
         if final and network.needs_whole_sequences:  # the last row that counts gives the row
             counts = ~by_input if network.by_row else ~block.masked
@@ -183,22 +185,17 @@ def _explain_rows(
         raise error
 
 
-def _run(
-    runner: Runner, x: Floats, groups: Groups, states: Floats, masked: Truths, t: Integers
-) -> _Block:
-    """Run rows from `states` (K, S)."""
-    start = states[groups.present]
-    layers = runner.run_rows(x, groups, states, masked)
-    masked = masked | runner.find_masked(x)
+def _find_starts(groups: Groups, masked: Truths) -> tuple[dict[str, Integers], Integers]:
+    """Find the row before each row, by direction, and the first row of each one's sequence."""
     before, first = dict[str, Integers](), np.empty_like(groups.order)
     for direction in ("forward", "backward"):
         sources = groups.find_sources(masked, direction)
         order = groups.turned(direction).order
         before[direction] = np.empty_like(order)
         before[direction][order[1:]] = sources[order[:-1]]
-        before[direction][order[groups.starts]] = len(x) + np.arange(len(start))
+        before[direction][order[groups.starts]] = len(order) + np.arange(len(groups.starts))
     first[groups.order] = np.repeat(sources[groups.order[groups.starts]], groups.lengths)
-    return _Block(x, t, masked, layers, start, before, first)
+    return before, first
 
 
 def _explain_row(traced: _Traced, block: _Block, row: int, first: int) -> Step:

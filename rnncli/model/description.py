@@ -65,6 +65,7 @@ def model_line(model: Mapping[str, Any]) -> str:
         *map(_name_stateless, layers[below:]),
         _LAST.get(model.get("last", ""), ""),
         model.get("precision", ""),
+        f"{model['ahead']} steps ahead" if "ahead" in model else "",
     ]
     for name, value in model["source"].items():
         if name not in ("sha256", "beside"):

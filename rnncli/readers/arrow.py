@@ -1,6 +1,7 @@
 """Parquet files, Arrow files and Arrow streams: columns with types, read in batches by PyArrow."""
 
 import io
+import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from typing import Any
@@ -105,7 +106,8 @@ def _open_parquet(file: Any) -> Source:
 def _open_file(file: Any) -> Source:
     # A thread of Arrow that holds a Python object at the end of the process would abort it.
     with suppress(io.UnsupportedOperation):  # a file in memory
-        file = pa.OSFile(f"/dev/fd/{file.fileno()}")
+        name = f"/dev/fd/{file.fileno()}"  # Windows has no such names
+        file = pa.OSFile(name) if os.path.exists(name) else file
     reader = ipc.open_file(file, options=ipc.IpcReadOptions(use_threads=False))
 
     def batches(columns: Sequence[int]) -> Iterator[Any]:
@@ -168,6 +170,14 @@ class Typed(Sequence[Sequence[str]]):
             return Typed(self.arrow.filter(pa.Array.from_buffers(pa.bool_(), len(rows), bits)))
         except pa.ArrowNotImplementedError as error:
             raise InputError("", f"rows cannot be chosen: {one_line(error)}") from error
+
+    def clear(self, copied: Sequence[int]) -> "Typed":
+        """Return rows without values, but in the columns `copied`."""
+        columns = [
+            column if n in copied else pa.nulls(len(self), column.type)
+            for n, column in enumerate(self.arrow.columns)
+        ]
+        return Typed(pa.Table.from_arrays(columns, schema=self.arrow.schema))
 
     @staticmethod
     def of(blocks: "Sequence[Typed]") -> "Typed":

@@ -1,18 +1,20 @@
 """Files of this machine, which are replaced whole, and those at a URL, which `remote` handles."""
 
 import errno
-import fcntl
 import io
 import os
 import re
 import stat
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext, suppress
+from contextvars import ContextVar
 from functools import cache
 from glob import iglob
+from operator import methodcaller
 from typing import Any, TextIO, TypeVar, cast
 
 from rnncli.model.errors import InputError
+from rnncli.storage import system
 
 F = TypeVar("F", bound=Callable[..., Any])
 WEB = ("http", "https")
@@ -47,7 +49,7 @@ class Url(str):
 
 def is_url(path: str) -> bool:
     """Return whether a path is a URL, such as ``s3://bucket/x.csv``."""
-    return re.match(r"[a-z][a-z0-9+.-]*://", path, re.IGNORECASE | re.ASCII) is not None
+    return re.match(r"[a-z][a-z0-9+.-]+://", path, re.IGNORECASE | re.ASCII) is not None
 
 
 def wrap_url(path: str) -> str:
@@ -87,15 +89,19 @@ def local_copy(path: str) -> AbstractContextManager[str]:
     return nullcontext(path)
 
 
-class Replacement:
-    """Replaces a file, once or often, by `.NAME.rnn` beside it, which is locked all the while.
+# Files that are replaced at the end of `replace_together`.
+_delayed: ContextVar["list[Replacement] | None"] = ContextVar("delayed", default=None)
 
-    A hash stands for a long NAME. A `with` block gives `open`. Other runs are refused or, with
-    `when_waiting`, wait.
+
+class Replacement:
+    """Writes a file through a locked temporary file, `.NAME.rnn`, that is renamed over it.
+
+    Use it as ``with Replacement(path) as open:``; `open` may be called again. A hash stands for a
+    long NAME. Other runs are refused or, with `when_waiting`, wait.
     """
 
     def __init__(self, path: str, when_waiting: Callable[[], None] | None = None) -> None:
-        self._path, self._when_waiting = path, when_waiting and cache(when_waiting)
+        self.path, self._when_waiting = path, when_waiting and cache(when_waiting)
         self._target = os.path.realpath(path)
         folder, name = os.path.split(self._target)
         if len(os.fsencode(name)) > _LONGEST:
@@ -103,31 +109,33 @@ class Replacement:
 
             name = hashlib.sha256(os.fsencode(name)).hexdigest()
         self._name, self._number = os.path.join(folder, f".{name}.rnn"), -1
+        self._is_delayed = False
 
     def __enter__(self) -> Callable[[], AbstractContextManager[TextIO]]:
         try:
             self._number = self._lock(self._when_waiting)
         except BlockingIOError as error:
-            raise InputError(self._path, "another run is writing it") from error
+            raise InputError(self.path, "another run is writing it") from error
         except OSError as error:
-            error.filename = self._path
+            error.filename = self.path
             raise
-        self._before = _version(self._path)
+        self._before = _version(self.path)
         return self.open
 
     def _lock(self, when_waiting: Callable[[], None] | None = None) -> int:
         """Open and lock `.NAME.rnn`; first remove one that a killed run has left."""
         while True:
             with ExitStack() as opened:
-                number = os.open(self._name, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o666)
+                flags = os.O_RDWR | os.O_CREAT | getattr(os, "O_NOFOLLOW", 0)
+                number = os.open(self._name, flags, 0o666)
                 opened.callback(os.close, number)
                 try:
-                    fcntl.flock(number, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                    system.lock(number)
                 except BlockingIOError:
                     if when_waiting is None:
                         raise
                     when_waiting()
-                    fcntl.flock(number, fcntl.LOCK_EX)
+                    system.lock(number, wait=True)
                 except OSError:  # the file system has no locks
                     if self._when_waiting:  # a state needs a lock
                         os.unlink(self._name)
@@ -138,8 +146,8 @@ class Replacement:
                 if _version(self._name) == _version(number):
                     about = os.fstat(number)
                     is_new = not about.st_size and about.st_nlink == 1
-                    if is_new and about.st_uid == os.geteuid():
-                        _copy_access(self._target, number)
+                    if is_new and system.is_own(about):
+                        system.copy_access(self._target, number)
                         opened.pop_all()
                         return number
                     os.unlink(self._name)
@@ -147,36 +155,138 @@ class Replacement:
     @contextmanager
     def open(self) -> Iterator[TextIO]:
         """Open a text file that replaces the one there if the block ends without an error."""
-        if self._number < 0 or _version(self._path) != self._before:
-            raise OSError(None, CHANGED, self._path)
+        if self._number < 0 or _version(self.path) != self._before:
+            raise OSError(None, CHANGED, self.path)
         try:
-            with open(self._number, "w", closefd=False, **TEXT) as file:
+            with open(self._new, "w", closefd=isinstance(self._new, str), **TEXT) as file:
                 yield file
-                sync(file)
-            os.replace(self._name, self._target)
-            self._before = _version(self._path)
-            if self._when_waiting:
-                # Runs that wait find the new file before they get the lock on the old one.
-                renamed, self._number = self._number, -1
-                with suppress(BlockingIOError):
-                    self._number = self._lock()
-                os.close(renamed)
-            _sync_folder(self._target)
+            delayed = _delayed.get()
+            if delayed is not None and not self._when_waiting:
+                delayed.append(self)
+                self._is_delayed = True
+                return
+            self.sync()
+            self.rename()
+            system.sync_folder(self.folder)
         except OSError as error:
-            error.filename, error.filename2 = self._path, None
+            error.filename, error.filename2 = self.path, None
             raise
 
+    @property
+    def folder(self) -> str:
+        """The folder of the file, whose links are followed."""
+        return os.path.dirname(self._target)
+
+    @property
+    def _new(self) -> str | int:
+        """The file that is written, by its name or open."""
+        return self._number
+
+    def sync(self) -> None:
+        """Wait until the new content is on the disk."""
+        system.sync_file(self._number)
+
+    def rename(self) -> None:
+        """Put the new file in the place of the old one."""
+        system.replace(self._name, self._target)
+        self._before = _version(self.path)
+        if self._when_waiting:
+            # Runs that wait find the new file before they get the lock on the old one.
+            renamed, self._number = self._number, -1
+            with suppress(BlockingIOError):
+                self._number = self._lock()
+            os.close(renamed)
+
     def __exit__(self, *_: object) -> None:
+        if not self._is_delayed:
+            self.close()
+
+    def close(self) -> None:
+        """Remove a new file that was not renamed, and unlock it."""
         if self._number >= 0:
             if _version(self._name) == _version(self._number):
                 os.unlink(self._name)
             os.close(self._number)
 
 
+class ReplacementOnWindows(Replacement):
+    """Writes `.NAME.rnn.new`, as no open file is renamed there; `.NAME.rnn` is the lock."""
+
+    def _lock(self, when_waiting: Callable[[], None] | None = None) -> int:
+        with ExitStack() as opened:
+            number = os.open(self._name, os.O_RDWR | os.O_CREAT, 0o666)
+            opened.callback(os.close, number)
+            try:
+                system.lock(number)
+            except BlockingIOError:
+                if when_waiting is None:
+                    raise
+                when_waiting()
+                system.lock(number, wait=True)
+            opened.pop_all()
+            return number
+
+    @property
+    def _new(self) -> str:
+        return f"{self._name}.new"
+
+    def sync(self) -> None:
+        """Wait until the new content is on the disk."""
+        with open(self._new, "r+b") as file:
+            system.sync_file(file.fileno())
+
+    def rename(self) -> None:
+        """Put the new file in the place of the old one."""
+        system.replace(self._new, self._target)
+        self._before = _version(self.path)
+
+    def close(self) -> None:
+        """Remove a new file that was not renamed, and unlock it."""
+        with suppress(OSError):
+            os.unlink(self._new)
+        os.close(self._number)
+        with suppress(OSError):  # another run has it open
+            os.unlink(self._name)
+
+
+replacement = ReplacementOnWindows if system.WINDOWS else Replacement
+
+
+@contextmanager
+def replace_together() -> Iterator[dict[str, OSError]]:
+    """Replace the files that a block writes at its end: each folder is synced once.
+
+    Gives the errors by the path of the file; they are there after the block.
+    """
+    delayed, errors, sync_folder = (
+        list[Replacement](),
+        dict[str, OSError](),
+        cache(system.sync_folder),
+    )
+    token = _delayed.set(delayed)
+    try:
+        yield errors
+        for finish in (
+            methodcaller("sync"),
+            methodcaller("rename"),
+            lambda each: sync_folder(each.folder),
+        ):
+            for each in delayed:
+                try:
+                    if each.path not in errors:
+                        finish(each)
+                except OSError as error:
+                    errors[each.path] = OSError(error.errno, error.strerror, each.path)
+    finally:
+        _delayed.reset(token)
+        for each in delayed:
+            each.close()
+
+
 @_or_remote
 def replacing(path: str, when_waiting: Callable[[], None]) -> Replacement:
     """Lock a file that a run reads and then replaces."""
-    return Replacement(path, when_waiting)
+    return replacement(path, when_waiting)
 
 
 @_or_remote
@@ -189,16 +299,17 @@ def writing(path: str, *, append: bool = False) -> Iterator[TextIO]:
     directly. Any other file is locked against other runs, if its folder allows new files.
     """
     try:
-        is_plain, folder = _is_plain(path), os.path.dirname(os.path.realpath(path))
+        is_plain = _is_plain(path)
+        folder = os.path.dirname(os.path.realpath(path)) if append else ""
         may_lock = is_plain and (not append or os.access(folder, os.W_OK))  # by a new file
-        with Replacement(path) if may_lock else nullcontext() as replace:
+        with replacement(path) if may_lock else nullcontext() as replace:
             if replace and not append:
                 with replace() as file:
                     yield file
                 return
             with open(path, "a+" if is_plain else "a", **TEXT) as file:
                 if is_plain:
-                    _sync_folder(path)  # a state that is saved meanwhile needs the name
+                    system.sync_folder(folder)  # a state that is saved meanwhile needs the name
                 try:
                     yield file
                 finally:
@@ -218,7 +329,7 @@ def check_writable(path: str, *, append: bool = False) -> None:
         if _is_plain(path) and not (append and os.path.exists(path)):
             os.stat(folder)
             if not os.access(folder, os.W_OK | os.X_OK):
-                raise OSError(None, f"{os.strerror(_why_denied(folder))} in {folder}")
+                raise OSError(None, f"{os.strerror(system.why_denied(folder))} in {folder}")
     except OSError as error:
         raise InputError(path, str(error.strerror)) from error
 
@@ -226,19 +337,15 @@ def check_writable(path: str, *, append: bool = False) -> None:
 def _is_plain(path: str) -> bool:
     """Return whether a path is free, or a regular file that the shell has not opened."""
     mode = 0
+    system.check_name(path)
     with suppress(FileNotFoundError):
         mode = os.stat(path).st_mode
-    if stat.S_ISDIR(mode) or (not mode and path.endswith(os.sep)):
+    if stat.S_ISDIR(mode) or (not mode and path.endswith((os.sep, os.altsep or os.sep))):
         raise OSError(errno.EISDIR, os.strerror(errno.EISDIR))
     if mode and not os.access(path, os.W_OK):
-        number = _why_denied(path)
+        number = system.why_denied(path)
         raise OSError(number, os.strerror(number))
     return not mode or (stat.S_ISREG(mode) and not path.startswith(("/dev/fd/", "/dev/stderr")))
-
-
-def _why_denied(path: str) -> int:
-    """Return the number of the error of writing to a path that `os.access` denies."""
-    return errno.EROFS if os.statvfs(path).f_flag & os.ST_RDONLY else errno.EACCES
 
 
 def sync(file: TextIO) -> None:
@@ -246,20 +353,7 @@ def sync(file: TextIO) -> None:
     file.flush()
     with suppress(io.UnsupportedOperation):  # a stream in memory
         if stat.S_ISREG(os.fstat(file.fileno()).st_mode):
-            os.fsync(file.fileno())
-
-
-def _sync_folder(path: str) -> None:
-    """Wait until the names in the folder of a file are on the disk."""
-    try:
-        with ExitStack() as opened:
-            number = os.open(os.path.dirname(os.path.realpath(path)), os.O_RDONLY)
-            opened.callback(os.close, number)
-            os.fsync(number)
-    except OSError as error:
-        # A folder may allow new files but no reading, and not every file system can sync one.
-        if error.errno not in (errno.EACCES, errno.EINVAL):
-            raise
+            system.sync_file(file.fileno())
 
 
 def _version(path: str | int) -> tuple[int, ...]:
@@ -269,14 +363,3 @@ def _version(path: str | int) -> tuple[int, ...]:
     except OSError:
         return ()
     return status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns
-
-
-def _copy_access(target: str, number: int) -> None:
-    """Copy owner and permissions of a file, if it exists, to an open one."""
-    with suppress(OSError):  # not every file system has permissions
-        old = os.stat(target)
-        with suppress(OSError):
-            os.fchown(number, old.st_uid, old.st_gid)
-        # Another group must not get the rights of the old one.
-        same_group = os.fstat(number).st_gid == old.st_gid
-        os.fchmod(number, old.st_mode & (0o777 if same_group else 0o707))

@@ -5,11 +5,13 @@ import stat
 import sys
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from errno import EINVAL
 from io import TextIOWrapper
 from typing import Any, TextIO, cast
 
 from rnncli.model.errors import printable
 from rnncli.storage import check_writable, sync, writing
+from rnncli.storage.system import WINDOWS
 
 
 class Screen:
@@ -50,7 +52,8 @@ def has_no_extension(path: str | None) -> bool:
     """Return whether a result goes to a file whose name has no extension, or to one by ``>``."""
     if path is not None and not is_stdout(path):
         name = path[:-3] if is_packed(path) else path
-        return os.path.isfile(path) and not os.path.splitext(name)[1]
+        is_device = os.path.exists(path) and not os.path.isfile(path)
+        return not is_device and not os.path.splitext(name)[1]
     try:
         return is_stdout(path) and stat.S_ISREG(os.fstat(sys.stdout.fileno()).st_mode)
     except (AttributeError, OSError, ValueError):  # closed, or a stream in memory
@@ -90,5 +93,7 @@ def destination(path: str | None, *, append: bool = False) -> Iterator[TextIO]:
         finally:
             sync(sys.stdout)
     except OSError as error:
+        if WINDOWS and error.errno == EINVAL:  # what it answers where a pipe was closed
+            raise BrokenPipeError from error
         error.filename = error.filename or "standard output"
         raise

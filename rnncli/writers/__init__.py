@@ -26,6 +26,7 @@ class Format(NamedTuple):
     is_table: bool = False  # has columns by name, so that no two may have the same name
     is_picture: bool = False  # draws the steps of one sequence over time
     shows_features: bool = False  # names the columns that were read
+    has_digest: bool = False  # holds the description of the model, with the digest of its file
     delimiter: str = ""  # between the fields of a line
     needs: str = ""  # a package that is not always installed
 
@@ -43,12 +44,13 @@ def _figure(form: str, *, is_text: bool = False) -> Format:
 
 def _arrow(form: str, *extensions: str) -> Format:
     writer = partial(TypedWriter, form=form)
-    return Format(writer, extensions, _ARROW, is_text=False, is_table=True, needs="pyarrow")
+    table = Format(writer, extensions, _ARROW, is_text=False, is_table=True, needs="pyarrow")
+    return table._replace(has_digest=True)
 
 
 FORMATS: Mapping[str, Format] = {
     "table": Format(TableWriter, [".txt"], ("digits", "last"), is_table=True, shows_features=True),
-    "json": Format(JsonWriter, [".json"], ("digits", "last"), shows_features=True),
+    "json": Format(JsonWriter, [".json"], ("digits", "last"), shows_features=True, has_digest=True),
     "jsonl": Format(JsonLinesWriter, [".jsonl", ".ndjson"], _LINES),
     "csv": Format(CsvWriter, [".csv"], _CSV, is_table=True, delimiter=","),
     "tsv": Format(CsvWriter, [".tsv"], _CSV, is_table=True, delimiter="\t"),

@@ -104,8 +104,15 @@ class Strip:
         names = self.result.key_columns if keys else ()
         return printable(", ".join(map(" ".join, zip(names, keys, strict=True))))
 
+    def find_end(self) -> float:
+        """Return the last t of the sequence in the input."""
+        return np.inf if self.result.ends is None else float(self.result.ends()[max(self._key, 0)])
+
     def note(self) -> str:
         """Describe what is left out."""
         shown, count = len(self.features), len(self.result.columns)
-        features = f"These are the first {shown} of {count} features. " * (0 < shown < count)
+        end, features = self.find_end(), ""
+        if self.bins.total and end < self.bins.ends()[1][-1, 0]:
+            features = f"After t = {end:.0f} each step reads the prediction before it. "
+        features += f"These are the first {shown} of {count} features. " * (0 < shown < count)
         return features + "Other sequences are not drawn." * self._has_more

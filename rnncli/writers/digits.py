@@ -50,8 +50,8 @@ def rows_of_text(
 ) -> Iterator[str]:
     """Yield lines of text in slices of rows.
 
-    `words` returns the words of some rows side by side, about `width` a row, each those of n
-    rows or of one that stands in all; a text of `front` goes before each line.
+    `words(rows)` returns arrays of words, (n, k), or (1, k) for text that every row repeats, and
+    `width` is about the sum of the k. A text of `front` begins each line.
     """
     step = max(1, _CACHED // width)
     for start in range(0, count, step):
@@ -95,7 +95,7 @@ def floats(
 ) -> Words:
     """Return the words of rows of floats, shape (n, m), with `missing` in place of NaN.
 
-    A character, or none, stands before the first of a row, and text before each other one.
+    `before`, one character or none, precedes the first number of a row; `between` the others.
     """
     if digits is not None or values.dtype != np.float32 or values.size < _FEW:
         rows = _write_one_by_one(values, digits, missing)

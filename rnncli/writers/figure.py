@@ -107,7 +107,12 @@ class FigureWriter(Strip):
         if self.bins.size > 1:
             least, greatest = (each[:, column] for each in self.bins.ends())
             axes.fill_between(t, least, greatest, alpha=0.3, lw=0)
-        axes.plot(t, means[:, column], marker=marker, label=name, lw=1)
+        ends = self.find_end()
+        known = int(np.searchsorted(t, ends, side="right"))
+        (line,) = axes.plot(t[:known], means[:known, column], marker=marker, label=name, lw=1)
+        if known < len(t):
+            more, colour = slice(max(known - 1, 0), None), line.get_color()
+            axes.plot(t[more], means[more, column], color=colour, ls="--", lw=1)
         low, high = span
         room = 0.06 * (high - low)
         axes.set_ylim(low - room, high + room)
@@ -124,6 +129,8 @@ class FigureWriter(Strip):
         edges = np.append(t[:, 0], ends[-1, 0] + 1) - 0.5, np.arange(count + 1) - 0.5
         colours: dict[str, Any] = {"cmap": "RdBu_r", "vmin": -high, "vmax": high}
         drawn = axes.pcolormesh(*edges, means.T, rasterized=True, **colours)
+        if (end := self.find_end()) < ends[-1, 0]:
+            axes.axvline(end + 0.5, color="black", ls="--", lw=1)
         axes.set_ylim(count - 0.5, -0.5)
         axes.set_ylabel(name)
         axes.yaxis.set_major_locator(MaxNLocator(12, integer=True))

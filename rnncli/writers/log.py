@@ -1,15 +1,15 @@
 """Logs: files to which the rows of several runs are added, as they come."""
 
 import csv
-import signal
 from collections.abc import Callable, Generator, Iterator
 from contextlib import suppress
 from time import monotonic
-from typing import Any, TextIO
+from typing import TextIO
 
 from rnncli.engine.rows import Rows
 from rnncli.model.errors import InputError
 from rnncli.storage import sync
+from rnncli.storage.system import delay_signals
 from rnncli.writers.result import Result, Style
 
 # Seconds between two saves of the states, where an input is followed.
@@ -62,29 +62,12 @@ def follow(
     A signal that comes while a row is computed or written waits until the row is written; a second
     one does not. A row that is not written does not count as a step.
     """
-    handlers: dict[int, Any] = {n: signal.getsignal(n) for n in signal.valid_signals()}
-    handlers = {number: each for number, each in handlers.items() if callable(each)}
-    came, busy, saved = 0, False, monotonic()
-
-    def wait(number: int, frame: object) -> None:
-        nonlocal came
-        if came or not busy:
-            handlers[number](number, frame)
-        came = number
-
-    try:
-        for number in handlers:
-            signal.signal(number, wait)
+    saved = monotonic()
+    with delay_signals() as until_done:
         for rows in blocks:
-            busy = True
-            yield rows
-            if save and monotonic() - saved > _SECONDS:
-                sync(out)
-                save()
-                saved = monotonic()
-            busy = False
-            if came:
-                handlers[came](came, None)
-    finally:
-        for number, handler in handlers.items():
-            signal.signal(number, handler)
+            with until_done():
+                yield rows
+                if save and monotonic() - saved > _SECONDS:
+                    sync(out)
+                    save()
+                    saved = monotonic()

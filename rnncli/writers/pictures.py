@@ -23,6 +23,7 @@ _WIDEST, _NAMED = 8, 4
 # Lines of a panel; dots of a character down and across; the bit of each dot in its code.
 _LINES, _TALL, _WIDE = 4, 4, 2
 _DOTS = np.array([[0x01, 0x08], [0x02, 0x10], [0x04, 0x20], [0x40, 0x80]])
+_UPPER = int(_DOTS[:2].sum())
 
 
 class HeatmapWriter(Strip):
@@ -62,7 +63,8 @@ class HeatmapWriter(Strip):
     def _fit(self, scale: int = 0, dots: int = 1) -> tuple[list[str], int]:
         """Merge the bins to the dots that fit beside names and a scale; return names and room."""
         width = min(max(map(len, self.names)), max(_NAMED, self.console.width // 3))
-        short = (n if len(n) <= width else "…" + n[1 - width :] for n in self.names)
+        cut = "~" if self.console.options.ascii_only else "…"
+        short = (n if len(n) <= width else cut + n[1 - width :] for n in self.names)
         room = max(1, self.console.width - width - 1 - scale)
         self.bins.fit(room * dots)
         return [f"{name:{width}} " for name in short], room
@@ -95,10 +97,12 @@ class PlotWriter(HeatmapWriter):
         spans = [self.span(axes == axis) for axis in axes[1:]]
         marks = [(f"{high:.3g}", *[""] * (_LINES - 2), f"{low:.3g}") for low, high in spans]
         labels = max(map(len, chain(*marks)))
+        border = "|" if self.console.options.ascii_only else "│"
         names, room = self._fit(labels + 1, _WIDE)
         least, greatest = (each[:, 1:].T for each in self.bins.ends())
         rows, columns = np.arange(_LINES * _TALL)[:, None], np.arange(room * _WIDE)
         centers = np.rint(np.linspace(0, columns[-1], least.shape[1]))
+        ahead = np.interp(columns, centers, self.bins.means()[:, 0]) > self.find_end()
         for n, (name, (low, high)) in enumerate(zip(names, spans, strict=True)):
             # A column of dots reaches from the least to the greatest value of its steps, so that no
             # spike is lost, and meets its neighbours. The first row of dots divides the panels.
@@ -109,15 +113,22 @@ class PlotWriter(HeatmapWriter):
             drawn = (rows >= up) & (rows <= down)
             drawn[:, 1:] |= (rows >= down[:-1]) & (rows <= up[1:])
             drawn[:, 1:] |= (rows >= down[1:]) & (rows <= up[:-1])
+            drawn[:, ahead & (columns % 2 == 1)] = False
             cells = drawn.reshape(_LINES, _TALL, room, _WIDE)
             sums = np.einsum("aibj,ij->ab", cells, _DOTS).tolist()
             for line, (mark, dots) in enumerate(zip(marks[n], sums, strict=True)):
-                text = "".join(chr(0x2800 + each) if each else " " for each in dots).rstrip()
-                label = f"{' ' * len(name) if line else name}{mark:>{labels}}│"
+                text = "".join(map(self._sign, dots)).rstrip()
+                label = f"{' ' * len(name) if line else name}{mark:>{labels}}{border}"
                 self._print((label, "dim"), (text, "cyan" * (n < len(self.features))))
         left = len(names[0]) + labels + 1
         of_several = "{} steps a column of dots, from their least value to their greatest"
         self._write_time(left, room, of_several)
+
+    def _sign(self, dots: int) -> str:
+        """Return a character with these dots, or in ASCII with dots in the same halves."""
+        if not self.console.options.ascii_only:
+            return chr(0x2800 + dots) if dots else " "
+        return " '.:"[bool(dots & _UPPER) + 2 * bool(dots & ~_UPPER)]
 
 
 def _choose_colours(console: "Console") -> Sequence[tuple[str, str]]:

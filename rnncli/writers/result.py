@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from rnncli.engine.rows import Rows
-from rnncli.model.arrays import Floats
+from rnncli.model.arrays import Floats, Integers
 from rnncli.model.errors import InputError
 
 
@@ -31,6 +31,8 @@ class Result(NamedTuple):
     all_layers: bool = False
     forward: bool = True  # whether the initial state comes right before the first row
     last: bool = False  # whether the rows are the final states and not the steps
+    # The number of steps of each sequence in the input, where other rows come after them.
+    ends: Callable[[], Integers] | None = None
 
     @property
     def units(self) -> list[str]:

@@ -14,7 +14,7 @@ from conftest import ROOT, Rnn
 
 import rnncli
 import rnncli.batches.batch
-from rnncli.batches.batch import names_of, open_report, read_report
+from rnncli.batches.batch import make_resolver, names_of, open_report, read_report
 from rnncli.batches.tasks import Outcome
 from rnncli.pipeline import return_built
 
@@ -74,6 +74,7 @@ def test_an_input_that_changes_while_it_is_read_leaves_no_state(
     assert not os.listdir("s")
 
 
+@pytest.mark.posix("names with a slash")
 def test_failures_are_returned_and_outcomes_are_called_back(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
@@ -157,12 +158,37 @@ def test_a_template_names_an_input(path: str, stem: str, name: str, folder: str)
     assert names_of(path) == {"stem": stem, "name": name, "dir": folder}
 
 
+def test_links_are_followed_as_by_realpath(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "a" / "b").mkdir(parents=True)
+    (tmp_path / "a" / "x.csv").touch()
+    (tmp_path / "folder").symlink_to("a/b")
+    (tmp_path / "a" / "b" / "file").symlink_to("../x.csv")
+    (tmp_path / "gone").symlink_to("a/none.csv")
+    monkeypatch.chdir(tmp_path / "a")
+    follow = make_resolver()
+    names = [
+        "x.csv",
+        "./x.csv",
+        "../folder/file",
+        "../folder/../x.csv",
+        "b/none",
+        "../gone",
+        "..",
+        "b/",
+    ]
+    for name in names * 2:
+        for path in (name, str(tmp_path / "a" / name)):
+            assert follow(path) == os.path.realpath(path)
+    assert follow("s3://bucket/x.csv") == "s3://bucket/x.csv"
+
+
 def test_another_version_runs_all_again(run_rnn: Rnn, monkeypatch: pytest.MonkeyPatch) -> None:
     for version, done in (("9.8", 3), ("9.8", 0), ("9.9", 3)):
         monkeypatch.setattr(rnncli.batches.batch, "__version__", version)
         assert f"{done} done, {3 - done} skipped, " in run_rnn(*COMMAND).stderr
 
 
+@pytest.mark.posix("a pipe with a name")
 @pytest.mark.parametrize("change", ["echo 3 > in/b.csv", "mv in/none in/b.csv"])
 def test_a_change_within_a_batch_is_noticed(run_rnn: Rnn, change: str) -> None:
     """Here while the first output is written: it is a pipe that the reader leaves full."""
@@ -198,6 +224,7 @@ def line(output: str, status: str, made_of: str = "x") -> str:
     return json.dumps(Outcome("/in", output, made_of, status)._asdict()) + "\n"
 
 
+@pytest.mark.posix("names with a slash")
 @pytest.mark.parametrize("half", ["", "{", '{"input": "/\\ud', line("/c", "done").rstrip()])
 def test_the_last_whole_line_of_an_output_counts(tmp_path: Path, half: str) -> None:
     """A line that is cut off counts nothing, and is cut off."""
@@ -215,6 +242,7 @@ def test_the_last_whole_line_of_an_output_counts(tmp_path: Path, half: str) -> N
         assert read_report(str(path))[0] == done | {"/out/\udcff": ("y", 0)}
 
 
+@pytest.mark.posix("names with a slash")
 @pytest.mark.parametrize("text", ["t,value\n1,2\n", "[]", '{"input":1}\n'])
 def test_a_file_that_is_no_report_is_left_as_it_is(run_rnn: Rnn, text: str) -> None:
     report = Path("out/rnn-batch.jsonl")
@@ -228,6 +256,7 @@ def test_a_file_that_is_no_report_is_left_as_it_is(run_rnn: Rnn, text: str) -> N
     assert list(report.parent.iterdir()) == [report]
 
 
+@pytest.mark.posix("names with a slash")
 @pytest.mark.parametrize("there", [True, False])
 def test_a_report_belongs_to_one_batch_at_a_time(run_rnn: Rnn, there: bool) -> None:
     Path("out").mkdir()

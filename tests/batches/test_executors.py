@@ -2,7 +2,7 @@
 
 import os
 import signal
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from functools import partial
 from pathlib import Path
 
@@ -28,10 +28,15 @@ def no_longer_than_a_minute() -> Iterator[None]:
 def run(work: "partial[Outcome]", count: int, jobs: int, folder: object = "") -> list[Outcome]:
     """The outcomes, in the order of the tasks; each task has one."""
     tasks = [Task(f"{i}.csv", f"{folder}/{i}") for i in range(count)]
-    found = [each for each in run_in_pool(tasks, in_processes(work, jobs)) if each]
+    work_of_group = partial(do_each, work)
+    found = [each for each in run_in_pool(tasks, in_processes(work_of_group, jobs)) if each]
     outcomes = {outcome.output: outcome for outcome in found}
     assert len(outcomes) == len(found) == count
     return [outcomes[task.output] for task in tasks]
+
+
+def do_each(work: "partial[Outcome]", tasks: Sequence[Task]) -> list[Outcome]:
+    return [*map(work, tasks)]
 
 
 def do(task: Task, said: object = "") -> Outcome:
@@ -100,7 +105,7 @@ def test_a_process_takes_one_thread_unless_a_user_says_more(
 
 def test_processes_end_with_the_batch() -> None:
     tasks = [Task(f"{i}.csv", f"{i}") for i in range(40)]
-    outcomes = run_in_pool(tasks, in_processes(partial(tell_process), 2))
+    outcomes = run_in_pool(tasks, in_processes(partial(do_each, partial(tell_process)), 2))
     pid = next(int(outcome.notes[0]) for outcome in outcomes if outcome)
     outcomes.close()
     assert not os.path.exists(f"/proc/{pid}")

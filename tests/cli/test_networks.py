@@ -70,6 +70,17 @@ def test_options_are_settings_of_the_library(
             assert again == found
 
 
+def test_only_a_format_that_holds_the_digest_of_a_file_computes_it(
+    run_rnn: Rnn, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path, digested = tmp_path / "w.npz", list[bytes]()
+    rnncli.save(rnncli.seeded(1, 2), path)
+    monkeypatch.setattr("rnncli.model.formats.load.digest_of", digested.append)
+    for options, count in (([], 0), (["--format", "csv"], 0), (["--json"], 1)):
+        assert run_rnn("run", *SEQ, "--weights", str(path), *options).exit_code == 0
+        assert len(digested) == count
+
+
 @pytest.mark.parametrize("command", ["run", "verify"])
 def test_a_network_without_a_recurrent_layer(run_rnn: Rnn, tmp_path: Path, command: str) -> None:
     path = str(tmp_path / "w.npz")

@@ -73,7 +73,7 @@ finally:
     ],
 )
 def test_nothing_is_loaded_that_is_not_needed(tmp_path: Path, words: list[str], heavy: str) -> None:
-    """And nothing before it is known what Ctrl-C does."""
+    """Until Ctrl-C is handled, only `_signal` is loaded."""
     words = [str(tmp_path / word) if word in ("out.csv", "s") else word for word in words]
     first, *_, last = python(LOADED, *words).stdout.splitlines()
     assert set(first.split()) <= {"rnncli", "rnncli.__main__", "_signal"}

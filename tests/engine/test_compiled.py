@@ -6,7 +6,6 @@ from itertools import cycle
 from math import inf
 from typing import Any
 
-import loop as plain
 import numpy as np
 import pytest
 from conftest import NIGHTLY, RUNNABLE
@@ -21,6 +20,7 @@ from rnncli.engine.unroll import UNROLLS
 from rnncli.model.activations import TANH, Activation, parse
 from rnncli.model.arrays import Floats
 from rnncli.model.cells import CELLS, Cell, Weights
+from rnncli.verification import reference
 
 pytestmark = pytest.mark.skipif("compiled" not in RUNNABLE, reason="needs the extra `fast`")
 
@@ -79,7 +79,7 @@ def test_every_float(f: Activation, name: str) -> None:
     parameters: Any = tuple(np.longdouble(np.float32(each)) for each in f.parameters)
     with np.errstate(all="ignore"):
         found = compute(f, a, name)
-        exact = plain.function(f._replace(parameters=parameters))(a.astype(np.longdouble))
+        exact = reference.activate(f._replace(parameters=parameters), a.astype(np.longdouble))
         numpys = np.empty_like(a)
         f.function()(a, numpys)
         assert (np.isnan(found) == np.isnan(numpys)).all()
@@ -135,7 +135,7 @@ def test_every_size_is_near_the_plain_loop(
         h0 = random.uniform(-1, 1, (N, network.state_size)).astype("f")
         found = rnncli.run(network, x, h0, unroll="compiled")
         for n in range(N):
-            expected = plain.run(network, x[n], h0[n])
+            expected = reference.run(network, x[n], h0[n])
             np.testing.assert_allclose(found.h[n], expected.outputs[-1], atol=atol, rtol=0)
             np.testing.assert_allclose(found.h_n[n], expected.h_n, atol=atol, rtol=0)
 
@@ -176,7 +176,7 @@ def test_blocks_and_strides_change_nothing(
     """The two places of h take turns: after an odd number of steps they are swapped."""
     cell, x = draw(kind, I, 5), normal(23, 6, I)
     whole = run(cell, x)
-    weights = sum(W.size for W in loop.CompiledCell(cell).weights)
+    weights = sum(W.size for W in cell.operands)
     for steps in (1, 2, 7):
         monkeypatch.setattr(loop, "WORK", steps * 6 * weights)
         monkeypatch.setattr(loop, "SUMS_IN_CACHE", steps * 6 * max(I, 32))
@@ -191,6 +191,23 @@ def test_blocks_and_strides_change_nothing(
                 np.testing.assert_allclose(one, other, atol=atol, rtol=0)
             wide[:, 2:48:2, 3] = np.nan
             assert np.isnan(wide).all()  # nothing was written elsewhere
+
+
+@pytest.mark.parametrize("I", [3, 40])
+@pytest.mark.parametrize("kind", CELLS)
+def test_the_order_of_large_weights_changes_nothing(
+    kind: str, I: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """All rows take a step before the next one, and the loop multiplies all inputs."""
+    for H, N in ((5, 2), (16, 4), (40, 5), (65, 9)):
+        cell, x = draw(kind, I, H), normal(7, N, I)
+        expected = run(cell, x)
+        with monkeypatch.context() as patch:
+            patch.setattr(loop, "LARGE", 0)
+            patch.setattr(loop, "WORK", 3 * N * sum(W.size for W in cell.operands))
+            for found, right in zip(run(cell, x), expected, strict=True):
+                atol = 1e-6 if I > loop.FEW_INPUTS else 0
+                np.testing.assert_allclose(found, right, atol=atol, rtol=0)
 
 
 @pytest.mark.parametrize("kind", CELLS)

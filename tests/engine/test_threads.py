@@ -38,6 +38,7 @@ def test_a_failure_is_raised() -> None:
         in_threads(lambda part: 1 // part, [2, 1, 0])
 
 
+@pytest.mark.posix("a signal to a thread")
 @pytest.mark.usefixtures("two_threads")
 def test_ctrl_c_is_raised_and_no_other_part_is_begun() -> None:
     main, done = threading.main_thread().ident, list[int]()

@@ -9,7 +9,6 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-import loop
 import numpy as np
 import pytest
 from click.testing import CliRunner
@@ -24,6 +23,7 @@ from rnncli import Embedding, Network
 from rnncli.cli import rnn
 from rnncli.engine.precision import PRECISIONS
 from rnncli.engine.rows import Rows
+from rnncli.engine.runner import Runner
 from rnncli.engine.stream import Carried
 from rnncli.explanation.steps import Wanted, explain_steps
 from rnncli.model.activations import activation
@@ -212,7 +212,7 @@ def test_numbers_are_those_of_a_run_and_add_up(
     case: NetworkCase, precision: str, data: st.DataObject
 ) -> None:
     assume(len(case.x[0]))
-    right = loop.run(case.network, case.x[0], case.h0[0])
+    right = reference.run(case.network, case.x[0], case.h0[0])
     # Sums of states that grow without end are no floats of the precision.
     assume(all(np.abs(array).max(initial=0) < 1e4 for array in (*right.outputs, *right.c)))
     network = case.network.converted(PRECISIONS[precision].convert)
@@ -333,3 +333,16 @@ def test_the_library_gives_the_steps_of_the_document(tmp_path: Path) -> None:
     for steps in wrong_steps:
         with pytest.raises(ValueError, match=r"^steps: expected steps from 1 on"):
             rnncli.explain(network, x, steps=steps)
+
+
+def test_an_explained_row_is_run_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    runs = list[int]()
+    run_rows = Runner.run_rows
+
+    def count(self: Runner, x: Any, *rest: Any) -> Any:
+        runs.append(len(x))
+        return run_rows(self, x, *rest)
+
+    monkeypatch.setattr(Runner, "run_rows", count)
+    steps = [*rnncli.explain(rnncli.seeded(1, 2, cell="lstm"), [[1], [2], [3]], steps=(1, 3))]
+    assert (len(steps), runs) == (3, [3])

@@ -5,8 +5,10 @@ import re
 from pathlib import Path
 from typing import Any
 
+import duckdb
 import numpy as np
 import pandas as pd
+import polars as pl
 import pyarrow as pa
 import pytest
 from conftest import Rnn
@@ -111,7 +113,7 @@ def test_a_text_is_a_name_and_an_integer_a_number(
         assert pd.read_csv(tmp_path / "y.csv")["h_0"].tolist() == pytest.approx(expected, rel=1e-6)
 
 
-NO_SOURCES: tuple[Any, ...] = ([0.5], frame()["v"], np.ones((3, 1)))
+NO_SOURCES: tuple[Any, ...] = (5, None, {"v": [1]}, np.ones((3, 1, 1)), [[1], [2, 3]], [{"v": 1}])
 
 
 @pytest.mark.parametrize(
@@ -137,7 +139,7 @@ NO_SOURCES: tuple[Any, ...] = ([0.5], frame()["v"], np.ones((3, 1)))
             for given in ({"delimiter": ";"}, {"encoding": "cp1252"})
         ),
         ([], {"sink": "y.csv"}, "source: no files"),
-        (frame(), {"columns": "v", "sink": "x.csv"}, "sink: a table is returned"),
+        (frame(), {"columns": "v", "sink": "x.csv"}, "sink: the result of a DataFrame is returned"),
         ("x.csv", {}, "sink: give the file that the result goes to"),
         ("x.csv", {"sink": "y.csv", "last": True, "no_last": True}, "`last` and `no_last`"),
     ],
@@ -145,3 +147,67 @@ NO_SOURCES: tuple[Any, ...] = ([0.5], frame()["v"], np.ones((3, 1)))
 def test_wrong_parameters(source: Any, options: dict[str, Any], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         rnncli.score(source, rnncli.seeded(1, 3), **options)
+
+
+def same_rows(found: Any, expected: pd.DataFrame) -> None:
+    pd.testing.assert_frame_equal(
+        pa.table(found).to_pandas(), expected.reset_index(drop=True), check_dtype=False
+    )
+
+
+@pytest.mark.parametrize("options", [{}, {"passthrough": True}, {"last": True}], ids=str)
+def test_tables_of_other_libraries_give_their_kind(options: dict[str, Any]) -> None:
+    """Whatever has Arrow's interface: polars, DuckDB, and PyArrow's other kinds."""
+    table, network = frame(), rnncli.seeded(1, 3)
+    options = KEYED | options
+    expected = rnncli.score(table, network, **options)
+    arrow = pa.Table.from_pandas(table, preserve_index=False)
+    kinds = [arrow.combine_chunks().to_batches()[0], arrow.to_reader()]
+    kinds += [pl.from_arrow(arrow), duckdb.from_arrow(arrow)]
+    for source in kinds:
+        found = rnncli.score(source, network, **options)
+        assert type(found) is type(source)
+        same_rows(found, expected)
+
+
+class Stream:
+    """A table of a library that rnncli does not know."""
+
+    def __init__(self, table: pa.Table) -> None:
+        self.table = table
+
+    def __arrow_c_stream__(self, schema: object = None) -> object:
+        return self.table.__arrow_c_stream__(schema)
+
+
+def test_an_unknown_library_gets_a_pyarrow_table() -> None:
+    table, network = frame(), rnncli.seeded(1, 3)
+    source = Stream(pa.Table.from_pandas(table, preserve_index=False))
+    found = rnncli.score(source, network, **KEYED)
+    assert isinstance(found, pa.Table)
+    same_rows(found, rnncli.score(table, network, **KEYED))
+
+
+def test_arrays_and_lists_give_their_kind() -> None:
+    x, network = np.random.default_rng(0).normal(size=(9, 2)), rnncli.seeded(2, 3)
+    expected = rnncli.run(network, x).h
+    np.testing.assert_array_equal(rnncli.score(x, network), expected)
+    assert rnncli.score(x.tolist(), network) == expected.tolist()
+    copied = rnncli.score(x, network, passthrough=True)
+    np.testing.assert_array_equal(copied, np.hstack([x, expected]))
+    one = rnncli.seeded(1, 3)
+    found = rnncli.score(x, one, columns=2, group_by=1)  # each key has one row
+    np.testing.assert_allclose(found, [rnncli.run(one, row[1:]).h[0] for row in x], rtol=1e-6)
+    for series in (pd.Series([1.0, 2], name="v"), [1, 2], np.array([1, 2])):
+        result = rnncli.score(series, one)
+        assert len(result) == 2
+    assert isinstance(rnncli.score(pd.Series([1.0, 2], name="v"), one), pd.DataFrame)
+
+
+def test_a_lazy_table_is_collected_by_its_owner() -> None:
+    class LazyFrame:
+        def collect(self) -> None:
+            """Make the table."""
+
+    with pytest.raises(ValueError, match=r"of a LazyFrame give source.collect\(\)"):
+        rnncli.score(LazyFrame(), rnncli.seeded(1, 1))

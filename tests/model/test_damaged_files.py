@@ -365,6 +365,7 @@ def test_members_that_unpack_to_far_more(
 # Files that are none, or change.
 
 
+@pytest.mark.posix("a pipe with a name")
 @pytest.mark.parametrize("extension", [".npz", ".pt"])
 def test_paths_that_lead_to_no_file(tmp_path: Path, extension: str) -> None:
     """A pipe would wait, a device never end."""

@@ -189,6 +189,7 @@ BESIDE: list[tuple[str, dict[str, str]]] = [
 ]
 
 
+@pytest.mark.posix("a pipe with a name")
 @pytest.mark.parametrize(("what", "where"), BESIDE)
 def test_files_beside_that_are_refused(tmp_path: Path, what: str, where: dict[str, str]) -> None:
     folder = tmp_path / "models"
@@ -218,6 +219,7 @@ def test_bytes_that_many_tensors_take(tmp_path: Path) -> None:
     assert "W2: damaged: takes 8 bytes" in refusal(tmp_path / "m.onnx")
 
 
+@pytest.mark.posix("links for every user")
 def test_links_within_a_folder(tmp_path: Path) -> None:
     """A cache of downloads: the model and its values are links to files in another folder."""
     blobs, named = tmp_path / "blobs", tmp_path / "named"

@@ -73,7 +73,7 @@ def test_objects_are_the_rows_of_csv(
         assert str(found) == str(expected)
         assert bool(place) == bool(fault)
         if fault:  # the header of CSV is a line of its own
-            line, column = fault.removeprefix(f"{folder}/x.csv:").split(": ")
+            line, column = fault.removeprefix(f"{folder / 'x.csv'}:").split(": ")
             assert place.endswith(f":{int(line) - 1}: {column}")
 
 

@@ -1,14 +1,19 @@
 """Written files are durable in the right order, private, and never half."""
 
+import errno
 import os
 import shutil
 import stat
 import subprocess
 import sys
+from itertools import count
 from pathlib import Path
+from typing import Any
 
 import pytest
 from conftest import ROOT, Rnn
+
+import rnncli
 
 RUN = ("run", "--seq", "1,2", "--hidden", "2", "--format", "csv", "-o")
 
@@ -59,6 +64,45 @@ def test_a_power_loss_leaves_the_output_then_the_state(
     assert set(first) == {"out"}
     assert both == {path.name: path.read_bytes() for path in tmp_path.iterdir()}
     assert first["out"] == both["out"] != b""
+
+
+def test_the_outputs_of_small_inputs_are_durable_together_before_they_are_reported(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out, inputs = tmp_path / "out", [tmp_path / f"{n}.csv" for n in range(5)]
+    for path in inputs:
+        path.write_text("1\n2\n")
+    out.mkdir()
+    disk, durable = Disk(out, monkeypatch), list[int]()
+    network = rnncli.seeded(1, 2)
+    rnncli.batch(inputs, network, out, jobs=1, callback=lambda _: durable.append(len(disk.left)))
+    assert durable == [1] * 5
+    outputs = {path.name: path.read_bytes() for path in out.iterdir() if path.suffix == ".csv"}
+    assert len(outputs) == 5
+    assert {name: disk.left[0][name] for name in outputs} == outputs
+
+
+@pytest.mark.parametrize("call", ["fsync", "replace"])
+def test_an_output_that_cannot_be_put_on_the_disk_fails_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, call: str
+) -> None:
+    inputs, real = [tmp_path / f"{n}.csv" for n in range(4)], getattr(os, call)
+    for path in inputs:
+        path.write_text("1\n2\n")
+    calls = count(1)
+
+    def fail_second(*arguments: Any) -> None:
+        if next(calls) == 2:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        real(*arguments)
+
+    monkeypatch.setattr(os, call, fail_second)
+    summary = rnncli.batch(inputs, rnncli.seeded(1, 2), tmp_path / "out", jobs=1)
+    (failure,) = summary.failures
+    assert (summary.done, summary.rows) == (3, 6)
+    assert failure.error == f"[Errno 28] No space left on device: '{tmp_path}/out/1.csv'"
+    left = sorted(path.name for path in (tmp_path / "out").iterdir())
+    assert left == ["0.csv", "2.csv", "3.csv", "rnn-batch.jsonl"]
 
 
 # Each file that is synced, as a line on standard error.
@@ -128,7 +172,7 @@ def test_a_new_file_has_usual_permissions_and_one_that_is_replaced_its_own(
     assert [stat.S_IMODE(path.stat().st_mode) for path in paths] == [mode, mode]
 
 
-@pytest.mark.skipif(os.geteuid() != 0, reason="only root can change owners")
+@pytest.mark.skipif(getattr(os, "geteuid", int)() != 0, reason="only root can change owners")
 def test_the_owner_stays_and_another_group_is_not_let_in(
     run_rnn: Rnn, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -94,6 +94,7 @@ def test_an_array_has_one_scale_of_its_own(run_rnn: Rnn) -> None:
         assert float(greatest) == pytest.approx(abs(part).max(), rel=5e-3)
 
 
+@pytest.mark.posix("a terminal with 256 colours")
 def test_colours(run_rnn: Rnn, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("COLORTERM", raising=False)
     command, wave = ("run", "--hidden", "2", "--format", "heatmap"), piped(series(200))

@@ -3,9 +3,11 @@
 The units of a layer are cut into panels, with as many units as a vector has lanes. The sums of a
 group of neighbouring panels stay in registers from the products to the state. If there are enough
 sequences, the rows of a batch, several run side by side and share each vector of weights loaded.
+Large weights are read once a step for all rows; small ones stay in the cache for all steps.
 """
 
 from collections.abc import Callable, Iterator, Sequence
+from functools import cached_property
 from itertools import product
 from threading import Lock
 from typing import Any, NamedTuple
@@ -19,8 +21,10 @@ from rnncli.model.activations import Activation
 from rnncli.model.arrays import Floats, contiguous
 from rnncli.model.cells import Cell, State
 
-# Most inputs that a loop multiplies itself; for more, BLAS is as fast.
+# Most inputs of one sequence that a loop multiplies itself: a step would read more from memory.
 FEW_INPUTS = 32
+# Bytes of W_hh, half of the fastest cache or more, from which each group is read once a step.
+LARGE = 1 << 17
 # Weights that are read before Ctrl-C is noticed: some tenths of a second at most.
 WORK = 200_000_000
 # Rows of a matrix that one round of a loop multiplies, and rows that need no loop.
@@ -48,7 +52,7 @@ class CompiledCell:
     """
 
     def __init__(self, cell: Cell) -> None:
-        W_xh, W_hh, b_h = cell.operands
+        W_xh, W_hh, b_h = self.operands = cell.operands
         self.cell, self.machine = cell, this_machine()
         self.H, self.slots = cell.hidden_size, 1 + len(cell.state_names)
         # Sums of a unit, and how many of them, the last ones, h adds to.
@@ -57,16 +61,24 @@ class CompiledCell:
         self.panels = -(-self.H // self.width)
         # Panels of a group: as many as registers can hold the sums of.
         self.group = max(1, min(self.panels, self.machine.rows // self.B))
-        self.columns = None
-        if len(W_xh) > FEW_INPUTS:
-            self.columns = self.in_panels(W_xh).reshape(len(W_xh), -1)
-            W_xh = W_xh[:0]
-        self.inputs = len(W_xh)
+        self.inputs, self.by_step = len(W_xh), W_hh.nbytes > LARGE
+        self.weights = self.order(W_hh), self.order(b_h[None])
+
+    @cached_property
+    def input_weights(self) -> Floats:
+        """The weights that the loop multiplies inputs by."""
+        return self.order(self.operands.W_xh)
+
+    @cached_property
+    def columns(self) -> Floats:
+        """The weights that BLAS multiplies inputs by, (I, panels * sums * lanes)."""
+        return self.in_panels(self.operands.W_xh).reshape(self.inputs, -1)
+
+    def order(self, W: Floats) -> Floats:
+        """Return weights (K, sums * H) in the order in which a step reads them."""
         edges = range(self.group, self.panels, self.group)
-        self.weights = [
-            align(np.concatenate([a.ravel() for a in np.split(self.in_panels(W), edges, axis=1)]))
-            for W in (W_xh, W_hh, b_h[None])
-        ]
+        groups = np.split(self.in_panels(W), edges, axis=1)
+        return align(np.concatenate([each.ravel() for each in groups]))
 
     def in_panels(self, W: Floats) -> Floats:
         """Return weights (K, sums * H) as (K, panels, sums, lanes)."""
@@ -79,41 +91,58 @@ class CompiledCell:
         """Run T steps, see `Strategy`."""
         _, N, H = out.shape
         rows = 1 if N == 1 else self.machine.rows
-        loop, filled = self.compile_loop(rows), -(-N // rows) * rows
+        projects = self.inputs > FEW_INPUTS and not (self.by_step and rows > 1)
+        loop, filled = self.compile_loop(rows, projects), -(-N // rows) * rows
         slots = align(np.zeros((filled, self.slots, self.panels * self.width), x.dtype))
         views = [slots[:, k, :H] for k in (0, *range(2, self.slots))]
         for view, array in zip(views, state, strict=True):
             view[:N], view[N:] = array, array[-1]  # rows that fill a group repeat the last one
-        done = 0
-        for a in self.cut_blocks(x):
+        W_xh, done = self.columns if projects else self.input_weights, 0
+        for a in self.project_blocks(x) if projects else self.cut_blocks(x):
             h = out[done : done + len(a)]
             strides = [each.strides[axis] // h.itemsize for each in (a, h) for axis in (0, 1)]
-            loop(len(a), N, *strides, *(b.ctypes.data for b in (a, h, *self.weights, slots)))
+            arrays = (a, h, W_xh, *self.weights, slots)
+            loop(len(a), N, *strides, *(array.ctypes.data for array in arrays))
             if len(a) % 2:
                 slots[:, 0] = slots[:, 1]
             done += len(a)
         return (out[-1], *(view[:N] for view in views[1:]))
 
     def cut_blocks(self, x: Floats) -> Iterator[Floats]:
-        """Cut inputs into blocks; project them if they are many."""
-        (T, N, I), columns = x.shape, self.columns
-        if columns is None:
-            x = x if x.flags.aligned and x.strides[-1] == x.itemsize else x.copy()
-            size = max(1, WORK // (N * sum(W.size for W in self.weights)))
-            return (x[start : start + size] for start in range(0, T, size))
-        size = min(T, max(STEPS, max(SUMS_IN_CACHE // max(columns.shape), ROWS) // N))
-        blocks = (contiguous(x[start : start + size]) for start in range(0, T, size))
-        return ((a.reshape(-1, I) @ columns).reshape(len(a), N, -1) for a in blocks)
+        """Cut inputs into blocks."""
+        T, N, _ = x.shape
+        x = x if x.flags.aligned and x.strides[-1] == x.itemsize else x.copy()
+        size = max(1, WORK // (N * sum(W.size for W in self.operands)))
+        for start in range(0, T, size):
+            block = x[start : start + size]
+            # Rows whose distance is a power of 2 would share a few lines of the cache.
+            yield contiguous(block) if self.by_step and N > 1 else block
 
-    def compile_loop(self, rows: int) -> Callable[..., None]:
+    def project_blocks(self, x: Floats) -> Iterator[Floats]:
+        """Project inputs block by block."""
+        (T, N, I), W = x.shape, self.columns
+        size = min(T, max(STEPS, max(SUMS_IN_CACHE // max(W.shape), ROWS) // N))
+        for start in range(0, T, size):
+            rows = contiguous(x[start : start + size]).reshape(-1, I)
+            yield (rows @ W).reshape(-1, N, W.shape[1])
+
+    def compile_loop(self, rows: int, projects: bool) -> Callable[..., None]:
         """Return the loop for so many sequences side by side, compiled once."""
         settings = str(dict(self.cell.settings))  # numbers in text lose no digits
-        shapes = tuple(W.shape for W in self.cell.operands)
-        key = (type(self.cell), settings, shapes, self.machine, rows)
+        sizes = self.inputs, self.H, rows
+        key = (type(self.cell), settings, self.machine, sizes, projects)
         with _compiling:
             if key not in _loops:
-                _loops[key] = Writer(self, rows).f.compile(self.machine)
+                _loops[key] = Writer(self, rows, projects).f.compile(self.machine)
             return _loops[key]
+
+
+class Offsets(NamedTuple):
+    """Begins of a sequence in the arrays of all sequences at a step."""
+
+    x: Integer
+    out: Integer
+    state: Integer
 
 
 class Row(NamedTuple):
@@ -127,34 +156,62 @@ class Row(NamedTuple):
 class Writer:
     """The code of a loop over sequences, several side by side, and over their steps."""
 
-    def __init__(self, loop: CompiledCell, rows: int) -> None:
-        self.loop, self.rows, self.width = loop, rows, loop.width
+    def __init__(self, loop: CompiledCell, rows: int, projects: bool) -> None:
+        self.loop, self.rows, self.width, self.projects = loop, rows, loop.width, projects
         self.f = Function("advance", loop.width, INTEGERS, ADDRESSES)
-        self.f.loop("%rows", self.write_steps, step=rows)
+        if loop.by_step and rows > 1:
+            self.write_steps()
+        else:
+            self.f.loop("%rows", lambda n: self.write_steps(self.find_offsets(n)), step=rows)
 
-    def write_steps(self, first: Integer) -> tuple[()]:
-        """Write all steps of the sequences from `first` on."""
-        f, loop, padded = self.f, self.loop, self.loop.panels * self.width
-        size, last = loop.slots * padded, f.plus("%rows", -1)
-        numbers = [f.least(f.plus(first, n), last) for n in range(self.rows)]
-        offsets = [(f.times(n, "%x_row"), f.times(n, "%out_row")) for n in numbers]
-        state, units = f.address("%state", f.times(first, size)), loop.group * self.width
+    def write_steps(self, offsets: Sequence[Offsets] = ()) -> tuple[()]:
+        """Write all steps of the sequences at some offsets, or each step of all sequences."""
+        f, loop = self.f, self.loop
+        units = loop.group * self.width
         groups, rest = divmod(loop.H, units)
 
         def step(_t: Integer, x: Address, out: Address, *turns: Address) -> Sequence[Address]:
-            rows = []
-            for n, (x_row, out_row) in enumerate(offsets):
-                slots = [f.address(state, n * size + k * padded) for k in range(loop.slots)]
-                slots[:2] = [f.address(h, n * size) for h in turns]
-                rows.append(Row(f.address(x, x_row), f.address(out, out_row), slots))
+            def find_rows(offsets: Sequence[Offsets]) -> list[Row]:
+                return [self.find_row(each, x, out, turns) for each in offsets]
+
+            rows = find_rows(offsets)
+
+            def write(unit: Integer, units: int) -> tuple[()]:
+                def write_rows(n: Integer) -> tuple[()]:
+                    return self.write_group(find_rows(self.find_offsets(n)), unit, units)
+
+                if rows:
+                    return self.write_group(rows, unit, units)
+                f.loop("%rows", write_rows, step=self.rows)
+                return ()
+
             if groups:
-                f.loop(groups, lambda n: self.write_group(rows, f.times(n, units), units))
+                f.loop(groups, lambda n: write(f.times(n, units), units))
             if rest:
-                self.write_group(rows, groups * units, rest)
+                write(groups * units, rest)
             return f.address(x, "%x_step"), f.address(out, "%out_step"), *reversed(turns)
 
-        f.loop("%steps", step, "%x", "%out", state, f.address(state, padded))
+        second = f.address("%state", loop.panels * self.width)
+        f.loop("%steps", step, "%x", "%out", "%state", second)
         return ()
+
+    def find_offsets(self, first: Integer) -> list[Offsets]:
+        """Find where the sequences from `first` on begin; past the end the last one is read."""
+        f, size = self.f, self.loop.slots * self.loop.panels * self.width
+        last, offsets = f.plus("%rows", -1), list[Offsets]()
+        for number in [f.plus(first, n) for n in range(self.rows)]:
+            row = f.least(number, last)
+            x, out = f.times(row, "%x_row"), f.times(row, "%out_row")
+            offsets.append(Offsets(x, out, f.times(number, size)))
+        return offsets
+
+    def find_row(self, at: Offsets, x: Address, out: Address, turns: Sequence[Address]) -> Row:
+        """Find the addresses of a sequence; `turns` are the slots of h before and after a step."""
+        f, padded = self.f, self.loop.panels * self.width
+        state = f.address("%state", at.state)
+        rest = [f.address(state, k * padded) for k in range(2, self.loop.slots)]
+        slots = [*(f.address(h, at.state) for h in turns), *rest]
+        return Row(f.address(x, at.x), f.address(out, at.out), slots)
 
     def write_group(self, rows: list[Row], first: Integer, units: int) -> tuple[()]:
         """Write a step of the units from `first` on."""
@@ -176,7 +233,7 @@ class Writer:
         start = f.times(first, B)
         offsets = [f.plus(start, n * self.width) for n in range(panels * B)]
         sums = [f.load("%b_h", each) for each in offsets] * len(rows)
-        if loop.columns is None:
+        if not self.projects:
             W_xh = f.address("%W_xh", f.times(start, loop.inputs))
             sums = self.add_products(sums, W_xh, [row.x for row in rows], loop.inputs)
         else:
@@ -216,7 +273,10 @@ class Writer:
             totals = f.loop(K - rest, lambda k, *now: products(k, ROUND, *now), *totals, step=ROUND)
         if rest:
             totals = products(K - rest, rest, *totals)
-        return [sum(totals[n + len(sums) :: len(sums)], totals[n]) for n in range(len(sums))]
+        while len(totals) > len(sums):  # in pairs, as each addition waits for the one before
+            half = len(totals) // 2
+            totals = [a + b for a, b in zip(totals[:half], totals[half:], strict=True)]
+        return [*totals]
 
 
 def align(values: Floats) -> Floats:

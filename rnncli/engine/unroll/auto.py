@@ -1,17 +1,20 @@
 """Strategies that compile a loop over time: `Compiled`, and `Auto`, which chooses by the costs."""
 
 from functools import cached_property
+from typing import TYPE_CHECKING
 
-from rnncli.engine.precision import Precision
 from rnncli.engine.unroll.loops import Projected
 from rnncli.engine.unroll.parallel import SHORT, Parallel
 from rnncli.model.arrays import Floats
-from rnncli.model.cells import Cell, State
+from rnncli.model.cells import State
+
+if TYPE_CHECKING:
+    from rnncli.engine.compiled.loop import CompiledCell
 
 # Seconds in NumPy of a step of a vanilla and of a gated cell, of a multiplication, and of the
 # functions of a sum, each within a factor of 2.
 STEP, GATED_STEP, MULTIPLICATION, FUNCTION = 2e-6, 6e-6, 1.1e-11, 2e-9
-# Seconds that LLVM takes for a loop, batches that share them, and seconds of a call of the loop.
+# Seconds to compile a loop, the batches that share them, and seconds to call it.
 COMPILATION, BATCHES, CALL = 0.06, 4, 4e-5
 # Weights that the cache of a core holds: with more, segments use each weight for many rows.
 CACHED = 1 << 16
@@ -20,44 +23,43 @@ CACHED = 1 << 16
 class Compiled(Projected):
     """All steps in one loop of machine code; a cell that cannot be compiled runs as `Projected`."""
 
-    def __init__(self, cell: Cell, precision: Precision) -> None:
-        super().__init__(cell, precision)
+    @cached_property
+    def compiled(self) -> "CompiledCell | None":
+        """The loop, if the cell can be compiled here."""
         from rnncli.engine.compiled.loop import CompiledCell, can_compile
 
-        self.loop = CompiledCell(cell) if can_compile(cell) else None
+        return CompiledCell(self.cell) if can_compile(self.cell) else None
 
     def __call__(self, x: Floats, state: State, out: State) -> State:
         """Run T steps, see `Strategy`."""
-        if self.loop is None or len(out) > 1:
+        if self.compiled is None or len(out) > 1:
             return super().__call__(x, state, out)
-        return self.loop(x, state, out[0])
+        return self.compiled(x, state, out[0])
 
 
 class Auto(Parallel):
     """A compiled loop, if it pays to compile; else segments, if they converge; else `Projected`."""
 
     @cached_property
-    def compiled(self) -> Compiled | None:
-        """The strategy that compiles, if it can here."""
-        if why_unavailable("compiled", self.precision.name):
-            return None
-        strategy = Compiled(self.cell, self.precision)
-        return strategy if strategy.loop else None
+    def compiled(self) -> "CompiledCell | None":
+        """The loop, if the cell can be compiled here."""
+        lacking = why_unavailable("compiled", self.precision.name)
+        return None if lacking else Compiled(self.cell, self.precision).compiled
 
     def __call__(self, x: Floats, state: State, out: State) -> State:
         """Run T steps, see `Strategy`."""
-        (T, N, _), (W_xh, W_hh, b_h) = x.shape, self.operands
+        (T, N, _), (W_xh, W_hh, b_h) = x.shape, self.cell.weights[:3]
         weights = W_xh.size + W_hh.size
         seconds = T * (STEP if self.cell.gates == 1 else GATED_STEP)
         seconds += T * N * (weights * MULTIPLICATION + len(b_h) * FUNCTION)
         compilation = COMPILATION * T * N / max(T * N, self.rows_run) / (1 if N == 1 else BATCHES)
         loop = self.compiled if len(out) == 1 and seconds > CALL + compilation else None
         if loop and (N > 1 or weights < CACHED):
-            return loop(x, state, out)
+            return loop(x, state, out[0])
         S = self.choose_segments(x, state) if len(out) == 1 and T >= SHORT else 0
         if S:
             return self.run_segments(x, state, out[0], S)
-        return loop(x, state, out) if loop else Projected.__call__(self, x, state, out)
+        return loop(x, state, out[0]) if loop else Projected.__call__(self, x, state, out)
 
 
 def why_unavailable(unroll: str, precision: str = "float32") -> str:

@@ -14,6 +14,7 @@ import numpy as np
 from rnncli.engine.precision import Precision
 from rnncli.model.arrays import Floats, as_items, contiguous, largest
 from rnncli.model.cells import Cell, State, StepFunction
+from rnncli.model.cells.cell import Operands, Prepare
 
 # Largest matrix, in numbers, that OpenBLAS multiplies by a vector in one thread (interface/gemv.c).
 ONE_THREAD = 8192
@@ -32,9 +33,16 @@ class Strategy:
 
     def __init__(self, cell: Cell, precision: Precision) -> None:
         self.cell, self.precision, self.H = cell, precision, cell.hidden_size
-        self.operands, self._prepare = cell.get_step(
-            lambda a, W: self.product(precision.operand(a), W)
-        )
+
+    @cached_property
+    def _step(self) -> tuple[Operands, Prepare]:
+        """The operands of a step in NumPy, and what prepares it: copies that few runs need."""
+        return self.cell.get_step(lambda a, W: self.product(self.precision.operand(a), W))
+
+    @property
+    def operands(self) -> Operands:
+        """The weights of the sums of a step."""
+        return self._step[0]
 
     def __call__(self, x: Floats, state: State, out: State) -> State:
         """Run T steps and return the state after them.
@@ -47,7 +55,7 @@ class Strategy:
 
     def prepare(self, state: State) -> tuple[Floats, State, StepFunction]:
         """Return the sums that a step takes, copies of the state after h, and the step."""
-        sums, rest, step = self._prepare(len(state[0]))
+        sums, rest, step = self._step[1](len(state[0]))
         for array, first in zip(rest, state[1:], strict=True):
             array[...] = first
         return sums, rest, step
@@ -116,15 +124,16 @@ class Fused(Stepwise):
 
     product = Strategy.product
 
-    def __init__(self, cell: Cell, precision: Precision) -> None:
-        super().__init__(cell, precision)
+    @cached_property
+    def all_weights(self) -> Floats:
+        """The weights of inputs and state, one above the other, (I + H, B * H)."""
         W_xh, W_hh, _ = self.operands
-        self.W = np.vstack([W_xh, np.pad(W_hh, ((0, 0), (self.operands.first_with_h, 0)))])
+        return np.vstack([W_xh, np.pad(W_hh, ((0, 0), (self.operands.first_with_h, 0)))])
 
     def compute_sums(self, x_t: Floats, h: Floats) -> Floats:
         """Compute all sums of a step, (N, B * H)."""
         x_h = np.concatenate([x_t, self.precision.operand(h)], axis=1)
-        return np.asarray(x_h @ self.W + self.operands.b_h)
+        return np.asarray(x_h @ self.all_weights + self.operands.b_h)
 
 
 class Projected(Strategy):
@@ -133,17 +142,28 @@ class Projected(Strategy):
     Source: Appleyard et al. (2016), arXiv:1604.01946, section 3.2.
     """
 
-    def __init__(self, cell: Cell, precision: Precision) -> None:
-        super().__init__(cell, precision)
-        W_xh, self.W_hh, b_h = self.operands
-        # A column of ones adds the biases, and NumPy multiplies two columns by BLAS, but not one.
-        self.W_xh = np.concatenate([W_xh, b_h[None]])  # (I + 1, B * H)
-        # For several rows each block of columns is a product of its own, so that its sums lie
-        # together: this makes the functions of the gates up to three times as fast.
-        self.blocks_xh, self.blocks_hh = (
-            np.ascontiguousarray(W.reshape(len(W), -1, self.H).swapaxes(0, 1))
-            for W in (self.W_xh, self.W_hh)
-        )
+    @cached_property
+    def input_weights(self) -> Floats:
+        """The input weights above the biases, which a column of ones adds, (I + 1, B * H)."""
+        # NumPy multiplies two columns by BLAS, but not one.
+        return np.concatenate([self.operands.W_xh, self.operands.b_h[None]])
+
+    @cached_property
+    def blocks_xh(self) -> Floats:
+        """The same for several rows, (B, I + 1, H).
+
+        Each block of columns is a product of its own, so that its sums lie together: this makes the
+        functions of the gates up to three times as fast.
+        """
+        return self._cut_blocks(self.input_weights)
+
+    @cached_property
+    def blocks_hh(self) -> Floats:
+        """The recurrent weights for several rows, (C, H, H)."""
+        return self._cut_blocks(self.operands.W_hh)
+
+    def _cut_blocks(self, W: Floats) -> Floats:
+        return np.ascontiguousarray(W.reshape(len(W), -1, self.H).swapaxes(0, 1))
 
     def __call__(self, x: Floats, state: State, out: State) -> State:
         """Run T steps, see `Strategy`."""
@@ -153,9 +173,11 @@ class Projected(Strategy):
         sums, first = (sums.reshape(-1), first) if N == 1 else (sums, first // self.H)
         without_h, with_h = sums[:first], sums[first:]
         multiply: Callable[..., Floats] = np.matmul
-        W, products = self.blocks_hh, with_h
-        if N == 1 or len(self.blocks_hh) == 1:
-            multiply, W, products = np.ndarray.dot, self.W_hh, with_h.reshape(N, -1)
+        W_hh = self.operands.W_hh
+        if N == 1 or W_hh.shape[1] == self.H:
+            multiply, W, products = np.ndarray.dot, W_hh, with_h.reshape(N, -1)
+        else:
+            W, products = self.blocks_hh, with_h
         add, copy, t = np.add, np.copyto, 0
         rounds, operand = self.precision.rounds, self.precision.operand
         recorded = [*zip(out[1:], rest, strict=False)]
@@ -175,7 +197,7 @@ class Projected(Strategy):
 
     def _project(self, x: Floats) -> Iterator[Floats]:
         """Yield ``[x, 1] @ [W_xh; b_h]`` block by block, (steps, B, N, H)."""
-        (T, N, I), W = x.shape, self.W_xh
+        (T, N, I), W = x.shape, self.input_weights
         size = max(SUMS_IN_CACHE // (N * max(W.shape)), STEPS, ROWS // N * (W.size >= LARGE))
 
         def project(x: Floats) -> Floats:

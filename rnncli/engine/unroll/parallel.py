@@ -48,7 +48,7 @@ class Parallel(Projected):
 
     def choose_segments(self, x: Floats, state: State) -> int:
         """Choose the number of segments; 0 if there would be too few."""
-        (T, N, I), width = x.shape, self.W_xh.shape[1]
+        (T, N, I), width = x.shape, len(self.operands.b_h)
         rows = max(ROWS, STATES_IN_CACHE // width)
         horizon = 0 if rows < FEWEST * N else self.measure_horizon(x, state, T // (4 * FEWEST))
         if not horizon:
@@ -126,7 +126,7 @@ class Parallel(Projected):
                     break
             unconverged.append(running)
 
-        pays = S * N * self.W_xh.shape[1] > STATES_IN_CACHE and may_share_products()
+        pays = S * N * len(self.operands.b_h) > STATES_IN_CACHE and may_share_products()
         in_threads(run, np.array_split(np.arange(first, S), 2 if pays else 1))
         return np.concatenate(unconverged)
 

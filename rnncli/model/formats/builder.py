@@ -10,10 +10,11 @@ from rnncli.model.errors import shown
 from rnncli.model.formats.contents import Budget, Component, Contents, Draft, name_type
 from rnncli.model.formats.onnx.graph import find_layers
 from rnncli.model.formats.onnx.messages import Model
+from rnncli.model.formats.onnx.walk import Guess
 from rnncli.model.graph import Graph, Node, RefusedError
 from rnncli.model.graph.operators import MOVERS
 
-_OPSET, _MOST_NODES = 20, 1_250
+_OPSET = 20
 # Operators whose nodes do not get the name of their module.
 _UNNAMED = {*MOVERS, "Shape", "ConstantOfShape", "Cast", "Add", "Sub", "Mul", "Div"}
 
@@ -29,6 +30,8 @@ class Value(NamedTuple):
 class Builder:
     """Nodes and arrays of a graph; `module` is the name of the module that adds them."""
 
+    most_nodes = 1_250
+
     def __init__(self, path: str, arrays: Mapping[str, Any]) -> None:
         self.path, self.module = path, ""
         self.width = 0  # the number of features that the first weights take
@@ -37,24 +40,27 @@ class Builder:
         self._float = np.result_type("f4", *floats)
         # Weights may be copied twice.
         self._budget = Budget(path, 1, 2 * sum(array.nbytes for array in arrays.values()))
-        self._nodes: list[Node] = []
+        self.nodes: list[Node] = []
         self._arrays: dict[str, Any] = {}
 
     def emit(
         self, op: str, *inputs: Any, rank: int | None = None, outputs: int = 1, **attributes: Any
     ) -> Any:
         """Add a node; return its output, or a list of several."""
-        if len(self._nodes) == _MOST_NODES:
-            raise RefusedError(f"is made of over {_MOST_NODES:,} operators")
+        if len(self.nodes) == self.most_nodes:
+            raise RefusedError(f"is made of over {self.most_nodes:,} operators")
         values = [self.as_value(each) for each in inputs]
-        table = op == "Gather" and values[0].name in self._arrays
-        name = self.module if op not in _UNNAMED or table else ""
-        stem = f"{self.module or 'forward'}.{op}.{len(self._nodes)}"
+        name = self.name_node(op, table=op == "Gather" and values[0].name in self._arrays)
+        stem = f"{self.module or 'forward'}.{op}.{len(self.nodes)}"
         names = [f"{stem}.{k}" for k in range(outputs)]
-        self._nodes.append(Node(op, name, "", [each.name for each in values], names, attributes))
+        self.nodes.append(Node(op, name, "", [each.name for each in values], names, attributes))
         rank = max(each.rank for each in values) if rank is None else rank
         results = [Value(each, rank, all(value.is_integer for value in values)) for each in names]
         return results if outputs > 1 else results[0]
+
+    def name_node(self, op: str, *, table: bool) -> str:
+        """Return a name for a node; `table` says that it looks up rows of an array."""
+        return self.module if op not in _UNNAMED or table else ""
 
     def as_value(self, item: Any) -> Value:
         """Return a constant, or a list of numbers, as the input of a node."""
@@ -98,11 +104,13 @@ class Builder:
         y = self.emit("Transpose", y, perm=[0, 2, 1, 3], rank=4)
         return [self.emit("Reshape", y, [0, 0, -1], rank=3), *finals]
 
-    def find_layers(self, inputs: Mapping[str, Any], outputs: Sequence[Value]) -> Contents:
-        """Find the layers of the graph; inputs have shapes."""
+    def find_layers(
+        self, inputs: Mapping[str, Any], outputs: Sequence[Value], known: Guess | None = None
+    ) -> Contents:
+        """Find the layers of the graph; inputs have shapes, and the axes of one may be known."""
         names = {each.name: None for each in outputs}
-        graph = Graph(self._nodes, self._arrays, inputs, names)
-        return find_layers(self.path, Model("", _OPSET, graph, []))
+        graph = Graph(self.nodes, self._arrays, inputs, names)
+        return find_layers(self.path, Model("", _OPSET, graph, []), known=known)
 
 
 def refuse(why: str, recurrent: Sequence[Component] = ()) -> Contents:

@@ -275,6 +275,9 @@ def make_network(path: str, drafts: Sequence[FileLayer], last: str | None) -> Ne
         if layers and count == len(layers):
             raise InputError(path, "gives fewer rows than it takes: it is run below another layer")
         front = [layer for layer in layers[:count] if isinstance(layer, Stateless)]
+        if any(layer.sources for layer in front) or len(front) < count:
+            what = "takes what lies below a layer that gives fewer rows, which is not run here"
+            raise InputError(path, what)
         above = [copy(layer) for layer in layers[count:]]
         for layer in above:  # which are numbered from the first above the front
             layer.sources = tuple(number - count for number in layer.sources)

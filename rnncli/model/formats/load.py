@@ -1,5 +1,7 @@
 """Open a model file and make a network of it; write a network as a model file."""
 
+from __future__ import annotations
+
 import os
 import re
 from collections.abc import Mapping, Sequence

@@ -142,7 +142,10 @@ def read_layers(
                     cells.append(cell._replace(kind=kind, settings=values))
                 layer: Layer = Draft(tuple(cells), {**settings, **draft.settings}).make(where)
                 pairs = zip(cells, layer.cells, strict=True)
-                filled = tuple(old._replace(settings=cell.settings) for old, cell in pairs)
+                filled = tuple(
+                    old._replace(weights=cell.weights, settings=cell.settings)
+                    for old, cell in pairs
+                )
                 complete.append(Draft(filled, layer.settings))
             else:
                 _check_known(where, entry["layer"], LAYERS)

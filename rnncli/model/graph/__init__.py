@@ -24,7 +24,11 @@ class Unknown(NamedTuple):
 
 
 class Node(NamedTuple):
-    """A node; inputs and outputs that are left out are empty names."""
+    """A node; inputs and outputs that are left out are empty names.
+
+    A recurrent node may carry its layer, and a node ``Layer`` carries one without state, which
+    computes rows: the attribute ``layer``.
+    """
 
     op: str
     name: str

@@ -2,6 +2,7 @@
 
 from collections.abc import Collection, Mapping, Sequence
 from contextlib import suppress
+from copy import copy
 from itertools import pairwise
 from math import prod
 from typing import Any, NamedTuple
@@ -37,11 +38,16 @@ class NamedLayer(NamedTuple):
 def name_steps(rows: RowProgram, target: Operand, known: Collection[int] = ()) -> list[NamedLayer]:
     """Return the layers from known registers to an operand, the bottom one first."""
     path, layers = rows.path(target.register, known), list[NamedLayer]()
-    for begin, end in pairwise([0, *_find_ends(rows, path)]):
+    carries = any(rows.steps[each].op == "Layer" for each in path)
+    ends = range(1, len(path) + 1) if carries else _find_ends(rows, path)
+    for begin, end in pairwise([0, *ends]):
         named = _name(rows, {each: rows.steps[each] for each in path[begin:end]})
         below = layers[-1] if layers else named
         lower, layer, steps = below.layer, named.layer, {**below.steps, **named.steps}
         ops, name = [step.op for step in steps.values()], named.name or below.name
+        if carries:
+            layers.append(named)
+            continue
         if isinstance(lower, RowGraph) and isinstance(layer, RowGraph) and layers:
             layer = RowGraph(steps, lower.inputs, layer.target, layer.output_size)
         elif isinstance(lower, Dense) and isinstance(layer, Normalization) and ops == _BIASED:
@@ -76,6 +82,10 @@ def _name(rows: RowProgram, steps: Mapping[int, Step]) -> NamedLayer:
     registers = {each.register for step in steps.values() for each in step.operands}
     inputs, register = tuple(sorted(registers - steps.keys() - {-1})), max(steps)
     name = next((step.name for step in [*steps.values()][::-1] if step.name), "")
+    top = steps[register]
+    if len(steps) == 1 and top.op == "Layer" and all(x.columns is None for x in top.operands):
+        inputs = tuple(each.register for each in top.operands)
+        return NamedLayer(name, steps, copy(top.attributes["layer"]), register, inputs)
     widths = {each: rows.width(each) for each in inputs}
     graph, layer = RowGraph(steps, widths, Operand(register), rows.width(register)), None
     with suppress(ValueError):  # such as a scale of 0

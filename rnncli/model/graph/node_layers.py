@@ -46,6 +46,8 @@ class Step(NamedTuple):
         with np.errstate(all="ignore"):
             if self.op == "Concat":
                 y = np.concatenate([np.broadcast_to(a, (R, a.shape[-1])) for a in arrays], 1)
+            elif self.op == "Layer":
+                y = self.attributes["layer"](np.concatenate(arrays, 1), multiply)
             elif self.op == "MatMul":
                 y = multiply(np.ascontiguousarray(x), arrays[1])
             else:
@@ -63,6 +65,12 @@ def _convert(convert: Convert, name: str, values: Any) -> Any:
     return values.astype(convert(name, np.zeros(1, values.dtype)).dtype)
 
 
+def _convert_layer(convert: Convert, attributes: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Convert the layer that a node or a step carries, if it does."""
+    layer = attributes.get("layer")
+    return {**attributes, "layer": layer.converted(convert)} if layer else attributes
+
+
 class RowGraph(Stateless):
     """Steps over rows, by the register that each fills; inputs are registers with their widths."""
 
@@ -72,7 +80,7 @@ class RowGraph(Stateless):
         self.steps, self.inputs, self.target = dict(steps), dict(inputs), target
         self.input_size, self.output_size = sum(inputs.values()), size
         bare = "Identity" if target.columns is None else "Slice"
-        self.settings = _list_operators([step.op for step in self.steps.values()] or [bare])
+        self.settings = _list_operators([*map(_name, self.steps.values())] or [bare])
 
     def __repr__(self) -> str:
         return f"rows: {self.settings['operators']}"
@@ -80,12 +88,13 @@ class RowGraph(Stateless):
     @property
     def arrays(self) -> dict[str, Floats]:
         """Its constants."""
-        return {
+        constants = {
             f"{step.op}_{register}_{index}": operand.values
             for register, step in self.steps.items()
             for index, operand in enumerate(step.operands)
             if operand.values is not None and operand.values.dtype.kind == "f"
         }
+        return constants | _list_arrays(self.steps)
 
     def __call__(self, x: Floats, multiply: Multiply = np.matmul) -> Floats:
         """Compute the rows."""
@@ -107,7 +116,8 @@ class RowGraph(Stateless):
                 operands=tuple(
                     each._replace(values=_convert(convert, step.name, each.values))
                     for each in step.operands
-                )
+                ),
+                attributes=_convert_layer(convert, step.attributes),
             )
             for register, step in self.steps.items()
         }
@@ -150,7 +160,7 @@ class SequenceGraph(Stateless):
         self.nodes, self.constants, self.opset = list(nodes), dict(constants), opset
         self.roots, self.target, self.axes = list(roots), target, axes
         self.input_size, self.output_size = sizes
-        ops = [node.op for node in nodes]
+        ops = [*map(_name, nodes)]
         self.settings = _list_operators([op for op in ops if op not in MOVERS] or ops)
 
     def __repr__(self) -> str:
@@ -160,7 +170,8 @@ class SequenceGraph(Stateless):
     @property
     def arrays(self) -> dict[str, Floats]:
         """Its constants."""
-        return {n: array for n, array in self.constants.items() if array.dtype.kind == "f"}
+        constants = {n: array for n, array in self.constants.items() if array.dtype.kind == "f"}
+        return constants | _list_arrays(dict(enumerate(self.nodes)))
 
     def __call__(self, x: Floats, multiply: Multiply = np.matmul) -> Floats:  # noqa: ARG002
         """Compute the rows (T, O) of a sequence (T, I)."""
@@ -212,7 +223,23 @@ class SequenceGraph(Stateless):
             name: _convert(convert, name, array.reshape(-1)).reshape(array.shape)
             for name, array in self.constants.items()
         }
+        layer.nodes = [
+            node._replace(attributes=_convert_layer(convert, node.attributes))
+            for node in self.nodes
+        ]
         return layer
+
+
+def _name(operator: Node | Step) -> str:
+    """Return the name of an operator, or of the layer that it carries."""
+    layer = operator.attributes.get("layer")
+    return type(layer).__name__ if layer else operator.op
+
+
+def _list_arrays(operators: Mapping[int, Node | Step]) -> dict[str, Floats]:
+    """List the arrays of the layers that operators carry."""
+    carried = {n: each.attributes["layer"] for n, each in operators.items() if each.op == "Layer"}
+    return {f"{n}.{name}": a for n, layer in carried.items() for name, a in layer.arrays.items()}
 
 
 def _list_operators(names: Sequence[str]) -> dict[str, str]:

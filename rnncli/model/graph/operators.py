@@ -348,6 +348,14 @@ def _dropout(x: Array, ratio_in: Any = None, training: Any = None, **_: Any) -> 
     return x
 
 
+def _run_layer(*inputs: Array, layer: Any) -> Array:
+    """Compute the rows of a layer, whose features stand along the last axis of the inputs."""
+    if not any(isinstance(x, Labels) for x in inputs):
+        return np.asarray(layer(np.concatenate(inputs, -1)))
+    label = reduce(np.add, (np.sum(x, axis=(-1,), keepdims=True) for x in inputs))
+    return np.broadcast_to(label, (*label.shape[:-1], layer.output_size))
+
+
 _NUMPY = ("exp", "log", "sqrt", "floor", "ceil", "sign", "sin", "cos", "tan", "equal", "less")
 # Functions of each value alone, and elementwise functions of several arrays.
 ELEMENTWISE: dict[str, Callable[..., Any]] = {
@@ -391,6 +399,7 @@ MOVERS: dict[str, Callable[..., Any]] = {
     "Gather": _gather,
     "Identity": lambda x: x,
     "Reshape": _reshape,
+    "Rows": lambda x: x,  # which a recurrent layer takes, in a format that has layers
     "Resize": _resize,
     "ReverseSequence": _reverse,
     "Slice": _slice,
@@ -422,6 +431,7 @@ OPERATORS: dict[str, Callable[..., Any]] = {
     "Gemm": _gemm,
     "GlobalAveragePool": lambda x: REDUCED["ReduceMean"](x, range(2, x.ndim)),
     "GlobalMaxPool": lambda x: REDUCED["ReduceMax"](x, range(2, x.ndim)),
+    "Layer": _run_layer,
     "LayerNormalization": _layer_normalization,
     "LogSoftmax": _log_softmax,
     "MatMul": np.matmul,
@@ -475,6 +485,8 @@ def count_values(node: Node, inputs: Sequence[Any]) -> float:
         return float(prod(shape) + windows * (channels * prod(kernel) + filters))
     if op == "Gather":
         return float(x.size / max(x.shape[known.get("axis", 0)], 1) * inputs[1].size)
+    if op == "Layer":
+        return float(total + x.size / x.shape[-1] * known["layer"].output_size)
     if op in ("MatMul", "Gemm"):
         total -= inputs[1].size if x.dtype.kind != inputs[1].dtype.kind else 0  # weights of labels
         return float(total + x.size / max(x.shape[-1:], default=1) * max(inputs[1].shape))

@@ -111,6 +111,8 @@ class RowProgram:
         op, rows = node.op, [isinstance(each, Flow) for each in inputs]
         if op == "Gather" and rows[1]:
             return [self._add_lookup(node, inputs, outputs[0])]
+        if op == "Layer":
+            return [self._add_layer(node, inputs, outputs[0])]
         if op in MOVERS:
             return self._move(node, inputs, len(outputs))
         if op in ELEMENTWISE:
@@ -142,6 +144,14 @@ class RowProgram:
             is_rows = isinstance(value, Flow)
             operands.append(self.join(array) if is_rows else Operand(-1, None, array))
         return self.add(node, operands, output)
+
+    def _add_layer(self, node: Node, inputs: Sequence[Any], output: Labels) -> Integers:
+        """Add a layer, whose features stand along the last axis of the inputs."""
+        for x in inputs:
+            size = x.labels.shape[-1]
+            if x.labels.ndim - 1 not in x.feature_axes() or lay_out(x.labels).shape[1] != size:
+                raise RefusedError(_OTHER_AXIS)
+        return self.add(node, [self.join_row(x) for x in inputs], output)
 
     def _add_lookup(self, node: Node, inputs: Sequence[Any], output: Labels) -> Integers:
         """Add an operator that takes rows of a table."""

@@ -1,12 +1,15 @@
 """Seeds: weights as a framework draws them, layer by layer from the bottom."""
 
+from __future__ import annotations
+
 from collections.abc import Iterable
+from inspect import signature
 from operator import index
 from typing import Any
 
 from rnncli.model.activations import Activation
 from rnncli.model.cells import CELLS, Weights
-from rnncli.model.errors import InputError, choice
+from rnncli.model.errors import InputError, choice, did_you_mean, sentence
 from rnncli.model.layers import DIRECTIONS, Dense, Layer, Recurrent, per_cell
 from rnncli.model.network import Network
 from rnncli.model.seeds.streams import Keras, TensorFlow, Torch
@@ -91,7 +94,9 @@ def seeded(
         what = f"nn.{cell.upper()} has layers of one size, and merge concat between directions"
         raise InputError("init torch", what, "take another init")
     if unknown := settings.keys() - {*kind.setting_names}:
-        raise ValueError(f"{min(unknown)}: {kind.__name__} has none")
+        name = min(unknown)
+        hint = did_you_mean(name, [*kind.setting_names, *signature(seeded).parameters])
+        raise ValueError(sentence(name, f"{kind.__name__} has none", hint))
     counts = [len(ways)] * len(hidden)
     values = {name: iter(per_cell(name, value, counts)) for name, value in settings.items()}
     draws, layers = initializer(index(seed)), list[Layer]()

@@ -31,14 +31,27 @@ def most_unpacked(size: int) -> int:
     return max(16 * 2**20, 2 * size)
 
 
+class _Content(io.BytesIO):
+    """The bytes of an archive; a list of too many members is refused before it is parsed."""
+
+    is_list = True  # until the list, which is read whole, has been parsed
+
+    def read(self, size: int | None = -1) -> bytes:
+        """Read bytes."""
+        content = super().read(size)
+        if self.is_list and content.count(b"PK\x01\x02") > _LISTED_MOST:
+            raise ValueError(f"expected a list of at most {_LISTED_MOST:,} members")
+        return content
+
+
 def open_zip(path: str, data: bytes) -> "ZipFile":
     """Open an archive, unless its members take far more memory than the file."""
     from zipfile import ZipFile  # 5 ms that other files do not need
 
     with wrap_damage(path):
-        if data.count(b"PK\x01\x02") > _LISTED_MOST:
-            raise ValueError(f"expected a list of at most {_LISTED_MOST:,} members")
-        archive = ZipFile(io.BytesIO(data))
+        content = _Content(data)
+        archive = ZipFile(content)
+        content.is_list = False
     total, most = sum(info.file_size for info in archive.infolist()), most_unpacked(len(data))
     if total > most:
         raise InputError(path, f"unpacks to {total:,} bytes, expected at most {most:,}")

@@ -1,8 +1,8 @@
-"""Classes of Keras layers: their settings, and the layers of a network that they become."""
+"""Classes of Keras layers: their settings, and the nodes of a graph that they become."""
 
 import re
-from collections.abc import Callable, Mapping, Sequence
-from functools import partial, reduce
+from collections.abc import Callable, Mapping
+from functools import reduce
 from itertools import islice
 from math import inf
 from types import SimpleNamespace
@@ -16,16 +16,13 @@ from rnncli.model.activations import KERAS, ONNX_OPERATORS, SIGMOID, TANH, parse
 from rnncli.model.arrays import Floats
 from rnncli.model.cells import CELLS, Weights, sum_biases
 from rnncli.model.errors import listed, shown
-from rnncli.model.formats.contents import CellDraft, Draft, FileLayer, read_floats
+from rnncli.model.formats.builder import Builder, Value
+from rnncli.model.formats.contents import CellDraft, Draft, read_floats
 from rnncli.model.formats.keras.weights import Group, KerasFile, name_groups
-from rnncli.model.graph import Array, Node
-from rnncli.model.graph.node_layers import Operand, Root, RowGraph, SequenceGraph, Step
+from rnncli.model.graph.node_layers import Operand, RowGraph, Step
 from rnncli.model.graph.operators import FAR
 
 Config: TypeAlias = Mapping[str, Any]
-Layers: TypeAlias = Sequence[FileLayer]
-# An operator, its attributes, and the arrays that it takes.
-_Operator: TypeAlias = tuple[str, Mapping[str, Any], Mapping[str, Array]]
 
 # Settings that change no result: those of training and building, of the way of computing, and
 # sizes that the arrays tell.
@@ -51,9 +48,10 @@ MERGES = {"Concatenate": "Concat", "Add": "Add", "Multiply": "Mul", "Subtract": 
 MERGES |= {"Maximum": "Max", "Minimum": "Min", "Average": "Add"}
 _NOTHING = (
     *("Dropout", "SpatialDropout1D", "GaussianNoise", "GaussianDropout", "AlphaDropout"),
-    *("ActivityRegularization", "Identity", "Flatten", "InputLayer"),
+    *("ActivityRegularization", "Identity", "InputLayer"),
 )
 _MOST_STEPS = 2**16  # that a window spans, or that are added
+_END = 2**63 - 1
 _FROZEN = "lists the arrays of frozen parts after those of the others: save the model as .keras"
 
 
@@ -71,39 +69,34 @@ def read_entry(entry: Any) -> tuple[str, Config]:
     return kind, config
 
 
-class Flow(NamedTuple):
-    """The rows between a layer and the next one."""
+class Rows(NamedTuple):
+    """The output of a layer: a value of the graph, and what Keras knows of it."""
 
-    axes: int = 3  # (N, T, I), or 2 where a layer has given one row a sequence
-    keeps_axis: bool = False  # whether that row has three axes in Keras: (N, 1, I)
+    value: Value
+    features: int  # in a row
     masked: str = ""  # the layer that masks rows
     reversed: bool = False  # whether rows stand from the last step to the first
-    features: int = 0  # in a row; 0 where that is not known
     recurrent: str = ""  # the highest recurrent layer below
-    last: str = ""  # the row of a sequence that it is, as in `Network`, if it is a single one
-    number: int = 0  # the layer of the network that gives them, from 1; 0 for its input
-    waiting: SequenceGraph | None = None  # changes the number of steps, and is not yet a layer
-    more: float = 0  # steps that it gives and does not take; -inf where strides leave some out
+    single: bool = False  # whether there is one row a sequence, (N, 1, I)
 
 
 class Layer:
-    """A layer with its settings, its arrays, and the rows that it takes and gives."""
+    """A layer with its settings and its arrays, and the outputs of others that it takes."""
 
-    def __init__(self, name: str, entry: Any, file: KerasFile, group: Group, *flows: Flow) -> None:
-        self.name, self.file, self.group = name, file, group
+    def __init__(
+        self, name: str, entry: Any, file: KerasFile, group: Group, builder: Builder, *rows: Rows
+    ) -> None:
+        self.name, self.file, self.group, self.builder = name, file, group, builder
         self.kind, self.config = read_entry(entry)
         self.settings = read_settings(self.kind, self.config)
-        self.flows, self.flow = flows, flows[0]  # of each layer that it takes; what it gives
+        self.all_rows, self.rows = rows, rows[0]
+        self.axes = self.rows.value.rank  # 2 within TimeDistributed
         self.paths, self.used = iter(group.paths.values()), dict[str, NDArray[Any]]()
-        shape = self.config.get("batch_shape", self.config.get("batch_input_shape"))
-        if isinstance(shape, list) and len(shape) in (2, 3) and not self.flow.recurrent:
-            known = type(shape[-1]) is int and 0 < shape[-1] < 2**20
-            self.give(features=shape[-1] if known else self.flow.features, axes=len(shape))
 
     def within(self, entry: Any, group: Group) -> "Layer":
         """Return a layer that stands in the settings of this one."""
-        layer = Layer(self.name, entry, self.file, group, self.flow)
-        layer.used, layer.flow = self.used, self.flow
+        layer = Layer(self.name, entry, self.file, group, self.builder, *self.all_rows)
+        layer.used = self.used
         if group is self.group:
             layer.paths = self.paths
         return layer
@@ -129,16 +122,33 @@ class Layer:
 
     def check_last_axis(self) -> None:
         """Check that the axis is the last one, that of the features."""
-        axis, last = self.settings.axis, self.flow.axes - 1 + self.flow.keeps_axis
+        axis, last = self.settings.axis, self.axes - 1
         check(axis in (-1, [-1], last, [last]), f"axis {shown(str(axis))} is not that of features")
 
     def check_sequence(self) -> None:
-        """Check that there is a row for each step."""
-        check(self.flow.axes == 3, "takes a row for each step, and gets one row a sequence")
+        """Check that there is a row for each step, in order and without a mask."""
+        check(self.axes == 3, "takes a row for each step, and gets one row a sequence")
+        turned = self.rows.masked or self.rows.reversed
+        check(not turned, "masked or reversed rows are not run here")
 
-    def give(self, **changes: Any) -> None:
-        """Change the rows that go on to the next layer."""
-        self.flow = self.flow._replace(**changes)
+    def run(self, layer: ours.Stateless, **changes: Any) -> Rows:
+        """Add a layer of rows."""
+        rank = self.rows.value.rank
+        values = [each.value for each in self.all_rows]
+        value = self.builder.emit("Layer", *values, rank=rank, layer=layer)
+        return self.rows._replace(value=value, features=layer.output_size, **changes)
+
+    def slide(self, op: str, *arrays: Any, **attributes: Any) -> Value:
+        """Add an operator over the steps, (N, C, T)."""
+        b = self.builder
+        x = b.emit("Transpose", self.rows.value, perm=[0, 2, 1])
+        x = b.emit(op, x, *arrays, rank=3, **attributes)
+        value: Value = b.emit("Transpose", x, perm=[0, 2, 1])
+        return value
+
+    def give(self, value: Value, **changes: Any) -> Rows:
+        """Return a value of several steps as the output of the layer."""
+        return self.rows._replace(value=value, **changes)
 
 
 def read_settings(kind: str, config: Config) -> SimpleNamespace:
@@ -167,18 +177,16 @@ def _read_pair(value: Any) -> tuple[int, int]:
     return pair[0], pair[1]
 
 
-def _make_recurrent(layer: Layer) -> Layers:
-    """Make layers of one cell each, from the bottom up."""
-    # Bidirectional sets it in its layers, which `_make_two_way` reads.
+def _add_recurrent(layer: Layer) -> Rows:
+    """Add layers of one cell each, from the bottom up."""
+    # Bidirectional sets it in its layers, which `_add_two_way` reads.
     check(not layer.settings.zero_output_for_mask, "zero_output_for_mask true is not run here")
-    drafts = _read_cells(layer)
-    backward = layer.settings.go_backwards != layer.flow.reversed
-    _give_states(layer, layer, len(drafts[-1].weights.W_hh), backward=backward)
-    return [Draft((each,), {"direction": "backward" if backward else "forward"}) for each in drafts]
+    drafts = [Draft((cell,), {"direction": "forward"}) for cell in _read_cells(layer)]
+    return _recur(layer, layer, drafts, turned=bool(layer.settings.go_backwards))
 
 
-def _make_two_way(layer: Layer) -> Layers:
-    """Make a layer of two cells, one of which goes backward."""
+def _add_two_way(layer: Layer) -> Rows:
+    """Add a layer of two cells, one of which goes backward."""
     s, group = layer.settings, layer.group
     name = [*group.paths, ""][-2] if group.listed else ""
     check(name.rfind("/forward_") <= name.rfind("/backward_"), _FROZEN)
@@ -189,34 +197,42 @@ def _make_two_way(layer: Layer) -> Layers:
         ways == (False, bool(s.backward_layer)), f"go_backwards {shown(str(ways))} is not run here"
     )
     unrolls = backward.settings.return_sequences and backward.config.get("unroll")
-    check(not (layer.flow.masked and unrolls), "unroll: Keras masks rows in the wrong direction")
+    check(not (layer.rows.masked and unrolls), "unroll: Keras masks rows in the wrong direction")
     check(s.merge_mode in [*ours.MERGES], f"merge_mode {shown(str(s.merge_mode))} is not run here")
     cells = (*_read_cells(forward), *_read_cells(backward))
-    size = ours.merged_size(len(cells[0].weights.W_hh), "bidirectional", s.merge_mode)
-    _give_states(layer, forward, size, backward=False)
-    return [Draft(cells, {"direction": "bidirectional", "merge": s.merge_mode})]
+    draft = Draft(cells, {"direction": "bidirectional", "merge": s.merge_mode})
+    return _recur(layer, forward, [draft], turned=False)
 
 
-def _give_states(layer: Layer, inner: Layer, size: int, *, backward: bool) -> None:
-    """Check the rows that a recurrent layer takes, and set those that it gives."""
-    layer.check_sequence()
-    fits = not layer.flow.reversed or (layer is inner and not layer.flow.masked)
-    check(fits, "takes reversed rows with a mask or in two directions, which is not run here")
-    layer.give(features=size, recurrent=layer.name, reversed=backward)
-    if not inner.settings.return_sequences:
-        layer.give(axes=2, masked="", reversed=False, last="state")
+def _recur(layer: Layer, inner: Layer, drafts: list[Draft], *, turned: bool) -> Rows:
+    """Add recurrent layers over the rows of a layer; `turned` ones go from the last row on."""
+    rows, b = layer.rows, layer.builder
+    check(layer.axes == 3, "takes a row for each step, and gets one row a sequence")
+    fits = not (rows.reversed and rows.masked)
+    check(fits, "takes reversed rows with a mask, which is not run here")
+    x = b.emit("Transpose", b.emit("Rows", rows.value), perm=[1, 0, 2])
+    x = b.emit("Slice", x, [-1], [-_END], [0], [-1]) if turned else x
+    for draft in drafts:
+        x, h, *_ = b.recur(draft, {}, x)
+    size = drafts[-1].output_size
+    if inner.settings.return_sequences:
+        x = b.emit("Transpose", x, perm=[1, 0, 2])
+        return rows._replace(
+            value=x, features=size, recurrent=layer.name, reversed=rows.reversed != turned
+        )
+    h = b.emit("Reshape", b.emit("Transpose", h, perm=[1, 0, 2]), [0, -1], rank=2)
+    return Rows(h, size, recurrent=layer.name)
 
 
-def _make_distributed(layer: Layer) -> Layers:
-    """Make the layer that runs over each row alone."""
-    layer.check_sequence()
-    layer.give(axes=2)
+def _add_distributed(layer: Layer) -> Rows:
+    """Add the layer that runs over each row alone."""
+    check(layer.axes == 3, "takes a row for each step, and gets one row a sequence")
     inner = layer.within(layer.settings.layer, layer.group)
-    make: Any = LAYERS[inner.kind][0]
-    layers: Layers = make(inner)
-    check(inner.flow.axes == 2, "TimeDistributed of an embedding is not run here")
-    layer.flow = inner.flow._replace(axes=3)
-    return layers
+    inner.axes = 2
+    add: Any = LAYERS[inner.kind][0]
+    check(add is not _add_embedding, "TimeDistributed of an embedding is not run here")
+    rows: Rows = add(inner)
+    return rows
 
 
 def _read_cells(layer: Layer) -> list[CellDraft]:
@@ -267,48 +283,52 @@ def make_cell(cell: str, arrays: Mapping[str, Floats], settings: dict[str, Any])
     return CellDraft(cell, Weights(W_xh, W_hh, b_h), settings, names=names)
 
 
-def _skip(layer: Layer) -> Layers:
+def _skip(layer: Layer) -> Rows:
     """Check that a layer does nothing at inference."""
     cuts = layer.kind == "InputLayer" and "int" in str(layer.config.get("dtype"))
-    fits = layer.flow.axes != 3 or not (cuts or layer.kind == "Flatten")
-    check(fits, "flattens rows, or cuts features to whole numbers, not run here")
-    layer.give(keeps_axis=layer.flow.keeps_axis and layer.kind != "Flatten")
-    return []
+    check(not (cuts and layer.axes == 3), "cuts features to whole numbers, which is not run here")
+    return layer.rows
 
 
-def _make_dense(layer: Layer) -> Layers:
+def _add_dense(layer: Layer) -> Rows:
     W, *b = layer.read(1 + layer.settings.use_bias).values()
     function = ours.row_activation(layer.function(layer.settings.activation))
-    return [ours.Dense(W, b[0] if b else None, function)]
+    return layer.run(ours.Dense(W, b[0] if b else None, function))
 
 
-def _make_embedding(layer: Layer) -> Layers:
-    masks = bool(layer.settings.mask_zero)
-    layer.give(axes=3, masked=layer.name if masks else "")
-    return [ours.Embedding(*layer.read(1).values(), mask_zero=masks)]
+def _add_embedding(layer: Layer) -> Rows:
+    """Add an embedding of indices, (N, T), or of rows of one."""
+    masks, rows = bool(layer.settings.mask_zero), layer.rows
+    check(not rows.recurrent, f"takes rows of {shown(rows.recurrent)}, which is not run here")
+    if layer.axes == 2:
+        value = layer.builder.emit("Unsqueeze", rows.value, [2], rank=3)
+        layer.all_rows = (rows._replace(value=value),)
+        layer.rows = layer.all_rows[0]
+    (table,) = layer.read(1).values()
+    return layer.run(ours.Embedding(table, mask_zero=masks), masked=layer.name if masks else "")
 
 
-def _make_masking(layer: Layer) -> Layers:
-    layer.check_sequence()
-    below = layer.flow.masked or layer.flow.recurrent
+def _add_masking(layer: Layer) -> Rows:
+    check(layer.axes == 3, "takes a row for each step, and gets one row a sequence")
+    below = layer.rows.masked or layer.rows.recurrent
     check(not below, f"masks rows above {shown(below)}, which is not run here")
-    layer.give(masked=layer.name)
-    return [ours.Masking(float(layer.settings.mask_value), layer.flow.features)]
+    value = float(layer.settings.mask_value)
+    return layer.run(ours.Masking(value, layer.rows.features), masked=layer.name)
 
 
-def _make_pointwise(layer: Layer) -> Layers:
+def _add_pointwise(layer: Layer) -> Rows:
     s = layer.settings
     if layer.kind == "Softmax":
         layer.check_last_axis()
-        check(not layer.flow.masked, "Softmax of masked rows is not run here")
+        check(not layer.rows.masked, "Softmax of masked rows is not run here")
     function = _FUNCTIONS.get(layer.kind)
     name = function[0](s) if function else layer.function(s.activation)
-    return [ours.Pointwise(ours.row_activation(name), layer.flow.features)]
+    return layer.run(ours.Pointwise(ours.row_activation(name), layer.rows.features))
 
 
-def _make_norm(layer: Layer) -> Layers:
-    """Make a normalization by the statistics of training, or by those of each row."""
-    s, size, of_rows = layer.settings, layer.flow.features, layer.kind == "LayerNormalization"
+def _add_norm(layer: Layer) -> Rows:
+    """Add a normalization by the statistics of training, or by those of each row."""
+    s, size, of_rows = layer.settings, layer.rows.features, layer.kind == "LayerNormalization"
     if s.axis not in (None, []):
         layer.check_last_axis()
     roles = ["factor"] * s.scale + ["shift"] * s.center + ["center", "variance"] * (not of_rows)
@@ -321,113 +341,86 @@ def _make_norm(layer: Layer) -> Layers:
     arrays = {role: np.broadcast_to(array, size) for role, array in pairs}
     if of_rows:
         factor = arrays.pop("factor", np.ones(size, np.float32))
-        return [ours.LayerNormalization(factor, epsilon=float(s.epsilon), **arrays)]
+        return layer.run(ours.LayerNormalization(factor, epsilon=float(s.epsilon), **arrays))
     with np.errstate(invalid="ignore"):  # of a negative variance, which is not finite then
         scale = np.sqrt(arrays.pop("variance").astype(np.float64) + float(s.epsilon))
     if layer.kind == "Normalization":  # Keras takes no smaller scale of data
         scale = np.maximum(scale, 1e-7)
-    return [ours.Normalization(scale=scale, **arrays)]
+    return layer.run(ours.Normalization(scale=scale, **arrays))
 
 
-def _make_convolution(layer: Layer) -> Layers:
+def _add_convolution(layer: Layer) -> Rows:
     s, function = layer.settings, parse(layer.function(layer.settings.activation))
-    arrays = layer.read(1 + s.use_bias)
-    (path, kernel), *_ = arrays.items()
-    op = {**ONNX_OPERATORS, "linear": "Identity"}.get(function.name, "")
-    fits = kernel.ndim == 3 and kernel.size and op
+    layer.check_sequence()
+    kernel, *bias = layer.read(1 + s.use_bias).values()
+    op = {**ONNX_OPERATORS, "linear": ""}.get(function.name)
+    fits = kernel.ndim == 3 and kernel.size and op is not None
     check(fits, f"a kernel of shape {kernel.shape} and activation {function} is not run here")
     by = _read_size(s.dilation_rate)
     reach = _read_size((len(kernel) - 1) * by + 1)
-    arrays[path] = np.ascontiguousarray(kernel.transpose(2, 1, 0))
-    parameters = dict(zip(("alpha", "beta"), function.parameters, strict=False))
-    conv: _Operator = ("Conv", {"dilations": [by]}, arrays)
-    return _slide(layer, conv, reach, kernel.shape[2], (op, parameters, {}))
+    W = np.ascontiguousarray(kernel.transpose(2, 1, 0))
+    steps = {"dilations": [by], **_read_steps(layer, reach, reach)}
+    x = layer.slide("Conv", W, *bias, **steps)
+    if op:
+        names = zip(("alpha", "beta"), function.parameters, strict=False)
+        x = layer.builder.emit(op, x, rank=None, outputs=1, **dict(names))
+    return layer.give(x, features=len(W))
 
 
-def _make_pooling(layer: Layer) -> Layers:
-    op, size = layer.kind.removesuffix("ing1D"), layer.flow.features
+def _add_pooling(layer: Layer) -> Rows:
+    op = layer.kind.removesuffix("ing1D")
+    layer.check_sequence()
     if op.startswith("Global"):
         op = "ReduceMean" if "Average" in op else "ReduceMax"
-        layers = _make_graph(layer, [(op, {"axes": [1], "keepdims": 0}, {})], size, None)
-        layer.give(keeps_axis=bool(layer.settings.keepdims))
-        return layers
+        keeps = int(layer.settings.keepdims)
+        value = layer.builder.emit(op, layer.rows.value, axes=[1], keepdims=keeps, rank=2 + keeps)
+        return layer.give(value, single=bool(keeps))
     reach = _read_size(layer.settings.pool_size)
-    return _slide(layer, (op, {"kernel_shape": [reach]}, {}), reach, size)
+    return layer.give(layer.slide(op, kernel_shape=[reach], **_read_steps(layer, reach)))
 
 
-def _slide(layer: Layer, operator: _Operator, reach: int, size: int, *above: _Operator) -> Layers:
-    """Make a layer that slides an operator over the steps, and has others above it."""
-    op, attributes, arrays = operator
+def _read_steps(layer: Layer, reach: int, causal: int = 0) -> dict[str, Any]:
+    """Return how an operator slides over the steps; `causal` ones may pad that many less one."""
     pads: dict[Any, dict[str, Any]] = {"valid": {}, "same": {"auto_pad": "SAME_UPPER"}}
-    pads |= {"causal": {"pads": [reach - 1, 0]}} if op == "Conv" else {}
-    padding, strides = layer.settings.padding, _read_size(layer.settings.strides or reach)
-    fits = padding in pads and (op, padding) != ("AveragePool", "same")
+    pads |= {"causal": {"pads": [reach - 1, 0]}} if causal else {}
+    padding = layer.settings.padding
+    strides = _read_size(layer.settings.strides or reach)
+    fits = padding in pads and (layer.kind, padding) != ("AveragePooling1D", "same")
     check(fits, f"padding {shown(str(padding))} is not run here")
-    turn: _Operator = ("Transpose", {"perm": [0, 2, 1]}, {})
-    slides = (op, {**attributes, "strides": [strides], **pads[padding]}, arrays)
-    more = -inf if strides > 1 else 1 - reach if padding == "valid" else 0
-    return _make_graph(layer, [turn, slides, turn, *above], size, more)
+    return {"strides": [strides], **pads[padding]}
 
 
-def _make_padding(layer: Layer) -> Layers:
-    """Make a layer that adds steps of zeros at both ends, or leaves steps out."""
-    s, size, below = layer.settings, layer.flow.features, layer.flow.waiting
+def _add_padding(layer: Layer) -> Rows:
+    """Add steps of zeros at both ends, or leave steps out."""
+    s, b, x = layer.settings, layer.builder, layer.rows.value
+    layer.check_sequence()
     if layer.kind == "Cropping1D":
         first, last = _read_pair(s.cropping)
-        bounds = {"starts": [first], "ends": [-last or FAR], "axes": [1]}
-        return _make_graph(layer, [("Slice", bounds, {})], size, -(first + last))
+        return layer.give(b.emit("Slice", x, [first], [-last or FAR], [1]))
     first, last = _read_pair(s.padding)
-    total, name = first + last, f"{layer.name} pads"
-    if below:
-        pads = [each.inputs[1] for each in below.nodes if each.op == "Pad"]
-        total += sum(int(below.constants[each].sum()) for each in pads)
+    total = first + last
     check(total <= _MOST_STEPS, f"expected under {_MOST_STEPS:,} steps of zeros, got {total:,}")
-    pad: _Operator = ("Pad", {}, {name: np.array([0, first, 0, 0, last, 0])})
-    return _make_graph(layer, [pad], size, first + last)
+    return layer.give(b.emit("Pad", x, [0, first, 0, 0, last, 0]))
 
 
-def _make_graph(layer: Layer, ops: list[_Operator], size: int, more: float | None) -> Layers:
-    """Make a layer of operators over steps; it waits for one above if it gives more or fewer.
-
-    `more` is the number of steps that the operators add, and None if they give one row.
-    """
-    flow, below = layer.flow, layer.flow.waiting
-    layer.check_sequence()
-    check(not (flow.masked or flow.reversed), "masked or reversed rows are not run here")
-    nodes, constants = (below.nodes[:], {**below.constants}) if below else ([], {})
-    for n, (op, attributes, arrays) in enumerate(ops, start=len(nodes)):
-        inputs, outputs = (f"rows {n}", *arrays), (f"rows {n + 1}",)
-        nodes.append(Node(op, layer.name, "", inputs, outputs, attributes))
-        constants.update(arrays)
-    width = below.input_size if below else flow.features
-    root = Root("rows 0", np.arange(width), (1, 1, width), (1, 0))
-    axes = (None if more is None else 1, 0)
-    graph = SequenceGraph(nodes, constants, 20, [root], f"rows {len(nodes)}", axes, (width, size))
-    total = 0 if more is None else flow.more + more
-    layer.give(features=size, waiting=graph if total else None, more=total)
-    if more is None:
-        layer.give(axes=2, last="step")
-    return [] if total else [graph]
-
-
-def _make_unit(layer: Layer) -> Layers:
-    """Make a layer that divides each row by its length."""
+def _add_unit(layer: Layer) -> Rows:
+    """Add a layer that divides each row by its length."""
     layer.check_last_axis()
-    size, rows, row = layer.flow.features, Operand(0), Operand(1)
+    size, rows, row = layer.rows.features, Operand(0), Operand(1)
     least = Operand(-1, None, np.array([1e-12 if layer.file.version >= (3,) else 1e-6], np.float32))
     steps = {
         1: Step("ReduceL2", "", (rows,), 1, {"axes": [1], "keepdims": 1}, (size,)),
         2: Step("Max", "", (row, least), 1),
         3: Step("Div", "", (rows, Operand(2)), size),
     }
-    return [RowGraph(steps, {0: size}, Operand(3), size)]
+    return layer.run(RowGraph(steps, {0: size}, Operand(3), size))
 
 
-def _merge(layer: Layer) -> Layers:
-    """Make the layer that merges the outputs of several."""
-    flows, kind, widths = layer.flows, layer.kind, [flow.features for flow in layer.flows]
-    kinds = {(flow.axes, flow.keeps_axis, flow.reversed, flow.last) for flow in flows}
-    fits = len(kinds) == 1 and not any(flow.masked or flow.waiting for flow in flows)
+def _merge(layer: Layer) -> Rows:
+    """Add the layer that merges the outputs of several."""
+    kind, widths = layer.kind, [rows.features for rows in layer.all_rows]
+    kinds = {(rows.value.rank, rows.reversed) for rows in layer.all_rows}
+    fits = len(kinds) == 1 and not any(rows.masked for rows in layer.all_rows)
     check(fits, "merges rows of different steps, or masked ones, which is not run here")
     n, size = len(widths), widths[0]
     if kind == "Concatenate":
@@ -444,13 +437,21 @@ def _merge(layer: Layer) -> Layers:
     if kind == "Concatenate":
         result = add("Concat", *map(Operand, range(n)))
     else:
-        result = reduce(partial(add, MERGES[kind]), map(Operand, range(n)))
+        result = reduce(lambda a, b: add(MERGES[kind], a, b), map(Operand, range(n)))
     if kind == "Average":
         result = add("Div", result, Operand(-1, None, np.array([n], np.float32)))
     graph = RowGraph(steps, dict(enumerate(widths)), result, size)
-    graph.sources = tuple(flow.number for flow in flows)
-    layer.give(recurrent=max(flow.recurrent for flow in flows))
-    return [graph]
+    return layer.run(graph, recurrent=max(rows.recurrent for rows in layer.all_rows))
+
+
+def _flatten(layer: Layer) -> Rows:
+    """Add the layer that makes one row of all steps."""
+    if layer.axes == 2:
+        return layer.rows
+    layer.check_sequence()
+    value = layer.builder.emit("Reshape", layer.rows.value, [0, -1], rank=2)
+    size = layer.rows.features if layer.rows.single else 0
+    return layer.rows._replace(value=value, features=size, single=False)
 
 
 def _name_relu(s: SimpleNamespace) -> str:
@@ -490,29 +491,28 @@ _GLOBAL = {"keepdims": False}
 _POOL = {"pool_size": 2, "padding": "valid", "strides": None}
 # Each class of layers: its function, None if another layer has one, and the settings it reads,
 # with their defaults.
-LAYERS: dict[str, tuple[Callable[[Layer], Layers] | None, Mapping[str, Any]]] = {
-    **{kind: (_make_recurrent, {**cell, **_RUN}) for kind, cell in _CELLS.items()},
-    **{f"CuDNN{kind}": (_make_recurrent, {**_CELLS[kind], **_RUN}) for kind in ("LSTM", "GRU")},
+LAYERS: dict[str, tuple[Callable[[Layer], Rows] | None, Mapping[str, Any]]] = {
+    **{kind: (_add_recurrent, {**cell, **_RUN}) for kind, cell in _CELLS.items()},
+    **{f"CuDNN{kind}": (_add_recurrent, {**_CELLS[kind], **_RUN}) for kind in ("LSTM", "GRU")},
     **{f"{kind}Cell": (None, cell) for kind, cell in _CELLS.items()},
-    "RNN": (_make_recurrent, {"cell": None, **_RUN}),
+    "RNN": (_add_recurrent, {"cell": None, **_RUN}),
     "StackedRNNCells": (None, {"cells": None}),
-    "Bidirectional": (_make_two_way, dict.fromkeys(("layer", "backward_layer", "merge_mode"))),
-    "TimeDistributed": (_make_distributed, {"layer": None}),
+    "Bidirectional": (_add_two_way, dict.fromkeys(("layer", "backward_layer", "merge_mode"))),
+    "TimeDistributed": (_add_distributed, {"layer": None}),
     **dict.fromkeys(_NOTHING, (_skip, {})),
-    "Dense": (_make_dense, {"activation": None, "use_bias": True}),
-    "Embedding": (_make_embedding, {"mask_zero": False}),
-    "Masking": (_make_masking, {"mask_value": 0.0}),
-    "Activation": (_make_pointwise, {"activation": None}),
-    **{kind: (_make_pointwise, settings) for kind, (_, settings) in _FUNCTIONS.items()},
-    **dict.fromkeys(("BatchNormalization", "LayerNormalization"), (_make_norm, _LEARNED)),
-    "Normalization": (_make_norm, _STATISTICS),
-    "UnitNormalization": (_make_unit, {"axis": -1}),
-    "Conv1D": (_make_convolution, _CONV),
-    **dict.fromkeys(("AveragePooling1D", "MaxPooling1D"), (_make_pooling, _POOL)),
-    **dict.fromkeys(("GlobalAveragePooling1D", "GlobalMaxPooling1D"), (_make_pooling, _GLOBAL)),
-    "ZeroPadding1D": (_make_padding, {"padding": 1}),
-    "Cropping1D": (_make_padding, {"cropping": [1, 1]}),
+    "Flatten": (_flatten, {}),
+    "Dense": (_add_dense, {"activation": None, "use_bias": True}),
+    "Embedding": (_add_embedding, {"mask_zero": False}),
+    "Masking": (_add_masking, {"mask_value": 0.0}),
+    "Activation": (_add_pointwise, {"activation": None}),
+    **{kind: (_add_pointwise, settings) for kind, (_, settings) in _FUNCTIONS.items()},
+    **dict.fromkeys(("BatchNormalization", "LayerNormalization"), (_add_norm, _LEARNED)),
+    "Normalization": (_add_norm, _STATISTICS),
+    "UnitNormalization": (_add_unit, {"axis": -1}),
+    "Conv1D": (_add_convolution, _CONV),
+    **dict.fromkeys(("AveragePooling1D", "MaxPooling1D"), (_add_pooling, _POOL)),
+    **dict.fromkeys(("GlobalAveragePooling1D", "GlobalMaxPooling1D"), (_add_pooling, _GLOBAL)),
+    "ZeroPadding1D": (_add_padding, {"padding": 1}),
+    "Cropping1D": (_add_padding, {"cropping": [1, 1]}),
     **dict.fromkeys(MERGES, (_merge, {"axis": -1})),
 }
-# Functions that may take another number of steps than the input has.
-WAITING = (_make_convolution, _make_pooling, _make_padding, _skip)

@@ -1,24 +1,25 @@
 """A Keras model by its config: its layers, each after the layers whose outputs it takes."""
 
 from collections.abc import Mapping, Sequence
+from itertools import islice
 from typing import Any, NamedTuple
 
 from rnncli.model.errors import InputError, listed, shown, verbatim
+from rnncli.model.formats.builder import Builder, Value
 from rnncli.model.formats.contents import Component, Contents
 from rnncli.model.formats.keras.layers import (
     LAYERS,
     MERGES,
-    WAITING,
     Config,
-    Flow,
     Layer,
-    Layers,
+    Rows,
     check,
     read_entry,
 )
 from rnncli.model.formats.keras.weights import Group, KerasFile
-from rnncli.model.graph.node_layers import Operand, RowGraph, SequenceGraph
-from rnncli.model.layers import Stateless
+from rnncli.model.formats.onnx.walk import Guess
+from rnncli.model.graph import Unknown
+from rnncli.model.graph.operators import MOVERS
 
 # Classes of models. A class of the user's own may compute anything.
 _MODELS = ("Sequential", "Functional", "Model")
@@ -31,7 +32,8 @@ _MASK_ENDS = ("Identity", "Normalization", "Rescaling")
 _MOST, _LONGEST = 2000, 500
 # Errors that a setting of another type than Keras writes leads to.
 _OTHER_TYPES = (TypeError, LookupError, AttributeError, OverflowError)
-_NOTHING, _WAITS = "does nothing at inference", "is run with the layers above"
+_NOTHING, _WITHIN = "does nothing at inference", "is run with the layers above"
+_END = 2**63 - 1
 
 
 class _Call(NamedTuple):
@@ -44,20 +46,53 @@ class _Call(NamedTuple):
 
 def find(file: KerasFile) -> Contents:
     """Find the layers of a model that the file describes."""
-    walk = _Walk(file)
     kind, config = str(file.config.get("class_name")), file.config.get("config")
     try:
         check(kind in _MODELS, f"{shown(kind)} is a class of the model's own")
-        flow = walk.add_model(kind, config, "", file.group, Flow())
+        shape = _find_shape(config)
+        contents = _build(file, kind, config, shape, steps="T")
+        frozen = len(shape) == 3 and isinstance(shape[1], int)
+        if frozen and any(each.needed for each in contents.components):
+            whole = _build(file, kind, config, shape, steps=shape[1])  # its weights may count steps
+            return contents if any(each.needed for each in whole.components) else whole
     except (ValueError, RecursionError, *_OTHER_TYPES) as error:
         raise InputError(file.path, str(error)) from error
-    if flow.waiting:
-        why = "gives another number of steps than the input has, which is not run here"
-        walk.components.append(Component("output", "", why=why, needed=True))
+    return contents
+
+
+def _build(
+    file: KerasFile, kind: str, config: Any, shape: Sequence[int | str], *, steps: int | str
+) -> Contents:
+    """Add the nodes of the layers, and find the layers of the network that they become."""
+    walk = _Walk(file)
+    features = shape[-1] if isinstance(shape[-1], int) else 0
+    rows = walk.add_model(kind, config, "", file.group, Rows(Value("input", len(shape)), features))
+    value = rows.value
+    if turned := rows.reversed and value.rank == 3:
+        value = walk.emit("Slice", value, [-1], [-_END], [1], [-1])
+    words = len(shape) == 2 and walk.looks_up
+    axes = (1, 0) if words or len(shape) == 3 else (None, 0)
+    sizes = ("N", steps, walk.width or 1)[: len(shape)] if axes[0] else ("N", walk.width or 1)
+    contents = walk.find_layers({"input": sizes}, [value], Guess("input", axes, sure=True))
     order = "from the last step to the first, here they stand as the input does"
-    notes = [*walk.notes, *[f"Keras gives the rows {order}"] * flow.reversed]
-    last = flow.last if flow.recurrent and flow.axes == 2 else None
-    return Contents(walk.components, file.title, last=last, notes=notes, unused=walk.unused)
+    notes = [*contents.notes, *walk.notes, *[f"Keras gives the rows {order}"] * turned]
+    components = [*walk.list_components(contents.components), *walk.refused]
+    last = contents.last if any(each.recurrent for each in components) else None
+    return Contents(components, file.title, last=last, notes=notes, unused=walk.unused)
+
+
+def _find_shape(config: Any) -> tuple[int | str, ...]:
+    """Find the shape of the input, which the first layer has, or its first one."""
+    for entry in _read_layers(config).values():
+        kind, settings = str(entry.get("class_name")), entry["config"]
+        if kind in _MODELS:
+            return _find_shape(settings)
+        shape = settings.get("batch_shape", settings.get("batch_input_shape"))
+        if isinstance(shape, list) and len(shape) in (2, 3):
+            return tuple(n if type(n) is int and 0 < n < 2**20 else "" for n in shape)
+        if kind not in ("InputLayer", "Dropout"):
+            return ("", "") if kind == "Embedding" else ("", "", "")
+    return ("", "", "")
 
 
 class _Model(NamedTuple):
@@ -67,8 +102,8 @@ class _Model(NamedTuple):
     is_chain: bool  # whether each layer takes the output of the one before
     layers: Mapping[str, Config]
     groups: Mapping[str, Group]
-    flow: Flow  # what it takes
-    gives: dict[str, Flow]
+    rows: Rows  # what it takes
+    gives: dict[str, Rows]
     calls: dict[str, _Call]
     masks: dict[str, _Call]  # operations that write a mask out
 
@@ -77,44 +112,103 @@ class _Model(NamedTuple):
         return not self.is_chain and str(self.layers[name].get("class_name")) in _MASK_CLASSES
 
 
-class _Walk:
-    """A walk along the layers of a model, with their components."""
+class _Made(NamedTuple):
+    """A layer whose nodes are added."""
+
+    kind: str
+    arrays: Mapping[str, Any]
+    reversed: bool  # whether it takes rows from the last step to the first
+    why: str  # why it may be no layer of the network
+
+
+class _Walk(Builder):
+    """A walk along the layers of a model, which adds their nodes."""
+
+    most_nodes = 20_000
 
     def __init__(self, file: KerasFile) -> None:
+        super().__init__(file.path, file.arrays)
         self._file = file
-        self.components: list[Component] = []
-        self.unused: list[Component] = []  # not on the way to the output
+        self.refused: list[Component] = []  # models whose output is not known
+        self.unused: list[Component] = []  # layers that are not on the way to the output
         self.notes: list[str] = []
-        self._number = 0  # of the layer on top
-        self._front: dict[SequenceGraph, int] = {}  # numbers of layers that give fewer rows
+        self.looks_up = False  # whether the input has indices
+        self._made: dict[str, _Made] = {}
+        self._owners: dict[str, str] = {}  # layers by the names of nodes
         self._masking = ""  # the layer that masks rows
 
-    def add_model(self, kind: str, config: Any, prefix: str, group: Group, flow: Flow) -> Flow:
+    def name_node(self, op: str, *, table: bool) -> str:  # noqa: ARG002
+        """Return a name for a node: that of the layer for its first one that moves no values."""
+        return "" if self.module in self._owners or op in MOVERS else self.module
+
+    def emit(self, op: str, *inputs: Any, **attributes: Any) -> Any:
+        """Add a node of the layer that is being added."""
+        result = super().emit(op, *inputs, **attributes)
+        node = self.nodes[-1]
+        self._owners[node.name or node.outputs[0]] = self.module
+        return result
+
+    def list_components(self, components: Sequence[Component]) -> list[Component]:
+        """List components under the names of layers, with the layers between them."""
+        listed_: list[Component] = []
+        owners = {self._owners.get(each.name, each.name) for each in components}
+        names = [*self._made]
+        waiting = {name: made for name, made in self._made.items() if name not in owners}
+        for each in components:
+            owner = self._owners.get(each.name, each.name)
+            made = self._made.get(owner)
+            if made is None:
+                listed_.append(each)
+                continue
+            for name in names[: names.index(owner)]:
+                if name in waiting:
+                    listed_.append(self._list_without_layers(name, waiting.pop(name)))
+            component = each._replace(
+                name=owner, kind=made.kind, arrays=made.arrays, reversed=made.reversed
+            )
+            if each.layers and listed_ and listed_[-1].name == owner and listed_[-1].layers:
+                component = component._replace(layers=[*listed_.pop().layers, *each.layers])
+            listed_.append(component)
+        return listed_ + [self._list_without_layers(*each) for each in waiting.items()]
+
+    def _list_without_layers(self, name: str, made: _Made) -> Component:
+        return Component(name, made.kind, made.arrays, why=made.why)
+
+    def _list_unused(self, masking: str, nodes: int, made: int) -> None:
+        """List the layers that are not on the way to the output, and drop their nodes."""
+        for node in self.nodes[nodes:]:
+            name, layer = self._owners[node.name or node.outputs[0]], node.attributes.get("layer")
+            about = self._made.get(name)
+            if about and layer:
+                why = "is not on the way to the output"
+                self.unused.append(Component(name, about.kind, about.arrays, [layer], why))
+        del self.nodes[nodes:]
+        self._masking, self._made = masking, dict(islice(self._made.items(), made))
+
+    def add_model(self, kind: str, config: Any, prefix: str, group: Group, rows: Rows) -> Rows:
         """Add the layers of a model; return what the one that has its output gives."""
         layers = _read_layers(config)
-        fits = len(self.components) + len(layers) <= _MOST and len(prefix) <= _LONGEST
+        fits = len(self._made) + len(layers) <= _MOST and len(prefix) <= _LONGEST
         check(fits, f"has over {_MOST:,} layers, or models too deep in models")
         classes = {name: str(each.get("class_name")) for name, each in layers.items()}
         groups = dict(zip(layers, group.children(classes), strict=True))
         is_chain = kind == "Sequential" or not isinstance(config, dict)
-        if is_chain and not flow.features:
-            flow = flow._replace(features=self._find_width(groups))
-        model = _Model(prefix, is_chain, layers, groups, flow, {}, {}, {})
+        if not rows.features:
+            rows = rows._replace(features=self._find_width(groups))
+        self.width = self.width or rows.features
+        model = _Model(prefix, is_chain, layers, groups, rows, {}, {}, {})
         output = "" if is_chain else self._find_output(model, kind, config.get("output_layers"))
         needed = _find_ancestors(layers, output) if output else {*layers}
         needed |= {*filter(model.writes_mask, layers)}
         for name in layers:
             if name in needed:
                 self._add_layer(model, name)
-        state = self.components[:], self._number, {**self._front}, self._masking
+        state = self._masking, len(self.nodes), len(self._made)
         for name in layers:
             if name not in needed:
                 self._add_layer(model, name)
-        why = "is not on the way to the output"
-        unused = self.components[len(state[0]) :]
-        self.unused += [each._replace(why=why) for each in unused if each.name and each.layers]
-        self.components, self._number, self._front, self._masking = state
-        return model.gives.get(output, [flow, *model.gives.values()][-1])
+        self._list_unused(*state)
+        return model.gives.get(output, [rows, *model.gives.values()][-1])
 
     def _find_width(self, groups: Mapping[str, Group]) -> int:
         """Return the number of features that the lowest layer with arrays takes."""
@@ -132,7 +226,7 @@ class _Walk:
         if not whole or (model.prefix and ends[0] != whole[0]):
             what = f"expected the output of a layer, got {shown(str(ends))}"
             name, why = model.prefix.rstrip("/") or "model", f"output_layers: {what}"
-            self.components.append(Component(name, kind, why=why, needed=True))
+            self.refused.append(Component(name, kind, why=why, needed=True))
             return ""
         output, rest = str(whole[0][0]), [str(each[0]) for each in ends if each != whole[0]]
         if rest and not model.prefix:
@@ -141,9 +235,9 @@ class _Walk:
         return output
 
     def _add_layer(self, model: _Model, name: str) -> None:
-        """Add the component of a layer, also of one that is not run here."""
-        prefix, _, layers, groups, flow, gives, calls, masks = model
-        flows, entry = [flow], layers[name]
+        """Add the nodes of a layer; one that is not run here has a node that is refused."""
+        prefix, _, layers, groups, start, gives, calls, masks = model
+        rows, entry, count = [start], layers[name], len(self.nodes)
         try:
             call = _Call([*gives][-1:]) if model.is_chain else _read_call(entry)
             if model.writes_mask(name):
@@ -151,84 +245,52 @@ class _Walk:
                 return
             sound = {*call.inputs} <= gives.keys() and bool(call.inputs) == bool(gives)
             check(sound, f"takes {listed(call.inputs)}, and not outputs of layers before")
-            flows = [gives[each] for each in call.inputs] or flows
+            rows = [gives[each] for each in call.inputs] or rows
             calls[name] = call
             if call.mask:
                 mask = _find_mask(masks.get(call.mask), calls, layers) or call.mask
                 call = call._replace(mask=prefix + mask)
-            gives[name] = self._add_call(prefix + name, call, entry, groups[name], flows)
+            gives[name] = self._add_call(prefix + name, call, entry, groups[name], rows)
         except (ValueError, *_OTHER_TYPES) as error:
             arrays = {path: self._file.arrays[path] for path in groups[name].paths.values()}
             why = str(error).removeprefix(f"{self._file.path}: ")
+            del self.nodes[count:]
+            self.module = prefix + name
             kind = shown(str(entry.get("class_name")))
-            unread = Component(prefix + name, kind, arrays, why=why, needed=True)
-            self.components.append(unread)
-            gives[name] = flows[0]._replace(waiting=None, more=0)
+            self._made[self.module] = _Made(kind, arrays, reversed=False, why=why)
+            value = self.emit("Identity", *[each.value for each in rows], why=Unknown(why))
+            gives[name] = rows[0]._replace(value=value)
 
     def _add_call(
-        self, name: str, call: _Call, entry: Config, group: Group, flows: Sequence[Flow]
-    ) -> Flow:
-        """Add the component of a layer; return the rows that it gives."""
+        self, name: str, call: _Call, entry: Config, group: Group, rows: Sequence[Rows]
+    ) -> Rows:
+        """Add the nodes of a layer; return the rows that it gives."""
         kind, config = read_entry(entry)
-        make = LAYERS.get(kind, (None,))[0]
-        check(make or kind in _MODELS, f"{shown(kind)} is not run here")
+        add = LAYERS.get(kind, (None,))[0]
+        check(add or kind in _MODELS, f"{shown(kind)} is not run here")
         check(not call.extra, f"is called with {listed(map(str, call.extra))}")
-        check(len(flows) == 1 or kind in MERGES, f"takes {listed(call.inputs)}, and not one layer")
-        fits = call.mask in ("", flows[0].masked)
+        check(len(rows) == 1 or kind in MERGES, f"takes {listed(call.inputs)}, and not one layer")
+        fits = call.mask in ("", rows[0].masked)
         check(fits, f"takes the mask {shown(call.mask)}, which is not run here")
-        flows = [self._add_front(flow, waits=make in WAITING) for flow in flows]
-        why = "takes what lies below a layer that gives fewer rows, which is not run here"
-        check(all(flow.number >= max(self._front.values(), default=0) for flow in flows), why)
-        if make is None:
-            return self.add_model(kind, config, f"{name}/", group, flows[0])
-        layer = Layer(name, entry, self._file, group, *flows)
-        ends = flows[0].masked and kind in _MASK_ENDS and self._file.version < (3,)
-        check(not ends, f"the mask of {shown(flows[0].masked)} ends here in Keras 2")
-        return self._add_layers(layer, make(layer))
-
-    def _add_front(self, flow: Flow, *, waits: bool) -> Flow:
-        """Put a waiting layer below all others, unless the layer that takes its rows waits too."""
-        waiting = flow.waiting
-        if waiting is None or (waits and waiting not in self._front):
-            return flow
-        if waiting not in self._front:
-            below = (layer for each in self.components for layer in each.layers)
-            branches = any(isinstance(layer, RowGraph) for layer in below)
-            fits = not (flow.recurrent or branches) and flow.number == self._number
-            check(fits, "takes another number of steps than the input has, which is not run here")
-            check(flow.more < 0, "takes more steps than the input has, which is not run here")
-            at = max(n for n, each in enumerate(self.components) if each.why == _WAITS)
-            self.components[at] = self.components[at]._replace(layers=[waiting], why="")
-            waiting.shortens = True
-            self._number += 1
-            self._front[waiting] = self._number
-        return flow._replace(waiting=None, more=0, number=self._front[waiting])
-
-    def _add_layers(self, layer: Layer, layers: Layers) -> Flow:
-        """Add the layers of a network that one of Keras becomes; return the rows that it gives."""
-        below, paths = layer.flows[0], layer.group.paths.values()
+        if add is None:
+            return self.add_model(kind, config, f"{name}/", group, rows[0])
+        self.module = name
+        layer = Layer(name, entry, self._file, group, self, *rows)
+        below = layer.rows
+        ends = below.masked and kind in _MASK_ENDS and self._file.version < (3,)
+        check(not ends, f"the mask of {shown(below.masked)} ends here in Keras 2")
+        above = add(layer)
+        paths = group.paths.values()
         left = {path: self._file.arrays[path] for path in paths if path not in layer.used}
         counters = all(not (a.shape or a.dtype.kind == "f") for a in left.values())
         check(counters, f"has arrays that are not known here: {listed(sorted(left))}")
-        self._masking = layer.flow.masked or self._masking
-        unmasked = layer.flow.recurrent == layer.name and self._masking and not below.masked
+        self._masking = above.masked or self._masking
+        self.looks_up |= kind == "Embedding" and not below.recurrent
+        unmasked = above.recurrent == name and self._masking and not below.masked
         check(not unmasked, f"takes rows without the mask of {shown(self._masking)}")
-        bottom = max(self._front.values(), default=0)
-        # The bottom layer takes its input as it is.
-        skips = self._number == bottom if layer.kind in MERGES else below.number != self._number
-        if layers and skips:
-            size = below.waiting.input_size if below.waiting else below.features
-            identity = RowGraph({}, {0: size}, Operand(0), size)
-            identity.sources = (below.number,)
-            self.components.append(Component("", "Identity", layers=[identity]))
-            self._number += 1
-        if layers and isinstance(layers[0], Stateless):
-            layer.give(features=layers[0].output_size)
-        why = _WAITS if layer.flow.waiting is not below.waiting else _NOTHING
-        component = Component(layer.name, layer.kind, layer.used, layers, reversed=below.reversed)
-        self.components.append(component if layers else component._replace(why=why))
-        self._number += len(layers)
-        return layer.flow._replace(number=self._number) if layers else layer.flow
+        why = _WITHIN if above.value is not below.value else _NOTHING
+        self._made[name] = _Made(kind, layer.used, below.reversed, why)
+        return above
 
 
 def _read_layers(config: Any) -> dict[str, Config]:

@@ -4,7 +4,6 @@ The graph is run over labels, which tell the row of the input that each value co
 """
 
 from collections.abc import Iterator, Sequence
-from contextlib import suppress
 from functools import partial
 from itertools import islice, permutations, zip_longest
 
@@ -16,7 +15,7 @@ from rnncli.model.formats.onnx.messages import Model, Reader
 from rnncli.model.formats.onnx.quantized import read_quantized
 from rnncli.model.formats.onnx.recurrent import KINDS
 from rnncli.model.formats.onnx.walk import Guess, Layer, Walk
-from rnncli.model.formats.onnx.whole_sequences import STATE, cut_graph, find_axes
+from rnncli.model.formats.onnx.whole_sequences import STATE, cut_output
 from rnncli.model.graph import RefusedError, Unknown
 from rnncli.model.graph.labels import plain, row_label, steps_of
 from rnncli.model.graph.naming import name_steps
@@ -42,10 +41,15 @@ def read(data: bytes, path: str) -> Contents:
     return contents._replace(notes=[*contents.notes, *notes])
 
 
-def find_layers(path: str, model: Model, input_size: int = 0) -> Contents:
-    """Find the layers in a model; `input_size` is used if the graph leaves it open."""
+def find_layers(
+    path: str, model: Model, input_size: int = 0, known: Guess | None = None
+) -> Contents:
+    """Find the layers in a model; `input_size` is used if the graph leaves it open.
+
+    `known` tells the input and its axes, where a format does.
+    """
     first, best = Walk(path, model), None
-    for guess in islice(_guess_axes(first), _MOST_GUESSES):
+    for guess in [known] if known else islice(_guess_axes(first), _MOST_GUESSES):
         if best and best.target and guess.x != best.walk.guess.x:
             break  # another input has the rows
         chain = make_chain(first, guess._replace(features=input_size))
@@ -53,13 +57,13 @@ def find_layers(path: str, model: Model, input_size: int = 0) -> Contents:
         if chain.rank[:2] == (False, 0):  # no other guess can be right
             break
     nodes = [Component(node.name, node.op) for node in first.nodes.values()]
-    contents = best.describe() if best else Contents(nodes)
-    known = best.walk.components if best else {}
-    alone = [each for name, each in first.components.items() if each.layers and name in known]
-    alone = [each for each in alone if not known[each.name].layers]
+    contents = best.describe(whole=known is None) if best else Contents(nodes)
+    used = best.walk.components if best else {}
+    alone = [each for name, each in first.components.items() if each.layers and name in used]
+    alone = [each for each in alone if not used[each.name].layers]
     contents = contents._replace(alone=alone)
     if best and best.is_open:
-        contents = contents._replace(resolve=partial(find_layers, path, model))
+        contents = contents._replace(resolve=partial(find_layers, path, model, known=known))
     title = f"ONNX opset {model.opset}{f', {model.producer}' if model.producer else ''}"
     return contents._replace(title=title, external_files=model.external_files, expected=_EXPECTED)
 
@@ -92,7 +96,7 @@ def make_chain(first: Walk, guess: Guess) -> "Chain":
     """Run the graph over labels, and again if its last steps may be final states."""
     chain = Chain(first.repeat(guess))
     walk = chain.walk
-    if walk.too_short and guess.steps < _MANY_STEPS and walk.steps == guess.steps:
+    if walk.too_short and guess.steps < _MANY_STEPS and walk.begins == guess.steps:
         return make_chain(first, guess._replace(steps=_MORE * guess.steps))
     if chain.target is None or chain.last == "step":
         tops = (n for n in walk.nodes.values() if n.op in KINDS and chain.needed & {*n.outputs})
@@ -125,7 +129,7 @@ def _has_same_layers(*chains: "Chain") -> bool:
     """Return whether chains have the same recurrent nodes, and layers that give the same rows."""
     if not all(chain.target for chain in chains):
         return False
-    components = [chain.describe().components for chain in chains]
+    components = [chain.describe(whole=False).components for chain in chains]
     random = np.random.default_rng(0)
     for a, b in zip_longest(*components):
         if not (a and b and len(a.layers) == len(b.layers) == 1):
@@ -196,17 +200,9 @@ class Chain:
             target = self.rows.join_row(value)
             self.last = self.find_last(value)
             return target
+        target, self.above = cut_output(walk, self.outputs[0], value)
         by_call = walk.guess.axes[0] is None
-        along, across = find_axes(value, 0 if by_call else walk.steps, walk.sequences)
-        target, self.above = cut_graph(walk, self.outputs[0], value, (along, across))
-        same = along == walk.guess.axes[0] and value.labels.ndim > 2
-        if along is not None and not same:  # a row may have as many values as there are steps
-            longer = np.zeros((walk.steps + 2, self.above.input_size), np.float32)
-            with suppress(RefusedError):
-                same = self.above.compute(longer).shape[along] == len(longer)
-            along = along if same else None
-            target, self.above = cut_graph(walk, self.outputs[0], value, (along, across))
-        self.last = None if by_call or along is not None else "step"
+        self.last = None if by_call or self.above.axes[0] is not None else "step"
         return target
 
     def find_last(self, value: Flow) -> str | None:
@@ -232,8 +228,11 @@ class Chain:
         operands = (each for n in steps for each in self.rows.steps[n].operands)
         return [each.register for each in (*targets, *operands)]
 
-    def describe(self) -> Contents:
-        """Return the components of the model, whose output is the first of the graph."""
+    def describe(self, *, whole: bool) -> Contents:
+        """Return the components of the model, whose output is the first of the graph.
+
+        Those of a graph without recurrent nodes that cannot be run are all nodes, for `whole`.
+        """
         walk, (output, *rest) = self.walk, self.outputs
         nodes, known = walk.nodes.values(), walk.components
         on_way = [node.name for node in nodes if self.needed & {*node.outputs}]
@@ -241,7 +240,7 @@ class Chain:
             self.make_layers(self.target)
         else:
             self.components = [known[n] for n in (walk.guess.x, *on_way) if n in known]
-            if not any(node.op in KINDS for node in nodes):
+            if whole and not any(node.op in KINDS for node in nodes):
                 self.components = []  # all nodes are listed, of which none is recurrent
             elif self.why and not any(each.needed for each in self.components):
                 self.components.append(Component(output, "output", why=self.why, needed=True))
@@ -268,9 +267,17 @@ class Chain:
             if register in needed:
                 needed.update(self.find_inputs(layer.target))
                 chosen.insert(0, (register, layer))
+        targets = [*(layer.target for _, layer in chosen), target]
+        path = sorted({n for each in targets for n in self.rows.path(each.register)})
+        carried = [n for n in path if self.rows.steps[n].op == "Layer"]
         for register, layer in chosen:
+            for step in carried:  # layers stand in the order of the file
+                if step < register and step not in self.numbers:
+                    self.make_steps(Operand(step), None)
             self.make_steps(layer.target, layer.below)
-            self.add(layer.component, register)
+            if layer.component:
+                self.add(layer.component, register)
+            self.numbers[register] = len(self.components)
         self.make_steps(target, self.above)
 
     def make_steps(self, target: Operand, graph: SequenceGraph | None) -> None:

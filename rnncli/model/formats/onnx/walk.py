@@ -14,7 +14,7 @@ from rnncli.model.errors import shown
 from rnncli.model.formats.contents import Component, Draft, read_floats
 from rnncli.model.formats.onnx.messages import Model
 from rnncli.model.formats.onnx.recurrent import KINDS, read_layer
-from rnncli.model.formats.onnx.whole_sequences import STATE, cut_graph
+from rnncli.model.formats.onnx.whole_sequences import STATE, cut_graph, cut_output
 from rnncli.model.graph import Array, Graph, Node, RefusedError, TooShortError, Unknown
 from rnncli.model.graph.labels import (
     ACROSS,
@@ -61,9 +61,9 @@ class Sized(NamedTuple):
 
 
 class Layer(NamedTuple):
-    """A recurrent layer, the rows below it, and a layer of whole sequences in between, if any."""
+    """A recurrent layer, if any, above a layer of whole sequences, if any, and the rows below."""
 
-    component: Component
+    component: Component | None
     target: Operand
     below: SequenceGraph | None
 
@@ -76,6 +76,7 @@ class Guess(NamedTuple):
     steps: int = 7
     sequences: int = 3
     features: int = 0  # of a row, where the file leaves them open; 0 if they are not known
+    sure: bool = False  # whether the format tells the axes: those of values are as the input's
 
 
 class WrongAxesError(RefusedError):
@@ -98,6 +99,7 @@ class Walk:
     ) -> None:  # fmt: skip
         self.path, self.model, self.graph, self.lower = path, model, model.graph, lower
         self.guess, self.rows, self.steps, self.sequences = guess or Guess(""), RowProgram(), 1, 1
+        self.begins = 1  # the number of steps of the input
         self.doubt = 0
         self.too_short = False  # whether a node takes more steps
         self.nodes: dict[str, Node] = {}  # by unique names
@@ -145,8 +147,8 @@ class Walk:
                     outputs = self._compute(node, inputs)
             except RefusedError as error:
                 self.doubt = 3 if isinstance(error, WrongAxesError) else self.doubt
-                self.too_short |= isinstance(error, TooShortError) and _slides_along_steps(
-                    inputs[0]
+                self.too_short |= isinstance(error, TooShortError) and (
+                    self.guess.sure or _slides_along_steps(inputs[0])
                 )
                 self._refuse(node.name, node.op, error, self.find_floats(node))
             self.nodes[node.name] = node
@@ -201,6 +203,7 @@ class Walk:
             frozen = isinstance(size, int) and not (axis == T and size == 1)
             sizes.append(int(size) if frozen else free)
         self.steps, self.sequences = (1 if k is None else sizes[k] for k in (T, N))
+        self.begins = self.steps
         if self.steps != Guess.steps:
             self._budget += min(_FOR_AN_INPUT * prod(sizes), _MOST_FOR_AN_INPUT)
         self.spend(_COST_OF_LABEL * prod(sizes))
@@ -255,6 +258,8 @@ class Walk:
                 return sizes
             moved = node.op in (*MOVERS, "Cast") and not flows and all(e.input for e in unknown)
             return [unknown[0] if moved else Unknown(unknown[0].why)] * len(node.outputs)
+        if node.op in ("Layer", "Rows"):
+            inputs = [*map(self._cut_rows, node.inputs, inputs)]
         cost = _COST_OF_LABEL if flows else 1
         arrays = [as_array(each) for each in inputs]
         outputs = apply(node, arrays, self.model.opset, lambda n: self.spend(cost * n))
@@ -267,6 +272,40 @@ class Walk:
             return [Sized(array, counts) for array in outputs]
         self.constants[id(node)] = node, outputs
         return outputs
+
+    def _cut_rows(self, name: str, value: Any) -> Any:
+        """Return a value of whole sequences as the rows of a layer, if it has such rows."""
+        if not isinstance(value, Flow) or value.columns is not None or self.guess.axes[0] is None:
+            return value
+        shape, of_rows = (
+            value.labels.shape,
+            all(not each.component for each in self.layers.values()),
+        )
+        try:
+            if self.guess.sure and len(shape) == 3 and shape[1] > 1:
+                target, graph = cut_graph(self, name, value, self.guess.axes)
+            else:
+                target, graph = cut_output(self, name, value)
+        except RefusedError:
+            return value
+        along, across = graph.axes
+        # One row a sequence may be a window of few steps, which more steps tell.
+        few = self.guess.sure and self.guess.steps == Guess.steps
+        self.too_short |= few and len(shape) == 3 and along is None
+        if across is None or (graph.shortens and not (value.lowest and of_rows)):
+            return value
+        self.steps = shape[along] if graph.shortens and along is not None else self.steps
+        register = self.rows.add_register(graph.output_size)
+        self.layers[register] = Layer(None, target, graph)
+        t, n = (0 if k is None else np.indices(shape, sparse=True)[k] for k in (along, across))
+        rows = row_label(self.steps - 1 if along is None else t, n)
+        rest = [1 if k in (along, across) else size for k, size in enumerate(shape)]
+        columns = self.rows.begins[register] + np.arange(graph.output_size).reshape(rest)
+        flow = Flow(
+            labels(np.broadcast_to(rows, shape)), np.broadcast_to(columns, shape), "", value.lowest
+        )
+        self.values[name] = flow
+        return flow
 
     def _find_sizes(self, node: Node) -> list[Any]:
         """Find the declared sizes of another input; an open one is the number of sequences."""
@@ -282,7 +321,7 @@ class Walk:
     def _follow(self, node: Node, inputs: Sequence[Any], outputs: Sequence[Labels]) -> list[Flow]:
         """Follow values that are computed from rows through a node."""
         if not all(each.size for each in outputs):
-            raise RefusedError("gives no values")
+            raise TooShortError("gives no values")
         flows = [each for each in inputs if isinstance(each, Flow)]
         lowest = all(each.lowest for each in flows)
         why = next((each.why for each in flows if each.columns is None), "")
@@ -392,7 +431,8 @@ class Walk:
         known = x.columns is not None
         turned = known and bool((t != order).any())
         mixed = turned and (self.steps != len(rows) or bool((t != order[::-1]).any()))
-        if (sequences_of(rows) != np.arange(rows.shape[1])[:, None]).any() or (mixed and x.lowest):
+        wrong = (sequences_of(rows) != np.arange(rows.shape[1])[:, None]) & (rows != CONSTANT)
+        if wrong.any() or (mixed and x.lowest):
             raise (WrongAxesError if x.lowest else RefusedError)(_OTHER_AXES)
         if known and self.steps == len(rows) and not mixed:
             return self.rows.join_row(x), None, turned
@@ -406,11 +446,14 @@ class Walk:
         if x.lowest and T == 1 < self.steps:
             self.too_short = x.columns is None  # windows may leave one
             raise WrongAxesError(x.why or "takes one step of several")
+        if self.steps < T:
+            raise RefusedError("takes more steps than the input has")
         target, below = cut_graph(self, name, x, (along, 1 - along))
         if x.lowest:
             local = not below.takes_sequences or below.is_local(self.steps)
             self.doubt = max(self.doubt, 1 if local else 2)
-        if below.shortens and (not x.lowest or self.layers):
+        of_rows = all(not each.component for each in self.layers.values())
+        if below.shortens and not (x.lowest and of_rows):
             raise RefusedError("takes another number of steps than the layer below gives")
         self.steps = T
         return target, below

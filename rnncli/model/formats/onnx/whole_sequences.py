@@ -1,5 +1,6 @@
 """Layers that take whole sequences, from the nodes that compute a value of several steps."""
 
+from contextlib import suppress
 from math import prod
 from typing import Any
 
@@ -42,6 +43,24 @@ def cut_graph(walk: Any, name: str, value: Any, axes: Axes) -> tuple[Operand, Se
         frozen = walk.graph.inputs[walk.guess.x][walk.guess.axes[0]]
         layer.steps = min(frozen, walk.steps) if isinstance(frozen, int) else 0
     return walk.rows.join(columns), layer
+
+
+def cut_output(walk: Any, name: str, value: Any) -> tuple[Operand, SequenceGraph]:
+    """Make a layer of the nodes that compute a value of all steps, or of one row a sequence."""
+    by_call, shape = walk.guess.axes[0] is None, value.labels.shape
+    along, across = find_axes(value, 0 if by_call else walk.steps, walk.sequences)
+    target, graph = cut_graph(walk, name, value, (along, across))
+    if by_call or (along == walk.guess.axes[0] and len(shape) > 2):
+        return target, graph
+    # A row may have as many values as there are steps.
+    longer = np.zeros((walk.steps + 2, graph.input_size), np.float32)
+    with suppress(RefusedError):
+        shape = graph.compute(longer).shape
+    if along is None and not graph.steps and prod(shape) != graph.output_size:
+        raise RefusedError("gives another number of steps than the input has")
+    if along is not None and shape[along] != len(longer):
+        return cut_graph(walk, name, value, (None, across))
+    return target, graph
 
 
 def _check_counts(walk: Any, layer: SequenceGraph, alone: Array) -> None:

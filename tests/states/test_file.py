@@ -2,6 +2,7 @@
 
 import io
 import json
+import os
 import zipfile
 from pathlib import Path
 from tempfile import TemporaryDirectory, gettempdir
@@ -16,7 +17,7 @@ from hypothesis import strategies as st
 
 from rnncli import RNN, Network, Recurrent, Weights, activation, seeded
 from rnncli.cli import rnn
-from rnncli.states import fingerprint
+from rnncli.model.fingerprint import fingerprint
 
 RUN = ("run", "--group-by", "k", "--hidden", "3", "--format", "csv", "--state-in")
 TEXT = "k,v\na,1\nb,2\na,3\n"
@@ -66,8 +67,8 @@ def refused(content: bytes) -> str:
     (line,) = result.stderr.splitlines()
     assert line.isprintable()
     assert len(line) < 1000
-    assert line.startswith(f"Error: {gettempdir()}/")
-    return line.partition("/s: ")[2]
+    assert line.startswith(f"Error: {gettempdir()}{os.sep}")
+    return line.partition(f"{os.sep}s: ")[2]
 
 
 WRONG: dict[str, tuple[dict[str, Any], str]] = {

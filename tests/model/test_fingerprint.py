@@ -11,17 +11,18 @@ import pytest
 from click.testing import CliRunner
 from hypothesis import given
 from hypothesis import strategies as st
-from model.test_cells import Leaky, drawn
-from model.test_layers import EVERY
 from onnx_graphs import Graph
 from random_networks import Choices, network_cases
 
 import rnncli
+from model.test_cells import Leaky, drawn
+from model.test_layers import EVERY
 from rnncli import LSTM, Dense, Network, Recurrent, Weights, seeded
 from rnncli.cli import rnn
+from rnncli.model.fingerprint import fingerprint
 from rnncli.model.graph.node_layers import SequenceGraph
 from rnncli.model.layers import MERGES, Layer, Stateless, name_of
-from rnncli.states import fingerprint, load_state, save_state
+from rnncli.states.file import load_state, save_state
 
 
 def change(value: Any) -> Iterator[Any]:
