@@ -24,7 +24,7 @@ from rnncli.states.file import load_state
 from rnncli.storage import writing
 
 LIMIT = 120
-KILLS = 200 if NIGHTLY else 5
+KILLS = 50 if NIGHTLY else 5
 RUN = ("run", "--group-by", "k", "--hidden", "2", "--format", "jsonl", "--unroll", "stepwise")
 
 
