@@ -234,7 +234,8 @@ def process(
     form = check_options(options)
     written = {"output": options.output, "state": options.state, "state_out": options.state_out}
     check_overwrites(written, [*options.files, weights])
-    check_overwrites({"output": options.output}, [options.state_in])
+    if options.state_in:
+        check_overwrites({"output": options.output}, [options.state_in])
     check_destination(options.output, append=options.follow)
     with open_states(options, console, task) as states:
         if states.counted and states.counted.has_all(options, console):

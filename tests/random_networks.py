@@ -29,9 +29,6 @@ from rnncli.model.network import Network
 PARAMETERS: dict[str, tuple[float, ...]] = {
     "affine": (0.5, 0.1),
     "scaled_tanh": (1.7, 0.66),
-    "maximum": (-0.3,),
-    "minimum": (0.4,),
-    "power": (1.0,),  # other powers of floats are not numbers, or overflow
 }
 ALL_ACTIVATIONS = [activation(name, *PARAMETERS.get(name, ())) for name in ACTIVATIONS]
 
@@ -56,7 +53,7 @@ def slope(f: Any) -> float:
 
 
 # Activations of layers that run on: the exponential of a state overflows within some steps.
-OF_LAYERS = [f for f in ALL_ACTIVATIONS if f.name not in ("exponential", "power")]
+OF_LAYERS = [f for f in ALL_ACTIVATIONS if f.name != "exponential"]
 STATELESS = ("dense", "normalization", "layer normalization", "pointwise")
 # Features of the rows that a layer masks.
 MASKED = -9.0
@@ -199,3 +196,11 @@ def gated_cell(variant: str, I: int, H: int, seed: int = 1) -> Cell:
     if "others" in variant:
         return GRU(weights, "softsign", "hard_sigmoid", 2.0, reset)
     return GRU(weights, clip=0.3 if "clip" in variant else inf, reset=reset)
+
+
+def difference(a: Floats, b: Floats) -> float:
+    """Return the largest distance of two runs, relative to max(1, |b|); infinite if not finite."""
+    assert a.shape == b.shape
+    with np.errstate(invalid="ignore"):
+        distance = np.abs(a.astype(np.float64) - b) / np.maximum(1, np.abs(b))
+    return float(np.where(np.isfinite(distance), distance, np.inf).max(initial=0.0))

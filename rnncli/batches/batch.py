@@ -156,7 +156,7 @@ class Batch:
 
     def find_missing(self, done: Mapping[str, Done]) -> list[Task]:
         """Return the tasks whose result is missing or emptied, or was made of something else."""
-        find_version = make_version_finder()
+        find_version, resolve = make_version_finder(), make_resolver()
 
         def is_done(task: Task) -> bool:
             made_of, rows = done.get(resolve(task.output), ("", 0))
@@ -330,7 +330,7 @@ def expand(patterns: Iterable[str]) -> list[str]:
 
 def make_tasks(inputs: Sequence[str], output: str, state: str | None, identity: str) -> list[Task]:
     """Make a task for each input; `identity` is that of the network and the options."""
-    find_version, tasks = make_version_finder(), []
+    find_version, resolve, tasks = make_version_finder(), make_resolver(), []
     for path in inputs:
         if not is_url(path) and os.path.isdir(path):
             pattern = verbatim(shlex.quote(os.path.join(path, "*.csv")))
@@ -369,13 +369,27 @@ def make_version_finder() -> Callable[[str], str]:
     return find
 
 
-def resolve(path: str) -> str:
-    """Follow the links of a path, so that each file has one name."""
-    return wrap_url(path) if is_url(path) else os.path.realpath(path)
+def make_resolver() -> Callable[[str], str]:
+    """Return a function that follows the links of a path, so that each file has one name.
+
+    It resolves each folder once.
+    """
+    resolve_folder = cache(os.path.realpath)
+
+    def resolve(path: str) -> str:
+        folder, name = os.path.split(path)
+        if is_url(path):
+            return wrap_url(path)
+        if name in ("", ".", "..") or os.path.islink(path):
+            return os.path.realpath(path)
+        return os.path.join(resolve_folder(folder), name)
+
+    return resolve
 
 
 def check_files(tasks: Sequence[Task], weights: str | None, report: str) -> None:
     """Check that no file is written twice or read and written, whatever its names."""
+    resolve = make_resolver()
     inputs = (*(task.input for task in tasks), weights)
     sources = {fold_case(resolve(path)): path for path in inputs if path}
     written = [("the report of the batch", report)]
@@ -397,6 +411,7 @@ def check_files(tasks: Sequence[Task], weights: str | None, report: str) -> None
 def open_report(path: str) -> Iterator[tuple[dict[str, Done], Callable[[Outcome], None]]]:
     """Open or begin a report for this batch alone; give what is done, and a function that adds."""
     _check_regular(path)
+    resolve = make_resolver()
     with open(path, "ab") as file:
 
         def add(outcome: Outcome) -> None:

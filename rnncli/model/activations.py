@@ -41,7 +41,6 @@ class Kind(NamedTuple):
     """An entry of `ACTIVATIONS`; a name is empty where a framework lacks the function."""
 
     function: Callable[..., Any]
-    torch: str = ""  # the module in torch.nn
     onnx: str = ""  # the operator, or the function of a cell
     defaults: tuple[float | None, ...] = ()  # None: the parameter has to be given
     ends: tuple[float, float] | None = None
@@ -145,38 +144,31 @@ def _gelu_tanh(a: Floats) -> Any:
 # Klambauer et al. (2017), arXiv:1706.02515.
 SELU_ALPHA, SELU_SCALE = 1.6732632423543772848, 1.0507009873554804934
 ACTIVATIONS = {
-    "tanh": Kind(np.tanh, "Tanh", "Tanh", ends=(-1, 1)),
-    "relu": Kind(lambda a, out: np.maximum(a, 0, out=out), "ReLU", "Relu"),
-    "sigmoid": Kind(_sigmoid, "Sigmoid", "Sigmoid", ends=(0, 1)),
-    "linear": Kind(lambda a, out: np.copyto(out, a), "Identity", "Affine"),
-    "affine": Kind(_to(lambda a, p, q: p * a + q), "", "Affine", (None, None)),
-    "leaky_relu": Kind(
-        _to(lambda a, p: np.where(a < 0, p * a, a)), "LeakyReLU", "LeakyRelu", (0.01,)
-    ),
-    "thresholded_relu": Kind(
-        _to(lambda a, p: np.where(a <= p, 0, a)), "", "ThresholdedRelu", (1.0,)
-    ),
-    "scaled_tanh": Kind(_to(lambda a, p, q: p * np.tanh(q * a)), "", "ScaledTanh", (None, None)),
-    "hard_sigmoid": Kind(_hard_sigmoid, "", "HardSigmoid", (0.2, 0.5), ends=(0, 1)),
-    "elu": Kind(_to(_elu), "ELU", "Elu", (1.0,)),
-    "softsign": Kind(_to(lambda a: a / (1 + np.abs(a))), "Softsign", "Softsign", ends=(-1, 1)),
-    "softplus": Kind(lambda a, out: np.logaddexp(a, 0, out), "Softplus", "Softplus"),
-    "relu6": Kind(lambda a, out: np.clip(a, 0, 6, out), "ReLU6", ends=(0, 6)),
-    "hard_tanh": Kind(lambda a, out: np.clip(a, -1, 1, out), "Hardtanh", ends=(-1, 1)),
-    "silu": Kind(_to(lambda a: a * _accurate_sigmoid(a)), "SiLU"),
-    "gelu": Kind(_to(_gelu), "GELU", "Gelu"),
+    "tanh": Kind(np.tanh, "Tanh", ends=(-1, 1)),
+    "relu": Kind(lambda a, out: np.maximum(a, 0, out=out), "Relu"),
+    "sigmoid": Kind(_sigmoid, "Sigmoid", ends=(0, 1)),
+    "linear": Kind(lambda a, out: np.copyto(out, a), "Affine"),
+    "affine": Kind(_to(lambda a, p, q: p * a + q), "Affine", (None, None)),
+    "leaky_relu": Kind(_to(lambda a, p: np.where(a < 0, p * a, a)), "LeakyRelu", (0.01,)),
+    "thresholded_relu": Kind(_to(lambda a, p: np.where(a <= p, 0, a)), "ThresholdedRelu", (1.0,)),
+    "scaled_tanh": Kind(_to(lambda a, p, q: p * np.tanh(q * a)), "ScaledTanh", (None, None)),
+    "hard_sigmoid": Kind(_hard_sigmoid, "HardSigmoid", (0.2, 0.5), ends=(0, 1)),
+    "elu": Kind(_to(_elu), "Elu", (1.0,)),
+    "softsign": Kind(_to(lambda a: a / (1 + np.abs(a))), "Softsign", ends=(-1, 1)),
+    "softplus": Kind(lambda a, out: np.logaddexp(a, 0, out), "Softplus"),
+    "relu6": Kind(lambda a, out: np.clip(a, 0, 6, out), ends=(0, 6)),
+    "hard_tanh": Kind(lambda a, out: np.clip(a, -1, 1, out), ends=(-1, 1)),
+    "silu": Kind(_to(lambda a: a * _accurate_sigmoid(a))),
+    "gelu": Kind(_to(_gelu), "Gelu"),
     "gelu_tanh": Kind(_to(_gelu_tanh)),
-    "selu": Kind(_to(lambda a: SELU_SCALE * _elu(a, SELU_ALPHA)), "SELU", "Selu"),
+    "selu": Kind(_to(lambda a: SELU_SCALE * _elu(a, SELU_ALPHA)), "Selu"),
     # Misra (2019), arXiv:1908.08681.
-    "mish": Kind(_to(lambda a: a * np.tanh(np.logaddexp(a, 0))), "Mish", "Mish"),
-    "exponential": Kind(np.exp, "", "Exp"),
-    "hard_silu": Kind(_to(lambda a: a * (np.clip(a + 3, 0, 6) / 6)), "Hardswish", "HardSwish"),
-    "maximum": Kind(_to(np.maximum), "", "Max", (None,)),
-    "minimum": Kind(_to(np.minimum), "", "Min", (None,)),
-    "power": Kind(_to(np.power), "", "Pow", (None,)),
+    "mish": Kind(_to(lambda a: a * np.tanh(np.logaddexp(a, 0))), "Mish"),
+    "exponential": Kind(np.exp, "Exp"),
+    "hard_silu": Kind(_to(lambda a: a * (np.clip(a + 3, 0, 6) / 6)), "HardSwish"),
 }
 # The names are those of Keras, which lacks these, or needs arguments for them.
-_LACKING = {"affine", "thresholded_relu", "scaled_tanh", "gelu_tanh", "maximum", "minimum", "power"}
+_LACKING = {"affine", "thresholded_relu", "scaled_tanh", "gelu_tanh"}
 KERAS = [name for name in ACTIVATIONS if name not in _LACKING]
 # Functions of the cells of ONNX; Affine and ScaledTanh are no operators.
 ONNX_CELLS = (

@@ -5,8 +5,8 @@ without state are computed by numbers that know how far a correct program may be
 """
 
 from collections.abc import Callable
-from math import erf, inf, pi, sqrt
-from typing import Any
+from math import erfc, inf, pi, sqrt
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -16,7 +16,7 @@ from rnncli.model import layers
 from rnncli.model.activations import Activation
 from rnncli.model.arrays import Floats, Truths
 from rnncli.model.cells import GRU, LSTM, RNN, Cell, State
-from rnncli.model.layers import Recurrent, Stateless
+from rnncli.model.layers import Layer, Recurrent
 from rnncli.model.network import Network
 
 # Explicit mantissa bits of a product's operands, where a precision rounds them.
@@ -43,15 +43,12 @@ _ACTIVATIONS: dict[str, Callable[..., Floats]] = {
     "relu6": lambda a: np.minimum(np.where(a < 0, 0, a), 6),
     "hard_tanh": lambda a: np.minimum(np.maximum(a, -1), 1),
     "silu": lambda a: a / (1 + np.exp(-a)),
-    "gelu": lambda a: a * (1 + np.vectorize(erf, otypes=[float])(a / sqrt(2))) / 2,
-    "gelu_tanh": lambda a: a * (1 + np.tanh(sqrt(2 / pi) * (a + 0.044715 * a**3))) / 2,
+    "gelu": lambda a: a * np.vectorize(erfc, otypes=[float])(-a / sqrt(2)) / 2,
+    "gelu_tanh": lambda a: a / (1 + np.exp(-2 * sqrt(2 / pi) * (a + 0.044715 * a**3))),
     "selu": lambda a: 1.0507009873554805 * _elu(a, 1.6732632423543772),
     "mish": lambda a: a * np.tanh(np.logaddexp(0, a)),
     "exponential": np.exp,
     "hard_silu": lambda a: a * (np.minimum(np.maximum(a + 3, 0), 6) / 6),
-    "maximum": np.maximum,
-    "minimum": np.minimum,
-    "power": lambda a, alpha: a**alpha,
 }
 _MERGES: dict[str, Callable[..., Floats]] = {
     "concat": lambda forward, backward: np.hstack([forward, backward]),
@@ -202,47 +199,84 @@ def _normalize(layer: layers.Normalization, x: ReferenceBounded) -> ReferenceBou
 
 def unroll(
     cell: Cell, x: Floats, state: State, precision: str, masked: Truths, turn: int
-) -> tuple[Floats, Floats]:
-    """Run one sequence in float64, backward where `turn` is -1; return h (T, H) and the last."""
+) -> tuple[list[Floats], State]:
+    """Run one sequence in float64, backward where `turn` is -1.
+
+    Return the arrays of the state after every step, (T, size) each, and the last state.
+    """
     if type(cell) not in STEPS:
         raise ValueError(f"the step of {type(cell).__name__} is not written out in float64")
     # Convert the weights once, and not at every step.
     cell = cell.replaced(cell.weights.converted(lambda _, array: array.astype(np.float64)))
-    h = np.empty((len(x), cell.state_sizes[0]))
+    states: list[Floats] = [np.empty((len(x), size)) for size in cell.state_sizes]
     for t in range(len(x))[::turn]:
         if not masked[t]:
             state = STEPS[type(cell)](cell, x[t][None], state, precision)
-        h[t] = state[0]
-    return h, state[0]
+        for rows, (array,) in zip(states, state, strict=True):
+            rows[t] = array
+    return states, state
 
 
-def run(network: Network, x: Floats, h0: Floats, precision: str = "float64") -> list[Floats]:
-    """Compute the outputs (T, O) of all layers for one sequence, or its one row if `last`."""
-    masked, outputs = np.zeros(len(x), bool), [x]
+class Result(NamedTuple):
+    """The outputs and states of a network over one sequence."""
+
+    outputs: list[Floats]  # of each layer, (T, O)
+    c: list[Floats]  # of each layer, its states beside h, (T, C)
+    h_n: Floats  # final state of all cells, (S,)
+    y_n: Floats  # output for the whole sequence, (O,); NaN without a row that counts
+
+
+@np.errstate(all="ignore")
+def run(
+    network: Network,
+    x: Floats,
+    h0: Floats,
+    precision: str = "float64",
+    by_input: Truths | None = None,
+) -> Result:
+    """Run one sequence, (T, I), from a state, (S,); `by_input` are the rows that it masks."""
+    by_input = np.zeros(len(x), bool) if by_input is None else by_input
+    masked, x = by_input, np.where(by_input[:, None], 0, x)
+    result = Result([x], [], np.array(h0, np.float64), np.empty(0))
     finals: dict[int, Floats] = {}  # by layer, the output of the final states
     pairs = zip(network.layers, network.state_slices, strict=True)
     for number, (layer, slices) in enumerate(pairs, start=1):
-        x = network.select_inputs(number, outputs)
-        if isinstance(layer, Stateless) and layer.masks:
-            masked |= layer.masked(x)
+        x, c = network.select_inputs(number, result.outputs), [x[:, :0]]
         if isinstance(layer, Recurrent):
-            halves: list[Floats] = []
-            ends: list[Floats] = []
+            halves, ends = list[Floats](), list[Floats]()
             for cell, columns, direction in zip(layer.cells, slices, layer.directions, strict=True):
-                state = tuple(h0[None, s].astype(np.float64) for s in columns)
+                state = tuple(result.h_n[None, each].copy() for each in columns)
                 turn = -1 if direction == "backward" else 1
-                h, last = unroll(cell, x, state, precision, masked, turn)
-                # With two directions a masked row is 0, as in Keras.
-                halves.append(np.where(masked[:, None], 0, h) if len(layer.cells) > 1 else h)
-                ends.append(last)
+                (h, *rest), last = unroll(cell, x, state, precision, masked, turn)
+                # With two directions a row that a layer masks is 0, as in Keras.
+                zero = (masked & ~by_input)[:, None] & (len(layer.cells) > 1)
+                halves.append(np.where(zero, 0, h))
+                ends.append(last[0])
+                c += rest
+                for each, (array,) in zip(columns, last, strict=True):
+                    result.h_n[each] = array
             merge = _MERGES[layer.merge] if len(halves) > 1 else lambda h: h
-            outputs.append(merge(*halves))
-            finals[number] = merge(*ends)
+            output, finals[number] = merge(*halves), merge(*ends)
         else:
-            outputs.append(layer_rows(layer, exact(x, precision)).value)
+            masked = masked | find_masked(layer, x)
+            output = layer_rows(layer, exact(x, precision)).value
             if number in network.final:
                 row = np.hstack([finals[k] for k in layer.sources or (number - 1,)])
                 finals[number] = layer_rows(layer, exact(row, precision)).value
-    if network.last:
-        return [outputs[-1][-1:] if network.by_row else finals[len(network.layers)]]
-    return outputs[1:]
+        result.outputs.append(output)
+        result.c.append(np.hstack(c))
+    y_n = finals.get(len(network.layers), np.full((1, network.output_size), np.nan))
+    if network.by_row and not by_input.all():
+        y_n = result.outputs[-1][~by_input][-1:]
+    return result._replace(outputs=result.outputs[1:], y_n=y_n[0])
+
+
+def find_masked(layer: Layer, x: Floats) -> Truths:
+    """Find the rows that a layer masks."""
+    match layer:
+        case layers.Masking():
+            with np.errstate(over="ignore"):  # no row has a value that the type cannot hold
+                return np.asarray((x == x.dtype.type(layer.value)).all(axis=1))
+        case layers.Embedding(masks=True):
+            return np.asarray(x[:, 0] == 0)
+    return np.zeros(len(x), bool)

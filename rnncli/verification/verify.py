@@ -223,12 +223,13 @@ def judge_loop(comparison: Comparison) -> Result:
     case = comparison.case
     network = case.network.converted(PRECISIONS[case.precision].convert)
     try:
-        layers = [
+        runs = [
             reference.run(network, case.x[rows], case.h0[key], case.precision)
             for key, rows in zip(case.groups.present, case.groups.split(), strict=True)
         ]
     except ValueError as error:  # a cell whose step is not written out
         return not_compared(LOOP, str(error))
+    layers = [[run.y_n[None]] if network.last else run.outputs for run in runs]
     exact = [*map(np.concatenate, zip(*layers, strict=True))]
     return comparison.judge(LOOP, exact[-1], exact)
 

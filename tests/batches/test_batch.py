@@ -14,7 +14,7 @@ from conftest import ROOT, Rnn
 
 import rnncli
 import rnncli.batches.batch
-from rnncli.batches.batch import names_of, open_report, read_report
+from rnncli.batches.batch import make_resolver, names_of, open_report, read_report
 from rnncli.batches.tasks import Outcome
 from rnncli.pipeline import return_built
 
@@ -156,6 +156,30 @@ def test_a_program_needs_no_guard() -> None:
 )
 def test_a_template_names_an_input(path: str, stem: str, name: str, folder: str) -> None:
     assert names_of(path) == {"stem": stem, "name": name, "dir": folder}
+
+
+def test_links_are_followed_as_by_realpath(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "a" / "b").mkdir(parents=True)
+    (tmp_path / "a" / "x.csv").touch()
+    (tmp_path / "folder").symlink_to("a/b")
+    (tmp_path / "a" / "b" / "file").symlink_to("../x.csv")
+    (tmp_path / "gone").symlink_to("a/none.csv")
+    monkeypatch.chdir(tmp_path / "a")
+    follow = make_resolver()
+    names = [
+        "x.csv",
+        "./x.csv",
+        "../folder/file",
+        "../folder/../x.csv",
+        "b/none",
+        "../gone",
+        "..",
+        "b/",
+    ]
+    for name in names * 2:
+        for path in (name, str(tmp_path / "a" / name)):
+            assert follow(path) == os.path.realpath(path)
+    assert follow("s3://bucket/x.csv") == "s3://bucket/x.csv"
 
 
 def test_another_version_runs_all_again(run_rnn: Rnn, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -6,7 +6,6 @@ from itertools import cycle
 from math import inf
 from typing import Any
 
-import loop as plain
 import numpy as np
 import pytest
 from conftest import NIGHTLY, RUNNABLE
@@ -21,6 +20,7 @@ from rnncli.engine.unroll import UNROLLS
 from rnncli.model.activations import TANH, Activation, parse
 from rnncli.model.arrays import Floats
 from rnncli.model.cells import CELLS, Cell, Weights
+from rnncli.verification import reference
 
 pytestmark = pytest.mark.skipif("compiled" not in RUNNABLE, reason="needs the extra `fast`")
 
@@ -79,7 +79,7 @@ def test_every_float(f: Activation, name: str) -> None:
     parameters: Any = tuple(np.longdouble(np.float32(each)) for each in f.parameters)
     with np.errstate(all="ignore"):
         found = compute(f, a, name)
-        exact = plain.function(f._replace(parameters=parameters))(a.astype(np.longdouble))
+        exact = reference.activate(f._replace(parameters=parameters), a.astype(np.longdouble))
         numpys = np.empty_like(a)
         f.function()(a, numpys)
         assert (np.isnan(found) == np.isnan(numpys)).all()
@@ -135,7 +135,7 @@ def test_every_size_is_near_the_plain_loop(
         h0 = random.uniform(-1, 1, (N, network.state_size)).astype("f")
         found = rnncli.run(network, x, h0, unroll="compiled")
         for n in range(N):
-            expected = plain.run(network, x[n], h0[n])
+            expected = reference.run(network, x[n], h0[n])
             np.testing.assert_allclose(found.h[n], expected.outputs[-1], atol=atol, rtol=0)
             np.testing.assert_allclose(found.h_n[n], expected.h_n, atol=atol, rtol=0)
 

@@ -7,7 +7,6 @@ import re
 from pathlib import Path
 from typing import Any
 
-import loop
 import numpy as np
 import pytest
 from conftest import Rnn
@@ -15,6 +14,7 @@ from random_networks import gated_cell
 
 import rnncli
 from rnncli import Dense, Embedding, Network, Recurrent
+from rnncli.verification import reference
 
 X = np.array([0.5, -1, 2, 0.25])
 SEQ = ("--seq", ",".join(map(str, X)))
@@ -47,6 +47,10 @@ def saved(tmp_path: Path) -> Any:
     return save
 
 
+def run_reference(network: Network, x: Any) -> reference.Result:
+    return reference.run(network, x, np.zeros(network.state_size))
+
+
 def near(values: Any, right: Any) -> None:
     """In float64, a few steps of which the loop rounds otherwise."""
     np.testing.assert_allclose(np.array(values, float), right, rtol=0, atol=1e-14)
@@ -58,7 +62,7 @@ def table(text: str) -> list[list[str]]:
 
 def columns(network: Network, x: Any, options: str) -> dict[str, Any]:
     """Return by name what a run writes with some options, by the loop."""
-    right = loop.run(network, x)
+    right = run_reference(network, x)
     if "--last" not in options and not network.last:
         return at_steps(network, right, options) | {"y": right.outputs[-1]}
     recurrent = [name for name in at_steps(network, right, options) if not name.endswith("y")]
@@ -69,7 +73,7 @@ def columns(network: Network, x: Any, options: str) -> dict[str, Any]:
     return found | {"y": right.y_n[None]}
 
 
-def at_steps(network: Network, right: loop.Result, options: str) -> dict[str, Any]:
+def at_steps(network: Network, right: reference.Result, options: str) -> dict[str, Any]:
     """Return the columns of layers, but for those of the top one of a head."""
     top, every = len(network.layers) - 1 - network.head, "--all-layers" in options
     of_h: dict[str, Any] = {}
@@ -141,7 +145,7 @@ KEYED = "k,v\na,0.5\na,\nb,\na,-1\na,2\na,0.25\na,\n"
 def test_a_row_for_each_sequence(run_rnn: Rnn, saved: Any, last: str) -> None:
     """Rows that hold the state are no last ones, and no option of the display changes the row."""
     network = ROW[last]
-    right = [loop.run(network, x[:, None]).y_n for x in (X, X[:0])]
+    right = [run_reference(network, x[:, None]).y_n for x in (X, X[:0])]
     options = ("run", *saved(network), "--group-by", "k", "--missing", "hold", "--format")
     _, *rows = row = table(run_rnn(*options, "csv", stdin=KEYED).stdout)
     assert [cells[:2] for cells in rows] == [["a", "6"], ["b", "1"]]
@@ -153,7 +157,7 @@ def test_a_row_for_each_sequence(run_rnn: Rnn, saved: Any, last: str) -> None:
     assert [cells[:2] for cells in inputs] == [["b", ""], ["a", ""]]
     assert [cells[2:] for cells in inputs] == [rows[1][2:], rows[0][2:]]
     scaled = run_rnn("run", *SEQ, *options[1:5], "--center", "1", "--scale", "2", "--format", "csv")
-    near(table(scaled.stdout)[1][1:], loop.run(network, (X[:, None] - 1) / 2).y_n)
+    near(table(scaled.stdout)[1][1:], run_reference(network, (X[:, None] - 1) / 2).y_n)
 
 
 @LAST
@@ -166,7 +170,7 @@ def test_a_sequence_goes_on_from_a_state_file(
     run_rnn(*options, stdin="k,v\na,0.5\nb,-1\n")
     _, *rows = table(run_rnn(*options, stdin="k,v\na,2\n").stdout)
     assert [cells[:2] for cells in rows] == [["a", "2"], ["b", "1"]]
-    right = [loop.run(network, x[:, None]).y_n for x in (X[[0, 2]], X[[1]])]
+    right = [run_reference(network, x[:, None]).y_n for x in (X[[0, 2]], X[[1]])]
     near([cells[2:] for cells in rows], right)
 
 
@@ -209,6 +213,6 @@ def test_explain_tells_which_steps_are_no_answer(run_rnn: Rnn, saved: Any) -> No
     options = ("explain", *SEQ, *saved(ROW["state"]))
     steps = json.loads(run_rnn(*options, "--steps", "1:", "--json").stdout)["steps"]
     assert all("by default" in step["note"] for step in steps)
-    near(steps[1]["y"], loop.run(Network(*ROW["state"].layers), X[:, None]).outputs[-1][1])
+    near(steps[1]["y"], run_reference(Network(*ROW["state"].layers), X[:, None]).outputs[-1][1])
     assert "by default" in run_rnn(*options, "--step", "4").stdout
     assert "by default" not in run_rnn(*options).stdout

@@ -3,20 +3,19 @@
 import tracemalloc
 from typing import Any
 
-import loop
 import numpy as np
 import pytest
 from conftest import NIGHTLY, runnable
 from hypothesis import given
 from hypothesis import strategies as st
-from loop import difference
-from random_networks import ALL_ACTIVATIONS, drawn_weights, slope
+from random_networks import ALL_ACTIVATIONS, difference, drawn_weights, slope
 
 import rnncli
 from rnncli import LSTM, RNN, Network, Weights
 from rnncli.engine.precision import PRECISIONS
 from rnncli.engine.unroll import parallel as module
 from rnncli.model.arrays import Floats
+from rnncli.verification import reference
 from rnncli.verification.case import case_of_batch
 from rnncli.verification.steps import largest_step_error
 
@@ -139,7 +138,8 @@ def test_one_unit_that_remembers_is_enough_to_run_one_by_one() -> None:
     b_h = weights.b_h.copy()
     b_h[5] = 20  # f is 1 to the last bit
     network, x = Network(LSTM(weights._replace(b_h=b_h))), inputs(9_001, 3)[0]
-    h_n, right = rnncli.run(network, x, unroll="parallel").h_n, loop.run(network, x).h_n
+    h_n = rnncli.run(network, x, unroll="parallel").h_n
+    right = reference.run(network, x, np.zeros(network.state_size)).h_n
     assert np.abs(right[5]) > 1_000
     # c adds up 9,001 roundings of values of its size.
     assert np.abs(h_n[5] - right[5]) < 9_001 * 6e-8 * np.abs(right[5])

@@ -7,13 +7,14 @@ from typing import Any, NamedTuple
 import numpy as np
 import pytest
 from conftest import ROOT, RUNNABLE
-from loop import difference
+from random_networks import difference
 
 import rnncli
 from rnncli.model.arrays import Floats, Integers
 from rnncli.model.cells import CELLS, Cell, Weights
 from rnncli.model.layers import Recurrent
 from rnncli.model.network import Network
+from rnncli.verification import reference
 from rnncli.verification.peers import PEERS
 
 FOLDER = ROOT / "tests" / "data" / "recorded"
@@ -79,3 +80,11 @@ def test_states_are_the_recorded_ones(peer: str, unroll: str) -> None:
         states = rnncli.run(case.network, case.x, case.h0, lengths=case.lengths, unroll=unroll)
         apart[case.name] = max(difference(states.h, case.h), difference(states.h_n, case.h_n))
     assert {name: far for name, far in apart.items() if far > TOLERANCE} == {}
+
+
+@pytest.mark.parametrize("case", CASES, ids=[case.name for case in CASES])
+def test_the_reference_gives_the_recorded_states(case: RecordedCase) -> None:
+    for x, h0, T, h, h_n in zip(case.x, case.h0, case.lengths, case.h, case.h_n, strict=True):
+        result = reference.run(case.network, x[:T], h0)
+        assert difference(result.outputs[-1], h[:T]) < TOLERANCE
+        assert difference(result.h_n, h_n) < TOLERANCE

@@ -4,7 +4,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-import loop
 import numpy as np
 import pytest
 from conftest import RUNNABLE, runnable
@@ -14,6 +13,7 @@ from random_networks import Choices, NetworkCase, gated_cell, network_cases
 
 import rnncli
 from rnncli.engine.precision import PRECISIONS
+from rnncli.verification import reference
 from rnncli.verification.case import case_of_batch
 from rnncli.verification.steps import case_step_errors
 
@@ -48,10 +48,10 @@ def same(values: Any, right: Any) -> None:
     np.testing.assert_array_equal(values, right)
 
 
-def by_loop(case: NetworkCase) -> list[loop.Result]:
+def by_loop(case: NetworkCase) -> list[reference.Result]:
     """Run each sequence by the loop; leave out a case whose states grow without end."""
     each = zip(case.x, case.h0, case.lengths, strict=True)
-    runs = [loop.run(case.network, x[:T], h0) for x, h0, T in each]
+    runs = [reference.run(case.network, x[:T], h0) for x, h0, T in each]
     assume(all(np.abs(a).max(initial=0) < 1e4 for run in runs for a in (*run.outputs, *run.c)))
     return runs
 
@@ -125,7 +125,7 @@ def test_a_stream_is_each_sequence_alone(
     key = np.array(data.draw(st.lists(st.integers(0, 2), min_size=n, max_size=n)), np.intp)
     masked = np.array(data.draw(st.lists(st.booleans(), min_size=n, max_size=n)), bool)
     cuts = sorted(data.draw(st.lists(st.integers(0, n), max_size=2)))
-    right = [loop.run(network, x[key == k], h0, masked=masked[key == k]) for k in range(3)]
+    right = [reference.run(network, x[key == k], h0, by_input=masked[key == k]) for k in range(3)]
     assume(all(np.abs(a).max(initial=0) < 1e4 for r in right for a in (*r.outputs, *r.c)))
     given = np.where(masked[:, None], np.nan, x)
     blocks = map(rnncli.Rows, *(np.split(array, cuts) for array in (given, key, masked)))
@@ -186,7 +186,7 @@ def test_wide_matrices_and_many_rows(variant: str, I: int, H: int, N: int) -> No
     for unroll in ("auto", *RUNNABLE):
         states = rnncli.run(network, x, h0, unroll=unroll)
         for n in {0, N // 2, N - 1}:
-            right = loop.run(network, x[n].astype("f"), h0[n].astype("f"))
+            right = reference.run(network, x[n].astype("f"), h0[n].astype("f"))
             # The cells are contracting: a few roundings of float32 at every step.
             np.testing.assert_allclose(states.h[n], right.outputs[0], rtol=0, atol=3e-6)
             np.testing.assert_allclose(states.h_n[n], right.h_n, rtol=0, atol=3e-6)

@@ -9,7 +9,6 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-import loop
 import numpy as np
 import pytest
 from click.testing import CliRunner
@@ -213,7 +212,7 @@ def test_numbers_are_those_of_a_run_and_add_up(
     case: NetworkCase, precision: str, data: st.DataObject
 ) -> None:
     assume(len(case.x[0]))
-    right = loop.run(case.network, case.x[0], case.h0[0])
+    right = reference.run(case.network, case.x[0], case.h0[0])
     # Sums of states that grow without end are no floats of the precision.
     assume(all(np.abs(array).max(initial=0) < 1e4 for array in (*right.outputs, *right.c)))
     network = case.network.converted(PRECISIONS[precision].convert)

@@ -3,7 +3,6 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import loop
 import numpy as np
 import pytest
 from conftest import RUNNABLE, runnable
@@ -15,8 +14,11 @@ from rnncli.engine.stream import Carried
 from rnncli.engine.unroll import Compiled
 from rnncli.explanation.steps import Wanted, explain_steps
 from rnncli.model.activations import SIGMOID, TANH
-from rnncli.model.cells import Cell, Numbers
+from rnncli.model.arrays import Floats
+from rnncli.model.cells import Cell, Numbers, State
+from rnncli.verification import reference
 from rnncli.verification.case import case_of_batch
+from rnncli.verification.reference import product
 from rnncli.verification.steps import case_step_errors, largest_step_error
 
 
@@ -52,16 +54,15 @@ class Leaky(Cell):
         return type(self)(weights, **{"keep": self.keep, **settings})
 
 
-def step_of(cell: Leaky, w: dict[str, Any], dot: Any) -> Any:
-    def step(x: Any, h: Any, c: Any) -> tuple[Any, Any]:
-        i, g = (dot(x, w["W_xh"]) + dot(h, w["W_hh"]) + w["b_h"]).reshape(2, -1)
-        c = cell.keep * c + loop.sigmoid(i) * np.tanh(g)
-        return np.tanh(c), c
+def leaky_step(cell: Leaky, x: Floats, state: State, precision: str) -> State:
+    (h, c), (W_xh, W_hh, b_h) = state, cell.weights[:3]
+    sums = product(h, W_hh, product(x, W_xh, b_h, precision), precision)
+    i, g = np.split(sums, 2, axis=1)
+    c = cell.keep * c + np.tanh(g) / (1 + np.exp(-i))
+    return np.tanh(c), c
 
-    return step
 
-
-loop.STEPS[Leaky] = step_of
+reference.STEPS[Leaky] = leaky_step
 
 
 def drawn(I: int, H: int, seed: int) -> Leaky:
@@ -80,7 +81,7 @@ def test_every_strategy(unroll: str) -> None:
         h0 = random.uniform(-1, 1, (N, 10)).astype("f")
         states = rnncli.run(network, x, h0, unroll=unroll)
         for n in range(N):
-            right = loop.run(network, x[n], h0[n])
+            right = reference.run(network, x[n], h0[n])
             # The cells are contracting: float32 stays this near to float64, at a few roundings.
             np.testing.assert_allclose(states.h[n], right.outputs[0], rtol=0, atol=4e-6)
             np.testing.assert_allclose(states.h_n[n], right.h_n, rtol=0, atol=4e-6)
@@ -91,7 +92,7 @@ def test_every_precision(precision: str, within: float) -> None:
     """Three steps: later, a value falls on the other side of a rounding."""
     network = Network(drawn(3, 5, seed=3))
     x = np.random.RandomState(4).normal(size=(3, 3)).astype("f")
-    right = loop.run(network, x, operand=loop.OPERANDS[precision])
+    right = reference.run(network, x, np.zeros(10), precision)
     for unroll in runnable(precision):
         h = rnncli.run(network, x, precision=precision, unroll=unroll).h
         np.testing.assert_allclose(h, right.outputs[0], rtol=0, atol=within)
@@ -154,5 +155,5 @@ def test_runs_join_only_where_every_array_of_the_state_has_converged() -> None:
     b_h = np.array([9, 9], "f")
     cell = Leaky(Weights(np.zeros((1, 2), "f"), np.zeros((1, 2), "f"), b_h), keep=0.99)
     states = rnncli.run(Network(cell), np.zeros((20_000, 1), "f"), unroll="parallel")
-    c = loop.sigmoid(9) * np.tanh(9) / (1 - 0.99)
+    c = 1 / (1 + np.exp(-9)) * np.tanh(9) / (1 - 0.99)
     assert states.h_n[1] == pytest.approx(c, rel=1e-5)

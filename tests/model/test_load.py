@@ -46,8 +46,7 @@ ONNX_CELLS = [
 ]
 ROWWISE = (*ALL_ACTIVATIONS, "softmax", "log_softmax")
 # Those whose name an ONNX file does not keep, or that it has no operator for.
-UNNAMED_IN_ONNX = ["affine", "hard_tanh", "maximum", "minimum", "power", "relu6", "scaled_tanh"]
-UNNAMED_IN_ONNX += ["silu"]
+UNNAMED_IN_ONNX = ["affine", "hard_tanh", "relu6", "scaled_tanh", "silu"]
 # Networks that each format has words for.
 ANY = Choices(
     functions=ALL_ACTIVATIONS, row_functions=ROWWISE, clips=(inf, 0.125, 3.0), dtypes=("f", "d")
@@ -237,7 +236,7 @@ UNWRITTEN: list[tuple[str, str, list[Layer | Cell | Weights]]] = [
     (".safetensors", "PyTorch's names are for", [Dense(numbers((2, 2))), weights()]),
     (".safetensors", "PyTorch's names are for", [Recurrent(weights(), direction="backward")]),
     (".onnx", "a cell with a projection", [PROJECTED]),
-    (".onnx", "activation maximum:0.1", [Pointwise("maximum:0.1", 2), weights()]),
+    (".onnx", "activation scaled_tanh:1.0,2.0", [Pointwise("scaled_tanh:1,2", 2), weights()]),
     (".onnx", "activation silu in a cell", [weights(2, 2), RNN(weights(), "silu")]),
     (".onnx", "layer 1: is not written as ONNX: masked rows", [Masking(0, 2), weights()]),
     (".onnx", "merge sum", [two(weights(), weights(), merge="sum")]),

@@ -8,7 +8,6 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import loop
 import numpy as np
 import pytest
 from safetensors.numpy import save_file
@@ -19,6 +18,7 @@ from rnncli import Dense, Network
 from rnncli.model.arrays import Floats
 from rnncli.model.cells import GRU, LSTM, RNN, Cell, Weights
 from rnncli.model.layers import Layer, Recurrent
+from rnncli.verification.reference import round_to
 
 I, H = 3, 4
 LENGTHS = (12, 10, 4)
@@ -174,7 +174,10 @@ def no(array: Floats) -> Floats:
     return 0 * array
 
 
-BFLOAT16 = loop.to_bits(7)
+def bfloat16(array: Floats) -> Floats:
+    return round_to(array, "bfloat16")
+
+
 SIGNS = np.repeat(np.array([-1, 1, 1], "f"), H)
 SUM = [cell for layer in BOTH.layers for cell in layer.cells]
 MISTAKES: dict[str, Port] = {
@@ -182,7 +185,7 @@ MISTAKES: dict[str, Port] = {
     "--precision tf32": Port(ONE, lambda x: rnncli.run(ONE, x, precision="tf32").h),
     "--precision bfloat16": Port(ONE, lambda x: rnncli.run(ONE, x, precision="bfloat16").h),
     "weights rounded to float16": changed(TWO, W_xh=float16, W_hh=float16, b_h=float16),
-    "weights rounded to bfloat16": changed(ONE, W_xh=BFLOAT16, W_hh=BFLOAT16, b_h=BFLOAT16),
+    "weights rounded to bfloat16": changed(ONE, W_xh=bfloat16, W_hh=bfloat16, b_h=bfloat16),
     "rounding to 4 digits after the point": rows(ONE, lambda h: h.round(4)),
     # Arrays
     "no bias": changed(ONE, b_h=no),
@@ -309,7 +312,7 @@ def test_another_fault_has_no_name(tmp_path: Path, name: str) -> None:
 
 
 def test_of_all_within_a_tolerance_the_closest_is_named(tmp_path: Path) -> None:
-    port = changed(ONE, W_xh=BFLOAT16, W_hh=BFLOAT16, b_h=BFLOAT16)
+    port = changed(ONE, W_xh=bfloat16, W_hh=bfloat16, b_h=bfloat16)
     port = port._replace(options=["--atol", "0.002"])
     assert explained(tmp_path, port) == ["weights rounded to bfloat16"]
 

@@ -39,7 +39,7 @@ _ROWS = {
 _CHAINS = ("dense", "normalization", "activation")
 # Activations as operators with their attributes.
 _OPERATORS: dict[str, tuple[str, dict[str, Any]]] = {
-    **{name: (op, {}) for name, op in ONNX_OPERATORS.items() if op not in ("Max", "Min", "Pow")},
+    **{name: (op, {}) for name, op in ONNX_OPERATORS.items()},
     "gelu_tanh": ("Gelu", {"approximate": "tanh"}),
     "softmax": ("Softmax", {"axis": -1}),
     "log_softmax": ("LogSoftmax", {"axis": -1}),
