@@ -11,9 +11,10 @@ from typing import TYPE_CHECKING, Any, Unpack
 import numpy as np
 
 from rnncli.engine.forecast import Ahead, find_obstacle
+from rnncli.engine.naming import name_results, name_states
 from rnncli.engine.rows import BLOCK_STEPS, Rows, join_all
 from rnncli.engine.runner import Runner
-from rnncli.engine.stream import Carried, final_y, forward, name_results, name_states
+from rnncli.engine.stream import Carried, final_y, forward
 from rnncli.model.activations import NEAR_END, saturated
 from rnncli.model.arrays import Floats, Integers
 from rnncli.model.errors import OptionError, listed, verbatim, word

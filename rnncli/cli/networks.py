@@ -3,9 +3,9 @@
 import re
 from collections.abc import Sequence
 from functools import lru_cache
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
-from rnncli.cli.errors import Line, note, watch
+from rnncli.cli.console import Line, note, watch
 from rnncli.engine.precision import PRECISIONS
 from rnncli.model.activations import Activation
 from rnncli.model.cells import CELLS
@@ -16,9 +16,6 @@ from rnncli.opening import Built, Console
 from rnncli.run_options import check_pairs
 from rnncli.storage import local_copy
 from rnncli.storage.system import memory_size
-
-if TYPE_CHECKING:
-    pass
 
 # Shows the runs of a command.
 CONSOLE = Console(note, Line, watch)

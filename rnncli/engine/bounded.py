@@ -20,7 +20,7 @@ class Bounded:
 
     The bounds, if a and b are off by da and db::
 
-        a + b     da + db + eps |a + b|
+        a +- b    da + db + eps |a +- b|
         a b       |a| db + |b| da + da db + eps |a b|
         f(a)      max |f(a +- da) - f(a)| + 8 eps max(1, |f(a)|)
         exp(a)    max |exp(a +- da) - exp(a)| + 8 eps exp(a)
@@ -47,6 +47,9 @@ class Bounded:
     def __add__(self, addend: Self) -> Self:
         value = self.value + addend.value
         return self.of(value, self.off + addend.off + self.eps * np.abs(value))
+
+    def __sub__(self, subtrahend: Self) -> Self:
+        return self + self.of(-subtrahend.value, subtrahend.off)
 
     def __mul__(self, factor: Self) -> Self:
         value, a, b = self.value * factor.value, np.abs(self.value), np.abs(factor.value)

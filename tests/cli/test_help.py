@@ -67,17 +67,17 @@ def test_every_choice_takes_any_case() -> None:
 @pytest.mark.parametrize("name", COMMANDS)
 def test_an_option_given_twice_or_with_an_empty_value_is_refused(run_rnn: Rnn, name: str) -> None:
     """Empty is a shell variable that is not set."""
+    arguments = (each for each in COMMANDS[name].params if isinstance(each, click.Argument))
+    files = ["FILE" for each in arguments if each.required]
     for option in (each for command, each in OPTIONS if command == name and not each.is_flag):
         value = VALUES.get(option.opts[-1], "1")
         if isinstance(option.type, click.Choice):
             value = str(option.type.choices[0])
         for second in option.opts if option.once else ():
-            file = ["FILE"] * (name == "inspect")
-            result = run_rnn(name, option.opts[-1], value, second, value, *file)
+            result = run_rnn(name, option.opts[-1], value, second, value, *files)
             assert (result.exit_code, result.stdout) == (2, "")
             assert result.stderr.startswith(f"Error: {option.opts[-1]}: given 2 times")
-        others = ["FILE"] * (name == "inspect")
-        result = run_rnn(name, *others, option.opts[-1], "", stdin=",v\n1,2\n")
+        result = run_rnn(name, *files, option.opts[-1], "", stdin=",v\n1,2\n")
         assert (result.exit_code, result.stdout) == (2, "")
         assert re.match(rf"Error: .*{option.opts[-1]}", result.stderr)
 

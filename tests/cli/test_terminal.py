@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from processes import LIMIT, Commands, commands, read_terminal
 
-from rnncli.cli import errors, rnn
+from rnncli.cli import console, rnn
 from rnncli.engine.rows import BLOCK_STEPS, Rows
 from rnncli.readers.input import Input
 
@@ -77,7 +77,7 @@ def run_on_terminal(
 ) -> str:
     """Run a command in this process with progress from the start; return what it shows."""
     monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(stdin)))
-    monkeypatch.setattr(errors, "SECONDS", -1)
+    monkeypatch.setattr(console, "SECONDS", -1)
     monkeypatch.setenv("TERM", "xterm")
     monkeypatch.delenv("COLUMNS", raising=False)
     master, slave = pty.openpty()
@@ -101,13 +101,13 @@ def test_a_long_run_shows_its_rows_and_its_share(
 def test_a_run_shows_a_line_before_its_first_block_has_ended(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(errors, "SECONDS", 0)
+    monkeypatch.setattr(console, "SECONDS", 0)
     monkeypatch.setenv("TERM", "xterm")
     master, slave = pty.openpty()
     with os.fdopen(slave, "w") as terminal:
         monkeypatch.setattr(sys, "stderr", terminal)
         blocks = (Rows(np.ones((3, 1))) for _ in range(1))
-        for _ in errors.watch(blocks, Input(["x"], iter(())), "h.csv"):
+        for _ in console.watch(blocks, Input(["x"], iter(())), "h.csv"):
             assert select.select([master], [], [], LIMIT)[0]
             assert b"0 rows" in os.read(master, 4096)
     os.close(master)

@@ -122,6 +122,29 @@ def test_every_step_is_judged_by_the_equation_of_the_cell(precision: str) -> Non
         assert errors[row, unit] > 1
 
 
+class Minimal(Cell):
+    """``f, g = sigmoid, tanh of the sums; h_t = h_{t-1} + f (g - h_{t-1})``."""
+
+    gates = 2
+    gate_names = ("f", "g")
+
+    def __init__(self, weights: Weights) -> None:
+        self.weights = weights
+
+    def step(self, n: Numbers, sums: Sequence[Any], *state: Any) -> tuple[Any, ...]:
+        (f, g), (h,) = sums, state
+        return (h + n.apply(SIGMOID, f) * (n.apply(TANH, g) - h),)
+
+
+@pytest.mark.parametrize("unroll", RUNNABLE)
+def test_an_equation_may_subtract(unroll: str) -> None:
+    x = np.random.RandomState(5).normal(size=(1, 40, 3)).astype("f")
+    case = case_of_batch(Network(Minimal(drawn(3, 5, seed=1).weights)), x)
+    error = largest_step_error(case, case.outputs(unroll))
+    assert error is not None
+    assert error < 0.25
+
+
 EQUATIONS = [
     "i_t = sigmoid(x_t @ W_xh[i] + h_{t-1} @ W_hh[i] + b_h[i])",
     "g_t = tanh(x_t @ W_xh[g] + h_{t-1} @ W_hh[g] + b_h[g])",

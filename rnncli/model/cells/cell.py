@@ -134,7 +134,7 @@ class Cell:
 
     gates: ClassVar[int]  # blocks of H columns in the weights
     gate_names: ClassVar[tuple[str, ...]]  # of these blocks; h if there is one
-    setting_names: ClassVar[tuple[str, ...]]
+    setting_names: ClassVar[tuple[str, ...]] = ()
     extra_names: ClassVar[tuple[str, ...]] = ()  # arrays after the three of every cell
     state_names: ClassVar[tuple[str, ...]] = ("h",)
     weights: Weights
