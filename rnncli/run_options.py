@@ -16,7 +16,7 @@ from numpy.typing import ArrayLike
 
 from rnncli.engine.precision import PRECISIONS
 from rnncli.engine.unroll import UNROLLS
-from rnncli.model.errors import OptionError, check_installed, choice, shown, verbatim
+from rnncli.model.errors import OptionError, check_installed, choice, did_you_mean, shown, verbatim
 from rnncli.readers.csv import FIRST_ROW
 from rnncli.readers.input import MISSING, STDIN, UTF_8
 from rnncli.storage.sink import is_packed, on_screen
@@ -44,6 +44,10 @@ _FORMATS = {
     name: [form for form, each in FORMATS.items() if name in each.options]
     for name in dict.fromkeys(name for each in FORMATS.values() for name in each.options)
 }
+
+
+# Extensions of compressed files that are not written, and the programs that write them.
+_PACKED = {".zst": "zstd", ".bz2": "bzip2", ".xz": "xz", ".lz4": "lz4", ".zip": "zip"}
 
 
 class Options(NamedTuple):
@@ -272,6 +276,9 @@ def _choose_format(options: Options) -> str:
     output, form = options.output or "", "json" if options.json else options.format
     packed = is_packed(output)
     name = output[:-3] if packed else output
+    if (end := os.path.splitext(name)[1].lower()) in _PACKED:
+        what = f"rnn compresses as .gz alone; or `format` csv | {_PACKED[end]} > FILE"
+        raise OptionError(f"`output` {verbatim(output)}: {what}")
     if not form:
         extension = extension_of(name, EXTENSIONS, ": give `format`")
         lines = not extension and (options.follow or options.passthrough)
@@ -291,6 +298,8 @@ def extension_of(name: str, known: Iterable[str], way_out: str = "") -> str:
     if extension not in known:
         names = ", ".join(filter(None, known))
         what = f"no format has the extension {extension!r} (known: {names})"
+        hint = did_you_mean(extension, filter(None, known)) if extension else ""
+        way_out = f"; {hint}" if hint else way_out
         raise OptionError(f"`output` {verbatim(name)}: {verbatim(what)}{way_out}")
     return extension
 

@@ -53,7 +53,7 @@ def test_a_file_that_cannot_hold_the_network_is_left_as_it_was(tmp_path: Path) -
 
 
 def test_a_warning_points_to_the_line_that_saves(tmp_path: Path) -> None:
-    with pytest.warns(UserWarning, match="do not tell activation relu") as warned:
+    with pytest.warns(UserWarning, match="cannot record activation relu") as warned:
         rnncli.save(seeded(activation="relu"), tmp_path / "net.safetensors")
     assert warned[0].filename == __file__
 

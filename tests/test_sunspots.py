@@ -28,7 +28,7 @@ def error(said: Floats) -> str:
     return f"{np.sqrt(np.mean(off**2)):.1f}"
 
 
-@pytest.mark.filterwarnings("ignore:.*head is taken as a linear layer")
+@pytest.mark.filterwarnings("ignore:.*head is read as a linear layer")
 @pytest.mark.parametrize("name", FILES)
 def test_it_says_the_next_year(name: str) -> None:
     network = rnncli.load(SAMPLES / name)

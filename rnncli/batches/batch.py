@@ -5,12 +5,10 @@ A report has a line of JSON for each task, added as it ends. The last line of an
 
 from __future__ import annotations
 
-import glob
 import hashlib
 import json
 import os
 import re
-import shlex
 import time
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
@@ -32,6 +30,7 @@ from rnncli.model.fingerprint import fingerprint
 from rnncli.model.network import Network, as_network
 from rnncli.opening import Built, Console, warn
 from rnncli.pipeline import process, return_built
+from rnncli.readers import expand
 from rnncli.run_options import (
     OF_NETWORK,
     Options,
@@ -50,7 +49,7 @@ from rnncli.storage import (
     wrap_url,
 )
 from rnncli.storage.sink import is_packed
-from rnncli.storage.system import lock
+from rnncli.storage.system import fold_case, lock
 from rnncli.writers import EXTENSIONS
 
 File = str | os.PathLike[str]
@@ -316,25 +315,10 @@ def names_of(path: str) -> dict[str, str]:
     return {"stem": stem, "name": name, "dir": "/".join(inside) or "."}
 
 
-def expand(patterns: Iterable[str]) -> list[str]:
-    """Return the files that names and patterns stand for; the name of a file is no pattern."""
-    paths: list[str] = []
-    for name in patterns:
-        is_pattern = glob.has_magic(name) and not os.path.lexists(name)
-        matches = sorted(matching(name)) if is_pattern else [name]
-        if not matches:
-            raise InputError(name, "matches no file")
-        paths += map(wrap_url, matches)
-    return paths
-
-
 def make_tasks(inputs: Sequence[str], output: str, state: str | None, identity: str) -> list[Task]:
     """Make a task for each input; `identity` is that of the network and the options."""
     find_version, resolve, tasks = make_version_finder(), make_resolver(), []
     for path in inputs:
-        if not is_url(path) and os.path.isdir(path):
-            pattern = verbatim(shlex.quote(os.path.join(path, "*.csv")))
-            raise InputError(path, "a folder", f"give the files in it: {pattern}")
         names, seen = names_of(path), find_version(path)
         filled = [each.format_map(names) for each in (output, state) if each is not None]
         files = ["./-" if each == "-" else wrap_url(each) for each in filled]  # no standard output
@@ -390,14 +374,15 @@ def make_resolver() -> Callable[[str], str]:
 def check_files(tasks: Sequence[Task], weights: str | None, report: str) -> None:
     """Check that no file is written twice or read and written, whatever its names."""
     resolve = make_resolver()
-    sources = {resolve(path): path for path in (*(task.input for task in tasks), weights) if path}
+    inputs = (*(task.input for task in tasks), weights)
+    sources = {fold_case(resolve(path)): path for path in inputs if path}
     written = [("the report of the batch", report)]
     for task in tasks:
         names = task.input, f"the state of {task.input}"
         written += zip(names, _files_of(task), strict=False)
     writers: dict[str, str] = {}
     for whose, path in written:
-        target = resolve(path)
+        target = fold_case(resolve(path))
         if target in sources:
             raise InputError(path, f"would be written over: {sources[target]} is read")
         if target in writers:
@@ -537,7 +522,8 @@ def batch(
         checked = checked._replace(h0=np.asarray(checked.h0).tolist())
     build = partial(return_built, (network, {"weights": weights}, ()))
     paths = [inputs] if isinstance(inputs, str | os.PathLike) else inputs
-    files, work = expand(os.fspath(path) for path in paths), Work(checked, build, weights, force)
+    files = [wrap_url(path) for path in expand([os.fspath(path) for path in paths])]
+    work = Work(checked, build, weights, force)
     plan = Batch(files, os.fspath(output), work, identity)
     for outcome in plan.run(jobs, scheduler, warn):
         if outcome:

@@ -11,13 +11,13 @@ from rnncli.cli.console import write_utf8
 from rnncli.cli.errors import show_errors
 
 # Each has a module, which is loaded when the command is called.
-COMMANDS = ("run", "batch", "explain", "weights", "inspect", "verify", "help")
+COMMANDS = ("run", "batch", "explain", "weights", "inspect", "verify", "help", "completion")
 HELP = """Run the forward pass of recurrent networks in NumPy.
 
 \b
 Examples:
   rnn run --seq 1,2,3,4,5,6 --hidden 4  # every hidden state of a sequence
-  rnn explain --seq 1,2,3,4,5,6 --hidden 4 --step 2  # how a state was computed
+  rnn explain --seq 1,2,3 --hidden 4 --step 2  # how a state was computed
   rnn inspect model.keras  # its layers, and the command that runs it
   rnn help inputs  # the reference, a topic at a time: rnn help has the list
 """
@@ -36,6 +36,28 @@ class Rnn(click.Group):
             return None
         command: click.Command = getattr(import_module(f"rnncli.cli.{name}"), name)
         return command
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """Find the command that is called; the error about another names a near one."""
+        if not ctx.resilient_parsing and args[0] not in COMMANDS:
+            from rnncli.cli.mistakes import describe_command
+
+            raise click.UsageError(describe_command(args[0], COMMANDS), ctx)
+        return super().resolve_command(ctx, args)
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """Parse the options before a command; its own have to come after it."""
+        try:
+            return super().parse_args(ctx, args)
+        except click.NoSuchOption as error:
+            from rnncli.cli.mistakes import describe_option
+
+            commands = [each for name in COMMANDS if (each := self.get_command(ctx, name))]
+            raise click.UsageError(
+                describe_option(error.option_name, self, commands), ctx
+            ) from error
 
     def make_context(self, *args: Any, **extra: Any) -> click.Context:
         """Parse the command line."""

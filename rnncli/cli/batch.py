@@ -9,14 +9,15 @@ from typing import Any
 
 from click.exceptions import Exit
 
-from rnncli.batches.batch import Batch, Work, expand, read_report
-from rnncli.cli.console import Line, note, say
+from rnncli.batches.batch import Batch, Work, read_report
+from rnncli.cli.console import Line, note, quiet, say
 from rnncli.cli.errors import RUN_FAILED, describe, with_options
 from rnncli.cli.networks import NetworkOptions, build_network, check_network
 from rnncli.cli.option_table import command, files, pick, table
 from rnncli.model.errors import OpenInputError, OptionError, printable
 from rnncli.opening import Built
 from rnncli.pipeline import return_built
+from rnncli.readers import expand
 from rnncli.readers.input import STDIN
 from rnncli.run_options import Options, integer
 from rnncli.storage import is_url, version, wrap_url
@@ -62,7 +63,7 @@ def batch(
 ) -> None:
     """Run a network over many inputs and write a result for each.
 
-    IN is a file, or a pattern in quotes such as 'in/**/*.csv'. An input is
+    IN is a file, a folder, or a pattern in quotes such as 'in/**/*.csv'. An input is
     skipped if its result exists, and the version, the options, the weights and
     the input are unchanged. --state is a template: 'states/{stem}.npz'.
     """
@@ -70,7 +71,8 @@ def batch(
         raise OptionError("give files, or a pattern in quotes, and `output` 'FOLDER/{stem}.csv'")
     if jobs and scheduler:
         raise OptionError("`jobs` and `scheduler`: give one")
-    inputs, network, options = expand(files), pick(NetworkOptions, values), pick(Options, values)
+    network, options = pick(NetworkOptions, values), pick(Options, values)
+    inputs = [*map(wrap_url, expand(files))]
     check_network(network, inputs)
     build, identity = _prepare(network, options.precision)
     work = Work(options, build, network.weights, force, with_options, describe)
@@ -84,7 +86,10 @@ def batch(
                 print(printable(f"{what}  {task.input} -> {task.output}"), file=out)
         return
     _run(plan, jobs, scheduler)
-    say(str(summary))
+    if summary.failed > _FAILURES:
+        say(f"{summary.failed - _FAILURES:,} more errors: {printable(summary.report)}")
+    if summary.failed or not quiet.get():
+        say(str(summary))
     if summary.failed:
         raise Exit(RUN_FAILED)
 

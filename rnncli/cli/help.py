@@ -18,6 +18,8 @@ TOPICS = (
     *("inputs", "networks", "weights", "state", "output", "explain", "verification", "speed"),
     *("python", "clusters", "exit-codes", "notebook"),
 )
+# Sections about a word that are shown.
+_BEST = 3
 EXAMPLES = """
 rnn help inputs  # what is read as a sequence, and how
 rnn help columns  # an option, and the topic that says more
@@ -26,34 +28,58 @@ rnn help parquet  # the sections about a word
 """
 
 
-SUBJECT = click.Argument(["subject"], metavar="[TOPIC | COMMAND | OPTION | WORD]", default="")
+SUBJECT = click.Argument(
+    ["subject"],
+    metavar="[TOPIC | COMMAND | OPTION | WORD]",
+    default="",
+    shell_complete=lambda _ctx, _param, text: [
+        name for name in (*TOPICS, *COMMANDS) if name.startswith(text)
+    ],
+)
 
 
 @command("help", EXAMPLES, "", [SUBJECT])
 @click.pass_context
 def help(ctx: click.Context, subject: str) -> None:  # noqa: A001  # a module is asked for it
-    """Show a topic of the reference, a command, an option or a section. Alone: the topics."""
+    """Show a topic, a command, an option, or the sections about a word."""
     commands = {name: each for name in COMMANDS if (each := rnn.get_command(ctx, name))}
     params = [param for command in commands.values() for param in command.params]
     options = [*{(p.opts[-1], p.help): p for p in params if isinstance(p, Option)}.values()]
     named = [option for option in options if {subject, f"--{subject}"} & {*option.opts}]
-    sections = [s for topic in TOPICS for s in re.split("(?m)^(?=## )", topic_text(topic, ()))[1:]]
+    sections = [
+        (topic, section)
+        for topic in TOPICS
+        for section in re.split("(?m)^(?=## )", topic_text(topic, ()))
+    ]
     word = subject.lower()
-    matches = [each for each in sections if word in each.splitlines()[0].lower()]
-    matches = matches or [each for each in sections if word in each.lower()]
+    near = [topic for topic in TOPICS if len(word) > 2 and topic.startswith(word)]
+    stems = (
+        word,
+        word[:-2] if len(word) > 5 and word.isalpha() else word,
+    )  # normalise is Normalization
+    by_stem = ([each for each in sections if stem in each[1].lower()] for stem in stems)
+    matches = next(filter(None, by_stem), [])
+    matches.sort(key=lambda match: _rank(match[1].lower(), word), reverse=True)
     if not subject:
         lines = (f"  {topic:14}{topic_text(topic, ()).splitlines()[2]}\n" for topic in TOPICS)
         text = f"Topics:\n{''.join(lines)}\nrnn COMMAND --help shows the options of a command.\n"
-    elif subject in TOPICS:
-        text = topic_text(subject, options)
+    elif word in TOPICS:
+        text = topic_text(word, options)
     elif subject in commands:
         context = click.Context(commands[subject], ctx.parent, info_name=subject)
         text = f"{commands[subject].get_help(context)}\n"
     elif named:
         topics = dict.fromkeys(f"`rnn help {option.topic}`" for option in named)
         text = f"{table(named)}\nMore: {', '.join(topics)}.\n"
+    elif near:
+        text = topic_text(near[0], options)
     elif matches:
-        text = "".join(matches)
+        text = "".join(section for _, section in matches[:_BEST])
+        rest = [
+            f"{section.splitlines()[0].lstrip('# ')} ({topic})"
+            for topic, section in matches[_BEST:]
+        ]
+        text += f"\nMore about {subject}: {', '.join(rest)}.\n" if rest else ""
     else:
         hint = did_you_mean(subject, [*TOPICS, *(option.opts[-1] for option in options)])
         what = f"{subject!r} is no topic, command, option or word of the reference"
@@ -66,6 +92,12 @@ def help(ctx: click.Context, subject: str) -> None:  # noqa: A001  # a module is
 
 
 help.ignore_unknown_options = True  # an option is a subject
+
+
+def _rank(section: str, word: str) -> tuple[bool, float]:
+    """Rank a section for a word: by its title, then by the share of its lines that have it."""
+    title, *lines = section.splitlines()
+    return word in title, sum(word in line for line in lines) / (len(lines) + 10)
 
 
 def topic_text(topic: str, options: Iterable[Option]) -> str:

@@ -17,15 +17,22 @@ rnn inspect s.npz  # the keys in a state file, and how many steps each has had
 """
 
 
-@command("inspect", EXAMPLES, "layer json", [click.Argument(["file"])])
-def inspect(file: str, layer: str | None = None, json: bool = False) -> None:
-    """Show what a model FILE or a state file holds, and how to run it.
+@command("inspect", EXAMPLES, "weights layer json", [click.Argument(["file"], required=False)])
+def inspect(
+    file: str | None = None,
+    weights: str | None = None,
+    layer: str | None = None,
+    json: bool = False,
+) -> None:
+    """Show what a model or a state file holds, and how to run it.
 
     FILE is a model of Keras (.keras, .h5, .hdf5), PyTorch (.pt, .pth, .bin,
     .ckpt, .pt2) or others (.onnx, .safetensors, .npz), or a state file that rnn
     run --state wrote. Exit code: 1 if nothing in the model can be run.
     """
-    document = describe(wrap_url(file), layer=layer)
+    if (file is None) == (weights is None):
+        raise click.UsageError("give one FILE: a model, or a state file")
+    document = describe(weights or wrap_url(str(file)), layer=layer)
     with destination(None) as out:
         if json:
             out.write(dumps(document, indent=1) + "\n")

@@ -16,17 +16,20 @@ from typing import Any, TypeVar
 import click
 from click.core import augment_usage_errors
 
+from rnncli.cli.candidates import complete
 from rnncli.cli.console import quiet
 from rnncli.cli.errors import NAMES, raise_signals
+from rnncli.cli.mistakes import Choice, check_dashes, describe_option
 from rnncli.model.activations import parse
 from rnncli.model.cells import CELLS
 from rnncli.model.cells.gru import RESETS
 from rnncli.model.errors import OptionError
 from rnncli.model.layers import DIRECTIONS, MERGES
 from rnncli.model.seeds import INITIALIZERS, SEED_MAX
+from rnncli.readers import expand
 from rnncli.readers.columns import split_names
 from rnncli.run_options import CHOICES, READ, STATE_FILES, integer
-from rnncli.storage import wrap_url
+from rnncli.storage import is_url, wrap_url
 from rnncli.storage.sink import on_screen
 
 Values = TypeVar("Values", bound=tuple[Any, ...])
@@ -49,6 +52,7 @@ class Option(click.Option):
     ) -> None:
         super().__init__(names, **attrs)
         self.heading, self.topic, self.read = heading, re.split("[ )]", heading)[-2], read
+        self._custom_shell_complete = partial(complete, str(self.name))
         self.once = self.multiple and self.name not in REPEATED
 
     def pick(self, values: tuple[str, ...], ctx: click.Context) -> Any:
@@ -91,7 +95,16 @@ class Command(click.Command):
         """Parse the command line; its errors name the command."""
         ctx.meta["short"] = "-h" in args
         with augment_usage_errors(ctx):
-            return super().parse_args(ctx, args)
+            if not ctx.ignore_unknown_options:
+                check_dashes(args, self.params)
+            try:
+                return super().parse_args(ctx, args)
+            except click.NoSuchOption as error:
+                group = ctx.find_root().command
+                names = group.list_commands(ctx) if isinstance(group, click.Group) else ()
+                commands = [each for name in names if (each := group.get_command(ctx, name))]  # type: ignore[attr-defined]
+                text = describe_option(error.option_name, self, commands)
+                raise click.UsageError(text, ctx) from error
 
     def invoke(self, ctx: click.Context) -> Any:
         """Run the command with the options that are given; the function has their defaults."""
@@ -116,7 +129,7 @@ class Command(click.Command):
         return option
 
     def format_help(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        """Write the help; ``-h`` shows the common options, if there are many others."""
+        """Write the help; ``-h`` shows the common options, if there are many commands."""
         rest = [o for o in OPTIONS if o in self.params and o.name not in COMMON.split()]
         if len(rest) < 5 or not ctx.meta.get("short"):
             super().format_help(ctx, formatter)
@@ -255,7 +268,7 @@ def _make(heading: str, kinds: Mapping[str, Any], names: str, about: str) -> Opt
         of_file = click.Path() if kind is wrap_url else str
         attrs = {"type": of_file, "read": kind, "metavar": metavar, "multiple": True}
     else:
-        choices = click.Choice(kind, case_sensitive=False)
+        choices = Choice(kind, case_sensitive=False)
         attrs = {"type": choices, "metavar": metavar, "multiple": True}
     return Option([field, *opts], heading, help=" ".join(about.split()), **attrs)
 
@@ -269,6 +282,9 @@ def files(metavar: str = "[FILE]...") -> click.Argument:
     def read(_ctx: object, _param: object, paths: Sequence[str]) -> tuple[str, ...]:
         if "" in paths:
             raise click.BadParameter("an empty file name")
+        local = [path for path in paths if not is_url(path)]
+        if len(local) == len(paths):
+            paths = expand(paths)
         return tuple(map(wrap_url, paths))
 
     return click.Argument(["files"], nargs=-1, metavar=metavar, type=click.Path(), callback=read)

@@ -40,8 +40,8 @@ Comparison (rnn help verification)
 --peer                    Compare with this library. Default: all, but none with --expected.
 --last                    The --expected file has one row per sequence.
 --no-last                 The --expected file has one row per step.
---atol A                  Accept |a - b| <= A + R |b|. Default: what rounding explains.
---rtol R                  Accept |a - b| <= A + R |b|. Default: what rounding explains.
+--atol A                  Accept differences up to A, in place of what rounding explains.
+--rtol R                  Accept differences up to R times the value, added to --atol.
 """,
     {"expected": wrap_url, "peers": PEERS, "atol": float, "rtol": float},
 )
@@ -92,7 +92,9 @@ def _compare(
     if read.case.original:
         note(word("only `peer` keras or onnxruntime checks the layers that give fewer rows"))
     one_row = None if no_last else read.last or ("state" if last else None)
-    case = read.case._replace(network=Network(*read.case.network.layers, last=one_row))
+    layers = read.case.network.layers
+    columns = opened.source.columns
+    case = read.case._replace(network=Network(*layers, last=one_row), columns=columns)
     theirs = None
     if expected is not None:
         of_head = case.network.head or (one_row and read.last)
@@ -109,7 +111,9 @@ def _compare(
         theirs, peers = (verbatim(name), rows), peers or ()
     plain = network == NetworkOptions(weights=network.weights) and reading.precision == "float32"
     plain &= not case.h0.any()
-    file = network.weights if plain and not is_url(network.weights or "") else None
+    local = None if is_url(network.weights or "") else network.weights
+    file = local if plain else None
+    source = None if local is None else (local, network.layer)
     shown = Line("Comparing with a float64 loop and every way to unroll")
     with shown, np.errstate(all="ignore"):  # what others wrote may be of any size
-        return judge(case, unroll, read.model, tolerance, theirs, peers, file)
+        return judge(case, unroll, read.model, tolerance, theirs, peers, file, source)

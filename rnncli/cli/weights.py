@@ -3,6 +3,8 @@
 from collections.abc import Sequence
 from typing import Any
 
+import click
+
 from rnncli import __version__
 from rnncli.cli.console import note
 from rnncli.cli.networks import NetworkOptions, build_network, check_network
@@ -11,6 +13,7 @@ from rnncli.model.description import describe
 from rnncli.model.errors import InputError, OptionError, verbatim
 from rnncli.model.formats.load import WRITTEN, save_network
 from rnncli.run_options import extension_of, integer
+from rnncli.storage import wrap_url
 from rnncli.storage.sink import check_destination, destination
 from rnncli.writers.weights import write_weights_json, write_weights_table
 
@@ -28,15 +31,26 @@ Network (rnn help networks)
 )
 
 
-@command("weights", EXAMPLES, "Network output json quiet", FEATURES)
+FILE = click.Argument(["file"], metavar="[FILE]", required=False)
+
+
+@command("weights", EXAMPLES, "Network output json quiet", [FILE, *FEATURES])
 def weights(
-    inputs: int | None = None, output: str | None = None, json: bool = False, **values: Any
+    inputs: int | None = None,
+    output: str | None = None,
+    json: bool = False,
+    file: str | None = None,
+    **values: Any,
 ) -> None:
     """Show or save the weights of a network, array by array.
 
-    They come from a seed or from a file. With -o FILE they are saved: as .npz,
-    .safetensors, .onnx or .json.
+    They come from a seed, or from a model FILE, also given by -w. With -o they
+    are saved: as .npz, .safetensors, .onnx or .json.
     """
+    if file is not None:
+        if "weights" in values:
+            raise OptionError(f"`weights` {verbatim(values['weights'])} and {file}: give one")
+        values["weights"] = wrap_url(file)
     output = None if output == "-" else output
     extension = extension_of(output, [*WRITTEN, ".json"]) if output else ".json" if json else ""
     if json and extension != ".json":

@@ -11,10 +11,27 @@ T = TypeVar("T")
 # Replaces parameters between backticks in a text; the command line shows options for them.
 WORDING: ContextVar[Callable[[str], str]] = ContextVar("wording", default=str)
 
-# Names that a message lists.
-_LISTED = 8
-# Least similarity of a name that is suggested, 0 to 1: one letter of three may differ.
-_NEAR = 0.65
+# Names that a message lists, and the most choices beside a suggestion.
+_LISTED, _SHORT = 8, 20
+# Names that users know a thing by, and its names here, the first of which counts.
+_ALIASES = {
+    "pytorch": ("torch",),
+    "tf": ("tensorflow", "keras"),
+    "tensorflow": ("keras",),
+    **dict.fromkeys(("onnx", "ort"), ("onnxruntime",)),
+    **dict.fromkeys(("elman", "vanilla", "simple", "simplernn", "simple_rnn"), ("rnn",)),
+    **dict.fromkeys(("both", "bi", "bilstm"), ("bidirectional",)),
+    **dict.fromkeys(("reverse", "reversed", "backwards"), ("backward",)),
+    **dict.fromkeys(("double", "fp64", "f64"), ("float64",)),
+    **dict.fromkeys(("single", "float", "fp32", "f32"), ("float32",)),
+    **dict.fromkeys(("average", "mean"), ("ave",)),
+    **dict.fromkeys(("text", "txt"), ("table",)),
+    **dict.fromkeys(("ndjson", "jsonlines"), ("jsonl",)),
+    "markdown": ("md",),
+    "feather": ("arrow",),
+    **dict.fromkeys(("numpy", "np"), ("npy", "stepwise")),
+    "none": ("linear",),
+}
 # Names that a wrong one is compared with, and characters of each: a header may have millions.
 _COMPARED, _LONGEST = 1000, 80
 # Control characters, line ends of Unicode, marks that set the direction of writing, and bytes
@@ -100,8 +117,10 @@ def sentence(where: str, what: str, hint: str) -> str:
 def choice(name: str, chosen: str, choices: Mapping[str, T]) -> T:
     """Look a name up."""
     if chosen not in choices:
-        what = f"expected one of {', '.join(choices)}, got {chosen!r}"
-        raise ValueError(sentence(name, what, did_you_mean(chosen, choices)))
+        hint = did_you_mean(chosen, choices)
+        names = f"there is no {chosen!r}" if hint and len(choices) > _SHORT else ""
+        names = names or f"expected one of {', '.join(choices)}, got {chosen!r}"
+        raise ValueError(sentence(name, names, hint))
     return choices[chosen]
 
 
@@ -110,8 +129,28 @@ def did_you_mean(wrong: str, names: Iterable[str]) -> str:
     from difflib import get_close_matches  # 2 ms, which only a mistake needs
 
     lower = {name.lower(): name for name in islice(names, _COMPARED) if len(name) <= _LONGEST}
-    near = get_close_matches(wrong.lower()[:_LONGEST], lower, 3, _NEAR)
+    word = wrong.lower()[:_LONGEST]
+    near = [name for name in _ALIASES.get(word, ()) if name in lower][:1]
+    if not near:
+        begin = [name for name in lower if len(word) > 2 and name.startswith(word)]
+        edits = {name: _count_edits(word, name) for name in get_close_matches(word, lower, 9)}
+        edits = {name: n for name, n in edits.items() if n <= 1 + len(word) // 5}
+        near = begin[:3] or [name for name, n in edits.items() if n == min(edits.values())][:3]
     return f"did you mean {' or '.join(repr(lower[name]) for name in near)}?" if near else ""
+
+
+def _count_edits(a: str, b: str) -> int:
+    """Count the letters that are missing, added, replaced or exchanged between two words."""
+    before: list[int] = []
+    last = list(range(len(b) + 1))
+    for i, x in enumerate(a, start=1):
+        row = [i]
+        for j, y in enumerate(b, start=1):
+            row.append(min(last[j] + 1, row[-1] + 1, last[j - 1] + (x != y)))
+            if i > 1 < j and x == b[j - 2] and a[i - 2] == y:
+                row[-1] = min(row[-1], before[j - 2] + 1)
+        before, last = last, row
+    return int(last[-1])
 
 
 def verbatim(text: str) -> str:

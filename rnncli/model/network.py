@@ -190,7 +190,8 @@ class Network:
         layers = list(self.layers)
         for n, each in enumerate(layers):
             if isinstance(each, Recurrent):
-                layers[n] = type(each)(*map(change, each.cells), **each.settings)
+                layers[n] = copy(each)
+                layers[n].cells = tuple(map(change, each.cells))
         return Network(*layers, last=self.last, front=self.front)
 
     def has_dtype(self, dtype: np.dtype[np.floating]) -> bool:

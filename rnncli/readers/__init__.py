@@ -1,6 +1,8 @@
 """Readers: text or a file becomes blocks of input, (T, I), in the order of the steps."""
 
+import glob
 import io
+import os
 import shutil
 import sys
 import tempfile
@@ -17,8 +19,11 @@ from rnncli.readers.csv import read_text
 from rnncli.readers.input import STDIN, Input, Keys, Layout, display_name, parse_number
 from rnncli.readers.npy import read_npy
 from rnncli.readers.text import COMPRESSED
-from rnncli.storage import local_copy, version
+from rnncli.storage import is_url, local_copy, matching, version
 
+# Extensions of the files of a folder that are inputs, and those of compressed ones.
+INPUTS = (".csv", ".tsv", ".jsonl", ".ndjson", ".npy", ".parquet", ".arrow", ".feather")
+PACKED = (".gz", ".bz2", ".xz", ".zst")
 # The first bytes of a Parquet file, which no text has, an Arrow file, an Arrow stream, and .npy.
 PARQUET, ARROW, STREAM, NPY = b"PAR1\x15", b"ARROW1\0\0", b"\xff\xff\xff\xff", b"\x93NUMPY"
 
@@ -83,6 +88,34 @@ def find_reader(path: str, start: bytes) -> Callable[[str, Any, Layout, Keys], I
 
         return read_arrow
     return read_text
+
+
+def expand(patterns: Iterable[str]) -> list[str]:
+    """Return the files that names, patterns and folders stand for; a name is no pattern."""
+    paths = list[str]()
+    for name in patterns:
+        if not is_url(name) and os.path.isdir(name):
+            files = sorted(each.path for each in os.scandir(name) if each.is_file())
+            inputs = [path for path in files if _is_input(os.path.basename(path).lower())]
+            if not inputs:
+                kinds = ", ".join(INPUTS)
+                raise InputError(name, "a folder that has no file to read", f"known: {kinds}")
+            paths += inputs
+        elif glob.has_magic(name) and not os.path.lexists(name):
+            matches = sorted(matching(name))
+            if not matches:
+                raise InputError(name, "matches no file")
+            paths += matches
+        else:
+            paths.append(name)
+    return paths
+
+
+def _is_input(name: str) -> bool:
+    """Return whether a file of a folder is an input, by its name."""
+    base, extension = os.path.splitext(name)
+    kind = os.path.splitext(base)[1] if extension in PACKED else extension
+    return kind in INPUTS and not name.startswith(".") and name != "rnn-batch.jsonl"
 
 
 def is_plain_text(path: str) -> bool:

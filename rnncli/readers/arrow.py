@@ -226,3 +226,25 @@ def _texts(column: Any, name: str) -> list[str]:
     except pa.ArrowException as error:
         what = f"{column.type} has no text: {one_line(error)}"
         raise InputError(f"column {name!r}", what) from error
+
+
+class _Unpacked(io.RawIOBase):
+    """A stream that PyArrow decompresses."""
+
+    def __init__(self, file: Any) -> None:
+        self._stream = pa.CompressedInputStream(pa.PythonFile(file, "r"), "zstd")
+
+    def readable(self) -> bool:
+        """Return that it can be read."""
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        """Read into a buffer."""
+        data = self._stream.read(len(buffer))
+        buffer[: len(data)] = data
+        return len(data)
+
+
+def open_zstd(file: Any) -> io.BufferedReader:
+    """Open text that is compressed by zstd."""
+    return io.BufferedReader(_Unpacked(file), 1 << 20)

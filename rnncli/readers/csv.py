@@ -197,6 +197,9 @@ class _Table:
             return InputError(f"{self._name}:{line}", what)
         for column in self.chosen.features:
             what, hint = find_fault(row[column], self._layout)
+            if what and self.header and row == [*self.header]:
+                again = "the header comes again", "two files joined? give both as FILE"
+                return InputError(f"{self._name}:{line}", *again)
             if what:
                 if what.startswith("not a number") and not self._layout.columns and self.width > 1:
                     hint = hint or "`columns` chooses those to read"

@@ -9,6 +9,7 @@ import os
 import re
 from collections.abc import Iterator
 from importlib import import_module
+from importlib.util import find_spec
 from typing import Any
 
 from rnncli.model.errors import InputError, verbatim
@@ -17,19 +18,17 @@ from rnncli.readers.input import UTF_8, display_name
 # The first bytes of compressed text, and the modules that read it.
 COMPRESSED = {b"\x1f\x8b": "gzip", b"\xfd7zXZ\0": "lzma"}
 COMPRESSED |= {b"BZh%d1AY&SY" % level: "bz2" for level in range(1, 10)}
+COMPRESSED[b"\x28\xb5\x2f\xfd"] = "compression.zstd"  # from Python 3.14 on
 _WIDE = ("utf-16", "utf-32")
 # The first bytes of other data, the encodings that may begin so, their kind, and the way out.
 _STARTS = (
     ((b"\xff\xfe", b"\xfe\xff"), _WIDE, "UTF-16 text", "`encoding` utf-16 reads it"),
     (codecs.BOM_UTF8, UTF_8, "UTF-8 text", "leave `encoding` out"),
-    (b"\x28\xb5\x2f\xfd", (), "zstd", "zstd -dc unpacks it: pipe its output to rnn"),
     (b"PK\x03\x04", (), "a zip archive (.xlsx, .npz?)", "export it as CSV"),
 )
 # The first line of other text, its kind, and the way out.
-_FIRST_LINES = (
-    (r"(?i)(<!doctype|<html|<\?xml)", "HTML or XML (an error page?)", ""),
-    (r"\[\s*([\[{\]]|.*,\s*$|$)", "a JSON array", "jq -c '.[]' makes JSON lines of it"),
-)
+_FIRST_LINES = ((r"(?i)(<!doctype|<html|<\?xml)", "HTML or XML (an error page?)", ""),)
+_ARRAY = r"\[\s*([\[{\]]|.*,\s*$|$)"
 _JSON_LINE = r'\s*(\{|\[\s*([\d"-]|null|true|false).*\]\s*$)'
 _CHUNK = 1 << 20
 # Bytes of a line, and cells of a row: while it is read, a cell takes up to 600 bytes of memory.
@@ -45,6 +44,18 @@ def _as_surrogates(error: Any) -> tuple[str, int]:
 
 
 codecs.register_error("rnncli", _as_surrogates)
+
+
+def _open_packed(module: str, file: io.BufferedReader) -> Any:
+    """Open compressed text by a module of Python, or zstd by PyArrow."""
+    if find_spec(module.partition(".")[0]) is not None:
+        return import_module(module).open(file)
+    if find_spec("pyarrow") is None:
+        hint = "zstd -dc unpacks it: pipe its output to rnn"
+        raise InputError("", "expected CSV or JSON lines, found zstd", hint)
+    from rnncli.readers.arrow import open_zstd
+
+    return open_zstd(file)
 
 
 def check_cells(delimiters: int, where: str) -> None:
@@ -66,8 +77,10 @@ class Lines:
             packed = file.peek(10)
             for mark, module in COMPRESSED.items():
                 if packed.startswith(mark):
-                    data = import_module(module).open(file)
+                    data = _open_packed(module, file)
             start = data.peek(8)
+        except InputError as error:
+            raise InputError(self.name, error.what, error.hint) from None
         except Exception as error:  # each module has errors of its own
             raise InputError(self.name, f"cannot be read: {error}") from error
         for marks, encodings, kind, hint in _STARTS:
@@ -95,10 +108,27 @@ class Lines:
             if line.strip() or (delimiter or "\t") in line.strip(" \n"):
                 break
             self.take()
+        if self.line == 1 and self._encoding == UTF_8 and re.match(_ARRAY, line.strip()):
+            self._split_array()
+            return self.peek(delimiter)
         for pattern, kind, hint in _FIRST_LINES:
             if re.match(pattern, line.strip()):
                 raise self._not_text(self.name, kind, hint)
         return line
+
+    def _split_array(self) -> None:
+        """Read a JSON array of rows to its end, and go on with its items as lines."""
+        from rnncli.readers.documents import MOST, split_array
+
+        chunks = [self._text[self._at :]]
+        while len(chunks[-1]) and sum(map(len, chunks)) <= MOST:
+            chunks.append(next(self._chunks, b""))
+        if chunks[-1]:
+            what = f"a JSON array of more than {MOST >> 20} MiB"
+            raise InputError(self.name, what, "jq -c '.[]' makes JSON lines of it")
+        if self._damage:
+            raise InputError(self.name, "a JSON array that is not UTF-8 text to its end")
+        self._text, self._at = split_array(b"".join(chunks).decode(), self.name).encode(), 0
 
     def is_json(self, line: str) -> bool:
         """Return whether a file with this first line, or of this name, holds JSON lines."""

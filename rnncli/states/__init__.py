@@ -52,7 +52,9 @@ class StateFiles:
             self.network = fingerprint(opened.network, precision)
         if before:
             identity, dtype = (self.network, precision), opened.start.dtype
-            states = fit_states(self.path, before, opened.network, *identity, keyed, dtype)
+            scales = {name: opened.model.get(name, ()) for name in ("center", "scale")}
+            options = *identity, keyed, dtype, scales
+            states = fit_states(self.path, before, opened.network, *options)
             carried.resume(before.t, states)
             names = zip(before.columns, column_names(source), strict=False)
             if changed := [(one, now) for one, now in names if one != now]:
@@ -75,6 +77,7 @@ class StateFiles:
             columns=column_names(source),
             center=tuple(opened.model.get("center", ())),
             scale=tuple(opened.model.get("scale", ())),
+            precision=opened.model["precision"],
             **(self.counted.describe() if self.counted else {}),
         )
         with self.write() as file:

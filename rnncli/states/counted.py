@@ -41,7 +41,7 @@ class CountedInput:
         size = version(options.output or "").partition(" ")[0]
         if {*ran[1:]} & {*task[1:]} and size and (size != "0" or not self.before.rows):
             return True
-        what = "has counted this input, with other options or into a file that is gone"
+        what = "already includes this input, by other options or into an output that is gone"
         raise InputError(self.path, what, _ANEW)
 
     def _has_new_rows(self, before: SavedStates, console: Console) -> bool:

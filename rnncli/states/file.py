@@ -10,7 +10,7 @@ from typing import Any, BinaryIO, NamedTuple
 import numpy as np
 
 from rnncli.model.arrays import Floats, Integers, in_dtype
-from rnncli.model.errors import InputError, listed, one_line
+from rnncli.model.errors import InputError, listed, one_line, word
 from rnncli.model.fingerprint import fingerprint
 from rnncli.model.layers import name_of
 from rnncli.model.network import Network
@@ -29,6 +29,7 @@ _FIELDS: dict[str, tuple[type, ...]] = {
     "rows": (int,),
     "center": (list, float),
     "scale": (list, float),
+    "precision": (str,),
 }
 
 
@@ -48,6 +49,7 @@ class SavedStates(NamedTuple):
     rows: int = 0  # that were counted of the input
     center: tuple[float, ...] = ()  # the numbers that scaled the columns, if they were scaled
     scale: tuple[float, ...] = ()
+    precision: str = ""
 
 
 def cells_of(network: Network) -> tuple[str, ...]:
@@ -102,6 +104,7 @@ def fit_states(
     precision: str,
     key_columns: Sequence[str],
     dtype: np.dtype[np.floating],
+    scales: Mapping[str, Sequence[float]],
 ) -> Floats:
     """Check that a state file belongs to a network, and return its states, (K, S)."""
     slices, hint = network.state_names, "give the options of the run that wrote it, or another file"
@@ -109,7 +112,7 @@ def fit_states(
         if state.network == fingerprint(network, precision, whole=False):
             what = "left by a version of rnn that took graphs with the same weights for one network"
             raise InputError(path, what, "remove it to begin anew")
-        raise InputError(path, "the state of another network, precision, center or scale", hint)
+        raise InputError(path, _describe_difference(state, network, precision, scales), hint)
     if [*state.key_columns] != [*key_columns]:
         before, now = (listed(names or ["no key"]) for names in (state.key_columns, key_columns))
         raise InputError(path, f"the state of sequences by {before}, this run has {now}", hint)
@@ -119,6 +122,25 @@ def fit_states(
         raise _damage(path, f"expected arrays of shape {expected}, got {shortened(shapes)}")
     states = [in_dtype(f"{path}: {name}", state.arrays[name], dtype) for name in slices]
     return np.concatenate(states, axis=1)
+
+
+def _describe_difference(
+    state: SavedStates, network: Network, precision: str, scales: Mapping[str, Sequence[float]]
+) -> str:
+    """Describe what a state was left with, as far as this run has something else."""
+    written = []
+    for name in ("center", "scale"):
+        before, now = getattr(state, name), scales.get(name, ())
+        if [*before] != [*now]:
+            each = f"`{name}` {','.join(map(repr, before))}"
+            written.append(each if before else f"no `{name}`")
+    if state.precision and state.precision != precision:
+        written.append(f"`precision` {state.precision}")
+    if state.cells != cells_of(network):
+        written.append(f"{listed(state.cells)} cells")
+    if written:
+        return word(f"written with {', '.join(written)}")
+    return "the state of a network with other weights, layers or precision"
 
 
 def _parse_fields(text: str) -> dict[str, Any]:

@@ -11,6 +11,7 @@ from typing import Any, TextIO
 
 from rnncli.model.errors import InputError, one_line, word
 from rnncli.storage import CHANGED, TEXT, WEB, Url, wrap_url
+from rnncli.storage.system import name_of
 
 # Bytes of a chunk, and of the largest file that S3 takes in one request.
 _CHUNK, _AT_ONCE = 1 << 23, 5 << 30
@@ -80,8 +81,8 @@ def writing(url: Url, *, before: str | None = None, **_: bool) -> Iterator[TextI
             # Not every server checks the conditions.
             if before is not None and version(url) != before:
                 raise InputError("", CHANGED)
-            with _store(url) as (fs, path):
-                fs.put_file(f"/dev/fd/{file.fileno()}", path, **how)
+            with _store(url) as (fs, path), name_of(file) as name:
+                fs.put_file(name, path, **how)
         except InputError as error:
             what = CHANGED if "condition" in error.what else error.what
             raise OSError(None, what, url) from error

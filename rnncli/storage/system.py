@@ -3,12 +3,14 @@
 import errno
 import os
 import re
+import shutil
 import signal
 import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, suppress
-from typing import Any
+from tempfile import TemporaryDirectory
+from typing import IO, Any
 
 WINDOWS = sys.platform == "win32"
 # The byte of a file that a lock covers on Windows, where nobody else can read it. It is behind all
@@ -122,6 +124,26 @@ def delay_signals() -> Iterator[Callable[[], AbstractContextManager[None]]]:
     finally:
         for number, handler in handlers.items():
             signal.signal(number, handler)
+
+
+@contextmanager
+def name_of(file: IO[Any]) -> Iterator[str]:
+    """Give a name by which an open file is read from its start: Windows has none without a copy."""
+    name = f"/dev/fd/{file.fileno()}"
+    file.seek(0)  # macOS opens the file where it stands
+    if os.path.exists(name):
+        yield name
+        return
+    with TemporaryDirectory(prefix="rnn-") as folder:
+        name = os.path.join(folder, "copy")
+        with open(name, "wb") as copy:
+            shutil.copyfileobj(getattr(file, "buffer", file), copy, 1 << 20)
+        yield name
+
+
+def fold_case(path: str) -> str:
+    """Return a text that is the same for all names of a file; only Linux tells a from A."""
+    return path if sys.platform == "linux" else path.casefold()
 
 
 def is_own(about: os.stat_result) -> bool:

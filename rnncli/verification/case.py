@@ -1,6 +1,7 @@
 """A case: a network and the whole of its input."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from itertools import chain
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -8,11 +9,20 @@ from numpy.typing import ArrayLike
 
 from rnncli.engine.rows import Groups, Rows, group, join
 from rnncli.engine.run import check_batch
-from rnncli.engine.runner import Runner
+from rnncli.engine.runner import LayerRows, Runner
 from rnncli.model.arrays import Floats, Integers, Truths
 from rnncli.model.errors import InputError
 from rnncli.model.network import Network
 from rnncli.opening import Opened
+
+
+class Between(NamedTuple):
+    """A change of the rows between two layers, as a port makes it."""
+
+    number: int  # of the layer whose output it changes, from 1; 0 for the input
+    change: Callable[[LayerRows, Groups], Floats]
+    # Of a model that gives one row: it takes all rows of a sequence, not the final states.
+    whole: bool = False
 
 
 class Case(NamedTuple):
@@ -30,6 +40,11 @@ class Case(NamedTuple):
     biases: Sequence[tuple[Floats, ...]] = ()  # by cell: both biases, where a file has two
     keys: Sequence[str] = ()  # of the sequences, where there are several
     original: "Case | None" = None  # the case before `above_front`, if the network has a front
+    between: Between | None = None
+    ids: Integers | None = None  # of the rows, where they are some of a case; None for all
+    columns: Sequence[Any] = ()  # names of the features
+    names: Sequence[str] = ()  # of the layers in the model's file
+    extension: str = ""  # of that file
 
     def above_front(self) -> "Case":
         """Run the layers in front; return the case of those above."""
@@ -38,12 +53,13 @@ class Case(NamedTuple):
             return self
         x, chosen = Runner(network, self.precision, "stepwise").run_front(self.x, self.groups)
         above = self._replace(network=Network(*network.layers, last=network.last), original=self)
-        return above.choose(chosen)._replace(x=x)
+        return above.choose(chosen)._replace(x=x, ids=None)
 
     def choose(self, chosen: Truths) -> "Case":
         """Return the case of some of its rows."""
         groups = group(self.groups.keys[chosen], int(chosen.sum()))
-        return self._replace(x=self.x[chosen], groups=groups)
+        ids = np.arange(len(self.x)) if self.ids is None else self.ids
+        return self._replace(x=self.x[chosen], groups=groups, ids=ids[chosen])
 
     @property
     def steps(self) -> Integers:
@@ -70,6 +86,8 @@ class Case(NamedTuple):
 
     def run(self, unroll: str = "auto") -> tuple[list[Floats], Floats | None]:
         """Run the network: the outputs of all layers, and the rows of a model that gives one."""
+        if self.between:
+            return self._run_changed(*self.between, unroll)
         network, groups, states = self.network, self.groups, self.h0.copy()
         runner = Runner(network, self.precision, unroll)
         layers = [rows.output for rows in runner.run_rows(self.x, groups, states)]
@@ -77,6 +95,61 @@ class Case(NamedTuple):
             return layers, None
         one = layers[-1][groups.last] if network.by_row else None
         return layers, runner.run_head(states[groups.present]) if one is None else one
+
+    def _run_changed(
+        self,
+        number: int,
+        change: Callable[[LayerRows, Groups], Floats],
+        whole: bool,
+        unroll: str,
+    ) -> tuple[list[Floats], Floats | None]:
+        """Run the layers below a change, change their rows, and run the layers above."""
+        network, rows = self.network, LayerRows(self.x)
+        one_row = network.last is not None and number >= len(network.layers) - network.head
+        if number:
+            below = self.of_layers(0, number)
+            if one_row and not whole:
+                below = below._replace(network=Network(*below.network.layers, last=network.last))
+                rows = LayerRows(below.outputs(unroll)[-1])
+            else:
+                runner = Runner(below.network, self.precision, unroll, all_states=True)
+                rows = runner.run_rows(self.x, self.groups, below.h0)[-1]
+        output = change(rows, self.groups)
+        above = network.layers[number:]
+        if any(layer.cells for layer in above):
+            case = self.of_layers(number, len(network.layers))
+            network = Network(*case.network.layers, last=network.last)
+            return case._replace(network=network, x=output).run(unroll)
+        if above:
+            runner = Runner(Network(*above), self.precision, unroll)
+            for layer in runner.network.layers:
+                output = runner.get_output(layer, output)
+        return ([], output) if one_row else ([output], None)
+
+    def name_layer(self, n: int) -> str:
+        """Return the name of a layer, counted from 0, as its file has it."""
+        missing = len(self.network.layers) - len(self.names)  # what options put below
+        name = self.names[n - missing] if self.names and n >= missing else ""
+        alike = [k for k, each in enumerate(self.names) if each == name]
+        if not name:
+            return f"layer {n + 1}"
+        return name if len(alike) < 2 else f"layer {alike.index(n - missing) + 1} of {name}"
+
+    def of_layers(self, start: int, stop: int) -> "Case":
+        """Return the case of some neighbouring layers, with their initial states."""
+        network = Network(*self.network.layers[start:stop])
+        h0 = np.zeros((len(self.h0), network.state_size), self.h0.dtype)
+        pairs = zip(network.state_slices, self.network.state_slices[start:stop], strict=True)
+        for ours, whole in pairs:
+            for columns, source in zip(chain(*ours), chain(*whole), strict=True):
+                h0[:, columns] = self.h0[:, source]
+        return self._replace(network=network, h0=h0, between=None)
+
+    def final_states(self) -> Floats:
+        """Run the network; return the states in which the sequences end, (K, S)."""
+        states = self.h0.copy()
+        Runner(self.network, self.precision).run_rows(self.x, self.groups, states)
+        return states
 
 
 def case_of_batch(

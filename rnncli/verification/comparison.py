@@ -10,7 +10,7 @@ Algorithms", section 3.1). So runs with such weights show how far a network driv
 apart. Activations of gated cells are nudged too: rounding moves a gate that is open or closed.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import cached_property, partial
 from itertools import chain
 from math import inf
@@ -26,6 +26,7 @@ from rnncli.model.cells import Cell
 from rnncli.model.errors import OptionError
 from rnncli.model.network import Network
 from rnncli.verification.case import Case
+from rnncli.verification.digits import Digits
 from rnncli.verification.steps import can_judge_steps, right_steps, times_bound
 
 # An entry of `results` in the document of `rnncli.verify`.
@@ -79,10 +80,22 @@ class Comparison:
     """A case and our own run of it, by which other runs are judged."""
 
     def __init__(
-        self, case: Case, layers: Sequence[Floats], tolerance: Tolerance | None = None
+        self,
+        case: Case,
+        layers: Sequence[Floats],
+        tolerance: Tolerance | None = None,
+        digits: Digits | None = None,
     ) -> None:
         self.case, self.layers, self.tolerance = case, layers, tolerance
-        self.ours = layers[-1]
+        self.ours, self.units = layers[-1], None if digits is None else digits.half_units
+
+    def unit(self, rows: Any = slice(None)) -> Floats | float:
+        """Return half a unit of the last digit of each value, 0 where all digits are known."""
+        return 0.0 if self.units is None else self.units[rows]
+
+    def floor(self, rows: Any) -> Floats:
+        """Bound the rounding of values alone, without what a network makes of it."""
+        return _rounding(self.ours[rows]) + self.unit(rows)
 
     @cached_property
     def bounds(self) -> tuple[Floats, Truths]:
@@ -99,10 +112,12 @@ class Comparison:
         steps, share = self.tolerance is None and can_judge_steps(case.network, len(known)), 1.0
         if self.tolerance:
             tables = self._judge_by_tolerance(theirs, self.tolerance)
-        elif steps:
+        elif steps and self.units is None:
             tables = self._judge_by_steps(known, guessed=not layers)
-        else:
+        else:  # a step from a state of few digits is known less well than a whole run
             tables, share = self._judge_by_nudged_runs(theirs)
+            if steps and share < ENOUGH:
+                tables, share = self._judge_by_steps(known, guessed=True), 1.0
         times = [times_bound(output, right, bound) for _, output, right, bound in tables]
         wrong = [*chain.from_iterable(map(partial(_find_worst, case), tables, times))]
         if share < ENOUGH and not wrong:
@@ -116,6 +131,7 @@ class Comparison:
             "name": name,
             "verdict": "different" if wrong else "equal",
             "step_error": max(float(each.max()) for each in times) if steps else None,
+            "closeness": max(float(each.max()) for each in times),
             "difference": float(np.where(np.isnan(distance), np.inf, distance).max()),
             "first": min(wrong, key=itemgetter("sequence", "step", "layer", "unit"), default=None),
             "judged": share,
@@ -127,9 +143,13 @@ class Comparison:
 
     def _judge_by_steps(self, known: Sequence[Floats], *, guessed: bool) -> list[Table]:
         """Take each step from the state before it in the result; guessed layers are not judged."""
-        steps = right_steps(self.case, known, guessed=guessed)
+        off = 0.0 if self.units is None else self.units
+        steps = right_steps(self.case, known, guessed=guessed, off=off)
         pairs = enumerate(zip(known, steps, strict=True), start=1)
-        tables = [Table(layer, output, *step) for layer, (output, step) in pairs]
+        tables = [
+            Table(layer, output, right, bound + self.unit())
+            for layer, (output, (right, bound)) in pairs
+        ]
         return tables[-1:] if guessed else tables
 
     def _judge_by_tolerance(self, theirs: Floats, tolerance: Tolerance) -> list[Table]:
@@ -140,6 +160,7 @@ class Comparison:
         """Compare whole runs by how far nudged runs are apart; return the share that is judged."""
         bound, can_be_judged = self.bounds
         judged = can_be_judged | (not distances(self.ours, theirs).any())
+        bound = bound + self.unit()
         table = Table(len(self.case.network.layers), theirs, self.ours, bound)
         return [table], float(judged.mean())
 
@@ -207,29 +228,46 @@ def _few(kind: str, labels: Sequence[Any] | Integers, count: int) -> str:
 def whole_run_bounds(case: Case, ours: Floats) -> tuple[Floats, Truths]:
     """Bound every value by ``8 eps max(|h|, min(1, max |h|)) + 8 d``; find those to be judged.
 
-    d is the largest distance between our own run and eight nudged ones, within eight steps; where
-    it is too large to judge, within all. One row a sequence is judged as if it followed the steps.
+    One row a sequence is judged as if it followed the steps.
     """
     groups, shown = case.groups, np.arange(len(ours))
     key = groups.keys
     if case.network.last:
         ours, ends = _top_rows(case), groups.starts + groups.lengths
         key, shown = np.insert(key, ends, groups.present), ends + shown
+    runs = nudged_runs(case, ours, _top_rows)
+    bound, judged = spread_bounds(ours, key, runs, case.precision)
+    return bound[shown], judged[shown]
+
+
+def nudged_runs(case: Case, ours: Floats, run: Callable[[Case], Floats]) -> Iterator[Floats]:
+    """Run a case with the last bits of its weights changed, several times."""
     random = np.random.RandomState(0)
     size = min(1.0, float(np.abs(ours).max(initial=0.0)))
-    spread: Floats = np.zeros(ours.shape)
     for _ in range(RUNS):
-        nudged = _top_rows(case._replace(network=_nudge(case, size, random)))
+        yield run(case._replace(network=_nudge(case, size, random)))
+
+
+def spread_bounds(
+    ours: Floats, key: Integers, runs: Iterable[Floats], precision: str
+) -> tuple[Floats, Truths]:
+    """Bound values by ``8 eps max(|h|, min(1, max |h|)) + 8 d``; find those to be judged.
+
+    d is the largest distance between our own run and nudged ones, within eight steps of the same
+    key; where it is too large to judge, within all.
+    """
+    spread: Floats = np.zeros(ours.shape)
+    for nudged in runs:
         distance = distances(nudged, ours)
         np.maximum(spread, np.where(np.isfinite(distance), distance, np.inf), out=spread)
-    nearby = spread.copy()  # the largest within so many steps before and after
+    nearby = spread.copy()
     for shift in range(1, min(STEPS, len(spread) - 1) + 1):
         same = (key[shift:] == key[:-shift])[:, None]
         np.maximum(nearby[shift:], spread[:-shift], out=nearby[shift:], where=same)
         np.maximum(nearby[:-shift], spread[shift:], out=nearby[:-shift], where=same)
-    judged = FACTOR * nearby <= most_spread(ours, case.precision)
+    judged = FACTOR * nearby <= most_spread(ours, precision)
     nearby = np.where(judged, nearby, spread.max(axis=0))
-    return (_rounding(ours) + FACTOR * nearby)[shown], judged[shown]
+    return _rounding(ours) + FACTOR * nearby, judged
 
 
 def _top_rows(case: Case) -> Floats:

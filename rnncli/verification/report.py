@@ -2,6 +2,7 @@
 
 import json
 import os
+from io import StringIO
 from itertools import groupby
 from math import ceil, floor, log10
 from typing import Any, TextIO
@@ -14,6 +15,15 @@ from rnncli.writers.grid import Column, draw, write_text
 STYLES = {"equal": "bold green", "different": "bold red", "not compared": "bold yellow"}
 
 
+class Report(dict[str, Any]):
+    """The document of a verification; its text is the report of ``rnn verify``."""
+
+    def __str__(self) -> str:
+        out = StringIO()
+        write_table(out, self)
+        return out.getvalue()
+
+
 def write_table(out: TextIO, document: dict[str, Any]) -> None:
     """Write the verdict, the cause and the worst values, then a row for each result."""
     document = _reword(document)
@@ -24,11 +34,8 @@ def write_table(out: TextIO, document: dict[str, Any]) -> None:
     write_text(out, f"{verdict.upper()}: {_sentence(document, expected)}", STYLES[verdict])
     if expected and first["verdict"] == "not compared":
         write_text(out, f"{first['note']}.")
-    for each in document.get("explanations", []):
-        within = f"within {_round_up(left)}" if (left := each["difference"]) else "to the bit"
-        write_text(out, f"Cause: {each['name']}. With it, equal {within}.", "bold")
-    if first["verdict"] == "different" and document.get("explanations") == []:
-        write_text(out, "No cause that rnn knows reproduces it.")
+    if expected:
+        _write_causes(out, document)
     for wrong in [each for each in results if each.get("worst")][:1]:
         _draw_worst(out, wrong, document["rule"], in_file=expected and wrong is first)
     out.write("\n")
@@ -47,6 +54,26 @@ def write_table(out: TextIO, document: dict[str, Any]) -> None:
     for each in (each for each in results if each.get("judged", 1) < 1):
         share = f"{100 * each['judged']:.3g}% of the values are judged"
         write_text(out, f"{_label(each)}: {share}; rounding alone may drive the others anywhere.")
+
+
+def _write_causes(out: TextIO, document: dict[str, Any]) -> None:
+    """Write what a file's values are known to, the causes that reproduce them, or advice."""
+    first, causes = document["results"][0], document.get("explanations", [])
+    if first["verdict"] == "equal" and document["rule"] == "step error":
+        largest, error = first["difference"], first["closeness"]
+        what = f"The largest difference is {_round_up(largest)}, " if largest else ""
+        share = f"{error:.0%} of what rounding explains." if largest else "All values are the same."
+        write_text(out, what + share)
+    for n, each in enumerate(causes):
+        within = f"within {_round_up(left)}" if (left := each["difference"]) else "to the bit"
+        label = "Cause" if n == 0 else "   Or"
+        write_text(out, f"{label}: {each['name']}. With it, equal {within}.", "bold")
+    if (digits := document.get("digits")) and document["rule"] == "step error":
+        write_text(out, f"The file has {digits}: each value is known to half a unit of the last.")
+    if first["verdict"] == "different" and not causes:
+        write_text(out, "No cause that rnn knows reproduces it.")
+        for sentence in document.get("advice", []):
+            write_text(out, sentence)
 
 
 def _round_up(value: float) -> str:
@@ -101,6 +128,13 @@ def _draw_worst(out: TextIO, result: Result, rule: Any, *, in_file: bool) -> Non
 def _draw_results(out: TextIO, document: dict[str, Any]) -> None:
     """Draw a row for each result that was compared, and explain the columns."""
     rows = [each for each in document["results"] if each["verdict"] != "not compared"]
+    ways = (LOOP, word("`unroll`"))
+    own = [each for each in rows if each["name"].startswith(ways)]
+    with_peers = any("version" in each for each in rows)
+    if with_peers and len(own) > 1 and all(each["verdict"] == "equal" for each in own):
+        worst = max(own, key=lambda each: (each["step_error"] or 0, each["difference"]))
+        row = worst | {"name": f"{len(own)} ways of rnn"}
+        rows = [row, *(each for each in rows if each not in own)]
     errors = [each["step_error"] for each in rows]
     columns = {
         "verdict": ["equal" if each["verdict"] == "equal" else "DIFFERENT" for each in rows],
@@ -129,10 +163,15 @@ def write_json(out: TextIO, document: dict[str, Any]) -> None:
 def _reword(document: dict[str, Any]) -> dict[str, Any]:
     """Write the parameters in names as the user does."""
     lists = {name: document[name] for name in ("results", "explanations") if name in document}
-    return document | {
-        name: [each | {"name": word(each["name"])} for each in entries]
-        for name, entries in lists.items()
-    }
+    advice = {"advice": [*map(word, document["advice"])]} if "advice" in document else {}
+    return (
+        document
+        | advice
+        | {
+            name: [each | {"name": word(each["name"])} for each in entries]
+            for name, entries in lists.items()
+        }
+    )
 
 
 def _label(result: Result) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator, Sequence
 from typing import Any
+from warnings import warn
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -15,9 +16,14 @@ from rnncli.engine.unroll import UNROLLS, why_unavailable
 from rnncli.model.arrays import Floats
 from rnncli.model.description import describe
 from rnncli.model.errors import InputError, NotFiniteError, choice, one_line
-from rnncli.model.network import Network, as_network
+from rnncli.model.formats.load import load_network, read_contents
+from rnncli.model.network import Network
 from rnncli.model.seeds import seeded
+from rnncli.readers import read_file
+from rnncli.readers.expected import read_expected
+from rnncli.readers.input import Keys, Layout, check_width
 from rnncli.verification import peers, reference
+from rnncli.verification.advice import advise
 from rnncli.verification.case import Case, case_of_batch
 from rnncli.verification.comparison import (
     LOOP,
@@ -27,10 +33,12 @@ from rnncli.verification.comparison import (
     describe_row,
     not_compared,
 )
-from rnncli.verification.diagnosis import find_causes
+from rnncli.verification.diagnosis import Diagnosis, find_causes
+from rnncli.verification.digits import find_digits
+from rnncli.verification.report import Report
 
 # Rows at which rnn checks itself, where the question is whether a file is right.
-CHECKED = 10_000
+CHECKED = 2_000
 # The states that the notebook printed, h after each step of cell 6, on a GPU that rounds to TF32.
 PRINTED = (
     (-0.80105966, 0.9131062, 0.36578208, -0.7063606),
@@ -44,8 +52,8 @@ PRINTED = (
 
 def verify(
     network: Network | str | os.PathLike[str],
-    x: ArrayLike,
-    expected: ArrayLike | None = None,
+    x: ArrayLike | str | os.PathLike[str],
+    expected: ArrayLike | str | os.PathLike[str] | None = None,
     *,
     h0: ArrayLike | None = None,
     lengths: ArrayLike | None = None,
@@ -54,7 +62,7 @@ def verify(
     peers: str | Sequence[str] = (),
     atol: float | None = None,
     rtol: float | None = None,
-) -> dict[str, Any]:
+) -> Report:
     """Compare a run with a float64 loop, every way to unroll, and other results.
 
     Each step is judged by itself: h_t is equal if it is what one float64 step makes of x_t and of
@@ -71,11 +79,12 @@ def verify(
     network : Network, str or path
         A path is read by `load`; a library among `peers` whose own file it is runs the file itself.
     x : array, shape (T, I) or (N, T, I)
-        Input at every step, as for `run`.
+        Input at every step, as for `run`; a table, or the name of a file of one sequence.
     expected : array, shape (T, O) or (N, T, O), optional
-        What another program computed: states, or predictions of a model with a head. (O,) or
-        (N, O) of a model that gives one row a sequence (`Network.last`). Where it differs, the
-        usual mistakes of a port are tried.
+        What another program computed: states, or predictions of a model with a head; an array,
+        a table, or the name of a file. (O,) or (N, O) of a model that gives one row a sequence
+        (`Network.last`), (T,) of one that gives one value a step. Where it differs, the usual
+        mistakes of a port are tried.
     h0 : array, shape (S,) or (N, S), optional
         State of all cells before the first step; zeros by default.
     lengths : array of int, shape (N,), optional
@@ -89,10 +98,12 @@ def verify(
 
     Returns
     -------
-    dict
-        The document that ``rnn verify`` writes as JSON: ``verdict`` is "equal", "different" or
-        "not compared"; ``results`` has a dict for each comparison, that with `expected` first;
-        ``explanations`` has the mistake that reproduces `expected`, if one does.
+    Report
+        A dict whose text, as `print` shows it, is the report of ``rnn verify``, and which it
+        writes as JSON: ``verdict`` is "equal", "different" or "not compared"; ``results`` has a
+        dict for each comparison, that with `expected` first; ``explanations`` has the mistakes
+        that reproduce `expected`, ``advice`` what to do where none does, ``digits`` how few digits
+        it has.
 
     Raises
     ------
@@ -108,24 +119,52 @@ def verify(
     >>> rnncli.verify(network, [[1], [2], [3]])["verdict"]
     'equal'
     """
-    path = None if isinstance(network, Network) else os.fspath(network)
-    model = as_network(network)
+    path: str | None = None
+    biases: Sequence[tuple[Floats, ...]] = ()
+    if isinstance(network, Network):
+        model = network
+    else:
+        path = os.fspath(network)
+        loaded = load_network(path, digest=False)
+        for sentence in loaded.assumptions:
+            warn(f"{path}: {sentence}", stacklevel=2)
+        model, biases = loaded.network, loaded.biases
     dtype = choice("precision", precision, PRECISIONS).dtype
+    if isinstance(x, str | os.PathLike):
+        x = _read_input(os.fspath(x), model, dtype)
     values = model.checked_shape(x)
-    case = case_of_batch(model, values, h0, lengths, precision).above_front()
+    case = case_of_batch(model, values, h0, lengths, precision)._replace(biases=biases)
+    case = case.above_front()
     theirs = None
     if expected is not None:
         T = case.groups.lengths.max(initial=0) if model.front else values.shape[-2]
-        theirs = arrange(case, "expected", np.atleast_1d(np.asarray(expected, dtype)), T)
-    return judge(
+        name = "expected"
+        if isinstance(expected, str | os.PathLike):
+            name = os.fspath(expected)
+            letter, count = "y" if model.head else "h", len(case.h0 if model.last else case.x)
+            expected = read_expected(name, letter, warn, count)
+        values = np.atleast_1d(np.asarray(expected, dtype))
+        if values.ndim == model.output_size == 1:
+            values = values[:, None]
+        theirs = name, arrange(case, name, values, T)
+    document = judge(
         case,
         unroll,
         describe(model, {}, __version__) | {"precision": precision},
         Tolerance.read(atol, rtol),
-        None if theirs is None else ("expected", theirs),
+        theirs,
         (peers,) if isinstance(peers, str) else tuple(peers),
         path if precision == "float32" and h0 is None else None,
+        None if path is None else (path, None),
     )
+    return Report(document)
+
+
+def _read_input(path: str, network: Network, dtype: np.dtype[np.floating]) -> Floats:
+    """Read the rows of a file, which are one sequence."""
+    source = read_file(path, Layout(dtype, indices=network.indices), Keys())
+    check_width(source, network.input_size)
+    return np.concatenate([np.empty((0, network.input_size), dtype), *(b.x for b in source.blocks)])
 
 
 def arrange(case: Case, name: str, theirs: Floats, T: int) -> Floats:
@@ -167,8 +206,12 @@ def judge(
     expected: tuple[str, Floats] | None = None,
     peers: Sequence[str] | None = (),
     path: str | None = None,
+    source: tuple[str, str | None] | None = None,
 ) -> dict[str, Any]:
-    """Compare a run with everything; `peers` is None for every library that is installed."""
+    """Compare a run with everything; `peers` is None for every library that is installed.
+
+    A peer may run the file at `path`; `source` is the file and the layer of the network.
+    """
     comparison = Comparison(case, case.outputs(unroll), tolerance)
     for values in comparison.layers:
         for row, unit in np.argwhere(~np.isfinite(values)).tolist():
@@ -183,10 +226,20 @@ def judge(
     results = [judge_loop(checked), *judge_strategies(checked)]
     if expected is not None:
         name, theirs = expected
-        results.insert(0, comparison.judge(name, theirs))
+        digits = find_digits(theirs)
+        of_file = Comparison(case, comparison.layers, tolerance, digits)
+        results.insert(0, of_file.judge(name, theirs))
+        if digits:
+            document["digits"] = digits.name
         different = results[0]["verdict"] == "different" and np.isfinite(theirs).all()
-        causes = find_causes(comparison, theirs) if different else {}
-        document["explanations"] = [{"name": n, "difference": d} for n, d in causes.items()]
+        if different and source:
+            of_file.case = name_layers(case, *source)
+        diagnosis = find_causes(of_file, theirs, digits) if different else Diagnosis({}, {})
+        document["explanations"] = [
+            {"name": name, "difference": left} for name, left in diagnosis.causes.items()
+        ]
+        if different and not diagnosis.causes:
+            document["advice"] = [*advise(of_file.case, results[0], diagnosis.nearest)]
     results += judge_peers(comparison, peers, path, scaled=bool({"center", "scale"} & {*model}))
     verdicts = {result["verdict"] for result in results}
     verdict = next((each for each in ("different", "equal") if each in verdicts), "not compared")
@@ -200,6 +253,14 @@ def judge(
         "results": results,
         **document,
     }
+
+
+def name_layers(case: Case, path: str, layer: str | None) -> Case:
+    """Name the layers of a case as its file does."""
+    contents, _ = read_contents(path, layer, case.network.input_size, digest=False)
+    names = [component.name for component in contents.components for _ in component.layers]
+    extension = os.path.splitext(path)[1].lower()
+    return case._replace(names=names, extension=extension)
 
 
 def first_rows(case: Case) -> Case | None:

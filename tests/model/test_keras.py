@@ -288,6 +288,20 @@ def test_padding_and_cropping_are_counted_with_the_layers_above(tmp_path: Path) 
     np.testing.assert_array_equal(rnncli.run(fewer, x).h_n, right.h_n)
 
 
+def test_rows_that_are_left_out_are_not_masked(tmp_path: Path) -> None:
+    """The mask is that of the rows above the cropping, which gives fewer."""
+    found = layer("Cropping1D", cropping=[1, 0]), MASKING, LSTM
+    network = load(sequential(tmp_path / "m.keras", *found))[0]
+    assert [*map(str, network.front)] == ["whole sequences: Slice"]
+    assert layers(network) == "Masking 2, LSTM 2"
+
+
+def test_a_merge_of_one_value_is_the_bottom_layer(tmp_path: Path) -> None:
+    network = load(functional(tmp_path / "m.keras", both("a", "Add", "x", "x", "x")))[0]
+    x = np.random.RandomState(0).normal(size=(1, 5, 2)).astype("f")
+    np.testing.assert_allclose(rnncli.run(network, x).h, 3 * x, rtol=1e-6)
+
+
 @pytest.mark.parametrize("kind", ["Add", "Multiply", "Average", "Maximum"])
 def test_three_layers_are_merged(tmp_path: Path, kind: str) -> None:
     found = [node("a", "Dense", "x"), node("b", "Dense", "x"), both("c", kind, "x", "a", "b")]

@@ -194,7 +194,7 @@ BAD: list[tuple[dict[str, Any], str]] = [
     ({"hidden_size": (2, 2, 2), "clip": (1, 2)}, "clip: expected 1 value, one a layer"),
     (
         {"init": "torch", "hidden_size": (4, 4), "direction": "bidirectional", "merge": "sum"},
-        "init torch: nn.RNN has layers of one size, and merge concat",
+        "init torch: PyTorch's RNN concatenates directions",
     ),
 ]
 

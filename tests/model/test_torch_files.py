@@ -69,9 +69,9 @@ SAME = {"fc.weight": matrix(3, 3), "fc.bias": vector(3)}
 COUNT = tensor("0", (), (), kind="Long", values=10)
 TRAINING = {"criterion.weight": vector(4), "steps": COUNT}
 HEAD = "LSTM 3, Dense 4"
-FITS = "as shapes fit: `layer` rnn takes that alone"
-TAKEN = f"fc is taken as a linear layer above rnn, {FITS}"
-BELOW = f"emb is taken as an embedding below rnn, {FITS}"
+FITS = "as the shapes fit: `layer` rnn takes that alone"
+TAKEN = f"fc is read as a linear layer above rnn, {FITS}"
+BELOW = f"emb is read as an embedding below rnn, {FITS}"
 # A state dict, the layers, and the notes.
 DICTS: dict[str, tuple[State, str, list[str]]] = {
     "bare": (lstm(), "LSTM 3", []),
@@ -139,7 +139,7 @@ LARGER: dict[str, tuple[State, str]] = {
 @pytest.mark.parametrize(("tensors", "beside"), LARGER.values(), ids=LARGER)
 def test_larger_models(tmp_path: Path, tensors: State, beside: str) -> None:
     path = write(tmp_path / "w.pt", mapping(tensors))
-    assert refusal(path).startswith(f"{beside}: names and shapes do not tell")
+    assert refusal(path).startswith(f"{beside}: a state dict does not tell")
     assert len(load(path, layer="rnn")[0].layers) == 1
 
 
@@ -166,7 +166,7 @@ def test_names_in_no_order(
     if found:
         assert layers(load(path)[0]) == found
     else:
-        assert "names and shapes do not tell" in refusal(path)
+        assert "a state dict does not tell" in refusal(path)
 
 
 WHOLE = mapping(LSTM | FC)
@@ -194,7 +194,7 @@ def test_tensors_that_no_model_has(tmp_path: Path) -> None:
     saved = {"loss": tensor("0", (), ()), "net": mapping(lstm())}
     assert load(write(path, mapping(saved | {"opt": OPTIMIZER})))[1] == []
     write(path, mapping(saved | {"mean": vector(3)}))
-    assert "pick one with `layer` NAME: net" in refusal(path)
+    assert "run a part with `layer` net" in refusal(path)
     assert load(path, layer="net")[1] == []
 
 

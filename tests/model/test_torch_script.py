@@ -15,7 +15,7 @@ LSTM = {"weight_ih_l0": matrix(12, 2), "weight_hh_l0": matrix(12, 3)}
 RNN = {"weight_ih_l0": matrix(3, 2), "weight_hh_l0": matrix(3, 3)}
 REC = module(f"{NN}rnn.LSTM", LSTM, mode=text("LSTM"))
 FC = module(f"{NN}linear.Linear", {"weight": matrix(4, 3), "bias": vector(4)})
-WAY_OUT = "pick one with `layer` NAME: rnn"
+WAY_OUT = ("pick one with `layer` NAME: rnn", "run a part with `layer` rnn")
 HOOKS = mapping({"0": name("my.twice")})
 
 
@@ -31,7 +31,7 @@ def net(**modules: bytes) -> bytes:
 QUANTIZED = module("torch.ao.nn.quantized.dynamic.modules.rnn.LSTM")
 HOOKED = module(f"{NN}rnn.LSTM", LSTM, _forward_hooks=HOOKS)
 MADE = {"weight_ih_l0": matrix(12, 2), "weight_hh_l0_g": vector(12)}
-NO_CODE = "needs code that is not in the file"
+NO_CODE = "its class is not in the file"
 # What is saved, and why it is refused; it holds a recurrent module that can be run alone, or not.
 REFUSED: dict[str, tuple[bytes, str, bool]] = {
     "a class around it": (net(rnn=REC), f"my.Net: {NO_CODE}", True),
@@ -41,7 +41,7 @@ REFUSED: dict[str, tuple[bytes, str, bool]] = {
     "hooks": (HOOKED, f"rnn.LSTM: {NO_CODE}", False),
     "another array": (
         module(f"{NN}rnn.LSTM", LSTM | {"mask": vector(3)}),
-        "mask: names and shapes do not tell",
+        "mask: a state dict does not tell",
         False,
     ),
     "quantized": (net(rnn=QUANTIZED), "rnn: is quantized", False),

@@ -85,7 +85,7 @@ def save_models(case: Case, folder: Path) -> None:
     import rnncli
 
     torch.save(make_module(case).state_dict(), folder / "model.pt")
-    rnncli.save(rnncli.load(folder / "model.pt"), folder / "model.onnx")
+    rnncli.save(rnncli.load(folder / "model.pt", activation="tanh"), folder / "model.onnx")
 
 
 def make_forward(name: str, case: Case, folder: Path) -> Callable[[], object]:

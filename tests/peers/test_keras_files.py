@@ -287,6 +287,33 @@ def test_branches_above_a_layer_that_gives_fewer_rows(tmp_path: Path, library: s
     compare(tmp_path / "model.keras", model, draw.features())
 
 
+def end(library: str, case: str) -> list[Any]:
+    """Layers that take or give other steps than rows in order."""
+    L = LIBRARIES[library].layers
+    whole: dict[str, Any] = {"return_sequences": True}
+    cases: dict[str, Any] = {
+        "flat": lambda: [L.LSTM(4, **whole), L.Flatten(), L.Dense(2)],
+        "decoder": lambda: [L.LSTM(4), L.RepeatVector(T), L.GRU(3, **whole), L.Dense(2)],
+        "reshaped": lambda: [L.LSTM(4, **whole), L.Reshape((4 * T,)), L.Dense(2, "tanh")],
+        "reversed": lambda: [
+            L.GRU(4, go_backwards=True, **whole),
+            L.Bidirectional(L.LSTM(3, **whole)),
+            L.Bidirectional(L.GRU(2, **whole), merge_mode="sum"),
+        ],
+    }
+    layers: list[Any] = cases[case]()
+    return layers
+
+
+@pytest.mark.parametrize("case", ["flat", "decoder", "reshaped", "reversed"])
+@EACH_LIBRARY
+def test_steps_that_are_counted_or_turned(tmp_path: Path, library: str, case: str) -> None:
+    draw = Draw(LIBRARIES[library], 3)
+    model = draw.library.Sequential([draw.layers.Input((T, I)), *end(library, case)])
+    draw.fill(model)
+    compare(tmp_path / "model.keras", model, draw.features())
+
+
 NAMES = (
     *("celu", "elu", "gelu", "hard_sigmoid", "hard_silu", "hard_swish", "hard_tanh"),
     *("leaky_relu", "linear", "mish", "relu", "relu6", "selu", "sigmoid", "silu"),

@@ -331,7 +331,7 @@ def test_a_long_file_is_judged_whole_and_rnn_on_the_first_rows(
 def test_verify_gives_the_document_of_the_command(tmp_path: Path) -> None:
     network = rnncli.seeded(2, 4, 3, "torch", cell="gru")
     x = np.random.RandomState(0).normal(size=(3, 9, 2)).astype("f")
-    theirs = rnncli.run(network, x).h.round(4)
+    theirs = (1.5 * rnncli.run(network, x).h).round(4)
     np.save(tmp_path / "x.npy", x)
     np.save(tmp_path / "e.npy", theirs)
     options = ("--hidden", 4, "--seed", 3, "--init", "torch", "--cell", "gru")
@@ -344,7 +344,8 @@ def test_verify_gives_the_document_of_the_command(tmp_path: Path) -> None:
     assert rnncli.verify(network, x)["equal"]
     assert rnncli.verify(rnncli.seeded(1, 2), [1, 2, 3])["equal"]
     near = rnncli.verify(network, x[0], theirs[0], atol=1e-3)
-    assert (near["rule"], near["explanations"]) == ({"atol": 1e-3, "rtol": 0}, [])
+    assert near["rule"] == {"atol": 1e-3, "rtol": 0}
+    assert [each["name"] for each in near["explanations"]] == ["output scaled: expected = 1.5 h"]
 
 
 def test_verify_takes_the_row_of_a_model_and_refuses_other_shapes() -> None:
@@ -355,7 +356,7 @@ def test_verify_takes_the_row_of_a_model_and_refuses_other_shapes() -> None:
     assert rnncli.verify(network, x, y_n, lengths=[5, 2, 1])["equal"]
     last = rnncli.run(Network(*network.layers, last="step"), x).y_n
     causes = rnncli.verify(network, x, last)["explanations"]
-    assert [each["name"][:21] for each in causes] == ["the last output alone"]
+    assert [each["name"][:21] for each in causes] == ["the last row, where t"]
     shapes: list[Any] = [((4, 2), None), ((), None), ((2, 4, 1), np.ones((3, 2)))]
     for shape, expected in shapes:
         with pytest.raises(ValueError, match="expected shape"):

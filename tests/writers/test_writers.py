@@ -3,7 +3,10 @@
 import csv
 import io
 import json
+import os
 import re
+import subprocess
+import sys
 from collections.abc import Sequence
 from itertools import pairwise
 from pathlib import Path
@@ -309,3 +312,27 @@ def test_weights_have_every_digit(run_rnn: Rnn, monkeypatch: pytest.MonkeyPatch)
         assert np.array(item[name], np.float32).tobytes() == array.tobytes()
     drawn = sorted(np.float32(found) for found in NUMBER.findall(run_rnn(*command).stdout))
     assert drawn == sorted(np.concatenate([array.ravel() for array in arrays.values()]))
+
+
+PIPED = """
+import sys
+from rnncli.__main__ import main
+sys.argv[1:] = ["run", "--seq", "1,2", "--hidden", "2"]
+try:
+    main()
+finally:
+    print({name.partition(".")[0] for name in sys.modules} & {"rich"}, file=sys.stderr)
+"""
+
+
+def test_a_table_in_a_pipe_is_the_same_without_rich() -> None:
+    """Rich is loaded where a variable may make a terminal of the pipe."""
+    variables = {name: value for name, value in os.environ.items() if name != "FORCE_COLOR"}
+    command, results = [sys.executable, "-c", PIPED], list[tuple[str, str]]()
+    for more in ({"TTY_COMPATIBLE": "0"}, {}):
+        environment = variables | more
+        done = subprocess.run(command, env=environment, check=True, capture_output=True, text=True)
+        results.append((done.stdout, done.stderr))
+    (with_rich, loaded), (without, missing) = results
+    assert with_rich == without != ""
+    assert (loaded, missing) == ("{'rich'}\n", "set()\n")

@@ -13,9 +13,10 @@ if TYPE_CHECKING:
 
 # Seconds in NumPy of a step of a vanilla and of a gated cell, of a multiplication, and of the
 # functions of a sum, each within a factor of 2.
-STEP, GATED_STEP, MULTIPLICATION, FUNCTION = 2e-6, 6e-6, 1.1e-11, 2e-9
-# Seconds to compile a loop, the batches that share them, and seconds to call it.
-COMPILATION, BATCHES, CALL = 0.06, 4, 4e-5
+STEP, GATED_STEP, MULTIPLICATION, FUNCTION = 1.3e-6, 3.3e-6, 2.5e-11, 2e-9
+# Seconds that it takes to load LLVM (0.04) and compile a loop (0.01 to 0.04), batches that share
+# them, and seconds of a call of the loop.
+COMPILATION, BATCHES, CALL = 0.05, 4, 4e-5
 # Weights that the cache of a core holds: with more, segments use each weight for many rows.
 CACHED = 1 << 16
 

@@ -150,6 +150,8 @@ class Contents(NamedTuple):
         if refused:
             why = refused[0].why
             names = [each.name or each.kind for each in refused if each.why == why]
+            if pick and "export the model" in why:
+                pick = f" or run a part with `layer` {verbatim(listed(recurrent))}"
             raise InputError(f"{path}: {listed(names)}" if any(names) else path, why, pick)
         if not recurrent and (self.expected or not layers):
             got = listed(f"{c.name} ({c.kind})" if c.kind else c.name for c in self.components)

@@ -91,8 +91,11 @@ def seeded(
         raise ValueError(f"seed: expected 0 to {SEED_MAX}, got {seed}")
     has_merge = len(hidden) > 1 and len(ways) > 1
     if init == "torch" and (len(set(hidden)) > 1 or (has_merge and merge != "concat")):
-        what = f"nn.{cell.upper()} has layers of one size, and merge concat between directions"
-        raise InputError("init torch", what, "take another init")
+        named = ",".join(map(str, hidden))
+        what = f"PyTorch's {cell.upper()} has layers of one size ({named} is given)"
+        if len(set(hidden)) == 1:
+            what = f"PyTorch's {cell.upper()} concatenates directions between layers"
+        raise InputError("init torch", what, "take init keras or tensorflow")
     if unknown := settings.keys() - {*kind.setting_names}:
         name = min(unknown)
         hint = did_you_mean(name, [*kind.setting_names, *signature(seeded).parameters])

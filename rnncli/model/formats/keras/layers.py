@@ -454,6 +454,26 @@ def _flatten(layer: Layer) -> Rows:
     return layer.rows._replace(value=value, features=size, single=False)
 
 
+def _add_repeated(layer: Layer) -> Rows:
+    """Add a row of a sequence as each of n rows."""
+    check(layer.axes == 2, "takes one row a sequence, and gets a row for each step")
+    b, n = layer.builder, _read_size(layer.settings.n)
+    value = b.emit("Unsqueeze", layer.rows.value, [1], rank=3)
+    return layer.rows._replace(value=b.emit("Tile", value, [1, n, 1]))
+
+
+def _add_reshaped(layer: Layer) -> Rows:
+    """Add the layer that makes other axes of steps and features."""
+    check(
+        not (layer.rows.masked or layer.rows.reversed), "masked or reversed rows are not run here"
+    )
+    sizes = layer.settings.target_shape
+    fits = isinstance(sizes, list) and 0 < len(sizes) < 3 and {*map(type, sizes)} == {int}
+    check(fits, f"target_shape {shown(str(sizes))} is not run here")
+    value = layer.builder.emit("Reshape", layer.rows.value, [0, *sizes], rank=1 + len(sizes))
+    return layer.rows._replace(value=value, features=max(sizes[-1], 0), single=False)
+
+
 def _name_relu(s: SimpleNamespace) -> str:
     slope = float(s.negative_slope or 0)
     fits = s.max_value is None or (s.max_value == 6 and not slope)
@@ -501,6 +521,8 @@ LAYERS: dict[str, tuple[Callable[[Layer], Rows] | None, Mapping[str, Any]]] = {
     "TimeDistributed": (_add_distributed, {"layer": None}),
     **dict.fromkeys(_NOTHING, (_skip, {})),
     "Flatten": (_flatten, {}),
+    "RepeatVector": (_add_repeated, {"n": 1}),
+    "Reshape": (_add_reshaped, {"target_shape": None}),
     "Dense": (_add_dense, {"activation": None, "use_bias": True}),
     "Embedding": (_add_embedding, {"mask_zero": False}),
     "Masking": (_add_masking, {"mask_value": 0.0}),

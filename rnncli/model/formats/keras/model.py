@@ -50,13 +50,12 @@ def find(file: KerasFile) -> Contents:
     try:
         check(kind in _MODELS, f"{shown(kind)} is a class of the model's own")
         shape = _find_shape(config)
-        contents = _build(file, kind, config, shape, steps="T")
-        frozen = len(shape) == 3 and isinstance(shape[1], int)
-        if frozen and any(each.needed for each in contents.components):
-            whole = _build(file, kind, config, shape, steps=shape[1])  # its weights may count steps
-            return contents if any(each.needed for each in whole.components) else whole
     except (ValueError, RecursionError, *_OTHER_TYPES) as error:
         raise InputError(file.path, str(error)) from error
+    contents = _build(file, kind, config, shape, steps="T")
+    if isinstance(shape[1], int) and any(each.needed for each in contents.components):
+        whole = _build(file, kind, config, shape, steps=shape[1])  # its weights may count steps
+        return contents if any(each.needed for each in whole.components) else whole
     return contents
 
 
@@ -66,7 +65,11 @@ def _build(
     """Add the nodes of the layers, and find the layers of the network that they become."""
     walk = _Walk(file)
     features = shape[-1] if isinstance(shape[-1], int) else 0
-    rows = walk.add_model(kind, config, "", file.group, Rows(Value("input", len(shape)), features))
+    start = Rows(Value("input", len(shape)), features)
+    try:
+        rows = walk.add_model(kind, config, "", file.group, start)
+    except (ValueError, RecursionError, *_OTHER_TYPES) as error:
+        raise InputError(file.path, str(error)) from error
     value = rows.value
     if turned := rows.reversed and value.rank == 3:
         value = walk.emit("Slice", value, [-1], [-_END], [1], [-1])

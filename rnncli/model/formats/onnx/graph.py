@@ -14,7 +14,7 @@ from rnncli.model.formats.contents import Component, Contents, Draft
 from rnncli.model.formats.onnx.messages import Model, Reader
 from rnncli.model.formats.onnx.quantized import read_quantized
 from rnncli.model.formats.onnx.recurrent import KINDS
-from rnncli.model.formats.onnx.walk import Guess, Layer, Walk
+from rnncli.model.formats.onnx.walk import Fit, Guess, Layer, Walk
 from rnncli.model.formats.onnx.whole_sequences import STATE, cut_output
 from rnncli.model.graph import RefusedError, Unknown
 from rnncli.model.graph.labels import plain, row_label, steps_of
@@ -54,7 +54,7 @@ def find_layers(
             break  # another input has the rows
         chain = make_chain(first, guess._replace(features=input_size))
         best = chain if best is None or chain.rank < best.rank else best
-        if chain.rank[:2] == (False, 0):  # no other guess can be right
+        if chain.takes_rows and chain.walk.fit is Fit.ROWS:  # no other guess can be right
             break
     nodes = [Component(node.name, node.op) for node in first.nodes.values()]
     contents = best.describe(whole=known is None) if best else Contents(nodes)
@@ -105,7 +105,6 @@ def make_chain(first: Walk, guess: Guess) -> "Chain":
         chain = again if again.last == "state" else chain
     if walk.branches and chain.target and not _has_one_path(first, chain):
         chain.target, chain.why = None, "runs other nodes for other numbers of rows"
-        chain.rank = (*chain.rank[:2], True)
     return chain
 
 
@@ -168,8 +167,15 @@ class Chain:
                 self.target = self.find_output(value)
         except RefusedError as error:
             self.why = str(error)
-        takes_rows = any(0 in self.find_inputs(layer.target) for layer in walk.layers.values())
-        self.rank = not (self.target or takes_rows), walk.doubt, self.target is None  # best first
+        layers = walk.layers.values()
+        self.takes_rows = bool(self.target) or any(
+            0 in self.find_inputs(each.target) for each in layers
+        )
+
+    @property
+    def rank(self) -> tuple[bool, Fit, bool]:
+        """The rank of the guess among others, the best first."""
+        return not self.takes_rows, self.walk.fit, self.target is None
 
     def list_outputs(self) -> list[str]:
         """List the outputs that are more than final states, or all if none is."""
@@ -188,7 +194,7 @@ class Chain:
         """Whether the graph may run once the number of features is known."""
         walk = self.walk
         free, alone = _find_free_axes(walk.graph.inputs[walk.guess.x] or ())
-        lost = alone and free and walk.drafts and self.rank[0]
+        lost = alone and free and walk.drafts and not self.takes_rows
         has_front = any(each.below and not each.target.register for each in walk.layers.values())
         guessed = has_front and free - {*walk.guess.axes}
         return not walk.guess.features and bool(lost or guessed)
@@ -284,6 +290,8 @@ class Chain:
         """Make the layers between recurrent ones."""
         for named in (layers := name_steps(self.rows, target, self.numbers)):
             sources = tuple(self.numbers[each] for each in named.inputs)
+            if len(sources) > 1 and not self.components[self.count_front() :]:
+                self.route(named.inputs[0])  # the bottom layer takes its input as it is
             if sources != (len(self.components),) and isinstance(named.layer, RowGraph):
                 named.layer.sources = sources
             elif sources != (len(self.components),):
@@ -298,6 +306,12 @@ class Chain:
         if graph is not None:
             kind = str(graph.settings["operators"])
             self.add(Component(graph.nodes[-1].name, kind, graph.arrays, [graph]), -1)
+
+    def count_front(self) -> int:
+        """Count the layers up to the last one that gives fewer rows than it takes."""
+        layers = [layer for each in self.components for layer in each.layers]
+        fewer = (isinstance(each, SequenceGraph) and each.shortens for each in layers)
+        return max((n for n, shortens in enumerate(fewer, 1) if shortens), default=0)
 
     def add(self, component: Component, register: int) -> None:
         """Add a component of one layer, which fills a register."""

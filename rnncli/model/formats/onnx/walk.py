@@ -5,6 +5,7 @@ A value is a constant, an array; a `Sized` array; a `Flow`, which is computed fr
 """
 
 from collections.abc import Callable, Collection, Iterable, Sequence
+from enum import IntEnum
 from math import prod
 from typing import Any, NamedTuple
 
@@ -79,6 +80,15 @@ class Guess(NamedTuple):
     sure: bool = False  # whether the format tells the axes: those of values are as the input's
 
 
+class Fit(IntEnum):
+    """How a guess fits the lowest layer, the best first."""
+
+    ROWS = 0  # it takes rows
+    SOME_STEPS = 1  # it takes values of some steps
+    ALL_STEPS = 2  # it takes values of all steps
+    WRONG_AXES = 3  # it cannot take these axes
+
+
 class WrongAxesError(RefusedError):
     """A node that cannot take the axes of the input as the guess has them."""
 
@@ -89,8 +99,6 @@ class Walk:
     `first` is the run without a guess, which has computed the constants and read the layers. With
     `lower`, the last step of each direction has the label of its final state, except in nodes that
     give a value of `lower`.
-    The `doubt` ranks guesses: 0 if the lowest layer takes rows, 1 if it takes values of some steps,
-    2 if it takes values of all steps, 3 if it cannot take these axes.
     """
 
     def __init__(
@@ -100,7 +108,7 @@ class Walk:
         self.path, self.model, self.graph, self.lower = path, model, model.graph, lower
         self.guess, self.rows, self.steps, self.sequences = guess or Guess(""), RowProgram(), 1, 1
         self.begins = 1  # the number of steps of the input
-        self.doubt = 0
+        self.fit = Fit.ROWS
         self.too_short = False  # whether a node takes more steps
         self.nodes: dict[str, Node] = {}  # by unique names
         self.notes: list[tuple[str, str]] = []  # with the names of their nodes
@@ -146,7 +154,7 @@ class Walk:
                         continue
                     outputs = self._compute(node, inputs)
             except RefusedError as error:
-                self.doubt = 3 if isinstance(error, WrongAxesError) else self.doubt
+                self.fit = Fit.WRONG_AXES if isinstance(error, WrongAxesError) else self.fit
                 self.too_short |= isinstance(error, TooShortError) and (
                     self.guess.sure or _slides_along_steps(inputs[0])
                 )
@@ -188,7 +196,7 @@ class Walk:
             if x:
                 self.values[x] = self._label_rows(inputs[x])
         except RefusedError as error:
-            self.doubt, self.values[x] = 3, Unknown()
+            self.fit, self.values[x] = Fit.WRONG_AXES, Unknown()
             self._refuse(x, "input", error)
 
     def _label_rows(self, shape: Sequence[int | str] | None) -> Flow:
@@ -275,12 +283,13 @@ class Walk:
 
     def _cut_rows(self, name: str, value: Any) -> Any:
         """Return a value of whole sequences as the rows of a layer, if it has such rows."""
-        if not isinstance(value, Flow) or value.columns is not None or self.guess.axes[0] is None:
+        if not isinstance(value, Flow) or self.guess.axes[0] is None:
             return value
-        shape, of_rows = (
-            value.labels.shape,
-            all(not each.component for each in self.layers.values()),
-        )
+        shape = value.labels.shape
+        fewer = self.guess.sure and len(shape) == 3 and shape[1] not in (1, self.steps)
+        if value.columns is not None and not fewer:
+            return value
+        of_rows = all(not each.component for each in self.layers.values())
         try:
             if self.guess.sure and len(shape) == 3 and shape[1] > 1:
                 target, graph = cut_graph(self, name, value, self.guess.axes)
@@ -451,7 +460,7 @@ class Walk:
         target, below = cut_graph(self, name, x, (along, 1 - along))
         if x.lowest:
             local = not below.takes_sequences or below.is_local(self.steps)
-            self.doubt = max(self.doubt, 1 if local else 2)
+            self.fit = max(self.fit, Fit.SOME_STEPS if local else Fit.ALL_STEPS)
         of_rows = all(not each.component for each in self.layers.values())
         if below.shortens and not (x.lowest and of_rows):
             raise RefusedError("takes another number of steps than the layer below gives")

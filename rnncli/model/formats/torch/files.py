@@ -37,7 +37,7 @@ _EXPECTED = "expected a file that torch.save wrote on a usual (little-endian) ma
 _TENSOR = 200
 _DEPTH = 64
 _QUANTIZED = "is quantized, which is not read: save the model before it is quantized"
-_WHY = "needs code that is not in the file (torch.onnx.export writes it)"
+_WHY = "its class is not in the file: export the model with torch.onnx.export"
 # The prefix of TorchScript's class names.
 _SCRIPT = "__torch__."
 # Attributes with a module's parameters, buffers and modules.

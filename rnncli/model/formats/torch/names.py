@@ -51,7 +51,7 @@ _CELLS: dict[int, tuple[str, dict[str, Any]]] = {
 HEAD = {"W": "head.weight", "b": "head.bias"}
 _EXPECTED = ": expected PyTorch's names (weight_ih_l0, ...), or W_xh, W_hh and b_h in an .npz file"
 _UNREAD = "has values of type {}, which is not read"
-_WHY = "names and shapes do not tell how modules are joined (torch.onnx.export writes it)"
+_WHY = "a state dict does not tell how they are joined: export the model with torch.onnx.export"
 _NUMBERS = "biuf"  # kinds of the types that are read
 _AROUND = {"nn.Embedding": "an embedding below", "nn.Linear": "a linear layer above"}
 
@@ -118,7 +118,7 @@ def find_arrays(
         W, *b = (read_floats(path, name, group[name]) for name in sorted(group, reverse=True))
         layer = Embedding(W) if kind == "nn.Embedding" else Dense(W.T, b[0] if b else None)
         by_kind[kind] = Component(owner, kind, group, [layer])
-        what = f"{verbatim(shown(owner))} is taken as {_AROUND[kind]} {module}, as shapes fit"
+        what = f"{verbatim(shown(owner))} is read as {_AROUND[kind]} {module}, as the shapes fit"
         notes.append(f"{what}: `layer` {module} takes that alone")
     order = ("nn.Embedding", recurrent.kind, "nn.Linear")
     return Contents([by_kind[kind] for kind in order if kind in by_kind], notes=notes)
@@ -272,5 +272,5 @@ def find_unsaid(layers: Sequence[Layer]) -> list[str]:
         unsaid |= {f"{n} {value}": None for n, value in cell.settings.items() if value != usual[n]}
     if isinstance(layers[-1], Dense) and str(layers[-1].activation) != "linear":
         unsaid[f"activation {layers[-1].activation} of the head"] = None
-    what = "rnn reads it from the file's metadata, other programs have to be told"
-    return [f"the names of tensors do not tell {', '.join(unsaid)}: {what}"] if unsaid else []
+    what = "rnn reads it from the metadata, tell other programs"
+    return [f"tensor names cannot record {', '.join(unsaid)}: {what}"] if unsaid else []

@@ -1,0 +1,100 @@
+"""Mistakes in a command line: near names, words of other programs, and dashes."""
+
+import re
+from collections.abc import Iterable, Sequence
+
+import click
+
+from rnncli.model.errors import did_you_mean
+from rnncli.writers import FORMATS
+
+# Options as other programs call them.
+_OPTIONS = {
+    **dict.fromkeys(("model", "net", "network", "model-file", "checkpoint"), "--weights"),
+    **dict.fromkeys(("units", "hidden-size", "hidden-units", "layers"), "--hidden"),
+    **dict.fromkeys(("input", "file", "data"), "FILE without an option"),
+    **dict.fromkeys(("key", "by", "group"), "--group-by"),
+    **dict.fromkeys(("cols", "features", "fields", "select"), "--columns"),
+    **dict.fromkeys(("sep", "separator"), "--delimiter"),
+    **dict.fromkeys(("sequence", "steps"), "--seq"),
+    **dict.fromkeys(("out", "outfile", "save"), "--output"),
+    **dict.fromkeys(("forecast", "horizon", "predict"), "--ahead"),
+    **dict.fromkeys(("dtype", "float"), "--precision"),
+    **dict.fromkeys(("silent", "no-notes"), "--quiet"),
+    **dict.fromkeys(("threads", "workers", "processes"), "--jobs"),
+    **dict.fromkeys(("overwrite", "rerun"), "--force"),
+}
+# Commands as other programs call them.
+_COMMANDS = {
+    **dict.fromkeys(("version", "-v", "-V"), "--version"),
+    **dict.fromkeys(("predict", "forward", "score", "forecast"), "run"),
+    **dict.fromkeys(("show", "info", "describe", "summary"), "inspect"),
+    **dict.fromkeys(("check", "compare", "diff"), "verify"),
+    **dict.fromkeys(("convert", "export"), "weights"),
+}
+_TYPOGRAPHIC = "[\u2010-\u2015\u2212\ufe58\ufe63\uff0d]+"
+
+
+class Choice(click.Choice[str]):
+    """One of some names; its error names a near one."""
+
+    def convert(
+        self, value: object, param: click.Parameter | None, ctx: click.Context | None
+    ) -> str:
+        """Return the name that a text is."""
+        try:
+            return super().convert(value, param, ctx)
+        except click.BadParameter as error:
+            hint = did_you_mean(str(value), [*map(str, self.choices)])
+            self.fail(f"{error.message.rstrip('.')}; {hint}" if hint else error.message, param, ctx)
+
+
+def check_dashes(args: Sequence[str], params: Iterable[click.Parameter]) -> None:
+    """Refuse an option with one dash in place of two, or with another mark in place of dashes."""
+    options = [param for param in params if isinstance(param, click.Option)]
+    names = {name for option in options for name in option.opts}
+    for arg in args:
+        if arg == "--":
+            return
+        word = arg.partition("=")[0]
+        if match := re.match(_TYPOGRAPHIC, word):
+            name = word[match.end() :]
+            dashed = f"-{name}" if len(name) == 1 else f"--{name}"
+            if dashed in names:
+                what = f"{word} begins with a typographic dash: type {dashed}"
+                raise click.UsageError(what)
+        elif word[1:] in FORMATS and "--format" in names and word.startswith("-"):
+            raise click.UsageError(f"{word}: did you mean --format {word[1:]}?")
+        elif re.fullmatch(r"-[a-z][a-z-]+", word) and f"-{word}" in names:
+            raise click.UsageError(f"{word}: did you mean -{word}?")
+
+
+def describe_option(wrong: str, command: click.Command, commands: Iterable[click.Command]) -> str:
+    """Describe an option that a command does not have."""
+    names = _names_of(command)
+    word = wrong.lstrip("-").lower()
+    known = _OPTIONS.get(word, "")
+    if word == "version":
+        known = "rnn --version"
+    elif known.startswith("-") and known not in names:
+        known = ""
+    if not known and (hint := did_you_mean(word, [name.lstrip("-") for name in names])):
+        hint = re.sub("'([^']+)'", r"--\1", hint)
+        return f"No such option {wrong!r}; {hint}"
+    if known:
+        return f"No such option {wrong!r}; did you mean {known}?"
+    having = [f"; rnn {each.name} has it" for each in commands if wrong in _names_of(each)]
+    return "".join([f"No such option {wrong!r}", *having[:1]])
+
+
+def describe_command(wrong: str, names: Iterable[str]) -> str:
+    """Describe a command that there is not."""
+    known = _COMMANDS.get(wrong.lower(), "")
+    hint = f"did you mean rnn {known}?" if known else did_you_mean(wrong, names)
+    return f"No such command {wrong!r}" + f"; {hint}" * bool(hint)
+
+
+def _names_of(command: click.Command) -> list[str]:
+    """List the long names of the options of a command."""
+    options = [param for param in command.params if isinstance(param, click.Option)]
+    return [name for each in options for name in each.opts if name.startswith("--")]
