@@ -116,6 +116,14 @@ def test_names_tell_what_a_value_is() -> None:
             assert not any(map(VAGUE.fullmatch, words)), f"{module}: {name}"
 
 
+def test_functions_of_tests_have_names_that_tell_what_they_do() -> None:
+    for path in (ROOT / "tests").rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.FunctionDef):
+                words = set(node.name.split("_")) - {"other", "others"}
+                assert not any(map(VAGUE.fullmatch, words)), f"{path}: {node.name}"
+
+
 def test_only_the_command_line_names_options() -> None:
     """Elsewhere parameters stand between backticks; a document of a model has its command."""
     for name, node in NODES:

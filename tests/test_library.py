@@ -33,7 +33,7 @@ from rnncli import (
 from rnncli.run_options import Options, ScoreOptions
 
 
-def test_every_public_name_is_there() -> None:
+def test_every_public_name_exists() -> None:
     for name in rnncli.__all__:
         assert getattr(rnncli, name) is not None
     assert dir(rnncli) == sorted(rnncli.__all__)

@@ -62,7 +62,7 @@ def test_links_between_topics_lead_somewhere() -> None:
             assert (TOPICS / link).exists(), f"{topic}: {link}"
 
 
-def test_contributors_are_told_of_every_package() -> None:
+def test_the_map_has_every_package() -> None:
     packages = {
         f"rnncli/{path.name}{'/' if path.is_dir() else ''}"
         for path in (ROOT / "rnncli").iterdir()

@@ -90,7 +90,7 @@ DATA = {
 
 
 @pytest.mark.parametrize(("name", "command"), DATA.items(), ids=DATA)
-def test_data_steer_no_terminal_and_are_whole_elsewhere(
+def test_data_steer_no_terminal_and_are_whole_in_files(
     commands: Commands, name: str, command: tuple[str, ...]
 ) -> None:
     assert steering(commands.on_terminal(*command)) == set()

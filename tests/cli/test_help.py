@@ -65,7 +65,7 @@ def test_every_choice_takes_any_case() -> None:
 
 
 @pytest.mark.parametrize("name", COMMANDS)
-def test_an_option_given_twice_or_with_an_empty_value_is_refused(run_rnn: Rnn, name: str) -> None:
+def test_a_repeated_option_or_an_empty_value_is_refused(run_rnn: Rnn, name: str) -> None:
     """Empty is a shell variable that is not set."""
     arguments = (each for each in COMMANDS[name].params if isinstance(each, click.Argument))
     files = ["FILE" for each in arguments if each.required]

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 from conftest import Rnn
-from model.test_kept_models import MODELS
+from model.test_saved_models import MODELS
 from safetensors.numpy import save_file
 
 import rnncli
@@ -68,7 +68,7 @@ def test_a_run_takes_and_gives_as_many_values_as_is_said(run_rnn: Rnn, network: 
 
 
 @pytest.mark.parametrize("path", MODELS, ids=lambda path: path.name)
-def test_models_of_other_programs_take_and_give_what_is_said(run_rnn: Rnn, path: Path) -> None:
+def test_models_of_other_programs_have_the_shapes_that_are_shown(run_rnn: Rnn, path: Path) -> None:
     """A network that gives one row a sequence is told from one that gives a row a step."""
     with np.load(path.with_suffix(".npz")) as file:
         arrays = dict(file)
@@ -92,7 +92,7 @@ def test_python_gets_the_document(run_rnn: Rnn) -> None:
     assert (state["sequences"][0]["t"], len(state["sequences"][0]["h"])) == (2, 2)
 
 
-def test_commands_are_there_for_the_first_hundred_networks(run_rnn: Rnn) -> None:
+def test_the_first_hundred_networks_have_commands(run_rnn: Rnn) -> None:
     shapes = {"weight_ih_l0": (3, 2), "weight_hh_l0": (3, 3)}
     names = [f"r{number:03}" for number in range(150)]
     tensors = {f"{name}.{key}": np.ones(s, "f4") for name in names for key, s in shapes.items()}

@@ -154,7 +154,7 @@ def normal(*shape: int) -> Floats:
     return np.random.RandomState(3).normal(size=shape).astype("f")
 
 
-def place_in_records(x: Floats) -> Floats:
+def pack_in_records(x: Floats) -> Floats:
     """Place inputs in records behind a byte, so that no address is a multiple of 4."""
     records = np.zeros(x.shape[:2], [("byte", "i1"), ("x", "f", x.shape[2:])])
     records["x"] = x
@@ -165,7 +165,7 @@ VIEWS: dict[str, Callable[[Floats], Floats]] = {
     "features from the last to the first": lambda x: x[..., ::-1].copy()[..., ::-1],
     "steps from the last to the first": lambda x: x[::-1].copy()[::-1],
     "some of more features": lambda x: np.concatenate([x, x], axis=2)[..., : x.shape[2]],
-    "records": place_in_records,
+    "records": pack_in_records,
 }
 
 

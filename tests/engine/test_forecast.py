@@ -145,7 +145,7 @@ def test_wrong_numbers_of_steps_are_refused() -> None:
         rnncli.forecast(predictor(), [1], 1.5)  # type: ignore[arg-type]
 
 
-def test_a_forecast_that_overflows_is_written_up_to_there(tmp_path: Path) -> None:
+def test_a_forecast_that_overflows_is_written_up_to_the_overflow(tmp_path: Path) -> None:
     grows = Network(
         rnncli.RNN(rnncli.Weights(np.full((1, 1), 1e20), np.zeros((1, 1)), np.zeros(1)), "linear"),
         Dense([[1.0]]),

@@ -40,7 +40,7 @@ def test_a_failure_is_raised() -> None:
 
 @pytest.mark.posix("a signal to a thread")
 @pytest.mark.usefixtures("two_threads")
-def test_ctrl_c_is_raised_and_no_other_part_is_begun() -> None:
+def test_ctrl_c_is_raised_and_no_other_segment_is_begun() -> None:
     main, done = threading.main_thread().ident, list[int]()
     assert main
     ended = threading.Event()
@@ -92,7 +92,7 @@ print(all(set(each) == {1} for each in seen), count() == before, before != seen[
 """
 
 
-def test_blas_has_one_thread_beside_ours_and_its_own_afterwards() -> None:
+def test_blas_has_one_thread_during_a_run_and_its_own_afterwards() -> None:
     """In a program that has loaded NumPy with two."""
     assert python(LIMITED, OPENBLAS_NUM_THREADS="2") == "True True True\n"
 

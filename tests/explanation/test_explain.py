@@ -208,7 +208,7 @@ def check_step(network: Network, step: Item, precision: str) -> None:
 
 @settings(max_examples=400 if NIGHTLY else 25)
 @given(STACKS, st.sampled_from(list(PRECISIONS)), st.data())
-def test_numbers_are_those_of_a_run_and_add_up(
+def test_numbers_equal_a_run_and_add_up(
     case: NetworkCase, precision: str, data: st.DataObject
 ) -> None:
     assume(len(case.x[0]))

@@ -75,7 +75,7 @@ def test_too_many_steps_are_refused_before_any_is_computed(run_rnn: Rnn, tmp_pat
 @pytest.mark.parametrize(
     ("unit", "expected"), [("6", [2, 1, 2]), ("layer_1_h_1", [1, 0, 1]), ("y_1", [3, 0, 1])]
 )
-def test_the_page_is_told_a_unit(
+def test_the_page_opens_at_a_unit(
     unit: str, expected: list[int], run_rnn: Rnn, tmp_path: Path
 ) -> None:
     path = tmp_path / "page.html"

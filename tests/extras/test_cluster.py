@@ -201,7 +201,7 @@ def check_results(run_rnn: Rnn, inputs: list[str]) -> None:
     assert set(os.listdir("out")) == {*names, "rnn-batch.jsonl"}
 
 
-def test_results_are_those_of_runs_and_faults_are_named(
+def test_results_equal_runs_and_faults_are_named(
     cluster: Cluster, here: Path, run_rnn: Rnn
 ) -> None:
     """By each form of the address; a finished file is skipped."""

@@ -61,7 +61,7 @@ def test_an_input_of_any_form_is_read(run_rnn: Rnn, tmp_path: Path, store: Any) 
 
 
 @WRITABLE
-def test_two_nights_there_are_two_nights_here(run_rnn: Rnn, store: Any, tmp_path: Path) -> None:
+def test_two_nights_at_a_url_are_two_nights_here(run_rnn: Rnn, store: Any, tmp_path: Path) -> None:
     """Weights, state, and outputs of any form."""
     for name, content in (("sunspots.csv", SUNSPOTS), ("sunspots.keras", WEIGHTS)):
         store.put(name, content)
@@ -89,7 +89,7 @@ def large(tmp_path: Path) -> Path:
     return tmp_path / "x.npy"
 
 
-def test_a_large_input_and_output_go_in_pieces(run_rnn: Rnn, s3: S3, large: Path) -> None:
+def test_a_large_input_and_output_go_in_blocks(run_rnn: Rnn, s3: S3, large: Path) -> None:
     url, to = s3.put("x.npy", large.read_bytes()), large.with_name("y.npy")
     assert run_rnn("run", large, "--hidden", "8", "-o", to).exit_code == 0
     assert run_rnn("run", url, "--hidden", "8", "-o", s3.url("y.npy")).exit_code == 0

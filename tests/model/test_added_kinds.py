@@ -156,7 +156,7 @@ def test_a_file_has_the_same_numbers_or_is_refused(
         rnncli.load(path)
 
 
-def test_layers_that_are_given_to_a_network_stay_as_they_are() -> None:
+def test_a_network_does_not_change_its_layers() -> None:
     from rnncli.model.formats.contents import make_network
 
     class Every(Stateless):

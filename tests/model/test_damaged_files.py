@@ -28,8 +28,8 @@ from safetensors.numpy import save as flat_file
 from torch_bytes import tricks
 
 import rnncli
-from model.test_kept_models import FOLDER, MODELS
 from model.test_load import GIVEN, save
+from model.test_saved_models import FOLDER, MODELS
 from rnncli.cli import rnn
 from rnncli.model.formats.load import FORMATS
 

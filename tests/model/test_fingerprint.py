@@ -200,7 +200,7 @@ def slice_file(path: Path, start: int) -> Path:
     return path
 
 
-def test_a_state_is_not_taken_by_another_graph(tmp_path: Path) -> None:
+def test_another_graph_refuses_a_state(tmp_path: Path) -> None:
     first, second = (slice_file(tmp_path / f"{n}.onnx", n) for n in (0, 1))
     state, source = tmp_path / "s.npz", tmp_path / "in.csv"
     source.write_text("1,2\n3,4\n")

@@ -159,7 +159,7 @@ ENDLESS = {
 @pytest.mark.parametrize(
     "name", [pytest.param(n, marks=pytest.mark.nightly if n == "messages" else ()) for n in ENDLESS]
 )
-def test_no_more_is_read_than_there_is(name: str) -> None:
+def test_no_more_is_read_than_the_file_has(name: str) -> None:
     content = ENDLESS[name]
 
     def refuse() -> None:

@@ -215,7 +215,7 @@ def test_a_model_gives_the_first_of_its_outputs(
     assert layers(load(path, layer="c")[0]) == "GRU 2"
 
 
-def test_a_layer_beside_the_output_changes_nothing_below_it(tmp_path: Path) -> None:
+def test_a_layer_that_no_output_needs_changes_nothing(tmp_path: Path) -> None:
     """The rows of the convolution are a layer of another output alone."""
     conv = node("a", "Conv1D", "x", settings={**ROWS_OF_TWO, "strides": [2]})
     found = (conv, node("b", "GlobalMaxPooling1D", "a"), node("c", "LSTM", "a"))
@@ -496,7 +496,7 @@ def test_arrays_by_number(tmp_path: Path) -> None:
     assert "expected 2 arrays, got layers/dense/vars/0" in refusal(columns)
 
 
-def test_frozen_parts_that_are_listed_last_are_refused(tmp_path: Path) -> None:
+def test_frozen_weights_that_are_listed_last_are_refused(tmp_path: Path) -> None:
     """Keras lists arrays that are trained before those that are not."""
     names = [f"b/{way}_gru/{name}" for way in ("backward", "forward") for name in GRU]
     shapes = {f"l0/{name}": shape for name, shape in zip(names, [*GRU.values()] * 2, strict=True)}

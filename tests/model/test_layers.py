@@ -37,7 +37,7 @@ W, B = RANDOM.normal(size=(4, 3)), RANDOM.normal(size=3)
 
 
 @pytest.mark.parametrize("size", [FEW, FEW + 1])
-def test_short_and_long_rows_are_those_of_the_loop(size: int) -> None:
+def test_short_and_long_rows_equal_the_loop(size: int) -> None:
     x, a, b = RANDOM.normal(0, 3, (6, size)), RANDOM.normal(size=size), RANDOM.normal(size=size)
     for layer in (Pointwise("softmax", size), LayerNormalization(a, b)):
         right = reference.run(Network(layer), x, np.empty(0)).outputs[0]

@@ -20,7 +20,7 @@ from random_networks import ALL_ACTIVATIONS, Choices, network_cases, weight_shap
 from safetensors.numpy import load_file
 
 import rnncli
-from model.test_kept_models import FOLDER, MODELS, kept
+from model.test_saved_models import FOLDER, MODELS, recorded
 from rnncli import (
     GRU,
     LSTM,
@@ -410,11 +410,11 @@ OPERATORS = ("branches", "pooled", "attributes", "constants", "decomposed", "fun
 
 
 @pytest.mark.parametrize("model", MODELS, ids=[model.name for model in MODELS])
-def test_a_kept_model_runs_from_our_own_file_as_from_its_own(
+def test_a_model_runs_from_a_file_of_rnn_as_from_its_own(
     run_rnn: Rnn, tmp_path: Path, model: Path
 ) -> None:
     """To the bit, and with no option: the file says what the model needed some for."""
-    arrays, own, data = kept(model), str(tmp_path / "own.npz"), str(tmp_path / "x.npy")
+    arrays, own, data = recorded(model), str(tmp_path / "own.npz"), str(tmp_path / "x.npy")
     np.save(data, arrays["x"])
     options = arrays["options"].tolist() if "options" in arrays else []
     written = run_rnn("weights", "--weights", str(model), *options, "-o", own)

@@ -32,14 +32,14 @@ def both(g: Graph, op: str = "LSTM") -> str:
     return g.recurrent(op, **TWO)
 
 
-def part(g: Graph, rows: str, axis: int, *places: int) -> str:
+def cut(g: Graph, rows: str, axis: int, *places: int) -> str:
     """Slice an axis: from the first place to the second, by the third."""
     lists = [g.array([place]) for place in (*places[:2], axis, *places[2:])]
     return g.add("Slice", rows, *lists)
 
 
 def backwards(g: Graph, rows: str, axis: int = 0) -> str:
-    return part(g, rows, axis, -1, -FAR, -1)
+    return cut(g, rows, axis, -1, -FAR, -1)
 
 
 def swapped(g: Graph, rows: str) -> str:
@@ -147,7 +147,7 @@ def queried(g: Graph) -> str:
 
 def last_forward_first_backward(g: Graph) -> str:
     rows = both(g)
-    ends = [part(g, part(g, rows, 1, d, d + 1), 0, d - 1, d or FAR) for d in (0, 1)]
+    ends = [cut(g, cut(g, rows, 1, d, d + 1), 0, d - 1, d or FAR) for d in (0, 1)]
     return g.add("Squeeze", g.add("Concat", *ends, axis=3), g.array([0, 1]))
 
 
@@ -200,7 +200,7 @@ REFUSED: list[tuple[str, str, Build]] = [
     ("ReduceMean_3", "all sequences in the order", lambda g: mean(g, backwards(g, g.rows(), 1))),
     ("ReduceMean_3", "all sequences in", lambda g: mean(g, chosen(g, g.rows(), [2, 0, 1]))),
     ("ReduceMean_3", "all sequences in", lambda g: mean(g, chosen(g, g.rows(), [0, 1]))),
-    ("Slice_2", "a fixed number of the sequences", lambda g: part(g, g.rows(), 1, 0, 3)),
+    ("Slice_2", "a fixed number of the sequences", lambda g: cut(g, g.rows(), 1, 0, 3)),
     ("Mul_", "with the number of sequences", lambda g: g.add("Mul", g.rows(), count(g, 1))),
     # Rows that the output does not depend on.
     ("tensor_3", "does not depend on the rows", lambda g: [g.rows(), g.draw(3)][1]),
@@ -226,7 +226,7 @@ REFUSED: list[tuple[str, str, Build]] = [
         lambda g: above(g, g.rows(), number(g, 0, 7, 3, 2)),
     ),
     # Constants.
-    ("Slice_2", "goes back", lambda g: g.add("Add", g.rows(), part(g, g.draw(3), 0, -1, FAR, -1))),
+    ("Slice_2", "goes back", lambda g: g.add("Add", g.rows(), cut(g, g.draw(3), 0, -1, FAR, -1))),
     (
         "Concat_",
         "more values",
@@ -238,7 +238,7 @@ REFUSED: list[tuple[str, str, Build]] = [
         lambda g: g.add("Add", g.add("Expand", g.draw(1), g.array([MANY, MANY])), g.rows()),
     ),
     ("Conv_2", "more values", lambda g: g.add("Conv", g.rows(), g.draw(2, 3, 3), pads=[MANY] * 2)),
-    ("Slice_2", "no values", lambda g: part(g, g.rows(), 0, 0, 0)),
+    ("Slice_2", "no values", lambda g: cut(g, g.rows(), 0, 0, 0)),
     # Operators.
     ("Gelu_2", "com.x Gelu", lambda g: g.add("Gelu", g.rows(), domain="com.x")),
 ]
@@ -274,8 +274,8 @@ RUN: list[tuple[str, Build]] = [
         "whole sequences: Shape Cast Tanh Add, GRU 3",
         lambda g: g.rows("GRU", g.add("Add", "x", g.add("Tanh", count(g, 0)))),
     ),
-    ("whole sequences: Slice, GRU 3", lambda g: g.rows("GRU", part(g, "x", 0, 0, 4))),
-    ("GRU 3, whole sequences: Slice", lambda g: part(g, g.rows("GRU"), 0, -100, FAR)),
+    ("whole sequences: Slice, GRU 3", lambda g: g.rows("GRU", cut(g, "x", 0, 0, 4))),
+    ("GRU 3, whole sequences: Slice", lambda g: cut(g, g.rows("GRU"), 0, -100, FAR)),
     ("LSTM 3 bidirectional, whole sequences: Mul ReduceSum", queried),
     ("GRU 3, GRU 3, rows: Add", lambda g: g.add("Add", *stacked(g))),
     ("GRU 3, GRU 3, rows: Concat, LSTM 3", lambda g: g.rows("LSTM", above(g, *stacked(g)), size=6)),
@@ -288,10 +288,10 @@ RUN: list[tuple[str, Build]] = [
     ),
     # Constants that are computed, and nodes that start from zeros of a shape that fits.
     ("RNN 3", lambda g: zeros(g, g.array([1]))),
-    ("RNN 3", lambda g: zeros(g, part(g, g.array([3, 2, 1]), 0, -1, -9, -4))),
+    ("RNN 3", lambda g: zeros(g, cut(g, g.array([3, 2, 1]), 0, -1, -9, -4))),
     (
         "LSTM 3, Normalization 3",
-        lambda g: g.add("Add", g.rows(), part(g, g.draw(3), 0, -9, -9, -1)),
+        lambda g: g.add("Add", g.rows(), cut(g, g.draw(3), 0, -9, -9, -1)),
     ),
 ]
 
@@ -519,7 +519,7 @@ def test_quantized_weights_become_floats(tmp_path: Path) -> None:
     np.testing.assert_allclose(given, expected, atol=1e-6)
 
 
-def test_rounded_rows_that_are_taken_as_they_are(tmp_path: Path) -> None:
+def test_rounded_rows_stay_as_they_are(tmp_path: Path) -> None:
     graph = Graph()
     rows = graph.add("DynamicQuantizeLinear", graph.rows())
     path = write(tmp_path / "m.onnx", graph, graph.add("Cast", rows, to=1))
@@ -712,7 +712,7 @@ def test_a_declared_size_allows_as_much_work(tmp_path: Path) -> None:
     assert rnncli.run(network, np.ones((9_000, 2), np.float32)).h.shape == (8_998, 3)
 
 
-def test_the_parts_that_run_are_offered(tmp_path: Path) -> None:
+def test_layers_that_run_are_offered(tmp_path: Path) -> None:
     graph = Graph()
     rows = graph.rows(rows=graph.add("Hardmax", "x"))
     relu = graph.add("Relu", graph.recurrent("GRU"))

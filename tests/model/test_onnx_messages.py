@@ -166,7 +166,7 @@ def numbers(path: Path) -> list[float]:
     return list((states.h if states.y is None else states.y)[0])
 
 
-def test_values_in_a_file_beside(tmp_path: Path) -> None:
+def test_values_in_an_external_file(tmp_path: Path) -> None:
     (tmp_path / "w.data").write_bytes(struct.pack("<4f", 1, 2, 3, 4))
     for more, expected in (
         ({}, [1, 2]),
@@ -191,7 +191,7 @@ BESIDE: list[tuple[str, dict[str, str]]] = [
 
 @pytest.mark.posix("a pipe with a name")
 @pytest.mark.parametrize(("what", "where"), BESIDE)
-def test_files_beside_that_are_refused(tmp_path: Path, what: str, where: dict[str, str]) -> None:
+def test_external_files_that_are_refused(tmp_path: Path, what: str, where: dict[str, str]) -> None:
     folder = tmp_path / "models"
     folder.mkdir()
     (folder / "w.data").write_bytes(bytes(16))
@@ -202,7 +202,7 @@ def test_files_beside_that_are_refused(tmp_path: Path, what: str, where: dict[st
 
 
 @pytest.mark.parametrize("size", [-1, -(2**63)])
-def test_a_negative_size_of_values_in_a_file_beside(tmp_path: Path, size: int) -> None:
+def test_a_negative_size_of_values_in_an_external_file(tmp_path: Path, size: int) -> None:
     (tmp_path / "w.data").write_bytes(bytes(16))
     texts = ((13, message((1, "location"), (2, "w.data"))), (14, 1))
     path = scaled(tmp_path / "m.onnx", (1, 2), (1, size), (2, FLOAT32), *texts)

@@ -41,7 +41,7 @@ def test_philox_gives_the_published_words(counter: str, key: str, answer: str) -
     assert philox4x32((first, second), counters).tolist() == [words(answer)]
 
 
-def units_apart(drawn: Any, expected: Any) -> np.ndarray:
+def distance_in_units(drawn: Any, expected: Any) -> np.ndarray:
     """Distance in units of the last place."""
     a, b = (np.asarray(values, np.float32).astype(np.float64) for values in (drawn, expected))
     assert a.shape == b.shape
@@ -75,7 +75,7 @@ def test_weights_are_tensorflows() -> None:
         W_xh, W_hh, b_h = cells(seeded(1, 4, seed))[0].weights[:3]
         drawn.append([*W_xh.ravel(), *W_hh.ravel()])
         assert not b_h.any()
-    apart = units_apart(drawn, [row[1:] for row in TENSORFLOW["draws"]])
+    apart = distance_in_units(drawn, [row[1:] for row in TENSORFLOW["draws"]])
     # TensorFlow's own log, sin and cos are approximations in float32.
     assert apart.max() <= 4
     assert np.mean(apart == 0) >= 0.95
@@ -85,7 +85,7 @@ def test_tensorflow_draws_a_stack_layer_by_layer() -> None:
     network = seeded(2, (3, 2), 1, direction="bidirectional")
     drawn = [array for cell in cells(network) for array in cell.weights[:2]]
     for array, expected in zip(drawn, STACK["stack"], strict=True):
-        assert units_apart(array, expected).max() <= 4
+        assert distance_in_units(array, expected).max() <= 4
 
 
 def test_tensorflow_draws_all_gates_at_once() -> None:
@@ -93,7 +93,7 @@ def test_tensorflow_draws_all_gates_at_once() -> None:
     below, (drawn,) = draws.draw_dense(3, 2)[0], draws.draw_cells("lstm", 2, 3, True, 1)
     arrays = [below, *drawn[:2], draws.draw_dense(3, 2)[0]]
     for array, expected in zip(arrays, STACK["gated"], strict=True):
-        assert units_apart(array, expected).max() <= 4
+        assert distance_in_units(array, expected).max() <= 4
     assert not np.any(drawn[2:])
     assert not seeded(head=2).layers[1].arrays["b"].any()
 
@@ -102,13 +102,13 @@ def test_tensorflow_draws_all_gates_at_once() -> None:
 def test_tensorflow_draws_of_special_seeds(op_seed: int, seed: int, name: str) -> None:
     """A pair of zeros, and one that draws a uniform zero, which has no logarithm."""
     drawn = draw((len(STACK[name]),), find_stream(seed, op_seed), gaussian)
-    assert units_apart(drawn, STACK[name]).max() <= 4
+    assert distance_in_units(drawn, STACK[name]).max() <= 4
 
 
 def test_large_draws_go_on_where_a_chunk_ends() -> None:
     assert CHUNK < 300 * 300
     drawn = cells(seeded(300, 300, 1))[0].weights.W_hh[-1, -4:]
-    assert units_apart(drawn, STACK["large"]).max() <= 4
+    assert distance_in_units(drawn, STACK["large"]).max() <= 4
     odd, whole = (draw((n,), ((1, 2), (3, 4)), gaussian) for n in (CHUNK + 6, 2 * CHUNK))
     assert odd.tobytes() == whole[: CHUNK + 6].tobytes()
 

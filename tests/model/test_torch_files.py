@@ -110,7 +110,7 @@ UNREAD = {
 
 
 @pytest.mark.parametrize(("kind", "weight"), UNREAD.items(), ids=UNREAD)
-def test_layers_beside_types_that_are_not_read(tmp_path: Path, kind: str, weight: bytes) -> None:
+def test_layers_of_a_file_with_unread_types(tmp_path: Path, kind: str, weight: bytes) -> None:
     path = write(tmp_path / "w.pt", mapping(LSTM | {"fc.weight": weight, "fc.bias": vector(2)}))
     why = f"fc: has values of type {kind}, which is not read; pick one with `layer` NAME: rnn"
     assert why in refusal(path)
@@ -119,7 +119,7 @@ def test_layers_beside_types_that_are_not_read(tmp_path: Path, kind: str, weight
     assert refusal(within).endswith(f"weight_hh_l0: expected floats, got {kind}")
 
 
-def test_layers_beside_a_quantized_module(tmp_path: Path) -> None:
+def test_layers_of_a_file_with_a_quantized_module(tmp_path: Path) -> None:
     packed = called("torch.ScriptObject") + row(number(1), text("CellParamsBase")) + b"b"
     path = write(tmp_path / "w.pt", mapping(LSTM | {"fc._packed_params": packed}))
     assert "fc._packed_params: is quantized" in refusal(path)
@@ -189,7 +189,7 @@ def test_checkpoints(tmp_path: Path, saved: State, layer: str | None, stem: str)
     assert notes == [TAKEN.replace("fc ", f"{stem}fc ").replace("rnn", f"{stem}rnn")]
 
 
-def test_tensors_beside_the_model(tmp_path: Path) -> None:
+def test_tensors_that_no_model_has(tmp_path: Path) -> None:
     path = tmp_path / "w.pt"
     saved = {"loss": tensor("0", (), ()), "net": mapping(lstm())}
     assert load(write(path, mapping(saved | {"opt": OPTIMIZER})))[1] == []
@@ -322,7 +322,7 @@ PLAIN = st.recursive(
 
 @settings(max_examples=1000 if NIGHTLY else 25)
 @given(value=PLAIN, protocol=st.integers(2, 5))
-def test_any_plain_values_beside_the_weights(
+def test_any_plain_values_in_a_file_of_weights(
     tmp_path_factory: pytest.TempPathFactory, value: Any, protocol: int
 ) -> None:
     """As Python pickles them: they change nothing."""

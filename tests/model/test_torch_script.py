@@ -80,7 +80,7 @@ def test_the_mode_of_a_module_tells_its_activation(tmp_path: Path) -> None:
     assert (str(network.layers[0].cells[0].settings["activation"]), notes) == ("relu", [])
 
 
-def test_a_state_dict_beside_a_module(tmp_path: Path) -> None:
+def test_a_state_dict_of_a_file_with_a_module(tmp_path: Path) -> None:
     ema = mapping({f"rnn.{key}": each for key, each in RNN.items()})
     path = write(tmp_path / "w.pt", mapping({"net": REC, "ema": ema}))
     assert refusal(path).startswith("holds several recurrent modules: net, ema.rnn")

@@ -73,7 +73,7 @@ def test_a_click_chooses_a_unit_or_a_step(open_page: Open) -> None:
 
 
 @pytest.mark.parametrize("name", ["thirty units", HEAD])
-def test_no_part_is_wider_than_the_window(name: str, open_page: Open) -> None:
+def test_no_element_is_wider_than_the_window(name: str, open_page: Open) -> None:
     for width in (320, 1400):
         opened = open_page(name, width)
         opened.page.locator("select").first.select_option("0")

@@ -169,7 +169,7 @@ def run_model(model: Any, x: Any) -> Any:
     return np.asarray(session.run(None, {"x": x})[0])
 
 
-def part(graph: Graph, rows: str, axis: int, *places: int) -> str:
+def cut(graph: Graph, rows: str, axis: int, *places: int) -> str:
     """Slice an axis: from the first place to the second, by the third."""
     lists = [graph.array([place]) for place in (*places[:2], axis, *places[2:])]
     return graph.add("Slice", rows, *lists)
@@ -207,9 +207,9 @@ def write_turned() -> None:
     halves = []
     for step in (1, -1):
         ends = (0, 2**31 - 1, 1) if step == 1 else (-1, -(2**31), -1)
-        given = part(graph, rows, 0, *ends)
+        given = cut(graph, rows, 0, *ends)
         y = graph.add("LSTM", given, graph.draw(1, 12, 2), graph.draw(1, 12, 3), hidden_size=3)
-        halves.append(part(graph, graph.add("Squeeze", y, graph.array([1])), 0, *ends))
+        halves.append(cut(graph, graph.add("Squeeze", y, graph.array([1])), 0, *ends))
     both = graph.add("Concat", *halves, axis=2)
     flat = graph.add("Squeeze", both, graph.array([1]))
     head = graph.add("Sigmoid", graph.add("Gemm", flat, graph.draw(6, 1), graph.draw(1)))
@@ -223,7 +223,7 @@ def write_constants() -> None:
     for shape in ((2, 9, 2), (2, 9, 3)):
         half = graph.random.normal(scale=0.5, size=shape).astype(np.float16)
         stored = graph.add("Cast", graph.array(half), to=int(onnx.TensorProto.FLOAT))
-        blocks = [part(graph, stored, 1, 3 * gate, 3 * gate + 3) for gate in (1, 0, 2)]
+        blocks = [cut(graph, stored, 1, 3 * gate, 3 * gate + 3) for gate in (1, 0, 2)]
         weights.append(graph.add("Concat", *blocks, axis=1))
     rows = graph.add(
         "GRU", "x", *weights, direction="bidirectional", hidden_size=3, linear_before_reset=1

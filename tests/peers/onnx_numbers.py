@@ -134,7 +134,7 @@ class Numbers:
 
     # Rows.
 
-    def joined(self, rows: Rows) -> Rows:
+    def join(self, rows: Rows) -> Rows:
         """Join rows and a number by an operator of two operands."""
         value = self.real(rows) if self.chance(0.8) else self.number(self.random.normal())
         return rows._replace(name=self.combine(rows.name, value))
@@ -447,7 +447,7 @@ class Numbers:
         axes = self.one_of(("T", "N", F), ("N", "T", F), ("N", "T", F))
         rows = Rows("x", axes)
         self.past.append(rows)
-        numbers = (self.joined, self.joined, self.positioned, self.casted, self.masked)
+        numbers = (self.join, self.join, self.positioned, self.casted, self.masked)
         layers = (
             *(self.pointwise, self.clipped, self.met, self.multiplied, self.normalized),
             *(self.reduced, self.centered, self.scored, self.convolved),
@@ -457,7 +457,7 @@ class Numbers:
             *(self.filled, self.reshaped, self.squeezed),
         )
         if self.chance(0.3):
-            rows = self.some(rows, 1, 2, self.joined, self.pointwise, self.casted, self.multiplied)
+            rows = self.some(rows, 1, 2, self.join, self.pointwise, self.casted, self.multiplied)
         rows = self.recurrent(rows)
         self.past.append(rows)
         rows = self.some(rows, 1, 6, *numbers, *numbers, *layers, *moves)

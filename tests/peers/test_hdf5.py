@@ -87,7 +87,7 @@ def of_records(file: h5py.File) -> None:
     file.create_dataset("sequences", (2,), dtype=h5py.vlen_dtype("i4"))
 
 
-def of_others(file: h5py.File) -> None:
+def write_links_and_times(file: h5py.File) -> None:
     """A link, which h5py's visit passes over too, times."""
     file.create_group("group")
     file["a/b"] = 1.0
@@ -104,7 +104,7 @@ def of_many(file: h5py.File) -> None:
 
 
 def test_kinds(tmp_path: Path) -> None:
-    for fill in (*map(of_type, TYPES), of_texts, of_records, of_others):
+    for fill in (*map(of_type, TYPES), of_texts, of_records, write_links_and_times):
         check_same(written(fill))
     check_same(written(of_many), 139)
     write_hdf5(tmp_path / "f.h5")

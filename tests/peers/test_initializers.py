@@ -22,7 +22,7 @@ KERAS = {"rnn": "SimpleRNN", "lstm": "LSTM", "gru": "GRU"}
 EACH_CELL = pytest.mark.parametrize("cell", CELLS)
 
 
-def units_apart(drawn: np.ndarray, expected: np.ndarray) -> np.ndarray:
+def distance_in_units(drawn: np.ndarray, expected: np.ndarray) -> np.ndarray:
     """Distance in units of the last place."""
     assert drawn.shape == expected.shape
     distance = np.abs(drawn.astype(np.float64) - expected)
@@ -39,13 +39,13 @@ def test_tensorflow_over_a_million_draws() -> None:
             network = seeded(I, sizes, seed, direction=direction)
             for cell in (cell for layer in network.layers for cell in layer.cells):
                 for drawn in cell.weights[:2]:
-                    apart.append(units_apart(drawn, tf.random.normal(drawn.shape).numpy()))
+                    apart.append(distance_in_units(drawn, tf.random.normal(drawn.shape).numpy()))
         for kind in ("lstm", "gru"):
             tf.random.set_seed(seed)
             *recurrent, dense = seeded(50, (20, 3), seed, cell=kind, head=5).layers
             weights = [w for layer in recurrent for w in layer.cells[0].weights[:2]]
             for drawn in (*weights, dense.arrays["W"]):
-                apart.append(units_apart(drawn, tf.random.normal(drawn.shape).numpy()))
+                apart.append(distance_in_units(drawn, tf.random.normal(drawn.shape).numpy()))
     units = np.concatenate(apart)
     assert len(units) > 10**6
     # TensorFlow's own log, sin and cos are approximations in float32.
@@ -57,7 +57,7 @@ def test_tensorflow_over_a_million_draws() -> None:
 def test_tensorflow_replaces_a_pair_of_zero_seeds(seed: int) -> None:
     tf.random.set_seed(seed)
     expected = tf.random.normal((8,), seed=seed).numpy()
-    assert units_apart(draw((8,), find_stream(seed, seed), gaussian), expected).max() <= 4
+    assert distance_in_units(draw((8,), find_stream(seed, seed), gaussian), expected).max() <= 4
 
 
 @EACH_CELL

@@ -168,7 +168,7 @@ class Draw:
         return self.random.normal(size=(N, T, I)).astype(np.float32)
 
 
-def given(path: Path, x: Array) -> Array:
+def predict(path: Path, x: Array) -> Array:
     """Run the model in a file: it gives a row for each step, or one a sequence."""
     loaded = load_network(path)
     states = run(loaded.network, x if x.ndim == 3 else x[..., None])
@@ -182,7 +182,7 @@ def given(path: Path, x: Array) -> Array:
 def compare(path: Path, model: Any, x: Array, tolerance: float = 1e-6) -> None:
     """Save a model, and compare what it gives with what we give."""
     model.save(path)
-    assert furthest([given(path, x)], [np.asarray(model(x, training=False))]) <= tolerance
+    assert furthest([predict(path, x)], [np.asarray(model(x, training=False))]) <= tolerance
 
 
 def chained(draw: Draw, *layers: Any) -> Any:
@@ -372,4 +372,4 @@ def test_weights_alone(tmp_path: Path, library: str) -> None:
     path, x = tmp_path / "m.weights.h5", draw.features()
     model = chained(draw, *layers)
     model.save_weights(path)
-    assert furthest([given(path, x)], [np.asarray(model(x))]) <= 1e-6
+    assert furthest([predict(path, x)], [np.asarray(model(x))]) <= 1e-6

@@ -44,7 +44,7 @@ MODULES = {"rnn": nn.RNN, "lstm": nn.LSTM, "gru": nn.GRU}
 OPSETS = (9, 11, 12, 13, 14, 17, 20)
 
 
-def given(network: Network, x: Array) -> Array:
+def predict(network: Network, x: Array) -> Array:
     """Run the model: it gives rows of all steps, or one a sequence."""
     found = run(network, x)
     if not network.last:
@@ -94,7 +94,7 @@ def test_the_classic_exporter(kind: str, two: bool, tmp_path: Path) -> None:
                 y = exported(path, module, x, dynamo=False, **how)
                 network = load_network(path).network
                 assert network.last == lasts.get(take, "state")
-                ours = given(network, steps_first(x.numpy(), first))
+                ours = predict(network, steps_first(x.numpy(), first))
                 assert furthest([ours], [steps_first(y, first)]) <= 1e-6
 
 
@@ -112,7 +112,7 @@ def test_the_new_exporter(kind: str, two: bool, take: str, opset: int, tmp_path:
     axes = {"dynamic_shapes": ({0 if first else 1: torch.export.Dim("N")},)} if opset > 18 else {}
     path = tmp_path / "m.onnx"
     y = exported(path, module, x, dynamo=True, opset_version=opset, **axes)
-    ours = given(load_network(path).network, steps_first(x.numpy(), first))
+    ours = predict(load_network(path).network, steps_first(x.numpy(), first))
     assert furthest([ours], [steps_first(y, first)]) <= 1e-6
 
 
@@ -148,7 +148,7 @@ def test_heads(name: str, tmp_path: Path) -> None:
     for opset in (9, 13, 14, 17, 20, 18) if NIGHTLY else opsets:
         path = tmp_path / f"{opset}.onnx"
         y = exported(path, module, x, dynamo=opset == 18, opset_version=opset)
-        assert furthest([given(load_network(path).network, x.numpy())], [y]) <= 1e-6
+        assert furthest([predict(load_network(path).network, x.numpy())], [y]) <= 1e-6
 
 
 class Around(nn.Module):  # type: ignore[misc]
@@ -193,12 +193,12 @@ def test_what_stands_around(kind: str, tmp_path: Path) -> None:
             names = {"input_names": ["x"], "opset_version": 18, **axes}
             y = exported(tmp_path / "m.onnx", module, x, dynamo=dynamo, **names)
             network = load_network(tmp_path / "m.onnx").network
-            assert furthest([given(network, x.numpy())], [y]) <= 1e-6
+            assert furthest([predict(network, x.numpy())], [y]) <= 1e-6
             if axes:
                 rows = x[:1, :7]
                 with torch.no_grad():
                     y = module(rows).numpy()
-                assert furthest([given(network, rows.numpy())], [y]) <= 1e-6
+                assert furthest([predict(network, rows.numpy())], [y]) <= 1e-6
 
 
 def nearest(ours: Array, theirs: Array) -> float:
@@ -227,7 +227,7 @@ def test_random_graphs_are_run_or_refused(start: int, faulty: bool, tmp_path: Pa
         except InputError:
             ends["refused"] += 1
             continue
-        ours = given(network, x.transpose([axes.index(axis) for axis in "NTF"]))
+        ours = predict(network, x.transpose([axes.index(axis) for axis in "NTF"]))
         assert nearest(ours, theirs) <= 1e-5, seed
         ends["run"] += 1
     # Most sound graphs are run; many faults are, such as a softmax of the only sequence.
@@ -239,14 +239,14 @@ def test_random_graphs_are_run_or_refused(start: int, faulty: bool, tmp_path: Pa
     [(build, T) for _, build in RUN] + [(build, LONG_T) for _, build in LONG],
     ids=[named for named, _ in RUN + LONG],
 )
-def test_pieces_of_graphs(build: Any, steps: int, tmp_path: Path) -> None:
+def test_subgraphs(build: Any, steps: int, tmp_path: Path) -> None:
     """The graphs of the default tests, in ONNX Runtime."""
     graph, x = Graph(), np.random.RandomState(1).normal(size=(steps, N, 2)).astype(np.float32)
     model = parse(graph.model(build(graph)))
     for node in model.graph.node:
         if node.op_type in OPERATORS and not any(a.name == "hidden_size" for a in node.attribute):
             node.attribute.append(helper.make_attribute("hidden_size", 3))
-    ours = given(load_network(saved(model, tmp_path)).network, x.swapaxes(0, 1))
+    ours = predict(load_network(saved(model, tmp_path)).network, x.swapaxes(0, 1))
     assert nearest(ours, run_model(model, x)) <= 1e-6
 
 
@@ -260,5 +260,5 @@ def test_activations_of_cells_by_default(name: str, tmp_path: Path) -> None:
         with pytest.raises(InputError, match="programs differ in its"):
             load_network(path)
         return
-    ours = given(load_network(path).network, x.swapaxes(0, 1))
+    ours = predict(load_network(path).network, x.swapaxes(0, 1))
     assert furthest([ours], [run_model(model, x).swapaxes(0, 1)]) <= 1e-6

@@ -44,7 +44,7 @@ def seeds() -> None:
     torch.manual_seed(0)
 
 
-def theirs(model: Any, x: Any = X) -> np.ndarray[Any, Any]:
+def run_torch(model: Any, x: Any = X) -> np.ndarray[Any, Any]:
     """Run a model over (N, T, I), batch first or not."""
     first = getattr(getattr(model, "rnn", None), "batch_first", True)
     with torch.no_grad():
@@ -54,7 +54,7 @@ def theirs(model: Any, x: Any = X) -> np.ndarray[Any, Any]:
 
 def check(path: Path, model: Any, x: Any = X, **settings: Any) -> list[str]:
     """Compare what a file gives with what the model does; return the notes."""
-    loaded, expected = load_network(path, None, settings), theirs(model, x)
+    loaded, expected = load_network(path, None, settings), run_torch(model, x)
     precision = expected.dtype.name
     found = output(rnncli.run(loaded.network, x.numpy().astype(precision), precision=precision))
     assert furthest([found], [expected]) <= TOLERANCES[precision]
@@ -281,6 +281,6 @@ def test_torchscript_is_run_as_written_or_refused(tmp_path: Path, kind: Any) -> 
             with pytest.raises(rnncli.InputError, match="gives "):
                 rnncli.load(path)
             continue
-        y, expected = rnncli.run(rnncli.load(path), X.numpy()).y, theirs(model)
+        y, expected = rnncli.run(rnncli.load(path), X.numpy()).y, run_torch(model)
         assert y is not None
         assert furthest([y if expected.ndim == y.ndim else y[:, -1]], [expected]) <= 1e-6

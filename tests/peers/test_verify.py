@@ -11,7 +11,7 @@ import pytest
 import torch
 from click.testing import CliRunner, Result
 from conftest import GUIDE, NIGHTLY
-from model.test_kept_models import FOLDER, MODELS
+from model.test_saved_models import FOLDER, MODELS
 
 from rnncli.cli import rnn
 from rnncli.model.cells import Cell
@@ -40,7 +40,7 @@ def of_peers(report: dict[str, Any]) -> dict[str, dict[str, Any]]:
     return {item["name"]: item for item in report["results"] if item["name"] in PEERS}
 
 
-def test_the_notebook_beside_every_peer() -> None:
+def test_every_peer_computes_the_notebook() -> None:
     results = of_peers(verified(*SEQ))
     assert list(results) == list(PEERS)
     for item in results.values():
@@ -90,7 +90,7 @@ def test_masked_rows_of_a_bidirectional_layer(tmp_path: Path, merge: str) -> Non
     ("name", "file"),
     [("keras", "keras_lstm.keras"), ("torch", "torch_trace.pt"), ("onnxruntime", "onnx_lstm.onnx")],
 )
-def test_a_file_that_is_read_wrongly_is_found(
+def test_verify_finds_a_file_that_is_read_wrongly(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, name: str, file: str
 ) -> None:
     """Its library runs the file itself."""

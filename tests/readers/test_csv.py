@@ -154,7 +154,7 @@ def number(cell: str, layout: Layout) -> float | None:
     return layout.dtype.type(value).item() if fits else None
 
 
-class Pieces(io.RawIOBase):
+class Chunks(io.RawIOBase):
     """A pipe of which a read returns a few bytes."""
 
     def __init__(self, raw: Iterator[bytes] | bytes, size: int) -> None:
@@ -174,7 +174,7 @@ class Pieces(io.RawIOBase):
 
 def piped(raw: Iterator[bytes] | bytes, size: int) -> Any:
     """Standard input that comes in pieces."""
-    return patch("sys.stdin", io.TextIOWrapper(io.BufferedReader(Pieces(raw, size))))
+    return patch("sys.stdin", io.TextIOWrapper(io.BufferedReader(Chunks(raw, size))))
 
 
 def read(path: str, layout: Layout) -> tuple[list[Row], str]:
@@ -293,7 +293,7 @@ PIECES = st.sampled_from([1, 2, 3, 7, 1 << 20])
     | tables(numbers_as_text(), ragged=True),
     PIECES,
 )
-def test_rows_are_those_of_python(folder: Path, table: tuple[bytes, Layout], piece: int) -> None:
+def test_rows_equal_python(folder: Path, table: tuple[bytes, Layout], piece: int) -> None:
     """Up to the first error, which is at its line."""
     check(folder, *table, piece)
 
@@ -354,7 +354,7 @@ def cells_of(seed: int, count: int) -> Iterator[str]:
 
 
 @pytest.mark.parametrize("seed", range(200 if NIGHTLY else 2))
-def test_numbers_are_those_of_float(folder: Path, seed: int) -> None:
+def test_numbers_equal_float(folder: Path, seed: int) -> None:
     cells = [cell for cell in cells_of(seed, 4000) if isfinite(float(cell))]
     path = folder / "numbers.csv"
     path.write_text("".join(f"{cell},{cell}\n" for cell in cells))

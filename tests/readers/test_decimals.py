@@ -40,7 +40,7 @@ def numbers(random: np.random.Generator, kind: str, count: int) -> list[str]:
 
 
 @pytest.mark.parametrize("kind", ["float64", "float32", "fixed", "integers", "halfway", "near"])
-def test_values_are_those_of_float(kind: str) -> None:
+def test_values_equal_float(kind: str) -> None:
     count = 1_000_000 if NIGHTLY else 40_000
     fields = [*numbers(np.random.default_rng(1), kind, count), *ODD.split()[3:4]]
     # `float` reads what lies halfway.

@@ -33,7 +33,7 @@ number = st.floats(-1e6, 1e6) | st.just(math.nan)
     middle=st.sampled_from([0.0, 1e9, -1e12]),
     first=st.sampled_from([None, 0.0, 1e15]),
 )
-def test_moments_are_those_of_exact_sums(
+def test_moments_equal_exact_sums(
     rows: list[tuple[float, float, bool]], cuts: list[int], middle: float, first: float | None
 ) -> None:
     """Blocks may lie far from zero or the first value; missing values do not count."""

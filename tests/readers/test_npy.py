@@ -41,7 +41,7 @@ def read(path: Path, **layout: Any) -> tuple[np.ndarray, list[int], list[int]]:
     fortran=st.booleans(),
     data=st.data(),
 )
-def test_rows_are_those_of_the_array(
+def test_rows_equal_the_array(
     tmp_path_factory: pytest.TempPathFactory,
     shape: list[int],
     dtype: str,

@@ -44,7 +44,7 @@ def test_secrets_of_a_url_are_not_shown(full: str, shown: str) -> None:
         assert (again, again.full, again.protocol) == (shown, url.full, url.protocol)
 
 
-def test_nothing_elsewhere_is_added_to(run_rnn: Rnn) -> None:
+def test_no_url_is_appended_to(run_rnn: Rnn) -> None:
     done = run_rnn("run", "x.csv", "-o", "s3://a/y.csv", "--follow", "--hidden", "1")
     assert (done.exit_code, done.stdout, done.stderr.count("\n")) == (2, "", 1)
 

@@ -97,7 +97,7 @@ def changed(network: Network, **changes: Change) -> Port:
     return wrong(network, network.with_cells(change))
 
 
-def others(network: Network, **settings: Any) -> Port:
+def replace_settings(network: Network, **settings: Any) -> Port:
     """A port whose cells have other settings."""
     return wrong(network, network.with_cells(lambda cell: cell.replaced(**settings)))
 
@@ -112,7 +112,7 @@ def fed(network: Network, change: Change) -> Port:
     return Port(network, lambda x: output(network, change(x)))
 
 
-def taken_for(network: Network, mine: str, order: str) -> Port:
+def read_gates_as(network: Network, mine: str, order: str) -> Port:
     """A port that reads the columns of gates in another order."""
 
     def read(array: Floats) -> Floats:
@@ -196,9 +196,9 @@ MISTAKES: dict[str, Port] = {
     "W_xh and W_hh transposed": changed(SQUARE, W_xh=transposed, W_hh=transposed),
     "features permuted: b c a": fed(ONE, lambda x: x[:, [1, 2, 0]]),
     # Gates
-    "gates: the port has i o f g, the model i f g o": taken_for(L, "ifgo", "iofg"),
-    "gates: the port has n z r, the model z r n": taken_for(G_OLD, "zrn", "nzr"),
-    "gates: the port has r z n, the model z r n, with b_n": taken_for(G, "zrn", "rzn"),
+    "gates: the port has i o f g, the model i f g o": read_gates_as(L, "ifgo", "iofg"),
+    "gates: the port has n z r, the model z r n": read_gates_as(G_OLD, "zrn", "nzr"),
+    "gates: the port has r z n, the model z r n, with b_n": read_gates_as(G, "zrn", "rzn"),
     "1 added to the forget bias": changed(L, b_h=plus(1, 1)),
     "1 left out of the forget bias": changed(L, b_h=plus(-1, 1)),
     "--reset before": outside(G, reset="before"),
@@ -209,9 +209,9 @@ MISTAKES: dict[str, Port] = {
         G, W_xh=lambda W: W * SIGNS, W_hh=lambda W: W * SIGNS, b_h=lambda b: b * SIGNS
     ),
     # Activations
-    "--activation relu": others(ONE, activation="relu"),
-    "--activation leaky_relu:0.2": others(LEAKY, activation="leaky_relu:0.2"),
-    "--recurrent-activation hard_sigmoid of Keras 2 and ONNX (a / 5 + 0.5)": others(
+    "--activation relu": replace_settings(ONE, activation="relu"),
+    "--activation leaky_relu:0.2": replace_settings(LEAKY, activation="leaky_relu:0.2"),
+    "--recurrent-activation hard_sigmoid of Keras 2 and ONNX (a / 5 + 0.5)": replace_settings(
         L, recurrent_activation="hard_sigmoid"
     ),
     # Scale

@@ -59,7 +59,7 @@ def of_another_program(case: Saved, random: np.random.RandomState) -> list[Float
 
 @settings(max_examples=400 if NIGHTLY else 10)
 @given(st.data(), st.integers(0, 2**32 - 1))
-def test_right_runs_are_equal_and_one_moved_value_is_found(data: st.DataObject, seed: int) -> None:
+def test_right_runs_are_equal_and_one_moved_value_differs(data: st.DataObject, seed: int) -> None:
     random = np.random.RandomState(seed)
     with TemporaryDirectory() as folder:
         case = data.draw(saved(Path(folder)))
@@ -235,7 +235,7 @@ def turned(cell: Cell) -> Cell:
     return cell.replaced(cell.weights._replace(W_hh=W_hh))
 
 
-def test_a_wrong_strategy_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_verify_finds_a_wrong_strategy(monkeypatch: pytest.MonkeyPatch) -> None:
     right = STRATEGIES["fused"]
     monkeypatch.setitem(STRATEGIES, "fused", lambda cell, *rest: right(turned(cell), *rest))
     options = ("--seq", "1,2,3", "--hidden", "4,4", "--init", "torch", "--unroll", "stepwise")
@@ -248,7 +248,7 @@ def test_a_wrong_strategy_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
     assert "\nlayer  step  unit " in text
 
 
-def test_a_wrong_equation_of_a_cell_is_found(
+def test_verify_finds_a_wrong_equation_of_a_cell(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     """Its runs and the steps that it is judged by are wrong alike; those of the loop are not."""

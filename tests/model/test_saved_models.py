@@ -50,14 +50,14 @@ print(json.dumps([[each.exit_code, each.stderr] for each in results]))
 """
 
 
-def kept(model: Path) -> dict[str, np.ndarray]:
+def recorded(model: Path) -> dict[str, np.ndarray]:
     with np.load(model.with_suffix(".npz")) as arrays:
         return dict(arrays)
 
 
 def command(model: Path, folder: Path) -> list[str]:
     """Write the rows as CSV, and return the line that runs the model over them."""
-    arrays = kept(model)
+    arrays = recorded(model)
     x = arrays["x"]
     names = [f"x_{i}" for i in range(x.shape[-1])]
     rows = [
@@ -86,12 +86,12 @@ def ended(tmp_path_factory: pytest.TempPathFactory) -> dict[str, tuple[int, str,
 
 
 @pytest.mark.parametrize("model", MODELS, ids=[model.name for model in MODELS])
-def test_a_kept_model_gives_what_its_framework_gives(
+def test_a_model_computes_the_recorded_rows_of_its_framework(
     model: Path, ended: dict[str, tuple[int, str, Path]]
 ) -> None:
     code, stderr, output = ended[model.name]
     assert code == 0, stderr
-    y = kept(model)["y"]
+    y = recorded(model)["y"]
     given = np.load(output)
     if len(y) == 1:  # a single sequence may stand alone
         given = given.reshape(y.shape)
