@@ -8,8 +8,8 @@ from rnncli.cli.option_table import command
 from rnncli.storage.sink import destination
 
 EXAMPLES = """
-eval "$(rnn completion bash)"  # in ~/.bashrc; zsh in ~/.zshrc
-rnn completion fish > ~/.config/fish/completions/rnn.fish
+rnn completion bash  # ~/.bashrc runs it by eval "$(rnn completion bash)"
+rnn completion fish | source  # in config.fish
 """
 SHELL = click.Argument(["shell"], type=click.Choice(["bash", "zsh", "fish"]))
 

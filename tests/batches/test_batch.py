@@ -112,9 +112,8 @@ def test_wrong_options_raise(
 def test_inputs_may_be_none_but_not_lacking() -> None:
     assert rnncli.batch([], NETWORK, "out").done == 0
     assert not Path("out").exists()
-    for inputs, message in (("in", "in: a folder"), ("in/*.txt", "matches no file")):
-        with pytest.raises(rnncli.InputError, match=message):
-            rnncli.batch(inputs, NETWORK, "out/{stem}.csv")
+    with pytest.raises(rnncli.InputError, match="matches no file"):
+        rnncli.batch("in/*.txt", NETWORK, "out/{stem}.csv")
 
 
 def test_a_thread_can_run_a_batch() -> None:

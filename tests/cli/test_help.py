@@ -2,6 +2,7 @@
 
 import re
 import shlex
+from pathlib import Path
 
 import click
 import pytest
@@ -37,13 +38,17 @@ VALUES = {
 
 @pytest.mark.parametrize("name", ["", *COMMANDS])
 def test_every_command_has_help_and_examples(
-    run_rnn: Rnn, monkeypatch: pytest.MonkeyPatch, name: str
+    run_rnn: Rnn, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, name: str
 ) -> None:
     page = run_rnn(*name.split(), "--help").stdout
     assert run_rnn(*name.split(), "-h").stdout.count("\n") <= min(28, page.count("\n"))
     lines = re.findall(r"^    rnn (.*?)(?:  # .*)?$", page, re.MULTILINE)
     assert lines
-    for called, *words in map(shlex.split, lines):
+    for folder in ("in", "today"):  # patterns in the examples
+        (tmp_path / folder).mkdir()
+        (tmp_path / folder / "a.csv").touch()
+    monkeypatch.chdir(tmp_path)
+    for called, *words in (shlex.split(line.partition(" | ")[0]) for line in lines):
         COMMANDS[called].make_context(called, words, parent=CONTEXT)
     for _, option in (each for each in OPTIONS if each[0] == name):
         assert option.help

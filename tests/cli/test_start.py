@@ -20,6 +20,7 @@ CTRL_C_WHILE_LOADING = """
 import os, signal, sys
 from rnncli.__main__ import main
 parent, modules, codes = os.getpid(), [], []
+os.environ["FORCE_COLOR"] = "1"  # Rich is loaded after signals are handled
 def interrupt(frame, event, _):
     if event != "call" or frame.f_code.co_name != "exec_module":
         return
