@@ -89,7 +89,7 @@ def test_programs_that_are_refused(tmp_path: Path, change: Callable[[Any], None]
     message = refusal(path)
     assert message.startswith("forward: ")
     assert why in message
-    assert message.endswith(WAY_OUT)
+    assert message.endswith((WAY_OUT, "run a part with `layer` rnn"))
     assert layers(load(path, layer="rnn")[0]) == "GRU 3 bidirectional, GRU 3 bidirectional"
     assert [run["layer"] for run in inspect(path)["runs"]] == ["rnn"]
 
