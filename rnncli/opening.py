@@ -213,8 +213,8 @@ def _open_input(options: Options, layout: Layout, keys: Keys) -> Input:
 
 
 def _read_start(network: Network, options: Options, dtype: np.dtype[np.floating]) -> Floats:
-    """Read the state before the first step, of all cells: zeros by default."""
-    start = np.zeros(network.state_size, dtype)
+    """Read the state before the first step, of all cells: that of the network by default."""
+    start: Floats = network.initial_state(None, 1, dtype)[0]
     if not isinstance(options.h0, str | None):
         h0 = np.asarray(options.h0)
         if h0.shape != start.shape:

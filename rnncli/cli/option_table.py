@@ -210,6 +210,8 @@ Network (rnn help networks)
 -w, --weights FILE        Read the network from this file: .keras, .h5, .pt, .onnx, .safetensors
                           or .npz.
 --layer NAME              Run this layer or module of the file alone. rnn inspect lists them.
+--chain NAME[:F],...      Run these layers of a file of weights, the bottom one first, each with an
+                          activation F or without: embedding,lstm,fc:softmax.
 --direction               Direction; backward starts at the last step. Default: forward.
 --merge                   How a bidirectional layer joins its two states. Default: concat.
 --activation NAME[:A[,B]]  Activation, such as relu or leaky_relu:0.1. Repeat it to give one per

@@ -59,6 +59,9 @@ class Recurrent:
 
     Attributes
     ----------
+    starts : sequence of sequences of arrays
+        For each cell the states before the first step, by its state names;
+        empty for zeros. ``h0`` replaces them.
     cells : tuple of Cell
     input_size, hidden_size : int
         Number of input features, I, and of hidden units of a cell, H.
@@ -73,7 +76,11 @@ class Recurrent:
     sources: tuple[int, ...] = ()
 
     def __init__(
-        self, *cells: Cell | Weights, direction: str = "forward", merge: str = "concat"
+        self,
+        *cells: Cell | Weights,
+        direction: str = "forward",
+        merge: str = "concat",
+        starts: Sequence[Sequence[Floats]] = (),
     ) -> None:
         self.directions = choice("direction", direction, DIRECTIONS)
         choice("merge", merge, MERGES)
@@ -90,6 +97,13 @@ class Recurrent:
         self.input_size, self.hidden_size = len(first.W_xh), self.cells[0].hidden_size
         self.output_size = merged_size(len(first.W_hh), direction, merge)
         self.c_size = sum(sum(cell.state_sizes[1:]) for cell in self.cells)
+        self.starts = starts
+        sizes, expected = (
+            [[*map(len, each)] for each in starts],
+            [c.state_sizes for c in self.cells],
+        )
+        if starts and sizes != [[*each] for each in expected]:
+            raise ValueError(f"starts: expected states of {expected} units, got {sizes}")
 
     def __repr__(self) -> str:
         direction = "" if self.direction == "forward" else f" {self.direction}"

@@ -61,6 +61,7 @@ class Network:
     one_output: bool  # whether a sequence has a final output: it has a head, or `last`
     masking: int  # number of the top layer that masks rows, from 1; 0 if there is none
     final: list[int]  # numbers of the layers that compute the output of the final states
+    start: Floats  # the state before the first step, (S,), unless the caller gives it
     by_row: bool  # whether the final output is the output of the last row
     needs_whole_sequences: bool  # whether a layer takes all steps at once, or goes backward
     state_slices: list[list[list[slice]]]  # like `state_names`, by layer, cell and array
@@ -144,6 +145,11 @@ class Network:
                     start, end = end, end + cell.state_sizes[cell.state_names.index(name)]
                     slices.append(slice(start, end))
             self.state_names[name], self.state_size = slice(begin, end), end
+        self.start = np.zeros(self.state_size)
+        for layer, columns in zip(self.layers, self.state_slices, strict=True):
+            for slices, arrays in zip(columns, getattr(layer, "starts", ()), strict=False):
+                for each, array in zip(slices, arrays, strict=True):
+                    self.start[each] = array
 
     def checked_input(self, x: NDArray[Any], dtype: np.dtype[np.floating]) -> Floats:
         """Convert rows of input, (..., I), to a float type; an index must have its row."""
@@ -164,8 +170,8 @@ class Network:
         return array
 
     def initial_state(self, h0: ArrayLike | None, N: int, dtype: np.dtype[np.floating]) -> Floats:
-        """Return the state (N, S) before the first step; `h0` is (S,) or (N, S), or None for 0."""
-        S, array = self.state_size, np.asarray(0.0 if h0 is None else h0)
+        """Return the state (N, S) before the first step; `h0` is (S,) or (N, S), or None."""
+        S, array = self.state_size, np.asarray(self.start if h0 is None else h0)
         if h0 is not None and array.shape not in ((S,), (N, S)):
             what = f"expected shape ({S},) or ({N}, {S}), as the network has {S} units"
             raise ValueError(f"h0: {what}, got {array.shape}")

@@ -325,8 +325,8 @@ def writing(path: str, *, append: bool = False) -> Iterator[TextIO]:
 def check_writable(path: str, *, append: bool = False) -> None:
     """Check before a long run that `writing` can open a file."""
     try:
-        folder = os.path.dirname(os.path.realpath(path))
         if _is_plain(path) and not (append and os.path.exists(path)):
+            folder = os.path.dirname(os.path.realpath(path))
             os.stat(folder)
             if not os.access(folder, os.W_OK | os.X_OK):
                 raise OSError(None, f"{os.strerror(system.why_denied(folder))} in {folder}")

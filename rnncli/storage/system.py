@@ -19,7 +19,7 @@ _LOCKED = 1 << 30
 # Seconds between two attempts, and of all, where another program has a file open.
 _PAUSE, _PATIENCE = 0.05, 10.0
 # Names of devices, and characters, that no file on Windows has.
-_RESERVED = re.compile(r"(con|prn|aux|nul|com[1-9]|lpt[1-9])\s*(\..*)?|.*[<>:\"|?*].*|.*[. ]", re.I)
+_RESERVED = r"(?i:(con|prn|aux|nul|com[1-9]|lpt[1-9])\s*(\..*)?|.*[<>:\"|?*].*|.*[. ])"
 
 
 if sys.platform == "win32":
@@ -171,7 +171,7 @@ def why_denied(path: str) -> int:
 def check_name(path: str) -> None:
     """Refuse the name of a new file that Windows would give to a device, or to no file."""
     name = os.path.basename(path)
-    if WINDOWS and name.lower() != "nul" and _RESERVED.fullmatch(name):
+    if WINDOWS and name.lower() != "nul" and re.fullmatch(_RESERVED, name):
         raise OSError(errno.EINVAL, f"{name!r} is no name of a file on Windows")
 
 

@@ -125,7 +125,7 @@ def test_lists_of_the_guide_are_whole(run_rnn: Rnn) -> None:
 def test_a_long_topic_goes_through_a_pager(commands: Commands) -> None:
     """A row of a table is there at once, in colour where the terminal has any."""
     pager = commands.scripts / "pager"
-    pager.write_text("#!/bin/sh\nprintf 'paged\\n'\nexec head -n 1\n")  # ends as less does after q
+    pager.write_text("#!/bin/sh\nprintf 'paged\\n'\nexec head -n 3\n")  # ends as less does after q
     pager.chmod(0o755)
     for name, shown in ((pager, True), ("cat", False), (commands.scripts / "none", False)):
         text = commands.on_terminal("help", "state", PAGER=str(name), COLUMNS="80")

@@ -4,6 +4,7 @@ import re
 from collections.abc import Callable
 from itertools import cycle
 from math import inf
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -12,7 +13,7 @@ from conftest import NIGHTLY, RUNNABLE
 from random_networks import ALL_ACTIVATIONS, OF_LAYERS, weight_shapes
 
 import rnncli
-from rnncli.engine.compiled import loop
+from rnncli.engine.compiled import code, loop
 from rnncli.engine.compiled.activations import FUNCTIONS, Vectors
 from rnncli.engine.compiled.code import Function, Integer, Machine, this_machine
 from rnncli.engine.precision import PRECISIONS
@@ -245,3 +246,9 @@ def test_each_setting_has_a_loop() -> None:
         network = rnncli.Network(cell.replaced(activation=parse(f)))
         h = [rnncli.run(network, x, unroll=name).h for name in UNROLLS]
         np.testing.assert_allclose(h[-1], h[0], atol=1e-6, rtol=0)
+
+
+def test_an_llvm_that_would_warn_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    old = SimpleNamespace(llvm_version_info=(15, 0, 7))
+    monkeypatch.setattr(code, "_llvm", lambda: old)
+    assert code.lacks.__wrapped__().endswith("(LLVM is older than 16)")

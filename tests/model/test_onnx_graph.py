@@ -187,7 +187,8 @@ REFUSED: list[tuple[str, str, Build]] = [
     ("RNN_0", "sequence_lens is a constant", lambda g: long(g, g.array([1, 2]))),
     ("RNN_0", "sequence_lens is a constant", lambda g: long(g, g.array([7, 7, 7]))),
     ("Min_3", "number of steps", lambda g: long(g, lengths(g, 7))),
-    ("RNN_0", "initial_h is a constant other", lambda g: start(g, g.draw(1, 1, 3))),
+    ("RNN_0", "initial_h differs between sequences", lambda g: start(g, g.draw(1, 2, 3))),
+    ("RNN_0", "initial_h is not a state of 3 units", lambda g: start(g, g.draw(1, 1, 2))),
     ("RNN_1", "initial_h is computed", lambda g: start(g, f"{g.recurrent('RNN')}.1")),
     ("LSTM_0", "initial_c", lambda g: start(g, "", stored(g, 1, 1, 7), op="LSTM")),
     ("GRU_1", "order of its input", lambda g: g.recurrent("GRU", backwards(g, "x"), **TWO)),
@@ -523,6 +524,31 @@ def test_rounded_rows_stay_as_they_are(tmp_path: Path) -> None:
     rows = graph.add("DynamicQuantizeLinear", graph.rows())
     path = write(tmp_path / "m.onnx", graph, graph.add("Cast", rows, to=1))
     assert "operator DynamicQuantizeLinear is not read" in refusal(path)
+
+
+@pytest.mark.parametrize("way", ["forward", "reverse", "bidirectional"])
+def test_states_that_the_file_starts_from(tmp_path: Path, way: str, run_rnn: Any) -> None:
+    graph, plain, D = Graph(), Graph(), 2 if way == "bidirectional" else 1
+    h, c = (graph.random.normal(size=(D, 1, 3)).astype(np.float32) for _ in range(2))
+    graph.random.seed(0)
+    one = graph.add("Concat", graph.array([D]), size(graph, 1), graph.array([3]), axis=0)
+    starts = [graph.add("Expand", graph.array(each), one) for each in (h, c)]
+    path = tmp_path / "m.onnx"
+    write(path, graph, graph.recurrent("LSTM", "x", "", "", *starts, direction=way))
+    network, notes = load(path)
+    assert any("starts from states in the file: `h0` replaces them" in note for note in notes)
+    same_weights, _ = load(write(tmp_path / "p.onnx", plain, plain.recurrent(direction=way)))
+    x, state = np.random.default_rng(2).normal(size=(2, 5, 2)), np.concatenate([h, c]).ravel()
+    expected = rnncli.run(same_weights, x, state).h
+    np.testing.assert_array_equal(rnncli.run(network, x).h, expected)
+    zeros = rnncli.run(same_weights, x)
+    np.testing.assert_array_equal(rnncli.run(network, x, np.zeros_like(state)).h, zeros.h)
+    np.savetxt(tmp_path / "x.csv", x[0], delimiter=",", fmt="%.17g")
+    text = run_rnn("run", str(tmp_path / "x.csv"), "-w", str(path), "-f", "csv", "--no-header")
+    rows = [[float(cell) for cell in line.split(",")[1:]] for line in text.stdout.splitlines()]
+    np.testing.assert_array_equal(np.array(rows, np.float32), expected[0])
+    with pytest.raises(ValueError, match="starts from states that are not zeros"):
+        rnncli.save(network, tmp_path / "n.npz")
 
 
 QUANTIZED: dict[str, tuple[Any, ...]] = {

@@ -113,7 +113,7 @@ UNREAD = {
 def test_layers_of_a_file_with_unread_types(tmp_path: Path, kind: str, weight: bytes) -> None:
     path = write(tmp_path / "w.pt", mapping(LSTM | {"fc.weight": weight, "fc.bias": vector(2)}))
     why = f"fc: has values of type {kind}, which is not read; pick one with `layer` NAME: rnn"
-    assert refusal(path).endswith(why)
+    assert why in refusal(path)
     assert layers(load(path, layer="rnn")[0]) == "LSTM 3"
     within = write(tmp_path / "x.pt", mapping(lstm() | {"weight_hh_l0": weight}))
     assert refusal(within).endswith(f"weight_hh_l0: expected floats, got {kind}")

@@ -182,11 +182,6 @@ UNREAD: dict[str, tuple[str, str]] = {
         IN_TRAINING,
     ),
     "turned": (f"{FLIPPED}; return o", "gives "),
-    "another state": (
-        f"{WEIGHTS}; h = torch.zeros([1, torch.size(x, 0), 3]); h = torch.add(h, 1.)"
-        "; y, h, c = torch.lstm(x, [h, h], w, False, 1, 0., False, False, True); return y",
-        "other than zeros",
-    ),
     "a recurrent module in training": (
         f"{WEIGHTS}; h = torch.zeros([1, torch.size(x, 0), 3])"
         "; y, h, c = torch.lstm(x, [h, h], w, False, 2, 0.5, True, False, True); return y",

@@ -201,7 +201,9 @@ def this_machine() -> Machine:
 def lacks() -> str:
     """Return the reason why nothing can be compiled here; empty if it can."""
     try:
-        # The code has addresses without the type of their values, which came with LLVM 15.
+        # The code has addresses without the type of their values, of which LLVM 15 warns.
+        if _llvm().llvm_version_info < (16,):
+            raise ImportError("LLVM is older than 16")
         Function("nothing", 4, [], ["there"]).compile(this_machine())(0)
     except Exception as error:  # llvmlite may be missing, old or broken
         return f"needs llvmlite: pip install -U 'rnncli[fast]' ({one_line(error)})"

@@ -53,6 +53,7 @@ class Draft(NamedTuple):
 
     cells: tuple[CellDraft, ...]
     settings: Mapping[str, Any] = {}  # direction and merge, where the file has them
+    starts: Sequence[Sequence[Floats]] = ()  # of each cell, if they are not zeros
 
     @property
     def output_size(self) -> int:
@@ -74,7 +75,7 @@ class Draft(NamedTuple):
                 settings = {**draft.assumed, **draft.settings}
                 cells.append(checked(CELLS[draft.kind](draft.weights, **settings)))
         with locate(path, self.cells[-1].names):
-            return Recurrent(*cells, **self.settings)
+            return Recurrent(*cells, **self.settings, starts=self.starts)
 
 
 FileLayer: TypeAlias = Draft | Stateless
@@ -147,6 +148,7 @@ class Contents(NamedTuple):
         refused = [each for each in self.components if each.needed and not each.layers]
         layers = [layer for each in self.components for layer in each.layers]
         pick = f"pick one with `layer` NAME: {verbatim(listed(recurrent))}" if recurrent else ""
+        pick += "; `chain` joins several" if recurrent and not self.ordered else ""
         if refused:
             why = refused[0].why
             names = [each.name or each.kind for each in refused if each.why == why]
@@ -158,7 +160,7 @@ class Contents(NamedTuple):
             raise InputError(path, f"holds no recurrent layer{self.expected}, got {got}")
         if len(recurrent) > 1 and not self.ordered:
             what = f"holds several recurrent modules: {listed(recurrent)}"
-            raise InputError(path, what, "pick one with `layer` NAME")
+            raise InputError(path, what, "pick one with `layer` NAME; `chain` joins several")
         return layers
 
 
@@ -244,7 +246,8 @@ def fill_layers(
                 used |= names
             names = {*("direction", "merge")[: len(cells)]} & overrides.keys()
             settings = {name: overrides[name] for name in names}
-            layer = Draft(tuple(cells), _merge(path, layer.settings, settings))
+            settings = _merge(path, layer.settings, settings)
+            layer = layer._replace(cells=tuple(cells), settings=settings)
             used |= names
         filled.append(layer)
     if unused := overrides.keys() - used:

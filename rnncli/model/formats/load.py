@@ -69,6 +69,7 @@ def load(
     path: str | os.PathLike[str],
     *,
     layer: str | None = None,
+    chain: str | None = None,
     input_size: int | None = None,
     activation: str | Activation | Sequence[str | Activation] | None = None,
     recurrent_activation: str | Activation | Sequence[str | Activation] | None = None,
@@ -98,6 +99,10 @@ def load(
     layer : str, optional
         One component of the file: a layer, a module or a node, as ``rnn inspect``
         names it, or all whose names begin ``layer.`` or ``layer/``.
+    chain : str, optional
+        The layers of a file of weights alone from the bottom to the top, by
+        their names, each with an activation or without:
+        ``embedding,lstm,fc:softmax``.
     input_size : int, optional
         Number of features, where the file leaves it open, as ONNX graphs may.
     activation, recurrent_activation : str or Activation, optional
@@ -132,7 +137,7 @@ def load(
     """
     overrides: dict[str, Any] = {"activation": activation, "direction": direction, "merge": merge}
     overrides |= {"recurrent_activation": recurrent_activation, "reset": reset, "clip": clip}
-    loaded = load_network(path, layer, overrides, input_size or 0, digest=False)
+    loaded = load_network(path, layer, overrides, input_size or 0, chain=chain, digest=False)
     for sentence in loaded.assumptions:
         warn(f"{path}: {sentence}", stacklevel=2)
     return loaded.network
@@ -144,12 +149,13 @@ def load_network(
     overrides: Mapping[str, Any] = MappingProxyType({}),
     input_size: int = 0,
     *,
+    chain: str | None = None,
     digest: bool = True,
 ) -> Loaded:
     """Read a network with its notes and biases, and the digest of its file if it is wanted."""
     path = os.fspath(path)
     settings = {name: value for name, value in overrides.items() if value is not None}
-    contents, sha256 = read_contents(path, layer, input_size, digest=digest)
+    contents, sha256 = read_contents(path, layer, input_size, chain=chain, digest=digest)
     layers = fill_layers(path, contents.layers(path), settings)
     network = make_network(path, layers, contents.last)
     cells = [cell for each in layers if isinstance(each, Draft) for cell in each.cells]
@@ -162,15 +168,24 @@ def load_network(
 
 
 def read_contents(
-    path: str, layer: str | None = None, input_size: int = 0, *, digest: bool = True
+    path: str,
+    layer: str | None = None,
+    input_size: int = 0,
+    *,
+    chain: str | None = None,
+    digest: bool = True,
 ) -> tuple[Contents, str]:
-    """Read the contents of a model file, or one layer of them, and the digest of its bytes."""
+    """Read the contents of a model file, or layers of them, and the digest of its bytes."""
     try:
         data = _read_file(path)
         module: Any = import_module(f"{__package__}.{_find_reader(path, data)}")
         contents: Contents = module.read(data, path).pick(path, layer)
         if contents.resolve and input_size:
             contents = contents.resolve(input_size).pick(path, layer)
+        if chain is not None:
+            from rnncli.model.formats.chain import make_chain
+
+            contents = make_chain(path, contents, chain)
     except InputError:
         raise
     except ValueError as error:
@@ -227,6 +242,9 @@ def save_network(file: BinaryIO, network: Network, extension: str) -> list[str]:
     for number, layer in enumerate((*network.front, *network.layers), start=1):
         named = map(name_of, layer.cells) if type(layer) is Recurrent else [name_of(layer)]
         wired = number <= len(network.front) or layer.sources or layer.takes_sequences
+        if getattr(layer, "starts", ()):
+            what = f"layer {number} cannot be saved: it starts from states that are not zeros"
+            raise InputError("", f"{what}: keep the model's own file")
         if wired or not all(named):
             what = f"layer {number} cannot be saved: {layer!r}; a plain chain of layers can"
             raise InputError("", f"{what}: keep the model's own file")

@@ -324,6 +324,7 @@ def _reverse(x: Array, lengths: Any, batch_axis: int = 1, time_axis: int = 0) ->
 def _resize(
     x: Array, roi: Any = None, scales: Any = None, sizes: Any = None, mode: str = "nearest",  # noqa: ARG001
     coordinate_transformation_mode: str = "half_pixel", nearest_mode: str = "round_prefer_floor",
+    cubic_coeff_a: float = 0,  # noqa: ARG001
 ) -> Array:  # fmt: skip
     """Compute ``Resize`` where it repeats values."""
     targets = np.ravel(sizes) if scales is None or not scales.size else np.ravel(scales) * x.shape

@@ -103,7 +103,8 @@ def _find_cells(file: KerasFile) -> Contents:
     why = f"names do not tell how {named} is joined to the rest"
     unread = [each._replace(why=why, needed=True) for each in rest] if components else rest
     components += unread
-    return Contents(components, file.title, len(scopes) < 2, notes=notes, expected=_EXPECTED)
+    ordered = len(scopes) < 2 and not unread
+    return Contents(components, file.title, ordered, notes=notes, expected=_EXPECTED)
 
 
 def _make_cell(file: KerasFile, paths: list[str]) -> CellDraft:

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from rnncli.model.errors import shown
-from rnncli.model.formats.contents import Component, Draft
+from rnncli.model.formats.contents import Component, Draft, read_floats
 from rnncli.model.formats.onnx.messages import Model
 from rnncli.model.formats.onnx.recurrent import KINDS, read_layer
 from rnncli.model.formats.onnx.whole_sequences import STATE, cut_graph, cut_output
@@ -395,7 +395,7 @@ class Walk:
         draft = draft.reverse() if turned else draft
         if self.guess.x and self.guess.axes[0] is None and draft.settings["direction"] != "forward":
             raise WrongAxesError("goes backward at each call")
-        self._check_states(node, inputs, draft)
+        draft = draft._replace(starts=self._find_starts(node, inputs, draft, turned=turned))
         weights = node._replace(inputs=[*node.inputs[1:4], *node.inputs[7:8]])
         arrays = node.attributes.get("arrays") or self.find_floats(weights)
         component = Component(node.name, node.op, arrays, [draft])
@@ -467,11 +467,14 @@ class Walk:
         self.steps = T
         return target, below
 
-    def _check_states(self, node: Node, inputs: Sequence[Any], draft: Draft) -> None:
-        """Check lengths and states: all steps and zeros, or other inputs of the graph."""
+    def _find_starts(
+        self, node: Node, inputs: Sequence[Any], draft: Draft, *, turned: bool
+    ) -> list[list[Any]]:
+        """Check lengths and states; return the states of each cell, none for zeros."""
         T, sizes = self.guess.axes[0], self.graph.inputs.get(self.guess.x)
         weights = draft.cells[0].weights
         units = {"initial_h": len(weights.W_hh), "initial_c": weights.W_hh.shape[1] // 4}
+        known: dict[str, Any] = {}
         for value, (role, note) in zip(inputs[4:7], _OPTIONAL_INPUTS.items(), strict=True):
             origin = getattr(value, "input", "")
             if origin or (isinstance(value, Unknown) and isinstance(inputs[0], Unknown)):
@@ -483,16 +486,31 @@ class Walk:
                 array, counts = as_array(value), isinstance(value, Sized) and value.counts
                 if role == "sequence_lens":
                     free = T is not None and sizes and not isinstance(sizes[T], int) and not counts
-                    fits, expected = not free and (array == self.steps).all(), "all steps"
-                else:
-                    H = units[role]
-                    fits = not array.any() and not counts and array.shape[-1:] in ((), (H,))
-                    expected = f"zeros of {H} units"
-                if not fits:
-                    raise RefusedError(f"input {role} is a constant other than {expected}")
+                    if free or not (array == self.steps).all():
+                        raise RefusedError(f"input {role} is a constant other than all steps")
+                elif counts or array.shape[-1:] not in ((), (units[role],)):
+                    raise RefusedError(f"input {role} is not a state of {units[role]} units")
+                elif array.any():
+                    known[role] = self._read_start(role, node, array, len(draft.cells))
             starts = role == "initial_h" or (role == "initial_c" and node.op == "LSTM")
             if T is None and self.guess.x and starts and not origin:
                 raise WrongAxesError("starts anew at each call")
+        if not known:
+            return []
+        text = f"{node.name} starts from states in the file: `h0` replaces them"
+        self.notes.append((node.name, text))
+        roles = ("initial_h", "initial_c") if node.op == "LSTM" else ("initial_h",)
+        zeros = {role: np.zeros((len(draft.cells), units[role])) for role in roles}
+        states = [zeros[role] if known.get(role) is None else known[role] for role in roles]
+        cells = [list(pair) for pair in zip(*states, strict=True)]
+        return cells[::-1] if turned else cells
+
+    def _read_start(self, role: str, node: Node, array: Any, directions: int) -> Any:
+        """Read constant states, which have to be the same for all sequences: (D, units)."""
+        array = array.swapaxes(0, 1) if array.ndim == 3 and node.attributes.get("layout") else array
+        if array.ndim != 3 or len(array) != directions or (array != array[:, :1]).any():
+            raise RefusedError(f"input {role} differs between sequences")
+        return read_floats(self.path, f"{node.name}: {role}", array[:, 0])
 
 
 def _count_values(graph: Graph) -> int:

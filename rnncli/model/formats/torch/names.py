@@ -114,7 +114,7 @@ def find_arrays(
                 for name, a in groups.items()
             ]
             refused.sort(key=lambda each: each.why == _WHY)
-            return Contents([recurrent, *refused])
+            return Contents([recurrent, *refused], ordered=False)
         W, *b = (read_floats(path, name, group[name]) for name in sorted(group, reverse=True))
         layer = Embedding(W) if kind == "nn.Embedding" else Dense(W.T, b[0] if b else None)
         by_kind[kind] = Component(owner, kind, group, [layer])
