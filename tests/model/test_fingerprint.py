@@ -211,7 +211,7 @@ def test_another_graph_refuses_a_state(tmp_path: Path) -> None:
         return result.stderr if result.exit_code else ""
 
     assert [go_on(first), go_on(first)] == ["", ""]
-    assert "the state of another network" in go_on(second)
+    assert "the state of a network with other weights" in go_on(second)
     # A state file of an earlier version does not tell the two.
     left = load_state(str(state))
     for path in (first, second):
