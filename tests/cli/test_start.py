@@ -45,13 +45,11 @@ finally:
 """
 
 
-@pytest.mark.parametrize(("name", "codes"), [("SIGINT", {-2, 130}), ("SIGTERM", {-15, 143})])
-def test_a_signal_while_modules_load_ends_without_a_traceback(name: str, codes: set[int]) -> None:
+@pytest.mark.parametrize(("name", "codes"), [("SIGINT", "-2 130"), ("SIGTERM", "-15 143")])
+def test_a_signal_while_modules_load_ends_without_a_traceback(name: str, codes: str) -> None:
     done = python(CTRL_C_WHILE_LOADING, *TABLE, name)
     assert done.stderr == ""
-    *ends, many = done.stdout.splitlines()[-1].split()
-    assert many == "True"
-    assert codes >= {*map(int, ends)} != set()
+    assert done.stdout.splitlines()[-1] == f"{codes} True"
 
 
 LOADED = """
