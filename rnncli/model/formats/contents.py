@@ -147,13 +147,14 @@ class Contents(NamedTuple):
         recurrent += [each.name for each in self.alone]
         refused = [each for each in self.components if each.needed and not each.layers]
         layers = [layer for each in self.components for layer in each.layers]
-        pick = f"pick one with `layer` NAME: {verbatim(listed(recurrent))}" if recurrent else ""
-        pick += "; `chain` joins several" if recurrent and not self.ordered else ""
         if refused:
-            why = refused[0].why
+            why, pick = refused[0].why, ""
             names = [each.name or each.kind for each in refused if each.why == why]
-            if pick and "export the model" in why:
-                pick = f" or run a part with `layer` {verbatim(listed(recurrent))}"
+            if recurrent:
+                way = " or run a part with `layer`"
+                way = way if "export the model" in why else "pick one with `layer` NAME:"
+                pick = f"{way} {verbatim(listed(recurrent))}"
+                pick += "" if self.ordered else "; `chain` joins several"
             raise InputError(f"{path}: {listed(names)}" if any(names) else path, why, pick)
         if not recurrent and (self.expected or not layers):
             got = listed(f"{c.name} ({c.kind})" if c.kind else c.name for c in self.components)
