@@ -190,9 +190,7 @@ def test_options_are_in_the_signature(function: Callable[..., Any]) -> None:
     for name in ScoreOptions.__annotations__:
         assert parameters[name].default == Options._field_defaults[name]
         assert parameters[name].kind == Parameter.KEYWORD_ONLY
-        assert re.search(rf"^    ([a-z_0-9]+, )*{name}[ ,\n]", rnncli.score.__doc__ or "", re.M), (
-            name
-        )
+        assert re.search(rf"^ *([a-z_0-9]+, )*{name}[ ,\n]", rnncli.score.__doc__ or "", re.M), name
     with pytest.raises(TypeError, match=r"^unexpected keyword argument 'colums'$"):
         function("in.csv", seeded(), "out.csv", colums=["a"])
 

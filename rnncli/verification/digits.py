@@ -67,7 +67,7 @@ HALVES = {"bfloat16": (7, -126), "float16": (10, -14)}
 def find_half(values: Floats, digits: Digits | None) -> str | None:
     """Find the kind of half that all values are, as far as their digits tell; None for neither."""
     wide = values.astype(np.float64)
-    known = np.maximum(np.spacing(np.abs(values)), TEXT) if digits is None else digits.half_units
+    known = np.spacing(np.abs(values)) + TEXT if digits is None else digits.half_units
     tells = wide != np.rint(wide)
     for kind, (bits, least) in HALVES.items():
         exponent = np.maximum(np.frexp(wide)[1] - 1, least)
