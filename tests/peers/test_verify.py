@@ -101,8 +101,8 @@ def test_verify_finds_a_file_that_is_read_wrongly(
         result = of_peers(verified(*options, *scaling))[name]
         assert (result["verdict"], result["note"]) == ("equal", f"ran {file} itself")
 
-    def wrong(*arguments: Any) -> Any:
-        loaded = load_network(*arguments)
+    def wrong(*arguments: Any, **named: Any) -> Any:
+        loaded = load_network(*arguments, **named)
 
         def biased(cell: Cell) -> Cell:
             return cell.replaced(cell.weights._replace(b_h=cell.weights.b_h + np.float32(0.1)))
