@@ -130,12 +130,9 @@ class Replacement:
                 number = os.open(self._name, flags, 0o666)
                 opened.callback(os.close, number)
                 try:
-                    system.lock(number)
+                    _lock_file(number, when_waiting)
                 except BlockingIOError:
-                    if when_waiting is None:
-                        raise
-                    when_waiting()
-                    system.lock(number, wait=True)
+                    raise
                 except OSError:  # the file system has no locks
                     if self._when_waiting:  # a state needs a lock
                         os.unlink(self._name)
@@ -209,6 +206,17 @@ class Replacement:
             os.close(self._number)
 
 
+def _lock_file(number: int, when_waiting: Callable[[], None] | None) -> None:
+    """Lock an open file; where another run has it, wait if there is a call for that."""
+    try:
+        system.lock(number)
+    except BlockingIOError:
+        if when_waiting is None:
+            raise
+        when_waiting()
+        system.lock(number, wait=True)
+
+
 class ReplacementOnWindows(Replacement):
     """Writes `.NAME.rnn.new`, as no open file is renamed there; `.NAME.rnn` is the lock."""
 
@@ -216,13 +224,7 @@ class ReplacementOnWindows(Replacement):
         with ExitStack() as opened:
             number = os.open(self._name, os.O_RDWR | os.O_CREAT, 0o666)
             opened.callback(os.close, number)
-            try:
-                system.lock(number)
-            except BlockingIOError:
-                if when_waiting is None:
-                    raise
-                when_waiting()
-                system.lock(number, wait=True)
+            _lock_file(number, when_waiting)
             opened.pop_all()
             return number
 

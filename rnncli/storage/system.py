@@ -97,7 +97,7 @@ def sync_folder(path: str) -> None:
 
 @contextmanager
 def delay_signals() -> Iterator[Callable[[], AbstractContextManager[None]]]:
-    """Give a block during which a first signal waits; a second one does not."""
+    """Yield a context manager that delays the first signal to its end, but not a second one."""
     handlers: dict[int, Any] = {n: signal.getsignal(n) for n in signal.valid_signals()}
     handlers = {number: each for number, each in handlers.items() if callable(each)}
     came, busy = 0, False
@@ -128,7 +128,7 @@ def delay_signals() -> Iterator[Callable[[], AbstractContextManager[None]]]:
 
 @contextmanager
 def name_of(file: IO[Any]) -> Iterator[str]:
-    """Give a name by which an open file is read from its start: Windows has none without a copy."""
+    """Yield a name that opens an open file at its start; on Windows, the name of a copy."""
     name = f"/dev/fd/{file.fileno()}"
     file.seek(0)  # macOS opens the file where it stands
     if os.path.exists(name):
