@@ -573,7 +573,8 @@ def _change_results(case: Case, ours: Floats, theirs: Floats) -> Iterator[Mistak
         slope, shift = line
         plus = f" {'-' if shift < 0 else '+'} {abs(shift):.6g}" if abs(shift) > 1e-6 else ""
         times = "" if abs(slope - 1) < 1e-4 else f"{slope:.6g} "
-        name = f"output scaled: expected = {times}{'y' if case.network.head else 'h'}{plus}"
+        how = "scaled" if times else "shifted"
+        name = f"output {how}: expected = {times}{'y' if case.network.head else 'h'}{plus}"
         yield put(name, lambda y, _: slope * y + shift, whole=False)
     if (columns := match_columns(ours, theirs)) is not None:
         name = " ".join(map(str, columns))
