@@ -31,7 +31,7 @@ rnn help parquet  # the sections about a word
 SUBJECT = click.Argument(
     ["subject"],
     metavar="[TOPIC | COMMAND | OPTION | WORD]",
-    default="",
+    nargs=-1,
     shell_complete=lambda _ctx, _param, text: [
         name for name in (*TOPICS, *COMMANDS) if name.startswith(text)
     ],
@@ -40,34 +40,35 @@ SUBJECT = click.Argument(
 
 @command("help", EXAMPLES, "", [SUBJECT])
 @click.pass_context
-def help(ctx: click.Context, subject: str) -> None:  # noqa: A001  # a module is asked for it
+def help(ctx: click.Context, subject: tuple[str, ...]) -> None:  # noqa: A001  # a module is asked for it
     """Show a topic, a command, an option, or the sections about a word."""
-    commands = {name: each for name in COMMANDS if (each := rnn.get_command(ctx, name))}
+    name = " ".join(subject)
+    commands = {each: found for each in COMMANDS if (found := rnn.get_command(ctx, each))}
     params = [param for command in commands.values() for param in command.params]
     options = [*{(p.opts[-1], p.help): p for p in params if isinstance(p, Option)}.values()]
-    named = [option for option in options if {subject, f"--{subject}"} & {*option.opts}]
+    named = [option for option in options if {name, f"--{name}"} & {*option.opts}]
     sections = [
         (topic, section)
         for topic in TOPICS
         for section in re.split("(?m)^(?=## )", topic_text(topic, ()))
     ]
-    word = subject.lower()
-    near = [topic for topic in TOPICS if len(word) > 2 and topic.startswith(word)]
-    stems = (
-        word,
-        word[:-2] if len(word) > 5 and word.isalpha() else word,
-    )  # normalise is Normalization
-    by_stem = ([each for each in sections if stem in each[1].lower()] for stem in stems)
-    matches = next(filter(None, by_stem), [])
-    matches.sort(key=lambda match: _rank(match[1].lower(), word), reverse=True)
-    if not subject:
+    word = name.lower()
+    near = [topic for topic in TOPICS if len(word) > 2 and topic.replace("-", " ").startswith(word)]
+    words = [each.removesuffix("s") if len(each) > 3 else each for each in word.split()]
+    shorter = [each[:-2] if len(each) > 5 and each.isalpha() else each for each in words]
+    for stems in (words, shorter):  # normalise is in Normalization
+        matches = [each for each in sections if all(stem in each[1].lower() for stem in stems)]
+        if matches:
+            matches.sort(key=lambda match: [_rank(match[1], each) for each in stems], reverse=True)
+            break
+    if not name:
         lines = (f"  {topic:14}{topic_text(topic, ()).splitlines()[2]}\n" for topic in TOPICS)
         text = f"Topics:\n{''.join(lines)}\nrnn COMMAND --help shows the options of a command.\n"
     elif word in TOPICS:
         text = topic_text(word, options)
-    elif subject in commands:
-        context = click.Context(commands[subject], ctx.parent, info_name=subject)
-        text = f"{commands[subject].get_help(context)}\n"
+    elif name in commands:
+        context = click.Context(commands[name], ctx.parent, info_name=name)
+        text = f"{commands[name].get_help(context)}\n"
     elif named:
         topics = dict.fromkeys(f"`rnn help {option.topic}`" for option in named)
         text = f"{table(named)}\nMore: {', '.join(topics)}.\n"
@@ -79,10 +80,10 @@ def help(ctx: click.Context, subject: str) -> None:  # noqa: A001  # a module is
             f"{section.splitlines()[0].lstrip('# ')} ({topic})"
             for topic, section in matches[_BEST:]
         ]
-        text += f"\nMore about {subject}: {', '.join(rest)}.\n" if rest else ""
+        text += f"\nMore about {name}: {', '.join(rest)}.\n" if rest else ""
     else:
-        hint = did_you_mean(subject, [*TOPICS, *(option.opts[-1] for option in options)])
-        what = f"{subject!r} is no topic, command, option or word of the reference"
+        hint = did_you_mean(name, [*TOPICS, *(option.opts[-1] for option in options)])
+        what = f"{name!r} is no topic, command, option or word of the reference"
         raise InputError("", what, f"{hint} rnn help lists the topics".lstrip())
     if on_screen(None):
         show(_drawn(text) if text.startswith(("#", "|")) else text.removesuffix("\n"))
@@ -94,10 +95,14 @@ def help(ctx: click.Context, subject: str) -> None:  # noqa: A001  # a module is
 help.ignore_unknown_options = True  # an option is a subject
 
 
-def _rank(section: str, word: str) -> tuple[bool, float]:
-    """Rank a section for a word: by its title, then by the share of its lines that have it."""
-    title, *lines = section.splitlines()
-    return word in title, sum(word in line for line in lines) / (len(lines) + 10)
+def _rank(section: str, word: str) -> tuple[bool, bool, float]:
+    """Rank a section for a word: by the row that defines it, the title, then its share."""
+    prose = re.sub("(?ms)^```.*?^```$", "", section)
+    whole = re.compile(rf"(?<![\w./-]){re.escape(word)}\w*(?![/-])", re.IGNORECASE)
+    title = " ".join(prose.splitlines()[: 3 if prose.startswith("# ") else 1])
+    defines = re.search(rf"(?mi)^\| `{re.escape(word)}s?` \|", prose)
+    share = min(len(whole.findall(prose)), 3) / (len(prose) + 200) ** 0.25
+    return defines is not None, whole.search(title) is not None, share
 
 
 def topic_text(topic: str, options: Iterable[Option]) -> str:
