@@ -108,13 +108,22 @@ class Lines:
             if line.strip() or (delimiter or "\t") in line.strip(" \n"):
                 break
             self.take()
-        if self.line == 1 and self._encoding == UTF_8 and re.match(_ARRAY, line.strip()):
+        if self.line == 1 and self._encoding == UTF_8 and self._is_array(line.strip()):
             self._split_array()
             return self.peek(delimiter)
         for pattern, kind, hint in _FIRST_LINES:
             if re.match(pattern, line.strip()):
                 raise self._not_text(self.name, kind, hint)
         return line
+
+    def _is_array(self, line: str) -> bool:
+        """Return whether a first line begins a JSON array; numbers alone are one in ``.json``."""
+        if re.match(_ARRAY, line):
+            return True
+        if not (re.search(r"\.json\b", self.path.lower()) and re.fullmatch(r"\[[^][{}]*\]", line)):
+            return False
+        self._fill(len(self._text) - self._at + 1)  # JSON lines go on
+        return self._text[self._at :].decode().strip() == line
 
     def _split_array(self) -> None:
         """Read a JSON array of rows to its end, and go on with its items as lines."""
