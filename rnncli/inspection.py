@@ -18,7 +18,7 @@ from rnncli.model.formats.contents import (
     name_type,
 )
 from rnncli.model.formats.load import read_contents
-from rnncli.states.file import load_state
+from rnncli.states.format import load_state
 from rnncli.storage import local_copy
 from rnncli.writers.document import Document
 from rnncli.writers.inspect import write_tables
