@@ -50,11 +50,13 @@ def test_a_mistake_of_a_random_network_is_named(case: Any, number: int, digits: 
     assume(np.abs(theirs - ours).max() > 100 * (10.0**-digits if digits else 1e-6))
     report = rnncli.verify(network, x, theirs)
     causes = [each["name"] for each in report["explanations"]]
+    # The line of `theirs` that makes up mistakes is 0.5, and not what the port has.
+    assert causes or digits or mistake.name.startswith("output")
     # A cause that is named gives the numbers of the port: it is the mistake, or one like it.
-    same = [each for each in mistakes if each.name in causes]
-    for each in same:
-        left = np.abs(each.make(whole).outputs()[-1] - theirs).max()
-        assert left < 1e-3 * max(1, np.abs(theirs).max()), each.name
+    for name in causes:
+        alike = [each.make(whole).outputs()[-1] for each in mistakes if each.name == name]
+        left = min((np.abs(rows - theirs).max() for rows in alike), default=0)
+        assert left < 1e-3 * max(1, np.abs(theirs).max()), name
     assert report["verdict"] == "different"
 
 
