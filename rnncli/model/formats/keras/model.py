@@ -4,9 +4,9 @@ from collections.abc import Mapping, Sequence
 from itertools import islice
 from typing import Any, NamedTuple
 
+from rnncli.model.contents import Component, Contents
 from rnncli.model.errors import InputError, listed, shown, verbatim
 from rnncli.model.formats.builder import Builder, Value
-from rnncli.model.formats.contents import Component, Contents
 from rnncli.model.formats.keras.layers import (
     LAYERS,
     MERGES,
@@ -17,9 +17,9 @@ from rnncli.model.formats.keras.layers import (
     read_entry,
 )
 from rnncli.model.formats.keras.weights import Group, KerasFile
-from rnncli.model.formats.onnx.walk import Guess
 from rnncli.model.graph import Unknown
 from rnncli.model.graph.operators import MOVERS
+from rnncli.model.graph.walk import Guess
 
 # Classes of models. A class of the user's own may compute anything.
 _MODELS = ("Sequential", "Functional", "Model")

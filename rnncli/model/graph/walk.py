@@ -11,11 +11,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from rnncli.model.contents import Component, Draft, read_floats
 from rnncli.model.errors import shown
-from rnncli.model.formats.contents import Component, Draft, read_floats
-from rnncli.model.formats.onnx.messages import Model
-from rnncli.model.formats.onnx.recurrent import KINDS, read_layer
-from rnncli.model.formats.onnx.whole_sequences import STATE, cut_graph, cut_output
 from rnncli.model.graph import Array, Graph, Node, RefusedError, TooShortError, Unknown
 from rnncli.model.graph.labels import (
     ACROSS,
@@ -29,7 +26,9 @@ from rnncli.model.graph.labels import (
 )
 from rnncli.model.graph.node_layers import Operand, SequenceGraph
 from rnncli.model.graph.operators import ELEMENTWISE, FAR, MOVERS, apply
+from rnncli.model.graph.recurrent import KINDS, read_layer
 from rnncli.model.graph.rows import Flow, RowProgram
+from rnncli.model.graph.whole_sequences import STATE, cut_graph, cut_output
 from rnncli.model.layers import DIRECTIONS
 
 # Values that a run may compute: a number, and four more for each value of the file. For each value
@@ -102,10 +101,10 @@ class Walk:
     """
 
     def __init__(
-        self, path: str, model: Model, guess: Guess | None = None, first: "Walk | None" = None,
+        self, path: str, graph: Graph, guess: Guess | None = None, first: "Walk | None" = None,
         lower: Collection[str] | None = None,
     ) -> None:  # fmt: skip
-        self.path, self.model, self.graph, self.lower = path, model, model.graph, lower
+        self.path, self.graph, self.lower = path, graph, lower
         self.guess, self.rows, self.steps, self.sequences = guess or Guess(""), RowProgram(), 1, 1
         self.begins = 1  # the number of steps of the input
         self.fit = Fit.ROWS
@@ -131,7 +130,7 @@ class Walk:
 
     def repeat(self, guess: Guess, lower: Collection[str] | None = None) -> "Walk":
         """Run the graph again, by a guess."""
-        return Walk(self.path, self.model, guess, self, lower)
+        return Walk(self.path, self.graph, guess, self, lower)
 
     def _run(self, waiting: list[Node]) -> None:
         """Run nodes, and those of the branches that they take."""
@@ -270,7 +269,7 @@ class Walk:
             inputs = [*map(self._cut_rows, node.inputs, inputs)]
         cost = _COST_OF_LABEL if flows else 1
         arrays = [as_array(each) for each in inputs]
-        outputs = apply(node, arrays, self.model.opset, lambda n: self.spend(cost * n))
+        outputs = apply(node, arrays, self.graph.opset, lambda n: self.spend(cost * n))
         if flows and node.op not in ("Shape", "Size"):
             return self._follow(node, inputs, [labels(plain(each)) for each in outputs])
         counts = flows or (_has_counts(node, inputs) and node.op != "ConstantOfShape")
