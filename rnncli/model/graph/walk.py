@@ -68,12 +68,15 @@ class Layer(NamedTuple):
     below: SequenceGraph | None
 
 
+_FEW_STEPS = 7  # of the input at first
+
+
 class Guess(NamedTuple):
     """The input that may be the rows, its axes of steps and sequences, and how many it has."""
 
     x: str
     axes: tuple[int | None, int | None] = (None, None)
-    steps: int = 7
+    steps: int = _FEW_STEPS
     sequences: int = 3
     features: int = 0  # of a row, where the file leaves them open; 0 if they are not known
     sure: bool = False  # whether the format tells the axes: those of values are as the input's
@@ -211,8 +214,7 @@ class Walk:
             sizes.append(int(size) if frozen else free)
         self.steps, self.sequences = (1 if k is None else sizes[k] for k in (T, N))
         self.begins = self.steps
-        if self.steps != Guess.steps:
-            self._budget += min(_FOR_AN_INPUT * prod(sizes), _MOST_FOR_AN_INPUT)
+        self._budget += min(_FOR_AN_INPUT * prod(sizes), _MOST_FOR_AN_INPUT)
         self.spend(_COST_OF_LABEL * prod(sizes))
         t, n = (0 if k is None else np.indices(sizes, sparse=True)[k] for k in (T, N))
         values = labels(np.broadcast_to(row_label(t, n), sizes))
@@ -290,16 +292,16 @@ class Walk:
             return value
         of_rows = all(not each.component for each in self.layers.values())
         try:
-            if self.guess.sure and len(shape) == 3 and shape[1] > 1:
-                target, graph = cut_graph(self, name, value, self.guess.axes)
+            if self.guess.sure and len(shape) == 3:
+                # One step may be all that windows leave of few.
+                self.too_short |= shape[1] == 1 and self.guess.steps == _FEW_STEPS
+                axes = self.guess.axes if shape[1] > 1 else (None, self.guess.axes[1])
+                target, graph = cut_graph(self, name, value, axes)
             else:
                 target, graph = cut_output(self, name, value)
         except RefusedError:
             return value
         along, across = graph.axes
-        # One row a sequence may be a window of few steps, which more steps tell.
-        few = self.guess.sure and self.guess.steps == Guess.steps
-        self.too_short |= few and len(shape) == 3 and along is None
         if across is None or (graph.shortens and not (value.lowest and of_rows)):
             return value
         self.steps = shape[along] if graph.shortens and along is not None else self.steps
@@ -452,7 +454,7 @@ class Walk:
         if self.guess.axes[0] is None and T > 1:
             raise WrongAxesError("takes several steps a call")
         if x.lowest and T == 1 < self.steps:
-            self.too_short = x.columns is None  # windows may leave one
+            self.too_short |= x.columns is None  # windows may leave one
             raise WrongAxesError(x.why or "takes one step of several")
         if self.steps < T:
             raise RefusedError("takes more steps than the input has")
