@@ -7,18 +7,12 @@ import shlex
 from contextlib import suppress
 from typing import Any
 
+from rnncli.model.arrays import name_type
+from rnncli.model.contents import Component, Contents, assumptions, make_layers, make_network
 from rnncli.model.description import describe_layer, known
 from rnncli.model.errors import InputError, word
-from rnncli.model.formats.contents import (
-    Component,
-    Contents,
-    assumptions,
-    make_layers,
-    make_network,
-    name_type,
-)
 from rnncli.model.formats.load import read_contents
-from rnncli.states.file import load_state
+from rnncli.states.format import load_state
 from rnncli.storage import local_copy
 from rnncli.writers.document import Document
 from rnncli.writers.inspect import write_tables

@@ -33,10 +33,10 @@ from rnncli.run_options import (
     file_name,
     list_options,
 )
-from rnncli.states import StateFiles, open_states
+from rnncli.states.files import StateFiles, open_states
 from rnncli.storage import is_url
 from rnncli.storage.sink import check_destination, destination, has_no_extension
-from rnncli.writers import FORMATS
+from rnncli.writers.formats import FORMATS
 from rnncli.writers.log import continue_log, follow
 from rnncli.writers.result import Result, Style, check_names
 from rnncli.writers.selection import Final, FinalCells, Head, Selection, Selector, Tail, Writer

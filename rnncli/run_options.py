@@ -20,7 +20,7 @@ from rnncli.model.errors import OptionError, check_installed, choice, did_you_me
 from rnncli.readers.csv import FIRST_ROW
 from rnncli.readers.input import MISSING, STDIN, UTF_8
 from rnncli.storage.sink import is_packed, on_screen
-from rnncli.writers import EXTENSIONS, FORMATS
+from rnncli.writers.formats import EXTENSIONS, FORMATS
 
 Function = TypeVar("Function", bound=Callable[..., Any])
 

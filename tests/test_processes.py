@@ -19,7 +19,7 @@ import pytest
 from conftest import NIGHTLY, ROOT, SAMPLES, TOPICS
 from transcripts import Session, is_same, read_sessions
 
-from rnncli.states.file import load_state
+from rnncli.states.format import load_state
 from rnncli.storage import writing
 
 LIMIT = 120

@@ -50,7 +50,7 @@ from rnncli.storage import (
 )
 from rnncli.storage.sink import is_packed
 from rnncli.storage.system import fold_case, lock
-from rnncli.writers import EXTENSIONS
+from rnncli.writers.formats import EXTENSIONS
 
 File = str | os.PathLike[str]
 Done = tuple[str, int]  # the digest of the task that made an output, "" for none, and its rows

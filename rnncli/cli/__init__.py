@@ -8,7 +8,7 @@ import click
 
 from rnncli import __version__
 from rnncli.cli.console import write_utf8
-from rnncli.cli.errors import show_errors
+from rnncli.cli.exits import show_errors
 
 # Each has a module, which is loaded when the command is called.
 COMMANDS = ("run", "batch", "explain", "weights", "inspect", "verify", "help", "completion")
@@ -42,7 +42,7 @@ class Rnn(click.Group):
     ) -> tuple[str | None, click.Command | None, list[str]]:
         """Find the command that is called; the error about another names a near one."""
         if not ctx.resilient_parsing and args[0] not in COMMANDS:
-            from rnncli.cli.mistakes import describe_command
+            from rnncli.cli.typos import describe_command
 
             raise click.UsageError(describe_command(args[0], COMMANDS), ctx)
         return super().resolve_command(ctx, args)
@@ -52,7 +52,7 @@ class Rnn(click.Group):
         try:
             return super().parse_args(ctx, args)
         except click.NoSuchOption as error:
-            from rnncli.cli.mistakes import describe_option
+            from rnncli.cli.typos import describe_option
 
             commands = [each for name in COMMANDS if (each := self.get_command(ctx, name))]
             raise click.UsageError(

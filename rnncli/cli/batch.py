@@ -11,7 +11,7 @@ from click.exceptions import Exit
 
 from rnncli.batches.batch import Batch, Work, read_report
 from rnncli.cli.console import Line, note, quiet, say
-from rnncli.cli.errors import RUN_FAILED, describe, with_options
+from rnncli.cli.exits import RUN_FAILED, describe, with_options
 from rnncli.cli.networks import NetworkOptions, build_network, check_network
 from rnncli.cli.option_table import command, files, pick, table
 from rnncli.model.errors import OpenInputError, OptionError, printable

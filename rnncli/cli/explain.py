@@ -19,7 +19,7 @@ from rnncli.opening import open_both
 from rnncli.readers.columns import split_names
 from rnncli.readers.input import Input
 from rnncli.run_options import Options, check_options, check_overwrites, extension_of
-from rnncli.states import open_states
+from rnncli.states.files import open_states
 from rnncli.storage.sink import check_destination, destination
 
 EXAMPLES = """

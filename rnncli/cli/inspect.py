@@ -4,7 +4,7 @@ from json import dumps
 
 import click
 
-from rnncli.cli.errors import RUN_FAILED
+from rnncli.cli.exits import RUN_FAILED
 from rnncli.cli.option_table import command
 from rnncli.inspection import inspect as describe
 from rnncli.storage import wrap_url

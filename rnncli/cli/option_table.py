@@ -18,8 +18,8 @@ from click.core import augment_usage_errors
 
 from rnncli.cli.candidates import complete
 from rnncli.cli.console import quiet
-from rnncli.cli.errors import NAMES, raise_signals
-from rnncli.cli.mistakes import Choice, check_dashes, describe_option
+from rnncli.cli.exits import NAMES, raise_signals
+from rnncli.cli.typos import Choice, check_dashes, describe_option
 from rnncli.model.activations import parse
 from rnncli.model.cells import CELLS
 from rnncli.model.cells.gru import RESETS

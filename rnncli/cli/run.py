@@ -7,7 +7,7 @@ from rnncli.cli.networks import CONSOLE, NetworkOptions, build_network, check_ne
 from rnncli.cli.option_table import command, files, pick
 from rnncli.pipeline import process
 from rnncli.run_options import Options, check_options
-from rnncli.writers import FORMATS
+from rnncli.writers.formats import FORMATS
 
 EXAMPLES = """
 rnn run --seq 1,2,3,4,5,6 --hidden 4  # the notebook's network

@@ -8,7 +8,7 @@ import numpy as np
 from click.exceptions import Exit
 
 from rnncli.cli.console import Line, note
-from rnncli.cli.errors import RUN_FAILED, abandon_stdout
+from rnncli.cli.exits import RUN_FAILED, abandon_stdout
 from rnncli.cli.networks import CONSOLE, NetworkOptions, build_network, check_network
 from rnncli.cli.option_table import command, files, pick, table
 from rnncli.model.errors import InputError, OptionError, verbatim, word

@@ -105,3 +105,18 @@ def contiguous(rows: NDArray[Any]) -> NDArray[Any]:
     if rows.flags.c_contiguous:
         return rows
     return np.ascontiguousarray(as_items(rows)).view(rows.dtype).reshape(rows.shape)
+
+
+def make_unread(shape: Sequence[int], kind: str) -> NDArray[Any]:
+    """Make an array in place of one whose type is not read: it has that name, and no memory."""
+    return np.broadcast_to(np.zeros((), [(kind, "u1")]), shape)
+
+
+def name_type(array: NDArray[Any]) -> str:
+    """Return the name of the type of an array, which may be one that is not read."""
+    return array.dtype.names[0] if array.dtype.names else array.dtype.name
+
+
+def widen_bfloat16(bits: NDArray[np.uint16]) -> Floats:
+    """Return bfloat16, which NumPy does not have, as float32, of which it is the upper half."""
+    return np.asarray(bits.astype(np.uint32) << 16).view(np.float32)

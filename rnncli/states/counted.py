@@ -11,7 +11,7 @@ from rnncli.opening import Console
 from rnncli.readers import is_plain_text
 from rnncli.readers.input import Input
 from rnncli.run_options import Options
-from rnncli.states.file import SavedStates
+from rnncli.states.format import SavedStates
 from rnncli.storage import version
 
 _ANEW = "remove it to begin anew"

@@ -3,9 +3,15 @@
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+import numpy as np
+
 from rnncli.model.cells import RNN
 from rnncli.verification.case import Case
+from rnncli.verification.comparison import Comparison
+from rnncli.verification.diagnosis import BUDGET, Diagnosis
 
+# Differences below this share of the largest value are small.
+SMALL = 0.02
 # How frameworks give the states of a layer.
 SAVES = {
     "Keras": 'keras.Model(model.inputs, model.get_layer("{}").output).predict(x)',
@@ -15,17 +21,24 @@ SAVES = {
 }
 
 
-def advise(case: Case, result: Mapping[str, Any], nearest: Mapping[str, float]) -> Iterator[str]:
+def advise(
+    comparison: Comparison, result: Mapping[str, Any], diagnosis: Diagnosis
+) -> Iterator[str]:
     """Describe the first wrong value, what it says, the nearest causes and what to compare next."""
-    first = result["first"]
+    case, first = comparison.case, result["first"]
     key = f"sequence {first.get('key', first['sequence'])}, " if len(case.h0) > 1 else ""
     yield (
         f"First wrong value: {key}step {first['step']}, unit {first['unit']}: "
         f"{first['expected']!r} in the file, {first['actual']!r} by rnn."
     )
-    layers = case.network.layers
+    layers, ours = case.network.layers, np.abs(comparison.ours).max()
     recurrent = [n for n, layer in enumerate(layers) if layer.cells]
-    if len(layers) == 1 and not case.network.needs_whole_sequences and not case.network.last:
+    if result["difference"] < SMALL * ours:
+        yield (
+            f"All differences are small, at most {result['difference'] / ours:.1g} of the largest "
+            "value: look for a lower precision, a quantised model, or functions from a table."
+        )
+    elif len(layers) == 1 and not case.network.needs_whole_sequences and not case.network.last:
         yield _explain_step(case, first["step"])
     elif case.names and recurrent:
         name = case.names[recurrent[0] - len(layers)]
@@ -34,9 +47,11 @@ def advise(case: Case, result: Mapping[str, Any], nearest: Mapping[str, float]) 
             yield f"  {framework}: {code.format(name)}"
     elif case.network.last:
         yield "Save the states of every step in the port and compare them by `no_last`."
-    if nearest:
-        words = [f"{name} (leaves {share:.0%})" for name, share in [*nearest.items()][:2]]
+    if diagnosis.nearest:
+        words = [f"{name} (leaves {share:.0%})" for name, share in [*diagnosis.nearest.items()][:2]]
         yield f"Nearest causes: {'; '.join(words)}."
+    if diagnosis.stopped:
+        yield f"Not all causes were tried: rnn stops after {BUDGET:g} s."
 
 
 def _explain_step(case: Case, step: int) -> str:

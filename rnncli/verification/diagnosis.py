@@ -4,14 +4,14 @@ First all mistakes run over a few rows. The nearest then run over many, with the
 weights nudged: a mistake explains a result if no value is further from it than these runs show.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from math import inf
 from time import monotonic
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from rnncli.model.arrays import Floats, Truths
+from rnncli.model.arrays import Floats, Integers, Truths
 from rnncli.model.network import Network
 from rnncli.verification.case import Case
 from rnncli.verification.comparison import (
@@ -40,7 +40,8 @@ class Diagnosis(NamedTuple):
     """The mistakes that reproduce a result, or the nearest ones."""
 
     causes: dict[str, float]  # by name, the largest distance that is left
-    nearest: dict[str, float]
+    nearest: dict[str, float]  # by name, the share of the differences that is left
+    stopped: bool = False  # whether time ran out before all mistakes were tried
 
 
 class Excerpt(NamedTuple):
@@ -49,6 +50,11 @@ class Excerpt(NamedTuple):
     case: Case
     rows: Truths  # of the result
     judged: Truths  # of these, the rows that are compared
+
+    @property
+    def compared(self) -> Integers:
+        """The rows of the whole result that are compared."""
+        return np.flatnonzero(self.rows)[self.judged]
 
 
 class Trial(NamedTuple):
@@ -69,7 +75,7 @@ def find_causes(comparison: Comparison, theirs: Floats, digits: Digits | None = 
         off = distances(ours, theirs).max(axis=1)
         start = int(case.result_steps[off > 0.01 * off.max()].min())
         few = choose_rows(case, start + ROWS, SEQUENCES)
-        tried = [*_try_all(comparison, theirs, few)]
+        tried, stopped = _try_all(comparison, theirs, few)
         tried.sort(key=lambda trial: trial.score)
         many = choose_rows(case, JUDGED_ROWS, None)
         trials = []
@@ -85,7 +91,7 @@ def find_causes(comparison: Comparison, theirs: Floats, digits: Digits | None = 
     for trial in trials:
         if trial.score < NEAR:
             nearest.setdefault(trial.mistake.name, trial.score)
-    return Diagnosis(causes, nearest)
+    return Diagnosis(causes, nearest, stopped)
 
 
 def _find_half(ours: Floats, theirs: Floats, digits: Digits | None) -> dict[str, float]:
@@ -96,21 +102,22 @@ def _find_half(ours: Floats, theirs: Floats, digits: Digits | None) -> dict[str,
     return {f"computed in {kind} throughout: all values are {kind} numbers": float(off.max())}
 
 
-def _try_all(comparison: Comparison, theirs: Floats, few: Excerpt) -> Iterator[Trial]:
-    """Run every mistake over a few rows; yield the near ones."""
-    end, whole = monotonic() + BUDGET, few
+def _try_all(comparison: Comparison, theirs: Floats, few: Excerpt) -> tuple[list[Trial], bool]:
+    """Run every mistake over a few rows; return the near ones, and whether time ran out."""
+    end, whole, near = monotonic() + BUDGET, few, list[Trial]()
     if not few.judged.all() or len(few.case.x) < len(comparison.case.x):
         whole = choose_rows(comparison.case, None, SEQUENCES)
     mistakes = make_mistakes(comparison.case, comparison.ours, theirs)
     for number, mistake in enumerate(mistakes):
         if monotonic() > end:
-            return
+            return near, True
         excerpt = whole if mistake.whole else few
         result = mistake.make(excerpt.case).outputs()[-1]
         if result.shape == theirs[excerpt.rows].shape:
             score = _score(comparison, result, theirs, excerpt)
             if score < NEAR:
-                yield Trial(score, number, mistake, result)
+                near.append(Trial(score, number, mistake, result))
+    return near, False
 
 
 def choose_rows(case: Case, rows: int | None, sequences: int | None) -> Excerpt:
@@ -140,7 +147,7 @@ def _score(comparison: Comparison, result: Floats, theirs: Floats, excerpt: Exce
 
     Values that are right with the mistake and without it say nothing.
     """
-    rows = np.flatnonzero(excerpt.rows)[excerpt.judged]
+    rows = excerpt.compared
     left = distances(theirs[rows], result[excerpt.judged])
     before = np.maximum(distances(theirs[rows], comparison.ours[rows]), comparison.floor(rows))
     tell = ~((left <= comparison.floor(rows)) & (before <= comparison.floor(rows)))
@@ -156,7 +163,7 @@ def _choose(
     """Choose the trial that explains a result best, and those that do as well, by the table."""
     explaining: list[tuple[Trial, float]] = []
     best = inf
-    rows = np.flatnonzero(many.rows)[many.judged]
+    rows = many.compared
     shown = theirs[rows].astype(np.float64)
     last_bits = LAST_BITS * np.finfo(theirs.dtype).eps * max(1.0, np.abs(shown).max())
     for trial in trials:
@@ -199,7 +206,7 @@ def _are_alike(network: Network, second: Network) -> bool:
 
 def _explains(comparison: Comparison, theirs: Floats, many: Excerpt, trial: Trial) -> bool:
     """Judge a trial by runs whose weights are nudged, or by a tolerance."""
-    rows = np.flatnonzero(many.rows)[many.judged]
+    rows = many.compared
     left = distances(theirs[rows], trial.result[many.judged])
     before = distances(theirs[rows], comparison.ours[rows])
     if comparison.tolerance:

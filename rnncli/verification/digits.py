@@ -10,8 +10,8 @@ from rnncli.model.arrays import Floats
 
 # Most digits that are looked for: float32 has hardly more.
 MOST_DIGITS = 6
-# Half a unit of the digits after the point that programs print of float32.
-TEXT = 0.5e-8
+# Half a unit of the digits after the point that programs print of float32: eight or seven.
+TEXTS = (0.5e-8, 0.5e-7)
 # Values that are looked at first.
 SAMPLE = 1_000
 # Values that happen to be round are less likely than one in a million.
@@ -67,13 +67,13 @@ HALVES = {"bfloat16": (7, -126), "float16": (10, -14)}
 def find_half(values: Floats, digits: Digits | None) -> str | None:
     """Find the kind of half that all values are, as far as their digits tell; None for neither."""
     wide = values.astype(np.float64)
-    known = np.spacing(np.abs(values)) + TEXT if digits is None else digits.half_units
-    tells = wide != np.rint(wide)
-    for kind, (bits, least) in HALVES.items():
-        exponent = np.maximum(np.frexp(wide)[1] - 1, least)
-        spacing = np.ldexp(1.0, exponent - bits)
-        off = np.abs(np.rint(wide / spacing) * spacing - wide)
-        likely = np.log(np.minimum(1, 2 * known / spacing))[tells].sum()
-        if (off <= known).all() and likely < UNLIKELY:
-            return kind
+    tells, exact = wide != np.rint(wide), np.spacing(np.abs(values))
+    for known in [exact + text for text in TEXTS] if digits is None else [digits.half_units]:
+        for kind, (bits, least) in HALVES.items():
+            exponent = np.maximum(np.frexp(wide)[1] - 1, least)
+            spacing = np.ldexp(1.0, exponent - bits)
+            off = np.abs(np.rint(wide / spacing) * spacing - wide)
+            likely = np.log(np.minimum(1, 2 * known / spacing))[tells].sum()
+            if (off <= known).all() and likely < UNLIKELY:
+                return kind
     return None

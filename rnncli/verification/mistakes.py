@@ -332,21 +332,35 @@ CELL_MISTAKES: dict[str, Change] = {
     "recurrent bias twice, and no input one": partial(_use_biases, lambda _, r: (r, r)),
     "input and recurrent bias exchanged": _exchange_biases,
     "W_hh left out": _map_arrays(("W_hh",), np.zeros_like),
-    "W_xh transposed": _map_arrays(("W_xh",), _read_transposed),
-    "W_hh transposed": _map_arrays(("W_hh",), _read_transposed),
+    "W_xh transposed: (I, G H) read as (G H, I)": _map_arrays(("W_xh",), _read_transposed),
+    "W_hh transposed: (H, G H) read as (G H, H)": _map_arrays(("W_hh",), _read_transposed),
     "W_hh transposed in each gate": _map_arrays(("W_hh",), _transpose_by_gate),
-    "W_xh and W_hh transposed": _map_arrays(("W_xh", "W_hh"), _read_transposed),
-    "W_xh reshaped, not transposed": _map_arrays(("W_xh",), _reshape_transposed),
-    "W_hh reshaped, not transposed": _map_arrays(("W_hh",), _reshape_transposed),
-    "W_xh and W_hh reshaped, not transposed": _map_arrays(("W_xh", "W_hh"), _reshape_transposed),
+    "W_xh and W_hh transposed: (I, G H) read as (G H, I)": _map_arrays(
+        ("W_xh", "W_hh"), _read_transposed
+    ),
+    "W_xh reshaped from (G H, I) to (I, G H), not transposed": _map_arrays(
+        ("W_xh",), _reshape_transposed
+    ),
+    "W_hh reshaped from (G H, H) to (H, G H), not transposed": _map_arrays(
+        ("W_hh",), _reshape_transposed
+    ),
+    "W_xh and W_hh reshaped from (G H, I) to (I, G H), not transposed": _map_arrays(
+        ("W_xh", "W_hh"), _reshape_transposed
+    ),
     "1 added to the forget bias": _map_arrays(("b_h",), _by_gate(np.add, 0, 1, 0, 0), LSTM),
     "1 left out of the forget bias": _map_arrays(("b_h",), _by_gate(np.add, 0, -1, 0, 0), LSTM),
-    "`reset` before": partial(_change_reset, "before"),
-    "`reset` after": partial(_change_reset, "after"),
+    "`reset` before: (r h_{t-1}) @ W_hh, the model has r (h_{t-1} @ W_hh)": partial(
+        _change_reset, "before"
+    ),
+    "`reset` after: r (h_{t-1} @ W_hh), the model has (r h_{t-1}) @ W_hh": partial(
+        _change_reset, "after"
+    ),
     "no recurrent bias of the candidate": _map_arrays(("b_n",), np.zeros_like),
     "recurrent bias of the candidate (b_n) added outside the reset gate": _add_bias_outside,
     # The gate of the negative sum is 1 - z.
-    "z and 1 - z exchanged": _map_arrays(WEIGHT_NAMES, _by_gate(np.multiply, -1, 1, 1), GRU),
+    "z and 1 - z exchanged: h_t = (1 - z) h_{t-1} + z n, the model has z h_{t-1} + (1 - z) n": (
+        _map_arrays(WEIGHT_NAMES, _by_gate(np.multiply, -1, 1, 1), GRU)
+    ),
     **{
         f"`{name}` {_title(f)}": partial(_change_activation, name, f)
         for name in ("activation", "recurrent_activation")

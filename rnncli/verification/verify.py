@@ -239,7 +239,7 @@ def judge(
             {"name": name, "difference": left} for name, left in diagnosis.causes.items()
         ]
         if different and not diagnosis.causes:
-            document["advice"] = [*advise(of_file.case, results[0], diagnosis.nearest)]
+            document["advice"] = [*advise(of_file, results[0], diagnosis)]
     results += judge_peers(comparison, peers, path, scaled=bool({"center", "scale"} & {*model}))
     verdicts = {result["verdict"] for result in results}
     verdict = next((each for each in ("different", "equal") if each in verdicts), "not compared")

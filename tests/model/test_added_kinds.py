@@ -157,7 +157,7 @@ def test_a_file_has_the_same_numbers_or_is_refused(
 
 
 def test_a_network_does_not_change_its_layers() -> None:
-    from rnncli.model.formats.contents import make_network
+    from rnncli.model.contents import make_network
 
     class Every(Stateless):
         takes_sequences = shortens = True

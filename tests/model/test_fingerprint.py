@@ -22,7 +22,7 @@ from rnncli.cli import rnn
 from rnncli.model.fingerprint import fingerprint
 from rnncli.model.graph.node_layers import SequenceGraph
 from rnncli.model.layers import MERGES, Layer, Stateless, name_of
-from rnncli.states.file import load_state, save_state
+from rnncli.states.format import load_state, save_state
 
 
 def change(value: Any) -> Iterator[Any]:

@@ -106,6 +106,14 @@ def test_layers_that_give_fewer_rows_are_in_front(tmp_path: Path) -> None:
         list(rnncli.stream(network, blocks, keys=[("a",), ("b", "c")]))
 
 
+def test_poolings_may_leave_one_of_few_steps(tmp_path: Path) -> None:
+    pooling = [layer("MaxPooling1D"), layer("BatchNormalization")]
+    network = load(sequential(tmp_path / "m.keras", *pooling, *pooling, LSTM))[0]
+    assert layers(network) == "Normalization 2, LSTM 2"
+    assert len(network.front) == 3
+    assert rnncli.run(network, np.ones((19, 2))).h.shape == (4, 2)
+
+
 def test_a_model_gives_as_many_steps_as_it_takes(tmp_path: Path) -> None:
     path = sequential(tmp_path / "m.keras", LSTM, layer("Conv1D", padding="valid"))
     assert refusal(path).startswith("l1: gives another number of steps than the input has")

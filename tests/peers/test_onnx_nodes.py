@@ -16,9 +16,9 @@ import pytest
 import rnncli
 from rnncli.model.errors import InputError
 from rnncli.model.formats.onnx.messages import Reader
-from rnncli.model.formats.onnx.recurrent import KINDS
 from rnncli.model.graph import RefusedError
 from rnncli.model.graph.operators import OPERATORS, evaluate
+from rnncli.model.graph.recurrent import KINDS
 
 READ = "fiub"  # kinds of element types that are read
 
@@ -46,22 +46,22 @@ def _as_array(value: Any) -> Any:
 def test_operators() -> None:
     ends: Counter[str] = Counter()
     for case in cases():
-        model = Reader("case", memoryview(case.model.SerializeToString())).model()
-        nodes = model.graph.nodes
+        graph = Reader("case", memoryview(case.model.SerializeToString())).read()
+        nodes = graph.nodes
         if any(node.domain or node.op not in OPERATORS for node in nodes):
             continue
         for data in case.data_sets:
             inputs, outputs = ([_as_array(each) for each in side] for side in data)
-            values = {**model.graph.arrays, **dict(zip(model.graph.inputs, inputs, strict=True))}
+            values = {**graph.arrays, **dict(zip(graph.inputs, inputs, strict=True))}
             arrays = [*values.values(), *outputs]
             if not all(isinstance(a, np.ndarray) and a.dtype.kind in READ for a in arrays):
                 continue  # such as strings, sequences, and bfloat16
             try:
-                ours = evaluate(nodes, values, model.opset)
+                ours = evaluate(nodes, values, graph.opset)
             except RefusedError:
                 ends["refused"] += 1
                 continue
-            pairs = zip(model.graph.outputs, outputs, strict=True)
+            pairs = zip(graph.outputs, outputs, strict=True)
             read = [(ours[name], y) for name, y in pairs if name in ours]  # masks are not
             assert read, case.name
             for y, expected in read:

@@ -16,7 +16,7 @@ from conftest import NIGHTLY, ROOT, Rnn
 from processes import LIMIT, Commands, Stage, commands, stage, start_alone, started_in
 
 from rnncli.model.errors import InputError
-from rnncli.states.file import load_state
+from rnncli.states.format import load_state
 from rnncli.storage import writing
 
 __all__ = ["commands", "stage"]

@@ -14,7 +14,7 @@ from conftest import Rnn
 from processes import LIMIT, Commands, commands, start_alone
 
 from rnncli.cli import rnn
-from rnncli.states.file import load_state
+from rnncli.states.format import load_state
 
 __all__ = ["commands"]
 BARE = ("run", "-", "--unroll", "stepwise")

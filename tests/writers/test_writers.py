@@ -23,7 +23,7 @@ import rnncli
 from rnncli.cli import rnn
 from rnncli.engine.rows import Rows
 from rnncli.model.arrays import Floats, Integers
-from rnncli.writers import FORMATS
+from rnncli.writers.formats import FORMATS
 from rnncli.writers.grid import Column, draw
 from rnncli.writers.result import Result as Described
 from rnncli.writers.result import Style

@@ -5,16 +5,16 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from rnncli.model.arrays import name_type
 from rnncli.model.cells import CELLS
+from rnncli.model.contents import Component, Contents, Draft
 from rnncli.model.errors import shown
-from rnncli.model.formats.contents import Budget, Component, Contents, Draft, name_type
-from rnncli.model.formats.onnx.graph import find_layers
-from rnncli.model.formats.onnx.messages import Model
-from rnncli.model.formats.onnx.walk import Guess
+from rnncli.model.formats.containers.budget import Budget
 from rnncli.model.graph import Graph, Node, RefusedError
 from rnncli.model.graph.operators import MOVERS
+from rnncli.model.graph.search import find_layers
+from rnncli.model.graph.walk import Guess
 
-_OPSET = 20
 # Operators whose nodes do not get the name of their module.
 _UNNAMED = {*MOVERS, "Shape", "ConstantOfShape", "Cast", "Add", "Sub", "Mul", "Div"}
 
@@ -110,7 +110,7 @@ class Builder:
         """Find the layers of the graph; inputs have shapes, and the axes of one may be known."""
         names = {each.name: None for each in outputs}
         graph = Graph(self.nodes, self._arrays, inputs, names)
-        return find_layers(self.path, Model("", _OPSET, graph, []), known=known)
+        return find_layers(self.path, graph, known=known)
 
 
 def refuse(why: str, recurrent: Sequence[Component] = ()) -> Contents:

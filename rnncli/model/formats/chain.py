@@ -10,15 +10,8 @@ from collections.abc import Mapping
 import numpy as np
 
 from rnncli.model.arrays import Floats
+from rnncli.model.contents import Component, Contents, FileLayer, locate, no_layer, read_floats
 from rnncli.model.errors import InputError, listed, shown
-from rnncli.model.formats.contents import (
-    Component,
-    Contents,
-    FileLayer,
-    locate,
-    no_layer,
-    read_floats,
-)
 from rnncli.model.layers import (
     Dense,
     Embedding,

@@ -12,9 +12,9 @@ from warnings import warn
 
 from rnncli.model.activations import Activation
 from rnncli.model.arrays import Floats
+from rnncli.model.contents import Contents, Draft, assumptions, fill_layers, make_network
 from rnncli.model.errors import InputError, choice
 from rnncli.model.formats.containers.zips import FIRST, open_zip
-from rnncli.model.formats.contents import Contents, Draft, assumptions, fill_layers, make_network
 from rnncli.model.layers import Recurrent, name_of
 from rnncli.model.network import Network
 
@@ -25,7 +25,7 @@ FORMATS = {
     **dict.fromkeys((".keras", ".h5", ".hdf5"), "keras.files"),
     **dict.fromkeys((".pt", ".pth", ".bin", ".ckpt"), "torch.files"),
     ".pt2": "torch.exported",
-    ".onnx": "onnx.graph",
+    ".onnx": "onnx.files",
 }
 # By the first bytes, whatever a file is called.
 _CONTENTS = {
@@ -33,7 +33,7 @@ _CONTENTS = {
     rb"\x89HDF\r\n": "keras.files",
     rb"\x80\x02\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19\.": "torch.files",  # as before PyTorch 1.6
     # A version; then a text, which Core ML does not have there, or the start of another field.
-    rb"\x08[\x03-\x14](\x12(\x00|.[ -~])|[\x1a\x22\x32\x3a\x42])": "onnx.graph",
+    rb"\x08[\x03-\x14](\x12(\x00|.[ -~])|[\x1a\x22\x32\x3a\x42])": "onnx.files",
 }
 # Archives, by how a member's name ends.
 _MEMBERS = {

@@ -22,16 +22,9 @@ from numpy.typing import NDArray
 from rnncli.model.activations import Activation
 from rnncli.model.arrays import Floats
 from rnncli.model.cells import CELLS, RNN, Cell, Weights
+from rnncli.model.contents import CellDraft, Component, Contents, Draft, find_kind, read_floats
 from rnncli.model.errors import InputError, listed
 from rnncli.model.formats.containers.zips import MOST_MEMBERS, read_archive, wrap_damage
-from rnncli.model.formats.contents import (
-    CellDraft,
-    Component,
-    Contents,
-    Draft,
-    find_kind,
-    read_floats,
-)
 from rnncli.model.layers import LAYERS, Layer, Recurrent, Stateless, name_of
 from rnncli.model.network import LAST, Network
 

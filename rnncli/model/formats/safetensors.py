@@ -12,15 +12,10 @@ from typing import Any, BinaryIO, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from rnncli.model.arrays import make_unread, widen_bfloat16
+from rnncli.model.contents import Component, Contents, read_floats
 from rnncli.model.errors import shown
 from rnncli.model.formats.containers.zips import wrap_damage
-from rnncli.model.formats.contents import (
-    Component,
-    Contents,
-    make_unread,
-    read_floats,
-    widen_bfloat16,
-)
 from rnncli.model.formats.npz import read_layers, write_text
 from rnncli.model.formats.torch.names import (
     HEAD,

@@ -46,3 +46,4 @@ class Graph(NamedTuple):
     # Shapes by name: sizes, or names of unknown sizes; None if the number of axes is unknown.
     inputs: Mapping[str, tuple[int | str, ...] | None]
     outputs: Mapping[str, tuple[int | str, ...] | None]
+    opset: int = 20  # the version of the operators

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rnncli.model.errors import InputError, one_line, shown
-from rnncli.model.formats.contents import Budget
+from rnncli.model.formats.containers.budget import Budget
 
 _SIGNATURE = b"\x89HDF\r\n\x1a\n"
 # Kinds of messages, and kinds that only newer versions of the format have.

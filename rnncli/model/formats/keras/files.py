@@ -5,17 +5,10 @@ import re
 from typing import Any
 
 from rnncli.model.activations import parse
+from rnncli.model.contents import CellDraft, Component, Contents, Draft, find_kind, read_floats
 from rnncli.model.errors import InputError, listed, verbatim
 from rnncli.model.formats.containers import hdf5
 from rnncli.model.formats.containers.zips import FIRST, open_zip, read_member, wrap_damage
-from rnncli.model.formats.contents import (
-    CellDraft,
-    Component,
-    Contents,
-    Draft,
-    find_kind,
-    read_floats,
-)
 from rnncli.model.formats.keras import model
 from rnncli.model.formats.keras.layers import CELL_OF, make_cell
 from rnncli.model.formats.keras.weights import KerasFile, read_group

@@ -15,9 +15,9 @@ from rnncli.model import layers as ours
 from rnncli.model.activations import KERAS, ONNX_OPERATORS, SIGMOID, TANH, parse
 from rnncli.model.arrays import Floats
 from rnncli.model.cells import CELLS, Weights, sum_biases
+from rnncli.model.contents import CellDraft, Draft, read_floats
 from rnncli.model.errors import listed, shown
 from rnncli.model.formats.builder import Builder, Value
-from rnncli.model.formats.contents import CellDraft, Draft, read_floats
 from rnncli.model.formats.keras.weights import Group, KerasFile, name_groups
 from rnncli.model.graph.node_layers import Operand, RowGraph, Step
 from rnncli.model.graph.operators import FAR

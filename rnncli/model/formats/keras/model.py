@@ -4,9 +4,9 @@ from collections.abc import Mapping, Sequence
 from itertools import islice
 from typing import Any, NamedTuple
 
+from rnncli.model.contents import Component, Contents
 from rnncli.model.errors import InputError, listed, shown, verbatim
 from rnncli.model.formats.builder import Builder, Value
-from rnncli.model.formats.contents import Component, Contents
 from rnncli.model.formats.keras.layers import (
     LAYERS,
     MERGES,
@@ -17,9 +17,9 @@ from rnncli.model.formats.keras.layers import (
     read_entry,
 )
 from rnncli.model.formats.keras.weights import Group, KerasFile
-from rnncli.model.formats.onnx.walk import Guess
 from rnncli.model.graph import Unknown
 from rnncli.model.graph.operators import MOVERS
+from rnncli.model.graph.walk import Guess
 
 # Classes of models. A class of the user's own may compute anything.
 _MODELS = ("Sequential", "Functional", "Model")
@@ -34,9 +34,6 @@ _MOST, _LONGEST = 2000, 500
 _OTHER_TYPES = (TypeError, LookupError, AttributeError, OverflowError)
 _NOTHING, _WITHIN = "does nothing at inference", "is run with the layers above"
 _END = 2**63 - 1
-
-# Steps of a second try, for a model that is refused with few.
-_MORE_STEPS = 37
 
 
 class _Call(NamedTuple):
@@ -56,14 +53,9 @@ def find(file: KerasFile) -> Contents:
     except (ValueError, RecursionError, *_OTHER_TYPES) as error:
         raise InputError(file.path, str(error)) from error
     contents = _build(file, kind, config, shape, steps="T")
-    again: list[tuple[int | str, int]] = [("T", _MORE_STEPS)]  # layers may leave one step of few
-    if isinstance(shape[1], int):  # weights may count steps
-        again.append((shape[1], Guess("").steps))
-    for steps, guessed in again:
-        if not any(each.needed for each in contents.components):
-            break
-        longer = _build(file, kind, config, shape, steps=steps, guessed=guessed)
-        contents = contents if any(each.needed for each in longer.components) else longer
+    if isinstance(shape[1], int) and any(each.needed for each in contents.components):
+        whole = _build(file, kind, config, shape, steps=shape[1])  # its weights may count steps
+        return contents if any(each.needed for each in whole.components) else whole
     return contents
 
 
@@ -74,12 +66,8 @@ def _build(
     shape: Sequence[int | str],
     *,
     steps: int | str,
-    guessed: int = Guess("").steps,
 ) -> Contents:
-    """Add the nodes of the layers, and find the layers of the network that they become.
-
-    Open `steps` are `guessed`.
-    """
+    """Add the nodes of the layers, and find the layers of the network that they become."""
     walk = _Walk(file)
     features = shape[-1] if isinstance(shape[-1], int) else 0
     start = Rows(Value("input", len(shape)), features)
@@ -93,7 +81,7 @@ def _build(
     words = len(shape) == 2 and walk.looks_up
     axes = (1, 0) if words or len(shape) == 3 else (None, 0)
     sizes = ("N", steps, walk.width or 1)[: len(shape)] if axes[0] else ("N", walk.width or 1)
-    contents = walk.find_layers({"input": sizes}, [value], Guess("input", axes, guessed, sure=True))
+    contents = walk.find_layers({"input": sizes}, [value], Guess("input", axes, sure=True))
     order = "from the last step to the first, here they stand as the input does"
     notes = [*contents.notes, *walk.notes, *[f"Keras gives the rows {order}"] * turned]
     components = [*walk.list_components(contents.components), *walk.refused]

@@ -6,13 +6,13 @@ Source: onnx.proto, https://github.com/onnx/onnx/blob/main/onnx/onnx.proto.
 import os
 from collections.abc import Callable, Mapping
 from math import prod
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
+from rnncli.model.arrays import widen_bfloat16
 from rnncli.model.errors import InputError, shown
 from rnncli.model.formats.containers.protobuf import BYTES, Message, Source
-from rnncli.model.formats.contents import widen_bfloat16
 from rnncli.model.graph import Array, Graph, Node, Unknown
 from rnncli.model.graph.operators import TYPES
 
@@ -24,15 +24,6 @@ _NUMBERS = {1: 4, 7: 7, 11: 10, 12: 11, 13: 11}
 _BFLOAT16, _RAW = 16, 9
 
 
-class Model(NamedTuple):
-    """A model: its writer, the version of its operators, its graph, files with more arrays."""
-
-    producer: str
-    opset: int
-    graph: Graph
-    external_files: list[str]
-
-
 class Reader:
     """A model that is being read: `data` are the bytes of the file at `path`."""
 
@@ -40,16 +31,14 @@ class Reader:
         self.path, self.source = path, Source(path, MOST_FIELDS)
         self.bytes_left: dict[str, int] = {}  # bytes that may still be read, by file
         self.message = Message(self.source, data)
+        self.producer = f"{self.message.text(2)} {self.message.text(3)}".strip()
 
-    def model(self) -> Model:
-        """Read the model."""
-        message = self.message
-        if 7 not in message:
+    def read(self) -> Graph:
+        """Read the graph of the model."""
+        if 7 not in self.message:
             raise self.source.damage("holds no graph")
-        opsets = {_domain(each.text(1)): each.integer(2) for each in message.messages(8)}
-        producer = f"{message.text(2)} {message.text(3)}".strip()
-        graph = self._graph(message.message(7))
-        return Model(producer, opsets.get("", 1), graph, [*self.bytes_left])
+        opsets = {_domain(each.text(1)): each.integer(2) for each in self.message.messages(8)}
+        return self._graph(self.message.message(7))._replace(opset=opsets.get("", 1))
 
     def _graph(self, message: Message, depth: int = 0) -> Graph:
         """Read a graph; those of attributes lie deeper."""

@@ -15,8 +15,8 @@ from rnncli.model.arrays import in_dtype, reorder
 from rnncli.model.cells import split_bias
 from rnncli.model.errors import InputError
 from rnncli.model.formats.containers.protobuf import message
-from rnncli.model.formats.onnx.recurrent import KINDS
 from rnncli.model.graph import Array
+from rnncli.model.graph.recurrent import KINDS
 from rnncli.model.layers import Recurrent, RowActivation, name_of
 from rnncli.model.network import Network
 

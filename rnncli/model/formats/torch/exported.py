@@ -12,15 +12,17 @@ from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
 
+from rnncli.model.arrays import make_unread, widen_bfloat16
+from rnncli.model.contents import Contents
 from rnncli.model.errors import InputError, listed, shown
 from rnncli.model.formats.builder import Builder, Value, refuse
+from rnncli.model.formats.containers.budget import Budget
 from rnncli.model.formats.containers.zips import (
     most_unpacked,
     open_zip,
     read_member,
     wrap_damage,
 )
-from rnncli.model.formats.contents import Budget, Contents, make_unread, widen_bfloat16
 from rnncli.model.formats.torch.files import MOST_WORK, read_saved, view_storage
 from rnncli.model.formats.torch.functions import RECURRENT, UNKNOWN, call
 from rnncli.model.formats.torch.names import find_modules, read_mode

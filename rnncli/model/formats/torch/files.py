@@ -9,10 +9,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from rnncli.model.arrays import make_unread, widen_bfloat16
+from rnncli.model.contents import Component, Contents
 from rnncli.model.errors import InputError, listed, shown
+from rnncli.model.formats.containers.budget import Budget
 from rnncli.model.formats.containers.pickled import Global, Instance, read_pickle
 from rnncli.model.formats.containers.zips import FIRST, most_unpacked, open_zip, read_member
-from rnncli.model.formats.contents import Budget, Component, Contents, make_unread, widen_bfloat16
 from rnncli.model.formats.torch.names import Module, find_arrays, find_modules, pick_arrays
 
 # PyTorch's names of storages, and their values in the file: bfloat16 as two bytes.

@@ -10,9 +10,9 @@ from typing import Any
 
 import numpy as np
 
+from rnncli.model.contents import Draft
 from rnncli.model.errors import InputError, shown
 from rnncli.model.formats.builder import Value
-from rnncli.model.formats.contents import Draft
 from rnncli.model.formats.torch.names import read_cell, read_mode
 from rnncli.model.graph import RefusedError
 from rnncli.model.graph.operators import UNFIT

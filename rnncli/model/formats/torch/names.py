@@ -14,18 +14,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rnncli.model.activations import SIGMOID, TANH, parse
-from rnncli.model.arrays import Floats, reorder
+from rnncli.model.arrays import Floats, name_type, reorder
 from rnncli.model.cells import CELLS, WEIGHT_NAMES, Weights, split_bias, sum_biases
+from rnncli.model.contents import CellDraft, Component, Contents, Draft, no_layer, read_floats
 from rnncli.model.errors import InputError, listed, shown, verbatim
-from rnncli.model.formats.contents import (
-    CellDraft,
-    Component,
-    Contents,
-    Draft,
-    name_type,
-    no_layer,
-    read_floats,
-)
 from rnncli.model.layers import Dense, Embedding, Layer, name_of
 
 _ROLES = {

@@ -10,9 +10,10 @@ import warnings
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from rnncli.model.contents import Contents
 from rnncli.model.errors import shown
 from rnncli.model.formats.builder import Builder, Value, refuse
-from rnncli.model.formats.contents import Budget, Contents
+from rnncli.model.formats.containers.budget import Budget
 from rnncli.model.formats.torch.functions import UNKNOWN, call
 from rnncli.model.formats.torch.names import Module
 from rnncli.model.graph import RefusedError

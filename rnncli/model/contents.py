@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rnncli.model.activations import SIGMOID, TANH
-from rnncli.model.arrays import Floats, in_dtype
+from rnncli.model.arrays import Floats, in_dtype, name_type
 from rnncli.model.cells import CELLS, Weights, checked
 from rnncli.model.errors import InputError, OpenInputError, did_you_mean, listed, shown, verbatim
 from rnncli.model.layers import Layer, Recurrent, Stateless, per_cell
@@ -21,20 +21,6 @@ _ASSUMED: dict[str, tuple[str, Any]] = {
     "recurrent_activation": ("does not name the activation of the gates", SIGMOID),
     "reset": ("does not say whether r multiplies after or before the product", "after"),
 }
-
-
-class Budget:
-    """Limits on the objects and the bytes that are made from a file."""
-
-    def __init__(self, path: str, objects: int, size: int) -> None:
-        self._path, self._objects, self._bytes = path, objects, size
-
-    def spend(self, objects: int = 1, size: int = 0) -> None:
-        """Take objects and bytes from the budget; raise InputError where it is spent."""
-        self._objects -= objects
-        self._bytes -= size
-        if self._objects < 0 or self._bytes < 0:
-            raise InputError(self._path, "holds far more than its size tells: it is damaged")
 
 
 class CellDraft(NamedTuple):
@@ -178,21 +164,6 @@ def read_floats(path: str, name: str, array: NDArray[Any]) -> Floats:
         raise InputError(where, f"expected floats, got {shown(name_type(array))}")
     with locate(""):
         return in_dtype(where, array, np.dtype(f"f{max(4, array.dtype.itemsize)}"))
-
-
-def make_unread(shape: Sequence[int], kind: str) -> NDArray[Any]:
-    """Make an array in place of one whose type is not read: it has that name, and no memory."""
-    return np.broadcast_to(np.zeros((), [(kind, "u1")]), shape)
-
-
-def name_type(array: NDArray[Any]) -> str:
-    """Return the name of the type of an array, which may be one that is not read."""
-    return array.dtype.names[0] if array.dtype.names else array.dtype.name
-
-
-def widen_bfloat16(bits: NDArray[np.uint16]) -> Floats:
-    """Return bfloat16, which NumPy does not have, as float32, of which it is the upper half."""
-    return np.asarray(bits.astype(np.uint32) << 16).view(np.float32)
 
 
 def find_kind(path: str, W_hh: Floats, names: Mapping[str, str]) -> str:

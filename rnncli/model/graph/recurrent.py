@@ -12,8 +12,8 @@ import numpy as np
 from rnncli.model.activations import ACTIVATIONS, Activation, activation, positive_clip
 from rnncli.model.arrays import reorder
 from rnncli.model.cells import Weights, sum_biases
+from rnncli.model.contents import CellDraft, Draft, read_floats
 from rnncli.model.errors import shown
-from rnncli.model.formats.contents import CellDraft, Draft, read_floats
 from rnncli.model.graph import Node, RefusedError
 
 # By ONNX's direction, ours.

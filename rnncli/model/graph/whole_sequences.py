@@ -6,10 +6,10 @@ from typing import Any
 
 import numpy as np
 
-from rnncli.model.formats.onnx.recurrent import KINDS
 from rnncli.model.graph import Array, Node, RefusedError
-from rnncli.model.graph.labels import CONSTANT, plain, sequences_of, steps_of
+from rnncli.model.graph.labels import CONSTANT, distinct, plain, sequences_of, steps_of
 from rnncli.model.graph.node_layers import Axes, Operand, Root, SequenceGraph
+from rnncli.model.graph.recurrent import KINDS
 from rnncli.model.graph.rows import Flow, find_row, lay_out
 from rnncli.model.layers import DIRECTIONS
 
@@ -22,10 +22,10 @@ def cut_graph(walk: Any, name: str, value: Any, axes: Axes) -> tuple[Operand, Se
     shape, by_call = value.labels.shape, walk.guess.axes[0] is None
     if by_call:  # rows stand where the graph has sequences
         axes = axes[1], None
-    columns = np.unique(np.concatenate([root.columns for root in roots]))
+    columns = distinct(np.concatenate([root.columns for root in roots]))
     laid = [root._replace(columns=np.searchsorted(columns, root.columns)) for root in roots]
     width, size = len(columns), prod(n for k, n in enumerate(shape) if k not in axes)
-    layer = SequenceGraph(nodes, constants, walk.model.opset, laid, name, axes, (width, size))
+    layer = SequenceGraph(nodes, constants, walk.graph.opset, laid, name, axes, (width, size))
     layer.takes_sequences = not by_call
     layer.shortens = not by_call and axes[0] is not None and shape[axes[0]] < walk.steps
     alone = np.zeros((2 if by_call else walk.steps, width), np.float32)
@@ -77,7 +77,7 @@ def _check_counts(walk: Any, layer: SequenceGraph, alone: Array) -> None:
             more = layer.evaluate(rows, sequences if whole else 1)
         except RefusedError:  # the graph was exported for one
             continue
-        if not all(np.array_equal(np.unique(ours[n]), np.unique(more[n])) for n in names):
+        if not all(np.array_equal(distinct(ours[n]), distinct(more[n])) for n in names):
             raise RefusedError("computes with the number of sequences")
 
 
@@ -118,7 +118,7 @@ def _find_root(walk: Any, name: str, value: Any) -> Root | None:
     if T is None and (t == STATE).all() and not by_call:
         registers = walk.rows.registers(columns)
         layer = walk.layers.get(int(registers[0]))
-        repeated = len(np.unique(columns)) < len(columns)  # the nodes that do so are run
+        repeated = len(distinct(columns)) < len(columns)  # the nodes that do so are run
         if not layer or repeated or (registers != registers[0]).any():
             return None
         ways = DIRECTIONS[layer.component.layers[0].settings["direction"]]

@@ -11,11 +11,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from rnncli.model.contents import Component, Draft, read_floats
 from rnncli.model.errors import shown
-from rnncli.model.formats.contents import Component, Draft, read_floats
-from rnncli.model.formats.onnx.messages import Model
-from rnncli.model.formats.onnx.recurrent import KINDS, read_layer
-from rnncli.model.formats.onnx.whole_sequences import STATE, cut_graph, cut_output
 from rnncli.model.graph import Array, Graph, Node, RefusedError, TooShortError, Unknown
 from rnncli.model.graph.labels import (
     ACROSS,
@@ -29,7 +26,9 @@ from rnncli.model.graph.labels import (
 )
 from rnncli.model.graph.node_layers import Operand, SequenceGraph
 from rnncli.model.graph.operators import ELEMENTWISE, FAR, MOVERS, apply
+from rnncli.model.graph.recurrent import KINDS, read_layer
 from rnncli.model.graph.rows import Flow, RowProgram
+from rnncli.model.graph.whole_sequences import STATE, cut_graph, cut_output
 from rnncli.model.layers import DIRECTIONS
 
 # Values that a run may compute: a number, and four more for each value of the file. For each value
@@ -69,12 +68,15 @@ class Layer(NamedTuple):
     below: SequenceGraph | None
 
 
+_FEW_STEPS = 7  # of the input at first
+
+
 class Guess(NamedTuple):
     """The input that may be the rows, its axes of steps and sequences, and how many it has."""
 
     x: str
     axes: tuple[int | None, int | None] = (None, None)
-    steps: int = 7
+    steps: int = _FEW_STEPS
     sequences: int = 3
     features: int = 0  # of a row, where the file leaves them open; 0 if they are not known
     sure: bool = False  # whether the format tells the axes: those of values are as the input's
@@ -102,10 +104,10 @@ class Walk:
     """
 
     def __init__(
-        self, path: str, model: Model, guess: Guess | None = None, first: "Walk | None" = None,
+        self, path: str, graph: Graph, guess: Guess | None = None, first: "Walk | None" = None,
         lower: Collection[str] | None = None,
     ) -> None:  # fmt: skip
-        self.path, self.model, self.graph, self.lower = path, model, model.graph, lower
+        self.path, self.graph, self.lower = path, graph, lower
         self.guess, self.rows, self.steps, self.sequences = guess or Guess(""), RowProgram(), 1, 1
         self.begins = 1  # the number of steps of the input
         self.fit = Fit.ROWS
@@ -131,7 +133,7 @@ class Walk:
 
     def repeat(self, guess: Guess, lower: Collection[str] | None = None) -> "Walk":
         """Run the graph again, by a guess."""
-        return Walk(self.path, self.model, guess, self, lower)
+        return Walk(self.path, self.graph, guess, self, lower)
 
     def _run(self, waiting: list[Node]) -> None:
         """Run nodes, and those of the branches that they take."""
@@ -212,8 +214,7 @@ class Walk:
             sizes.append(int(size) if frozen else free)
         self.steps, self.sequences = (1 if k is None else sizes[k] for k in (T, N))
         self.begins = self.steps
-        if self.steps != Guess.steps:
-            self._budget += min(_FOR_AN_INPUT * prod(sizes), _MOST_FOR_AN_INPUT)
+        self._budget += min(_FOR_AN_INPUT * prod(sizes), _MOST_FOR_AN_INPUT)
         self.spend(_COST_OF_LABEL * prod(sizes))
         t, n = (0 if k is None else np.indices(sizes, sparse=True)[k] for k in (T, N))
         values = labels(np.broadcast_to(row_label(t, n), sizes))
@@ -270,7 +271,7 @@ class Walk:
             inputs = [*map(self._cut_rows, node.inputs, inputs)]
         cost = _COST_OF_LABEL if flows else 1
         arrays = [as_array(each) for each in inputs]
-        outputs = apply(node, arrays, self.model.opset, lambda n: self.spend(cost * n))
+        outputs = apply(node, arrays, self.graph.opset, lambda n: self.spend(cost * n))
         if flows and node.op not in ("Shape", "Size"):
             return self._follow(node, inputs, [labels(plain(each)) for each in outputs])
         counts = flows or (_has_counts(node, inputs) and node.op != "ConstantOfShape")
@@ -291,16 +292,16 @@ class Walk:
             return value
         of_rows = all(not each.component for each in self.layers.values())
         try:
-            if self.guess.sure and len(shape) == 3 and shape[1] > 1:
-                target, graph = cut_graph(self, name, value, self.guess.axes)
+            if self.guess.sure and len(shape) == 3:
+                # One step may be all that windows leave of few.
+                self.too_short |= shape[1] == 1 and self.guess.steps == _FEW_STEPS
+                axes = self.guess.axes if shape[1] > 1 else (None, self.guess.axes[1])
+                target, graph = cut_graph(self, name, value, axes)
             else:
                 target, graph = cut_output(self, name, value)
         except RefusedError:
             return value
         along, across = graph.axes
-        # One row a sequence may be a window of few steps, which more steps tell.
-        few = self.guess.sure and self.guess.steps == Guess.steps
-        self.too_short |= few and len(shape) == 3 and along is None
         if across is None or (graph.shortens and not (value.lowest and of_rows)):
             return value
         self.steps = shape[along] if graph.shortens and along is not None else self.steps
@@ -453,7 +454,7 @@ class Walk:
         if self.guess.axes[0] is None and T > 1:
             raise WrongAxesError("takes several steps a call")
         if x.lowest and T == 1 < self.steps:
-            self.too_short = x.columns is None  # windows may leave one
+            self.too_short |= x.columns is None  # windows may leave one
             raise WrongAxesError(x.why or "takes one step of several")
         if self.steps < T:
             raise RefusedError("takes more steps than the input has")

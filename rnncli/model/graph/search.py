@@ -1,6 +1,7 @@
-"""The layers of an ONNX graph: recurrent nodes, and what the graph computes between them.
+"""The layers of a graph: recurrent nodes, and what the graph computes between them.
 
-The graph is run over labels, which tell the row of the input that each value comes from.
+`find_layers` guesses which axes of the input are steps and sequences, unless the format tells
+them, and walks the graph by each guess (`walk.py`). The best walk becomes a `Chain` of layers.
 """
 
 from collections.abc import Iterator, Sequence
@@ -9,19 +10,17 @@ from itertools import islice, permutations, zip_longest
 
 import numpy as np
 
+from rnncli.model.contents import Component, Contents, Draft
 from rnncli.model.errors import listed, shown
-from rnncli.model.formats.contents import Component, Contents, Draft
-from rnncli.model.formats.onnx.messages import Model, Reader
-from rnncli.model.formats.onnx.quantized import read_quantized
-from rnncli.model.formats.onnx.recurrent import KINDS
-from rnncli.model.formats.onnx.walk import Fit, Guess, Layer, Walk
-from rnncli.model.formats.onnx.whole_sequences import STATE, cut_output
-from rnncli.model.graph import RefusedError, Unknown
-from rnncli.model.graph.labels import plain, row_label, steps_of
+from rnncli.model.graph import Graph, RefusedError, Unknown
+from rnncli.model.graph.labels import distinct, plain, row_label, steps_of
 from rnncli.model.graph.naming import name_steps
 from rnncli.model.graph.node_layers import Operand, RowGraph, SequenceGraph
 from rnncli.model.graph.operators import MOVERS
+from rnncli.model.graph.recurrent import KINDS
 from rnncli.model.graph.rows import Flow
+from rnncli.model.graph.walk import Fit, Guess, Layer, Walk
+from rnncli.model.graph.whole_sequences import STATE, cut_output
 
 _MOST_GUESSES = 30  # of the axes of the input
 # Convolutions and pooling may leave none of few steps: then more are tried, and some more. No such
@@ -33,22 +32,14 @@ _EXPECTED = (
 )
 
 
-def read(data: bytes, path: str) -> Contents:
-    """Read an ``.onnx`` file."""
-    model = Reader(path, memoryview(data)).model()
-    graph, notes = read_quantized(model.graph)
-    contents = find_layers(path, model._replace(graph=graph))
-    return contents._replace(notes=[*contents.notes, *notes])
-
-
 def find_layers(
-    path: str, model: Model, input_size: int = 0, known: Guess | None = None
+    path: str, graph: Graph, input_size: int = 0, known: Guess | None = None
 ) -> Contents:
-    """Find the layers in a model; `input_size` is used if the graph leaves it open.
+    """Find the layers of a graph; `input_size` is used if the graph leaves it open.
 
     `known` tells the input and its axes, where a format does.
     """
-    first, best = Walk(path, model), None
+    first, best = Walk(path, graph), None
     for guess in [known] if known else islice(_guess_axes(first), _MOST_GUESSES):
         if best and best.target and guess.x != best.walk.guess.x:
             break  # another input has the rows
@@ -63,9 +54,8 @@ def find_layers(
     alone = [each for each in alone if not used[each.name].layers]
     contents = contents._replace(alone=alone)
     if best and best.is_open:
-        contents = contents._replace(resolve=partial(find_layers, path, model, known=known))
-    title = f"ONNX opset {model.opset}{f', {model.producer}' if model.producer else ''}"
-    return contents._replace(title=title, external_files=model.external_files, expected=_EXPECTED)
+        contents = contents._replace(resolve=partial(find_layers, path, graph, known=known))
+    return contents._replace(expected=_EXPECTED)
 
 
 def _guess_axes(first: Walk) -> Iterator[Guess]:
@@ -216,7 +206,7 @@ class Chain:
         features, steps = value.feature_axes(), self.walk.steps
         rows = plain(value.labels)
         rows = rows[tuple(0 if k in features else slice(None) for k in range(rows.ndim))]
-        t = np.unique(steps_of(rows))
+        t = distinct(steps_of(rows))
         grid = row_label(t[:, None], np.arange(self.walk.sequences))
         orders = [each.reshape(-1) if rows.ndim == 1 else each for each in (grid, grid.T)]
         if not any(np.array_equal(rows.squeeze(), each.squeeze()) for each in orders):

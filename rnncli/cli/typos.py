@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 import click
 
 from rnncli.model.errors import did_you_mean
-from rnncli.writers import FORMATS
+from rnncli.writers.formats import FORMATS
 
 # Options as other programs call them.
 _OPTIONS = {
