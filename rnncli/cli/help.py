@@ -43,7 +43,7 @@ SUBJECT = click.Argument(
 def help(ctx: click.Context, subject: tuple[str, ...]) -> None:  # noqa: A001  # a module is asked for it
     """Show a topic, a command, an option, or the sections about a word."""
     name = " ".join(subject)
-    commands = {each: found for each in COMMANDS if (found := rnn.get_command(ctx, each))}
+    commands = {each: known for each in COMMANDS if (known := rnn.get_command(ctx, each))}
     params = [param for command in commands.values() for param in command.params]
     options = [*{(p.opts[-1], p.help): p for p in params if isinstance(p, Option)}.values()]
     named = [option for option in options if {name, f"--{name}"} & {*option.opts}]
@@ -54,7 +54,10 @@ def help(ctx: click.Context, subject: tuple[str, ...]) -> None:  # noqa: A001  #
     ]
     word = name.lower()
     near = [topic for topic in TOPICS if len(word) > 2 and topic.replace("-", " ").startswith(word)]
-    words = [each.removesuffix("s") if len(each) > 3 else each for each in word.split()]
+    words = [
+        each.removesuffix("s") if len(each) > 3 and each.isalpha() else each
+        for each in word.split()
+    ]
     shorter = [each[:-2] if len(each) > 5 and each.isalpha() else each for each in words]
     for stems in (words, shorter):  # normalise is in Normalization
         matches = [each for each in sections if all(stem in each[1].lower() for stem in stems)]
