@@ -131,7 +131,7 @@ def name_of(file: IO[Any]) -> Iterator[str]:
     """Yield a name that opens an open file at its start; on Windows, the name of a copy."""
     name = f"/dev/fd/{file.fileno()}"
     file.seek(0)  # macOS opens the file where it stands
-    if os.path.exists(name):
+    if not WINDOWS and os.path.exists(name):
         yield name
         return
     with TemporaryDirectory(prefix="rnn-") as folder:
