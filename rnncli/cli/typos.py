@@ -73,18 +73,17 @@ def describe_option(wrong: str, command: click.Command, commands: Iterable[click
     """Describe an option that a command does not have."""
     names = _names_of(command)
     word = wrong.lstrip("-").lower()
-    known = _OPTIONS.get(word, "")
-    if word == "version":
-        known = "rnn --version"
-    elif known.startswith("-") and known not in names:
+    known = "rnn --version" if word == "version" else _OPTIONS.get(word, "")
+    if known.startswith("-") and known not in names:
         known = ""
-    if not known and (hint := did_you_mean(word, [name.lstrip("-") for name in names])):
-        hint = re.sub("'([^']+)'", r"--\1", hint)
-        return f"No such option {wrong!r}; {hint}"
-    if known:
-        return f"No such option {wrong!r}; did you mean {known}?"
-    having = [f"; rnn {each.name} has it" for each in commands if wrong in _names_of(each)]
-    return "".join([f"No such option {wrong!r}", *having[:1]])
+    number = [name for name in (f"--{word}s", f"--{word.removesuffix('s')}") if name in names]
+    if known or number:
+        return f"No such option {wrong!r}; did you mean {[*number, known][0]}?"
+    for each in commands:
+        if wrong in _names_of(each):
+            return f"No such option {wrong!r}; rnn {each.name} has it"
+    hint = did_you_mean(word, [name.lstrip("-") for name in names])
+    return f"No such option {wrong!r}" + re.sub("'([^']+)'", r"--\1", f"; {hint}") * bool(hint)
 
 
 def describe_command(wrong: str, names: Iterable[str]) -> str:
