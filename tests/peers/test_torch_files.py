@@ -18,7 +18,7 @@ import rnncli
 from peers.models_torch import Head, Rows, Steps
 from peers.nets import TOLERANCES, furthest, output
 from rnncli.model.formats.load import load_network
-from rnncli.model.formats.torch.files import read
+from rnncli.model.formats.torch.files import read_objects
 
 LEGACY = {"_use_new_zipfile_serialization": False}
 FORMATS: dict[str, dict[str, Any]] = {
@@ -181,7 +181,7 @@ def test_tensors_to_the_bit(tmp_path: Path, variant: str) -> None:
 
 
 def check_tensors(path: Path, state: Any) -> None:
-    arrays = read(path.read_bytes(), str(path)).arrays
+    arrays = read_objects(path.read_bytes(), str(path)).arrays
     assert set(arrays) == set(state)
     for name, value in state.items():
         expected = (value.float() if value.dtype == torch.bfloat16 else value).numpy()

@@ -18,7 +18,8 @@ from rnncli.model.formats.containers.zips import FIRST, open_zip
 from rnncli.model.layers import Recurrent, name_of
 from rnncli.model.network import Network
 
-# The module that reads each kind of file, by extension.
+# The module that reads each kind of file, by extension: its ``read(data, path, layer)`` returns the
+# contents, or those of one component.
 FORMATS = {
     ".npz": "npz",
     ".safetensors": "safetensors",
@@ -179,7 +180,7 @@ def read_contents(
     try:
         data = _read_file(path)
         module: Any = import_module(f"{__package__}.{_find_reader(path, data)}")
-        contents: Contents = module.read(data, path).pick(path, layer)
+        contents: Contents = module.read(data, path, layer)
         if contents.resolve and input_size:
             contents = contents.resolve(input_size).pick(path, layer)
         if chain is not None:

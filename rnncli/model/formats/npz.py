@@ -34,7 +34,7 @@ _FORMAT = 1
 _NAME = re.compile(r"(?:layer_([1-9][0-9]{0,3})\.(?:(forward|backward)\.)?)?([A-Za-z]\w*)")
 
 
-def read(data: bytes, path: str) -> Contents:
+def read(data: bytes, path: str, layer: str | None) -> Contents:
     """Read an ``.npz`` file."""
     arrays = read_archive(data, path)
     text, last = arrays.pop(_TEXT, None), None
@@ -58,14 +58,14 @@ def read(data: bytes, path: str) -> Contents:
         # It takes 5 ms, which our own files do not need.
         from rnncli.model.formats.mlx_flax import find_named
 
-        return find_named(arrays, path)
+        return find_named(arrays, path).pick(path, layer)
     components = []
-    for number, layer in enumerate(layers, start=1):
+    for number, each in enumerate(layers, start=1):
         ways = names.get(number, {})
         used = {name: arrays[name] for way in ways.values() for name in way.values()}
-        kind = layer.cells[0].kind if layer.cells else name_of(layer)
-        components.append(Component(f"layer_{number}", kind, used, [layer]))
-    return Contents(components, last=last)
+        kind = each.cells[0].kind if each.cells else name_of(each)
+        components.append(Component(f"layer_{number}", kind, used, [each]))
+    return Contents(components, last=last).pick(path, layer)
 
 
 def _read_layer(

@@ -5,9 +5,8 @@ the header, with no gap and no byte twice, and no name stands twice in the heade
 """
 
 import json
-from collections.abc import Mapping
 from math import prod
-from typing import Any, BinaryIO, NamedTuple
+from typing import Any, BinaryIO
 
 import numpy as np
 from numpy.typing import NDArray
@@ -36,29 +35,23 @@ _WIDTH = 8
 _HEADER_MOST, _MOST_AXES = 2 * 2**20, 32
 
 
-class File(NamedTuple):
-    """The arrays and the texts in a file, by name."""
-
-    arrays: Mapping[str, NDArray[Any]]
-    texts: Mapping[str, str]
-
-    def pick(self, path: str, layer: str | None) -> Contents:
-        """Find the layers by the names of the arrays, and by our own text."""
-        if _OURS not in self.texts or layer is not None:
-            return find_named(self.arrays, path, layer)
-        modules = find_modules(path, self.arrays)
-        layers: list[Any] = [each for module in modules for each in module.layers]
-        head = {role: self.arrays[name] for role, name in HEAD.items() if name in self.arrays}
-        if head:
-            layers.append({role: read_floats(path, HEAD[role], head[role]).T for role in head})
-        where = f"{path}: {_METADATA} {_OURS}"
-        complete, last = read_layers(where, self.texts[_OURS], self.arrays, layers)
-        kind = modules[0].kind if modules else ""
-        return Contents([Component("", kind, self.arrays, complete)], last=last)
+def read(data: bytes, path: str, layer: str | None) -> Contents:
+    """Read a ``.safetensors`` file, by the names of its arrays or by our own text."""
+    arrays, texts = _read_tensors(data, path)
+    if _OURS not in texts or layer is not None:
+        return find_named(arrays, path, layer)
+    modules = find_modules(path, arrays)
+    layers: list[Any] = [each for module in modules for each in module.layers]
+    head = {role: arrays[name] for role, name in HEAD.items() if name in arrays}
+    if head:
+        layers.append({role: read_floats(path, HEAD[role], head[role]).T for role in head})
+    complete, last = read_layers(f"{path}: {_METADATA} {_OURS}", texts[_OURS], arrays, layers)
+    kind = modules[0].kind if modules else ""
+    return Contents([Component("", kind, arrays, complete)], last=last)
 
 
-def read(data: bytes, path: str) -> File:
-    """Read a ``.safetensors`` file."""
+def _read_tensors(data: bytes, path: str) -> tuple[dict[str, NDArray[Any]], dict[str, str]]:
+    """Read the arrays and the texts in a file, by name."""
     start, end, arrays = _WIDTH + int.from_bytes(data[:_WIDTH], "little"), 0, {}
     with wrap_damage(path):
         if start > min(_HEADER_MOST, len(data)):
@@ -81,7 +74,7 @@ def read(data: bytes, path: str) -> File:
             arrays[name] = widen_bfloat16(array) if entry["dtype"] == "BF16" else array
         if end != len(values):
             raise ValueError(f"{len(values)} bytes follow the header, expected {end}")
-    return File(arrays, texts)
+    return arrays, texts
 
 
 def _make_object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

@@ -1,6 +1,5 @@
 """Classes of Keras layers: their settings, and the nodes of a graph that they become."""
 
-import re
 from collections.abc import Callable, Mapping
 from functools import reduce
 from itertools import islice
@@ -26,14 +25,17 @@ Config: TypeAlias = Mapping[str, Any]
 
 # Settings that change no result: those of training and building, of the way of computing, and
 # sizes that the arrays tell.
-_INERT = re.compile(
-    r"(name|trainable|dtype|seed|.*_(initializer|regularizer|constraint)|unit_forget_bias"
-    r"|dropout|recurrent_dropout|momentum|rate|noise_shape|stddev|l1|l2|synchronized|renorm_momentum"
-    r"|batch_shape|batch_input_shape|build_input_shape|input_(dim|length|dtype|shape)"
-    r"|sparse|ragged|optional|implementation|unroll|stateful|return_state|reverse_state_order"
-    r"|units|output_dim|filters|kernel_size) .*|data_format channels_last|groups 1|threshold 0.0",
-    re.DOTALL,
-)
+_INERT = {
+    *("name", "trainable", "dtype", "seed", "unit_forget_bias", "dropout", "recurrent_dropout"),
+    *("momentum", "renorm_momentum", "rate", "noise_shape", "stddev", "l1", "l2", "synchronized"),
+    *("batch_shape", "batch_input_shape", "build_input_shape", "input_shape", "input_dim"),
+    *("input_length", "input_dtype", "sparse", "ragged", "optional", "implementation", "unroll"),
+    *("stateful", "return_state", "reverse_state_order", "units", "output_dim", "filters"),
+    "kernel_size",
+}
+_INERT_ENDS = ("_initializer", "_regularizer", "_constraint")
+# Settings of which other values are not run here.
+_USUAL = {"data_format": "channels_last", "groups": "1", "threshold": "0.0"}
 # Our functions by Keras's names.
 _NAMED = {name: name for name in (*KERAS, "softmax", "log_softmax")} | {
     "swish": "silu",
@@ -156,8 +158,9 @@ def read_settings(kind: str, config: Config) -> SimpleNamespace:
     check(kind in LAYERS, f"{shown(kind)} is not run here")
     known = LAYERS[kind][1]
     for name, value in config.items():
-        inert = value in (None, False, [], {}) or _INERT.fullmatch(f"{name} {value}")
-        check(name in known or inert, f"{shown(name)} {shown(str(value))} is not known here")
+        inert = name in _INERT or name.endswith(_INERT_ENDS) or value in (None, False, [], {})
+        if not (name in known or inert or str(value) == _USUAL.get(name)):
+            raise ValueError(f"{shown(name)} {shown(str(value))} is not known here")
     return SimpleNamespace(**{name: config.get(name, known[name]) for name in known})
 
 

@@ -58,7 +58,7 @@ class _Program(NamedTuple):
     arrays: Mapping[str, Any]
 
 
-def read(data: bytes, path: str) -> Contents:
+def read(data: bytes, path: str, layer: str | None) -> Contents:
     """Read a ``.pt2`` file."""
     with open_zip(path, data) as archive:
         names = archive.namelist()
@@ -84,7 +84,7 @@ def read(data: bytes, path: str) -> Contents:
         except RefusedError as error:
             why = str(error)
     contents = refuse(why, recurrent) if why else builder.find_layers(inputs, outputs)
-    return contents._replace(title="PyTorch, torch.export")
+    return contents._replace(title="PyTorch, torch.export").pick(path, layer)
 
 
 def _read_program(path: str, names: list[str], load: _Load, budget: Budget) -> _Program:

@@ -58,8 +58,9 @@ class Objects:
         self.quantized: dict[str, str] = {}  # kinds of modules, by their names
         self._visit("", value)
 
-    def pick(self, path: str, layer: str | None) -> Contents:
+    def find_layers(self, layer: str | None) -> Contents:
         """Find the layers, by the code of TorchScript or else by the names of arrays."""
+        path = self.path
         stem = "" if layer is None else f"{layer.rstrip('./')}."
         kinds = {name: kind for name, kind in self.quantized.items() if f"{name}.".startswith(stem)}
         quantized = [Component(n, k, why=_QUANTIZED, needed=True) for n, k in kinds.items()]
@@ -146,8 +147,13 @@ def _read_as_state_dict(
     return contents._replace(notes=[*contents.notes, *[note][: len(classes)]]), []
 
 
-def read(data: bytes, path: str) -> Objects:
+def read(data: bytes, path: str, layer: str | None) -> Contents:
     """Read a file that PyTorch wrote."""
+    return read_objects(data, path).find_layers(layer)
+
+
+def read_objects(data: bytes, path: str) -> Objects:
+    """Read the arrays and the modules of a file."""
     budget = Budget(path, MOST_WORK, most_unpacked(len(data)))
     if data.startswith(FIRST):
         return Objects(path, *_read_zip(data, path, budget))
