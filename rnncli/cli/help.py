@@ -59,7 +59,8 @@ def help(ctx: click.Context, subject: tuple[str, ...]) -> None:  # noqa: A001  #
         for each in word.split()
     ]
     shorter = [each[:-2] if len(each) > 5 and each.isalpha() else each for each in words]
-    for stems in (words, shorter):  # normalise is in Normalization
+    hint = did_you_mean(name, [*TOPICS, *(option.opts[-1] for option in options)])
+    for stems in (words, *([] if hint else [shorter])):  # normalise is in Normalization
         matches = [each for each in sections if all(stem in each[1].lower() for stem in stems)]
         if matches:
             matches.sort(key=lambda match: [_rank(match[1], each) for each in stems], reverse=True)
@@ -85,7 +86,6 @@ def help(ctx: click.Context, subject: tuple[str, ...]) -> None:  # noqa: A001  #
         ]
         text += f"\nMore about {name}: {', '.join(rest)}.\n" if rest else ""
     else:
-        hint = did_you_mean(name, [*TOPICS, *(option.opts[-1] for option in options)])
         what = f"{name!r} is no topic, command, option or word of the reference"
         raise InputError("", what, f"{hint} rnn help lists the topics".lstrip())
     if on_screen(None):
