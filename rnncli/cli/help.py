@@ -41,7 +41,7 @@ SUBJECT = click.Argument(
 @command("help", EXAMPLES, "", [SUBJECT])
 @click.pass_context
 def help(ctx: click.Context, subject: tuple[str, ...]) -> None:  # noqa: A001  # a module is asked for it
-    """Show a topic, a command, an option, or the sections about a word."""
+    """Show a topic, a command, an option, or sections about a word."""
     name = " ".join(subject)
     commands = {each: known for each in COMMANDS if (known := rnn.get_command(ctx, each))}
     params = [param for command in commands.values() for param in command.params]
@@ -66,8 +66,12 @@ def help(ctx: click.Context, subject: tuple[str, ...]) -> None:  # noqa: A001  #
             matches.sort(key=lambda match: [_rank(match[1], each) for each in stems], reverse=True)
             break
     if not name:
-        lines = (f"  {topic:14}{topic_text(topic, ()).splitlines()[2]}\n" for topic in TOPICS)
-        text = f"Topics:\n{''.join(lines)}\nrnn COMMAND --help shows the options of a command.\n"
+        formatter = ctx.make_formatter()
+        with formatter.section("Topics"):
+            formatter.write_dl([(each, topic_text(each, ()).splitlines()[2]) for each in TOPICS])
+        formatter.write_paragraph()
+        formatter.write_text("rnn COMMAND --help shows the options of a command.")
+        text = formatter.getvalue().lstrip()
     elif word in TOPICS:
         text = topic_text(word, options)
     elif name in commands:
