@@ -16,14 +16,13 @@ from rnncli.model.arrays import make_unread, widen_bfloat16
 from rnncli.model.contents import Component, Contents, read_floats
 from rnncli.model.errors import shown
 from rnncli.model.formats.containers.zips import wrap_damage
+from rnncli.model.formats.mlx_flax import find_named
 from rnncli.model.formats.npz import read_layers, write_text
 from rnncli.model.formats.torch.names import (
     HEAD,
-    find_arrays,
     find_modules,
     find_unsaid,
     name_arrays,
-    pick_arrays,
 )
 from rnncli.model.network import Network
 
@@ -46,7 +45,7 @@ class File(NamedTuple):
     def pick(self, path: str, layer: str | None) -> Contents:
         """Find the layers by the names of the arrays, and by our own text."""
         if _OURS not in self.texts or layer is not None:
-            return find_arrays(pick_arrays(self.arrays, path, layer), path)
+            return find_named(self.arrays, path, layer)
         modules = find_modules(path, self.arrays)
         layers: list[Any] = [each for module in modules for each in module.layers]
         head = {role: self.arrays[name] for role, name in HEAD.items() if name in self.arrays}
