@@ -150,7 +150,7 @@ def near_file(path: str) -> str:
     """Return a hint with files of similar names in the folder of a file that is missing."""
     folder, name = os.path.split(path)
     with suppress(OSError):
-        names = os.listdir(folder or os.curdir)
+        names = [] if os.path.lexists(path) else os.listdir(folder or os.curdir)
         digits = re.sub(r"\D", "", name)  # another number is another file, not a slip
         return verbatim(
             did_you_mean(name, [each for each in names if re.sub(r"\D", "", each) == digits])
