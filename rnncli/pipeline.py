@@ -188,6 +188,8 @@ def score(
     table = open_table(source)
     name = type(source).__name__
     frame = None if table is None else Frame(table, name, passthrough=checked.passthrough)
+    if frame is None and sink is None and not isinstance(source, str | os.PathLike | Sequence):
+        raise ValueError(f"source: expected files, a table, an array or a list, got {name}")
     if (sink is None) != (frame is not None):
         what = f"the result of a {name} is returned"
         what = what if frame else "give the file that the result goes to"

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from functools import partial
 from inspect import Parameter, signature
+from math import inf
 from numbers import Integral
 from typing import Any, NamedTuple, TypedDict, TypeVar
 
@@ -145,6 +146,15 @@ def integer(least: int, most: int | None = None) -> Callable[[Any], int]:
         raise ValueError(f"{value!r} is not a whole number {bounds}")
 
     return read
+
+
+def tolerance(value: str) -> float:
+    """Read a number from 0 on."""
+    with suppress(ValueError):
+        number = float(value)
+        if 0 <= number < inf:
+            return number
+    raise ValueError(f"{value!r} is not a number from 0 on")
 
 
 def numbers(value: Any, *, nonzero: bool = False) -> tuple[float, ...]:

@@ -37,6 +37,12 @@ class Rnn(click.Group):
         command: click.Command = getattr(import_module(f"rnncli.cli.{name}"), name)
         return command
 
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """List the commands; Click would cut their descriptions in a narrow terminal."""
+        commands = [(name, self.get_command(ctx, name)) for name in COMMANDS]
+        with formatter.section("Commands"):
+            formatter.write_dl([(n, each.get_short_help_str(200)) for n, each in commands if each])
+
     def resolve_command(
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:

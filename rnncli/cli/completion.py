@@ -5,13 +5,14 @@ from click.shell_completion import get_completion_class
 
 from rnncli.cli import rnn
 from rnncli.cli.option_table import command
+from rnncli.cli.typos import Choice
 from rnncli.storage.sink import destination
 
 EXAMPLES = """
 rnn completion bash  # ~/.bashrc runs it by eval "$(rnn completion bash)"
 rnn completion fish | source  # in config.fish
 """
-SHELL = click.Argument(["shell"], type=click.Choice(["bash", "zsh", "fish"]))
+SHELL = click.Argument(["shell"], type=Choice(["bash", "zsh", "fish"]))
 
 
 @command("completion", EXAMPLES, "", [SHELL])

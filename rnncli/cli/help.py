@@ -41,7 +41,7 @@ SUBJECT = click.Argument(
 @command("help", EXAMPLES, "", [SUBJECT])
 @click.pass_context
 def help(ctx: click.Context, subject: tuple[str, ...]) -> None:  # noqa: A001  # a module is asked for it
-    """Show a topic, a command, an option, or the sections about a word."""
+    """Show a topic, a command, an option, or sections about a word."""
     name = " ".join(subject)
     commands = {each: known for each in COMMANDS if (known := rnn.get_command(ctx, each))}
     params = [param for command in commands.values() for param in command.params]
@@ -59,14 +59,19 @@ def help(ctx: click.Context, subject: tuple[str, ...]) -> None:  # noqa: A001  #
         for each in word.split()
     ]
     shorter = [each[:-2] if len(each) > 5 and each.isalpha() else each for each in words]
-    for stems in (words, shorter):  # normalise is in Normalization
+    hint = did_you_mean(name, [*TOPICS, *(option.opts[-1] for option in options)])
+    for stems in (words, *([] if hint else [shorter])):  # normalise is in Normalization
         matches = [each for each in sections if all(stem in each[1].lower() for stem in stems)]
         if matches:
             matches.sort(key=lambda match: [_rank(match[1], each) for each in stems], reverse=True)
             break
     if not name:
-        lines = (f"  {topic:14}{topic_text(topic, ()).splitlines()[2]}\n" for topic in TOPICS)
-        text = f"Topics:\n{''.join(lines)}\nrnn COMMAND --help shows the options of a command.\n"
+        formatter = ctx.make_formatter()
+        with formatter.section("Topics"):
+            formatter.write_dl([(each, topic_text(each, ()).splitlines()[2]) for each in TOPICS])
+        formatter.write_paragraph()
+        formatter.write_text("rnn COMMAND --help shows the options of a command.")
+        text = formatter.getvalue().lstrip()
     elif word in TOPICS:
         text = topic_text(word, options)
     elif name in commands:
@@ -85,7 +90,6 @@ def help(ctx: click.Context, subject: tuple[str, ...]) -> None:  # noqa: A001  #
         ]
         text += f"\nMore about {name}: {', '.join(rest)}.\n" if rest else ""
     else:
-        hint = did_you_mean(name, [*TOPICS, *(option.opts[-1] for option in options)])
         what = f"{name!r} is no topic, command, option or word of the reference"
         raise InputError("", what, f"{hint} rnn help lists the topics".lstrip())
     if on_screen(None):

@@ -1,5 +1,6 @@
 """Mistakes in a command line: near names, words of other programs, and dashes."""
 
+import os
 import re
 from collections.abc import Iterable, Sequence
 
@@ -17,7 +18,9 @@ _OPTIONS = {
     **dict.fromkeys(("cols", "features", "fields", "select"), "--columns"),
     **dict.fromkeys(("sep", "separator"), "--delimiter"),
     **dict.fromkeys(("sequence", "steps"), "--seq"),
-    **dict.fromkeys(("out", "outfile", "save"), "--output"),
+    **dict.fromkeys(("out", "outfile", "save", "output-dir", "outdir"), "--output"),
+    **dict.fromkeys(("json-lines", "jsonlines"), "--format jsonl"),
+    **dict.fromkeys(("tolerance", "tol"), "--atol"),
     **dict.fromkeys(("forecast", "horizon", "predict"), "--ahead"),
     **dict.fromkeys(("dtype", "float"), "--precision"),
     **dict.fromkeys(("silent", "no-notes"), "--quiet"),
@@ -74,11 +77,15 @@ def describe_option(wrong: str, command: click.Command, commands: Iterable[click
     names = _names_of(command)
     word = wrong.lstrip("-").lower()
     known = "rnn --version" if word == "version" else _OPTIONS.get(word, "")
-    if known.startswith("-") and known not in names:
+    if known.startswith("-") and known.split()[0] not in names:
         known = ""
-    number = [name for name in (f"--{word}s", f"--{word.removesuffix('s')}") if name in names]
-    if known or number:
-        return f"No such option {wrong!r}; did you mean {[*number, known][0]}?"
+    near = [name for name in (f"--{word}s", f"--{word.removesuffix('s')}") if name in names]
+    near += [known] * bool(known)
+    for param in command.params:  # a value in place of its option
+        if isinstance(param.type, Choice) and word in param.type.choices:
+            near.append(f"{param.opts[-1]} {word}")
+    if near:
+        return f"No such option {wrong!r}; did you mean {near[0]}?"
     for each in commands:
         if wrong in _names_of(each):
             return f"No such option {wrong!r}; rnn {each.name} has it"
@@ -89,6 +96,8 @@ def describe_option(wrong: str, command: click.Command, commands: Iterable[click
 def describe_command(wrong: str, names: Iterable[str]) -> str:
     """Describe a command that there is not."""
     known = _COMMANDS.get(wrong.lower(), "")
+    if os.path.isfile(wrong):
+        known = f"run {wrong}"
     hint = f"did you mean rnn {known}?" if known else did_you_mean(wrong, names)
     return f"No such command {wrong!r}" + f"; {hint}" * bool(hint)
 

@@ -16,7 +16,7 @@ from rnncli.model.network import Network
 from rnncli.opening import open_both
 from rnncli.readers.expected import read_expected
 from rnncli.readers.input import display_name
-from rnncli.run_options import Options
+from rnncli.run_options import Options, tolerance
 from rnncli.storage import is_url, wrap_url
 from rnncli.storage.sink import destination
 from rnncli.verification.case import read_case
@@ -43,7 +43,7 @@ Comparison (rnn help verification)
 --atol A                  Accept differences up to A, in place of what rounding explains.
 --rtol R                  Accept differences up to R times the value, added to --atol.
 """,
-    {"expected": wrap_url, "peers": PEERS, "atol": float, "rtol": float},
+    {"expected": wrap_url, "peers": PEERS, "atol": tolerance, "rtol": tolerance},
 )
 
 

@@ -10,7 +10,7 @@ from rnncli.cli.console import note
 from rnncli.cli.networks import NetworkOptions, build_network, check_network
 from rnncli.cli.option_table import command, pick, table
 from rnncli.model.description import describe
-from rnncli.model.errors import InputError, OptionError, verbatim
+from rnncli.model.errors import OptionError, verbatim
 from rnncli.model.formats.load import WRITTEN, save_network
 from rnncli.run_options import extension_of, integer
 from rnncli.storage import wrap_url
@@ -60,7 +60,7 @@ def weights(
     check_destination(output)
     network, origin, _ = build_network(options, inputs or int(options.weights is None))
     if inputs not in (None, network.input_size):
-        raise InputError("", f"expected I = {network.input_size}, got I = {inputs}")
+        raise OptionError(f"`inputs` {inputs}: the network takes {network.input_size}")
     notes: Sequence[str] = ()
     with destination(output) as out:
         if extension in WRITTEN:

@@ -38,6 +38,7 @@ const paint = (node, value, scale) => {
 };
 
 let now = 0;
+let playing = 0;
 const views = []; // functions of a step, each of which shows a part of its layers
 const markers = []; // functions that show where in time it is
 
@@ -59,6 +60,8 @@ const show = (at) => {
   now = Math.min(steps.length - 1, Math.max(0, at));
   const step = steps[now];
   $("slider").value = now;
+  // A screen reader says the slider's value itself; a page that plays would never be silent.
+  $("now").ariaLive = playing || document.activeElement === $("slider") ? "off" : "polite";
   $("slider").setAttribute("aria-valuetext", said(step));
   $("now").textContent = said(step) + (steps.length > 1 ? ` (step ${now + 1} of ${steps.length})` : "");
   $("remark").textContent = step.note ?? "";
@@ -226,6 +229,7 @@ const termsOf = ({ matrices }, quantity, unit) => {
 
 const addChoice = (section, choice, lists, prefix) => {
   const select = add(choice, "select");
+  select.ariaLabel = `Unit of ${section.node.ariaLabel}`;
   const size = section.first.quantities.at(-1).values.length;
   add(select, "option", "", "all").value = "";
   named(prefix, size).forEach((name, unit) => (add(select, "option", "", name).value = unit));
@@ -303,11 +307,12 @@ const addCell = (node, index, number, read, alone) => {
 const addLayer = ({ layer: number, title, cells, merge }, index) => {
   const node = add($("layers"), "section");
   const of = (step) => step.layers[index];
-  add(node, "h2", "", `Layer ${number}: ${title}`);
+  node.ariaLabel = add(node, "h2", "", `Layer ${number}: ${title}`).textContent;
   const recurrent = taken[0].layers.filter((each) => each.cells[0].direction);
   cells.forEach(({ direction }, n) => {
     const read = (step) => of(step).cells[n];
     const section = add(node, "section");
+    section.ariaLabel = `Layer ${number}${direction ? `, ${direction}` : ""}`;
     if (merge || taken.some((step) => read(step).t)) {
       const heading = add(section, "h3");
       views.push((step) => (heading.textContent = direction + (read(step).t ? `, final state: t = ${read(step).t}` : "")));
@@ -320,7 +325,6 @@ const addLayer = ({ layer: number, title, cells, merge }, index) => {
   const body = add(addTable(node, `output = ${merge} of both`, heads, "↓ flows out"), "tbody");
   addValues(null, body, "output", output, Math.max(1, largest(taken.map(output))), "", "value");
 };
-let playing = 0;
 const play = (on) => {
   clearInterval(playing);
   playing = on ? setInterval(() => (now < steps.length - 1 ? show(now + 1) : play(false)), 500) : 0;
@@ -335,12 +339,12 @@ $("on").addEventListener("click", () => show(now + 1));
 $("slider").addEventListener("input", () => show($("slider").valueAsNumber));
 document.addEventListener("keydown", (event) => {
   const { key, target, altKey, ctrlKey, metaKey, shiftKey } = event;
-  const move = { ArrowLeft: -1, ArrowRight: 1 }[key];
+  const to = { ArrowLeft: now - 1, ArrowRight: now + 1, Home: 0, End: steps.length - 1 }[key];
   const region = target.closest(".scroll");
   const scrolls = region && region.scrollWidth > region.clientWidth;
-  if (!move || scrolls || target.matches("input, select") || altKey || ctrlKey || metaKey || shiftKey) return;
+  if (to === undefined || scrolls || target.matches("input, select") || altKey || ctrlKey || metaKey || shiftKey) return;
   event.preventDefault(); // a window with a wide table would scroll, too
-  show(now + move);
+  show(to);
 });
 dark.addEventListener("change", () => location.reload());
 

@@ -1,7 +1,9 @@
 """Errors of bad input, and functions that write their messages."""
 
+import os
 import re
 from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
 from contextvars import ContextVar
 from itertools import islice
 from typing import TypeVar
@@ -25,6 +27,9 @@ _ALIASES = {
     **dict.fromkeys(("double", "fp64", "f64"), ("float64",)),
     **dict.fromkeys(("single", "float", "fp32", "f32"), ("float32",)),
     **dict.fromkeys(("average", "mean"), ("ave",)),
+    "add": ("sum",),
+    "multiply": ("mul",),
+    "swish": ("silu",),
     **dict.fromkeys(("text", "txt"), ("table",)),
     **dict.fromkeys(("ndjson", "jsonlines"), ("jsonl",)),
     "markdown": ("md",),
@@ -134,9 +139,23 @@ def did_you_mean(wrong: str, names: Iterable[str]) -> str:
     if not near:
         begin = [name for name in lower if len(word) > 2 and name.startswith(word)]
         edits = {name: _count_edits(word, name) for name in get_close_matches(word, lower, 9)}
-        edits = {name: n for name, n in edits.items() if n <= 1 + len(word) // 5}
+        letters = len(word.partition(".")[0] or word[1:])
+        most = min(1 + letters // 6, (letters - 1) // 2)
+        edits = {name: n for name, n in edits.items() if n <= most}
         near = begin[:3] or [name for name, n in edits.items() if n == min(edits.values())][:3]
     return f"did you mean {' or '.join(repr(lower[name]) for name in near)}?" if near else ""
+
+
+def near_file(path: str) -> str:
+    """Return a hint with files of similar names in the folder of a file that is missing."""
+    folder, name = os.path.split(path)
+    with suppress(OSError):
+        names = [] if os.path.lexists(path) else os.listdir(folder or os.curdir)
+        digits = re.sub(r"\D", "", name)  # another number is another file, not a slip
+        return verbatim(
+            did_you_mean(name, [each for each in names if re.sub(r"\D", "", each) == digits])
+        )
+    return ""
 
 
 def _count_edits(a: str, b: str) -> int:

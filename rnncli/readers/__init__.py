@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from rnncli.engine.rows import Rows
-from rnncli.model.errors import InputError, check_installed
+from rnncli.model.errors import InputError, check_installed, near_file, verbatim
 from rnncli.readers.csv import read_text
 from rnncli.readers.input import STDIN, Input, Keys, Layout, display_name, parse_number
 from rnncli.readers.npy import read_npy
@@ -59,7 +59,7 @@ def open_input(path: str) -> Iterator[Any]:
             yield raw if isinstance(raw, io.BufferedReader) else io.BufferedReader(raw)
     except OSError as error:
         is_number = all(parse_number(cell) is not None for cell in path.split(","))
-        hint = f" (numbers are given by `seq` {path})" if is_number else ""
+        hint = f" (numbers are given by `seq` {path})" if is_number else near_file(path)
         what = f"cannot be read: {error.strerror or error}"
         raise InputError(display_name(path), what, hint) from error
 
@@ -129,7 +129,11 @@ def read_files(paths: Sequence[str], layout: Layout, keys: Keys) -> Input:
     """Open several files in turn: a sequence each, or with ``layout.group_by`` one stream."""
     for n, path in enumerate(paths):
         if path != STDIN and not version(path):
-            raise InputError(path, "cannot be read: No such file or directory")
+            hint = near_file(path)
+            if layout.columns and "." not in path:
+                names = ",".join([*map(str, layout.columns), path])
+                hint = f"columns are separated by commas: `columns` {verbatim(names)}"
+            raise InputError(path, "cannot be read: No such file or directory", hint)
         if path in paths[:n]:
             raise InputError(path, "is given twice")
     first = read_file(paths[0], layout, keys)._replace(share=lambda _: None, shape=())

@@ -60,7 +60,11 @@ def choose(
                 else f"1 to {width}, unnamed"
             )
             what = f"no column {text[leaves_out:]!r}; there are {shown}"
-            raise InputError(name, what, verbatim(did_you_mean(text[leaves_out:], header or ())))
+            hint = verbatim(did_you_mean(text[leaves_out:], header or ()))
+            for mark, word in {" ": "space", "|": "pipe"}.items():
+                if header and text in header[0].split(mark) and width == 1:
+                    hint = f"`delimiter` {word}"
+            raise InputError(name, what, hint)
         (left_out if leaves_out else chosen).extend(matches)
     rest = [column for column in chosen or otherwise if column not in left_out]
     if wanted and not rest:

@@ -9,7 +9,7 @@ from itertools import chain
 
 from rnncli.engine.rows import Rows, in_blocks
 from rnncli.model.arrays import Doubles, Integers
-from rnncli.model.errors import InputError, shown, verbatim
+from rnncli.model.errors import InputError, listed, shown, verbatim
 from rnncli.readers.columns import Chosen, choose_all, is_number, make_input
 from rnncli.readers.decimals import read_decimals
 from rnncli.readers.fields import find_fields, read_words, slice_text
@@ -201,8 +201,11 @@ class _Table:
                 again = "the header comes again", "two files joined? give both as FILE"
                 return InputError(f"{self._name}:{line}", *again)
             if what:
-                if what.startswith("not a number") and not self._layout.columns and self.width > 1:
-                    hint = hint or "`columns` chooses those to read"
+                if what.startswith("not a number") and not hint and self.width > 1:
+                    if not self._layout.columns:
+                        hint = "`columns` chooses those to read"
+                    elif self.header and line == 2 and not re.search(r"\d", row[column]):
+                        hint = f"the columns are {verbatim(listed(map(repr, self.header)))}"
                 label = repr(self.header[column]) if self.header else column + 1
                 return InputError(f"{self._name}:{line}: column {label}", what, hint)
         return None

@@ -53,10 +53,11 @@ def read_state(
     is_json = text.lstrip().startswith("[")
     steps = _read_json(text, name) if is_json else [text.replace(",", " ").split()]
     cells = list(chain.from_iterable(steps))
-    if len(cells) != size:
+    state = _parse(cells, Layout(dtype), name)
+    if len(state) != size:
         expected = f"expected {size} numbers, one for each {each}"
-        raise InputError(name, f"{expected}, got {len(cells)}")
-    return _parse(cells, Layout(dtype), name)
+        raise InputError(name, f"{expected}, got {len(state)}")
+    return state
 
 
 def _read_json(text: str, name: str) -> list[list[str]]:

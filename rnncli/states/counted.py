@@ -14,7 +14,7 @@ from rnncli.run_options import Options
 from rnncli.states.format import SavedStates
 from rnncli.storage import version
 
-_ANEW = "remove it to begin anew"
+_ANEW = "delete the state file to start over"
 
 
 @dataclass
@@ -41,7 +41,7 @@ class CountedInput:
         size = version(options.output or "").partition(" ")[0]
         if {*ran[1:]} & {*task[1:]} and size and (size != "0" or not self.before.rows):
             return True
-        what = "already includes this input, by other options or into an output that is gone"
+        what = "already includes this input (other options, or its output was deleted)"
         raise InputError(self.path, what, _ANEW)
 
     def _has_new_rows(self, before: SavedStates, console: Console) -> bool:

@@ -75,7 +75,11 @@ def load_state(path: str) -> SavedStates:
     check_is_file(path)
     with open(path, "rb") as file:
         data = file.read()
-    arrays: dict[str, Any] = read_archive(data, f"{path}: {_DAMAGED}")
+    try:
+        arrays: dict[str, Any] = read_archive(data, path)
+    except InputError as error:
+        reason = error.what.removeprefix("damaged: ") if data else "it is empty"
+        raise _damage(path, reason) from error
     unpacked = sum(array.nbytes for array in arrays.values())
     if unpacked > len(data) or not {"about", "t"} <= arrays.keys():
         what = f"expected the arrays about, t and h as they are, got {listed(sorted(arrays))}"

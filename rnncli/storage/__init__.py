@@ -334,7 +334,10 @@ def check_writable(path: str, *, append: bool = False) -> None:
             if not os.access(folder, os.W_OK | os.X_OK):
                 raise OSError(None, f"{os.strerror(system.why_denied(folder))} in {folder}")
     except OSError as error:
-        raise InputError(path, str(error.strerror)) from error
+        folder = os.path.dirname(path)
+        missing = isinstance(error, FileNotFoundError) and folder and not os.path.lexists(folder)
+        what = f"the folder {folder} is missing" if missing else str(error.strerror)
+        raise InputError(path, what) from error
 
 
 def follow_link(path: str) -> str:

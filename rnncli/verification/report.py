@@ -114,13 +114,13 @@ def _draw_worst(out: TextIO, result: Result, rule: Any, *, in_file: bool) -> Non
         where: [repr(each["expected"]) for each in worst],
         "rnn computes": [repr(each["actual"]) for each in worst],
         "off by": [_short(each["difference"]) for each in worst],
-        "bounds": [_short(each["times"]) for each in worst],
+        "times allowed": [_short(each["times"]) for each in worst],
     }
     drawn = [Column(*each) for each in columns.items() if each[1]]
     out.write("\n")
     draw(out, "The worst values", drawn[:-4], drawn[-4:])
     allows = "rounding" if rule == "step error" else "the tolerance"
-    legend = f"bounds: how many times larger the difference is than {allows} allows."
+    legend = f"times allowed: how many times larger the difference is than {allows} allows."
     out.write("\n")
     write_text(out, legend, "dim", wrap=True)
 

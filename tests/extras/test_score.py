@@ -140,6 +140,7 @@ NO_SOURCES: tuple[Any, ...] = (5, None, {"v": [1]}, np.ones((3, 1, 1)), [[1], [2
         ),
         ([], {"sink": "y.csv"}, "source: no files"),
         (frame(), {"columns": "v", "sink": "x.csv"}, "sink: the result of a DataFrame is returned"),
+        ({1, 2}, {}, "source: expected files, a table, an array or a list, got set"),
         ("x.csv", {}, "sink: give the file that the result goes to"),
         ("x.csv", {"sink": "y.csv", "last": True, "no_last": True}, "`last` and `no_last`"),
     ],

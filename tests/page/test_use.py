@@ -49,6 +49,44 @@ def test_arrow_keys_go_through_time_wherever_the_focus_is(open_page: Open) -> No
     assert now(opened).startswith("t = 4,")
 
 
+def test_home_and_end_go_to_the_ends_and_a_screen_reader_hears_it(open_page: Open) -> None:
+    opened = open_page("vanilla")
+    page = opened.page
+    for key, t in (("End", 6), ("ArrowRight", 6), ("ArrowLeft", 5), ("Home", 1)):
+        page.keyboard.press(key)
+        assert now(opened).startswith(f"t = {t},")
+    assert page.locator("#now").get_attribute("aria-live") == "polite"
+    page.locator("#slider").press("ArrowRight")  # the slider speaks for itself
+    assert page.locator("#now").get_attribute("aria-live") == "off"
+
+
+def test_the_tab_key_reaches_every_control_of_a_bidirectional_stack(open_page: Open) -> None:
+    opened = open_page(HEAD)
+    page = opened.page
+    labels = [each.get_attribute("aria-label") for each in page.locator("select").all()]
+    ways = [f"Unit of Layer {layer}, {way}" for layer in (1, 2) for way in ("forward", "backward")]
+    assert labels == [*ways, "Unit of Layer 3"]
+    focused = []
+    for _ in range(200):
+        page.keyboard.press("Tab")
+        focus = page.evaluate(
+            """() => { const node = document.activeElement;
+              return node === document.body ? null : [node.ariaLabel ?? node.textContent,
+                getComputedStyle(node).outlineWidth]; }"""
+        )
+        if focus is None:
+            break
+        focused.append(focus)
+    names = [name for name, _ in focused]
+    assert names[:4] == ["Signs", "Step back", "Step on", "Play"]
+    assert [name for name in names if name in labels] == labels
+    assert {width for _, width in focused} == {"3px"}
+    page.get_by_label(ways[3]).select_option("1")
+    page.locator("summary").press("End")
+    assert now(opened).startswith("t = 6,")
+    assert page.locator("ol.terms:not([hidden])").count() > 1
+
+
 def test_an_arrow_key_scrolls_a_wide_table_that_has_the_focus(open_page: Open) -> None:
     opened = open_page("thirty units", 320)
     region = opened.page.locator(".scroll").last

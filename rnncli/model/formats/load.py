@@ -13,7 +13,7 @@ from warnings import warn
 from rnncli.model.activations import Activation
 from rnncli.model.arrays import Floats
 from rnncli.model.contents import Contents, Draft, assumptions, fill_layers, make_network
-from rnncli.model.errors import InputError, choice
+from rnncli.model.errors import InputError, choice, near_file
 from rnncli.model.formats.containers.zips import FIRST, open_zip
 from rnncli.model.layers import Recurrent, name_of
 from rnncli.model.network import Network
@@ -193,7 +193,8 @@ def read_contents(
         raise InputError(path, str(error)) from error
     except OSError as error:
         where = error.filename or path  # an external file may be the one
-        raise InputError(where, f"cannot be read: {error.strerror or error}") from error
+        what = f"cannot be read: {error.strerror or error}"
+        raise InputError(where, what, near_file(where)) from error
     return contents, digest_of(data) if digest else ""
 
 

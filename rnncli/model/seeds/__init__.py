@@ -95,11 +95,13 @@ def seeded(
         what = f"PyTorch's {cell.upper()} has layers of one size ({named} is given)"
         if len(set(hidden)) == 1:
             what = f"PyTorch's {cell.upper()} concatenates directions between layers"
-        raise InputError("init torch", what, "take init keras or tensorflow")
+        raise InputError("init torch", what, "use `init` keras or tensorflow")
     if unknown := settings.keys() - {*kind.setting_names}:
         name = min(unknown)
         hint = did_you_mean(name, [*kind.setting_names, *signature(seeded).parameters])
-        raise ValueError(sentence(name, f"{kind.__name__} has none", hint))
+        have = [each.__name__ for each in CELLS.values() if name in each.setting_names]
+        what = f"{kind.__name__} has none" + f" ({' and '.join(have)} only)" * bool(have)
+        raise ValueError(sentence(name, what, hint))
     counts = [len(ways)] * len(hidden)
     values = {name: iter(per_cell(name, value, counts)) for name, value in settings.items()}
     draws, layers = initializer(index(seed)), list[Layer]()
