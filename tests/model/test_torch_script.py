@@ -6,7 +6,20 @@ from typing import Any
 import numpy as np
 import pytest
 from model_files import inspect, layers, load, refusal
-from torch_bytes import STORED, archive, mapping, matrix, module, name, script, tensor, text, vector
+from torch_bytes import (
+    NONE,
+    STORED,
+    archive,
+    mapping,
+    matrix,
+    module,
+    name,
+    real,
+    script,
+    tensor,
+    text,
+    vector,
+)
 
 import rnncli
 
@@ -15,6 +28,9 @@ LSTM = {"weight_ih_l0": matrix(12, 2), "weight_hh_l0": matrix(12, 3)}
 RNN = {"weight_ih_l0": matrix(3, 2), "weight_hh_l0": matrix(3, 3)}
 REC = module(f"{NN}rnn.LSTM", LSTM, mode=text("LSTM"))
 FC = module(f"{NN}linear.Linear", {"weight": matrix(4, 3), "bias": vector(4)})
+TANH = module(f"{NN}activation.Tanh")
+TABLE = {"weight": matrix(7, 2)}
+NORMED = module(f"{NN}sparse.Embedding", TABLE, max_norm=real(1.0))
 WAY_OUT = ("pick one with `layer` NAME: rnn", "run a part with `layer` rnn")
 HOOKS = mapping({"0": name("my.twice")})
 
@@ -34,9 +50,20 @@ MADE = {"weight_ih_l0": matrix(12, 2), "weight_hh_l0_g": vector(12)}
 NO_CODE = "its class is not in the file"
 # What is saved, and why it is refused; it holds a recurrent module that can be run alone, or not.
 REFUSED: dict[str, tuple[bytes, str, bool]] = {
-    "a class around it": (net(rnn=REC), f"my.Net: {NO_CODE}", True),
-    "a head": (net(rnn=REC, fc=FC), f"my.Net, fc: {NO_CODE}", True),
-    "a dictionary": (mapping({"rnn": REC, "fc": FC}), f"fc: {NO_CODE}", True),
+    "an activation": (net(rnn=REC, fc=FC, f=TANH), f"my.Net, fc, f: {NO_CODE}", True),
+    "hooks around it": (
+        module("my.Net", None, {"rnn": REC}, _forward_hooks=HOOKS),
+        f"my.Net: {NO_CODE}",
+        True,
+    ),
+    "arrays of its own": (module("my.Net", {"scale": vector(3)}, {"rnn": REC}), NO_CODE, True),
+    "a table that is renormalized": (net(emb=NORMED, rnn=REC), f"my.Net, emb: {NO_CODE}", True),
+    "a linear layer with the name of a table": (
+        net(emb=module(f"{NN}linear.Linear", {"weight": matrix(7, 2)}), rnn=REC),
+        f"my.Net, emb: {NO_CODE}",
+        True,
+    ),
+    "two linear layers": (net(a=FC, rnn=REC, fc=FC), "a, fc: a state dict does not tell", False),
     "a class of its own": (net(rnn=module("my.LSTM", LSTM)), f"my.Net, rnn: {NO_CODE}", False),
     "hooks": (HOOKED, f"rnn.LSTM: {NO_CODE}", False),
     "another array": (
@@ -65,10 +92,35 @@ def test_whole_models_are_refused(tmp_path: Path, saved: bytes, why: str, alone:
         assert [run["layer"] for run in inspect(path)["runs"]] == ["rnn"]
 
 
+NOTE = "does not hold the code of my.Net: it is read as a state dict"
+FITS = "as the shapes fit: `layer` rnn takes that alone"
+ABOVE = f"fc is read as a linear layer above rnn, {FITS}"
+BELOW = f"emb is read as an embedding below rnn, {FITS}"
+EMB = module(f"{NN}sparse.Embedding", TABLE, max_norm=NONE)
+WHOLE: dict[str, tuple[bytes, str, list[str]]] = {
+    "a class around it": (net(rnn=REC), "LSTM 3", [NOTE]),
+    "a head": (net(rnn=REC, fc=FC), "LSTM 3, Dense 4", [ABOVE, NOTE]),
+    "a dictionary": (mapping({"rnn": REC, "fc": FC}), "LSTM 3, Dense 4", [ABOVE]),
+    "a table, and dropout": (
+        net(emb=EMB, drop=module(f"{NN}dropout.Dropout"), rnn=REC, fc=FC),
+        "Embedding 2, LSTM 3, Dense 4",
+        [BELOW, ABOVE, NOTE],
+    ),
+}
+
+
+@pytest.mark.parametrize(("saved", "expected", "notes"), WHOLE.values(), ids=WHOLE)
+def test_whole_models_as_state_dicts(
+    tmp_path: Path, saved: bytes, expected: str, notes: list[str]
+) -> None:
+    network, found = load(write(tmp_path / "w.pt", saved))
+    assert (layers(network), found) == (expected, notes)
+
+
 def test_modules_are_picked(tmp_path: Path) -> None:
     path = write(tmp_path / "w.pt", net(enc=net(rnn=REC, fc=FC), dec=REC))
     assert layers(load(path, layer="enc.rnn")[0]) == "LSTM 3"
-    assert refusal(path, layer="enc").startswith(f"enc, enc.fc: {NO_CODE}")
+    assert layers(load(path, layer="enc")[0]) == "LSTM 3, Dense 4"
     assert layers(load(path, layer="dec")[0]) == "LSTM 3"
     assert refusal(path, layer="x").startswith("has no layer x; it has ")
 

@@ -56,9 +56,9 @@ def read(data: bytes, path: str, layer: str | None) -> Contents:
         layers, last = read_layers(f"{path}: {_TEXT}", str(text), arrays, layers)
     elif not known or not all(isinstance(layer, Draft) for layer in layers):
         # It takes 5 ms, which our own files do not need.
-        from rnncli.model.formats.torch.names import find_arrays
+        from rnncli.model.formats.mlx_flax import find_named
 
-        return find_arrays(arrays, path).pick(path, layer)
+        return find_named(arrays, path).pick(path, layer)
     components = []
     for number, each in enumerate(layers, start=1):
         ways = names.get(number, {})

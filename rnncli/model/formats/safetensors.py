@@ -15,14 +15,13 @@ from rnncli.model.arrays import make_unread, widen_bfloat16
 from rnncli.model.contents import Component, Contents, read_floats
 from rnncli.model.errors import shown
 from rnncli.model.formats.containers.zips import wrap_damage
+from rnncli.model.formats.mlx_flax import find_named
 from rnncli.model.formats.npz import read_layers, write_text
 from rnncli.model.formats.torch.names import (
     HEAD,
-    find_arrays,
     find_modules,
     find_unsaid,
     name_arrays,
-    pick_arrays,
 )
 from rnncli.model.network import Network
 
@@ -40,7 +39,7 @@ def read(data: bytes, path: str, layer: str | None) -> Contents:
     """Read a ``.safetensors`` file, by the names of its arrays or by our own text."""
     arrays, texts = _read_tensors(data, path)
     if _OURS not in texts or layer is not None:
-        return find_arrays(pick_arrays(arrays, path, layer), path)
+        return find_named(arrays, path, layer)
     modules = find_modules(path, arrays)
     layers: list[Any] = [each for module in modules for each in module.layers]
     head = {role: arrays[name] for role, name in HEAD.items() if name in arrays}

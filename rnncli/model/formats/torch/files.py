@@ -1,7 +1,7 @@
 """PyTorch's own files: ``.pt`` and its kin, as ``torch.save`` and ``torch.jit.save`` write them."""
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import cache
 from math import prod
 from typing import Any
@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from rnncli.model.arrays import make_unread, widen_bfloat16
 from rnncli.model.contents import Component, Contents
-from rnncli.model.errors import InputError, listed, shown
+from rnncli.model.errors import InputError, listed, shown, verbatim
 from rnncli.model.formats.containers.budget import Budget
 from rnncli.model.formats.containers.pickled import Global, Instance, read_pickle
 from rnncli.model.formats.containers.zips import FIRST, most_unpacked, open_zip, read_member
@@ -78,10 +78,7 @@ class Objects:
         else:
             contents = find_arrays(arrays, path, known, ordered=True)
             if any(each.recurrent and each.name in modules for each in contents.components):
-                for name in unread:
-                    group = {n: a for n, a in arrays.items() if n.rpartition(".")[0] == name}
-                    kind = modules[name].class_
-                    refused.append(Component(name, kind, group, why=_WHY, needed=True))
+                contents, refused = _read_as_state_dict(contents, arrays, modules, unread)
         if refused or not self.code:
             refused = quantized + refused
         if refused:
@@ -125,6 +122,29 @@ class Objects:
         self._budget.spend(_TENSOR + len(state) + len(members))
         self.modules[name] = Module(name, instance.kind, state)
         return {n: each for n, each in members.items() if isinstance(each, np.ndarray | Instance)}
+
+
+def _read_as_state_dict(
+    contents: Contents,
+    arrays: Mapping[str, Any],
+    modules: Mapping[str, Module],
+    unread: Sequence[str],
+) -> tuple[Contents, list[Component]]:
+    """Add a note about classes that are not in the file, or else return what is refused."""
+    components, classes = list[Component](), dict[str, None]()
+    kinds = {each.name: each.kind for each in contents.components if each.layers}
+    plain = True
+    for name in unread:
+        group = {n: a for n, a in arrays.items() if n.rpartition(".")[0] == name}
+        class_ = modules[name].class_
+        components.append(Component(name, class_, group, why=_WHY, needed=True))
+        kind = f"nn.{class_.rpartition('.')[2]}"
+        plain = plain and modules[name].is_plain(group) and kinds.get(name, kind) == kind
+        classes |= {} if class_.startswith("torch.") else {class_: None}
+    if not plain:
+        return contents, components
+    note = f"does not hold the code of {verbatim(listed(classes))}: it is read as a state dict"
+    return contents._replace(notes=[*contents.notes, *[note][: len(classes)]]), []
 
 
 def read(data: bytes, path: str, layer: str | None) -> Contents:

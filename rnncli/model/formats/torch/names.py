@@ -6,7 +6,7 @@ recurrent module and a linear layer above. A file of more is refused.
 """
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from itertools import dropwhile, product
 from typing import Any, NamedTuple
 
@@ -51,6 +51,11 @@ _AROUND = {"nn.Embedding": "an embedding below", "nn.Linear": "a linear layer ab
 _MANGLED = re.compile(r"\A__torch__\.|___torch_mangle_[0-9]+\.")
 # Attributes with functions that are called around a module.
 _HOOKS = ("_forward_hooks", "_forward_pre_hooks")
+# Modules that do no more than a state dict with their arrays tells.
+_PLAIN = re.compile(
+    r"torch\.nn\.modules\."
+    r"((dropout|container|loss)\.\w+|linear\.(Linear|Identity)|sparse\.Embedding)"
+)
 
 Arrays = Mapping[str, NDArray[Any]]
 
@@ -74,6 +79,17 @@ class Module(NamedTuple):
         if not kind.startswith("torch.nn.modules.rnn.") or any(map(self.settings.get, _HOOKS)):
             return None
         return read_mode(str(self.settings.get("mode", self.settings.get("nonlinearity"))))
+
+    def is_plain(self, arrays: Collection[str]) -> bool:
+        """Return whether its arrays, as a state dict has them, tell what it does.
+
+        A class of the user's own, without arrays, may only join its modules.
+        """
+        if any(map(self.settings.get, _HOOKS)) or self.settings.get("max_norm") is not None:
+            return False
+        if self.class_.startswith("torch."):
+            return bool(_PLAIN.fullmatch(self.class_))
+        return not arrays
 
 
 def find_arrays(
