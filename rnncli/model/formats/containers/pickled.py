@@ -5,9 +5,9 @@ any other call makes an inert `Instance`.
 """
 
 import io
-import pickle
-import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
+from pickle import HIGHEST_PROTOCOL
+from pickletools import OpcodeInfo, genops
 from typing import Any
 
 from rnncli.model.formats.containers.zips import wrap_damage
@@ -52,42 +52,85 @@ def read_pickle(
     file = io.BytesIO(content)
     file.seek(start)
     with wrap_damage(where):
-        return _Unpickler(file, calls, persistent).load(), file.tell()
+        return _Machine(calls, persistent).run(genops(file)), file.tell()
 
 
-_PYTHON: Any = pickle._Unpickler
+class _Machine:
+    """The stack that the operations of a pickle work on, which `pickletools` only lists."""
 
+    def __init__(
+        self, calls: Mapping[str, Callable[..., Any]], persistent: Callable[[Any], Any] | None
+    ) -> None:
+        self.calls, self.persistent = calls, persistent
+        self.stack: list[Any] = []
+        self.marked: list[list[Any]] = []  # the stacks below each mark
+        self.memo: dict[int, Any] = {}
 
-# The implementation in Python, unlike the one in C, has a function for each operation: those that
-# hash, call or allocate what a file wants are replaced.
-class _Unpickler(_PYTHON):  # type: ignore[misc]
-    def __init__(self, file: io.BytesIO, calls: Mapping[str, Any], persistent: Any) -> None:
-        super().__init__(file, encoding="utf-8", errors="replace")
-        self.calls, self.left = calls, MOST_WORK
-        if persistent:
-            self.persistent_load = persistent
+    def run(self, operations: Iterable[tuple[OpcodeInfo, Any, Any]]) -> Any:
+        """Run operations; return the value on top of the stack after the last."""
+        for number, (opcode, value, _) in enumerate(operations):
+            if number == MOST_WORK or opcode.name not in _OPERATIONS:
+                code = ord(opcode.code)
+                raise ValueError(f"opcode {code:#x} is not read, or over {MOST_WORK:,} operations")
+            _OPERATIONS[opcode.name](self, value)
+        return self.stack.pop()
 
-    @property
-    def dispatch(self) -> "_Unpickler":
-        return self
+    def check_protocol(self, protocol: int) -> None:
+        """Refuse protocols that are not known."""
+        if protocol > HIGHEST_PROTOCOL:
+            raise ValueError(f"unsupported pickle protocol: {protocol}")
 
-    def __getitem__(self, opcode: int) -> Callable[[Any], Any]:
-        """Return the function of an operation."""
-        self.left -= 1
-        if self.left < 0 or opcode not in _TABLE:
-            raise ValueError(f"opcode {opcode:#x} is not read, or over {MOST_WORK:,} operations")
-        return _TABLE[opcode]
+    def mark(self, _: None) -> None:
+        """Begin a stack above this one."""
+        self.marked.append(self.stack)
+        self.stack = []
 
-    def find_class(self, module: str, name: str) -> Global:
-        return Global(f"{module}.{name}")
+    def pop_mark(self, _: None = None) -> list[Any]:
+        """End the stack above the last mark; return its items."""
+        items, self.stack = self.stack, self.marked.pop()
+        return items
 
-    def call(self) -> None:
+    def add_tuple(self, count: int | None) -> None:
+        """Replace items by a tuple of them; None takes those above the last mark."""
+        items = self.pop_mark() if count is None else [self.stack.pop() for _ in range(count)][::-1]
+        self.stack.append(tuple(items))
+
+    def add_items(self, items: list[Any]) -> None:
+        """Add items to a list."""
+        for item in items:
+            self.stack[-1].append(item)
+
+    def store(self, index: int | None) -> None:
+        """Store the item on top, to be loaded again."""
+        self.memo[len(self.memo) if index is None else index] = self.stack[-1]
+
+    def load(self, index: int) -> None:
+        """Load an item that was stored."""
+        self.stack.append(self.memo[index])
+
+    def name(self, _: None) -> None:
+        """Replace a module and a name in it by a global."""
+        name, module = self.stack.pop(), self.stack.pop()
+        if type(name) is not str or type(module) is not str:
+            raise ValueError("the name of a global is no text")
+        self.stack.append(Global(f"{module}.{name}"))
+
+    def find(self, _: None) -> None:
+        """Replace an identity by what the caller has under it."""
+        if self.persistent is None:
+            raise ValueError("holds a reference to another file")
+        self.stack.append(self.persistent(self.stack.pop()))
+
+    def call(self, _: None) -> None:
+        """Call a function that the caller has, or make an inert object."""
         args, function = self.stack.pop(), self.stack.pop()
         if type(function) is not Global or type(args) is not tuple:
             raise ValueError(f"a call of {type(function).__name__} with {type(args).__name__}")
-        self.append(self.calls[function](*args) if function in self.calls else Instance(function))
+        known = function in self.calls
+        self.stack.append(self.calls[function](*args) if known else Instance(function))
 
-    def set_state(self) -> None:
+    def set_state(self, _: None) -> None:
+        """Set the attributes of an inert object."""
         state = self.stack.pop()
         if isinstance(self.stack[-1], Instance):
             self.stack[-1].state = state
@@ -103,21 +146,40 @@ class _Unpickler(_PYTHON):  # type: ignore[misc]
                 holder[key] = value
 
 
-# The operations that are as in the standard library: of protocols 1 to 4, for values in the file.
-_STANDARD = re.compile(
-    "PROTO|FRAME|MARK|POP|POP_MARK|DUP|NONE|NEWTRUE|NEWFALSE|INT|BININT[12]?|LONG1?|BINFLOAT"
-    "|(SHORT_)?BIN(STRING|UNICODE|BYTES)|BIN(UNICODE|BYTES)8|EMPTY_(DICT|LIST|TUPLE)|APPENDS?"
-    "|TUPLE[123]?|(LONG_)?BIN(PUT|GET)|MEMOIZE|(STACK_)?GLOBAL|BINPERSID|STOP"
-)
-_TABLE: dict[int, Callable[[Any], Any]] = {
-    **{
-        code[0]: _PYTHON.dispatch[code[0]]
-        for name, code in vars(pickle).items()
-        if _STANDARD.fullmatch(name) and type(code) is bytes
-    },
-    pickle.REDUCE[0]: _Unpickler.call,
-    pickle.NEWOBJ[0]: _Unpickler.call,
-    pickle.BUILD[0]: _Unpickler.set_state,
-    pickle.SETITEM[0]: lambda reader: reader.set_pairs([reader.stack.pop(-2), reader.stack.pop()]),
-    pickle.SETITEMS[0]: lambda reader: reader.set_pairs(reader.pop_mark()),
+_PLAIN = "INT BININT BININT1 BININT2 LONG LONG1 BINFLOAT BINUNICODE SHORT_BINUNICODE BINUNICODE8"
+_PLAIN += " BINBYTES SHORT_BINBYTES BINBYTES8"
+# Operations of protocols 1 to 4 for values in the file, with what each does.
+_OPERATIONS: dict[str, Callable[[_Machine, Any], Any]] = {
+    **dict.fromkeys(("FRAME", "STOP"), lambda *_: None),
+    "PROTO": _Machine.check_protocol,
+    **dict.fromkeys(_PLAIN.split(), lambda m, value: m.stack.append(value)),
+    **dict.fromkeys(
+        ("BINSTRING", "SHORT_BINSTRING"),  # of Python 2, read as Latin-1
+        lambda m, text: m.stack.append(text.encode("latin-1").decode(errors="replace")),
+    ),
+    "NONE": lambda m, _: m.stack.append(None),
+    "NEWTRUE": lambda m, _: m.stack.append(True),
+    "NEWFALSE": lambda m, _: m.stack.append(False),
+    "EMPTY_DICT": lambda m, _: m.stack.append({}),
+    "EMPTY_LIST": lambda m, _: m.stack.append([]),
+    "EMPTY_TUPLE": lambda m, _: m.stack.append(()),
+    "TUPLE1": lambda m, _: m.add_tuple(1),
+    "TUPLE2": lambda m, _: m.add_tuple(2),
+    "TUPLE3": lambda m, _: m.add_tuple(3),
+    "TUPLE": lambda m, _: m.add_tuple(None),
+    "MARK": _Machine.mark,
+    "POP": lambda m, _: m.stack.pop() if m.stack else m.pop_mark(),
+    "POP_MARK": _Machine.pop_mark,
+    "DUP": lambda m, _: m.stack.append(m.stack[-1]),
+    "APPEND": lambda m, _: m.add_items([m.stack.pop()]),
+    "APPENDS": lambda m, _: m.add_items(m.pop_mark()),
+    **dict.fromkeys(("BINPUT", "LONG_BINPUT", "MEMOIZE"), _Machine.store),
+    **dict.fromkeys(("BINGET", "LONG_BINGET"), _Machine.load),
+    "GLOBAL": lambda m, name: m.stack.append(Global(name.replace(" ", ".", 1))),
+    "STACK_GLOBAL": _Machine.name,
+    "BINPERSID": _Machine.find,
+    **dict.fromkeys(("REDUCE", "NEWOBJ"), _Machine.call),
+    "BUILD": _Machine.set_state,
+    "SETITEM": lambda m, _: m.set_pairs([m.stack.pop(-2), m.stack.pop()]),
+    "SETITEMS": lambda m, _: m.set_pairs(m.pop_mark()),
 }
