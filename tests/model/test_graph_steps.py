@@ -136,6 +136,13 @@ def write_call(path: Path, kind: str, outputs: Callable[[State], State], size: i
     return path
 
 
+def test_a_sum_without_weights_is_no_step(tmp_path: Path) -> None:
+    graph = Graph()
+    output = graph.add("Relu", graph.add("Add", graph.add("Abs", "x"), graph.add("Exp", "x")))
+    (tmp_path / "m.onnx").write_bytes(graph.model(output))
+    assert "Abs_0 (Abs)" in refusal(tmp_path / "m.onnx")
+
+
 def test_calls_that_may_be_no_steps(tmp_path: Path) -> None:
     path = tmp_path / "m.onnx"
     for kind in CELLS:  # without a state for the next call

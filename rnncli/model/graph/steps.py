@@ -17,7 +17,7 @@ from rnncli.model.activations import SIGMOID, TANH, parse
 from rnncli.model.cells import CELLS, Weights
 from rnncli.model.cells.cell import Arrays, Cell
 from rnncli.model.contents import CellDraft, Draft
-from rnncli.model.graph import Array, Node, RefusedError, Unknown
+from rnncli.model.graph import Array, Graph, Node, RefusedError, Unknown
 from rnncli.model.graph.operators import MOVERS, evaluate
 from rnncli.model.graph.recurrent import KINDS
 from rnncli.model.layers import name_of
@@ -51,7 +51,10 @@ class _Region(NamedTuple):
 def replace_steps(walk: Any) -> list[Node]:
     """Return the nodes of a run with steps replaced by recurrent nodes; none if there are none."""
     finder = _Finder(walk)
-    if any(node.op in KINDS for node in finder.nodes):
+    attributes = [value for node in finder.nodes for value in node.attributes.values()]
+    if any(node.op in KINDS for node in finder.nodes) or any(
+        isinstance(value, Graph) for value in attributes
+    ):
         return []
     # A gate of an LSTM may look like a cell of its own.
     for find in (finder.find_lstm, finder.find_gru, finder.find_rnn):
@@ -202,7 +205,8 @@ class _Finder:
         region = self.explore(after, c)
         free = [name for name, width in region.leaves.items() if width or name not in c]
         for x, h in permutations(free) if len(free) == 2 else ():
-            H = region.leaves[h]
+            if not (H := region.leaves[h]):
+                continue
             names, sizes = (x, h, *c), [region.leaves[x] or len(gates) * H, *[H] * (1 + len(c))]
             with suppress(RefusedError, ValueError):  # such as shapes that do not fit
                 chain = self.known.get(h)
