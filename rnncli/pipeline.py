@@ -301,7 +301,7 @@ def _note_saturated(network: Network, latest: Rows, console: Console) -> None:
     top = [layer for layer in network.layers if isinstance(layer, Recurrent)][-1]
     if len(latest.x) < 2 or top.ends is None:
         return
-    if np.mean(saturated(latest.h, top.ends)) >= _SATURATED:
+    if saturated(latest.h, top.ends).mean() >= _SATURATED:
         low, high = top.ends
         what = f"nearly all of the last states are within {NEAR_END} of {low:g} or {high:g}"
         way_out = "is the input large? `center` and `scale` (auto, or numbers) bring it near 0"

@@ -75,17 +75,18 @@ class Work:
 
     def __call__(self, tasks: Sequence[Task]) -> list[Outcome]:
         """Run tasks; outputs are replaced together, unless a state follows each of them."""
+        run = partial(self.run_task, build=cache(self.build))
         if self.options.state:
-            return [*map(self.run_task, tasks)]
+            return [*map(run, tasks)]
         with replace_together() as errors:
-            outcomes = [*map(self.run_task, tasks)]
+            outcomes = [*map(run, tasks)]
         for n, (task, each) in enumerate(zip(tasks, outcomes, strict=True)):
             if task.output in errors:
                 error = self.describe(errors[task.output])
                 outcomes[n] = _outcome(task, error, seconds=each.seconds, notes=each.notes)
         return outcomes
 
-    def run_task(self, task: Task) -> Outcome:
+    def run_task(self, task: Task, build: Callable[[int], Built]) -> Outcome:
         """Do what ``rnn run`` does, and return how it ended."""
         begin, notes, error, rows = time.monotonic(), list[str](), "", 0
         console = Console(lambda text: notes.append(on_a_line(text)))
@@ -95,7 +96,7 @@ class Work:
             if task.state and version(task.input) not in ("", task.version):
                 what = "was changed since the batch began"
                 raise InputError(task.input, what, "run the same command again")
-            rows = process(options, self.build, console, weights=self.weights, task=task.digest)
+            rows = process(options, build, console, weights=self.weights, task=task.digest)
         except Exception as reason:  # a fault of this program's own must not end the others
             error = self.describe(reason) or type(reason).__name__
         seconds = round(time.monotonic() - begin, 4)

@@ -175,7 +175,9 @@ class Network:
         if h0 is not None and array.shape not in ((S,), (N, S)):
             what = f"expected shape ({S},) or ({N}, {S}), as the network has {S} units"
             raise ValueError(f"h0: {what}, got {array.shape}")
-        return np.array(np.broadcast_to(in_dtype("h0", array, dtype), (N, S)), order="C")
+        state = np.empty((N, S), dtype)
+        state[...] = in_dtype("h0", array, dtype)
+        return state
 
     def select_inputs(self, number: int, outputs: Sequence[Floats]) -> Floats:
         """Return the input of layer `number`, from 1; `outputs` begin with the network's input."""

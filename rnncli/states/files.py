@@ -105,6 +105,6 @@ def open_states(options: Options, console: Console, task: str = "") -> Iterator[
         elif options.state_in:
             what = "cannot be read: No such file or directory"
             raise InputError(options.state_in, what, "the first run has no `state_in`")
-        if task:
+        if task and written:
             states.counted = CountedInput(task, states.path, states.before)
         yield states

@@ -18,6 +18,7 @@ from rnncli.storage import system
 
 F = TypeVar("F", bound=Callable[..., Any])
 WEB = ("http", "https")
+_URL = re.compile(r"[a-z][a-z0-9+.-]+://", re.IGNORECASE | re.ASCII)
 TEXT: Any = {"encoding": "utf-8", "errors": "backslashreplace", "newline": ""}
 # Bytes of a file name to which `.` and `.rnn` are added, and a suffix if there are no locks.
 _LONGEST = 200
@@ -49,7 +50,7 @@ class Url(str):
 
 def is_url(path: str) -> bool:
     """Return whether a path is a URL, such as ``s3://bucket/x.csv``."""
-    return re.match(r"[a-z][a-z0-9+.-]+://", path, re.IGNORECASE | re.ASCII) is not None
+    return _URL.match(path) is not None
 
 
 def wrap_url(path: str) -> str:
@@ -102,7 +103,7 @@ class Replacement:
 
     def __init__(self, path: str, when_waiting: Callable[[], None] | None = None) -> None:
         self.path, self._when_waiting = path, when_waiting and cache(when_waiting)
-        self._target = os.path.realpath(path)
+        self._target = follow_link(path)
         folder, name = os.path.split(self._target)
         if len(os.fsencode(name)) > _LONGEST:
             import hashlib  # takes 3 ms
@@ -302,7 +303,7 @@ def writing(path: str, *, append: bool = False) -> Iterator[TextIO]:
     """
     try:
         is_plain = _is_plain(path)
-        folder = os.path.dirname(os.path.realpath(path)) if append else ""
+        folder = os.path.dirname(follow_link(path)) if append else ""
         may_lock = is_plain and (not append or os.access(folder, os.W_OK))  # by a new file
         with replacement(path) if may_lock else nullcontext() as replace:
             if replace and not append:
@@ -328,12 +329,17 @@ def check_writable(path: str, *, append: bool = False) -> None:
     """Check before a long run that `writing` can open a file."""
     try:
         if _is_plain(path) and not (append and os.path.exists(path)):
-            folder = os.path.dirname(os.path.realpath(path))
+            folder = os.path.dirname(follow_link(path))
             os.stat(folder)
             if not os.access(folder, os.W_OK | os.X_OK):
                 raise OSError(None, f"{os.strerror(system.why_denied(folder))} in {folder}")
     except OSError as error:
         raise InputError(path, str(error.strerror)) from error
+
+
+def follow_link(path: str) -> str:
+    """Return the absolute name of a file, or of the one that it is a link to."""
+    return os.path.realpath(path) if os.path.islink(path) else os.path.join(os.getcwd(), path)
 
 
 def _is_plain(path: str) -> bool:

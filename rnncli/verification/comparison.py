@@ -7,7 +7,8 @@ not known, by how far apart nudged runs are; or whole runs by a tolerance.
 A program that rounds in another way computes what this one would with weights that differ by about
 a last bit (backward error analysis: Higham (2002), "Accuracy and Stability of Numerical
 Algorithms", section 3.1). So runs with such weights show how far a network drives right results
-apart. Activations of gated cells are nudged too: rounding moves a gate that is open or closed.
+apart. Activations of gated cells and sigmoids are nudged too: rounding moves a gate that is open
+or closed.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -306,11 +307,12 @@ def _nudge(case: Case, size: float, random: np.random.RandomState) -> Network:
 
     def move_gates(cell: Cell) -> Cell:
         activations: dict[str, Any] = {}
-        for name, value in cell.settings.items() if cell.gates > 1 else ():
-            if isinstance(value, Activation):
+        for name, value in cell.settings.items():
+            # A program may compute (1 + tanh(a / 2)) / 2, of which the last bit is that of 1.
+            gate = name == "recurrent_activation" or getattr(value, "name", "") == "sigmoid"
+            if isinstance(value, Activation) and (gate or cell.gates > 1):
                 by = (nudge * random.choice([-1.0, 1.0], cell.hidden_size)).astype(precision.dtype)
                 activations[name] = NudgedActivation(*value)
-                gate = name == "recurrent_activation"
                 activations[name].change = (np.add, by) if gate else (np.multiply, 1 + by)
         return cell.replaced(**activations)
 
@@ -320,7 +322,7 @@ def _nudge(case: Case, size: float, random: np.random.RandomState) -> Network:
 
 
 class NudgedActivation(Activation):
-    """An activation of a gated cell that is off by about a last bit, up or down."""
+    """An activation that is off by about a last bit, up or down."""
 
     change: tuple[Callable[..., Any], Floats]
 

@@ -290,6 +290,8 @@ def judge_loop(comparison: Comparison) -> Result:
         ]
     except ValueError as error:  # a cell whose step is not written out
         return not_compared(LOOP, str(error))
+    if not runs:
+        return comparison.judge(LOOP, comparison.ours)
     layers = [[run.y_n[None]] if network.last else run.outputs for run in runs]
     exact = [*map(np.concatenate, zip(*layers, strict=True))]
     return comparison.judge(LOOP, exact[-1], exact)

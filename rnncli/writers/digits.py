@@ -59,7 +59,8 @@ def rows_of_text(
         fields = list(words(rows))
         buffer = bytearray(lines * sum(each.shape[1] for each in fields) * _WORD.itemsize)
         array = np.frombuffer(buffer, _WORD).reshape(lines, -1)
-        np.concatenate([np.broadcast_to(e, (lines, e.shape[1])) for e in fields], axis=1, out=array)
+        fields = [each if len(each) == lines else each.repeat(lines, axis=0) for each in fields]
+        np.concatenate(fields, axis=1, out=array)
         text = buffer.translate(None, b"\0").decode("ascii")
         if front is not None:
             text = "".join(map("".join, zip(front[rows], text.splitlines(True), strict=True)))
@@ -169,7 +170,9 @@ def _write_behind(mark: str, values: Floats, missing: str) -> Words:
     if len(special):
         rows = _write_one_by_one(values[special, None], None, missing)
         slow = words_of([mark + text for (text,) in rows])
-        words = np.pad(words, ((0, 0), (0, max(0, slow.shape[1] - words.shape[1]))))
+        if (more := slow.shape[1] - words.shape[1]) > 0:
+            words = np.concatenate([words, np.empty((len(words), more), _WORD)], axis=1)
+            words[:, -more:] = 0
         words[special] = 0
         words[special, : slow.shape[1]] = slow
     return words

@@ -391,3 +391,23 @@ def test_a_state_that_overflows_is_carried_into_no_sequence() -> None:
     network = Network(RNN(grows, "exponential"), Pointwise("sigmoid", 1), last="state")
     report = rnncli.verify(network, np.ones((2, 1, 1)), [[0.5], [0.5]])
     assert report["verdict"] == "different"
+
+
+@pytest.mark.parametrize("last", [None, "state"])
+def test_an_input_without_steps_is_not_compared(last: str | None) -> None:
+    network = Network(*rnncli.seeded(1, 2, 1, "torch").layers, last=last)
+    report = rnncli.verify(network, np.empty((0, 1)))
+    assert report["verdict"] == "not compared"
+
+
+def test_a_sigmoid_near_0_may_be_computed_by_tanh() -> None:
+    random, half = np.random.RandomState(0), np.float32(0.5)
+    W_xh, W_hh = (random.normal(0, 0.1, shape).astype("f") for shape in ((1, 3), (3, 3)))
+    cell = RNN(Weights(W_xh, W_hh, np.full(3, -9.3, "f")), activation="sigmoid")
+    network = Network(cell, Dense(np.ones((3, 1), "f"), None), last="state")
+    x = random.normal(size=(4, 20, 1)).astype("f")
+    h = np.zeros((4, 3), "f")
+    for t in range(20):
+        h = (1 + np.tanh((x[:, t] @ W_xh + h @ W_hh + cell.weights.b_h) * half)) * half
+    report = rnncli.verify(network, x, h.sum(axis=1, keepdims=True))
+    assert report["verdict"] == "equal"
