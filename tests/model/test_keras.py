@@ -117,6 +117,8 @@ def test_poolings_may_leave_one_of_few_steps(tmp_path: Path) -> None:
 def test_a_model_gives_as_many_steps_as_it_takes(tmp_path: Path) -> None:
     path = sequential(tmp_path / "m.keras", LSTM, layer("Conv1D", padding="valid"))
     assert refusal(path).startswith("l1: gives another number of steps than the input has")
+    fixed = sequential(path, start(12, 2), LSTM, layer("AveragePooling1D"))
+    assert refusal(fixed).startswith("l2: gives another number of steps than the input has")
     pooled = sequential(path, LSTM, layer("Conv1D"), layer("GlobalMaxPooling1D"))
     assert layers(load(pooled)[0]) == "LSTM 2, whole sequences: Conv ReduceMax"
 

@@ -5,6 +5,7 @@ them, and walks the graph by each guess (`walk.py`). The best walk becomes a `Ch
 """
 
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from functools import partial
 from itertools import islice, permutations, zip_longest
 
@@ -19,6 +20,7 @@ from rnncli.model.graph.node_layers import Operand, RowGraph, SequenceGraph
 from rnncli.model.graph.operators import MOVERS
 from rnncli.model.graph.recurrent import KINDS
 from rnncli.model.graph.rows import Flow
+from rnncli.model.graph.steps import replace_steps
 from rnncli.model.graph.walk import Fit, Guess, Layer, Walk
 from rnncli.model.graph.whole_sequences import STATE, cut_output
 
@@ -40,6 +42,9 @@ def find_layers(
     `known` tells the input and its axes, where a format does.
     """
     first, best = Walk(path, graph), None
+    if not first.drafts and (replaced := replace_steps(first)):
+        first.nodes = {str(k): node for k, node in enumerate(replaced)}
+        first = Walk(path, graph, first=first)
     for guess in [known] if known else islice(_guess_axes(first), _MOST_GUESSES):
         if best and best.target and guess.x != best.walk.guess.x:
             break  # another input has the rows
@@ -193,9 +198,9 @@ class Chain:
         """Find the output of the graph, and which row of a sequence it is."""
         walk = self.walk
         if value.columns is not None:
-            target = self.rows.join_row(value)
             self.last = self.find_last(value)
-            return target
+            with suppress(RefusedError):  # such as nodes of its own for each step
+                return self.rows.join_row(value)
         target, self.above = cut_output(walk, self.outputs[0], value)
         by_call = walk.guess.axes[0] is None
         self.last = None if by_call or self.above.axes[0] is not None else "step"

@@ -56,7 +56,8 @@ def cut_output(walk: Any, name: str, value: Any) -> tuple[Operand, SequenceGraph
     longer = np.zeros((walk.steps + 2, graph.input_size), np.float32)
     with suppress(RefusedError):
         shape = graph.compute(longer).shape
-    if along is None and not graph.steps and prod(shape) != graph.output_size:
+    is_one_row = graph.steps and not (walk.guess.sure and value.labels.ndim == 3)
+    if along is None and not is_one_row and prod(shape) != graph.output_size:
         raise RefusedError("gives another number of steps than the input has")
     if along is not None and shape[along] != len(longer):
         return cut_graph(walk, name, value, (None, across))

@@ -1,0 +1,153 @@
+"""Cells in bare operators of an ONNX graph: the numbers of their layers, and why others are none.
+
+``tests/peers/test_onnx_steps.py`` compares those that PyTorch exports.
+"""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from model_files import layers, load, refusal
+from onnx_graphs import Graph
+
+import rnncli
+from rnncli import GRU, LSTM, RNN, Network, Weights
+
+H = 3
+CELLS: dict[str, Any] = {"rnn": (RNN, 1), "gru": (GRU, 3), "lstm": (LSTM, 4)}
+State = tuple[str, ...]
+
+
+class Steps(Graph):
+    """A graph of steps of a cell of three units, which takes two features or `size`."""
+
+    def __init__(self, kind: str, size: int = 2) -> None:
+        super().__init__()
+        make, gates = CELLS[kind]
+        draws = np.random.default_rng(0)
+        shapes = ((size, gates * H), (H, gates * H), (gates * H,))
+        W: Any = [draws.uniform(-1, 1, shape).astype(np.float32) for shape in shapes]
+        b_n = draws.uniform(-1, 1, H).astype(np.float32) if kind == "gru" else None
+        self.kind, self.cell = kind, make(Weights(W[0], W[1], W[2], b_n=b_n))
+        self.W_xh, self.W_hh, self.b_h = ([*np.split(w, gates, w.ndim - 1)] for w in W)
+        self.b_n = b_n
+
+    def sum(self, x: str, h: str, k: int) -> str:
+        """Add the sum of a gate."""
+        product = self.add("MatMul", h, self.array(self.W_hh[k]))
+        return self.add("Add", self.affine(x, k), product)
+
+    def affine(self, x: str, k: int) -> str:
+        return self.add(
+            "Gemm", x, self.array(self.W_xh[k].T.copy()), self.array(self.b_h[k]), transB=1
+        )
+
+    def step(self, x: str, h: str, c: str = "") -> State:
+        """Add a step; return its states."""
+        if self.kind == "rnn":
+            return (self.add("Tanh", self.sum(x, h, 0)),)
+        if self.kind == "gru":
+            z, r = (self.add("Sigmoid", self.sum(x, h, k)) for k in (0, 1))
+            more = self.add("Gemm", h, self.array(self.W_hh[2]), self.array(self.b_n))
+            n = self.add("Add", self.affine(x, 2), self.add("Mul", r, more))
+            n, one = self.add("Tanh", n), self.array(np.float32(1))
+            new = self.add("Mul", self.add("Sub", one, z), n)
+            return (self.add("Add", new, self.add("Mul", z, h)),)
+        i, f, o = (self.add("Sigmoid", self.sum(x, h, k)) for k in (0, 1, 3))
+        g = self.add("Tanh", self.sum(x, h, 2))
+        c = self.add("Add", self.add("Mul", i, g), self.add("Mul", c, f))
+        return self.add("Mul", self.add("Tanh", c), o), c
+
+    def zeros(self) -> State:
+        """Add states of zeros for all sequences."""
+        one = self.add("Gather", self.add("Shape", "x"), self.array(1), axis=0)
+        sizes = self.add(
+            "Concat", self.add("Unsqueeze", one, self.array([0])), self.array([H]), axis=0
+        )
+        return (self.add("ConstantOfShape", sizes),) * (1 + (self.kind == "lstm"))
+
+    def unroll(self, T: int, change: Callable[["Steps", int, State], State] | None = None) -> str:
+        """Add steps over x, (T, N, size); return h of all."""
+        states, rows = self.zeros(), []
+        for t in range(T):
+            states = change(self, t, states) if change else states
+            states = self.step(self.add("Gather", "x", self.array(t), axis=0), *states)
+            rows.append(self.add("Unsqueeze", states[0], self.array([0])))
+        return self.add("Concat", *rows, axis=0)
+
+    def unrolled(self, path: Path, T: int, change: Any = None, features: int = 2) -> Path:
+        """Write a model of T steps."""
+        output = self.unroll(T, change)
+        path.write_bytes(self.model(output, inputs={"x": (T, "N", features)}))
+        return path
+
+
+@pytest.mark.parametrize("kind", CELLS)
+def test_repeated_steps(tmp_path: Path, kind: str) -> None:
+    graph = Steps(kind)
+    network, notes = load(graph.unrolled(tmp_path / "m.onnx", 4))
+    assert (layers(network), notes) == (f"{kind.upper()} 3", [])
+    x = np.random.default_rng(1).uniform(-1, 1, (2, 4, 2)).astype(np.float32)
+    expected = rnncli.run(Network(graph.cell), x).h
+    np.testing.assert_allclose(rnncli.run(network, x).h, expected, atol=1e-6)
+
+
+@pytest.mark.parametrize("kind", CELLS)
+def test_a_step_a_call(tmp_path: Path, kind: str) -> None:
+    graph, names = Steps(kind), ("h", "c")[: 1 + (kind == "lstm")]
+    after = graph.step("x", *names)
+    head = graph.add("Softmax", graph.add("MatMul", after[0], graph.draw(H, 2)))
+    inputs: Any = {"x": ("N", 2), **dict.fromkeys(names, ("N", H))}
+    (tmp_path / "m.onnx").write_bytes(graph.model(head, *after, inputs=inputs))
+    network, notes = load(tmp_path / "m.onnx")
+    assert layers(network).startswith(f"{kind.upper()} 3, Dense 2")
+    assert any("takes initial_h from h" in note for note in notes)
+    x = np.random.default_rng(1).uniform(-1, 1, (2, 4, 2)).astype(np.float32)
+    expected = rnncli.run(Network(graph.cell), x).h
+    np.testing.assert_allclose(rnncli.run(network, x).h, expected, atol=1e-6)
+
+
+def halve(g: Steps, t: int, states: State) -> State:
+    return (g.add("Mul", states[0], g.array(np.float32(0.5))), *states[1:]) if t else states
+
+
+def start_anew(g: Steps, t: int, states: State) -> State:
+    return g.zeros() if t == 2 else states
+
+
+def change_weights(g: Steps, t: int, states: State) -> State:
+    g.W_hh[0] = g.W_hh[0] * np.float32(1 + 1e-6 * (t == 2))
+    return states
+
+
+@pytest.mark.parametrize("kind", CELLS)
+@pytest.mark.parametrize("change", [halve, start_anew, change_weights])
+def test_steps_that_are_none_of_one_cell(tmp_path: Path, kind: str, change: Any) -> None:
+    assert refusal(Steps(kind).unrolled(tmp_path / "m.onnx", 4, change))
+
+
+def write_call(path: Path, kind: str, outputs: Callable[[State], State], size: int = 2) -> Path:
+    graph, names = Steps(kind, size), ("h", "c")[: 1 + (kind == "lstm")]
+    after = graph.step("x", *names)
+    inputs: Any = {"x": ("N", size), **dict.fromkeys(names, ("N", H))}
+    path.write_bytes(graph.model(*outputs((graph.add("Softmax", after[0]), *after)), inputs=inputs))
+    return path
+
+
+def test_a_sum_without_weights_is_no_step(tmp_path: Path) -> None:
+    graph = Graph()
+    output = graph.add("Relu", graph.add("Add", graph.add("Abs", "x"), graph.add("Exp", "x")))
+    (tmp_path / "m.onnx").write_bytes(graph.model(output))
+    assert refusal(tmp_path / "m.onnx").endswith("got Add_2 (Abs Exp Add), Relu_3 (Relu)")
+
+
+def test_calls_that_may_be_no_steps(tmp_path: Path) -> None:
+    path = tmp_path / "m.onnx"
+    for kind in CELLS:  # without a state for the next call
+        assert refusal(write_call(path, kind, lambda outputs: outputs[:1]))
+    # A sum of two inputs, and inputs of equal widths, of which either may be h.
+    assert refusal(write_call(path, "rnn", lambda outputs: outputs[1:]))
+    for kind in ("rnn", "lstm"):
+        assert refusal(write_call(path, kind, lambda outputs: outputs, size=H))
