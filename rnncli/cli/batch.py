@@ -22,6 +22,7 @@ from rnncli.readers.input import STDIN
 from rnncli.run_options import Options, integer
 from rnncli.storage import is_url, version, wrap_url
 from rnncli.storage.sink import destination
+from rnncli.storage.system import tie_processes
 
 # Failures and notes that are shown; the report has all of them.
 _FAILURES, _NOTES = 20, 10
@@ -117,6 +118,7 @@ def _run(plan: Batch, jobs: int | None, scheduler: str | None) -> None:
         line.clear()
         note(text)
 
+    tie_processes()
     logging.disable()  # Dask logs what ends as an error too
     with Line() as line, closing(plan.run(jobs, scheduler, show)) as outcomes:
         for outcome in outcomes:

@@ -2,6 +2,7 @@
 
 import errno
 import os
+import subprocess
 import sys
 import time
 from collections.abc import Callable
@@ -10,7 +11,7 @@ from tempfile import TemporaryFile
 from typing import Any
 
 import pytest
-from conftest import Rnn
+from conftest import ROOT, Rnn
 
 from rnncli.model.errors import InputError
 from rnncli.storage import ReplacementOnWindows, check_writable, is_url, system
@@ -167,3 +168,22 @@ def test_memory_is_known_or_unbounded(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delattr(os, "sysconf", raising=False)
     if sys.platform != "win32":
         assert system.memory_size() == float("inf")
+
+
+@pytest.mark.skipif(sys.platform != "win32", reason="CREATE_SUSPENDED is of Windows")
+def test_a_process_that_was_being_started_ends_with_the_one_that_starts_it() -> None:
+    program = """if True:
+        import subprocess, sys
+        from rnncli.storage.system import tie_processes
+        tie_processes()
+        subprocess.Popen([sys.executable, "-c", ""], creationflags=4)  # CREATE_SUSPENDED
+        print("started", flush=True)
+        sys.stdin.read()
+    """
+    command, pipe = [sys.executable, "-c", program], subprocess.PIPE
+    variables = os.environ | {"PYTHONPATH": str(ROOT)}
+    with subprocess.Popen(command, stdin=pipe, stdout=pipe, env=variables) as process:
+        assert process.stdout
+        assert process.stdout.readline().split() == [b"started"]
+        process.kill()
+        assert process.communicate(timeout=60)[0] == b""
