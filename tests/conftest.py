@@ -46,8 +46,9 @@ for name in ("SIGQUIT", "SIGHUP"):
     if hasattr(signal, name) and signal.getsignal(getattr(signal, name)) == signal.SIG_IGN:
         signal.signal(getattr(signal, name), signal.SIG_DFL)
 
-# Files of tests that are left out on Windows, and what they need that it lacks. Other tests are
-# marked `posix`.
+# Marks of tests that are left out on other systems, and whether this is one of theirs.
+MARKS = {"posix": sys.platform != "win32", "linux": sys.platform == "linux"}
+# Files of tests that are left out on Windows, and what they need that it lacks.
 POSIX = {
     "batches/test_executors.py": "an alarm",
     "cli/test_control_characters.py": "a terminal of Unix",
@@ -59,7 +60,7 @@ POSIX = {
     "storage/test_replacement.py": "owners, permissions and folders that are synced",
     "writers/test_log.py": "signals and names of pipes",
 }
-collect_ignore = [*POSIX] if sys.platform == "win32" else []
+collect_ignore = [] if MARKS["posix"] else [*POSIX]
 
 Rnn = Callable[..., Result]
 
@@ -69,13 +70,9 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Leave the tests marked `nightly` to the nightly run, and those of POSIX out on Windows."""
-    left = [
-        item
-        for item in items
-        if (not NIGHTLY and item.get_closest_marker("nightly"))
-        or (sys.platform == "win32" and item.get_closest_marker("posix"))
-    ]
+    """Leave out the tests marked `nightly`, but for the nightly run, and those of other systems."""
+    absent = [name for name, here in {**MARKS, "nightly": NIGHTLY}.items() if not here]
+    left = [item for item in items if any(map(item.get_closest_marker, absent))]
     if left:
         items[:] = [item for item in items if item not in left]
         config.hook.pytest_deselected(items=left)

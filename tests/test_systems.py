@@ -70,7 +70,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-@pytest.mark.posix("it forks")
+@pytest.mark.linux("all names are there")
 @pytest.mark.parametrize("name", NAMES)
 def test_a_run_does_without_a_name_of_one_system(folder: Path, name: str) -> None:
     def read(file: str) -> str:

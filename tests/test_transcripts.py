@@ -18,7 +18,7 @@ def shell(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Shell]:
         yield shell
 
 
-@pytest.mark.posix("Bash")
+@pytest.mark.linux("Bash and tools of GNU")
 @pytest.mark.parametrize("session", SESSIONS, ids=[session.id for session in SESSIONS])
 def test_session(
     session: Session, shell: Shell, tmp_path: Path, pytestconfig: pytest.Config

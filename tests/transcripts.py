@@ -13,6 +13,7 @@ import sys
 from collections.abc import Iterator
 from itertools import count
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import NamedTuple, Self
 
 NUMBER = re.compile(r"-?\d+(?:\.\d+(?:e[-+]\d+)?|e[-+]\d+)")
@@ -173,7 +174,9 @@ class Shell:
 
     def __init__(self, folder: Path, root: Path) -> None:
         self.scripts = folder
-        address = str(folder / "server")
+        # The address of a socket has at most 104 bytes on macOS, whose temporary folders are long.
+        self.socket = TemporaryDirectory(prefix="rnn-", dir="/tmp")
+        address = f"{self.socket.name}/server"
         client = folder / "rnn"
         client.write_text(CLIENT.format(python=sys.executable, address=address))
         client.chmod(0o755)
@@ -196,6 +199,7 @@ class Shell:
     def __exit__(self, *_: object) -> None:
         self.server.kill()
         self.server.communicate()
+        self.socket.cleanup()
 
     def run(self, command: str, folder: Path) -> tuple[str, int]:
         """Run a command as a block has it; return its output and exit code."""

@@ -289,7 +289,10 @@ def _output_template(text: str) -> str:
 
 def _make_folders(paths: Iterable[str]) -> None:
     for folder in sorted({os.path.dirname(path) or "." for path in paths if not is_url(path)}):
-        os.makedirs(folder, exist_ok=True)
+        try:
+            os.makedirs(folder, exist_ok=True)
+        except (FileExistsError, NotADirectoryError) as error:
+            raise InputError(str(error.filename), "not a folder") from error
 
 
 def check_template(option: str, text: str) -> None:
@@ -360,6 +363,10 @@ def make_resolver() -> Callable[[str], str]:
     It resolves each folder once.
     """
     resolve_folder = cache(os.path.realpath)
+    try:
+        os.getcwd()
+    except FileNotFoundError as error:
+        raise InputError(os.curdir, "this folder was removed") from error
 
     def resolve(path: str) -> str:
         folder, name = os.path.split(path)

@@ -150,8 +150,11 @@ def _describe_difference(
 def _parse_fields(text: str) -> dict[str, Any]:
     """Parse the text, and check its fields."""
     about = json.loads(text)
-    if not isinstance(about, dict) or about.get("format") != _FORMAT:
-        raise ValueError(f"about: expected format {_FORMAT}, got {shortened(about)}")
+    number = about.get("format") if isinstance(about, dict) else None
+    if number != _FORMAT:
+        of = f"format {number}, which another version of rnn writes"
+        found = of if isinstance(number, int) else shortened(about)
+        raise ValueError(f"about: expected format {_FORMAT}, got {found}")
     names = {"network", "key_columns", "keys"} | _FIELDS.keys() & about.keys()
     fields: dict[str, Any] = {name: about.get(name) for name in names}
     for name, value in fields.items():

@@ -92,7 +92,7 @@ main()
 """
 
 
-@pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="no /proc on this system")
+@pytest.mark.linux("/proc")
 @pytest.mark.parametrize("megabytes", ["2", "24"])
 def test_no_memory_to_load_what_is_needed_is_one_line(megabytes: str) -> None:
     done = python(LITTLE_MEMORY, *TABLE, megabytes)

@@ -79,7 +79,8 @@ WRONG: dict[str, tuple[dict[str, Any], str]] = {
     "a key twice": ({"keys": [["a"], ["a"]]}, "a key twice"),
     "another name": ({"key_columns": ["a\x1b[31m"]}, "sequences by 'a\\x1b[31m', this run has k"),
     "a center that no float is": ({"center": [10**400]}, "unexpected center: [1"),
-    "another format": ({"format": 2}, "about: expected format 1, got {"),
+    "no format": ({"format": None}, "about: expected format 1, got {"),
+    "another format": ({"format": 2}, "got format 2, which another version of rnn writes"),
     "an array too many": ({"x": H}, "expected arrays of shape {'h': (2, 3)}, got"),
 }
 

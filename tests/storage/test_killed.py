@@ -136,6 +136,7 @@ def test_a_batch_that_is_killed_at_any_moment_goes_on(
     assert moment > 12
 
 
+@pytest.mark.linux("/proc")
 @pytest.mark.parametrize(
     ("jobs", "number", "code"),
     [

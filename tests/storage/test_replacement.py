@@ -118,6 +118,7 @@ main()
 """
 
 
+@pytest.mark.linux("/proc")
 def test_redirected_output_is_durable_before_the_state(tmp_path: Path) -> None:
     """Pipes and devices cannot be."""
     out, command = tmp_path / "out.csv", [sys.executable, "-c", SYNCED, *RUN, "-"]
