@@ -43,6 +43,8 @@ Result = TypeVar("Result")
 Built = tuple[Network, dict[str, Any], Sequence[tuple[Floats, ...]]]
 Blocks = Generator[Rows, None, None]
 
+# Options that are fields of a `Layout`.
+_OF_LAYOUT = [name for name in Layout._fields if name in Options._fields]
 # Write a note if rounding moves a value by more than this share of the standard deviation.
 _COARSE = 0.1
 
@@ -88,7 +90,7 @@ def open_both(
     built = None
     with suppress(OpenInputError):  # the network takes as many features as the input has
         built = None if weights is None else build(0)
-    fields = {name: getattr(options, name) for name in Layout._fields if hasattr(options, name)}
+    fields = {name: getattr(options, name) for name in _OF_LAYOUT}
     fields["block_steps"] = 1 if options.follow else BLOCK_STEPS
     layout = Layout(dtype, indices=built[0].indices if built else None, **fields)
     open_source = frame.open if frame else partial(_open_input, options)
@@ -199,9 +201,10 @@ def _open_input(options: Options, layout: Layout, keys: Keys) -> Input:
         if not options.files and (sys.stdin is None or sys.stdin.isatty()):
             raise OptionError("no input: give a FILE or `seq` 1,2,3, or pipe CSV text in")
         paths = options.files or [STDIN]
-        once = [path for path in paths if os.path.exists(path) and not os.path.isfile(path)]
-        if AUTO in (options.center, options.scale) and (options.follow or STDIN in paths or once):
-            raise OptionError("`center` and `scale` auto read the input twice: give numbers")
+        if AUTO in (options.center, options.scale):
+            once = [path for path in paths if os.path.exists(path) and not os.path.isfile(path)]
+            if options.follow or STDIN in paths or once:
+                raise OptionError("`center` and `scale` auto read the input twice: give numbers")
         if len(paths) > 1:
             return read_files(paths, layout, keys)
         return read_file(paths[0], layout, keys)

@@ -210,7 +210,8 @@ def score(
     def build(input_size: int) -> Built:
         return as_network(network, input_size=input_size), {"weights": weights}, ()
 
-    steps = process(checked, build, Console(), weights=weights, frame=frame)
+    form = check_all(checked, weights)
+    steps = process(checked, form, build, Console(), weights=weights, frame=frame)
     return frame.result if frame else steps
 
 
@@ -219,8 +220,19 @@ def return_built(built: Built, _input_size: int) -> Built:
     return built
 
 
+def check_all(options: Options, weights: str | None) -> str:
+    """Check options and files before a file is opened; return the format of the output."""
+    form = check_options(options)
+    written = {"output": options.output, "state": options.state, "state_out": options.state_out}
+    check_overwrites(written, [*options.files, weights])
+    if options.state_in:
+        check_overwrites({"output": options.output}, [options.state_in])
+    return form
+
+
 def process(
     options: Options,
+    form: str,
     build: Callable[[int], Built],
     console: Console,
     *,
@@ -230,15 +242,10 @@ def process(
 ) -> int:
     """Read an input, run a network over it, write the result and the state; count the steps.
 
-    `build` returns the network for a number of inputs, and `weights` is the name of its file. A
-    `frame` is read in place of files, and takes the result. A `task` of a batch whose input the
-    state has counted runs nothing.
+    The options are checked. `form` is the format of the output, `build` returns the network for a
+    number of inputs, and `weights` is the name of its file. A `frame` is read in place of files,
+    and takes the result. A `task` of a batch whose input the state has counted runs nothing.
     """
-    form = check_options(options)
-    written = {"output": options.output, "state": options.state, "state_out": options.state_out}
-    check_overwrites(written, [*options.files, weights])
-    if options.state_in:
-        check_overwrites({"output": options.output}, [options.state_in])
     check_destination(options.output, append=options.follow)
     with open_states(options, console, task) as states:
         if states.counted and states.counted.has_all(options, console):
@@ -303,7 +310,7 @@ def _note_saturated(network: Network, latest: Rows, console: Console) -> None:
     top = [layer for layer in network.layers if isinstance(layer, Recurrent)][-1]
     if len(latest.x) < 2 or top.ends is None:
         return
-    if saturated(latest.h, top.ends).mean() >= _SATURATED:
+    if np.count_nonzero(saturated(latest.h, top.ends)) >= _SATURATED * latest.h.size:
         low, high = top.ends
         what = f"nearly all of the last states are within {NEAR_END} of {low:g} or {high:g}"
         way_out = "is the input large? `center` and `scale` (auto, or numbers) bring it near 0"

@@ -262,7 +262,7 @@ def check_options(options: Options) -> str:
     for name in STATE_FILES:
         if used.get(name) == STDIN:
             raise OptionError(f"`{name}` -: a state is a file, not a stream")
-    form = _choose_format(options)
+    form = choose_format(options)
     for name, forms in _FORMATS.items():
         if name in used and form not in forms:
             raise OptionError(f"`{name}` is for {', '.join(forms)}: the format is {form}")
@@ -282,7 +282,8 @@ def check_pairs(used: Mapping[str, Any], pairs: Iterable[tuple[str, str]]) -> No
             raise OptionError(f"{first.strip()} and {second.strip()}: give one")
 
 
-def _choose_format(options: Options) -> str:
+def choose_format(options: Options) -> str:
+    """Choose the format of the output, by an option or by its extension."""
     output, form = options.output or "", "json" if options.json else options.format
     packed = is_packed(output)
     name = output[:-3] if packed else output

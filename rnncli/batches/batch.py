@@ -37,6 +37,7 @@ from rnncli.run_options import (
     ScoreOptions,
     check_options,
     check_values,
+    choose_format,
     file_name,
     list_options,
 )
@@ -96,7 +97,8 @@ class Work:
             if task.state and version(task.input) not in ("", task.version):
                 what = "was changed since the batch began"
                 raise InputError(task.input, what, "run the same command again")
-            rows = process(options, build, console, weights=self.weights, task=task.digest)
+            form = choose_format(options)
+            rows = process(options, form, build, console, weights=self.weights, task=task.digest)
         except Exception as reason:  # a fault of this program's own must not end the others
             error = self.describe(reason) or type(reason).__name__
         seconds = round(time.monotonic() - begin, 4)
@@ -144,22 +146,22 @@ class Batch:
             raise OptionError("`force` and `state`: a state counts each input once")
         check_template("output", output)
         check_template("state", options.state or "")
-        outputs = (output.format_map(names_of(path)) for path in inputs)
+        self.work, self._resolve = work, make_resolver()
+        identity = repr((__version__, identity, options._replace(state=None)))
+        self.tasks = make_tasks(inputs, output, options.state, identity, self._resolve)
+        outputs = [task.output for task in self.tasks]
         for path in {os.path.splitext(path)[1]: path for path in outputs}.values():  # each kind
             check_options(options._replace(files=inputs[:1], output=path))
-        self.work = work
-        identity = repr((__version__, identity, options._replace(state=None)))
-        self.tasks = make_tasks(inputs, output, options.state, identity)
         folder = os.path.dirname(output.partition("{")[0].replace("}}", "}"))
         self.summary = Summary(REPORT if is_url(output) else os.path.join(folder, REPORT))
-        check_files(self.tasks, work.weights, self.summary.report)
+        check_files(self.tasks, work.weights, self.summary.report, self._resolve)
 
     def find_missing(self, done: Mapping[str, Done]) -> list[Task]:
         """Return the tasks whose result is missing or emptied, or was made of something else."""
-        find_version, resolve = make_version_finder(), make_resolver()
+        find_version = make_version_finder()
 
         def is_done(task: Task) -> bool:
-            made_of, rows = done.get(resolve(task.output), ("", 0))
+            made_of, rows = done.get(self._resolve(task.output), ("", 0))
             size = find_version(task.output).partition(" ")[0]
             return made_of == task.digest and bool(size) and (size != "0" or not rows)
 
@@ -173,7 +175,7 @@ class Batch:
         if not self.tasks:
             return
         _make_folders([summary.report])
-        with open_report(summary.report) as (done, add):
+        with open_report(summary.report, self._resolve) as (done, add):
             tasks = self.find_missing(done)
             summary.skipped = len(self.tasks) - len(tasks)
             _make_folders(path for task in tasks for path in _files_of(task))
@@ -319,9 +321,15 @@ def names_of(path: str) -> dict[str, str]:
     return {"stem": stem, "name": name, "dir": "/".join(inside) or "."}
 
 
-def make_tasks(inputs: Sequence[str], output: str, state: str | None, identity: str) -> list[Task]:
+def make_tasks(
+    inputs: Sequence[str],
+    output: str,
+    state: str | None,
+    identity: str,
+    resolve: Callable[[str], str],
+) -> list[Task]:
     """Make a task for each input; `identity` is that of the network and the options."""
-    find_version, resolve, tasks = make_version_finder(), make_resolver(), []
+    find_version, tasks = make_version_finder(), []
     for path in inputs:
         names, seen = names_of(path), find_version(path)
         filled = [each.format_map(names) for each in (output, state) if each is not None]
@@ -360,7 +368,7 @@ def make_version_finder() -> Callable[[str], str]:
 def make_resolver() -> Callable[[str], str]:
     """Return a function that follows the links of a path, so that each file has one name.
 
-    It resolves each folder once.
+    It resolves each path and each folder once.
     """
     resolve_folder = cache(os.path.realpath)
     try:
@@ -368,6 +376,7 @@ def make_resolver() -> Callable[[str], str]:
     except FileNotFoundError as error:
         raise InputError(os.curdir, "this folder was removed") from error
 
+    @cache
     def resolve(path: str) -> str:
         folder, name = os.path.split(path)
         if is_url(path):
@@ -379,9 +388,10 @@ def make_resolver() -> Callable[[str], str]:
     return resolve
 
 
-def check_files(tasks: Sequence[Task], weights: str | None, report: str) -> None:
+def check_files(
+    tasks: Sequence[Task], weights: str | None, report: str, resolve: Callable[[str], str]
+) -> None:
     """Check that no file is written twice or read and written, whatever its names."""
-    resolve = make_resolver()
     inputs = (*(task.input for task in tasks), weights)
     sources = {fold_case(resolve(path)): path for path in inputs if path}
     written = [("the report of the batch", report)]
@@ -400,10 +410,11 @@ def check_files(tasks: Sequence[Task], weights: str | None, report: str) -> None
 
 
 @contextmanager
-def open_report(path: str) -> Iterator[tuple[dict[str, Done], Callable[[Outcome], None]]]:
+def open_report(
+    path: str, resolve: Callable[[str], str]
+) -> Iterator[tuple[dict[str, Done], Callable[[Outcome], None]]]:
     """Open or begin a report for this batch alone; give what is done, and a function that adds."""
     _check_regular(path)
-    resolve = make_resolver()
     with open(path, "ab") as file:
 
         def add(outcome: Outcome) -> None:

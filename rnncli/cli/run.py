@@ -5,8 +5,8 @@ from typing import Any
 
 from rnncli.cli.networks import CONSOLE, NetworkOptions, build_network, check_network
 from rnncli.cli.option_table import command, files, pick
-from rnncli.pipeline import process
-from rnncli.run_options import Options, check_options
+from rnncli.pipeline import check_all, process
+from rnncli.run_options import Options
 from rnncli.writers.formats import FORMATS
 
 EXAMPLES = """
@@ -27,6 +27,7 @@ def run(**values: Any) -> None:
     """
     options, network = pick(Options, values), pick(NetworkOptions, values)
     check_network(network, options.files)
-    digest = FORMATS[check_options(options)].has_digest
+    form = check_all(options, network.weights)
+    digest = FORMATS[form].has_digest
     build = partial(build_network, network, precision=options.precision, digest=digest)
-    process(options, build, CONSOLE, weights=network.weights)
+    process(options, form, build, CONSOLE, weights=network.weights)

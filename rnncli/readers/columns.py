@@ -95,6 +95,8 @@ def note_names(
     name: str, wanted: Sequence[str | int], width: int, header: Sequence[str] | None
 ) -> str:
     """Describe the wanted columns whose names are also numbers of other columns; empty if none."""
+    if not wanted:
+        return ""
     indices = {column: [i] for i, column in enumerate(header or ())}
     words = {column: at for column, at in indices.items() if not is_number(column, width)}
     chosen, numbered = list[str](), list[str]()

@@ -80,7 +80,8 @@ class _Table:
 
     def rows(self) -> Iterator[Rows]:
         """Yield some rows at a time; an error comes after the rows before it."""
-        yield from self._read(self._first)
+        if self._first:
+            yield from self._read(self._first)
         follows, is_plain = self._layout.block_steps == 1, self._is_plain()
         for text in iter(lambda: self._lines.take(1 if follows else _CHUNK), b""):
             plain = self._read_plain(text) if is_plain else None

@@ -12,16 +12,18 @@ WORD = np.dtype("<u8")  # eight bytes of text, the first one lowest
 # The bytes of a field of n characters in two words.
 _BYTES = np.array([[255] * n + [0] * (16 - n) for n in range(17)], np.uint8).view(WORD)
 
+_FIRST = np.zeros(1, np.intp)  # where the first field starts
+
 
 def find_fields(text: bytes, mark: str, width: int) -> tuple[Integers, Integers] | None:
     """Find where the fields of lines start and end, (n, width); None unless all have as many."""
     chars = np.frombuffer(text, np.uint8)
     is_newline = chars == ord("\n")
-    ends = np.flatnonzero(is_newline | (chars == ord(mark)))
+    (ends,) = (is_newline | (chars == ord(mark))).nonzero()
     lines = np.count_nonzero(is_newline)
     if not lines or lines * width != len(ends) or not is_newline[ends[width - 1 :: width]].all():
         return None
-    starts = np.append(0, ends[:-1] + 1)
+    starts = np.concatenate([_FIRST, ends[:-1] + 1])
     return starts.reshape(-1, width), ends.reshape(-1, width)
 
 

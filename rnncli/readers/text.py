@@ -75,9 +75,8 @@ class Lines:
         data: Any = file
         try:
             packed = file.peek(10)
-            for mark, module in COMPRESSED.items():
-                if packed.startswith(mark):
-                    data = _open_packed(module, file)
+            for mark in filter(packed.startswith, COMPRESSED):
+                data = _open_packed(COMPRESSED[mark], file)
             start = data.peek(8)
         except InputError as error:
             raise InputError(self.name, error.what, error.hint) from None

@@ -50,7 +50,7 @@ class Url(str):
 
 def is_url(path: str) -> bool:
     """Return whether a path is a URL, such as ``s3://bucket/x.csv``."""
-    return _URL.match(path) is not None
+    return "://" in path and _URL.match(path) is not None
 
 
 def wrap_url(path: str) -> str:
@@ -180,6 +180,10 @@ class Replacement:
         """The file that is written, by its name or open."""
         return self._number
 
+    def start_sync(self) -> None:
+        """Start to write the new content to the disk."""
+        system.start_sync(self._number)
+
     def sync(self) -> None:
         """Wait until the new content is on the disk."""
         system.sync_file(self._number)
@@ -270,6 +274,7 @@ def replace_together() -> Iterator[dict[str, OSError]]:
     try:
         yield errors
         for finish in (
+            methodcaller("start_sync"),
             methodcaller("sync"),
             methodcaller("rename"),
             lambda each: sync_folder(each.folder),
@@ -330,8 +335,8 @@ def check_writable(path: str, *, append: bool = False) -> None:
     try:
         if _is_plain(path) and not (append and os.path.exists(path)):
             folder = os.path.dirname(follow_link(path))
-            os.stat(folder)
             if not os.access(folder, os.W_OK | os.X_OK):
+                os.stat(folder)
                 raise OSError(None, f"{os.strerror(system.why_denied(folder))} in {folder}")
     except OSError as error:
         folder = os.path.dirname(path)

@@ -69,6 +69,12 @@ def replace(source: str, target: str) -> None:
         time.sleep(_PAUSE)
 
 
+def start_sync(number: int) -> None:
+    """Start to write an open file to the disk: syncs of several files take half the time then."""
+    if sys.platform == "linux":
+        os.posix_fadvise(number, 0, 0, os.POSIX_FADV_DONTNEED)
+
+
 def sync_file(number: int) -> None:
     """Wait until an open file is on the disk; on macOS, fsync waits for less."""
     if sys.platform == "darwin":

@@ -1,8 +1,8 @@
 """States as CSV: ``t,h_0,h_1,...``, or the input's own columns and the states."""
 
 import re
-from collections.abc import Sequence
-from functools import cache
+from collections.abc import Callable, Sequence
+from functools import cache, cached_property
 from typing import TextIO
 
 from rnncli.engine.rows import Rows
@@ -21,10 +21,14 @@ class CsvWriter:
         self._out, self._result, self._digits = out, result, style.digits
         self._delimiter = style.delimiter
         self._special = re.compile(rf'["\r\n{self._delimiter}]')
-        self._label = cache(lambda n: self._line(result.keys[n]) + self._delimiter)
         if style.header:
             names = [*result.new_keys, *(result.header or ["t"]), *result.units]
             out.write(self._line(names) + "\n")
+
+    @cached_property
+    def _label(self) -> Callable[[int], str]:
+        """Return the text of a key, by its number."""
+        return cache(lambda n: self._line(self._result.keys[n]) + self._delimiter)
 
     def rows(self, rows: Rows) -> None:
         """Write a block of results."""

@@ -30,7 +30,7 @@ _WORD, _HALF = np.dtype("<u8"), np.dtype("<u4")
 # Words of a slice of rows: more leave the cache.
 _CACHED = 1 << 17
 # Fewer values are written faster one by one.
-_FEW = 300
+_FEW = 160
 
 # Between these sizes a float32 is a decimal of up to nine digits, and of up to twelve decimals.
 _LEAST, _MOST = np.float32(1e-4), np.float32(1e6)
@@ -76,7 +76,7 @@ def words_of(texts: Sequence[str]) -> Words:
 
 def integers(numbers: Integers) -> Words:
     """Return the words of integers, none of them negative."""
-    if numbers.max(initial=0) >= 10**8:
+    if len(numbers) < _FEW or numbers.max() >= 10**8:
         return words_of([*map(str, numbers.tolist())])
     numbers = numbers.astype(np.uint32)
     halves = np.empty((len(numbers), 2), _HALF)
@@ -128,8 +128,9 @@ def _write_one_by_one(values: Floats, digits: int | None, missing: str) -> list[
         rows = [[*map(repr, row)] for row in values.tolist()]
     else:
         rows = values.astype("U").tolist()
-    for row, column in np.argwhere(np.isnan(values)).tolist():
-        rows[row][column] = missing
+    if (absent := np.isnan(values)).any():
+        for row, column in np.argwhere(absent).tolist():
+            rows[row][column] = missing
     return rows
 
 

@@ -232,7 +232,7 @@ def test_the_last_whole_line_of_an_output_counts(tmp_path: Path, half: str) -> N
     lines = [("/a", "done"), ("/b", "done"), ("/a", "failed"), ("/c", "failed"), ("/c", "done")]
     for text, known in (("", {}), ("".join(line(*each) for each in lines), {"/a": "", "/b": "x"})):
         path.write_text(text + half)
-        with open_report(str(path)) as (done, add):
+        with open_report(str(path), make_resolver()) as (done, add):
             assert {name: made_of for name, (made_of, _) in done.items()} == (
                 known and known | {"/c": "x"}
             )
@@ -261,7 +261,7 @@ def test_a_report_belongs_to_one_batch_at_a_time(run_rnn: Rnn, there: bool) -> N
     Path("out").mkdir()
     if there:
         assert run_rnn(*COMMAND).exit_code == 0
-    with open_report("out/rnn-batch.jsonl"):
+    with open_report("out/rnn-batch.jsonl", make_resolver()):
         result = run_rnn(*COMMAND)
     assert result.exit_code == 2
     assert result.stderr == "Error: out/rnn-batch.jsonl: another batch is adding to it\n"

@@ -47,6 +47,17 @@ def peak_of(action: Callable[[], object]) -> int:
         tracemalloc.stop()
 
 
+def test_a_small_file_of_a_batch_takes_few_calls(tmp_path: Path) -> None:
+    files = [tmp_path / f"{n}.csv" for n in range(40)]
+    for path in files:
+        path.write_text("a,b\n" + "0.25,-1.5\n" * 50)
+    network, calls = rnncli.seeded(2, 4), list[int]()
+    for count in (1, 8, 40):  # the first loads modules
+        out = tmp_path / str(count)
+        calls.append(calls_in(partial(rnncli.batch, files[:count], network, out, jobs=1)))
+    assert calls[2] - calls[1] < 32 * 1_700
+
+
 WIDE = ",0" * 499 + "\n"
 nightly = partial(pytest.param, marks=pytest.mark.nightly)
 

@@ -82,6 +82,24 @@ def test_the_outputs_of_small_inputs_are_durable_together_before_they_are_report
     assert {name: disk.left[0][name] for name in outputs} == outputs
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="another system waits for each file in turn")
+def test_the_outputs_of_small_inputs_are_on_their_way_before_the_first_is_awaited(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    inputs, calls, fsync = [tmp_path / f"{n}.csv" for n in range(3)], list[str](), os.fsync
+    for path in inputs:
+        path.write_text("1\n2\n")
+
+    def wait(number: int) -> None:
+        calls.append("wait")
+        fsync(number)
+
+    monkeypatch.setattr(os, "posix_fadvise", lambda *_: calls.append("start"))
+    monkeypatch.setattr(os, "fsync", wait)
+    rnncli.batch(inputs, rnncli.seeded(1, 2), tmp_path / "out", jobs=1)
+    assert calls == ["start"] * 3 + ["wait"] * 4  # the last is for the folder
+
+
 @pytest.mark.parametrize("call", ["fsync", "replace"])
 def test_an_output_that_cannot_be_put_on_the_disk_fails_alone(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, call: str
