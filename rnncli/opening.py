@@ -42,6 +42,8 @@ Result = TypeVar("Result")
 # A network, the source of its weights, and the biases of each cell in a weight file.
 Built = tuple[Network, dict[str, Any], Sequence[tuple[Floats, ...]]]
 Blocks = Generator[Rows, None, None]
+# Passes the blocks of an input on, whose results go to a file.
+Watch = Callable[[Blocks, Input, str | None], Blocks]
 
 # Write a note if rounding moves a value by more than this share of the standard deviation.
 _COARSE = 0.1
@@ -55,6 +57,11 @@ def warn(text: str) -> None:
     warnings.warn(text, stacklevel=level)
 
 
+def pass_on(blocks: Blocks, _source: Input, _output: str | None) -> Blocks:
+    """Pass blocks on, and show nothing."""
+    return blocks
+
+
 class Console(NamedTuple):
     """Functions that show the notes and the progress of a run; by default those of a library."""
 
@@ -62,7 +69,7 @@ class Console(NamedTuple):
     # Shows a text while a block of code runs.
     working: Callable[[str], AbstractContextManager[Any]] = nullcontext
     # Passes blocks on; shows how much of the input they are, unless the output is on the screen.
-    watch: Callable[[Blocks, Input, str | None], Blocks] = lambda blocks, *_: blocks
+    watch: Watch = pass_on
 
 
 class Opened(NamedTuple):
@@ -96,7 +103,7 @@ def open_both(
     network, origin, biases = built or build(len(source.columns))
     if not network.state_size:
         raise InputError(str(weights), "has no recurrent layer")
-    check_width(source, network.input_size)
+    check_width(source, network.input_size, origin.get("layer", ""))
     values = {"center": options.center, "scale": options.scale}
     numbers = {name: list(each) for name, each in values.items() if each is not None}
     if AUTO in values.values():
