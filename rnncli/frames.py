@@ -27,6 +27,7 @@ class Pandas:
     def __init__(self, source: Any) -> None:
         self._frame = source if hasattr(source, "columns") else source.to_frame()
         self.labels = [*self._frame.columns]
+        self.levels = [*self._frame.index.names]
         self._columns = [column for _, column in self._frame.items()]
 
     def __len__(self) -> int:
@@ -197,7 +198,10 @@ class Frame:
 
     def _find_label(self, column: str | int) -> str | int:
         """Return the number of a column given by its label, where labels are integers."""
-        labels = self._table.labels
+        labels, levels = self._table.labels, getattr(self._table, "levels", ())
+        if column in levels and column not in labels:
+            what = f"{column!r} is a level of the index, not a column"
+            raise InputError(self._name, what, "give frame.reset_index()")
         if isinstance(column, str) or not any(isinstance(each, Integral) for each in labels):
             return column
         if column not in labels:

@@ -70,6 +70,7 @@ def _describe_state(file: str, copy: str) -> dict[str, Any]:
         columns=[*state.columns] or None,
         center=[*state.center] or None,
         scale=[*state.scale] or None,
+        precision=state.precision or None,
         sequences=sequences,
     )
 

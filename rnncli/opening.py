@@ -42,6 +42,8 @@ Result = TypeVar("Result")
 # A network, the source of its weights, and the biases of each cell in a weight file.
 Built = tuple[Network, dict[str, Any], Sequence[tuple[Floats, ...]]]
 Blocks = Generator[Rows, None, None]
+# Passes the blocks of an input on, whose results go to a file.
+Watch = Callable[[Blocks, Input, str | None], Blocks]
 
 # Options that are fields of a `Layout`.
 _OF_LAYOUT = [name for name in Layout._fields if name in Options._fields]
@@ -57,6 +59,11 @@ def warn(text: str) -> None:
     warnings.warn(text, stacklevel=level)
 
 
+def pass_on(blocks: Blocks, _source: Input, _output: str | None) -> Blocks:
+    """Pass blocks on, and show nothing."""
+    return blocks
+
+
 class Console(NamedTuple):
     """Functions that show the notes and the progress of a run; by default those of a library."""
 
@@ -64,7 +71,7 @@ class Console(NamedTuple):
     # Shows a text while a block of code runs.
     working: Callable[[str], AbstractContextManager[Any]] = nullcontext
     # Passes blocks on; shows how much of the input they are, unless the output is on the screen.
-    watch: Callable[[Blocks, Input, str | None], Blocks] = lambda blocks, *_: blocks
+    watch: Watch = pass_on
 
 
 class Opened(NamedTuple):
@@ -98,7 +105,7 @@ def open_both(
     network, origin, biases = built or build(len(source.columns))
     if not network.state_size:
         raise InputError(str(weights), "has no recurrent layer")
-    check_width(source, network.input_size)
+    check_width(source, network.input_size, origin.get("layer", ""))
     values = {"center": options.center, "scale": options.scale}
     numbers = {name: list(each) for name, each in values.items() if each is not None}
     if AUTO in values.values():

@@ -162,7 +162,7 @@ def numbers(value: Any, *, nonzero: bool = False) -> tuple[float, ...]:
     if isinstance(value, str) and value == "auto":
         return AUTO
     with suppress(TypeError, ValueError):
-        each = value.split(",") if isinstance(value, str) else value
+        each = value.strip("[]").split(",") if isinstance(value, str) else value
         array = np.atleast_1d(np.asarray(each, np.float64))
         if array.ndim == 1 and np.isfinite(array).all() and (array.all() or not nonzero):
             return tuple(array.tolist())

@@ -144,6 +144,7 @@ NETWORKS: list[tuple[Callable[[], object], str]] = [
 INPUTS: list[tuple[Callable[[], object], str]] = [
     (lambda: run(seeded(2), [1, 2]), r"x: expected shape \(T, 2\) or \(N, T, 2\), got \(2,\)"),
     (lambda: run(seeded(), [[1, 2]]), r"x: expected shape .*, got \(1, 2\)"),
+    (lambda: run(seeded(), [[1, 2], [3]]), "x: .* of unlike length; fill them .* give `lengths`"),
     (lambda: run(seeded(), [[1j]]), "x: expected numbers, got an array of complex128"),
     (lambda: run(seeded(), [[1]], [1, 2]), r"h0: expected shape \(4,\) or \(1, 4\), .* got \(2,\)"),
     (lambda: run(seeded(), [[1]], [0, 0, 0, np.inf]), "h0: not finite in float32: inf"),
@@ -191,6 +192,8 @@ def test_options_are_in_the_signature(function: Callable[..., Any]) -> None:
         assert parameters[name].default == Options._field_defaults[name]
         assert parameters[name].kind == Parameter.KEYWORD_ONLY
         assert re.search(rf"^ *([a-z_0-9]+, )*{name}[ ,\n]", rnncli.score.__doc__ or "", re.M), name
+    with pytest.raises(TypeError, match=r"^network: expected a Network or the name .*, got list$"):
+        rnncli.verify([1], seeded())  # type: ignore[arg-type]
     with pytest.raises(TypeError, match=r"^unexpected keyword argument 'colums'$"):
         function("in.csv", seeded(), "out.csv", colums=["a"])
 

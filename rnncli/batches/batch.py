@@ -14,7 +14,7 @@ from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future
 from contextlib import AbstractContextManager, contextmanager, suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cache, partial
 from queue import Empty, SimpleQueue
 from typing import Any, Unpack
@@ -28,7 +28,7 @@ from rnncli.engine.threads import usable_processors
 from rnncli.model.errors import WORDING, InputError, OptionError, on_a_line, printable, verbatim
 from rnncli.model.fingerprint import fingerprint
 from rnncli.model.network import Network, as_network
-from rnncli.opening import Built, Console, warn
+from rnncli.opening import Built, Console, Watch
 from rnncli.pipeline import process, return_built
 from rnncli.readers import expand
 from rnncli.run_options import (
@@ -73,6 +73,7 @@ class Work:
     force: bool = False  # whether to repeat the inputs that are done
     word: Callable[[str], str] = str  # shows the parameters that a text names
     describe: Callable[[Exception], str] = str
+    watch: Watch = Console().watch
 
     def __call__(self, tasks: Sequence[Task]) -> list[Outcome]:
         """Run tasks; outputs are replaced together, unless a state follows each of them."""
@@ -90,7 +91,7 @@ class Work:
     def run_task(self, task: Task, build: Callable[[int], Built]) -> Outcome:
         """Do what ``rnn run`` does, and return how it ended."""
         begin, notes, error, rows = time.monotonic(), list[str](), "", 0
-        console = Console(lambda text: notes.append(on_a_line(text)))
+        console = Console(lambda text: notes.append(on_a_line(text)), watch=self.watch)
         WORDING.set(self.word)
         options = self.options._replace(files=(task.input,), output=task.output, state=task.state)
         try:
@@ -168,7 +169,7 @@ class Batch:
         return [task for task in self.tasks if self.work.force or not is_done(task)]
 
     def run(
-        self, jobs: int | None, scheduler: str | None, note: Callable[[str], None]
+        self, jobs: int | None, scheduler: str | None, console: Console
     ) -> Generator[Outcome | None, None, None]:
         """Run what is missing; yield each outcome once it is in the report, and None meanwhile."""
         begin, summary, work = time.monotonic(), self.summary, self.work
@@ -183,11 +184,11 @@ class Batch:
             if tasks and scheduler is not None:
                 seen = "" if is_url(tasks[0].output) else os.path.abspath(summary.report)
                 tasks = [task.absolute() for task in tasks]
-                outcomes = run_in_pool(tasks, on_cluster(work, scheduler, seen, note))
+                outcomes = run_in_pool(tasks, on_cluster(work, scheduler, seen, console.note))
             elif jobs > 1:
                 outcomes = run_in_pool(tasks, in_processes(work, jobs))
             else:
-                outcomes = run_here(tasks, work)
+                outcomes = run_here(tasks, replace(work, watch=console.watch))
             for outcome in outcomes:
                 if outcome:
                     add(outcome)
@@ -544,7 +545,7 @@ def batch(
     files = [wrap_url(path) for path in expand([os.fspath(path) for path in paths])]
     work = Work(checked, build, weights, force)
     plan = Batch(files, os.fspath(output), work, identity)
-    for outcome in plan.run(jobs, scheduler, warn):
+    for outcome in plan.run(jobs, scheduler, Console()):
         if outcome:
             callback(outcome)
     return plan.summary

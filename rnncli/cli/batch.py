@@ -10,12 +10,12 @@ from typing import Any
 from click.exceptions import Exit
 
 from rnncli.batches.batch import Batch, Work, read_report
-from rnncli.cli.console import Line, note, quiet, say
+from rnncli.cli.console import Line, note, quiet, say, watch
 from rnncli.cli.exits import RUN_FAILED, describe, with_options
 from rnncli.cli.networks import NetworkOptions, build_network, check_network
 from rnncli.cli.option_table import command, files, pick, table
 from rnncli.model.errors import OpenInputError, OptionError, printable
-from rnncli.opening import Built
+from rnncli.opening import Built, Console
 from rnncli.pipeline import return_built
 from rnncli.readers import expand
 from rnncli.readers.input import STDIN
@@ -118,9 +118,10 @@ def _run(plan: Batch, jobs: int | None, scheduler: str | None) -> None:
         line.clear()
         note(text)
 
+    console = Console(show, watch=watch)
     tie_processes()
     logging.disable()  # Dask logs what ends as an error too
-    with Line() as line, closing(plan.run(jobs, scheduler, show)) as outcomes:
+    with Line() as line, closing(plan.run(jobs, scheduler, console)) as outcomes:
         for outcome in outcomes:
             if outcome:
                 for text in outcome.notes:

@@ -5,7 +5,7 @@ from json import dumps
 import click
 
 from rnncli.cli.exits import RUN_FAILED
-from rnncli.cli.option_table import command
+from rnncli.cli.option_table import command, table
 from rnncli.inspection import inspect as describe
 from rnncli.storage import wrap_url
 from rnncli.storage.sink import destination
@@ -15,14 +15,23 @@ EXAMPLES = """
 rnn inspect model.keras  # its layers, and the command that runs it
 rnn inspect s.npz  # the keys in a state file, and how many steps each has had
 """
+LINES = table(
+    """
+Output (rnn help output)
+--json-lines  Write a line of JSON for each sequence of a state file, or part of a model.
+"""
+)
 
 
-@command("inspect", EXAMPLES, "weights layer json", [click.Argument(["file"], required=False)])
+@command(
+    "inspect", EXAMPLES, "weights layer json", [click.Argument(["file"], required=False), *LINES]
+)
 def inspect(
     file: str | None = None,
     weights: str | None = None,
     layer: str | None = None,
     json: bool = False,
+    json_lines: bool = False,
 ) -> None:
     """Show what a model or a state file holds, and how to run it.
 
@@ -32,10 +41,15 @@ def inspect(
     """
     if (file is None) == (weights is None):
         raise click.UsageError("give one FILE: a model, or a state file")
+    if json and json_lines:
+        raise click.UsageError("--json and --json-lines: give one")
     document = describe(weights or wrap_url(str(file)), layer=layer)
     with destination(None) as out:
         if json:
             out.write(dumps(document, indent=1) + "\n")
+        elif json_lines:
+            items = document["sequences" if "sequences" in document else "parts"]
+            out.writelines(f"{dumps(each)}\n" for each in items)
         else:
             write_tables(out, document)
     if not document.get("runs", ["a state"]):

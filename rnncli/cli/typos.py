@@ -7,6 +7,7 @@ from collections.abc import Iterable, Sequence
 import click
 
 from rnncli.model.errors import did_you_mean
+from rnncli.model.formats.load import is_model
 from rnncli.writers.formats import FORMATS
 
 # Options as other programs call them.
@@ -96,8 +97,8 @@ def describe_option(wrong: str, command: click.Command, commands: Iterable[click
 def describe_command(wrong: str, names: Iterable[str]) -> str:
     """Describe a command that there is not."""
     known = _COMMANDS.get(wrong.lower(), "")
-    if os.path.isfile(wrong):
-        known = f"run {wrong}"
+    if os.path.isfile(wrong) or os.path.splitext(wrong)[1]:
+        known = f"{'inspect' if is_model(wrong) else 'run'} {wrong}"
     hint = f"did you mean rnn {known}?" if known else did_you_mean(wrong, names)
     return f"No such command {wrong!r}" + f"; {hint}" * bool(hint)
 

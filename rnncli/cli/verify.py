@@ -113,7 +113,6 @@ def _compare(
     plain &= not case.h0.any()
     local = None if is_url(network.weights or "") else network.weights
     file = local if plain else None
-    source = None if local is None else (local, network.layer)
     shown = Line("Comparing with a float64 loop and every way to unroll")
     with shown, np.errstate(all="ignore"):  # what others wrote may be of any size
-        return judge(case, unroll, read.model, tolerance, theirs, peers, file, source)
+        return judge(case, unroll, read.model, tolerance, theirs, peers, file, local or "")

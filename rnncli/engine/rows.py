@@ -1,5 +1,7 @@
 """Rows, the one record from a reader through a network to a writer, and their sequences."""
 
+from __future__ import annotations
+
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import chain, compress, pairwise
 from math import ceil
@@ -69,13 +71,13 @@ class Rows(NamedTuple):
         """Output of the head, (n, O); None if the network has none."""
         return self.values.get("y")
 
-    def cut(self, start: int, stop: int | None) -> "Rows":
+    def cut(self, start: int, stop: int | None) -> Rows:
         """Return some neighbouring rows."""
         if start == 0 and (stop is None or stop >= len(self.x)):
             return self
         return Rows(*(take(field, slice(start, stop)) for field in self))
 
-    def take(self, chosen: Truths) -> "Rows":
+    def take(self, chosen: Truths) -> Rows:
         """Return the rows at which `chosen` is true."""
         return Rows(*(take(field, chosen) for field in self))
 
@@ -162,12 +164,12 @@ class Groups(NamedTuple):
         """The key of each row in `order`, (n,)."""
         return np.repeat(self.present, self.lengths)
 
-    def only(self, chosen: Truths) -> "Groups":
+    def only(self, chosen: Truths) -> Groups:
         """Drop the rows that are not chosen, and sequences without chosen rows."""
         rows = chosen[self.order]
         return _group_sorted(self.order[rows], self.keys[rows])
 
-    def turned(self, direction: str) -> "Groups":
+    def turned(self, direction: str) -> Groups:
         """Turn every sequence around if the direction is backward."""
         if direction != "backward":
             return self

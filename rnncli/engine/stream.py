@@ -258,7 +258,7 @@ def final_y(runner: Runner, carried: Carried, keys: Names) -> Floats:
         y[with_rows] = carried.last[with_rows]
     if (n := _count_finite(y)) < len(y):
         layers = len(runner.network.layers)
-        where = f"layer {layers}" * (layers > 1)
+        where = runner.network.name_layer(layers) if layers > 1 else ""
         raise _make_error(n if keys else None, carried.t[n], y[n], keys, where, "final y")
     return y
 
@@ -280,7 +280,7 @@ def _find_overflow(
     """Count the rows before the first value that is not finite; return the error about it."""
     n, checked = len(rows.x), list[tuple[str, str, str, Floats]]()
     for number, (layer, each) in enumerate(zip(network.layers, layers, strict=True), start=1):
-        where = f"layer {number}" if len(layers) > 1 else ""
+        where = network.name_layer(number) if len(layers) > 1 else ""
         for way, cell, state in zip(layer.directions, layer.cells, each.states, strict=True):
             at = f"{where} {way}".strip() if len(layer.cells) > 1 else where
             checked += [(at, way, *pair) for pair in zip(cell.state_names, state, strict=False)]

@@ -1,5 +1,7 @@
 """Layers: a `Recurrent` layer carries a state, the others (`LAYERS`) are functions of a row."""
 
+from __future__ import annotations
+
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from copy import copy
 from functools import partial, reduce
@@ -72,6 +74,7 @@ class Recurrent:
     """
 
     arrays: Mapping[str, Floats] = {}
+    name = ""
     masks = takes_sequences = shortens = False
     sources: tuple[int, ...] = ()
 
@@ -107,7 +110,7 @@ class Recurrent:
 
     def __repr__(self) -> str:
         direction = "" if self.direction == "forward" else f" {self.direction}"
-        return f"{type(self.cells[0]).__name__} {self.hidden_size}{direction}"
+        return f"{self.cells[0]!r}{direction}"
 
     @property
     def ends(self) -> tuple[float, float] | None:
@@ -120,7 +123,7 @@ class Recurrent:
         """Merge the outputs of the cells."""
         return outputs[0] if len(outputs) == 1 else MERGES[self.merge](*outputs)
 
-    def converted(self, convert: Convert) -> "Recurrent":
+    def converted(self, convert: Convert) -> Recurrent:
         """Return the same layer with its weights converted."""
         layer = copy(self)
         layer.cells = tuple(cell.replaced(cell.weights.converted(convert)) for cell in self.cells)
@@ -152,6 +155,7 @@ class Stateless:
     array_names: ClassVar[tuple[str, ...]] = ()
     settings: Mapping[str, Any] = {}  # its arguments except arrays
     masks = False  # whether it masks rows, at which recurrent layers keep their state
+    name = ""  # in its model file
     takes_sequences = False  # whether it takes all rows of a sequence at once
     shortens = False  # whether its output has fewer rows than its input
     # Numbers of the layers that it takes, 0 for the network's input; empty for the one below.
@@ -176,7 +180,7 @@ class Stateless:
         """Find the rows, (..., input_size), that are masked."""
         raise NotImplementedError
 
-    def converted(self, convert: Convert) -> "Stateless":
+    def converted(self, convert: Convert) -> Stateless:
         """Return the same layer with its arrays converted."""
         layer = copy(self)
         for name, array in self.arrays.items():
@@ -261,7 +265,7 @@ class Embedding(Stateless):
         """Find the rows whose number is 0."""
         return np.asarray(x[..., 0] == 0)
 
-    def converted(self, convert: Convert) -> "Embedding":
+    def converted(self, convert: Convert) -> Embedding:
         """Return the same layer with its table converted, not as an operand of a product."""
         layer = copy(self)
         layer.W = convert("W", self.W.reshape(-1)).reshape(self.W.shape)

@@ -1,5 +1,7 @@
 """A network: a stack of layers, each of which takes the output of the one below."""
 
+from __future__ import annotations
+
 import os
 from collections.abc import Callable, Sequence
 from copy import copy
@@ -163,7 +165,11 @@ class Network:
 
     def checked_shape(self, x: ArrayLike) -> Floats:
         """Return an input of shape (T, I) or (N, T, I); one feature may come as (T,)."""
-        array, I = np.asarray(x), self.input_size
+        try:
+            array, I = np.asarray(x), self.input_size
+        except ValueError:
+            what = "x: expected an array, got sequences of unlike length"
+            raise ValueError(f"{what}; fill them up to (N, T, I) and give `lengths`") from None
         array = array[:, None] if array.ndim == I == 1 else array
         if array.ndim not in (2, 3) or array.shape[-1] != I:
             raise ValueError(f"x: expected shape (T, {I}) or (N, T, {I}), got {array.shape}")
@@ -184,7 +190,15 @@ class Network:
         chosen = [outputs[k] for k in self.layers[number - 1].sources or (number - 1,)]
         return chosen[0] if len(chosen) == 1 else np.concatenate(chosen, axis=-1)
 
-    def with_below(self, layer: Stateless) -> "Network":
+    def name_layer(self, number: int) -> str:
+        """Return the name of a layer, counted from 1, as its file has it."""
+        name = self.layers[number - 1].name
+        alike = [n for n, each in enumerate(self.layers, start=1) if each.name == name]
+        if not name:
+            return f"layer {number}"
+        return name if len(alike) < 2 else f"layer {alike.index(number) + 1} of {name}"
+
+    def with_below(self, layer: Stateless) -> Network:
         """Return the same network with a layer below all others."""
         if self.front:
             return Network(*self.layers, last=self.last, front=(layer, *self.front))
@@ -193,7 +207,7 @@ class Network:
             each.sources = tuple(number + 1 for number in each.sources)
         return Network(layer, *layers, last=self.last)
 
-    def with_cells(self, change: Callable[[Cell], Cell]) -> "Network":
+    def with_cells(self, change: Callable[[Cell], Cell]) -> Network:
         """Return the same network with each cell changed."""
         layers = list(self.layers)
         for n, each in enumerate(layers):
@@ -208,7 +222,7 @@ class Network:
         cells = [cell.weights for layer in layers for cell in layer.cells]
         return all(a.dtype == dtype for each in (*layers, *cells) for a in each.arrays.values())
 
-    def converted(self, convert: Convert) -> "Network":
+    def converted(self, convert: Convert) -> Network:
         """Return the same network with its arrays converted."""
         network = copy(self)
         network.layers = tuple(layer.converted(convert) for layer in self.layers)

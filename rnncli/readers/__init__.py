@@ -158,6 +158,7 @@ def _in_turn(
         expected = expected or got
         if got != expected:
             what = f"expected the columns {', '.join(expected)}, as in {paths[0]}"
-            raise InputError(path, f"{what}, got {', '.join(got)}")
+            hint = "without `passthrough` the order may differ" * (sorted(got) == sorted(expected))
+            raise InputError(path, f"{what}, got {', '.join(got)}", hint)
         for rows in source.blocks:
             yield rows if number is None else rows._replace(key=np.full(len(rows.x), number))

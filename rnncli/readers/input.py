@@ -143,14 +143,18 @@ def display_name(path: str) -> str:
     return "standard input" if path == STDIN else path
 
 
-def check_width(source: Input, takes: int) -> None:
-    """Check that an input has as many features as a network takes."""
+def check_width(source: Input, takes: int, layer: str = "") -> None:
+    """Check that an input has as many features as a network, or one layer of it, takes."""
     got, names = len(source.columns), [name for name in source.chosen if isinstance(name, str)]
     if got != takes:
         columns = "1 column" if takes == 1 else f"{takes} columns"
         what = f"the model takes {columns}, {source.name} gives {got}"
-        choose = f"choose {'one' if takes == 1 else takes} with `columns`"
-        raise InputError("", f"{what} ({listed(names)})" if names else what, source.hint or choose)
+        hint = source.hint
+        if layer:
+            hint = f"{verbatim(layer)} alone reads what the layers below give: give a file of that"
+        elif got > takes:
+            hint = source.hint or f"choose {'one' if takes == 1 else takes} with `columns`"
+        raise InputError("", f"{what} ({listed(names)})" if names else what, hint)
 
 
 def check_layout(path: str, layout: Layout, kind: str, *names: str) -> None:

@@ -58,8 +58,12 @@ class StateFiles:
             carried.resume(before.t, states)
             names = zip(before.columns, column_names(source), strict=False)
             if changed := [(one, now) for one, now in names if one != now]:
-                left, read = (listed(map(repr, names)) for names in zip(*changed, strict=True))
-                console.note(f"{self.path}: left by a run over {left}, this one reads {read}")
+                left, read = zip(*changed, strict=True)
+                shown = f"{listed(map(repr, left))}, this one reads {listed(map(repr, read))}"
+                what = f"left by a run over {shown}"
+                if sorted(left) == sorted(read):
+                    raise InputError(self.path, what, "read the columns in the same order")
+                console.note(f"{self.path}: {what}")
         return carried
 
     def save(self, opened: Opened, carried: Carried) -> None:

@@ -1,5 +1,6 @@
 """Advice on a result that differs, where no cause reproduces it."""
 
+import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -33,15 +34,21 @@ def advise(
     )
     layers, ours = case.network.layers, np.abs(comparison.ours).max()
     recurrent = [n for n, layer in enumerate(layers) if layer.cells]
-    if result["difference"] < SMALL * ours:
+    one_layer = len(layers) == 1 and not case.network.needs_whole_sequences
+    if re.search(r"in unit \d+ alone", result["where"]) and one_layer and not case.network.last:
+        unit = first["unit"]
+        yield (
+            f"The other units are right: look at the weights of unit {unit}, column {unit} of each "
+            f"gate; rnn explain with `step` {first['step']} and `unit` {unit} shows its sums."
+        )
+    elif result["difference"] < SMALL * ours:
         yield (
             f"All differences are small, at most {result['difference'] / ours:.1g} of the largest "
             "value: look for a lower precision, a quantised model, or functions from a table."
         )
-    elif len(layers) == 1 and not case.network.needs_whole_sequences and not case.network.last:
+    elif one_layer and not case.network.last:
         yield _explain_step(case, first["step"])
-    elif case.names and recurrent:
-        name = case.names[recurrent[0] - len(layers)]
+    elif recurrent and (name := layers[recurrent[0]].name):
         yield f"Save the states of {name} in the port and compare them by `layer` {name}:"
         for framework, code in SAVES.items():
             yield f"  {framework}: {code.format(name)}"

@@ -43,7 +43,6 @@ class Case(NamedTuple):
     between: Between | None = None
     ids: Integers | None = None  # of the rows, where they are some of a case; None for all
     columns: Sequence[Any] = ()  # names of the features
-    names: Sequence[str] = ()  # of the layers in the model's file
     extension: str = ""  # of that file
 
     def above_front(self) -> "Case":
@@ -128,12 +127,7 @@ class Case(NamedTuple):
 
     def name_layer(self, n: int) -> str:
         """Return the name of a layer, counted from 0, as its file has it."""
-        missing = len(self.network.layers) - len(self.names)  # what options put below
-        name = self.names[n - missing] if self.names and n >= missing else ""
-        alike = [k for k, each in enumerate(self.names) if each == name]
-        if not name:
-            return f"layer {n + 1}"
-        return name if len(alike) < 2 else f"layer {alike.index(n - missing) + 1} of {name}"
+        return self.network.name_layer(n + 1)
 
     def of_layers(self, start: int, stop: int) -> "Case":
         """Return the case of some neighbouring layers, with their initial states."""

@@ -16,7 +16,7 @@ from rnncli.engine.unroll import UNROLLS, why_unavailable
 from rnncli.model.arrays import Floats
 from rnncli.model.description import describe
 from rnncli.model.errors import InputError, NotFiniteError, choice, one_line
-from rnncli.model.formats.load import load_network, read_contents
+from rnncli.model.formats.load import load_network
 from rnncli.model.network import Network
 from rnncli.model.seeds import seeded
 from rnncli.readers import read_file
@@ -124,8 +124,8 @@ def verify(
     if isinstance(network, Network):
         model = network
     else:
+        loaded = load_network(network, digest=False)
         path = os.fspath(network)
-        loaded = load_network(path, digest=False)
         for sentence in loaded.assumptions:
             warn(f"{path}: {sentence}", stacklevel=2)
         model, biases = loaded.network, loaded.biases
@@ -155,7 +155,7 @@ def verify(
         theirs,
         (peers,) if isinstance(peers, str) else tuple(peers),
         path if precision == "float32" and h0 is None else None,
-        None if path is None else (path, None),
+        path or "",
     )
     return Report(document)
 
@@ -194,6 +194,8 @@ def arrange(case: Case, name: str, theirs: Floats, T: int) -> Floats:
         hint = "`layer` NAME compares the states below the head"
     elif not network.last and got == (N, wanted[-1]):
         hint = "`last` compares one row per sequence"
+    elif theirs.shape[-2:][::-1] == wanted[-2:]:
+        hint = "its rows are the units: transpose it"
     what = f"expected shape {wanted}, as the input and the network give, got {got}"
     raise InputError(name, what, hint)
 
@@ -206,11 +208,11 @@ def judge(
     expected: tuple[str, Floats] | None = None,
     peers: Sequence[str] | None = (),
     path: str | None = None,
-    source: tuple[str, str | None] | None = None,
+    source: str = "",
 ) -> dict[str, Any]:
     """Compare a run with everything; `peers` is None for every library that is installed.
 
-    A peer may run the file at `path`; `source` is the file and the layer of the network.
+    A peer may run the file at `path`; `source` is the file of the network.
     """
     comparison = Comparison(case, case.outputs(unroll), tolerance)
     for values in comparison.layers:
@@ -233,7 +235,7 @@ def judge(
             document["digits"] = digits.name
         different = results[0]["verdict"] == "different" and np.isfinite(theirs).all()
         if different and source:
-            of_file.case = name_layers(case, *source)
+            of_file.case = case._replace(extension=os.path.splitext(source)[1].lower())
         diagnosis = find_causes(of_file, theirs, digits) if different else Diagnosis({}, {})
         document["explanations"] = [
             {"name": name, "difference": left} for name, left in diagnosis.causes.items()
@@ -253,14 +255,6 @@ def judge(
         "results": results,
         **document,
     }
-
-
-def name_layers(case: Case, path: str, layer: str | None) -> Case:
-    """Name the layers of a case as its file does."""
-    contents, _ = read_contents(path, layer, case.network.input_size, digest=False)
-    names = [component.name for component in contents.components for _ in component.layers]
-    extension = os.path.splitext(path)[1].lower()
-    return case._replace(names=names, extension=extension)
 
 
 def first_rows(case: Case) -> Case | None:

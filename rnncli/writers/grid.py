@@ -16,8 +16,8 @@ if TYPE_CHECKING:
 _BLANKS = 2
 # Shows where rows or columns are left out.
 GAP = ":"
-# Characters of a number before its point or exponent.
-_BEFORE_POINT = re.compile(r"-?[0-9](?:[^.e]|e(?![-+][0-9]))*")
+# Characters of a number before its point or exponent; a text may begin with a number.
+_BEFORE_POINT = re.compile(r"(?!.* )-?[0-9](?:[^.e]|e(?![-+][0-9]))*")
 
 
 class Column(NamedTuple):

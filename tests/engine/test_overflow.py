@@ -219,8 +219,18 @@ def test_a_final_output_that_overflows(run_rnn: Rnn, tmp_path: Path) -> None:
     both = Recurrent(*(RNN(each, "linear") for each in weights), direction="bidirectional")
     rnncli.save(Network(both, Dense(np.full((2, 1), 1e308))), tmp_path / "w.npz")
     options = ["run", "--weights", str(tmp_path / "w.npz"), "--precision", "float64", "--last"]
-    what = "layer 2: step 2, unit 0 of final y: overflow (nan)"
+    what = "layer_2: step 2, unit 0 of final y: overflow (nan)"
     result = run_rnn(*options, "--first-row", "data", stdin="0,1\n1,0\n")
     assert (result.exit_code, result.stdout, result.stderr) == (1, "", f"Error: {what}\n")
     keyed = run_rnn(*options, "--group-by", "k", stdin="k,v,w\na,1,0\na,0,1\nb,0,1\nb,1,0\n")
     assert keyed.stderr == f"Error: b: {what}\n"
+
+
+def test_an_overflow_names_the_layer_as_its_file_does() -> None:
+    large = Weights(np.full((1, 1), 1e30), np.ones((1, 1)), np.zeros(1))
+    network = Network(RNN(large, "linear"), RNN(large, "linear"))
+    for layers, name in [(["lower", "upper"], "upper"), (["rnn", "rnn"], "layer 2 of rnn")]:
+        for layer, each in zip(network.layers, layers, strict=True):
+            layer.name = each
+        with pytest.raises(rnncli.NotFiniteError, match=f"^{name}: step 1, unit 0: overflow"):
+            list(rnncli.stream(network, [[[1.0]]]))

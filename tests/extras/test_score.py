@@ -120,6 +120,7 @@ NO_SOURCES: tuple[Any, ...] = (5, None, {"v": [1]}, np.ones((3, 1, 1)), [[1], [2
     ("source", "options", "message"),
     [
         (frame(), {"columns": "w"}, "DataFrame: no column 'w'"),
+        (frame().set_index("k"), {"columns": "v", "group_by": "k"}, "'k' is a level of the index"),
         (pd.DataFrame([[1.0, 5.0]]), {"columns": 2}, "DataFrame: no column 2; there are 0, 1"),
         (frame(), {"columns": 1.5}, "columns: expected names of columns or their numbers"),
         (frame(), {"columns": "k"}, "column 'k': expected numbers, got "),

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from conftest import NIGHTLY, Rnn
+from conftest import NIGHTLY, SAMPLES, Rnn
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from model_files import content, inspect, load, refusal
@@ -454,3 +454,9 @@ def test_each_matrix_is_transposed_once(
     monkeypatch.setattr(arrays, "transpose", record)
     rnncli.load(path)
     assert shapes == ([] if extension == ".npz" else [(16, 3), (16, 4)])
+
+
+def test_layers_have_the_names_of_their_file() -> None:
+    network, _ = load(SAMPLES / "sunspots.keras")
+    assert [layer.name for layer in network.layers] == ["gru", "dense"]
+    assert repr(network.layers[0].cells[0]) == "GRU 8"

@@ -301,6 +301,8 @@ def test_points_of_numbers_stand_below_each_other() -> None:
     out = io.StringIO()
     draw(out, "", [Column("t", ["1", "10"])], [Column("h", ["0.5", "-12.25"])])
     assert out.getvalue().splitlines()[-2:] == [" 1    0.5", "10  -12.25"]
+    draw(out, "", [Column("", ["6 ways of rnn", "keras 3.15.1"])], [Column("h", ["1", "2"])])
+    assert out.getvalue().splitlines()[-2:] == ["6 ways of rnn  1", "keras 3.15.1   2"]
 
 
 def test_weights_have_every_digit(run_rnn: Rnn, monkeypatch: pytest.MonkeyPatch) -> None:

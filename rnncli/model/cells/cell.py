@@ -1,5 +1,7 @@
 """The base of all cells, their weights, and the kinds of numbers that their steps take."""
 
+from __future__ import annotations
+
 from collections.abc import Callable, Mapping, Sequence
 from math import inf
 from typing import Any, ClassVar, NamedTuple, Protocol, Self, TypeAlias
@@ -57,7 +59,7 @@ class Weights(NamedTuple):
         """The arrays by name; those left out are missing."""
         return {name: array for name, array in self._asdict().items() if array is not None}
 
-    def converted(self, convert: Callable[[str, Floats], Floats]) -> "Weights":
+    def converted(self, convert: Callable[[str, Floats], Floats]) -> Weights:
         """Replace each array by ``convert(name, array)``."""
         return self._replace(**{name: convert(name, a) for name, a in self.arrays.items()})
 
@@ -82,7 +84,7 @@ class Operands(NamedTuple):
         """Allocate the sums of a step, (B, N, H), and some more blocks behind them."""
         return np.empty((len(self.b_h) // H + more, N, H), self.W_hh.dtype)
 
-    def scale(self, factors: Sequence[float]) -> "Operands":
+    def scale(self, factors: Sequence[float]) -> Operands:
         """Multiply each sum by its factor: 0.5 for a sigmoid, ``0.5 + 0.5 tanh(a / 2)``."""
         W_xh, W_hh, b_h = self
         by = np.repeat(factors, len(b_h) // len(factors)).astype(W_hh.dtype)
@@ -139,6 +141,9 @@ class Cell:
     state_names: ClassVar[tuple[str, ...]] = ("h",)
     weights: Weights
     ends: tuple[float, float] | None = None  # the range of h, if it has two ends
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__} {self.hidden_size}"
 
     @property
     def hidden_size(self) -> int:

@@ -1,5 +1,7 @@
 """The GRU cell."""
 
+from __future__ import annotations
+
 from collections.abc import Sequence
 from math import inf, isinf
 from typing import Any

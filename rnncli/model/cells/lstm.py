@@ -1,5 +1,7 @@
 """The LSTM cell."""
 
+from __future__ import annotations
+
 from collections.abc import Sequence
 from math import inf, isinf
 from typing import Any

@@ -1,5 +1,7 @@
 """The vanilla cell."""
 
+from __future__ import annotations
+
 from collections.abc import Sequence
 from math import inf
 from typing import Any

@@ -33,6 +33,7 @@ _CONTENTS = {
     rb".{5}\x00{3}\{": "safetensors",  # a length of under a TiB
     rb"\x89HDF\r\n": "keras.files",
     rb"\x80\x02\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19\.": "torch.files",  # as before PyTorch 1.6
+    rb"\s*\{": "npz",  # arrays by name, as JSON
     # A version; then a text, which Core ML does not have there, or the start of another field.
     rb"\x08[\x03-\x14](\x12(\x00|.[ -~])|[\x1a\x22\x32\x3a\x42])": "onnx.files",
 }
@@ -48,8 +49,10 @@ _MISTAKEN = {
     rb".{257}ustar": "a tar archive",
     rb"version https://git-lfs": "a Git LFS pointer (git lfs pull downloads the file)",
     rb"(?i:<!doctype|<html)": "a web page (HTML)",
+    rb"\x08\x01\x12": "TensorFlow's SavedModel; model.save('model.keras') writes one to read",
+    rb".{4}TFL3": "TensorFlow Lite; give the Keras model that it was made of",
     rb"\Z": "an empty file",
-    rb"[\t\r\n -~]+\Z": "text",
+    rb"(?!\s*\{)[\t\r\n -~]+\Z": "text; is it the input? give it without `weights`",
 }
 # The module that writes each kind of file: its ``save_model(file, network)`` returns sentences as
 # `save_network` does.
@@ -154,11 +157,18 @@ def load_network(
     digest: bool = True,
 ) -> Loaded:
     """Read a network with its notes and biases, and the digest of its file if it is wanted."""
-    path = os.fspath(path)
+    try:
+        path = os.fspath(path)
+    except TypeError:
+        what = f"expected a Network or the name of a model file, got {type(path).__name__}"
+        raise TypeError(f"network: {what}") from None
     settings = {name: value for name, value in overrides.items() if value is not None}
     contents, sha256 = read_contents(path, layer, input_size, chain=chain, digest=digest)
     layers = fill_layers(path, contents.layers(path), settings)
     network = make_network(path, layers, contents.last)
+    names = [component.name for component in contents.components for _ in component.layers]
+    for each, name in zip((*network.front, *network.layers), names, strict=True):
+        each.name = name
     cells = [cell for each in layers if isinstance(each, Draft) for cell in each.cells]
     biases = [cell.biases or (cell.weights.b_h,) for cell in cells]
     digests = {}
@@ -209,7 +219,8 @@ def _read_file(path: str) -> bytes:
         start = file.read(512)
         for text, kind in _MISTAKEN.items():
             if re.match(text, start, re.DOTALL):
-                raise InputError(path, f"expected a model file, got {kind}")
+                kind, _, hint = kind.partition("; ")
+                raise InputError(path, f"expected a model file, got {kind}", hint)
         file.seek(0)
         return file.read()
 

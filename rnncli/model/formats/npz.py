@@ -24,7 +24,12 @@ from rnncli.model.arrays import Floats
 from rnncli.model.cells import CELLS, RNN, Cell, Weights
 from rnncli.model.contents import CellDraft, Component, Contents, Draft, find_kind, read_floats
 from rnncli.model.errors import InputError, listed
-from rnncli.model.formats.containers.zips import MOST_MEMBERS, read_archive, wrap_damage
+from rnncli.model.formats.containers.zips import (
+    FIRST,
+    MOST_MEMBERS,
+    read_archive,
+    wrap_damage,
+)
 from rnncli.model.layers import LAYERS, Layer, Recurrent, Stateless, name_of
 from rnncli.model.network import LAST, Network
 
@@ -35,9 +40,12 @@ _NAME = re.compile(r"(?:layer_([1-9][0-9]{0,3})\.(?:(forward|backward)\.)?)?([A-
 
 
 def read(data: bytes, path: str, layer: str | None) -> Contents:
-    """Read an ``.npz`` file."""
-    arrays = read_archive(data, path)
+    """Read an ``.npz`` file, or such arrays as a JSON object of lists."""
+    is_archive = data.startswith(FIRST)
+    arrays = read_archive(data, path) if is_archive else _read_json(data, path)
     text, last = arrays.pop(_TEXT, None), None
+    if text is None:  # lists of whole numbers, written by hand
+        arrays = {n: a.astype(float) if a.dtype == np.int64 else a for n, a in arrays.items()}
     # The names of arrays by role, in each layer and direction.
     names: dict[int, dict[str, dict[str, str]]] = {}
     roles = {*Weights._fields, *(name for each in LAYERS.values() for name in each.array_names)}
@@ -66,6 +74,19 @@ def read(data: bytes, path: str, layer: str | None) -> Contents:
         kind = each.cells[0].kind if each.cells else name_of(each)
         components.append(Component(f"layer_{number}", kind, used, [each]))
     return Contents(components, last=last).pick(path, layer)
+
+
+def _read_json(data: bytes, path: str) -> dict[str, NDArray[Any]]:
+    """Read a JSON object of lists of numbers as arrays."""
+    try:
+        arrays = {name: np.array(values) for name, values in json.loads(data).items()}
+    except (ValueError, RecursionError) as error:
+        what = "expected a model file, got JSON that is no object of lists such as W_xh"
+        raise InputError(path, what) from error
+    if {"model", "weights"} <= arrays.keys():
+        what = "was written by rnn weights for other programs"
+        raise InputError(path, what, "save the network as .npz to read it again")
+    return arrays
 
 
 def _read_layer(
