@@ -61,7 +61,7 @@ class FigureWriter(Strip):
             try:
                 figure.draw_without_rendering()  # the number of ticks depends on the first layout
                 figure.savefig(content, format=self._form, metadata=_METADATA.get(self._form))
-            except ValueError as failure:  # at the end of float64 there are no ticks
+            except (IndexError, ValueError) as failure:  # at the end of float64 there are no ticks
                 raise InputError("", f"cannot be drawn: {one_line(failure)}") from failure
         self._out.buffer.write(content.getvalue())
 
