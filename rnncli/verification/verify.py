@@ -36,8 +36,9 @@ from rnncli.verification.comparison import (
 from rnncli.verification.diagnosis import Diagnosis, find_causes
 from rnncli.verification.digits import find_digits
 from rnncli.verification.report import Report
+from rnncli.verification.steps import can_judge_steps
 
-# Rows at which rnn checks itself, where the question is whether a file is right.
+# Rows at which rnn checks the ways to unroll, where the question is whether one result is right.
 CHECKED = 2_000
 # The states that the notebook printed, h after each step of cell 6, on a GPU that rounds to TF32.
 PRINTED = (
@@ -221,11 +222,16 @@ def judge(
             where = f"{at['key']}: " if "key" in at else ""
             raise NotFiniteError(where, at["step"], unit, values[row, unit])
     document: dict[str, Any] = {}
-    checked = comparison
-    if expected is not None and (first := first_rows(case)):
+    checked, whole = comparison, list[Result]()
+    by_steps = not tolerance and can_judge_steps(case.network, len(comparison.layers))
+    if (expected is not None or by_steps) and (first := first_rows(case)):
         document["checked_rows"] = len(first.x)
         checked = Comparison(first, first.outputs(unroll), tolerance)
-    results = [judge_loop(checked), *judge_strategies(checked)]
+        if expected is None:  # the run that is asked about
+            whole.append(comparison.judge(f"`unroll` {unroll}", comparison.ours, comparison.layers))
+    names = {result["name"] for result in whole}
+    strategies = [each for each in judge_strategies(checked) if each["name"] not in names]
+    results = [judge_loop(checked), *whole, *strategies]
     if expected is not None:
         name, theirs = expected
         digits = find_digits(theirs)

@@ -325,7 +325,33 @@ def test_a_long_file_is_judged_whole_and_rnn_on_the_first_rows(
     assert {each["verdict"] for each in ours} <= {"equal", "not compared"}
     network = rnncli.seeded(1, 3)
     assert "checked_rows" not in rnncli.verify(network, steps[:5], states[:5])
-    assert "checked_rows" not in rnncli.verify(network, steps)
+
+
+@pytest.mark.parametrize("unroll", ["auto", "projected"])
+def test_a_long_run_is_judged_whole_and_other_ways_on_the_first_rows(
+    monkeypatch: pytest.MonkeyPatch, unroll: str
+) -> None:
+    monkeypatch.setattr("rnncli.verification.verify.CHECKED", 5)
+    network, steps = rnncli.seeded(1, 3), np.arange(1.0, 8)[:, None]
+    report, run = rnncli.verify(network, steps, unroll=unroll), Case.run
+    values = {each["name"]: each.get("values", 15) for each in report["results"]}
+    assert values.pop(f"`unroll` {unroll}") == 21
+    assert {*values.values()} == {15}
+    assert "The float64 loop and other ways to unroll ran on the first 5 rows." in str(report)
+
+    def run_wrong(case: Case, unroll: str = "auto") -> Any:
+        layers, final = run(case, unroll)
+        layers[-1][6:] += 0.5  # one row beyond the first ones
+        return layers, final
+
+    monkeypatch.setattr(Case, "run", run_wrong)
+    report = rnncli.verify(network, steps, unroll=unroll)
+    wrong = [each for each in report["results"] if each["verdict"] == "different"]
+    assert [(each["name"], each["first"]["step"]) for each in wrong] == [(f"`unroll` {unroll}", 7)]
+    assert "checked_rows" not in rnncli.verify(network, steps, atol=1.0)
+    monkeypatch.setattr(Case, "run", run)
+    last = rnncli.Network(*network.layers, last="state")
+    assert "checked_rows" not in rnncli.verify(last, steps)
 
 
 def test_verify_gives_the_document_of_the_command(tmp_path: Path) -> None:
