@@ -216,7 +216,8 @@ def _open_input(options: Options, layout: Layout, keys: Keys) -> Input:
             return read_files(paths, layout, keys)
         return read_file(paths[0], layout, keys)
     if options.files:
-        raise OptionError(f"two inputs, `seq` and {verbatim(options.files[0])}: give one")
+        way_out = "write it in quotes" if options.seq.endswith(",") else "give one"
+        raise OptionError(f"two inputs, `seq` and {verbatim(options.files[0])}: {way_out}")
     if layout != Layout(layout.dtype, indices=layout.indices):
         raise OptionError("`seq` takes no options of files, such as `columns`")
     return read_inline(options.seq, layout.dtype, word("`seq`"), layout.indices)

@@ -32,7 +32,9 @@ OF_NETWORK = "network: expected a Network, or the name of a file"
 # Options that name a state file.
 STATE_FILES = ("state", "state_in", "state_out")
 _MARKS = {"comma": ",", "tab": "\t", "semicolon": ";", "space": " ", "pipe": "|"}
+_MORE_MARKS = {"\\t": "\t", "blank": " ", "bar": "|"}
 
+_SPREADSHEETS = (".xls", ".xlsx", ".ods")
 # Options of which only one is given.
 _PAIRS = (
     *(("last", "no_last"), ("last", "follow"), ("head", "follow"), ("tail", "follow")),
@@ -172,7 +174,7 @@ def numbers(value: Any, *, nonzero: bool = False) -> tuple[float, ...]:
 
 def delimiter(value: Any) -> str:
     """Read a character, or the name of one that is hard to type."""
-    character = _MARKS.get(str(value).lower(), value)
+    character = (_MARKS | _MORE_MARKS).get(str(value).lower(), value)
     if isinstance(character, str) and len(character) == 1 and character not in '"\r\n':
         return character
     raise ValueError(f"{value!r} is not one character, or one of {', '.join(_MARKS)}")
@@ -291,7 +293,9 @@ def choose_format(options: Options) -> str:
         what = f"rnn compresses as .gz alone; or `format` csv | {_PACKED[end]} > FILE"
         raise OptionError(f"`output` {verbatim(output)}: {what}")
     if not form:
-        extension = extension_of(name, EXTENSIONS, ": give `format`")
+        known = os.path.splitext(name)[1].lower()
+        way_out = "; spreadsheets open .csv" if known in _SPREADSHEETS else ": give `format`"
+        extension = extension_of(name, EXTENSIONS, way_out)
         lines = not extension and (options.follow or options.passthrough)
         form = "csv" if lines else EXTENSIONS[extension]
     chosen = FORMATS[form]

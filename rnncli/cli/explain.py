@@ -14,7 +14,7 @@ from rnncli.explanation.page import most_steps, write_page
 from rnncli.explanation.report import Report, as_json, write_json
 from rnncli.explanation.steps import Wanted, explain_steps
 from rnncli.explanation.units import find_unit
-from rnncli.model.errors import InputError, OptionError, listed, shown
+from rnncli.model.errors import InputError, OptionError, did_you_mean, listed, shown, verbatim
 from rnncli.opening import open_both
 from rnncli.readers.columns import split_names
 from rnncli.readers.input import Input
@@ -37,7 +37,7 @@ def wanted_steps(value: str) -> Wanted:
         start, end = int(first or 1), inf if colon and not last else int(last or first)
         if 1 <= start <= end:
             return Wanted(start, end)
-    raise ValueError(f"{value!r} is not a step from 1 on, or a range such as 1:6")
+    raise ValueError(f"{value!r} is not a step from 1 on, or a range: 1:6, or 1: for all")
 
 
 EXPLANATION = table(
@@ -116,4 +116,6 @@ def _of_key(source: Input, key: tuple[str, ...]) -> Iterator[Rows]:
             yield rows.take(rows.key == source.keys.index(key))
     if key not in source.keys:
         known = listed(" ".join(each) for each in source.keys)
-        raise InputError("", f"there is no sequence {shown(' '.join(key))}: there are {known}")
+        name = " ".join(key)
+        hint = verbatim(did_you_mean(name, (" ".join(each) for each in source.keys)))
+        raise InputError("", f"there is no sequence {shown(name)}: there are {known}", hint)

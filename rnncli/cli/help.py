@@ -58,7 +58,13 @@ def help(ctx: click.Context, subject: tuple[str, ...]) -> None:  # noqa: A001  #
         each.removesuffix("s") if len(each) > 3 and each.isalpha() else each
         for each in word.split()
     ]
-    shorter = [each[:-2] if len(each) > 5 and each.isalpha() else each for each in words]
+    shorter = [
+        each.removesuffix("ing")[: -2 if not each.endswith("ing") else None]
+        if len(each) > 5 and each.isalpha()
+        else each
+        for each in words
+        if len(words) == 1 or len(each) > 3
+    ]
     hint = did_you_mean(name, [*TOPICS, *(option.opts[-1] for option in options)])
     for stems in (words, *([] if hint else [shorter])):  # normalise is in Normalization
         matches = [each for each in sections if all(stem in each[1].lower() for stem in stems)]

@@ -166,6 +166,15 @@ def pick(kind: Callable[..., Values], values: Mapping[str, Any]) -> Values:
     return kind(**{field: values[field] for field in fields if field in values})
 
 
+def hidden_sizes(value: str) -> tuple[int, ...]:
+    """Read numbers of units with commas between them."""
+    try:
+        return tuple(map(integer(1), value.split(",")))
+    except ValueError as error:
+        what = f"expected whole numbers from 1 up, such as 32,16, got {value!r}"
+        raise ValueError(what) from error
+
+
 # The function that reads a value, names to choose from, or the value that a flag sets. What is not
 # here is a text, or a flag that sets True if its row names no value.
 KINDS: Mapping[str, Any] = {
@@ -176,7 +185,7 @@ KINDS: Mapping[str, Any] = {
     "direction": DIRECTIONS,
     "merge": MERGES,
     "reset": RESETS,
-    "hidden": lambda value: tuple(map(integer(1), value.split(","))),
+    "hidden": hidden_sizes,
     "seed": integer(0, SEED_MAX),
     **dict.fromkeys(("columns", "group_by"), split_names),
     "null_values": partial(split_names, kind="cell"),

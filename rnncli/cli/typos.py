@@ -3,6 +3,7 @@
 import os
 import re
 from collections.abc import Iterable, Sequence
+from itertools import zip_longest
 
 import click
 
@@ -57,9 +58,12 @@ def check_dashes(args: Sequence[str], params: Iterable[click.Parameter]) -> None
     """Refuse an option with one dash in place of two, or with another mark in place of dashes."""
     options = [param for param in params if isinstance(param, click.Option)]
     names = {name for option in options for name in option.opts}
-    for arg in args:
+    with_value = {name for option in options if not option.is_flag for name in option.opts}
+    for arg, after in zip_longest(args, args[1:], fillvalue=""):
         if arg == "--":
             return
+        if arg in with_value and after in names:
+            raise click.UsageError(f"Option {arg!r} requires an argument, got the option {after}")
         word = arg.partition("=")[0]
         if match := re.match(_TYPOGRAPHIC, word):
             name = word[match.end() :]
@@ -82,6 +86,8 @@ def describe_option(wrong: str, command: click.Command, commands: Iterable[click
         known = ""
     near = [name for name in (f"--{word}s", f"--{word.removesuffix('s')}") if name in names]
     near += [known] * bool(known)
+    if word in ("format", "f") and "--json" in names:
+        near += ["--json, or -o FILE with an extension" if "--output" in names else "--json"]
     for param in command.params:  # a value in place of its option
         if isinstance(param.type, Choice) and word in param.type.choices:
             near.append(f"{param.opts[-1]} {word}")

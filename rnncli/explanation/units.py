@@ -60,6 +60,12 @@ def find_unit(network: Network, name: str) -> Unit:
                     units[str(n)] = unit
     if name not in units:
         known = listed(each for each in units if each[:2] in ("h_", "c_", "y_"))
+        gate, _, which = name.partition("_")
+        names = [
+            each for layer in network.layers for cell in layer.cells for each in cell.gate_names
+        ]
+        if gate in names and f"h_{which}" in units:
+            raise InputError("", f"{name} is a gate", f"`unit` h_{which} shows it")
         raise InputError("", f"there is no unit {shown(name)}", f"`unit` takes {known}")
     return units[name]
 

@@ -36,6 +36,12 @@ _ALIASES = {
     "feather": ("arrow",),
     **dict.fromkeys(("numpy", "np"), ("npy", "stepwise")),
     "none": ("linear",),
+    "float16": (),  # of which bfloat16 is none
+    "comma": (",",),
+    **dict.fromkeys(("point", "dot", "period"), (".",)),
+    **dict.fromkeys(("skip", "drop", "ignore"), ("hold",)),
+    **dict.fromkeys(("yes", "true"), ("header",)),
+    **dict.fromkeys(("no", "false"), ("data",)),
 }
 # Names that a wrong one is compared with, and characters of each: a header may have millions.
 _COMPARED, _LONGEST = 1000, 80
@@ -136,7 +142,7 @@ def did_you_mean(wrong: str, names: Iterable[str]) -> str:
     lower = {name.lower(): name for name in islice(names, _COMPARED) if len(name) <= _LONGEST}
     word = wrong.lower()[:_LONGEST]
     near = [name for name in _ALIASES.get(word, ()) if name in lower][:1]
-    if not near:
+    if not near and _ALIASES.get(word) != ():
         begin = [name for name in lower if len(word) > 2 and name.startswith(word)]
         edits = {name: _count_edits(word, name) for name in get_close_matches(word, lower, 9)}
         letters = len(word.partition(".")[0] or word[1:])
@@ -146,14 +152,18 @@ def did_you_mean(wrong: str, names: Iterable[str]) -> str:
     return f"did you mean {' or '.join(repr(lower[name]) for name in near)}?" if near else ""
 
 
-def near_file(path: str) -> str:
+def near_file(path: str, accept: Callable[[str], bool] = bool) -> str:
     """Return a hint with files of similar names in the folder of a file that is missing."""
     folder, name = os.path.split(path)
+    if folder.startswith("~"):
+        return "in quotes ~ is no home folder, $HOME is"
     with suppress(OSError):
         names = [] if os.path.lexists(path) else os.listdir(folder or os.curdir)
         digits = re.sub(r"\D", "", name)  # another number is another file, not a slip
         return verbatim(
-            did_you_mean(name, [each for each in names if re.sub(r"\D", "", each) == digits])
+            did_you_mean(
+                name, [n for n in names if re.sub(r"\D", "", n) == digits and accept(n.lower())]
+            )
         )
     return ""
 

@@ -59,7 +59,7 @@ def open_input(path: str) -> Iterator[Any]:
             yield raw if isinstance(raw, io.BufferedReader) else io.BufferedReader(raw)
     except OSError as error:
         is_number = all(parse_number(cell) is not None for cell in path.split(","))
-        hint = f" (numbers are given by `seq` {path})" if is_number else near_file(path)
+        hint = f" (numbers are given by `seq` {path})" if is_number else near_file(path, _is_input)
         what = f"cannot be read: {error.strerror or error}"
         raise InputError(display_name(path), what, hint) from error
 
@@ -129,7 +129,7 @@ def read_files(paths: Sequence[str], layout: Layout, keys: Keys) -> Input:
     """Open several files in turn: a sequence each, or with ``layout.group_by`` one stream."""
     for n, path in enumerate(paths):
         if path != STDIN and not version(path):
-            hint = near_file(path)
+            hint = near_file(path, _is_input)
             if layout.columns and "." not in path:
                 names = ",".join([*map(str, layout.columns), path])
                 hint = f"columns are separated by commas: `columns` {verbatim(names)}"

@@ -1,6 +1,7 @@
 """Choose columns by name, number or range, or leave some out."""
 
 import csv
+import re
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from typing import NamedTuple
@@ -61,9 +62,15 @@ def choose(
             )
             what = f"no column {text[leaves_out:]!r}; there are {shown}"
             hint = verbatim(did_you_mean(text[leaves_out:], header or ()))
-            for mark, word in {" ": "space", "|": "pipe"}.items():
+            for mark, word in {" ": "space", "|": "pipe", ",": "comma", ";": "semicolon"}.items():
                 if header and text in header[0].split(mark) and width == 1:
                     hint = f"`delimiter` {word}"
+            if text[:1] in ("^", "~", "-") and text[1:] in indices:
+                hint = verbatim(f"did you mean {'!' + text[1:]!r}?")
+            split = re.split(r"[;:|]|\.\.", text)
+            if len(split) > 1 and all(word in indices or word.isdecimal() for word in split):
+                mark = "-" if split[0].isdecimal() else ","
+                hint = verbatim(f"did you mean {mark.join(split)!r}?")
             raise InputError(name, what, hint)
         (left_out if leaves_out else chosen).extend(matches)
     rest = [column for column in chosen or otherwise if column not in left_out]

@@ -34,7 +34,7 @@ def read_inline(
         raise InputError(name, "empty; expected numbers such as 1,2,3")
     layout, x = Layout(dtype, indices=indices), list[Floats]()
     for t, step in enumerate(steps, start=1):
-        x.append(_parse(step or [""], layout, f"{name}: step {t}"))
+        x.append(_parse(step or [""], layout, f"{name}: step {t}", "steps are written 1,2,3"))
         if len(step) != len(steps[0]):
             what = f"expected as many features as in step 1, {len(steps[0])}, got {len(step)}"
             raise InputError(f"{name}: step {t}", what, _HINT)
@@ -72,11 +72,12 @@ def _read_json(text: str, name: str) -> list[list[str]]:
         raise InputError(name, f"not a JSON array of numbers: {error}") from error
 
 
-def _parse(cells: list[str], layout: Layout, where: str) -> Floats:
+def _parse(cells: list[str], layout: Layout, where: str, hint: str = "") -> Floats:
     """Return numbers, (I,)."""
     values = parse_cells(cells, layout)
     if values is not None:
         x, _, fault = fit(values[None], layout)
         if fault is None:
             return np.asarray(x[0])
-    raise InputError(where, next(filter(None, (find_fault(cell, layout)[0] for cell in cells))))
+    what = next(filter(None, (find_fault(cell, layout)[0] for cell in cells)))
+    raise InputError(where, what, hint if values is None else "")

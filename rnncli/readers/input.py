@@ -218,6 +218,8 @@ def find_fault(cell: str, layout: Layout) -> tuple[str, str]:
     values = parse_cells([cell], layout)
     if values is None:
         hint = hint_at_numbers(cell) if layout.decimal == "." else ""
+        if layout.decimal == "," and {".", ","} <= {*text}:
+            hint = _MARKS["'"]
         if text.lower() in _NULLS:
             hint = f"`null_values` {verbatim(shlex.quote(text))} with {_PASSES}"
         return f"not a number: {shown(repr(cell), 40)}", hint

@@ -52,7 +52,7 @@ _MISTAKEN = {
     rb"\x08\x01\x12": "TensorFlow's SavedModel; model.save('model.keras') writes one to read",
     rb".{4}TFL3": "TensorFlow Lite; give the Keras model that it was made of",
     rb"\Z": "an empty file",
-    rb"(?!\s*\{)[\t\r\n -~]+\Z": "text; is it the input? give it without `weights`",
+    rb"(?!\s*\{)[\t\r\n -~]+\Z": "text; is it an input? rnn run FILE reads it",
 }
 # The module that writes each kind of file: its ``save_model(file, network)`` returns sentences as
 # `save_network` does.
@@ -204,7 +204,7 @@ def read_contents(
     except OSError as error:
         where = error.filename or path  # an external file may be the one
         what = f"cannot be read: {error.strerror or error}"
-        raise InputError(where, what, near_file(where)) from error
+        raise InputError(where, what, near_file(where, is_model)) from error
     return contents, digest_of(data) if digest else ""
 
 
