@@ -1,70 +1,25 @@
 """The contents of a model file: its components, each with the layers that it becomes."""
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from copy import copy
-from typing import Any, NamedTuple, TypeAlias
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from rnncli.model.activations import SIGMOID, TANH
 from rnncli.model.arrays import Floats, in_dtype, name_type
-from rnncli.model.cells import CELLS, Weights, checked
+from rnncli.model.cells import CELLS, Cell, Weights, checked
 from rnncli.model.errors import InputError, OpenInputError, did_you_mean, listed, shown, verbatim
 from rnncli.model.layers import Layer, Recurrent, Stateless, per_cell
 from rnncli.model.network import Network
 
-# Settings that frameworks leave out of their files, and their defaults.
-_ASSUMED: dict[str, tuple[str, Any]] = {
-    "activation": ("does not name the activation", TANH),
-    "recurrent_activation": ("does not name the activation of the gates", SIGMOID),
-    "reset": ("does not say whether r multiplies after or before the product", "after"),
+# Settings that change numbers and that frameworks leave out of their files.
+_ASSUMED = {
+    "activation": "does not name the activation",
+    "recurrent_activation": "does not name the activation of the gates",
+    "reset": "does not say whether r multiplies after or before the product",
 }
-
-
-class CellDraft(NamedTuple):
-    """A cell whose weights are known, and whose settings the file may lack."""
-
-    kind: str  # of CELLS
-    weights: Weights  # in our layout and order of gates
-    settings: Mapping[str, Any] = {}  # those in the file
-    assumed: Mapping[str, Any] = {}  # replace the cell's defaults, with a note
-    biases: tuple[Floats, ...] = ()  # the file's own two, in our order of gates, if it has two
-    names: Mapping[str, str] = {}  # the file's name of each array, for messages
-
-
-class Draft(NamedTuple):
-    """A recurrent layer of a file: a cell for each direction, the forward one first."""
-
-    cells: tuple[CellDraft, ...]
-    settings: Mapping[str, Any] = {}  # direction and merge, where the file has them
-    starts: Sequence[Sequence[Floats]] = ()  # of each cell, if they are not zeros
-
-    @property
-    def output_size(self) -> int:
-        """Number of values in a row that it gives."""
-        size, merge = len(self.cells[0].weights.W_hh), self.settings.get("merge", "concat")
-        return size * len(self.cells) if merge == "concat" else size
-
-    def reverse(self) -> "Draft":
-        """Return the layer for rows that stand from the last step to the first."""
-        way = self.settings["direction"]
-        way = {"forward": "backward", "backward": "forward"}.get(way, way)
-        return Draft(self.cells[::-1], {**self.settings, "direction": way})
-
-    def make(self, path: str) -> Recurrent:
-        """Make the layer; the path is for messages."""
-        cells = []
-        for draft in self.cells:
-            with locate(path, draft.names):
-                settings = {**draft.assumed, **draft.settings}
-                cells.append(checked(CELLS[draft.kind](draft.weights, **settings)))
-        with locate(path, self.cells[-1].names):
-            return Recurrent(*cells, **self.settings, starts=self.starts)
-
-
-FileLayer: TypeAlias = Draft | Stateless
 
 
 class Component(NamedTuple):
@@ -73,15 +28,16 @@ class Component(NamedTuple):
     name: str  # the file's own; `layer` picks the component by it
     kind: str  # its name in its framework: LSTM, nn.Linear
     arrays: Mapping[str, NDArray[Any]] = {}  # its arrays, by their names in the file
-    layers: Sequence[FileLayer] = ()  # the layers that it becomes, the bottom one first
+    layers: Sequence[Layer] = ()  # the layers that it becomes, the bottom one first
     why: str = ""  # the reason why it becomes no layer
     needed: bool = False  # the model cannot be run without it, though it has no layers
     reversed: bool = False  # it takes its rows from the last step to the first
+    open: Collection[str] = ()  # settings of its recurrent layers that the file leaves open
 
     @property
     def recurrent(self) -> bool:
         """Return whether one of its layers has a state."""
-        return any(isinstance(layer, Draft) for layer in self.layers)
+        return any(layer.cells for layer in self.layers)
 
 
 class Contents(NamedTuple):
@@ -123,7 +79,7 @@ class Contents(NamedTuple):
         resolve = None if all(each.recurrent for each in chosen) else self.resolve
         return self._replace(components=chosen, unused=(), last=last, resolve=resolve)
 
-    def layers(self, path: str) -> list[FileLayer]:
+    def layers(self, path: str) -> list[Layer]:
         """Return the layers of the network; raise InputError if it cannot be run."""
         if self.resolve:
             what = "does not tell how many features a step has"
@@ -194,57 +150,76 @@ def locate(path: str, names: Mapping[str, str] = {}) -> Iterator[None]:
         raise InputError(path, str(error)) from error
 
 
-def fill_layers(
-    path: str, layers: Sequence[FileLayer], overrides: Mapping[str, Any]
-) -> list[FileLayer]:
-    """Fill in the caller's settings where the file is silent; each must fit all its cells."""
-    counts = [len(draft.cells) for draft in layers if isinstance(draft, Draft)]
+def find_open(kind: str, known: Collection[str]) -> set[str]:
+    """Return the settings of a layer of cells of this kind that are not known."""
+    return {*CELLS[kind].setting_names, "direction", "merge"}.difference(known)
+
+
+def make_cell(
+    path: str,
+    kind: str,
+    weights: Weights,
+    settings: Mapping[str, Any],
+    names: Mapping[str, str] = {},
+    biases: tuple[Floats, ...] = (),
+) -> Cell:
+    """Make a cell of `CELLS`; `names` has the file's names of its arrays, for messages."""
+    with locate(path, names):
+        cell = checked(CELLS[kind](weights, **settings))
+    cell.biases = biases
+    return cell
+
+
+def fill_settings(path: str, contents: Contents, chosen: Mapping[str, Any]) -> Contents:
+    """Set the caller's settings where the file leaves them open; elsewhere they must agree."""
+    if not chosen:
+        return contents
+    counts = [len(layer.cells) for layer in contents.layers(path) if layer.cells]
     of_cells = {
         name: iter(per_cell(f"{path}: {name}", value, counts))
-        for name, value in overrides.items()
+        for name, value in chosen.items()
         if name not in ("direction", "merge")
     }
-    filled, used, none = list[FileLayer](), set[str](), np.empty(0)
-    for layer in layers:
-        if isinstance(layer, Draft):
-            cells = []
+    components, used = list[Component](), set[str]()
+    for component in contents.components:
+        layers = [*component.layers]
+        for k, layer in enumerate(layers):
+            if not isinstance(layer, Recurrent):
+                continue
+            cells = list[Cell]()
             for cell in layer.cells:
-                values = {name: next(values) for name, values in of_cells.items()}
-                names = values.keys() & {*CELLS[cell.kind].setting_names}
-                chosen = {name: values[name] for name in names}
-                converted = CELLS[cell.kind](Weights(none, none, none), **chosen).settings
-                settings = {name: converted[name] for name in names}
-                cells.append(cell._replace(settings=_merge(path, cell.settings, settings)))
-                used |= names
-            names = {*("direction", "merge")[: len(cells)]} & overrides.keys()
-            settings = {name: overrides[name] for name in names}
-            settings = _merge(path, layer.settings, settings)
-            layer = layer._replace(cells=tuple(cells), settings=settings)
-            used |= names
-        filled.append(layer)
-    if unused := overrides.keys() - used:
+                values = {name: next(each) for name, each in of_cells.items()}
+                fitting = {n: value for n, value in values.items() if n in cell.setting_names}
+                with locate(path):
+                    cells.append(cell.replaced(**fitting))
+                used |= fitting.keys()
+                _compare(path, component.open, cell.settings, cells[-1].settings)
+            of_layer = {n: chosen[n] for n in ("direction", "merge")[: len(cells)] if n in chosen}
+            used |= of_layer.keys()
+            settings = layer.settings | of_layer
+            _compare(path, component.open, layer.settings, settings)
+            with locate(path):
+                layers[k] = Recurrent(*cells, **settings, starts=layer.starts)
+        rest = {*component.open}.difference(chosen)
+        components.append(component._replace(layers=layers, open=rest))
+    if unused := chosen.keys() - used:
         raise InputError(path, "has no layer with this setting", f"leave `{min(unused)}` out")
-    return filled
+    return contents._replace(components=components)
 
 
-def _merge(path: str, known: Mapping[str, Any], chosen: Mapping[str, Any]) -> dict[str, Any]:
-    """Merge the settings of a file and of the caller; the two may not disagree."""
-    for name in known.keys() & chosen.keys():
-        if known[name] != chosen[name]:
+def _compare(
+    path: str, open_: Collection[str], known: Mapping[str, Any], chosen: Mapping[str, Any]
+) -> None:
+    """Refuse settings that are not as the file has them."""
+    for name, value in known.items():
+        if value != chosen[name] and name not in open_:
             hint = f" `{name}` {chosen[name]} was given: leave it out"
-            raise InputError(path, f"the file says {name} {known[name]},", hint)
-    return {**chosen, **known}
+            raise InputError(path, f"the file says {name} {value},", hint)
 
 
-def make_layers(path: str, layers: Sequence[FileLayer]) -> list[Layer]:
-    """Make the layers of a network."""
-    return [layer.make(path) if isinstance(layer, Draft) else layer for layer in layers]
-
-
-def make_network(path: str, drafts: Sequence[FileLayer], last: str | None) -> Network:
+def make_network(path: str, layers: Sequence[Layer], last: str | None) -> Network:
     """Make the network of the layers of a file."""
     with locate(path):
-        layers = make_layers(path, drafts)
         count = max((n for n, layer in enumerate(layers, 1) if layer.shortens), default=0)
         if layers and count == len(layers):
             raise InputError(path, "gives fewer rows than it takes: it is run below another layer")
@@ -258,15 +233,14 @@ def make_network(path: str, drafts: Sequence[FileLayer], last: str | None) -> Ne
         return Network(*above, last=last, front=front)
 
 
-def assumptions(layers: Sequence[FileLayer]) -> list[str]:
+def assumptions(components: Sequence[Component]) -> list[str]:
     """Return a sentence for each setting that neither the file nor the caller has."""
-    drafts = [layer for layer in layers if isinstance(layer, Draft)]
-    cells = [cell for draft in drafts for cell in draft.cells]
     sentences = []
-    for name, (text, default) in _ASSUMED.items():
-        silent = [c for c in cells if name in {*CELLS[c.kind].setting_names} - c.settings.keys()]
-        if defaults := dict.fromkeys(str(cell.assumed.get(name, default)) for cell in silent):
+    for name, text in _ASSUMED.items():
+        layers = [each for c in components if name in c.open for each in c.layers]
+        cells = [cell.settings for layer in layers for cell in layer.cells]
+        if defaults := dict.fromkeys(str(each[name]) for each in cells if name in each):
             sentences.append(f"{text}: {', '.join(defaults)} is taken (`{name}`)")
-    if any(len(draft.cells) == 2 and "merge" not in draft.settings for draft in drafts):
+    if any(len(each.cells) == 2 for c in components if "merge" in c.open for each in c.layers):
         sentences.append("does not say how directions are merged: concat is taken (`merge`)")
     return sentences

@@ -120,6 +120,12 @@ class Recurrent:
         """Merge the outputs of the cells."""
         return outputs[0] if len(outputs) == 1 else MERGES[self.merge](*outputs)
 
+    def reversed(self) -> "Recurrent":
+        """Return the layer for rows that stand from the last step to the first."""
+        other = {"forward": "backward", "backward": "forward"}
+        way = other.get(self.direction, self.direction)
+        return Recurrent(*self.cells[::-1], direction=way, merge=self.merge)
+
     def converted(self, convert: Convert) -> "Recurrent":
         """Return the same layer with its weights converted."""
         layer = copy(self)

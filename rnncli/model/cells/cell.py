@@ -1,6 +1,7 @@
 """The base of all cells, their weights, and the kinds of numbers that their steps take."""
 
 from collections.abc import Callable, Mapping, Sequence
+from copy import copy
 from math import inf
 from typing import Any, ClassVar, NamedTuple, Protocol, Self, TypeAlias
 
@@ -138,6 +139,7 @@ class Cell:
     extra_names: ClassVar[tuple[str, ...]] = ()  # arrays after the three of every cell
     state_names: ClassVar[tuple[str, ...]] = ("h",)
     weights: Weights
+    biases: tuple[Floats, ...] = ()  # the two that a model file has in place of `b_h` and `b_n`
     ends: tuple[float, float] | None = None  # the range of h, if it has two ends
 
     @property
@@ -178,7 +180,9 @@ class Cell:
     def replaced(self, weights: Weights | None = None, **settings: Any) -> Self:
         """Return the same cell with other weights or settings."""
         settings = {**self.settings, **settings}
-        return type(self)(weights or self.weights, **settings)  # type: ignore[call-arg]
+        cell = type(self)(weights or self.weights, **settings)  # type: ignore[call-arg]
+        cell.biases = () if weights else self.biases
+        return cell
 
     def step(self, n: Numbers, sums: Sequence[Any], *state: Any) -> tuple[Any, ...]:
         """Compute the state after a step from its sums, one of H units for each of `sum_names`."""
@@ -222,7 +226,9 @@ def checked(cell: Cell) -> Cell:
         if array.shape != expected[name]:
             what = f"expected shape {expected[name]}, as W_xh is {shape}, got {array.shape}"
             raise ValueError(f"{name}: {what}")
-    return cell.replaced(weights)
+    cell = copy(cell)
+    cell.weights = weights
+    return cell
 
 
 def split_bias(weights: Weights) -> tuple[Floats, Floats]:

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from math import inf, isinf
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 
@@ -71,6 +71,12 @@ class LSTM(Cell):
         self.recurrent_activation = parse(recurrent_activation)
         self.output_activation = parse(output_activation or activation)
         self.ends = self.output_activation.ends if weights.W_hr is None else None
+
+    def replaced(self, weights: Weights | None = None, **settings: Any) -> Self:
+        """Return the same cell with other weights or settings; two equal functions stay so."""
+        if "activation" in settings and self.output_activation == self.activation:
+            settings = {"output_activation": settings["activation"]} | settings
+        return super().replaced(weights, **settings)
 
     @property
     def state_sizes(self) -> tuple[int, ...]:

@@ -12,7 +12,7 @@ from warnings import warn
 
 from rnncli.model.activations import Activation
 from rnncli.model.arrays import Floats
-from rnncli.model.contents import Contents, Draft, assumptions, fill_layers, make_network
+from rnncli.model.contents import Contents, assumptions, fill_settings, make_network
 from rnncli.model.errors import InputError, choice, near_file
 from rnncli.model.formats.containers.zips import FIRST, open_zip
 from rnncli.model.layers import Recurrent, name_of
@@ -157,15 +157,15 @@ def load_network(
     path = os.fspath(path)
     settings = {name: value for name, value in overrides.items() if value is not None}
     contents, sha256 = read_contents(path, layer, input_size, chain=chain, digest=digest)
-    layers = fill_layers(path, contents.layers(path), settings)
-    network = make_network(path, layers, contents.last)
-    cells = [cell for each in layers if isinstance(each, Draft) for cell in each.cells]
+    contents = fill_settings(path, contents, settings)
+    network = make_network(path, contents.layers(path), contents.last)
+    cells = [cell for each in network.layers for cell in each.cells]
     biases = [cell.biases or (cell.weights.b_h,) for cell in cells]
-    digests = {}
+    digests, notes = {}, [*contents.notes, *assumptions(contents.components)]
     for name in contents.external_files if digest else ():
         with open(name, "rb") as file:
             digests[os.path.basename(name)] = digest_of(file.read())
-    return Loaded(network, sha256, [*contents.notes, *assumptions(layers)], biases, digests)
+    return Loaded(network, sha256, notes, biases, digests)
 
 
 def read_contents(

@@ -11,7 +11,7 @@ from itertools import islice, permutations, zip_longest
 
 import numpy as np
 
-from rnncli.model.contents import Component, Contents, Draft
+from rnncli.model.contents import Component, Contents
 from rnncli.model.errors import listed, shown
 from rnncli.model.graph import Graph, RefusedError, Unknown
 from rnncli.model.graph.labels import distinct, plain, row_label, steps_of
@@ -42,7 +42,7 @@ def find_layers(
     `known` tells the input and its axes, where a format does.
     """
     first, best = Walk(path, graph), None
-    if not first.drafts and (replaced := replace_steps(first)):
+    if not first.recurrent and (replaced := replace_steps(first)):
         first.nodes = {str(k): node for k, node in enumerate(replaced)}
         first = Walk(path, graph, first=first)
     for guess in [known] if known else islice(_guess_axes(first), _MOST_GUESSES):
@@ -129,7 +129,7 @@ def _has_same_layers(*chains: "Chain") -> bool:
         if not (a and b and len(a.layers) == len(b.layers) == 1):
             return False
         layer, twin = a.layers[0], b.layers[0]
-        if isinstance(layer, Draft) or isinstance(twin, Draft):
+        if layer.cells or twin.cells:
             if a.name != b.name or layer.settings != twin.settings:
                 return False
             continue
@@ -189,7 +189,7 @@ class Chain:
         """Whether the graph may run once the number of features is known."""
         walk = self.walk
         free, alone = _find_free_axes(walk.graph.inputs[walk.guess.x] or ())
-        lost = alone and free and walk.drafts and not self.takes_rows
+        lost = alone and free and walk.recurrent and not self.takes_rows
         has_front = any(each.below and not each.target.register for each in walk.layers.values())
         guessed = has_front and free - {*walk.guess.axes}
         return not walk.guess.features and bool(lost or guessed)

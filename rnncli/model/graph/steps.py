@@ -16,11 +16,10 @@ import numpy as np
 from rnncli.model.activations import SIGMOID, TANH, parse
 from rnncli.model.cells import CELLS, Weights
 from rnncli.model.cells.cell import Arrays, Cell
-from rnncli.model.contents import CellDraft, Draft
 from rnncli.model.graph import Array, Graph, Node, RefusedError, Unknown
 from rnncli.model.graph.operators import MOVERS, evaluate
 from rnncli.model.graph.recurrent import KINDS
-from rnncli.model.layers import name_of
+from rnncli.model.layers import Recurrent, name_of
 
 _BETWEEN = {"Add", "Identity", "Mul", "Relu", "Sigmoid", "Split", "Sub", "Tanh"}
 _PRODUCTS = ("Gemm", "MatMul")
@@ -331,13 +330,12 @@ def _make_nodes(chain: Sequence[_Step], walk: Any) -> list[Node]:
     cell, floats = chain[0].cell, walk.find_floats(*walk.nodes.values()).values()
     dtype = np.result_type(np.float32, *(array.dtype for array in floats))
     weights = cell.weights.converted(lambda _, array: np.ascontiguousarray(array, dtype))
-    kind = name_of(cell)
-    draft = Draft((CellDraft(kind, weights, cell.settings),), {"direction": "forward"})
+    layer = Recurrent(cell.replaced(weights))
     name = next(node.name for node in walk.nodes.values() if stem in node.outputs)
     outputs = [f"{stem}/{role}" for role in ("Y", "Y_h", "Y_c")]
     inputs = [emit("Concat", rows, axis=0), *[""] * 4, *states]
-    known = {"layer": draft, "arrays": weights.arrays}
-    nodes.append(Node(kind.upper(), name, "", inputs, outputs, known))
+    known = {"layer": layer, "arrays": weights.arrays}
+    nodes.append(Node(name_of(cell).upper(), name, "", inputs, outputs, known))
     steps = [f"{stem}/{t}" for t in range(T)]
     emit("Split", outputs[:1], steps, axis=0)
     rank = 0

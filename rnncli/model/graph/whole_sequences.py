@@ -11,7 +11,6 @@ from rnncli.model.graph.labels import CONSTANT, distinct, plain, sequences_of, s
 from rnncli.model.graph.node_layers import Axes, Operand, Root, SequenceGraph
 from rnncli.model.graph.recurrent import KINDS
 from rnncli.model.graph.rows import Flow, find_row, lay_out
-from rnncli.model.layers import DIRECTIONS
 
 STATE = 2**30  # the step of a final state
 
@@ -122,7 +121,7 @@ def _find_root(walk: Any, name: str, value: Any) -> Root | None:
         repeated = len(distinct(columns)) < len(columns)  # the nodes that do so are run
         if not layer or repeated or (registers != registers[0]).any():
             return None
-        ways = DIRECTIONS[layer.component.layers[0].settings["direction"]]
+        ways = layer.component.layers[0].directions
         offsets = columns - walk.rows.begins[registers[0]]
         ends = np.array([-1 if way == "forward" else 0 for way in ways])
         size = walk.rows.width(int(registers[0])) // len(ends)

@@ -2,16 +2,25 @@
 
 import json
 import re
+from collections.abc import Collection
 from typing import Any
 
-from rnncli.model.activations import parse
-from rnncli.model.contents import CellDraft, Component, Contents, Draft, find_kind, read_floats
+from rnncli.model.cells import WEIGHT_NAMES, Cell
+from rnncli.model.contents import (
+    Component,
+    Contents,
+    find_kind,
+    find_open,
+    locate,
+    read_floats,
+)
 from rnncli.model.errors import InputError, listed, verbatim
 from rnncli.model.formats.containers import hdf5
 from rnncli.model.formats.containers.zips import FIRST, open_zip, read_member, wrap_damage
 from rnncli.model.formats.keras import model
-from rnncli.model.formats.keras.layers import CELL_OF, make_cell
+from rnncli.model.formats.keras.layers import CELL_OF, read_cell
 from rnncli.model.formats.keras.weights import KerasFile, read_group
+from rnncli.model.layers import Recurrent, name_of
 
 _WEIGHTS = "model.weights.h5"
 # Parsed, JSON can take twenty times as much.
@@ -82,10 +91,15 @@ def _find_cells(file: KerasFile) -> Contents:
     components = []
     for name, ways in layers.items():
         arrays = {path: file.arrays[path] for group in ways.values() for path in group}
-        cells = [_make_cell(file, ways[way]) for way in sorted(ways, reverse=True)]
-        settings = {"direction": "bidirectional"} if len(cells) == 2 else {}
-        kind = next(kind for kind, cell in CELL_OF.items() if cell == cells[0].kind)
-        components.append(Component(name, kind, arrays, [Draft(tuple(cells), settings)]))
+        groups = [ways[way] for way in sorted(ways, reverse=True)]
+        cells, said = zip(*(_make_cell(file, group) for group in groups), strict=True)
+        way = ["direction"] * (len(cells) == 2)
+        with locate(file.path, dict(zip(WEIGHT_NAMES, groups[-1], strict=False))):
+            layer = Recurrent(*cells, direction="bidirectional" if way else "forward")
+        kind = name_of(cells[0])
+        class_ = next(class_ for class_, cell in CELL_OF.items() if cell == kind)
+        open_ = find_open(kind, {*said[0], *way})
+        components.append(Component(name, class_, arrays, [layer], open=open_))
     scopes = {each.name.rpartition("/")[0] for each in components}
     if not file.group.listed:  # numbers tell the order of layers of one class
         scopes = {each.name.rstrip("_0123456789") for each in components}
@@ -101,14 +115,17 @@ def _find_cells(file: KerasFile) -> Contents:
     return Contents(components, file.title, ordered, notes=notes, expected=_EXPECTED)
 
 
-def _make_cell(file: KerasFile, paths: list[str]) -> CellDraft:
-    """Make a cell, with the default activation of gates of its version of Keras."""
+def _make_cell(file: KerasFile, paths: list[str]) -> tuple[Cell, Collection[str]]:
+    """Make a cell, with the default activation of gates of its version of Keras.
+
+    Return the names of the settings that its arrays tell, too.
+    """
     arrays = {path: read_floats(file.path, path, file.arrays[path]) for path in paths}
     _, W_hh, *bias = arrays.values()
     kind, settings = find_kind(file.path, W_hh, {"W_hh": paths[1]}), dict[str, Any]()
     if kind == "gru" and bias:
         settings["reset"] = "after" if bias[0].ndim == 2 else "before"
-    cell = make_cell(kind, arrays, settings)
-    if kind != "rnn" and file.version < (2, 3):
-        return cell._replace(assumed={"recurrent_activation": parse("hard_sigmoid:0.2,0.5")})
-    return cell
+    cell, said = read_cell(file.path, kind, arrays, settings)
+    if kind != "rnn" and file.version < (2, 3) and "recurrent_activation" not in said:
+        cell = cell.replaced(recurrent_activation="hard_sigmoid:0.2,0.5")
+    return cell, said

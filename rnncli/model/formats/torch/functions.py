@@ -10,12 +10,13 @@ from typing import Any
 
 import numpy as np
 
-from rnncli.model.contents import Draft
+from rnncli.model.contents import locate
 from rnncli.model.errors import InputError, shown
 from rnncli.model.formats.builder import Value
-from rnncli.model.formats.torch.names import read_cell, read_mode
+from rnncli.model.formats.torch.names import name_roles, read_cell, read_mode
 from rnncli.model.graph import RefusedError
 from rnncli.model.graph.operators import UNFIT
+from rnncli.model.layers import Recurrent
 
 _TRAINED = "was traced or exported in training mode: call model.eval() before"
 # A value that is neither in the graph nor a known constant, such as a device.
@@ -221,20 +222,22 @@ def _recur(
     D, roles = 1 + both, [*_ROLES[: 4 if bias else 2]]
     roles += ["weight_hr"] if len(weights) > layers * D * len(roles) else []
     _require(len(weights) == layers * D * len(roles), x.rank == 3)
-    way = {"direction": "bidirectional", "merge": "concat"} if both else {"direction": "forward"}
+    way = "bidirectional" if both else "forward"
     states, finals, module = states if isinstance(states, list) else [states], [], t.module
     x = t.emit("Transpose", x, perm=[1, 0, 2]) if batch_first else x
-    cells = [weights[k : k + len(roles)] for k in range(0, len(weights), len(roles))]
+    groups = [weights[k : k + len(roles)] for k in range(0, len(weights), len(roles))]
     for k in range(layers):
         t.module = module if layers == 1 else f"{module}.l{k}"
-        drafts, arrays = [], dict[str, Any]()
-        for cell in cells[k * D : k * D + D]:
-            names = {t.name_array(array): array for array in cell}
-            by_role = dict(zip(roles, names, strict=True))
-            drafts.append(read_cell(t.path, names, by_role, read_mode(name)))
-            arrays |= names
+        cells, arrays = [], dict[str, Any]()
+        for group in groups[k * D : k * D + D]:
+            named = {t.name_array(array): array for array in group}
+            by_role = dict(zip(roles, named, strict=True))
+            cells.append(read_cell(t.path, named, by_role, read_mode(name)))
+            arrays |= named
+        with locate(t.path, name_roles(by_role)):
+            layer = Recurrent(*cells, direction=way)
         starts = [t.emit("Slice", each, [k * D], [k * D + D], [0]) for each in states]
-        x, *ends = t.recur(Draft((*drafts,), way), arrays, x, *starts)
+        x, *ends = t.recur(layer, arrays, x, *starts)
         finals.append(ends)
     t.module = module
     x = t.emit("Transpose", x, perm=[1, 0, 2]) if batch_first else x
