@@ -208,7 +208,7 @@ def score(
     weights = file_name(network, OF_NETWORK) if from_file else "the network"
 
     def build(input_size: int) -> Built:
-        return as_network(network, input_size=input_size), {"weights": weights}, ()
+        return as_network(network, input_size=input_size), {"weights": weights}
 
     steps = process(checked, build, Console(), weights=weights, frame=frame)
     return frame.result if frame else steps
