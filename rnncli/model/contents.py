@@ -122,17 +122,19 @@ def read_floats(path: str, name: str, array: NDArray[Any]) -> Floats:
         return in_dtype(where, array, np.dtype(f"f{max(4, array.dtype.itemsize)}"))
 
 
-def find_kind(path: str, W_hh: Floats, names: Mapping[str, str]) -> str:
-    """Find the cell by an array that no other has, or by the shape of `W_hh`.
+def find_kind(path: str, weights: Weights, names: Mapping[str, str]) -> str:
+    """Find the first cell of `CELLS` that has these arrays, by the shapes of the matrices.
 
     `names` has the file's names by ours.
     """
-    if W_hh.ndim == 2:
-        kinds = [kind for kind in CELLS if names.keys() & {*CELLS[kind].extra_names}]
-        kinds += [k for k in CELLS if 0 < len(W_hh) * CELLS[k].gates == W_hh.shape[1]]
-        if kinds:
-            return kinds[0]
-    what = f"expected shape (H, H), (H, 3 H) or (H, 4 H), got {W_hh.shape}"
+    W_xh, W_hh = weights[:2]
+    shapes = {kind: cell.shapes(weights) for kind, cell in CELLS.items() if W_xh.ndim == 2}
+    shapes = {kind: each for kind, each in shapes.items() if weights.arrays.keys() <= each.keys()}
+    for kind, each in shapes.items():
+        if (each["W_xh"], each["W_hh"]) == (W_xh.shape, W_hh.shape):
+            return kind
+    fitting = " or ".join(str(each["W_hh"]) for each in shapes.values())
+    what = f"expected shape {fitting}, as W_xh is {W_xh.shape}, got {W_hh.shape}"
     raise InputError(f"{path}: {shown(names['W_hh'])}", what)
 
 

@@ -95,7 +95,7 @@ class Recurrent:
             if shape != backward:
                 raise ValueError(f"{name}: expected shape {shape} backward too, got {backward}")
         self.input_size, self.hidden_size = len(first.W_xh), self.cells[0].hidden_size
-        self.output_size = merged_size(len(first.W_hh), direction, merge)
+        self.output_size = merged_size(self.cells[0].state_sizes[0], direction, merge)
         self.c_size = sum(sum(cell.state_sizes[1:]) for cell in self.cells)
         self.starts = starts
         sizes, expected = (

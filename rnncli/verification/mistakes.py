@@ -55,11 +55,9 @@ WINDOWS = (8, 10, 12, 16, 20, 24, 25, 30, 32, 48, 50, 60, 64, 100, 128, 256, 512
 EPSILONS = (1e-3, 1e-5, 1e-6, 1e-8, 1e-12, 0.0)
 # Fewest values that a line is fitted to; most sequences that are run one after another.
 FITTED, MOST_SEQUENCES = 12, 200
-# Gates of files in another order than ours, by the file's extension.
-FILE_GATES: dict[str, dict[type[Cell], tuple[str, ...]]] = {
-    **{end: {GRU: ("r", "z", "n")} for end in (".pt", ".pth", ".bin", ".ckpt", ".safetensors")},
-    ".onnx": {LSTM: ("i", "o", "f", "g")},
-}
+# Frameworks that order gates in their own way, by the extensions of their files.
+FRAMEWORKS = dict.fromkeys((".pt", ".pth", ".bin", ".ckpt", ".safetensors"), "torch")
+FRAMEWORKS[".onnx"] = "onnx"
 
 
 def make_mistakes(case: Case, ours: Floats, theirs: Floats) -> Iterator[Mistake]:
@@ -299,7 +297,7 @@ def _name_changes(case: Case) -> dict[str, Change]:
     """Return the changes of cells, with orders of gates named as in the model's file."""
     changes = CELL_MISTAKES.copy()
     for kind in {type(cell) for layer in case.network.layers for cell in layer.cells} & {LSTM, GRU}:
-        own = FILE_GATES.get(case.extension, {}).get(kind, kind.gate_names)
+        own = kind.gate_orders.get(FRAMEWORKS.get(case.extension, ""), kind.gate_names)
         for order in permutations(kind.gate_names):
             # The port takes the gate kind.gate_names[k] for order[k].
             port = [order[kind.gate_names.index(gate)] for gate in own]

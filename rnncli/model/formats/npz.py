@@ -93,10 +93,11 @@ def _read_layer(
         names = ways[way]
         if "" in order[1:] or not {"W_xh", "W_hh"} <= names.keys() <= {*Weights._fields}:
             raise InputError(path, f"expected W_xh, W_hh and b_h, got {listed(names.values())}")
-        weights = {role: read_floats(path, name, arrays[name]) for role, name in names.items()}
-        kind, W_hh = find_kind(path, weights["W_hh"], names), weights["W_hh"]
-        weights.setdefault("b_h", np.zeros(W_hh.shape[1], W_hh.dtype))
-        cells.append(make_cell(path, kind, Weights(**weights), {}, names))
+        known = {role: read_floats(path, name, arrays[name]) for role, name in names.items()}
+        W_xh, W_hh = known["W_xh"], known["W_hh"]
+        weights = Weights(**{"b_h": np.zeros(W_xh.shape[-1:], W_hh.dtype), **known})
+        kind = find_kind(path, weights, names)
+        cells.append(make_cell(path, kind, weights, {}, names))
     direction = "bidirectional" if len(cells) == 2 else order[0] or "forward"
     with locate(path, names):
         return Recurrent(*cells, direction=direction)

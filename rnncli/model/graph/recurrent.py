@@ -11,7 +11,7 @@ import numpy as np
 
 from rnncli.model.activations import ACTIVATIONS, Activation, activation, positive_clip
 from rnncli.model.arrays import reorder
-from rnncli.model.cells import Cell, Weights, sum_biases
+from rnncli.model.cells import GRU, LSTM, RNN, Cell, Weights, sum_biases
 from rnncli.model.contents import make_cell, read_floats
 from rnncli.model.errors import shown
 from rnncli.model.graph import Node, RefusedError
@@ -19,8 +19,8 @@ from rnncli.model.layers import Recurrent
 
 # By ONNX's direction, ours.
 WAYS = {"forward": "forward", "reverse": "backward", "bidirectional": "bidirectional"}
-# By recurrent operator, the positions of our gates in its arrays.
-KINDS = {"RNN": (0,), "LSTM": (0, 2, 3, 1), "GRU": (0, 1, 2)}
+# Recurrent operators.
+KINDS: dict[str, type[Cell]] = {"RNN": RNN, "LSTM": LSTM, "GRU": GRU}
 _GATED = {"recurrent_activation": "Sigmoid", "activation": "Tanh"}
 # By operator, its default activations by our settings.
 _FUNCTIONS = {
@@ -51,7 +51,7 @@ def read_layer(path: str, node: Node, arrays: Mapping[str, Any]) -> Recurrent:
         raise RefusedError(f"direction {shown(known['direction'])}, or input_forget, is not run")
     if known["layout"] not in (0, 1):
         raise RefusedError(f"layout: expected 0 or 1, got {known['layout']}")
-    D, G = 1 + (known["direction"] == "bidirectional"), len(KINDS[node.op])
+    D, G = 1 + (known["direction"] == "bidirectional"), KINDS[node.op].gates
     H, I = ((*arrays[name].shape, 0, 0, 0)[2] for name in "RW")
     shapes = {"R": (D, G * H, H), "W": (D, G * H, I), "B": (D, 2 * G * H), "P": (D, 3 * H)}
     for name, shape in shapes.items():
@@ -73,7 +73,7 @@ def read_layer(path: str, node: Node, arrays: Mapping[str, Any]) -> Recurrent:
 def _read_cell(
     path: str, node: Node, d: int, arrays: Mapping[str, Any], settings: Mapping[str, Any]
 ) -> Cell:
-    gates = KINDS[node.op]
+    gates = KINDS[node.op].find_gates("onnx")
     names = {role: f"{node.name}: {name}[{d}]" for name, role in _ROLES.items()}
     floats = {
         name: read_floats(path, names[role], array[d])

@@ -5,7 +5,7 @@ import re
 from collections.abc import Collection
 from typing import Any
 
-from rnncli.model.cells import WEIGHT_NAMES, Cell
+from rnncli.model.cells import WEIGHT_NAMES, Cell, Weights
 from rnncli.model.contents import (
     Component,
     Contents,
@@ -121,8 +121,9 @@ def _make_cell(file: KerasFile, paths: list[str]) -> tuple[Cell, Collection[str]
     Return the names of the settings that its arrays tell, too.
     """
     arrays = {path: read_floats(file.path, path, file.arrays[path]) for path in paths}
-    _, W_hh, *bias = arrays.values()
-    kind, settings = find_kind(file.path, W_hh, {"W_hh": paths[1]}), dict[str, Any]()
+    W_xh, W_hh, *bias = arrays.values()
+    weights = Weights(W_xh, W_hh, W_hh[0])  # which tell the kind, whatever the bias is
+    kind, settings = find_kind(file.path, weights, {"W_hh": paths[1]}), dict[str, Any]()
     if kind == "gru" and bias:
         settings["reset"] = "after" if bias[0].ndim == 2 else "before"
     cell, said = read_cell(file.path, kind, arrays, settings)

@@ -250,8 +250,8 @@ def read_cell(
 
 
 def _order(array: Floats, kind: str) -> Floats:
-    """Order the gates of an array of ours as PyTorch does, or back: a GRU's are r z n."""
-    return reorder(array, (1, 0, 2)) if kind == "gru" else array
+    """Order the gates of an array of ours as PyTorch does, or back: it exchanges two at most."""
+    return reorder(array, CELLS[kind].find_gates("torch"))
 
 
 def name_arrays(layers: Sequence[Layer]) -> dict[str, Floats]:
