@@ -14,7 +14,7 @@ import numpy as np
 from rnncli.model.contents import Component, Contents
 from rnncli.model.errors import listed, shown
 from rnncli.model.graph import Graph, RefusedError, Unknown
-from rnncli.model.graph.labels import distinct, plain, row_label, steps_of
+from rnncli.model.graph.labels import STATE, distinct, plain, row_label, steps_of
 from rnncli.model.graph.naming import name_steps
 from rnncli.model.graph.node_layers import Operand, RowGraph, SequenceGraph
 from rnncli.model.graph.operators import MOVERS
@@ -22,7 +22,7 @@ from rnncli.model.graph.recurrent import KINDS
 from rnncli.model.graph.rows import Flow
 from rnncli.model.graph.steps import replace_steps
 from rnncli.model.graph.walk import Fit, Guess, Layer, Walk
-from rnncli.model.graph.whole_sequences import STATE, cut_output
+from rnncli.model.graph.whole_sequences import cut_output
 
 _MOST_GUESSES = 30  # of the axes of the input
 # Convolutions and pooling may leave none of few steps: then more are tried, and some more. No such

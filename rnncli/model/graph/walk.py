@@ -16,8 +16,9 @@ from rnncli.model.contents import Component, read_floats
 from rnncli.model.errors import shown
 from rnncli.model.graph import Array, Graph, Node, RefusedError, TooShortError, Unknown
 from rnncli.model.graph.labels import (
-    ACROSS,
     CONSTANT,
+    SEVERAL,
+    STATE,
     Labels,
     labels,
     plain,
@@ -29,7 +30,7 @@ from rnncli.model.graph.node_layers import Operand, SequenceGraph
 from rnncli.model.graph.operators import ELEMENTWISE, FAR, MOVERS, apply
 from rnncli.model.graph.recurrent import KINDS, read_layer
 from rnncli.model.graph.rows import Flow, RowProgram
-from rnncli.model.graph.whole_sequences import STATE, cut_graph, cut_output
+from rnncli.model.graph.whole_sequences import cut_graph, cut_output
 from rnncli.model.layers import Recurrent
 
 # Values that a run may compute: a number, and four more for each value of the file. For each value
@@ -537,7 +538,8 @@ def _has_counts(node: Node, inputs: Sequence[Any]) -> bool:
 def _slides_along_steps(x: Any) -> bool:
     """Return whether windows of a value, (N, C, ...), take several steps."""
     rows = plain(as_array(x))
-    t, mixed = steps_of(rows), (rows < CONSTANT) & (rows > ACROSS)  # mixed: several steps as one
+    t, n = steps_of(rows), sequences_of(rows)
+    mixed = (t == SEVERAL) & (n != SEVERAL)  # several steps as one
     return bool(mixed.any()) or any((t != t.take([0], k)).any() for k in range(2, t.ndim))
 
 

@@ -7,12 +7,10 @@ from typing import Any
 import numpy as np
 
 from rnncli.model.graph import Array, Node, RefusedError
-from rnncli.model.graph.labels import CONSTANT, distinct, plain, sequences_of, steps_of
+from rnncli.model.graph.labels import CONSTANT, STATE, distinct, plain, sequences_of, steps_of
 from rnncli.model.graph.node_layers import Axes, Operand, Root, SequenceGraph
 from rnncli.model.graph.recurrent import KINDS
 from rnncli.model.graph.rows import Flow, find_row, lay_out
-
-STATE = 2**30  # the step of a final state
 
 
 def cut_graph(walk: Any, name: str, value: Any, axes: Axes) -> tuple[Operand, SequenceGraph]:
