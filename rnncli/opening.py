@@ -113,7 +113,7 @@ def read_array(network: Network, path: str | os.PathLike[str]) -> Floats:
     """Read the sequences of a file for a network, (T, I) or (N, T, I)."""
     options = Options(files=(os.fspath(path),), precision="float64")
     try:
-        source = open_both(options, lambda _: (network, {}, ()), Console()).source
+        source = open_both(options, lambda _: (network, {}), Console()).source
     except InputError as error:
         if "`columns`" not in error.hint:
             raise

@@ -122,9 +122,9 @@ class Recurrent:
 
     def reversed(self) -> "Recurrent":
         """Return the layer for rows that stand from the last step to the first."""
-        other = {"forward": "backward", "backward": "forward"}
-        way = other.get(self.direction, self.direction)
-        return Recurrent(*self.cells[::-1], direction=way, merge=self.merge)
+        opposite = {"forward": "backward", "backward": "forward"}
+        direction = opposite.get(self.direction, self.direction)
+        return Recurrent(*self.cells[::-1], direction=direction, merge=self.merge)
 
     def converted(self, convert: Convert) -> "Recurrent":
         """Return the same layer with its weights converted."""

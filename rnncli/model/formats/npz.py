@@ -147,7 +147,8 @@ def read_layers(
                 for cell, each in zip(known.cells, entry["cells"], strict=True):
                     kind = each.get("cell", "rnn")
                     _check_known(where, kind, CELLS)
-                    values = {n: inf if v is None else v for n, v in each.items() if n != "cell"}
+                    values: dict[str, Any] = {n: v for n, v in each.items() if n != "cell"}
+                    values |= {name: inf for name, value in values.items() if value is None}
                     cells.append(CELLS[kind](cell.weights, **values))
                 layer: Layer = Recurrent(*cells, **settings)
             else:

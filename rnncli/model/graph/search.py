@@ -22,6 +22,7 @@ from rnncli.model.graph.recurrent import KINDS
 from rnncli.model.graph.rows import Flow
 from rnncli.model.graph.steps import replace_steps
 from rnncli.model.graph.walk import Fit, Guess, Layer, Walk
+from rnncli.model.layers import Recurrent
 from rnncli.model.graph.whole_sequences import cut_output
 
 _MOST_GUESSES = 30  # of the axes of the input
@@ -129,7 +130,7 @@ def _has_same_layers(*chains: "Chain") -> bool:
         if not (a and b and len(a.layers) == len(b.layers) == 1):
             return False
         layer, twin = a.layers[0], b.layers[0]
-        if layer.cells or twin.cells:
+        if isinstance(layer, Recurrent) or isinstance(twin, Recurrent):
             if a.name != b.name or layer.settings != twin.settings:
                 return False
             continue
