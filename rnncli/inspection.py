@@ -81,7 +81,7 @@ def _describe_model(file: str, path: str, layer: str | None) -> dict[str, Any]:
         components = [each._replace(why="", needed=False) for each in components]
     try:
         runs = [_describe_run(path, contents, layer, file)]
-        notes += [] if contents.resolve else assumptions(contents.components)
+        notes += [] if contents.resolve else assumptions(contents.layers(path))
     except InputError as error:
         why, runs = str(error).removeprefix(f"{path}: "), []
         runnable = (*(each for each in contents.components if each.recurrent), *contents.alone)

@@ -1,6 +1,6 @@
 """The contents of a model file: its components, each with the layers that it becomes."""
 
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from copy import copy
 from typing import Any, NamedTuple
@@ -32,7 +32,6 @@ class Component(NamedTuple):
     why: str = ""  # the reason why it becomes no layer
     needed: bool = False  # the model cannot be run without it, though it has no layers
     reversed: bool = False  # it takes its rows from the last step to the first
-    open: Collection[str] = ()  # settings of its recurrent layers that the file leaves open
 
     @property
     def recurrent(self) -> bool:
@@ -155,70 +154,76 @@ def locate(path: str, names: Mapping[str, str] = {}) -> Iterator[None]:
         raise InputError(path, str(error)) from error
 
 
-def find_open(kind: str, known: Collection[str]) -> set[str]:
-    """Return the settings of a layer of cells of this kind that are not known."""
-    return {*CELLS[kind].setting_names, "direction", "merge"}.difference(known)
-
-
 def make_cell(
-    path: str,
-    kind: str,
-    weights: Weights,
-    settings: Mapping[str, Any],
-    names: Mapping[str, str] = {},
-    biases: tuple[Floats, ...] = (),
-) -> Cell:
+    path: str, kind: str, weights: Weights, settings: Mapping[str, Any],
+    names: Mapping[str, str] = {}, biases: tuple[Floats, ...] = (),
+) -> Cell:  # fmt: skip
     """Make a cell of `CELLS`; `names` has the file's names of its arrays, for messages."""
     with locate(path, names):
         cell = checked(CELLS[kind](weights, **settings))
-    cell.biases = biases
+    cell.biases, cell.open = biases, {*cell.setting_names}.difference(settings)
     return cell
 
 
-def fill_settings(path: str, contents: Contents, chosen: Mapping[str, Any]) -> Contents:
+def make_layer(
+    path: str, cells: Sequence[Cell], names: Mapping[str, str], **settings: str
+) -> Recurrent:
+    """Make a layer; `names` has the file's names of the arrays of its last cell, for messages."""
+    known: dict[str, Any] = {"direction": "bidirectional" if cells[1:] else "forward", **settings}
+    with locate(path, names):
+        layer = Recurrent(*cells, **known)
+    layer.open = {"merge" if cells[1:] else "direction"}.difference(settings)
+    return layer
+
+
+def fill_settings(path: str, layers: Sequence[Layer], chosen: Mapping[str, Any]) -> Sequence[Layer]:
     """Set the caller's settings where the file leaves them open; elsewhere they must agree."""
     if not chosen:
-        return contents
-    counts = [len(layer.cells) for layer in contents.layers(path) if layer.cells]
+        return layers
+    cells = [cell for layer in layers for cell in layer.cells]
+    known = {name for cell in cells for name in cell.setting_names}
+    known |= {"direction", "merge"} if any(layer.cells[1:] for layer in layers) else {"direction"}
+    if unused := chosen.keys() - known:
+        raise InputError(path, "has no layer with this setting", f"leave `{min(unused)}` out")
+    counts = [len(layer.cells) for layer in layers if layer.cells]
     of_cells = {
         name: iter(per_cell(f"{path}: {name}", value, counts))
         for name, value in chosen.items()
         if name not in ("direction", "merge")
     }
-    components, used = list[Component](), set[str]()
-    for component in contents.components:
-        layers = [*component.layers]
-        for k, layer in enumerate(layers):
-            if not isinstance(layer, Recurrent):
-                continue
-            cells = list[Cell]()
-            for cell in layer.cells:
-                values = {name: next(each) for name, each in of_cells.items()}
-                fitting = {n: value for n, value in values.items() if n in cell.setting_names}
-                with locate(path):
-                    cells.append(cell.replaced(**fitting))
-                used |= fitting.keys()
-                _compare(path, component.open, cell.settings, cells[-1].settings)
-            of_layer = {n: chosen[n] for n in ("direction", "merge")[: len(cells)] if n in chosen}
-            used |= of_layer.keys()
-            settings = layer.settings | of_layer
-            _compare(path, component.open, layer.settings, settings)
-            with locate(path):
-                layers[k] = Recurrent(*cells, **settings, starts=layer.starts)
-        rest = {*component.open}.difference(chosen)
-        components.append(component._replace(layers=layers, open=rest))
-    if unused := chosen.keys() - used:
-        raise InputError(path, "has no layer with this setting", f"leave `{min(unused)}` out")
-    return contents._replace(components=components)
+    return [
+        _fill_layer(path, layer, of_cells, chosen) if isinstance(layer, Recurrent) else layer
+        for layer in layers
+    ]
 
 
-def _compare(
-    path: str, open_: Collection[str], known: Mapping[str, Any], chosen: Mapping[str, Any]
-) -> None:
+def _fill_layer(
+    path: str, layer: Recurrent, of_cells: Mapping[str, Iterator[Any]], chosen: Mapping[str, Any]
+) -> Recurrent:
+    """Set the caller's settings of a layer and of its cells."""
+    cells = []
+    for cell in layer.cells:
+        values = {name: next(each) for name, each in of_cells.items()}
+        values = {name: value for name, value in values.items() if name in cell.setting_names}
+        with locate(path):
+            filled = cell.replaced(**values)
+        _compare(path, cell, filled.settings)
+        filled.open = {*cell.open}.difference(values)
+        cells.append(filled)
+    names = ("direction", "merge")[: len(cells)]
+    settings = layer.settings | {name: chosen[name] for name in names if name in chosen}
+    _compare(path, layer, settings)
+    with locate(path):
+        result = Recurrent(*cells, **settings, starts=layer.starts)
+    result.open = {*layer.open}.difference(chosen)
+    return result
+
+
+def _compare(path: str, known: Cell | Recurrent, settings: Mapping[str, Any]) -> None:
     """Refuse settings that are not as the file has them."""
-    for name, value in known.items():
-        if value != chosen[name] and name not in open_:
-            hint = f" `{name}` {chosen[name]} was given: leave it out"
+    for name, value in known.settings.items():
+        if value != settings[name] and name not in known.open:
+            hint = f" `{name}` {settings[name]} was given: leave it out"
             raise InputError(path, f"the file says {name} {value},", hint)
 
 
@@ -238,14 +243,13 @@ def make_network(path: str, layers: Sequence[Layer], last: str | None) -> Networ
         return Network(*above, last=last, front=front)
 
 
-def assumptions(components: Sequence[Component]) -> list[str]:
+def assumptions(layers: Sequence[Layer]) -> list[str]:
     """Return a sentence for each setting that neither the file nor the caller has."""
-    sentences = []
+    recurrent = [layer for layer in layers if isinstance(layer, Recurrent)]
+    sentences, cells = [], [cell for layer in recurrent for cell in layer.cells]
     for name, text in _ASSUMED.items():
-        layers = [each for c in components if name in c.open for each in c.layers]
-        cells = [cell.settings for layer in layers for cell in layer.cells]
-        if defaults := dict.fromkeys(str(each[name]) for each in cells if name in each):
+        if defaults := dict.fromkeys(str(c.settings[name]) for c in cells if name in c.open):
             sentences.append(f"{text}: {', '.join(defaults)} is taken (`{name}`)")
-    if any(len(each.cells) == 2 for c in components if "merge" in c.open for each in c.layers):
+    if any(layer.cells[1:] and "merge" in layer.open for layer in recurrent):
         sentences.append("does not say how directions are merged: concat is taken (`merge`)")
     return sentences

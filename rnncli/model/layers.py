@@ -1,6 +1,6 @@
 """Layers: a `Recurrent` layer carries a state, the others (`LAYERS`) are functions of a row."""
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from copy import copy
 from functools import partial, reduce
 from math import inf, isfinite
@@ -74,6 +74,7 @@ class Recurrent:
     arrays: Mapping[str, Floats] = {}
     masks = takes_sequences = shortens = False
     sources: tuple[int, ...] = ()
+    open: Collection[str] = ()  # direction and merge, where a model file leaves them open
 
     def __init__(
         self,

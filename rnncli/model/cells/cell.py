@@ -1,6 +1,6 @@
 """The base of all cells, their weights, and the kinds of numbers that their steps take."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from math import inf
 from typing import Any, ClassVar, NamedTuple, Protocol, Self, TypeAlias
 
@@ -140,6 +140,7 @@ class Cell:
     state_names: ClassVar[tuple[str, ...]] = ("h",)
     weights: Weights
     biases: tuple[Floats, ...] = ()  # the two that a model file has in place of `b_h` and `b_n`
+    open: Collection[str] = ()  # settings that a model file leaves open
     ends: tuple[float, float] | None = None  # the range of h, if it has two ends
 
     @classmethod
@@ -237,7 +238,7 @@ def checked(cell: Cell) -> Cell:
             what = f"expected shape {expected[name]}, as W_xh is {shape}, got {array.shape}"
             raise ValueError(f"{name}: {what}")
     result = cell.replaced(weights)
-    result.biases = cell.biases
+    result.biases, result.open = cell.biases, cell.open
     return result
 
 

@@ -155,13 +155,13 @@ def load_network(
     path = os.fspath(path)
     settings = {name: value for name, value in overrides.items() if value is not None}
     contents, sha256 = read_contents(path, layer, input_size, chain=chain, digest=digest)
-    contents = fill_settings(path, contents, settings)
-    network = make_network(path, contents.layers(path), contents.last)
-    digests, notes = {}, [*contents.notes, *assumptions(contents.components)]
+    layers = fill_settings(path, contents.layers(path), settings)
+    network = make_network(path, layers, contents.last)
+    digests = {}
     for name in contents.external_files if digest else ():
         with open(name, "rb") as file:
             digests[os.path.basename(name)] = digest_of(file.read())
-    return Loaded(network, sha256, notes, digests)
+    return Loaded(network, sha256, [*contents.notes, *assumptions(layers)], digests)
 
 
 def read_contents(

@@ -26,9 +26,8 @@ from rnncli.model.contents import (
     Component,
     Contents,
     find_kind,
-    find_open,
-    locate,
     make_cell,
+    make_layer,
     read_floats,
 )
 from rnncli.model.errors import InputError, listed
@@ -76,9 +75,7 @@ def read(data: bytes, path: str, layer: str | None) -> Contents:
         ways = names.get(number, {})
         used = {name: arrays[name] for way in ways.values() for name in way.values()}
         kind = name_of(each.cells[0] if each.cells else each)
-        said = ["direction"] * ("" not in ways)
-        open_ = find_open(kind, said) if text is None else ()
-        components.append(Component(f"layer_{number}", kind, used, [each], open=open_))
+        components.append(Component(f"layer_{number}", kind, used, [each]))
     return Contents(components, last=last).pick(path, layer)
 
 
@@ -98,9 +95,8 @@ def _read_layer(
         weights = Weights(**{"b_h": np.zeros(W_xh.shape[-1:], W_hh.dtype), **known})
         kind = find_kind(path, weights, names)
         cells.append(make_cell(path, kind, weights, {}, names))
-    direction = "bidirectional" if len(cells) == 2 else order[0] or "forward"
-    with locate(path, names):
-        return Recurrent(*cells, direction=direction)
+    direction = {"direction": order[0]} if order[0] and len(cells) == 1 else {}
+    return make_layer(path, cells, names, **direction)
 
 
 def save_model(file: BinaryIO, network: Network) -> list[str]:

@@ -22,8 +22,8 @@ from rnncli.model.graph.recurrent import KINDS
 from rnncli.model.graph.rows import Flow
 from rnncli.model.graph.steps import replace_steps
 from rnncli.model.graph.walk import Fit, Guess, Layer, Walk
-from rnncli.model.layers import Recurrent
 from rnncli.model.graph.whole_sequences import cut_output
+from rnncli.model.layers import Recurrent
 
 _MOST_GUESSES = 30  # of the axes of the input
 # Convolutions and pooling may leave none of few steps: then more are tried, and some more. No such

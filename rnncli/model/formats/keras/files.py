@@ -2,7 +2,6 @@
 
 import json
 import re
-from collections.abc import Collection
 from typing import Any
 
 from rnncli.model.cells import WEIGHT_NAMES, Cell, Weights
@@ -10,8 +9,7 @@ from rnncli.model.contents import (
     Component,
     Contents,
     find_kind,
-    find_open,
-    locate,
+    make_layer,
     read_floats,
 )
 from rnncli.model.errors import InputError, listed, verbatim
@@ -20,7 +18,7 @@ from rnncli.model.formats.containers.zips import FIRST, open_zip, read_member, w
 from rnncli.model.formats.keras import model
 from rnncli.model.formats.keras.layers import CELL_OF, read_cell
 from rnncli.model.formats.keras.weights import KerasFile, read_group
-from rnncli.model.layers import Recurrent, name_of
+from rnncli.model.layers import name_of
 
 _WEIGHTS = "model.weights.h5"
 # Parsed, JSON can take twenty times as much.
@@ -92,14 +90,11 @@ def _find_cells(file: KerasFile) -> Contents:
     for name, ways in layers.items():
         arrays = {path: file.arrays[path] for group in ways.values() for path in group}
         groups = [ways[way] for way in sorted(ways, reverse=True)]
-        cells, said = zip(*(_make_cell(file, group) for group in groups), strict=True)
-        way = ["direction"] * (len(cells) == 2)
-        with locate(file.path, dict(zip(WEIGHT_NAMES, groups[-1], strict=False))):
-            layer = Recurrent(*cells, direction="bidirectional" if way else "forward")
-        kind = name_of(cells[0])
-        class_ = next(class_ for class_, cell in CELL_OF.items() if cell == kind)
-        open_ = find_open(kind, {*said[0], *way})
-        components.append(Component(name, class_, arrays, [layer], open=open_))
+        cells = [_make_cell(file, group) for group in groups]
+        names = dict(zip(WEIGHT_NAMES, groups[-1], strict=False))
+        layer = make_layer(file.path, cells, names)
+        kind = next(kind for kind, cell in CELL_OF.items() if cell == name_of(cells[0]))
+        components.append(Component(name, kind, arrays, [layer]))
     scopes = {each.name.rpartition("/")[0] for each in components}
     if not file.group.listed:  # numbers tell the order of layers of one class
         scopes = {each.name.rstrip("_0123456789") for each in components}
@@ -115,18 +110,17 @@ def _find_cells(file: KerasFile) -> Contents:
     return Contents(components, file.title, ordered, notes=notes, expected=_EXPECTED)
 
 
-def _make_cell(file: KerasFile, paths: list[str]) -> tuple[Cell, Collection[str]]:
-    """Make a cell, with the default activation of gates of its version of Keras.
-
-    Return the names of the settings that its arrays tell, too.
-    """
+def _make_cell(file: KerasFile, paths: list[str]) -> Cell:
+    """Make a cell, with the default activation of gates of its version of Keras."""
     arrays = {path: read_floats(file.path, path, file.arrays[path]) for path in paths}
     W_xh, W_hh, *bias = arrays.values()
     weights = Weights(W_xh, W_hh, W_hh[0])  # which tell the kind, whatever the bias is
     kind, settings = find_kind(file.path, weights, {"W_hh": paths[1]}), dict[str, Any]()
     if kind == "gru" and bias:
         settings["reset"] = "after" if bias[0].ndim == 2 else "before"
-    cell, said = read_cell(file.path, kind, arrays, settings)
-    if kind != "rnn" and file.version < (2, 3) and "recurrent_activation" not in said:
-        cell = cell.replaced(recurrent_activation="hard_sigmoid:0.2,0.5")
-    return cell, said
+    cell = read_cell(file.path, kind, arrays, settings)
+    if "recurrent_activation" in cell.open and file.version < (2, 3):
+        default = cell.replaced(recurrent_activation="hard_sigmoid:0.2,0.5")
+        default.open = cell.open
+        return default
+    return cell

@@ -1,6 +1,6 @@
 """Classes of Keras layers: their settings, and the nodes of a graph that they become."""
 
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import reduce
 from itertools import islice
 from math import inf
@@ -14,7 +14,7 @@ from rnncli.model import layers as ours
 from rnncli.model.activations import KERAS, ONNX_OPERATORS, SIGMOID, TANH, parse
 from rnncli.model.arrays import Floats
 from rnncli.model.cells import CELLS, WEIGHT_NAMES, Cell, Weights, sum_biases
-from rnncli.model.contents import locate, make_cell, read_floats
+from rnncli.model.contents import make_cell, make_layer, read_floats
 from rnncli.model.errors import listed, shown
 from rnncli.model.formats.builder import Builder, Value
 from rnncli.model.formats.keras.weights import Group, KerasFile, name_groups
@@ -204,8 +204,8 @@ def _add_two_way(layer: Layer) -> Rows:
     check(s.merge_mode in [*ours.MERGES], f"merge_mode {shown(str(s.merge_mode))} is not run here")
     cells, count = _read_cells(forward), len(layer.used)
     cells += _read_cells(backward)
-    with locate(layer.file.path, dict(zip(WEIGHT_NAMES, [*layer.used][count:], strict=False))):
-        above = ours.Recurrent(*cells, direction="bidirectional", merge=s.merge_mode)
+    names = dict(zip(WEIGHT_NAMES, [*layer.used][count:], strict=False))
+    above = make_layer(layer.file.path, cells, names, merge=s.merge_mode)
     return _recur(layer, forward, [above], turned=False)
 
 
@@ -262,15 +262,13 @@ def _read_cell(layer: Layer) -> Cell:
         after = layer.file.version >= (3,) if s.reset_after is None else s.reset_after
         settings["reset"] = "after" if after else "before"
     arrays = layer.read(2 + s.use_bias)
-    return read_cell(layer.file.path, CELL_OF[kind], arrays, settings)[0]
+    return read_cell(layer.file.path, CELL_OF[kind], arrays, settings)
 
 
 def read_cell(
     path: str, kind: str, arrays: Mapping[str, Floats], settings: Mapping[str, Any]
-) -> tuple[Cell, Collection[str]]:
+) -> Cell:
     """Make a cell of its kernel, its recurrent kernel and its bias, if it has one.
-
-    Return the names of the settings that are known, too.
 
     A GRU that resets after the product has two biases, (2, 3 H). A cell of cuDNN has two in one
     vector, and the block of each gate transposed; that of the kernel then has its old shape again.
@@ -288,7 +286,7 @@ def read_cell(
     if packed or (bias and settings.get("reset") == "after"):
         biases = b_x, b_r = (*bias[0].reshape(2, -1),)
         sums = sum_biases(b_x, b_r, len(W_hh) if kind == "gru" else 0)
-    return make_cell(path, kind, Weights(W_xh, W_hh, **sums), settings, names, biases), settings
+    return make_cell(path, kind, Weights(W_xh, W_hh, **sums), settings, names, biases)
 
 
 def _skip(layer: Layer) -> Rows:

@@ -10,13 +10,11 @@ from typing import Any
 
 import numpy as np
 
-from rnncli.model.contents import locate
 from rnncli.model.errors import InputError, shown
 from rnncli.model.formats.builder import Value
-from rnncli.model.formats.torch.names import name_roles, read_cell, read_mode
+from rnncli.model.formats.torch.names import read_layer, read_mode
 from rnncli.model.graph import RefusedError
 from rnncli.model.graph.operators import UNFIT
-from rnncli.model.layers import Recurrent
 
 _TRAINED = "was traced or exported in training mode: call model.eval() before"
 # A value that is neither in the graph nor a known constant, such as a device.
@@ -222,20 +220,17 @@ def _recur(
     D, roles = 1 + both, [*_ROLES[: 4 if bias else 2]]
     roles += ["weight_hr"] if len(weights) > layers * D * len(roles) else []
     _require(len(weights) == layers * D * len(roles), x.rank == 3)
-    way = "bidirectional" if both else "forward"
     states, finals, module = states if isinstance(states, list) else [states], [], t.module
     x = t.emit("Transpose", x, perm=[1, 0, 2]) if batch_first else x
-    groups = [weights[k : k + len(roles)] for k in range(0, len(weights), len(roles))]
+    way = {"direction": "bidirectional" if both else "forward", "merge": "concat"}
+    size = D * len(roles)
     for k in range(layers):
         t.module = module if layers == 1 else f"{module}.l{k}"
-        cells, arrays = [], dict[str, Any]()
-        for group in groups[k * D : k * D + D]:
-            named = {t.name_array(array): array for array in group}
-            by_role = dict(zip(roles, named, strict=True))
-            cells.append(read_cell(t.path, named, by_role, read_mode(name)))
-            arrays |= named
-        with locate(t.path, name_roles(by_role)):
-            layer = Recurrent(*cells, direction=way)
+        group = weights[k * size : k * size + size]
+        flat = [t.name_array(array) for array in group]
+        names = [dict(zip(roles, flat[n:], strict=False)) for n in range(0, size, len(roles))]
+        arrays = dict(zip(flat, group, strict=True))
+        layer = read_layer(t.path, arrays, names, read_mode(name), **way)
         starts = [t.emit("Slice", each, [k * D], [k * D + D], [0]) for each in states]
         x, *ends = t.recur(layer, arrays, x, *starts)
         finals.append(ends)

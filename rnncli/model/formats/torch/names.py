@@ -19,9 +19,8 @@ from rnncli.model.cells import CELLS, WEIGHT_NAMES, Cell, Weights, split_bias, s
 from rnncli.model.contents import (
     Component,
     Contents,
-    find_open,
-    locate,
     make_cell,
+    make_layer,
     no_layer,
     read_floats,
 )
@@ -207,27 +206,30 @@ def find_modules(
         if not complete or cells.keys() != {*product(numbers, ways)}:
             what = "expected weight_ih, weight_hh and both biases or none, in layers from 0"
             raise InputError(path, f"{what}, got {listed(group)}")
-        settings, both = known.get(stem[:-1], {}), bool(ways[1:])
         layers = []
         for number in numbers:
             names = [cells[number, way] for way in ways]
-            made = [read_cell(path, arrays, each, settings) for each in names]
-            with locate(path, name_roles(names[-1])):
-                layers.append(Recurrent(*made, direction="bidirectional" if both else "forward"))
-        kind = name_of(made[0])
-        said = {*_SETTINGS[kind], *settings, *("direction", "merge")[: 2 * both]}
-        title = f"nn.{kind.upper()}{'Cell' if -1 in numbers else ''}"
-        open_ = find_open(kind, said)
-        components.append(Component(stem[:-1], title, group, layers, open=open_))
+            mode = known.get(stem[:-1], {})
+            layers.append(read_layer(path, arrays, names, mode, merge="concat"))
+        kind = f"nn.{name_of(layers[0].cells[0]).upper()}{'Cell' if -1 in numbers else ''}"
+        components.append(Component(stem[:-1], kind, group, layers))
     return components
 
 
-def name_roles(names: Mapping[str, str]) -> dict[str, str]:
-    """Return names of arrays by our names of their roles."""
-    return {_ROLES[role]: name for role, name in names.items()}
+def read_layer(
+    path: str, arrays: Arrays, names: Sequence[Mapping[str, str]], known: Mapping[str, Any],
+    **settings: str,
+) -> Recurrent:  # fmt: skip
+    """Make a layer of arrays, whose names stand by their roles for each direction.
+
+    `known` are settings of its cells.
+    """
+    cells = [_read_cell(path, arrays, each, known) for each in names]
+    ours = {_ROLES[role]: name for role, name in names[-1].items()}
+    return make_layer(path, cells, ours, **settings)
 
 
-def read_cell(
+def _read_cell(
     path: str, arrays: Arrays, names: Mapping[str, str], known: Mapping[str, Any]
 ) -> Cell:
     """Make a cell of arrays, whose names stand by their roles."""
@@ -245,8 +247,8 @@ def read_cell(
     if biases:
         ours |= sum_biases(biases[0], biases[1], H if kind == "gru" else 0)
     ours.setdefault("b_h", np.zeros(rows, ours["W_hh"].dtype))
-    settings = {**_SETTINGS[kind], **known}
-    return make_cell(path, kind, Weights(**ours), settings, name_roles(names), biases)
+    settings, by_role = {**_SETTINGS[kind], **known}, {_ROLES[r]: n for r, n in names.items()}
+    return make_cell(path, kind, Weights(**ours), settings, by_role, biases)
 
 
 def _order(array: Floats, kind: str) -> Floats:
