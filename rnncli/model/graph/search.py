@@ -94,7 +94,8 @@ def make_chain(first: Walk, guess: Guess) -> "Chain":
     walk = chain.walk
     if walk.too_short and guess.steps < _MANY_STEPS and walk.begins == guess.steps:
         return make_chain(first, guess._replace(steps=_MORE * guess.steps))
-    if chain.target is None or chain.last == "step":
+    # A format that tells the axes has nodes of its own for final states.
+    if not guess.sure and (chain.target is None or chain.last == "step"):
         tops = (n for n in walk.nodes.values() if n.op in KINDS and chain.needed & {*n.outputs})
         lower = walk.find_ancestors([name for node in tops for name in node.inputs[:1]])
         again = Chain(first.repeat(guess, lower))
