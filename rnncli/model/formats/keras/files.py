@@ -68,15 +68,15 @@ def _parse(where: str, text: str | bytes) -> dict[str, Any]:
     return value
 
 
-def _find_cells(file: KerasFile) -> Contents:
-    """Find the recurrent layers in a file of weights."""
+def _group_cells(file: KerasFile) -> tuple[dict[str, dict[str, list[str]]], list[Component]]:
+    """Return the arrays of cells by layer and direction, and the rest."""
     owners: dict[str, list[str]] = {}  # paths of arrays by their owner
     for paths in file.group.layers.values() if file.group.listed else [file.group.paths]:
         for name, path in paths.items():
             owner = name.rpartition("/")[0].removesuffix("/vars")
             owners.setdefault(owner or name, []).append(path)
     layers: dict[str, dict[str, list[str]]] = {}
-    rest = []
+    rest = list[Component]()
     for owner, group in owners.items():
         shapes = [file.arrays[path].shape for path in group]
         cell = len(group) in (2, 3) and len(shapes[0]) == len(shapes[1]) == 2
@@ -86,7 +86,12 @@ def _find_cells(file: KerasFile) -> Contents:
             layers.setdefault(owner if way in layers.get(name, {}) else name, {})[way] = group
         else:
             rest.append(Component(owner, "", {path: file.arrays[path] for path in group}))
-    components = []
+    return layers, rest
+
+
+def _find_cells(file: KerasFile) -> Contents:
+    """Find the recurrent layers in a file of weights."""
+    (layers, rest), components = _group_cells(file), list[Component]()
     for name, ways in layers.items():
         arrays = {path: file.arrays[path] for group in ways.values() for path in group}
         groups = [ways[way] for way in sorted(ways, reverse=True)]
