@@ -4,6 +4,8 @@ import json
 import re
 from typing import Any
 
+import numpy as np
+
 from rnncli.model.cells import WEIGHT_NAMES, Cell, Weights
 from rnncli.model.contents import (
     Component,
@@ -119,7 +121,7 @@ def _make_cell(file: KerasFile, paths: list[str]) -> Cell:
     """Make a cell, with the default activation of gates of its version of Keras."""
     arrays = {path: read_floats(file.path, path, file.arrays[path]) for path in paths}
     W_xh, W_hh, *bias = arrays.values()
-    weights = Weights(W_xh, W_hh, W_hh[0])  # which tell the kind, whatever the bias is
+    weights = Weights(W_xh, W_hh, np.zeros(W_hh.shape[1], W_hh.dtype))  # whatever the bias is
     kind, settings = find_kind(file.path, weights, {"W_hh": paths[1]}), dict[str, Any]()
     if kind == "gru" and bias:
         settings["reset"] = "after" if bias[0].ndim == 2 else "before"
