@@ -19,10 +19,9 @@ from rnncli.model.graph import Array
 
 Integers = NDArray[np.int64]
 
-# Numbers in a half, and the label of a constant, whose halves are -1.
 SEVERAL, STATE = 2**31 - 1, 2**30
-CONSTANT = -1
-_HALF = 32
+CONSTANT = -1  # both halves are -1
+_HALF = 32  # bits
 _MOVES = {
     *(np.broadcast_to, np.concatenate, np.expand_dims, np.moveaxis, np.split, np.squeeze),
     *(np.take, np.tile, np.transpose, sliding_window_view),
@@ -50,7 +49,7 @@ def has_several(labels: Integers) -> bool:
 
 
 def join(a: Integers, b: Integers) -> Integers:
-    """Join labels elementwise: each half stays if both labels have it, or one is a constant."""
+    """Join labels elementwise: a half that both have stays, and a constant adds nothing."""
     pairs = ((find(a), find(b)) for find in (steps_of, sequences_of))
     joined = row_label(*(np.where(p == q, p, SEVERAL) for p, q in pairs))
     return np.where(b == CONSTANT, a, np.where(a == CONSTANT, b, joined))
