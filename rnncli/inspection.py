@@ -8,7 +8,7 @@ from contextlib import suppress
 from typing import Any
 
 from rnncli.model.arrays import name_type
-from rnncli.model.contents import Component, Contents, assumptions, make_layers, make_network
+from rnncli.model.contents import Component, Contents, assumptions, make_network
 from rnncli.model.description import describe_layer, known
 from rnncli.model.errors import InputError, word
 from rnncli.model.formats.load import read_contents
@@ -102,23 +102,18 @@ def _describe_model(file: str, path: str, layer: str | None) -> dict[str, Any]:
         why=why,
         runs=runs,
         notes=[*map(word, notes)],
-        parts=[_describe_component(path, each) for each in components],
+        parts=[*map(_describe_component, components)],
     )
 
 
-def _describe_component(path: str, component: Component) -> dict[str, Any]:
-    why, hint, layers = component.why, "", []
-    try:
-        layers = [*map(describe_layer, make_layers(path, component.layers))]
-    except InputError as error:
-        why, hint = f"{error.where.removeprefix(f'{path}: ')}: {error.what}", error.hint
-    reason = {"why": why, "hint": word(hint), "needed": component.needed or why != component.why}
+def _describe_component(component: Component) -> dict[str, Any]:
+    reason = {"why": component.why, "needed": component.needed}
     return {
         "name": component.name,
         "kind": component.kind,
         "parameters": sum(array.size for array in component.arrays.values()),
-        "layers": layers,
-        **(reason if why else {}),
+        "layers": [*map(describe_layer, component.layers)],
+        **(reason if component.why else {}),
         "tensors": [
             {"name": name, "shape": list(array.shape), "dtype": name_type(array)}
             for name, array in component.arrays.items()

@@ -39,8 +39,8 @@ if TYPE_CHECKING:
 
 P = ParamSpec("P")
 Result = TypeVar("Result")
-# A network, the source of its weights, and the biases of each cell in a weight file.
-Built = tuple[Network, dict[str, Any], Sequence[tuple[Floats, ...]]]
+# A network, and the source of its weights.
+Built = tuple[Network, dict[str, Any]]
 Blocks = Generator[Rows, None, None]
 # Passes the blocks of an input on, whose results go to a file.
 Watch = Callable[[Blocks, Input, str | None], Blocks]
@@ -81,7 +81,6 @@ class Opened(NamedTuple):
     network: Network
     start: Floats  # its initial state, (S,)
     model: dict[str, Any]  # its description in a JSON document
-    biases: Sequence[tuple[Floats, ...]]  # of each cell in a weight file
 
 
 def open_both(
@@ -102,7 +101,7 @@ def open_both(
     layout = Layout(dtype, indices=built[0].indices if built else None, **fields)
     open_source = frame.open if frame else partial(_open_input, options)
     source = open_source(layout, Keys(known))
-    network, origin, biases = built or build(len(source.columns))
+    network, origin = built or build(len(source.columns))
     if not network.state_size:
         raise InputError(str(weights), "has no recurrent layer")
     check_width(source, network.input_size, origin.get("layer", ""))
@@ -116,14 +115,14 @@ def open_both(
     start = _read_start(network, options, dtype)
     columns = {"columns": list(source.chosen)} if source.chosen else {}
     model = describe(network, origin, __version__) | columns | numbers
-    return Opened(source, network, start, model | {"precision": options.precision}, biases)
+    return Opened(source, network, start, model | {"precision": options.precision})
 
 
 def read_array(network: Network, path: str | os.PathLike[str]) -> Floats:
     """Read the sequences of a file for a network, (T, I) or (N, T, I)."""
     options = Options(files=(os.fspath(path),), precision="float64")
     try:
-        source = open_both(options, lambda _: (network, {}, ()), Console()).source
+        source = open_both(options, lambda _: (network, {}), Console()).source
     except InputError as error:
         if "`columns`" not in error.hint:
             raise

@@ -208,7 +208,7 @@ def score(
     weights = file_name(network, OF_NETWORK) if from_file else "the network"
 
     def build(input_size: int) -> Built:
-        return as_network(network, input_size=input_size), {"weights": weights}, ()
+        return as_network(network, input_size=input_size), {"weights": weights}
 
     form = check_all(checked, weights)
     steps = process(checked, form, build, Console(), weights=weights, frame=frame)

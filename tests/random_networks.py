@@ -108,7 +108,8 @@ def recurrent_layers(
         functions = {
             name: draw(st.sampled_from(choices.functions)) for name in names if name not in values
         }
-        extra = [name for name in choices.arrays if name in CELLS[kind].extra_names]
+        own_arrays = {"gru": ("b_n",), "lstm": ("w_ch",)}.get(kind, ())
+        extra = [name for name in choices.arrays if name in own_arrays]
         extra = [name for name in extra if own.get("reset") != "before" and draw(st.booleans())]
         shapes = weight_shapes(I, H, CELLS[kind].gates, P, [*extra, *["W_hr"] * projected])
         dtype = draw(st.sampled_from(choices.dtypes))

@@ -540,7 +540,7 @@ def batch(
     identity = repr(([fingerprint(network, "float64")], network.last))
     if checked.h0 is not None:
         checked = checked._replace(h0=np.asarray(checked.h0).tolist())
-    build = partial(return_built, (network, {"weights": weights}, ()))
+    build = partial(return_built, (network, {"weights": weights}))
     paths = [inputs] if isinstance(inputs, str | os.PathLike) else inputs
     files = [wrap_url(path) for path in expand([os.fspath(path) for path in paths])]
     work = Work(checked, build, weights, force)

@@ -81,7 +81,7 @@ def build_network(
             raise
         except ValueError as error:  # begins with the name of a setting
             raise OptionError(re.sub(r"^(\w+):", r"`\1`:", str(error))) from error
-        return network, {"init": drawn["init"], "seed": drawn["seed"]}, ()
+        return network, {"init": drawn["init"], "seed": drawn["seed"]}
     from rnncli.model.formats.load import load_network
 
     with local_copy(options.weights) as copy:
@@ -95,7 +95,7 @@ def build_network(
         source["sha256"] = loaded.sha256
     if loaded.external_digests:
         source["beside"] = loaded.external_digests
-    return loaded.network, source, loaded.biases
+    return loaded.network, source
 
 
 def _values_of(options: NetworkOptions, *names: str) -> dict[str, Any]:

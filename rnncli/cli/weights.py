@@ -58,7 +58,7 @@ def weights(
     options = pick(NetworkOptions, values)
     check_network(options)
     check_destination(output)
-    network, origin, _ = build_network(options, inputs or int(options.weights is None))
+    network, origin = build_network(options, inputs or int(options.weights is None))
     if inputs not in (None, network.input_size):
         raise OptionError(f"`inputs` {inputs}: the network takes {network.input_size}")
     notes: Sequence[str] = ()

@@ -70,6 +70,8 @@ def in_dtype(name: str, values: NDArray[Any], dtype: np.dtype[np.floating]) -> F
 
 def reorder(array: Floats, order: Sequence[int]) -> Floats:
     """Reorder the gates of (..., gates * H); gate ``order[k]`` comes to index k."""
+    if [*order] == [*range(len(order))]:
+        return array
     if array.ndim == 2 and array.flags.f_contiguous:  # as PyTorch and ONNX have it: stays so
         gates = array.T.reshape(len(order), -1, len(array))
         return gates.take(order, axis=0).reshape(array.shape[::-1]).T

@@ -3,68 +3,23 @@
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from copy import copy
-from typing import Any, NamedTuple, TypeAlias
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from rnncli.model.activations import SIGMOID, TANH
 from rnncli.model.arrays import Floats, in_dtype, name_type
-from rnncli.model.cells import CELLS, Weights, checked
+from rnncli.model.cells import CELLS, Cell, Weights, checked
 from rnncli.model.errors import InputError, OpenInputError, did_you_mean, listed, shown, verbatim
 from rnncli.model.layers import Layer, Recurrent, Stateless, per_cell
 from rnncli.model.network import Network
 
-# Settings that frameworks leave out of their files, and their defaults.
-_ASSUMED: dict[str, tuple[str, Any]] = {
-    "activation": ("does not name the activation", TANH),
-    "recurrent_activation": ("does not name the activation of the gates", SIGMOID),
-    "reset": ("does not say whether r multiplies after or before the product", "after"),
+# Settings that change numbers and that frameworks leave out of their files.
+_ASSUMED = {
+    "activation": "does not name the activation",
+    "recurrent_activation": "does not name the activation of the gates",
+    "reset": "does not say whether r multiplies after or before the product",
 }
-
-
-class CellDraft(NamedTuple):
-    """A cell whose weights are known, and whose settings the file may lack."""
-
-    kind: str  # of CELLS
-    weights: Weights  # in our layout and order of gates
-    settings: Mapping[str, Any] = {}  # those in the file
-    assumed: Mapping[str, Any] = {}  # replace the cell's defaults, with a note
-    biases: tuple[Floats, ...] = ()  # the file's own two, in our order of gates, if it has two
-    names: Mapping[str, str] = {}  # the file's name of each array, for messages
-
-
-class Draft(NamedTuple):
-    """A recurrent layer of a file: a cell for each direction, the forward one first."""
-
-    cells: tuple[CellDraft, ...]
-    settings: Mapping[str, Any] = {}  # direction and merge, where the file has them
-    starts: Sequence[Sequence[Floats]] = ()  # of each cell, if they are not zeros
-
-    @property
-    def output_size(self) -> int:
-        """Number of values in a row that it gives."""
-        size, merge = len(self.cells[0].weights.W_hh), self.settings.get("merge", "concat")
-        return size * len(self.cells) if merge == "concat" else size
-
-    def reverse(self) -> "Draft":
-        """Return the layer for rows that stand from the last step to the first."""
-        way = self.settings["direction"]
-        way = {"forward": "backward", "backward": "forward"}.get(way, way)
-        return Draft(self.cells[::-1], {**self.settings, "direction": way})
-
-    def make(self, path: str) -> Recurrent:
-        """Make the layer; the path is for messages."""
-        cells = []
-        for draft in self.cells:
-            with locate(path, draft.names):
-                settings = {**draft.assumed, **draft.settings}
-                cells.append(checked(CELLS[draft.kind](draft.weights, **settings)))
-        with locate(path, self.cells[-1].names):
-            return Recurrent(*cells, **self.settings, starts=self.starts)
-
-
-FileLayer: TypeAlias = Draft | Stateless
 
 
 class Component(NamedTuple):
@@ -73,7 +28,7 @@ class Component(NamedTuple):
     name: str  # the file's own; `layer` picks the component by it
     kind: str  # its name in its framework: LSTM, nn.Linear
     arrays: Mapping[str, NDArray[Any]] = {}  # its arrays, by their names in the file
-    layers: Sequence[FileLayer] = ()  # the layers that it becomes, the bottom one first
+    layers: Sequence[Layer] = ()  # the layers that it becomes, the bottom one first
     why: str = ""  # the reason why it becomes no layer
     needed: bool = False  # the model cannot be run without it, though it has no layers
     reversed: bool = False  # it takes its rows from the last step to the first
@@ -81,7 +36,7 @@ class Component(NamedTuple):
     @property
     def recurrent(self) -> bool:
         """Return whether one of its layers has a state."""
-        return any(isinstance(layer, Draft) for layer in self.layers)
+        return any(layer.cells for layer in self.layers)
 
 
 class Contents(NamedTuple):
@@ -123,7 +78,7 @@ class Contents(NamedTuple):
         resolve = None if all(each.recurrent for each in chosen) else self.resolve
         return self._replace(components=chosen, unused=(), last=last, resolve=resolve)
 
-    def layers(self, path: str) -> list[FileLayer]:
+    def layers(self, path: str) -> list[Layer]:
         """Return the layers of the network; raise InputError if it cannot be run."""
         if self.resolve:
             what = "does not tell how many features a step has"
@@ -166,18 +121,23 @@ def read_floats(path: str, name: str, array: NDArray[Any]) -> Floats:
         return in_dtype(where, array, np.dtype(f"f{max(4, array.dtype.itemsize)}"))
 
 
-def find_kind(path: str, W_hh: Floats, names: Mapping[str, str]) -> str:
-    """Find the cell by an array that no other has, or by the shape of `W_hh`.
+def find_kind(path: str, weights: Weights, names: Mapping[str, str]) -> str:
+    """Find the first cell of `CELLS` that has these arrays, by the shapes of the matrices.
 
     `names` has the file's names by ours.
     """
-    if W_hh.ndim == 2:
-        kinds = [kind for kind in CELLS if names.keys() & {*CELLS[kind].extra_names}]
-        kinds += [k for k in CELLS if 0 < len(W_hh) * CELLS[k].gates == W_hh.shape[1]]
-        if kinds:
-            return kinds[0]
-    what = f"expected shape (H, H), (H, 3 H) or (H, 4 H), got {W_hh.shape}"
-    raise InputError(f"{path}: {shown(names['W_hh'])}", what)
+    W_xh, W_hh = weights[:2]
+    shapes = {kind: cell.shapes(weights) for kind, cell in CELLS.items() if W_xh.ndim == 2}
+    shapes = {kind: each for kind, each in shapes.items() if weights.arrays.keys() <= each.keys()}
+    fitting = {k: each["W_hh"] for k, each in shapes.items() if each["W_xh"] == W_xh.shape}
+    for kind, shape in fitting.items():
+        if shape == W_hh.shape:
+            return kind
+    if fitting:
+        expected = " or ".join(map(str, dict.fromkeys(fitting.values())))
+        what = f"expected shape {expected}, as W_xh is {W_xh.shape}, got {W_hh.shape}"
+        raise InputError(f"{path}: {shown(names['W_hh'])}", what)
+    return next(iter(shapes or CELLS))  # whose check names another array
 
 
 @contextmanager
@@ -194,57 +154,82 @@ def locate(path: str, names: Mapping[str, str] = {}) -> Iterator[None]:
         raise InputError(path, str(error)) from error
 
 
-def fill_layers(
-    path: str, layers: Sequence[FileLayer], overrides: Mapping[str, Any]
-) -> list[FileLayer]:
-    """Fill in the caller's settings where the file is silent; each must fit all its cells."""
-    counts = [len(draft.cells) for draft in layers if isinstance(draft, Draft)]
+def make_cell(
+    path: str, kind: str, weights: Weights, settings: Mapping[str, Any],
+    names: Mapping[str, str] = {}, biases: tuple[Floats, ...] = (),
+) -> Cell:  # fmt: skip
+    """Make a cell of `CELLS`; `names` has the file's names of its arrays, for messages."""
+    with locate(path, names):
+        cell = checked(CELLS[kind](weights, **settings))
+    cell.biases, cell.open = biases, {*cell.setting_names}.difference(settings)
+    return cell
+
+
+def make_layer(
+    path: str, cells: Sequence[Cell], names: Mapping[str, str], **settings: str
+) -> Recurrent:
+    """Make a layer; `names` has the file's names of the arrays of its last cell, for messages."""
+    known: dict[str, Any] = {"direction": "bidirectional" if cells[1:] else "forward", **settings}
+    with locate(path, names):
+        layer = Recurrent(*cells, **known)
+    layer.open = {"merge" if cells[1:] else "direction"}.difference(settings)
+    return layer
+
+
+def fill_settings(path: str, layers: Sequence[Layer], chosen: Mapping[str, Any]) -> Sequence[Layer]:
+    """Set the caller's settings where the file leaves them open; elsewhere they must agree."""
+    if not chosen:
+        return layers
+    cells = [cell for layer in layers for cell in layer.cells]
+    known = {name for cell in cells for name in cell.setting_names}
+    known |= {"direction", "merge"} if any(layer.cells[1:] for layer in layers) else {"direction"}
+    if unused := chosen.keys() - known:
+        raise InputError(path, "has no layer with this setting", f"leave `{min(unused)}` out")
+    counts = [len(layer.cells) for layer in layers if layer.cells]
     of_cells = {
         name: iter(per_cell(f"{path}: {name}", value, counts))
-        for name, value in overrides.items()
+        for name, value in chosen.items()
         if name not in ("direction", "merge")
     }
-    filled, used, none = list[FileLayer](), set[str](), np.empty(0)
-    for layer in layers:
-        if isinstance(layer, Draft):
-            cells = []
-            for cell in layer.cells:
-                values = {name: next(values) for name, values in of_cells.items()}
-                names = values.keys() & {*CELLS[cell.kind].setting_names}
-                chosen = {name: values[name] for name in names}
-                converted = CELLS[cell.kind](Weights(none, none, none), **chosen).settings
-                settings = {name: converted[name] for name in names}
-                cells.append(cell._replace(settings=_merge(path, cell.settings, settings)))
-                used |= names
-            names = {*("direction", "merge")[: len(cells)]} & overrides.keys()
-            settings = {name: overrides[name] for name in names}
-            settings = _merge(path, layer.settings, settings)
-            layer = layer._replace(cells=tuple(cells), settings=settings)
-            used |= names
-        filled.append(layer)
-    if unused := overrides.keys() - used:
-        raise InputError(path, "has no layer with this setting", f"leave `{min(unused)}` out")
-    return filled
+    return [
+        _fill_layer(path, layer, of_cells, chosen) if isinstance(layer, Recurrent) else layer
+        for layer in layers
+    ]
 
 
-def _merge(path: str, known: Mapping[str, Any], chosen: Mapping[str, Any]) -> dict[str, Any]:
-    """Merge the settings of a file and of the caller; the two may not disagree."""
-    for name in known.keys() & chosen.keys():
-        if known[name] != chosen[name]:
-            hint = f" `{name}` {chosen[name]} was given: leave it out"
-            raise InputError(path, f"the file says {name} {known[name]},", hint)
-    return {**chosen, **known}
+def _fill_layer(
+    path: str, layer: Recurrent, of_cells: Mapping[str, Iterator[Any]], chosen: Mapping[str, Any]
+) -> Recurrent:
+    """Set the caller's settings of a layer and of its cells."""
+    cells = []
+    for cell in layer.cells:
+        values = {name: next(each) for name, each in of_cells.items()}
+        values = {name: value for name, value in values.items() if name in cell.setting_names}
+        with locate(path):
+            filled = cell.replaced(**values)
+        _compare(path, cell, filled.settings)
+        filled.open = {*cell.open}.difference(values)
+        cells.append(filled)
+    names = ("direction", "merge")[: len(cells)]
+    settings = layer.settings | {name: chosen[name] for name in names if name in chosen}
+    _compare(path, layer, settings)
+    with locate(path):
+        result = Recurrent(*cells, **settings, starts=layer.starts)
+    result.open = {*layer.open}.difference(chosen)
+    return result
 
 
-def make_layers(path: str, layers: Sequence[FileLayer]) -> list[Layer]:
-    """Make the layers of a network."""
-    return [layer.make(path) if isinstance(layer, Draft) else layer for layer in layers]
+def _compare(path: str, known: Cell | Recurrent, settings: Mapping[str, Any]) -> None:
+    """Refuse settings that are not as the file has them."""
+    for name, value in known.settings.items():
+        if value != settings[name] and name not in known.open:
+            hint = f" `{name}` {settings[name]} was given: leave it out"
+            raise InputError(path, f"the file says {name} {value},", hint)
 
 
-def make_network(path: str, drafts: Sequence[FileLayer], last: str | None) -> Network:
+def make_network(path: str, layers: Sequence[Layer], last: str | None) -> Network:
     """Make the network of the layers of a file."""
     with locate(path):
-        layers = make_layers(path, drafts)
         count = max((n for n, layer in enumerate(layers, 1) if layer.shortens), default=0)
         if layers and count == len(layers):
             raise InputError(path, "gives fewer rows than it takes: it is run below another layer")
@@ -258,15 +243,13 @@ def make_network(path: str, drafts: Sequence[FileLayer], last: str | None) -> Ne
         return Network(*above, last=last, front=front)
 
 
-def assumptions(layers: Sequence[FileLayer]) -> list[str]:
+def assumptions(layers: Sequence[Layer]) -> list[str]:
     """Return a sentence for each setting that neither the file nor the caller has."""
-    drafts = [layer for layer in layers if isinstance(layer, Draft)]
-    cells = [cell for draft in drafts for cell in draft.cells]
-    sentences = []
-    for name, (text, default) in _ASSUMED.items():
-        silent = [c for c in cells if name in {*CELLS[c.kind].setting_names} - c.settings.keys()]
-        if defaults := dict.fromkeys(str(cell.assumed.get(name, default)) for cell in silent):
+    recurrent = [layer for layer in layers if isinstance(layer, Recurrent)]
+    sentences, cells = [], [cell for layer in recurrent for cell in layer.cells]
+    for name, text in _ASSUMED.items():
+        if defaults := dict.fromkeys(str(c.settings[name]) for c in cells if name in c.open):
             sentences.append(f"{text}: {', '.join(defaults)} is taken (`{name}`)")
-    if any(len(draft.cells) == 2 and "merge" not in draft.settings for draft in drafts):
+    if any(layer.cells[1:] and "merge" in layer.open for layer in recurrent):
         sentences.append("does not say how directions are merged: concat is taken (`merge`)")
     return sentences

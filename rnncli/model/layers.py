@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from copy import copy
 from functools import partial, reduce
 from math import inf, isfinite
@@ -77,6 +77,7 @@ class Recurrent:
     name = ""
     masks = takes_sequences = shortens = False
     sources: tuple[int, ...] = ()
+    open: Collection[str] = ()  # direction and merge, where a model file leaves them open
 
     def __init__(
         self,
@@ -98,7 +99,7 @@ class Recurrent:
             if shape != backward:
                 raise ValueError(f"{name}: expected shape {shape} backward too, got {backward}")
         self.input_size, self.hidden_size = len(first.W_xh), self.cells[0].hidden_size
-        self.output_size = merged_size(len(first.W_hh), direction, merge)
+        self.output_size = merged_size(self.cells[0].state_sizes[0], direction, merge)
         self.c_size = sum(sum(cell.state_sizes[1:]) for cell in self.cells)
         self.starts = starts
         sizes, expected = (
@@ -122,6 +123,12 @@ class Recurrent:
     def merged(self, outputs: Sequence[Floats]) -> Floats:
         """Merge the outputs of the cells."""
         return outputs[0] if len(outputs) == 1 else MERGES[self.merge](*outputs)
+
+    def reversed(self) -> Recurrent:
+        """Return the layer for rows that stand from the last step to the first."""
+        opposite = {"forward": "backward", "backward": "forward"}
+        direction = opposite.get(self.direction, self.direction)
+        return Recurrent(*self.cells[::-1], direction=direction, merge=self.merge)
 
     def converted(self, convert: Convert) -> Recurrent:
         """Return the same layer with its weights converted."""

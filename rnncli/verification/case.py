@@ -37,7 +37,6 @@ class Case(NamedTuple):
     groups: Groups  # of P sequences
     h0: Floats  # (K, S) by key, as `Network.state_slices` places it
     precision: str = "float32"
-    biases: Sequence[tuple[Floats, ...]] = ()  # by cell: both biases, where a file has two
     keys: Sequence[str] = ()  # of the sequences, where there are several
     original: "Case | None" = None  # the case before `above_front`, if the network has a front
     between: Between | None = None
@@ -192,7 +191,6 @@ def read_case(opened: Opened, precision: str) -> ReadCase:
         groups._replace(order=np.arange(len(groups.order)), present=np.arange(N)),
         np.tile(opened.start, (N, 1)),
         precision,
-        opened.biases,
         names,
     )
     return ReadCase(case.above_front(), network.last, opened.model, len(rows.x), groups.order)

@@ -42,9 +42,9 @@ class Mistake(NamedTuple):
     whole: bool = False  # whether some rows of a sequence do not show it
 
 
-# change(cell, biases): a cell as a mistake would make it; the same object where the mistake
-# changes nothing. `biases` are the input bias and the recurrent one, where a file has two.
-Change: TypeAlias = Callable[[Any, Sequence[Floats]], Cell]
+# change(cell): a cell as a mistake would make it; the same object where the mistake changes
+# nothing.
+Change: TypeAlias = Callable[[Any], Cell]
 # Activations of heads.
 OF_HEADS = ("linear", "softmax", "log_softmax", "sigmoid", "tanh", "relu")
 # Most features that are tried in every order; factors by which an input is scaled.
@@ -55,11 +55,9 @@ WINDOWS = (8, 10, 12, 16, 20, 24, 25, 30, 32, 48, 50, 60, 64, 100, 128, 256, 512
 EPSILONS = (1e-3, 1e-5, 1e-6, 1e-8, 1e-12, 0.0)
 # Fewest values that a line is fitted to; most sequences that are run one after another.
 FITTED, MOST_SEQUENCES = 12, 200
-# Gates of files in another order than ours, by the file's extension.
-FILE_GATES: dict[str, dict[type[Cell], tuple[str, ...]]] = {
-    **{end: {GRU: ("r", "z", "n")} for end in (".pt", ".pth", ".bin", ".ckpt", ".safetensors")},
-    ".onnx": {LSTM: ("i", "o", "f", "g")},
-}
+# Frameworks that order gates in their own way, by the extensions of their files.
+FRAMEWORKS = dict.fromkeys((".pt", ".pth", ".bin", ".ckpt", ".safetensors"), "torch")
+FRAMEWORKS[".onnx"] = "onnx"
 
 
 def make_mistakes(case: Case, ours: Floats, theirs: Floats) -> Iterator[Mistake]:
@@ -103,14 +101,12 @@ def _change_networks(case: Case) -> Iterator[tuple[str, Network]]:
     network = case.network
     layers, last = network.layers, network.last
     recurrent = [n for n, layer in enumerate(layers) if layer.cells]
-    biases = iter(case.biases or [()] * sum(len(layer.cells) for layer in layers))
-    pairs = {n: [next(biases) for _ in layers[n].cells] for n in recurrent}
     one_by_one = [[n] for n in recurrent] if len(recurrent) > 1 else []
     for name, change in _name_changes(case).items():
         for numbers in [recurrent, *one_by_one]:
             changed = list(layers)
             for n in numbers:
-                changed[n] = _change_cells(layers[n], change, pairs[n])
+                changed[n] = _change_cells(layers[n], change)
             if any(new is not old for new, old in zip(changed, layers, strict=True)):
                 where = "" if numbers == recurrent else f" in {case.name_layer(numbers[0])} alone"
                 yield name + where, Network(*changed, last=last)
@@ -130,9 +126,9 @@ def _change_networks(case: Case) -> Iterator[tuple[str, Network]]:
             yield name.format(case.name_layer(n)), network
 
 
-def _change_cells(layer: Layer, change: Change, biases: Sequence[Sequence[Floats]]) -> Layer:
+def _change_cells(layer: Layer, change: Change) -> Layer:
     """Change the cells of a layer; the same layer where that changes nothing."""
-    cells = [*map(change, layer.cells, biases)]
+    cells = [*map(change, layer.cells)]
     if all(new is old for new, old in zip(cells, layer.cells, strict=True)):
         return layer
     changed = copy(layer)
@@ -176,11 +172,10 @@ def _round_weights(case: Case, convert: Callable[[str, Floats], Floats], *, ever
         else layer
         for layer in network.layers
     )
-    pairs = iter(case.biases)
+    pairs = iter([cell.biases for layer in case.network.layers for cell in layer.cells])
 
     def sum_rounded(cell: Any) -> Any:
-        both = next(pairs, ())
-        if len(both) != 2:
+        if not (both := next(pairs)):
             return cell
         b_x, b_r = (convert("b_h", b).astype(b.dtype) for b in both)
         return cell.replaced(cell.weights._replace(**sum_biases(b_x, b_r, _candidate_size(cell))))
@@ -220,7 +215,7 @@ def _map_arrays(
 ) -> Change:
     """Change the arrays of these names, where a cell of this kind has them."""
 
-    def change_arrays(cell: Cell, _: Sequence[Floats]) -> Cell:
+    def change_arrays(cell: Cell) -> Cell:
         old = cell.weights.arrays
         wanted = [name for name in names if name in old and isinstance(cell, kind)]
         arrays = {name: change(old[name]).astype(old[name].dtype) for name in wanted}
@@ -251,20 +246,20 @@ def _transpose_by_gate(W: Floats) -> Floats:
     return W if rest else np.hstack([block.T for block in np.hsplit(W, gates)])
 
 
-def _use_biases(combine: Callable[[Floats, Floats], Any], cell: Any, biases: Sequence[Any]) -> Any:
+def _use_biases(combine: Callable[[Floats, Floats], Any], cell: Any) -> Any:
     """Use two biases of a file in a wrong way; a GRU may keep its candidate's recurrent one."""
-    if len(biases) != 2:
+    if not cell.biases:
         return cell
-    b_x, b_r = combine(*biases)
+    b_x, b_r = combine(*cell.biases)
     return cell.replaced(cell.weights._replace(**sum_biases(b_x, b_r, _candidate_size(cell))))
 
 
-def _exchange_biases(cell: Any, biases: Sequence[Floats]) -> Any:
+def _exchange_biases(cell: Any) -> Any:
     """Take each of the two biases for the other, which only a GRU's candidate shows."""
-    return _use_biases(lambda x, r: (r, x), cell, biases) if _candidate_size(cell) else cell
+    return _use_biases(lambda x, r: (r, x), cell) if _candidate_size(cell) else cell
 
 
-def _add_bias_outside(cell: Any, _: Sequence[Floats]) -> Any:
+def _add_bias_outside(cell: Any) -> Any:
     """Add the candidate's recurrent bias after the product with r."""
     b_n, b_h = cell.weights.b_n, cell.weights.b_h.copy()
     if b_n is None:
@@ -273,15 +268,15 @@ def _add_bias_outside(cell: Any, _: Sequence[Floats]) -> Any:
     return cell.replaced(cell.weights._replace(b_h=b_h, b_n=None))
 
 
-def _change_reset(reset: str, cell: Any, biases: Sequence[Floats]) -> Any:
+def _change_reset(reset: str, cell: Any) -> Any:
     """Reset on the other side of the product; before it the candidate has one bias."""
     if not isinstance(cell, GRU) or cell.reset == reset:
         return cell
-    weights = cell.weights if reset == "after" else _add_bias_outside(cell, biases).weights
+    weights = cell.weights if reset == "after" else _add_bias_outside(cell).weights
     return cell.replaced(weights, reset=reset)
 
 
-def _change_activation(name: str, new: Activation, cell: Cell, _: Sequence[Floats]) -> Cell:
+def _change_activation(name: str, new: Activation, cell: Cell) -> Cell:
     """Replace an activation, and that of the output if it is the same."""
     before = cell.settings.get(name, new)
     same = [each for each in (name, "output_activation") if cell.settings.get(each) == before]
@@ -289,7 +284,7 @@ def _change_activation(name: str, new: Activation, cell: Cell, _: Sequence[Float
     return cell if before == new else cell.replaced(**settings)
 
 
-def _change_one(name: str, new: Activation, cell: Cell, _: Sequence[Floats]) -> Cell:
+def _change_one(name: str, new: Activation, cell: Cell) -> Cell:
     """Replace one of the two functions of an LSTM that are alike."""
     if cell.settings.get("output_activation", new) == new or cell.settings["activation"] == new:
         return cell
@@ -302,7 +297,7 @@ def _name_changes(case: Case) -> dict[str, Change]:
     """Return the changes of cells, with orders of gates named as in the model's file."""
     changes = CELL_MISTAKES.copy()
     for kind in {type(cell) for layer in case.network.layers for cell in layer.cells} & {LSTM, GRU}:
-        own = FILE_GATES.get(case.extension, {}).get(kind, kind.gate_names)
+        own = kind.gate_orders.get(FRAMEWORKS.get(case.extension, ""), kind.gate_names)
         for order in permutations(kind.gate_names):
             # The port takes the gate kind.gate_names[k] for order[k].
             port = [order[kind.gate_names.index(gate)] for gate in own]

@@ -43,7 +43,6 @@ TORCH = {
     "GRU": _TORCH_CELL,
     "Dense": {"activation": TORCH_HEADS},
 }
-TORCH_GATES = {"RNN": (0,), "LSTM": (0, 1, 2, 3), "GRU": (1, 0, 2)}  # ours, in its order
 
 
 class Unsupported(ValueError):  # noqa: N818 - the peer lacks something, which is no error
@@ -152,7 +151,7 @@ class Torch(Peer):
         arrays = (W_xh, W_hh, *split_bias(layer.weights))
         with torch.no_grad():
             for parameter, array in zip(rnn.parameters(), arrays, strict=True):
-                parameter.copy_(_tensor(reorder(array, TORCH_GATES[name]).T))
+                parameter.copy_(_tensor(reorder(array, layer.find_gates("torch")).T))
 
         def forward(x: Floats, states: Sequence[Floats]) -> Floats:
             start = tuple(_tensor(state[None]) for state in states)

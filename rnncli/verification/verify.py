@@ -121,7 +121,6 @@ def verify(
     'equal'
     """
     path: str | None = None
-    biases: Sequence[tuple[Floats, ...]] = ()
     if isinstance(network, Network):
         model = network
     else:
@@ -129,13 +128,12 @@ def verify(
         path = os.fspath(network)
         for sentence in loaded.assumptions:
             warn(f"{path}: {sentence}", stacklevel=2)
-        model, biases = loaded.network, loaded.biases
+        model = loaded.network
     dtype = choice("precision", precision, PRECISIONS).dtype
     if isinstance(x, str | os.PathLike):
         x = _read_input(os.fspath(x), model, dtype)
     values = model.checked_shape(x)
-    case = case_of_batch(model, values, h0, lengths, precision)._replace(biases=biases)
-    case = case.above_front()
+    case = case_of_batch(model, values, h0, lengths, precision).above_front()
     theirs = None
     if expected is not None:
         T = case.groups.lengths.max(initial=0) if model.front else values.shape[-2]

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, TextIO
 
 from rnncli.model.description import layer_line
-from rnncli.model.errors import listed, printable, sentence
+from rnncli.model.errors import listed, printable
 from rnncli.writers.grid import Column, draw, write_text
 
 
@@ -52,8 +52,7 @@ def _write_model(out: TextIO, document: Mapping[str, Any]) -> None:
     by_reason: dict[str, list[str]] = {}
     for component in components:
         if "why" in component:
-            why = sentence("", component["why"], component["hint"])
-            reason = f"{_describe_layers(component).capitalize()} ({why})"
+            reason = f"{_describe_layers(component).capitalize()} ({component['why']})"
             by_reason.setdefault(reason, []).append(component["name"] or component["kind"])
     read, total = document["parameters"].values()
     values = f" Their values are in {listed(document['beside'])}." if "beside" in document else ""

@@ -1,6 +1,7 @@
 """A cell that rnncli does not know runs as the plain loop does, wherever cells run."""
 
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -15,7 +16,8 @@ from rnncli.engine.unroll import Compiled
 from rnncli.explanation.steps import Wanted, explain_steps
 from rnncli.model.activations import SIGMOID, TANH
 from rnncli.model.arrays import Floats
-from rnncli.model.cells import Cell, Numbers, State
+from rnncli.model.cells import CELLS, Cell, Numbers, State
+from rnncli.model.cells.cell import Operands
 from rnncli.verification import reference
 from rnncli.verification.case import case_of_batch
 from rnncli.verification.reference import product
@@ -143,6 +145,54 @@ def test_an_equation_may_subtract(unroll: str) -> None:
     error = largest_step_error(case, case.outputs(unroll))
     assert error is not None
     assert error < 0.25
+
+
+class Independent(Cell):
+    """``h_t = tanh(sum + w h_{t-1})``: a recurrent weight for each unit (IndRNN)."""
+
+    gates = 1
+    gate_names = ("h",)
+
+    def __init__(self, weights: Weights) -> None:
+        self.weights = weights
+
+    @classmethod
+    def shapes(cls, weights: Weights) -> dict[str, tuple[int, ...]]:
+        return super().shapes(weights) | {"W_hh": weights.W_xh.shape[1:]}
+
+    @property
+    def operands(self) -> Operands:
+        W_xh, w, b_h = self.weights[:3]
+        return Operands(W_xh, np.zeros((len(w), 0), w.dtype), b_h)
+
+    @property
+    def needs_only_operands(self) -> bool:
+        return False
+
+    def step(self, n: Numbers, sums: Sequence[Any], *state: Any) -> tuple[Any, ...]:
+        return (n.apply(TANH, sums[0] + n.weight(self.weights.W_hh, "W_hh") * state[0]),)
+
+
+def test_a_cell_tells_the_shapes_of_its_arrays(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    random = np.random.RandomState(0)
+    W_xh, w, b_h, x = (random.normal(size=k).astype("f") for k in ((2, 3), 3, 3, (9, 2)))
+    h, right = np.zeros(3), []
+    for row in x:
+        h = np.tanh(row @ W_xh + w * h + b_h)
+        right.append(h)
+    monkeypatch.setitem(CELLS, "independent", Independent)
+    np.savez(tmp_path / "model.npz", W_xh=W_xh, W_hh=w, b_h=b_h)
+    network = rnncli.load(tmp_path / "model.npz")
+    np.testing.assert_allclose(rnncli.run(network, x).h, right, atol=1e-6)
+    with pytest.raises(
+        ValueError, match=r"^W_hh: expected shape \(3,\), as W_xh is .*, got \(2,\)"
+    ):
+        Network(Independent(Weights(W_xh, w[:2], b_h)))
+    np.savez(tmp_path / "model.npz", W_xh=W_xh, W_hh=w[:2], b_h=b_h)
+    with pytest.raises(ValueError, match=r"npz: W_hh: expected shape .* or \(3,\), as W_xh is"):
+        rnncli.load(tmp_path / "model.npz")
 
 
 EQUATIONS = [

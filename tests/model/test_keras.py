@@ -533,6 +533,19 @@ def test_arrays_without_a_config(tmp_path: Path) -> None:
     assert network.layers[0].cells[0].settings["reset"] == "after"
     assert "holds weights alone" in notes[0]
     assert "layers/dense, layers/mine: names do not tell how layers/gru is joined" in refusal(path)
+    path = stored(tmp_path / "m.keras", NUMBERED | {"layers/gru/cell/vars/1": (0, 6)}, version="")
+    assert "layers/gru/cell/vars/1: expected shape (6, 6) or (2, 6), as W_xh is" in refusal(path)
+
+
+def test_directions_of_unlike_sizes_are_refused_by_the_name_of_an_array(tmp_path: Path) -> None:
+    stems = [f"layers/bidirectional/{way}_layer/cell/vars" for way in ("forward", "backward")]
+    pairs = zip(stems, (2, 4), strict=True)
+    shapes = {f"{stem}/{k}": (n, 6) for stem, n in pairs for k, n in enumerate((n, 2, 2))}
+    both = layer("Bidirectional", layer=layer("GRU"), merge_mode="concat")
+    path = stored(tmp_path / "m.keras", shapes, [both])
+    message = f"{stems[1]}/0: expected shape (2, 6) backward too, got (4, 6)"
+    assert message in refusal(path)
+    assert message in refusal(stored(path, shapes, version=""))
     assert layers(load(stored(path, {**NUMBERED, **SEEDS}, version=""))[0]) == "GRU 2"
     network, notes = load(stored(path, NUMBERED | ABOVE, version=""))
     assert layers(network) == "GRU 2, GRU 2, GRU 2"

@@ -76,6 +76,15 @@ def test_names_after_a_word(tmp_path: Path) -> None:
     assert notes == []
 
 
+@pytest.mark.parametrize("options", [{}, {"activation": "relu"}])
+def test_cells_keep_both_biases_of_a_file(tmp_path: Path, options: dict[str, str]) -> None:
+    both = {"bias_ih_l0": numbers(3), "bias_hh_l0": numbers(1, 3)[0]}
+    path = write(tmp_path / "w.safetensors", torch() | both)
+    (cell,) = load(path, **options)[0].layers[0].cells
+    for array, other in zip(cell.biases, both.values(), strict=True):
+        np.testing.assert_array_equal(array, other)
+
+
 UNLIKE = {f"weight_ih_l0{end}": numbers(12, 2) for end in ("", "_reverse")}
 UNLIKE |= {"weight_hh_l0": numbers(12, 2), "weight_hr_l0": numbers(2, 3)}
 UNLIKE |= {"weight_hh_l0_reverse": numbers(12, 1), "weight_hr_l0_reverse": numbers(1, 3)}
@@ -87,9 +96,19 @@ NPZ: list[tuple[str, Arrays, dict[str, Any]]] = [
     ("expected W_xh, W_hh and b_h, got layer_1.back", ONE | own(1, "backward", 2, 3), {}),
     ("W_hh: expected floats, got int32", ONE | {"W_hh": np.ones((3, 3), np.int32)}, {}),
     ("W_hh: damaged: ", ONE | {"W_hh": np.array([[None]])}, {}),
-    ("W_hh: expected shape (H, H), (H, 3 H) or", ONE | {"W_hh": numbers(3, 4)}, {}),
+    ("W_hh: expected shape (3, 3) or (1, 3), as W_xh is", ONE | {"W_hh": numbers(3, 4)}, {}),
+    ("W_xh: expected shape (I, 1 H), got (3,)", ONE | {"W_xh": numbers(3)}, {}),
+    (
+        "W_xh: expected shape (I, 3 H), got (2, 4)",
+        ONE | {"W_xh": numbers(2, 4), "b_n": numbers(1)},
+        {},
+    ),
     ("W_hh: expected shape (2, 2), as W_xh is (3, 2)", ONE | {"W_xh": numbers(3, 2)}, {}),
-    ("W_hh: expected shape (H, H)", {"W_xh": np.ones((2, 0)), "W_hh": np.ones((0, 0))}, {}),
+    (
+        "expected sizes of at least 1, got 2, 0",
+        {"W_xh": np.ones((2, 0)), "W_hh": np.ones((0, 0))},
+        {},
+    ),
     ("backward.W_xh: expected shape (2, 3)", PAIR | own(1, "backward", 3, 3), {}),
     ("layer 2: takes 3 values, 6 come from below", PAIR | own(2, "forward", 3, 3), {}),
     ("a bidirectional layer has 2 cells", ONE, {"direction": "bidirectional"}),

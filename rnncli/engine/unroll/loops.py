@@ -213,7 +213,7 @@ class Projected(Strategy):
 
 def largest_weights(W: Floats) -> Floats:
     """Return the largest absolute weight of each row, (K,)."""
-    return np.asarray(np.abs(W).max(axis=1), np.float64)
+    return np.asarray(np.abs(W).max(axis=1, initial=0), np.float64)
 
 
 def safe_bound(values: Floats) -> float:

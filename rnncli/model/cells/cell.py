@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from math import inf
 from typing import Any, ClassVar, NamedTuple, Protocol, Self, TypeAlias
 
@@ -136,14 +136,30 @@ class Cell:
 
     gates: ClassVar[int]  # blocks of H columns in the weights
     gate_names: ClassVar[tuple[str, ...]]  # of these blocks; h if there is one
+    # By framework, the names of the blocks in its order, where that is another one.
+    gate_orders: ClassVar[Mapping[str, tuple[str, ...]]] = {}
     setting_names: ClassVar[tuple[str, ...]] = ()
-    extra_names: ClassVar[tuple[str, ...]] = ()  # arrays after the three of every cell
     state_names: ClassVar[tuple[str, ...]] = ("h",)
     weights: Weights
+    biases: tuple[Floats, ...] = ()  # the two that a model file has in place of `b_h` and `b_n`
+    open: Collection[str] = ()  # settings that a model file leaves open
     ends: tuple[float, float] | None = None  # the range of h, if it has two ends
 
     def __repr__(self) -> str:
         return f"{type(self).__name__} {self.hidden_size}"
+
+    @classmethod
+    def find_gates(cls, framework: str) -> tuple[int, ...]:
+        """Return the positions of our gates in the arrays of a framework."""
+        theirs = cls.gate_orders.get(framework, cls.gate_names)
+        return tuple(map(theirs.index, cls.gate_names))
+
+    @classmethod
+    def shapes(cls, weights: Weights) -> dict[str, tuple[int, ...]]:
+        """Return the shapes of its arrays by name; those of the weights tell its sizes."""
+        I, H = len(weights.W_xh), weights.W_xh.shape[1] // cls.gates
+        columns = cls.gates * H
+        return {"W_xh": (I, columns), "W_hh": (H, columns), "b_h": (columns,)}
 
     @property
     def hidden_size(self) -> int:
@@ -183,7 +199,9 @@ class Cell:
     def replaced(self, weights: Weights | None = None, **settings: Any) -> Self:
         """Return the same cell with other weights or settings."""
         settings = {**self.settings, **settings}
-        return type(self)(weights or self.weights, **settings)  # type: ignore[call-arg]
+        cell = type(self)(weights or self.weights, **settings)  # type: ignore[call-arg]
+        cell.biases = () if weights else self.biases
+        return cell
 
     def step(self, n: Numbers, sums: Sequence[Any], *state: Any) -> tuple[Any, ...]:
         """Compute the state after a step from its sums, one of H units for each of `sum_names`."""
@@ -215,19 +233,18 @@ def checked(cell: Cell) -> Cell:
     shape = weights.W_xh.shape
     if len(shape) != 2 or shape[1] % gates:
         raise ValueError(f"W_xh: expected shape (I, {gates} H), got {shape}")
-    I, H = shape[0], shape[1] // gates
-    P = H if weights.W_hr is None else weights.W_hr.shape[-1]
-    if min(I, H, P) < 1:
-        raise ValueError(f"expected sizes of at least 1, got {I}, {H}, {P}")
-    expected = {"W_xh": shape, "W_hh": (P, shape[1]), "b_h": (shape[1],)}
-    expected |= {"b_n": (H,), "w_ch": (3 * H,), "W_hr": (H, P)}
+    if not all(shape):
+        raise ValueError(f"expected sizes of at least 1, got {shape[0]}, {shape[1] // gates}")
+    expected = cell.shapes(weights)
     for name, array in weights.arrays.items():
-        if name not in (*WEIGHT_NAMES, *cell.extra_names):
+        if name not in expected:
             raise ValueError(f"{name}: {type(cell).__name__} has none")
         if array.shape != expected[name]:
             what = f"expected shape {expected[name]}, as W_xh is {shape}, got {array.shape}"
             raise ValueError(f"{name}: {what}")
-    return cell.replaced(weights)
+    result = cell.replaced(weights)
+    result.biases, result.open = cell.biases, cell.open
+    return result
 
 
 def split_bias(weights: Weights) -> tuple[Floats, Floats]:

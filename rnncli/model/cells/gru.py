@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from math import inf, isinf
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -61,8 +61,8 @@ class GRU(Cell):
 
     gates = 3
     gate_names = ("z", "r", "n")
+    gate_orders: ClassVar = {"torch": ("r", "z", "n")}
     setting_names = ("activation", "recurrent_activation", "clip", "reset")
-    extra_names = ("b_n",)
 
     def __init__(
         self,
@@ -79,6 +79,11 @@ class GRU(Cell):
         self.reset = choice("reset", reset, dict.fromkeys(RESETS, reset))
         if reset == "before" and weights.b_n is not None:
             raise ValueError("b_n: a GRU that resets before the product adds it to b_h")
+
+    @classmethod
+    def shapes(cls, weights: Weights) -> dict[str, tuple[int, ...]]:
+        """Return the shapes of its arrays by name."""
+        return super().shapes(weights) | {"b_n": (weights.W_xh.shape[1] // 3,)}
 
     @property
     def sum_names(self) -> tuple[str, ...]:

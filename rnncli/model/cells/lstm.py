@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from math import inf, isinf
-from typing import Any
+from typing import Any, ClassVar, Self
 
 import numpy as np
 
@@ -56,9 +56,9 @@ class LSTM(Cell):
 
     gates = 4
     gate_names = ("i", "f", "g", "o")
+    gate_orders: ClassVar = {"onnx": ("i", "o", "f", "g")}
     setting_names = ("activation", "recurrent_activation", "output_activation", "clip")
     state_names = ("h", "c")
-    extra_names = ("w_ch", "W_hr")
 
     def __init__(
         self,
@@ -73,6 +73,19 @@ class LSTM(Cell):
         self.recurrent_activation = parse(recurrent_activation)
         self.output_activation = parse(output_activation or activation)
         self.ends = self.output_activation.ends if weights.W_hr is None else None
+
+    def replaced(self, weights: Weights | None = None, **settings: Any) -> Self:
+        """Return the same cell with other weights or settings; two equal functions stay so."""
+        if "activation" in settings and self.output_activation == self.activation:
+            settings = {"output_activation": settings["activation"]} | settings
+        return super().replaced(weights, **settings)
+
+    @classmethod
+    def shapes(cls, weights: Weights) -> dict[str, tuple[int, ...]]:
+        """Return the shapes of its arrays by name; h has P values."""
+        H, W_hr = weights.W_xh.shape[1] // 4, weights.W_hr
+        P = H if W_hr is None or W_hr.ndim != 2 else max(1, W_hr.shape[1])
+        return super().shapes(weights) | {"W_hh": (P, 4 * H), "w_ch": (3 * H,), "W_hr": (H, P)}
 
     @property
     def state_sizes(self) -> tuple[int, ...]:

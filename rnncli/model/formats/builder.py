@@ -6,14 +6,14 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from rnncli.model.arrays import name_type
-from rnncli.model.cells import CELLS
-from rnncli.model.contents import Component, Contents, Draft
+from rnncli.model.contents import Component, Contents
 from rnncli.model.errors import shown
 from rnncli.model.formats.containers.budget import Budget
 from rnncli.model.graph import Graph, Node, RefusedError
 from rnncli.model.graph.operators import MOVERS
 from rnncli.model.graph.search import find_layers
 from rnncli.model.graph.walk import Guess
+from rnncli.model.layers import Recurrent, name_of
 
 # Operators whose nodes do not get the name of their module.
 _UNNAMED = {*MOVERS, "Shape", "ConstantOfShape", "Cast", "Add", "Sub", "Mul", "Div"}
@@ -87,20 +87,16 @@ class Builder:
         """Return the name of an array in the file, or a new one."""
         return self._names.get(id(array), f"{self.module}: {len(self._arrays)}")
 
-    def recur(self, layer: Draft, arrays: Mapping[str, Any], x: Any, *states: Any) -> list[Any]:
+    def recur(self, layer: Recurrent, arrays: Mapping[str, Any], x: Any, *states: Any) -> list[Any]:
         """Add a recurrent layer over rows (T, N, I); return its rows, and its final states.
 
         These are (D, N, H) for each direction, as initial states are.
         """
         self._budget.spend(0, sum(array.nbytes for array in arrays.values()))
-        self.width = self.width or len(layer.cells[0].weights.W_xh)
-        inputs, kind = [x, *[None] * 4, *states], layer.cells[0].kind
-        known: dict[str, Any] = {
-            "layer": layer,
-            "arrays": arrays,
-            "outputs": 1 + len(CELLS[kind].state_names),
-        }
-        y, *finals = self.emit(kind.upper(), *inputs, **known)
+        self.width, cell = self.width or layer.input_size, layer.cells[0]
+        inputs, outputs = [x, *[None] * 4, *states], 1 + len(cell.state_names)
+        known: dict[str, Any] = {"layer": layer, "arrays": arrays, "outputs": outputs}
+        y, *finals = self.emit(name_of(cell).upper(), *inputs, **known)
         y = self.emit("Transpose", y, perm=[0, 2, 1, 3], rank=4)
         return [self.emit("Reshape", y, [0, 0, -1], rank=3), *finals]
 

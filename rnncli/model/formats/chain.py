@@ -10,16 +10,16 @@ from collections.abc import Mapping
 import numpy as np
 
 from rnncli.model.arrays import Floats
-from rnncli.model.contents import Component, Contents, FileLayer, locate, no_layer, read_floats
+from rnncli.model.contents import Component, Contents, locate, no_layer, read_floats
 from rnncli.model.errors import InputError, listed, shown
 from rnncli.model.layers import (
     Dense,
     Embedding,
+    Layer,
     LayerNormalization,
     Normalization,
     Pointwise,
     Stateless,
-    merged_size,
 )
 
 # By the names of all arrays of a component, without a bias: what it is, in PyTorch or in Keras.
@@ -49,11 +49,11 @@ def make_chain(path: str, contents: Contents, text: str) -> Contents:
         if name not in known and len(ends) != 1:
             raise no_layer(path, name, known)
         component = known[name if name in known else ends[0]]
-        layers = list[FileLayer](component.layers)
+        layers = list[Layer](component.layers)
         if not layers:
             layer, note = _make_layer(path, component, width)
             layers, notes = [layer], [*notes, *note]
-        width = _count_values(layers[-1])
+        width = layers[-1].output_size
         if activation:
             with locate(f"{path}: {component.name}"):
                 layers.append(Pointwise(activation, width))
@@ -64,15 +64,6 @@ def make_chain(path: str, contents: Contents, text: str) -> Contents:
     if rest := [name for name in known if name not in names]:
         notes.append(f"leaves out {listed(rest)}, as `chain` tells")
     return contents._replace(components=chosen, ordered=True, last=None, notes=notes)
-
-
-def _count_values(layer: FileLayer) -> int:
-    """Count the values of a step of a layer."""
-    if isinstance(layer, Stateless):
-        return layer.output_size
-    size, known = len(layer.cells[0].weights.W_hh), layer.settings
-    direction = "bidirectional" if len(layer.cells) == 2 else "forward"
-    return merged_size(size, direction, known.get("merge", "concat"))
 
 
 def _make_layer(path: str, component: Component, width: int) -> tuple[Stateless, list[str]]:

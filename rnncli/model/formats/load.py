@@ -11,8 +11,7 @@ from typing import Any, BinaryIO, NamedTuple
 from warnings import warn
 
 from rnncli.model.activations import Activation
-from rnncli.model.arrays import Floats
-from rnncli.model.contents import Contents, Draft, assumptions, fill_layers, make_network
+from rnncli.model.contents import Contents, assumptions, fill_settings, make_network
 from rnncli.model.errors import InputError, choice, near_file
 from rnncli.model.formats.containers.zips import FIRST, open_zip
 from rnncli.model.layers import Recurrent, name_of
@@ -60,12 +59,11 @@ WRITTEN = {".npz": "npz", ".safetensors": "safetensors", ".onnx": "onnx.writing"
 
 
 class Loaded(NamedTuple):
-    """A network from a file, with its digest, notes and biases."""
+    """A network from a file, with its digest and notes."""
 
     network: Network
     sha256: str  # of the file's bytes, or empty
     assumptions: list[str]  # parameters stand between backticks, as in `InputError`
-    biases: list[tuple[Floats, ...]]  # of each cell: PyTorch's two, whose sum is `b_h`, or that
     external_digests: Mapping[str, str]  # of other files that hold its weights, by their names
 
 
@@ -156,7 +154,7 @@ def load_network(
     chain: str | None = None,
     digest: bool = True,
 ) -> Loaded:
-    """Read a network with its notes and biases, and the digest of its file if it is wanted."""
+    """Read a network with its notes, and the digest of its file if it is wanted."""
     try:
         path = os.fspath(path)
     except TypeError:
@@ -164,18 +162,16 @@ def load_network(
         raise TypeError(f"network: {what}") from None
     settings = {name: value for name, value in overrides.items() if value is not None}
     contents, sha256 = read_contents(path, layer, input_size, chain=chain, digest=digest)
-    layers = fill_layers(path, contents.layers(path), settings)
+    layers = fill_settings(path, contents.layers(path), settings)
     network = make_network(path, layers, contents.last)
     names = [component.name for component in contents.components for _ in component.layers]
     for each, name in zip((*network.front, *network.layers), names, strict=True):
         each.name = name
-    cells = [cell for each in layers if isinstance(each, Draft) for cell in each.cells]
-    biases = [cell.biases or (cell.weights.b_h,) for cell in cells]
     digests = {}
     for name in contents.external_files if digest else ():
         with open(name, "rb") as file:
             digests[os.path.basename(name)] = digest_of(file.read())
-    return Loaded(network, sha256, [*contents.notes, *assumptions(layers)], biases, digests)
+    return Loaded(network, sha256, [*contents.notes, *assumptions(layers)], digests)
 
 
 def read_contents(

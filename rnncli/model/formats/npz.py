@@ -22,7 +22,14 @@ from numpy.typing import NDArray
 from rnncli.model.activations import Activation
 from rnncli.model.arrays import Floats
 from rnncli.model.cells import CELLS, RNN, Cell, Weights
-from rnncli.model.contents import CellDraft, Component, Contents, Draft, find_kind, read_floats
+from rnncli.model.contents import (
+    Component,
+    Contents,
+    find_kind,
+    make_cell,
+    make_layer,
+    read_floats,
+)
 from rnncli.model.errors import InputError, listed
 from rnncli.model.formats.containers.zips import (
     FIRST,
@@ -30,7 +37,7 @@ from rnncli.model.formats.containers.zips import (
     read_archive,
     wrap_damage,
 )
-from rnncli.model.layers import LAYERS, Layer, Recurrent, Stateless, name_of
+from rnncli.model.layers import LAYERS, Layer, Recurrent, name_of
 from rnncli.model.network import LAST, Network
 
 # The array of text, and its most bytes: enough for 9,999 layers.
@@ -62,7 +69,11 @@ def read(data: bytes, path: str, layer: str | None) -> Contents:
             hint = "a state file goes to `state`" if "t" in arrays else ""
             raise InputError(f"{path}: {_TEXT}", what, hint)
         layers, last = read_layers(f"{path}: {_TEXT}", str(text), arrays, layers)
-    elif not known or not all(isinstance(layer, Draft) for layer in layers):
+        for ways, each in zip(named, layers, strict=False):
+            if not {*ways} <= {"", *each.directions}:
+                what = f"expected the directions {listed(ways)}, got {each.settings['direction']}"
+                raise InputError(f"{path}: {_TEXT}", what)
+    elif not known or not all(isinstance(layer, Recurrent) for layer in layers):
         # It takes 5 ms, which our own files do not need.
         from rnncli.model.formats.mlx_flax import find_named
 
@@ -71,7 +82,7 @@ def read(data: bytes, path: str, layer: str | None) -> Contents:
     for number, each in enumerate(layers, start=1):
         ways = names.get(number, {})
         used = {name: arrays[name] for way in ways.values() for name in way.values()}
-        kind = each.cells[0].kind if each.cells else name_of(each)
+        kind = name_of(each.cells[0] if each.cells else each)
         components.append(Component(f"layer_{number}", kind, used, [each]))
     return Contents(components, last=last).pick(path, layer)
 
@@ -91,7 +102,7 @@ def _read_json(data: bytes, path: str) -> dict[str, NDArray[Any]]:
 
 def _read_layer(
     path: str, arrays: Mapping[str, NDArray[Any]], ways: Mapping[str, Mapping[str, str]]
-) -> Draft | dict[str, Floats]:
+) -> Recurrent | dict[str, Floats]:
     """Read a layer whose arrays are named by direction and role; only arrays, without state."""
     if not any(way or {"W_xh", "W_hh"} & names.keys() for way, names in ways.items()):
         return {r: read_floats(path, n, arrays[n]) for r, n in ways.get("", {}).items()}
@@ -100,12 +111,13 @@ def _read_layer(
         names = ways[way]
         if "" in order[1:] or not {"W_xh", "W_hh"} <= names.keys() <= {*Weights._fields}:
             raise InputError(path, f"expected W_xh, W_hh and b_h, got {listed(names.values())}")
-        weights = {role: read_floats(path, name, arrays[name]) for role, name in names.items()}
-        kind, W_hh = find_kind(path, weights["W_hh"], names), weights["W_hh"]
-        weights.setdefault("b_h", np.zeros(W_hh.shape[1], W_hh.dtype))
-        cells.append(CellDraft(kind, Weights(**weights), names=names))
-    direction = "bidirectional" if len(cells) == 2 else order[0]
-    return Draft(tuple(cells), {"direction": direction} if direction else {})
+        known = {role: read_floats(path, name, arrays[name]) for role, name in names.items()}
+        W_xh, W_hh = known["W_xh"], known["W_hh"]
+        weights = Weights(**{"b_h": np.zeros(W_xh.shape[-1:], W_hh.dtype), **known})
+        kind = find_kind(path, weights, names)
+        cells.append(make_cell(path, kind, weights, {}, names))
+    direction = {"direction": order[0]} if order[0] and len(cells) == 1 else {}
+    return make_layer(path, cells, names, **direction)
 
 
 def save_model(file: BinaryIO, network: Network) -> list[str]:
@@ -134,10 +146,10 @@ def write_text(network: Network, names: Iterable[str]) -> str:
 
 
 def read_layers(
-    where: str, text: str, names: Iterable[str], layers: Sequence[Draft | dict[str, Floats]]
-) -> tuple[list[Draft | Stateless], str | None]:
+    where: str, text: str, names: Iterable[str], layers: Sequence[Recurrent | dict[str, Floats]]
+) -> tuple[list[Layer], str | None]:
     """Complete layers, of which only arrays are known, by the text; return `Network.last` too."""
-    complete: list[Draft | Stateless] = []
+    complete = list[Layer]()
     with wrap_damage(where):
         about = json.loads(text)
         entries, last = about["layers"], about.get("last")
@@ -145,28 +157,23 @@ def read_layers(
         if about["format"] != _FORMAT or missing or last not in (None, *LAST):
             raise ValueError(f"expected format {_FORMAT} of arrays, without {listed(missing)}")
         # Layers without arrays may stand above the last one with some.
-        for draft, entry in zip_longest(layers, entries, fillvalue=dict[str, Any]()):
+        for known, entry in zip_longest(layers, entries, fillvalue=dict[str, Any]()):
             settings = {n: value for n, value in entry.items() if n not in ("layer", "cells")}
-            if isinstance(draft, Draft):
+            if isinstance(known, Recurrent):
                 cells = []
-                for cell, each in zip(draft.cells, entry["cells"], strict=True):
+                for cell, each in zip(known.cells, entry["cells"], strict=True):
                     kind = each.get("cell", "rnn")
                     _check_known(where, kind, CELLS)
-                    values = {n: inf if v is None else v for n, v in each.items() if n != "cell"}
-                    cells.append(cell._replace(kind=kind, settings=values))
-                layer: Layer = Draft(tuple(cells), {**settings, **draft.settings}).make(where)
-                pairs = zip(cells, layer.cells, strict=True)
-                filled = tuple(
-                    old._replace(weights=cell.weights, settings=cell.settings)
-                    for old, cell in pairs
-                )
-                complete.append(Draft(filled, layer.settings))
+                    values: dict[str, Any] = {n: v for n, v in each.items() if n != "cell"}
+                    values |= {name: inf for name, value in values.items() if value is None}
+                    cells.append(CELLS[kind](cell.weights, **values))
+                layer: Layer = Recurrent(*cells, **settings)
             else:
                 _check_known(where, entry["layer"], LAYERS)
-                layer = LAYERS[entry["layer"]](**draft, **settings)
-                complete.append(layer)
+                layer = LAYERS[entry["layer"]](**known, **settings)
             if _describe(layer) != entry:
                 raise ValueError(f"expected {_describe(layer)!r:.300}, got {entry!r:.300}")
+            complete.append(layer)
     return complete, last
 
 

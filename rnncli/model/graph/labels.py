@@ -1,5 +1,8 @@
 """Labels in place of numbers: which row of the input each value of a graph comes from.
 
+A label is two numbers in one of 64 bits, the upper half a step and the lower half a sequence. Each
+may be `SEVERAL`, and the step of a final state is `STATE`. A constant has no row: `CONSTANT`.
+
 Operators run over labels unchanged: functions that move values move their labels, ufuncs join them,
 reductions and products join them along axes. A function of NumPy that is not listed is refused.
 """
@@ -16,10 +19,9 @@ from rnncli.model.graph import Array
 
 Integers = NDArray[np.int64]
 
-# The labels of a constant, and of a value of several sequences. A value of several rows of one
-# sequence, n, has the label -2 - n.
-CONSTANT, ACROSS = -1, -(2**62)
-_SEQUENCES = 2**20
+SEVERAL, STATE = 2**31 - 1, 2**30
+CONSTANT = -1  # both halves are -1
+_HALF = 32  # bits
 _MOVES = {
     *(np.broadcast_to, np.concatenate, np.expand_dims, np.moveaxis, np.split, np.squeeze),
     *(np.take, np.tile, np.transpose, sliding_window_view),
@@ -28,35 +30,41 @@ _MOVES = {
 
 def row_label(t: Any, n: Any) -> Any:
     """Return the label of step t of sequence n."""
-    return t * _SEQUENCES + n
+    return np.asarray(t, np.int64) << _HALF | n
 
 
 def steps_of(labels: Integers) -> Integers:
-    """Return the steps that labels of rows have."""
-    return labels // _SEQUENCES
+    """Return the steps that labels have."""
+    return labels >> _HALF
 
 
 def sequences_of(labels: Integers) -> Integers:
-    """Return the sequences that labels have; a large number for several."""
-    return np.where(labels >= 0, labels % _SEQUENCES, -2 - labels)
+    """Return the sequences that labels have."""
+    return labels << _HALF >> _HALF
+
+
+def has_several(labels: Integers) -> bool:
+    """Return whether a value comes from several rows."""
+    return any((each == SEVERAL).any() for each in (steps_of(labels), sequences_of(labels)))
 
 
 def join(a: Integers, b: Integers) -> Integers:
-    """Join labels elementwise."""
-    n, m = sequences_of(a), sequences_of(b)
-    mixed = np.where(n == m, -2 - n, ACROSS)
-    return np.where((a == b) | (b == CONSTANT), a, np.where(a == CONSTANT, b, mixed))
+    """Join labels elementwise: a half that both have stays, and a constant adds nothing."""
+    pairs = ((find(a), find(b)) for find in (steps_of, sequences_of))
+    joined = row_label(*(np.where(p == q, p, SEVERAL) for p, q in pairs))
+    return np.where(b == CONSTANT, a, np.where(a == CONSTANT, b, joined))
 
 
 def join_along(a: Integers, axis: Any = None, *, keepdims: bool = False) -> Integers:
     """Join labels along axes."""
-    axes, known, n = tuple(range(a.ndim)) if axis is None else axis, a != CONSTANT, sequences_of(a)
-    top = np.iinfo(np.int64).max
-    low, first = (np.where(known, v, top).min(axes, keepdims=True, initial=top) for v in (a, n))
-    high, last = (np.where(known, v, -top).max(axes, keepdims=True, initial=-top) for v in (a, n))
-    mixed = np.where(first == last, -2 - first, ACROSS)
-    result = np.where(low > high, CONSTANT, np.where(low == high, low, mixed))
-    return result if keepdims else result.squeeze(axes)
+    axes, known = tuple(range(a.ndim)) if axis is None else axis, a != CONSTANT
+
+    def join_half(half: Integers) -> Integers:
+        low = np.where(known, half, SEVERAL).min(axes, keepdims=keepdims, initial=SEVERAL)
+        high = half.max(axes, keepdims=keepdims, initial=CONSTANT)
+        return np.where((low == high) | (high == CONSTANT), high, SEVERAL)
+
+    return np.asarray(row_label(join_half(steps_of(a)), join_half(sequences_of(a))))
 
 
 def join_before(a: Integers, axis: int) -> Integers:
@@ -105,8 +113,9 @@ class Labels(np.ndarray[Any, np.dtype[np.int64]]):
         """Join the labels of the arguments."""
         if method != "__call__" or "out" in settings:
             return NotImplemented
-        a, *rest = map(label_of, inputs)
-        return labels(_multiply(a, *rest) if ufunc is np.matmul else reduce(join, rest, a))
+        if ufunc is np.matmul:
+            return labels(_multiply(*map(label_of, inputs)))
+        return labels(_join_all(*inputs))
 
     def __array_function__(self, function: Any, types: Any, arguments: Any, settings: Any) -> Any:
         """Move or join labels, as the function moves or joins values."""
@@ -118,6 +127,13 @@ class Labels(np.ndarray[Any, np.dtype[np.int64]]):
             arguments = ([label_of(each) for each in arguments[0]], *arguments[1:])
         moved = function(*plain(arguments), **settings)
         return [labels(each) for each in moved] if isinstance(moved, list) else labels(moved)
+
+
+def _join_all(*values: Any) -> Integers:
+    """Join the labels of arguments, some of which may be constants."""
+    joined = reduce(join, (plain(each) for each in values if isinstance(each, Labels)))
+    shapes = (getattr(each, "shape", ()) for each in values)
+    return np.broadcast_to(joined, np.broadcast_shapes(*shapes))
 
 
 def _multiply(a: Integers, b: Integers) -> Integers:
@@ -151,5 +167,5 @@ _REPLACEMENTS: dict[Any, Any] = {
         plain(x), widths, mode, **({"constant_values": CONSTANT} if mode == "constant" else {})
     ),
     np.cumsum: lambda x, axis: join_before(label_of(x), axis),
-    np.where: lambda *values: reduce(join, map(label_of, values)),
+    np.where: _join_all,
 }

@@ -1,6 +1,6 @@
 """Steps over rows as layers: Dense, activations, normalizations, or else a `RowGraph`."""
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import suppress
 from copy import copy
 from itertools import pairwise
@@ -21,7 +21,6 @@ from rnncli.model.layers import (
     Stateless,
 )
 
-_BIASED = ["MatMul", "Add"]
 _NAMES = {operator: name for name, operator in ONNX_OPERATORS.items()}
 
 
@@ -42,25 +41,35 @@ def name_steps(rows: RowProgram, target: Operand, known: Collection[int] = ()) -
     ends = range(1, len(path) + 1) if carries else _find_ends(rows, path)
     for begin, end in pairwise([0, *ends]):
         named = _name(rows, {each: rows.steps[each] for each in path[begin:end]})
-        below = layers[-1] if layers else named
-        lower, layer, steps = below.layer, named.layer, {**below.steps, **named.steps}
-        ops, name = [step.op for step in steps.values()], named.name or below.name
-        if carries:
+        if layers and not carries and (folded := _fold(layers[-1], named)):
+            layers[-1] = folded
+        else:
             layers.append(named)
-            continue
-        if isinstance(lower, RowGraph) and isinstance(layer, RowGraph) and layers:
-            layer = RowGraph(steps, lower.inputs, layer.target, layer.output_size)
-        elif isinstance(lower, Dense) and isinstance(layer, Normalization) and ops == _BIASED:
-            name, layer = below.name, Dense(lower.W, layer.shift)
-        elif not isinstance(layer, Embedding) or ops != ["Cast", "Gather"]:
-            layers.append(named)
-            continue
-        layers[-1] = NamedLayer(name, steps, layer, named.register, below.inputs)
     if target.columns is not None:
         register = target.register
         layer = RowGraph({}, {register: rows.width(register)}, target, len(target.columns))
         layers.append(NamedLayer("", {}, layer, -1, (register,)))
     return layers
+
+
+# Neighbours that are one layer: the classes of both, their operators where only these are, and what
+# makes it.
+_FOLDS: Sequence[tuple[type, type, Sequence[str], Callable[[Any, Any], Stateless]]] = (
+    (Dense, Normalization, ["MatMul", "Add"], lambda a, b: Dense(a.W, b.shift)),
+    (RowGraph, Embedding, ["Cast", "Gather"], lambda _, b: b),
+    (RowGraph, RowGraph, [], lambda a, b: a.continued(b)),
+)
+
+
+def _fold(below: NamedLayer, above: NamedLayer) -> NamedLayer | None:
+    """Return two neighbours as one layer, if a row of the table fits."""
+    a, b, steps = below.layer, above.layer, {**below.steps, **above.steps}
+    operators = [step.op for step in steps.values()]
+    for lower, upper, only, make in _FOLDS:
+        if isinstance(a, lower) and isinstance(b, upper) and only in ([], operators):
+            name = below.name if lower is Dense else above.name or below.name
+            return NamedLayer(name, steps, make(a, b), above.register, below.inputs)
+    return None
 
 
 def _find_ends(rows: RowProgram, path: Sequence[int]) -> list[int]:

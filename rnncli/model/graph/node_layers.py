@@ -108,6 +108,11 @@ class RowGraph(Stateless):
         y = np.require(y, x.dtype, ["C", "W"])
         return y.reshape(*x.shape[:-1], self.output_size)
 
+    def continued(self, above: "RowGraph") -> "RowGraph":
+        """Return this layer and the one above it, which takes its rows, as one."""
+        steps = {**self.steps, **above.steps}
+        return RowGraph(steps, self.inputs, above.target, above.output_size)
+
     def converted(self, convert: Convert) -> "RowGraph":
         """Return the same layer with its constants converted."""
         layer = copy(self)

@@ -11,15 +11,16 @@ import numpy as np
 
 from rnncli.model.activations import ACTIVATIONS, Activation, activation, positive_clip
 from rnncli.model.arrays import reorder
-from rnncli.model.cells import Weights, sum_biases
-from rnncli.model.contents import CellDraft, Draft, read_floats
+from rnncli.model.cells import GRU, LSTM, RNN, Cell, Weights, sum_biases
+from rnncli.model.contents import make_cell, read_floats
 from rnncli.model.errors import shown
 from rnncli.model.graph import Node, RefusedError
+from rnncli.model.layers import Recurrent
 
 # By ONNX's direction, ours.
 WAYS = {"forward": "forward", "reverse": "backward", "bidirectional": "bidirectional"}
-# By recurrent operator, the positions of our gates in its arrays.
-KINDS = {"RNN": (0,), "LSTM": (0, 2, 3, 1), "GRU": (0, 1, 2)}
+# Recurrent operators.
+KINDS: dict[str, type[Cell]] = {"RNN": RNN, "LSTM": LSTM, "GRU": GRU}
 _GATED = {"recurrent_activation": "Sigmoid", "activation": "Tanh"}
 # By operator, its default activations by our settings.
 _FUNCTIONS = {
@@ -40,7 +41,7 @@ _TYPES = {name: type(value) for name, value in _ATTRIBUTES.items()}
 _ACTIVATIONS = {name.replace("_", ""): name for name in ACTIVATIONS if name != "linear"}
 
 
-def read_layer(path: str, node: Node, arrays: Mapping[str, Any]) -> Draft:
+def read_layer(path: str, node: Node, arrays: Mapping[str, Any]) -> Recurrent:
     """Read the layer of a node; `arrays` are W, R, B and P, which may be left out."""
     known, functions = {**_ATTRIBUTES, **node.attributes}, _FUNCTIONS[node.op]
     odd = [name for name, value in known.items() if type(value) is not _TYPES.get(name)]
@@ -50,7 +51,7 @@ def read_layer(path: str, node: Node, arrays: Mapping[str, Any]) -> Draft:
         raise RefusedError(f"direction {shown(known['direction'])}, or input_forget, is not run")
     if known["layout"] not in (0, 1):
         raise RefusedError(f"layout: expected 0 or 1, got {known['layout']}")
-    D, G = 1 + (known["direction"] == "bidirectional"), len(KINDS[node.op])
+    D, G = 1 + (known["direction"] == "bidirectional"), KINDS[node.op].gates
     H, I = ((*arrays[name].shape, 0, 0, 0)[2] for name in "RW")
     shapes = {"R": (D, G * H, H), "W": (D, G * H, I), "B": (D, 2 * G * H), "P": (D, 3 * H)}
     for name, shape in shapes.items():
@@ -66,14 +67,13 @@ def read_layer(path: str, node: Node, arrays: Mapping[str, Any]) -> Draft:
     count = len(functions)
     named = [dict(zip(functions, activations[d * count :], strict=False)) for d in range(D)]
     cells = [_read_cell(path, node, d, arrays, {**named[d], **settings}) for d in range(D)]
-    way = {"direction": WAYS[known["direction"]], **({"merge": "concat"} if D == 2 else {})}
-    return Draft(tuple(cells), way)
+    return Recurrent(*cells, direction=WAYS[known["direction"]])
 
 
 def _read_cell(
     path: str, node: Node, d: int, arrays: Mapping[str, Any], settings: Mapping[str, Any]
-) -> CellDraft:
-    gates = KINDS[node.op]
+) -> Cell:
+    gates = KINDS[node.op].find_gates("onnx")
     names = {role: f"{node.name}: {name}[{d}]" for name, role in _ROLES.items()}
     floats = {
         name: read_floats(path, names[role], array[d])
@@ -89,7 +89,7 @@ def _read_cell(
         sums = sum_biases(biases[0], biases[1], size=len(W_hh) if after else 0)
     w_ch = reorder(floats["P"], PEEPHOLES) if "P" in floats else None
     weights = Weights(W_xh, W_hh, **sums, w_ch=w_ch)
-    return CellDraft(node.op.lower(), weights, settings, {}, biases, names)
+    return make_cell(path, node.op.lower(), weights, settings, names, biases)
 
 
 def _read_functions(known: Mapping[str, Any], defaults: list[str]) -> list[Activation]:

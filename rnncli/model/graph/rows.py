@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rnncli.model.graph import Array, Node, RefusedError
-from rnncli.model.graph.labels import Labels, plain
+from rnncli.model.graph.labels import CONSTANT, Labels, has_several, plain
 from rnncli.model.graph.node_layers import Operand, Step
 from rnncli.model.graph.operators import ELEMENTWISE, MOVERS, REDUCED, as_list
 
@@ -203,7 +203,7 @@ def lay_out(values: Labels) -> Integers:
         edges = np.flatnonzero(np.diff(flat[order])) + 1
         K = int(edges[0]) if len(edges) else len(flat)
         sizes = np.diff([0, *edges, len(flat)])
-        if flat.min(initial=0) < 0 or (sizes != K).any():
+        if has_several(flat) or (flat == CONSTANT).any() or (sizes != K).any():
             raise RefusedError("makes something of several rows")
         values.layout = order.reshape(-1, K)
     return values.layout

@@ -11,10 +11,10 @@ from itertools import islice, permutations, zip_longest
 
 import numpy as np
 
-from rnncli.model.contents import Component, Contents, Draft
+from rnncli.model.contents import Component, Contents
 from rnncli.model.errors import listed, shown
 from rnncli.model.graph import Graph, RefusedError, Unknown
-from rnncli.model.graph.labels import distinct, plain, row_label, steps_of
+from rnncli.model.graph.labels import STATE, distinct, plain, row_label, steps_of
 from rnncli.model.graph.naming import name_steps
 from rnncli.model.graph.node_layers import Operand, RowGraph, SequenceGraph
 from rnncli.model.graph.operators import MOVERS
@@ -22,7 +22,8 @@ from rnncli.model.graph.recurrent import KINDS
 from rnncli.model.graph.rows import Flow
 from rnncli.model.graph.steps import replace_steps
 from rnncli.model.graph.walk import Fit, Guess, Layer, Walk
-from rnncli.model.graph.whole_sequences import STATE, cut_output
+from rnncli.model.graph.whole_sequences import cut_output
+from rnncli.model.layers import Recurrent
 
 _MOST_GUESSES = 30  # of the axes of the input
 # Convolutions and pooling may leave none of few steps: then more are tried, and some more. No such
@@ -42,7 +43,7 @@ def find_layers(
     `known` tells the input and its axes, where a format does.
     """
     first, best = Walk(path, graph), None
-    if not first.drafts and (replaced := replace_steps(first)):
+    if not first.recurrent and (replaced := replace_steps(first)):
         first.nodes = {str(k): node for k, node in enumerate(replaced)}
         first = Walk(path, graph, first=first)
     for guess in [known] if known else islice(_guess_axes(first), _MOST_GUESSES):
@@ -93,7 +94,8 @@ def make_chain(first: Walk, guess: Guess) -> "Chain":
     walk = chain.walk
     if walk.too_short and guess.steps < _MANY_STEPS and walk.begins == guess.steps:
         return make_chain(first, guess._replace(steps=_MORE * guess.steps))
-    if chain.target is None or chain.last == "step":
+    # A format that tells the axes has nodes of its own for final states.
+    if not guess.sure and (chain.target is None or chain.last == "step"):
         tops = (n for n in walk.nodes.values() if n.op in KINDS and chain.needed & {*n.outputs})
         lower = walk.find_ancestors([name for node in tops for name in node.inputs[:1]])
         again = Chain(first.repeat(guess, lower))
@@ -129,7 +131,7 @@ def _has_same_layers(*chains: "Chain") -> bool:
         if not (a and b and len(a.layers) == len(b.layers) == 1):
             return False
         layer, twin = a.layers[0], b.layers[0]
-        if isinstance(layer, Draft) or isinstance(twin, Draft):
+        if isinstance(layer, Recurrent) or isinstance(twin, Recurrent):
             if a.name != b.name or layer.settings != twin.settings:
                 return False
             continue
@@ -189,7 +191,7 @@ class Chain:
         """Whether the graph may run once the number of features is known."""
         walk = self.walk
         free, alone = _find_free_axes(walk.graph.inputs[walk.guess.x] or ())
-        lost = alone and free and walk.drafts and not self.takes_rows
+        lost = alone and free and walk.recurrent and not self.takes_rows
         has_front = any(each.below and not each.target.register for each in walk.layers.values())
         guessed = has_front and free - {*walk.guess.axes}
         return not walk.guess.features and bool(lost or guessed)

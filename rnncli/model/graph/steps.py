@@ -16,11 +16,10 @@ import numpy as np
 from rnncli.model.activations import SIGMOID, TANH, parse
 from rnncli.model.cells import CELLS, Weights
 from rnncli.model.cells.cell import Arrays, Cell
-from rnncli.model.contents import CellDraft, Draft
 from rnncli.model.graph import Array, Graph, Node, RefusedError, Unknown
 from rnncli.model.graph.operators import MOVERS, evaluate
 from rnncli.model.graph.recurrent import KINDS
-from rnncli.model.layers import name_of
+from rnncli.model.layers import Recurrent, name_of
 
 _BETWEEN = {"Add", "Identity", "Mul", "Relu", "Sigmoid", "Split", "Sub", "Tanh"}
 _PRODUCTS = ("Gemm", "MatMul")
@@ -234,6 +233,17 @@ class _Finder:
             raise RefusedError
         return evaluate(nodes, values, self.walk.graph.opset)
 
+    def _multiply_units(self, node: Node, rows: int, units: slice) -> Array:
+        """Return the product of a node: in the rows of units a row of its weights each."""
+        W, *b = (self.walk.values[name].astype(np.float64) for name in node.inputs[1:])
+        W = (W.T if node.attributes.get("transB") else W) * node.attributes.get("alpha", 1)
+        self.walk.left_for_weights -= rows * W.shape[1]
+        if self.walk.left_for_weights < 0:
+            raise RefusedError
+        y = np.zeros((rows, W.shape[1]))
+        y[units] = W
+        return y + b[0] * node.attributes.get("beta", 1) if b else y
+
     def _read_cell(
         self, kind: str, gates: Sequence[Node], region: _Region, x: str,
         sizes: Sequence[int],
@@ -243,16 +253,9 @@ class _Finder:
         variables: dict[str, Array] = {name: np.zeros((rows, H)) for name in region.leaves}
         variables[x] = np.zeros((rows, 1)) if region.leaves[x] else np.eye(rows, I, -1)
         for node in region.nodes:
-            if node.op in _PRODUCTS:  # which give a row of weights at each unit
-                W, *b = (self.walk.values[name].astype(np.float64) for name in node.inputs[1:])
-                W = (W.T if node.attributes.get("transB") else W) * node.attributes.get("alpha", 1)
-                self.walk.left_for_weights -= rows * W.shape[1]
-                if self.walk.left_for_weights < 0:
-                    raise RefusedError
-                product = np.zeros((rows, W.shape[1]))
-                product[slice(1, 1 + I) if node.inputs[0] == x else slice(1 + I, None)] = W
-                bias = b[0] * node.attributes.get("beta", 1) if b else 0
-                variables[node.outputs[0]] = product + bias
+            if node.op in _PRODUCTS:
+                units = slice(1, 1 + I) if node.inputs[0] == x else slice(1 + I, rows)
+                variables[node.outputs[0]] = self._multiply_units(node, rows, units)
 
         def read(**forced: float) -> list[Array]:
             """Compute the sums of the gates."""
@@ -331,13 +334,12 @@ def _make_nodes(chain: Sequence[_Step], walk: Any) -> list[Node]:
     cell, floats = chain[0].cell, walk.find_floats(*walk.nodes.values()).values()
     dtype = np.result_type(np.float32, *(array.dtype for array in floats))
     weights = cell.weights.converted(lambda _, array: np.ascontiguousarray(array, dtype))
-    kind = name_of(cell)
-    draft = Draft((CellDraft(kind, weights, cell.settings),), {"direction": "forward"})
+    layer = Recurrent(cell.replaced(weights))
     name = next(node.name for node in walk.nodes.values() if stem in node.outputs)
     outputs = [f"{stem}/{role}" for role in ("Y", "Y_h", "Y_c")]
     inputs = [emit("Concat", rows, axis=0), *[""] * 4, *states]
-    known = {"layer": draft, "arrays": weights.arrays}
-    nodes.append(Node(kind.upper(), name, "", inputs, outputs, known))
+    known = {"layer": layer, "arrays": weights.arrays}
+    nodes.append(Node(name_of(cell).upper(), name, "", inputs, outputs, known))
     steps = [f"{stem}/{t}" for t in range(T)]
     emit("Split", outputs[:1], steps, axis=0)
     rank = 0

@@ -5,18 +5,20 @@ A value is a constant, an array; a `Sized` array; a `Flow`, which is computed fr
 """
 
 from collections.abc import Callable, Collection, Iterable, Sequence
+from copy import copy
 from enum import IntEnum
 from math import prod
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from rnncli.model.contents import Component, Draft, read_floats
+from rnncli.model.contents import Component, read_floats
 from rnncli.model.errors import shown
 from rnncli.model.graph import Array, Graph, Node, RefusedError, TooShortError, Unknown
 from rnncli.model.graph.labels import (
-    ACROSS,
     CONSTANT,
+    SEVERAL,
+    STATE,
     Labels,
     labels,
     plain,
@@ -28,8 +30,8 @@ from rnncli.model.graph.node_layers import Operand, SequenceGraph
 from rnncli.model.graph.operators import ELEMENTWISE, FAR, MOVERS, apply
 from rnncli.model.graph.recurrent import KINDS, read_layer
 from rnncli.model.graph.rows import Flow, RowProgram
-from rnncli.model.graph.whole_sequences import STATE, cut_graph, cut_output
-from rnncli.model.layers import DIRECTIONS
+from rnncli.model.graph.whole_sequences import cut_graph, cut_output
+from rnncli.model.layers import Recurrent
 
 # Values that a run may compute: a number, and four more for each value of the file. For each value
 # of an input whose sizes the file declares there are more, up to a number: a run takes them too.
@@ -120,7 +122,7 @@ class Walk:
         self.counting: set[str] = set()  # nodes where rows meet numbers of steps or sequences
         # By the id of a node, which is stored too so that no other node gets the id.
         self.constants: dict[int, tuple[Node, list[Any]]] = first.constants if first else {}
-        self.drafts: dict[int, tuple[Node, Draft]] = first.drafts if first else {}
+        self.recurrent: dict[int, tuple[Node, Recurrent]] = first.recurrent if first else {}
         self.settled: dict[str, Array] = first.settled if first else {}
         self.values: dict[str, Any] = dict(self.graph.arrays)
         self._budget = float(_MOST_COMPUTED + _FOR_A_VALUE * _count_values(self.graph))
@@ -206,7 +208,7 @@ class Walk:
         guess, (T, N), sizes = self.guess, self.guess.axes, list[int]()
         if shape is None or T is N is None:
             raise RefusedError("the number of axes is not known")
-        widths = (len(draft.cells[0].weights.W_xh) for _, draft in self.drafts.values())
+        widths = (layer.input_size for _, layer in self.recurrent.values())
         width = guess.features or next(widths, 1)
         for axis, size in enumerate(shape):  # a frozen step becomes several, which have an order
             free = {T: guess.steps, N: guess.sequences}.get(axis, width)
@@ -371,11 +373,11 @@ class Walk:
 
     # Recurrent nodes.
 
-    def _find_draft(self, node: Node, inputs: Sequence[Any]) -> Draft:
+    def _find_layer(self, node: Node, inputs: Sequence[Any]) -> Recurrent:
         """Return the layer of a recurrent node, which carries it, or has its arrays as inputs."""
-        if draft := node.attributes.get("layer"):
-            self.drafts[id(node)] = node, draft
-        if id(node) not in self.drafts:
+        if layer := node.attributes.get("layer"):
+            self.recurrent[id(node)] = node, layer
+        if id(node) not in self.recurrent:
             arrays: dict[str, Any] = dict(zip("WRBP", (*inputs[1:4], inputs[7]), strict=True))
             known = [each for each in arrays.values() if isinstance(each, np.ndarray)]
             unknown = [each for each in arrays.values() if not isinstance(each, np.ndarray | None)]
@@ -384,37 +386,36 @@ class Walk:
             self.left_for_weights -= _COST_OF_LAYER + sum(each.size for each in known)
             if self.left_for_weights < 0:
                 raise RefusedError(_TOO_MANY)
-            self.drafts[id(node)] = node, read_layer(self.path, node, arrays)
-        return self.drafts[id(node)][1]
+            self.recurrent[id(node)] = node, read_layer(self.path, node, arrays)
+        return self.recurrent[id(node)][1]
 
     def _read_layer(self, node: Node, inputs: list[Any]) -> list[Any]:
         """Read a recurrent node as a layer; return its outputs."""
         inputs = [*inputs, *[None] * 8][:8]
-        draft, x, turned = self._find_draft(node, inputs), inputs[0], False
+        layer, x, turned = self._find_layer(node, inputs), inputs[0], False
         if not isinstance(x, Unknown):
             target, below, turned = self._take(node, x)
-        draft = draft.reverse() if turned else draft
-        if self.guess.x and self.guess.axes[0] is None and draft.settings["direction"] != "forward":
+        layer = layer.reversed() if turned else copy(layer)
+        if self.guess.x and self.guess.axes[0] is None and layer.direction != "forward":
             raise WrongAxesError("goes backward at each call")
-        draft = draft._replace(starts=self._find_starts(node, inputs, draft, turned=turned))
+        layer.starts = self._find_starts(node, inputs, layer, turned=turned)
         weights = node._replace(inputs=[*node.inputs[1:4], *node.inputs[7:8]])
         arrays = node.attributes.get("arrays") or self.find_floats(weights)
-        component = Component(node.name, node.op, arrays, [draft])
+        component = Component(node.name, node.op, arrays, [layer])
         self.components[node.name] = component
         if isinstance(x, Unknown):
             return [x] * 3
-        register = self.rows.add_register(draft.output_size)
+        register = self.rows.add_register(layer.output_size)
         self.layers[register] = Layer(component, target, below)
-        return self._label_outputs(node, draft, register, x.labels.shape, turned=turned)
+        return self._label_outputs(node, layer, register, x.labels.shape, turned=turned)
 
     def _label_outputs(
-        self, node: Node, draft: Draft, register: int, below: Sequence[int], *, turned: bool
+        self, node: Node, above: Recurrent, register: int, below: Sequence[int], *, turned: bool
     ) -> list[Any]:
         """Label the outputs of a layer that fills a register; `below` is the shape of its input."""
         layout, turn, T = node.attributes.get("layout", 0), -1 if turned else 1, self.steps
-        merges = draft.settings.get("merge", "concat") != "concat"
-        ways = ("",) if merges else DIRECTIONS[draft.settings["direction"]][::turn]
-        D, N, H = len(ways), below[1 - layout], draft.output_size // len(ways)
+        ways = above.directions[::turn] if above.merge == "concat" else ("",)
+        D, N, H = len(ways), below[1 - layout], above.output_size // len(ways)
         columns = self.rows.begins[register] + np.arange(D * H).reshape(D, 1, H)[::turn]
         t = np.arange(T)[::turn].reshape(-1, 1, 1, 1)
         if self.lower is not None and T > 1 and not {*self.lower}.intersection(node.outputs):
@@ -469,12 +470,12 @@ class Walk:
         return target, below
 
     def _find_starts(
-        self, node: Node, inputs: Sequence[Any], draft: Draft, *, turned: bool
+        self, node: Node, inputs: Sequence[Any], layer: Recurrent, *, turned: bool
     ) -> list[list[Any]]:
         """Check lengths and states; return the states of each cell, none for zeros."""
         T, sizes = self.guess.axes[0], self.graph.inputs.get(self.guess.x)
-        weights = draft.cells[0].weights
-        units = {"initial_h": len(weights.W_hh), "initial_c": weights.W_hh.shape[1] // 4}
+        units = dict(zip(("initial_h", "initial_c"), layer.cells[0].state_sizes, strict=False))
+        D = len(layer.cells)
         known: dict[str, Any] = {}
         for value, (role, note) in zip(inputs[4:7], _OPTIONAL_INPUTS.items(), strict=True):
             origin = getattr(value, "input", "")
@@ -489,21 +490,18 @@ class Walk:
                     free = T is not None and sizes and not isinstance(sizes[T], int) and not counts
                     if free or not (array == self.steps).all():
                         raise RefusedError(f"input {role} is a constant other than all steps")
-                elif counts or array.shape[-1:] not in ((), (units[role],)):
-                    raise RefusedError(f"input {role} is not a state of {units[role]} units")
+                elif counts or array.shape[-1:] not in ((), (units.get(role),)):
+                    raise RefusedError(f"input {role} is not a state of {units.get(role, 0)} units")
                 elif array.any():
-                    known[role] = self._read_start(role, node, array, len(draft.cells))
-            starts = role == "initial_h" or (role == "initial_c" and node.op == "LSTM")
-            if T is None and self.guess.x and starts and not origin:
+                    known[role] = self._read_start(role, node, array, D)
+            if T is None and self.guess.x and role in units and not origin:
                 raise WrongAxesError("starts anew at each call")
         if not known:
             return []
         text = f"{node.name} starts from states in the file: `h0` replaces them"
         self.notes.append((node.name, text))
-        roles = ("initial_h", "initial_c") if node.op == "LSTM" else ("initial_h",)
-        zeros = {role: np.zeros((len(draft.cells), units[role])) for role in roles}
-        states = [zeros[role] if known.get(role) is None else known[role] for role in roles]
-        cells = [list(pair) for pair in zip(*states, strict=True)]
+        zeros = {role: np.zeros((D, size)) for role, size in units.items()}
+        cells = [list(pair) for pair in zip(*(zeros | known).values(), strict=True)]
         return cells[::-1] if turned else cells
 
     def _read_start(self, role: str, node: Node, array: Any, directions: int) -> Any:
@@ -540,7 +538,8 @@ def _has_counts(node: Node, inputs: Sequence[Any]) -> bool:
 def _slides_along_steps(x: Any) -> bool:
     """Return whether windows of a value, (N, C, ...), take several steps."""
     rows = plain(as_array(x))
-    t, mixed = steps_of(rows), (rows < CONSTANT) & (rows > ACROSS)  # mixed: several steps as one
+    t, n = steps_of(rows), sequences_of(rows)
+    mixed = (t == SEVERAL) & (n != SEVERAL)  # several steps as one
     return bool(mixed.any()) or any((t != t.take([0], k)).any() for k in range(2, t.ndim))
 
 

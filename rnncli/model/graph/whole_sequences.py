@@ -7,13 +7,10 @@ from typing import Any
 import numpy as np
 
 from rnncli.model.graph import Array, Node, RefusedError
-from rnncli.model.graph.labels import CONSTANT, distinct, plain, sequences_of, steps_of
+from rnncli.model.graph.labels import CONSTANT, STATE, distinct, plain, sequences_of, steps_of
 from rnncli.model.graph.node_layers import Axes, Operand, Root, SequenceGraph
 from rnncli.model.graph.recurrent import KINDS
 from rnncli.model.graph.rows import Flow, find_row, lay_out
-from rnncli.model.layers import DIRECTIONS
-
-STATE = 2**30  # the step of a final state
 
 
 def cut_graph(walk: Any, name: str, value: Any, axes: Axes) -> tuple[Operand, SequenceGraph]:
@@ -122,7 +119,7 @@ def _find_root(walk: Any, name: str, value: Any) -> Root | None:
         repeated = len(distinct(columns)) < len(columns)  # the nodes that do so are run
         if not layer or repeated or (registers != registers[0]).any():
             return None
-        ways = DIRECTIONS[layer.component.layers[0].settings["direction"]]
+        ways = layer.component.layers[0].directions
         offsets = columns - walk.rows.begins[registers[0]]
         ends = np.array([-1 if way == "forward" else 0 for way in ways])
         size = walk.rows.width(int(registers[0])) // len(ends)

@@ -87,8 +87,7 @@ class Torch:
         shapes = [(rows, I), (rows, H), *([(rows,), (rows,)] if bias else [])]
         for _ in range(count):
             drawn = [self._uniform(shape, 1 / sqrt(H)).T for shape in shapes]
-            if cell == "gru":  # its gates are r z n
-                drawn = [reorder(array, (1, 0, 2)) for array in drawn]
+            drawn = [reorder(array, CELLS[cell].find_gates("torch")) for array in drawn]
             biases = [] if bias else list(np.zeros((2, rows), np.float32))
             yield *map(np.ascontiguousarray, drawn), *biases
 

@@ -4,14 +4,23 @@ import json
 import re
 from typing import Any
 
-from rnncli.model.activations import parse
-from rnncli.model.contents import CellDraft, Component, Contents, Draft, find_kind, read_floats
+import numpy as np
+
+from rnncli.model.cells import WEIGHT_NAMES, Cell, Weights
+from rnncli.model.contents import (
+    Component,
+    Contents,
+    find_kind,
+    make_layer,
+    read_floats,
+)
 from rnncli.model.errors import InputError, listed, verbatim
 from rnncli.model.formats.containers import hdf5
 from rnncli.model.formats.containers.zips import FIRST, open_zip, read_member, wrap_damage
 from rnncli.model.formats.keras import model
-from rnncli.model.formats.keras.layers import CELL_OF, make_cell
+from rnncli.model.formats.keras.layers import CELL_OF, read_cell
 from rnncli.model.formats.keras.weights import KerasFile, read_group
+from rnncli.model.layers import name_of
 
 _WEIGHTS = "model.weights.h5"
 # Parsed, JSON can take twenty times as much.
@@ -61,15 +70,15 @@ def _parse(where: str, text: str | bytes) -> dict[str, Any]:
     return value
 
 
-def _find_cells(file: KerasFile) -> Contents:
-    """Find the recurrent layers in a file of weights."""
+def _group_cells(file: KerasFile) -> tuple[dict[str, dict[str, list[str]]], list[Component]]:
+    """Return the arrays of cells by layer and direction, and the rest."""
     owners: dict[str, list[str]] = {}  # paths of arrays by their owner
     for paths in file.group.layers.values() if file.group.listed else [file.group.paths]:
         for name, path in paths.items():
             owner = name.rpartition("/")[0].removesuffix("/vars")
             owners.setdefault(owner or name, []).append(path)
     layers: dict[str, dict[str, list[str]]] = {}
-    rest = []
+    rest = list[Component]()
     for owner, group in owners.items():
         shapes = [file.arrays[path].shape for path in group]
         cell = len(group) in (2, 3) and len(shapes[0]) == len(shapes[1]) == 2
@@ -79,13 +88,20 @@ def _find_cells(file: KerasFile) -> Contents:
             layers.setdefault(owner if way in layers.get(name, {}) else name, {})[way] = group
         else:
             rest.append(Component(owner, "", {path: file.arrays[path] for path in group}))
-    components = []
+    return layers, rest
+
+
+def _find_cells(file: KerasFile) -> Contents:
+    """Find the recurrent layers in a file of weights."""
+    (layers, rest), components = _group_cells(file), list[Component]()
     for name, ways in layers.items():
         arrays = {path: file.arrays[path] for group in ways.values() for path in group}
-        cells = [_make_cell(file, ways[way]) for way in sorted(ways, reverse=True)]
-        settings = {"direction": "bidirectional"} if len(cells) == 2 else {}
-        kind = next(kind for kind, cell in CELL_OF.items() if cell == cells[0].kind)
-        components.append(Component(name, kind, arrays, [Draft(tuple(cells), settings)]))
+        groups = [ways[way] for way in sorted(ways, reverse=True)]
+        cells = [_make_cell(file, group) for group in groups]
+        names = dict(zip(WEIGHT_NAMES, groups[-1], strict=False))
+        layer = make_layer(file.path, cells, names)
+        kind = next(kind for kind, cell in CELL_OF.items() if cell == name_of(cells[0]))
+        components.append(Component(name, kind, arrays, [layer]))
     scopes = {each.name.rpartition("/")[0] for each in components}
     if not file.group.listed:  # numbers tell the order of layers of one class
         scopes = {each.name.rstrip("_0123456789") for each in components}
@@ -101,14 +117,17 @@ def _find_cells(file: KerasFile) -> Contents:
     return Contents(components, file.title, ordered, notes=notes, expected=_EXPECTED)
 
 
-def _make_cell(file: KerasFile, paths: list[str]) -> CellDraft:
+def _make_cell(file: KerasFile, paths: list[str]) -> Cell:
     """Make a cell, with the default activation of gates of its version of Keras."""
     arrays = {path: read_floats(file.path, path, file.arrays[path]) for path in paths}
-    _, W_hh, *bias = arrays.values()
-    kind, settings = find_kind(file.path, W_hh, {"W_hh": paths[1]}), dict[str, Any]()
+    W_xh, W_hh, *bias = arrays.values()
+    weights = Weights(W_xh, W_hh, np.zeros(W_hh.shape[1], W_hh.dtype))  # whatever the bias is
+    kind, settings = find_kind(file.path, weights, {"W_hh": paths[1]}), dict[str, Any]()
     if kind == "gru" and bias:
         settings["reset"] = "after" if bias[0].ndim == 2 else "before"
-    cell = make_cell(kind, arrays, settings)
-    if kind != "rnn" and file.version < (2, 3):
-        return cell._replace(assumed={"recurrent_activation": parse("hard_sigmoid:0.2,0.5")})
+    cell = read_cell(file.path, kind, arrays, settings)
+    if "recurrent_activation" in cell.open and file.version < (2, 3):
+        default = cell.replaced(recurrent_activation="hard_sigmoid:0.2,0.5")
+        default.open = cell.open
+        return default
     return cell

@@ -1,6 +1,6 @@
 """Classes of Keras layers: their settings, and the nodes of a graph that they become."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import reduce
 from itertools import islice
 from math import inf
@@ -13,8 +13,8 @@ from numpy.typing import NDArray
 from rnncli.model import layers as ours
 from rnncli.model.activations import KERAS, ONNX_OPERATORS, SIGMOID, TANH, parse
 from rnncli.model.arrays import Floats
-from rnncli.model.cells import CELLS, Weights, sum_biases
-from rnncli.model.contents import CellDraft, Draft, read_floats
+from rnncli.model.cells import CELLS, WEIGHT_NAMES, Cell, Weights, sum_biases
+from rnncli.model.contents import make_cell, make_layer, read_floats
 from rnncli.model.errors import listed, shown
 from rnncli.model.formats.builder import Builder, Value
 from rnncli.model.formats.keras.weights import Group, KerasFile, name_groups
@@ -184,8 +184,8 @@ def _add_recurrent(layer: Layer) -> Rows:
     """Add layers of one cell each, from the bottom up."""
     # Bidirectional sets it in its layers, which `_add_two_way` reads.
     check(not layer.settings.zero_output_for_mask, "zero_output_for_mask true is not run here")
-    drafts = [Draft((cell,), {"direction": "forward"}) for cell in _read_cells(layer)]
-    return _recur(layer, layer, drafts, turned=bool(layer.settings.go_backwards))
+    above = [*map(ours.Recurrent, _read_cells(layer))]
+    return _recur(layer, layer, above, turned=bool(layer.settings.go_backwards))
 
 
 def _add_two_way(layer: Layer) -> Rows:
@@ -202,12 +202,14 @@ def _add_two_way(layer: Layer) -> Rows:
     unrolls = backward.settings.return_sequences and backward.config.get("unroll")
     check(not (layer.rows.masked and unrolls), "unroll: Keras masks rows in the wrong direction")
     check(s.merge_mode in [*ours.MERGES], f"merge_mode {shown(str(s.merge_mode))} is not run here")
-    cells = (*_read_cells(forward), *_read_cells(backward))
-    draft = Draft(cells, {"direction": "bidirectional", "merge": s.merge_mode})
-    return _recur(layer, forward, [draft], turned=False)
+    cells, count = _read_cells(forward), len(layer.used)
+    cells += _read_cells(backward)
+    names = dict(zip(WEIGHT_NAMES, [*layer.used][count:], strict=False))
+    above = make_layer(layer.file.path, cells, names, merge=s.merge_mode)
+    return _recur(layer, forward, [above], turned=False)
 
 
-def _recur(layer: Layer, inner: Layer, drafts: list[Draft], *, turned: bool) -> Rows:
+def _recur(layer: Layer, inner: Layer, above: Sequence[ours.Recurrent], *, turned: bool) -> Rows:
     """Add recurrent layers over the rows of a layer; `turned` ones go from the last row on."""
     rows, b = layer.rows, layer.builder
     check(layer.axes == 3, "takes a row for each step, and gets one row a sequence")
@@ -215,9 +217,9 @@ def _recur(layer: Layer, inner: Layer, drafts: list[Draft], *, turned: bool) -> 
     check(fits, "takes reversed rows with a mask, which is not run here")
     x = b.emit("Transpose", b.emit("Rows", rows.value), perm=[1, 0, 2])
     x = b.emit("Slice", x, [-1], [-_END], [0], [-1]) if turned else x
-    for draft in drafts:
-        x, h, *_ = b.recur(draft, {}, x)
-    size = drafts[-1].output_size
+    for each in above:
+        x, h, *_ = b.recur(each, {}, x)
+    size = above[-1].output_size
     if inner.settings.return_sequences:
         x = b.emit("Transpose", x, perm=[1, 0, 2])
         return rows._replace(
@@ -238,7 +240,7 @@ def _add_distributed(layer: Layer) -> Rows:
     return rows
 
 
-def _read_cells(layer: Layer) -> list[CellDraft]:
+def _read_cells(layer: Layer) -> list[Cell]:
     """Read the cell of a recurrent layer, or the cells that an RNN stacks."""
     cell = layer.within(layer.settings.cell, layer.group) if layer.kind == "RNN" else layer
     if cell.kind != "StackedRNNCells":
@@ -250,7 +252,7 @@ def _read_cells(layer: Layer) -> list[CellDraft]:
     return [_read_cell(each) for each in map(cell.within, cell.settings.cells, groups)]
 
 
-def _read_cell(layer: Layer) -> CellDraft:
+def _read_cell(layer: Layer) -> Cell:
     """Make the cell of a layer, or of one that is a cell itself."""
     kind, s = layer.kind.removesuffix("Cell"), layer.settings
     settings: dict[str, Any] = {"clip": inf, "activation": parse(layer.function(s.activation))}
@@ -259,31 +261,32 @@ def _read_cell(layer: Layer) -> CellDraft:
     if CELL_OF[kind] == "gru":
         after = layer.file.version >= (3,) if s.reset_after is None else s.reset_after
         settings["reset"] = "after" if after else "before"
-    return make_cell(CELL_OF[kind], layer.read(2 + s.use_bias), settings)
+    arrays = layer.read(2 + s.use_bias)
+    return read_cell(layer.file.path, CELL_OF[kind], arrays, settings)
 
 
-def make_cell(cell: str, arrays: Mapping[str, Floats], settings: dict[str, Any]) -> CellDraft:
+def read_cell(
+    path: str, kind: str, arrays: Mapping[str, Floats], settings: Mapping[str, Any]
+) -> Cell:
     """Make a cell of its kernel, its recurrent kernel and its bias, if it has one.
 
     A GRU that resets after the product has two biases, (2, 3 H). A cell of cuDNN has two in one
     vector, and the block of each gate transposed; that of the kernel then has its old shape again.
     """
     W_xh, W_hh, *bias = arrays.values()
-    names = dict(zip(("W_xh", "W_hh", "b_h"), arrays, strict=False))
-    packed = bias and cell != "rnn" and bias[0].shape == (2 * W_hh.shape[1],)
+    names, biases = dict(zip(WEIGHT_NAMES, arrays, strict=False)), tuple[Floats, ...]()
+    packed = bias and kind != "rnn" and bias[0].shape == (2 * W_hh.shape[1],)
     if packed:
-        kernels, blocks = (np.split(W, CELLS[cell].gates, axis=1) for W in (W_xh, W_hh))
+        kernels, blocks = (np.split(W, CELLS[kind].gates, axis=1) for W in (W_xh, W_hh))
         W_xh = np.concatenate([W.T.reshape(W.shape, order="F") for W in kernels], 1)
         W_hh = np.concatenate([W.T for W in blocks], 1)
-        settings |= {"activation": TANH, "recurrent_activation": SIGMOID}
-        settings |= {"reset": "after"} if cell == "gru" else {}
+        settings = {**settings, "activation": TANH, "recurrent_activation": SIGMOID}
+        settings |= {"reset": "after"} if kind == "gru" else {}
+    sums = {"b_h": bias[0] if bias else np.zeros(W_hh.shape[1], W_hh.dtype)}
     if packed or (bias and settings.get("reset") == "after"):
-        b_x, b_r = bias[0].reshape(2, -1)
-        sums = sum_biases(b_x, b_r, len(W_hh) if cell == "gru" else 0)
-        weights = Weights(W_xh, W_hh, **sums)
-        return CellDraft(cell, weights, settings, biases=(b_x, b_r), names=names)
-    b_h = bias[0] if bias else np.zeros(W_hh.shape[1], W_hh.dtype)
-    return CellDraft(cell, Weights(W_xh, W_hh, b_h), settings, names=names)
+        biases = b_x, b_r = (*bias[0].reshape(2, -1),)
+        sums = sum_biases(b_x, b_r, len(W_hh) if kind == "gru" else 0)
+    return make_cell(path, kind, Weights(W_xh, W_hh, **sums), settings, names, biases)
 
 
 def _skip(layer: Layer) -> Rows:

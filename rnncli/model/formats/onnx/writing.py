@@ -94,7 +94,7 @@ class _Writer:
             raise self.refuse("a cell with a projection or peepholes")
         if len(weights) == 2 and layer.merge != "concat":
             raise self.refuse(f"merge {layer.merge}")
-        order = np.argsort(KINDS[kind]).tolist()
+        order = np.argsort(KINDS[kind].find_gates("onnx")).tolist()
         arrays = {
             "W": [reorder(each.W_xh, order).T for each in weights],
             "R": [reorder(each.W_hh, order).T for each in weights],

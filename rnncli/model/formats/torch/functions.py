@@ -10,12 +10,12 @@ from typing import Any
 
 import numpy as np
 
-from rnncli.model.contents import Draft
 from rnncli.model.errors import InputError, shown
 from rnncli.model.formats.builder import Value
-from rnncli.model.formats.torch.names import read_cell, read_mode
+from rnncli.model.formats.torch.names import read_layer, read_mode
 from rnncli.model.graph import RefusedError
 from rnncli.model.graph.operators import UNFIT
+from rnncli.model.layers import Recurrent
 
 _TRAINED = "was traced or exported in training mode: call model.eval() before"
 # A value that is neither in the graph nor a known constant, such as a device.
@@ -211,6 +211,18 @@ def _compare(name: str, _: Any, *operands: Any) -> Any:
     return getattr(operator, name)(*operands) if plain else UNKNOWN
 
 
+def _read_layer(
+    t: Any, weights: Sequence[Any], roles: Sequence[str], mode: str, both: bool
+) -> tuple[Recurrent, dict[str, Any]]:
+    """Make a layer of the weights of its directions; return it and its arrays."""
+    names = [t.name_array(array) for array in weights]
+    starts = range(0, len(names), len(roles))
+    by_role = [dict(zip(roles, names[start:], strict=False)) for start in starts]
+    way = {"direction": "bidirectional" if both else "forward", "merge": "concat"}
+    arrays = dict(zip(names, weights, strict=True))
+    return read_layer(t.path, arrays, by_role, read_mode(mode), **way), arrays
+
+
 def _recur(
     name: str, t: Any, x: Value, states: Any, weights: Any, bias: Any, layers: int,
     dropout: float, train: bool, both: bool, batch_first: bool,
@@ -221,20 +233,14 @@ def _recur(
     D, roles = 1 + both, [*_ROLES[: 4 if bias else 2]]
     roles += ["weight_hr"] if len(weights) > layers * D * len(roles) else []
     _require(len(weights) == layers * D * len(roles), x.rank == 3)
-    way = {"direction": "bidirectional", "merge": "concat"} if both else {"direction": "forward"}
     states, finals, module = states if isinstance(states, list) else [states], [], t.module
     x = t.emit("Transpose", x, perm=[1, 0, 2]) if batch_first else x
-    cells = [weights[k : k + len(roles)] for k in range(0, len(weights), len(roles))]
+    size = D * len(roles)
     for k in range(layers):
         t.module = module if layers == 1 else f"{module}.l{k}"
-        drafts, arrays = [], dict[str, Any]()
-        for cell in cells[k * D : k * D + D]:
-            names = {t.name_array(array): array for array in cell}
-            by_role = dict(zip(roles, names, strict=True))
-            drafts.append(read_cell(t.path, names, by_role, read_mode(name)))
-            arrays |= names
+        layer, arrays = _read_layer(t, weights[k * size : k * size + size], roles, name, both)
         starts = [t.emit("Slice", each, [k * D], [k * D + D], [0]) for each in states]
-        x, *ends = t.recur(Draft((*drafts,), way), arrays, x, *starts)
+        x, *ends = t.recur(layer, arrays, x, *starts)
         finals.append(ends)
     t.module = module
     x = t.emit("Transpose", x, perm=[1, 0, 2]) if batch_first else x

@@ -15,10 +15,17 @@ from numpy.typing import NDArray
 
 from rnncli.model.activations import SIGMOID, TANH, parse
 from rnncli.model.arrays import Floats, name_type, reorder
-from rnncli.model.cells import CELLS, WEIGHT_NAMES, Weights, split_bias, sum_biases
-from rnncli.model.contents import CellDraft, Component, Contents, Draft, no_layer, read_floats
+from rnncli.model.cells import CELLS, WEIGHT_NAMES, Cell, Weights, split_bias, sum_biases
+from rnncli.model.contents import (
+    Component,
+    Contents,
+    make_cell,
+    make_layer,
+    no_layer,
+    read_floats,
+)
 from rnncli.model.errors import InputError, listed, shown, verbatim
-from rnncli.model.layers import Dense, Embedding, Layer, name_of
+from rnncli.model.layers import Dense, Embedding, Layer, Recurrent, name_of
 
 _ROLES = {
     "weight_ih": "W_xh",
@@ -33,12 +40,13 @@ _NAME = re.compile(
     re.DOTALL,
 )
 _WEIGHTS, _BIASES = {"weight_ih", "weight_hh"}, {"bias_ih", "bias_hh"}
-# The cell by its number of gates, and what its modules always do; an `nn.RNN` has tanh or relu.
-_CELLS: dict[int, tuple[str, dict[str, Any]]] = {
-    1: ("rnn", {}),
-    3: ("gru", {"activation": TANH, "recurrent_activation": SIGMOID, "reset": "after"}),
-    4: ("lstm", {"activation": TANH, "recurrent_activation": SIGMOID}),
+# What the modules of cells always do; an `nn.RNN` has tanh or relu.
+_SETTINGS: dict[str, dict[str, Any]] = {
+    "rnn": {},
+    "gru": {"activation": TANH, "recurrent_activation": SIGMOID, "reset": "after"},
+    "lstm": {"activation": TANH, "recurrent_activation": SIGMOID},
 }
+_GATES = {CELLS[kind].gates: kind for kind in _SETTINGS}
 # The names of a linear layer above a stack.
 HEAD = {"W": "head.weight", "b": "head.bias"}
 _EXPECTED = ": expected PyTorch's names (weight_ih_l0, ...), or W_xh, W_hh and b_h in an .npz file"
@@ -145,9 +153,7 @@ def _find_kind(owner: str, arrays: Arrays, recurrent: Component, *, above: bool)
     """
     if any(array.dtype.kind not in _NUMBERS for array in arrays.values()):
         return ""
-    drafts = [layer for layer in recurrent.layers if isinstance(layer, Draft)]
-    takes = len(drafts[0].cells[0].weights.W_xh)
-    gives = sum(len(cell.weights.W_hh) for cell in drafts[-1].cells)
+    takes, gives = recurrent.layers[0].input_size, recurrent.layers[-1].output_size
     shapes = {name.rpartition(".")[2]: array.shape for name, array in arrays.items()}
     weight = shapes.pop("weight", ())
     if len(weight) != 2 or shapes not in ({}, {"bias": weight[:1]}):
@@ -200,26 +206,38 @@ def find_modules(
         if not complete or cells.keys() != {*product(numbers, ways)}:
             what = "expected weight_ih, weight_hh and both biases or none, in layers from 0"
             raise InputError(path, f"{what}, got {listed(group)}")
-        settings = {"direction": "bidirectional", "merge": "concat"} if ways[1:] else {}
         layers = []
         for number in numbers:
             names = [cells[number, way] for way in ways]
-            drafts = [read_cell(path, arrays, each, known.get(stem[:-1], {})) for each in names]
-            layers.append(Draft(tuple(drafts), settings))
-        kind = f"nn.{drafts[0].kind.upper()}{'Cell' if -1 in numbers else ''}"
+            mode = known.get(stem[:-1], {})
+            layers.append(read_layer(path, arrays, names, mode, merge="concat"))
+        kind = f"nn.{name_of(layers[0].cells[0]).upper()}{'Cell' if -1 in numbers else ''}"
         components.append(Component(stem[:-1], kind, group, layers))
     return components
 
 
-def read_cell(
+def read_layer(
+    path: str, arrays: Arrays, names: Sequence[Mapping[str, str]], known: Mapping[str, Any],
+    **settings: str,
+) -> Recurrent:  # fmt: skip
+    """Make a layer of arrays, whose names stand by their roles for each direction.
+
+    `known` are settings of its cells.
+    """
+    cells = [_read_cell(path, arrays, each, known) for each in names]
+    ours = {_ROLES[role]: name for role, name in names[-1].items()}
+    return make_layer(path, cells, ours, **settings)
+
+
+def _read_cell(
     path: str, arrays: Arrays, names: Mapping[str, str], known: Mapping[str, Any]
-) -> CellDraft:
-    """Lay out the arrays of a cell, whose names stand by their roles, as ours."""
+) -> Cell:
+    """Make a cell of arrays, whose names stand by their roles."""
     theirs = {role: read_floats(path, name, arrays[name]) for role, name in names.items()}
     shapes = {role: array.shape for role, array in theirs.items()}
     rows, P = (*shapes["weight_hh"], 0, 0)[:2]
     H = rows // 4 if "weight_hr" in theirs else P
-    kind, settings = _CELLS.get(rows // H if H else 0, ("", {}))
+    kind = _GATES.get(rows // H if H else 0, "")
     lengths = {shape[:1] for role, shape in shapes.items() if role != "weight_hr"}
     if not kind or rows % H or len(lengths) > 1:
         what = f"expected the shapes of nn.RNN, nn.LSTM or nn.GRU, got {shapes}"
@@ -229,13 +247,13 @@ def read_cell(
     if biases:
         ours |= sum_biases(biases[0], biases[1], H if kind == "gru" else 0)
     ours.setdefault("b_h", np.zeros(rows, ours["W_hh"].dtype))
-    by_role = {_ROLES[role]: name for role, name in names.items()}
-    return CellDraft(kind, Weights(**ours), {**settings, **known}, biases=biases, names=by_role)
+    settings, by_role = {**_SETTINGS[kind], **known}, {_ROLES[r]: n for r, n in names.items()}
+    return make_cell(path, kind, Weights(**ours), settings, by_role, biases)
 
 
 def _order(array: Floats, kind: str) -> Floats:
-    """Order the gates of an array of ours as PyTorch does, or back: a GRU's are r z n."""
-    return reorder(array, (1, 0, 2)) if kind == "gru" else array
+    """Order the gates of an array of ours as PyTorch does, or back: it exchanges two at most."""
+    return reorder(array, CELLS[kind].find_gates("torch"))
 
 
 def name_arrays(layers: Sequence[Layer]) -> dict[str, Floats]:
@@ -253,7 +271,7 @@ def name_arrays(layers: Sequence[Layer]) -> dict[str, Floats]:
         str(layer.settings.get("merge")) if layer.cells[1:] else layer.directions for layer in stack
     }
     fits = all(
-        name_of(cell) in dict(_CELLS.values())
+        name_of(cell) in _SETTINGS
         and cell.settings.get("reset") != "before"
         and {*cell.weights.arrays} <= {*WEIGHT_NAMES, "b_n", "W_hr"}
         for cell in cells
