@@ -17,11 +17,15 @@ rnn inspect s.npz  # the keys in a state file, and how many steps each has had
 """
 
 
-@command("inspect", EXAMPLES, "weights layer json", [click.Argument(["file"], required=False)])
+FILE = click.Argument(["file"], required=False)
+
+
+@command("inspect", EXAMPLES, "weights layer output_name json", [FILE])
 def inspect(
     file: str | None = None,
     weights: str | None = None,
     layer: str | None = None,
+    output_name: str | None = None,
     json: bool = False,
 ) -> None:
     """Show what a model or a state file holds, and how to run it.
@@ -32,7 +36,7 @@ def inspect(
     """
     if (file is None) == (weights is None):
         raise click.UsageError("give one FILE: a model, or a state file")
-    document = describe(weights or wrap_url(str(file)), layer=layer)
+    document = describe(weights or wrap_url(str(file)), layer=layer, output_name=output_name)
     with destination(None) as out:
         if json:
             out.write(dumps(document, indent=1) + "\n")

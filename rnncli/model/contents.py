@@ -94,6 +94,7 @@ class Contents(NamedTuple):
     notes: Sequence[str] = ()  # a sentence for each assumption
     expected: str = ""  # the names that were looked for, for a file without a recurrent layer
     external_files: Sequence[str] = ()  # paths of other files with its arrays
+    outputs: Sequence[str] = ()  # names of all outputs, if the file tells them
     unused: Sequence[Component] = ()  # the output does not need them; `layer` can pick them
     alone: Sequence[Component] = ()  # refused where they stand; `layer` can pick one of them
     # Finds the layers, given the number of features, where the file leaves that open.

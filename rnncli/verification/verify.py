@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 from warnings import warn
 
@@ -155,7 +155,7 @@ def verify(
         theirs,
         (peers,) if isinstance(peers, str) else tuple(peers),
         path if precision == "float32" and h0 is None else None,
-        None if path is None else (path, None),
+        None if path is None else (path, None, None),
     )
     return Report(document)
 
@@ -206,11 +206,12 @@ def judge(
     expected: tuple[str, Floats] | None = None,
     peers: Sequence[str] | None = (),
     path: str | None = None,
-    source: tuple[str, str | None] | None = None,
+    source: tuple[str, str | None, str | None] | None = None,
 ) -> dict[str, Any]:
     """Compare a run with everything; `peers` is None for every library that is installed.
 
-    A peer may run the file at `path`; `source` is the file and the layer of the network.
+    A peer may run the file at `path`; `source` is the file, and the layer or
+    the output of the network.
     """
     comparison = Comparison(case, case.outputs(unroll), tolerance)
     for values in comparison.layers:
@@ -240,7 +241,7 @@ def judge(
         ]
         if different and not diagnosis.causes:
             document["advice"] = [*advise(of_file, results[0], diagnosis)]
-    results += judge_peers(comparison, peers, path, scaled=bool({"center", "scale"} & {*model}))
+    results += judge_peers(comparison, peers, path, model)
     verdicts = {result["verdict"] for result in results}
     verdict = next((each for each in ("different", "equal") if each in verdicts), "not compared")
     if expected is not None and results[0]["verdict"] == "not compared":
@@ -255,9 +256,10 @@ def judge(
     }
 
 
-def name_layers(case: Case, path: str, layer: str | None) -> Case:
+def name_layers(case: Case, path: str, layer: str | None, output: str | None) -> Case:
     """Name the layers of a case as its file does."""
-    contents, _ = read_contents(path, layer, case.network.input_size, digest=False)
+    I = case.network.input_size
+    contents, _ = read_contents(path, layer, I, output_name=output, digest=False)
     names = [component.name for component in contents.components for _ in component.layers]
     extension = os.path.splitext(path)[1].lower()
     return case._replace(names=names, extension=extension)
@@ -309,15 +311,18 @@ def judge_strategies(comparison: Comparison) -> Iterator[Result]:
 
 
 def judge_peers(
-    comparison: Comparison, wanted: Sequence[str] | None, path: str | None, *, scaled: bool
+    comparison: Comparison,
+    wanted: Sequence[str] | None,
+    path: str | None,
+    model: Mapping[str, Any],
 ) -> Iterator[Result]:
-    """Compare with these libraries, None for all; `path` lacks the lowest layer if `scaled`."""
+    """Compare with these libraries, None for all; the file at `path` lacks a layer that scales."""
     for name in peers.PEERS if wanted is None else dict.fromkeys(wanted):
         installed = peers.version(name)
         try:
             if not installed:
                 raise peers.Unsupported(f"not installed: {peers.REQUIREMENT}")
-            result = _run_peer(comparison, name, path, scaled=scaled)
+            result = _run_peer(comparison, name, path, model)
         except Exception as error:  # whatever a library raises
             if wanted:
                 raise InputError(f"peer {name}", one_line(error)) from error
@@ -325,18 +330,20 @@ def judge_peers(
         yield {"name": name, "version": installed} | result
 
 
-def _run_peer(comparison: Comparison, name: str, path: str | None, *, scaled: bool) -> Result:
+def _run_peer(
+    comparison: Comparison, name: str, path: str | None, model: Mapping[str, Any]
+) -> Result:
     """Run the file at `path` if the library reads such files; else build the network in it."""
     case, note = comparison.case, {}
     file = os.path.basename(path or "")
     if path:
         original = case.original or case
         bottom: Any = (*original.network.front, *original.network.layers)[0]
-        x = bottom(original.x) if scaled else original.x
+        x = bottom(original.x) if model.keys() & {"center", "scale"} else original.x
         x = x if original.network.indices is None else x[:, 0].astype(np.int64)
         try:
-            groups, ours = original.groups, comparison.ours
-            theirs = peers.run_file(name, path, x, groups, ours, case.result_groups)
+            ours = peers.Ours(comparison.ours, case.result_groups, model.get("output_name"))
+            theirs = peers.run_file(name, path, x, original.groups, ours)
             if theirs is not None:
                 return {"note": f"ran {file} itself"} | comparison.judge(name, theirs)
         except Exception as error:  # whatever a library raises

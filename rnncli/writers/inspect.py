@@ -40,6 +40,9 @@ def _write_model(out: TextIO, document: Mapping[str, Any]) -> None:
     for run in document["runs"]:
         write_text(out, _describe_sizes(run), wrap=True)
         out.write(f"  {printable(run['command'])}\n")
+    if "outputs" in document:
+        text = f"Outputs: {listed(document['outputs'])}; --output-name picks one."
+        write_text(out, text, wrap=True)
     rows = [[p["name"], p["kind"], f"{p['parameters']:,}", _describe_layers(p)] for p in components]
     _draw(out, ["part", "kind", "parameters", "here"], rows)
     rows = [

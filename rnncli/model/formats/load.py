@@ -13,13 +13,23 @@ from warnings import warn
 from rnncli.model.activations import Activation
 from rnncli.model.arrays import Floats
 from rnncli.model.contents import Contents, Draft, assumptions, fill_layers, make_network
-from rnncli.model.errors import InputError, choice, near_file
+from rnncli.model.errors import (
+    InputError,
+    OptionError,
+    choice,
+    did_you_mean,
+    listed,
+    near_file,
+    shown,
+    verbatim,
+)
 from rnncli.model.formats.containers.zips import FIRST, open_zip
 from rnncli.model.layers import Recurrent, name_of
 from rnncli.model.network import Network
 
-# The module that reads each kind of file, by extension: its ``read(data, path, layer)`` returns the
-# contents, or those of one component.
+# The module that reads each kind of file, by extension: its ``read(data, path, layer, output)``
+# returns the contents, or those of one component, up to the first output for ""; of another name,
+# if the file has one.
 FORMATS = {
     ".npz": "npz",
     ".safetensors": "safetensors",
@@ -70,6 +80,7 @@ def load(
     path: str | os.PathLike[str],
     *,
     layer: str | None = None,
+    output_name: str | None = None,
     chain: str | None = None,
     input_size: int | None = None,
     activation: str | Activation | Sequence[str | Activation] | None = None,
@@ -100,6 +111,8 @@ def load(
     layer : str, optional
         One component of the file: a layer, a module or a node, as ``rnn inspect``
         names it, or all whose names begin ``layer.`` or ``layer/``.
+    output_name : str, optional
+        One of several outputs of the model. Default: the first.
     chain : str, optional
         The layers of a file of weights alone from the bottom to the top, by
         their names, each with an activation or without:
@@ -138,7 +151,8 @@ def load(
     """
     overrides: dict[str, Any] = {"activation": activation, "direction": direction, "merge": merge}
     overrides |= {"recurrent_activation": recurrent_activation, "reset": reset, "clip": clip}
-    loaded = load_network(path, layer, overrides, input_size or 0, chain=chain, digest=False)
+    names = {"output_name": output_name, "chain": chain}
+    loaded = load_network(path, layer, overrides, input_size or 0, **names, digest=False)
     for sentence in loaded.assumptions:
         warn(f"{path}: {sentence}", stacklevel=2)
     return loaded.network
@@ -150,13 +164,15 @@ def load_network(
     overrides: Mapping[str, Any] = MappingProxyType({}),
     input_size: int = 0,
     *,
+    output_name: str | None = None,
     chain: str | None = None,
     digest: bool = True,
 ) -> Loaded:
     """Read a network with its notes and biases, and the digest of its file if it is wanted."""
     path = os.fspath(path)
     settings = {name: value for name, value in overrides.items() if value is not None}
-    contents, sha256 = read_contents(path, layer, input_size, chain=chain, digest=digest)
+    names = {"output_name": output_name, "chain": chain}
+    contents, sha256 = read_contents(path, layer, input_size, **names, digest=digest)
     layers = fill_layers(path, contents.layers(path), settings)
     network = make_network(path, layers, contents.last)
     cells = [cell for each in layers if isinstance(each, Draft) for cell in each.cells]
@@ -173,14 +189,19 @@ def read_contents(
     layer: str | None = None,
     input_size: int = 0,
     *,
+    output_name: str | None = None,
     chain: str | None = None,
     digest: bool = True,
 ) -> tuple[Contents, str]:
     """Read the contents of a model file, or layers of them, and the digest of its bytes."""
+    if output_name is not None and (layer or chain):
+        raise OptionError("`output_name` is for the whole model, without `layer` and `chain`")
     try:
         data = _read_file(path)
         module: Any = import_module(f"{__package__}.{_find_reader(path, data)}")
-        contents: Contents = module.read(data, path, layer)
+        contents: Contents = module.read(data, path, layer, output_name or "")
+        if output_name is not None and output_name not in contents.outputs:
+            raise _no_output(path, output_name, contents.outputs)
         if contents.resolve and input_size:
             contents = contents.resolve(input_size).pick(path, layer)
         if chain is not None:
@@ -196,6 +217,13 @@ def read_contents(
         what = f"cannot be read: {error.strerror or error}"
         raise InputError(where, what, near_file(where)) from error
     return contents, digest_of(data) if digest else ""
+
+
+def _no_output(path: str, name: str, names: Sequence[str]) -> InputError:
+    """Return the error for an output that the model does not have."""
+    has = f"it has {listed(names)}" if names else "its outputs have no names"
+    hint = verbatim(did_you_mean(name, names))
+    return InputError(path, f"has no output {shown(name)}; {has}", hint)
 
 
 def _read_file(path: str) -> bytes:

@@ -34,7 +34,7 @@ _FORMAT = 1
 _NAME = re.compile(r"(?:layer_([1-9][0-9]{0,3})\.(?:(forward|backward)\.)?)?([A-Za-z]\w*)")
 
 
-def read(data: bytes, path: str, layer: str | None) -> Contents:
+def read(data: bytes, path: str, layer: str | None, _: str = "") -> Contents:
     """Read an ``.npz`` file."""
     arrays = read_archive(data, path)
     text, last = arrays.pop(_TEXT, None), None

@@ -45,5 +45,6 @@ class Graph(NamedTuple):
     arrays: Mapping[str, Array | Unknown]
     # Shapes by name: sizes, or names of unknown sizes; None if the number of axes is unknown.
     inputs: Mapping[str, tuple[int | str, ...] | None]
-    outputs: Mapping[str, tuple[int | str, ...] | None]
+    outputs: Mapping[str, str]  # values by the names of outputs
     opset: int = 20  # the version of the operators
+    output: str = ""  # the name of the output that is asked for, if one is

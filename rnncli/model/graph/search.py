@@ -12,7 +12,7 @@ from itertools import islice, permutations, zip_longest
 import numpy as np
 
 from rnncli.model.contents import Component, Contents, Draft
-from rnncli.model.errors import listed, shown
+from rnncli.model.errors import listed, shown, verbatim
 from rnncli.model.graph import Graph, RefusedError, Unknown
 from rnncli.model.graph.labels import distinct, plain, row_label, steps_of
 from rnncli.model.graph.naming import name_steps
@@ -24,6 +24,7 @@ from rnncli.model.graph.steps import replace_steps
 from rnncli.model.graph.walk import Fit, Guess, Layer, Walk
 from rnncli.model.graph.whole_sequences import STATE, cut_output
 
+PASSES_OVER = "gives {}, and passes over {} (`output_name` NAME picks one)"
 _MOST_GUESSES = 30  # of the axes of the input
 # Convolutions and pooling may leave none of few steps: then more are tried, and some more. No such
 # number is one that features often have.
@@ -57,7 +58,7 @@ def find_layers(
     used = best.walk.components if best else {}
     alone = [each for name, each in first.components.items() if each.layers and name in used]
     alone = [each for each in alone if not used[each.name].layers]
-    contents = contents._replace(alone=alone)
+    contents = contents._replace(alone=alone, outputs=[*graph.outputs])
     if best and best.is_open:
         contents = contents._replace(resolve=partial(find_layers, path, graph, known=known))
     return contents._replace(expected=_EXPECTED)
@@ -147,13 +148,14 @@ class Chain:
     def __init__(self, walk: Walk) -> None:
         self.walk, self.rows = walk, walk.rows
         self.outputs = self.list_outputs()
-        self.needed = walk.find_ancestors(self.outputs[:1])
+        self.output = walk.graph.outputs.get(self.outputs[0], "")  # the value of the first
+        self.needed = walk.find_ancestors([self.output])
         self.target: Operand | None = None
         self.above: SequenceGraph | None = None
         self.last: str | None = None
         self.components: list[Component] = []
         self.numbers = {0: 0}  # by register, the layer that fills it, from 1
-        value = walk.values.get(self.outputs[0])
+        value = walk.values.get(self.output)
         self.why = value.why if isinstance(value, Unknown) else ""
         if value is not None and not isinstance(value, Flow | Unknown):
             self.why = "does not depend on the rows"
@@ -173,7 +175,7 @@ class Chain:
         return not self.takes_rows, self.walk.fit, self.target is None
 
     def list_outputs(self) -> list[str]:
-        """List the outputs that are more than final states, or all if none is."""
+        """List the output that is asked for, or those that are more than final states, if any."""
         states: set[str] = set()
         for node in self.walk.nodes.values():
             inputs = node.inputs if node.op == "Concat" else node.inputs[:1]
@@ -181,8 +183,11 @@ class Chain:
                 states |= {*node.outputs[1:]}
             elif node.op in MOVERS and states.issuperset(inputs):
                 states |= {*node.outputs}
-        names = [name for name in self.walk.graph.outputs if name and name in self.walk.values]
-        return [name for name in names if name not in states] or names or [""]
+        outputs, values = self.walk.graph.outputs, self.walk.values
+        if chosen := self.walk.graph.output:
+            return [chosen]
+        names = [name for name, value in outputs.items() if value and value in values]
+        return [name for name in names if outputs[name] not in states] or names or [""]
 
     @property
     def is_open(self) -> bool:
@@ -201,7 +206,7 @@ class Chain:
             self.last = self.find_last(value)
             with suppress(RefusedError):  # such as nodes of its own for each step
                 return self.rows.join_row(value)
-        target, self.above = cut_output(walk, self.outputs[0], value)
+        target, self.above = cut_output(walk, self.output, value)
         by_call = walk.guess.axes[0] is None
         self.last = None if by_call or self.above.axes[0] is not None else "step"
         return target
@@ -253,9 +258,9 @@ class Chain:
         text = "takes {} too: {}, which it is compared with"
         notes = [text.format(shown(n), array.item()) for n, array in walk.settled.items()]
         notes += [note for name, note in walk.notes if name in on_way]
-        passed = [n for n in rest if isinstance(walk.values[n], Flow | Unknown)]
+        passed = [n for n in rest if isinstance(walk.values[walk.graph.outputs[n]], Flow | Unknown)]
         if passed:
-            notes.append(f"gives {shown(output)}, and passes over {listed(passed)}")
+            notes.append(PASSES_OVER.format(verbatim(shown(output)), verbatim(listed(passed))))
         components = self.components or [Component(node.name, node.op) for node in nodes]
         return Contents(components, last=self.last, notes=notes, unused=unused)
 

@@ -19,6 +19,7 @@ from rnncli.model.formats.keras.layers import (
 from rnncli.model.formats.keras.weights import Group, KerasFile
 from rnncli.model.graph import Unknown
 from rnncli.model.graph.operators import MOVERS
+from rnncli.model.graph.search import PASSES_OVER
 from rnncli.model.graph.walk import Guess
 
 # Classes of models. A class of the user's own may compute anything.
@@ -44,17 +45,18 @@ class _Call(NamedTuple):
     mask: str = ""  # the layer that masks rows, where the config names one
 
 
-def find(file: KerasFile) -> Contents:
-    """Find the layers of a model that the file describes."""
+def find(file: KerasFile, output: str) -> Contents:
+    """Find the layers of a model that the file describes, up to an output, the first for ""."""
     kind, config = str(file.config.get("class_name")), file.config.get("config")
     try:
         check(kind in _MODELS, f"{shown(kind)} is a class of the model's own")
         shape = _find_shape(config)
     except (ValueError, RecursionError, *_OTHER_TYPES) as error:
         raise InputError(file.path, str(error)) from error
-    contents = _build(file, kind, config, shape, steps="T")
+    contents = _build(file, kind, config, shape, output, steps="T")
     if isinstance(shape[1], int) and any(each.needed for each in contents.components):
-        whole = _build(file, kind, config, shape, steps=shape[1])  # its weights may count steps
+        # Its weights may count steps.
+        whole = _build(file, kind, config, shape, output, steps=shape[1])
         return contents if any(each.needed for each in whole.components) else whole
     return contents
 
@@ -64,11 +66,12 @@ def _build(
     kind: str,
     config: Any,
     shape: Sequence[int | str],
+    output: str,
     *,
     steps: int | str,
 ) -> Contents:
     """Add the nodes of the layers, and find the layers of the network that they become."""
-    walk = _Walk(file)
+    walk = _Walk(file, output)
     features = shape[-1] if isinstance(shape[-1], int) else 0
     start = Rows(Value("input", len(shape)), features)
     try:
@@ -81,12 +84,14 @@ def _build(
     words = len(shape) == 2 and walk.looks_up
     axes = (1, 0) if words or len(shape) == 3 else (None, 0)
     sizes = ("N", steps, walk.width or 1)[: len(shape)] if axes[0] else ("N", walk.width or 1)
-    contents = walk.find_layers({"input": sizes}, [value], Guess("input", axes, sure=True))
+    guess = Guess("input", axes, sure=True)
+    contents = walk.find_layers({"input": sizes}, {"output": value}, known=guess)
     order = "from the last step to the first, here they stand as the input does"
     notes = [*contents.notes, *walk.notes, *[f"Keras gives the rows {order}"] * turned]
     components = [*walk.list_components(contents.components), *walk.refused]
     last = contents.last if any(each.recurrent for each in components) else None
-    return Contents(components, file.title, last=last, notes=notes, unused=walk.unused)
+    contents = Contents(components, file.title, last=last, notes=notes, unused=walk.unused)
+    return contents._replace(outputs=walk.outputs)
 
 
 def _find_shape(config: Any) -> tuple[int | str, ...]:
@@ -134,9 +139,10 @@ class _Walk(Builder):
 
     most_nodes = 20_000
 
-    def __init__(self, file: KerasFile) -> None:
+    def __init__(self, file: KerasFile, output: str) -> None:
         super().__init__(file.path, file.arrays)
-        self._file = file
+        self._file, self._output = file, output
+        self.outputs: list[str] = []  # names of layers
         self.refused: list[Component] = []  # models whose output is not known
         self.unused: list[Component] = []  # layers that are not on the way to the output
         self.notes: list[str] = []
@@ -236,10 +242,14 @@ class _Walk(Builder):
             name, why = model.prefix.rstrip("/") or "model", f"output_layers: {what}"
             self.refused.append(Component(name, kind, why=why, needed=True))
             return ""
+        if not model.prefix:
+            self.outputs = [str(each[0]) for each in whole]
+            if self._output in self.outputs:
+                return self._output
         output, rest = str(whole[0][0]), [str(each[0]) for each in ends if each != whole[0]]
         if rest and not model.prefix:
             names = dict.fromkeys(f"states of {name}" if name == output else name for name in rest)
-            self.notes.append(verbatim(f"gives {shown(output)}, and passes over {listed(names)}"))
+            self.notes.append(PASSES_OVER.format(verbatim(shown(output)), verbatim(listed(names))))
         return output
 
     def _add_layer(self, model: _Model, name: str) -> None:

@@ -48,7 +48,7 @@ class Reader:
             [self._node(each, depth) for each in message.messages(1)],
             {each.text(8): self._array(each) for each in message.messages(5)},
             dict(map(_read_shape, message.messages(11))),
-            dict(map(_read_shape, message.messages(12))),
+            {each.text(1): each.text(1) for each in message.messages(12)},
         )
 
     def _node(self, message: Message, depth: int) -> Node:
@@ -131,7 +131,7 @@ class Reader:
 
 
 def _read_shape(message: Message) -> tuple[str, tuple[int | str, ...] | None]:
-    """Read the name of an input or output, and its shape: sizes, or names of unknown sizes."""
+    """Read the name of an input, and its shape: sizes, or names of unknown sizes."""
     tensor = message.message(2).message(1)
     if 2 not in tensor:
         return message.text(1), None
