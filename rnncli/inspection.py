@@ -12,6 +12,7 @@ from rnncli.model.contents import Component, Contents, assumptions, make_layers,
 from rnncli.model.description import describe_layer, known
 from rnncli.model.errors import InputError, word
 from rnncli.model.formats.load import read_contents
+from rnncli.model.graph.inputs import describe_inputs
 from rnncli.states.format import load_state
 from rnncli.storage import local_copy
 from rnncli.writers.document import Document
@@ -89,6 +90,7 @@ def _describe_model(
     try:
         runs = [_describe_run(path, contents, layer, file, output_name)]
         notes += [] if contents.resolve else assumptions(contents.layers(path))
+        notes += describe_inputs(contents.inputs)
     except InputError as error:
         why, runs = str(error).removeprefix(f"{path}: "), []
         runnable = (*(each for each in contents.components if each.recurrent), *contents.alone)

@@ -94,6 +94,8 @@ def build_network(
     source: dict[str, Any] = _values_of(options, "weights", "layer", "output_name", "chain")
     if digest:
         source["sha256"] = loaded.sha256
+    if loaded.inputs:
+        source["inputs"] = loaded.inputs
     if loaded.external_digests:
         source["beside"] = loaded.external_digests
     return loaded.network, source, loaded.biases

@@ -6,8 +6,8 @@ import zipfile
 from collections.abc import Callable, Mapping, Sequence
 from importlib import metadata
 from io import BytesIO
-from itertools import zip_longest
-from typing import Any, NamedTuple
+from itertools import accumulate, zip_longest
+from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,6 +23,8 @@ from rnncli.model.layers import Recurrent
 from rnncli.model.network import Network
 
 REQUIREMENT = "pip install 'rnncli[peers]'"
+# Arrays by the names of a model's inputs.
+Inputs: TypeAlias = Mapping[str, NDArray[Any]]
 # Activations have our names, and no parameters: Keras itself refuses others.
 KERAS = {
     "RNN": {"clip": ("inf",)},
@@ -67,7 +69,10 @@ class Peer:
         raise NotImplementedError
 
     def open_file(self, path: str) -> Callable[..., Mapping[str, Any]]:
-        """Open a model: ``forward(x, N, T)`` gives all its outputs by name."""
+        """Open a model: ``forward(inputs, N, T)`` gives all its outputs by name.
+
+        Of `inputs`, one alone has no name.
+        """
         raise NotImplementedError
 
 
@@ -115,7 +120,10 @@ class Keras(Peer):
         model = keras.models.load_model(path, compile=False, safe_mode=True)
         names = getattr(model, "output_names", ())  # a Sequential has one output
 
-        def forward(x: Floats, *_: int) -> Mapping[str, Any]:
+        def forward(inputs: Inputs, N: int, T: int) -> Mapping[str, Any]:
+            x: Any = inputs.get("")
+            if x is None:
+                x = {each.name: _fit_input(inputs, each, N, T) for each in model.inputs}
             outputs = keras.tree.flatten(model(x, training=False))
             return {name: np.asarray(y) for name, y in zip_longest(names, outputs)}
 
@@ -177,7 +185,8 @@ class Torch(Peer):
             raise Unsupported("a pickle, which may run any code, is not loaded")
         module = torch.jit.load(path, map_location="cpu").eval()
 
-        def forward(x: Floats, *_: int) -> Mapping[str, Floats]:
+        def forward(inputs: Inputs, *_: int) -> Mapping[str, Floats]:
+            (x,) = inputs.values()
             dtype = "int64" if x.dtype.kind == "i" else "float32"
             with torch.inference_mode():
                 left, outputs = [module(_tensor(x, dtype))], dict[str, Any]()
@@ -190,6 +199,13 @@ class Torch(Peer):
                 return outputs
 
         return forward
+
+
+def _fit_input(inputs: Inputs, known: Any, N: int, T: int) -> NDArray[Any]:
+    """Return an input of Keras, with its axes; zeros for one that is not needed."""
+    free = iter((N, T))
+    shape = [next(free) if size is None else size for size in known.shape]
+    return inputs[known.name].reshape(shape) if known.name in inputs else np.zeros(shape)
 
 
 def _tensor(array: NDArray[Any], dtype: str | None = None) -> Any:
@@ -231,13 +247,16 @@ class OnnxRuntime(Peer):
         integers = {"tensor(int64)": "i8", "tensor(int32)": "i4"}
         names = [each.name for each in session.get_outputs()]
 
-        def forward(x: Floats, N: int, T: int) -> Mapping[str, Floats]:
+        def forward(inputs: Inputs, N: int, T: int) -> Mapping[str, Floats]:
             feeds = {}
             for number, each in enumerate(session.get_inputs()):
                 dtype = integers.get(each.type, "f4")
-                shape = [size if isinstance(size, int) else N for size in each.shape]
-                extra = np.zeros(shape) if dtype == "f4" else np.full(N, T)
-                feeds[each.name] = (extra if number else x).astype(dtype)
+                x = inputs.get(each.name, None if number else inputs.get(""))
+                if x is None:
+                    shape = [size if isinstance(size, int) else N for size in each.shape]
+                    x = np.zeros(shape) if dtype == "f4" else np.full(N, T)
+                flat = len(each.shape) < x.ndim  # a number a step
+                feeds[each.name] = (x[..., 0] if flat else x).astype(dtype)
             return dict(zip(names, session.run(None, feeds), strict=True))
 
         return forward
@@ -341,11 +360,12 @@ def _make(peer: Peer, layer: Any) -> Callable[..., Floats]:
 
 
 class Ours(NamedTuple):
-    """Our result: its rows, whose they are, and the output of the file that they are, if known."""
+    """Our result, and which inputs and output of the file it is of."""
 
     rows: Floats
     groups: Groups
-    output: str | None
+    output: str | None  # None where the file may have one or several
+    inputs: Mapping[str, int]  # widths by name; none for one
 
 
 def run_file(name: str, path: str, x: NDArray[Any], groups: Groups, ours: Ours) -> Floats | None:
@@ -360,23 +380,24 @@ def run_file(name: str, path: str, x: NDArray[Any], groups: Groups, ours: Ours) 
         for indices, rows in groups.batches():
             keys = groups.present[indices]
             our_rows = ours.groups.rows_of(np.searchsorted(ours.groups.present, keys))
-            theirs[our_rows] = _nearest(forward, x[rows], ours.rows[our_rows], ours.output)
+            theirs[our_rows] = _nearest(forward, x[rows], ours._replace(rows=ours.rows[our_rows]))
     return theirs
 
 
-def _nearest(
-    forward: Callable[..., Mapping[str, Any]], x: NDArray[Any], ours: Floats, output: str | None
-) -> Floats:
-    """Run a batch in both layouts; return the output of a name, or the nearest to `ours`."""
-    matches, errors = list[Floats](), list[Exception]()
+def _nearest(forward: Callable[..., Mapping[str, Any]], x: NDArray[Any], our: Ours) -> Floats:
+    """Run a batch in both layouts; return the output of our name, or the nearest to ours."""
+    matches, errors, ours = list[Floats](), list[Exception](), our.rows
+    ends = [*accumulate(our.inputs.values())]
     N, T = x.shape[:2]
     for steps_first, batch in enumerate((x, x.swapaxes(0, 1))):
         try:
-            outputs = forward(np.ascontiguousarray(batch), N, T)
+            arrays = np.split(batch, ends[:-1], -1) if ends else [batch]
+            inputs = dict(zip(our.inputs or [""], map(np.ascontiguousarray, arrays), strict=True))
+            outputs = forward(inputs, N, T)
         except Exception as error:  # a library may raise anything, such as for the other layout
             errors.append(error)
             continue
-        for y in map(np.asarray, [outputs[output]] if output else outputs.values()):
+        for y in map(np.asarray, [outputs[our.output]] if our.output else outputs.values()):
             if y.size == ours.size and y.dtype == np.float32:
                 y = y.reshape(-1, N, ours.shape[2]).swapaxes(0, 1) if steps_first else y
                 matches.append(y.reshape(ours.shape))

@@ -342,7 +342,12 @@ def _run_peer(
         x = bottom(original.x) if model.keys() & {"center", "scale"} else original.x
         x = x if original.network.indices is None else x[:, 0].astype(np.int64)
         try:
-            ours = peers.Ours(comparison.ours, case.result_groups, model.get("output_name"))
+            ours = peers.Ours(
+                comparison.ours,
+                case.result_groups,
+                model["source"].get("output_name"),
+                model["source"].get("inputs", {}),
+            )
             theirs = peers.run_file(name, path, x, original.groups, ours)
             if theirs is not None:
                 return {"note": f"ran {file} itself"} | comparison.judge(name, theirs)

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, TextIO
 
 from rnncli.model.description import layer_line
-from rnncli.model.errors import listed, printable, sentence
+from rnncli.model.errors import listed, printable, sentence, word
 from rnncli.writers.grid import Column, draw, write_text
 
 
@@ -41,8 +41,8 @@ def _write_model(out: TextIO, document: Mapping[str, Any]) -> None:
         write_text(out, _describe_sizes(run), wrap=True)
         out.write(f"  {printable(run['command'])}\n")
     if "outputs" in document:
-        text = f"Outputs: {listed(document['outputs'])}; --output-name picks one."
-        write_text(out, text, wrap=True)
+        names, option = listed(document["outputs"]), word("`output_name`")
+        write_text(out, f"Outputs: {names}; {option} picks one.", wrap=True)
     rows = [[p["name"], p["kind"], f"{p['parameters']:,}", _describe_layers(p)] for p in components]
     _draw(out, ["part", "kind", "parameters", "here"], rows)
     rows = [

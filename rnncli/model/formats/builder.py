@@ -106,11 +106,11 @@ class Builder:
 
     def find_layers(
         self, inputs: Mapping[str, Any], outputs: Mapping[str, Value], output: str = "",
-        known: Guess | None = None,
+        known: Guess | None = None, whole: Sequence[str] = (),
     ) -> Contents:  # fmt: skip
         """Find the layers of the graph; inputs have shapes, and the axes of one may be known."""
         names = {name: value.name for name, value in outputs.items()}
-        graph = Graph(self.nodes, self._arrays, inputs, names, output=output)
+        graph = Graph(self.nodes, self._arrays, inputs, names, whole=whole, output=output)
         return find_layers(self.path, graph, known=known)
 
 

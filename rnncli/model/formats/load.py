@@ -24,6 +24,7 @@ from rnncli.model.errors import (
     verbatim,
 )
 from rnncli.model.formats.containers.zips import FIRST, open_zip
+from rnncli.model.graph.inputs import describe_inputs
 from rnncli.model.layers import Recurrent, name_of
 from rnncli.model.network import Network
 
@@ -74,6 +75,7 @@ class Loaded(NamedTuple):
     assumptions: list[str]  # parameters stand between backticks, as in `InputError`
     biases: list[tuple[Floats, ...]]  # of each cell: PyTorch's two, whose sum is `b_h`, or that
     external_digests: Mapping[str, str]  # of other files that hold its weights, by their names
+    inputs: Mapping[str, int]  # as in `Contents`
 
 
 def load(
@@ -181,7 +183,8 @@ def load_network(
     for name in contents.external_files if digest else ():
         with open(name, "rb") as file:
             digests[os.path.basename(name)] = digest_of(file.read())
-    return Loaded(network, sha256, [*contents.notes, *assumptions(layers)], biases, digests)
+    sentences = [*contents.notes, *assumptions(layers), *describe_inputs(contents.inputs)]
+    return Loaded(network, sha256, sentences, biases, digests, contents.inputs)
 
 
 def read_contents(

@@ -4,7 +4,7 @@
 them, and walks the graph by each guess (`walk.py`). The best walk becomes a `Chain` of layers.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from functools import partial
 from itertools import islice, permutations, zip_longest
@@ -14,6 +14,7 @@ import numpy as np
 from rnncli.model.contents import Component, Contents, Draft
 from rnncli.model.errors import listed, shown, verbatim
 from rnncli.model.graph import Graph, RefusedError, Unknown
+from rnncli.model.graph.inputs import join_inputs, name_joint
 from rnncli.model.graph.labels import distinct, plain, row_label, steps_of
 from rnncli.model.graph.naming import name_steps
 from rnncli.model.graph.node_layers import Operand, RowGraph, SequenceGraph
@@ -42,26 +43,51 @@ def find_layers(
 
     `known` tells the input and its axes, where a format does.
     """
+    first, best = _find_best(path, graph, input_size, known)
+    inputs: Mapping[str, int] = {}
+    if best and not best.target and not known:
+        for joined, widths in join_inputs(graph, best.needed):
+            walk, chain = _find_best(path, joined, input_size, joint=name_joint(widths))
+            if chain and chain.target and not inputs:
+                first, best, graph, inputs = walk, chain, joined, widths
+    nodes = [Component(node.name, node.op) for node in first.nodes.values()]
+    contents = best.describe(whole=known is None) if best else Contents(nodes)
+    used = best.walk.components if best else {}
+    alone = [each for name, each in first.components.items() if each.layers and name in used]
+    alone = [each for each in alone if not used[each.name].layers]
+    contents = contents._replace(alone=alone, outputs=[*graph.outputs], inputs=inputs)
+    if best and best.is_open:
+        contents = contents._replace(resolve=partial(find_layers, path, graph, known=known))
+    return contents._replace(expected=_EXPECTED)
+
+
+def _find_best(
+    path: str, graph: Graph, input_size: int, known: Guess | None = None, joint: str = ""
+) -> tuple[Walk, "Chain | None"]:
+    """Walk a graph by each guess, of a joint input by those with steps; return the best."""
     first, best = Walk(path, graph), None
     if not first.drafts and (replaced := replace_steps(first)):
         first.nodes = {str(k): node for k, node in enumerate(replaced)}
         first = Walk(path, graph, first=first)
-    for guess in [known] if known else islice(_guess_axes(first), _MOST_GUESSES):
+    guesses = (
+        guess
+        for guess in _guess_axes(first)
+        if not joint or (guess.x == joint and _has_steps(graph, guess))
+    )
+    for guess in [known] if known else islice(guesses, _MOST_GUESSES):
         if best and best.target and guess.x != best.walk.guess.x:
             break  # another input has the rows
         chain = make_chain(first, guess._replace(features=input_size))
         best = chain if best is None or chain.rank < best.rank else best
         if chain.takes_rows and chain.walk.fit is Fit.ROWS:  # no other guess can be right
             break
-    nodes = [Component(node.name, node.op) for node in first.nodes.values()]
-    contents = best.describe(whole=known is None) if best else Contents(nodes)
-    used = best.walk.components if best else {}
-    alone = [each for name, each in first.components.items() if each.layers and name in used]
-    alone = [each for each in alone if not used[each.name].layers]
-    contents = contents._replace(alone=alone, outputs=[*graph.outputs])
-    if best and best.is_open:
-        contents = contents._replace(resolve=partial(find_layers, path, graph, known=known))
-    return contents._replace(expected=_EXPECTED)
+    return first, best
+
+
+def _has_steps(graph: Graph, guess: Guess) -> bool:
+    """Return whether a guess has an axis of several steps."""
+    axis, shape = guess.axes[0], graph.inputs[guess.x] or ()
+    return axis in (0, 1) and guess.axes[1] != 2 and shape[axis] != 1
 
 
 def _guess_axes(first: Walk) -> Iterator[Guess]:
@@ -249,7 +275,7 @@ class Chain:
             if whole and not any(node.op in KINDS for node in nodes):
                 self.components = []  # all nodes are listed, of which none is recurrent
             elif self.why and not any(each.needed for each in self.components):
-                self.components.append(Component(output, "output", why=self.why, needed=True))
+                self.components.append(Component(self.output, "output", why=self.why, needed=True))
         used = {each.name for each in self.components}
         unused = [each for name, each in known.items() if name not in used and each.layers]
         if self.target is None:  # `layer` may pick them

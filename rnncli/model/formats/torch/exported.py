@@ -83,7 +83,11 @@ def read(data: bytes, path: str, layer: str | None, output: str) -> Contents:
             outputs = _find_outputs(builder, program.signature, values)
         except RefusedError as error:
             why = str(error)
-    contents = refuse(why, recurrent) if why else builder.find_layers(inputs, outputs, output)
+    if why:
+        contents = refuse(why, recurrent)
+    else:
+        whole = [name for name in inputs if values[name].is_integer]
+        contents = builder.find_layers(inputs, outputs, output, whole=whole)
     return contents._replace(title="PyTorch, torch.export").pick(path, layer)
 
 
