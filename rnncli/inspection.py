@@ -12,13 +12,16 @@ from rnncli.model.contents import Component, Contents, assumptions, make_network
 from rnncli.model.description import describe_layer, known
 from rnncli.model.errors import InputError, word
 from rnncli.model.formats.load import read_contents
+from rnncli.model.graph.inputs import describe_inputs
 from rnncli.states.format import load_state
 from rnncli.storage import local_copy
 from rnncli.writers.document import Document
 from rnncli.writers.inspect import write_tables
 
 
-def inspect(path: str | os.PathLike[str], *, layer: str | None = None) -> dict[str, Any]:
+def inspect(
+    path: str | os.PathLike[str], *, layer: str | None = None, output_name: str | None = None
+) -> dict[str, Any]:
     """Describe a model file or a state file, as ``rnn inspect --json`` does.
 
     Parameters
@@ -27,13 +30,16 @@ def inspect(path: str | os.PathLike[str], *, layer: str | None = None) -> dict[s
         A file that `load` reads, or one that ``rnn run --state`` wrote.
     layer : str, optional
         Describe this layer or module of a model alone.
+    output_name : str, optional
+        Describe the model up to this one of its outputs. Default: the first.
 
     Returns
     -------
     dict
         For a model: ``title``, ``runs`` (the commands that run it, with ``input_size`` and
-        ``output_size`` if known), ``why`` it cannot be run as a whole, ``notes`` about
-        assumptions, and ``parts``. For a state: ``cells``, ``columns`` and ``sequences``.
+        ``output_size`` if known), ``outputs`` (their names, if there are several), ``why`` it
+        cannot be run as a whole, ``notes`` about assumptions, and ``parts``. For a state:
+        ``cells``, ``columns`` and ``sequences``.
         `print` shows it as ``rnn inspect`` does.
 
     Raises
@@ -48,10 +54,10 @@ def inspect(path: str | os.PathLike[str], *, layer: str | None = None) -> dict[s
     """
     file = os.fspath(path)
     with local_copy(file) as copy:
-        if layer is None:
+        if layer is output_name is None:
             with suppress(InputError, OSError):
                 return Document(_describe_state(file, copy), write_tables)
-        return Document(_describe_model(file, copy, layer), write_tables)
+        return Document(_describe_model(file, copy, layer, output_name), write_tables)
 
 
 def _describe_state(file: str, copy: str) -> dict[str, Any]:
@@ -75,14 +81,17 @@ def _describe_state(file: str, copy: str) -> dict[str, Any]:
     )
 
 
-def _describe_model(file: str, path: str, layer: str | None) -> dict[str, Any]:
-    contents, sha256 = read_contents(path, layer)
+def _describe_model(
+    file: str, path: str, layer: str | None, output_name: str | None
+) -> dict[str, Any]:
+    contents, sha256 = read_contents(path, layer, output_name=output_name)
     components, notes, why = [*contents.components, *contents.unused], [*contents.notes], None
     if contents.resolve:  # the columns tell whether the others run
         components = [each._replace(why="", needed=False) for each in components]
     try:
-        runs = [_describe_run(path, contents, layer, file)]
+        runs = [_describe_run(path, contents, layer, file, output_name)]
         notes += [] if contents.resolve else assumptions(contents.layers(path))
+        notes += describe_inputs(contents.inputs)
     except InputError as error:
         why, runs = str(error).removeprefix(f"{path}: "), []
         runnable = (*(each for each in contents.components if each.recurrent), *contents.alone)
@@ -101,6 +110,7 @@ def _describe_model(file: str, path: str, layer: str | None) -> dict[str, Any]:
         parameters={"read": sum(sizes[name] for name in read), "all": sum(sizes.values())},
         why=why,
         runs=runs,
+        outputs=[*contents.outputs] if len(contents.outputs) > 1 else None,
         notes=[*map(word, notes)],
         parts=[*map(_describe_component, components)],
     )
@@ -121,10 +131,13 @@ def _describe_component(component: Component) -> dict[str, Any]:
     }
 
 
-def _describe_run(path: str, contents: Contents, layer: str | None, file: str) -> dict[str, Any]:
+def _describe_run(
+    path: str, contents: Contents, layer: str | None, file: str, output_name: str | None = None
+) -> dict[str, Any]:
     """Return the command that runs a network, and the sizes of its input and output."""
     words = ["rnn", "run", "FILE.csv", "--weights", file]
     words += [] if layer is None else ["--layer", layer]
+    words += [] if output_name is None else ["--output-name", output_name]
     run = {"layer": layer, "command": shlex.join(words)}
     if contents.resolve:
         return run

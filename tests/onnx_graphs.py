@@ -78,6 +78,7 @@ class Graph:
         inputs: Mapping[str, Axes | None] | None = None,
         opset: int = 17,
         producer: str = "",
+        integers: Sequence[str] = (),
         more: Sequence[tuple[int, bytes]] = (),
     ) -> bytes:
         """Return the bytes of a model; its graph may have more fields."""
@@ -85,7 +86,7 @@ class Graph:
         graph = message(
             *((1, node) for node in self.nodes),
             *((5, tensor) for tensor in self.tensors),
-            *((11, _value(*each)) for each in given.items()),
+            *((11, _value(*each, 7 if each[0] in integers else 1)) for each in given.items()),
             *((12, _value(name, None)) for name in outputs),
             *more,
         )
@@ -100,9 +101,9 @@ def _attribute(name: str, value: Any) -> bytes:
     return message((1, name), *((field + more, each) for each in values), (20, kind + more))
 
 
-def _value(name: str, axes: Axes | None) -> bytes:
+def _value(name: str, axes: Axes | None, kind: int = 1) -> bytes:
     if axes is None:
-        return message((1, name), (2, message((1, message((1, 1))))))
+        return message((1, name), (2, message((1, message((1, kind))))))
     sizes = (message((1 if isinstance(axis, int) else 2, axis)) for axis in axes)
     shape = message(*((1, size) for size in sizes))
-    return message((1, name), (2, message((1, message((1, 1), (2, shape))))))
+    return message((1, name), (2, message((1, message((1, kind), (2, shape))))))

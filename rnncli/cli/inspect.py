@@ -23,13 +23,15 @@ Output (rnn help output)
 )
 
 
-@command(
-    "inspect", EXAMPLES, "weights layer json", [click.Argument(["file"], required=False), *LINES]
-)
+FILE = click.Argument(["file"], required=False)
+
+
+@command("inspect", EXAMPLES, "weights layer output_name json", [FILE, *LINES])
 def inspect(
     file: str | None = None,
     weights: str | None = None,
     layer: str | None = None,
+    output_name: str | None = None,
     json: bool = False,
     json_lines: bool = False,
 ) -> None:
@@ -43,7 +45,7 @@ def inspect(
         raise click.UsageError("give one FILE: a model, or a state file")
     if json and json_lines:
         raise click.UsageError("--json and --json-lines: give one")
-    document = describe(weights or wrap_url(str(file)), layer=layer)
+    document = describe(weights or wrap_url(str(file)), layer=layer, output_name=output_name)
     with destination(None) as out:
         if json:
             out.write(dumps(document, indent=1) + "\n")

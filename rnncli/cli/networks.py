@@ -35,6 +35,7 @@ class NetworkOptions(NamedTuple):
     init: str | None = None
     weights: str | None = None
     layer: str | None = None
+    output_name: str | None = None
     chain: str | None = None
     direction: str | None = None
     merge: str | None = None
@@ -53,7 +54,7 @@ def check_network(options: NetworkOptions, files: Sequence[str] = ()) -> None:
         example = "rnn run --seq 1,2,3 --hidden 4"
         raise OptionError(f"no network: give `hidden` H or `weights` FILE, as in '{example}'")
     check_pairs(_values_of(options, *options._fields), _DRAWN)
-    for name in ("layer", "chain"):
+    for name in ("layer", "output_name", "chain"):
         if options.weights is None and getattr(options, name) is not None:
             raise OptionError(f"`{name}` is for `weights`")
     if options.layer is not None and options.chain is not None:
@@ -86,13 +87,15 @@ def build_network(
 
     with local_copy(options.weights) as copy:
         settings = _values_of(options, *_SETTINGS)
-        chain = options.chain
-        loaded = load_network(copy, options.layer, settings, I, chain=chain, digest=digest)
+        names = {"output_name": options.output_name, "chain": options.chain}
+        loaded = load_network(copy, options.layer, settings, I, **names, digest=digest)
     for sentence in () if quiet else loaded.assumptions:
         note(f"{options.weights}: {word(sentence)}")
-    source: dict[str, Any] = _values_of(options, "weights", "layer", "chain")
+    source: dict[str, Any] = _values_of(options, "weights", "layer", "output_name", "chain")
     if digest:
         source["sha256"] = loaded.sha256
+    if loaded.inputs:
+        source["inputs"] = loaded.inputs
     if loaded.external_digests:
         source["beside"] = loaded.external_digests
     return loaded.network, source

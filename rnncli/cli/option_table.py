@@ -219,6 +219,7 @@ Network (rnn help networks)
 -w, --weights FILE        Read the network from this file: .keras, .h5, .pt, .onnx, .safetensors
                           or .npz.
 --layer NAME              Run this layer or module of the file alone. rnn inspect lists them.
+--output-name NAME        Give this output of the file's model. Default: the first.
 --chain NAME[:F],...      Run these layers of a file of weights, the bottom one first, each with an
                           activation F or without: embedding,lstm,fc:softmax.
 --direction               Direction; backward starts at the last step. Default: forward.

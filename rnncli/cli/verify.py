@@ -109,8 +109,9 @@ def _compare(
             rows = rows[read.rows]
         rows = arrange(case, name, rows, int(case.groups.lengths.max()))
         theirs, peers = (verbatim(name), rows), peers or ()
-    plain = network == NetworkOptions(weights=network.weights) and reading.precision == "float32"
-    plain &= not case.h0.any()
+    output = network.output_name
+    plain = network == NetworkOptions(weights=network.weights, output_name=output)
+    plain &= reading.precision == "float32" and not case.h0.any()
     local = None if is_url(network.weights or "") else network.weights
     file = local if plain else None
     shown = Line("Comparing with a float64 loop and every way to unroll")

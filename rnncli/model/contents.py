@@ -49,6 +49,8 @@ class Contents(NamedTuple):
     notes: Sequence[str] = ()  # a sentence for each assumption
     expected: str = ""  # the names that were looked for, for a file without a recurrent layer
     external_files: Sequence[str] = ()  # paths of other files with its arrays
+    inputs: Mapping[str, int] = {}  # the widths of several, which are columns side by side
+    outputs: Sequence[str] = ()  # names of all outputs, if the file tells them
     unused: Sequence[Component] = ()  # the output does not need them; `layer` can pick them
     alone: Sequence[Component] = ()  # refused where they stand; `layer` can pick one of them
     # Finds the layers, given the number of features, where the file leaves that open.
@@ -60,7 +62,8 @@ class Contents(NamedTuple):
             return self
         stem = layer.rstrip("./")
         if alone := [each for each in self.alone if each.name == stem]:
-            return self._replace(components=alone, unused=(), alone=(), last=None, resolve=None)
+            changes: dict[str, Any] = {"unused": (), "alone": (), "inputs": {}}
+            return self._replace(components=alone, last=None, resolve=None, **changes)
         components = [*self.components, *(each._replace(why="") for each in self.unused)]
         named = [c.name == stem or c.name.startswith((f"{stem}.", f"{stem}/")) for c in components]
         if not any(named):
@@ -76,7 +79,7 @@ class Contents(NamedTuple):
         last = self.last if is_top and any(each.recurrent for each in chosen) else None
         # Weights of a recurrent layer tell its features.
         resolve = None if all(each.recurrent for each in chosen) else self.resolve
-        return self._replace(components=chosen, unused=(), last=last, resolve=resolve)
+        return self._replace(components=chosen, unused=(), last=last, resolve=resolve, inputs={})
 
     def layers(self, path: str) -> list[Layer]:
         """Return the layers of the network; raise InputError if it cannot be run."""

@@ -12,9 +12,9 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from rnncli.model.activations import ACTIVATIONS, Activation, parse
-from rnncli.model.arrays import Floats, Truths, as_floats
+from rnncli.model.arrays import Floats, Truths, as_floats, no_index, not_indices
 from rnncli.model.cells import CELLS, RNN, Cell, Multiply, Weights, checked
-from rnncli.model.errors import choice
+from rnncli.model.errors import InputError, choice
 
 # convert(name, array): an array in the type that a run computes in.
 Convert: TypeAlias = Callable[[str, Floats], Floats]
@@ -266,7 +266,11 @@ class Embedding(Stateless):
 
     def __call__(self, x: Floats, multiply: Multiply = np.matmul) -> Floats:  # noqa: ARG002
         """Look the rows up."""
-        return np.asarray(self.W[x[..., 0].astype(np.intp)])
+        index = x[..., 0]
+        wrong = not_indices(index, len(self.W))
+        if wrong.any():  # of one that is not at the bottom, whose input is checked
+            raise InputError("", no_index(index[wrong][0], len(self.W)))
+        return np.asarray(self.W[index.astype(np.intp)])
 
     def masked(self, x: Floats) -> Truths:
         """Find the rows whose number is 0."""

@@ -6,7 +6,8 @@ import zipfile
 from collections.abc import Callable, Mapping, Sequence
 from importlib import metadata
 from io import BytesIO
-from typing import Any
+from itertools import accumulate, zip_longest
+from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,6 +23,8 @@ from rnncli.model.layers import Recurrent
 from rnncli.model.network import Network
 
 REQUIREMENT = "pip install 'rnncli[peers]'"
+# Arrays by the names of a model's inputs.
+Inputs: TypeAlias = Mapping[str, NDArray[Any]]
 # Activations have our names, and no parameters: Keras itself refuses others.
 KERAS = {
     "RNN": {"clip": ("inf",)},
@@ -64,8 +67,11 @@ class Peer:
         """Make ``forward(x, states)`` of a cell, or ``forward(x)`` of a layer: rows (N, T, O)."""
         raise NotImplementedError
 
-    def open_file(self, path: str) -> Callable[..., Sequence[Any]]:
-        """Open a model: ``forward(x, N, T)`` gives all its outputs."""
+    def open_file(self, path: str) -> Callable[..., Mapping[str, Any]]:
+        """Open a model: ``forward(inputs, N, T)`` gives all its outputs by name.
+
+        Of `inputs`, one alone has no name.
+        """
         raise NotImplementedError
 
 
@@ -107,11 +113,20 @@ class Keras(Peer):
 
         return forward
 
-    def open_file(self, path: str) -> Callable[..., Sequence[Any]]:
+    def open_file(self, path: str) -> Callable[..., Mapping[str, Any]]:
         """Open a model that Keras saved whole, without code of its own."""
         keras = self._import_quietly()
         model = keras.models.load_model(path, compile=False, safe_mode=True)
-        return lambda x, *_: [*map(np.asarray, keras.tree.flatten(model(x, training=False)))]
+        names = getattr(model, "output_names", ())  # a Sequential has one output
+
+        def forward(inputs: Inputs, N: int, T: int) -> Mapping[str, Any]:
+            x: Any = inputs.get("")
+            if x is None:
+                x = {each.name: _fit_input(inputs, each, N, T) for each in model.inputs}
+            outputs = keras.tree.flatten(model(x, training=False))
+            return {name: np.asarray(y) for name, y in zip_longest(names, outputs)}
+
+        return forward
 
     def _import_quietly(self) -> Any:
         """Import Keras, whose backend leaves the GPU and the terminal alone."""
@@ -161,7 +176,7 @@ class Torch(Peer):
 
         return forward
 
-    def open_file(self, path: str) -> Callable[..., Sequence[Any]]:
+    def open_file(self, path: str) -> Callable[..., Mapping[str, Any]]:
         """Open TorchScript; a pickle, which could run any code, is not loaded."""
         import torch
 
@@ -169,19 +184,27 @@ class Torch(Peer):
             raise Unsupported("a pickle, which may run any code, is not loaded")
         module = torch.jit.load(path, map_location="cpu").eval()
 
-        def forward(x: Floats, *_: int) -> Sequence[Floats]:
+        def forward(inputs: Inputs, *_: int) -> Mapping[str, Floats]:
+            (x,) = inputs.values()
             dtype = "int64" if x.dtype.kind == "i" else "float32"
             with torch.inference_mode():
-                left, outputs = [module(_tensor(x, dtype))], []
+                left, outputs = [module(_tensor(x, dtype))], dict[str, Any]()
                 while left:
-                    each = left.pop()
+                    each = left.pop(0)
                     if isinstance(each, torch.Tensor):
-                        outputs.append(each.numpy())
+                        outputs[f"output_{len(outputs)}"] = each.numpy()
                     else:
-                        left += each.values() if isinstance(each, dict) else each
+                        left = [*(each.values() if isinstance(each, dict) else each), *left]
                 return outputs
 
         return forward
+
+
+def _fit_input(inputs: Inputs, known: Any, N: int, T: int) -> NDArray[Any]:
+    """Return an input of Keras, with its axes; zeros for one that is not needed."""
+    free = iter((N, T))
+    shape = [next(free) if size is None else size for size in known.shape]
+    return inputs[known.name].reshape(shape) if known.name in inputs else np.zeros(shape)
 
 
 def _tensor(array: NDArray[Any], dtype: str | None = None) -> Any:
@@ -217,20 +240,23 @@ class OnnxRuntime(Peer):
 
         return forward
 
-    def open_file(self, path: str) -> Callable[..., Sequence[Any]]:
+    def open_file(self, path: str) -> Callable[..., Mapping[str, Any]]:
         """Open an ONNX file; its other inputs are lengths, or initial states of 0."""
         session = _open_session(path)
         integers = {"tensor(int64)": "i8", "tensor(int32)": "i4"}
+        names = [each.name for each in session.get_outputs()]
 
-        def forward(x: Floats, N: int, T: int) -> Sequence[Floats]:
+        def forward(inputs: Inputs, N: int, T: int) -> Mapping[str, Floats]:
             feeds = {}
             for number, each in enumerate(session.get_inputs()):
                 dtype = integers.get(each.type, "f4")
-                shape = [size if isinstance(size, int) else N for size in each.shape]
-                extra = np.zeros(shape) if dtype == "f4" else np.full(N, T)
-                feeds[each.name] = (extra if number else x).astype(dtype)
-            outputs: Sequence[Floats] = session.run(None, feeds)
-            return outputs
+                x = inputs.get(each.name, None if number else inputs.get(""))
+                if x is None:
+                    shape = [size if isinstance(size, int) else N for size in each.shape]
+                    x = np.zeros(shape) if dtype == "f4" else np.full(N, T)
+                flat = len(each.shape) < x.ndim  # a number a step
+                feeds[each.name] = (x[..., 0] if flat else x).astype(dtype)
+            return dict(zip(names, session.run(None, feeds), strict=True))
 
         return forward
 
@@ -332,35 +358,45 @@ def _make(peer: Peer, layer: Any) -> Callable[..., Floats]:
         raise Unsupported(f"{lacking}: {error}") from error
 
 
-def run_file(
-    name: str, path: str, x: NDArray[Any], groups: Groups, ours: Floats, our_groups: Groups
-) -> Floats | None:
+class Ours(NamedTuple):
+    """Our result, and which inputs and output of the file it is of."""
+
+    rows: Floats
+    groups: Groups
+    output: str | None  # None where the file may have one or several
+    inputs: Mapping[str, int]  # widths by name; none for one
+
+
+def run_file(name: str, path: str, x: NDArray[Any], groups: Groups, ours: Ours) -> Floats | None:
     """Run a model file over rows (n, I) or (n,); None for a file of another library."""
     peer = PEERS[name]
     if not path.lower().endswith(peer.files):
         return None
-    theirs: Floats = np.empty(ours.shape, np.float32)
+    theirs: Floats = np.empty(ours.rows.shape, np.float32)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         forward = peer.open_file(path)
         for indices, rows in groups.batches():
             keys = groups.present[indices]
-            our_rows = our_groups.rows_of(np.searchsorted(our_groups.present, keys))
-            theirs[our_rows] = _nearest(forward, x[rows], ours[our_rows])
+            our_rows = ours.groups.rows_of(np.searchsorted(ours.groups.present, keys))
+            theirs[our_rows] = _nearest(forward, x[rows], ours._replace(rows=ours.rows[our_rows]))
     return theirs
 
 
-def _nearest(forward: Callable[..., Sequence[Any]], x: NDArray[Any], ours: Floats) -> Floats:
-    """Run a batch in both layouts; return the output nearest to `ours`: a file names neither."""
-    matches, errors = list[Floats](), list[Exception]()
+def _nearest(forward: Callable[..., Mapping[str, Any]], x: NDArray[Any], our: Ours) -> Floats:
+    """Run a batch in both layouts; return the output of our name, or the nearest to ours."""
+    matches, errors, ours = list[Floats](), list[Exception](), our.rows
+    ends = [*accumulate(our.inputs.values())]
     N, T = x.shape[:2]
     for steps_first, batch in enumerate((x, x.swapaxes(0, 1))):
         try:
-            outputs = forward(np.ascontiguousarray(batch), N, T)
+            arrays = np.split(batch, ends[:-1], -1) if ends else [batch]
+            inputs = dict(zip(our.inputs or [""], map(np.ascontiguousarray, arrays), strict=True))
+            outputs = forward(inputs, N, T)
         except Exception as error:  # a library may raise anything, such as for the other layout
             errors.append(error)
             continue
-        for y in map(np.asarray, outputs):
+        for y in map(np.asarray, [outputs[our.output]] if our.output else outputs.values()):
             if y.size == ours.size and y.dtype == np.float32:
                 y = y.reshape(-1, N, ours.shape[2]).swapaxes(0, 1) if steps_first else y
                 matches.append(y.reshape(ours.shape))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 from warnings import warn
 
@@ -246,7 +246,7 @@ def judge(
         ]
         if different and not diagnosis.causes:
             document["advice"] = [*advise(of_file, results[0], diagnosis)]
-    results += judge_peers(comparison, peers, path, scaled=bool({"center", "scale"} & {*model}))
+    results += judge_peers(comparison, peers, path, model)
     verdicts = {result["verdict"] for result in results}
     verdict = next((each for each in ("different", "equal") if each in verdicts), "not compared")
     if expected is not None and results[0]["verdict"] == "not compared":
@@ -307,15 +307,18 @@ def judge_strategies(comparison: Comparison) -> Iterator[Result]:
 
 
 def judge_peers(
-    comparison: Comparison, wanted: Sequence[str] | None, path: str | None, *, scaled: bool
+    comparison: Comparison,
+    wanted: Sequence[str] | None,
+    path: str | None,
+    model: Mapping[str, Any],
 ) -> Iterator[Result]:
-    """Compare with these libraries, None for all; `path` lacks the lowest layer if `scaled`."""
+    """Compare with these libraries, None for all; the file at `path` lacks a layer that scales."""
     for name in peers.PEERS if wanted is None else dict.fromkeys(wanted):
         installed = peers.version(name)
         try:
             if not installed:
                 raise peers.Unsupported(f"not installed: {peers.REQUIREMENT}")
-            result = _run_peer(comparison, name, path, scaled=scaled)
+            result = _run_peer(comparison, name, path, model)
         except Exception as error:  # whatever a library raises
             if wanted:
                 raise InputError(f"peer {name}", one_line(error)) from error
@@ -323,18 +326,25 @@ def judge_peers(
         yield {"name": name, "version": installed} | result
 
 
-def _run_peer(comparison: Comparison, name: str, path: str | None, *, scaled: bool) -> Result:
+def _run_peer(
+    comparison: Comparison, name: str, path: str | None, model: Mapping[str, Any]
+) -> Result:
     """Run the file at `path` if the library reads such files; else build the network in it."""
     case, note = comparison.case, {}
     file = os.path.basename(path or "")
     if path:
         original = case.original or case
         bottom: Any = (*original.network.front, *original.network.layers)[0]
-        x = bottom(original.x) if scaled else original.x
+        x = bottom(original.x) if model.keys() & {"center", "scale"} else original.x
         x = x if original.network.indices is None else x[:, 0].astype(np.int64)
         try:
-            groups, ours = original.groups, comparison.ours
-            theirs = peers.run_file(name, path, x, groups, ours, case.result_groups)
+            ours = peers.Ours(
+                comparison.ours,
+                case.result_groups,
+                model["source"].get("output_name"),
+                model["source"].get("inputs", {}),
+            )
+            theirs = peers.run_file(name, path, x, original.groups, ours)
             if theirs is not None:
                 return {"note": f"ran {file} itself"} | comparison.judge(name, theirs)
         except Exception as error:  # whatever a library raises

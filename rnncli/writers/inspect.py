@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, TextIO
 
 from rnncli.model.description import layer_line
-from rnncli.model.errors import listed, printable
+from rnncli.model.errors import listed, printable, word
 from rnncli.writers.grid import Column, draw, write_text
 
 
@@ -40,6 +40,9 @@ def _write_model(out: TextIO, document: Mapping[str, Any]) -> None:
     for run in document["runs"]:
         write_text(out, _describe_sizes(run), wrap=True)
         out.write(f"  {printable(run['command'])}\n")
+    if "outputs" in document:
+        names, option = listed(document["outputs"]), word("`output_name`")
+        write_text(out, f"Outputs: {names}; {option} picks one.", wrap=True)
     rows = [[p["name"], p["kind"], f"{p['parameters']:,}", _describe_layers(p)] for p in components]
     _draw(out, ["part", "kind", "parameters", "here"], rows)
     rows = [

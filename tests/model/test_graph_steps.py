@@ -143,6 +143,24 @@ def test_a_sum_without_weights_is_no_step(tmp_path: Path) -> None:
     assert refusal(tmp_path / "m.onnx").endswith("got Add_2 (Abs Exp Add), Relu_3 (Relu)")
 
 
+def test_a_sum_without_a_product_of_the_state_is_no_step(tmp_path: Path) -> None:
+    graph, path = Graph(), tmp_path / "m.onnx"
+    after = graph.add("Relu", graph.add("Add", graph.add("Abs", "x"), "h"))
+    inputs: Any = {"x": ("N", H), "h": ("N", H)}
+    path.write_bytes(graph.model(graph.add("Softmax", after), after, inputs=inputs))
+    assert "holds no recurrent layer" in refusal(path)
+
+
+def test_a_state_from_the_input_of_x_is_no_state(tmp_path: Path) -> None:
+    graph, path = Steps("gru"), tmp_path / "m.onnx"
+    x = graph.add("Slice", "xh", *(graph.array([k]) for k in (0, 2, 1)))
+    h = graph.add("Slice", "xh", *(graph.array([k]) for k in (2, 2 + H, 1)))
+    (after,) = graph.step(x, h)
+    head = graph.add("Softmax", after)
+    path.write_bytes(graph.model(head, after, inputs={"xh": ("N", 2 + H)}))
+    assert "holds no recurrent layer" in refusal(path)
+
+
 def test_calls_that_may_be_no_steps(tmp_path: Path) -> None:
     path = tmp_path / "m.onnx"
     for kind in CELLS:  # without a state for the next call

@@ -203,14 +203,15 @@ def test_branches_that_are_refused(tmp_path: Path, why: str, found: list[Config]
 
 
 TWO_ENDS = (node("a", "LSTM", "x", settings=WHOLE), node("b", "Dense", "a"), node("c", "GRU", "a"))
+PICK = "(`output_name` NAME picks one)"
 # Outputs of a model, the layers of its network, and what else it gives.
 ENDS: list[tuple[Any, str, str]] = [
     (["b", 0, 0], "LSTM 2, Dense 2", ""),
     ([["a", 0, 0]], "LSTM 2", ""),
-    ([["b", 0, 0], ["c", 0, 0]], "LSTM 2, Dense 2", "gives b, and passes over c"),
-    ([["a", 0, 0], ["b", 0, 0], ["c", 0, 0]], "LSTM 2", "gives a, and passes over b, c"),
-    ({"z": ["b", 0, 0], "y": ["c", 0, 0]}, "LSTM 2, GRU 2", "gives c, and passes over b"),
-    ([["a", 0, 1], ["a", 0, 0]], "LSTM 2", "gives a, and passes over states of a"),
+    ([["b", 0, 0], ["c", 0, 0]], "LSTM 2, Dense 2", f"gives b, and passes over c {PICK}"),
+    ([["a", 0, 0], ["b", 0, 0], ["c", 0, 0]], "LSTM 2", f"gives a, and passes over b, c {PICK}"),
+    ({"z": ["b", 0, 0], "y": ["c", 0, 0]}, "LSTM 2, GRU 2", f"gives c, and passes over b {PICK}"),
+    ([["a", 0, 1], ["a", 0, 0]], "LSTM 2", f"gives a, and passes over states of a {PICK}"),
 ]
 
 
@@ -223,6 +224,18 @@ def test_a_model_gives_the_first_of_its_outputs(
     assert layers(network) == expected
     assert notes == [note] * bool(note)
     assert layers(load(path, layer="c")[0]) == "GRU 2"
+
+
+def test_a_model_gives_the_output_that_is_asked_for(tmp_path: Path) -> None:
+    ends = [["b", 0, 0], ["c", 0, 0], ["a", 0, 1]]
+    path = functional(tmp_path / "m.keras", *TWO_ENDS, output_layers=ends)
+    for name, expected in {"b": "LSTM 2, Dense 2", "c": "LSTM 2, GRU 2"}.items():
+        network, notes = load(path, output_name=name)
+        assert (layers(network), notes) == (expected, [])
+    assert refusal(path, output_name="a") == "has no output a; it has b, c"
+    assert inspect(path)["outputs"] == ["b", "c"]
+    (run,) = inspect(path, "--output-name", "c")["runs"]
+    assert run["command"] == f"rnn run FILE.csv --weights {path} --output-name c"
 
 
 def test_a_layer_that_no_output_needs_changes_nothing(tmp_path: Path) -> None:

@@ -771,7 +771,15 @@ def test_notes(tmp_path: Path) -> None:
     head = graph.add("Tanh", rows)
     network, notes = load(write(path, graph, "LSTM_0.1", head, rows, "LSTM_0.2"))
     assert layers(network) == "LSTM 3, Pointwise 3"
-    assert notes == [f"gives {head}, and passes over {rows}"]
+    pick = "(`output_name` NAME picks one)"
+    assert notes == [f"gives {head}, and passes over {rows} {pick}"]
+    for name, last in {rows: None, "LSTM_0.1": "state"}.items():
+        network, notes = load(tmp_path / "m.onnx", output_name=name)
+        assert (layers(network), network.last, notes) == ("LSTM 3", last, [])
+    assert "gives the cell state" in refusal(tmp_path / "m.onnx", output_name="LSTM_0.2")
+    why = refusal(tmp_path / "m.onnx", output_name="LSTM_0.11")
+    assert why.startswith(f"has no output LSTM_0.11; it has LSTM_0.1, {head}, {rows}, LSTM_0.2")
+    assert why.endswith("did you mean 'LSTM_0.1'?")
     assert load(write(path, graph, "LSTM_0.1", "LSTM_0.2"))[0].last == "state"
 
 

@@ -101,11 +101,12 @@ class Builder:
         return [self.emit("Reshape", y, [0, 0, -1], rank=3), *finals]
 
     def find_layers(
-        self, inputs: Mapping[str, Any], outputs: Sequence[Value], known: Guess | None = None
-    ) -> Contents:
+        self, inputs: Mapping[str, Any], outputs: Mapping[str, Value], output: str = "",
+        known: Guess | None = None, whole: Sequence[str] = (),
+    ) -> Contents:  # fmt: skip
         """Find the layers of the graph; inputs have shapes, and the axes of one may be known."""
-        names = {each.name: None for each in outputs}
-        graph = Graph(self.nodes, self._arrays, inputs, names)
+        names = {name: value.name for name, value in outputs.items()}
+        graph = Graph(self.nodes, self._arrays, inputs, names, whole=whole, output=output)
         return find_layers(self.path, graph, known=known)
 
 

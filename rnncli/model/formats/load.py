@@ -12,13 +12,24 @@ from warnings import warn
 
 from rnncli.model.activations import Activation
 from rnncli.model.contents import Contents, assumptions, fill_settings, make_network
-from rnncli.model.errors import InputError, choice, near_file
+from rnncli.model.errors import (
+    InputError,
+    OptionError,
+    choice,
+    did_you_mean,
+    listed,
+    near_file,
+    shown,
+    verbatim,
+)
 from rnncli.model.formats.containers.zips import FIRST, open_zip
+from rnncli.model.graph.inputs import describe_inputs
 from rnncli.model.layers import Recurrent, name_of
 from rnncli.model.network import Network
 
-# The module that reads each kind of file, by extension: its ``read(data, path, layer)`` returns the
-# contents, or those of one component.
+# The module that reads each kind of file, by extension: its ``read(data, path, layer, output)``
+# returns the contents, or those of one component, up to the first output for ""; of another name,
+# if the file has one.
 FORMATS = {
     ".npz": "npz",
     ".safetensors": "safetensors",
@@ -65,12 +76,14 @@ class Loaded(NamedTuple):
     sha256: str  # of the file's bytes, or empty
     assumptions: list[str]  # parameters stand between backticks, as in `InputError`
     external_digests: Mapping[str, str]  # of other files that hold its weights, by their names
+    inputs: Mapping[str, int]  # as in `Contents`
 
 
 def load(
     path: str | os.PathLike[str],
     *,
     layer: str | None = None,
+    output_name: str | None = None,
     chain: str | None = None,
     input_size: int | None = None,
     activation: str | Activation | Sequence[str | Activation] | None = None,
@@ -101,6 +114,8 @@ def load(
     layer : str, optional
         One component of the file: a layer, a module or a node, as ``rnn inspect``
         names it, or all whose names begin ``layer.`` or ``layer/``.
+    output_name : str, optional
+        One of several outputs of the model. Default: the first.
     chain : str, optional
         The layers of a file of weights alone from the bottom to the top, by
         their names, each with an activation or without:
@@ -139,7 +154,8 @@ def load(
     """
     overrides: dict[str, Any] = {"activation": activation, "direction": direction, "merge": merge}
     overrides |= {"recurrent_activation": recurrent_activation, "reset": reset, "clip": clip}
-    loaded = load_network(path, layer, overrides, input_size or 0, chain=chain, digest=False)
+    names = {"output_name": output_name, "chain": chain}
+    loaded = load_network(path, layer, overrides, input_size or 0, **names, digest=False)
     for sentence in loaded.assumptions:
         warn(f"{path}: {sentence}", stacklevel=2)
     return loaded.network
@@ -151,6 +167,7 @@ def load_network(
     overrides: Mapping[str, Any] = MappingProxyType({}),
     input_size: int = 0,
     *,
+    output_name: str | None = None,
     chain: str | None = None,
     digest: bool = True,
 ) -> Loaded:
@@ -161,7 +178,8 @@ def load_network(
         what = f"expected a Network or the name of a model file, got {type(path).__name__}"
         raise TypeError(f"network: {what}") from None
     settings = {name: value for name, value in overrides.items() if value is not None}
-    contents, sha256 = read_contents(path, layer, input_size, chain=chain, digest=digest)
+    picks = {"output_name": output_name, "chain": chain}
+    contents, sha256 = read_contents(path, layer, input_size, **picks, digest=digest)
     layers = fill_settings(path, contents.layers(path), settings)
     network = make_network(path, layers, contents.last)
     names = [component.name for component in contents.components for _ in component.layers]
@@ -171,7 +189,8 @@ def load_network(
     for name in contents.external_files if digest else ():
         with open(name, "rb") as file:
             digests[os.path.basename(name)] = digest_of(file.read())
-    return Loaded(network, sha256, [*contents.notes, *assumptions(layers)], digests)
+    sentences = [*contents.notes, *assumptions(layers), *describe_inputs(contents.inputs)]
+    return Loaded(network, sha256, sentences, digests, contents.inputs)
 
 
 def read_contents(
@@ -179,14 +198,19 @@ def read_contents(
     layer: str | None = None,
     input_size: int = 0,
     *,
+    output_name: str | None = None,
     chain: str | None = None,
     digest: bool = True,
 ) -> tuple[Contents, str]:
     """Read the contents of a model file, or layers of them, and the digest of its bytes."""
+    if output_name is not None and (layer or chain):
+        raise OptionError("`output_name` is for the whole model, without `layer` and `chain`")
     try:
         data = _read_file(path)
         module: Any = import_module(f"{__package__}.{_find_reader(path, data)}")
-        contents: Contents = module.read(data, path, layer)
+        contents: Contents = module.read(data, path, layer, output_name or "")
+        if output_name is not None and output_name not in contents.outputs:
+            raise _no_output(path, output_name, contents.outputs)
         if contents.resolve and input_size:
             contents = contents.resolve(input_size).pick(path, layer)
         if chain is not None:
@@ -202,6 +226,13 @@ def read_contents(
         what = f"cannot be read: {error.strerror or error}"
         raise InputError(where, what, near_file(where, is_model)) from error
     return contents, digest_of(data) if digest else ""
+
+
+def _no_output(path: str, name: str, names: Sequence[str]) -> InputError:
+    """Return the error for an output that the model does not have."""
+    has = f"it has {listed(names)}" if names else "its outputs have no names"
+    hint = verbatim(did_you_mean(name, names))
+    return InputError(path, f"has no output {shown(name)}; {has}", hint)
 
 
 def _read_file(path: str) -> bytes:

@@ -46,7 +46,7 @@ _FORMAT = 1
 _NAME = re.compile(r"(?:layer_([1-9][0-9]{0,3})\.(?:(forward|backward)\.)?)?([A-Za-z]\w*)")
 
 
-def read(data: bytes, path: str, layer: str | None) -> Contents:
+def read(data: bytes, path: str, layer: str | None, _: str = "") -> Contents:
     """Read an ``.npz`` file, or such arrays as a JSON object of lists."""
     is_archive = data.startswith(FIRST)
     arrays = read_archive(data, path) if is_archive else _read_json(data, path)

@@ -35,7 +35,7 @@ _WIDTH = 8
 _HEADER_MOST, _MOST_AXES = 2 * 2**20, 32
 
 
-def read(data: bytes, path: str, layer: str | None) -> Contents:
+def read(data: bytes, path: str, layer: str | None, _: str = "") -> Contents:
     """Read a ``.safetensors`` file, by the names of its arrays or by our own text."""
     arrays, texts = _read_tensors(data, path)
     if _OURS not in texts or layer is not None:

@@ -1,6 +1,6 @@
 """A graph: nodes over arrays."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from numpy.typing import NDArray
@@ -45,5 +45,7 @@ class Graph(NamedTuple):
     arrays: Mapping[str, Array | Unknown]
     # Shapes by name: sizes, or names of unknown sizes; None if the number of axes is unknown.
     inputs: Mapping[str, tuple[int | str, ...] | None]
-    outputs: Mapping[str, tuple[int | str, ...] | None]
+    outputs: Mapping[str, str]  # values by the names of outputs
     opset: int = 20  # the version of the operators
+    whole: Collection[str] = ()  # the inputs of whole numbers
+    output: str = ""  # the name of the output that is asked for, if one is

@@ -93,13 +93,15 @@ def _name(rows: RowProgram, steps: Mapping[int, Step]) -> NamedLayer:
     name = next((step.name for step in [*steps.values()][::-1] if step.name), "")
     top = steps[register]
     if len(steps) == 1 and top.op == "Layer" and all(x.columns is None for x in top.operands):
-        inputs = tuple(each.register for each in top.operands)
-        return NamedLayer(name, steps, copy(top.attributes["layer"]), register, inputs)
+        below, carried = tuple(each.register for each in top.operands), top.attributes["layer"]
+        if carried.masks or not isinstance(carried, Embedding) or below == (0,):
+            return NamedLayer(name, steps, copy(carried), register, below)
     widths = {each: rows.width(each) for each in inputs}
     graph, layer = RowGraph(steps, widths, Operand(register), rows.width(register)), None
     with suppress(ValueError):  # such as a scale of 0
         if len(inputs) == len(steps) == 1:
             layer = _name_step(steps[register], graph.input_size)
+            layer = None if isinstance(layer, Embedding) and inputs != (0,) else layer
     return NamedLayer(name, steps, layer or graph, register, inputs)
 
 

@@ -15,7 +15,8 @@ import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
 
 from rnncli.model.activations import ACTIVATIONS, ONNX_OPERATORS, activation
-from rnncli.model.errors import shown
+from rnncli.model.arrays import no_index
+from rnncli.model.errors import InputError, shown
 from rnncli.model.graph import Array, Node, RefusedError, TooShortError, Unknown
 from rnncli.model.graph.labels import Labels, take
 
@@ -183,7 +184,21 @@ def _split(
 def _gather(x: Array, indices: Array, axis: int = 0) -> Array:
     if isinstance(indices, Labels):
         return take(x, indices, axis)
+    size = x.shape[axis]
+    wrong = indices[(indices < -size) | (indices >= size)]
+    if wrong.size:
+        raise InputError("", no_index(wrong[0], size))
     return np.take(x, indices.astype(np.intp), axis)
+
+
+def _check_whole(a: Array, name: str) -> Array:
+    """Check that floats are whole numbers, as an input takes them."""
+    if isinstance(a, Labels):
+        return np.positive(a)
+    wrong = a[a != np.rint(a)]
+    if wrong.size:
+        raise InputError(name, f"expected whole numbers, got {wrong[0]}")
+    return a
 
 
 def _pad(x: Array, pads: Any, value: Any = None, mode: str = "constant") -> Array:
@@ -387,6 +402,7 @@ ELEMENTWISE: dict[str, Callable[..., Any]] = {
     "Sum": lambda *arrays: reduce(np.add, arrays),
     "Swish": lambda a, alpha=1.0: _fit(a, a * _activate("sigmoid", _fit(a, alpha * a))),
     "Where": np.where,
+    "Whole": _check_whole,
 }
 # Operators that move values, and change none.
 MOVERS: dict[str, Callable[..., Any]] = {

@@ -4,7 +4,7 @@
 them, and walks the graph by each guess (`walk.py`). The best walk becomes a `Chain` of layers.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from functools import partial
 from itertools import islice, permutations, zip_longest
@@ -12,8 +12,9 @@ from itertools import islice, permutations, zip_longest
 import numpy as np
 
 from rnncli.model.contents import Component, Contents
-from rnncli.model.errors import listed, shown
+from rnncli.model.errors import listed, shown, verbatim
 from rnncli.model.graph import Graph, RefusedError, Unknown
+from rnncli.model.graph.inputs import join_inputs, name_joint
 from rnncli.model.graph.labels import STATE, distinct, plain, row_label, steps_of
 from rnncli.model.graph.naming import name_steps
 from rnncli.model.graph.node_layers import Operand, RowGraph, SequenceGraph
@@ -25,6 +26,7 @@ from rnncli.model.graph.walk import Fit, Guess, Layer, Walk
 from rnncli.model.graph.whole_sequences import cut_output
 from rnncli.model.layers import Recurrent
 
+PASSES_OVER = "gives {}, and passes over {} (`output_name` NAME picks one)"
 _MOST_GUESSES = 30  # of the axes of the input
 # Convolutions and pooling may leave none of few steps: then more are tried, and some more. No such
 # number is one that features often have.
@@ -42,26 +44,51 @@ def find_layers(
 
     `known` tells the input and its axes, where a format does.
     """
+    first, best = _find_best(path, graph, input_size, known)
+    inputs: Mapping[str, int] = {}
+    if best and not best.target and not known:
+        for joined, widths in join_inputs(graph, best.needed):
+            walk, chain = _find_best(path, joined, input_size, joint=name_joint(widths))
+            if chain and chain.target and not inputs:
+                first, best, graph, inputs = walk, chain, joined, widths
+    nodes = [Component(node.name, node.op) for node in first.nodes.values()]
+    contents = best.describe(whole=known is None) if best else Contents(nodes)
+    used = best.walk.components if best else {}
+    alone = [each for name, each in first.components.items() if each.layers and name in used]
+    alone = [each for each in alone if not used[each.name].layers]
+    contents = contents._replace(alone=alone, outputs=[*graph.outputs], inputs=inputs)
+    if best and best.is_open:
+        contents = contents._replace(resolve=partial(find_layers, path, graph, known=known))
+    return contents._replace(expected=_EXPECTED)
+
+
+def _find_best(
+    path: str, graph: Graph, input_size: int, known: Guess | None = None, joint: str = ""
+) -> tuple[Walk, "Chain | None"]:
+    """Walk a graph by each guess, of a joint input by those with steps; return the best."""
     first, best = Walk(path, graph), None
     if not first.recurrent and (replaced := replace_steps(first)):
         first.nodes = {str(k): node for k, node in enumerate(replaced)}
         first = Walk(path, graph, first=first)
-    for guess in [known] if known else islice(_guess_axes(first), _MOST_GUESSES):
+    guesses = (
+        guess
+        for guess in _guess_axes(first)
+        if not joint or (guess.x == joint and _has_steps(graph, guess))
+    )
+    for guess in [known] if known else islice(guesses, _MOST_GUESSES):
         if best and best.target and guess.x != best.walk.guess.x:
             break  # another input has the rows
         chain = make_chain(first, guess._replace(features=input_size))
         best = chain if best is None or chain.rank < best.rank else best
         if chain.takes_rows and chain.walk.fit is Fit.ROWS:  # no other guess can be right
             break
-    nodes = [Component(node.name, node.op) for node in first.nodes.values()]
-    contents = best.describe(whole=known is None) if best else Contents(nodes)
-    used = best.walk.components if best else {}
-    alone = [each for name, each in first.components.items() if each.layers and name in used]
-    alone = [each for each in alone if not used[each.name].layers]
-    contents = contents._replace(alone=alone)
-    if best and best.is_open:
-        contents = contents._replace(resolve=partial(find_layers, path, graph, known=known))
-    return contents._replace(expected=_EXPECTED)
+    return first, best
+
+
+def _has_steps(graph: Graph, guess: Guess) -> bool:
+    """Return whether a guess has an axis of several steps."""
+    axis, shape = guess.axes[0], graph.inputs[guess.x] or ()
+    return axis in (0, 1) and guess.axes[1] != 2 and shape[axis] != 1
 
 
 def _guess_axes(first: Walk) -> Iterator[Guess]:
@@ -149,13 +176,14 @@ class Chain:
     def __init__(self, walk: Walk) -> None:
         self.walk, self.rows = walk, walk.rows
         self.outputs = self.list_outputs()
-        self.needed = walk.find_ancestors(self.outputs[:1])
+        self.output = walk.graph.outputs.get(self.outputs[0], "")  # the value of the first
+        self.needed = walk.find_ancestors([self.output])
         self.target: Operand | None = None
         self.above: SequenceGraph | None = None
         self.last: str | None = None
         self.components: list[Component] = []
         self.numbers = {0: 0}  # by register, the layer that fills it, from 1
-        value = walk.values.get(self.outputs[0])
+        value = walk.values.get(self.output)
         self.why = value.why if isinstance(value, Unknown) else ""
         if value is not None and not isinstance(value, Flow | Unknown):
             self.why = "does not depend on the rows"
@@ -175,7 +203,7 @@ class Chain:
         return not self.takes_rows, self.walk.fit, self.target is None
 
     def list_outputs(self) -> list[str]:
-        """List the outputs that are more than final states, or all if none is."""
+        """List the output that is asked for, or those that are more than final states, if any."""
         states: set[str] = set()
         for node in self.walk.nodes.values():
             inputs = node.inputs if node.op == "Concat" else node.inputs[:1]
@@ -183,8 +211,11 @@ class Chain:
                 states |= {*node.outputs[1:]}
             elif node.op in MOVERS and states.issuperset(inputs):
                 states |= {*node.outputs}
-        names = [name for name in self.walk.graph.outputs if name and name in self.walk.values]
-        return [name for name in names if name not in states] or names or [""]
+        outputs, values = self.walk.graph.outputs, self.walk.values
+        if chosen := self.walk.graph.output:
+            return [chosen]
+        names = [name for name, value in outputs.items() if value and value in values]
+        return [name for name in names if outputs[name] not in states] or names or [""]
 
     @property
     def is_open(self) -> bool:
@@ -203,7 +234,7 @@ class Chain:
             self.last = self.find_last(value)
             with suppress(RefusedError):  # such as nodes of its own for each step
                 return self.rows.join_row(value)
-        target, self.above = cut_output(walk, self.outputs[0], value)
+        target, self.above = cut_output(walk, self.output, value)
         by_call = walk.guess.axes[0] is None
         self.last = None if by_call or self.above.axes[0] is not None else "step"
         return target
@@ -246,7 +277,7 @@ class Chain:
             if whole and not any(node.op in KINDS for node in nodes):
                 self.components = []  # all nodes are listed, of which none is recurrent
             elif self.why and not any(each.needed for each in self.components):
-                self.components.append(Component(output, "output", why=self.why, needed=True))
+                self.components.append(Component(self.output, "output", why=self.why, needed=True))
         used = {each.name for each in self.components}
         unused = [each for name, each in known.items() if name not in used and each.layers]
         if self.target is None:  # `layer` may pick them
@@ -255,9 +286,9 @@ class Chain:
         text = "takes {} too: {}, which it is compared with"
         notes = [text.format(shown(n), array.item()) for n, array in walk.settled.items()]
         notes += [note for name, note in walk.notes if name in on_way]
-        passed = [n for n in rest if isinstance(walk.values[n], Flow | Unknown)]
+        passed = [n for n in rest if isinstance(walk.values[walk.graph.outputs[n]], Flow | Unknown)]
         if passed:
-            notes.append(f"gives {shown(output)}, and passes over {listed(passed)}")
+            notes.append(PASSES_OVER.format(verbatim(shown(output)), verbatim(listed(passed))))
         components = self.components or [Component(node.name, node.op) for node in nodes]
         return Contents(components, last=self.last, notes=notes, unused=unused)
 

@@ -65,7 +65,7 @@ def replace_steps(walk: Any) -> list[Node]:
     replaced = [node for chain in chains for node in _make_nodes(chain, walk)]
     made = {name for node in replaced for name in node.outputs}
     rest = [node for node in finder.nodes if made.isdisjoint(node.outputs)]
-    return _sort([*rest, *replaced], walk.graph.outputs) if replaced else []
+    return _sort([*rest, *replaced], walk.graph.outputs.values()) if replaced else []
 
 
 class _Finder:
@@ -114,7 +114,7 @@ class _Finder:
         """
         if any(self.is_zero(name) for name in step.before):
             return False
-        outputs = {*self.walk.graph.outputs}
+        outputs = {*self.walk.graph.outputs.values()}
         for node in self.nodes[::-1]:
             if node.op in MOVERS and outputs.intersection(node.outputs):
                 outputs |= {*node.inputs}

@@ -236,7 +236,7 @@ class Walk:
         if not isinstance(branch, Graph):
             return []
         self.values |= branch.arrays
-        pairs = zip(branch.outputs, node.outputs, strict=False)
+        pairs = zip(branch.outputs.values(), node.outputs, strict=False)
         return [*branch.nodes, *(Node("Identity", "", "", [a], [b], {}) for a, b in pairs)]
 
     def _settle(self, node: Node) -> None:

@@ -34,7 +34,7 @@ _EXPECTED = ": expected Keras's names (.../kernel, .../recurrent_kernel, ...)"
 _ALONE = "holds weights alone: directions (`direction`) and activations are not in the file"
 
 
-def read(data: bytes, path: str, layer: str | None) -> Contents:
+def read(data: bytes, path: str, layer: str | None, output: str) -> Contents:
     """Find the layers of a Keras file, by the model's config or by the names of arrays alone."""
     if data.startswith(FIRST):
         with open_zip(path, data) as archive:
@@ -55,8 +55,8 @@ def read(data: bytes, path: str, layer: str | None) -> Contents:
     file = KerasFile(path, arrays, config, group, f"Keras {writer}".rstrip(), version)
     inner = config.get("config")
     layers = inner.get("layers") if isinstance(inner, dict) else inner
-    find = model.find if isinstance(layers, list) and layers else _find_cells
-    return find(file).pick(path, layer)
+    whole = isinstance(layers, list) and layers
+    return (model.find(file, output) if whole else _find_cells(file)).pick(path, layer)
 
 
 def _parse(where: str, text: str | bytes) -> dict[str, Any]:

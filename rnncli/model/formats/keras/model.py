@@ -1,6 +1,7 @@
 """A Keras model by its config: its layers, each after the layers whose outputs it takes."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
+from contextlib import suppress
 from itertools import islice
 from typing import Any, NamedTuple
 
@@ -19,6 +20,7 @@ from rnncli.model.formats.keras.layers import (
 from rnncli.model.formats.keras.weights import Group, KerasFile
 from rnncli.model.graph import Unknown
 from rnncli.model.graph.operators import MOVERS
+from rnncli.model.graph.search import PASSES_OVER
 from rnncli.model.graph.walk import Guess
 
 # Classes of models. A class of the user's own may compute anything.
@@ -44,17 +46,18 @@ class _Call(NamedTuple):
     mask: str = ""  # the layer that masks rows, where the config names one
 
 
-def find(file: KerasFile) -> Contents:
-    """Find the layers of a model that the file describes."""
+def find(file: KerasFile, output: str) -> Contents:
+    """Find the layers of a model that the file describes, up to an output, the first for ""."""
     kind, config = str(file.config.get("class_name")), file.config.get("config")
     try:
         check(kind in _MODELS, f"{shown(kind)} is a class of the model's own")
-        shape = _find_shape(config)
+        inputs = _Inputs.find(config, output)
     except (ValueError, RecursionError, *_OTHER_TYPES) as error:
         raise InputError(file.path, str(error)) from error
-    contents = _build(file, kind, config, shape, steps="T")
-    if isinstance(shape[1], int) and any(each.needed for each in contents.components):
-        whole = _build(file, kind, config, shape, steps=shape[1])  # its weights may count steps
+    contents = _build(file, kind, config, inputs, output, steps="T")
+    if isinstance(inputs.shape[1], int) and any(each.needed for each in contents.components):
+        # Its weights may count steps.
+        whole = _build(file, kind, config, inputs, output, steps=inputs.shape[1])
         return contents if any(each.needed for each in whole.components) else whole
     return contents
 
@@ -63,16 +66,15 @@ def _build(
     file: KerasFile,
     kind: str,
     config: Any,
-    shape: Sequence[int | str],
+    inputs: "_Inputs",
+    output: str,
     *,
     steps: int | str,
 ) -> Contents:
     """Add the nodes of the layers, and find the layers of the network that they become."""
-    walk = _Walk(file)
-    features = shape[-1] if isinstance(shape[-1], int) else 0
-    start = Rows(Value("input", len(shape)), features)
+    walk, shape = _Walk(file, output, inputs.refused), inputs.shape
     try:
-        rows = walk.add_model(kind, config, "", file.group, start)
+        rows = walk.add_model(kind, config, "", file.group, walk.add_inputs(inputs))
     except (ValueError, RecursionError, *_OTHER_TYPES) as error:
         raise InputError(file.path, str(error)) from error
     value = rows.value
@@ -81,12 +83,14 @@ def _build(
     words = len(shape) == 2 and walk.looks_up
     axes = (1, 0) if words or len(shape) == 3 else (None, 0)
     sizes = ("N", steps, walk.width or 1)[: len(shape)] if axes[0] else ("N", walk.width or 1)
-    contents = walk.find_layers({"input": sizes}, [value], Guess("input", axes, sure=True))
+    guess = Guess("input", axes, sure=True)
+    contents = walk.find_layers({"input": sizes}, {"output": value}, known=guess)
     order = "from the last step to the first, here they stand as the input does"
     notes = [*contents.notes, *walk.notes, *[f"Keras gives the rows {order}"] * turned]
     components = [*walk.list_components(contents.components), *walk.refused]
     last = contents.last if any(each.recurrent for each in components) else None
-    return Contents(components, file.title, last=last, notes=notes, unused=walk.unused)
+    contents = Contents(components, file.title, last=last, notes=notes, unused=walk.unused)
+    return contents._replace(outputs=walk.outputs, inputs=inputs.widths)
 
 
 def _find_shape(config: Any) -> tuple[int | str, ...]:
@@ -95,12 +99,69 @@ def _find_shape(config: Any) -> tuple[int | str, ...]:
         kind, settings = str(entry.get("class_name")), entry["config"]
         if kind in _MODELS:
             return _find_shape(settings)
-        shape = settings.get("batch_shape", settings.get("batch_input_shape"))
-        if isinstance(shape, list) and len(shape) in (2, 3):
-            return tuple(n if type(n) is int and 0 < n < 2**20 else "" for n in shape)
+        if shape := _read_shape(settings):
+            return shape
         if kind not in ("InputLayer", "Dropout"):
             return ("", "") if kind == "Embedding" else ("", "", "")
     return ("", "", "")
+
+
+def _read_shape(settings: Config) -> tuple[int | str, ...]:
+    """Read the shape of an input; empty where there is none of two or three axes."""
+    shape = settings.get("batch_shape", settings.get("batch_input_shape"))
+    if not isinstance(shape, list) or len(shape) not in (2, 3):
+        return ()
+    return tuple(n if type(n) is int and 0 < n < 2**20 else "" for n in shape)
+
+
+class _Inputs(NamedTuple):
+    """The inputs of a model: the shape of the rows, and the width of each of several inputs."""
+
+    shape: tuple[int | str, ...]
+    names: Sequence[str] = ("",)  # of those that are rows; one alone may have none
+    widths: Mapping[str, int] = {}
+    indices: Collection[str] = ()  # those without an axis of features
+    refused: Mapping[str, str] = {}  # why others are no rows
+
+    @classmethod
+    def find(cls, config: Any, output: str) -> "_Inputs":
+        """Find the inputs that an output, or else the first one, needs."""
+        names = _list_ends(config.get("input_layers")) if isinstance(config, dict) else []
+        layers, takers = _read_layers(config), dict[str, set[str]]()
+        for entry in layers.values():
+            with suppress(ValueError):
+                for name in _read_call(entry).inputs:
+                    takers.setdefault(name, set()).add(str(entry.get("class_name")))
+        ends = _list_ends(config.get("output_layers")) if len(names) > 1 else []
+        needed = _find_ancestors(layers, output if output in ends else [*ends, ""][0])
+        shapes, refused = dict[str, tuple[int | str, ...]](), dict[str, str]()
+        for name in names if len(names) > 1 else ():
+            shape = _read_shape(layers[name]["config"])
+            fits = len(shape) == 3 and isinstance(shape[2], int)
+            fits |= len(shape) == 2 and takers.get(name) == {"Embedding"}
+            if name not in needed:
+                continue
+            if not fits:
+                refused[name] = "is an input of something else than numbers for each step"
+            elif shape[1] != [shape, *shapes.values()][-1][1]:
+                refused[name] = f"is an input of other steps than {shown(next(iter(shapes)))}"
+            else:
+                shapes[name] = shape
+        if not shapes:
+            return cls(_find_shape(config), refused=refused)
+        first = next(iter(shapes.values()))
+        if len(shapes) == 1:
+            return cls(first, [*shapes], refused=refused)
+        widths: Any = {name: (*shape, 1)[2] for name, shape in shapes.items()}
+        flat = [name for name, shape in shapes.items() if len(shape) == 2]
+        return cls((*first[:2], sum(widths.values())), [*shapes], widths, flat, refused)
+
+
+def _list_ends(ends: Any) -> list[str]:
+    """List the layers of the inputs or the outputs, as Keras orders them."""
+    ends = [ends[name] for name in sorted(ends)] if isinstance(ends, dict) else ends
+    ends = ends if ends and isinstance(ends[0], list) else [ends]
+    return [str(each[0]) for each in ends if each]
 
 
 class _Model(NamedTuple):
@@ -110,7 +171,7 @@ class _Model(NamedTuple):
     is_chain: bool  # whether each layer takes the output of the one before
     layers: Mapping[str, Config]
     groups: Mapping[str, Group]
-    rows: Rows  # what it takes
+    starts: Mapping[str, Rows]  # what it takes, by layers; one alone may have no name
     gives: dict[str, Rows]
     calls: dict[str, _Call]
     masks: dict[str, _Call]  # operations that write a mask out
@@ -134,9 +195,10 @@ class _Walk(Builder):
 
     most_nodes = 20_000
 
-    def __init__(self, file: KerasFile) -> None:
+    def __init__(self, file: KerasFile, output: str, unfit: Mapping[str, str]) -> None:
         super().__init__(file.path, file.arrays)
-        self._file = file
+        self._file, self._output, self._unfit = file, output, unfit
+        self.outputs: list[str] = []  # names of layers
         self.refused: list[Component] = []  # models whose output is not known
         self.unused: list[Component] = []  # layers that are not on the way to the output
         self.notes: list[str] = []
@@ -193,7 +255,24 @@ class _Walk(Builder):
         del self.nodes[nodes:]
         self._masking, self._made = masking, dict(islice(self._made.items(), made))
 
-    def add_model(self, kind: str, config: Any, prefix: str, group: Group, rows: Rows) -> Rows:
+    def add_inputs(self, inputs: _Inputs) -> dict[str, Rows]:
+        """Return the rows that the model takes; several inputs are columns side by side."""
+        x, size = Value("input", len(inputs.shape)), inputs.shape[-1]
+        if not inputs.widths:
+            return {inputs.names[0]: Rows(x, size if isinstance(size, int) else 0)}
+        widths, starts = [*inputs.widths.values()], dict[str, Rows]()
+        self.width = sum(widths)
+        values = self.emit("Split", x, axis=2, split=widths, outputs=len(widths))
+        for value, (name, width) in zip(values, inputs.widths.items(), strict=True):
+            if name in inputs.indices:
+                value = self.emit("Whole", value, name=name)
+                value = self.emit("Squeeze", value, axes=[2], rank=2)
+            starts[name] = Rows(value, width)
+        return starts
+
+    def add_model(
+        self, kind: str, config: Any, prefix: str, group: Group, starts: Mapping[str, Rows]
+    ) -> Rows:
         """Add the layers of a model; return what the one that has its output gives."""
         layers = _read_layers(config)
         fits = len(self._made) + len(layers) <= _MOST and len(prefix) <= _LONGEST
@@ -201,10 +280,12 @@ class _Walk(Builder):
         classes = {name: str(each.get("class_name")) for name, each in layers.items()}
         groups = dict(zip(layers, group.children(classes), strict=True))
         is_chain = kind == "Sequential" or not isinstance(config, dict)
-        if not rows.features:
-            rows = rows._replace(features=self._find_width(groups))
-        self.width = self.width or rows.features
-        model = _Model(prefix, is_chain, layers, groups, rows, {}, {}, {})
+        name, first = next(iter(starts.items()))
+        if not first.features:
+            first = first._replace(features=self._find_width(groups))
+            starts = {**starts, name: first}
+        self.width = self.width or first.features
+        model = _Model(prefix, is_chain, layers, groups, starts, {}, {}, {})
         output = "" if is_chain else self._find_output(model, kind, config.get("output_layers"))
         needed = _find_ancestors(layers, output) if output else {*layers}
         needed |= {*filter(model.writes_mask, layers)}
@@ -216,7 +297,7 @@ class _Walk(Builder):
             if name not in needed:
                 self._add_layer(model, name)
         self._list_unused(*state)
-        return model.gives.get(output, [rows, *model.gives.values()][-1])
+        return model.gives.get(output, [*starts.values(), *model.gives.values()][-1])
 
     def _find_width(self, groups: Mapping[str, Group]) -> int:
         """Return the number of features that the lowest layer with arrays takes."""
@@ -236,24 +317,31 @@ class _Walk(Builder):
             name, why = model.prefix.rstrip("/") or "model", f"output_layers: {what}"
             self.refused.append(Component(name, kind, why=why, needed=True))
             return ""
+        if not model.prefix:
+            self.outputs = [str(each[0]) for each in whole]
+            if self._output in self.outputs:
+                return self._output
         output, rest = str(whole[0][0]), [str(each[0]) for each in ends if each != whole[0]]
         if rest and not model.prefix:
             names = dict.fromkeys(f"states of {name}" if name == output else name for name in rest)
-            self.notes.append(verbatim(f"gives {shown(output)}, and passes over {listed(names)}"))
+            self.notes.append(PASSES_OVER.format(verbatim(shown(output)), verbatim(listed(names))))
         return output
 
     def _add_layer(self, model: _Model, name: str) -> None:
         """Add the nodes of a layer; one that is not run here has a node that is refused."""
-        prefix, _, layers, groups, start, gives, calls, masks = model
-        rows, entry, count = [start], layers[name], len(self.nodes)
+        prefix, _, layers, groups, starts, gives, calls, masks = model
+        start = starts.get(name, starts.get(""))
+        rows, entry, count = [*starts.values()][:1], layers[name], len(self.nodes)
         try:
             call = _Call([*gives][-1:]) if model.is_chain else _read_call(entry)
             if model.writes_mask(name):
                 masks[name] = masks[call.inputs[0]] if entry["class_name"] == "Any" else call
                 return
-            sound = {*call.inputs} <= gives.keys() and bool(call.inputs) == bool(gives)
+            check(prefix or name not in self._unfit, self._unfit.get(name, ""))
+            begins = start and (name in starts or not gives)
+            sound = {*call.inputs} <= gives.keys() if call.inputs else begins
             check(sound, f"takes {listed(call.inputs)}, and not outputs of layers before")
-            rows = [gives[each] for each in call.inputs] or rows
+            rows = [gives[each] for each in call.inputs] or [start or rows[0]]
             calls[name] = call
             if call.mask:
                 mask = _find_mask(masks.get(call.mask), calls, layers) or call.mask
@@ -277,11 +365,16 @@ class _Walk(Builder):
         add = LAYERS.get(kind, (None,))[0]
         check(add or kind in _MODELS, f"{shown(kind)} is not run here")
         check(not call.extra, f"is called with {listed(map(str, call.extra))}")
-        check(len(rows) == 1 or kind in MERGES, f"takes {listed(call.inputs)}, and not one layer")
+        check(
+            len(rows) == 1 or kind in (*MERGES, *_MODELS),
+            f"takes {listed(call.inputs)}, and not one layer",
+        )
         fits = call.mask in ("", rows[0].masked)
         check(fits, f"takes the mask {shown(call.mask)}, which is not run here")
         if add is None:
-            return self.add_model(kind, config, f"{name}/", group, rows[0])
+            names = [""] if len(rows) == 1 else _list_ends(config["input_layers"])
+            starts = dict(zip(names, rows, strict=True))
+            return self.add_model(kind, config, f"{name}/", group, starts)
         self.module = name
         layer = Layer(name, entry, self._file, group, self, *rows)
         below = layer.rows

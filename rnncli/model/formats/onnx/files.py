@@ -6,7 +6,7 @@ from rnncli.model.formats.onnx.quantized import read_quantized
 from rnncli.model.graph.search import find_layers
 
 
-def read(data: bytes, path: str, layer: str | None) -> Contents:
+def read(data: bytes, path: str, layer: str | None, output: str) -> Contents:
     """Read an ``.onnx`` file."""
     reader = Reader(path, memoryview(data))
     graph, notes = read_quantized(reader.read())
@@ -22,4 +22,4 @@ def read(data: bytes, path: str, layer: str | None) -> Contents:
             resolve=resolve and (lambda input_size: complete(resolve(input_size))),
         )
 
-    return complete(find_layers(path, graph)).pick(path, layer)
+    return complete(find_layers(path, graph._replace(output=output))).pick(path, layer)

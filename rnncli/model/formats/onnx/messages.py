@@ -22,6 +22,7 @@ _DEEPEST = 8  # graphs within attributes of nodes within graphs
 # The field for values that stand as numbers, by element type; that of others is 5.
 _NUMBERS = {1: 4, 7: 7, 11: 10, 12: 11, 13: 11}
 _BFLOAT16, _RAW = 16, 9
+_WHOLE = [number for number, name in TYPES.items() if name[0] in "iu"]
 
 
 class Reader:
@@ -44,11 +45,13 @@ class Reader:
         """Read a graph; those of attributes lie deeper."""
         if depth > _DEEPEST:
             raise self.source.damage(f"more than {_DEEPEST} graphs in each other")
+        inputs = [*message.messages(11)]
         return Graph(
             [self._node(each, depth) for each in message.messages(1)],
             {each.text(8): self._array(each) for each in message.messages(5)},
-            dict(map(_read_shape, message.messages(11))),
-            dict(map(_read_shape, message.messages(12))),
+            dict(map(_read_shape, inputs)),
+            {each.text(1): each.text(1) for each in message.messages(12)},
+            whole=[e.text(1) for e in inputs if e.message(2).message(1).integer(1) in _WHOLE],
         )
 
     def _node(self, message: Message, depth: int) -> Node:
@@ -131,7 +134,7 @@ class Reader:
 
 
 def _read_shape(message: Message) -> tuple[str, tuple[int | str, ...] | None]:
-    """Read the name of an input or output, and its shape: sizes, or names of unknown sizes."""
+    """Read the name of an input, and its shape: sizes, or names of unknown sizes."""
     tensor = message.message(2).message(1)
     if 2 not in tensor:
         return message.text(1), None

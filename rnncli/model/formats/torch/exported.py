@@ -58,7 +58,7 @@ class _Program(NamedTuple):
     arrays: Mapping[str, Any]
 
 
-def read(data: bytes, path: str, layer: str | None) -> Contents:
+def read(data: bytes, path: str, layer: str | None, output: str) -> Contents:
     """Read a ``.pt2`` file."""
     with open_zip(path, data) as archive:
         names = archive.namelist()
@@ -83,7 +83,11 @@ def read(data: bytes, path: str, layer: str | None) -> Contents:
             outputs = _find_outputs(builder, program.signature, values)
         except RefusedError as error:
             why = str(error)
-    contents = refuse(why, recurrent) if why else builder.find_layers(inputs, outputs)
+    if why:
+        contents = refuse(why, recurrent)
+    else:
+        whole = [name for name in inputs if values[name].is_integer]
+        contents = builder.find_layers(inputs, outputs, output, whole=whole)
     return contents._replace(title="PyTorch, torch.export").pick(path, layer)
 
 
@@ -246,16 +250,17 @@ def _read_argument(argument: Any, values: Mapping[str, Any]) -> Any:
     return UNKNOWN
 
 
-def _find_outputs(builder: Builder, signature: Any, values: Mapping[str, Any]) -> list[Value]:
-    """Return the outputs of a program that changes nothing else."""
-    outputs = []
+def _find_outputs(builder: Builder, signature: Any, values: Mapping[str, Any]) -> dict[str, Value]:
+    """Return the outputs of a program that changes nothing else, by name."""
+    outputs = dict[str, Value]()
     for each in signature["output_specs"]:
         ((kind, spec),) = each.items()
         if kind not in ("user_output", "token"):
             changed = shown(str(spec.get("buffer_name") or spec.get("user_input_name") or kind))
             raise RefusedError(f"changes {changed} at each call, which is not run")
         if "as_tensor" in spec["arg"]:
-            outputs.append(builder.as_value(values[spec["arg"]["as_tensor"]["name"]]))
+            name = spec["arg"]["as_tensor"]["name"]
+            outputs[name] = builder.as_value(values[name])
     if not outputs:
         raise RefusedError("gives no rows")
     return outputs

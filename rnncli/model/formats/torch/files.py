@@ -58,7 +58,7 @@ class Objects:
         self.quantized: dict[str, str] = {}  # kinds of modules, by their names
         self._visit("", value)
 
-    def find_layers(self, layer: str | None) -> Contents:
+    def find_layers(self, layer: str | None, output: str) -> Contents:
         """Find the layers, by the code of TorchScript or else by the names of arrays."""
         path = self.path
         stem = "" if layer is None else f"{layer.rstrip('./')}."
@@ -73,7 +73,8 @@ class Objects:
         if self.code and modules and (len(modules) > 1 or not stem):
             from rnncli.model.formats.torch.script import find_script  # 5 ms of few files
 
-            contents = find_script(path, self.arrays, modules, self.code, self.constants)
+            code, constants = self.code, self.constants
+            contents = find_script(path, self.arrays, modules, code, constants, output)
             refused = [each for each in contents.components if each.needed]
         else:
             contents = find_arrays(arrays, path, known, ordered=True)
@@ -83,7 +84,7 @@ class Objects:
             refused = quantized + refused
         if refused:
             recurrent = [m for m in find_modules(path, arrays, known) if m.name not in unread]
-            contents = Contents([*recurrent, *refused])
+            contents = Contents([*recurrent, *refused], outputs=contents.outputs)
         return contents._replace(title="PyTorch")
 
     def _visit(self, name: str, value: Any, depth: int = 0) -> None:
@@ -147,9 +148,9 @@ def _read_as_state_dict(
     return contents._replace(notes=[*contents.notes, *[note][: len(classes)]]), []
 
 
-def read(data: bytes, path: str, layer: str | None) -> Contents:
+def read(data: bytes, path: str, layer: str | None, output: str) -> Contents:
     """Read a file that PyTorch wrote."""
-    return read_objects(data, path).find_layers(layer)
+    return read_objects(data, path).find_layers(layer, output)
 
 
 def read_objects(data: bytes, path: str) -> Objects:

@@ -26,7 +26,7 @@ _UNREAD = "holds code ({}) that is not read"
 
 def find_script(
     path: str, arrays: Mapping[str, Any], modules: Mapping[str, Module], code: Mapping[str, str],
-    constants: Any,
+    constants: Any, output: str,
 ) -> Contents:  # fmt: skip
     """Find the layers in the `forward` of the first module, which contains the others."""
     candidates, functions = list[Contents](), _parse(code)
@@ -38,7 +38,8 @@ def find_script(
             candidates.append(refuse(str(error)))
             continue
         shape = ("N", "T", tracer.width or 1)[:rank]
-        candidates.append(tracer.find_layers({"input": shape}, outputs))
+        named = {f"output_{k}": each for k, each in enumerate(outputs)}
+        candidates.append(tracer.find_layers({"input": shape}, named, output))
         looks_up = any("Gather" in each.kind.split() for each in candidates[-1].components)
         if not any(each.needed for each in candidates[-1].components) and (rank == 3 or looks_up):
             return candidates[-1]
