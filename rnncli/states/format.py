@@ -153,8 +153,8 @@ def _parse_fields(text: str) -> dict[str, Any]:
     number = about.get("format") if isinstance(about, dict) else None
     if number != _FORMAT:
         of = f"format {number}, which another version of rnn writes"
-        found = of if isinstance(number, int) else shortened(about)
-        raise ValueError(f"about: expected format {_FORMAT}, got {found}")
+        got = of if isinstance(number, int) else shortened(about)
+        raise ValueError(f"about: expected format {_FORMAT}, got {got}")
     names = {"network", "key_columns", "keys"} | _FIELDS.keys() & about.keys()
     fields: dict[str, Any] = {name: about.get(name) for name in names}
     for name, value in fields.items():

@@ -32,7 +32,6 @@ from rnncli.model.contents import (
 )
 from rnncli.model.errors import InputError, listed
 from rnncli.model.formats.containers.zips import (
-    FIRST,
     MOST_MEMBERS,
     read_archive,
     wrap_damage,
@@ -48,8 +47,8 @@ _NAME = re.compile(r"(?:layer_([1-9][0-9]{0,3})\.(?:(forward|backward)\.)?)?([A-
 
 def read(data: bytes, path: str, layer: str | None, _: str = "") -> Contents:
     """Read an ``.npz`` file, or such arrays as a JSON object of lists."""
-    is_archive = data.startswith(FIRST)
-    arrays = read_archive(data, path) if is_archive else _read_json(data, path)
+    is_json = data.lstrip()[:1] in (b"{", b"[")
+    arrays = _read_json(data, path) if is_json else read_archive(data, path)
     text, last = arrays.pop(_TEXT, None), None
     if text is None:  # lists of whole numbers, written by hand
         arrays = {n: a.astype(float) if a.dtype == np.int64 else a for n, a in arrays.items()}
