@@ -57,7 +57,7 @@ NUMBERS = {
         cells([-(2**63), 2**53 + 1], pa.int64()), ("-9223372036854775808", "9007199254740993")
     ),
     "uint64": Case(cells([2**63 + 1025, None], pa.uint64()), ("9223372036854776833", "")),
-    "float16": Case(cells([1.0, 0.5], pa.float16()), ("1.0", "0.5")),
+    "float16": Case(cells([np.float16(1), np.float16(0.5)], pa.float16()), ("1.0", "0.5")),
     "float32": Case(cells([0.5, None], pa.float32()), ("0.5", "")),
     "float64": Case(cells([0.1, float("nan")], pa.float64()), ("0.1", "nan")),
     "bool": Case(cells([True, False], pa.bool_()), ("true", "false")),
