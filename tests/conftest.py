@@ -47,7 +47,8 @@ for name in ("SIGQUIT", "SIGHUP"):
         signal.signal(getattr(signal, name), signal.SIG_DFL)
 
 # Marks of tests that are left out on other systems, and whether this is one of theirs.
-MARKS = {"posix": sys.platform != "win32", "linux": sys.platform == "linux"}
+WINDOWS = sys.platform == "win32"
+MARKS = {"posix": not WINDOWS, "windows": WINDOWS, "linux": sys.platform == "linux"}
 # Files of tests that are left out on Windows, and what they need that it lacks.
 POSIX = {
     "batches/test_executors.py": "an alarm",

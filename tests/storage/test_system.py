@@ -170,7 +170,7 @@ def test_memory_is_known_or_unbounded(monkeypatch: pytest.MonkeyPatch) -> None:
         assert system.memory_size() == float("inf")
 
 
-@pytest.mark.skipif(sys.platform != "win32", reason="CREATE_SUSPENDED is of Windows")
+@pytest.mark.windows("CREATE_SUSPENDED")
 def test_a_process_that_was_being_started_ends_with_the_one_that_starts_it() -> None:
     program = """if True:
         import subprocess, sys
