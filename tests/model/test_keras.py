@@ -7,6 +7,7 @@ import io
 import zipfile
 from collections.abc import Mapping
 from pathlib import Path
+from shlex import quote
 from typing import Any
 
 import hdf5_cases as h5
@@ -235,7 +236,7 @@ def test_a_model_gives_the_output_that_is_asked_for(tmp_path: Path) -> None:
     assert refusal(path, output_name="a") == "has no output a; it has b, c"
     assert inspect(path)["outputs"] == ["b", "c"]
     (run,) = inspect(path, "--output-name", "c")["runs"]
-    assert run["command"] == f"rnn run FILE.csv --weights {path} --output-name c"
+    assert run["command"] == f"rnn run FILE.csv --weights {quote(str(path))} --output-name c"
 
 
 def test_a_layer_that_no_output_needs_changes_nothing(tmp_path: Path) -> None:
