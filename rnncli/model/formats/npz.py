@@ -31,11 +31,7 @@ from rnncli.model.contents import (
     read_floats,
 )
 from rnncli.model.errors import InputError, listed
-from rnncli.model.formats.containers.zips import (
-    MOST_MEMBERS,
-    read_archive,
-    wrap_damage,
-)
+from rnncli.model.formats.containers.zips import MOST_MEMBERS, read_archive, wrap_damage
 from rnncli.model.layers import LAYERS, Layer, Recurrent, name_of
 from rnncli.model.network import LAST, Network
 
@@ -47,7 +43,7 @@ _NAME = re.compile(r"(?:layer_([1-9][0-9]{0,3})\.(?:(forward|backward)\.)?)?([A-
 
 def read(data: bytes, path: str, layer: str | None, _: str = "") -> Contents:
     """Read an ``.npz`` file, or such arrays as a JSON object of lists."""
-    is_json = data.lstrip()[:1] in (b"{", b"[")
+    is_json = re.match(rb"\s*\{", data)
     arrays = _read_json(data, path) if is_json else read_archive(data, path)
     text, last = arrays.pop(_TEXT, None), None
     if text is None:  # lists of whole numbers, written by hand
