@@ -294,7 +294,7 @@ def choose_format(options: Options) -> str:
         raise OptionError(f"`output` {verbatim(output)}: {what}")
     if not form:
         known = os.path.splitext(name)[1].lower()
-        way_out = "; spreadsheets open .csv" if known in _SPREADSHEETS else ": give `format`"
+        way_out = "; spreadsheets open .csv" if known in _SPREADSHEETS else ""
         extension = extension_of(name, EXTENSIONS, way_out)
         lines = not extension and (options.follow or options.passthrough)
         form = "csv" if lines else EXTENSIONS[extension]

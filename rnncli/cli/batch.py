@@ -77,10 +77,7 @@ def batch(
     check_network(network, inputs)
     build, identity = _prepare(network, options.precision)
     work = Work(options, build, network.weights, force, with_options, describe)
-    try:
-        plan = Batch(inputs, output, work, identity)
-    except OptionError as error:  # a batch has no such option
-        raise OptionError(error.args[0].replace(": give `format`", "")) from error
+    plan = Batch(inputs, output, work, identity)
     summary = plan.summary
     if dry_run:
         missing = {task.output for task in plan.find_missing(read_report(summary.report)[0])}
