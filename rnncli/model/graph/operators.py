@@ -6,7 +6,7 @@ their type, whatever the type of a number in them.
 Source: https://onnx.ai/onnx/operators.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from functools import partial, reduce
 from math import erf, prod
 from typing import Any
@@ -555,11 +555,21 @@ def apply(
 
 
 def evaluate(
-    nodes: Sequence[Node], values: dict[str, Any], opset: int, dtype: Any = None
-) -> dict[str, Any]:
+    nodes: Sequence[Node], values: dict[str, Any], opset: int, dtype: Any = None,
+    spend: Callable[[float], None] = lambda _: None,
+) -> dict[str, Any]:  # fmt: skip
     """Compute nodes, each after those whose outputs it takes; add their outputs to the values."""
     for node in nodes:
         inputs = [values[name] if name else None for name in node.inputs]
-        outputs = apply(node, inputs, opset, dtype=dtype)
+        outputs = apply(node, inputs, opset, spend, dtype)
         values.update(zip(node.outputs, outputs, strict=False))
     return values
+
+
+def find_ancestors(nodes: Sequence[Node], names: Iterable[str]) -> set[str]:
+    """Return values, and all values that they are computed from."""
+    ancestors = {*filter(None, names)}
+    for node in reversed(nodes):
+        if ancestors.intersection(node.outputs):
+            ancestors.update(filter(None, node.inputs))
+    return ancestors
