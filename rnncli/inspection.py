@@ -142,7 +142,7 @@ def _describe_run(
     if contents.resolve:
         return run
     network = make_network(path, contents.layers(path), contents.last)
-    if not any(each.cells for each in network.layers):
+    if not any(each.cells or each.recurs for each in network.layers):
         raise InputError(path, "has no recurrent layer")
     run |= known(input_size=network.input_size, indices=network.indices)
     return run | {"output_size": network.output_size, "last": network.last}

@@ -19,6 +19,7 @@ from rnncli.model.arrays import no_index
 from rnncli.model.errors import InputError, shown
 from rnncli.model.graph import Array, Node, RefusedError, TooShortError, Unknown
 from rnncli.model.graph.labels import Labels, take
+from rnncli.model.graph.recurrent import recur
 
 FAR = 2**31 - 1  # programs write this, or more, for the end of an axis
 # Element types by number.
@@ -453,6 +454,7 @@ OPERATORS: dict[str, Callable[..., Any]] = {
     "MatMul": np.matmul,
     "MaxPool": partial(_pool, np.max, -np.inf),
     "Pad": _pad,
+    "Recur": recur,
     "Range": lambda a, b, by: np.arange(a.item(), b.item(), by.item()).astype(a.dtype),
     "Shape": lambda x, start=0, end=None: np.array(x.shape[start:end], np.int64),
     "Size": lambda x: np.array(x.size, np.int64),
@@ -501,7 +503,7 @@ def count_values(node: Node, inputs: Sequence[Any]) -> float:
         return float(prod(shape) + windows * (channels * prod(kernel) + filters))
     if op == "Gather":
         return float(x.size / max(x.shape[known.get("axis", 0)], 1) * inputs[1].size)
-    if op == "Layer":
+    if op in ("Layer", "Recur"):
         return float(total + x.size / x.shape[-1] * known["layer"].output_size)
     if op in ("MatMul", "Gemm"):
         total -= inputs[1].size if x.dtype.kind != inputs[1].dtype.kind else 0  # weights of labels

@@ -287,7 +287,8 @@ class Chain:
         unused = [each for name, each in known.items() if name not in used and each.layers]
         if self.target is None:  # `layer` may pick them
             self.components, unused = [*self.components, *unused], []
-        unused = [each._replace(why="is not on the way to the output") for each in unused]
+        why = {True: "is run with the layers above", False: "is not on the way to the output"}
+        unused = [each._replace(why=why[each.name in on_way]) for each in unused]
         text = "takes {} too: {}, which it is compared with"
         notes = [text.format(shown(n), array.item()) for n, array in walk.settled.items()]
         notes += [note for name, note in walk.notes if name in on_way]
@@ -338,7 +339,10 @@ class Chain:
             self.route(target.register)
         if graph is not None:
             kind = str(graph.settings["operators"])
-            self.add(Component(graph.nodes[-1].name, kind, graph.arrays, [graph]), -1)
+            arrays = {**(self.walk.find_floats(*graph.nodes) if graph.recurs else graph.arrays)}
+            for node in (node for node in graph.nodes if node.op == "Recur"):
+                arrays.update(self.walk.components[node.name].arrays)
+            self.add(Component(graph.nodes[-1].name, kind, arrays, [graph]), -1)
 
     def count_front(self) -> int:
         """Count the layers up to the last one that gives fewer rows than it takes."""

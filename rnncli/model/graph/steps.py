@@ -15,7 +15,7 @@ import numpy as np
 
 from rnncli.model.activations import SIGMOID, TANH, parse
 from rnncli.model.cells import CELLS, Weights
-from rnncli.model.cells.cell import Arrays, Cell
+from rnncli.model.cells.cell import Cell, take_step
 from rnncli.model.graph import Array, Emitter, Graph, Node, RefusedError, Unknown
 from rnncli.model.graph.operators import MOVERS, evaluate
 from rnncli.model.graph.recurrent import KINDS
@@ -300,12 +300,7 @@ class Finder:
         variables = {name: draws.uniform(-1, 1, (_TRIALS, n)) for name, n in sizes.items()}
         values = self._evaluate(region, variables)
         x, *state = (variables.get(name, zeros) for name in names)
-        operands = cell.operands
-        sums = x @ operands.W_xh + operands.b_h
-        sums[:, operands.first_with_h :] += state[0] @ operands.W_hh
-        blocks = np.split(sums, len(cell.sum_names), 1)
-        expected = cell.step(Arrays(), blocks, *state)
-        for name, array in zip(after, expected, strict=True):
+        for name, array in zip(after, take_step(cell, x, state), strict=True):
             if values[name].size != array.size:
                 return 0
             if not np.allclose(values[name].reshape(array.shape), array, 0, _TOLERANCE):

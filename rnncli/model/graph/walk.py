@@ -35,7 +35,7 @@ from rnncli.model.graph.operators import (
     evaluate,
     find_ancestors,
 )
-from rnncli.model.graph.recurrent import KINDS, read_layer
+from rnncli.model.graph.recurrent import KINDS, read_layer, run_inside
 from rnncli.model.graph.rows import Flow, RowProgram
 from rnncli.model.graph.whole_sequences import cut_graph, cut_output
 from rnncli.model.layers import Recurrent
@@ -419,21 +419,33 @@ class Walk:
         """Read a recurrent node as a layer; return its outputs."""
         inputs = [*inputs, *[None] * 8][:8]
         layer, x, turned = self._find_layer(node, inputs), inputs[0], False
+        if any(isinstance(each, Flow) for each in inputs[5:7]):
+            return self._run_inside(node, layer, inputs)
         if not isinstance(x, Unknown):
             target, below, turned = self._take(node, x)
         layer = layer.reversed() if turned else copy(layer)
         if self.guess.x and self.guess.axes[0] is None and layer.direction != "forward":
             raise WrongAxesError("goes backward at each call")
         layer.starts = self._find_starts(node, inputs, layer, turned=turned)
-        weights = node._replace(inputs=[*node.inputs[1:4], *node.inputs[7:8]])
-        arrays = node.attributes.get("arrays") or self.find_floats(weights)
-        component = Component(node.name, node.op, arrays, [layer])
+        component = Component(node.name, node.op, self._find_weights(node), [layer])
         self.components[node.name] = component
         if isinstance(x, Unknown):
             return [x] * 3
         register = self.rows.add_register(layer.output_size)
         self.layers[register] = Layer(component, target, below)
         return self._label_outputs(node, layer, register, x.labels.shape, turned=turned)
+
+    def _run_inside(self, node: Node, layer: Recurrent, inputs: Sequence[Any]) -> list[Any]:
+        """Follow a layer whose initial states are computed: it is run within whole sequences."""
+        if self.guess.axes[0] is None or inputs[4] is not None:
+            raise RefusedError("its initial state is computed in the graph")
+        self.components[node.name] = Component(node.name, node.op, self._find_weights(node))
+        return [*self._compute(run_inside(node, layer), [inputs[0], *inputs[5:7]])]
+
+    def _find_weights(self, node: Node) -> Mapping[str, Array]:
+        """Return the arrays of a recurrent node."""
+        weights = node._replace(inputs=[*node.inputs[1:4], *node.inputs[7:8]])
+        return node.attributes.get("arrays") or self.find_floats(weights)
 
     def _label_outputs(
         self, node: Node, above: Recurrent, register: int, below: Sequence[int], *, turned: bool
@@ -455,7 +467,10 @@ class Walk:
             return Flow(labels(pair[0]), pair[1])
 
         all_steps, last = give(t, (T, D, N, H), (2, 0, 1, 3)), give(STATE, (D, N, H), (1, 0, 2))
-        return [all_steps, last, Unknown("gives the cell state")]
+        several = row_label(SEVERAL, np.arange(N)[:, None])
+        cells = np.broadcast_to(several, (D, N, above.cells[0].hidden_size))
+        cells = labels(cells.swapaxes(0, 1) if layout else cells)
+        return [all_steps, last, Flow(cells, None, "gives the cell state")]
 
     def _take(self, node: Node, x: Any) -> tuple[Operand, SequenceGraph | None, bool]:
         """Return the rows below a node, the layer in between, and whether they are reversed."""
