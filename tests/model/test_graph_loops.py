@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from model_files import layers, load, refusal
+from model_files import inspect, layers, load, refusal
 from onnx_steps import CELLS, Steps
 
 import rnncli
@@ -21,20 +21,25 @@ X[1, 4:] = X[2, [0, 3]] = 0  # rows that are masked, in tests of a mask
 X[0, :, 1] = 0  # one feature alone
 
 
+Change = Callable[["Looped", str, str], str]
+
+
 class Looped(Steps):
     """A graph of a loop over steps of x, (T, N, 2).
 
     `change` is called with the name of a part and its value, and returns the value to use.
     """
 
-    def __init__(self, kind: str, change: Callable[..., str] = lambda _, __, value: value) -> None:
-        super().__init__(kind)
-        self.change = change
+    def __init__(
+        self, kind: str, change: Change = lambda _, __, value: value, size: int = 2
+    ) -> None:
+        super().__init__(kind, size)
+        self.change, self.size = change, size
         self.states = ["h", "c"] if kind == "lstm" else ["h"]
 
     def body(self, inputs: list[str], add: Callable[["Looped"], list[str]]) -> bytes:
         """Return a body that has a step of the cell: `add` adds it."""
-        body = Looped(self.kind, self.change)
+        body = Looped(self.kind, self.change, self.size)
         # Its values have other names than those outside, and it takes arrays from there.
         body.nodes, body.tensors = [b""] * 200, self.tensors
         outputs = add(body)
@@ -176,3 +181,9 @@ def test_masks_that_are_none_of_the_rows(tmp_path: Path) -> None:
         if end == "another layer":
             y = graph.rows("RNN", y, size=3)
         assert refusal(graph.write(tmp_path, y)), end
+
+
+def test_parts_of_one_name_are_counted(tmp_path: Path) -> None:
+    graph, path = Looped("lstm", size=3), tmp_path / "m.onnx"
+    path.write_bytes(graph.model(graph.loop(graph.loop()), inputs={"x": ("T", "N", 3)}))
+    assert inspect(path)["parameters"] == {"read": 2 * 84, "all": 2 * 84}

@@ -72,7 +72,7 @@ def _choose_layer(walk: Walk, below: Collection[Node], masked: Sequence[MaskedNo
     shape = tuple(size if isinstance(size, int) else n for size, n in pairs)
     tables = [walk.constants.get(node.inputs[0]) for node in below if node.op == "Gather"]
     if tables and tables[0] is not None and tables[0].ndim == 2:
-        table = tables[0].astype(np.float64)
+        table = tables[0]
         walk.spend(prod(shape))
         numbers = draws.integers(min(2, len(table)), size=shape)
         return _Trial(Embedding(table, mask_zero=True), rows, numbers, numbers[..., None])

@@ -18,7 +18,7 @@ from rnncli.model.graph.inputs import join_inputs, name_joint
 from rnncli.model.graph.labels import STATE, distinct, plain, row_label, steps_of
 from rnncli.model.graph.loops import replace_loops
 from rnncli.model.graph.naming import name_steps
-from rnncli.model.graph.node_layers import Operand, RowGraph, SequenceGraph
+from rnncli.model.graph.node_layers import Operand, RowGraph, SequenceGraph, name_operator
 from rnncli.model.graph.operators import MOVERS
 from rnncli.model.graph.recurrent import KINDS
 from rnncli.model.graph.rows import Flow
@@ -331,9 +331,9 @@ class Chain:
             elif sources != (len(self.components),):
                 self.route(*named.inputs)
             nodes = [self.walk.nodes[step.name] for step in named.steps.values() if step.name]
-            kind = " ".join(dict.fromkeys(node.op for node in nodes))
+            kind = " ".join(dict.fromkeys(map(name_operator, nodes)))
             kind = kind or str(named.layer.settings["operators"])
-            arrays = self.walk.find_floats(*nodes)
+            arrays = self.walk.find_floats(*nodes) or named.layer.arrays
             self.add(Component(named.name, kind, arrays, [named.layer]), named.register)
         if not layers and self.numbers[target.register] != len(self.components):
             self.route(target.register)
