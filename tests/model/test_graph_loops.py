@@ -58,7 +58,7 @@ class Looped(Steps):
         def add(body: Looped) -> list[str]:
             t = "k" if counted else "t"
             x_t = body.add("Gather", x, self.change(body, "t", t), axis=0)
-            after = body.step(x_t, *self.states)
+            after = body.step(x_t, self.change(body, "state", "h"), *self.states[1:])
             if mask:
                 runs = body.add("Gather", mask, t, axis=0)
                 pairs = zip(after, self.states, strict=True)
@@ -103,6 +103,22 @@ def test_a_loop_runs_as_the_cell(tmp_path: Path, kind: str, stop: bool) -> None:
     graph = Looped(kind)
     network, notes = load(graph.write(tmp_path, graph.loop(stop=stop)))
     assert (layers(network), notes) == (f"{kind.upper()} 3", [])
+    np.testing.assert_allclose(rnncli.run(network, X).h, compute(graph), atol=1e-6)
+
+
+def multiply_by_ones(graph: Looped, part: str, value: str) -> str:
+    """Multiply h by ones, as dropout leaves them."""
+    if part != "state":
+        return value
+    one = np.ones(1, np.float32)
+    ones = graph.add("ConstantOfShape", graph.add("Shape", value), value=one)
+    return graph.add("Mul", value, ones)
+
+
+@pytest.mark.parametrize("kind", ["rnn", "lstm"])
+def test_a_loop_with_dropout(tmp_path: Path, kind: str) -> None:
+    graph = Looped(kind, multiply_by_ones)
+    network, _ = load(graph.write(tmp_path, graph.loop()))
     np.testing.assert_allclose(rnncli.run(network, X).h, compute(graph), atol=1e-6)
 
 

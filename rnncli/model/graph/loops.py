@@ -158,19 +158,33 @@ def _is_number(state: _State, node: Node | None, walk: Walk, body: Graph) -> boo
 
 def _run_body(body: Graph, same: Mapping[str, str], walk: Walk, slices: Set[str]) -> Walk:
     """Run a body over its constants; what a step takes else is an input."""
-    nodes = [
-        node._replace(inputs=[same.get(name, name) for name in node.inputs])
-        for node in body.nodes
-        if slices.isdisjoint(node.outputs)
-    ]
+    nodes, aliases = list[Node](), dict(same)
+    for node in body.nodes:
+        inputs = [aliases.get(name, name) for name in node.inputs]
+        if node.op == "Mul" and (factor := _find_factor(inputs, nodes)):
+            aliases[node.outputs[0]] = factor
+        elif slices.isdisjoint(node.outputs):
+            nodes.append(node._replace(inputs=inputs))
     made = {name for node in nodes for name in node.outputs}
     taken = dict.fromkeys(name for node in nodes for name in node.inputs if name)
     outside = taken.keys() - made - body.arrays.keys()
     arrays = {name: walk.values[name] for name in outside if walk.is_constant(name)}
-    inputs = dict.fromkeys([*body.inputs, *slices, *(n for n in taken if n in outside)])
-    free = {name: None for name in inputs if name not in arrays and name not in same}
+    names = dict.fromkeys([*body.inputs, *slices, *(n for n in taken if n in outside)])
+    free = {name: None for name in names if name not in arrays and name not in same}
     graph = Graph(nodes, {**body.arrays, **arrays}, free, body.outputs, walk.graph.opset)
     return Walk(walk.path, graph)
+
+
+def _find_factor(inputs: Sequence[str], nodes: Sequence[Node]) -> str:
+    """Return the one of two factors beside ones of its shape, which dropout leaves of a mask."""
+    producers = {node.outputs[0]: node for node in nodes if node.outputs}
+    for name, factor in (inputs, inputs[::-1]) if len(inputs) == 2 else ():
+        ones = producers.get(factor)
+        if ones and ones.op == "ConstantOfShape" and np.all(ones.attributes.get("value", 0) == 1):
+            shape = producers.get((*ones.inputs, "")[0])
+            if shape and shape.op == "Shape" and shape.inputs == [name] and not shape.attributes:
+                return name
+    return ""
 
 
 def _find_steps(

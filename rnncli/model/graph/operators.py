@@ -177,7 +177,7 @@ def _split(
     if sizes is None:
         most = -(-size // count)
         sizes = tuple(min(most, size - most * k) for k in range(count))
-    if len(sizes) < outputs or sum(sizes) != size or min(sizes) < 1:
+    if len(sizes) < outputs or sum(sizes) != size or min(sizes) < 0:
         raise RefusedError("Split: the sizes do not fit the axis")
     return list(np.split(x, np.cumsum(sizes)[:-1].tolist(), axis))
 
