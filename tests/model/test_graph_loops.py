@@ -199,7 +199,7 @@ def test_masks_that_are_none_of_the_rows(tmp_path: Path) -> None:
         assert refusal(graph.write(tmp_path, y)), end
 
 
-def test_parts_of_one_name_are_counted(tmp_path: Path) -> None:
+def test_arrays_of_one_name_are_counted(tmp_path: Path) -> None:
     graph, path = Looped("lstm", size=3), tmp_path / "m.onnx"
     path.write_bytes(graph.model(graph.loop(graph.loop()), inputs={"x": ("T", "N", 3)}))
     assert inspect(path)["parameters"] == {"read": 2 * 84, "all": 2 * 84}
