@@ -100,7 +100,7 @@ def _read_loop(node: Node, body: Graph, walk: Walk) -> _Loop:
     same, numbers, states = dict[str, str](), {number}, list[_State]()
     for state in map(_State, firsts, befores, afters, node.outputs):
         after = _strip(state.after, producers)
-        if after == state.before:
+        if _strip(state.after, producers, ["Identity"]) == state.before:
             same[state.before] = state.first
         elif _is_number(state, producers.get(after), walk, body):
             numbers.add(state.before)
@@ -139,9 +139,11 @@ def _read_scan(node: Node, body: Graph, walk: Walk) -> _Loop:
 _READERS = {"Loop": _read_loop, "Scan": _read_scan}
 
 
-def _strip(name: str, producers: Mapping[str, Node]) -> str:
+def _strip(
+    name: str, producers: Mapping[str, Node], operators: Collection[str] = ("Cast", "Identity")
+) -> str:
     """Return the value that nodes have only copied or converted."""
-    while (node := producers.get(name)) and node.op in ("Cast", "Identity") and node.inputs:
+    while (node := producers.get(name)) and node.op in operators and node.inputs:
         name = node.inputs[0]
     return name
 
