@@ -387,7 +387,7 @@ def _nearest(forward: Callable[..., Mapping[str, Any]], x: NDArray[Any], our: Ou
     """Run a batch in both layouts; return the output of our name, or the nearest to ours.
 
     Right runs of a network that amplifies rounding are near at their first steps alone: the output
-    is taken that is near at most steps, and of several the one with the least logarithms.
+    is taken of which most values are near, and of several the one with the least logarithms.
     """
     matches, errors, ours = list[Floats](), list[Exception](), our.rows
     ends = [*accumulate(our.inputs.values())]
@@ -406,10 +406,10 @@ def _nearest(forward: Callable[..., Mapping[str, Any]], x: NDArray[Any], our: Ou
                 matches.append(y.reshape(ours.shape))
     if not matches:
         raise [*errors, ValueError("no output of float32 has the shape of ours")][0]
-    near, least = 1e-3 * float(np.abs(ours).max()), np.finfo(np.float32).tiny
+    near, least = 1e-5 * float(np.abs(ours).max()), np.finfo(np.float32).tiny
 
     def rank(y: Floats) -> tuple[int, float]:
-        distance = np.nan_to_num(np.abs(y - ours).max(-1), nan=np.inf)
-        return int((distance > near).sum()), float(np.log(distance + least).mean())
+        distance = np.nan_to_num(np.abs(y - ours), nan=np.inf)
+        return int(np.count_nonzero(distance > near)), float(np.log(distance + least).mean())
 
     return min(matches, key=rank)

@@ -157,12 +157,13 @@ def test_a_saved_model_is_equal_in_every_peer_that_has_it(tmp_path: Path, model:
         assert note.endswith("; built from its weights" if model.stem in ALONE else " itself"), note
 
 
-def test_a_file_whose_runs_drift_apart_is_run_by_its_axes(tmp_path: Path) -> None:
+@pytest.mark.parametrize("direction", ["forward", "bidirectional"])
+def test_a_file_whose_runs_drift_apart_is_run_by_its_axes(tmp_path: Path, direction: str) -> None:
     """An LSTM of such weights moves right runs apart by more than 1 within 100 steps."""
     model, data = str(tmp_path / "m.onnx"), str(tmp_path / "x.npy")
     np.save(data, np.random.RandomState(0).normal(size=(500, 4)).astype(np.float32))
-    options = ["--cell", "lstm", "--inputs", "4", "--hidden", "64", "--seed", "1", "-o", model]
-    assert CliRunner().invoke(rnn, ["weights", *options]).exit_code == 0
+    options = ["--cell", "lstm", "--inputs", "4", "--hidden", "64", "--direction", direction]
+    assert CliRunner().invoke(rnn, ["weights", *options, "-o", model]).exit_code == 0
     line = ["verify", data, "--weights", model, "--peer", "onnxruntime", "--json"]
     *_, peer = json.loads(CliRunner().invoke(rnn, line).stdout)["results"]
     assert (peer["verdict"], peer["note"]) == ("equal", "ran m.onnx itself")
