@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from keras_configs import MASKING, WHOLE, Config, functional, node, tensor
+from keras_configs import MASKING, WHOLE, Config, functional, input_layer, node, tensor
 from model_files import layers, load, refusal
 
 import rnncli
@@ -125,3 +125,21 @@ def test_a_convolution_over_steps_and_frequencies(tmp_path: Path, is_last: bool)
     windows = np.lib.stride_tricks.sliding_window_view(padded, 3, axis)  # (N, T, F, 3)
     rows = (windows @ kernel + b).max(2).astype("f4")
     np.testing.assert_allclose(output(path, x), output(path, rows, layer="a"), atol=1e-5)
+
+
+def test_masks_of_several_inputs_are_refused_by_name(tmp_path: Path) -> None:
+    embeddings = [
+        node(name, "Embedding", below, settings={"mask_zero": True})
+        for name, below in {"e": "x", "f": "w"}.items()
+    ]
+    found = [input_layer("w", None), *embeddings, takes("c", "Concatenate", "e", "f")]
+    ends: Any = {"input_layers": [["x", 0, 0], ["w", 0, 0]]}
+    path = functional(tmp_path / "m.keras", *found, node("a", "LSTM", "c"), shape=(None,), **ends)
+    assert refusal(path).startswith("e, f: masks rows by one of several inputs")
+
+
+def test_a_refused_encoder_is_named(tmp_path: Path) -> None:
+    encoder = node("a", "GRU", "x", settings={"return_state": True, "activation": "mish2"})
+    decoder = node("b", "GRU", "x", settings=WHOLE, initial_state=[tensor("a", 1)])
+    path = functional(tmp_path / "m.keras", encoder, decoder)
+    assert refusal(path).startswith("a: activation mish2 is not run here")

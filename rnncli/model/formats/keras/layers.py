@@ -379,6 +379,8 @@ def _add_embedding(layer: Layer) -> Rows:
     """Add an embedding of indices, (N, T), or of rows of one."""
     masks, rows = bool(layer.settings.mask_zero), layer.rows
     check(not rows.recurrent, f"takes rows of {shown(rows.recurrent)}, which is not run here")
+    fits = not masks or rows.value.name == "input"
+    check(fits, "masks rows by one of several inputs, which is not run here")
     if layer.axes == 2:
         value = layer.builder.emit("Unsqueeze", rows.value, [2], rank=3)
         layer.all_rows = (rows._replace(value=value),)

@@ -32,12 +32,13 @@ _MASK_ENDS = ("Identity", "Normalization", "Rescaling")
 # Layers of a model, and characters before the name of one.
 _MOST, _LONGEST = 2000, 500
 _MOST_AXES = 5  # of an input
+_MOST_OUTPUTS = 5  # of a layer: two directions of an LSTM give their states
 _ARRAYS = "a step is an array of {} values, which are columns side by side, the last axis first"
 _MOST_PASSES = 500  # over the calls of layers, whose order is that of the layers
 # Arguments by name that are outputs of layers, in the order in which layers take them.
 _ARGUMENTS = ("query", "value", "key", "initial_state")
 # Errors that a setting of another type than Keras writes leads to.
-_OTHER_TYPES = (TypeError, LookupError, AttributeError, OverflowError)
+_OTHER_TYPES = (TypeError, LookupError, AttributeError, ArithmeticError)
 _NOTHING, _WITHIN = "does nothing at inference", "is run with the layers above"
 _END = 2**63 - 1
 
@@ -175,7 +176,7 @@ class _Inputs(NamedTuple):
         for name in names if len(names) > 1 else ():
             shape = _read_shape(layers[name]["config"])
             fits = len(shape) == 3 and isinstance(shape[2], int)
-            fits |= len(shape) == 2 and takers.get(name) == {"Embedding"}
+            fits |= len(shape) == 2 and takers.get(name, {""}) <= {"Embedding", "NotEqual"}
             if name not in needed:
                 continue
             if not fits:
@@ -432,7 +433,8 @@ class _Walk(Builder):
             rank = min(rows[0].value.rank, 3)  # so that recurrent layers above can be picked
             values = [each.value for each in rows]
             value = self.emit("Identity", *values, rank=rank, why=Unknown(why))
-            gives[_Source(name, k)] = rows[0]._replace(value=value)
+            unknown = rows[0]._replace(value=value)
+            gives.update((_Source(name, k, n), unknown) for n in range(_MOST_OUTPUTS))
 
     def _add_call(
         self, name: str, call: _Call, entry: Config, group: Group, rows: Sequence[Rows]
