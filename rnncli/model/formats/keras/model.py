@@ -430,7 +430,8 @@ class _Walk(Builder):
             self.module = module
             kind = shown(str(entry.get("class_name")))
             self._made[self.module] = _Made(kind, arrays, reversed=False, why=why)
-            rank = min(rows[0].value.rank, 3)  # so that recurrent layers above can be picked
+            # Recurrent layers above can be picked, which take three axes.
+            rank = 3 if entry.get("class_name") == "Embedding" else min(rows[0].value.rank, 3)
             values = [each.value for each in rows]
             value = self.emit("Identity", *values, rank=rank, why=Unknown(why))
             unknown = rows[0]._replace(value=value)
