@@ -61,7 +61,7 @@ REFUSED: list[tuple[str, list[Config]]] = [
     ("max_value", [layer("ReLU", max_value=5.0)]),
     ("arrays that are not known", [layer("GRU", use_bias=False)]),
     ("number of steps", [LSTM, layer("Conv1D", padding="same", strides=[2]), LSTM]),
-    ("padding same", [LSTM, layer("AveragePooling1D", padding="same")]),
+    ("gaps, in which programs", [LSTM, layer("AveragePooling1D", padding="same", strides=3)]),
     ("activation: expected", [layer("Conv1D", activation="softmax")]),
     ("makes something else", [layer("Conv1D", padding="same", groups=2, **ROWS_OF_TWO)]),
     ("got [120001]", [layer("Conv1D", padding="causal", dilation_rate=[60_000])]),

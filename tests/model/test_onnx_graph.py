@@ -843,6 +843,14 @@ def reversed_rows(g: Graph) -> str:
     return g.add("ReverseSequence", g.rows("RNN", rows), lengths)
 
 
+def windowed(g: Graph, op: str, times: int = 2, **attributes: Any) -> str:
+    """Repeat each step, and take windows over them."""
+    scales = g.array(np.array([1, 1, times], np.float32))
+    known = {"coordinate_transformation_mode": "asymmetric", "nearest_mode": "floor"}
+    repeats = g.add("Resize", g.add("Transpose", same(g), perm=[1, 2, 0]), "", scales, **known)
+    return g.add("Transpose", g.add(op, repeats, **attributes), perm=[2, 0, 1])
+
+
 WHOLE: dict[str, tuple[Build, Callable[[Any], Any]]] = {
     "a running sum": (lambda g: g.add("CumSum", same(g), g.array(0)), lambda x: np.cumsum(x, 0)),
     "a running sum from the end": (
@@ -859,24 +867,20 @@ WHOLE: dict[str, tuple[Build, Callable[[Any], Any]]] = {
         lambda x: np.triu(x @ x.T, 1) @ x,
     ),
     "steps twice, then the mean of two": (
-        lambda g: g.add(
-            "Transpose",
-            g.add(
-                "AveragePool",
-                g.add(
-                    "Resize",
-                    g.add("Transpose", same(g), perm=[1, 2, 0]),
-                    "",
-                    g.array(np.array([1, 1, 2], np.float32)),
-                    coordinate_transformation_mode="asymmetric",
-                    nearest_mode="floor",
-                ),
-                kernel_shape=[2],
-                strides=[2],
-            ),
-            perm=[2, 0, 1],
-        ),
+        lambda g: windowed(g, "AveragePool", kernel_shape=[2], strides=[2]),
         lambda x: x,
+    ),
+    "windows of which the last is not full": (
+        lambda g: windowed(g, "MaxPool", kernel_shape=[3], strides=[2], ceil_mode=1),
+        lambda x: np.maximum(x, [*x[1:], x[-1]]),
+    ),
+    "a mean over the steps that there are": (
+        lambda g: windowed(g, "AveragePool", 1, kernel_shape=[3], pads=[1, 1]),
+        lambda x: np.array([x[max(0, t - 1) : t + 2].mean(0) for t in range(len(x))]),
+    ),
+    "a mean over zeros at both ends": (
+        lambda g: windowed(g, "AveragePool", 1, kernel_shape=[3], pads=[1, 1], count_include_pad=1),
+        lambda x: np.array([x[max(0, t - 1) : t + 2].sum(0) / 3 for t in range(len(x))]),
     ),
 }
 

@@ -318,6 +318,10 @@ NUMBERS: dict[str, tuple[str, Any]] = {
         ", [-1, torch.size(o, 1), -1]), 1), o)",
         lambda h, T: h / T,
     ),
+    "means of neighbours": (
+        "torch.transpose(torch.avg_pool1d(torch.transpose(o, 1, 2), [3], [1], [1]), 1, 2)",
+        lambda h, T: sum(np.pad(h, ((0, 0), (1, 1), (0, 0)))[:, k : k + T] for k in range(3)) / 3,
+    ),
     "from one": ("torch.rsub(o, 1)", lambda h, _: 1 - h),
     "ends": ("torch.clamp(o, -0.1, 0.2)", lambda h, _: h.clip(-0.1, 0.2)),
     "a lower end": ("torch.clamp(o, 0)", lambda h, _: h.clip(0)),

@@ -257,7 +257,9 @@ def test_layers_below_that_give_fewer_rows(tmp_path: Path, library: str, seed: i
     makers = (
         lambda: L.Conv1D(4, draw.one_of(1, 3), strides=draw.one_of(1, 2), activation="relu"),
         lambda: L.Conv1D(2, 3, padding="causal", dilation_rate=2),
-        lambda: draw.one_of(L.MaxPooling1D, L.AveragePooling1D)(2, strides=draw.one_of(1, 2)),
+        lambda: draw.one_of(L.MaxPooling1D, L.AveragePooling1D)(
+            2, strides=draw.one_of(1, 2), padding=draw.one_of("valid", "same")
+        ),
         lambda: draw.one_of(L.BatchNormalization, L.ReLU, lambda: L.Dense(3, "tanh"))(),
         lambda: L.Dropout(0.5),
         lambda: L.Cropping1D(draw.one_of(1, (0, 2))),

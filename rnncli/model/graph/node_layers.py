@@ -80,7 +80,7 @@ class RowGraph(Stateless):
         self.steps, self.inputs, self.target = dict(steps), dict(inputs), target
         self.input_size, self.output_size = sum(inputs.values()), size
         bare = "Identity" if target.columns is None else "Slice"
-        self.settings = _list_operators([*map(_name, self.steps.values())] or [bare])
+        self.settings = _list_operators([*map(name_operator, self.steps.values())] or [bare])
 
     def __repr__(self) -> str:
         return f"rows: {self.settings['operators']}"
@@ -165,7 +165,7 @@ class SequenceGraph(Stateless):
         self.nodes, self.constants, self.opset = list(nodes), dict(constants), opset
         self.roots, self.target, self.axes = list(roots), target, axes
         self.input_size, self.output_size = sizes
-        ops = [*map(_name, nodes)]
+        ops = [*map(name_operator, nodes)]
         self.settings = _list_operators([op for op in ops if op not in MOVERS] or ops)
         self.recurs = any(node.op == "Recur" for node in nodes)
 
@@ -236,7 +236,7 @@ class SequenceGraph(Stateless):
         return layer
 
 
-def _name(operator: Node | Step) -> str:
+def name_operator(operator: Node | Step) -> str:
     """Return the name of an operator, or of the layer that it carries."""
     layer = operator.attributes.get("layer")
     if isinstance(layer, Recurrent):

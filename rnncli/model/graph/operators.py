@@ -6,7 +6,7 @@ their type, whatever the type of a number in them.
 Source: https://onnx.ai/onnx/operators.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from functools import partial, reduce
 from math import erf, prod
 from typing import Any
@@ -177,7 +177,7 @@ def _split(
     if sizes is None:
         most = -(-size // count)
         sizes = tuple(min(most, size - most * k) for k in range(count))
-    if len(sizes) < outputs or sum(sizes) != size or min(sizes) < 1:
+    if len(sizes) < outputs or sum(sizes) != size or min(sizes) < 0:
         raise RefusedError("Split: the sizes do not fit the axis")
     return list(np.split(x, np.cumsum(sizes)[:-1].tolist(), axis))
 
@@ -211,8 +211,9 @@ def _pad(x: Array, pads: Any, value: Any = None, mode: str = "constant") -> Arra
 
 
 def _slide(
-    x: Array, kernel: Any, strides: Any, pads: Any, dilations: Any, auto_pad: str, filled: float
-) -> Array:
+    x: Array, kernel: Any, strides: Any, pads: Any, dilations: Any, auto_pad: str,
+    filled: float = 0.0, ceil_mode: int = 0,
+) -> Array:  # fmt: skip
     """Return the windows of (N, C, ...): (N, C, ..., kernel)."""
     n = len(kernel)
     strides, dilations, pads = strides or [1] * n, dilations or [1] * n, pads or [0] * 2 * n
@@ -223,6 +224,10 @@ def _slide(
         totals = [max(0, (-(-size // by) - 1) * by + r - size) for size, by, r in sizes]
         ends = [(total // 2, total - total // 2) for total in totals]
         ends = [end[::-1] for end in ends] if auto_pad == "SAME_LOWER" else ends
+    elif ceil_mode:
+        sizes = zip(x.shape[2:], strides, reach, strict=True)
+        pairs = zip(sizes, ends, strict=True)
+        ends = [(end[0], end[1] + _complete(*each, *end)) for each, end in pairs]
     if any(map(any, ends)):
         x = np.pad(x, [(0, 0), (0, 0), *ends], constant_values=filled)
     if any(size < most for size, most in zip(x.shape[2:], reach, strict=True)):
@@ -230,6 +235,13 @@ def _slide(
     windows = sliding_window_view(x, reach, tuple(range(2, 2 + n)))
     full = (slice(None),) * 2
     return windows[(*full, *(slice(None, None, by) for by in (*strides, *dilations)))]
+
+
+def _complete(size: int, by: int, reach: int, first: int, last: int) -> int:
+    """Count the values that complete a last window, which begins before the end of an axis."""
+    count = -(-(first + size + last - reach) // by)
+    begin = min(count, (first + size - 1) // by) * by
+    return max(0, begin + reach - (first + size + last))
 
 
 def _conv(
@@ -250,16 +262,37 @@ def _conv(
     return _fit(x, y if b is None else y + b.reshape(-1, *[1] * n))
 
 
-def _pool(
-    function: Callable[..., Array], filled: float, x: Array, kernel_shape: Any, strides: Any = None,
-    pads: Any = None, dilations: Any = None, auto_pad: str = "NOTSET", ceil_mode: int = 0,
-    count_include_pad: int = 0, storage_order: int = 0,  # noqa: ARG001
+def _check_same(auto_pad: str, dilations: Any, *, skips: bool = False) -> None:
+    """Refuse pads that programs count in other ways; `skips` says that windows leave values out."""
+    if auto_pad.startswith("SAME") and (skips or any(by > 1 for by in dilations or ())):
+        raise RefusedError(f"auto_pad {auto_pad} of windows with gaps, in which programs differ")
+
+
+def _max_pool(
+    x: Array, kernel_shape: Any, strides: Any = None, pads: Any = None, dilations: Any = None,
+    auto_pad: str = "NOTSET", ceil_mode: int = 0, storage_order: int = 0,  # noqa: ARG001
 ) -> Array:  # fmt: skip
-    padded = any(pads or ()) or auto_pad.startswith("SAME")
-    if ceil_mode or (not filled and padded and not count_include_pad):
-        raise RefusedError("ceil_mode, or an average at edges that are padded, is not read")
-    windows = _slide(x, kernel_shape, strides, pads, dilations, auto_pad, filled)
-    return np.asanyarray(function(windows, axis=tuple(range(-len(kernel_shape), 0))))
+    _check_same(auto_pad, dilations)
+    windows = _slide(x, kernel_shape, strides, pads, dilations, auto_pad, -np.inf, ceil_mode)
+    return np.asanyarray(np.max(windows, axis=tuple(range(-len(kernel_shape), 0))))
+
+
+def _average_pool(
+    x: Array, kernel_shape: Any, strides: Any = None, pads: Any = None, dilations: Any = None,
+    auto_pad: str = "NOTSET", ceil_mode: int = 0, count_include_pad: int = 0,
+) -> Array:  # fmt: skip
+    _check_same(auto_pad, dilations, skips=bool(np.any(np.array(strides or 1) > kernel_shape)))
+    if count_include_pad and ceil_mode and (any(pads or ()) or auto_pad != "NOTSET"):
+        raise RefusedError("an average of pads with ceil_mode is not read")
+
+    def add(values: Array, filled: float) -> Array:
+        windows = _slide(
+            values, kernel_shape, strides, pads, dilations, auto_pad, filled, ceil_mode
+        )
+        return np.asanyarray(np.sum(windows, axis=tuple(range(-len(kernel_shape), 0))))
+
+    counted = np.ones((1, 1, *x.shape[2:]), np.float32)
+    return _fit(x, add(x, 0.0) / add(counted, float(count_include_pad and not ceil_mode)))
 
 
 def _spread(x: Array, scale: Array, axis: int) -> tuple[int, ...]:
@@ -440,7 +473,7 @@ OPERATORS: dict[str, Callable[..., Any]] = {
     **MOVERS,
     **REDUCED,
     "ArgMax": lambda a, axis=0, keepdims=1: np.argmax(a, axis=axis, keepdims=bool(keepdims)),
-    "AveragePool": partial(_pool, np.mean, 0.0),
+    "AveragePool": _average_pool,
     "BatchNormalization": _batch_normalization,
     "Constant": _constant,
     "ConstantOfShape": _constant_of_shape,
@@ -454,7 +487,7 @@ OPERATORS: dict[str, Callable[..., Any]] = {
     "LayerNormalization": _layer_normalization,
     "LogSoftmax": _log_softmax,
     "MatMul": np.matmul,
-    "MaxPool": partial(_pool, np.max, -np.inf),
+    "MaxPool": _max_pool,
     "Pad": _pad,
     "Recur": recur,
     "Range": lambda a, b, by: np.arange(a.item(), b.item(), by.item()).astype(a.dtype),
@@ -492,7 +525,7 @@ def count_values(node: Node, inputs: Sequence[Any]) -> float:
         shape, n, axes = np.array(x.shape, float), len(pads) // 2, x.ndim - len(kernel)
         shape[x.ndim - n :] += pads[:n] + pads[n:]
         counts = shape.copy()  # of windows
-        if str(known.get("auto_pad", "")).startswith("SAME"):
+        if str(known.get("auto_pad", "")).startswith("SAME") or known.get("ceil_mode"):
             shape[axes:] += kernel * known.get("dilations", 1)
         else:
             counts[axes:] -= (kernel - 1) * known.get("dilations", 1)
@@ -559,11 +592,21 @@ def apply(
 
 
 def evaluate(
-    nodes: Sequence[Node], values: dict[str, Any], opset: int, dtype: Any = None
-) -> dict[str, Any]:
+    nodes: Sequence[Node], values: dict[str, Any], opset: int, dtype: Any = None,
+    spend: Callable[[float], None] = lambda _: None,
+) -> dict[str, Any]:  # fmt: skip
     """Compute nodes, each after those whose outputs it takes; add their outputs to the values."""
     for node in nodes:
         inputs = [values[name] if name else None for name in node.inputs]
-        outputs = apply(node, inputs, opset, dtype=dtype)
+        outputs = apply(node, inputs, opset, spend, dtype)
         values.update(zip(node.outputs, outputs, strict=False))
     return values
+
+
+def find_ancestors(nodes: Sequence[Node], names: Iterable[str]) -> set[str]:
+    """Return values, and all values that they are computed from."""
+    ancestors = {*filter(None, names)}
+    for node in reversed(nodes):
+        if ancestors.intersection(node.outputs):
+            ancestors.update(filter(None, node.inputs))
+    return ancestors

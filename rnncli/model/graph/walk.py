@@ -27,7 +27,14 @@ from rnncli.model.graph.labels import (
     steps_of,
 )
 from rnncli.model.graph.node_layers import Operand, SequenceGraph
-from rnncli.model.graph.operators import ELEMENTWISE, FAR, MOVERS, apply
+from rnncli.model.graph.operators import (
+    ELEMENTWISE,
+    FAR,
+    MOVERS,
+    apply,
+    evaluate,
+    find_ancestors,
+)
 from rnncli.model.graph.recurrent import KINDS, read_layer, run_inside
 from rnncli.model.graph.rows import Flow, RowProgram
 from rnncli.model.graph.whole_sequences import cut_graph, cut_output
@@ -121,7 +128,7 @@ class Walk:
         self.branches: dict[str, bool] = {}  # of nodes If that depend on sizes
         self.counting: set[str] = set()  # nodes where rows meet numbers of steps or sequences
         # By the id of a node, which is stored too so that no other node gets the id.
-        self.constants: dict[int, tuple[Node, list[Any]]] = first.constants if first else {}
+        self._computed: dict[int, tuple[Node, list[Any]]] = first._computed if first else {}
         self.recurrent: dict[int, tuple[Node, Recurrent]] = first.recurrent if first else {}
         self.settled: dict[str, Array] = first.settled if first else {}
         self.values: dict[str, Any] = dict(self.graph.arrays)
@@ -183,11 +190,30 @@ class Walk:
 
     def find_ancestors(self, names: Iterable[str]) -> set[str]:
         """Return values, and all values that they are computed from."""
-        ancestors = {*filter(None, names)}
-        for node in reversed(self.nodes.values()):
-            if ancestors.intersection(node.outputs):
-                ancestors.update(filter(None, node.inputs))
-        return ancestors
+        return find_ancestors([*self.nodes.values()], names)
+
+    def is_constant(self, name: str) -> bool:
+        """Return whether a value is an array in the file, or computed from such arrays alone."""
+        return isinstance(self.values.get(name), np.ndarray)
+
+    @property
+    def constants(self) -> dict[str, Array]:
+        """The values that are constant."""
+        return {name: a for name, a in self.values.items() if isinstance(a, np.ndarray)}
+
+    def compute(
+        self, names: Sequence[str], known: Mapping[str, Any], nodes: Sequence[Node] = ()
+    ) -> list[Any]:
+        """Compute values from constants and known ones alone, by the nodes of the run or others."""
+        values, needed, path = {**self.constants, **known}, {*names}, list[Node]()
+        for node in reversed(nodes or [*self.nodes.values()]):
+            if needed.intersection(node.outputs) - values.keys():
+                needed.update(filter(None, node.inputs))
+                path.append(node)
+        if needed - values.keys() - {name for node in path for name in node.outputs}:
+            raise RefusedError("depends on other values too")
+        evaluate(path[::-1], values, self.graph.opset, spend=self.spend)
+        return [values[name] for name in names]
 
     # Inputs.
 
@@ -261,8 +287,8 @@ class Walk:
 
     def _compute(self, node: Node, inputs: list[Any]) -> Sequence[Any]:
         """Compute the outputs of a node."""
-        if id(node) in self.constants:
-            return self.constants[id(node)][1]
+        if id(node) in self._computed:
+            return self._computed[id(node)][1]
         flows = any(isinstance(each, Flow) for each in inputs)
         if unknown := [each for each in inputs if isinstance(each, Unknown)]:
             if node.op == "Shape" and (sizes := self._find_sizes(node)):
@@ -281,7 +307,7 @@ class Walk:
             raise RefusedError("compares the number of steps or sequences with another")
         if flows or any(isinstance(each, Sized) for each in inputs):
             return [Sized(array, counts) for array in outputs]
-        self.constants[id(node)] = node, outputs
+        self._computed[id(node)] = node, outputs
         return outputs
 
     def _cut_rows(self, name: str, value: Any) -> Any:

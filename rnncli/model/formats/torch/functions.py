@@ -199,6 +199,15 @@ def _max_pool(
     return t.emit("MaxPool", x, pads=[*padding, *padding], ceil_mode=int(ceil_mode), **sizes)
 
 
+def _average_pool(
+    t: Any, x: Value, size: Any, stride: Any = (), padding: Any = (0,), ceil_mode: bool = False,
+    count_include_pad: bool = True,
+) -> Any:  # fmt: skip
+    sizes = {"kernel_shape": [*size], "strides": [*(stride or size)], "pads": [*padding, *padding]}
+    counts = {"ceil_mode": int(ceil_mode), "count_include_pad": int(count_include_pad)}
+    return t.emit("AveragePool", x, **sizes, **counts)
+
+
 def _reduce(op: str, t: Any, x: Value, axes: Any, keepdim: bool = False, **_: Any) -> Any:
     axes = axes if isinstance(axes, list) else [axes]
     rank = x.rank if keepdim else x.rank - len(axes)
@@ -305,6 +314,7 @@ FUNCTIONS: dict[str, Callable[..., Any]] = {
     "silu": partial(_compute, "Swish"),
     **dict.fromkeys(_CHECKS, lambda *_, **__: UNKNOWN),
     "add_": _count,
+    "avg_pool1d": _average_pool,
     "batch_norm": _batch_norm,
     "bmm": partial(_compute, "MatMul"),
     "chunk": _chunk,
