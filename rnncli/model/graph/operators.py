@@ -401,6 +401,8 @@ def _run_layer(*inputs: Array, layer: Any) -> Array:
     """Compute the rows of a layer, whose features stand along the last axis of the inputs."""
     if not any(isinstance(x, Labels) for x in inputs):
         return np.asarray(layer(np.concatenate(inputs, -1)))
+    if sum(x.shape[-1] for x in inputs) != layer.input_size:
+        raise ValueError("rows of other widths")
     label = reduce(np.add, (np.sum(x, axis=(-1,), keepdims=True) for x in inputs))
     return np.broadcast_to(label, (*label.shape[:-1], layer.output_size))
 

@@ -323,7 +323,7 @@ class Walk:
             if self.guess.sure and len(shape) == 3:
                 # One step may be all that windows leave of few.
                 self.too_short |= shape[1] == 1 and self.guess.steps == _FEW_STEPS
-                axes = self.guess.axes if shape[1] > 1 else (None, self.guess.axes[1])
+                axes = (1 if shape[1] > 1 else None, 0)  # a format that tells axes has N first
                 target, graph = cut_graph(self, name, value, axes)
             else:
                 target, graph = cut_output(self, name, value)
