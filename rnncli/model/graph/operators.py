@@ -231,7 +231,8 @@ def _slide(
     if any(map(any, ends)):
         x = np.pad(x, [(0, 0), (0, 0), *ends], constant_values=filled)
     if any(size < most for size, most in zip(x.shape[2:], reach, strict=True)):
-        raise TooShortError(f"takes {reach} values along axes of {[*x.shape[2:]]}")
+        takes, has = (" by ".join(map(str, each)) for each in (reach, x.shape[2:]))
+        raise TooShortError(f"takes {takes} values, of an input of {has}")
     windows = sliding_window_view(x, reach, tuple(range(2, 2 + n)))
     full = (slice(None),) * 2
     return windows[(*full, *(slice(None, None, by) for by in (*strides, *dilations)))]
