@@ -524,6 +524,49 @@ def test_quantized_weights_become_floats(tmp_path: Path) -> None:
     np.testing.assert_allclose(given, expected, atol=1e-6)
 
 
+def test_a_convolution_of_rounded_rows(tmp_path: Path) -> None:
+    """Its filters have zero points, and its bias is rounded by the scale of the rows."""
+    networks = []
+    for rounds in (True, False):
+        graph, random = Graph(), np.random.default_rng(3)
+        whole = random.integers(-128, 128, (2, 2, 3)).astype(np.int8)
+        zeros, bias = np.array([3, -5], np.int8), np.array([[[0.3], [-0.7]]], np.float32)
+        rows = graph.add("Transpose", "x", perm=[1, 2, 0])
+        known: dict[str, Any] = {"kernel_shape": [3], "pads": [1, 1]}
+        if rounds:
+            rows = graph.add("DynamicQuantizeLinear", rows)
+            arrays = graph.array(whole), f"{rows}.2", graph.array(zeros)
+            scale = graph.add("Mul", f"{rows}.1", graph.array(np.float32(0.01)))
+            share = graph.add("Floor", graph.add("Div", graph.array(bias), scale))
+            rows = graph.add("ConvInteger", rows, *arrays, **known)
+            rows = graph.add("Cast", graph.add("Add", rows, graph.add("Cast", share, to=6)), to=1)
+            rows = graph.add("Mul", rows, scale)
+        else:
+            weights = 0.01 * (whole - zeros[:, None, None].astype(np.float32))
+            rows = graph.add("Conv", rows, graph.array(weights), **known)
+            rows = graph.add("Add", rows, graph.array(bias))
+        rows = graph.rows("GRU", graph.add("Transpose", rows, perm=[2, 0, 1]))
+        networks.append(load(write(tmp_path / "m.onnx", graph, rows))[0])
+    x = np.random.default_rng(1).normal(size=(5, 2))
+    a, b = (rnncli.run(network, x).h for network in networks)
+    np.testing.assert_allclose(a, b, atol=1e-5)
+
+
+def test_channels_of_a_deep_convolution_cost_little(tmp_path: Path) -> None:
+    """Labels are the same along channels: 30 operators would have 200 million of them."""
+    graph = Graph()
+    rows, W = graph.add("Unsqueeze", "x", graph.array([1])), graph.draw(512, 1, 3, 3)
+    rows = graph.add("Conv", rows, W, pads=[1, 1, 1, 1])
+    for _ in range(10):
+        rows = graph.add("Relu", graph.add("Add", rows, graph.draw(512, 1, 1)))
+        rows = graph.add("MaxPool", rows, kernel_shape=[3, 3], pads=[1, 1, 1, 1])
+    rows = graph.add("Conv", rows, graph.draw(2, 512, 64, 1))
+    rows = graph.add("Transpose", graph.add("Squeeze", rows, graph.array([2])), perm=[2, 0, 1])
+    inputs: dict[str, Axes | None] = {"x": (1, 64, 40)}
+    network, _ = load(write(tmp_path / "m.onnx", graph, graph.rows("RNN", rows), inputs=inputs))
+    assert network.input_size == 64
+
+
 def test_rounded_rows_stay_as_they_are(tmp_path: Path) -> None:
     graph = Graph()
     rows = graph.add("DynamicQuantizeLinear", graph.rows())

@@ -48,6 +48,11 @@ def has_several(labels: Integers) -> bool:
     return any((each == SEVERAL).any() for each in (steps_of(labels), sequences_of(labels)))
 
 
+def thin(a: Integers) -> Integers:
+    """Return one label along each axis whose labels are one in memory, as channels are."""
+    return a[tuple(slice(None, None if by else 1) for by in a.strides)]
+
+
 def join(a: Integers, b: Integers) -> Integers:
     """Join labels elementwise: a half that both have stays, and a constant adds nothing."""
     pairs = ((find(a), find(b)) for find in (steps_of, sequences_of))
@@ -57,14 +62,19 @@ def join(a: Integers, b: Integers) -> Integers:
 
 def join_along(a: Integers, axis: Any = None, *, keepdims: bool = False) -> Integers:
     """Join labels along axes."""
-    axes, known = tuple(range(a.ndim)) if axis is None else axis, a != CONSTANT
+    axes = tuple(range(a.ndim)) if axis is None else tuple(np.ravel(axis) % max(a.ndim, 1))
+    few = thin(a)
+    known = few != CONSTANT
 
     def join_half(half: Integers) -> Integers:
-        low = np.where(known, half, SEVERAL).min(axes, keepdims=keepdims, initial=SEVERAL)
-        high = half.max(axes, keepdims=keepdims, initial=CONSTANT)
+        low = np.where(known, half, SEVERAL).min(axes, keepdims=True, initial=SEVERAL)
+        high = half.max(axes, keepdims=True, initial=CONSTANT)
         return np.where((low == high) | (high == CONSTANT), high, SEVERAL)
 
-    return np.asarray(row_label(join_half(steps_of(a)), join_half(sequences_of(a))))
+    joined = row_label(join_half(steps_of(few)), join_half(sequences_of(few)))
+    shape = [1 if k in axes else size for k, size in enumerate(a.shape)]
+    joined = np.broadcast_to(joined, shape)
+    return joined if keepdims else np.squeeze(joined, axes)
 
 
 def join_before(a: Integers, axis: int) -> Integers:
@@ -131,7 +141,7 @@ class Labels(np.ndarray[Any, np.dtype[np.int64]]):
 
 def _join_all(*values: Any) -> Integers:
     """Join the labels of arguments, some of which may be constants."""
-    joined = reduce(join, (plain(each) for each in values if isinstance(each, Labels)))
+    joined = reduce(join, (thin(plain(each)) for each in values if isinstance(each, Labels)))
     shapes = (getattr(each, "shape", ()) for each in values)
     return np.broadcast_to(joined, np.broadcast_shapes(*shapes))
 
@@ -139,13 +149,26 @@ def _join_all(*values: Any) -> Integers:
 def _multiply(a: Integers, b: Integers) -> Integers:
     """Return the labels of a product of matrices."""
     left = join_along(a, (-1,))
-    constant = b.ndim > 1 and not any(b.strides)
-    right = b[..., 0, :] if constant else join_along(b, (-2,) if b.ndim > 1 else (-1,))
+    right = join_along(b, (-2,) if b.ndim > 1 else (-1,))
     if a.ndim < 2 or b.ndim < 2:
         return join(left[..., None] if b.ndim > 1 else left, right)
     if a.shape[-1] != b.shape[-2]:
         raise ValueError("shapes do not fit each other")
-    return join(left[..., :, None], right[..., None, :])
+    left, right = left[..., :, None], right[..., None, :]
+    return np.broadcast_to(
+        join(thin(left), thin(right)), np.broadcast_shapes(left.shape, right.shape)
+    )
+
+
+def _pad(x: Labels, widths: Any, mode: str = "constant", **_: Any) -> Integers:
+    """Pad labels, once along the axes that are not padded and whose labels are one in memory."""
+    a, pads = plain(x), np.array(widths)
+    even = [not by and not any(n) for by, n in zip(a.strides, pads, strict=True)]
+    few = a[tuple(slice(None, 1 if each else None) for each in even)]
+    known = {"constant_values": CONSTANT} if mode == "constant" else {}
+    padded = np.pad(few, widths, mode, **known)  # type: ignore[call-overload]
+    sizes = zip(a.shape, pads.sum(1), strict=True)
+    return np.broadcast_to(padded, [size + n for size, n in sizes])
 
 
 def take(x: Array, indices: Labels, axis: int) -> Labels:
@@ -163,9 +186,7 @@ _REPLACEMENTS: dict[Any, Any] = {
         (np.mean, np.sum, np.prod, np.max, np.min, np.argmax),
         lambda x, axis=None, keepdims=False: join_along(label_of(x), axis, keepdims=keepdims),
     ),
-    np.pad: lambda x, widths, mode="constant", **_: np.pad(
-        plain(x), widths, mode, **({"constant_values": CONSTANT} if mode == "constant" else {})
-    ),
+    np.pad: _pad,
     np.cumsum: lambda x, axis: join_before(label_of(x), axis),
     np.where: _join_all,
 }

@@ -18,7 +18,7 @@ from rnncli.model.activations import ACTIVATIONS, ONNX_OPERATORS, activation
 from rnncli.model.arrays import no_index
 from rnncli.model.errors import InputError, shown
 from rnncli.model.graph import Array, Node, RefusedError, TooShortError, Unknown
-from rnncli.model.graph.labels import Labels, take
+from rnncli.model.graph.labels import Labels, take, thin
 from rnncli.model.graph.recurrent import recur
 
 FAR = 2**31 - 1  # programs write this, or more, for the end of an axis
@@ -259,7 +259,7 @@ def _conv(
     for each, weights in zip(np.split(windows, group, 1), np.split(W, group), strict=True):
         rows = np.transpose(each, order).reshape(len(x), *windows.shape[2 : 2 + n], -1)
         outputs.append(np.matmul(rows, weights.reshape(len(weights), -1).T))
-    y = np.moveaxis(np.concatenate(outputs, -1), -1, 1)
+    y = np.moveaxis(np.concatenate(outputs, -1) if group > 1 else outputs[0], -1, 1)
     return _fit(x, y if b is None else y + b.reshape(-1, *[1] * n))
 
 
@@ -504,8 +504,9 @@ def count_values(node: Node, inputs: Sequence[Any]) -> float:
     op, known, arrays = node.op, node.attributes, [each for each in inputs if each is not None]
     total = sum(float(each.size) for each in arrays)
     x = arrays[0] if arrays else np.empty(1)
-    if op in ELEMENTWISE:
-        return float(prod(np.broadcast_shapes(*(each.shape for each in arrays))))
+    few = [thin(each) for each in arrays if isinstance(each, Labels)]
+    if op in ELEMENTWISE or (few and op == "BatchNormalization"):
+        return float(prod(np.broadcast_shapes(*(each.shape for each in few or arrays))))
     if op in ("ConstantOfShape", "Expand", "Tile"):
         return float(prod(_magnitudes(arrays[-1])) * x.size)
     if op == "Resize":
@@ -521,22 +522,7 @@ def count_values(node: Node, inputs: Sequence[Any]) -> float:
         begin, end, by = (_magnitudes(each)[0] for each in arrays)
         return float((begin + end) / (by or 1e-9))
     if op in ("Pad", "Conv", "MaxPool", "AveragePool"):
-        kernel = _magnitudes(inputs[1].shape[2:] if op == "Conv" else known.get("kernel_shape", ()))
-        pads = _magnitudes(known.get("pads", arrays[1] if op == "Pad" else ()))
-        shape, n, axes = np.array(x.shape, float), len(pads) // 2, x.ndim - len(kernel)
-        shape[x.ndim - n :] += pads[:n] + pads[n:]
-        counts = shape.copy()  # of windows
-        if str(known.get("auto_pad", "")).startswith("SAME") or known.get("ceil_mode"):
-            shape[axes:] += kernel * known.get("dilations", 1)
-        else:
-            counts[axes:] -= (kernel - 1) * known.get("dilations", 1)
-        windows = (
-            prod(counts.clip(0)) / max(shape[1], 1) / prod(_magnitudes(known.get("strides", 1)))
-        )
-        # The channels of labels are joined.
-        channels = known.get("group", 1) if op == "Conv" and x.dtype.kind == "i" else shape[1]
-        filters = len(inputs[1]) if op == "Conv" else 0
-        return float(prod(shape) + windows * (channels * prod(kernel) + filters))
+        return _count_windows(node, inputs)
     if op == "Gather":
         return float(x.size / max(x.shape[known.get("axis", 0)], 1) * inputs[1].size)
     if op in ("Layer", "Recur"):
@@ -545,6 +531,28 @@ def count_values(node: Node, inputs: Sequence[Any]) -> float:
         total -= inputs[1].size if x.dtype.kind != inputs[1].dtype.kind else 0  # weights of labels
         return float(total + x.size / max(x.shape[-1:], default=1) * max(inputs[1].shape))
     return total
+
+
+def _count_windows(node: Node, inputs: Sequence[Any]) -> float:
+    """Count the most values of an operator that pads, or that computes windows."""
+    op, known, x = node.op, node.attributes, inputs[0]
+    few = isinstance(x, Labels)
+    kernel = _magnitudes(inputs[1].shape[2:] if op == "Conv" else known.get("kernel_shape", ()))
+    pads = _magnitudes(known.get("pads", inputs[1] if op == "Pad" else ()))
+    shape, n, axes = np.array(x.shape, float), len(pads) // 2, x.ndim - len(kernel)
+    shape[:2] = thin(x).shape[:2] if few else shape[:2]
+    shape[x.ndim - n :] += pads[:n] + pads[n:]
+    counts = shape.copy()  # of windows
+    if str(known.get("auto_pad", "")).startswith("SAME") or known.get("ceil_mode"):
+        shape[axes:] += kernel * known.get("dilations", 1)
+    else:
+        counts[axes:] -= (kernel - 1) * known.get("dilations", 1)
+    windows = prod(counts.clip(0)) / max(shape[1], 1) / prod(_magnitudes(known.get("strides", 1)))
+    channels, filters = shape[1], len(inputs[1]) if op == "Conv" else 0
+    if few and op == "Conv":  # the channels of a group are joined
+        channels = known.get("group", 1)
+        filters = filters if channels > 1 else 0
+    return float(prod(shape) + windows * (channels * prod(kernel) + filters))
 
 
 def _magnitudes(values: Any) -> Array:

@@ -1,7 +1,8 @@
 """Quantized nodes as nodes over floats.
 
 Weights of 8 bits become the floats that they stand for. Rows that a graph rounds while it runs, by
-the range of all of them together, keep the precision of the run.
+the range of all of them together, keep the precision of the run: their scale is a fine one, by
+which a graph may round the biases that it adds to whole numbers.
 
 Source: https://onnx.ai/onnx/operators/onnx__DynamicQuantizeLinear.html and
 https://github.com/microsoft/onnxruntime/blob/main/docs/ContribOperators.md.
@@ -17,10 +18,12 @@ from rnncli.model.graph import Graph, Node
 
 _FLOAT, _MICROSOFT = 1, "com.microsoft"
 _TO_FLOAT = {"to": _FLOAT}
+_SCALE = np.float32(2**-12)
 _NOTE = (
     "rounds rows to 8 bits while it runs ({}): here they keep the precision of the run, so that"
     " its numbers differ in their third digit or so"
 )
+_PRODUCTS = ("MatMulInteger", "ConvInteger")
 Add = Callable[..., str]
 
 
@@ -46,9 +49,11 @@ def _stays_float(node: Node, takers: Mapping[str, Sequence[Node]]) -> bool:
     """Return whether other nodes take the outputs of a node as floats too."""
     if node.op == "DynamicQuantizeLinear":
         used = [each for name in node.outputs[::2] for each in takers.get(name, ())]
-        return len(node.outputs) == 3 and all(each.op == "MatMulInteger" for each in used)
-    if node.op == "MatMulInteger":
+        return len(node.outputs) == 3 and all(each.op in _PRODUCTS for each in used)
+    if node.op in _PRODUCTS:
         used = [*takers.get(node.outputs[0], ())]
+        if [each.op for each in used] == ["Add"]:  # a bias of whole numbers
+            used = [*takers.get(used[0].outputs[0], ())]
         return all(each.op == "Cast" and each.attributes.get("to") == _FLOAT for each in used)
     return True
 
@@ -69,9 +74,9 @@ def _subtract(add: Add, values: str, zero: str) -> str:
 
 
 def _pass_rows(add: Add, node: Node, names: Sequence[str]) -> None:
-    """Replace the rounding of rows: they are what they are, times 1."""
-    add("Identity", names[0], outputs=node.outputs[:1])
-    for output, value in zip(node.outputs[1:], (np.float32(1), np.uint8(0)), strict=True):
+    """Replace the rounding of rows: they are not rounded."""
+    add("Mul", names[0], add("Constant", value=1 / _SCALE), outputs=node.outputs[:1])
+    for output, value in zip(node.outputs[1:], (_SCALE, np.uint8(0)), strict=True):
         add("Constant", outputs=[output], value=value)
 
 
@@ -81,6 +86,17 @@ def _multiply(add: Add, node: Node, names: Sequence[str]) -> None:
     add(
         "MatMul", _subtract(add, a, zeros[0]), _subtract(add, b, zeros[1]), outputs=node.outputs[:1]
     )
+
+
+def _convolve(add: Add, node: Node, names: Sequence[str]) -> None:
+    """Replace a convolution of whole numbers, whose filters may each have a zero point."""
+    x, W, *zeros = names
+    if zeros[1]:
+        axes = len(node.attributes["kernel_shape"])
+        by_filter = add("Constant", value=np.array([-1, *[1] * (axes + 1)]))
+        zeros[1] = add("Reshape", zeros[1], by_filter)
+    rows, weights = _subtract(add, x, zeros[0]), _subtract(add, W, zeros[1])
+    add("Conv", rows, weights, outputs=node.outputs[:1], **node.attributes)
 
 
 def _run_lstm(add: Add, node: Node, names: Sequence[str]) -> None:
@@ -99,5 +115,6 @@ def _run_lstm(add: Add, node: Node, names: Sequence[str]) -> None:
 _REPLACED: Mapping[tuple[str, str], Callable[[Add, Node, Sequence[str]], None]] = {
     ("", "DynamicQuantizeLinear"): _pass_rows,
     ("", "MatMulInteger"): _multiply,
+    ("", "ConvInteger"): _convolve,
     (_MICROSOFT, "DynamicQuantizeLSTM"): _run_lstm,
 }
