@@ -67,7 +67,8 @@ class Looped(Steps):
             more = [body.add("Add", "k", body.array(1))] * counted
             going = body.add("Less", body.add("Add", t, body.array(1)), steps) if stop else "going"
             y = self.change(body, "y", body.add("Identity", after[0]))
-            return [body.add("Identity", going), *more, *after, y]
+            going = self.change(body, "going", body.add("Identity", going))
+            return [going, *more, *after, y]
 
         names = ["t", "going", *["k"] * counted, *self.states]
         first = [self.array(0)] * counted
@@ -129,6 +130,48 @@ def test_a_scan_runs_as_the_cell(tmp_path: Path, kind: str) -> None:
     np.testing.assert_allclose(rnncli.run(network, X).h, compute(graph), atol=1e-6)
 
 
+@pytest.mark.parametrize("change", ["h", "y"])
+def test_a_scan_of_a_state_that_is_h_only_where_rows_are_not_masked(
+    tmp_path: Path, change: str
+) -> None:
+    graph = Looped("gru")
+    mask = add_mask(graph)
+
+    def add(body: Looped) -> list[str]:
+        (new,) = body.step("x_t", "h")
+        h, again = (
+            body.add("Where", "m_t", new, old) for old in ("h", body.array(np.zeros(1, "f4")))
+        )
+        taken = body.add("Where", "m_t", new, "again")
+        return [taken if change == "h" else h, again, taken if change == "y" else h]
+
+    body = graph.body(["h", "again", "x_t", "m_t"], add)
+    inputs = graph.zeros() * 2, add_masked(graph, mask), mask
+    y = f"{graph.add('Scan', *inputs[0], *inputs[1:], body=body, num_scan_inputs=2)}.2"
+    assert refusal(graph.write(tmp_path, y))
+
+
+def test_a_scan_of_a_mask_backward(tmp_path: Path) -> None:
+    for turned in (0, 1):
+        graph = Looped("rnn")
+        mask = add_mask(graph)
+
+        def add(body: Looped) -> list[str]:
+            (new,) = body.step("x_t", "h")
+            h = body.add("Where", "m_t", new, "h")
+            return [h, *(body.add("Identity", h) for _ in range(2))]
+
+        body = graph.body(["h", "x_t", "m_t"], add)
+        known: dict[str, Any] = {"num_scan_inputs": 2, "scan_input_directions": [0, turned]}
+        inputs = *graph.zeros(), add_masked(graph, mask), mask
+        path = graph.write(tmp_path, f"{graph.add('Scan', *inputs, body=body, **known)}.1")
+        if turned:
+            assert refusal(path)
+        else:
+            expected = compute(graph, Masking(0, 2))
+            np.testing.assert_allclose(rnncli.run(load(path)[0], X).h, expected, atol=1e-6)
+
+
 def test_a_scan_backward(tmp_path: Path) -> None:
     graph = Looped("gru")
     y = graph.scan(scan_input_directions=[1])
@@ -148,6 +191,19 @@ CHANGES: dict[str, tuple[str, Callable[[Looped, str], str]]] = {
     ),
     "the step before": ("t", lambda g, t: g.add("Sub", t, g.array(1))),
     "one step alone": ("t", lambda g, _: g.array(0)),
+    "7 steps at most": (
+        "going",
+        lambda g, going: g.add("And", going, g.add("Less", "t", g.array(6))),
+    ),
+    "fewer of many steps": (
+        "steps",
+        lambda g, n: g.add("Sub", n, g.add("Div", n, g.array(8))),
+    ),
+    "steps that a small type holds": (
+        "steps",
+        lambda g, n: g.add("Cast", g.add("Cast", n, to=3), to=7),
+    ),
+    "the first two steps": ("t", lambda g, t: g.add("Cast", g.add("Cast", t, to=9), to=7)),
     "half of h": ("h", lambda g, h: g.add("Mul", h, g.array(np.float32(0.5)))),
     "more than h": ("y", lambda g, h: g.add("Add", h, g.array(np.float32(1e-6)))),
 }
@@ -182,17 +238,29 @@ def test_a_loop_with_a_mask(tmp_path: Path, kind: str) -> None:
     assert not np.allclose(expected, compute(graph))
 
 
+def add_seven(graph: Looped) -> str:
+    """Add whether rows have a 7."""
+    seven = graph.add("Cast", graph.add("Equal", "x", graph.array(np.float32(7))), to=1)
+    return graph.add("Greater", graph.add("ReduceMax", seven, axes=[2]), graph.array(np.float32(0)))
+
+
 SHIFTED = [([1], [2**31], [0]), ([0], [1], [0])]
 
 
 def test_masks_that_are_none_of_the_rows(tmp_path: Path) -> None:
-    for end in ("all features", "another step", "not the rows", "another layer"):
+    ends = ("all features", "another step", "not the rows", "another layer", "two numbers", "clip")
+    for end in ends:
         graph = Looped("lstm")
         rows = mask = add_mask(graph, "ReduceMin" if end == "all features" else "ReduceMax")
         if end == "another step":
             parts = [graph.add("Slice", mask, *map(graph.array, each)) for each in SHIFTED]
             mask = graph.add("Concat", *parts, axis=0)
+        if end == "two numbers":
+            mask = graph.add("And", mask, graph.add("Not", add_seven(graph)))
         x = "x" if end == "not the rows" else add_masked(graph, rows)
+        if end == "clip":
+            x = graph.add("Clip", "x", *(graph.array(np.float32(k)) for k in (-5, 5)))
+            x = graph.add("Mul", x, graph.add("Cast", rows, to=1))
         y = graph.loop(x, mask)
         if end == "another layer":
             y = graph.rows("RNN", y, size=3)

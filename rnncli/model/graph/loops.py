@@ -12,13 +12,17 @@ import numpy as np
 
 from rnncli.model.graph import Emitter, Graph, Node, RefusedError, Unknown
 from rnncli.model.graph.masks import MaskedNode, add_masking
-from rnncli.model.graph.operators import FAR, UNFIT
+from rnncli.model.graph.operators import FAR, MOVERS, UNFIT, find_ancestors
 from rnncli.model.graph.recurrent import KINDS
 from rnncli.model.graph.steps import Finder, Step, make_recurrent
 from rnncli.model.graph.walk import Walk
 
 _LENGTHS = (1, 2, 5)  # of loops whose steps are counted
 _COST = 4_000  # of such a step, in values
+# More steps, which floats count exactly, of which the first ones and the last two are looked at.
+_MANY, _COUNTED = 2**24, 1_000
+_WHOLE = (6, 7)  # types of whole numbers that hold all numbers of steps
+_OF_SIZES = {"Add", "Mul", "Sub", *MOVERS}
 _TRIALS = 5
 _ZEROED = "h, and zeros where it is masked"
 
@@ -86,7 +90,8 @@ def _read(node: Node, walk: Walk) -> _Loop:
     body = node.attributes.get("body")
     if not isinstance(body, Graph) or len(body.outputs) < 2:
         raise RefusedError("has no body")
-    return _READERS[node.op](node, body, walk)
+    outputs = [name or f"{node.name}/output {k}" for k, name in enumerate(node.outputs)]
+    return _READERS[node.op](node._replace(outputs=outputs), body, walk)
 
 
 def _read_loop(node: Node, body: Graph, walk: Walk) -> _Loop:
@@ -99,8 +104,8 @@ def _read_loop(node: Node, body: Graph, walk: Walk) -> _Loop:
     producers = {name: each for each in body.nodes for name in each.outputs}
     same, numbers, states = dict[str, str](), {number}, list[_State]()
     for state in map(_State, firsts, befores, afters, node.outputs):
-        after = _strip(state.after, producers)
-        if _strip(state.after, producers, ["Identity"]) == state.before:
+        after = _strip(state.after, producers, _WHOLE)
+        if _strip(state.after, producers) == state.before:
             same[state.before] = state.first
         elif _is_number(state, producers.get(after), walk, body):
             numbers.add(state.before)
@@ -110,7 +115,7 @@ def _read_loop(node: Node, body: Graph, walk: Walk) -> _Loop:
     for each in body.nodes:
         source, index = (*each.inputs, "", "")[:2]
         source = same.get(source, source)
-        takes = each.op == "Gather" and _strip(index, producers) in numbers
+        takes = each.op == "Gather" and _strip(index, producers, _WHOLE) in numbers
         if takes and not walk.is_constant(source):
             slices[each.outputs[0]] = _Slices(source, each.attributes.get("axis", 0))
     stacks = dict(zip(node.outputs[len(befores) :], afters[len(befores) :], strict=True))
@@ -139,11 +144,11 @@ def _read_scan(node: Node, body: Graph, walk: Walk) -> _Loop:
 _READERS = {"Loop": _read_loop, "Scan": _read_scan}
 
 
-def _strip(
-    name: str, producers: Mapping[str, Node], operators: Collection[str] = ("Cast", "Identity")
-) -> str:
-    """Return the value that nodes have only copied or converted."""
-    while (node := producers.get(name)) and node.op in operators and node.inputs:
+def _strip(name: str, producers: Mapping[str, Node], types: Collection[int] = ()) -> str:
+    """Return the value that nodes have only copied, or converted to some types."""
+    while (node := producers.get(name)) and node.inputs:
+        if node.op != "Identity" and not (node.op == "Cast" and node.attributes.get("to") in types):
+            break
         name = node.inputs[0]
     return name
 
@@ -201,10 +206,10 @@ def _find_steps(
     producers = {name: node for node in walk.nodes.values() for name in node.outputs}
     taken = body.find_ancestors([goes_on]).intersection(body.graph.inputs)
     free = [each for each in (*(taken - {*numbers, going}), most) if each]
-    sources = {_strip(each, producers) for each in free}
+    sources = {_strip(each, producers, _WHOLE) for each in free}
     sources = {each for each in sources if not walk.is_constant(each)} or {most}
     steps = sources.pop()
-    if sources or not steps:
+    if sources or not steps or not _is_size(steps, walk):
         raise RefusedError("the number of its steps is not known")
     for T in [int(walk.values[steps].max())] if walk.is_constant(steps) else _LENGTHS:
         known = {steps: np.array(T)}
@@ -218,7 +223,27 @@ def _find_steps(
             t += 1
         if t != T:
             raise RefusedError("runs another number of steps than its rows have")
+    if not walk.is_constant(steps):  # nor may it end after a number that the file tells
+        known = {steps: np.array(_MANY)}
+        known |= zip(free, walk.compute(free, known), strict=True)
+        many = dict.fromkeys(numbers, np.array([*range(_COUNTED), _MANY - 2, _MANY - 1]))
+        (goes,) = body.compute([goes_on], {**known, **many, going: np.array(True)})
+        *before, last = np.broadcast_to(goes, _COUNTED + 2)
+        end = known[most].max() if most else _MANY + 1
+        if not all(before) or end < _MANY or (last and end > _MANY):
+            raise RefusedError("runs another number of steps than its rows have")
     return steps
+
+
+def _is_size(name: str, walk: Walk) -> bool:
+    """Return whether a value is a size of a value, or computed from such sizes step for step."""
+    nodes = [node for node in walk.nodes.values() if node.op != "Shape"]
+    names = find_ancestors(nodes, [name])
+    return all(
+        node.op in _OF_SIZES or (node.op == "Cast" and node.attributes.get("to") in _WHOLE)
+        for node in nodes
+        if names.intersection(node.outputs) and not walk.is_constant(node.outputs[0])
+    )
 
 
 def _find_step(loop: _Loop, walk: Walk) -> _Match:
@@ -240,8 +265,8 @@ def _find_roles(loop: _Loop, step: Step, walk: Walk) -> _Match:
     first = {state.before: state.first for state in loop.states}
     again = {*first} - {*step.before}  # what a step gave, which a masked one may give again
     is_zero = Finder(walk).is_zero
-    axis = loop.slices[mask].axis if mask else 0
-    if more or axis or (again and not all(map(is_zero, first.values()))):
+    turned = mask and loop.slices[mask] != _Slices(loop.slices[mask].name)
+    if more or turned or (again and not all(map(is_zero, first.values()))):
         raise RefusedError("its body takes other values than a step of a cell")
     draws, shape = np.random.default_rng(0), (_TRIALS, step.cell.hidden_size)
     old = [draws.uniform(-1, 1, shape) for _ in step.before]
@@ -255,13 +280,19 @@ def _find_roles(loop: _Loop, step: Step, walk: Walk) -> _Match:
     expected = dict(zip(step.before, np.where(runs, new, old), strict=True))
     expected[_ZEROED] = np.where(runs, new[0], 0)
     values = {state.last: state.after for state in loop.states} | loop.stacks
-    roles = dict.fromkeys(values, "")
-    for name, value in values.items():
+    h = step.before[0]
+
+    def find_role(value: str) -> str:
         with suppress(RefusedError):
             (array,) = loop.body.compute([value], known)
             same = (role for role, each in expected.items() if np.array_equal(each, array))
-            roles[name] = next(same, "")
-    h = step.before[0]
+            return next(same, "")
+        return ""
+
+    for state in loop.states:
+        if state.before in again and find_role(state.after) != h:
+            del known[state.before]  # it is not h
+    roles = {name: find_role(value) for name, value in values.items()}
     for state in loop.states:
         if roles[state.last] not in ((h, _ZEROED) if state.before in again else (state.before,)):
             raise RefusedError("its body gives other states than a cell")

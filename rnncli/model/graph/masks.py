@@ -8,10 +8,11 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from rnncli.model.graph import Emitter, Node, RefusedError
-from rnncli.model.graph.operators import find_ancestors
+from rnncli.model.graph.operators import MOVERS, find_ancestors
 from rnncli.model.graph.walk import Walk
 from rnncli.model.layers import Embedding, Masking, Stateless
 
+_MASKING = ("Gather", "Add", "Mul", "Where")
 _SIZES = (3, 4)  # of the rows that masks are tried with, where the file leaves them open
 
 
@@ -29,6 +30,7 @@ class _Trial(NamedTuple):
 
     layer: Stateless
     rows: str
+    number: float  # which they are compared with
     x: Any  # what the graph takes
     features: Any  # what the layer takes
 
@@ -38,7 +40,10 @@ def add_masking(walk: Walk, nodes: list[Node], masked: Sequence[MaskedNode]) -> 
     ancestors = find_ancestors(nodes, [each.x for each in masked])
     below = {k: node for k, node in enumerate(nodes) if ancestors.intersection(node.outputs)}
     trial = _choose_layer(walk, below.values(), masked)
-    k = _find_rows(walk, below, trial)
+    above = _find_above(walk, nodes, trial)
+    if above.intersection(each.mask for each in masked):
+        raise RefusedError("takes a mask of more than one comparison")
+    k = _find_rows(walk, below, trial, above)
     node, made = nodes[k], Emitter(f"{trial.rows}/masked")
     wide = trial.features.ndim > trial.x.ndim
     x = made.emit("Unsqueeze", [trial.rows], axes=[-1]) if wide else trial.rows
@@ -49,16 +54,36 @@ def add_masking(walk: Walk, nodes: list[Node], masked: Sequence[MaskedNode]) -> 
     return nodes
 
 
-def _find_rows(walk: Walk, below: dict[int, Node], trial: _Trial) -> int:
-    """Find the last node that gives what the layer gives."""
+def _find_above(walk: Walk, nodes: Sequence[Node], trial: _Trial) -> set[str]:
+    """Find the values that depend on rows by more than the comparison and their sizes."""
+    above, known = {trial.rows}, (trial.rows, trial.number)
+    for node in nodes:
+        if node.op != "Shape" and above.intersection(node.inputs):
+            above.update(node.outputs if _read_comparison(walk, node) != known else ())
+    return above
+
+
+def _find_rows(walk: Walk, below: dict[int, Node], trial: _Trial, above: Collection[str]) -> int:
+    """Find the last node that gives what the layer gives, for any rows."""
     known, expected = {trial.rows: trial.x}, trial.layer(trial.features)
     for k, node in reversed(below.items()):
-        if node.op in ("Gather", "Add", "Mul", "Where"):
+        if node.op in _MASKING:
+            ancestors = find_ancestors([*below.values()], node.outputs[:1]).intersection(above)
+            path = [each for each in below.values() if ancestors.intersection(each.outputs)]
+            if not all(_is_steady(walk, each) for each in path):
+                continue
             with suppress(RefusedError):
                 (value,) = walk.compute(node.outputs[:1], known, [*below.values()])
                 if np.array_equal(value, expected):
                     return k
     raise RefusedError("masks no rows that are read")
+
+
+def _is_steady(walk: Walk, node: Node) -> bool:
+    """Return whether a node does the same with all rows, or looks for numbers below 0."""
+    if node.op == "Less":
+        return not np.any(walk.constants.get(node.inputs[1], 1))
+    return node.op in ("Cast", "Not", *_MASKING, *MOVERS)
 
 
 def _choose_layer(walk: Walk, below: Collection[Node], masked: Sequence[MaskedNode]) -> _Trial:
@@ -74,8 +99,9 @@ def _choose_layer(walk: Walk, below: Collection[Node], masked: Sequence[MaskedNo
     if tables and tables[0] is not None and tables[0].ndim == 2:
         table = tables[0]
         walk.spend(prod(shape))
-        numbers = draws.integers(min(2, len(table)), size=shape)
-        return _Trial(Embedding(table, mask_zero=True), rows, numbers, numbers[..., None])
+        numbers = draws.integers(len(table), size=shape) * draws.integers(2, size=shape)
+        layer = Embedding(table, mask_zero=True)
+        return _Trial(layer, rows, number, numbers, numbers[..., None])
     width = (*declared, "")[-2]
     if len(declared) != 3 or not isinstance(width, int) or width < 1:
         raise RefusedError("masks rows whose number of features is not known")
@@ -83,18 +109,25 @@ def _choose_layer(walk: Walk, below: Collection[Node], masked: Sequence[MaskedNo
     x = draws.uniform(-1, 1, (*shape, width))
     x[draws.integers(3, size=x.shape) == 0] = number
     x[draws.integers(2, size=shape) == 0] = number
-    return _Trial(Masking(number, width), rows, x, x)
+    return _Trial(Masking(number, width), rows, number, x, x)
 
 
 def _find_comparison(walk: Walk, mask: str) -> tuple[str, float]:
     """Find the rows that a mask comes from, and the number that it compares them with."""
     ancestors = find_ancestors([*walk.nodes.values()], [mask])
     for node in walk.nodes.values():
-        number = walk.constants.get((*node.inputs, "", "")[1])
-        compares = node.op == "Equal" and ancestors.intersection(node.outputs)
-        if compares and number is not None and number.size == 1:
-            return node.inputs[0], float(number.item())
+        compared = _read_comparison(walk, node)
+        if compared and ancestors.intersection(node.outputs):
+            return compared
     raise RefusedError("takes a mask that is not read")
+
+
+def _read_comparison(walk: Walk, node: Node) -> tuple[str, float] | None:
+    """Read the value and the number that a node compares for being equal, if it does."""
+    number = walk.values.get((*node.inputs, "", "")[1])
+    if node.op != "Equal" or not isinstance(number, np.ndarray) or number.size != 1:
+        return None
+    return node.inputs[0], float(number.item())
 
 
 def _check_masks(
