@@ -27,6 +27,28 @@ def test_repeated_steps(tmp_path: Path, kind: str) -> None:
     np.testing.assert_allclose(rnncli.run(network, x).h, expected, atol=1e-6)
 
 
+@pytest.mark.parametrize("N", ["N", 2])
+def test_steps_from_zeros_of_three_axes(tmp_path: Path, N: int | str) -> None:
+    """So PyTorch's exporter by `torch.export` writes `nn.RNN`; of two sequences they are folded."""
+    graph, T, rows = Steps("rnn"), 4, list[str]()
+    h = graph.add("Unsqueeze", graph.zeros()[0], graph.array([0]))
+    for t in range(T):
+        x_t = graph.add("Gather", "x", graph.array(t), axis=0)
+        if N == 2 and t == 0:
+            zeros = graph.array(np.zeros((1, N, H), np.float32))
+            h = graph.add("Tanh", graph.add("Add", graph.affine(x_t, 0), zeros))
+        else:
+            (h,) = graph.step(x_t, h)
+        rows.append(h)
+    output = graph.add("Transpose", graph.add("Concat", *rows, axis=0), perm=[1, 0, 2])
+    (tmp_path / "m.onnx").write_bytes(graph.model(output, inputs={"x": (T, N, 2)}))
+    network, _ = load(tmp_path / "m.onnx")
+    assert layers(network) == "RNN 3"
+    x = np.random.default_rng(1).uniform(-1, 1, (2, T, 2)).astype(np.float32)
+    expected = rnncli.run(Network(graph.cell), x).h
+    np.testing.assert_allclose(rnncli.run(network, x).h, expected, atol=1e-6)
+
+
 @pytest.mark.parametrize("kind", CELLS)
 def test_a_step_a_call(tmp_path: Path, kind: str) -> None:
     graph, names = Steps(kind), ("h", "c")[: 1 + (kind == "lstm")]

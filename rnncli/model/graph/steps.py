@@ -222,6 +222,8 @@ class Finder:
                 cell = chain[0].cell if chain else self._read_cell(kind, gates, region, x, sizes)
                 variables = dict(zip(names, sizes, strict=True))
                 rank = self._compare(cell, region, variables, names, after)
+                if rank == 2 and self.producer(h).op == "Unsqueeze":  # zeros, of a layer and all
+                    rank = 3
                 before = (h, *c)
                 starts = self.states or self._has_start(cell, x, before, same_width=sizes[0] == H)
                 if rank and starts:
@@ -233,10 +235,13 @@ class Finder:
         """Compute the nodes of a region in float64, but for those that give variables."""
         nodes = [node for node in region.nodes if variables.keys().isdisjoint(node.outputs)]
         values = dict[str, Any](variables)
+        weights = {name for node in nodes if node.op in _PRODUCTS for name in node.inputs[1:2]}
         for name in {name for node in nodes for name in node.inputs} - values.keys():
             array = self.walk.values.get(name)
             if name not in self.floats and isinstance(array, np.ndarray):
                 wide = array.astype(np.float64) if array.dtype.kind == "f" else array
+                if name not in weights and wide.ndim > 1 and (wide == wide[..., :1, :]).all():
+                    wide = wide[..., :1, :]  # the same for all sequences
                 self.floats[name] = wide
             if name in self.floats:
                 values[name] = self.floats[name]
