@@ -1101,3 +1101,15 @@ def test_features_are_no_steps_where_others_are(tmp_path: Path) -> None:
     both = graph.add("Add", graph.rows("GRU", rows, size=3), rows)
     total = graph.add("ReduceMean", both, axes=[0])
     assert "not rows" in refusal(write(tmp_path / "m.onnx", graph, total, inputs=inputs))
+
+
+def test_two_branches_look_up_the_input(tmp_path: Path) -> None:
+    graph = Graph()
+    branches = [graph.rows("LSTM", graph.add("Gather", graph.draw(7, 2), "x")) for _ in range(2)]
+    ids, ys = np.random.RandomState(0).randint(0, 7, (3, 5, 1)).astype(np.float32), []
+    for k, output in enumerate([*branches, graph.add("Add", *branches)]):
+        about: dict[str, Any] = {"inputs": {"x": ("T", "N")}, "integers": ["x"]}
+        path = write(tmp_path / f"{k}.onnx", graph, output, **about)
+        result = rnncli.run(load(path)[0], ids)
+        ys.append(result.h if result.y is None else result.y)
+    np.testing.assert_allclose(ys[2], ys[0] + ys[1], atol=1e-6)
