@@ -21,7 +21,7 @@ _TO_FLOAT = {"to": _FLOAT}
 _SCALE = np.float32(2**-12)
 _NOTE = (
     "rounds rows to 8 bits while it runs ({}): here they keep the precision of the run, so that"
-    " its numbers differ in their third digit or so"
+    " its numbers differ by some percent"
 )
 _PRODUCTS = ("MatMulInteger", "ConvInteger")
 Add = Callable[..., str]
