@@ -54,7 +54,7 @@ def each_step(L: Any, x: Any, _: Any) -> Any:
 MODELS: dict[str, Model] = {
     "attention": lambda L, _, rows: L.Attention(use_scale=True)([rows, rows]),
     "concat": lambda L, _, rows: L.Attention(score_mode="concat")([L.Dense(4)(rows), rows]),
-    "additive": lambda L, _, rows: L.AdditiveAttention()([rows, L.Dense(3)(rows), rows]),
+    "additive": lambda L, _, rows: L.AdditiveAttention()([rows, L.Dense(4)(rows), rows]),
     "heads": lambda L, _, rows: L.MultiHeadAttention(3, 2, value_dim=4)(rows, rows),
     "separable": lambda L, x, _: L.LSTM(3)(L.SeparableConv1D(4, 3, depth_multiplier=2)(x)),
     "depthwise": lambda L, x, _: L.LSTM(3)(L.DepthwiseConv1D(3, padding="same")(x)),
