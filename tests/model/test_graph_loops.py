@@ -189,6 +189,15 @@ CHANGES: dict[str, tuple[str, Callable[[Looped, str], str]]] = {
         "steps",
         lambda g, _: g.add("Gather", g.add("Shape", "x"), g.array(1), axis=0),
     ),
+    "the first 100 steps": (
+        "steps",
+        lambda g, _: g.add(
+            "Gather",
+            g.add("Shape", g.add("Slice", "x", *(g.array([k]) for k in (0, 100, 0)))),
+            g.array(0),
+            axis=0,
+        ),
+    ),
     "the step before": ("t", lambda g, t: g.add("Sub", t, g.array(1))),
     "one step alone": ("t", lambda g, _: g.array(0)),
     "7 steps at most": (

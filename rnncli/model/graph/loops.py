@@ -121,6 +121,8 @@ def _read_loop(node: Node, body: Graph, walk: Walk) -> _Loop:
     stacks = dict(zip(node.outputs[len(befores) :], afters[len(befores) :], strict=True))
     run = _run_body(body, same, walk, slices.keys())
     steps = _find_steps(run, walk, (most, condition), (going, goes_on), numbers)
+    if not _is_size(steps, [each.name for each in slices.values()], walk):
+        raise RefusedError("the number of its steps is not known")
     return _Loop(run, states, slices, stacks, steps)
 
 
@@ -209,7 +211,7 @@ def _find_steps(
     sources = {_strip(each, producers, _WHOLE) for each in free}
     sources = {each for each in sources if not walk.is_constant(each)} or {most}
     steps = sources.pop()
-    if sources or not steps or not _is_size(steps, walk):
+    if sources or not steps:
         raise RefusedError("the number of its steps is not known")
     for T in [int(walk.values[steps].max())] if walk.is_constant(steps) else _LENGTHS:
         known = {steps: np.array(T)}
@@ -235,14 +237,18 @@ def _find_steps(
     return steps
 
 
-def _is_size(name: str, walk: Walk) -> bool:
-    """Return whether a value is a size of a value, or computed from such sizes step for step."""
-    nodes = [node for node in walk.nodes.values() if node.op != "Shape"]
-    names = find_ancestors(nodes, [name])
+def _is_size(name: str, rows: Sequence[str], walk: Walk) -> bool:
+    """Return whether a value is computed step for step from sizes of what rows come from."""
+    nodes = [*walk.nodes.values()]
+    below = {*find_ancestors(nodes, rows), *walk.constants}
+    names = find_ancestors([node for node in nodes if node.op != "Shape"], [name])
+    path = [node for node in nodes if names.intersection(node.outputs)]
     return all(
-        node.op in _OF_SIZES or (node.op == "Cast" and node.attributes.get("to") in _WHOLE)
-        for node in nodes
-        if names.intersection(node.outputs) and not walk.is_constant(node.outputs[0])
+        below.issuperset(node.inputs)
+        if node.op == "Shape"
+        else node.op in _OF_SIZES or (node.op == "Cast" and node.attributes.get("to") in _WHOLE)
+        for node in path
+        if not walk.is_constant(node.outputs[0])
     )
 
 
