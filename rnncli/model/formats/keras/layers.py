@@ -136,6 +136,10 @@ class Layer:
         """Check that there is a row for each step, in order and without a mask; or more axes."""
         check(axes != 3 or self.axes == 3, _ONE_ROW)
         check(self.axes == axes, f"takes values of {axes} axes, and gets {self.axes}")
+        self.check_order()
+
+    def check_order(self) -> None:
+        """Check that rows stand in order and without a mask."""
         turned = any(rows.masked or rows.reversed for rows in self.all_rows)
         check(not turned, "masked or reversed rows are not run here")
 
@@ -294,9 +298,7 @@ def _add_distributed(layer: Layer) -> Rows:
         check(type(result) is Rows, f"TimeDistributed of {kind} is not run here")
         rows: Rows = result
         return rows
-    check(
-        not (layer.rows.masked or layer.rows.reversed), "masked or reversed rows are not run here"
-    )
+    layer.check_order()
     rest = b.emit("Shape", x, rank=1, start=2)
     folded = b.emit("Reshape", x, b.emit("Concat", [-1], rest, axis=0), rank=x.rank - 1)
     below = layer.rows._replace(value=folded)
@@ -521,24 +523,26 @@ def _add_attention(layer: Layer) -> Rows:
     s, b, (query, value, *rest) = layer.settings, layer.builder, layer.all_rows
     check(all(rows.value.rank == 3 for rows in layer.all_rows), _ONE_ROW)
     layer.check_sequence()
-    q, key, sums = query.value, (rest[0] if rest else value).value, None
-    if layer.kind == "AdditiveAttention" or s.score_mode == "concat":
-        pairs = b.emit("Unsqueeze", q, [2], rank=4), b.emit("Unsqueeze", key, [1], rank=4)
-        sums = b.emit("Add", *pairs)
+    q, key = query.value, (rest[0] if rest else value).value
+    adds = layer.kind == "AdditiveAttention"
+    mode = "add" if adds else s.score_mode
+    check(mode in ("add", "dot", "concat"), f"score_mode {shown(str(mode))} is not known here")
+    concat = mode == "concat"
+    arrays = iter(layer.read(s.use_scale + concat).values())
+    scale = next(arrays) if s.use_scale else None
+
+    def multiply(x: Value) -> Value:
+        return x if scale is None else b.emit("Mul", x, scale)
+
+    if mode != "dot":
+        sums = b.emit(
+            "Add", b.emit("Unsqueeze", q, [2], rank=4), b.emit("Unsqueeze", key, [1], rank=4)
+        )
+        terms = multiply(b.emit("Tanh", sums)) if adds else b.emit("Tanh", multiply(sums))
+        scores = b.emit("ReduceSum", terms, [3], keepdims=0, rank=3)
+        scores = b.emit("Mul", scores, next(arrays)) if concat else scores
     else:
-        check(s.score_mode == "dot", f"score_mode {shown(str(s.score_mode))} is not known here")
-        scores = b.emit("MatMul", q, b.emit("Transpose", key, perm=[0, 2, 1]))
-    concat = sums is not None and layer.kind == "Attention"
-    scale, weight = [*layer.read(s.use_scale + concat).values(), None, None][:2]
-    scale, weight = (scale, weight) if s.use_scale else (None, scale)
-    if sums is not None:
-        sums = b.emit("Mul", sums, scale) if concat and scale is not None else sums
-        sums = b.emit("Tanh", sums)
-        sums = b.emit("Mul", sums, scale) if not concat and scale is not None else sums
-        scores = b.emit("ReduceSum", sums, [3], keepdims=0, rank=3)
-        scores = b.emit("Mul", scores, weight) if concat else scores
-    elif scale is not None:
-        scores = b.emit("Mul", scores, scale)
+        scores = multiply(b.emit("MatMul", q, b.emit("Transpose", key, perm=[0, 2, 1])))
     y = b.emit("MatMul", b.emit("Softmax", scores, axis=-1), value.value)
     return layer.give(y, features=value.features)
 
@@ -561,8 +565,11 @@ def _add_heads(layer: Layer) -> Rows:
         W, *bias = arrays[name]
         y = b.emit("MatMul", x, np.ascontiguousarray(W.reshape(size, -1)))
         y = b.emit("Add", y, *(each.reshape(-1) for each in bias)) if bias else y
-        y = b.emit("Reshape", y, [0, 0, *sizes], rank=4) if sizes else y
-        return b.emit("Transpose", y, perm=[0, 2, 1, 3]) if sizes else y  # type: ignore[no-any-return]
+        if sizes:
+            y = b.emit("Reshape", y, [0, 0, *sizes], rank=4)
+            y = b.emit("Transpose", y, perm=[0, 2, 1, 3])
+        value: Value = y
+        return value
 
     inputs = {"query": query, "key": rest[0] if rest else value, "value": value}
     q, k, v = (
@@ -646,9 +653,7 @@ def _add_repeated(layer: Layer) -> Rows:
 
 def _add_reshaped(layer: Layer) -> Rows:
     """Add the layer that makes other axes of steps and features."""
-    check(
-        not (layer.rows.masked or layer.rows.reversed), "masked or reversed rows are not run here"
-    )
+    layer.check_order()
     sizes = layer.settings.target_shape
     fits = isinstance(sizes, list) and 0 < len(sizes) < 5 and {*map(type, sizes)} == {int}
     check(fits, f"target_shape {shown(str(sizes))} is not run here")
