@@ -217,7 +217,8 @@ def judge(
     _check_finite(comparison)
     results, document = list[Result](), dict[str, Any]()
     if expected is not None:
-        results, document = judge_expected(comparison, *expected, source)
+        result, document = judge_expected(comparison, *expected, source)
+        results.append(result)
     ours, checked_rows = judge_ours(comparison, unroll, whole=expected is None)
     results += [*ours, *judge_peers(comparison, peers, path, model)]
     verdicts = {result["verdict"] for result in results}
@@ -245,7 +246,7 @@ def _check_finite(comparison: Comparison) -> None:
 
 def judge_expected(
     comparison: Comparison, name: str, theirs: Floats, source: str
-) -> tuple[list[Result], dict[str, Any]]:
+) -> tuple[Result, dict[str, Any]]:
     """Judge a result from outside; return the judgement, and what explains a difference."""
     case, digits = comparison.case, find_digits(theirs)
     of_file = Comparison(case, comparison.layers, comparison.tolerance, digits)
@@ -260,7 +261,7 @@ def judge_expected(
     ]
     if different and not diagnosis.causes:
         document["advice"] = [*advise(of_file, result, diagnosis)]
-    return [result], document
+    return result, document
 
 
 def judge_ours(comparison: Comparison, unroll: str, *, whole: bool) -> tuple[list[Result], int]:
