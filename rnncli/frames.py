@@ -251,7 +251,7 @@ class Frame:
             values = described.rows(rows)
         else:
             rows = described.initial().cut(0, 0)._replace(cells=[])
-            values = np.empty((0, len(described.units)), rows.h.dtype)
+            values = np.empty((0, len(described.units)), rows.x.dtype)
         order = np.arange(len(rows.t))
         if described.last and not self._passthrough and rows.key is not None:
             order = np.argsort(rows.key, kind="stable")  # in the order of the sequences

@@ -99,15 +99,17 @@ def _describe_model(
         for name in names[:100]:  # each is built
             with suppress(InputError):
                 runs.append(_describe_run(path, contents.pick(path, name), name, file))
-    sizes = {name: array.size for each in components for name, array in each.arrays.items()}
-    read = {name for each in contents.components if each.layers for name in each.arrays}
+    # An array that several parts take counts once.
+    sizes = {id(array): array.size for each in components for array in each.arrays.values()}
+    used = [array for each in contents.components if each.layers for array in each.arrays.values()]
+    read = {id(array) for array in used}
     return known(
         file=file,
         layer=layer,
         title=contents.title,
         sha256=sha256,
         beside=[*map(os.path.basename, contents.external_files)] or None,
-        parameters={"read": sum(sizes[name] for name in read), "all": sum(sizes.values())},
+        parameters={"read": sum(map(sizes.__getitem__, read)), "all": sum(sizes.values())},
         why=why,
         runs=runs,
         outputs=[*contents.outputs] if len(contents.outputs) > 1 else None,
@@ -142,7 +144,7 @@ def _describe_run(
     if contents.resolve:
         return run
     network = make_network(path, contents.layers(path), contents.last)
-    if not any(each.cells for each in network.layers):
+    if not any(each.cells or each.recurs for each in network.layers):
         raise InputError(path, "has no recurrent layer")
     run |= known(input_size=network.input_size, indices=network.indices)
     return run | {"output_size": network.output_size, "last": network.last}

@@ -102,7 +102,7 @@ def open_both(
     open_source = frame.open if frame else partial(_open_input, options)
     source = open_source(layout, Keys(known))
     network, origin = built or build(len(source.columns))
-    if not network.state_size:
+    if not any(layer.cells or layer.recurs for layer in network.layers):
         raise InputError(str(weights), "has no recurrent layer")
     check_width(source, network.input_size, origin.get("layer", ""))
     values = {"center": options.center, "scale": options.scale}

@@ -307,11 +307,11 @@ def _note_columns(options: Options, form: str, opened: Opened, console: Console)
 
 def _note_saturated(network: Network, latest: Rows, console: Console) -> None:
     """Note that nearly all states of the top recurrent layer are at the ends of their range."""
-    top = [layer for layer in network.layers if isinstance(layer, Recurrent)][-1]
-    if len(latest.x) < 2 or top.ends is None:
+    ends = [layer.ends for layer in network.layers if isinstance(layer, Recurrent)][-1:]
+    if len(latest.x) < 2 or not ends or ends[0] is None:
         return
-    if np.count_nonzero(saturated(latest.h, top.ends)) >= _SATURATED * latest.h.size:
-        low, high = top.ends
+    if np.count_nonzero(saturated(latest.h, ends[0])) >= _SATURATED * latest.h.size:
+        low, high = ends[0]
         what = f"nearly all of the last states are within {NEAR_END} of {low:g} or {high:g}"
         way_out = "is the input large? `center` and `scale` (auto, or numbers) bring it near 0"
         console.note(word(f"{what}; {way_out}"))
@@ -394,7 +394,7 @@ def _describe_result(options: Options, opened: Opened, carried: Carried, runner:
 
     def states(t: Integers, state: Floats) -> Rows:
         values = name_states(network, state, all_layers=all_layers)
-        return Rows(np.empty((len(t), 0)), t=t, values=values)
+        return Rows(np.empty((len(t), 0), state.dtype), t=t, values=values)
 
     def final() -> Rows:
         rows = states(carried.t.copy(), carried.state)

@@ -3,7 +3,7 @@
 import io
 import json
 import zipfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +23,9 @@ SHAPES: dict[str, list[tuple[int, ...]]] = {
     "Dense": [(2, 2), (2,)],
     "Embedding": [(3, 2)],
     "Conv1D": [(3, 2, 2), (2,)],
+    "Conv2D": [(3, 1, 1, 2), (2,)],
+    "AdditiveAttention": [(2,)],
+    "MultiHeadAttention": [(2, 1, 2), (1, 2)] * 3 + [(1, 2, 2), (2,)],
     "BatchNormalization": [(2,)] * 4,
     "LayerNormalization": [(2,)] * 2,
     "Normalization": [(2,)] * 2,
@@ -118,9 +121,16 @@ def node(name: str, kind: str, *sources: Any, settings: Config = {}, **given: An
     return {"class_name": kind, "name": name, "config": settings, "inbound_nodes": inbound}
 
 
-def functional(path: Path, *layers: Config, **settings: Any) -> Path:
+def functional(
+    path: Path, *layers: Config, shape: Sequence[int | None] = (None, 2), **settings: Any
+) -> Path:
     """Write a functional model that takes x and gives what the last layer does."""
     ends = {"input_layers": ["x", 0, 0], "output_layers": [layers[-1]["name"], 0, 0]}
-    first = node("x", "InputLayer", settings={"batch_shape": [None, None, 2]})
+    first = input_layer("x", *shape)
     inner = {"name": "m", "layers": [first, *layers], **ends, **settings}
     return model(path, {"class_name": "Functional", "config": inner})
+
+
+def input_layer(name: str, *shape: int | None) -> Config:
+    """Return an input of sequences of this shape."""
+    return node(name, "InputLayer", settings={"batch_shape": [None, *shape]})

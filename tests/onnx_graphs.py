@@ -33,10 +33,8 @@ class Graph:
 
     def array(self, values: Any) -> str:
         """Add a tensor; return its name."""
-        array, name = np.asarray(values), f"tensor_{len(self.tensors)}"
-        kind = (2, _ELEMENTS[array.dtype.name])
-        axes = ((1, size) for size in array.shape)
-        self.tensors.append(message(*axes, kind, (8, name), (9, array.tobytes())))
+        name = f"tensor_{len(self.tensors)}"
+        self.tensors.append(_tensor(np.asarray(values), name))
         return name
 
     def draw(self, *shape: int) -> str:
@@ -93,9 +91,16 @@ class Graph:
         return message((1, 8), (2, producer), (7, graph), (8, message((2, opset))))
 
 
+def _tensor(array: Any, name: str = "") -> bytes:
+    axes, kind = ((1, size) for size in array.shape), _ELEMENTS[array.dtype.name]
+    return message(*axes, (2, kind), (8, name), (9, array.tobytes()))
+
+
 def _attribute(name: str, value: Any) -> bytes:
     if isinstance(value, bytes):  # a graph
         return message((1, name), (6, value), (20, 5))
+    if isinstance(value, np.ndarray):
+        return message((1, name), (5, _tensor(value)), (20, 4))
     values, more = (value, 5) if isinstance(value, list) else ([value], 0)
     field, kind = _FIELDS[type(values[0])]
     return message((1, name), *((field + more, each) for each in values), (20, kind + more))

@@ -186,7 +186,8 @@ class Runner:
         """
         network, outputs, filled = self.network, [x], list[LayerRows]()
         if any(layer.takes_sequences for layer in network.layers):
-            raise InputError("", "a row is masked, the network needs all", "`missing` zero reads 0")
+            what = "a row is masked, and a layer of the network needs all rows"
+            raise InputError("", what, "" if zero.any() else "`missing` zero reads 0")
         initial = states[groups.present]
         order, results = self._run_packed(x, groups.only(~masked), states)
         positions = np.empty(len(x) + len(initial), np.intp)

@@ -100,7 +100,8 @@ class Contents(NamedTuple):
                 pick = f"{way} {verbatim(listed(recurrent))}"
                 pick += "" if self.ordered else "; `chain` joins several"
             raise InputError(f"{path}: {listed(names)}" if any(names) else path, why, pick)
-        if not recurrent and (self.expected or not layers):
+        recurs = recurrent or any(layer.recurs for layer in layers)
+        if not recurs and (self.expected or not layers):
             got = listed(f"{c.name} ({c.kind})" if c.kind else c.name for c in self.components)
             raise InputError(path, f"holds no recurrent layer{self.expected}, got {got}")
         if len(recurrent) > 1 and not self.ordered:

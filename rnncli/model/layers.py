@@ -75,7 +75,7 @@ class Recurrent:
 
     arrays: Mapping[str, Floats] = {}
     name = ""
-    masks = takes_sequences = shortens = False
+    masks = takes_sequences = shortens = recurs = False
     sources: tuple[int, ...] = ()
     open: Collection[str] = ()  # direction and merge, where a model file leaves them open
 
@@ -164,6 +164,7 @@ class Stateless:
     masks = False  # whether it masks rows, at which recurrent layers keep their state
     name = ""  # in its model file
     takes_sequences = False  # whether it takes all rows of a sequence at once
+    recurs = False  # whether it runs a recurrent layer, of a graph
     shortens = False  # whether its output has fewer rows than its input
     # Numbers of the layers that it takes, 0 for the network's input; empty for the one below.
     sources: tuple[int, ...] = ()

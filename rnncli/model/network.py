@@ -88,7 +88,7 @@ class Network:
         self.indices = len(bottom.W) if isinstance(bottom, Embedding) else None
         numbered = [*enumerate(self.layers, start=1)]
         recurrent = [number for number, layer in numbered if layer.cells]
-        if last and not recurrent:
+        if last == "state" and not recurrent:
             raise ValueError("last: a network without recurrent layers has no final state")
         self.head = len(layers) - recurrent[-1] if recurrent else 0
         self.one_output = bool(self.head or last)

@@ -14,7 +14,7 @@ or closed.
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import cached_property, partial
 from itertools import chain
-from math import inf
+from math import inf, isnan
 from operator import itemgetter
 from typing import Any, NamedTuple, TypeAlias
 
@@ -127,13 +127,13 @@ class Comparison:
                 "too little to compare: rounding alone drives right runs apart; "
                 f"{share:.0%} of the values can be judged, and they are equal",
             )
-        distance = distances(self.ours, theirs)
+        difference = float(distances(self.ours, theirs).max())
         return {
             "name": name,
             "verdict": "different" if wrong else "equal",
             "step_error": max(float(each.max()) for each in times) if steps else None,
             "closeness": max(float(each.max()) for each in times),
-            "difference": float(np.where(np.isnan(distance), np.inf, distance).max()),
+            "difference": inf if isnan(difference) else difference,
             "first": min(wrong, key=itemgetter("sequence", "step", "layer", "unit"), default=None),
             "judged": share,
             "worst": sorted(wrong, key=itemgetter("times"), reverse=True)[:WORST],
@@ -148,7 +148,7 @@ class Comparison:
         steps = right_steps(self.case, known, guessed=guessed, off=off)
         pairs = enumerate(zip(known, steps, strict=True), start=1)
         tables = [
-            Table(layer, output, right, bound + self.unit())
+            Table(layer, output, right, bound if self.units is None else bound + self.units)
             for layer, (output, (right, bound)) in pairs
         ]
         return tables[-1:] if guessed else tables
@@ -174,7 +174,8 @@ def not_compared(name: str, note: str) -> Result:
 def distances(ours: Floats, theirs: Floats) -> Floats:
     """Compute the distance of all values in float64."""
     with np.errstate(invalid="ignore"):
-        return np.abs(ours.astype(np.float64) - theirs)
+        distance = np.subtract(ours, theirs, dtype=np.float64)
+    return np.abs(distance, out=distance)
 
 
 def _find_worst(case: Case, table: Table, times: Floats) -> Iterator[Result]:

@@ -214,39 +214,12 @@ def judge(
     A peer may run the file at `path`; `source` is the file of the network.
     """
     comparison = Comparison(case, case.outputs(unroll), tolerance)
-    for values in comparison.layers:
-        for row, unit in np.argwhere(~np.isfinite(values)).tolist():
-            at = describe_row(case, row)
-            where = f"{at['key']}: " if "key" in at else ""
-            raise NotFiniteError(where, at["step"], unit, values[row, unit])
-    document: dict[str, Any] = {}
-    checked, whole = comparison, list[Result]()
-    by_steps = not tolerance and can_judge_steps(case.network, len(comparison.layers))
-    if (expected is not None or by_steps) and (first := first_rows(case)):
-        document["checked_rows"] = len(first.x)
-        checked = Comparison(first, first.outputs(unroll), tolerance)
-        if expected is None:  # the run that is asked about
-            whole.append(comparison.judge(f"`unroll` {unroll}", comparison.ours, comparison.layers))
-    names = {result["name"] for result in whole}
-    strategies = [each for each in judge_strategies(checked) if each["name"] not in names]
-    results = [judge_loop(checked), *whole, *strategies]
+    _check_finite(comparison)
+    results, document = list[Result](), dict[str, Any]()
     if expected is not None:
-        name, theirs = expected
-        digits = find_digits(theirs)
-        of_file = Comparison(case, comparison.layers, tolerance, digits)
-        results.insert(0, of_file.judge(name, theirs))
-        if digits:
-            document["digits"] = digits.name
-        different = results[0]["verdict"] == "different" and np.isfinite(theirs).all()
-        if different and source:
-            of_file.case = case._replace(extension=os.path.splitext(source)[1].lower())
-        diagnosis = find_causes(of_file, theirs, digits) if different else Diagnosis({}, {})
-        document["explanations"] = [
-            {"name": name, "difference": left} for name, left in diagnosis.causes.items()
-        ]
-        if different and not diagnosis.causes:
-            document["advice"] = [*advise(of_file, results[0], diagnosis)]
-    results += judge_peers(comparison, peers, path, model)
+        results, document = judge_expected(comparison, *expected, source)
+    ours, checked_rows = judge_ours(comparison, unroll, whole=expected is None)
+    results += [*ours, *judge_peers(comparison, peers, path, model)]
     verdicts = {result["verdict"] for result in results}
     verdict = next((each for each in ("different", "equal") if each in verdicts), "not compared")
     if expected is not None and results[0]["verdict"] == "not compared":
@@ -257,8 +230,56 @@ def judge(
         "model": model | {"unroll": unroll},
         "rule": tolerance._asdict() if tolerance else "step error",
         "results": results,
+        **({"checked_rows": checked_rows} if checked_rows else {}),
         **document,
     }
+
+
+def _check_finite(comparison: Comparison) -> None:
+    for values in comparison.layers:
+        for row, unit in np.argwhere(~np.isfinite(values)).tolist():
+            at = describe_row(comparison.case, row)
+            where = f"{at['key']}: " if "key" in at else ""
+            raise NotFiniteError(where, at["step"], unit, values[row, unit])
+
+
+def judge_expected(
+    comparison: Comparison, name: str, theirs: Floats, source: str
+) -> tuple[list[Result], dict[str, Any]]:
+    """Judge a result from outside; return the judgement, and what explains a difference."""
+    case, digits = comparison.case, find_digits(theirs)
+    of_file = Comparison(case, comparison.layers, comparison.tolerance, digits)
+    result = of_file.judge(name, theirs)
+    different = result["verdict"] == "different" and np.isfinite(theirs).all()
+    if different and source:
+        of_file.case = case._replace(extension=os.path.splitext(source)[1].lower())
+    diagnosis = find_causes(of_file, theirs, digits) if different else Diagnosis({}, {})
+    document: dict[str, Any] = {"digits": digits.name} if digits else {}
+    document["explanations"] = [
+        {"name": cause, "difference": left} for cause, left in diagnosis.causes.items()
+    ]
+    if different and not diagnosis.causes:
+        document["advice"] = [*advise(of_file, result, diagnosis)]
+    return [result], document
+
+
+def judge_ours(comparison: Comparison, unroll: str, *, whole: bool) -> tuple[list[Result], int]:
+    """Judge our loop and strategies; return the number of rows that they ran on, 0 for all.
+
+    A long input is run again over its first rows alone, where steps judge them; with `whole`, the
+    run by `unroll`, which is the one that is asked about, is judged at all rows.
+    """
+    case, tolerance, checked = comparison.case, comparison.tolerance, comparison
+    by_steps = not tolerance and can_judge_steps(case.network, len(comparison.layers))
+    first = first_rows(case) if by_steps or not whole else None
+    results = list[Result]()
+    if first:
+        checked = Comparison(first, first.outputs(unroll), tolerance)
+        if whole:
+            results = [comparison.judge(f"`unroll` {unroll}", comparison.ours, comparison.layers)]
+    names = {result["name"] for result in results}
+    strategies = [each for each in judge_strategies(checked) if each["name"] not in names]
+    return [judge_loop(checked), *results, *strategies], len(first.x) if first else 0
 
 
 def first_rows(case: Case) -> Case | None:

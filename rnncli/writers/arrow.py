@@ -27,7 +27,7 @@ class TypedWriter:
         fields = [*(pa.field(name, pa.string()) for name in names), *(result.types or ())]
         if not result.header:
             fields.append(pa.field("t", pa.int64()))
-        number = pa.from_numpy_dtype(result.initial().h.dtype)
+        number = pa.from_numpy_dtype(result.initial().x.dtype)
         fields += [pa.field(unit, number) for unit in result.units]
         self._schema = pa.schema(fields, {"model": json.dumps(result.model)})
         try:

@@ -49,7 +49,9 @@ class JsonLinesWriter:
         return self._items(lines, None, rows.values, "hy", behind)
 
     def _states(self, states: Rows, *, final: bool) -> list[str]:
-        """Write the initial or final state of each sequence."""
+        """Write the initial or final state of each sequence, unless the network has none."""
+        if not any(array.size for array in states.values.values()):
+            return []
         keyed, t = bool(self._result.key_columns), states.t if final else None
         front = [*map(self._label, range(len(states.t)))] if keyed else None
         return "".join(self._items(front, t, states.values, "h", "\n")).splitlines()

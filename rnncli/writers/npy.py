@@ -14,7 +14,7 @@ class NpyWriter:
 
     def __init__(self, out: TextIO, result: Result, _style: Style) -> None:
         self._file, self._result = out.buffer, result
-        self._dtype = result.initial().h.dtype
+        self._dtype = result.initial().x.dtype
         self._values = [np.empty((0, len(result.units)), self._dtype)]
         self._keys = [np.empty(0, np.intp)]
         if result.shape:

@@ -77,6 +77,12 @@ def start(g: Graph, h: str = "", c: str = "", op: str = "RNN") -> str:
     return g.recurrent(op, "x", "", "", h, *[c] * bool(c))
 
 
+def inside(g: Graph) -> str:
+    """Add a node of given lengths that starts from the final state of another."""
+    state = f"{g.recurrent('RNN')}.1"
+    return g.recurrent("RNN", "x", "", g.add("Expand", size(g, 0), size(g, 1)), state)
+
+
 def zeros(g: Graph, directions: str) -> str:
     """Add a node that starts from zeros of a shape that is computed."""
     shape = g.add("Concat", directions, size(g, 1), g.array([3]), axis=0)
@@ -189,7 +195,7 @@ REFUSED: list[tuple[str, str, Build]] = [
     ("Min_3", "number of steps", lambda g: long(g, lengths(g, 7))),
     ("RNN_0", "initial_h differs between sequences", lambda g: start(g, g.draw(1, 2, 3))),
     ("RNN_0", "initial_h is not a state of 3 units", lambda g: start(g, g.draw(1, 1, 2))),
-    ("RNN_1", "initial_h is computed", lambda g: start(g, f"{g.recurrent('RNN')}.1")),
+    ("RNN_8", "state is computed", inside),
     ("LSTM_0", "initial_c", lambda g: start(g, "", stored(g, 1, 1, 7), op="LSTM")),
     ("GRU_1", "order of its input", lambda g: g.recurrent("GRU", backwards(g, "x"), **TWO)),
     ("GRU_1", "other axes", lambda g: g.recurrent("GRU", backwards(g, "x", 1))),
@@ -211,7 +217,6 @@ REFUSED: list[tuple[str, str, Build]] = [
     ("Gather_2", "some steps", lambda g: g.add("Gather", g.rows(), g.array([0, -1]))),
     ("Slice_2", "order of its input", lambda g: backwards(g, g.rows())),
     ("Reshape_1", "rows and feat", lambda g: g.add("Reshape", both(g), g.array([0, 0, -1]))),
-    ("Relu_1", "cell state", lambda g: g.add("Relu", f"{g.recurrent()}.2")),
     # Rows.
     ("Relu_2", "attribute alpha", lambda g: g.add("Relu", g.rows(), alpha=0.5)),
     ("BatchNormalization_2", "that", lambda g: normal(g, g.rows(), training_mode=1)),
@@ -819,7 +824,8 @@ def test_notes(tmp_path: Path) -> None:
     for name, last in {rows: None, "LSTM_0.1": "state"}.items():
         network, notes = load(tmp_path / "m.onnx", output_name=name)
         assert (layers(network), network.last, notes) == ("LSTM 3", last, [])
-    assert "gives the cell state" in refusal(tmp_path / "m.onnx", output_name="LSTM_0.2")
+    network, notes = load(tmp_path / "m.onnx", output_name="LSTM_0.2")
+    assert (layers(network), network.last, notes) == ("whole sequences: LSTM", "step", [])
     why = refusal(tmp_path / "m.onnx", output_name="LSTM_0.11")
     assert why.startswith(f"has no output LSTM_0.11; it has LSTM_0.1, {head}, {rows}, LSTM_0.2")
     assert why.endswith("did you mean 'LSTM_0.1'?")
@@ -1095,3 +1101,15 @@ def test_features_are_no_steps_where_others_are(tmp_path: Path) -> None:
     both = graph.add("Add", graph.rows("GRU", rows, size=3), rows)
     total = graph.add("ReduceMean", both, axes=[0])
     assert "not rows" in refusal(write(tmp_path / "m.onnx", graph, total, inputs=inputs))
+
+
+def test_two_branches_look_up_the_input(tmp_path: Path) -> None:
+    graph = Graph()
+    branches = [graph.rows("LSTM", graph.add("Gather", graph.draw(7, 2), "x")) for _ in range(2)]
+    ids, ys = np.random.RandomState(0).randint(0, 7, (3, 5, 1)).astype(np.float32), []
+    for k, output in enumerate([*branches, graph.add("Add", *branches)]):
+        about: dict[str, Any] = {"inputs": {"x": ("T", "N")}, "integers": ["x"]}
+        path = write(tmp_path / f"{k}.onnx", graph, output, **about)
+        result = rnncli.run(load(path)[0], ids)
+        ys.append(result.h if result.y is None else result.y)
+    np.testing.assert_allclose(ys[2], ys[0] + ys[1], atol=1e-6)

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from keras_configs import Config, functional, node, tensor
+from keras_configs import Config, functional, input_layer, node, tensor
 from model_files import inspect, layers, load, refusal
 from onnx_graphs import Graph
 
@@ -74,10 +74,6 @@ def test_inputs_that_are_no_rows_of_the_same_steps(tmp_path: Path, shape: Any) -
 def both(name: str, kind: str, *sources: str) -> Config:
     call = {"args": [[tensor(each) for each in sources]], "kwargs": {}}
     return {**node(name, kind), "inbound_nodes": [call]}
-
-
-def input_layer(name: str, *shape: int | None) -> Config:
-    return node(name, "InputLayer", settings={"batch_shape": [None, *shape]})
 
 
 WORDS = node("e", "Embedding", "w", settings={"mask_zero": False})

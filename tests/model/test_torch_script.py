@@ -226,7 +226,7 @@ CALLS: dict[str, tuple[str, str]] = {
 }
 IN_TRAINING = "was traced or exported in training mode: call model.eval() before"
 UNREAD: dict[str, tuple[str, str]] = {
-    "an unknown function": (f"{ROWS}; return torch.cumsum(o, 1)", "calls cumsum in a way"),
+    "an unknown function": (f"{ROWS}; return torch.lgamma(o)", "calls lgamma in a way"),
     "other arguments": (f"{ROWS}; return torch.add(o, o, alpha=2)", "calls add in a way"),
     "another softplus": (f"{ROWS}; return torch.softplus(o, 2)", "calls softplus in a way"),
     "training": (f"{ROWS}; return torch.dropout(o, 0.5, True)", IN_TRAINING),
@@ -324,8 +324,28 @@ NUMBERS: dict[str, tuple[str, Any]] = {
         lambda h, T: sum(np.pad(h, ((0, 0), (1, 1), (0, 0)))[:, k : k + T] for k in range(3)) / 3,
     ),
     "from one": ("torch.rsub(o, 1)", lambda h, _: 1 - h),
+    "ends": ("torch.clamp(o, -0.1, 0.2)", lambda h, _: h.clip(-0.1, 0.2)),
+    "a lower end": ("torch.clamp(o, 0)", lambda h, _: h.clip(0)),
+    "the larger": ("torch.maximum(torch.sin(o), torch.cos(o))", lambda h, _: larger(h)),
+    "the smaller": ("torch.minimum(o, torch.neg(o))", lambda h, _: -np.abs(h)),
+    "sums of steps": ("torch.cumsum(o, 1)", lambda h, _: h.cumsum(1)),
+    "chunks": (
+        "torch.cat([(torch.chunk(o, 2, -1))[1], (torch.chunk(o, 2, -1))[0]], -1)",
+        lambda h, _: h[..., [2, 0, 1]],
+    ),
+    "a stack": ("torch.sum(torch.stack([o, torch.mul(o, o)], -1), [-1])", lambda h, _: h + h * h),
+    "zeros before": (
+        "torch.sub(o, torch.slice(torch.pad(torch.mul(o, 2.), [0, 0, 1, 0]), 1, 0, -1))",
+        lambda h, _: h - 2 * np.pad(h, [(0, 0), (1, 0), (0, 0)])[:, :-1],
+    ),
+    "swapped axes": ("torch.mul(torch.swapaxes(torch.mT(o), 1, 2), 2.)", lambda h, _: 2 * h),
+    "batches of products": ("torch.bmm(o, torch.bmm(torch.mT(o), o))", lambda h, _: h @ (h.mT @ h)),
     "products": ("torch.matmul(o, torch.matmul(torch.mT(o), o))", lambda h, _: h @ (h.mT @ h)),
 }
+
+
+def larger(h: Any) -> Any:
+    return np.maximum(np.sin(h), np.cos(h))
 
 
 def trunc(h: Any) -> Any:

@@ -155,3 +155,16 @@ def test_a_saved_model_is_equal_in_every_peer_that_has_it(tmp_path: Path, model:
     if own and not options:
         note = results[own]["note"]
         assert note.endswith("; built from its weights" if model.stem in ALONE else " itself"), note
+
+
+@pytest.mark.parametrize("direction", ["forward", "bidirectional"])
+def test_a_file_is_run_by_its_axes_where_rounding_grows(tmp_path: Path, direction: str) -> None:
+    """An LSTM of such weights moves right runs apart by more than 1 within 100 steps."""
+    model, data = str(tmp_path / "m.onnx"), str(tmp_path / "x.npy")
+    np.save(data, np.random.RandomState(0).normal(size=(500, 4)).astype(np.float32))
+    options = ["--cell", "lstm", "--inputs", "4", "--hidden", "64", "--direction", direction]
+    assert CliRunner().invoke(rnn, ["weights", *options, "-o", model]).exit_code == 0
+    line = ["verify", data, "--weights", model, "--peer", "onnxruntime", "--json"]
+    *_, peer = json.loads(CliRunner().invoke(rnn, line).stdout)["results"]
+    assert (peer["verdict"], peer["note"]) == ("equal", "ran m.onnx itself")
+    assert peer["difference"] > 1 > peer["step_error"]

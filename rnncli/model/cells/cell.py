@@ -225,6 +225,14 @@ class Cell:
         return operands, prepare
 
 
+def take_step(cell: Cell, x: Floats, state: Sequence[Floats]) -> tuple[Floats, ...]:
+    """Compute the state after a step from x, (N, I), and the state before, in NumPy."""
+    operands = cell.operands
+    sums = x @ operands.W_xh + operands.b_h
+    sums[:, operands.first_with_h :] += state[0] @ operands.W_hh
+    return cell.step(Arrays(), np.split(sums, len(cell.sum_names), 1), *state)
+
+
 def checked(cell: Cell) -> Cell:
     """Return the cell with finite, C-contiguous floats of fitting shapes for weights."""
     if not isinstance(cell, Cell):

@@ -38,6 +38,21 @@ class Node(NamedTuple):
     attributes: Mapping[str, Any]
 
 
+class Emitter:
+    """Nodes that are added to a graph; `stem` begins the names of their values."""
+
+    def __init__(self, stem: str) -> None:
+        self.stem, self.nodes = stem, list[Node]()
+
+    def emit(
+        self, op: str, inputs: Sequence[str], outputs: Sequence[str] = (), **attributes: Any
+    ) -> str:
+        """Add a node; return its first output."""
+        names = outputs or [f"{self.stem}/{op}/{len(self.nodes)}"]
+        self.nodes.append(Node(op, "", "", inputs, names, attributes))
+        return names[0]
+
+
 class Graph(NamedTuple):
     """Nodes, each after those whose outputs it takes, and arrays by name."""
 

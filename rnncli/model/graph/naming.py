@@ -40,7 +40,7 @@ def name_steps(rows: RowProgram, target: Operand, known: Collection[int] = ()) -
     carries = any(rows.steps[each].op == "Layer" for each in path)
     ends = range(1, len(path) + 1) if carries else _find_ends(rows, path)
     for begin, end in pairwise([0, *ends]):
-        named = _name(rows, {each: rows.steps[each] for each in path[begin:end]})
+        named = _name(rows, {each: rows.steps[each] for each in path[begin:end]}, len(known) < 2)
         if layers and not carries and (folded := _fold(layers[-1], named)):
             layers[-1] = folded
         else:
@@ -86,22 +86,26 @@ def _find_ends(rows: RowProgram, path: Sequence[int]) -> list[int]:
     return ends
 
 
-def _name(rows: RowProgram, steps: Mapping[int, Step]) -> NamedLayer:
-    """Return steps as a layer that has a name, or else as a `RowGraph`."""
+def _name(rows: RowProgram, steps: Mapping[int, Step], lowest: bool) -> NamedLayer:
+    """Return steps as a layer that has a name, or else as a `RowGraph`.
+
+    An embedding is one of the lowest layers alone.
+    """
     registers = {each.register for step in steps.values() for each in step.operands}
     inputs, register = tuple(sorted(registers - steps.keys() - {-1})), max(steps)
     name = next((step.name for step in [*steps.values()][::-1] if step.name), "")
     top = steps[register]
     if len(steps) == 1 and top.op == "Layer" and all(x.columns is None for x in top.operands):
         below, carried = tuple(each.register for each in top.operands), top.attributes["layer"]
-        if carried.masks or not isinstance(carried, Embedding) or below == (0,):
+        if carried.masks or not isinstance(carried, Embedding) or (lowest and below == (0,)):
             return NamedLayer(name, steps, copy(carried), register, below)
     widths = {each: rows.width(each) for each in inputs}
     graph, layer = RowGraph(steps, widths, Operand(register), rows.width(register)), None
     with suppress(ValueError):  # such as a scale of 0
         if len(inputs) == len(steps) == 1:
             layer = _name_step(steps[register], graph.input_size)
-            layer = None if isinstance(layer, Embedding) and inputs != (0,) else layer
+            looks_up = isinstance(layer, Embedding) and not (lowest and inputs == (0,))
+            layer = None if looks_up else layer
     return NamedLayer(name, steps, layer or graph, register, inputs)
 
 

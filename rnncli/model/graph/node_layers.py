@@ -12,7 +12,7 @@ from rnncli.model.errors import InputError
 from rnncli.model.graph import Array, Node, RefusedError
 from rnncli.model.graph.labels import CONSTANT, labels, plain
 from rnncli.model.graph.operators import ELEMENTWISE, MOVERS, evaluate, find_operator
-from rnncli.model.layers import Convert, Stateless
+from rnncli.model.layers import Convert, Recurrent, Stateless, name_of
 
 Axes = tuple[int | None, int | None]
 
@@ -80,7 +80,7 @@ class RowGraph(Stateless):
         self.steps, self.inputs, self.target = dict(steps), dict(inputs), target
         self.input_size, self.output_size = sum(inputs.values()), size
         bare = "Identity" if target.columns is None else "Slice"
-        self.settings = _list_operators([*map(_name, self.steps.values())] or [bare])
+        self.settings = _list_operators([*map(name_operator, self.steps.values())] or [bare])
 
     def __repr__(self) -> str:
         return f"rows: {self.settings['operators']}"
@@ -165,8 +165,9 @@ class SequenceGraph(Stateless):
         self.nodes, self.constants, self.opset = list(nodes), dict(constants), opset
         self.roots, self.target, self.axes = list(roots), target, axes
         self.input_size, self.output_size = sizes
-        ops = [*map(_name, nodes)]
+        ops = [*map(name_operator, nodes)]
         self.settings = _list_operators([op for op in ops if op not in MOVERS] or ops)
+        self.recurs = any(node.op == "Recur" for node in nodes)
 
     def __repr__(self) -> str:
         kind = "whole sequences" if self.takes_sequences else "rows"
@@ -235,16 +236,24 @@ class SequenceGraph(Stateless):
         return layer
 
 
-def _name(operator: Node | Step) -> str:
+def name_operator(operator: Node | Step) -> str:
     """Return the name of an operator, or of the layer that it carries."""
     layer = operator.attributes.get("layer")
+    if isinstance(layer, Recurrent):
+        return name_of(layer.cells[0]).upper()
     return type(layer).__name__ if layer else operator.op
 
 
 def _list_arrays(operators: Mapping[int, Node | Step]) -> dict[str, Floats]:
     """List the arrays of the layers that operators carry."""
-    carried = {n: each.attributes["layer"] for n, each in operators.items() if each.op == "Layer"}
-    return {f"{n}.{name}": a for n, layer in carried.items() for name, a in layer.arrays.items()}
+    arrays = dict[str, Floats]()
+    for n, operator in operators.items():
+        layer = operator.attributes.get("layer")
+        named = {f"{n}.": layer.arrays} if layer else {}
+        for way, cell in zip(layer.directions, layer.cells, strict=True) if layer else ():
+            named[f"{n}.{way}."] = cell.weights.arrays
+        arrays |= {stem + name: a for stem, each in named.items() for name, a in each.items()}
+    return arrays
 
 
 def _list_operators(names: Sequence[str]) -> dict[str, str]:

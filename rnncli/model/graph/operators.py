@@ -6,7 +6,7 @@ their type, whatever the type of a number in them.
 Source: https://onnx.ai/onnx/operators.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from functools import partial, reduce
 from math import erf, prod
 from typing import Any
@@ -19,6 +19,7 @@ from rnncli.model.arrays import no_index
 from rnncli.model.errors import InputError, shown
 from rnncli.model.graph import Array, Node, RefusedError, TooShortError, Unknown
 from rnncli.model.graph.labels import Labels, take, thin
+from rnncli.model.graph.recurrent import recur
 
 FAR = 2**31 - 1  # programs write this, or more, for the end of an axis
 # Element types by number.
@@ -176,7 +177,7 @@ def _split(
     if sizes is None:
         most = -(-size // count)
         sizes = tuple(min(most, size - most * k) for k in range(count))
-    if len(sizes) < outputs or sum(sizes) != size or min(sizes) < 1:
+    if len(sizes) < outputs or sum(sizes) != size or min(sizes) < 0:
         raise RefusedError("Split: the sizes do not fit the axis")
     return list(np.split(x, np.cumsum(sizes)[:-1].tolist(), axis))
 
@@ -230,7 +231,8 @@ def _slide(
     if any(map(any, ends)):
         x = np.pad(x, [(0, 0), (0, 0), *ends], constant_values=filled)
     if any(size < most for size, most in zip(x.shape[2:], reach, strict=True)):
-        raise TooShortError(f"takes {reach} values along axes of {[*x.shape[2:]]}")
+        takes, has = (" by ".join(map(str, each)) for each in (reach, x.shape[2:]))
+        raise TooShortError(f"takes {takes} values, of an input of {has}")
     windows = sliding_window_view(x, reach, tuple(range(2, 2 + n)))
     full = (slice(None),) * 2
     return windows[(*full, *(slice(None, None, by) for by in (*strides, *dilations)))]
@@ -400,6 +402,8 @@ def _run_layer(*inputs: Array, layer: Any) -> Array:
     """Compute the rows of a layer, whose features stand along the last axis of the inputs."""
     if not any(isinstance(x, Labels) for x in inputs):
         return np.asarray(layer(np.concatenate(inputs, -1)))
+    if sum(x.shape[-1] for x in inputs) != layer.input_size:
+        raise ValueError("rows of other widths")
     label = reduce(np.add, (np.sum(x, axis=(-1,), keepdims=True) for x in inputs))
     return np.broadcast_to(label, (*label.shape[:-1], layer.output_size))
 
@@ -486,6 +490,7 @@ OPERATORS: dict[str, Callable[..., Any]] = {
     "MatMul": np.matmul,
     "MaxPool": _max_pool,
     "Pad": _pad,
+    "Recur": recur,
     "Range": lambda a, b, by: np.arange(a.item(), b.item(), by.item()).astype(a.dtype),
     "Shape": lambda x, start=0, end=None: np.array(x.shape[start:end], np.int64),
     "Size": lambda x: np.array(x.size, np.int64),
@@ -520,7 +525,7 @@ def count_values(node: Node, inputs: Sequence[Any]) -> float:
         return _count_windows(node, inputs)
     if op == "Gather":
         return float(x.size / max(x.shape[known.get("axis", 0)], 1) * inputs[1].size)
-    if op == "Layer":
+    if op in ("Layer", "Recur"):
         return float(total + x.size / x.shape[-1] * known["layer"].output_size)
     if op in ("MatMul", "Gemm"):
         total -= inputs[1].size if x.dtype.kind != inputs[1].dtype.kind else 0  # weights of labels
@@ -596,11 +601,21 @@ def apply(
 
 
 def evaluate(
-    nodes: Sequence[Node], values: dict[str, Any], opset: int, dtype: Any = None
-) -> dict[str, Any]:
+    nodes: Sequence[Node], values: dict[str, Any], opset: int, dtype: Any = None,
+    spend: Callable[[float], None] = lambda _: None,
+) -> dict[str, Any]:  # fmt: skip
     """Compute nodes, each after those whose outputs it takes; add their outputs to the values."""
     for node in nodes:
         inputs = [values[name] if name else None for name in node.inputs]
-        outputs = apply(node, inputs, opset, dtype=dtype)
+        outputs = apply(node, inputs, opset, spend, dtype)
         values.update(zip(node.outputs, outputs, strict=False))
     return values
+
+
+def find_ancestors(nodes: Sequence[Node], names: Iterable[str]) -> set[str]:
+    """Return values, and all values that they are computed from."""
+    ancestors = {*filter(None, names)}
+    for node in reversed(nodes):
+        if ancestors.intersection(node.outputs):
+            ancestors.update(filter(None, node.inputs))
+    return ancestors

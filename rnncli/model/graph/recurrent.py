@@ -3,7 +3,8 @@
 Source: https://onnx.ai/onnx/operators/onnx__LSTM.html and its like.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from functools import reduce
 from math import inf
 from typing import Any
 
@@ -12,9 +13,20 @@ import numpy as np
 from rnncli.model.activations import ACTIVATIONS, Activation, activation, positive_clip
 from rnncli.model.arrays import reorder
 from rnncli.model.cells import GRU, LSTM, RNN, Cell, Weights, sum_biases
+from rnncli.model.cells.cell import take_step
 from rnncli.model.contents import make_cell, read_floats
 from rnncli.model.errors import shown
-from rnncli.model.graph import Node, RefusedError
+from rnncli.model.graph import Array, Node, RefusedError
+from rnncli.model.graph.labels import (
+    SEVERAL,
+    Labels,
+    join,
+    join_along,
+    label_of,
+    labels,
+    row_label,
+    sequences_of,
+)
 from rnncli.model.layers import Recurrent
 
 # By ONNX's direction, ours.
@@ -68,6 +80,60 @@ def read_layer(path: str, node: Node, arrays: Mapping[str, Any]) -> Recurrent:
     named = [dict(zip(functions, activations[d * count :], strict=False)) for d in range(D)]
     cells = [_read_cell(path, node, d, arrays, {**named[d], **settings}) for d in range(D)]
     return Recurrent(*cells, direction=WAYS[known["direction"]])
+
+
+def run_inside(node: Node, layer: Recurrent) -> Node:
+    """Return the operator ``Recur``, which runs a recurrent node over whole sequences."""
+    known = {"layer": layer, "layout": node.attributes.get("layout", 0)}
+    inputs = [*node.inputs[:1], *node.inputs[5:7]]
+    return Node("Recur", node.name, "", inputs, node.outputs, known)
+
+
+def recur(x: Array, *states: Any, layer: Recurrent, layout: int = 0) -> list[Array]:
+    """Run a layer from states that the graph computes; return its rows and its final states.
+
+    Rows are (T, N, I) and (T, D, N, H), states (D, N, H); layout 1 has N first.
+    """
+    x, *starts = (a.swapaxes(0, 1) if layout and a is not None else a for a in (x, *states))
+    if any(isinstance(each, Labels) for each in (x, *starts)):
+        outputs = _label_rows(x, starts, layer)
+    else:
+        outputs = _run_cells(x, starts, layer)
+    rows, *finals = outputs
+    if not layout:
+        return outputs
+    return [rows.transpose(2, 0, 1, 3), *(final.swapaxes(0, 1) for final in finals)]
+
+
+def _run_cells(x: Array, starts: Sequence[Any], layer: Recurrent) -> list[Array]:
+    """Run each cell from its states; zeros for None."""
+    rows, finals = [], []
+    for d, (cell, way) in enumerate(zip(layer.cells, layer.directions, strict=True)):
+        state = [np.zeros((x.shape[1], size), x.dtype) for size in cell.state_sizes]
+        for k, start in enumerate(starts):
+            if start is not None and start.shape != (len(layer.cells), *state[k].shape):
+                raise ValueError("a state of other units")
+            state[k] = state[k] if start is None else start[d]
+        turn, h = -1 if way == "backward" else 1, []
+        for x_t in x[::turn]:
+            state = [*take_step(cell, x_t, state)]
+            h.append(state[0])
+        rows.append(np.stack(h)[::turn])
+        finals.append(state)
+    if layer.merge != "concat":
+        return [layer.merged(rows)[:, None]]
+    return [np.stack(rows, 1), *map(np.stack, zip(*finals, strict=True))]
+
+
+def _label_rows(x: Array, starts: Sequence[Any], layer: Recurrent) -> list[Array]:
+    """Label the outputs of a layer: each depends on all steps of its sequence."""
+    (T, N), D, sizes = x.shape[:2], len(layer.cells), layer.cells[0].state_sizes
+    known = [join_along(label_of(each), (0, 2)) for each in (x, *starts) if each is not None]
+    rows = np.broadcast_to(row_label(SEVERAL, sequences_of(reduce(join, known)))[:, None], (N, 1))
+    if layer.merge != "concat":
+        return [labels(np.broadcast_to(rows, (T, 1, N, layer.output_size)))]
+    shapes = [(T, D, N, sizes[0]), *((D, N, size) for size in sizes)]
+    return [labels(np.broadcast_to(rows, shape)) for shape in shapes]
 
 
 def _read_cell(

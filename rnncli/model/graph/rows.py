@@ -113,6 +113,8 @@ class RowProgram:
             return [self._add_lookup(node, inputs, outputs[0])]
         if op == "Layer":
             return [self._add_layer(node, inputs, outputs[0])]
+        if op == "Recur":
+            raise RefusedError("starts from states that the graph computes")
         if op in MOVERS:
             return self._move(node, inputs, len(outputs))
         if op in ELEMENTWISE:

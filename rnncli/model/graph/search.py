@@ -16,8 +16,9 @@ from rnncli.model.errors import listed, shown, verbatim
 from rnncli.model.graph import Graph, RefusedError, Unknown
 from rnncli.model.graph.inputs import join_inputs, name_joint
 from rnncli.model.graph.labels import STATE, distinct, plain, row_label, steps_of
+from rnncli.model.graph.loops import replace_loops
 from rnncli.model.graph.naming import name_steps
-from rnncli.model.graph.node_layers import Operand, RowGraph, SequenceGraph
+from rnncli.model.graph.node_layers import Operand, RowGraph, SequenceGraph, name_operator
 from rnncli.model.graph.operators import MOVERS
 from rnncli.model.graph.recurrent import KINDS
 from rnncli.model.graph.rows import Flow
@@ -32,7 +33,7 @@ _MOST_GUESSES = 30  # of the axes of the input
 # number is one that features often have.
 _MORE, _MANY_STEPS = 37, 9_000
 _EXPECTED = (
-    ": expected a node RNN, LSTM or GRU, and no steps or loops of other nodes"
+    ": expected a node RNN, LSTM or GRU, and no steps or loops of other cells"
     " (torch.onnx.export with `dynamo=False`, and Keras on TensorFlow, keep them)"
 )
 
@@ -67,9 +68,10 @@ def _find_best(
 ) -> tuple[Walk, "Chain | None"]:
     """Walk a graph by each guess, of a joint input by those with steps; return the best."""
     first, best = Walk(path, graph), None
-    if not first.recurrent and (replaced := replace_steps(first)):
-        first.nodes = {str(k): node for k, node in enumerate(replaced)}
-        first = Walk(path, graph, first=first)
+    for replace in (replace_loops, replace_steps):
+        if replaced := replace(first):
+            first.nodes = {str(k): node for k, node in enumerate(replaced)}
+            first = Walk(path, graph, first=first)
     guesses = (
         guess
         for guess in _guess_axes(first)
@@ -185,7 +187,9 @@ class Chain:
         self.numbers = {0: 0}  # by register, the layer that fills it, from 1
         value = walk.values.get(self.output)
         self.why = value.why if isinstance(value, Unknown) else ""
-        if value is not None and not isinstance(value, Flow | Unknown):
+        if value is None:
+            self.why = "no node gives it" if self.output else ""
+        elif not isinstance(value, Flow | Unknown):
             self.why = "does not depend on the rows"
         try:
             if isinstance(value, Flow):
@@ -215,7 +219,8 @@ class Chain:
         if chosen := self.walk.graph.output:
             return [chosen]
         names = [name for name, value in outputs.items() if value and value in values]
-        return [name for name in names if outputs[name] not in states] or names or [""]
+        names = [name for name in names if outputs[name] not in states] or names
+        return names or [*outputs][:1] or [""]
 
     @property
     def is_open(self) -> bool:
@@ -282,7 +287,8 @@ class Chain:
         unused = [each for name, each in known.items() if name not in used and each.layers]
         if self.target is None:  # `layer` may pick them
             self.components, unused = [*self.components, *unused], []
-        unused = [each._replace(why="is not on the way to the output") for each in unused]
+        why = {True: "is run with the layers above", False: "is not on the way to the output"}
+        unused = [each._replace(why=why[each.name in on_way]) for each in unused]
         text = "takes {} too: {}, which it is compared with"
         notes = [text.format(shown(n), array.item()) for n, array in walk.settled.items()]
         notes += [note for name, note in walk.notes if name in on_way]
@@ -325,15 +331,18 @@ class Chain:
             elif sources != (len(self.components),):
                 self.route(*named.inputs)
             nodes = [self.walk.nodes[step.name] for step in named.steps.values() if step.name]
-            kind = " ".join(dict.fromkeys(node.op for node in nodes))
+            kind = " ".join(dict.fromkeys(map(name_operator, nodes)))
             kind = kind or str(named.layer.settings["operators"])
-            arrays = self.walk.find_floats(*nodes)
+            arrays = self.walk.find_floats(*nodes) or named.layer.arrays
             self.add(Component(named.name, kind, arrays, [named.layer]), named.register)
         if not layers and self.numbers[target.register] != len(self.components):
             self.route(target.register)
         if graph is not None:
             kind = str(graph.settings["operators"])
-            self.add(Component(graph.nodes[-1].name, kind, graph.arrays, [graph]), -1)
+            arrays = {**(self.walk.find_floats(*graph.nodes) if graph.recurs else graph.arrays)}
+            for node in (node for node in graph.nodes if node.op == "Recur"):
+                arrays.update(self.walk.components[node.name].arrays)
+            self.add(Component(graph.nodes[-1].name, kind, arrays, [graph]), -1)
 
     def count_front(self) -> int:
         """Count the layers up to the last one that gives fewer rows than it takes."""

@@ -4,7 +4,7 @@ A value is a constant, an array; a `Sized` array; a `Flow`, which is computed fr
 `Unknown`.
 """
 
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from copy import copy
 from enum import IntEnum
 from math import prod
@@ -27,8 +27,15 @@ from rnncli.model.graph.labels import (
     steps_of,
 )
 from rnncli.model.graph.node_layers import Operand, SequenceGraph
-from rnncli.model.graph.operators import ELEMENTWISE, FAR, MOVERS, apply
-from rnncli.model.graph.recurrent import KINDS, read_layer
+from rnncli.model.graph.operators import (
+    ELEMENTWISE,
+    FAR,
+    MOVERS,
+    apply,
+    evaluate,
+    find_ancestors,
+)
+from rnncli.model.graph.recurrent import KINDS, read_layer, run_inside
 from rnncli.model.graph.rows import Flow, RowProgram
 from rnncli.model.graph.whole_sequences import cut_graph, cut_output
 from rnncli.model.layers import Recurrent
@@ -121,7 +128,7 @@ class Walk:
         self.branches: dict[str, bool] = {}  # of nodes If that depend on sizes
         self.counting: set[str] = set()  # nodes where rows meet numbers of steps or sequences
         # By the id of a node, which is stored too so that no other node gets the id.
-        self.constants: dict[int, tuple[Node, list[Any]]] = first.constants if first else {}
+        self._computed: dict[int, tuple[Node, list[Any]]] = first._computed if first else {}
         self.recurrent: dict[int, tuple[Node, Recurrent]] = first.recurrent if first else {}
         self.settled: dict[str, Array] = first.settled if first else {}
         self.values: dict[str, Any] = dict(self.graph.arrays)
@@ -183,11 +190,30 @@ class Walk:
 
     def find_ancestors(self, names: Iterable[str]) -> set[str]:
         """Return values, and all values that they are computed from."""
-        ancestors = {*filter(None, names)}
-        for node in reversed(self.nodes.values()):
-            if ancestors.intersection(node.outputs):
-                ancestors.update(filter(None, node.inputs))
-        return ancestors
+        return find_ancestors([*self.nodes.values()], names)
+
+    def is_constant(self, name: str) -> bool:
+        """Return whether a value is an array in the file, or computed from such arrays alone."""
+        return isinstance(self.values.get(name), np.ndarray)
+
+    @property
+    def constants(self) -> dict[str, Array]:
+        """The values that are constant."""
+        return {name: a for name, a in self.values.items() if isinstance(a, np.ndarray)}
+
+    def compute(
+        self, names: Sequence[str], known: Mapping[str, Any], nodes: Sequence[Node] = ()
+    ) -> list[Any]:
+        """Compute values from constants and known ones alone, by the nodes of the run or others."""
+        values, needed, path = {**self.constants, **known}, {*names}, list[Node]()
+        for node in reversed(nodes or [*self.nodes.values()]):
+            if needed.intersection(node.outputs) - values.keys():
+                needed.update(filter(None, node.inputs))
+                path.append(node)
+        if needed - values.keys() - {name for node in path for name in node.outputs}:
+            raise RefusedError("depends on other values too")
+        evaluate(path[::-1], values, self.graph.opset, spend=self.spend)
+        return [values[name] for name in names]
 
     # Inputs.
 
@@ -261,8 +287,8 @@ class Walk:
 
     def _compute(self, node: Node, inputs: list[Any]) -> Sequence[Any]:
         """Compute the outputs of a node."""
-        if id(node) in self.constants:
-            return self.constants[id(node)][1]
+        if id(node) in self._computed:
+            return self._computed[id(node)][1]
         flows = any(isinstance(each, Flow) for each in inputs)
         if unknown := [each for each in inputs if isinstance(each, Unknown)]:
             if node.op == "Shape" and (sizes := self._find_sizes(node)):
@@ -281,7 +307,7 @@ class Walk:
             raise RefusedError("compares the number of steps or sequences with another")
         if flows or any(isinstance(each, Sized) for each in inputs):
             return [Sized(array, counts) for array in outputs]
-        self.constants[id(node)] = node, outputs
+        self._computed[id(node)] = node, outputs
         return outputs
 
     def _cut_rows(self, name: str, value: Any) -> Any:
@@ -297,7 +323,7 @@ class Walk:
             if self.guess.sure and len(shape) == 3:
                 # One step may be all that windows leave of few.
                 self.too_short |= shape[1] == 1 and self.guess.steps == _FEW_STEPS
-                axes = self.guess.axes if shape[1] > 1 else (None, self.guess.axes[1])
+                axes = (1 if shape[1] > 1 else None, 0)  # a format that tells axes has N first
                 target, graph = cut_graph(self, name, value, axes)
             else:
                 target, graph = cut_output(self, name, value)
@@ -393,21 +419,33 @@ class Walk:
         """Read a recurrent node as a layer; return its outputs."""
         inputs = [*inputs, *[None] * 8][:8]
         layer, x, turned = self._find_layer(node, inputs), inputs[0], False
+        if any(isinstance(each, Flow) for each in inputs[5:7]):
+            return self._run_inside(node, layer, inputs)
         if not isinstance(x, Unknown):
             target, below, turned = self._take(node, x)
         layer = layer.reversed() if turned else copy(layer)
         if self.guess.x and self.guess.axes[0] is None and layer.direction != "forward":
             raise WrongAxesError("goes backward at each call")
         layer.starts = self._find_starts(node, inputs, layer, turned=turned)
-        weights = node._replace(inputs=[*node.inputs[1:4], *node.inputs[7:8]])
-        arrays = node.attributes.get("arrays") or self.find_floats(weights)
-        component = Component(node.name, node.op, arrays, [layer])
+        component = Component(node.name, node.op, self._find_weights(node), [layer])
         self.components[node.name] = component
         if isinstance(x, Unknown):
             return [x] * 3
         register = self.rows.add_register(layer.output_size)
         self.layers[register] = Layer(component, target, below)
         return self._label_outputs(node, layer, register, x.labels.shape, turned=turned)
+
+    def _run_inside(self, node: Node, layer: Recurrent, inputs: Sequence[Any]) -> list[Any]:
+        """Follow a layer whose initial states are computed: it is run within whole sequences."""
+        if self.guess.axes[0] is None or inputs[4] is not None:
+            raise RefusedError("its initial state is computed in the graph")
+        self.components[node.name] = Component(node.name, node.op, self._find_weights(node))
+        return [*self._compute(run_inside(node, layer), [inputs[0], *inputs[5:7]])]
+
+    def _find_weights(self, node: Node) -> Mapping[str, Array]:
+        """Return the arrays of a recurrent node."""
+        weights = node._replace(inputs=[*node.inputs[1:4], *node.inputs[7:8]])
+        return node.attributes.get("arrays") or self.find_floats(weights)
 
     def _label_outputs(
         self, node: Node, above: Recurrent, register: int, below: Sequence[int], *, turned: bool
@@ -429,7 +467,10 @@ class Walk:
             return Flow(labels(pair[0]), pair[1])
 
         all_steps, last = give(t, (T, D, N, H), (2, 0, 1, 3)), give(STATE, (D, N, H), (1, 0, 2))
-        return [all_steps, last, Unknown("gives the cell state")]
+        several = row_label(SEVERAL, np.arange(N)[:, None])
+        cells = np.broadcast_to(several, (D, N, above.cells[0].hidden_size))
+        cells = labels(cells.swapaxes(0, 1) if layout else cells)
+        return [all_steps, last, Flow(cells, None, "gives the cell state")]
 
     def _take(self, node: Node, x: Any) -> tuple[Operand, SequenceGraph | None, bool]:
         """Return the rows below a node, the layer in between, and whether they are reversed."""

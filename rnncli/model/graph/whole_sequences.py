@@ -9,7 +9,7 @@ import numpy as np
 from rnncli.model.graph import Array, Node, RefusedError
 from rnncli.model.graph.labels import CONSTANT, STATE, distinct, plain, sequences_of, steps_of
 from rnncli.model.graph.node_layers import Axes, Operand, Root, SequenceGraph
-from rnncli.model.graph.recurrent import KINDS
+from rnncli.model.graph.recurrent import KINDS, run_inside
 from rnncli.model.graph.rows import Flow, find_row, lay_out
 
 
@@ -83,8 +83,12 @@ def _trace(walk: Any, name: str) -> tuple[list[Node], dict[str, Array], list[Roo
     """Return the nodes that compute a value, and the constants and the rows that they take."""
     nodes, constants, roots, wanted = list[Node](), dict[str, Array](), dict[str, Root](), {name}
     for node in reversed(walk.nodes.values()):
-        if node.op in KINDS or wanted.isdisjoint(node.outputs):
+        if wanted.isdisjoint(node.outputs):
             continue
+        if node.op in KINDS:  # of which more is wanted than the rows and final states that it gives
+            if id(node) not in walk.recurrent:
+                break
+            node = run_inside(node, walk.recurrent[id(node)][1])
         wanted.difference_update(node.outputs)
         nodes.insert(0, node)
         for each in filter(None, node.inputs):

@@ -214,6 +214,31 @@ def _reduce(op: str, t: Any, x: Value, axes: Any, keepdim: bool = False, **_: An
     return t.emit(op, x, axes, keepdims=int(keepdim), rank=rank)
 
 
+def _chunk(t: Any, x: Value, count: int, axis: int = 0) -> Any:
+    """Split values into as many pieces, the last of which may be shorter."""
+    _require(count > 1)
+    return t.emit("Split", x, axis=axis, num_outputs=count, outputs=count)
+
+
+def _clamp(t: Any, x: Value, low: Any = None, high: Any = None) -> Any:
+    ends = (each if each is None or _is_integer(x) else float(each) for each in (low, high))
+    return t.emit("Clip", x, *ends)
+
+
+def _pad(t: Any, x: Value, widths: list[int], mode: str = "constant", value: Any = None) -> Any:
+    """Add values at both ends of axes, of which the last one comes first."""
+    _require(mode == "constant", len(widths) % 2 == 0, min(widths) >= 0)
+    none = [0] * (x.rank - len(widths) // 2)
+    ends = [none + widths[k::2][::-1] for k in (0, 1)]
+    return t.emit("Pad", x, [*ends[0], *ends[1]], None if value is None else float(value))
+
+
+def _stack(t: Any, values: list[Any], axis: int = 0) -> Any:
+    rank = values[0].rank + 1
+    rows = [t.emit("Unsqueeze", each, [axis % rank], rank=rank) for each in values]
+    return t.emit("Concat", *rows, axis=axis)
+
+
 def _compare(name: str, _: Any, *operands: Any) -> Any:
     """Compare constants."""
     plain = {*map(type, operands)} <= {bool, int, float, str, type(None)}
@@ -256,7 +281,20 @@ def _recur(
     return [x, *(t.emit("Concat", *each, axis=0) for each in zip(*finals, strict=True))]
 
 
-_UNARY = ("Abs", "Exp", "Log", "Mish", "Neg", "Relu", "Selu", "Sigmoid", "Sqrt", "Tanh")
+_UNARY = (
+    "Abs",
+    "Cos",
+    "Exp",
+    "Log",
+    "Mish",
+    "Neg",
+    "Relu",
+    "Selu",
+    "Sigmoid",
+    "Sin",
+    "Sqrt",
+    "Tanh",
+)
 _BINARY = ("Add", "Sub", "Mul", "Div", "Pow", "MatMul")
 _OF_INTEGERS = {"Abs", "Neg", "Relu", "Add", "Sub", "Mul", "Pow", "MatMul"}
 _COPIES = ("contiguous", "detach", "clone", "alias")
@@ -278,6 +316,14 @@ FUNCTIONS: dict[str, Callable[..., Any]] = {
     "add_": _count,
     "avg_pool1d": _average_pool,
     "batch_norm": _batch_norm,
+    "bmm": partial(_compute, "MatMul"),
+    "chunk": _chunk,
+    "clamp": _clamp,
+    "cumsum": lambda t, x, axis, **_: t.emit("CumSum", x, axis),
+    "maximum": lambda t, x, y: t.emit("Max", x, y),
+    "minimum": lambda t, x, y: t.emit("Min", x, y),
+    "pad": _pad,
+    "stack": _stack,
     "cat": lambda t, values, axis=0: t.emit("Concat", *values, axis=axis),
     "conv1d": _conv,
     "_convolution": _convolution,
@@ -311,7 +357,7 @@ FUNCTIONS: dict[str, Callable[..., Any]] = {
     "amax": partial(_reduce, "ReduceMax"),
     "amin": partial(_reduce, "ReduceMin"),
     "to": _to,
-    "transpose": _transpose,
+    **dict.fromkeys(("transpose", "swapaxes"), _transpose),
     "unsqueeze": lambda t, x, axis: t.emit("Unsqueeze", x, [axis], rank=x.rank + 1),
     "view": _reshape,
     "zeros": lambda t, sizes, **_: t.emit("ConstantOfShape", sizes, rank=len(sizes)),
