@@ -70,12 +70,13 @@ COUNT = tensor("0", (), (), kind="Long", values=10)
 TRAINING = {"criterion.weight": vector(4), "steps": COUNT}
 HEAD = "LSTM 3, Dense 4"
 FITS = "as the shapes fit: `layer` rnn takes that alone"
-TAKEN = f"fc is read as a linear layer above rnn, {FITS}"
+ALONE = "as the shapes fit, without an activation: `chain` rnn:tanh,fc has one, `layer` rnn takes"
+TAKEN = f"fc is read as a linear layer above rnn, {ALONE} that alone"
 BELOW = f"emb is read as an embedding below rnn, {FITS}"
 # A state dict, the layers, and the notes.
 DICTS: dict[str, tuple[State, str, list[str]]] = {
     "bare": (lstm(), "LSTM 3", []),
-    "both": (EMB | LSTM | FC, f"Embedding 2, {HEAD}", [BELOW, TAKEN]),
+    "both": (EMB | LSTM | FC, f"Embedding 2, {HEAD}", [BELOW, TAKEN.replace("rnn:", "emb,rnn:")]),
     "a table or a head, defined last": (
         SQUARE | {"fc.weight": matrix(7, 3)},
         "GRU 3, Dense 7",

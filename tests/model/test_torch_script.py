@@ -94,7 +94,8 @@ def test_whole_models_are_refused(tmp_path: Path, saved: bytes, why: str, alone:
 
 NOTE = "does not hold the code of my.Net: it is read as a state dict"
 FITS = "as the shapes fit: `layer` rnn takes that alone"
-ABOVE = f"fc is read as a linear layer above rnn, {FITS}"
+ALONE = "as the shapes fit, without an activation: `chain` rnn:tanh,fc has one, `layer` rnn takes"
+ABOVE = f"fc is read as a linear layer above rnn, {ALONE} that alone"
 BELOW = f"emb is read as an embedding below rnn, {FITS}"
 EMB = module(f"{NN}sparse.Embedding", TABLE, max_norm=NONE)
 WHOLE: dict[str, tuple[bytes, str, list[str]]] = {
@@ -104,7 +105,7 @@ WHOLE: dict[str, tuple[bytes, str, list[str]]] = {
     "a table, and dropout": (
         net(emb=EMB, drop=module(f"{NN}dropout.Dropout"), rnn=REC, fc=FC),
         "Embedding 2, LSTM 3, Dense 4",
-        [BELOW, ABOVE, NOTE],
+        [BELOW, ABOVE.replace("rnn:", "emb,rnn:"), NOTE],
     ),
 }
 

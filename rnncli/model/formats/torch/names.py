@@ -134,10 +134,19 @@ def find_arrays(
         W, *b = (read_floats(path, name, group[name]) for name in sorted(group, reverse=True))
         layer = Embedding(W) if kind == "nn.Embedding" else Dense(W.T, b[0] if b else None)
         by_kind[kind] = Component(owner, kind, group, [layer])
-        what = f"{verbatim(shown(owner))} is read as {_AROUND[kind]} {module}, as the shapes fit"
-        notes.append(f"{what}: `layer` {module} takes that alone")
     order = ("nn.Embedding", recurrent.kind, "nn.Linear")
-    return Contents([by_kind[kind] for kind in order if kind in by_kind], notes=notes)
+    chain = [by_kind[kind] for kind in order if kind in by_kind]
+    text = ",".join(f"{each.name}:tanh" if each is recurrent else each.name for each in chain)
+    for kind, each in by_kind.items():
+        if each is not recurrent:
+            what = f"{verbatim(shown(each.name))} is read as {_AROUND[kind]} {module}"
+            fits = "as the shapes fit:"
+            if kind == "nn.Linear":
+                fits = (
+                    f"as the shapes fit, without an activation: `chain` {verbatim(text)} has one,"
+                )
+            notes.append(f"{what}, {fits} `layer` {module} takes that alone")
+    return Contents(chain, notes=notes)
 
 
 def _find_reason(arrays: Arrays) -> str:
