@@ -136,16 +136,18 @@ def find_arrays(
         by_kind[kind] = Component(owner, kind, group, [layer])
     order = ("nn.Embedding", recurrent.kind, "nn.Linear")
     chain = [by_kind[kind] for kind in order if kind in by_kind]
-    text = ",".join(f"{each.name}:tanh" if each is recurrent else each.name for each in chain)
+    joined = ",".join(f"{each.name}:tanh" if each is recurrent else each.name for each in chain)
     for kind, each in by_kind.items():
-        if each is not recurrent:
-            what = f"{verbatim(shown(each.name))} is read as {_AROUND[kind]} {module}"
-            fits = "as the shapes fit:"
-            if kind == "nn.Linear":
-                fits = (
-                    f"as the shapes fit, without an activation: `chain` {verbatim(text)} has one,"
-                )
-            notes.append(f"{what}, {fits} `layer` {module} takes that alone")
+        if each is recurrent:
+            continue
+        what = (
+            f"{verbatim(shown(each.name))} is read as {_AROUND[kind]} {module}, as the shapes fit"
+        )
+        ways_out = f"`layer` {module} takes that alone"
+        if kind == "nn.Linear":
+            what += ", without an activation"
+            ways_out = f"`chain` {verbatim(joined)} has one, {ways_out}"
+        notes.append(f"{what}: {ways_out}")
     return Contents(chain, notes=notes)
 
 
