@@ -3,6 +3,7 @@
 import io
 import os
 import pickle
+import re
 import warnings
 import zipfile
 from collections import OrderedDict
@@ -70,8 +71,8 @@ COUNT = tensor("0", (), (), kind="Long", values=10)
 TRAINING = {"criterion.weight": vector(4), "steps": COUNT}
 HEAD = "LSTM 3, Dense 4"
 FITS = "as the shapes fit: `layer` rnn takes that alone"
-ALONE = "as the shapes fit, without an activation: `chain` rnn:tanh,fc has one, `layer` rnn takes"
-TAKEN = f"fc is read as a linear layer above rnn, {ALONE} that alone"
+WITH = "`chain` rnn:tanh,fc:softmax has them, `layer` rnn takes that alone"
+TAKEN = f"fc is read as a linear layer above rnn, as the shapes fit, without activations: {WITH}"
 BELOW = f"emb is read as an embedding below rnn, {FITS}"
 # A state dict, the layers, and the notes.
 DICTS: dict[str, tuple[State, str, list[str]]] = {
@@ -187,7 +188,7 @@ CHECKPOINTS: dict[str, tuple[State, str | None, str]] = {
 def test_checkpoints(tmp_path: Path, saved: State, layer: str | None, stem: str) -> None:
     network, notes = load(write(tmp_path / "w.ckpt", mapping(saved)), layer=layer)
     assert layers(network) == HEAD
-    assert notes == [TAKEN.replace("fc ", f"{stem}fc ").replace("rnn", f"{stem}rnn")]
+    assert notes == [re.sub(r"\b(rnn|fc)\b", rf"{stem}\1", TAKEN)]
 
 
 def test_tensors_that_no_model_has(tmp_path: Path) -> None:

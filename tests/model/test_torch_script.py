@@ -94,8 +94,8 @@ def test_whole_models_are_refused(tmp_path: Path, saved: bytes, why: str, alone:
 
 NOTE = "does not hold the code of my.Net: it is read as a state dict"
 FITS = "as the shapes fit: `layer` rnn takes that alone"
-ALONE = "as the shapes fit, without an activation: `chain` rnn:tanh,fc has one, `layer` rnn takes"
-ABOVE = f"fc is read as a linear layer above rnn, {ALONE} that alone"
+WITH = "`chain` rnn:tanh,fc:softmax has them, `layer` rnn takes that alone"
+ABOVE = f"fc is read as a linear layer above rnn, as the shapes fit, without activations: {WITH}"
 BELOW = f"emb is read as an embedding below rnn, {FITS}"
 EMB = module(f"{NN}sparse.Embedding", TABLE, max_norm=NONE)
 WHOLE: dict[str, tuple[bytes, str, list[str]]] = {

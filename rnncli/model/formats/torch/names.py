@@ -136,7 +136,8 @@ def find_arrays(
         by_kind[kind] = Component(owner, kind, group, [layer])
     order = ("nn.Embedding", recurrent.kind, "nn.Linear")
     chain = [by_kind[kind] for kind in order if kind in by_kind]
-    joined = ",".join(f"{each.name}:tanh" if each is recurrent else each.name for each in chain)
+    ends = {recurrent.kind: ":tanh", "nn.Linear": ":softmax"}
+    joined = ",".join(f"{each.name}{ends.get(each.kind, '')}" for each in chain)
     for kind, each in by_kind.items():
         if each is recurrent:
             continue
@@ -145,8 +146,8 @@ def find_arrays(
         )
         ways_out = f"`layer` {module} takes that alone"
         if kind == "nn.Linear":
-            what += ", without an activation"
-            ways_out = f"`chain` {verbatim(joined)} has one, {ways_out}"
+            what += ", without activations"
+            ways_out = f"`chain` {verbatim(joined)} has them, {ways_out}"
         notes.append(f"{what}: {ways_out}")
     return Contents(chain, notes=notes)
 
