@@ -228,7 +228,7 @@ REFUSED: list[tuple[str, str, Build]] = [
     (
         "Concat_",
         "rows and constants",
-        lambda g: above(g, g.rows(), number(g, 0, 7, 3, 2)),
+        lambda g: g.add("Concat", g.rows(), number(g, 0, 2, 3, 3), axis=0),
     ),
     # Constants.
     ("Slice_2", "goes back", lambda g: g.add("Add", g.rows(), cut(g, g.draw(3), 0, -1, FAR, -1))),
@@ -1113,3 +1113,20 @@ def test_two_branches_look_up_the_input(tmp_path: Path) -> None:
         result = rnncli.run(load(path)[0], ids)
         ys.append(result.h if result.y is None else result.y)
     np.testing.assert_allclose(ys[2], ys[0] + ys[1], atol=1e-6)
+
+
+ONE_LENGTH: dict[str, Callable[[Graph, int], str]] = {
+    "index": lambda g, T: g.add("Gather", g.rows(), g.array(T - 1)),
+    "shape": lambda g, T: g.add("Reshape", g.rows(), g.array([T, -1, 3])),
+    "values": lambda g, T: g.add("Add", g.rows(), g.array(np.ones((T, 1, 1), np.float32))),
+}
+
+
+@pytest.mark.parametrize("build", ONE_LENGTH.values(), ids=ONE_LENGTH)
+@pytest.mark.parametrize("T", [7, 11, 13])
+def test_nodes_of_one_number_of_steps_are_refused(
+    tmp_path: Path, T: int, build: Callable[[Graph, int], str]
+) -> None:
+    """They are none for any number, whichever one the graph is run over."""
+    graph = Graph()
+    assert "LSTM_0" in refusal(write(tmp_path / "m.onnx", graph, build(graph, T)))

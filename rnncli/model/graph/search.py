@@ -8,6 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from functools import partial
 from itertools import islice, permutations, zip_longest
+from typing import Any
 
 import numpy as np
 
@@ -23,12 +24,13 @@ from rnncli.model.graph.operators import MOVERS
 from rnncli.model.graph.recurrent import KINDS
 from rnncli.model.graph.rows import Flow
 from rnncli.model.graph.steps import replace_steps
-from rnncli.model.graph.walk import Fit, Guess, Layer, Walk
+from rnncli.model.graph.walk import FEW_STEPS, Fit, Guess, Layer, Walk
 from rnncli.model.graph.whole_sequences import cut_output
 from rnncli.model.layers import Recurrent
 
 PASSES_OVER = "gives {}, and passes over {} (`output_name` NAME picks one)"
 _MOST_GUESSES = 30  # of the axes of the input
+_MOST_NUMBERS = 1_000  # of an array, that are looked at
 # Convolutions and pooling may leave none of few steps: then more are tried, and some more. No such
 # number is one that features often have.
 _MORE, _MANY_STEPS = 37, 9_000
@@ -72,6 +74,7 @@ def _find_best(
         if replaced := replace(first):
             first.nodes = {str(k): node for k, node in enumerate(replaced)}
             first = Walk(path, graph, first=first)
+    steps = _choose_steps(first)
     guesses = (
         guess
         for guess in _guess_axes(first)
@@ -80,11 +83,30 @@ def _find_best(
     for guess in [known] if known else islice(guesses, _MOST_GUESSES):
         if best and best.target and guess.x != best.walk.guess.x:
             break  # another input has the rows
-        chain = make_chain(first, guess._replace(features=input_size))
+        chain = make_chain(first, guess._replace(steps=steps, features=input_size))
         best = chain if best is None or chain.rank < best.rank else best
         if chain.takes_rows and chain.walk.fit is Fit.ROWS:  # no other guess can be right
             break
     return first, best
+
+
+def _choose_steps(first: Walk) -> int:
+    """Choose a number of steps that is no size and no index of a last step in the file.
+
+    A node of one number of steps alone, such as Gather of step 6, fits no other number.
+    """
+    taken, numbers = set[int](), list[Any]()
+    for array in first.constants.values():
+        taken.update(array.shape)
+        if array.dtype.kind in "iu" and array.size <= _MOST_NUMBERS:
+            numbers += array.ravel().tolist()
+    for node in first.nodes.values():
+        for value in node.attributes.values():
+            numbers += value if isinstance(value, list) else [value]
+    for number in numbers:
+        if isinstance(number, int):
+            taken |= {abs(number), abs(number) + 1}
+    return next((T for T in FEW_STEPS if T not in taken), FEW_STEPS[-1])
 
 
 def _has_steps(graph: Graph, guess: Guess) -> bool:

@@ -77,7 +77,8 @@ class Layer(NamedTuple):
     below: SequenceGraph | None
 
 
-_FEW_STEPS = 7  # of the input at first
+# Numbers of steps of the input at first: one that the file does not have.
+FEW_STEPS = (7, 11, 13, 17, 19, 23, 29, 31, 37, 41, 43, 47, 53, 59, 61, 67, 71, 73, 79, 83, 89, 97)
 
 
 class Guess(NamedTuple):
@@ -85,7 +86,7 @@ class Guess(NamedTuple):
 
     x: str
     axes: tuple[int | None, int | None] = (None, None)
-    steps: int = _FEW_STEPS
+    steps: int = FEW_STEPS[0]
     sequences: int = 3
     features: int = 0  # of a row, where the file leaves them open; 0 if they are not known
     sure: bool = False  # whether the format tells the axes: those of values are as the input's
@@ -322,7 +323,7 @@ class Walk:
         try:
             if self.guess.sure and len(shape) == 3:
                 # One step may be all that windows leave of few.
-                self.too_short |= shape[1] == 1 and self.guess.steps == _FEW_STEPS
+                self.too_short |= shape[1] == 1 and self.guess.steps in FEW_STEPS
                 axes = (1 if shape[1] > 1 else None, 0)  # a format that tells axes has N first
                 target, graph = cut_graph(self, name, value, axes)
             else:
