@@ -83,6 +83,18 @@ def test_steps_that_are_none_of_one_cell(tmp_path: Path, kind: str, change: Any)
     assert refusal(Steps(kind).unrolled(tmp_path / "m.onnx", 4, change))
 
 
+@pytest.mark.parametrize("op", ["Tanh", "Relu"])
+def test_a_value_that_comes_from_itself_is_no_step(tmp_path: Path, op: str) -> None:
+    graph, path = Steps("rnn"), tmp_path / "m.onnx"
+    # Names count nodes: the first sum takes the second, which takes the first.
+    first = graph.add("Add", graph.affine("x", 0), "Add_3")
+    graph.add("Add", first, graph.add("MatMul", "h", graph.array(graph.W_hh[0])))
+    after = graph.add(op, first)
+    inputs: Any = {"x": ("N", 2), "h": ("N", H)}
+    path.write_bytes(graph.model(graph.add("Softmax", after), after, inputs=inputs))
+    assert "holds no recurrent layer" in refusal(path)
+
+
 def write_call(path: Path, kind: str, outputs: Callable[[State], State], size: int = 2) -> Path:
     graph, names = Steps(kind, size), ("h", "c")[: 1 + (kind == "lstm")]
     after = graph.step("x", *names)

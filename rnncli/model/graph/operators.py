@@ -606,6 +606,8 @@ def evaluate(
 ) -> dict[str, Any]:  # fmt: skip
     """Compute nodes, each after those whose outputs it takes; add their outputs to the values."""
     for node in nodes:
+        if missing := [name for name in node.inputs if name and name not in values]:
+            raise RefusedError(f"takes {shown(missing[0])}, which no node before it gives")
         inputs = [values[name] if name else None for name in node.inputs]
         outputs = apply(node, inputs, opset, spend, dtype)
         values.update(zip(node.outputs, outputs, strict=False))
