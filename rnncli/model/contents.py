@@ -52,6 +52,7 @@ class Contents(NamedTuple):
     inputs: Mapping[str, int] = {}  # the widths of several, which are columns side by side
     outputs: Sequence[str] = ()  # names of all outputs, if the file tells them
     unused: Sequence[Component] = ()  # the output does not need them; `layer` can pick them
+    chain: str = ""  # of all components, where the file does not tell their order
     alone: Sequence[Component] = ()  # refused where they stand; `layer` can pick one of them
     # Finds the layers, given the number of features, where the file leaves that open.
     resolve: "Callable[[int], Contents] | None" = None
@@ -98,7 +99,7 @@ class Contents(NamedTuple):
                 way = " or run a part with `layer`"
                 way = way if "export the model" in why else "pick one with `layer` NAME:"
                 pick = f"{way} {verbatim(listed(recurrent))}"
-                pick += "" if self.ordered else "; `chain` joins several"
+                pick += "" if self.ordered else f"; {self._name_chain()}"
             raise InputError(f"{path}: {listed(names)}" if any(names) else path, why, pick)
         recurs = recurrent or any(layer.recurs for layer in layers)
         if not recurs and (self.expected or not layers):
@@ -106,8 +107,16 @@ class Contents(NamedTuple):
             raise InputError(path, f"holds no recurrent layer{self.expected}, got {got}")
         if len(recurrent) > 1 and not self.ordered:
             what = f"holds several recurrent modules: {listed(recurrent)}"
-            raise InputError(path, what, "pick one with `layer` NAME; `chain` joins several")
+            raise InputError(path, what, f"pick one with `layer` NAME; {self._name_chain()}")
         return layers
+
+    def _name_chain(self) -> str:
+        """Return the way out by `chain`."""
+        if not self.chain:
+            return "`chain` joins several"
+        text, last = verbatim(self.chain), verbatim(self.chain.rpartition(",")[2])
+        how = f"add activations, as in {last}:softmax"
+        return f"`chain` {text} joins all in the one order that fits: {how}"
 
 
 def no_layer(path: str, layer: str, names: Iterable[str]) -> InputError:

@@ -1,10 +1,12 @@
 """Chains of layers that the caller tells, of files of weights alone."""
 
+import re
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from model_files import load, refusal
 
 import rnncli
 from rnncli import LSTM, Dense, Embedding, Network, Normalization, Pointwise, Recurrent, Weights
@@ -40,11 +42,13 @@ def array(name: str) -> Any:
     return ARRAYS[f"net.{name}"]
 
 
-@pytest.mark.filterwarnings("ignore")  # of what is assumed
 def test_a_chain_runs_as_its_layers_do(path: Path) -> None:
     chain = "chars,rnn,norm,net.fc:softmax"
-    with pytest.warns(UserWarning, match="leaves out crf, as chain tells|epsilon of net.norm"):
-        network = rnncli.load(path, chain=chain)
+    network, notes = load(path, chain=chain)
+    assert notes == [
+        "net.norm is read as batch normalization, epsilon 1e-05",
+        "leaves out crf, as `chain` tells",
+    ]
     bias = array("rnn.bias_ih_l0") + array("rnn.bias_hh_l0")
     cell = LSTM(Weights(array("rnn.weight_ih_l0").T, array("rnn.weight_hh_l0").T, bias))
     scale = np.sqrt(array("norm.running_var") + 1e-5)
@@ -70,6 +74,36 @@ def test_a_chain_runs_by_the_command(path: Path, run_rnn: Any) -> None:
     assert (
         "is for --weights" in run_rnn("run", "--seq", "1", "--hidden", "2", "--chain", "a").stderr
     )
+
+
+# By the names of components, the order in which each takes what the one before gives.
+ORDERS = {
+    "top fc rnn embed": "embed,rnn,fc,top",
+    "top fc rnn chars": "",  # chars may be a linear layer on top
+    "fc norm rnn": "rnn,norm,fc",
+    "fc square norm rnn": "",  # the norm may stand below and above
+    "wide fc rnn": "",
+    "crf fc rnn": "",
+}
+MORE = {
+    "net.embed.weight": (6, 3),
+    "net.top.weight": (3, 4),
+    "net.square.weight": (2, 2),
+    "net.wide.weight": (3, 5),
+}
+
+
+@pytest.mark.parametrize(("names", "chain"), ORDERS.items())
+def test_the_one_order_that_fits_is_printed(tmp_path: Path, names: str, chain: str) -> None:
+    every = (SHAPES | MORE).items()
+    shapes = {n: shape for name in names.split() for n, shape in every if name in n.split(".")}
+    path = tmp_path / "w.npz"
+    arrays: dict[str, Any] = {name: np.ones(shape) for name, shape in shapes.items()}
+    np.savez(path, **arrays)
+    printed = re.search("`chain` (.*) joins all", refusal(path))
+    assert (printed[1] if printed else "") == chain
+    if chain:
+        load(path, chain=chain)
 
 
 @pytest.mark.parametrize(

@@ -398,7 +398,7 @@ def keras_with(change: Callable[[dict[str, Any]], object]) -> bytes:
 # Loads sound files, and then hostile ones under a hook, which cannot be taken away again.
 WATCHED = """
 import json, sys
-import rnncli
+import rnncli, rnncli.model.formats.chain
 
 sound, hostile = json.load(sys.stdin)
 for path in sound:

@@ -168,9 +168,9 @@ class Draw:
         return self.random.normal(size=(N, T, I)).astype(np.float32)
 
 
-def predict(path: Path, x: Array) -> Array:
+def predict(path: Path, x: Array, chain: str | None = None) -> Array:
     """Run the model in a file: it gives a row for each step, or one a sequence."""
-    loaded = load_network(path)
+    loaded = load_network(path, chain=chain)
     states = run(loaded.network, x if x.ndim == 3 else x[..., None])
     if loaded.network.last:
         assert states.y_n is not None
@@ -375,3 +375,19 @@ def test_weights_alone(tmp_path: Path, library: str) -> None:
     model = chained(draw, *layers)
     model.save_weights(path)
     assert furthest([predict(path, x)], [np.asarray(model(x))]) <= 1e-6
+
+
+@EACH_LIBRARY
+def test_a_chain_of_weights_alone(tmp_path: Path, library: str) -> None:
+    draw = Draw(LIBRARIES[library], 6)
+    L, x = draw.layers, draw.random.randint(0, NUMBERS, (N, T))
+    table, lstm = L.Embedding(NUMBERS, 3, name="table"), L.LSTM(4, return_sequences=True)
+    norms = [L.LayerNormalization(epsilon=1e-3), L.BatchNormalization()]
+    dense = [L.Dense(5, "relu", name="fc"), L.Dense(2, "softmax", name="top")]
+    model = draw.library.Sequential([L.Input((None,)), table, lstm, *norms, *dense])
+    draw.fill(model)
+    model.save_weights(path := tmp_path / "m.weights.h5")
+    # The file numbers the layers of each class.
+    chain = "embedding,lstm,layer_normalization,batch_normalization,dense:relu,dense_1:softmax"
+    y = predict(path, x.astype(float), chain=chain)
+    assert furthest([y], [np.asarray(model(x))]) <= 1e-6

@@ -218,6 +218,15 @@ def test_weights_that_are_computed_are_refused(tmp_path: Path, change: Any, how:
         load_network(path)
 
 
+@pytest.mark.parametrize("norm", [nn.GroupNorm(1, 5), nn.RMSNorm(5), nn.PReLU(5)])
+def test_modules_that_have_the_arrays_of_another(tmp_path: Path, norm: Any) -> None:
+    model, path = Head(nn.LSTM(4, 5), 5), tmp_path / "w.pt"
+    model.norm = norm
+    torch.save(model, path)
+    with pytest.raises(ValueError, match="a chain cannot run it"):
+        load_network(path, chain="rnn,norm,fc")
+
+
 class Last(Head):
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         return self.fc(self.rnn(x)[0][:, -1])

@@ -5,7 +5,8 @@ from the bottom to the top, each with an activation or without.
 """
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from itertools import islice, pairwise, permutations
 
 import numpy as np
 
@@ -35,6 +36,16 @@ _KINDS: Mapping[frozenset[str], str] = {
     }.items()
 }
 _EPSILON = {True: 1e-3, False: 1e-5}  # Keras's default, and PyTorch's
+# Classes of PyTorch whose arrays have the names and shapes of layers that they are not.
+_UNLIKE = ("GroupNorm", "InstanceNorm1d", "RMSNorm", "PReLU")
+# The arrays of Keras's layers in the order in which Keras 3 numbers them.
+_NUMBERED: Mapping[str, Sequence[str]] = {
+    "dense": ("kernel", "bias"),
+    "embedding": ("embeddings",),
+    "layer_normalization": ("gamma", "beta"),
+    "batch_normalization": ("gamma", "beta", "moving_mean", "moving_variance"),
+}
+_MOST_COMPONENTS = 7  # whose orders are tried
 _ORDER = ["weight", "gamma", "running_mean", "moving_mean", "running_var", "moving_variance"]
 _COUNT = "num_batches_tracked"
 
@@ -61,9 +72,43 @@ def make_chain(path: str, contents: Contents, text: str) -> Contents:
     if not any(each.recurrent for each in chosen):
         raise InputError(path, f"a chain has a recurrent layer, got {listed(known)}")
     names = {each.name for each in chosen}
-    if rest := [name for name in known if name not in names]:
+    if rest := [name for name, each in known.items() if each.arrays and name not in names]:
         notes.append(f"leaves out {listed(rest)}, as `chain` tells")
     return contents._replace(components=chosen, ordered=True, last=None, notes=notes)
+
+
+def propose_chain(path: str, contents: Contents) -> str:
+    """Return the text of the chain of all components, if one order of them fits by its widths."""
+    components = [each for each in contents.components if each.layers or _has_values(each)]
+    count = len(components)
+    if count > _MOST_COMPONENTS or not any(each.recurrent for each in components):
+        return ""
+    try:
+        bottom, above = (
+            [each.layers or [_make_layer(path, each, width)[0]] for each in components]
+            for width in (0, 1)
+        )
+    except InputError:
+        return ""
+
+    is_named = ["emb" in each.name.lower() for each in components]
+
+    def fits(order: Sequence[int]) -> bool:
+        layers = [*bottom[order[0]], *(layer for k in order[1:] for layer in above[k])]
+        tables = [isinstance(above[k][0], Embedding) or is_named[k] for k in order[1:]]
+        widths = ((below.output_size, layer.input_size) for below, layer in pairwise(layers))
+        return not any(tables) and all(gives == takes for gives, takes in widths)
+
+    orders = [*islice(filter(fits, permutations(range(count))), 2)]
+    names = [components[k].name for k in orders[0]] if len(orders) == 1 else []
+    ends = [re.split("[./]", name)[-1] for name in names]
+    names = ends if len({*ends}) == count else names
+    return ",".join(names) if all(re.fullmatch(r"[\w./-]+", name) for name in names) else ""
+
+
+def _has_values(component: Component) -> bool:
+    """Return whether a component has more than counts."""
+    return any(array.ndim for array in component.arrays.values())
 
 
 def _make_layer(path: str, component: Component, width: int) -> tuple[Stateless, list[str]]:
@@ -72,24 +117,30 @@ def _make_layer(path: str, component: Component, width: int) -> tuple[Stateless,
     It takes rows of a width, or of any where it is the first.
     """
     where, name = f"{path}: {component.name}", component.name
+    numbered = _NUMBERED.get(re.sub(r".*/|_[0-9]+\Z", "", name), ())
+    roles = {f"{name}/vars/{k}": role for k, role in enumerate(numbered)}
     arrays: dict[str, Floats] = {}
     for each, array in component.arrays.items():
-        role = re.split(r"[./]", each)[-1].partition(":")[0]
+        role = roles.get(each, re.split(r"[./]", each)[-1].partition(":")[0])
         if role != _COUNT:
             arrays[role] = read_floats(path, each, array)
     bias = arrays.pop("bias", arrays.pop("beta", None))
     kind = _KINDS.get(frozenset(arrays), "")
     of_keras, first = kind.endswith("Keras"), next(iter(arrays.values()), np.empty(()))
+    class_ = component.kind.rpartition(".")[2]
     with locate(where):
+        if class_ in _UNLIKE:
+            raise InputError(where, f"is a {class_}: a chain cannot run it; use torch.onnx.export")
         if kind.startswith("linear") and first.ndim == 2:
             W = first if of_keras else first.T
             is_table = not width and bias is None and not of_keras
             return (Embedding(first), []) if is_table else (Dense(W, bias), [])
         if kind == "table" and bias is None:
             return Embedding(first), []
-        if kind.startswith("batch") or (kind and first.ndim == 1):
+        if kind.startswith("batch") or (kind and first.ndim == 1 and bias is not None):
             epsilon = _EPSILON[of_keras]
-            note = [f"does not tell the epsilon of {shown(name)}: {epsilon:g} is taken"]
+            norm = "batch" if kind.startswith("batch") else "layer"
+            note = [f"{shown(name)} is read as {norm} normalization, epsilon {epsilon:g}"]
             if not kind.startswith("batch"):
                 return LayerNormalization(first, bias, epsilon), note
             factor, center, variance = (arrays[role] for role in sorted(arrays, key=_ORDER.index))

@@ -213,10 +213,13 @@ def read_contents(
             raise _no_output(path, output_name, contents.outputs)
         if contents.resolve and input_size:
             contents = contents.resolve(input_size).pick(path, layer)
-        if chain is not None:
-            from rnncli.model.formats.chain import make_chain
+        if chain is not None or not contents.ordered:
+            from rnncli.model.formats.chain import make_chain, propose_chain
 
-            contents = make_chain(path, contents, chain)
+            if chain is not None:
+                contents = make_chain(path, contents, chain)
+            elif layer is None:
+                contents = contents._replace(chain=propose_chain(path, contents))
     except InputError:
         raise
     except ValueError as error:
