@@ -1123,10 +1123,58 @@ ONE_LENGTH: dict[str, Callable[[Graph, int], str]] = {
 
 
 @pytest.mark.parametrize("build", ONE_LENGTH.values(), ids=ONE_LENGTH)
-@pytest.mark.parametrize("T", [7, 11, 13])
+@pytest.mark.parametrize("sizes", [range(0), range(1, 98)])
+@pytest.mark.parametrize("T", [7, 11, 13, 97, 98])
 def test_nodes_of_one_number_of_steps_are_refused(
-    tmp_path: Path, T: int, build: Callable[[Graph, int], str]
+    tmp_path: Path, T: int, sizes: range, build: Callable[[Graph, int], str]
 ) -> None:
     """They are none for any number, whichever one the graph is run over."""
     graph = Graph()
+    for size in sizes:
+        graph.array(np.int64(size))
     assert "LSTM_0" in refusal(write(tmp_path / "m.onnx", graph, build(graph, T)))
+
+
+@pytest.mark.parametrize("k", range(2, 12))
+@pytest.mark.parametrize(("below", "above"), [((0, -1), None), ((0, -2), None), (None, (1, FAR))])
+def test_an_index_into_fewer_steps_is_refused(
+    tmp_path: Path, below: tuple[int, int] | None, above: tuple[int, int] | None, k: int
+) -> None:
+    """A slice leaves T - 1 or T - 2 steps, of which k may be the last one."""
+    graph = Graph()
+    rows = graph.rows("GRU", cut(graph, "x", 0, *below) if below else "x")
+    rows = cut(graph, rows, 0, *above) if above else rows
+    step = graph.add("Gather", rows, graph.array(k))
+    assert "GRU_" in refusal(write(tmp_path / "m.onnx", graph, step))
+
+
+def cut_positions(g: Graph, steps: str, P: int) -> str:
+    return g.add("Slice", g.draw(P, 1, 2), g.array([0]), steps, g.array([0]))
+
+
+def look_positions_up(g: Graph, steps: str, P: int) -> str:
+    ids = g.add("Slice", g.array(np.arange(P)), g.array([0]), steps, g.array([0]))
+    return g.add("Gather", g.draw(P, 1, 2), ids)
+
+
+def count_positions(g: Graph, steps: str, P: int) -> str:
+    T = g.add("Cast", g.add("Squeeze", steps), to=7)
+    return g.add("Gather", g.draw(P, 1, 2), g.add("Range", g.array(0), T, g.array(1)))
+
+
+@pytest.mark.parametrize("P", [8, 12, 40])
+@pytest.mark.parametrize("add_positions", [cut_positions, look_positions_up, count_positions])
+def test_tables_of_positions(
+    tmp_path: Path, P: int, add_positions: Callable[[Graph, str, int], str]
+) -> None:
+    """Of P rows: the graph runs over no more steps."""
+    graph = Graph()
+    steps = graph.add("Gather", graph.add("Shape", "x"), graph.array([0]))
+    x = graph.add("Add", "x", add_positions(graph, steps, P))
+    network, _ = load(write(tmp_path / "m.onnx", graph, graph.rows("LSTM", x)))
+    zeros = np.zeros((2, P, 2), np.float32)
+    states = rnncli.run(network, zeros).h
+    np.testing.assert_array_equal(rnncli.run(network, zeros[:, :3]).h, states[:, :3])
+    assert np.ptp(states) > 0.1
+    with pytest.raises(ValueError, match=f"for a sequence of {P + 1} steps"):
+        rnncli.run(network, np.zeros((2, P + 1, 2), np.float32))

@@ -4,10 +4,10 @@
 them, and walks the graph by each guess (`walk.py`). The best walk becomes a `Chain` of layers.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import suppress
 from functools import partial
-from itertools import islice, permutations, zip_longest
+from itertools import count, islice, permutations, zip_longest
 from typing import Any
 
 import numpy as np
@@ -74,7 +74,7 @@ def _find_best(
         if replaced := replace(first):
             first.nodes = {str(k): node for k, node in enumerate(replaced)}
             first = Walk(path, graph, first=first)
-    steps = _choose_steps(first)
+    taken = _list_numbers(first)
     guesses = (
         guess
         for guess in _guess_axes(first)
@@ -83,30 +83,51 @@ def _find_best(
     for guess in [known] if known else islice(guesses, _MOST_GUESSES):
         if best and best.target and guess.x != best.walk.guess.x:
             break  # another input has the rows
-        chain = make_chain(first, guess._replace(steps=steps, features=input_size))
+        chain = _choose_steps(first, guess._replace(features=input_size), taken)
         best = chain if best is None or chain.rank < best.rank else best
         if chain.takes_rows and chain.walk.fit is Fit.ROWS:  # no other guess can be right
             break
     return first, best
 
 
-def _choose_steps(first: Walk) -> int:
-    """Choose a number of steps that is no size and no index of a last step in the file.
+def _choose_steps(first: Walk, guess: Guess, taken: Collection[int]) -> "Chain":
+    """Walk over a number of steps that is none of these numbers, and over twice as many.
 
-    A node of one number of steps alone, such as Gather of step 6, fits no other number.
+    A node of one number of steps alone, such as Gather of step 6, may fit the first.
     """
+    few = (T for steps in (FEW_STEPS, count(FEW_STEPS[-1])) for T in steps if T not in taken)
+    chain = make_chain(first, guess._replace(steps=next(few)))
+    steps = chain.walk.guess.steps
+    if not chain.target or chain.walk.begins != steps:  # the file tells its steps
+        return chain
+    more = next(T for T in count(2 * steps) if T not in taken)
+    twice = again = make_chain(first, guess._replace(steps=more))
+    if not twice.target:  # a table of positions may have fewer
+        again = make_chain(first, guess._replace(steps=steps // 2))
+    if again.target and again.outline == chain.outline:
+        return chain
+    if twice.target:
+        twice.target, twice.why = None, "is made by other nodes for other numbers of steps"
+    return twice
+
+
+def _list_numbers(first: Walk) -> set[int]:
+    """List the sizes and the indices in the file, and one more than each index."""
     taken, numbers = set[int](), list[Any]()
     for array in first.constants.values():
         taken.update(array.shape)
         if array.dtype.kind in "iu" and array.size <= _MOST_NUMBERS:
-            numbers += array.ravel().tolist()
+            values = array.ravel().tolist()
+            # Positions 0, 1, 2, ... are the rows of a table, which may be few.
+            numbers += [] if values == [*range(len(values))] else values
     for node in first.nodes.values():
-        for value in node.attributes.values():
-            numbers += value if isinstance(value, list) else [value]
+        for name, value in node.attributes.items():
+            if name not in ("dtype", "to"):  # numbers of element types
+                numbers += value if isinstance(value, list) else [value]
     for number in numbers:
         if isinstance(number, int):
             taken |= {abs(number), abs(number) + 1}
-    return next((T for T in FEW_STEPS if T not in taken), FEW_STEPS[-1])
+    return taken
 
 
 def _has_steps(graph: Graph, guess: Guess) -> bool:
@@ -227,6 +248,16 @@ class Chain:
     def rank(self) -> tuple[bool, Fit, bool]:
         """The rank of the guess among others, the best first."""
         return not self.takes_rows, self.walk.fit, self.target is None
+
+    @property
+    def outline(self) -> tuple[Any, ...]:
+        """What is the same for each number of steps: which rows, layers and operators there are."""
+        layers = [
+            (each.component and each.component.name, each.below is None)
+            for each in self.walk.layers.values()
+        ]
+        steps = [step.op for step in self.rows.steps.values()]
+        return self.last, self.above is None, layers, steps
 
     def list_outputs(self) -> list[str]:
         """List the output that is asked for, or those that are more than final states, if any."""
