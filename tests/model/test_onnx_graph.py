@@ -1116,7 +1116,6 @@ def test_two_branches_look_up_the_input(tmp_path: Path) -> None:
 
 
 ONE_LENGTH: dict[str, Callable[[Graph, int], str]] = {
-    "index": lambda g, T: g.add("Gather", g.rows(), g.array(T - 1)),
     "shape": lambda g, T: g.add("Reshape", g.rows(), g.array([T, -1, 3])),
     "values": lambda g, T: g.add("Add", g.rows(), g.array(np.ones((T, 1, 1), np.float32))),
 }
@@ -1135,17 +1134,30 @@ def test_nodes_of_one_number_of_steps_are_refused(
     assert "LSTM_0" in refusal(write(tmp_path / "m.onnx", graph, build(graph, T)))
 
 
-@pytest.mark.parametrize("k", range(2, 12))
-@pytest.mark.parametrize(("below", "above"), [((0, -1), None), ((0, -2), None), (None, (1, FAR))])
-def test_an_index_into_fewer_steps_is_refused(
-    tmp_path: Path, below: tuple[int, int] | None, above: tuple[int, int] | None, k: int
+@pytest.mark.parametrize("T", [9, None])
+@pytest.mark.parametrize("k", range(1, 5))
+@pytest.mark.parametrize(("below", "above"), [(0, 0), (-1, 0), (-2, 0), (0, 1), (0, -2)])
+def test_steps_that_are_taken_by_their_numbers(
+    tmp_path: Path, below: int, above: int, k: int, T: int | None
 ) -> None:
-    """A slice leaves T - 1 or T - 2 steps, of which k may be the last one."""
-    graph = Graph()
-    rows = graph.rows("GRU", cut(graph, "x", 0, *below) if below else "x")
-    rows = cut(graph, rows, 0, *above) if above else rows
-    step = graph.add("Gather", rows, graph.array(k))
-    assert "GRU_" in refusal(write(tmp_path / "m.onnx", graph, step))
+    """Slices below and above the layer leave fewer steps, of which k may be the last one."""
+    graph, whole = Graph(), Graph()
+
+    def ends(n: int) -> tuple[int, int]:
+        return max(n, 0), n if n < 0 else FAR
+
+    rows = graph.rows("GRU", cut(graph, "x", 0, *ends(below)))
+    step = graph.add("Gather", cut(graph, rows, 0, *ends(above)), graph.array(k))
+    inputs: Any = {"inputs": {"x": (T or "T", "N", 2)}}
+    network, _ = load(write(tmp_path / "step.onnx", graph, step, **inputs))
+    alone, _ = load(write(tmp_path / "rows.onnx", whole, whole.rows("GRU")))
+    for steps in [T] if T else [7, 8, 9, 14]:
+        x = np.random.default_rng(steps).uniform(-1, 1, (2, steps, 2)).astype(np.float32)
+        h = rnncli.run(alone, x[:, slice(*ends(below))]).h[:, slice(*ends(above))]
+        y: Any = rnncli.run(network, x).y_n
+        np.testing.assert_allclose(y, h[:, k].astype(float), atol=1e-6)
+    with pytest.raises(ValueError, match="cannot be computed for a sequence of 1 steps"):
+        rnncli.run(network, np.zeros((1, 1, 2)))
 
 
 def cut_positions(g: Graph, steps: str, P: int) -> str:
@@ -1167,7 +1179,7 @@ def count_positions(g: Graph, steps: str, P: int) -> str:
 def test_tables_of_positions(
     tmp_path: Path, P: int, add_positions: Callable[[Graph, str, int], str]
 ) -> None:
-    """Of P rows: the graph runs over no more steps."""
+    """The graph runs over at most P steps."""
     graph = Graph()
     steps = graph.add("Gather", graph.add("Shape", "x"), graph.array([0]))
     x = graph.add("Add", "x", add_positions(graph, steps, P))

@@ -187,7 +187,8 @@ class SequenceGraph(Stateless):
         try:
             if self.steps not in (0, T):
                 raise RefusedError(f"the graph was exported for {self.steps}")
-            y = self.compute(rows)
+            if not (y := self.compute(rows)).size:
+                raise RefusedError("it gives no values")
             y = y[None] if along is None else np.moveaxis(y, along, 0)
             y = y.reshape(len(y), -1)
             y = np.broadcast_to(y, (T, y.shape[1])) if along is None else y

@@ -104,7 +104,7 @@ def _choose_steps(first: Walk, guess: Guess, taken: Collection[int]) -> "Chain":
     twice = again = make_chain(first, guess._replace(steps=more))
     if not twice.target:  # a table of positions may have fewer
         again = make_chain(first, guess._replace(steps=steps // 2))
-    if again.target and again.outline == chain.outline:
+    if again.target and again.outline() == chain.outline():
         return chain
     if twice.target:
         twice.target, twice.why = None, "is made by other nodes for other numbers of steps"
@@ -249,9 +249,8 @@ class Chain:
         """The rank of the guess among others, the best first."""
         return not self.takes_rows, self.walk.fit, self.target is None
 
-    @property
     def outline(self) -> tuple[Any, ...]:
-        """What is the same for each number of steps: which rows, layers and operators there are."""
+        """Return which row, layers and operators it has, the same for each number of steps."""
         layers = [
             (each.component and each.component.name, each.below is None)
             for each in self.walk.layers.values()
@@ -288,7 +287,7 @@ class Chain:
     def find_output(self, value: Flow) -> Operand:
         """Find the output of the graph, and which row of a sequence it is."""
         walk = self.walk
-        if value.columns is not None:
+        if value.columns is not None and not self.takes_number(value):
             self.last = self.find_last(value)
             with suppress(RefusedError):  # such as nodes of its own for each step
                 return self.rows.join_row(value)
@@ -296,6 +295,12 @@ class Chain:
         by_call = walk.guess.axes[0] is None
         self.last = None if by_call or self.above.axes[0] is not None else "step"
         return target
+
+    def takes_number(self, value: Flow) -> bool:
+        """Return whether a value is one step of several, taken by its number."""
+        t = steps_of(plain(value.labels))
+        is_one = self.walk.steps > 1 and (t == t.flat[0]).all()
+        return bool(is_one) and not self.needed.isdisjoint(self.walk.numbered)
 
     def find_last(self, value: Flow) -> str | None:
         """Return which row of a sequence a value is; None for all of them."""

@@ -127,6 +127,9 @@ class Walk:
         self.components: dict[str, Component] = {}  # recurrent nodes, and those that are refused
         self.layers: dict[int, Layer] = {}  # by the register that it fills
         self.branches: dict[str, bool] = {}  # of nodes If that depend on sizes
+        self.numbered: set[str] = (
+            set()
+        )  # values that are steps above layers, taken by their numbers
         self.counting: set[str] = set()  # nodes where rows meet numbers of steps or sequences
         # By the id of a node, which is stored too so that no other node gets the id.
         self._computed: dict[int, tuple[Node, list[Any]]] = first._computed if first else {}
@@ -366,6 +369,8 @@ class Walk:
         why = next((each.why for each in flows if each.columns is None), "")
         if node.op == "Slice" and _is_bounded(node, inputs, steps_of):
             why = why or "takes a fixed number of the steps"
+        if node.op == "Gather" and not lowest and _takes_number(node, *inputs):
+            self.numbered.update(node.outputs)
         N, shape = self.guess.axes[1], self.graph.inputs[self.guess.x]
         is_open = N is not None and shape and not isinstance(shape[N], int)
         if node.op == "Slice" and is_open and _is_bounded(node, inputs, sequences_of):
@@ -583,6 +588,14 @@ def _slides_along_steps(x: Any) -> bool:
     t, n = steps_of(rows), sequences_of(rows)
     mixed = (t == SEVERAL) & (n != SEVERAL)  # several steps as one
     return bool(mixed.any()) or any((t != t.take([0], k)).any() for k in range(2, t.ndim))
+
+
+def _takes_number(node: Node, x: Any, index: Any) -> bool:
+    """Return whether a Gather takes a step by a number from 1 up."""
+    if not isinstance(x, Flow) or not isinstance(index, np.ndarray):
+        return False
+    t = steps_of(plain(x.labels))
+    return bool((index > 0).any() and np.diff(t, axis=node.attributes.get("axis", 0)).any())
 
 
 def _is_bounded(node: Node, inputs: Sequence[Any], find: Callable[[Any], Any]) -> bool:
