@@ -81,6 +81,7 @@ ORDERS = {
     "top fc rnn embed": "embed,rnn,fc,top",
     "top fc rnn chars": "",  # chars may be a linear layer on top
     "fc norm rnn": "rnn,norm,fc",
+    "0 fc rnn embed": "embed,rnn,fc,mlp.0",
     "fc square norm rnn": "",  # the norm may stand below and above
     "wide fc rnn": "",
     "crf fc rnn": "",
@@ -88,6 +89,7 @@ ORDERS = {
 MORE = {
     "net.embed.weight": (6, 3),
     "net.top.weight": (3, 4),
+    "net.mlp.0.weight": (3, 4),
     "net.square.weight": (2, 2),
     "net.wide.weight": (3, 5),
 }

@@ -101,7 +101,7 @@ def propose_chain(path: str, contents: Contents) -> str:
 
     orders = [*islice(filter(fits, permutations(range(count))), 2)]
     names = [components[k].name for k in orders[0]] if len(orders) == 1 else []
-    ends = [re.split("[./]", name)[-1] for name in names]
+    ends = [re.split(r"[./](?![0-9]+\Z)", name)[-1] for name in names]
     names = ends if len({*ends}) == count else names
     return ",".join(names) if all(re.fullmatch(r"[\w./-]+", name) for name in names) else ""
 
