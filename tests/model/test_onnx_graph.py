@@ -1160,6 +1160,31 @@ def test_steps_that_are_taken_by_their_numbers(
         rnncli.run(network, np.zeros((1, 1, 2)))
 
 
+def reshape_sequences(g: Graph, y: str) -> str:
+    return g.add("Reshape", y, g.array([4, 3, 3]))
+
+
+def shift_sequences(g: Graph, y: str) -> str:
+    return g.add("Add", y, g.array(np.arange(3, dtype=np.float32)[:, None]))
+
+
+def test_sequences_that_a_graph_was_frozen_for(tmp_path: Path) -> None:
+    """Nodes of three sequences compute each sequence three times, if they compute the same."""
+    graph, frozen = Graph(), dict[str, Axes | None](x=(4, 3, 2))
+    weights = graph.add("Softmax", graph.rows("GRU"), axis=0)
+    expected, _ = load(write(tmp_path / "open.onnx", graph, weights))
+    path = write(tmp_path / "m.onnx", graph, reshape_sequences(graph, weights), inputs=frozen)
+    network, _ = load(path)
+    x = np.random.default_rng(0).uniform(-1, 1, (5, 4, 2))
+    y: Any = rnncli.run(network, x).y
+    np.testing.assert_allclose(y, np.asarray(rnncli.run(expected, x).y, float), atol=1e-12)
+    turned = graph.add("Transpose", reshape_sequences(graph, weights), perm=[1, 0, 2])
+    network, _ = load(write(tmp_path / "t.onnx", graph, turned, inputs=frozen))
+    np.testing.assert_array_equal(rnncli.run(network, x).y, y)  # steps are another axis than x's
+    path = write(tmp_path / "n.onnx", graph, shift_sequences(graph, weights), inputs=frozen)
+    assert "makes something else of each sequence" in refusal(path)
+
+
 def cut_positions(g: Graph, steps: str, P: int) -> str:
     return g.add("Slice", g.draw(P, 1, 2), g.array([0]), steps, g.array([0]))
 

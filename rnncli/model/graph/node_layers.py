@@ -157,6 +157,7 @@ class SequenceGraph(Stateless):
 
     takes_sequences = True
     steps = 0  # the number that the graph was frozen for; 0 for any
+    sequences = 1  # the number that its nodes were frozen for: it computes as many equal ones
 
     def __init__(
         self, nodes: Sequence[Node], constants: Mapping[str, Array], opset: int,
@@ -203,10 +204,12 @@ class SequenceGraph(Stateless):
 
     def compute(self, x: Array) -> Array:
         """Compute the target from the rows of a sequence, (T, I), or its labels from theirs."""
-        return np.asarray(plain(self.evaluate(x)[self.target]))
+        y = np.asarray(plain(self.evaluate(x)[self.target]))
+        return y if self.sequences == 1 else y.take([0], self.axes[1])
 
-    def evaluate(self, x: Array, sequences: int = 1) -> dict[str, Any]:
+    def evaluate(self, x: Array, sequences: int = 0) -> dict[str, Any]:
         """Compute all values, of several equal sequences if they are more than one."""
+        sequences = sequences or self.sequences
         values: dict[str, Any] = dict(self.constants)
         is_labels = x.dtype.kind != "f"
         for root in self.roots:

@@ -26,10 +26,7 @@ def cut_graph(walk: Any, name: str, value: Any, axes: Axes) -> tuple[Operand, Se
     layer.takes_sequences = not by_call
     layer.shortens = not by_call and axes[0] is not None and shape[axes[0]] < walk.steps
     alone = np.zeros((2 if by_call else walk.steps, width), np.float32)
-    try:  # as it runs: one sequence alone
-        layer(alone)
-    except ValueError as error:
-        raise RefusedError("makes something else of each sequence") from error
+    _choose_sequences(walk, layer, alone)
     _check_counts(walk, layer, alone)
     if by_call:  # a row may depend on itself alone
         pair = np.broadcast_to(np.arange(2)[:, None], (2, width))
@@ -42,12 +39,30 @@ def cut_graph(walk: Any, name: str, value: Any, axes: Axes) -> tuple[Operand, Se
     return walk.rows.join(columns), layer
 
 
+def _choose_sequences(walk: Any, layer: SequenceGraph, alone: Array) -> None:
+    """Run a layer as it will be: one sequence alone, or as many as its nodes were frozen for."""
+    N, across = walk.guess.axes[1], layer.axes[1]
+    with suppress(ValueError):
+        layer(alone)
+        return
+    if N is not None and isinstance(walk.graph.inputs[walk.guess.x][N], int):
+        x, layer.sequences = np.random.default_rng(0).uniform(0, 1, alone.shape), walk.sequences
+        with suppress(ValueError):
+            layer(alone)
+            y = layer.evaluate(x)[layer.target]
+            same = across is not None and np.allclose(y, y.take([0], across), 1e-9, 1e-9)
+            if same and layer.takes_sequences:
+                return
+    raise RefusedError("makes something else of each sequence")
+
+
 def cut_output(walk: Any, name: str, value: Any) -> tuple[Operand, SequenceGraph]:
     """Make a layer of the nodes that compute a value of all steps, or of one row a sequence."""
     by_call, shape = walk.guess.axes[0] is None, value.labels.shape
     along, across = find_axes(value, 0 if by_call else walk.steps, walk.sequences)
     target, graph = cut_graph(walk, name, value, (along, across))
-    if by_call or (along == walk.guess.axes[0] and len(shape) > 2):
+    is_frozen = along is not None and graph.steps > 1
+    if by_call or (len(shape) > 2 and (is_frozen or along == walk.guess.axes[0])):
         return target, graph
     # A row may have as many values as there are steps.
     longer = np.zeros((walk.steps + 2, graph.input_size), np.float32)
