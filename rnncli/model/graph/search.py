@@ -91,7 +91,7 @@ def _find_best(
 
 
 def _choose_steps(first: Walk, guess: Guess, taken: Collection[int]) -> "Chain":
-    """Walk over a number of steps that is none of these numbers, and over twice as many.
+    """Walk over a number of steps that is none of these numbers, and over twice as many or half.
 
     A node of one number of steps alone, such as Gather of step 6, may fit the first.
     """
@@ -100,15 +100,18 @@ def _choose_steps(first: Walk, guess: Guess, taken: Collection[int]) -> "Chain":
     steps = chain.walk.guess.steps
     if not chain.target or chain.walk.begins != steps:  # the file tells its steps
         return chain
-    more = next(T for T in count(2 * steps) if T not in taken)
-    twice = again = make_chain(first, guess._replace(steps=more))
-    if not twice.target:  # a table of positions may have fewer
-        again = make_chain(first, guess._replace(steps=steps // 2))
+    half, twice = steps // 2, next(T for T in count(2 * steps) if T not in taken)
+    # Many steps take long, few may be too few, and a table of positions may not have twice as many.
+    order = (half, twice) if steps > FEW_STEPS[-1] else (twice, half)
+    again = make_chain(first, guess._replace(steps=order[0]))
+    if not again.target:
+        last = make_chain(first, guess._replace(steps=order[1]))
+        again = last if last.target else again
     if again.target and again.outline() == chain.outline():
         return chain
-    if twice.target:
-        twice.target, twice.why = None, "is made by other nodes for other numbers of steps"
-    return twice
+    if again.target:
+        again.target, again.why = None, "is made by other nodes for other numbers of steps"
+    return again
 
 
 def _list_numbers(first: Walk) -> set[int]:
@@ -116,7 +119,7 @@ def _list_numbers(first: Walk) -> set[int]:
     taken, numbers = set[int](), list[Any]()
     for array in first.constants.values():
         taken.update(array.shape)
-        if array.dtype.kind in "iu" and array.size <= _MOST_NUMBERS:
+        if array.dtype in (np.int32, np.int64) and array.size <= _MOST_NUMBERS:
             values = array.ravel().tolist()
             # Positions 0, 1, 2, ... are the rows of a table, which may be few.
             numbers += [] if values == [*range(len(values))] else values

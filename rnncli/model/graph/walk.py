@@ -127,9 +127,7 @@ class Walk:
         self.components: dict[str, Component] = {}  # recurrent nodes, and those that are refused
         self.layers: dict[int, Layer] = {}  # by the register that it fills
         self.branches: dict[str, bool] = {}  # of nodes If that depend on sizes
-        self.numbered: set[str] = (
-            set()
-        )  # values that are steps above layers, taken by their numbers
+        self.numbered: set[str] = set()  # steps above layers that are taken by their numbers
         self.counting: set[str] = set()  # nodes where rows meet numbers of steps or sequences
         # By the id of a node, which is stored too so that no other node gets the id.
         self._computed: dict[int, tuple[Node, list[Any]]] = first._computed if first else {}
