@@ -46,6 +46,7 @@ def test_a_chain_runs_as_its_layers_do(path: Path) -> None:
     chain = "chars,rnn,norm,net.fc:softmax"
     network, notes = load(path, chain=chain)
     assert notes == [
+        "net.chars is read as an embedding",
         "net.norm is read as batch normalization, epsilon 1e-05",
         "leaves out crf, as `chain` tells",
     ]

@@ -103,7 +103,7 @@ def propose_chain(path: str, contents: Contents) -> str:
     names = [components[k].name for k in orders[0]] if len(orders) == 1 else []
     ends = [re.split(r"[./](?![0-9]+\Z)", name)[-1] for name in names]
     names = ends if len({*ends}) == count else names
-    return ",".join(names) if all(re.fullmatch(r"[\w./-]+", name) for name in names) else ""
+    return ",".join(names) if all(re.fullmatch(r"[\w./-]{1,80}", name) for name in names) else ""
 
 
 def _has_values(component: Component) -> bool:
@@ -134,7 +134,8 @@ def _make_layer(path: str, component: Component, width: int) -> tuple[Stateless,
         if kind.startswith("linear") and first.ndim == 2:
             W = first if of_keras else first.T
             is_table = not width and bias is None and not of_keras
-            return (Embedding(first), []) if is_table else (Dense(W, bias), [])
+            note = [f"{shown(name)} is read as an embedding"]
+            return (Embedding(first), note) if is_table else (Dense(W, bias), [])
         if kind == "table" and bias is None:
             return Embedding(first), []
         if kind.startswith("batch") or (kind and first.ndim == 1 and bias is not None):

@@ -8,6 +8,7 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import suppress
 from functools import partial
 from itertools import count, islice, permutations, zip_longest
+from math import isqrt
 from typing import Any
 
 import numpy as np
@@ -30,7 +31,7 @@ from rnncli.model.layers import Recurrent
 
 PASSES_OVER = "gives {}, and passes over {} (`output_name` NAME picks one)"
 _MOST_GUESSES = 30  # of the axes of the input
-_MOST_NUMBERS = 1_000  # of an array, that are looked at
+_MOST_NUMBERS = 6  # of an array that may have sizes or indices of steps
 # Convolutions and pooling may leave none of few steps: then more are tried, and some more. No such
 # number is one that features often have.
 _MORE, _MANY_STEPS = 37, 9_000
@@ -91,20 +92,23 @@ def _find_best(
 
 
 def _choose_steps(first: Walk, guess: Guess, taken: Collection[int]) -> "Chain":
-    """Walk over a number of steps that is none of these numbers, and over twice as many or half.
+    """Walk over a number of steps that is none of these numbers, and over another one.
 
     A node of one number of steps alone, such as Gather of step 6, may fit the first.
     """
-    few = (T for steps in (FEW_STEPS, count(FEW_STEPS[-1])) for T in steps if T not in taken)
-    chain = make_chain(first, guess._replace(steps=next(few)))
+    few = next((T for T in FEW_STEPS if T not in taken), FEW_STEPS[-1])
+    chain = make_chain(first, guess._replace(steps=few))
     steps = chain.walk.guess.steps
     if not chain.target or chain.walk.begins != steps:  # the file tells its steps
         return chain
-    half, twice = steps // 2, next(T for T in count(2 * steps) if T not in taken)
+    # They differ by a prime: a slice of each second or third step ends in another one.
+    half = steps - next(_list_primes(steps // 2 + 1))
+    primes = [*islice(_list_primes(steps), len(FEW_STEPS))]
+    twice = steps + next((p for p in primes if steps + p not in taken), steps)
     # Many steps take long, few may be too few, and a table of positions may not have twice as many.
     order = (half, twice) if steps > FEW_STEPS[-1] else (twice, half)
     again = make_chain(first, guess._replace(steps=order[0]))
-    if not again.target:
+    if not isinstance(again.walk.values.get(again.output), Flow):
         last = make_chain(first, guess._replace(steps=order[1]))
         again = last if last.target else again
     if again.target and again.outline() == chain.outline():
@@ -114,15 +118,17 @@ def _choose_steps(first: Walk, guess: Guess, taken: Collection[int]) -> "Chain":
     return again
 
 
+def _list_primes(start: int) -> Iterator[int]:
+    return (p for p in count(start) if all(p % k for k in range(2, isqrt(p) + 1)))
+
+
 def _list_numbers(first: Walk) -> set[int]:
     """List the sizes and the indices in the file, and one more than each index."""
     taken, numbers = set[int](), list[Any]()
     for array in first.constants.values():
         taken.update(array.shape)
         if array.dtype in (np.int32, np.int64) and array.size <= _MOST_NUMBERS:
-            values = array.ravel().tolist()
-            # Positions 0, 1, 2, ... are the rows of a table, which may be few.
-            numbers += [] if values == [*range(len(values))] else values
+            numbers += array.ravel().tolist()
     for node in first.nodes.values():
         for name, value in node.attributes.items():
             if name not in ("dtype", "to"):  # numbers of element types

@@ -373,7 +373,7 @@ class Walk:
         is_open = N is not None and shape and not isinstance(shape[N], int)
         if node.op == "Slice" and is_open and _is_bounded(node, inputs, sequences_of):
             raise RefusedError("takes a fixed number of the sequences")
-        if _has_counts(node, inputs):
+        if _has_counts(node, inputs) or (node.op == "Slice" and _starts_at_quotient(inputs)):
             why = why or "computes with the number of steps or sequences"
             self.counting.add(node.name)
         if self._repeats_rows(node, inputs, outputs[0].size / max(x.labels.size for x in flows)):
@@ -586,6 +586,12 @@ def _slides_along_steps(x: Any) -> bool:
     t, n = steps_of(rows), sequences_of(rows)
     mixed = (t == SEVERAL) & (n != SEVERAL)  # several steps as one
     return bool(mixed.any()) or any((t != t.take([0], k)).any() for k in range(2, t.ndim))
+
+
+def _starts_at_quotient(inputs: Sequence[Any]) -> bool:
+    """Return whether a bound of a Slice is computed, and is 0 or 1 for few steps, as T // 40 is."""
+    sizes = [each for each in inputs[1:] if isinstance(each, Sized) and each.counts]
+    return any((abs(each.array) <= 1).any() for each in sizes)
 
 
 def _takes_number(node: Node, x: Any, index: Any) -> bool:

@@ -41,19 +41,42 @@ def cut_graph(walk: Any, name: str, value: Any, axes: Axes) -> tuple[Operand, Se
 
 def _choose_sequences(walk: Any, layer: SequenceGraph, alone: Array) -> None:
     """Run a layer as it will be: one sequence alone, or as many as its nodes were frozen for."""
-    N, across = walk.guess.axes[1], layer.axes[1]
-    with suppress(ValueError):
-        layer(alone)
-        return
-    if N is not None and isinstance(walk.graph.inputs[walk.guess.x][N], int):
-        x, layer.sequences = np.random.default_rng(0).uniform(0, 1, alone.shape), walk.sequences
+    N, shape = walk.guess.axes[1], walk.graph.inputs[walk.guess.x]
+    is_frozen = N is not None and isinstance(shape[N], int) and layer.axes[1] is not None
+    frozen = walk.sequences if is_frozen and layer.takes_sequences else 1
+    for count in dict.fromkeys((1, frozen)):
+        layer.sequences = count
         with suppress(ValueError):
             layer(alone)
-            y = layer.evaluate(x)[layer.target]
-            same = across is not None and np.allclose(y, y.take([0], across), 1e-9, 1e-9)
-            if same and layer.takes_sequences:
+            if frozen == 1 or _gives_the_same(layer, frozen, alone.shape):
                 return
     raise RefusedError("makes something else of each sequence")
+
+
+def _differs(layer: SequenceGraph, name: str, array: Array) -> bool:
+    """Return whether a constant may have other values for other sequences."""
+    if array.dtype.kind != "f" or any(
+        name in node.inputs[1:2] for node in layer.nodes if node.op in ("Conv", "Gemm", "MatMul")
+    ):
+        return False
+    axes = [k for k, size in enumerate(array.shape) if size == layer.sequences]
+    return any((array != array.take([0], k)).any() for k in axes)
+
+
+def _gives_the_same(layer: SequenceGraph, count: int, shape: tuple[int, ...]) -> bool:
+    """Return whether a layer gives the same for each of equal sequences, as it runs."""
+    if layer.sequences > 1 and any(
+        _differs(layer, name, array) for name, array in layer.constants.items()
+    ):
+        return False
+    draws = np.random.default_rng(0)
+    for scale in (1, 30):
+        x = draws.uniform(-scale, scale, shape)
+        with suppress(ValueError):  # such as numbers that no table has
+            y, several = layer.compute(x), layer.evaluate(x, count)[layer.target]
+            if not np.allclose(y, several, 1e-9, 1e-9, equal_nan=True):
+                return False
+    return True
 
 
 def cut_output(walk: Any, name: str, value: Any) -> tuple[Operand, SequenceGraph]:
@@ -61,7 +84,7 @@ def cut_output(walk: Any, name: str, value: Any) -> tuple[Operand, SequenceGraph
     by_call, shape = walk.guess.axes[0] is None, value.labels.shape
     along, across = find_axes(value, 0 if by_call else walk.steps, walk.sequences)
     target, graph = cut_graph(walk, name, value, (along, across))
-    is_frozen = along is not None and graph.steps > 1
+    is_frozen = along not in (None, len(shape) - 1) and graph.steps > 1
     if by_call or (len(shape) > 2 and (is_frozen or along == walk.guess.axes[0])):
         return target, graph
     # A row may have as many values as there are steps.
