@@ -1164,6 +1164,22 @@ def reshape_sequences(g: Graph, y: str) -> str:
     return g.add("Reshape", y, g.array([4, 3, 3]))
 
 
+def test_a_row_of_a_table_for_the_last_step(tmp_path: Path) -> None:
+    graph, whole = Graph(), Graph()
+    rows, table = graph.rows("GRU"), np.arange(60, dtype=np.float32).reshape(20, 1, 3)
+    T = graph.add("Gather", graph.add("Shape", "x"), graph.array([0]))
+    last = graph.add("Sub", T, graph.array([1]))
+    row = graph.add("Slice", graph.array(table), last, T, graph.array([0]))
+    y = graph.add("Add", graph.add("Gather", rows, graph.array([-1])), row)
+    network, _ = load(write(tmp_path / "m.onnx", graph, y))
+    alone, _ = load(write(tmp_path / "rows.onnx", whole, whole.rows("GRU")))
+    for steps in (3, 7, 14, 20):
+        x = np.random.default_rng(steps).uniform(-1, 1, (2, steps, 2)).astype(np.float32)
+        h: Any = rnncli.run(alone, x).h
+        result: Any = rnncli.run(network, x).y_n
+        np.testing.assert_allclose(result, h[:, -1] + table[steps - 1], atol=1e-5)
+
+
 @pytest.mark.parametrize("op", ["Add", "Max", "PRelu"])
 def test_numbers_that_differ_between_sequences(tmp_path: Path, op: str) -> None:
     graph, frozen = Graph(), dict[str, Axes | None](x=(4, 3, 2))

@@ -45,7 +45,7 @@ _NUMBERED: Mapping[str, Sequence[str]] = {
     "layer_normalization": ("gamma", "beta"),
     "batch_normalization": ("gamma", "beta", "moving_mean", "moving_variance"),
 }
-_MOST_COMPONENTS = 7  # whose orders are tried
+_MOST_COMPONENTS, _MOST_VALUES = 7, 2**25  # of which orders are tried
 _ORDER = ["weight", "gamma", "running_mean", "moving_mean", "running_var", "moving_variance"]
 _COUNT = "num_batches_tracked"
 
@@ -81,7 +81,10 @@ def propose_chain(path: str, contents: Contents) -> str:
     """Return the text of the chain of all components, if one order of them fits by its widths."""
     components = [each for each in contents.components if each.layers or _has_values(each)]
     count = len(components)
-    if count > _MOST_COMPONENTS or not any(each.recurrent for each in components):
+    values = sum(array.size for each in components for array in each.arrays.values())
+    if count > _MOST_COMPONENTS or values > _MOST_VALUES:
+        return ""
+    if not any(each.recurrent for each in components):
         return ""
     try:
         bottom, above = (
@@ -102,7 +105,8 @@ def propose_chain(path: str, contents: Contents) -> str:
     orders = [*islice(filter(fits, permutations(range(count))), 2)]
     names = [components[k].name for k in orders[0]] if len(orders) == 1 else []
     ends = [re.split(r"[./](?![0-9]+\Z)", name)[-1] for name in names]
-    names = ends if len({*ends}) == count else names
+    every = [re.split(r"[./](?![0-9]+\Z)", each.name)[-1] for each in contents.components]
+    names = ends if all(every.count(end) == 1 for end in ends) else names
     return ",".join(names) if all(re.fullmatch(r"[\w./-]{1,80}", name) for name in names) else ""
 
 

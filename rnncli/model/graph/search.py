@@ -265,7 +265,9 @@ class Chain:
             for each in self.walk.layers.values()
         ]
         steps = [step.op for step in self.rows.steps.values()]
-        return self.last, self.above is None, layers, steps
+        columns = self.target and self.target.columns
+        chosen = None if columns is None else columns.tolist()
+        return self.last, self.above is None, layers, steps, self.rows.begins, chosen
 
     def list_outputs(self) -> list[str]:
         """List the output that is asked for, or those that are more than final states, if any."""

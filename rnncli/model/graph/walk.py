@@ -576,7 +576,10 @@ def as_array(value: Any) -> Any:
 
 def _has_counts(node: Node, inputs: Sequence[Any]) -> bool:
     """Return whether a node takes values that depend on the number of steps or sequences."""
-    content = inputs[:1] if node.op in _PLACING else inputs
+    x = as_array(inputs[0]) if inputs and not isinstance(inputs[0], Flow) else None
+    # A row of a table has other values, and one of zeros the same.
+    picks = node.op in ("Slice", "Split") and x is not None and (x != x.reshape(-1)[:1]).any()
+    content = inputs[:1] if node.op in _PLACING and not picks else inputs
     return any(isinstance(each, Sized) and each.counts for each in content)
 
 
