@@ -1160,10 +1160,6 @@ def test_steps_that_are_taken_by_their_numbers(
         rnncli.run(network, np.zeros((1, 1, 2)))
 
 
-def reshape_sequences(g: Graph, y: str) -> str:
-    return g.add("Reshape", y, g.array([4, 3, 3]))
-
-
 def test_a_row_of_a_table_for_the_last_step(tmp_path: Path) -> None:
     graph, whole = Graph(), Graph()
     rows, table = graph.rows("GRU"), np.arange(60, dtype=np.float32).reshape(20, 1, 3)
@@ -1194,12 +1190,12 @@ def test_sequences_that_a_graph_was_frozen_for(tmp_path: Path) -> None:
     graph, frozen = Graph(), dict[str, Axes | None](x=(4, 3, 2))
     weights = graph.add("Softmax", graph.rows("GRU"), axis=0)
     expected, _ = load(write(tmp_path / "open.onnx", graph, weights))
-    path = write(tmp_path / "m.onnx", graph, reshape_sequences(graph, weights), inputs=frozen)
-    network, _ = load(path)
+    reshaped = graph.add("Reshape", weights, graph.array([4, 3, 3]))
+    network, _ = load(write(tmp_path / "m.onnx", graph, reshaped, inputs=frozen))
     x = np.random.default_rng(0).uniform(-1, 1, (5, 4, 2))
     y: Any = rnncli.run(network, x).y
     np.testing.assert_allclose(y, np.asarray(rnncli.run(expected, x).y, float), atol=1e-12)
-    turned = graph.add("Transpose", reshape_sequences(graph, weights), perm=[1, 0, 2])
+    turned = graph.add("Transpose", reshaped, perm=[1, 0, 2])
     network, _ = load(write(tmp_path / "t.onnx", graph, turned, inputs=frozen))
     np.testing.assert_array_equal(rnncli.run(network, x).y, y)  # steps are another axis than x's
 

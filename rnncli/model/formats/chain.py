@@ -93,7 +93,6 @@ def propose_chain(path: str, contents: Contents) -> str:
         )
     except InputError:
         return ""
-
     is_named = ["emb" in each.name.lower() for each in components]
 
     def fits(order: Sequence[int]) -> bool:
@@ -104,10 +103,15 @@ def propose_chain(path: str, contents: Contents) -> str:
 
     orders = [*islice(filter(fits, permutations(range(count))), 2)]
     names = [components[k].name for k in orders[0]] if len(orders) == 1 else []
-    ends = [re.split(r"[./](?![0-9]+\Z)", name)[-1] for name in names]
-    every = [re.split(r"[./](?![0-9]+\Z)", each.name)[-1] for each in contents.components]
-    names = ends if all(every.count(end) == 1 for end in ends) else names
+    ends = {each.name: _find_end(each.name) for each in contents.components}
+    short = [ends[name] for name in names]
+    names = short if all([*ends.values()].count(end) == 1 for end in short) else names
     return ",".join(names) if all(re.fullmatch(r"[\w./-]{1,80}", name) for name in names) else ""
+
+
+def _find_end(name: str) -> str:
+    """Return the last word of a name, with the one before a number."""
+    return re.split(r"[./](?![0-9]+\Z)", name)[-1]
 
 
 def _has_values(component: Component) -> bool:

@@ -606,9 +606,11 @@ def evaluate(
 ) -> dict[str, Any]:  # fmt: skip
     """Compute nodes, each after those whose outputs it takes; add their outputs to the values."""
     for node in nodes:
-        if missing := [name for name in node.inputs if name and name not in values]:
-            raise RefusedError(f"takes {shown(missing[0])}, which no node before it gives")
-        inputs = [values[name] if name else None for name in node.inputs]
+        try:
+            inputs = [values[name] if name else None for name in node.inputs]
+        except KeyError as error:
+            name = shown(error.args[0])
+            raise RefusedError(f"takes {name}, which no node before it gives") from error
         outputs = apply(node, inputs, opset, spend, dtype)
         values.update(zip(node.outputs, outputs, strict=False))
     return values

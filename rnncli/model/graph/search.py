@@ -84,14 +84,14 @@ def _find_best(
     for guess in [known] if known else islice(guesses, _MOST_GUESSES):
         if best and best.target and guess.x != best.walk.guess.x:
             break  # another input has the rows
-        chain = _choose_steps(first, guess._replace(features=input_size), taken)
+        chain = _walk_twice(first, guess._replace(features=input_size), taken)
         best = chain if best is None or chain.rank < best.rank else best
         if chain.takes_rows and chain.walk.fit is Fit.ROWS:  # no other guess can be right
             break
     return first, best
 
 
-def _choose_steps(first: Walk, guess: Guess, taken: Collection[int]) -> "Chain":
+def _walk_twice(first: Walk, guess: Guess, taken: Collection[int]) -> "Chain":
     """Walk over a number of steps that is none of these numbers, and over another one.
 
     A node of one number of steps alone, such as Gather of step 6, may fit the first.
