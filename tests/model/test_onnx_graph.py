@@ -1160,6 +1160,24 @@ def test_steps_that_are_taken_by_their_numbers(
         rnncli.run(network, np.zeros((1, 1, 2)))
 
 
+def test_each_second_step_ends_in_the_last_one_of_some_numbers(tmp_path: Path) -> None:
+    graph = Graph()
+    last = graph.add("Gather", cut(graph, graph.rows("GRU"), 0, 0, FAR, 2), graph.array([-1]))
+    assert "gives the rows of step" in refusal(write(tmp_path / "m.onnx", graph, last))
+
+
+def test_a_slice_that_leaves_all_of_few_steps(tmp_path: Path) -> None:
+    """A slice from T // 40 on leaves all steps of 39, and fewer of 40."""
+    graph = Graph()
+    T = graph.add("Gather", graph.add("Shape", "x"), graph.array([0]))
+    start = graph.add("Div", T, graph.array([40]))
+    rest = graph.add("Slice", graph.rows("GRU"), start, graph.array([FAR]), graph.array([0]))
+    network, _ = load(write(tmp_path / "m.onnx", graph, rest))
+    rnncli.run(network, np.zeros((39, 2)))
+    with pytest.raises(ValueError, match="cannot be computed for a sequence of 40 steps"):
+        rnncli.run(network, np.zeros((40, 2)))
+
+
 def test_a_row_of_a_table_for_the_last_step(tmp_path: Path) -> None:
     graph, whole = Graph(), Graph()
     rows, table = graph.rows("GRU"), np.arange(60, dtype=np.float32).reshape(20, 1, 3)
